@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package scratch lends work space. What is returned is kept for the next
+// borrower, so that a loop that borrows the same sizes again allocates nothing
+// after its first round. It holds as many buffers as were ever lent at once.
+package scratch
+
+import (
+	"sync"
+
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+type shelf[T vec.Float] struct {
+	mu   sync.Mutex
+	free [][]T
+}
+
+var (
+	shelf32 shelf[float32]
+	shelf64 shelf[float64]
+)
+
+func shelfOf[T vec.Float]() *shelf[T] {
+	var s any = &shelf32
+	if vec.Eps[T]() < 0x1p-30 {
+		s = &shelf64
+	}
+	return s.(*shelf[T])
+}
+
+// Get lends a slice of length n with arbitrary contents.
+func Get[T vec.Float](n int) []T {
+	s := shelfOf[T]()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	best := -1
+	for i, b := range s.free {
+		if cap(b) >= n && (best < 0 || cap(b) < cap(s.free[best])) {
+			best = i
+		}
+	}
+	last := len(s.free) - 1
+	if best < 0 {
+		if last >= 0 { // too small for anything like this: let it go
+			s.free[last] = nil
+			s.free = s.free[:last]
+		}
+		return make([]T, n)
+	}
+	b := s.free[best]
+	s.free[best] = s.free[last]
+	s.free[last] = nil
+	s.free = s.free[:last]
+	return b[:n]
+}
+
+// Put takes back a slice that Get lent.
+func Put[T vec.Float](b []T) {
+	s := shelfOf[T]()
+	s.mu.Lock()
+	s.free = append(s.free, b)
+	s.mu.Unlock()
+}

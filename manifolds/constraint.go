@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifolds
+
+import (
+	"fmt"
+	"math"
+)
+
+// Constraint puts the weights of a layer on a manifold: what a point is
+// (Grouping), which set it lies in (Manifold), and how large that set is
+// (Scale). It is made by On.
+type Constraint struct {
+	Manifold Manifold
+	Grouping Grouping
+	Scale    Scale
+}
+
+// Option is a Grouping or a Scale, an argument of On.
+type Option interface {
+	set(*Constraint)
+}
+
+// On returns the constraint of m with m's own grouping and its own size if
+// that was given (Sphere{Radius: 2}), else the scale UnitFilters, unless the
+// options say otherwise:
+//
+//	manifolds.On(manifolds.Stiefel{}, manifolds.PerKernel, manifolds.Unit)
+func On(m Manifold, opts ...Option) Constraint {
+	c := Constraint{Manifold: m}
+	for _, o := range opts {
+		o.set(&c)
+	}
+	if c.Grouping == Default {
+		c.Grouping = PerFilter
+		if g, ok := m.(Grouper); ok {
+			c.Grouping = g.Grouping()
+		}
+	}
+	if s, ok := m.(Scalable); c.Scale.rule == auto {
+		c.Scale = UnitFilters
+		if !ok || s.Sized() {
+			c.Scale = Unit
+		}
+	}
+	if o, ok := m.(Oriented); ok {
+		c.Manifold = o.For(c.Grouping)
+	}
+	return c
+}
+
+func (g Grouping) set(c *Constraint) { c.Grouping = g }
+func (s Scale) set(c *Constraint)    { c.Scale = s }
+
+// String names manifold, grouping and scale, as reports print them.
+func (c Constraint) String() string {
+	return fmt.Sprintf("%s, %v, %v", Name(c.Manifold), c.Grouping, c.Scale)
+}
+
+// Scale says how large the manifold of a constraint is made. It decides the
+// variance of what a layer puts out, and so whether a net without batch
+// normalisation can train. See docs/choosing.md for the experiment behind the
+// default.
+//
+// Its zero value leaves the choice to On. A Scale is an Option of On.
+type Scale struct {
+	rule  scaleRule
+	value float64
+}
+
+type scaleRule uint8
+
+const (
+	auto scaleRule = iota
+	unitFilters
+	unit
+	initial
+	fixed
+)
+
+// The scales that do not need a number.
+var (
+	// UnitFilters makes the filters of a layer have norm 1 in the root mean
+	// square, whatever the grouping: slices of a layer with C input channels lie
+	// on spheres of radius 1/sqrt(C). The output of a layer then has the variance of its
+	// input, as far as that is white.
+	UnitFilters = Scale{rule: unitFilters, value: 1}
+	// Unit takes the manifold as it is given.
+	Unit = Scale{rule: unit}
+	// Initial makes the layer keep the Frobenius norm it has at the first step.
+	Initial = Scale{rule: initial}
+)
+
+// FilterNorm makes the filters of a layer have norm s in the root mean square.
+func FilterNorm(s float64) Scale { return Scale{rule: unitFilters, value: s} }
+
+// Times makes the manifold s times as large as it is given.
+func Times(s float64) Scale { return Scale{rule: fixed, value: s} }
+
+// String names the scale as reports print it.
+func (s Scale) String() string {
+	switch s.rule {
+	case unit:
+		return "unit scale"
+	case initial:
+		return "initial scale"
+	case fixed:
+		return fmt.Sprintf("scale %.4g", s.value)
+	case unitFilters:
+		if s == UnitFilters {
+			return "unit filters"
+		}
+		return fmt.Sprintf("filter norm %.4g", s.value)
+	}
+	return "default scale"
+}
+
+// Bind resolves the constraint for weights of the given shape and Frobenius
+// norm (which only the scale Initial looks at): the manifold at its final
+// scale, and the layout of its points.
+func (c Constraint) Bind(shape []int, norm float64) (Manifold, Layout, error) {
+	if c.Manifold == nil {
+		return nil, Layout{}, fmt.Errorf("manifolds: want a manifold, got nil")
+	}
+	l, err := c.Grouping.Layout(shape)
+	if err != nil {
+		return nil, Layout{}, err
+	}
+	if err := c.Manifold.Check(l.N, l.P); err != nil {
+		return nil, Layout{}, fmt.Errorf("%w (shape %v, %v)", err, shape, c.Grouping)
+	}
+	if c.Scale.rule == unit || c.Scale.rule == auto {
+		return c.Manifold, l, nil
+	}
+	m, ok := c.Manifold.(Scalable)
+	if !ok {
+		return nil, Layout{}, fmt.Errorf("manifolds: %s cannot be scaled: want the scale Unit, got %v", Name(c.Manifold), c.Scale)
+	}
+	var s float64
+	layer := m.Norm(l.N, l.P) * math.Sqrt(float64(l.K)) // Frobenius norm of the layer at unit scale
+	switch c.Scale.rule {
+	case initial:
+		s = norm / layer
+	case fixed:
+		s = c.Scale.value
+	case unitFilters:
+		s = c.Scale.value * math.Sqrt(float64(filters(shape))) / layer
+	}
+	if !(s > 0) || math.IsInf(s, 0) {
+		return nil, Layout{}, fmt.Errorf("manifolds: %s: want a positive finite scale, got %v = %v", Name(c.Manifold), c.Scale, s)
+	}
+	return m.Scaled(s), l, nil
+}
+
+func filters(shape []int) int {
+	if len(shape) == 2 {
+		return shape[1]
+	}
+	return shape[0]
+}

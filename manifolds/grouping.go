@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifolds
+
+import "fmt"
+
+// Grouping says how the weights of a layer, of shape (D, C, A, B) = (output
+// channels, input channels, kernel height, kernel width), are cut into points.
+// A matrix of shape (in, out), the weights of a fully connected layer in
+// Gorgonia's x W convention, is cut as D = out, C = in, A = B = 1.
+//
+//	grouping         points in a layer  one point
+//	PerKernel        D*C                A x B, the slice w[d,c]
+//	PerFilter        D                  C x A*B
+//	PerInputChannel  C                  D x A*B
+//	PerTap           A*B                D x C, one spatial position
+//	FilterBank       1                  D x C*A*B, a row for each filter
+//	PerWeight        D*C*A*B            1 x 1
+//
+// The zero value, Default, stands for the grouping a manifold prefers. A
+// Grouping is an Option of On.
+type Grouping uint8
+
+// The groupings.
+const (
+	Default Grouping = iota
+	PerKernel
+	PerFilter
+	PerInputChannel
+	PerTap
+	FilterBank
+	PerWeight
+)
+
+var groupingNames = [...]string{"default", "per kernel", "per filter", "per input channel", "per tap", "filter bank", "per weight"}
+
+// String returns the name of the grouping as reports print it.
+func (g Grouping) String() string {
+	if int(g) < len(groupingNames) {
+		return groupingNames[g]
+	}
+	return fmt.Sprintf("Grouping(%d)", uint8(g))
+}
+
+// Grouper is implemented by a manifold with a grouping of its own choice, used
+// where none is named. Without it the choice is PerFilter.
+type Grouper interface {
+	Grouping() Grouping
+}
+
+// Oriented is implemented by a manifold that treats rows and columns
+// differently and chooses between them by grouping.
+type Oriented interface {
+	For(g Grouping) Manifold
+}
+
+// Layout says where the points of a layer lie in its row-major weights:
+// element (i, j) of point k is number k*StrideK + i*StrideN + j*StrideP.
+type Layout struct {
+	K, N, P                   int
+	StrideK, StrideN, StrideP int
+}
+
+// Layout cuts weights of the given shape, of rank 4 or 2, into points.
+// PerWeight cuts weights of any rank.
+func (g Grouping) Layout(shape []int) (Layout, error) {
+	size := 1
+	for _, s := range shape {
+		if s < 1 {
+			return Layout{}, fmt.Errorf("manifolds: %v: want positive sizes, got shape %v", g, shape)
+		}
+		size *= s
+	}
+	if g == PerWeight {
+		return Layout{size, 1, 1, 1, 1, 1}, nil
+	}
+	var d, c, ab, b int    // sizes
+	var sD, sC, sAB, sB int // strides; the taps (a, b) are one index of stride sAB
+	switch len(shape) {
+	case 4:
+		d, c, ab, b = shape[0], shape[1], shape[2]*shape[3], shape[3]
+		sD, sC, sAB, sB = c*ab, ab, 1, 1
+	case 2:
+		d, c, ab, b = shape[1], shape[0], 1, 1
+		sD, sC, sAB, sB = 1, d, 1, 1
+	default:
+		return Layout{}, fmt.Errorf("manifolds: %v: want weights of shape (out, in, height, width) or (in, out), got %v", g, shape)
+	}
+	switch g {
+	case PerKernel:
+		if len(shape) == 2 { // a slice is one weight
+			return Layout{size, 1, 1, 1, 1, 1}, nil
+		}
+		return Layout{d * c, ab / b, b, sC, b, sB}, nil
+	case PerFilter:
+		return Layout{d, c, ab, sD, sC, sAB}, nil
+	case PerInputChannel:
+		return Layout{c, d, ab, sC, sD, sAB}, nil
+	case PerTap:
+		return Layout{ab, d, c, sAB, sD, sC}, nil
+	case FilterBank:
+		if len(shape) == 2 {
+			return Layout{1, d, c, 1, sD, sC}, nil
+		}
+		return Layout{1, d, c * ab, 1, sD, 1}, nil
+	}
+	return Layout{}, fmt.Errorf("manifolds: %v is not a way to cut weights: want PerKernel, PerFilter, PerInputChannel, PerTap, FilterBank or PerWeight", g)
+}
+
+// Contiguous reports whether the points lie one after the other in row-major
+// order, so that the weights themselves are the batch.
+func (l Layout) Contiguous() bool {
+	return (l.StrideP == 1 || l.P == 1) && (l.StrideN == l.P || l.N == 1) && (l.StrideK == l.N*l.P || l.K == 1)
+}
+
+// Gather copies the points of the weights w, given as a batch of any shape in
+// row-major order, to dst.
+func (l Layout) Gather(dst, w Points) error {
+	if err := l.fits("gather", dst, w); err != nil {
+		return err
+	}
+	if w.f64 != nil {
+		gather(l, dst.f64, w.f64)
+	} else {
+		gather(l, dst.f32, w.f32)
+	}
+	return nil
+}
+
+// Scatter copies the batch src back to the places of its points in w.
+func (l Layout) Scatter(w, src Points) error {
+	if err := l.fits("scatter", src, w); err != nil {
+		return err
+	}
+	if w.f64 != nil {
+		scatter(l, w.f64, src.f64)
+	} else {
+		scatter(l, w.f32, src.f32)
+	}
+	return nil
+}
+
+func (l Layout) fits(op string, x, w Points) error {
+	if x.K != l.K || x.N != l.N || x.P != l.P || len(x.f32) != len(w.f32) || len(x.f64) != len(w.f64) {
+		return fmt.Errorf("manifolds: %s: want %d points of %dx%d and as many weights of one precision, got %v and %v",
+			op, l.K, l.N, l.P, x, w)
+	}
+	return nil
+}
+
+func gather[T any](l Layout, dst, w []T) {
+	e := 0
+	for k := range l.K {
+		for i := range l.N {
+			at := k*l.StrideK + i*l.StrideN
+			for range l.P {
+				dst[e] = w[at]
+				at += l.StrideP
+				e++
+			}
+		}
+	}
+}
+
+func scatter[T any](l Layout, w, src []T) {
+	e := 0
+	for k := range l.K {
+		for i := range l.N {
+			at := k*l.StrideK + i*l.StrideN
+			for range l.P {
+				w[at] = src[e]
+				at += l.StrideP
+				e++
+			}
+		}
+	}
+}

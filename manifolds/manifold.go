@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifolds
+
+import (
+	"fmt"
+	"math/rand/v2"
+)
+
+// Manifold is a set of n x p matrices with the operations a first-order
+// solver needs. Every method works on a whole batch of points at once, in
+// place, destination first; dst may be one of the arguments but must not
+// overlap one in part. All batches of a call have the same K, N, P and
+// precision, or the call returns an error and writes nothing.
+//
+// A type outside this package that has these six methods is as good as the
+// ones here; everything else (Metric, Exponential, Scalable ...) is optional
+// and found by type assertion. manifoldtest.Run tells whether it is right.
+//
+// A Manifold is a value: methods keep no state, and may run concurrently on
+// different batches.
+type Manifold interface {
+	// Check returns an error if no n x p matrix is a point.
+	Check(n, p int) error
+
+	// Project writes to dst the point nearest to x in the Frobenius norm.
+	// It fails, with a *PointError, where the nearest point is not unique:
+	// a zero vector on a sphere, a rank-deficient matrix on Stiefel.
+	Project(dst, x Points) error
+
+	// Tangent writes the orthogonal projection of the ambient g onto the
+	// tangent space at x.
+	Tangent(dst, x, g Points) error
+
+	// Retract writes R_x(v), v tangent at x: R_x(0) = x and
+	// |R_x(tv) - (x + tv)| = O(t^2).
+	Retract(dst, x, v Points) error
+
+	// Transport carries u, tangent at x, to the tangent space at y.
+	Transport(dst, x, y, u Points) error
+
+	// Membership returns the largest membership error over the batch: zero on
+	// the manifold, relative to its size, NaN for a non-finite point. The doc
+	// of each manifold says how it is measured.
+	Membership(x Points) float64
+}
+
+// Metric is implemented by a manifold whose inner product is not the
+// Frobenius product of the ambient space.
+type Metric interface {
+	// Gradient converts the Euclidean gradient g at x to the Riemannian one:
+	// the tangent vector with <grad, u>_x = <g, u> for every tangent u.
+	Gradient(dst, x, g Points) error
+	// Inner writes the inner product <u, v>_x of each point to out, of length K.
+	Inner(out []float64, x, u, v Points) error
+}
+
+// Exponential is implemented by a manifold with a closed-form exponential map.
+type Exponential interface {
+	// Exp writes the point that the geodesic from x with velocity v reaches
+	// at time 1.
+	Exp(dst, x, v Points) error
+}
+
+// Logarithm is implemented by a manifold with a closed-form logarithm.
+type Logarithm interface {
+	// Log writes the shortest v with Exp_x(v) = y. It fails at the cut locus,
+	// where there is more than one.
+	Log(dst, x, y Points) error
+	// Dist writes the geodesic distance of each pair of points to out, of
+	// length K.
+	Dist(out []float64, x, y Points) error
+}
+
+// ParallelTransporter is implemented by a manifold with closed-form parallel
+// transport along the shortest geodesic from x to y, an isometry of the
+// tangent spaces.
+type ParallelTransporter interface {
+	ParallelTransport(dst, x, y, u Points) error
+}
+
+// Curved is implemented by a manifold whose curvature is known.
+type Curved interface {
+	// Curvature returns an upper bound of the sectional curvature of the
+	// manifold of n x p matrices.
+	Curvature(n, p int) float64
+	// InjectivityRadius returns the injectivity radius, or a lower bound of it.
+	InjectivityRadius(n, p int) float64
+}
+
+// Scalable is implemented by a manifold that can be made larger or smaller,
+// and all of whose points have the same Frobenius norm. A Scale other than Unit
+// needs it.
+type Scalable interface {
+	// Scaled returns the manifold {s x}.
+	Scaled(s float64) Manifold
+	// Norm returns the Frobenius norm of its n x p points.
+	Norm(n, p int) float64
+	// Sized reports whether the size was chosen explicitly, as by a radius. It is
+	// then kept unless a Scale is named.
+	Sized() bool
+}
+
+// Sampler is implemented by a manifold with a uniform (invariant)
+// distribution.
+type Sampler interface {
+	// Random fills dst with independent uniform points.
+	Random(dst Points, rng *rand.Rand) error
+}
+
+// Dimensioned is implemented by a manifold whose dimension is known.
+type Dimensioned interface {
+	Dim(n, p int) int
+}
+
+// Gradient converts the Euclidean gradient g at x to the Riemannian gradient
+// in the metric of m.
+func Gradient(m Manifold, dst, x, g Points) error {
+	if t, ok := m.(Metric); ok {
+		return t.Gradient(dst, x, g)
+	}
+	return m.Tangent(dst, x, g)
+}
+
+// Inner writes the inner product <u, v>_x in the metric of m, one number a
+// point, to out.
+func Inner(m Manifold, out []float64, x, u, v Points) error {
+	if t, ok := m.(Metric); ok {
+		return t.Inner(out, x, u, v)
+	}
+	return frobenius(out, u, v)
+}
+
+// Curvature returns the upper bound of the sectional curvature that m
+// declares, and 0 if it declares none.
+func Curvature(m Manifold, n, p int) float64 {
+	if c, ok := m.(Curved); ok {
+		return c.Curvature(n, p)
+	}
+	return 0
+}
+
+// Name returns what m calls itself: its String method, or its type.
+func Name(m Manifold) string {
+	if s, ok := m.(fmt.Stringer); ok {
+		return s.String()
+	}
+	return fmt.Sprintf("%T", m)
+}

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifolds
+
+import (
+	"fmt"
+
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// Points is a batch of K points, each an N x P matrix, one after the other in
+// row-major order, in float32 or float64. It is a view: it does not own the
+// numbers, and copying it copies no numbers.
+type Points struct {
+	K, N, P int
+	f32     []float32
+	f64     []float64
+}
+
+// Points32 views data, of length k*n*p, as k points of n x p.
+func Points32(data []float32, k, n, p int) (Points, error) {
+	x := Points{K: k, N: n, P: p, f32: data}
+	return x, x.check(len(data))
+}
+
+// Points64 views data, of length k*n*p, as k points of n x p.
+func Points64(data []float64, k, n, p int) (Points, error) {
+	x := Points{K: k, N: n, P: p, f64: data}
+	return x, x.check(len(data))
+}
+
+func (x Points) check(length int) error {
+	if x.K < 1 || x.N < 1 || x.P < 1 || length != x.K*x.N*x.P {
+		return fmt.Errorf("manifolds: want a positive number of points and %d*%d*%d = %d values, got %d",
+			x.K, x.N, x.P, x.K*x.N*x.P, length)
+	}
+	return nil
+}
+
+// Data32 returns the values of a float32 batch, and nil for a float64 one.
+func (x Points) Data32() []float32 { return x.f32 }
+
+// Data64 returns the values of a float64 batch, and nil for a float32 one.
+func (x Points) Data64() []float64 { return x.f64 }
+
+// Len returns the number of values, K*N*P.
+func (x Points) Len() int { return x.K * x.N * x.P }
+
+// At returns element (i, j) of point k.
+func (x Points) At(k, i, j int) float64 {
+	e := (k*x.N+i)*x.P + j
+	if x.f64 != nil {
+		return x.f64[e]
+	}
+	return float64(x.f32[e])
+}
+
+// Set sets element (i, j) of point k to v, rounded to the batch's precision.
+func (x Points) Set(k, i, j int, v float64) {
+	e := (k*x.N+i)*x.P + j
+	if x.f64 != nil {
+		x.f64[e] = v
+	} else {
+		x.f32[e] = float32(v)
+	}
+}
+
+// Slice returns the points from, ..., to-1 as a batch that shares their values.
+func (x Points) Slice(from, to int) Points {
+	s, e := from*x.N*x.P, to*x.N*x.P
+	x.K = to - from
+	if x.f64 != nil {
+		x.f64 = x.f64[s:e:e]
+	} else {
+		x.f32 = x.f32[s:e:e]
+	}
+	return x
+}
+
+// Like returns a batch of zeros with the shape and precision of x.
+func (x Points) Like() Points {
+	y := Points{K: x.K, N: x.N, P: x.P}
+	if x.f64 != nil {
+		y.f64 = make([]float64, len(x.f64))
+	} else {
+		y.f32 = make([]float32, len(x.f32))
+	}
+	return y
+}
+
+// Copy copies the values of x to dst, a batch of the same shape and precision.
+func (x Points) Copy(dst Points) error {
+	if err := agree("copy", dst, x); err != nil {
+		return err
+	}
+	copy(dst.f32, x.f32)
+	copy(dst.f64, x.f64)
+	return nil
+}
+
+// String gives the shape and precision, not the values.
+func (x Points) String() string {
+	return fmt.Sprintf("%d points of %dx%d %s", x.K, x.N, x.P, x.precision())
+}
+
+func (x Points) precision() string {
+	if x.f64 != nil {
+		return "float64"
+	}
+	return "float32"
+}
+
+// agree returns an error unless all batches have one shape and one precision.
+func agree(op string, x Points, others ...Points) error {
+	for _, y := range others {
+		if x.K != y.K || x.N != y.N || x.P != y.P || len(x.f32) != len(y.f32) || len(x.f64) != len(y.f64) {
+			return disagree(op, x, y)
+		}
+	}
+	return nil
+}
+
+func disagree(op string, x, y Points) error {
+	return fmt.Errorf("manifolds: %s: want batches of one shape and precision, got %v and %v", op, x, y)
+}
+
+func frobenius(out []float64, u, v Points) error {
+	if err := agree("inner product", u, v); err != nil {
+		return err
+	}
+	if err := perPoint("inner product", out, u); err != nil {
+		return err
+	}
+	for i, np := 0, u.N*u.P; i < u.K; i++ {
+		if u.f64 != nil {
+			out[i] = vec.Dot(u.f64[i*np:(i+1)*np], v.f64[i*np:(i+1)*np])
+		} else {
+			out[i] = vec.Dot(u.f32[i*np:(i+1)*np], v.f32[i*np:(i+1)*np])
+		}
+	}
+	return nil
+}
+
+func perPoint(op string, out []float64, x Points) error {
+	if len(out) != x.K {
+		return fmt.Errorf("manifolds: %s: want an output of length %d, one number a point, got %d", op, x.K, len(out))
+	}
+	return nil
+}
+
+// block is a batch at one precision, what the generic kernels work on.
+type block[T vec.Float] struct {
+	k, n, p int
+	data    []T
+}
+
+func (b block[T]) at(i int) []T {
+	np := b.n * b.p
+	return b.data[i*np : (i+1)*np : (i+1)*np]
+}
+
+func (x Points) b32() block[float32] { return block[float32]{x.K, x.N, x.P, x.f32} }
+func (x Points) b64() block[float64] { return block[float64]{x.K, x.N, x.P, x.f64} }
+
+// The lifts below are the one place where precision is chosen. They check the
+// batches once and call the kernel of the right precision.
+
+func lift1(x Points, f32 func(x block[float32]) float64, f64 func(x block[float64]) float64) float64 {
+	if x.f64 != nil {
+		return f64(x.b64())
+	}
+	return f32(x.b32())
+}
+
+func lift2(m Manifold, op string, dst, x Points,
+	f32 func(dst, x block[float32]) error, f64 func(dst, x block[float64]) error) error {
+	if err := admit(m, op, dst, x); err != nil {
+		return err
+	}
+	if x.f64 != nil {
+		return f64(dst.b64(), x.b64())
+	}
+	return f32(dst.b32(), x.b32())
+}
+
+func lift3(m Manifold, op string, dst, x, v Points,
+	f32 func(dst, x, v block[float32]) error, f64 func(dst, x, v block[float64]) error) error {
+	if err := admit(m, op, dst, x, v); err != nil {
+		return err
+	}
+	if x.f64 != nil {
+		return f64(dst.b64(), x.b64(), v.b64())
+	}
+	return f32(dst.b32(), x.b32(), v.b32())
+}
+
+func lift4(m Manifold, op string, dst, x, y, u Points,
+	f32 func(dst, x, y, u block[float32]) error, f64 func(dst, x, y, u block[float64]) error) error {
+	if err := admit(m, op, dst, x, y, u); err != nil {
+		return err
+	}
+	if x.f64 != nil {
+		return f64(dst.b64(), x.b64(), y.b64(), u.b64())
+	}
+	return f32(dst.b32(), x.b32(), y.b32(), u.b32())
+}
+
+func liftOut(m Manifold, op string, out []float64, x, u, v Points,
+	f32 func(out []float64, x, u, v block[float32]) error, f64 func(out []float64, x, u, v block[float64]) error) error {
+	if err := admit(m, op, x, u, v); err != nil {
+		return err
+	}
+	if err := perPoint(op, out, x); err != nil {
+		return err
+	}
+	if x.f64 != nil {
+		return f64(out, x.b64(), u.b64(), v.b64())
+	}
+	return f32(out, x.b32(), u.b32(), v.b32())
+}
+
+func admit(m Manifold, op string, x Points, others ...Points) error {
+	if err := m.Check(x.N, x.P); err != nil {
+		return err
+	}
+	return agree(op, x, others...)
+}
