@@ -74,7 +74,7 @@ func (g Grouping) Layout(shape []int) (Layout, error) {
 	if g == PerWeight {
 		return Layout{size, 1, 1, 1, 1, 1}, nil
 	}
-	var d, c, ab, b int    // sizes
+	var d, c, ab, b int     // sizes
 	var sD, sC, sAB, sB int // strides; the taps (a, b) are one index of stride sAB
 	switch len(shape) {
 	case 4:

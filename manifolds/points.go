@@ -162,8 +162,9 @@ func (b block[T]) at(i int) []T {
 func (x Points) b32() block[float32] { return block[float32]{x.K, x.N, x.P, x.f32} }
 func (x Points) b64() block[float64] { return block[float64]{x.K, x.N, x.P, x.f64} }
 
-// The lifts below are the one place where precision is chosen. They check the
-// batches once and call the kernel of the right precision.
+// The lifts below are the one place where precision is chosen. They take what
+// Check said of the shape, check that the batches agree, and call the kernel of
+// the right precision.
 
 func lift1(x Points, f32 func(x block[float32]) float64, f64 func(x block[float64]) float64) float64 {
 	if x.f64 != nil {
@@ -172,9 +173,9 @@ func lift1(x Points, f32 func(x block[float32]) float64, f64 func(x block[float6
 	return f32(x.b32())
 }
 
-func lift2(m Manifold, op string, dst, x Points,
+func lift2(shape error, op string, dst, x Points,
 	f32 func(dst, x block[float32]) error, f64 func(dst, x block[float64]) error) error {
-	if err := admit(m, op, dst, x); err != nil {
+	if err := admit(shape, op, dst, x); err != nil {
 		return err
 	}
 	if x.f64 != nil {
@@ -183,9 +184,9 @@ func lift2(m Manifold, op string, dst, x Points,
 	return f32(dst.b32(), x.b32())
 }
 
-func lift3(m Manifold, op string, dst, x, v Points,
+func lift3(shape error, op string, dst, x, v Points,
 	f32 func(dst, x, v block[float32]) error, f64 func(dst, x, v block[float64]) error) error {
-	if err := admit(m, op, dst, x, v); err != nil {
+	if err := admit(shape, op, dst, x, v); err != nil {
 		return err
 	}
 	if x.f64 != nil {
@@ -194,9 +195,9 @@ func lift3(m Manifold, op string, dst, x, v Points,
 	return f32(dst.b32(), x.b32(), v.b32())
 }
 
-func lift4(m Manifold, op string, dst, x, y, u Points,
+func lift4(shape error, op string, dst, x, y, u Points,
 	f32 func(dst, x, y, u block[float32]) error, f64 func(dst, x, y, u block[float64]) error) error {
-	if err := admit(m, op, dst, x, y, u); err != nil {
+	if err := admit(shape, op, dst, x, y, u); err != nil {
 		return err
 	}
 	if x.f64 != nil {
@@ -205,9 +206,9 @@ func lift4(m Manifold, op string, dst, x, y, u Points,
 	return f32(dst.b32(), x.b32(), y.b32(), u.b32())
 }
 
-func liftOut(m Manifold, op string, out []float64, x, u, v Points,
+func liftOut(shape error, op string, out []float64, x, u, v Points,
 	f32 func(out []float64, x, u, v block[float32]) error, f64 func(out []float64, x, u, v block[float64]) error) error {
-	if err := admit(m, op, x, u, v); err != nil {
+	if err := admit(shape, op, x, u, v); err != nil {
 		return err
 	}
 	if err := perPoint(op, out, x); err != nil {
@@ -219,9 +220,9 @@ func liftOut(m Manifold, op string, out []float64, x, u, v Points,
 	return f32(out, x.b32(), u.b32(), v.b32())
 }
 
-func admit(m Manifold, op string, x Points, others ...Points) error {
-	if err := m.Check(x.N, x.P); err != nil {
-		return err
+func admit(shape error, op string, x Points, others ...Points) error {
+	if shape != nil {
+		return shape
 	}
 	return agree(op, x, others...)
 }

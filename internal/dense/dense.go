@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package dense is the one place where Gorgonia's values are checked and turned
+// into slices.
+package dense
+
+import (
+	"fmt"
+	"unsafe"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+)
+
+// View is the storage of a value in row-major order: one of F32 and F64 is set.
+type View struct {
+	Shape tensor.Shape
+	F32   []float32
+	F64   []float64
+}
+
+// Of views a *tensor.Dense, *gorgonia.F32 or *gorgonia.F64. The error says what
+// was wanted and what came.
+func Of(v gorgonia.Value) (View, error) {
+	switch t := v.(type) {
+	case nil:
+		return View{}, fmt.Errorf("want a value, got nil")
+	case *gorgonia.F32:
+		if t == nil {
+			return View{}, fmt.Errorf("want a value, got nil")
+		}
+		return View{F32: unsafe.Slice((*float32)(t), 1)}, nil
+	case *gorgonia.F64:
+		if t == nil {
+			return View{}, fmt.Errorf("want a value, got nil")
+		}
+		return View{F64: unsafe.Slice((*float64)(t), 1)}, nil
+	case *tensor.Dense:
+		if t == nil {
+			return View{}, fmt.Errorf("want a value, got nil")
+		}
+		return ofDense(t)
+	}
+	return View{}, fmt.Errorf("want a *tensor.Dense, *gorgonia.F32 or *gorgonia.F64, got %T", v)
+}
+
+func ofDense(t *tensor.Dense) (View, error) {
+	shape := t.Shape()
+	if t.RequiresIterator() || t.DataOrder().IsColMajor() {
+		return View{}, fmt.Errorf("want a contiguous row-major tensor, got a view or a transpose of shape %v", shape)
+	}
+	switch t.Dtype() {
+	case tensor.Float32:
+		return View{Shape: shape, F32: t.Float32s()}, nil
+	case tensor.Float64:
+		return View{Shape: shape, F64: t.Float64s()}, nil
+	}
+	return View{}, fmt.Errorf("want float32 or float64, got %v", t.Dtype())
+}
+
+// Len returns the number of values.
+func (v View) Len() int { return len(v.F32) + len(v.F64) }
+
+// Precision returns "float32" or "float64".
+func (v View) Precision() string {
+	if v.F64 != nil {
+		return "float64"
+	}
+	return "float32"
+}
+
+// Storage returns a comparable identity of the memory viewed.
+func (v View) Storage() unsafe.Pointer {
+	if v.F64 != nil {
+		return unsafe.Pointer(unsafe.SliceData(v.F64))
+	}
+	return unsafe.Pointer(unsafe.SliceData(v.F32))
+}
+
+// Zero sets every value to 0.
+func (v View) Zero() {
+	clear(v.F32)
+	clear(v.F64)
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifolds
+
+import (
+	"math"
+	"math/rand/v2"
+)
+
+// CentredSphere is the set {x : |x| = r, sum of x = 0} of n x p matrices: a
+// totally geodesic subsphere of Sphere, so every formula is that of the sphere
+// after centring. It is the geometry of centred weight normalisation (Huang et
+// al., ICCV 2017) and of weight standardisation (Qiao et al., 2019).
+//
+//	tangent space  {v : <x, v> = 0, sum of v = 0}
+//	dimension      n p - 2
+//	projection     r (x - mean x) / |x - mean x|
+//	retraction     r (x + v) / |x + v|, second order, along the geodesic
+//	curvature      1/r^2
+//
+// Its grouping is PerFilter. Membership is the larger of ||x|/r - 1| and
+// |sum of x| / (r sqrt(n p)), the cosine between x and the matrix of ones.
+type CentredSphere struct {
+	// Radius is r; zero stands for 1, or for what the constraint's Scale says.
+	Radius float64
+	// Geodesic moves by the exponential map and parallel transport instead of
+	// normalisation and tangent projection.
+	Geodesic bool
+}
+
+// Check accepts shapes of at least two elements.
+func (m CentredSphere) Check(n, p int) error {
+	if err := positive("CentredSphere", n, p); err != nil {
+		return err
+	}
+	if n*p < 2 {
+		return shapeError("CentredSphere", "at least 2 elements", n, p)
+	}
+	return checkRadius("CentredSphere", m.Radius)
+}
+
+// Dim returns n p - 2.
+func (m CentredSphere) Dim(n, p int) int { return n*p - 2 }
+
+// String names the manifold and what differs from its zero value.
+func (m CentredSphere) String() string {
+	return label("CentredSphere", m.Radius, geodesicLabel(m.Geodesic))
+}
+
+func (m CentredSphere) s32() spheres[float32] {
+	return spheres[float32]{"CentredSphere", size(m.Radius).value(), whole, true, m.Geodesic}
+}
+func (m CentredSphere) s64() spheres[float64] {
+	return spheres[float64]{"CentredSphere", size(m.Radius).value(), whole, true, m.Geodesic}
+}
+
+// Project writes r (x - mean x) / |x - mean x|.
+func (m CentredSphere) Project(dst, x Points) error {
+	return lift2(m.Check(x.N, x.P), "project", dst, x, m.s32().project, m.s64().project)
+}
+
+// Tangent writes g - mean g - x <x, g> / r^2.
+func (m CentredSphere) Tangent(dst, x, g Points) error {
+	return lift3(m.Check(x.N, x.P), "tangent", dst, x, g, m.s32().tangent, m.s64().tangent)
+}
+
+// Retract writes r (x + v) / |x + v|, or Exp if Geodesic.
+func (m CentredSphere) Retract(dst, x, v Points) error {
+	return lift3(m.Check(x.N, x.P), "retract", dst, x, v, m.s32().retract, m.s64().retract)
+}
+
+// Transport writes the tangent projection of u at y, or its parallel transport
+// if Geodesic.
+func (m CentredSphere) Transport(dst, x, y, u Points) error {
+	return lift4(m.Check(x.N, x.P), "transport", dst, x, y, u, m.s32().transport, m.s64().transport)
+}
+
+// ParallelTransport writes u - <u, y> / (r^2 + <x, y>) (x + y), along the shortest geodesic from x to y. It fails at antipodal points.
+func (m CentredSphere) ParallelTransport(dst, x, y, u Points) error {
+	return lift4(m.Check(x.N, x.P), "parallel transport", dst, x, y, u, m.s32().parallel, m.s64().parallel)
+}
+
+// Exp writes cos(|v|/r) x + r sin(|v|/r) v/|v|.
+func (m CentredSphere) Exp(dst, x, v Points) error {
+	return lift3(m.Check(x.N, x.P), "exp", dst, x, v, m.s32().exp, m.s64().exp)
+}
+
+// Log writes the projection of y to the tangent space, given the length
+// r theta, theta the angle by atan2. It fails at antipodal points.
+func (m CentredSphere) Log(dst, x, y Points) error {
+	return lift3(m.Check(x.N, x.P), "log", dst, x, y, m.s32().log, m.s64().log)
+}
+
+// Dist writes r theta, theta the angle between x and y by atan2.
+func (m CentredSphere) Dist(out []float64, x, y Points) error {
+	return liftOut(m.Check(x.N, x.P), "distance", out, x, x, y, m.s32().dist, m.s64().dist)
+}
+
+// Membership returns the larger of ||x|/r - 1| and |sum of x| / (r sqrt(n p)) at the worst point.
+func (m CentredSphere) Membership(x Points) float64 {
+	return lift1(x, m.s32().membership, m.s64().membership)
+}
+
+// Random fills dst with independent uniform points.
+func (m CentredSphere) Random(dst Points, rng *rand.Rand) error {
+	gaussian(dst, rng)
+	return m.Project(dst, dst)
+}
+
+// Curvature returns 1/r^2.
+func (m CentredSphere) Curvature(n, p int) float64 {
+	return 1 / (size(m.Radius).value() * size(m.Radius).value())
+}
+
+// InjectivityRadius returns pi r.
+func (m CentredSphere) InjectivityRadius(n, p int) float64 { return math.Pi * size(m.Radius).value() }
+
+// Sized reports whether a radius was given.
+func (m CentredSphere) Sized() bool { return m.Radius != 0 }
+
+// Norm returns r.
+func (m CentredSphere) Norm(n, p int) float64 { return size(m.Radius).value() }
+
+// Scaled returns the manifold with s times the radius.
+func (m CentredSphere) Scaled(s float64) Manifold {
+	m.Radius = s * size(m.Radius).value()
+	return m
+}
+
+var (
+	_ Manifold            = CentredSphere{}
+	_ Exponential         = CentredSphere{}
+	_ Logarithm           = CentredSphere{}
+	_ ParallelTransporter = CentredSphere{}
+	_ Curved              = CentredSphere{}
+	_ Scalable            = CentredSphere{}
+	_ Sampler             = CentredSphere{}
+	_ Dimensioned         = CentredSphere{}
+)

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifolds
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+)
+
+// Oblique is the set {x : every column of x has norm r} of n x p matrices, or
+// every row: a product of spheres. The paper's Ob(A, B) is that of the columns,
+// ddiag(x^T x) = I.
+//
+//	tangent space  {v : <x_j, v_j> = 0 for every column j}
+//	dimension      (n - 1) p
+//	projection     r x_j / |x_j|
+//	retraction     r (x_j + v_j) / |x_j + v_j|, second order, along the geodesic
+//	curvature      at most 1/r^2
+//
+// Its grouping is PerKernel, as in the paper. Membership is the largest
+// ||x_j|/r - 1|.
+type Oblique struct {
+	// Radius is r; zero stands for 1, or for what the constraint's Scale says.
+	Radius float64
+	// Axis chooses columns or rows.
+	Axis Axis
+	// Geodesic moves by the exponential map and parallel transport instead of
+	// normalisation and tangent projection.
+	Geodesic bool
+}
+
+// Grouping returns PerKernel.
+func (Oblique) Grouping() Grouping { return PerKernel }
+
+// For settles the axis Auto for a grouping.
+func (m Oblique) For(g Grouping) Manifold {
+	if m.Axis == Auto {
+		m.Axis = Rows
+		if g == PerKernel {
+			m.Axis = Columns
+		}
+	}
+	return m
+}
+
+func (m Oblique) vectors() Axis {
+	if m.Axis == Rows {
+		return Rows
+	}
+	return Columns
+}
+
+func (m Oblique) count(n, p int) int {
+	if m.Axis == Rows {
+		return n
+	}
+	return p
+}
+
+func (m Oblique) axisLabel() string {
+	if m.Axis == Rows {
+		return "rows"
+	}
+	return ""
+}
+
+// Check accepts every positive shape.
+func (m Oblique) Check(n, p int) error {
+	if m.Axis > Rows {
+		return fmt.Errorf("manifolds: Oblique: want the axis Auto, Columns or Rows, got %d", m.Axis)
+	}
+	if err := positive("Oblique", n, p); err != nil {
+		return err
+	}
+	return checkRadius("Oblique", m.Radius)
+}
+
+// Dim returns (n - 1) p, or n (p - 1) for rows.
+func (m Oblique) Dim(n, p int) int {
+	if m.Axis == Rows {
+		return n * (p - 1)
+	}
+	return (n - 1) * p
+}
+
+// String names the manifold and what differs from its zero value.
+func (m Oblique) String() string {
+	return label("Oblique", m.Radius, m.axisLabel(), geodesicLabel(m.Geodesic))
+}
+
+func (m Oblique) s32() spheres[float32] {
+	return spheres[float32]{"Oblique", size(m.Radius).value(), m.vectors(), false, m.Geodesic}
+}
+func (m Oblique) s64() spheres[float64] {
+	return spheres[float64]{"Oblique", size(m.Radius).value(), m.vectors(), false, m.Geodesic}
+}
+
+// Project writes r x_j / |x_j|.
+func (m Oblique) Project(dst, x Points) error {
+	return lift2(m.Check(x.N, x.P), "project", dst, x, m.s32().project, m.s64().project)
+}
+
+// Tangent writes g_j - x_j <x_j, g_j> / r^2.
+func (m Oblique) Tangent(dst, x, g Points) error {
+	return lift3(m.Check(x.N, x.P), "tangent", dst, x, g, m.s32().tangent, m.s64().tangent)
+}
+
+// Retract writes r (x_j + v_j) / |x_j + v_j|, or Exp if Geodesic.
+func (m Oblique) Retract(dst, x, v Points) error {
+	return lift3(m.Check(x.N, x.P), "retract", dst, x, v, m.s32().retract, m.s64().retract)
+}
+
+// Transport writes the tangent projection of u at y, or its parallel transport
+// if Geodesic.
+func (m Oblique) Transport(dst, x, y, u Points) error {
+	return lift4(m.Check(x.N, x.P), "transport", dst, x, y, u, m.s32().transport, m.s64().transport)
+}
+
+// ParallelTransport writes u_j - <u_j, y_j> / (r^2 + <x_j, y_j>) (x_j + y_j), along the
+// shortest geodesic from x to y. It fails at antipodal points.
+func (m Oblique) ParallelTransport(dst, x, y, u Points) error {
+	return lift4(m.Check(x.N, x.P), "parallel transport", dst, x, y, u, m.s32().parallel, m.s64().parallel)
+}
+
+// Exp writes cos(|v_j|/r) x_j + r sin(|v_j|/r) v_j/|v_j|.
+func (m Oblique) Exp(dst, x, v Points) error {
+	return lift3(m.Check(x.N, x.P), "exp", dst, x, v, m.s32().exp, m.s64().exp)
+}
+
+// Log writes the projection of y to the tangent space, vector by vector, given the length
+// r theta, theta the angle by atan2. It fails at antipodal points.
+func (m Oblique) Log(dst, x, y Points) error {
+	return lift3(m.Check(x.N, x.P), "log", dst, x, y, m.s32().log, m.s64().log)
+}
+
+// Dist writes r (sum of theta_j^2)^(1/2), theta_j the angles between x_j and y_j by
+// atan2.
+func (m Oblique) Dist(out []float64, x, y Points) error {
+	return liftOut(m.Check(x.N, x.P), "distance", out, x, x, y, m.s32().dist, m.s64().dist)
+}
+
+// Membership returns the largest ||x_j|/r - 1|.
+func (m Oblique) Membership(x Points) float64 {
+	return lift1(x, m.s32().membership, m.s64().membership)
+}
+
+// Random fills dst with independent uniform points.
+func (m Oblique) Random(dst Points, rng *rand.Rand) error {
+	gaussian(dst, rng)
+	return m.Project(dst, dst)
+}
+
+// Curvature returns 1/r^2, that of the planes within one sphere; mixed planes are flat.
+func (m Oblique) Curvature(n, p int) float64 {
+	return 1 / (size(m.Radius).value() * size(m.Radius).value())
+}
+
+// InjectivityRadius returns pi r.
+func (m Oblique) InjectivityRadius(n, p int) float64 { return math.Pi * size(m.Radius).value() }
+
+// Sized reports whether a radius was given.
+func (m Oblique) Sized() bool { return m.Radius != 0 }
+
+// Norm returns r sqrt(p), or r sqrt(n) for rows.
+func (m Oblique) Norm(n, p int) float64 {
+	return size(m.Radius).value() * math.Sqrt(float64(m.count(n, p)))
+}
+
+// Scaled returns the manifold with s times the radius.
+func (m Oblique) Scaled(s float64) Manifold {
+	m.Radius = s * size(m.Radius).value()
+	return m
+}
+
+var (
+	_ Manifold            = Oblique{}
+	_ Exponential         = Oblique{}
+	_ Logarithm           = Oblique{}
+	_ ParallelTransporter = Oblique{}
+	_ Curved              = Oblique{}
+	_ Scalable            = Oblique{}
+	_ Sampler             = Oblique{}
+	_ Dimensioned         = Oblique{}
+	_ Grouper             = Oblique{}
+	_ Oriented            = Oblique{}
+)

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifolds
+
+import (
+	"fmt"
+	"math"
+
+	"gonum.org/v1/gonum/blas"
+	"gonum.org/v1/gonum/lapack"
+	lapackgo "gonum.org/v1/gonum/lapack/gonum"
+
+	"github.com/kernelfold/kernelfold/internal/gemm"
+	"github.com/kernelfold/kernelfold/internal/scratch"
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// This file holds the ways to make the columns of a tall matrix orthonormal.
+// Each returns an empty string, or the reason why it cannot.
+
+// choleskyQR sets dst to r times the Q of y = Q R, by the Cholesky factor of the
+// Gram matrix: y^T y = R^T R, Q = y R^-1. The error of one pass is eps times the
+// squared condition number of y, which for y = x + v, v tangent, is at most
+// 1 + |v|^2 and is read off the trace. y is overwritten.
+func (m stiefel[T]) choleskyQR(dst, y []T, b both[T]) string {
+	q := min(b.n, b.p)
+	g, u := scratch.Get[T](q*q), scratch.Get[T](q*q)
+	defer scratch.Put(g)
+	defer scratch.Put(u)
+	for pass := 0; ; pass++ {
+		gemm.Gram(gemm.Of(g, q, q), 1/(m.r()*m.r()), b.tall(y))
+		excess := 0.0 // |v|^2 / r^2
+		for i := range q {
+			excess += float64(g[i*q+i]) - 1
+		}
+		if !(excess < 0.01/vec.Eps[T]()) || !gemm.Cholesky(g, q) {
+			return householder(dst, y, b, m.r())
+		}
+		gemm.InverseTransposed(u, g, q)
+		gemm.Mul(b.tall(dst), 1, b.tall(y), gemm.Of(u, q, q), 0)
+		if excess < 1 {
+			return ""
+		}
+		copy(y, dst)
+	}
+}
+
+// newtonSchulz sets dst to the polar factor of y by x <- x (3 I - x^T x) / 2,
+// which converges where the singular values of y lie below sqrt 3, and for
+// y = x + v none is below 1. y is overwritten.
+func (m stiefel[T]) newtonSchulz(dst, y []T, b both[T]) string {
+	q := min(b.n, b.p)
+	g := scratch.Get[T](q * q)
+	defer scratch.Put(g)
+	rounding := vec.Eps[T]() * math.Sqrt(float64(q))
+	for range 60 {
+		e := m.defect(g, b.tall(y), q)
+		if !(e < 1) {
+			return polar(dst, y, b, m.r())
+		}
+		vec.Scale(g, -0.5, g)
+		for i := range q {
+			g[i*q+i]++
+		}
+		gemm.Mul(b.tall(dst), 1, b.tall(y), gemm.Of(g, q, q), 0)
+		if 0.75*e*e < rounding { // the defect of what was just written
+			return ""
+		}
+		copy(y, dst)
+	}
+	return polar(dst, y, b, m.r())
+}
+
+var lapack64 lapackgo.Implementation
+
+// householder sets dst to r times the Q of y = Q R, R with positive diagonal,
+// by Householder reflections in float64.
+func householder[T vec.Float](dst, y []T, b both[T], r float64) string {
+	n, q := max(b.n, b.p), min(b.n, b.p)
+	a, work := scratch.Get[float64](n*q), scratch.Get[float64](2*q)
+	defer scratch.Put(a)
+	defer scratch.Put(work)
+	if reason := widen(a, y, b); reason != "" {
+		return reason
+	}
+	tau, work := work[:q], work[q:]
+	lapack64.Dgeqr2(n, q, a, q, tau, work)
+	signs := scratch.Get[float64](q)
+	defer scratch.Put(signs)
+	largest := 0.0
+	for j := range q {
+		signs[j] = math.Copysign(r, a[j*q+j])
+		largest = max(largest, math.Abs(a[j*q+j]))
+	}
+	for j := range q {
+		if d := math.Abs(a[j*q+j]); !(d > float64(n)*0x1p-52*largest) {
+			return fmt.Sprintf("want full rank, got a diagonal of R from %.3g to %.3g", d, largest)
+		}
+	}
+	lapack64.Dorg2r(n, q, q, a, q, tau, work)
+	d := b.tall(dst)
+	for i := range n {
+		for j := range q {
+			d.Data[i*d.RS+j*d.CS] = T(signs[j] * a[i*q+j])
+		}
+	}
+	return ""
+}
+
+// polar sets dst to r times the polar factor x (x^T x)^(-1/2), by the
+// eigenvalues of the Gram matrix in float64 and one Newton-Schulz step against
+// their rounding.
+func polar[T vec.Float](dst, x []T, b both[T], r float64) string {
+	n, q := max(b.n, b.p), min(b.n, b.p)
+	a, y := scratch.Get[float64](n*q), scratch.Get[float64](n*q)
+	g, s := scratch.Get[float64](q*q), scratch.Get[float64](q*q)
+	work := scratch.Get[float64](max(1, 3*q) + q)
+	defer scratch.Put(a)
+	defer scratch.Put(y)
+	defer scratch.Put(g)
+	defer scratch.Put(s)
+	defer scratch.Put(work)
+	if reason := widen(a, x, b); reason != "" {
+		return reason
+	}
+	gemm.Gram(gemm.Of(g, q, q), 1, gemm.Of(a, n, q))
+	values, work := work[:q], work[q:]
+	if !lapack64.Dsyev(lapack.EVCompute, blas.Upper, q, g, q, values, work, len(work)) {
+		return "want a matrix whose singular values can be computed"
+	}
+	// Below this the smallest singular value of x, or of its float64 Gram
+	// matrix, is rounding.
+	least := max(vec.Eps[T]()*vec.Eps[T](), 16*0x1p-52) * float64(q)
+	if !(values[0] > least*values[q-1]) {
+		return fmt.Sprintf("want full rank, got singular values from %.3g to %.3g",
+			math.Sqrt(max(0, values[0])), math.Sqrt(max(0, values[q-1])))
+	}
+	for i := range q { // s = V diag(values)^(-1/2) V^T, through its half power
+		for j := range q {
+			g[i*q+j] /= math.Sqrt(math.Sqrt(values[j]))
+		}
+	}
+	gemm.Gram(gemm.Of(s, q, q), 1, gemm.Of(g, q, q).T())
+	gemm.Mul(gemm.Of(y, n, q), 1, gemm.Of(a, n, q), gemm.Of(s, q, q), 0)
+
+	gemm.Gram(gemm.Of(g, q, q), -0.5, gemm.Of(y, n, q))
+	for i := range q {
+		g[i*q+i] += 1.5
+	}
+	gemm.Mul(gemm.Of(a, n, q), r, gemm.Of(y, n, q), gemm.Of(g, q, q), 0)
+	d := b.tall(dst)
+	for i := range n {
+		for j := range q {
+			d.Data[i*d.RS+j*d.CS] = T(a[i*q+j])
+		}
+	}
+	return ""
+}
+
+// widen copies the tall view of x to the row-major a, scaled to largest element
+// 1 so that no square overflows or vanishes.
+func widen[T vec.Float](a []float64, x []T, b both[T]) string {
+	largest := vec.MaxAbs(x)
+	if !(largest > 0) || math.IsInf(largest, 0) || math.IsInf(1/largest, 0) {
+		return fmt.Sprintf("want a finite matrix of full rank, got largest element %g", largest)
+	}
+	t := b.tall(x)
+	for i := range t.R {
+		for j := range t.C {
+			a[i*t.C+j] = float64(t.At(i, j)) / largest
+		}
+	}
+	return ""
+}
+
+// exp: [x w] exp(block) [I; 0], times exp(-A) in the Euclidean metric, and one
+// Newton-Schulz step against rounding.
+func (m stiefel[T]) exp(dst, x, v both[T]) error {
+	q := min(x.n, x.p)
+	s := 1 / (m.r() * m.r())
+	a, g := scratch.Get[T](q*q), scratch.Get[T](q*q)
+	w, y := scratch.Get[T](x.n*x.p), scratch.Get[T](x.n*x.p)
+	both, e := scratch.Get[float64](4*q*q), scratch.Get[float64](4*q*q)
+	work := scratch.Get[float64](8 * q * q)
+	defer scratch.Put(a)
+	defer scratch.Put(g)
+	defer scratch.Put(w)
+	defer scratch.Put(y)
+	defer scratch.Put(both)
+	defer scratch.Put(e)
+	defer scratch.Put(work)
+	half := 1.0
+	if m.Metric == CanonicalMetric {
+		half = 0.5
+	}
+	for i := range x.k {
+		xi := x.tall(x.at(i))
+		copy(w, v.at(i))
+		gemm.Mul(gemm.Of(a, q, q), s, xi.T(), x.tall(w), 0) // A = x^T v
+		for j := range q {                                  // skew but for rounding
+			for k := range j + 1 {
+				c := (a[j*q+k] - a[k*q+j]) / 2
+				a[j*q+k], a[k*q+j] = c, -c
+			}
+		}
+		if m.Metric == CanonicalMetric { // w = v - x A/2
+			gemm.Mul(x.tall(w), -0.5, xi, gemm.Of(a, q, q), 1)
+		}
+		gemm.Gram(gemm.Of(g, q, q), s, x.tall(w))
+		if n := vec.Norm(g); !(n <= 1e8) {
+			return &PointError{"Stiefel", "exp", i, fmt.Sprintf("want a step of norm at most 10^4 radii, got %.3g", math.Sqrt(n))}
+		}
+		for j := range q {
+			for k := range q {
+				ajk := half * float64(a[j*q+k])
+				both[j*2*q+k] = ajk
+				both[(q+j)*2*q+q+k] = ajk
+				both[j*2*q+q+k] = -float64(g[j*q+k])
+				both[(q+j)*2*q+k] = 0
+			}
+			both[(q+j)*2*q+j] = 1
+		}
+		gemm.Exp(e, both, work, 2*q)
+		left := gemm.Of(e, 2*q, 2*q).Sub(0, 0, 2*q, q)
+		if m.Metric == EuclideanMetric {
+			for j, c := range a {
+				both[j] = -float64(c)
+			}
+			f := both[q*q : 2*q*q]
+			gemm.Exp(f, both[:q*q], work, q)
+			gemm.Mul(gemm.Of(both[2*q*q:], 2*q, q), 1, left, gemm.Of(f, q, q), 0)
+			left = gemm.Of(both[2*q*q:], 2*q, q)
+		}
+		for j := range q {
+			for k := range q {
+				a[j*q+k], g[j*q+k] = T(left.At(j, k)), T(left.At(q+j, k))
+			}
+		}
+		gemm.Mul(x.tall(y), 1, xi, gemm.Of(a, q, q), 0)
+		gemm.Mul(x.tall(y), 1, x.tall(w), gemm.Of(g, q, q), 1)
+		if reason := m.newtonSchulz(dst.at(i), y, x); reason != "" {
+			return &PointError{"Stiefel", "exp", i, reason}
+		}
+	}
+	return nil
+}

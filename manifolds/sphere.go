@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifolds
+
+import (
+	"math"
+	"math/rand/v2"
+)
+
+// Sphere is the set {x : |x| = r} of n x p matrices of Frobenius norm r, with
+// the metric of the ambient space.
+//
+//	tangent space  {v : <x, v> = 0}
+//	dimension      n p - 1
+//	projection     r x / |x|
+//	retraction     r (x + v) / |x + v|, second order, along the geodesic
+//	curvature      1/r^2
+//
+// Its grouping is PerFilter: the flattened filter is the point. Membership is
+// ||x|/r - 1|.
+type Sphere struct {
+	// Radius is r; zero stands for 1, or for what the constraint's Scale says.
+	Radius float64
+	// Geodesic moves by the exponential map and parallel transport instead of
+	// normalisation and tangent projection.
+	Geodesic bool
+}
+
+// Check accepts every positive shape.
+func (m Sphere) Check(n, p int) error {
+	if err := positive("Sphere", n, p); err != nil {
+		return err
+	}
+	return checkRadius("Sphere", m.Radius)
+}
+
+// Dim returns n p - 1.
+func (m Sphere) Dim(n, p int) int { return n*p - 1 }
+
+// String names the manifold and what differs from its zero value.
+func (m Sphere) String() string { return label("Sphere", m.Radius, geodesicLabel(m.Geodesic)) }
+
+func (m Sphere) s32() spheres[float32] {
+	return spheres[float32]{"Sphere", size(m.Radius).value(), whole, false, m.Geodesic}
+}
+func (m Sphere) s64() spheres[float64] {
+	return spheres[float64]{"Sphere", size(m.Radius).value(), whole, false, m.Geodesic}
+}
+
+// Project writes r x / |x|.
+func (m Sphere) Project(dst, x Points) error {
+	return lift2(m.Check(x.N, x.P), "project", dst, x, m.s32().project, m.s64().project)
+}
+
+// Tangent writes g - x <x, g> / r^2.
+func (m Sphere) Tangent(dst, x, g Points) error {
+	return lift3(m.Check(x.N, x.P), "tangent", dst, x, g, m.s32().tangent, m.s64().tangent)
+}
+
+// Retract writes r (x + v) / |x + v|, or Exp if Geodesic.
+func (m Sphere) Retract(dst, x, v Points) error {
+	return lift3(m.Check(x.N, x.P), "retract", dst, x, v, m.s32().retract, m.s64().retract)
+}
+
+// Transport writes the tangent projection of u at y, or its parallel transport
+// if Geodesic.
+func (m Sphere) Transport(dst, x, y, u Points) error {
+	return lift4(m.Check(x.N, x.P), "transport", dst, x, y, u, m.s32().transport, m.s64().transport)
+}
+
+// ParallelTransport writes u - <u, y> / (r^2 + <x, y>) (x + y), along the shortest geodesic from x to y. It fails at antipodal points.
+func (m Sphere) ParallelTransport(dst, x, y, u Points) error {
+	return lift4(m.Check(x.N, x.P), "parallel transport", dst, x, y, u, m.s32().parallel, m.s64().parallel)
+}
+
+// Exp writes cos(|v|/r) x + r sin(|v|/r) v/|v|.
+func (m Sphere) Exp(dst, x, v Points) error {
+	return lift3(m.Check(x.N, x.P), "exp", dst, x, v, m.s32().exp, m.s64().exp)
+}
+
+// Log writes the projection of y to the tangent space, given the length
+// r theta, theta the angle by atan2. It fails at antipodal points.
+func (m Sphere) Log(dst, x, y Points) error {
+	return lift3(m.Check(x.N, x.P), "log", dst, x, y, m.s32().log, m.s64().log)
+}
+
+// Dist writes r theta, theta the angle between x and y by atan2.
+func (m Sphere) Dist(out []float64, x, y Points) error {
+	return liftOut(m.Check(x.N, x.P), "distance", out, x, x, y, m.s32().dist, m.s64().dist)
+}
+
+// Membership returns the largest ||x|/r - 1|.
+func (m Sphere) Membership(x Points) float64 {
+	return lift1(x, m.s32().membership, m.s64().membership)
+}
+
+// Random fills dst with independent uniform points.
+func (m Sphere) Random(dst Points, rng *rand.Rand) error {
+	gaussian(dst, rng)
+	return m.Project(dst, dst)
+}
+
+// Curvature returns 1/r^2.
+func (m Sphere) Curvature(n, p int) float64 {
+	return 1 / (size(m.Radius).value() * size(m.Radius).value())
+}
+
+// InjectivityRadius returns pi r.
+func (m Sphere) InjectivityRadius(n, p int) float64 { return math.Pi * size(m.Radius).value() }
+
+// Sized reports whether a radius was given.
+func (m Sphere) Sized() bool { return m.Radius != 0 }
+
+// Norm returns r.
+func (m Sphere) Norm(n, p int) float64 { return size(m.Radius).value() }
+
+// Scaled returns the manifold with s times the radius.
+func (m Sphere) Scaled(s float64) Manifold {
+	m.Radius = s * size(m.Radius).value()
+	return m
+}
+
+var (
+	_ Manifold            = Sphere{}
+	_ Exponential         = Sphere{}
+	_ Logarithm           = Sphere{}
+	_ ParallelTransporter = Sphere{}
+	_ Curved              = Sphere{}
+	_ Scalable            = Sphere{}
+	_ Sampler             = Sphere{}
+	_ Dimensioned         = Sphere{}
+)

@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifolds
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// Axis says which vectors of a point an oblique manifold normalises.
+type Axis uint8
+
+const (
+	// Auto is Columns for single slices (PerKernel) and raw batches, as in the
+	// paper, and Rows for every other grouping, where a row is what one filter
+	// or one channel contributes to the point.
+	Auto Axis = iota
+	// Columns gives every column of a point the same norm.
+	Columns
+	// Rows gives every row of a point the same norm.
+	Rows
+
+	whole // the point is one vector: the sphere
+)
+
+// spheres is the geometry that Sphere, CentredSphere and Oblique share: the
+// vectors of a batch, each on a sphere of radius r, and orthogonal to the vector
+// of ones if centred.
+type spheres[T vec.Float] struct {
+	name     string
+	r        float64
+	axis     Axis
+	centred  bool
+	geodesic bool
+}
+
+// line is one of the vectors: elements at, at+stride, ..., n of them.
+type line struct{ at, n, stride int }
+
+// lines returns how many vectors a point holds.
+func (s spheres[T]) lines(b block[T]) int {
+	switch s.axis {
+	case whole:
+		return 1
+	case Rows:
+		return b.n
+	}
+	return b.p
+}
+
+// line returns vector j of point i.
+func (s spheres[T]) line(b block[T], i, j int) line {
+	at := i * b.n * b.p
+	switch s.axis {
+	case whole:
+		return line{at, b.n * b.p, 1}
+	case Rows:
+		return line{at + j*b.p, b.p, 1}
+	}
+	return line{at + j, b.n, b.p}
+}
+
+// each calls f for every vector of the batch until one fails.
+func (s spheres[T]) each(b block[T], f func(l line) string, op string) error {
+	count := s.lines(b)
+	for i := range b.k {
+		for j := range count {
+			if reason := f(s.line(b, i, j)); reason != "" {
+				if count > 1 {
+					reason = fmt.Sprintf("vector %d: %s", j, reason)
+				}
+				return &PointError{s.name, op, i, reason}
+			}
+		}
+	}
+	return nil
+}
+
+func dot[T vec.Float](l line, x, y []T) float64 {
+	if l.stride == 1 {
+		return vec.Dot(x[l.at:l.at+l.n], y[l.at:l.at+l.n])
+	}
+	s := 0.0
+	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+		s += float64(x[e]) * float64(y[e])
+	}
+	return s
+}
+
+func sum[T vec.Float](l line, x []T) float64 {
+	s := 0.0
+	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+		s += float64(x[e])
+	}
+	return s
+}
+
+func norm[T vec.Float](l line, x []T) float64 {
+	if s := dot(l, x, x); s > 0x1p-960 && s < math.Inf(1) {
+		return math.Sqrt(s)
+	}
+	largest := 0.0
+	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+		a := math.Abs(float64(x[e]))
+		if a != a || math.IsInf(a, 0) {
+			return a
+		}
+		largest = max(largest, a)
+	}
+	if largest == 0 {
+		return 0
+	}
+	s := 0.0
+	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+		q := float64(x[e]) / largest
+		s += q * q
+	}
+	return largest * math.Sqrt(s)
+}
+
+// combine sets dst to a x + b y + c.
+func combine[T vec.Float](l line, dst []T, a float64, x []T, b float64, y []T, c float64) {
+	f, g, h := T(a), T(b), T(c)
+	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+		dst[e] = f*x[e] + g*y[e] + h
+	}
+}
+
+// normalise scales the vector, whose norm was size before it was centred, to
+// norm r.
+func (s spheres[T]) normalise(l line, dst []T, size float64) string {
+	n := norm(l, dst)
+	scale := s.r / n
+	floor := 0.0
+	if s.centred {
+		floor = 4 * vec.Eps[T]() * math.Sqrt(float64(l.n)) * size
+	}
+	if !(n > floor) || math.IsInf(n, 0) || math.IsInf(scale, 0) {
+		return fmt.Sprintf("want a vector with a direction, got norm %g", n)
+	}
+	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+		dst[e] = T(scale * float64(dst[e]))
+	}
+	return ""
+}
+
+// mean returns what a centred sphere takes off every element, and 0 on others.
+func (s spheres[T]) mean(l line, x []T) float64 {
+	if s.centred {
+		return sum(l, x) / float64(l.n)
+	}
+	return 0
+}
+
+// project: r (x - mean) / |x - mean|.
+func (s spheres[T]) project(dst, x block[T]) error {
+	return s.each(x, func(l line) string {
+		size := 0.0
+		if s.centred {
+			size = norm(l, x.data)
+		}
+		combine(l, dst.data, 1, x.data, 0, x.data, -s.mean(l, x.data))
+		return s.normalise(l, dst.data, size)
+	}, "project")
+}
+
+// tangent: g - mean(g) - x <x, g> / r^2.
+func (s spheres[T]) tangent(dst, x, g block[T]) error {
+	return s.each(x, func(l line) string {
+		c := dot(l, x.data, g.data) / (s.r * s.r)
+		combine(l, dst.data, 1, g.data, -c, x.data, -s.mean(l, g.data))
+		return ""
+	}, "tangent")
+}
+
+// retract: r (x + v) / |x + v|, or the exponential map.
+func (s spheres[T]) retract(dst, x, v block[T]) error {
+	if s.geodesic {
+		return s.exp(dst, x, v)
+	}
+	return s.each(x, func(l line) string {
+		m := s.mean(l, x.data) + s.mean(l, v.data) // rounding only, but it would add up
+		combine(l, dst.data, 1, x.data, 1, v.data, -m)
+		return s.normalise(l, dst.data, 0)
+	}, "retract")
+}
+
+// exp: cos(|v|/r) x + r sin(|v|/r) v/|v|, normalised against rounding.
+func (s spheres[T]) exp(dst, x, v block[T]) error {
+	return s.each(x, func(l line) string {
+		t := norm(l, v.data) / s.r
+		if !(t <= math.MaxFloat64) {
+			return fmt.Sprintf("want a finite step, got norm %g", t*s.r)
+		}
+		sinc := 1.0
+		if t > 0 {
+			sinc = math.Sin(t) / t
+		}
+		cos := math.Cos(t)
+		m := cos*s.mean(l, x.data) + sinc*s.mean(l, v.data)
+		combine(l, dst.data, cos, x.data, sinc, v.data, -m)
+		return s.normalise(l, dst.data, 0)
+	}, "exp")
+}
+
+// transport: the tangent projection at y, or parallel transport.
+func (s spheres[T]) transport(dst, x, y, u block[T]) error {
+	if s.geodesic {
+		return s.parallel(dst, x, y, u)
+	}
+	return s.tangent(dst, y, u)
+}
+
+// parallel: u - <u, y> / (r^2 + <x, y>) (x + y), along the geodesic from x to y.
+func (s spheres[T]) parallel(dst, x, y, u block[T]) error {
+	return s.each(x, func(l line) string {
+		d := s.r*s.r + dot(l, x.data, y.data)
+		if !(d > 1e-14*s.r*s.r) {
+			return "want points that are not antipodal"
+		}
+		c := T(dot(l, u.data, y.data) / d)
+		for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+			dst.data[e] = u.data[e] - c*(x.data[e]+y.data[e])
+		}
+		return ""
+	}, "parallel transport")
+}
+
+// angle returns the projection of y to the tangent space at x, as the factors of
+// a y + b x, its norm, and the angle between x and y. Taking the projection of
+// y - x (y + x for an obtuse angle) keeps it accurate where x and y are close.
+func (s spheres[T]) angle(l line, x, y []T) (sign, along, norm, theta float64) {
+	inner := dot(l, x, y)
+	sign = -1.0
+	if inner < 0 {
+		sign = 1
+	}
+	xd, dd := 0.0, 0.0
+	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+		d := float64(y[e]) + sign*float64(x[e])
+		xd += float64(x[e]) * d
+		dd += d * d
+	}
+	along = xd / (s.r * s.r)
+	norm = math.Sqrt(max(0, dd-along*xd))
+	return sign, along, norm, math.Atan2(s.r*norm, inner)
+}
+
+// log: the projection of y to the tangent space at x, given the length r theta.
+func (s spheres[T]) log(dst, x, y block[T]) error {
+	return s.each(x, func(l line) string {
+		sign, along, n, theta := s.angle(l, x.data, y.data)
+		scale := 1.0
+		if n > 0 {
+			scale = s.r * theta / n
+		}
+		if math.Pi-theta < 4*vec.Eps[T]() {
+			return "want points that are not antipodal"
+		}
+		if theta != theta {
+			return "want finite points"
+		}
+		for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+			d := float64(y.data[e]) + sign*float64(x.data[e])
+			dst.data[e] = T(scale * (d - along*float64(x.data[e])))
+		}
+		return ""
+	}, "log")
+}
+
+// dist: r theta, and the root of the sum of squares over the vectors of a point.
+func (s spheres[T]) dist(out []float64, x, _, y block[T]) error {
+	count := s.lines(x)
+	for i := range out {
+		t := 0.0
+		for j := range count {
+			_, _, _, theta := s.angle(s.line(x, i, j), x.data, y.data)
+			t += theta * theta
+		}
+		out[i] = s.r * math.Sqrt(t)
+	}
+	return nil
+}
+
+// membership: ||x|/r - 1|, and |sum x| / (sqrt(n) r) if centred.
+func (s spheres[T]) membership(x block[T]) float64 {
+	worst := 0.0
+	count := s.lines(x)
+	for i := range x.k {
+		for j := range count {
+			l := s.line(x, i, j)
+			e := math.Abs(norm(l, x.data)/s.r - 1)
+			if s.centred {
+				e = max(e, math.Abs(sum(l, x.data))/(math.Sqrt(float64(l.n))*s.r))
+			}
+			if !(e <= math.MaxFloat64) {
+				return math.NaN()
+			}
+			worst = max(worst, e)
+		}
+	}
+	return worst
+}
+
+// size is a radius as users give it: zero stands for 1.
+type size float64
+
+func (s size) value() float64 {
+	if s == 0 {
+		return 1
+	}
+	return float64(s)
+}
+
+// label is the name of a manifold with its radius and properties.
+func label(name string, radius float64, properties ...string) string {
+	if radius != 0 && radius != 1 {
+		properties = append([]string{fmt.Sprintf("r=%.4g", radius)}, properties...)
+	}
+	out, sep := name, "("
+	for _, p := range properties {
+		if p != "" {
+			out += sep + p
+			sep = ", "
+		}
+	}
+	if sep == ", " {
+		out += ")"
+	}
+	return out
+}
+
+func checkRadius(name string, r float64) error {
+	if r < 0 || math.IsInf(r, 0) || r != r {
+		return fmt.Errorf("manifolds: %s: want a positive finite radius, got %v", name, r)
+	}
+	return nil
+}
+
+func geodesicLabel(geodesic bool) string {
+	if geodesic {
+		return "geodesic"
+	}
+	return ""
+}
