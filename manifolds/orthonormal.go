@@ -22,7 +22,7 @@ import (
 // Gram matrix: y^T y = R^T R, Q = y R^-1. The error of one pass is eps times the
 // squared condition number of y, which for y = x + v, v tangent, is at most
 // 1 + |v|^2 and is read off the trace. y is overwritten.
-func (m stiefel[T]) choleskyQR(dst, y []T, b both[T]) string {
+func (m stiefel[T]) choleskyQR(dst, y []T, b block[T]) string {
 	q := min(b.n, b.p)
 	g, u := scratch.Get[T](q*q), scratch.Get[T](q*q)
 	defer scratch.Put(g)
@@ -48,7 +48,7 @@ func (m stiefel[T]) choleskyQR(dst, y []T, b both[T]) string {
 // newtonSchulz sets dst to the polar factor of y by x <- x (3 I - x^T x) / 2,
 // which converges where the singular values of y lie below sqrt 3, and for
 // y = x + v none is below 1. y is overwritten.
-func (m stiefel[T]) newtonSchulz(dst, y []T, b both[T]) string {
+func (m stiefel[T]) newtonSchulz(dst, y []T, b block[T]) string {
 	q := min(b.n, b.p)
 	g := scratch.Get[T](q * q)
 	defer scratch.Put(g)
@@ -75,7 +75,7 @@ var lapack64 lapackgo.Implementation
 
 // householder sets dst to r times the Q of y = Q R, R with positive diagonal,
 // by Householder reflections in float64.
-func householder[T vec.Float](dst, y []T, b both[T], r float64) string {
+func householder[T vec.Float](dst, y []T, b block[T], r float64) string {
 	n, q := max(b.n, b.p), min(b.n, b.p)
 	a, work := scratch.Get[float64](n*q), scratch.Get[float64](2*q)
 	defer scratch.Put(a)
@@ -110,7 +110,7 @@ func householder[T vec.Float](dst, y []T, b both[T], r float64) string {
 // polar sets dst to r times the polar factor x (x^T x)^(-1/2), by the
 // eigenvalues of the Gram matrix in float64 and one Newton-Schulz step against
 // their rounding.
-func polar[T vec.Float](dst, x []T, b both[T], r float64) string {
+func polar[T vec.Float](dst, x []T, b block[T], r float64) string {
 	n, q := max(b.n, b.p), min(b.n, b.p)
 	a, y := scratch.Get[float64](n*q), scratch.Get[float64](n*q)
 	g, s := scratch.Get[float64](q*q), scratch.Get[float64](q*q)
@@ -159,7 +159,7 @@ func polar[T vec.Float](dst, x []T, b both[T], r float64) string {
 
 // widen copies the tall view of x to the row-major a, scaled to largest element
 // 1 so that no square overflows or vanishes.
-func widen[T vec.Float](a []float64, x []T, b both[T]) string {
+func widen[T vec.Float](a []float64, x []T, b block[T]) string {
 	largest := vec.MaxAbs(x)
 	if !(largest > 0) || math.IsInf(largest, 0) || math.IsInf(1/largest, 0) {
 		return fmt.Sprintf("want a finite matrix of full rank, got largest element %g", largest)
@@ -175,7 +175,7 @@ func widen[T vec.Float](a []float64, x []T, b both[T]) string {
 
 // exp: [x w] exp(block) [I; 0], times exp(-A) in the Euclidean metric, and one
 // Newton-Schulz step against rounding.
-func (m stiefel[T]) exp(dst, x, v both[T]) error {
+func (m stiefel[T]) exp(dst, x, v block[T]) error {
 	q := min(x.n, x.p)
 	s := 1 / (m.r() * m.r())
 	a, g := scratch.Get[T](q*q), scratch.Get[T](q*q)
