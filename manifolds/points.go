@@ -226,3 +226,52 @@ func admit(shape error, op string, x Points, others ...Points) error {
 	}
 	return agree(op, x, others...)
 }
+
+// Combine sets dst to a x + b y. dst may be x or y.
+func (dst Points) Combine(a float64, x Points, b float64, y Points) error {
+	if err := agree("combine", dst, x, y); err != nil {
+		return err
+	}
+	if x.f64 != nil {
+		vec.Combine(dst.f64, a, x.f64, b, y.f64)
+	} else {
+		vec.Combine(dst.f32, a, x.f32, b, y.f32)
+	}
+	return nil
+}
+
+// Scale sets point k of dst to factors[k] times point k of x. dst may be x.
+func (dst Points) Scale(factors []float64, x Points) error {
+	if err := agree("scale", dst, x); err != nil {
+		return err
+	}
+	if err := perPoint("scale", factors, x); err != nil {
+		return err
+	}
+	if x.f64 != nil {
+		scale(dst.b64(), factors, x.b64())
+	} else {
+		scale(dst.b32(), factors, x.b32())
+	}
+	return nil
+}
+
+func scale[T vec.Float](dst block[T], factors []float64, x block[T]) {
+	if np := x.n * x.p; np > 1 {
+		for i, f := range factors {
+			vec.Scale(dst.at(i), f, x.at(i))
+		}
+		return
+	}
+	for i, f := range factors { // single weights
+		dst.data[i] = T(f) * x.data[i]
+	}
+}
+
+// Norm returns the Frobenius norm of the whole batch.
+func (x Points) Norm() float64 {
+	if x.f64 != nil {
+		return vec.Norm(x.f64)
+	}
+	return vec.Norm(x.f32)
+}

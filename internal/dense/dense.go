@@ -23,25 +23,23 @@ type View struct {
 // was wanted and what came.
 func Of(v gorgonia.Value) (View, error) {
 	switch t := v.(type) {
-	case nil:
-		return View{}, fmt.Errorf("want a value, got nil")
 	case *gorgonia.F32:
-		if t == nil {
-			return View{}, fmt.Errorf("want a value, got nil")
+		if t != nil {
+			return View{F32: unsafe.Slice((*float32)(t), 1)}, nil
 		}
-		return View{F32: unsafe.Slice((*float32)(t), 1)}, nil
 	case *gorgonia.F64:
-		if t == nil {
-			return View{}, fmt.Errorf("want a value, got nil")
+		if t != nil {
+			return View{F64: unsafe.Slice((*float64)(t), 1)}, nil
 		}
-		return View{F64: unsafe.Slice((*float64)(t), 1)}, nil
 	case *tensor.Dense:
-		if t == nil {
-			return View{}, fmt.Errorf("want a value, got nil")
+		if t != nil {
+			return ofDense(t)
 		}
-		return ofDense(t)
+	case nil:
+	default:
+		return View{}, fmt.Errorf("want a *tensor.Dense, *gorgonia.F32 or *gorgonia.F64, got %T", v)
 	}
-	return View{}, fmt.Errorf("want a *tensor.Dense, *gorgonia.F32 or *gorgonia.F64, got %T", v)
+	return View{}, fmt.Errorf("want a value, got nil")
 }
 
 func ofDense(t *tensor.Dense) (View, error) {
