@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
+LIBRARY     = ./manifolds/... ./solvers/... ./models/... ./internal/...
+
+.PHONY: check fmt vet staticcheck race drawings test bench generate
+
+# Everything a change must pass, beside `go test ./...`.
+check: fmt vet staticcheck race drawings
+
+fmt:
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "gofmt: want these files formatted:"; echo "$$files"; exit 1; fi
+
+vet:
+	go vet ./...
+
+staticcheck:
+	go run $(STATICCHECK) ./...
+
+# -short leaves out the tests that run for minutes under the race detector.
+race:
+	go test -race -short -timeout 15m $(LIBRARY)
+
+# The drawings in docs/img that a program of this repository makes are what it
+# makes now.
+drawings:
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && go run ./docs/draw -out "$$dir" && \
+	for f in "$$dir"/*.png; do cmp "$$f" docs/img/$$(basename "$$f") || { echo "run make generate"; exit 1; }; done
+
+generate:
+	go run ./docs/draw -out docs/img
+
+test:
+	go test ./...
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./solvers/...
