@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package solvers
+
+import (
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/manifolds"
+)
+
+// Constrained is a stock or third-party solver whose constrained parameters
+// stay on their manifolds. It is made by Constrain.
+type Constrained struct {
+	inner   gorgonia.Solver
+	engine  engine
+	shadows []*shadow
+}
+
+var _ gorgonia.Solver = (*Constrained)(nil)
+
+// Constrain wraps a solver, whose options stay as they are, so that every
+// convolution kernel is kept on m. In each step, for each kernel x, the solver is
+// given the Riemannian gradient; the displacement d that it makes is projected to
+// the tangent space and followed by a retraction:
+//
+//	x <- R_x(P_x(d))
+//
+// Other parameters move as the solver moves them. Its inner state (momentum,
+// second moments) is in the ambient space and is not transported.
+//
+// All solvers of Gorgonia v0.9.18 can be wrapped. Their own defects stay: AdamW
+// never moves a weight, AdaGrad ignores its options, Barzilai-Borwein knows
+// float64 only. See docs/gorgonia.md, and NewAdam and NewAdamW for solvers
+// without them.
+//
+// The wrapped solver sees the parameters always in the order in which they first
+// came, since stock solvers key their state by position; one that is left out of a
+// step is shown to it with a zero gradient, and does not move. Stock solvers
+// cannot take a parameter that joins after the first step. If the wrapped solver
+// fails or panics, weights and gradients are as before; what it did to its own
+// state cannot be taken back.
+func Constrain(s gorgonia.Solver, m manifolds.Manifold, opts ...manifolds.Option) *Constrained {
+	return ConstrainWith(s, Kernels(m, opts...))
+}
+
+// ConstrainWith is Constrain with the options Kernels, Param, Where and
+// Tolerance.
+func ConstrainWith(s gorgonia.Solver, opts ...Option) *Constrained {
+	c := &Constrained{inner: s}
+	for _, o := range opts {
+		switch o.name {
+		case "Kernels", "Param", "Where", "Tolerance":
+		default:
+			c.engine.err = optionError("Constrain has no option %s: want Kernels, Param, Where or Tolerance", o.name)
+			return c
+		}
+	}
+	c.engine.config, c.engine.err = configure("Constrain", config{}, nil, opts)
+	if s == nil && c.engine.err == nil {
+		c.engine.err = optionError("Constrain: want a solver, got nil")
+	}
+	return c
+}
+
+// String names the wrapped solver.
+func (c *Constrained) String() string { return fmt.Sprintf("Constrain(%T)", c.inner) }
+
+// Unwrap returns the wrapped solver, so that its options can be changed:
+//
+//	gorgonia.WithLearnRate(0.01)(c.Unwrap())
+func (c *Constrained) Unwrap() gorgonia.Solver { return c.inner }
+
+// Init is Solver.Init.
+func (c *Constrained) Init(model []gorgonia.ValueGrad) error { return c.engine.init(model) }
+
+// Report is Solver.Report.
+func (c *Constrained) Report() Report {
+	r := c.engine.report()
+	r.Solver = c.String()
+	return r
+}
+
+// Step lets the wrapped solver make its step and follows it on the manifolds.
+func (c *Constrained) Step(model []gorgonia.ValueGrad) error {
+	e := &c.engine
+	active, err := e.admit(model, true)
+	if err != nil {
+		return err
+	}
+	for _, s := range e.slots[len(c.shadows):] {
+		c.shadows = append(c.shadows, newShadow(s))
+	}
+	shown := make([]gorgonia.ValueGrad, len(e.slots))
+	for i, sh := range c.shadows {
+		sh.grad.Zero()
+		shown[i] = sh
+	}
+	fail := func(err error) error {
+		err = e.revoke(active, err)
+		c.shadows = c.shadows[:len(e.slots)]
+		return err
+	}
+	for _, s := range active {
+		if err := c.shadowOf(s).show(s); err != nil {
+			return fail(err)
+		}
+	}
+	if err := c.call(shown); err != nil {
+		return fail(err)
+	}
+	for _, s := range active {
+		if err := c.shadowOf(s).follow(s); err != nil {
+			return fail(err)
+		}
+	}
+	return e.commit(active)
+}
+
+func (c *Constrained) shadowOf(s *slot) *shadow {
+	for _, sh := range c.shadows {
+		if sh.slot == s {
+			return sh
+		}
+	}
+	return nil
+}
+
+// call steps the wrapped solver, and turns a panic into an error.
+func (c *Constrained) call(shown []gorgonia.ValueGrad) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("solvers: %T panicked: %v (%w)", c.inner, r, ErrStock)
+		}
+	}()
+	if err := c.inner.Step(shown); err != nil {
+		return fmt.Errorf("solvers: %T: %w (%w)", c.inner, err, ErrStock)
+	}
+	return nil
+}
+
+// shadow is what the wrapped solver sees of a parameter: a copy of the weights,
+// to be moved, and the Riemannian gradient.
+type shadow struct {
+	slot          *slot
+	value, slope  gorgonia.Value
+	weights, grad dense.View
+}
+
+// Value returns the copy of the weights.
+func (s *shadow) Value() gorgonia.Value { return s.value }
+
+// Grad returns the Riemannian gradient.
+func (s *shadow) Grad() (gorgonia.Value, error) { return s.slope, nil }
+
+// Name returns the name of the parameter.
+func (s *shadow) Name() string { return s.slot.name }
+
+func newShadow(s *slot) *shadow {
+	sh := &shadow{slot: s}
+	sh.value, sh.weights = blankValue(s)
+	sh.slope, sh.grad = blankValue(s)
+	return sh
+}
+
+func blankValue(s *slot) (gorgonia.Value, dense.View) {
+	var v gorgonia.Value
+	switch {
+	case s.weights.Shape != nil && s.weights.F64 != nil:
+		v = tensor.New(tensor.Of(tensor.Float64), tensor.WithShape(s.shape...))
+	case s.weights.Shape != nil:
+		v = tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(s.shape...))
+	case s.weights.F64 != nil:
+		v = gorgonia.NewF64(0)
+	default:
+		v = gorgonia.NewF32(0)
+	}
+	d, _ := dense.Of(v)
+	return v, d
+}
+
+// show copies weights and Riemannian gradient of the slot.
+func (sh *shadow) show(s *slot) error {
+	g := s.borrow()
+	defer giveBack(g)
+	from, err := s.batch(s.grad, &g)
+	if err == nil {
+		err = manifolds.Gradient(s.manifold, g, s.x, from)
+	}
+	if err == nil {
+		err = s.put(sh.grad, g)
+	}
+	if err == nil {
+		err = s.put(sh.weights, s.x)
+	}
+	if err != nil {
+		return s.fail(ErrConstraint, err.Error(), err)
+	}
+	s.stats.riemannian, s.stats.geometric = g.Norm(), 1
+	return nil
+}
+
+// follow makes the displacement of the shadow the step of the slot.
+func (sh *shadow) follow(s *slot) error {
+	s.ensure(&s.next)
+	d := s.borrow()
+	defer giveBack(d)
+	y, err := s.batch(sh.weights, &d)
+	if err != nil {
+		return s.fail(ErrParameter, err.Error(), err)
+	}
+	if s.euclidean { // to the bit what the wrapped solver made
+		if err := y.Copy(s.next); err != nil {
+			return s.fail(ErrParameter, err.Error(), err)
+		}
+	}
+	if err := d.Combine(1, y, -1, s.x); err != nil {
+		return s.fail(ErrParameter, err.Error(), err)
+	}
+	if s.stats.length = d.Norm(); !(s.stats.length < 1e30) {
+		return s.fail(ErrDiverged, fmt.Sprintf("want a finite step, got one of length %g", s.stats.length), nil)
+	}
+	if s.euclidean {
+		return nil
+	}
+	if err := s.manifold.Tangent(d, s.x, d); err != nil {
+		return s.fail(ErrConstraint, err.Error(), err)
+	}
+	if err := s.manifold.Retract(s.next, s.x, d); err != nil {
+		return s.fail(ErrDiverged, err.Error(), err)
+	}
+	return nil
+}

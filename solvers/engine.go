@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package solvers
+
+import (
+	"fmt"
+	"math"
+
+	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/scratch"
+	"github.com/kernelfold/kernelfold/internal/vec"
+	"github.com/kernelfold/kernelfold/manifolds"
+)
+
+// engine does what all solvers share. A step has three phases. Admit checks
+// every parameter and gradient and binds what is new. Prepare computes where
+// every parameter goes, into buffers of its own. Commit, which cannot fail, writes
+// weights and state and zeroes gradients. An error in the first two leaves
+// everything as before.
+type engine struct {
+	config
+	book
+	err   error // of the options; every step returns it
+	steps int
+	turn  int // the slot whose drift is measured next
+}
+
+// Solver keeps parameters on manifolds and moves them by a Rule. It implements
+// gorgonia.Solver. It is not safe for concurrent use.
+type Solver struct {
+	name   string
+	rule   Rule
+	engine engine
+}
+
+var _ gorgonia.Solver = (*Solver)(nil)
+
+func newSolver(name string, r Rule, defaults config, own []string, opts []Option) *Solver {
+	s := &Solver{name: name, rule: r}
+	s.engine.config, s.engine.err = configure(name, defaults, own, opts)
+	return s
+}
+
+// String names the solver.
+func (s *Solver) String() string { return s.name }
+
+// SetLearnRate changes the learning rate from the next step on.
+func (s *Solver) SetLearnRate(lr float64) error { return LearnRate(lr).apply(&s.engine.config) }
+
+// Init binds the parameters to their constraints and projects the weights that
+// are not on their manifold, so that the first gradient is already taken there.
+// It is optional: the first Step does the same with the gradient it is given.
+func (s *Solver) Init(model []gorgonia.ValueGrad) error { return s.engine.init(model) }
+
+// Step moves every parameter against its gradient and zeroes the gradient.
+//
+// A step is all or nothing: if it returns an error, which names the parameter,
+// then weights, gradients and state are as before. Parameters may come in any
+// order, and new ones may join later.
+func (s *Solver) Step(model []gorgonia.ValueGrad) error {
+	e := &s.engine
+	active, err := e.admit(model, true)
+	if err != nil {
+		return err
+	}
+	lr := e.learnRate * e.schedule.At(e.steps)
+	if !(lr >= 0) || math.IsInf(lr, 0) {
+		return optionError("schedule %v: want a factor >= 0 at step %d, got a learning rate of %g", e.schedule, e.steps, lr)
+	}
+	shrink := e.shrink(active)
+	for _, a := range active {
+		if err := s.prepare(a, lr, shrink); err != nil {
+			return e.revoke(active, err)
+		}
+	}
+	return e.commit(active)
+}
+
+// init is Step without gradients: it only binds and projects.
+func (e *engine) init(model []gorgonia.ValueGrad) error {
+	active, err := e.admit(model, false)
+	if err != nil {
+		return err
+	}
+	for _, s := range active {
+		if s.dirty {
+			if err := s.store(s.x); err != nil {
+				return s.fail(ErrParameter, err.Error(), err)
+			}
+			s.dirty = false
+		}
+	}
+	return nil
+}
+
+// admit checks all parameters, and their gradients if there should be some, and
+// returns their slots. New ones are bound; if anything fails they are forgotten.
+func (e *engine) admit(model []gorgonia.ValueGrad, gradients bool) (active []*slot, err error) {
+	if e.err != nil {
+		return nil, e.err
+	}
+	known := len(e.slots)
+	defer func() {
+		if err != nil {
+			e.forget(known)
+		}
+	}()
+	active = make([]*slot, 0, len(model))
+	seen := make(map[*slot]bool, len(model))
+	for i, v := range model {
+		if v == nil {
+			return nil, &ParameterError{Name: fmt.Sprintf("number %d", i), Kind: ErrParameter, Cause: "want a gorgonia.ValueGrad, got nil"}
+		}
+		s, err := e.admitOne(v, i, gradients)
+		if err != nil {
+			return nil, err
+		}
+		if seen[s] {
+			return nil, s.fail(ErrParameter, "want every parameter once, got it twice", nil)
+		}
+		seen[s] = true
+		active = append(active, s)
+	}
+	if known == 0 {
+		if err := e.unmatched(e.slots); err != nil {
+			return nil, err
+		}
+	}
+	return active, nil
+}
+
+func (e *engine) admitOne(v gorgonia.ValueGrad, i int, gradients bool) (*slot, error) {
+	name := nameOf(v, i)
+	fail := func(kind error, what string, err error) error {
+		return &ParameterError{Name: name, Kind: kind, Cause: what + err.Error(), Err: err}
+	}
+	w, err := dense.Of(v.Value())
+	if err != nil {
+		return nil, fail(ErrParameter, "weights: ", err)
+	}
+	s := e.find(v, w)
+	first := s == nil
+	if first {
+		if s, err = e.bind(name, w); err != nil {
+			return nil, err
+		}
+		e.add(v, s)
+	}
+	if !s.shape.Eq(w.Shape) || s.weights.Precision() != w.Precision() {
+		return nil, s.fail(ErrParameter, fmt.Sprintf("want weights of shape %v, %s, as at the first step, got %v, %s",
+			s.shape, s.weights.Precision(), w.Shape, w.Precision()), nil)
+	}
+	s.weights = w
+	moved := s.storage != w.Storage()
+	if moved {
+		e.moved(s)
+	}
+	if gradients {
+		if err := s.takeGradient(v); err != nil {
+			return nil, err
+		}
+	}
+	watched := len(e.slots) > 0 && e.slots[e.turn%len(e.slots)] == s
+	if err := s.load(e.toleranceOf(w), first || moved || watched || s.steps == 0, s.steps == 0); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// takeGradient views and checks the gradient and measures its norm.
+func (s *slot) takeGradient(v gorgonia.ValueGrad) error {
+	value, err := v.Grad()
+	if err != nil {
+		return s.fail(ErrNoGradient, "want a gradient: differentiate the cost by gorgonia.Grad and run the machine before the step: "+err.Error(), err)
+	}
+	if value == nil {
+		return s.fail(ErrNoGradient, "want a gradient, got nil: run the machine before the step", nil)
+	}
+	g, err := dense.Of(value)
+	if err != nil {
+		return s.fail(ErrParameter, "gradient: "+err.Error(), err)
+	}
+	if g.Precision() != s.weights.Precision() || g.Len() != s.weights.Len() || (len(g.Shape) > 0 && len(s.shape) > 0 && !g.Shape.Eq(s.shape)) {
+		return s.fail(ErrParameter, fmt.Sprintf("want a gradient of shape %v, %s, got %v, %s",
+			s.shape, s.weights.Precision(), g.Shape, g.Precision()), nil)
+	}
+	if g.Storage() == s.weights.Storage() {
+		return s.fail(ErrParameter, "want a gradient with memory of its own, got that of the weights", nil)
+	}
+	s.grad = g
+	if g.F64 != nil {
+		s.stats.gradient = vec.Norm(g.F64)
+	} else {
+		s.stats.gradient = vec.Norm(g.F32)
+	}
+	if !(s.stats.gradient <= math.MaxFloat64) {
+		return s.fail(ErrNotFinite, "want a finite gradient, got "+firstBad(g), nil)
+	}
+	return nil
+}
+
+// forget drops the slots bound since there were known ones.
+func (e *engine) forget(known int) {
+	for _, s := range e.slots[known:] {
+		delete(e.byStorage, s.storage)
+		for k, t := range e.byKey {
+			if s == t {
+				delete(e.byKey, k)
+			}
+		}
+	}
+	e.slots = e.slots[:known]
+}
+
+// revoke forgets what a failed step bound, and returns its error.
+func (e *engine) revoke(active []*slot, err error) error {
+	known := len(e.slots)
+	for known > 0 && e.slots[known-1].steps == 0 {
+		known--
+	}
+	e.forget(known)
+	return err
+}
+
+// scale is what the gradients are multiplied by before they are clipped.
+func (e *engine) scale() float64 {
+	if e.batch > 1 {
+		return 1 / float64(e.batch)
+	}
+	return 1
+}
+
+// shrink is the factor by which ClipNorm scales all gradients.
+func (e *engine) shrink(active []*slot) float64 {
+	if e.clipNorm == 0 {
+		return 1
+	}
+	total := 0.0
+	for _, s := range active {
+		n := s.stats.gradient * e.scale()
+		if e.clipValue > 0 {
+			g := s.borrow()
+			clip(g, s.grad, e.scale(), e.clipValue)
+			n = g.Norm()
+			giveBack(g)
+		}
+		total = math.Hypot(total, n)
+	}
+	if total > e.clipNorm {
+		return e.clipNorm / total
+	}
+	return 1
+}
+
+// clip sets dst, in the order of the weights, to the gradient scaled and
+// clamped.
+func clip(dst manifolds.Points, g dense.View, scale, limit float64) {
+	if limit == 0 {
+		limit = math.Inf(1)
+	}
+	for i, v := range g.F64 {
+		dst.Data64()[i] = max(-limit, min(limit, scale*v))
+	}
+	s, l := float32(scale), float32(limit)
+	for i, v := range g.F32 {
+		dst.Data32()[i] = max(-l, min(l, s*v))
+	}
+}
+
+// gradient gives the slot's batch of Euclidean gradients, scaled, clipped and
+// with ambient decay, in a borrowed batch.
+func (e *engine) gradient(s *slot, shrink float64) (manifolds.Points, error) {
+	g := s.borrow()
+	flat := s.borrow()
+	defer giveBack(flat)
+	clip(flat, s.grad, e.scale(), e.clipValue)
+	decay := 0.0
+	if e.decayOf == decayAmbient {
+		decay = e.decay
+	}
+	from := flat
+	if !s.layout.Contiguous() {
+		if err := s.layout.Gather(g, flat); err != nil {
+			return g, err
+		}
+		from = g
+	}
+	return g, g.Combine(shrink, from, decay, s.x)
+}
+
+// prepare computes where a parameter goes: the rule's direction v, the step
+// x <- R_x(-lr/g_t v), and the transport of the state.
+func (s *Solver) prepare(a *slot, lr, shrink float64) error {
+	e := &s.engine
+	g, err := e.gradient(a, shrink)
+	defer giveBack(g)
+	if err != nil {
+		return a.fail(ErrParameter, err.Error(), err)
+	}
+	v := a.borrow()
+	defer giveBack(v)
+	kinds := s.rule.State()
+	a.allocate(kinds)
+	p := &Parameter{Manifold: a.manifold, X: a.x, Gradient: g, Direction: v, Old: a.old, New: a.new, Step: a.steps + 1}
+	if err := s.rule.Direction(p); err != nil {
+		return a.fail(ErrConstraint, err.Error(), err)
+	}
+	if a.euclidean && e.decay > 0 && e.decayOf != decayAmbient {
+		if err := v.Combine(1, v, e.decay, a.x); err != nil {
+			return a.fail(ErrParameter, err.Error(), err)
+		}
+	}
+	if err := a.measure(v, lr, e.geometric); err != nil {
+		return err
+	}
+	if err := a.manifold.Retract(a.next, a.x, v); err != nil {
+		return a.fail(ErrDiverged, err.Error(), err)
+	}
+	for i, k := range kinds {
+		if k.Kind != Tangent || a.euclidean {
+			continue
+		}
+		if err := a.manifold.Transport(a.new[i], a.x, a.next, a.new[i]); err != nil {
+			return a.fail(ErrDiverged, err.Error(), err)
+		}
+	}
+	return nil
+}
+
+// allocate makes the state at the first step.
+func (s *slot) allocate(kinds []State) {
+	s.ensure(&s.next)
+	if len(s.old) == len(kinds) {
+		return
+	}
+	s.old, s.new = make([]manifolds.Points, len(kinds)), make([]manifolds.Points, len(kinds))
+	for i, k := range kinds {
+		n, p := s.layout.N, s.layout.P
+		if k.Kind == PerPoint {
+			n, p = 1, 1
+		}
+		s.old[i], s.new[i] = s.blank(n, p), s.blank(n, p)
+	}
+}
+
+// measure turns the direction v into the step -lr/g_t v, point by point, and
+// notes its length.
+func (s *slot) measure(v manifolds.Points, lr float64, geometric bool) error {
+	f := scratch.Get[float64](v.K)
+	defer scratch.Put(f)
+	if s.euclidean {
+		for i := range f {
+			f[i] = -lr
+		}
+		s.stats.riemannian = v.Norm()
+		s.stats.length, s.stats.geometric = lr*s.stats.riemannian, 1
+	} else {
+		if err := manifolds.Inner(s.manifold, f, s.x, v, v); err != nil {
+			return s.fail(ErrConstraint, err.Error(), err)
+		}
+		total, length, largest := 0.0, 0.0, 1.0
+		for i, sq := range f {
+			factor := 1.0
+			if geometric && s.curvature > 0 {
+				factor = geometricFactor(math.Sqrt(sq), s.curvature)
+			}
+			largest = max(largest, factor)
+			f[i] = -lr / factor
+			total += sq
+			length += f[i] * f[i] * sq
+		}
+		s.stats.riemannian, s.stats.length, s.stats.geometric = math.Sqrt(total), math.Sqrt(length), largest
+	}
+	limit := 1e30
+	if s.weights.F64 != nil {
+		limit = 1e300
+	}
+	if !(s.stats.length < limit) {
+		return s.fail(ErrDiverged, fmt.Sprintf("want a step shorter than %g in %s, got %g: the learning rate %g is too large",
+			limit, s.weights.Precision(), s.stats.length, lr), nil)
+	}
+	return v.Scale(f, v)
+}
+
+// geometricFactor is g_t for a direction of norm r on a manifold of curvature at
+// most c: see GeometricStep.
+func geometricFactor(r, c float64) float64 {
+	rho := 1 / math.Sqrt(c)
+	gamma := max((2*rho+r)*(2*rho+r), 1+c*(rho+r))
+	return math.Sqrt(max(1, r*r*gamma))
+}
+
+// commit makes the step real.
+func (e *engine) commit(active []*slot) error {
+	for _, s := range active {
+		if err := s.store(s.next); err != nil { // shapes were checked: cannot happen
+			return s.fail(ErrParameter, err.Error(), err)
+		}
+		s.old, s.new = s.new, s.old
+		s.grad.Zero()
+		if s.dirty && s.steps > 0 {
+			s.stats.reprojections++
+		}
+		s.dirty = false
+		s.steps++
+	}
+	e.steps++
+	e.turn++
+	return nil
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package solvers
+
+import (
+	"errors"
+	"fmt"
+
+	"gorgonia.org/tensor"
+)
+
+// The kinds of failure, for errors.Is. After any of them every weight, every
+// gradient and every state is as before the call.
+var (
+	// ErrNoGradient: a parameter has no gradient, because the graph was not
+	// differentiated or not run.
+	ErrNoGradient = errors.New("no gradient")
+	// ErrNotFinite: a gradient or a weight is NaN or infinite.
+	ErrNotFinite = errors.New("not finite")
+	// ErrDiverged: a step is too long for the precision of the weights.
+	ErrDiverged = errors.New("diverged")
+	// ErrParameter: a parameter or its gradient has a type, shape or precision
+	// that cannot be stepped, or that changed, or appears twice.
+	ErrParameter = errors.New("unusable parameter")
+	// ErrConstraint: a constraint does not fit the parameter that it applies to,
+	// or applies to none.
+	ErrConstraint = errors.New("unusable constraint")
+	// ErrOption: an option has an impossible value, or the solver does not have it.
+	ErrOption = errors.New("unusable option")
+	// ErrStock: the solver that Constrain wraps failed.
+	ErrStock = errors.New("wrapped solver failed")
+)
+
+// ParameterError names the parameter that made a step fail, what was wanted
+// and what came.
+type ParameterError struct {
+	Name  string
+	Shape tensor.Shape
+	Kind  error  // one of the errors above
+	Cause string // what was wanted and what came
+	Err   error  // the error behind it, if there is one
+}
+
+// Error describes the failure in one line.
+func (e *ParameterError) Error() string {
+	return fmt.Sprintf("solvers: parameter %q %v: %s", e.Name, e.Shape, e.Cause)
+}
+
+// Unwrap returns the kind and the error behind it.
+func (e *ParameterError) Unwrap() []error {
+	if e.Err == nil {
+		return []error{e.Kind}
+	}
+	return []error{e.Kind, e.Err}
+}
+
+func optionError(format string, args ...any) error {
+	return fmt.Errorf("solvers: "+format+" (%w)", append(args, ErrOption)...)
+}
