@@ -34,11 +34,15 @@ type slot struct {
 	grad    dense.View
 	storage unsafe.Pointer
 
-	x        manifolds.Points   // the points before the step: the weights, or a copy
-	own      manifolds.Points   // the copy, where the weights will not do
-	next     manifolds.Points   // the points after the step
+	x        manifolds.Points // the points before the step: the weights, or a copy
+	own      manifolds.Points // the copy, where the weights will not do
+	next     manifolds.Points // the points after the step
+	kinds    []State
 	old, new []manifolds.Points // state before and after the step
 	steps    int
+	seen     int // the admission that saw it last
+
+	seenByRule Parameter
 
 	projected bool
 	dirty     bool // x is not what the weights hold: it was projected

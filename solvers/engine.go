@@ -22,9 +22,11 @@ import (
 type engine struct {
 	config
 	book
-	err   error // of the options; every step returns it
-	steps int
-	turn  int // the slot whose drift is measured next
+	err    error // of the options; every step returns it
+	steps  int
+	calls  int     // admissions; marks the slots that a step has seen
+	turn   int     // the slot whose drift is measured next
+	active []*slot // of the step under way
 }
 
 // Solver keeps parameters on manifolds and moves them by a Rule. It implements
@@ -107,8 +109,8 @@ func (e *engine) admit(model []gorgonia.ValueGrad, gradients bool) (active []*sl
 			e.forget(known)
 		}
 	}()
-	active = make([]*slot, 0, len(model))
-	seen := make(map[*slot]bool, len(model))
+	e.calls++
+	active = e.active[:0]
 	for i, v := range model {
 		if v == nil {
 			return nil, &ParameterError{Name: fmt.Sprintf("number %d", i), Kind: ErrParameter, Cause: "want a gorgonia.ValueGrad, got nil"}
@@ -117,10 +119,10 @@ func (e *engine) admit(model []gorgonia.ValueGrad, gradients bool) (active []*sl
 		if err != nil {
 			return nil, err
 		}
-		if seen[s] {
+		if s.seen == e.calls {
 			return nil, s.fail(ErrParameter, "want every parameter once, got it twice", nil)
 		}
-		seen[s] = true
+		s.seen = e.calls
 		active = append(active, s)
 	}
 	if known == 0 {
@@ -128,6 +130,7 @@ func (e *engine) admit(model []gorgonia.ValueGrad, gradients bool) (active []*sl
 			return nil, err
 		}
 	}
+	e.active = active
 	return active, nil
 }
 
@@ -301,10 +304,9 @@ func (s *Solver) prepare(a *slot, lr, shrink float64) error {
 	}
 	v := a.borrow()
 	defer giveBack(v)
-	kinds := s.rule.State()
-	a.allocate(kinds)
-	p := &Parameter{Manifold: a.manifold, X: a.x, Gradient: g, Direction: v, Old: a.old, New: a.new, Step: a.steps + 1}
-	if err := s.rule.Direction(p); err != nil {
+	a.allocate(s.rule)
+	a.seenByRule = Parameter{Manifold: a.manifold, X: a.x, Gradient: g, Direction: v, Old: a.old, New: a.new, Step: a.steps + 1}
+	if err := s.rule.Direction(&a.seenByRule); err != nil {
 		return a.fail(ErrConstraint, err.Error(), err)
 	}
 	if a.euclidean && e.decay > 0 && e.decayOf != decayAmbient {
@@ -318,7 +320,7 @@ func (s *Solver) prepare(a *slot, lr, shrink float64) error {
 	if err := a.manifold.Retract(a.next, a.x, v); err != nil {
 		return a.fail(ErrDiverged, err.Error(), err)
 	}
-	for i, k := range kinds {
+	for i, k := range a.kinds {
 		if k.Kind != Tangent || a.euclidean {
 			continue
 		}
@@ -330,13 +332,14 @@ func (s *Solver) prepare(a *slot, lr, shrink float64) error {
 }
 
 // allocate makes the state at the first step.
-func (s *slot) allocate(kinds []State) {
-	s.ensure(&s.next)
-	if len(s.old) == len(kinds) {
+func (s *slot) allocate(r Rule) {
+	if s.next.K != 0 {
 		return
 	}
-	s.old, s.new = make([]manifolds.Points, len(kinds)), make([]manifolds.Points, len(kinds))
-	for i, k := range kinds {
+	s.ensure(&s.next)
+	s.kinds = r.State()
+	s.old, s.new = make([]manifolds.Points, len(s.kinds)), make([]manifolds.Points, len(s.kinds))
+	for i, k := range s.kinds {
 		n, p := s.layout.N, s.layout.P
 		if k.Kind == PerPoint {
 			n, p = 1, 1
