@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package manifoldtest tells whether a manifolds.Manifold is right.
+//
+// Run holds a manifold against the equations that define its operations, in a
+// test; Check does the same in a program or a notebook and returns an error:
+//
+//	func TestCylinder(t *testing.T) {
+//		manifoldtest.Run(t, Cylinder{}, manifoldtest.Shape{K: 2, N: 5, P: 3})
+//	}
+//
+// Each group of equations is an oracle, and a subtest of Run, for float32 and
+// for float64:
+//
+//	project        P(a) is on the manifold, P(P(a)) = P(a), no point is nearer to a
+//	membership     zero on the manifold, in proportion to the distance off it, NaN for NaN
+//	degenerate     no answer is an error, never a NaN
+//	tangent        T is linear, T T = T, <T u, w> = <u, T w>, and T is the derivative of P
+//	metric         <u, v>_x is an inner product, <grad f, u>_x = <g, u>
+//	gradient       f(R_x(tv)) - f(x) - t <grad f, v>_x = O(t^2)
+//	retract        R_x(0) = x, R_x(v) is on the manifold, R_x(tv) - (x + tv) = O(t^2)
+//	transport      into the tangent space at y, linear, continuous, the identity for y = x
+//	exponential    a retraction whose curves have constant speed and stationary energy
+//	logarithm      exp_x(log_x y) = y, |log_x y| = dist(x, y), dist is a distance
+//	parallel       an isometry, undone by swapping x and y, log_x y goes to -log_y x
+//	curvature      the bound holds, the injectivity radius is positive
+//	dimension      the rank of T
+//	scale          {s x} has its points, norm, radius and curvature where they should be
+//	random         on the manifold, seeded, independent, uniform
+//	aliasing       dst may be an argument, and no other argument is written
+//	mismatch       batches that do not agree are an error that writes nothing
+//	batch          a point does not depend on its neighbours
+//	precision      float32 is float64, rounded
+//	concurrency    calls on different batches do not disturb each other
+//	allocations    none after warm-up
+//
+// Oracles of an optional interface are skipped where a manifold lacks it.
+// Everything is seeded: a run gives the same result every time.
+//
+// The slopes that the O(t^2) of the table stand for are fitted in float64 to the
+// best window of a range of t, as in Manopt's checkgradient (Boumal et al.,
+// 2014), and may fall short of their order by 0.1.
+package manifoldtest
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"testing"
+
+	"github.com/kernelfold/kernelfold/manifolds"
+)
+
+// Shape is that of a batch: K points of N x P.
+type Shape struct{ K, N, P int }
+
+// String returns "K points of NxP".
+func (s Shape) String() string { return fmt.Sprintf("%d points of %dx%d", s.K, s.N, s.P) }
+
+// Shapes are what Run and Check use if none are named, as far as the manifold
+// admits them: slices, tall, wide and square points, single rows, columns and
+// numbers, batches of one and of many.
+var Shapes = []Shape{
+	{19, 3, 3},
+	{3, 8, 3},
+	{2, 3, 7},
+	{1, 5, 5},
+	{3, 1, 6},
+	{2, 5, 1},
+	{1, 1, 2},
+	{2, 1, 1},
+	{1, 9, 32},
+}
+
+// Run checks m on batches of the given shapes, or of Shapes if there are none.
+// Every oracle is a subtest, float32 and float64 are subtests of it.
+func Run(t *testing.T, m manifolds.Manifold, shapes ...Shape) {
+	t.Helper()
+	admitted, err := admit(m, shapes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range oracles {
+		if !o.applies(m) {
+			continue
+		}
+		t.Run(o.name, func(t *testing.T) {
+			for _, p := range precisions {
+				t.Run(p.name, func(t *testing.T) {
+					for _, err := range survey(m, o, p, admitted) {
+						t.Error(err)
+					}
+				})
+			}
+		})
+	}
+}
+
+// Check checks m on batches of the given shapes, or of Shapes if there are
+// none. It returns nil if m is right, and else all that is wrong with it, each
+// a *Failure, joined by errors.Join. An equation that fails at several shapes is
+// reported for the first.
+func Check(m manifolds.Manifold, shapes ...Shape) error {
+	admitted, err := admit(m, shapes)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, o := range oracles {
+		if !o.applies(m) {
+			continue
+		}
+		for _, p := range precisions {
+			errs = append(errs, survey(m, o, p, admitted)...)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Failure is one equation that does not hold.
+type Failure struct {
+	Manifold  string // what the manifold calls itself
+	Oracle    string // the group of equations, a subtest of Run
+	Precision string // "float32" or "float64"
+	Shape     Shape
+	Property  string // the equation
+	Want, Got string
+}
+
+// Error gives the failure in one line.
+func (f *Failure) Error() string {
+	return fmt.Sprintf("manifoldtest: %s: %s: %s, %v: %s: want %s, got %s",
+		f.Manifold, f.Oracle, f.Precision, f.Shape, f.Property, f.Want, f.Got)
+}
+
+// oracle is a group of equations; needs tells whether a manifold has the
+// optional interface they are about.
+type oracle struct {
+	name  string
+	needs func(manifolds.Manifold) bool
+	run   func(*trial)
+}
+
+func (o oracle) applies(m manifolds.Manifold) bool { return o.needs == nil || o.needs(m) }
+
+var oracles = []oracle{
+	{"project", nil, project},
+	{"membership", nil, membership},
+	{"degenerate", nil, degenerate},
+	{"tangent", nil, tangent},
+	{"metric", nil, metric},
+	{"gradient", nil, gradient},
+	{"retract", nil, retract},
+	{"transport", nil, transport},
+	{"exponential", has[manifolds.Exponential], exponential},
+	{"logarithm", has[manifolds.Logarithm], logarithm},
+	{"parallel", has[manifolds.ParallelTransporter], parallel},
+	{"curvature", has[manifolds.Curved], curvature},
+	{"dimension", has[manifolds.Dimensioned], dimension},
+	{"scale", has[manifolds.Scalable], scale},
+	{"random", has[manifolds.Sampler], random},
+	{"aliasing", nil, aliasing},
+	{"mismatch", nil, mismatch},
+	{"batch", nil, batch},
+	{"precision", nil, precise},
+	{"concurrency", nil, concurrency},
+	{"allocations", nil, allocations},
+}
+
+func has[I any](m manifolds.Manifold) bool {
+	_, ok := m.(I)
+	return ok
+}
+
+func admit(m manifolds.Manifold, shapes []Shape) ([]Shape, error) {
+	if m == nil {
+		return nil, errors.New("manifoldtest: want a manifold, got nil")
+	}
+	named := len(shapes) > 0
+	if !named {
+		shapes = Shapes
+	}
+	var admitted []Shape
+	for _, s := range shapes {
+		if s.K < 1 || s.N < 1 || s.P < 1 {
+			return nil, fmt.Errorf("manifoldtest: %s: want a positive shape, got %v", manifolds.Name(m), s)
+		}
+		err := m.Check(s.N, s.P)
+		if err != nil && named {
+			return nil, fmt.Errorf("manifoldtest: %v: %w", s, err)
+		}
+		if err == nil {
+			admitted = append(admitted, s)
+		}
+	}
+	if len(admitted) == 0 {
+		return nil, fmt.Errorf("manifoldtest: %s admits no shape of %v: name one", manifolds.Name(m), shapes)
+	}
+	return admitted, nil
+}
+
+// survey applies one oracle at one precision to all shapes.
+func survey(m manifolds.Manifold, o oracle, p precision, shapes []Shape) (errs []error) {
+	seen := map[string]bool{}
+	for _, s := range shapes {
+		for _, f := range examine(m, o, p, s) {
+			if !seen[f.Property] {
+				seen[f.Property] = true
+				errs = append(errs, f)
+			}
+		}
+	}
+	return errs
+}
+
+// examine applies one oracle at one precision and shape.
+func examine(m manifolds.Manifold, o oracle, p precision, s Shape) []*Failure {
+	t := newTrial(m, o.name, p, s)
+	func() {
+		defer func() {
+			if r := recover(); r != nil && r != (abandon{}) {
+				t.fail("a call returns", "an error at worst", fmt.Sprintf("panic: %v%s", r, origin()))
+			}
+		}()
+		o.run(t)
+	}()
+	return t.failures
+}
+
+// origin finds the line that panicked.
+func origin() string {
+	lines := strings.Split(string(debug.Stack()), "\n")
+	for i, l := range lines {
+		if strings.HasPrefix(l, "panic(") && i+3 < len(lines) {
+			return " at " + strings.TrimSpace(lines[i+3])
+		}
+	}
+	return ""
+}

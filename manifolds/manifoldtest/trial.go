@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifoldtest
+
+import (
+	"fmt"
+	"hash/fnv"
+	"math"
+	"math/rand/v2"
+
+	"github.com/kernelfold/kernelfold/manifolds"
+)
+
+// precision is float32 or float64: its rounding, and norms that are tiny and
+// huge but whose squares float64 can still hold.
+type precision struct {
+	name       string
+	double     bool
+	eps        float64
+	tiny, huge float64
+}
+
+var (
+	single     = precision{"float32", false, 0x1p-23, 1e-20, 1e18}
+	double     = precision{"float64", true, 0x1p-52, 1e-150, 1e150}
+	precisions = []precision{single, double}
+)
+
+// slack is the c of the tolerance c sqrt(n) eps. Each operation is a few passes
+// over the n elements of a point, and each pass adds n roundings of random sign,
+// sqrt(n) eps in all; a factorisation is about ten of them, and the points that
+// the trials draw are conditioned no worse than a few.
+const slack = 32
+
+// trial is an oracle at work: one manifold at one precision and shape.
+type trial struct {
+	m        manifolds.Manifold
+	oracle   string
+	prec     precision
+	shape    Shape
+	rng      *rand.Rand
+	tol      float64 // slack sqrt(n p) eps, relative
+	failures []*Failure
+}
+
+// abandon is the panic by which a trial ends that cannot go on.
+type abandon struct{}
+
+func newTrial(m manifolds.Manifold, name string, p precision, s Shape) *trial {
+	h := fnv.New64a()
+	fmt.Fprint(h, name, p.name, s)
+	return &trial{
+		m: m, oracle: name, prec: p, shape: s,
+		rng: rand.New(rand.NewPCG(1, h.Sum64())),
+		tol: slack * math.Sqrt(float64(s.N*s.P)) * p.eps,
+	}
+}
+
+func (t *trial) fail(property, want, got string) {
+	t.failures = append(t.failures, &Failure{manifolds.Name(t.m), t.oracle, t.prec.name, t.shape, property, want, got})
+}
+
+// done ends a trial whose operation failed where it must not.
+func (t *trial) done(call string, err error) {
+	if err != nil {
+		t.fail(call, "no error", err.Error())
+		panic(abandon{})
+	}
+}
+
+// The assertions. Each takes the equation it checks, as the report prints it.
+
+// atMost asserts got <= bound, and that got is not NaN.
+func (t *trial) atMost(property string, got, bound float64) {
+	if !(got <= bound) {
+		t.fail(property, fmt.Sprintf("at most %.3g", bound), fmt.Sprintf("%.3g", got))
+	}
+}
+
+// atLeast asserts got >= bound, and that got is not NaN.
+func (t *trial) atLeast(property string, got, bound float64) {
+	if !(got >= bound) {
+		t.fail(property, fmt.Sprintf("at least %.3g", bound), fmt.Sprintf("%.3g", got))
+	}
+}
+
+// equal asserts |got - want| <= tol * size for each point.
+func (t *trial) equal(property string, got, want manifolds.Points, size []float64) {
+	t.vanish(property, norms(minus(wide(got), wide(want))), size)
+}
+
+// equalNumbers asserts |got - want| <= tol * size for each point.
+func (t *trial) equalNumbers(property string, got, want, size []float64) {
+	diff := make([]float64, len(got))
+	for k := range got {
+		diff[k] = math.Abs(got[k] - want[k])
+	}
+	t.vanish(property, diff, size)
+}
+
+// vanish asserts got <= tol * size for each point.
+func (t *trial) vanish(property string, got, size []float64) {
+	worst, at := -1.0, 0
+	for k := range got {
+		e := got[k] / size[k]
+		if got[k] == 0 {
+			e = 0
+		}
+		if !(e <= worst) {
+			worst, at = e, k
+		}
+		if e != e {
+			break
+		}
+	}
+	if !(worst <= t.tol) {
+		t.fail(property, fmt.Sprintf("a relative difference of at most %.3g", t.tol), fmt.Sprintf("%.3g at point %d", worst, at))
+	}
+}
+
+// member asserts that the points of x lie on the manifold.
+func (t *trial) member(property string, x manifolds.Points) {
+	t.atMost(property+" is on the manifold, Membership", t.m.Membership(x), t.tol)
+}
+
+// sameBits asserts that two batches are equal, bit for bit.
+func (t *trial) sameBits(property string, got, want manifolds.Points) {
+	for e := range want.Len() {
+		if math.Float64bits(value(got, e)) != math.Float64bits(value(want, e)) {
+			t.fail(property, fmt.Sprintf("the same bits, %v at element %d", value(want, e), e), fmt.Sprint(value(got, e)))
+			return
+		}
+	}
+}
+
+// The operations of the manifold, each into a batch full of NaN, so that what it
+// does not write or reads before writing shows.
+
+func (t *trial) dst() manifolds.Points { return filled(t.prec, t.shape, math.NaN()) }
+
+func (t *trial) project(a manifolds.Points) manifolds.Points {
+	dst := filledLike(a, math.NaN())
+	t.done("Project(a)", t.m.Project(dst, a))
+	return dst
+}
+
+func (t *trial) tangent(x, g manifolds.Points) manifolds.Points {
+	dst := filledLike(x, math.NaN())
+	t.done("Tangent(x, g)", t.m.Tangent(dst, x, g))
+	return dst
+}
+
+func (t *trial) retract(x, v manifolds.Points) manifolds.Points {
+	dst := filledLike(x, math.NaN())
+	t.done("Retract(x, v)", t.m.Retract(dst, x, v))
+	return dst
+}
+
+func (t *trial) transport(x, y, u manifolds.Points) manifolds.Points {
+	dst := filledLike(x, math.NaN())
+	t.done("Transport(x, y, u)", t.m.Transport(dst, x, y, u))
+	return dst
+}
+
+func (t *trial) gradient(x, g manifolds.Points) manifolds.Points {
+	dst := filledLike(x, math.NaN())
+	t.done("Gradient(x, g)", manifolds.Gradient(t.m, dst, x, g))
+	return dst
+}
+
+func (t *trial) inner(x, u, v manifolds.Points) []float64 {
+	out := make([]float64, x.K)
+	t.done("Inner(x, u, v)", manifolds.Inner(t.m, out, x, u, v))
+	return out
+}
+
+func (t *trial) exp(x, v manifolds.Points) manifolds.Points {
+	dst := filledLike(x, math.NaN())
+	t.done("Exp(x, v)", t.m.(manifolds.Exponential).Exp(dst, x, v))
+	return dst
+}
+
+func (t *trial) log(x, y manifolds.Points) manifolds.Points {
+	dst := filledLike(x, math.NaN())
+	t.done("Log(x, y)", t.m.(manifolds.Logarithm).Log(dst, x, y))
+	return dst
+}
+
+func (t *trial) dist(x, y manifolds.Points) []float64 {
+	out := make([]float64, x.K)
+	t.done("Dist(x, y)", t.m.(manifolds.Logarithm).Dist(out, x, y))
+	return out
+}
+
+func (t *trial) parallel(x, y, u manifolds.Points) manifolds.Points {
+	dst := filledLike(x, math.NaN())
+	t.done("ParallelTransport(x, y, u)", t.m.(manifolds.ParallelTransporter).ParallelTransport(dst, x, y, u))
+	return dst
+}
+
+// What the trials draw.
+
+// gauss returns a batch of independent standard normal numbers.
+func (t *trial) gauss() manifolds.Points {
+	a := filled(t.prec, t.shape, 0)
+	for e := range a.Len() {
+		put(a, e, t.rng.NormFloat64())
+	}
+	return a
+}
+
+// point returns points of the manifold: the projection of a Gaussian batch.
+func (t *trial) point() manifolds.Points { return t.project(t.gauss()) }
+
+// near returns points off the manifold, but so near that the projection of all
+// is well conditioned.
+func (t *trial) near() manifolds.Points {
+	x := t.point()
+	return plus(x, resize(t.gauss(), times(0.2, lengths(x))))
+}
+
+// vector returns tangent vectors at x, of norm f |x|. Every other one is the
+// projection of a matrix with a single non-zero element, and so as local to a row
+// and a column as tangent vectors get. Where the tangent space is 0 so is the
+// vector.
+func (t *trial) vector(x manifolds.Points, f float64) manifolds.Points {
+	g := t.gauss()
+	np := g.N * g.P
+	for k := 1; k < g.K; k += 2 {
+		keep := t.rng.IntN(np)
+		for e := range np {
+			if e != keep {
+				put(g, k*np+e, 0)
+			}
+		}
+	}
+	v := t.tangent(x, g)
+	size := times(f, lengths(x))
+	vn, gn := norms(v), norms(g)
+	for k := range size {
+		if vn[k] <= t.tol*gn[k] { // rounding, not a direction
+			size[k] = 0
+		}
+	}
+	return resize(v, size)
+}
+
+// lengths returns the norms of the points, and 1 for the point 0: the length
+// that steps at x are measured in.
+func lengths(x manifolds.Points) []float64 {
+	n := norms(x)
+	for k := range n {
+		if n[k] == 0 {
+			n[k] = 1
+		}
+	}
+	return n
+}
