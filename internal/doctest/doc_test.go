@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package doctest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+const root = "../.."
+
+// packages are what a block may use without importing it.
+var packages = []string{
+	"context", "errors", "fmt", "log", "math", "math/rand/v2", "os", "testing",
+	"gorgonia.org/gorgonia",
+	"gorgonia.org/tensor",
+	"github.com/kernelfold/kernelfold/manifolds",
+	"github.com/kernelfold/kernelfold/manifolds/manifoldtest",
+	"github.com/kernelfold/kernelfold/models",
+	"github.com/kernelfold/kernelfold/models/images",
+	"github.com/kernelfold/kernelfold/models/train",
+	"github.com/kernelfold/kernelfold/solvers",
+}
+
+// preamble declares what a block may take as given.
+const preamble = `
+var (
+	g      *gorgonia.ExprGraph
+	model  gorgonia.Nodes
+	solver *solvers.Solver
+)
+
+type Mine struct{ manifolds.Sphere }
+`
+
+// Every block of Go is a file, a list of declarations, or the body of a
+// function, and is well typed. Unused variables are no error in a page.
+func TestBlocksCompile(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the packages that the blocks import")
+	}
+	fset := token.NewFileSet()
+	imp := exported(t, fset)
+	for _, page := range pages(t) {
+		for _, b := range blocks(t, page) {
+			t.Run(fmt.Sprintf("%s:%d", filepath.Base(page), b.line), func(t *testing.T) {
+				f, err := parse(fset, page, b)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var hard []error
+				conf := types.Config{Importer: imp, Error: func(err error) {
+					var e types.Error
+					if !errors.As(err, &e) || !e.Soft {
+						hard = append(hard, err)
+					}
+				}}
+				_, _ = conf.Check("page", fset, []*ast.File{f}, nil)
+				for _, err := range hard {
+					t.Error(err)
+				}
+			})
+		}
+	}
+}
+
+// Links within the repository lead to files and headings that exist.
+func TestLinks(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	for _, page := range pages(t) {
+		text := read(t, page)
+		for _, m := range link.FindAllStringSubmatch(outsideCode(text), -1) {
+			target := m[1]
+			if strings.Contains(target, "://") || strings.HasPrefix(target, "mailto:") {
+				continue
+			}
+			file, anchor, _ := strings.Cut(target, "#")
+			path := page
+			if file != "" {
+				path = filepath.Join(filepath.Dir(page), file)
+			}
+			if _, err := os.Stat(path); err != nil {
+				t.Errorf("%s: link to %s: no such file", page, target)
+				continue
+			}
+			if anchor != "" && !headings(read(t, path))[anchor] {
+				t.Errorf("%s: link to %s: no such heading", page, target)
+			}
+		}
+	}
+}
+
+func pages(t *testing.T) []string {
+	t.Helper()
+	var all []string
+	for _, pattern := range []string{"*.md", "docs/*.md"} {
+		found, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, found...)
+	}
+	if len(all) == 0 {
+		t.Fatal("want pages, found none")
+	}
+	return all
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// block is the text between two fences, which starts after line.
+type block struct {
+	line int
+	text string
+}
+
+func blocks(t *testing.T, page string) []block {
+	var all []block
+	var b *block
+	for i, l := range strings.SplitAfter(read(t, page), "\n") {
+		switch fence := strings.TrimSpace(l); {
+		case b == nil && fence == "```go":
+			b = &block{line: i + 1}
+		case b != nil && fence == "```":
+			all = append(all, *b)
+			b = nil
+		case b != nil:
+			b.text += l
+		}
+	}
+	if b != nil {
+		t.Errorf("%s:%d: the block does not end", page, b.line)
+	}
+	return all
+}
+
+// parse makes a file of a block and gives it the lines of the page.
+func parse(fset *token.FileSet, page string, b block) (*ast.File, error) {
+	at := fmt.Sprintf("\n//line %s:%d\n", page, b.line+1)
+	head := "package page\n\nimport (\n"
+	for _, p := range packages {
+		head += fmt.Sprintf("\t%q\n", p)
+	}
+	head += ")\n" + preamble
+	if strings.HasPrefix(strings.TrimSpace(b.text), "package ") {
+		return parser.ParseFile(fset, page, at+b.text, parser.SkipObjectResolution)
+	}
+	if f, err := parser.ParseFile(fset, page, head+at+b.text, parser.SkipObjectResolution); err == nil {
+		return f, nil
+	}
+	return parser.ParseFile(fset, page, head+"\nfunc block() error {"+at+b.text+"\nreturn nil\n}\n", parser.SkipObjectResolution)
+}
+
+// exported returns an importer of what the go command builds.
+func exported(t *testing.T, fset *token.FileSet) types.Importer {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list", "-export", "-deps", "-f", "{{.ImportPath}}\t{{.Export}}"}, packages...)...)
+	cmd.Dir = root
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, errs.String())
+	}
+	files := map[string]string{}
+	for _, l := range strings.Split(string(out), "\n") {
+		path, file, _ := strings.Cut(l, "\t")
+		files[path] = file
+	}
+	return importer.ForCompiler(fset, "gc", func(path string) (io.ReadCloser, error) {
+		if files[path] == "" {
+			return nil, fmt.Errorf("doctest: %s is not among the packages that a page may import", path)
+		}
+		return os.Open(files[path])
+	})
+}
+
+// outsideCode drops blocks between fences.
+func outsideCode(text string) string {
+	var kept []string
+	for i, part := range strings.Split(text, "```") {
+		if i%2 == 0 {
+			kept = append(kept, part)
+		}
+	}
+	return strings.Join(kept, "")
+}
+
+// headings returns the anchors of the headings of a page: lower case, spaces as
+// hyphens, punctuation dropped.
+func headings(text string) map[string]bool {
+	all := map[string]bool{}
+	for _, l := range strings.Split(outsideCode(text), "\n") {
+		if !strings.HasPrefix(l, "#") {
+			continue
+		}
+		title := strings.ToLower(strings.TrimSpace(strings.TrimLeft(l, "#")))
+		title = regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(title, "")
+		all[strings.ReplaceAll(title, " ", "-")] = true
+	}
+	return all
+}
