@@ -80,7 +80,8 @@ func householder[T vec.Float](dst, y []T, b block[T], r float64) string {
 	a, work := scratch.Get[float64](n*q), scratch.Get[float64](2*q)
 	defer scratch.Put(a)
 	defer scratch.Put(work)
-	if reason := widen(a, y, b); reason != "" {
+	scale, reason := widen(a, y, b)
+	if reason != "" {
 		return reason
 	}
 	tau, work := work[:q], work[q:]
@@ -94,7 +95,7 @@ func householder[T vec.Float](dst, y []T, b block[T], r float64) string {
 	}
 	for j := range q {
 		if d := math.Abs(a[j*q+j]); !(d > float64(n)*0x1p-52*largest) {
-			return fmt.Sprintf("want full rank, got a diagonal of R from %.3g to %.3g", d, largest)
+			return fmt.Sprintf("want full rank, got a diagonal of R from %.3g to %.3g", scale*d, scale*largest)
 		}
 	}
 	lapack64.Dorg2r(n, q, q, a, q, tau, work)
@@ -120,7 +121,8 @@ func polar[T vec.Float](dst, x []T, b block[T], r float64) string {
 	defer scratch.Put(g)
 	defer scratch.Put(s)
 	defer scratch.Put(work)
-	if reason := widen(a, x, b); reason != "" {
+	scale, reason := widen(a, x, b)
+	if reason != "" {
 		return reason
 	}
 	gemm.Gram(gemm.Of(g, q, q), 1, gemm.Of(a, n, q))
@@ -133,7 +135,7 @@ func polar[T vec.Float](dst, x []T, b block[T], r float64) string {
 	least := max(vec.Eps[T]()*vec.Eps[T](), 16*0x1p-52) * float64(q)
 	if !(values[0] > least*values[q-1]) {
 		return fmt.Sprintf("want full rank, got singular values from %.3g to %.3g",
-			math.Sqrt(max(0, values[0])), math.Sqrt(max(0, values[q-1])))
+			scale*math.Sqrt(max(0, values[0])), scale*math.Sqrt(max(0, values[q-1])))
 	}
 	for i := range q { // s = V diag(values)^(-1/2) V^T, through its half power
 		for j := range q {
@@ -157,12 +159,12 @@ func polar[T vec.Float](dst, x []T, b block[T], r float64) string {
 	return ""
 }
 
-// widen copies the tall view of x to the row-major a, scaled to largest element
-// 1 so that no square overflows or vanishes.
-func widen[T vec.Float](a []float64, x []T, b block[T]) string {
-	largest := vec.MaxAbs(x)
+// widen copies the tall view of x to the row-major a, divided by its largest
+// element, which it returns, so that no square overflows or vanishes.
+func widen[T vec.Float](a []float64, x []T, b block[T]) (largest float64, reason string) {
+	largest = vec.MaxAbs(x)
 	if !(largest > 0) || math.IsInf(largest, 0) || math.IsInf(1/largest, 0) {
-		return fmt.Sprintf("want a finite matrix of full rank, got largest element %g", largest)
+		return 0, fmt.Sprintf("want a finite matrix of full rank, got largest element %g", largest)
 	}
 	t := b.tall(x)
 	for i := range t.R {
@@ -170,7 +172,7 @@ func widen[T vec.Float](a []float64, x []T, b block[T]) string {
 			a[i*t.C+j] = float64(t.At(i, j)) / largest
 		}
 	}
-	return ""
+	return largest, ""
 }
 
 // exp: [x w] exp(block) [I; 0], times exp(-A) in the Euclidean metric, and one
