@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package solvers_test
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/manifolds"
+	"github.com/kernelfold/kernelfold/solvers"
+)
+
+// layer is one convolution and its squared output as the cost: enough of a
+// net to have a gradient.
+func layer() (kernel *gorgonia.Node, vm gorgonia.VM) {
+	g := gorgonia.NewGraph()
+	weights, image := make([]float64, 4*2*3*3), make([]float64, 2*8*8)
+	for i := range weights {
+		weights[i] = math.Sin(float64(i * i))
+	}
+	for i := range image {
+		image[i] = math.Cos(float64(3 * i))
+	}
+	x := gorgonia.NewTensor(g, gorgonia.Float64, 4, gorgonia.WithName("x"),
+		gorgonia.WithValue(tensor.New(tensor.WithBacking(image), tensor.WithShape(1, 2, 8, 8))))
+	kernel = gorgonia.NewTensor(g, gorgonia.Float64, 4, gorgonia.WithName("kernel"),
+		gorgonia.WithValue(tensor.New(tensor.WithBacking(weights), tensor.WithShape(4, 2, 3, 3))))
+	y := gorgonia.Must(gorgonia.Conv2d(x, kernel, tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}))
+	cost := gorgonia.Must(gorgonia.Sum(gorgonia.Must(gorgonia.Square(y))))
+	if _, err := gorgonia.Grad(cost, kernel); err != nil {
+		panic(err)
+	}
+	return kernel, gorgonia.NewTapeMachine(g, gorgonia.BindDualValues(kernel))
+}
+
+// The one changed line is the first.
+func Example() {
+	solver := solvers.NewSGD(solvers.LearnRate(0.01), solvers.Momentum(0.9), solvers.Kernels(manifolds.Stiefel{}))
+
+	kernel, vm := layer()
+	defer vm.Close()
+	for range 10 {
+		if err := vm.RunAll(); err != nil {
+			fmt.Println(err)
+		}
+		if err := solver.Step(gorgonia.NodesToValueGrads(gorgonia.Nodes{kernel})); err != nil {
+			fmt.Println(err)
+		}
+		vm.Reset()
+	}
+	p := solver.Report().Parameters[0]
+	fmt.Printf("%s %v: %s, %s, %d point of %dx%d\n", p.Name, p.Shape, p.Manifold, p.Grouping, p.Points, p.N, p.P)
+	fmt.Println("projected at first:", p.Projected)
+	fmt.Println("membership error below 1e-14:", p.Membership < 1e-14)
+	// Output:
+	// kernel (4, 2, 3, 3): Stiefel, filter bank, 1 point of 4x18
+	// projected at first: true
+	// membership error below 1e-14: true
+}
+
+// Any solver of Gorgonia can be wrapped; its options stay as they are.
+func ExampleConstrain() {
+	solver := solvers.Constrain(gorgonia.NewAdamSolver(gorgonia.WithLearnRate(1e-3)), manifolds.Sphere{}, manifolds.PerKernel)
+
+	kernel, vm := layer()
+	defer vm.Close()
+	if err := vm.RunAll(); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Println(solver.Step([]gorgonia.ValueGrad{kernel}))
+	p := solver.Report().Parameters[0]
+	fmt.Println(p.Manifold, p.Points, p.Membership < 1e-14)
+	// Output:
+	// <nil>
+	// Sphere(r=0.7071) 8 true
+}
+
+// A rule that applies to no parameter is an error, and nothing has moved.
+func ExampleParam() {
+	solver := solvers.NewAdam(solvers.Param("kernle", manifolds.Sphere{}))
+
+	kernel, vm := layer()
+	defer vm.Close()
+	if err := vm.RunAll(); err != nil {
+		fmt.Println(err)
+	}
+	err := solver.Step([]gorgonia.ValueGrad{kernel})
+	fmt.Println(err)
+	fmt.Println(errors.Is(err, solvers.ErrConstraint))
+	// Output:
+	// solvers: Param("kernle", Sphere) applies to no parameter: got kernel(4, 2, 3, 3) (unusable constraint)
+	// true
+}
+
+// normalised moves every point by the same length: a
+// Rule is all that a solver needs.
+type normalised struct{}
+
+func (normalised) State() []solvers.State { return nil }
+
+func (normalised) Direction(p *solvers.Parameter) error {
+	if err := p.Riemannian(p.Direction, p.Gradient); err != nil {
+		return err
+	}
+	norms := make([]float64, p.X.K)
+	if err := manifolds.Inner(p.Manifold, norms, p.X, p.Direction, p.Direction); err != nil {
+		return err
+	}
+	for i, sq := range norms {
+		norms[i] = 1 / (math.Sqrt(sq) + 1e-12)
+	}
+	return p.Direction.Scale(norms, p.Direction)
+}
+
+// A solver of one's own: normalised Riemannian gradient descent, whose points
+// all move by the learning rate.
+func ExampleNew() {
+	solver := solvers.New(normalised{}, solvers.LearnRate(0.05), solvers.Kernels(manifolds.Sphere{}))
+
+	kernel, vm := layer()
+	defer vm.Close()
+	if err := vm.RunAll(); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Println(solver.Step([]gorgonia.ValueGrad{kernel}))
+	p := solver.Report().Parameters[0]
+	fmt.Printf("%d points, step length %.3f = 0.05 sqrt(%d)\n", p.Points, p.StepLength, p.Points)
+	// Output:
+	// <nil>
+	// 4 points, step length 0.100 = 0.05 sqrt(4)
+}
+
+// The learning rate rises over 500 steps and then falls along a cosine.
+func ExampleWarmup() {
+	s := solvers.Warmup(500, solvers.Cosine(10000, 0))
+	for _, t := range []int{0, 249, 499, 5500, 10500} {
+		fmt.Printf("%.3f ", s.At(t))
+	}
+	fmt.Println(s)
+	// Output:
+	// 0.002 0.500 1.000 0.500 0.000 warm-up over 500, then cosine over 10000 to 0
+}
