@@ -96,7 +96,7 @@ func userModule(t *testing.T) string {
 // the test where that is not to be had, unless KERNELFOLD_REQUIRE_DATA is set.
 func resolve(t *testing.T, dir string) {
 	t.Helper()
-	out, err := goCommand(dir, "list", "-deps", ".")
+	out, err := goCommand(dir, "list", "-deps", "-f", "{{with .Error}}{{.}}{{end}}", ".")
 	if err == nil {
 		return
 	}

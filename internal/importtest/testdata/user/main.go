@@ -7,7 +7,7 @@ package main
 import (
 	"fmt"
 
-	_ "github.com/kernelfold/kernelfold/manifolds"
+	_ "github.com/kernelfold/kernelfold/solvers"
 	"gorgonia.org/gorgonia"
 )
 
