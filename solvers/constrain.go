@@ -100,7 +100,7 @@ func (c *Constrained) Step(model []gorgonia.ValueGrad) error {
 		shown[i] = sh
 	}
 	fail := func(err error) error {
-		err = e.revoke(active, err)
+		err = e.revoke(err)
 		c.shadows = c.shadows[:len(e.slots)]
 		return err
 	}

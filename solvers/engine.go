@@ -27,6 +27,7 @@ type engine struct {
 	calls  int     // admissions; marks the slots that a step has seen
 	turn   int     // the slot whose drift is measured next
 	active []*slot // of the step under way
+	known  int     // slots there were before it
 }
 
 // Solver keeps parameters on manifolds and moves them by a Rule. It implements
@@ -74,7 +75,7 @@ func (s *Solver) Step(model []gorgonia.ValueGrad) error {
 	shrink := e.shrink(active)
 	for _, a := range active {
 		if err := s.prepare(a, lr, shrink); err != nil {
-			return e.revoke(active, err)
+			return e.revoke(err)
 		}
 	}
 	return e.commit(active)
@@ -103,10 +104,10 @@ func (e *engine) admit(model []gorgonia.ValueGrad, gradients bool) (active []*sl
 	if e.err != nil {
 		return nil, e.err
 	}
-	known := len(e.slots)
+	e.known = len(e.slots)
 	defer func() {
 		if err != nil {
-			e.forget(known)
+			e.forget()
 		}
 	}()
 	e.calls++
@@ -125,7 +126,7 @@ func (e *engine) admit(model []gorgonia.ValueGrad, gradients bool) (active []*sl
 		s.seen = e.calls
 		active = append(active, s)
 	}
-	if known == 0 {
+	if e.known == 0 {
 		if err := e.unmatched(e.slots); err != nil {
 			return nil, err
 		}
@@ -204,9 +205,9 @@ func (s *slot) takeGradient(v gorgonia.ValueGrad) error {
 	return nil
 }
 
-// forget drops the slots bound since there were known ones.
-func (e *engine) forget(known int) {
-	for _, s := range e.slots[known:] {
+// forget drops the slots that the step under way bound.
+func (e *engine) forget() {
+	for _, s := range e.slots[e.known:] {
 		delete(e.byStorage, s.storage)
 		for k, t := range e.byKey {
 			if s == t {
@@ -214,16 +215,12 @@ func (e *engine) forget(known int) {
 			}
 		}
 	}
-	e.slots = e.slots[:known]
+	e.slots = e.slots[:e.known]
 }
 
 // revoke forgets what a failed step bound, and returns its error.
-func (e *engine) revoke(active []*slot, err error) error {
-	known := len(e.slots)
-	for known > 0 && e.slots[known-1].steps == 0 {
-		known--
-	}
-	e.forget(known)
+func (e *engine) revoke(err error) error {
+	e.forget()
 	return err
 }
 
