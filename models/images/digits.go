@@ -26,16 +26,16 @@ import (
 // DigitOptions says how Digits draws. A zero field takes its default; a
 // negative Noise, Clutter or Distortion stands for none.
 type DigitOptions struct {
-	// Side is the height and the width in pixels: 24 by default, 8 at least.
+	// Side is the height and the width in pixels: 20 by default, 8 at least.
 	Side int
 	// Noise is the largest standard deviation of the Gaussian noise of a
-	// pixel, where black is 0 and white is 1: 0.2 by default.
+	// pixel, where black is 0 and white is 1: 0.12 by default.
 	Noise float64
 	// Clutter is the number of strokes and of pieces of other digits that lie about or
-	// across the digit, on average: 3 by default.
+	// across the digit, on average: 1.5 by default.
 	Clutter float64
 	// Distortion scales the random rotation, shear, stretching and shift: 1 by
-	// default, which rotates by up to 30 degrees.
+	// default, which rotates by up to 25 degrees.
 	Distortion float64
 }
 
@@ -47,7 +47,7 @@ func (o *DigitOptions) defaults() error {
 		*v = max(0, *v)
 	}
 	if o.Side == 0 {
-		o.Side = 24
+		o.Side = 20
 	}
 	if o.Side < 8 || o.Side > 512 {
 		return fmt.Errorf("images: digits: want a side of 8..512 pixels, got %d", o.Side)
@@ -57,8 +57,8 @@ func (o *DigitOptions) defaults() error {
 			return fmt.Errorf("images: digits: want noise, clutter and distortion of at most 100, got %v", v)
 		}
 	}
-	set(&o.Noise, 0.2)
-	set(&o.Clutter, 3)
+	set(&o.Noise, 0.12)
+	set(&o.Clutter, 1.5)
 	set(&o.Distortion, 1)
 	return nil
 }
@@ -257,11 +257,11 @@ func (d *drawing) paint(value float64) {
 // affine returns a random map that draws a glyph about so large, about there.
 func (d *drawing) affine(size, cx, cy float64) func(point) point {
 	k := d.Distortion
-	sin, cos := math.Sincos(k * d.between(-1, 1) * math.Pi / 6)
-	shear := k * d.between(-0.35, 0.35)
-	sx := size * math.Exp(k*d.between(-0.25, 0.25))
-	sy := size * math.Exp(k*d.between(-0.15, 0.15))
-	shift := 0.1 * k * float64(d.Side)
+	sin, cos := math.Sincos(k * d.between(-25, 25) * math.Pi / 180)
+	shear := k * d.between(-0.28, 0.28)
+	sx := size * math.Exp(k*d.between(-0.2, 0.2))
+	sy := size * math.Exp(k*d.between(-0.12, 0.12))
+	shift := 0.08 * k * float64(d.Side)
 	cx, cy = cx+d.between(-shift, shift), cy+d.between(-shift, shift)
 	return func(p point) point {
 		x, y := sx*(p.x+shear*p.y), sy*p.y
