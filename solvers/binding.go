@@ -85,9 +85,11 @@ func (b *book) add(v gorgonia.ValueGrad, s *slot) {
 }
 
 // moved notes that a parameter has other memory than at its last step, as after
-// gorgonia.Let.
+// gorgonia.Let. Its former memory may be another parameter's by now.
 func (b *book) moved(s *slot) {
-	delete(b.byStorage, s.storage)
+	if b.byStorage[s.storage] == s {
+		delete(b.byStorage, s.storage)
+	}
 	s.storage = s.weights.Storage()
 	b.byStorage[s.storage] = s
 }

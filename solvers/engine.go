@@ -5,6 +5,7 @@ package solvers
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"gorgonia.org/gorgonia"
 
@@ -237,8 +238,9 @@ func (e *engine) shrink(active []*slot) float64 {
 	if e.clipNorm == 0 {
 		return 1
 	}
-	total := 0.0
-	for _, s := range active {
+	norms := scratch.Get[float64](len(active))
+	defer scratch.Put(norms)
+	for i, s := range active {
 		n := s.stats.gradient * e.scale()
 		if e.clipValue > 0 {
 			g := s.borrow()
@@ -246,6 +248,11 @@ func (e *engine) shrink(active []*slot) float64 {
 			n = g.Norm()
 			giveBack(g)
 		}
+		norms[i] = n
+	}
+	slices.Sort(norms) // so that the sum does not depend on the order of the parameters
+	total := 0.0
+	for _, n := range norms {
 		total = math.Hypot(total, n)
 	}
 	if total > e.clipNorm {
