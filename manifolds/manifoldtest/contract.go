@@ -350,7 +350,7 @@ func allocations(t *trial) {
 // mallocs returns the allocations of a call after warm-up: the least over several
 // tries, since others may allocate meanwhile and the collector may empty pools.
 func mallocs(call func()) uint64 {
-	const tries, calls = 4, 4
+	const tries, calls = 16, 4
 	call()
 	least := uint64(math.MaxUint64)
 	var before, after runtime.MemStats

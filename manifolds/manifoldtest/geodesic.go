@@ -23,7 +23,9 @@ func exponential(t *trial) {
 	})
 	if t.prec.double {
 		t.constantSpeed(x, v)
-		t.stationary(x, v)
+		if x.N*x.P <= 64 { // else it is left to smaller shapes
+			t.stationary(x, v)
+		}
 	}
 }
 

@@ -58,10 +58,8 @@ type Shape struct{ K, N, P int }
 // String returns "K points of NxP".
 func (s Shape) String() string { return fmt.Sprintf("%d points of %dx%d", s.K, s.N, s.P) }
 
-// Shapes are what Run and Check use if none are named, as far as the manifold
-// admits them: slices, tall, wide and square points, single rows, columns and
-// numbers, batches of one and of many.
-var Shapes = []Shape{
+// defaults are the shapes tried if none are named.
+var defaults = []Shape{
 	{19, 3, 3},
 	{3, 8, 3},
 	{2, 3, 7},
@@ -73,8 +71,10 @@ var Shapes = []Shape{
 	{1, 9, 32},
 }
 
-// Run checks m on batches of the given shapes, or of Shapes if there are none.
-// Every oracle is a subtest, float32 and float64 are subtests of it.
+// Run checks m on batches of the given shapes. With none it takes those that m
+// admits of a table: slices, tall, wide and square points, single rows, columns
+// and numbers, batches of one and of many. Every oracle is a subtest, float32 and
+// float64 are subtests of it.
 func Run(t *testing.T, m manifolds.Manifold, shapes ...Shape) {
 	t.Helper()
 	admitted, err := admit(m, shapes)
@@ -97,8 +97,8 @@ func Run(t *testing.T, m manifolds.Manifold, shapes ...Shape) {
 	}
 }
 
-// Check checks m on batches of the given shapes, or of Shapes if there are
-// none. It returns nil if m is right, and else all that is wrong with it, each
+// Check checks m on batches of the given shapes, or of those that Run takes if
+// there are none. It returns nil if m is right, and else all that is wrong with it, each
 // a *Failure, joined by errors.Join. An equation that fails at several shapes is
 // reported for the first.
 func Check(m manifolds.Manifold, shapes ...Shape) error {
@@ -179,7 +179,7 @@ func admit(m manifolds.Manifold, shapes []Shape) ([]Shape, error) {
 	}
 	named := len(shapes) > 0
 	if !named {
-		shapes = Shapes
+		shapes = defaults
 	}
 	var admitted []Shape
 	for _, s := range shapes {

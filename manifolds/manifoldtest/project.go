@@ -118,18 +118,26 @@ func degenerate(t *trial) {
 	}
 	a, row, col := t.gauss(), t.gauss(), t.gauss()
 	rank1 := func(i, j int, _ float64) float64 { return row.At(0, i, 0) * col.At(0, 0, j) }
-	noise := math.Pow(t.prec.eps, 0.7) // its square is lost beside 1
-	inputs := []struct {
+	type input struct {
 		name string
 		a    manifolds.Points
-	}{
+	}
+	inputs := []input{
 		{"zero", change(a, func(i, j int, a float64) float64 { return 0 })},
 		{"constant", change(a, func(i, j int, a float64) float64 { return 0.7 })},
 		{"rank one", change(a, rank1)},
-		{"nearly rank one", change(a, func(i, j int, a float64) float64 { return rank1(i, j, a) + noise*a })},
 		{"zero row", change(a, func(i, j int, a float64) float64 { return a * float64(min(i, 1)) })},
 		{"zero column", change(a, func(i, j int, a float64) float64 { return a * float64(min(j, 1)) })},
 		{"denormal", change(a, func(i, j int, a float64) float64 { return math.SmallestNonzeroFloat64 })},
+	}
+	// Nearly rank one, by more and more, to where the square of what is missing is
+	// lost beside 1.
+	for _, e := range []float64{0.2, 0.3, 0.4, 0.5, 0.6, 0.7} {
+		noise := math.Pow(t.prec.eps, e)
+		inputs = append(inputs, input{
+			fmt.Sprintf("nearly rank one (to %.0e)", noise),
+			change(a, func(i, j int, a float64) float64 { return rank1(i, j, a) + noise*a }),
+		})
 	}
 	for _, in := range inputs {
 		t.answer("Project of a "+in.name+" matrix", last, t.m.Project, in.a)
