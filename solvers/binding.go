@@ -3,10 +3,11 @@
 package solvers
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
+	"strings"
 	"unsafe"
 
 	"gorgonia.org/gorgonia"
@@ -298,23 +299,22 @@ func firstBad(v dense.View) string {
 
 // unmatched returns an error for the rules that apply to none of the slots.
 func (c *config) unmatched(slots []*slot) error {
-	var errs []error
+	var idle []string
 	for _, r := range c.rules {
-		used := false
-		for _, s := range slots {
-			used = used || r.matches(s.name, s.shape)
-		}
-		if !used {
-			list := ""
-			for i, s := range slots {
-				if i == 8 {
-					list += fmt.Sprintf(" and %d more", len(slots)-i)
-					break
-				}
-				list += fmt.Sprintf(" %s%v", s.name, s.shape)
-			}
-			errs = append(errs, fmt.Errorf("solvers: %s applies to no parameter: got%s (%w)", r.name, list, ErrConstraint))
+		if !slices.ContainsFunc(slots, func(s *slot) bool { return r.matches(s.name, s.shape) }) {
+			idle = append(idle, r.name)
 		}
 	}
-	return errors.Join(errs...)
+	if idle == nil {
+		return nil
+	}
+	list := ""
+	for i, s := range slots {
+		if i == 8 {
+			list += fmt.Sprintf(" and %d more", len(slots)-i)
+			break
+		}
+		list += fmt.Sprintf(" %s%v", s.name, s.shape)
+	}
+	return fmt.Errorf("solvers: %s applies to no parameter: got%s (%w)", strings.Join(idle, ", "), list, ErrConstraint)
 }
