@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/kernelfold/kernelfold/models"
+	"github.com/kernelfold/kernelfold/models/images"
+)
+
+// What a run without arguments takes: about a minute on two cores.
+const (
+	defaultSolvers = "momentum,adam,sgd-sphere,sgd-oblique,sgd-stiefel,constrain-adam-stiefel"
+	defaultEpochs  = 6
+	defaultBatch   = 32
+	defaultWidths  = "8,16,32"
+	defaultDigits  = 4000 // training images; a quarter as many test images
+)
+
+// settings is the command line.
+type settings struct {
+	data      string
+	list      bool
+	entries   []entry
+	epochs    int
+	batch     int
+	seed      uint64
+	limit     int
+	widths    []int
+	batchNorm bool
+	out       string
+}
+
+// parse reads the command line. Help goes to stdout.
+func parse(args []string, stdout io.Writer) (*settings, error) {
+	var s settings
+	var names, rates, widths string
+	f := flag.NewFlagSet("compare", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.StringVar(&s.data, "data", "", "read images from `DIR` (MNIST, Fashion-MNIST or CIFAR-10 as distributed) instead of drawing digits")
+	f.StringVar(&names, "solvers", defaultSolvers, "`names` of the solvers to compare, separated by commas, or list")
+	f.IntVar(&s.epochs, "epochs", defaultEpochs, "passes over the training images")
+	f.IntVar(&s.batch, "batch", defaultBatch, "images a step")
+	f.StringVar(&rates, "lr", "", "learning `rate`: one number for all solvers, or name=rate,... (default: each solver its own, see -solvers list)")
+	f.Uint64Var(&s.seed, "seed", 1, "seed of the drawn images, the initial weights and the order of the images")
+	f.IntVar(&s.limit, "limit", 0, "training images used, and a fifth as many test images (default: all; of drawn digits 4000 and 1000)")
+	f.StringVar(&widths, "widths", defaultWidths, "output `channels` of the convolution layers, separated by commas")
+	f.BoolVar(&s.batchNorm, "batchnorm", false, "batch normalisation after each convolution")
+	f.StringVar(&s.out, "out", "", "write results.json, loss.png, accuracy.png and membership.png to `DIR` (default: nothing is written)")
+	if err := f.Parse(args); err != nil {
+		if err == flag.ErrHelp {
+			f.SetOutput(stdout)
+			fmt.Fprintln(stdout, "compare trains one CNN from one initialisation with several solvers and shows them side by side.")
+			f.PrintDefaults()
+			return nil, err
+		}
+		return nil, usage("%v (-help lists the flags)", err)
+	}
+	if f.NArg() > 0 {
+		return nil, usage("want flags only, got %q", f.Arg(0))
+	}
+	if names == "list" {
+		s.list = true
+		return &s, nil
+	}
+	// A flag that is given as empty is not the same as one that is not given.
+	f.Visit(func(g *flag.Flag) {
+		if (g.Name == "data" || g.Name == "out") && g.Value.String() == "" {
+			names = "\x00" + g.Name
+		}
+	})
+	if g, ok := strings.CutPrefix(names, "\x00"); ok {
+		return nil, usage("-%s: want a directory, got an empty name", g)
+	}
+	switch {
+	case s.epochs < 1:
+		return nil, usage("-epochs: want at least 1, got %d", s.epochs)
+	case s.batch < 1:
+		return nil, usage("-batch: want at least 1, got %d", s.batch)
+	case s.limit < 0:
+		return nil, usage("-limit: want 0 (all) or a number of images, got %d", s.limit)
+	}
+	for _, w := range strings.Split(widths, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(w))
+		if err != nil || n < 1 || n > 4096 {
+			return nil, usage("-widths: want numbers of 1..4096 separated by commas, got %q", widths)
+		}
+		s.widths = append(s.widths, n)
+	}
+	for _, name := range strings.Split(names, ",") {
+		e, err := lookup(strings.TrimSpace(name))
+		if err != nil {
+			return nil, err
+		}
+		for _, other := range s.entries {
+			if other.name == e.name {
+				return nil, usage("-solvers: want each solver once, got %q twice", e.name)
+			}
+		}
+		s.entries = append(s.entries, e)
+	}
+	return &s, s.setRates(rates)
+}
+
+// setRates puts -lr in the place of the solvers' own learning rates.
+func (s *settings) setRates(rates string) error {
+	if rates == "" {
+		return nil
+	}
+	for _, item := range strings.Split(rates, ",") {
+		name, number, named := strings.Cut(item, "=")
+		if !named {
+			number = item
+		}
+		rate, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+		if err != nil || !(rate > 0) || math.IsInf(rate, 0) {
+			return usage("-lr: want a positive number, or name=number,..., got %q", item)
+		}
+		found := false
+		for i := range s.entries {
+			if e := &s.entries[i]; !named || e.name == strings.TrimSpace(name) {
+				e.rate, found = rate, true
+			}
+		}
+		if !found {
+			return usage("-lr: want a name that is among the solvers, got %q", name)
+		}
+		if !named && strings.Contains(rates, ",") {
+			return usage("-lr: want one number or name=number,..., got %q", rates)
+		}
+	}
+	return nil
+}
+
+// load reads or draws the images and checks that the net and the batch fit them.
+func (s *settings) load() (*images.Set, error) {
+	var set *images.Set
+	var err error
+	if s.data != "" {
+		set, err = images.Load(filepath.Clean(s.data), s.limit)
+	} else {
+		n := s.limit
+		test := (n + 4) / 5
+		if n == 0 {
+			n, test = defaultDigits, defaultDigits/4
+		}
+		set, err = images.Digits(s.seed, n, test, images.DigitOptions{})
+	}
+	if err != nil {
+		return nil, err
+	}
+	if n := set.Train.Len(); s.batch > n {
+		return nil, usage("-batch: want at most the %d training images, got %d", n, s.batch)
+	}
+	// The first net shows whether the widths fit the images.
+	if _, err := s.model(set, 1); err != nil {
+		return nil, usage("-widths: %w", err)
+	}
+	return set, nil
+}
+
+// model builds the net; it is the same each time.
+func (s *settings) model(set *images.Set, batch int) (*models.Model, error) {
+	return models.CNN(batch, models.Options{
+		Shape: set.Shape(), Classes: len(set.Classes), Widths: s.widths, BatchNorm: s.batchNorm, Seed: s.seed,
+	})
+}

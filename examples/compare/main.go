@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Compare trains one CNN from one initialisation, on one order of the images,
+// with several solvers, stock and constrained, and shows them side by side.
+//
+//	go run ./examples/compare
+//	go run ./examples/compare -data DIR -limit 10000 -out results
+//	go run ./examples/compare -solvers list
+//
+// Without -data it draws its own images, digits in the Go typefaces. DIR holds
+// MNIST, Fashion-MNIST (idx files) or CIFAR-10 (binary) as distributed, plain
+// or gzipped. At the end it prints a table; with -out it also writes
+// results.json (see results), loss.png, accuracy.png and membership.png, each
+// whole or not at all.
+//
+// Ctrl-C ends the run with the epochs that are complete by then. The exit
+// status is 2 for a wrong command line and 1 for a failure, with one line on
+// standard error that says why; solvers that did finish are reported all the same.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(status)
+}
+
+// usageError is a wrong command line.
+type usageError struct{ error }
+
+func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// run is the program: it returns the exit status.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	err := compare(ctx, args, stdout, stderr)
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	line := strings.Join(strings.Fields(err.Error()), " ")
+	fmt.Fprintln(stderr, "compare: "+line)
+	if errors.As(err, &usageError{}) {
+		return 2
+	}
+	return 1
+}
+
+func compare(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	s, err := parse(args, stdout)
+	if err != nil {
+		return err
+	}
+	if s.list {
+		return list(stdout)
+	}
+	set, err := s.load()
+	if err != nil {
+		return err
+	}
+	out, err := openOutput(s.out)
+	if err != nil {
+		return err
+	}
+	defer out.close()
+	r, err := s.trials(ctx, set, newProgress(stderr))
+	if err != nil {
+		return err
+	}
+	// Files first: whoever reads the table may stop reading.
+	wrote := "-out DIR writes these numbers, epoch by epoch, and plots of them"
+	switch {
+	case s.out == "":
+	case len(r.Solvers) == 0:
+		wrote = "nothing to write to " + s.out
+	default:
+		if err := out.write(r); err != nil {
+			return err
+		}
+		wrote = "wrote " + out.String()
+	}
+	r.table(stdout)
+	fmt.Fprintf(stdout, "\n%s\n", wrote)
+	return r.failure()
+}

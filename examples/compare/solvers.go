@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/manifolds"
+	"github.com/kernelfold/kernelfold/solvers"
+)
+
+// entry is a solver that can be named on the command line.
+type entry struct {
+	name               string
+	manifold, grouping string // "Euclidean" and "" where nothing is constrained
+	stock              bool   // of Gorgonia, as it is
+	rate               float64
+	make               func(rate float64) gorgonia.Solver
+}
+
+// stock are the solvers of Gorgonia that move weights as they should: AdamW
+// never moves one, AdaGrad ignores its options, Barzilai-Borwein knows float64 only.
+var stock = []struct {
+	name, about string
+	make        func(rate float64) gorgonia.Solver
+}{
+	{"vanilla", "gorgonia.NewVanillaSolver", func(lr float64) gorgonia.Solver {
+		return gorgonia.NewVanillaSolver(gorgonia.WithLearnRate(lr))
+	}},
+	{"momentum", "gorgonia.NewMomentum, momentum 0.9", func(lr float64) gorgonia.Solver {
+		return gorgonia.NewMomentum(gorgonia.WithLearnRate(lr), gorgonia.WithMomentum(0.9))
+	}},
+	{"rmsprop", "gorgonia.NewRMSPropSolver", func(lr float64) gorgonia.Solver {
+		return gorgonia.NewRMSPropSolver(gorgonia.WithLearnRate(lr))
+	}},
+	{"adam", "gorgonia.NewAdamSolver", func(lr float64) gorgonia.Solver {
+		return gorgonia.NewAdamSolver(gorgonia.WithLearnRate(lr))
+	}},
+}
+
+// family is a solver that constrains the kernels to a manifold.
+type family struct {
+	name, about string
+	make        func(rate float64, m manifolds.Manifold, o []manifolds.Option) gorgonia.Solver
+}
+
+// families returns those of package solvers, and the stock ones wrapped by it.
+func families() []family {
+	all := []family{
+		{"sgd", "solvers.NewSGD, momentum 0.9", func(lr float64, m manifolds.Manifold, o []manifolds.Option) gorgonia.Solver {
+			return solvers.NewSGD(solvers.LearnRate(lr), solvers.Momentum(0.9), solvers.Kernels(m, o...))
+		}},
+		{"adam", "solvers.NewAdam", func(lr float64, m manifolds.Manifold, o []manifolds.Option) gorgonia.Solver {
+			return solvers.NewAdam(solvers.LearnRate(lr), solvers.Kernels(m, o...))
+		}},
+	}
+	for _, s := range stock {
+		all = append(all, family{"constrain-" + s.name, "solvers.Constrain(" + s.about + ")", func(lr float64, m manifolds.Manifold, o []manifolds.Option) gorgonia.Solver {
+			return solvers.Constrain(s.make(lr), m, o...)
+		}})
+	}
+	return all
+}
+
+type named[T any] struct {
+	name  string
+	value T
+}
+
+var kinds = []named[manifolds.Manifold]{
+	{"euclidean", manifolds.Euclidean{}},
+	{"sphere", manifolds.Sphere{}},
+	{"centred", manifolds.CentredSphere{}},
+	{"oblique", manifolds.Oblique{}},
+	{"stiefel", manifolds.Stiefel{}},
+}
+
+var groupings = []named[manifolds.Grouping]{
+	{"kernel", manifolds.PerKernel},
+	{"filter", manifolds.PerFilter},
+	{"channel", manifolds.PerInputChannel},
+	{"tap", manifolds.PerTap},
+	{"bank", manifolds.FilterBank},
+}
+
+// rates are the default learning rates, found by a search on the drawn
+// digits and on 10,000 images of Fashion-MNIST. That of a family holds for every manifold
+// which has none of its own.
+var rates = map[string]float64{
+	"vanilla": 0.1, "momentum": 0.03, "rmsprop": 0.001, "adam": 0.003,
+	"sgd":               0.03,
+	"constrain-vanilla": 0.1, "constrain-momentum": 0.03, "constrain-rmsprop": 0.001, "constrain-adam": 0.003,
+}
+
+// lookup finds the solver of a name: that of a stock solver, or
+// family-manifold, or family-manifold-grouping.
+func lookup(name string) (entry, error) {
+	for _, s := range stock {
+		if s.name == name {
+			return entry{name: name, manifold: manifolds.Name(manifolds.Euclidean{}), stock: true, rate: rates[name], make: s.make}, nil
+		}
+	}
+	for _, f := range families() {
+		for _, k := range kinds {
+			full := f.name + "-" + k.name
+			if name == full {
+				return f.entry(full, k.name, k.value, nil), nil
+			}
+			for _, g := range groupings {
+				if k.name != "euclidean" && name == full+"-"+g.name {
+					return f.entry(name, k.name, k.value, []manifolds.Option{g.value}), nil
+				}
+			}
+		}
+	}
+	return entry{}, usage("-solvers: want names as -solvers list shows them, got %q", name)
+}
+
+// entry makes the entry of a manifold in the family.
+func (f family) entry(name, kind string, m manifolds.Manifold, o []manifolds.Option) entry {
+	e := entry{name: name, rate: f.rate(kind), make: func(lr float64) gorgonia.Solver { return f.make(lr, m, o) }}
+	c := manifolds.On(m, o...)
+	e.manifold = manifolds.Name(c.Manifold)
+	if kind != "euclidean" {
+		e.grouping = c.Grouping.String()
+	}
+	return e
+}
+
+// rate returns the default learning rate on a manifold.
+func (f family) rate(kind string) float64 {
+	if r, ok := rates[f.name+"-"+kind]; ok {
+		return r
+	}
+	return rates[f.name]
+}
+
+// list prints the names.
+func list(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "name\tlearning rate\tmanifold of the kernels\tgrouping\tsolver")
+	for _, s := range stock {
+		fmt.Fprintf(t, "%s\t%g\t-\t\t%s\n", s.name, rates[s.name], s.about)
+	}
+	for _, f := range families() {
+		for _, k := range kinds {
+			e, _ := lookup(f.name + "-" + k.name)
+			fmt.Fprintf(t, "%s\t%g\t%s\t%s\t%s\n", e.name, e.rate, e.manifold, e.grouping, f.about)
+		}
+	}
+	var names []string
+	for _, g := range groupings {
+		names = append(names, "-"+g.name)
+	}
+	fmt.Fprintf(t, "\nA constrained solver takes the suffix %s to cut the kernels otherwise: sgd-stiefel-kernel.\nWithout -solvers: %s\n",
+		strings.Join(names, ", "), strings.ReplaceAll(defaultSolvers, ",", ", "))
+	return t.Flush()
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+
+	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/manifolds"
+	"github.com/kernelfold/kernelfold/models"
+	"github.com/kernelfold/kernelfold/models/images"
+	"github.com/kernelfold/kernelfold/models/train"
+	"github.com/kernelfold/kernelfold/solvers"
+)
+
+// reporter is what the solvers of package solvers have and stock ones have
+// not.
+type reporter interface{ Report() solvers.Report }
+
+// trials trains the net with each solver in turn. A solver that fails is
+// noted and the next one begins; cancelling ctx ends them all.
+func (s *settings) trials(ctx context.Context, set *images.Set, p *progress) (*results, error) {
+	m, err := s.model(set, s.batch)
+	if err != nil {
+		return nil, err
+	}
+	r := s.newResults(set, m)
+	p.start(len(s.entries) * s.epochs * (set.Train.Len() / s.batch))
+	defer p.finish()
+	for i, e := range s.entries {
+		if ctx.Err() != nil {
+			break
+		}
+		if i > 0 {
+			if m, err = s.model(set, s.batch); err != nil {
+				return nil, err
+			}
+		}
+		p.solver(fmt.Sprintf("%s (%d of %d)", e.name, i+1, len(s.entries)))
+		one, err := s.trial(ctx, m, e, set, p)
+		switch {
+		case err != nil && !errors.Is(err, ctx.Err()):
+			r.Failed = append(r.Failed, failedJSON{e.name, e.rate, cause(err)})
+		case len(one.Epochs) > 0:
+			r.Solvers = append(r.Solvers, one)
+		}
+		p.skip((i + 1) * s.epochs * (set.Train.Len() / s.batch))
+	}
+	r.Interrupted = ctx.Err() != nil
+	if r.Interrupted && len(r.Solvers) == 0 && len(r.Failed) == 0 {
+		return nil, errors.New("interrupted before the first epoch was complete")
+	}
+	return r, nil
+}
+
+// cause words what made a solver fail.
+func cause(err error) string {
+	var d *train.DivergedError
+	switch {
+	case errors.As(err, &d):
+		return fmt.Sprintf("diverged at step %d of epoch %d", d.Step, d.Epoch)
+	case errors.Is(err, solvers.ErrDiverged), errors.Is(err, solvers.ErrNotFinite):
+		return "diverged: " + strings.TrimPrefix(err.Error(), "train: ")
+	}
+	return err.Error()
+}
+
+// trial trains the net with one solver and returns the epochs that were
+// completed, also with an error.
+func (s *settings) trial(ctx context.Context, m *models.Model, e entry, set *images.Set, p *progress) (solverJSON, error) {
+	one := solverJSON{Name: e.name, Manifold: e.manifold, Grouping: e.grouping, Stock: e.stock}
+	solver := e.make(e.rate)
+	_, err := train.Fit(ctx, m, solver, set.Train, train.Options{
+		Epochs: s.epochs, Seed: s.seed, Test: set.Test,
+		AfterStep: func(at train.Step) error {
+			p.step(at)
+			return nil
+		},
+		AfterEpoch: func(at train.Epoch) error {
+			error, err := membership(m, solver, e)
+			if err != nil {
+				return err
+			}
+			seconds := at.Elapsed.Seconds()
+			one.Epochs = append(one.Epochs, epochJSON{at.Loss, at.Accuracy, seconds, error})
+			one.TestAccuracy, one.FinalLoss, one.Membership = at.Accuracy, at.Loss, error
+			one.Seconds += seconds
+			return nil
+		},
+	})
+	return one, err
+}
+
+// reference is the set that the kernels of unconstrained solvers are measured against.
+var reference = manifolds.On(manifolds.Sphere{})
+
+// membership returns the largest membership error of a kernel: that of its
+// own manifold, or, if it has none, how far its filters are from the unit sphere.
+func membership(m *models.Model, solver gorgonia.Solver, e entry) (float64, error) {
+	worst := 0.0
+	if r, ok := solver.(reporter); ok && e.grouping != "" {
+		for _, p := range r.Report().Parameters {
+			if p.Grouping != "" {
+				worst = max(worst, p.Membership)
+			}
+		}
+		return worst, finite(worst)
+	}
+	for _, n := range m.Learnables {
+		if !strings.HasPrefix(n.Name(), "conv") || !strings.HasSuffix(n.Name(), ".weight") {
+			continue
+		}
+		sphere, l, err := reference.Bind(n.Shape(), math.NaN())
+		if err != nil {
+			return 0, err
+		}
+		// Filters lie one after the other, so that the weights are the batch.
+		x, err := manifolds.Points32(n.Value().Data().([]float32), l.K, l.N, l.P)
+		if err != nil {
+			return 0, err
+		}
+		worst = max(worst, sphere.Membership(x))
+	}
+	return worst, finite(worst)
+}
+
+func finite(v float64) error {
+	if v-v != 0 {
+		return errors.New("want finite weights, got NaN or infinity")
+	}
+	return nil
+}
