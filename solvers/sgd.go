@@ -27,8 +27,8 @@ func NewSGD(opts ...Option) *Solver {
 	r := &sgd{}
 	s := newSolver("SGD", r, config{learnRate: 0.01}, []string{"Momentum", "Dampening", "Nesterov", "AmbientMomentum", "TangentMomentum"}, opts)
 	r.config = &s.engine.config
-	if r.nesterov && r.momentum == 0 && s.engine.err == nil {
-		s.engine.err = optionError("SGD: Nesterov needs a Momentum greater than 0")
+	if (r.nesterov || r.tangent || r.dampening > 0) && r.momentum == 0 && s.engine.err == nil {
+		s.engine.err = optionError("SGD: Nesterov, Dampening and TangentMomentum need a Momentum greater than 0")
 	}
 	return s
 }
