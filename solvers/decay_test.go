@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package solvers_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/manifolds"
+	"github.com/kernelfold/kernelfold/solvers"
+)
+
+// The three kinds of weight decay.
+
+// decaying are the solvers that have one.
+var decaying = []struct {
+	name string
+	of   func(...solvers.Option) *solvers.Solver
+	// ambient tells that decay in the ambient space can act on a manifold.
+	ambient bool
+}{
+	{"SGD", solvers.NewSGD, false},
+	{"SGD momentum", func(o ...solvers.Option) *solvers.Solver {
+		return solvers.NewSGD(append(o, solvers.Momentum(0.9))...)
+	}, true},
+	{"SGD tangent momentum", func(o ...solvers.Option) *solvers.Solver {
+		return solvers.NewSGD(append(o, solvers.Momentum(0.9), solvers.TangentMomentum())...)
+	}, false},
+	{"Adam", solvers.NewAdam, false},
+	{"AdamW", solvers.NewAdamW, false},
+}
+
+// WeightDecay on a kernel of fixed scale does nothing: it is refused.
+func TestWeightDecayOnAManifold(t *testing.T) {
+	for _, s := range decaying {
+		for _, at := range places {
+			t.Run(s.name+"/"+at.name, func(t *testing.T) {
+				m := model(tensor.Float64, 1)
+				refuses(t, func() stepper { return s.of(solvers.WeightDecay(0.1), at.kernels()) }, m,
+					solvers.ErrConstraint, `"conv1"`, "EuclideanDecay", "AmbientDecay")
+				// Zero decay, and decay where nothing is constrained, are fine.
+				run(t, s.of(solvers.WeightDecay(0), at.kernels()), m, 1)
+				run(t, s.of(solvers.WeightDecay(0.1)), m, 1)
+			})
+		}
+	}
+}
+
+// EuclideanDecay leaves the kernels to the bit where they were, and takes
+// lr lambda x off the others.
+func TestEuclideanDecay(t *testing.T) {
+	const lr, lambda = 0.125, 0.5
+	for _, of := range precisions {
+		for _, s := range decaying {
+			t.Run(of.String()+"/"+s.name, func(t *testing.T) {
+				kernels := solvers.Kernels(manifolds.Stiefel{})
+				m, plain := model(of, 1), model(of, 1)
+				start := weights(m)
+				run(t, s.of(solvers.LearnRate(lr), solvers.EuclideanDecay(lambda), kernels), m, 1)
+				run(t, s.of(solvers.LearnRate(lr), solvers.EuclideanDecay(0), kernels), plain, 1)
+				for i, p := range m {
+					if i == 0 || i == 2 {
+						assert.Equal(t, get(plain[i].w), get(p.w))
+						continue
+					}
+					want := get(plain[i].w)
+					for j := range want {
+						want[j] -= lr * lambda * start[p.name][j]
+					}
+					// Three roundings of numbers below 1.
+					assert.InDeltaSlice(t, want, get(p.w), 3*eps(of), p.name)
+				}
+			})
+		}
+	}
+}
+
+// AmbientDecay adds lambda x to the gradient, normal to the tangent space at
+// x. It is felt on a manifold through ambient momentum alone, from the second
+// step on; without constraints it is the textbook's L2 penalty.
+func TestAmbientDecay(t *testing.T) {
+	const lr, lambda = 0.1, 0.5
+	for _, of := range precisions {
+		for _, s := range decaying {
+			for _, at := range places {
+				t.Run(of.String()+"/"+s.name+"/"+at.name, func(t *testing.T) {
+					m, plain := model(of, 1), model(of, 1)
+					a := s.of(solvers.LearnRate(lr), solvers.AmbientDecay(lambda), at.kernels())
+					b := s.of(solvers.LearnRate(lr), solvers.EuclideanDecay(0), at.kernels())
+					for step := range uint64(3) {
+						run(t, a, m, step)
+						run(t, b, plain, step)
+						for _, i := range []int{0, 2} {
+							off := 0.0
+							w := get(plain[i].w)
+							for j, v := range get(m[i].w) {
+								off = max(off, v-w[j], w[j]-v)
+							}
+							if s.ambient && step > 0 {
+								require.Greater(t, off, 1e-4)
+							} else {
+								// The normal part cancels but for the rounding of lambda x, a
+								// few of them a step, on weights below 1. Adam divides by a norm
+								// of the order of 1.
+								require.Less(t, off, 64*eps(of))
+							}
+						}
+						onManifold(t, a.Report(), of)
+					}
+				})
+			}
+		}
+	}
+}
