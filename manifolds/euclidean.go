@@ -48,25 +48,33 @@ func (Euclidean) Curvature(n, p int) float64 { return 0 }
 // InjectivityRadius returns infinity.
 func (Euclidean) InjectivityRadius(n, p int) float64 { return math.Inf(1) }
 
-// Project copies x.
-func (m Euclidean) Project(dst, x Points) error { return x.Copy(dst) }
+// Project copies x. It fails where x is not finite.
+func (m Euclidean) Project(dst, x Points) error {
+	if err := x.Copy(dst); err != nil {
+		return err
+	}
+	return m.finite("project", dst)
+}
 
 // Tangent copies g.
 func (m Euclidean) Tangent(dst, x, g Points) error {
-	if err := agree("tangent", x, g); err != nil {
+	if err := Agree("tangent", x, g); err != nil {
 		return err
 	}
 	return g.Copy(dst)
 }
 
-// Retract writes x + v.
+// Retract writes x + v. It fails where that is not finite.
 func (m Euclidean) Retract(dst, x, v Points) error {
-	return lift3(m.Check(x.N, x.P), "retract", dst, x, v, plus[float32](1), plus[float64](1))
+	if err := dst.Combine(1, x, 1, v); err != nil {
+		return err
+	}
+	return m.finite("retract", dst)
 }
 
 // Transport copies u.
 func (m Euclidean) Transport(dst, x, y, u Points) error {
-	if err := agree("transport", x, y, u); err != nil {
+	if err := Agree("transport", x, y, u); err != nil {
 		return err
 	}
 	return u.Copy(dst)
@@ -79,9 +87,7 @@ func (m Euclidean) ParallelTransport(dst, x, y, u Points) error { return m.Trans
 func (m Euclidean) Exp(dst, x, v Points) error { return m.Retract(dst, x, v) }
 
 // Log writes y - x.
-func (m Euclidean) Log(dst, x, y Points) error {
-	return lift3(m.Check(x.N, x.P), "log", dst, x, y, plus[float32](-1), plus[float64](-1))
-}
+func (m Euclidean) Log(dst, x, y Points) error { return dst.Combine(1, y, -1, x) }
 
 // Dist writes |y - x|.
 func (m Euclidean) Dist(out []float64, x, y Points) error {
@@ -97,20 +103,10 @@ func (m Euclidean) Random(dst Points, rng *rand.Rand) error {
 
 // Membership returns 0, or NaN for a non-finite batch.
 func (m Euclidean) Membership(x Points) float64 {
-	return lift1(x, finite[float32], finite[float64])
-}
-
-func plus[T vec.Float](sign float64) func(dst, x, v block[T]) error {
-	if sign < 0 {
-		return func(dst, x, v block[T]) error {
-			vec.Combine(dst.data, -1, x.data, 1, v.data)
-			return nil
-		}
+	if !(x.Norm() <= math.MaxFloat64) {
+		return math.NaN()
 	}
-	return func(dst, x, v block[T]) error {
-		vec.Combine(dst.data, 1, x.data, 1, v.data)
-		return nil
-	}
+	return 0
 }
 
 func distances[T vec.Float](out []float64, x, _, y block[T]) error {
@@ -125,11 +121,17 @@ func distances[T vec.Float](out []float64, x, _, y block[T]) error {
 	return nil
 }
 
-func finite[T vec.Float](x block[T]) float64 {
-	if m := vec.MaxAbs(x.data); m <= math.MaxFloat64 {
-		return 0
+// finite returns an error that names the first point that is not.
+func (Euclidean) finite(op string, x Points) error {
+	if x.Norm() <= math.MaxFloat64 {
+		return nil
 	}
-	return math.NaN()
+	for k := range x.K {
+		if n := x.Slice(k, k+1).Norm(); !(n <= math.MaxFloat64) {
+			return &PointError{"Euclidean", op, k, fmt.Sprintf("want finite values, got norm %g", n)}
+		}
+	}
+	return nil
 }
 
 func gaussian(dst Points, rng *rand.Rand) {

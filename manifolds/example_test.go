@@ -85,11 +85,11 @@ func ExampleSphere_Log() {
 
 // What has no nearest point is an error that names the point.
 func ExamplePointError() {
-	x, _ := manifolds.Points32([]float32{1, 0, 0, 1 /**/, 1, 2, 2, 4}, 2, 2, 2)
-	err := manifolds.Stiefel{}.Project(x, x)
+	x, _ := manifolds.Points32([]float32{3, 0, 0, 4 /**/, 0, 0, 0, 0}, 2, 2, 2)
+	err := manifolds.Sphere{}.Project(x, x)
 	fmt.Println(err)
 	fmt.Println(errors.Is(err, manifolds.ErrDegenerate))
 	// Output:
-	// manifolds: Stiefel: project: point 1: want full rank, got singular values from 0 to 5
+	// manifolds: Sphere: project: point 1: want a vector with a direction, got norm 0
 	// true
 }

@@ -128,7 +128,7 @@ func Inner(m Manifold, out []float64, x, u, v Points) error {
 	if t, ok := m.(Metric); ok {
 		return t.Inner(out, x, u, v)
 	}
-	return frobenius(out, u, v)
+	return frobenius(out, x, u, v)
 }
 
 // Curvature returns the upper bound of the sectional curvature that m

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 
-	"gonum.org/v1/gonum/blas"
 	"gonum.org/v1/gonum/lapack"
 	lapackgo "gonum.org/v1/gonum/lapack/gonum"
 
@@ -108,48 +107,29 @@ func householder[T vec.Float](dst, y []T, b block[T], r float64) string {
 	return ""
 }
 
-// polar sets dst to r times the polar factor x (x^T x)^(-1/2), by the
-// eigenvalues of the Gram matrix in float64 and one Newton-Schulz step against
-// their rounding.
+// polar sets dst to r times the polar factor of x = U S V^T, which is U V^T, by
+// the singular value decomposition in float64.
 func polar[T vec.Float](dst, x []T, b block[T], r float64) string {
 	n, q := max(b.n, b.p), min(b.n, b.p)
-	a, y := scratch.Get[float64](n*q), scratch.Get[float64](n*q)
-	g, s := scratch.Get[float64](q*q), scratch.Get[float64](q*q)
-	work := scratch.Get[float64](max(1, 3*q) + q)
+	lwork := 8*q + n + 2*q*q // room for the path by QR of tall matrices
+	a, u := scratch.Get[float64](n*q), scratch.Get[float64](n*q)
+	vt, work := scratch.Get[float64](q*q), scratch.Get[float64](q+lwork)
 	defer scratch.Put(a)
-	defer scratch.Put(y)
-	defer scratch.Put(g)
-	defer scratch.Put(s)
+	defer scratch.Put(u)
+	defer scratch.Put(vt)
 	defer scratch.Put(work)
 	scale, reason := widen(a, x, b)
 	if reason != "" {
 		return reason
 	}
-	gemm.Gram(gemm.Of(g, q, q), 1, gemm.Of(a, n, q))
 	values, work := work[:q], work[q:]
-	if !lapack64.Dsyev(lapack.EVCompute, blas.Upper, q, g, q, values, work, len(work)) {
+	if !lapack64.Dgesvd(lapack.SVDStore, lapack.SVDStore, n, q, a, q, values, u, q, vt, q, work, lwork) {
 		return "want a matrix whose singular values can be computed"
 	}
-	// Below this the smallest singular value of x, or of its float64 Gram
-	// matrix, is rounding.
-	least := max(vec.Eps[T]()*vec.Eps[T](), 16*0x1p-52) * float64(q)
-	if !(values[0] > least*values[q-1]) {
-		return fmt.Sprintf("want full rank, got singular values from %.3g to %.3g",
-			scale*math.Sqrt(max(0, values[0])), scale*math.Sqrt(max(0, values[q-1])))
+	if !(values[q-1] > float64(n)*0x1p-52*values[0]) {
+		return fmt.Sprintf("want full rank, got singular values from %.3g to %.3g", scale*values[q-1], scale*values[0])
 	}
-	for i := range q { // s = V diag(values)^(-1/2) V^T, through its half power
-		for j := range q {
-			g[i*q+j] /= math.Sqrt(math.Sqrt(values[j]))
-		}
-	}
-	gemm.Gram(gemm.Of(s, q, q), 1, gemm.Of(g, q, q).T())
-	gemm.Mul(gemm.Of(y, n, q), 1, gemm.Of(a, n, q), gemm.Of(s, q, q), 0)
-
-	gemm.Gram(gemm.Of(g, q, q), -0.5, gemm.Of(y, n, q))
-	for i := range q {
-		g[i*q+i] += 1.5
-	}
-	gemm.Mul(gemm.Of(a, n, q), r, gemm.Of(y, n, q), gemm.Of(g, q, q), 0)
+	gemm.Mul(gemm.Of(a, n, q), r, gemm.Of(u, n, q), gemm.Of(vt, q, q), 0)
 	d := b.tall(dst)
 	for i := range n {
 		for j := range q {

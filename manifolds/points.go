@@ -90,7 +90,7 @@ func (x Points) Like() Points {
 
 // Copy copies the values of x to dst, a batch of the same shape and precision.
 func (x Points) Copy(dst Points) error {
-	if err := agree("copy", dst, x); err != nil {
+	if err := Agree("copy", dst, x); err != nil {
 		return err
 	}
 	copy(dst.f32, x.f32)
@@ -110,8 +110,9 @@ func (x Points) precision() string {
 	return "float32"
 }
 
-// agree returns an error unless all batches have one shape and one precision.
-func agree(op string, x Points, others ...Points) error {
+// Agree returns an error, naming the operation, unless all batches have one
+// shape and one precision: the check that a Manifold owes its caller.
+func Agree(op string, x Points, others ...Points) error {
 	for _, y := range others {
 		if x.K != y.K || x.N != y.N || x.P != y.P || len(x.f32) != len(y.f32) || len(x.f64) != len(y.f64) {
 			return disagree(op, x, y)
@@ -124,8 +125,8 @@ func disagree(op string, x, y Points) error {
 	return fmt.Errorf("manifolds: %s: want batches of one shape and precision, got %v and %v", op, x, y)
 }
 
-func frobenius(out []float64, u, v Points) error {
-	if err := agree("inner product", u, v); err != nil {
+func frobenius(out []float64, x, u, v Points) error {
+	if err := Agree("inner product", x, u, v); err != nil {
 		return err
 	}
 	if err := perPoint("inner product", out, u); err != nil {
@@ -224,12 +225,12 @@ func admit(shape error, op string, x Points, others ...Points) error {
 	if shape != nil {
 		return shape
 	}
-	return agree(op, x, others...)
+	return Agree(op, x, others...)
 }
 
 // Combine sets dst to a x + b y. dst may be x or y.
 func (dst Points) Combine(a float64, x Points, b float64, y Points) error {
-	if err := agree("combine", dst, x, y); err != nil {
+	if err := Agree("combine", dst, x, y); err != nil {
 		return err
 	}
 	if x.f64 != nil {
@@ -242,7 +243,7 @@ func (dst Points) Combine(a float64, x Points, b float64, y Points) error {
 
 // Scale sets point k of dst to factors[k] times point k of x. dst may be x.
 func (dst Points) Scale(factors []float64, x Points) error {
-	if err := agree("scale", dst, x); err != nil {
+	if err := Agree("scale", dst, x); err != nil {
 		return err
 	}
 	if err := perPoint("scale", factors, x); err != nil {

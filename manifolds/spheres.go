@@ -154,15 +154,30 @@ func (s spheres[T]) mean(l line, x []T) float64 {
 	return 0
 }
 
+// centre takes the mean off every element, if the sphere is centred.
+func (s spheres[T]) centre(l line, x []T) {
+	if s.centred {
+		combine(l, x, 1, x, 0, x, -s.mean(l, x))
+	}
+}
+
 // project: r (x - mean) / |x - mean|.
 func (s spheres[T]) project(dst, x block[T]) error {
 	return s.each(x, func(l line) string {
-		size := 0.0
-		if s.centred {
-			size = norm(l, x.data)
+		if !s.centred {
+			combine(l, dst.data, 1, x.data, 0, x.data, 0)
+			return s.normalise(l, dst.data, 0)
 		}
+		// The rounding of the first mean is as large as that of x, which may be
+		// much larger than what is left of it: centre that, too, at each length.
+		size := norm(l, x.data)
 		combine(l, dst.data, 1, x.data, 0, x.data, -s.mean(l, x.data))
-		return s.normalise(l, dst.data, size)
+		s.centre(l, dst.data)
+		if reason := s.normalise(l, dst.data, size); reason != "" {
+			return reason
+		}
+		s.centre(l, dst.data)
+		return s.normalise(l, dst.data, 0)
 	}, "project")
 }
 
@@ -228,44 +243,51 @@ func (s spheres[T]) parallel(dst, x, y, u block[T]) error {
 	}, "parallel transport")
 }
 
-// angle returns the projection of y to the tangent space at x, as the factors of
-// a y + b x, its norm, and the angle between x and y. Taking the projection of
-// y - x (y + x for an obtuse angle) keeps it accurate where x and y are close.
-func (s spheres[T]) angle(l line, x, y []T) (sign, along, norm, theta float64) {
+// chord is d = y + sign x - mean, and what the projection d - along x of y to
+// the tangent space at x needs of it. Projecting y - x (y + x for an obtuse
+// angle theta) instead of y keeps that accurate where the points are close.
+type chord struct{ sign, mean, along, norm, theta float64 }
+
+func (s spheres[T]) chord(l line, x, y []T) chord {
 	inner := dot(l, x, y)
-	sign = -1.0
+	c := chord{sign: -1}
 	if inner < 0 {
-		sign = 1
+		c.sign = 1
+	}
+	if s.centred {
+		c.mean = (sum(l, y) + c.sign*sum(l, x)) / float64(l.n)
 	}
 	xd, dd := 0.0, 0.0
 	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
-		d := float64(y[e]) + sign*float64(x[e])
+		d := float64(y[e]) + c.sign*float64(x[e]) - c.mean
 		xd += float64(x[e]) * d
 		dd += d * d
 	}
-	along = xd / (s.r * s.r)
-	norm = math.Sqrt(max(0, dd-along*xd))
-	return sign, along, norm, math.Atan2(s.r*norm, inner)
+	c.along = xd / (s.r * s.r)
+	c.norm = math.Sqrt(max(0, dd-c.along*xd))
+	c.theta = math.Atan2(s.r*c.norm, inner)
+	return c
 }
 
 // log: the projection of y to the tangent space at x, given the length r theta.
 func (s spheres[T]) log(dst, x, y block[T]) error {
 	return s.each(x, func(l line) string {
-		sign, along, n, theta := s.angle(l, x.data, y.data)
+		c := s.chord(l, x.data, y.data)
 		scale := 1.0
-		if n > 0 {
-			scale = s.r * theta / n
+		if c.norm > 0 {
+			scale = s.r * c.theta / c.norm
 		}
-		if math.Pi-theta < 4*vec.Eps[T]() {
+		if math.Pi-c.theta < 4*vec.Eps[T]() {
 			return "want points that are not antipodal"
 		}
-		if theta != theta {
+		if c.theta != c.theta {
 			return "want finite points"
 		}
 		for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
-			d := float64(y.data[e]) + sign*float64(x.data[e])
-			dst.data[e] = T(scale * (d - along*float64(x.data[e])))
+			d := float64(y.data[e]) + c.sign*float64(x.data[e]) - c.mean
+			dst.data[e] = T(scale * (d - c.along*float64(x.data[e])))
 		}
+		s.centre(l, dst.data)
 		return ""
 	}, "log")
 }
@@ -276,7 +298,7 @@ func (s spheres[T]) dist(out []float64, x, _, y block[T]) error {
 	for i := range out {
 		t := 0.0
 		for j := range count {
-			_, _, _, theta := s.angle(s.line(x, i, j), x.data, y.data)
+			theta := s.chord(s.line(x, i, j), x.data, y.data).theta
 			t += theta * theta
 		}
 		out[i] = s.r * math.Sqrt(t)

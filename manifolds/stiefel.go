@@ -141,7 +141,7 @@ func (m Stiefel) Scaled(s float64) Manifold {
 }
 
 // Project writes r times the polar factor of x. It fails where x has not full
-// rank, and where its condition number exceeds about 10^7 (10^6 in float32).
+// rank in float64, whose precision it computes in.
 func (m Stiefel) Project(dst, x Points) error {
 	return lift2(m.Check(x.N, x.P), "project", dst, x, stiefel[float32](m).project, stiefel[float64](m).project)
 }
@@ -164,7 +164,7 @@ func (m Stiefel) Gradient(dst, x, g Points) error {
 // metric.
 func (m Stiefel) Inner(out []float64, x, u, v Points) error {
 	if m.Metric == EuclideanMetric {
-		return frobenius(out, u, v)
+		return frobenius(out, x, u, v)
 	}
 	return liftOut(m.Check(x.N, x.P), "inner product", out, x, u, v, stiefel[float32](m).inner, stiefel[float64](m).inner)
 }
@@ -176,7 +176,7 @@ func (m Stiefel) Retract(dst, x, v Points) error {
 
 // Transport writes the tangent projection of u at y.
 func (m Stiefel) Transport(dst, x, y, u Points) error {
-	if err := agree("transport", x, y, u); err != nil {
+	if err := Agree("transport", x, y, u); err != nil {
 		return err
 	}
 	return m.Tangent(dst, y, u)
