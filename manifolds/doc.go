@@ -30,9 +30,9 @@
 // orthonormalised, a value that is not finite) is a *PointError and never NaN.
 //
 // Operations allocate nothing after their first call on a shape: work space is
-// kept and lent again. The exceptions are Stiefel's Project, and with it the
-// polar retraction of steps longer than the radius, where the shorter side
-// exceeds 32. A Manifold is a value without state, and safe for concurrent use.
+// kept and lent again. The exception is Stiefel's Project of matrices larger
+// than a few thousand elements, and with it the polar retraction of steps longer
+// than the radius, whose decomposition runs in goroutines. A Manifold is a value without state, and safe for concurrent use.
 //
 // # Adding a manifold
 //
