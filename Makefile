@@ -3,7 +3,7 @@
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 LIBRARY     = ./manifolds/... ./solvers/... ./models/... ./internal/...
 
-.PHONY: check fmt vet staticcheck race drawings test bench generate
+.PHONY: check fmt vet staticcheck race drawings test bench generate picture
 
 # Everything a change must pass, beside `go test ./...`.
 check: fmt vet staticcheck race drawings
@@ -29,6 +29,11 @@ drawings:
 
 generate:
 	go run ./docs/draw -out docs/img
+
+# The picture of the README: its numbers differ from machine to machine in the
+# last digits, so it is not compared.
+picture:
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && go run ./examples/compare -out "$$dir" && cp "$$dir/accuracy.png" docs/img/
 
 test:
 	go test ./...
