@@ -47,6 +47,7 @@ type slot struct {
 
 	projected bool
 	dirty     bool // x is not what the weights hold: it was projected
+	elsewhere bool // the weights are other memory than at the last step, or were projected
 	stats     stats
 }
 

@@ -158,9 +158,9 @@ func (e *engine) admitOne(v gorgonia.ValueGrad, i int, gradients bool) (*slot, e
 			s.shape, s.weights.Precision(), w.Shape, w.Precision()), nil)
 	}
 	s.weights = w
-	moved := s.storage != w.Storage()
-	if moved {
+	if s.storage != w.Storage() {
 		e.moved(s)
+		s.elsewhere = true
 	}
 	if gradients {
 		if err := s.takeGradient(v); err != nil {
@@ -168,9 +168,10 @@ func (e *engine) admitOne(v gorgonia.ValueGrad, i int, gradients bool) (*slot, e
 		}
 	}
 	watched := len(e.slots) > 0 && e.slots[e.turn%len(e.slots)] == s
-	if err := s.load(e.toleranceOf(w), first || moved || watched || s.steps == 0, s.steps == 0); err != nil {
+	if err := s.load(e.toleranceOf(w), first || s.elsewhere || watched || s.steps == 0, s.steps == 0); err != nil {
 		return nil, err
 	}
+	s.elsewhere = s.elsewhere || s.dirty
 	return s, nil
 }
 
@@ -309,7 +310,11 @@ func (s *Solver) prepare(a *slot, lr, shrink float64) error {
 	v := a.borrow()
 	defer giveBack(v)
 	a.allocate(s.rule)
-	a.seenByRule = Parameter{Manifold: a.manifold, X: a.x, Gradient: g, Direction: v, Old: a.old, New: a.new, Step: a.steps + 1}
+	old, err := a.carried()
+	if err != nil {
+		return a.fail(ErrConstraint, err.Error(), err)
+	}
+	a.seenByRule = Parameter{Manifold: a.manifold, X: a.x, Gradient: g, Direction: v, Old: old, New: a.new, Step: a.steps + 1}
 	if err := s.rule.Direction(&a.seenByRule); err != nil {
 		return a.fail(ErrConstraint, err.Error(), err)
 	}
@@ -350,6 +355,29 @@ func (s *slot) allocate(r Rule) {
 		}
 		s.old[i], s.new[i] = s.blank(n, p), s.blank(n, p)
 	}
+}
+
+// carried returns the state before the step. Where the weights are not those that
+// the last step left, its tangent vectors are made tangent at these.
+func (s *slot) carried() ([]manifolds.Points, error) {
+	if !s.elsewhere || s.euclidean || s.steps == 0 {
+		return s.old, nil
+	}
+	way := s.borrow()
+	defer giveBack(way)
+	if err := way.Combine(1, s.x, -1, s.next); err != nil || way.Norm() == 0 {
+		return s.old, err
+	}
+	old := slices.Clone(s.old)
+	for i, k := range s.kinds {
+		if k.Kind == Tangent {
+			old[i] = s.old[i].Like()
+			if err := s.manifold.Tangent(old[i], s.x, s.old[i]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return old, nil
 }
 
 // measure turns the direction v into the step -lr/g_t v, point by point, and
@@ -410,7 +438,7 @@ func (e *engine) commit(active []*slot) error {
 		if s.dirty && s.steps > 0 {
 			s.stats.reprojections++
 		}
-		s.dirty = false
+		s.dirty, s.elsewhere = false, false
 		s.steps++
 	}
 	e.steps++
