@@ -200,6 +200,29 @@ func TestLetProjects(t *testing.T) {
 	}
 }
 
+// A step that fails does not make them forgotten.
+func TestLetProjectsAfterAFailedStep(t *testing.T) {
+	for _, of := range precisions {
+		for _, s := range everySolver(0.01) {
+			m := model(of, 1)
+			solver := s.of(solvers.Kernels(manifolds.Stiefel{}))
+			for step := range uint64(3) {
+				run(t, solver, m, step)
+			}
+			for _, i := range []int{0, 2} {
+				m[i].w = m[i].w.Clone().(*tensor.Dense)
+				gaussian(m[i].w, source(uint64(i)), 3)
+			}
+			gradients(m, 7)
+			require.ErrorIs(t, solver.Step(instead("offset", with(0, nan))(m)), solvers.ErrNotFinite)
+			run(t, solver, m, 7)
+			for _, p := range solver.Report().Parameters {
+				assert.Equal(t, p.Kernel, p.Reprojections == 1, "%s, %s", s.name, p.Name)
+			}
+		}
+	}
+}
+
 // Two nodes exchange their tensors; each keeps its state, found by the node or
 // by the memory.
 func TestExchangedMemory(t *testing.T) {
