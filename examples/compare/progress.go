@@ -36,7 +36,7 @@ func (p *progress) start(steps int) {
 	}
 	p.bar = progressbar.NewOptions(steps,
 		progressbar.OptionSetWriter(p.w),
-		progressbar.OptionSetWidth(24),
+		progressbar.OptionSetWidth(10),
 		progressbar.OptionThrottle(100*time.Millisecond),
 		progressbar.OptionSetPredictTime(true),
 		progressbar.OptionSetElapsedTime(false),
@@ -55,7 +55,7 @@ func (p *progress) step(at train.Step) {
 		p.mean = at.Loss
 	}
 	p.mean += 0.05 * (at.Loss - p.mean)
-	p.bar.Describe(fmt.Sprintf("%s, epoch %d, loss %.3f", p.name, at.Epoch, p.mean))
+	p.bar.Describe(fmt.Sprintf("%s epoch %d loss %.3f", p.name, at.Epoch, p.mean))
 	_ = p.bar.Add(1)
 }
 

@@ -41,7 +41,7 @@ func (s *settings) trials(ctx context.Context, set *images.Set, p *progress) (*r
 				return nil, err
 			}
 		}
-		p.solver(fmt.Sprintf("%s (%d of %d)", e.name, i+1, len(s.entries)))
+		p.solver(fmt.Sprintf("%d/%d %s", i+1, len(s.entries), e.name))
 		one, err := s.trial(ctx, m, e, set, p)
 		switch {
 		case err != nil && !errors.Is(err, ctx.Err()):
