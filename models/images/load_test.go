@@ -82,7 +82,7 @@ func cifar() map[string][]byte {
 	return map[string][]byte{"data_batch_2.bin": records(7), "data_batch_5.bin": records(4), "test_batch.bin": records(5)}
 }
 
-func write(t *testing.T, files map[string][]byte) string {
+func write(t testing.TB, files map[string][]byte) string {
 	dir := t.TempDir()
 	for name, b := range files {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), b, 0o666))
@@ -360,15 +360,17 @@ func FuzzIDX(f *testing.F) {
 	f.Add(mnist()[trainImages], false)
 	f.Add(packed(mnist()[trainImages]), true)
 	f.Add(idx(0x803, []uint32{1, 4096, 4096}, nil), false)
+	files := mnist()
+	delete(files, trainImages)
+	dir := write(f, files)
 	f.Fuzz(func(t *testing.T, b []byte, z bool) {
-		files := mnist()
-		delete(files, trainImages)
-		name := trainImages
+		path := filepath.Join(dir, trainImages)
 		if z {
-			name += ".gz"
+			path += ".gz"
 		}
-		files[name] = b
-		s, err := images.Load(write(t, files), 0)
+		require.NoError(t, os.WriteFile(path, b, 0o666))
+		defer os.Remove(path)
+		s, err := images.Load(dir, 0)
 		if err == nil {
 			assert.Len(t, s.Train.Images, s.Train.Len()*s.Height*s.Width)
 			return
