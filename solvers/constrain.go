@@ -97,7 +97,7 @@ func (c *Constrained) Step(model []gorgonia.ValueGrad) error {
 	shown := make([]gorgonia.ValueGrad, len(e.slots))
 	for i, sh := range c.shadows {
 		sh.grad.Zero()
-		shown[i] = sh
+		shown[i] = sh.node
 	}
 	fail := func(err error) error {
 		err = e.revoke(err)
@@ -142,44 +142,37 @@ func (c *Constrained) call(shown []gorgonia.ValueGrad) (err error) {
 	return nil
 }
 
-// shadow is what the wrapped solver sees of a parameter: a copy of the weights,
-// to be moved, and the Riemannian gradient.
+// shadow is what the wrapped solver sees of a parameter: a node, since some take
+// nothing else, with a copy of the weights, to be moved, and the Riemannian
+// gradient.
 type shadow struct {
 	slot          *slot
-	value, slope  gorgonia.Value
+	node          *gorgonia.Node
 	weights, grad dense.View
 }
 
-// Value returns the copy of the weights.
-func (s *shadow) Value() gorgonia.Value { return s.value }
-
-// Grad returns the Riemannian gradient.
-func (s *shadow) Grad() (gorgonia.Value, error) { return s.slope, nil }
-
-// Name returns the name of the parameter.
-func (s *shadow) Name() string { return s.slot.name }
-
 func newShadow(s *slot) *shadow {
 	sh := &shadow{slot: s}
-	sh.value, sh.weights = blankValue(s)
-	sh.slope, sh.grad = blankValue(s)
+	value, slope := blankValue(s), blankValue(s)
+	sh.weights, _ = dense.Of(value)
+	sh.grad, _ = dense.Of(slope)
+	sh.node = gorgonia.NodeFromAny(gorgonia.NewGraph(), value, gorgonia.WithName(s.name))
+	gorgonia.WithGrad(slope)(sh.node)
 	return sh
 }
 
-func blankValue(s *slot) (gorgonia.Value, dense.View) {
-	var v gorgonia.Value
-	switch {
-	case s.weights.Shape != nil && s.weights.F64 != nil:
-		v = tensor.New(tensor.Of(tensor.Float64), tensor.WithShape(s.shape...))
-	case s.weights.Shape != nil:
-		v = tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(s.shape...))
-	case s.weights.F64 != nil:
-		v = gorgonia.NewF64(0)
-	default:
-		v = gorgonia.NewF32(0)
+func blankValue(s *slot) gorgonia.Value {
+	of := tensor.Float32
+	if s.weights.F64 != nil {
+		of = tensor.Float64
 	}
-	d, _ := dense.Of(v)
-	return v, d
+	switch {
+	case len(s.shape) > 0:
+		return tensor.New(tensor.Of(of), tensor.WithShape(s.shape...))
+	case of == tensor.Float64:
+		return gorgonia.NewF64(0)
+	}
+	return gorgonia.NewF32(0)
 }
 
 // show copies weights and Riemannian gradient of the slot.
