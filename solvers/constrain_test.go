@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package solvers_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/manifolds"
+	"github.com/kernelfold/kernelfold/solvers"
+)
+
+// stock is a solver of Gorgonia.
+type stock struct {
+	name string
+	make func(...gorgonia.SolverOpt) gorgonia.Solver
+	// moves, on float32 too
+	moves, narrow bool
+	// joint: the step of a parameter depends on the others.
+	joint bool
+}
+
+var stocks = []stock{
+	{"Vanilla", func(o ...gorgonia.SolverOpt) gorgonia.Solver { return gorgonia.NewVanillaSolver(o...) }, true, true, false},
+	{"Momentum", func(o ...gorgonia.SolverOpt) gorgonia.Solver { return gorgonia.NewMomentum(o...) }, true, true, false},
+	{"Adam", func(o ...gorgonia.SolverOpt) gorgonia.Solver { return gorgonia.NewAdamSolver(o...) }, true, true, false},
+	{"AdamW", func(o ...gorgonia.SolverOpt) gorgonia.Solver { return gorgonia.NewAdamW(o...) }, false, true, false},
+	{"RMSProp", func(o ...gorgonia.SolverOpt) gorgonia.Solver { return gorgonia.NewRMSPropSolver(o...) }, true, true, false},
+	{"AdaGrad", func(o ...gorgonia.SolverOpt) gorgonia.Solver { return gorgonia.NewAdaGradSolver(o...) }, true, true, false},
+	{"Barzilai-Borwein", func(o ...gorgonia.SolverOpt) gorgonia.Solver { return gorgonia.NewBarzilaiBorweinSolver(o...) }, true, false, true},
+}
+
+// eachStock runs a test for all seven, in the precisions that they know.
+func eachStock(t *testing.T, f func(t *testing.T, of tensor.Dtype, s stock)) {
+	t.Helper()
+	for _, of := range precisions {
+		for _, s := range stocks {
+			if of == tensor.Float32 && !s.narrow {
+				continue
+			}
+			t.Run(of.String()+"/"+s.name, func(t *testing.T) { f(t, of, s) })
+		}
+	}
+}
+
+// All seven stay on every manifold.
+func TestConstrainStaysOnTheManifold(t *testing.T) {
+	limit := map[tensor.Dtype]float64{tensor.Float32: 1e-5, tensor.Float64: 1e-12}
+	eachStock(t, func(t *testing.T, of tensor.Dtype, s stock) {
+		for _, at := range places {
+			m := model(of, 1)
+			c := solvers.Constrain(s.make(gorgonia.WithLearnRate(0.05)), at.manifold, at.options...)
+			require.NoError(t, c.Init(valueGrads(m)))
+			before := weights(m)
+			for step := range uint64(40) {
+				gradients(m, step)
+				require.NoError(t, c.Step(valueGrads(m)), "%s at step %d", at.name, step)
+				for _, p := range c.Report().Parameters {
+					require.Less(t, p.Membership, limit[of], "%s, %s at step %d", at.name, p.Name, step)
+					require.Zero(t, p.Reprojections)
+				}
+			}
+			for _, p := range m {
+				assert.Equal(t, make([]float64, p.g.Size()), get(p.g))
+				if s.moves {
+					assert.NotEqual(t, before[p.name], get(p.w), at.name)
+				} else { // but for the rounding of retractions by nothing
+					near(t, before[p.name], get(p.w), 40, of, p.name)
+				}
+			}
+		}
+	})
+}
+
+// What is not constrained moves as the stock solver moves it, with all its
+// options, to the bit. Barzilai and Borwein's rate is that of all parameters
+// together: it is compared without kernels.
+func TestConstrainLeavesOthersAlone(t *testing.T) {
+	options := []gorgonia.SolverOpt{gorgonia.WithLearnRate(0.02), gorgonia.WithClip(0.5), gorgonia.WithBatchSize(2), gorgonia.WithL2Reg(0.01), gorgonia.WithL1Reg(0.003),
+		gorgonia.WithMomentum(0.7), gorgonia.WithBeta1(0.8), gorgonia.WithBeta2(0.9), gorgonia.WithEps(1e-4), gorgonia.WithRho(0.95)}
+	eachStock(t, func(t *testing.T, of tensor.Dtype, s stock) {
+		if !s.moves {
+			t.Skip("takes nothing but nodes, and does not move them")
+		}
+		bare, wrapped := model(of, 1), model(of, 1)
+		rules := []solvers.Option{solvers.Kernels(manifolds.Oblique{})}
+		if s.joint {
+			rules = nil
+		}
+		a, b := s.make(options...), solvers.ConstrainWith(s.make(options...), rules...)
+		for step := range uint64(10) {
+			run(t, a, bare, step)
+			run(t, b, wrapped, step)
+		}
+		for i, p := range bare {
+			if kernel := i == 0 || i == 2; !kernel || s.joint {
+				same(t, map[string][]float64{p.name: get(p.w)}, map[string][]float64{p.name: get(wrapped[i].w)})
+			} else {
+				assert.NotEqual(t, get(p.w), get(wrapped[i].w))
+			}
+		}
+	})
+}
+
+// The options of a wrapped solver can be changed on the way.
+func TestUnwrap(t *testing.T) {
+	for _, of := range precisions {
+		inner := gorgonia.NewAdamSolver()
+		c := solvers.Constrain(inner, manifolds.Sphere{})
+		assert.Same(t, inner, c.Unwrap())
+		a, b := model(of, 1), model(of, 1)
+		bare := gorgonia.NewAdamSolver()
+		for step := range uint64(5) {
+			gorgonia.WithLearnRate(0.1 / float64(step+1))(c.Unwrap())
+			gorgonia.WithLearnRate(0.1 / float64(step+1))(bare)
+			run(t, c, a, step)
+			run(t, bare, b, step)
+		}
+		assert.Equal(t, get(b[4].w), get(a[4].w))
+	}
+}
+
+// Vanilla, constrained, is Riemannian gradient descent; so is Momentum without
+// momentum.
+func TestConstrainedVanillaIsSGD(t *testing.T) {
+	for _, of := range precisions {
+		for _, at := range places {
+			for _, inner := range []gorgonia.Solver{
+				gorgonia.NewVanillaSolver(gorgonia.WithLearnRate(lr)),
+				gorgonia.NewMomentum(gorgonia.WithLearnRate(lr), gorgonia.WithMomentum(0)),
+			} {
+				t.Run(fmt.Sprintf("%v/%s/%T", of, at.name, inner), func(t *testing.T) {
+					const steps = 10
+					a, b := model(of, 1), model(of, 1)
+					s, c := solvers.NewSGD(solvers.LearnRate(lr), at.kernels()), solvers.Constrain(inner, at.manifold, at.options...)
+					for step := range uint64(steps) {
+						run(t, s, a, step)
+						run(t, c, b, step)
+					}
+					// The displacement is the difference of two weights, and is projected
+					// again: a few roundings of weights below 1 a step.
+					for i, p := range a {
+						near(t, get(p.w), get(b[i].w), 4*steps, of, p.name)
+					}
+				})
+			}
+		}
+	}
+}
+
+// heavy is a solver that somebody else wrote: heavy ball, state by ValueGrad,
+// through the interfaces alone.
+type heavy struct {
+	mu    map[gorgonia.ValueGrad][]float64
+	names []string
+}
+
+func (h *heavy) Step(model []gorgonia.ValueGrad) error {
+	h.names = nil
+	for _, v := range model {
+		g, err := v.Grad()
+		if err != nil {
+			return err
+		}
+		w, d := v.Value().(*tensor.Dense), g.(*tensor.Dense)
+		mu := h.mu[v]
+		if mu == nil {
+			mu = make([]float64, w.Size())
+			h.mu[v] = mu
+		}
+		x, slope := get(w), get(d)
+		for i := range x {
+			mu[i] = 0.5*mu[i] - 0.1*slope[i]
+			x[i] += mu[i]
+		}
+		put(w, x)
+		d.Zero()
+		h.names = append(h.names, v.(gorgonia.Namer).Name())
+	}
+	return nil
+}
+
+func TestConstrainAThirdPartySolver(t *testing.T) {
+	for _, of := range precisions {
+		for _, at := range places {
+			h := &heavy{mu: map[gorgonia.ValueGrad][]float64{}}
+			c := solvers.Constrain(h, at.manifold, at.options...)
+			m, bare := model(of, 1), model(of, 1)
+			alone := &heavy{mu: map[gorgonia.ValueGrad][]float64{}}
+			for step := range uint64(10) {
+				gradients(m, step)
+				require.NoError(t, c.Step(valueGrads(shuffled(m, step))))
+				run(t, alone, bare, step)
+				onManifold(t, c.Report(), of)
+			}
+			assert.ElementsMatch(t, []string{"conv1", "bias1", "conv2", "norm2", "linear", "offset"}, h.names)
+			assert.Len(t, h.mu, 6, "the same six ValueGrads at every step")
+			for _, i := range []int{1, 3, 4, 5} {
+				assert.Equal(t, get(bare[i].w), get(m[i].w))
+			}
+		}
+	}
+}
+
+// moody moves all that it is shown and then fails.
+type moody struct {
+	inner gorgonia.Solver
+	mood  func() error
+}
+
+func (s *moody) Step(model []gorgonia.ValueGrad) error {
+	if err := s.inner.Step(model); err != nil {
+		return err
+	}
+	return s.mood()
+}
+
+func TestWrappedSolverFails(t *testing.T) {
+	boom := errors.New("boom")
+	for _, of := range precisions {
+		for _, c := range []struct {
+			name string
+			mood func() error
+			want string
+		}{
+			{"error", func() error { return boom }, "boom"},
+			{"panic", func() error { panic("bang") }, "bang"},
+			{"panic with an error", func() error { panic(boom) }, "boom"},
+			{"nil dereference", func() error { var p *param; return errors.New(p.name) }, "nil pointer"},
+		} {
+			for _, good := range []int{0, 2} {
+				t.Run(fmt.Sprintf("%v/%s/after %d", of, c.name, good), func(t *testing.T) {
+					var inner *moody
+					survives(t, of, func() stepper {
+						inner = &moody{gorgonia.NewVanillaSolver(), func() error { return nil }}
+						return solvers.Constrain(inner, manifolds.Stiefel{})
+					}, good, func(s stepper, m []*param) error {
+						inner := s.(*solvers.Constrained).Unwrap().(*moody)
+						inner.mood = c.mood
+						err := s.Step(valueGrads(m))
+						inner.mood = func() error { return nil }
+						if c.name == "error" {
+							assert.ErrorIs(t, err, boom)
+						}
+						return err
+					}, solvers.ErrStock, []string{"moody", c.want})
+				})
+			}
+		}
+	}
+}
+
+// A wrapped solver that makes weights infinite or NaN is stopped.
+func TestWrappedSolverDiverges(t *testing.T) {
+	for _, of := range precisions {
+		for _, bad := range []float64{nan, inf, 1e36} {
+			for i := range model(of, 1) {
+				survives(t, of, func() stepper {
+					return solvers.Constrain(&spoiler{gorgonia.NewVanillaSolver(), i, 0}, manifolds.Stiefel{})
+				}, 2, func(s stepper, m []*param) error {
+					inner := s.(*solvers.Constrained).Unwrap().(*spoiler)
+					inner.value = bad
+					err := s.Step(valueGrads(m))
+					inner.value = 0
+					return err
+				}, solvers.ErrDiverged, []string{fmt.Sprintf("%q", model(of, 1)[i].name)})
+			}
+		}
+	}
+}
+
+// spoiler spoils one weight.
+type spoiler struct {
+	inner gorgonia.Solver
+	at    int
+	value float64
+}
+
+func (s *spoiler) Step(model []gorgonia.ValueGrad) error {
+	err := s.inner.Step(model)
+	if s.value != 0 {
+		write(model[s.at].Value(), s.value)
+	}
+	return err
+}
+
+// A parameter that is left out of a step stays where it is, though the stock
+// solver's momentum would carry it on; the others do not notice.
+func TestConstrainWithAParameterLeftOut(t *testing.T) {
+	eachStock(t, func(t *testing.T, of tensor.Dtype, s stock) {
+		m, full := model(of, 1), model(of, 1)
+		kernels := solvers.Kernels(manifolds.Sphere{})
+		a, b := solvers.ConstrainWith(s.make(), kernels), solvers.ConstrainWith(s.make(), kernels)
+		for step := range uint64(3) {
+			run(t, a, m, step)
+			run(t, b, full, step)
+		}
+		same(t, weights(full), weights(m))
+		for _, out := range []int{0, 4} {
+			gradients(m, 9)
+			gradients(full, 9)
+			before, slope := get(m[out].w), get(m[out].g)
+			rest := append(append([]*param(nil), m[:out]...), m[out+1:]...)
+			require.NoError(t, a.Step(valueGrads(rest)))
+			require.NoError(t, b.Step(valueGrads(full)))
+			assert.Equal(t, before, get(m[out].w), "the one left out")
+			assert.Equal(t, slope, get(m[out].g), "its gradient is for a later step")
+		}
+		if !s.joint {
+			for _, i := range []int{1, 2, 3, 5} {
+				assert.Equal(t, get(full[i].w), get(m[i].w), m[i].name)
+			}
+		}
+		run(t, a, m, 10)
+		onManifold(t, a.Report(), of)
+	})
+}
+
+// Slices are copied for the wrapped solver: it never holds the weights.
+func TestWrappedSolverDoesNotSeeTheWeights(t *testing.T) {
+	m := model(tensor.Float64, 1)
+	var seen []gorgonia.ValueGrad
+	c := solvers.Constrain(stepFunc(func(model []gorgonia.ValueGrad) error {
+		seen = model
+		return nil
+	}), manifolds.Sphere{})
+	run(t, c, m, 1)
+	before := weights(m)
+	for _, v := range seen {
+		write(v.Value(), 99)
+		g, err := v.Grad()
+		require.NoError(t, err)
+		write(g, 99)
+	}
+	same(t, before, weights(m))
+	run(t, c, m, 2)
+	same(t, before, weights(m))
+}
+
+type stepFunc func([]gorgonia.ValueGrad) error
+
+func (f stepFunc) Step(model []gorgonia.ValueGrad) error { return f(model) }
