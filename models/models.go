@@ -256,6 +256,9 @@ func (m *Model) Predictor() (*Predictor, error) {
 // order, valid until the next call. The weights are those that the model has at
 // this moment.
 func (p *Predictor) Logits(images []float32) ([]float64, error) {
+	if p.vm == nil {
+		return nil, fmt.Errorf("models: want an open predictor, got a closed one")
+	}
 	for i, n := range p.learnables {
 		if err := gorgonia.Let(n, p.model.Learnables[i].Value()); err != nil {
 			return nil, fmt.Errorf("models: %s: %w", n.Name(), err)
@@ -280,8 +283,18 @@ func (p *Predictor) Logits(images []float32) ([]float64, error) {
 	return p.out, nil
 }
 
-// Close frees the machine.
-func (p *Predictor) Close() error { return p.vm.Close() }
+// Close frees the machine. The predictor cannot be used after it.
+//
+// The graph writes to p.logits, so the machine reaches the predictor: letting go of
+// it breaks a cycle that the machine's finalizer would keep in memory for good.
+func (p *Predictor) Close() error {
+	vm := p.vm
+	p.vm = nil
+	if vm == nil {
+		return nil
+	}
+	return vm.Close()
+}
 
 // Spec returns what the predictor is fed with.
 func (p *Predictor) Spec() Spec { return p.model.spec }
