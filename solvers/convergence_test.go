@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package solvers_test
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/mat"
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/manifolds"
+	"github.com/kernelfold/kernelfold/solvers"
+)
+
+// Problems whose solution is known, for every solver.
+
+// problem is a cost of one tall point x, n x p, n >= p, row-major.
+type problem struct {
+	// slope writes the Euclidean gradient at x to g and returns the cost.
+	slope func(g, x []float64) float64
+	best  float64
+	// off is the distance of x from a solution, up to the sign of a column.
+	off func(x []float64) float64
+}
+
+// rotated returns Q diag(values) Q^T and Q, of random orthonormal columns.
+func rotated(rng *rand.Rand, values []float64) (a, q []float64) {
+	n := len(values)
+	q = make([]float64, n*n)
+	for i := range q {
+		q[i] = rng.NormFloat64()
+	}
+	q = stiefel(n, n, 1, false).retract(q, make([]float64, n*n))
+	a = make([]float64, n*n)
+	for i := range n {
+		for j := range n {
+			for k, v := range values {
+				a[i*n+j] += v * q[i*n+k] * q[j*n+k]
+			}
+		}
+	}
+	return a, q
+}
+
+// spectrum is top, top-1, ... for the first p values, and [0, top-p] spread over
+// the rest: the gap that decides the rate is 1.
+func spectrum(n, p int) []float64 {
+	out := make([]float64, n)
+	for i := range out {
+		if i <= p {
+			out[i] = float64(p - i + 1)
+		} else {
+			out[i] = float64(n-i) / float64(n-p)
+		}
+	}
+	return out
+}
+
+// multiply writes a x to out, a n x n and x n x p.
+func multiply(out, a, x []float64, n, p int) {
+	for i := range n {
+		row := out[i*p : (i+1)*p]
+		clear(row)
+		for k := range n {
+			f := a[i*n+k]
+			for j, v := range x[k*p : (k+1)*p] {
+				row[j] += f * v
+			}
+		}
+	}
+}
+
+// brockett is -tr(x^T A x N)/2 with N = diag(p, ..., 1)/p: on Stiefel, the solution
+// has the top eigenvectors of A in their order (Absil, Mahony, Sepulchre 2008,
+// section 4.8).
+func brockett(rng *rand.Rand, n, p int) problem {
+	values := spectrum(n, p)
+	a, q := rotated(rng, values)
+	weight := func(j int) float64 { return float64(p-j) / float64(p) }
+	best := 0.0
+	for j := range p {
+		best -= values[j] * weight(j) / 2
+	}
+	return problem{func(g, x []float64) float64 {
+		multiply(g, a, x, n, p)
+		cost := 0.0
+		for i := range g {
+			g[i] *= -weight(i % p)
+			cost += x[i] * g[i] / 2
+		}
+		return cost
+	}, best, func(x []float64) float64 { return columnsOff(x, n, p, func(i, j int) float64 { return q[i*n+j] }) }}
+}
+
+// columnsOff is the distance of the columns of x from the wanted ones, each up to
+// its sign.
+func columnsOff(x []float64, n, p int, want func(i, j int) float64) float64 {
+	total := 0.0
+	for j := range p {
+		plus, minus := 0.0, 0.0
+		for i := range n {
+			w := want(i, j)
+			plus += (x[i*p+j] - w) * (x[i*p+j] - w)
+			minus += (x[i*p+j] + w) * (x[i*p+j] + w)
+		}
+		total += min(plus, minus)
+	}
+	return math.Sqrt(total)
+}
+
+// rayleigh is the sum of -x_j^T A_j x_j / 2 over the columns of x, each with a
+// matrix of its own: on oblique manifolds, and with p = 1 on the sphere, the
+// solution is the top eigenvector of each.
+func rayleigh(rng *rand.Rand, n, p int) problem {
+	values := spectrum(n, 1)
+	var matrices, vectors [][]float64
+	for range p {
+		a, q := rotated(rng, values)
+		matrices, vectors = append(matrices, a), append(vectors, q)
+	}
+	column, image := make([]float64, n), make([]float64, n)
+	return problem{func(g, x []float64) float64 {
+		cost := 0.0
+		for j := range p {
+			for i := range n {
+				column[i] = x[i*p+j]
+			}
+			multiply(image, matrices[j], column, n, 1)
+			for i := range n {
+				g[i*p+j] = -image[i]
+				cost -= column[i] * image[i] / 2
+			}
+		}
+		return cost
+	}, -float64(p) * values[0] / 2, func(x []float64) float64 {
+		return columnsOff(x, n, p, func(i, j int) float64 { return vectors[j][i*n] })
+	}}
+}
+
+// procrustes is |x R - B|^2 / 2: on Stiefel, the solution is the polar factor
+// U V^T of B R^T = U S V^T (Schoenemann 1966), here by gonum's SVD.
+func procrustes(rng *rand.Rand, n, p int) problem {
+	r, b := mat.NewDense(p, p, nil), mat.NewDense(n, p, nil)
+	for i := range p {
+		for j := range p {
+			r.Set(i, j, 0.2*rng.NormFloat64())
+		}
+		r.Set(i, i, 1+r.At(i, i))
+	}
+	for i := range n {
+		for j := range p {
+			b.Set(i, j, rng.NormFloat64())
+		}
+	}
+	var m, residual, u, v, best mat.Dense
+	m.Mul(b, r.T())
+	var svd mat.SVD
+	svd.Factorize(&m, mat.SVDThin)
+	svd.UTo(&u)
+	svd.VTo(&v)
+	best.Mul(&u, v.T())
+	cost := func(x mat.Matrix) float64 {
+		residual.Mul(x, r)
+		residual.Sub(&residual, b)
+		f := mat.Norm(&residual, 2)
+		return f * f / 2
+	}
+	return problem{func(g, x []float64) float64 {
+		c := cost(mat.NewDense(n, p, x))
+		mat.NewDense(n, p, g).Mul(&residual, r.T())
+		return c
+	}, cost(&best), func(x []float64) float64 {
+		var d mat.Dense
+		d.Sub(mat.NewDense(n, p, x), &best)
+		return mat.Norm(&d, 2)
+	}}
+}
+
+// arena is a kernel with a problem for each of its points.
+type arena struct {
+	name     string
+	shape    []int
+	at       place
+	problems func(rng *rand.Rand, n, p int) problem
+}
+
+func arenas() []arena {
+	on := func(name string, m manifolds.Manifold, g manifolds.Grouping) place {
+		return place{name, m, []manifolds.Option{g, manifolds.Unit}}
+	}
+	list := []arena{
+		{"Rayleigh", []int{3, 2, 2, 3}, on("sphere per filter", manifolds.Sphere{}, manifolds.PerFilter), nil},
+		{"Rayleigh", []int{2, 2, 3, 3}, on("sphere per kernel", manifolds.Sphere{}, manifolds.PerKernel), nil},
+		{"Rayleigh", []int{4, 2, 1, 3}, on("sphere per tap, geodesic", manifolds.Sphere{Geodesic: true}, manifolds.PerTap), nil},
+		{"Rayleigh", []int{5, 3, 2, 1}, on("sphere per input channel", manifolds.Sphere{}, manifolds.PerInputChannel), nil},
+		{"column-wise Rayleigh", []int{2, 2, 4, 3}, on("oblique columns", manifolds.Oblique{Axis: manifolds.Columns}, manifolds.PerKernel), rayleigh},
+		{"column-wise Rayleigh", []int{2, 2, 3, 4}, on("oblique wide columns, geodesic", manifolds.Oblique{Axis: manifolds.Columns, Geodesic: true}, manifolds.PerKernel), rayleigh},
+		{"row-wise Rayleigh", []int{3, 2, 2, 2}, on("oblique rows", manifolds.Oblique{Axis: manifolds.Rows}, manifolds.FilterBank), rayleigh},
+	}
+	for _, metric := range []manifolds.StiefelMetric{manifolds.EuclideanMetric, manifolds.CanonicalMetric} {
+		for _, r := range []manifolds.StiefelRetraction{manifolds.CholeskyQR, manifolds.QR, manifolds.Polar, manifolds.Geodesic} {
+			m := manifolds.Stiefel{Metric: metric, Retraction: r}
+			name := fmt.Sprintf("%v %d", r, metric)
+			for _, c := range []struct {
+				name string
+				f    func(*rand.Rand, int, int) problem
+			}{{"Brockett", brockett}, {"Procrustes", procrustes}} {
+				list = append(list,
+					arena{c.name, []int{3, 2, 2, 2}, on("wide bank, "+name, m, manifolds.FilterBank), c.f},
+					arena{c.name, []int{8, 3, 1, 1}, on("tall bank, "+name, m, manifolds.FilterBank), c.f},
+					arena{c.name, []int{6, 2, 1, 2}, on("tall per tap, "+name, m, manifolds.PerTap), c.f})
+			}
+		}
+	}
+	return list
+}
+
+// contender is a solver with a learning rate that suits the problems, whose
+// curvature is between 1/3 and 4.
+type contender struct {
+	maker
+	// gap and off are the tolerances in float64.
+	gap, off float64
+	// tick sets the learning rate of a wrapped solver.
+	tick func(s stepper, step int)
+}
+
+const steps = 1000
+
+func contenders() []contender {
+	type options = []solvers.Option
+	native := func(name string, make func(...solvers.Option) *solvers.Solver, rate float64, own ...solvers.Option) contender {
+		return contender{maker{name: name, of: func(opts ...solvers.Option) stepper {
+			return make(append(append(options{solvers.LearnRate(rate)}, own...), opts...)...)
+		}}, 1e-14, 1e-12, func(stepper, int) {}}
+	}
+	// The normal part of the gradient, which does not vanish at the solution, makes
+	// ambient momentum a brake: see TestAmbientMomentumBrakes. It gets a smaller
+	// rate and is still on its way.
+	ambient := func(name string, own ...solvers.Option) contender {
+		c := native(name, solvers.NewSGD, 0.02, append(own, solvers.Momentum(0.9))...)
+		c.gap, c.off = 1e-6, 1e-2
+		return c
+	}
+	wrapped := func(name string, rate float64, s solvers.Schedule, make func() gorgonia.Solver) contender {
+		return contender{maker{name: "Constrain(" + name + ")", of: func(opts ...solvers.Option) stepper {
+			return solvers.ConstrainWith(make(), opts...)
+		}}, 1e-14, 1e-12, func(c stepper, step int) {
+			gorgonia.WithLearnRate(rate * s.At(step))(c.(*solvers.Constrained).Unwrap())
+		}}
+	}
+	falling := solvers.Cosine(steps, 0)
+	return []contender{
+		native("SGD", solvers.NewSGD, 0.25),
+		ambient("SGD ambient momentum"),
+		native("SGD tangent momentum", solvers.NewSGD, 0.05, solvers.Momentum(0.9), solvers.TangentMomentum()),
+		ambient("SGD Nesterov", solvers.Nesterov()),
+		native("SGD tangent Nesterov", solvers.NewSGD, 0.05, solvers.Momentum(0.9), solvers.Nesterov(), solvers.TangentMomentum()),
+		native("SGD geometric", solvers.NewSGD, 0.25, solvers.GeometricStep(true)),
+		native("Adam", solvers.NewAdam, 0.1, solvers.Anneal(falling)),
+		native("AMSGrad", solvers.NewAdam, 0.1, solvers.AMSGrad(), solvers.Anneal(falling)),
+		wrapped("Vanilla", 0.25, solvers.Constant(), func() gorgonia.Solver { return gorgonia.NewVanillaSolver() }),
+		wrapped("Momentum", 0.05, solvers.Constant(), func() gorgonia.Solver { return gorgonia.NewMomentum() }),
+		wrapped("Adam", 0.1, falling, func() gorgonia.Solver { return gorgonia.NewAdamSolver() }),
+	}
+}
+
+// In float64 the gap closes to the rounding of the cost, the distance to that
+// of the gradient over the least curvature; float32 rounds the weights, which the
+// cost feels as a few eps and the distance as some tens.
+func TestKnownSolutions(t *testing.T) {
+	for _, of := range precisions {
+		for _, a := range arenas() {
+			for _, s := range contenders() {
+				t.Run(fmt.Sprintf("%v/%s/%s/%s", of, a.name, a.at.name, s.name), func(t *testing.T) {
+					gap, off := solve(t, of, a, s)
+					rounding := float64(btoi(of == tensor.Float32))
+					t.Logf("gap %.1e, distance %.1e", gap, off)
+					require.Less(t, gap, max(s.gap, rounding*4*eps(tensor.Float32)))
+					require.Less(t, off, max(s.off, rounding*64*eps(tensor.Float32)))
+				})
+			}
+		}
+	}
+}
+
+// solve runs a contender and returns how far above the best cost it ends, as a
+// part of the best, and how far from the solution; the worst of all points.
+func solve(t *testing.T, of tensor.Dtype, a arena, s contender) (gap, off float64) {
+	t.Helper()
+	layout, err := a.at.options[0].(manifolds.Grouping).Layout(a.shape)
+	require.NoError(t, err)
+	k, n, p := layout.K, layout.N, layout.P
+	wide := n < p
+	if o, ok := a.at.manifold.(manifolds.Oblique); ok {
+		wide = o.Axis == manifolds.Rows
+	}
+	make64 := func() manifolds.Points {
+		x, err := manifolds.Points64(make([]float64, k*n*p), k, n, p)
+		require.NoError(t, err)
+		return x
+	}
+	rng := source(17)
+	var problems []problem
+	for range k {
+		switch {
+		case a.problems == nil: // the point is a vector
+			problems = append(problems, rayleigh(rng, n*p, 1))
+		case wide:
+			problems = append(problems, a.problems(rng, p, n))
+		default:
+			problems = append(problems, a.problems(rng, n, p))
+		}
+	}
+	kernel := newParam("kernel", of, a.shape...)
+	gaussian(kernel.w, rng, 1)
+	m := []*param{kernel}
+	solver := s.of(a.at.kernels())
+	require.NoError(t, solver.Init(valueGrads(m)))
+
+	x, g := make64(), make64()
+	each := func(f func(q problem, x, g []float64)) {
+		flat, err := manifolds.Points64(get(kernel.w), k*n*p, 1, 1)
+		require.NoError(t, err)
+		require.NoError(t, layout.Gather(x, flat))
+		for i, q := range problems {
+			xi, gi := x.Data64()[i*n*p:(i+1)*n*p], g.Data64()[i*n*p:(i+1)*n*p]
+			if a.problems != nil && wide {
+				tall, slope := transposed(xi, n, p), make([]float64, n*p)
+				f(q, tall, slope)
+				copy(gi, transposed(slope, p, n))
+				continue
+			}
+			f(q, xi, gi)
+		}
+	}
+	values := make([]float64, k*n*p)
+	for step := range steps {
+		each(func(q problem, x, g []float64) { q.slope(g, x) })
+		flat, err := manifolds.Points64(values, k*n*p, 1, 1)
+		require.NoError(t, err)
+		require.NoError(t, layout.Scatter(flat, g))
+		put(kernel.g, values)
+		s.tick(solver, step)
+		require.NoError(t, solver.Step(valueGrads(m)))
+	}
+	onManifold(t, solver.Report(), of)
+	each(func(q problem, x, g []float64) {
+		gap = max(gap, (q.slope(g, x)-q.best)/math.Abs(q.best))
+		off = max(off, q.off(x))
+	})
+	return gap, off
+}
+
+// With ambient momentum the gradients of earlier points are projected at this
+// one. Near a solution they are normal, x_old S with S = x^T g symmetric, and
+// their tangent part at x is (x_old - x) S: a force against the way that was made, or
+// along it, of the rate times |S|. It outweighs the momentum unless
+//
+//	rate |S| < (1 - theta^2) / theta,
+//
+// with 2 |S| in the canonical metric, a bound like that of gradient descent with
+// the rate over 1 - theta. Tangent momentum, and momentum of Riemannian gradients
+// in Constrain, are not bound by it.
+func TestAmbientMomentumBrakes(t *testing.T) {
+	a := arena{"Brockett", []int{8, 3, 1, 1}, place{"", manifolds.Stiefel{Metric: manifolds.CanonicalMetric},
+		[]manifolds.Option{manifolds.FilterBank, manifolds.Unit}}, brockett}
+	// |S| is the top of the spectrum, 4; (1 - theta^2) / theta = 0.211.
+	for _, c := range []struct {
+		rate      float64
+		own       []solvers.Option
+		converges bool
+	}{
+		{0.02, nil, true},  // 0.16
+		{0.05, nil, false}, // 0.4
+		{0.05, []solvers.Option{solvers.TangentMomentum()}, true},
+	} {
+		s := contender{maker: maker{of: func(opts ...solvers.Option) stepper {
+			return solvers.NewSGD(append(append(opts, c.own...), solvers.LearnRate(c.rate), solvers.Momentum(0.9))...)
+		}}, tick: func(stepper, int) {}}
+		gap, _ := solve(t, tensor.Float64, a, s)
+		require.Equal(t, c.converges, gap < 1e-6, "gap %g at rate %g", gap, c.rate)
+	}
+}
