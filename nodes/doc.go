@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package nodes has graph operations that Gorgonia lacks or gets wrong, as
+// native operations with exact gradients, in float32 and float64, for the tape
+// machine.
+//
+// Every node checks its inputs when the graph is built, and says what it wanted
+// and what it got. At run time nothing panics. A node writes its value to memory
+// of its own, which the next run reuses: copy what is to be kept. A graph is
+// for one machine at a time.
+package nodes

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes
+
+import (
+	"fmt"
+	"hash"
+	"hash/fnv"
+
+	"github.com/chewxy/hm"
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// body is what tells one node from another, at one precision: its value and its
+// gradients. The slices hold whole tensors in row-major order, whose shapes are
+// fields of the body. All fields of a body are hashed, so that no two different
+// nodes are merged; state belongs behind a pointer, which is its identity.
+type body[T vec.Float] interface {
+	// forward writes the value of the node. It must not keep or change in.
+	forward(out []T, in [][]T) error
+	// backward writes the gradient of the cost in input i, given that in the
+	// output, grad. dst holds arbitrary values before.
+	backward(dst []T, i int, in [][]T, out, grad []T) error
+}
+
+// signature is the graph side of a node.
+type signature struct {
+	name     string // as in the program: "nodes.WeightNorm"
+	in       []tensor.Shape
+	out      tensor.Shape
+	constant int // bit i is set if the cost is not differentiated in input i
+}
+
+// apply adds a node to the graph of its inputs.
+func apply(s signature, f32 body[float32], f64 body[float64], in ...*gorgonia.Node) (*gorgonia.Node, error) {
+	o := &op{signature: s, f32: f32, f64: f64}
+	n, err := gorgonia.ApplyOp(o, in...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.name, err)
+	}
+	return n, nil
+}
+
+// admit checks the inputs of a node and returns their shapes: present, in one
+// graph, of one precision, and of the ranks wanted, where 0 stands for any.
+func admit(name string, ranks []int, in ...*gorgonia.Node) ([]tensor.Shape, error) {
+	shapes := make([]tensor.Shape, len(in))
+	for i, n := range in {
+		if n == nil {
+			return nil, fmt.Errorf("%s: input %d: want a node, got nil", name, i)
+		}
+		if d := n.Dtype(); d != tensor.Float32 && d != tensor.Float64 {
+			return nil, fmt.Errorf("%s: input %d, %s: want float32 or float64, got %v", name, i, n.Name(), d)
+		}
+		if n.Dtype() != in[0].Dtype() {
+			return nil, fmt.Errorf("%s: want inputs of one precision, got %v and %v", name, in[0].Dtype(), n.Dtype())
+		}
+		if n.Graph() != in[0].Graph() {
+			return nil, fmt.Errorf("%s: want inputs of one graph, got %s of another", name, n.Name())
+		}
+		if ranks[i] != 0 && n.Dims() != ranks[i] {
+			return nil, fmt.Errorf("%s: input %d, %s: want rank %d, got shape %v", name, i, n.Name(), ranks[i], n.Shape())
+		}
+		shapes[i] = n.Shape().Clone()
+	}
+	return shapes, nil
+}
+
+// op is the forward part of a node. Its output lies in a buffer of its own that
+// every run reuses; nothing is kept of the inputs.
+type op struct {
+	signature
+	f32    body[float32]
+	f64    body[float64]
+	buffer buffer
+}
+
+func (o *op) Arity() int           { return len(o.in) }
+func (o *op) ReturnsPtr() bool     { return false }
+func (o *op) CallsExtern() bool    { return false }
+func (o *op) OverwritesInput() int { return -1 }
+func (o *op) String() string       { return fmt.Sprintf("%s%v", o.name, o.in) }
+
+// Type returns the types of the inputs and of the output, in one precision.
+func (o *op) Type() hm.Type {
+	types := make([]hm.Type, 0, len(o.in)+1)
+	for _, s := range o.in {
+		types = append(types, typeOf(s))
+	}
+	return hm.NewFnType(append(types, typeOf(o.out))...)
+}
+
+func typeOf(s tensor.Shape) hm.Type {
+	a := hm.TypeVariable('a')
+	if len(s) == 0 {
+		return a
+	}
+	return gorgonia.TensorType{Dims: len(s), Of: a}
+}
+
+func (o *op) InferShape(in ...gorgonia.DimSizer) (tensor.Shape, error) {
+	return o.out.Clone(), o.expect(in)
+}
+
+// expect checks that the inputs have the shapes that the node was made for.
+func (o *op) expect(in []gorgonia.DimSizer) error {
+	if len(in) < len(o.in) {
+		return fmt.Errorf("%s: want %d inputs, got %d", o.name, len(o.in), len(in))
+	}
+	for i, s := range o.in {
+		if got, ok := in[i].(tensor.Shape); !ok || !got.Eq(s) {
+			return fmt.Errorf("%s: input %d: want shape %v, got %v", o.name, i, s, in[i])
+		}
+	}
+	return nil
+}
+
+// WriteHash covers every field of the body and the signature.
+func (o *op) WriteHash(h hash.Hash) { fmt.Fprintf(h, "%+v %T %+v", o.signature, o.f64, o.f64) }
+
+func (o *op) Hashcode() uint32 { return hashcode(o) }
+
+func hashcode(o gorgonia.Op) uint32 {
+	h := fnv.New32a()
+	o.WriteHash(h)
+	return h.Sum32()
+}
+
+// Do computes the node.
+func (o *op) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
+	views, err := o.views(in, o.in)
+	if err != nil {
+		return nil, err
+	}
+	v, out := o.buffer.get(o.out, views[0])
+	if out.F64 != nil {
+		err = o.f64.forward(out.F64, split64(views))
+	} else {
+		err = o.f32.forward(out.F32, split32(views))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.name, err)
+	}
+	return v, nil
+}
+
+// views checks the values that the machine brings.
+func (s *signature) views(in []gorgonia.Value, shapes []tensor.Shape) ([]dense.View, error) {
+	if len(in) != len(shapes) {
+		return nil, fmt.Errorf("%s: want %d inputs, got %d", s.name, len(shapes), len(in))
+	}
+	views := make([]dense.View, len(in))
+	for i, v := range in {
+		if t, ok := v.(*tensor.Dense); ok && t.RequiresIterator() {
+			v = t.Materialize().(*tensor.Dense)
+		}
+		d, err := dense.Of(v)
+		if err != nil {
+			return nil, fmt.Errorf("%s: input %d: %w", s.name, i, err)
+		}
+		if d.Len() != shapes[i].TotalSize() || d.Precision() != views[0].Precision() && i > 0 {
+			return nil, fmt.Errorf("%s: input %d: want shape %v, %s, got %v, %s", s.name, i, shapes[i], views[0].Precision(), d.Shape, d.Precision())
+		}
+		views[i] = d
+	}
+	return views, nil
+}
+
+func split32(v []dense.View) [][]float32 {
+	s := make([][]float32, len(v))
+	for i := range v {
+		s[i] = v[i].F32
+	}
+	return s
+}
+
+func split64(v []dense.View) [][]float64 {
+	s := make([][]float64, len(v))
+	for i := range v {
+		s[i] = v[i].F64
+	}
+	return s
+}
+
+// buffer is memory for the value of a node, made at its first run.
+type buffer struct{ value gorgonia.Value }
+
+func (b *buffer) get(shape tensor.Shape, like dense.View) (gorgonia.Value, dense.View) {
+	of := tensor.Float32
+	if like.F64 != nil {
+		of = tensor.Float64
+	}
+	if b.value == nil || b.value.Dtype() != of {
+		switch {
+		case len(shape) > 0:
+			b.value = tensor.New(tensor.Of(of), tensor.WithShape(shape.Clone()...))
+		case of == tensor.Float64:
+			b.value = gorgonia.NewF64(0)
+		default:
+			b.value = gorgonia.NewF32(0)
+		}
+	}
+	d, err := dense.Of(b.value)
+	if err != nil { // something reshaped it: it is ours no more
+		b.value = nil
+		return b.get(shape, like)
+	}
+	return b.value, d
+}
+
+// DiffWRT tells in which inputs the cost is differentiated.
+func (o *op) DiffWRT(inputs int) []bool {
+	d := make([]bool, inputs)
+	for i := range d {
+		d[i] = o.constant&(1<<i) == 0
+	}
+	return d
+}
+
+// SymDiff returns a gradient node for each input.
+func (o *op) SymDiff(in gorgonia.Nodes, out, grad *gorgonia.Node) (gorgonia.Nodes, error) {
+	all := append(append(gorgonia.Nodes{}, in...), out, grad)
+	var gradients gorgonia.Nodes
+	for i, wanted := range o.DiffWRT(len(in)) {
+		if !wanted {
+			gradients = append(gradients, nil)
+			continue
+		}
+		n, err := gorgonia.ApplyOp(&gradient{op: o, input: i}, all...)
+		if err != nil {
+			return nil, fmt.Errorf("%s: gradient in input %d: %w", o.name, i, err)
+		}
+		gradients = append(gradients, n)
+	}
+	return gradients, nil
+}
+
+// gradient is the backward part of a node in one of its inputs. It takes the
+// inputs, the output and the gradient in the output; that they are inputs of it
+// keeps the machine from overwriting them before.
+type gradient struct {
+	op     *op
+	input  int
+	buffer buffer
+}
+
+func (g *gradient) Arity() int           { return len(g.op.in) + 2 }
+func (g *gradient) ReturnsPtr() bool     { return false }
+func (g *gradient) CallsExtern() bool    { return false }
+func (g *gradient) OverwritesInput() int { return -1 }
+func (g *gradient) String() string       { return fmt.Sprintf("d%s/d%d", g.op, g.input) }
+func (g *gradient) Hashcode() uint32     { return hashcode(g) }
+
+func (g *gradient) WriteHash(h hash.Hash) {
+	fmt.Fprintf(h, "gradient %d of ", g.input)
+	g.op.WriteHash(h)
+}
+
+func (g *gradient) Type() hm.Type {
+	var types []hm.Type
+	for _, s := range g.shapes() {
+		types = append(types, typeOf(s))
+	}
+	return hm.NewFnType(append(types, typeOf(g.op.in[g.input]))...)
+}
+
+// shapes are those of the inputs of the gradient node.
+func (g *gradient) shapes() []tensor.Shape {
+	return append(append([]tensor.Shape{}, g.op.in...), g.op.out, g.op.out)
+}
+
+func (g *gradient) InferShape(in ...gorgonia.DimSizer) (tensor.Shape, error) {
+	return g.op.in[g.input].Clone(), g.op.expect(in)
+}
+
+func (g *gradient) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
+	views, err := g.op.views(in, g.shapes())
+	if err != nil {
+		return nil, err
+	}
+	v, dst := g.buffer.get(g.op.in[g.input], views[0])
+	n := len(g.op.in)
+	if dst.F64 != nil {
+		s := split64(views)
+		err = g.op.f64.backward(dst.F64, g.input, s[:n], s[n], s[n+1])
+	} else {
+		s := split32(views)
+		err = g.op.f32.backward(dst.F32, g.input, s[:n], s[n], s[n+1])
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: gradient in input %d: %w", g.op.name, g.input, err)
+	}
+	return v, nil
+}
+
+var (
+	_ gorgonia.SDOp = (*op)(nil)
+	_ gorgonia.Op   = (*gradient)(nil)
+)
