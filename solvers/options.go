@@ -132,8 +132,8 @@ func TangentMomentum() Option {
 //
 //	g_t = max(1, R^2 max((2 rho + R)^2, 1 + c (rho + R)))^(1/2),
 //
-// R the norm of the direction, c the manifold's curvature bound and rho = c^(-1/2),
-// which bounds the distance to the minimiser. On the unit sphere g_t is
+// R the norm of the direction, c the manifold's curvature bound and rho = c^(-1/2)
+// in the place of the distance to the minimiser. On the unit sphere g_t is
 // max(1, R (2 + R)), so no step is longer than the learning rate over 2 + R or R.
 func GeometricStep(on bool) Option {
 	return flag("GeometricStep", func(c *config) { c.geometric = on })
