@@ -291,6 +291,11 @@ func TestDiverged(t *testing.T) {
 	require.Len(t, r.Failed, 1)
 	assert.Equal(t, "momentum", r.Failed[0].Name)
 
+	// On a sphere nothing overflows, but the linear layer is free.
+	status, _, stderr = program(context.Background(), append(args, "-solvers", "sgd-sphere", "-lr", "1e8")...)
+	assert.Equal(t, 1, status)
+	oneLine(t, stderr, "sgd-sphere with learning rate 1e+08: diverged in epoch 1", "want a mean loss below 230")
+
 	// When nothing is left to report, the files stay as they were.
 	before, err := os.ReadFile(filepath.Join(dir, "results.json"))
 	require.NoError(t, err)
@@ -403,6 +408,35 @@ func TestUnfit(t *testing.T) {
 	status, _, stderr := program(context.Background(), append(tiny, "-epochs", "1", "-solvers", "sgd-oblique-tap")...)
 	assert.Equal(t, 1, status)
 	oneLine(t, stderr, "sgd-oblique-tap", "conv1.weight")
+}
+
+// TestFashionMNIST: the default solvers learn real images. 1000 images in two
+// epochs are few; ten classes at chance are right in 0.1 of the cases.
+func TestFashionMNIST(t *testing.T) {
+	root := os.Getenv("KERNELFOLD_DATA")
+	if root == "" {
+		root = filepath.Join("..", "..", "..", "shared", "data")
+	}
+	dir := filepath.Join(root, "fashion-mnist")
+	if _, err := os.Stat(dir); err != nil {
+		if os.Getenv("KERNELFOLD_REQUIRE_DATA") == "1" {
+			t.Fatalf("want fashion-mnist, as KERNELFOLD_REQUIRE_DATA=1 says, got %v", err)
+		}
+		t.Skipf("no %s: set KERNELFOLD_DATA to the directory that holds fashion-mnist", dir)
+	}
+	if testing.Short() {
+		t.Skip("-short")
+	}
+	out := t.TempDir()
+	status, _, stderr := program(context.Background(), "-data", dir, "-limit", "1000", "-batch", "16", "-epochs", "2", "-out", out)
+	require.Zero(t, status, stderr)
+	r := read(t, out)
+	assert.Equal(t, "fashion-mnist", r.Settings.Data)
+	assert.Equal(t, [2]int{1000, 200}, [2]int{r.Settings.TrainImages, r.Settings.TestImages})
+	for _, s := range r.Solvers {
+		assert.Greater(t, s.TestAccuracy, 0.55, s.Name)
+		assert.Less(t, s.Epochs[1].Loss, s.Epochs[0].Loss, s.Name)
+	}
 }
 
 // TestBatchNorm runs the other net.

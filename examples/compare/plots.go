@@ -60,7 +60,7 @@ func (p picture) png(r *results) ([]byte, error) {
 		setFont(&a.Tick.Label.Font, 10)
 		a.Label.Padding, a.Padding = vg.Points(4), vg.Points(4)
 	}
-	pl.X.Tick.Marker = wholeTicks{}
+	pl.X.Tick.Marker, pl.Y.Tick.Marker = roundTicks{whole: true}, roundTicks{}
 	grid := plotter.NewGrid()
 	grid.Vertical.Color, grid.Horizontal.Color = color.Gray{0xe4}, color.Gray{0xe4}
 	pl.Add(grid)
@@ -69,6 +69,7 @@ func (p picture) png(r *results) ([]byte, error) {
 	setFont(&legend.TextStyle.Font, 10)
 	legend.Top, legend.Left = true, true
 	legend.ThumbnailWidth, legend.Padding = vg.Points(30), vg.Points(4)
+	free := false
 	for i, s := range r.Solvers {
 		points := make(plotter.XYs, len(s.Epochs))
 		for k, e := range s.Epochs {
@@ -86,6 +87,10 @@ func (p picture) png(r *results) ([]byte, error) {
 		dots.Color, dots.Radius, dots.Shape = c, vg.Points(3), marks[i%len(marks)]
 		pl.Add(line, dots)
 		legend.Add(s.Name, line, dots)
+		free = free || !s.constrained()
+	}
+	if free {
+		legend.Add("dashed: unconstrained")
 	}
 	switch {
 	case p.log:
@@ -131,15 +136,27 @@ func (decades) Ticks(low, high float64) []plot.Tick {
 	return t
 }
 
-// wholeTicks marks whole epochs, about ten of them.
-type wholeTicks struct{}
+// roundTicks marks about six multiples of 1, 2 or 5 times a power of ten, and
+// whole numbers only if so wanted.
+type roundTicks struct{ whole bool }
 
 // Ticks implements plot.Ticker.
-func (wholeTicks) Ticks(low, high float64) []plot.Tick {
-	step := math.Max(1, math.Ceil((high-low)/10))
+func (r roundTicks) Ticks(low, high float64) []plot.Tick {
+	step := math.Pow(10, math.Floor(math.Log10((high-low)/6)))
+	for _, f := range []float64{1, 2, 5, 10} {
+		if (high-low)/(f*step) <= 7 {
+			step *= f
+			break
+		}
+	}
+	if r.whole {
+		step = math.Max(1, math.Round(step))
+	}
 	var t []plot.Tick
-	for x := math.Ceil(low); x <= high; x += step {
-		t = append(t, plot.Tick{Value: x, Label: fmt.Sprint(int(x))})
+	const slack = 1e-6 // of a step, for rounding at the ends
+	for k := int(math.Ceil(low/step - slack)); float64(k) <= high/step+slack; k++ {
+		v := float64(k) * step
+		t = append(t, plot.Tick{Value: v, Label: fmt.Sprintf("%.6g", v)})
 	}
 	return t
 }

@@ -82,6 +82,10 @@ func (s *settings) trial(ctx context.Context, m *models.Model, e entry, set *ima
 			return nil
 		},
 		AfterEpoch: func(at train.Epoch) error {
+			// Kernels of fixed size keep the numbers finite for long.
+			if guess := math.Log(float64(len(set.Classes))); at.Loss > 100*guess {
+				return fmt.Errorf("diverged in epoch %d: want a mean loss below %.0f, 100 times that of guessing, got %.4g", at.Number, 100*guess, at.Loss)
+			}
 			error, err := membership(m, solver, e)
 			if err != nil {
 				return err
