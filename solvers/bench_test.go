@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package solvers_test
+
+import (
+	"fmt"
+	"testing"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/manifolds"
+	"github.com/kernelfold/kernelfold/solvers"
+)
+
+// resNet20 are the convolutions of the CIFAR-10 ResNet-20, resNet18 those of the
+// ImageNet ResNet-18 (He, Zhang, Ren, Sun 2016), downsampling by 1x1
+// convolutions in the latter only.
+func resNet20() (shapes [][]int) {
+	shapes = append(shapes, []int{16, 3, 3, 3})
+	in := 16
+	for _, out := range []int{16, 32, 64} {
+		for range 6 {
+			shapes = append(shapes, []int{out, in, 3, 3})
+			in = out
+		}
+	}
+	return shapes
+}
+
+func resNet18() (shapes [][]int) {
+	shapes = append(shapes, []int{64, 3, 7, 7})
+	in := 64
+	for _, out := range []int{64, 128, 256, 512} {
+		if in != out {
+			shapes = append(shapes, []int{out, in, 1, 1})
+		}
+		for range 4 {
+			shapes = append(shapes, []int{out, in, 3, 3})
+			in = out
+		}
+	}
+	return shapes
+}
+
+// BenchmarkStep is one step of every solver, stock ones first, on the
+// convolutions of two nets in float32. The gradients, which every solver zeroes,
+// are written anew while the clock stands. Compare within one run:
+//
+//	go test -run '^$' -bench Step ./solvers
+func BenchmarkStep(b *testing.B) {
+	rate, momentum := gorgonia.WithLearnRate(0.01), gorgonia.WithMomentum(0.9)
+	sgd := func(own ...solvers.Option) func() gorgonia.Solver {
+		return func() gorgonia.Solver { return solvers.NewSGD(append(own, solvers.LearnRate(0.01))...) }
+	}
+	kernels := func(m manifolds.Manifold, opts ...manifolds.Option) solvers.Option {
+		return solvers.Kernels(m, opts...)
+	}
+	// A slice of a 1x1 convolution is a single weight, and cannot move.
+	slices := func(m manifolds.Manifold) solvers.Option {
+		return solvers.Where(func(_ string, shape tensor.Shape) bool { return shape[2] > 1 }, m, manifolds.PerKernel)
+	}
+	heavy := solvers.Momentum(0.9)
+	for _, net := range []struct {
+		name   string
+		shapes [][]int
+	}{{"ResNet-20", resNet20()}, {"ResNet-18", resNet18()}} {
+		for _, s := range []struct {
+			name string
+			make func() gorgonia.Solver
+		}{
+			{"stock Vanilla", func() gorgonia.Solver { return gorgonia.NewVanillaSolver(rate) }},
+			{"stock Momentum", func() gorgonia.Solver { return gorgonia.NewMomentum(rate, momentum) }},
+			{"stock Adam", func() gorgonia.Solver { return gorgonia.NewAdamSolver(rate) }},
+			{"SGD", sgd()},
+			{"SGD momentum", sgd(heavy)},
+			{"Adam", func() gorgonia.Solver { return solvers.NewAdam() }},
+			{"SGD momentum, sphere", sgd(heavy, kernels(manifolds.Sphere{}))},
+			{"SGD tangent momentum, sphere", sgd(heavy, solvers.TangentMomentum(), kernels(manifolds.Sphere{}))},
+			{"SGD momentum, centred sphere", sgd(heavy, kernels(manifolds.CentredSphere{}))},
+			{"SGD momentum, oblique", sgd(heavy, kernels(manifolds.Oblique{}, manifolds.FilterBank))},
+			{"SGD momentum, oblique slices", sgd(heavy, slices(manifolds.Oblique{}))},
+			{"SGD momentum, Stiefel", sgd(heavy, kernels(manifolds.Stiefel{}))},
+			{"SGD tangent momentum, Stiefel", sgd(heavy, solvers.TangentMomentum(), kernels(manifolds.Stiefel{}))},
+			{"SGD momentum, Stiefel polar", sgd(heavy, kernels(manifolds.Stiefel{Retraction: manifolds.Polar}))},
+			{"SGD momentum, Stiefel slices", sgd(heavy, slices(manifolds.Stiefel{}))},
+			{"Adam, sphere", func() gorgonia.Solver { return solvers.NewAdam(kernels(manifolds.Sphere{})) }},
+			{"Adam, Stiefel", func() gorgonia.Solver { return solvers.NewAdam(kernels(manifolds.Stiefel{})) }},
+			{"Constrain(Adam), sphere", func() gorgonia.Solver {
+				return solvers.Constrain(gorgonia.NewAdamSolver(rate), manifolds.Sphere{})
+			}},
+			{"Constrain(Adam), Stiefel", func() gorgonia.Solver {
+				return solvers.Constrain(gorgonia.NewAdamSolver(rate), manifolds.Stiefel{})
+			}},
+		} {
+			b.Run(net.name+"/"+s.name, func(b *testing.B) {
+				var m []*param
+				rng := source(1)
+				weights, slopes := 0, [][]float32{}
+				for i, shape := range net.shapes {
+					p := newParam(fmt.Sprintf("conv%d", i), tensor.Float32, shape...)
+					gaussian(p.w, rng, 0.05)
+					gaussian(p.g, rng, 0.01)
+					m, slopes = append(m, p), append(slopes, append([]float32(nil), p.g.Float32s()...))
+					weights += p.w.Size()
+				}
+				all := valueGrads(m)
+				solver := s.make()
+				for range 2 { // state is made, weights are projected
+					if err := solver.Step(all); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportAllocs()
+				for b.Loop() {
+					b.StopTimer()
+					for i, p := range m {
+						copy(p.g.Float32s(), slopes[i])
+					}
+					b.StartTimer()
+					if err := solver.Step(all); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(weights), "ns/weight")
+			})
+		}
+	}
+}
