@@ -59,6 +59,11 @@ func (m CentredSphere) Project(dst, x Points) error {
 	return lift2(m.Check(x.N, x.P), "project", dst, x, m.s32().project, m.s64().project)
 }
 
+// ProjectAdjoint writes r/|v - mean v| (g - mean g - y <y, g> / r^2).
+func (m CentredSphere) ProjectAdjoint(dst, v, y, g Points) error {
+	return lift4(m.Check(v.N, v.P), "adjoint", dst, v, y, g, m.s32().adjoint, m.s64().adjoint)
+}
+
 // Tangent writes g - mean g - x <x, g> / r^2.
 func (m CentredSphere) Tangent(dst, x, g Points) error {
 	return lift3(m.Check(x.N, x.P), "tangent", dst, x, g, m.s32().tangent, m.s64().tangent)
@@ -132,6 +137,7 @@ var (
 	_ Exponential         = CentredSphere{}
 	_ Logarithm           = CentredSphere{}
 	_ ParallelTransporter = CentredSphere{}
+	_ Differentiable      = CentredSphere{}
 	_ Curved              = CentredSphere{}
 	_ Scalable            = CentredSphere{}
 	_ Sampler             = CentredSphere{}

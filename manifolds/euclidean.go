@@ -24,6 +24,7 @@ var (
 	_ Exponential         = Euclidean{}
 	_ Logarithm           = Euclidean{}
 	_ ParallelTransporter = Euclidean{}
+	_ Differentiable      = Euclidean{}
 	_ Curved              = Euclidean{}
 	_ Sampler             = Euclidean{}
 	_ Dimensioned         = Euclidean{}
@@ -54,6 +55,17 @@ func (m Euclidean) Project(dst, x Points) error {
 		return err
 	}
 	return m.finite("project", dst)
+}
+
+// ProjectAdjoint copies g. It fails where v is not finite.
+func (m Euclidean) ProjectAdjoint(dst, v, y, g Points) error {
+	if err := Agree("adjoint", dst, v, y, g); err != nil {
+		return err
+	}
+	if err := m.finite("adjoint", v); err != nil {
+		return err
+	}
+	return g.Copy(dst)
 }
 
 // Tangent copies g.

@@ -79,6 +79,16 @@ type ParallelTransporter interface {
 	ParallelTransport(dst, x, y, u Points) error
 }
 
+// Differentiable is implemented by a manifold that can differentiate Project. A
+// node that normalises onto the manifold needs it.
+type Differentiable interface {
+	// ProjectAdjoint writes P'(v)* g, where P'(v) is the derivative of Project at
+	// v: with y = P(v), <P'(v) u, g> = <u, P'(v)* g> for every u. It turns the
+	// Euclidean gradient g of a function of y into that of the function of v. It
+	// fails, with a *PointError, where Project does.
+	ProjectAdjoint(dst, v, y, g Points) error
+}
+
 // Curved is implemented by a manifold whose curvature is known.
 type Curved interface {
 	// Curvature returns an upper bound of the sectional curvature of the

@@ -101,6 +101,11 @@ func (m Oblique) Project(dst, x Points) error {
 	return lift2(m.Check(x.N, x.P), "project", dst, x, m.s32().project, m.s64().project)
 }
 
+// ProjectAdjoint writes r/|v_j| (g_j - y_j <y_j, g_j> / r^2).
+func (m Oblique) ProjectAdjoint(dst, v, y, g Points) error {
+	return lift4(m.Check(v.N, v.P), "adjoint", dst, v, y, g, m.s32().adjoint, m.s64().adjoint)
+}
+
 // Tangent writes g_j - x_j <x_j, g_j> / r^2.
 func (m Oblique) Tangent(dst, x, g Points) error {
 	return lift3(m.Check(x.N, x.P), "tangent", dst, x, g, m.s32().tangent, m.s64().tangent)
@@ -178,6 +183,7 @@ var (
 	_ Exponential         = Oblique{}
 	_ Logarithm           = Oblique{}
 	_ ParallelTransporter = Oblique{}
+	_ Differentiable      = Oblique{}
 	_ Curved              = Oblique{}
 	_ Scalable            = Oblique{}
 	_ Sampler             = Oblique{}

@@ -107,36 +107,114 @@ func householder[T vec.Float](dst, y []T, b block[T], r float64) string {
 	return ""
 }
 
-// polar sets dst to r times the polar factor of x = U S V^T, which is U V^T, by
+// singular is the thin singular value decomposition of a tall x in float64:
+// x / scale = U S W^T.
+type singular struct {
+	n, q   int
+	scale  float64
+	u, wt  []float64 // n x q, q x q
+	values []float64 // descending
+}
+
+// decompose fails where x has not full rank. What it returns is to be freed.
+func decompose[T vec.Float](x []T, b block[T]) (d singular, reason string) {
+	n, q := max(b.n, b.p), min(b.n, b.p)
+	a := scratch.Get[float64](n * q)
+	defer scratch.Put(a)
+	scale, reason := widen(a, x, b)
+	if reason != "" {
+		return d, reason
+	}
+	lwork := 8*q + n + 2*q*q // room for the path by QR of tall matrices
+	work := scratch.Get[float64](lwork)
+	defer scratch.Put(work)
+	d = singular{n, q, scale, scratch.Get[float64](n * q), scratch.Get[float64](q * q), scratch.Get[float64](q)}
+	if !lapack64.Dgesvd(lapack.SVDStore, lapack.SVDStore, n, q, a, q, d.values, d.u, q, d.wt, q, work, lwork) {
+		d.free()
+		return d, "want a matrix whose singular values can be computed"
+	}
+	if !(d.values[q-1] > float64(n)*0x1p-52*d.values[0]) {
+		d.free()
+		return d, fmt.Sprintf("want full rank, got singular values from %.3g to %.3g", scale*d.values[q-1], scale*d.values[0])
+	}
+	return d, ""
+}
+
+func (d singular) free() {
+	scratch.Put(d.u)
+	scratch.Put(d.wt)
+	scratch.Put(d.values)
+}
+
+// polar sets dst to r times the polar factor of x = U S W^T, which is U W^T, by
 // the singular value decomposition in float64.
 func polar[T vec.Float](dst, x []T, b block[T], r float64) string {
-	n, q := max(b.n, b.p), min(b.n, b.p)
-	lwork := 8*q + n + 2*q*q // room for the path by QR of tall matrices
-	a, u := scratch.Get[float64](n*q), scratch.Get[float64](n*q)
-	vt, work := scratch.Get[float64](q*q), scratch.Get[float64](q+lwork)
-	defer scratch.Put(a)
-	defer scratch.Put(u)
-	defer scratch.Put(vt)
-	defer scratch.Put(work)
-	scale, reason := widen(a, x, b)
+	d, reason := decompose(x, b)
 	if reason != "" {
 		return reason
 	}
-	values, work := work[:q], work[q:]
-	if !lapack64.Dgesvd(lapack.SVDStore, lapack.SVDStore, n, q, a, q, values, u, q, vt, q, work, lwork) {
-		return "want a matrix whose singular values can be computed"
+	a := scratch.Get[float64](d.n * d.q)
+	gemm.Mul(gemm.Of(a, d.n, d.q), r, gemm.Of(d.u, d.n, d.q), gemm.Of(d.wt, d.q, d.q), 0)
+	narrow(b.tall(dst), a)
+	scratch.Put(a)
+	d.free()
+	return ""
+}
+
+// polarAdjoint sets dst to the adjoint, applied to g, of the derivative of r
+// times the polar factor at v = U S W^T: with M = U^T g W it is
+// r (U K W^T + (I - U U^T) g W S^-1 W^T), K_ij = (M_ij - M_ji) / (s_i + s_j),
+// which is r (U (K - M S^-1) + g W S^-1) W^T.
+func polarAdjoint[T vec.Float](dst, v, g []T, b block[T], r float64) string {
+	d, reason := decompose(v, b)
+	if reason != "" {
+		return reason
 	}
-	if !(values[q-1] > float64(n)*0x1p-52*values[0]) {
-		return fmt.Sprintf("want full rank, got singular values from %.3g to %.3g", scale*values[q-1], scale*values[0])
-	}
-	gemm.Mul(gemm.Of(a, n, q), r, gemm.Of(u, n, q), gemm.Of(vt, q, q), 0)
-	d := b.tall(dst)
+	n, q, s := d.n, d.q, d.values
+	a, gw := scratch.Get[float64](n*q), scratch.Get[float64](n*q)
+	m, k := scratch.Get[float64](q*q), scratch.Get[float64](q*q)
+	u, w := gemm.Of(d.u, n, q), gemm.Of(d.wt, q, q).T()
+	t := b.tall(g)
 	for i := range n {
 		for j := range q {
-			d.Data[i*d.RS+j*d.CS] = T(a[i*q+j])
+			a[i*q+j] = float64(t.At(i, j))
 		}
 	}
+	gemm.Mul(gemm.Of(gw, n, q), 1, gemm.Of(a, n, q), w, 0)
+	gemm.Mul(gemm.Of(m, q, q), 1, u.T(), gemm.Of(gw, n, q), 0)
+	for i := range q {
+		for j := range q {
+			k[i*q+j] = (m[i*q+j] - m[j*q+i]) / (s[i] + s[j])
+			if n > q {
+				k[i*q+j] -= m[i*q+j] / s[j]
+			}
+		}
+	}
+	for i := range n {
+		for j := range q {
+			gw[i*q+j] /= s[j]
+			if n == q { // I - U U^T is 0
+				gw[i*q+j] = 0
+			}
+		}
+	}
+	gemm.Mul(gemm.Of(gw, n, q), 1, u, gemm.Of(k, q, q), 1)
+	gemm.Mul(gemm.Of(a, n, q), r/d.scale, gemm.Of(gw, n, q), w.T(), 0)
+	narrow(b.tall(dst), a)
+	for _, x := range [][]float64{a, gw, m, k} {
+		scratch.Put(x)
+	}
+	d.free()
 	return ""
+}
+
+// narrow copies the row-major a to d.
+func narrow[T vec.Float](d gemm.Mat[T], a []float64) {
+	for i := range d.R {
+		for j := range d.C {
+			d.Data[i*d.RS+j*d.CS] = T(a[i*d.C+j])
+		}
+	}
 }
 
 // widen copies the tall view of x to the row-major a, divided by its largest

@@ -52,6 +52,11 @@ func (m Sphere) Project(dst, x Points) error {
 	return lift2(m.Check(x.N, x.P), "project", dst, x, m.s32().project, m.s64().project)
 }
 
+// ProjectAdjoint writes r/|v| (g - y <y, g> / r^2).
+func (m Sphere) ProjectAdjoint(dst, v, y, g Points) error {
+	return lift4(m.Check(v.N, v.P), "adjoint", dst, v, y, g, m.s32().adjoint, m.s64().adjoint)
+}
+
 // Tangent writes g - x <x, g> / r^2.
 func (m Sphere) Tangent(dst, x, g Points) error {
 	return lift3(m.Check(x.N, x.P), "tangent", dst, x, g, m.s32().tangent, m.s64().tangent)
@@ -125,6 +130,7 @@ var (
 	_ Exponential         = Sphere{}
 	_ Logarithm           = Sphere{}
 	_ ParallelTransporter = Sphere{}
+	_ Differentiable      = Sphere{}
 	_ Curved              = Sphere{}
 	_ Scalable            = Sphere{}
 	_ Sampler             = Sphere{}

@@ -181,6 +181,46 @@ func (s spheres[T]) project(dst, x block[T]) error {
 	}, "project")
 }
 
+// adjoint: r / |v - mean v| times the tangent projection of g at y.
+func (s spheres[T]) adjoint(dst, v, y, g block[T]) error {
+	return s.each(v, func(l line) string {
+		size, floor := s.spread(l, v.data)
+		f := s.r / size
+		if !(size > floor) || math.IsInf(size, 0) || math.IsInf(f, 0) {
+			return fmt.Sprintf("want a vector with a direction, got norm %g", size)
+		}
+		c, m := dot(l, y.data, g.data)/(s.r*s.r), s.mean(l, g.data)
+		for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+			dst.data[e] = T(f * (float64(g.data[e]) - c*float64(y.data[e]) - m))
+		}
+		return ""
+	}, "adjoint")
+}
+
+// spread returns |v - mean v|, and the norm below which that is rounding; |v|
+// and 0 if the sphere is not centred.
+func (s spheres[T]) spread(l line, v []T) (size, floor float64) {
+	size = norm(l, v)
+	if !s.centred || !(size > 0) || math.IsInf(size, 0) {
+		return size, 0
+	}
+	floor = 4 * vec.Eps[T]() * math.Sqrt(float64(l.n)) * size
+	mean := 0.0
+	for range 2 { // once more for what is left of a mean much larger than the rest
+		d := 0.0
+		for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+			d += float64(v[e]) - mean
+		}
+		mean += d / float64(l.n)
+	}
+	q := 0.0
+	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+		d := (float64(v[e]) - mean) / size // at most 1
+		q += d * d
+	}
+	return size * math.Sqrt(q), floor
+}
+
 // tangent: g - mean(g) - x <x, g> / r^2.
 func (s spheres[T]) tangent(dst, x, g block[T]) error {
 	return s.each(x, func(l line) string {

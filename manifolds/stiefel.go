@@ -146,6 +146,15 @@ func (m Stiefel) Project(dst, x Points) error {
 	return lift2(m.Check(x.N, x.P), "project", dst, x, stiefel[float32](m).project, stiefel[float64](m).project)
 }
 
+// ProjectAdjoint writes, for v = U S W^T and M = U^T g W,
+//
+//	r (U K W^T + (I - U U^T) g W S^-1 W^T), K_ij = (M_ij - M_ji) / (s_i + s_j),
+//
+// computed in float64. docs/geometry.md derives it.
+func (m Stiefel) ProjectAdjoint(dst, v, y, g Points) error {
+	return lift4(m.Check(v.N, v.P), "adjoint", dst, v, y, g, stiefel[float32](m).adjoint, stiefel[float64](m).adjoint)
+}
+
 // Tangent writes g - x sym(x^T g) / r^2.
 func (m Stiefel) Tangent(dst, x, g Points) error {
 	return lift3(m.Check(x.N, x.P), "tangent", dst, x, g, stiefel[float32](m).tangent, stiefel[float64](m).tangent)
@@ -206,14 +215,15 @@ func (m Stiefel) Random(dst Points, rng *rand.Rand) error {
 }
 
 var (
-	_ Manifold    = Stiefel{}
-	_ Metric      = Stiefel{}
-	_ Exponential = Stiefel{}
-	_ Curved      = Stiefel{}
-	_ Scalable    = Stiefel{}
-	_ Sampler     = Stiefel{}
-	_ Dimensioned = Stiefel{}
-	_ Grouper     = Stiefel{}
+	_ Manifold       = Stiefel{}
+	_ Metric         = Stiefel{}
+	_ Exponential    = Stiefel{}
+	_ Differentiable = Stiefel{}
+	_ Curved         = Stiefel{}
+	_ Scalable       = Stiefel{}
+	_ Sampler        = Stiefel{}
+	_ Dimensioned    = Stiefel{}
+	_ Grouper        = Stiefel{}
 )
 
 // stiefel is Stiefel at one precision.
@@ -341,6 +351,16 @@ func (m stiefel[T]) project(dst, x block[T]) error {
 	for i := range x.k {
 		if reason := polar(dst.at(i), x.at(i), x, m.r()); reason != "" {
 			return &PointError{"Stiefel", "project", i, reason}
+		}
+	}
+	return nil
+}
+
+// adjoint: that of the derivative of the polar factor.
+func (m stiefel[T]) adjoint(dst, v, _, g block[T]) error {
+	for i := range v.k {
+		if reason := polarAdjoint(dst.at(i), v.at(i), g.at(i), v, m.r()); reason != "" {
+			return &PointError{"Stiefel", "adjoint", i, reason}
 		}
 	}
 	return nil

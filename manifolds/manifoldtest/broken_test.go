@@ -182,6 +182,40 @@ func (m shrinking) ParallelTransport(dst, x, y, u points) error {
 	return m.sphere.Transport(dst, x, y, u)
 }
 
+// The tangent projection in place of the derivative, which it is on the manifold
+// only, and the derivative without the part that turns.
+type undivided struct{ sphere }
+
+func (m undivided) ProjectAdjoint(dst, v, y, g points) error {
+	if err := agree(dst, v); err != nil {
+		return err
+	}
+	return m.Tangent(dst, y, g)
+}
+
+type divided struct{ sphere }
+
+func (m divided) ProjectAdjoint(dst, v, y, g points) error {
+	if err := agree(dst, v, y, g); err != nil {
+		return err
+	}
+	r := make([]float64, v.K)
+	for k := range r {
+		r[k] = 1 / v.Slice(k, k+1).Norm()
+	}
+	return dst.Scale(r, g)
+}
+
+// A derivative where there is none.
+type hopeful struct{ sphere }
+
+func (m hopeful) ProjectAdjoint(dst, v, y, g points) error {
+	if err := m.sphere.ProjectAdjoint(dst, v, y, g); !errors.Is(err, manifolds.ErrDegenerate) {
+		return err
+	}
+	return g.Copy(dst)
+}
+
 // A bound of the curvature that is none.
 type flat struct{ sphere }
 
@@ -429,6 +463,9 @@ func TestBroken(t *testing.T) {
 		{arcCosine{}, "logarithm"},
 		{shortLog{}, "logarithm"},
 		{shrinking{}, "parallel"},
+		{undivided{}, "adjoint"},
+		{divided{}, "adjoint"},
+		{hopeful{}, "adjoint"},
 		{flat{}, "curvature"},
 		{noRadius{}, "curvature"},
 		{miscounted{}, "dimension"},

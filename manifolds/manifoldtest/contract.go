@@ -57,6 +57,11 @@ func (t *trial) ops() []op {
 			return m.ParallelTransport(dst, a[0], a[1], a[2])
 		}})
 	}
+	if m, ok := m.(manifolds.Differentiable); ok {
+		ops = append(ops, op{"ProjectAdjoint", batches{a, t.project(a), g}, func(dst manifolds.Points, a batches) error {
+			return m.ProjectAdjoint(dst, a[0], a[1], a[2])
+		}})
+	}
 	return ops
 }
 

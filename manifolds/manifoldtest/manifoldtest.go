@@ -23,6 +23,7 @@
 //	exponential    a retraction whose curves have constant speed and stationary energy
 //	logarithm      exp_x(log_x y) = y, |log_x y| = dist(x, y), dist is a distance
 //	parallel       an isometry, undone by swapping x and y, log_x y goes to -log_y x
+//	adjoint        <P'(v) u, g> = <u, P'(v)* g>
 //	curvature      the bound holds, the injectivity radius is positive
 //	dimension      the rank of T
 //	scale          {s x} has its points, norm, radius and curvature where they should be
@@ -156,6 +157,7 @@ var oracles = []oracle{
 	{"exponential", has[manifolds.Exponential], exponential},
 	{"logarithm", has[manifolds.Logarithm], logarithm},
 	{"parallel", has[manifolds.ParallelTransporter], parallel},
+	{"adjoint", has[manifolds.Differentiable], adjoint},
 	{"curvature", has[manifolds.Curved], curvature},
 	{"dimension", has[manifolds.Dimensioned], dimension},
 	{"scale", has[manifolds.Scalable], scale},

@@ -126,6 +126,11 @@ func (st *trial) compare(t *trial, x manifolds.Points, s float64, of string) {
 	st.equal("Tangent(s x, g), in Scaled(s), is T_x g"+of, st.tangent(sx, g), t.tangent(x, g), norms(g))
 	st.equal("Retract(s x, s v), in Scaled(s), is s R_x(v)"+of, st.retract(sx, sv), sy, size)
 	st.equal("Transport(s x, s y, v), in Scaled(s), is that from x to y"+of, st.transport(sx, sy, v), t.transport(x, y, v), norms(v))
+	if has[manifolds.Differentiable](t.m) && has[manifolds.Differentiable](st.m) {
+		w := t.point()
+		st.equal("ProjectAdjoint(s a, s y, g), in Scaled(s), is that of a and y"+of,
+			st.adjoint(scaled(s, w), scaled(s, w), g), t.adjoint(w, w, g), norms(g))
+	}
 	if has[manifolds.Exponential](t.m) && has[manifolds.Exponential](st.m) {
 		st.equal("Exp(s x, s v), in Scaled(s), is s Exp_x(v)"+of, st.exp(sx, sv), scaled(s, t.exp(x, v)), size)
 	}

@@ -198,6 +198,12 @@ func (t *trial) parallel(x, y, u manifolds.Points) manifolds.Points {
 	return dst
 }
 
+func (t *trial) adjoint(v, y, g manifolds.Points) manifolds.Points {
+	dst := filledLike(v, math.NaN())
+	t.done("ProjectAdjoint(v, y, g)", t.m.(manifolds.Differentiable).ProjectAdjoint(dst, v, y, g))
+	return dst
+}
+
 // What the trials draw.
 
 // gauss returns a batch of independent standard normal numbers.
