@@ -33,7 +33,13 @@ type signature struct {
 	in       []tensor.Shape
 	out      tensor.Shape
 	constant int // bit i is set if the cost is not differentiated in input i
+	mode     *mode
 }
+
+// mode tells a node, and its body, whether to train or to evaluate. A node that
+// does the same in both has none. It is what the machine says that was made last
+// of the node's graph.
+type mode struct{ training bool }
 
 // apply adds a node to the graph of its inputs.
 func apply(s signature, f32 body[float32], f64 body[float64], in ...*gorgonia.Node) (*gorgonia.Node, error) {
@@ -49,6 +55,7 @@ func apply(s signature, f32 body[float32], f64 body[float64], in ...*gorgonia.No
 // graph, of one precision, and of the ranks wanted, where 0 stands for any.
 func admit(name string, ranks []int, in ...*gorgonia.Node) ([]tensor.Shape, error) {
 	shapes := make([]tensor.Shape, len(in))
+	var graph *gorgonia.ExprGraph
 	for i, n := range in {
 		if n == nil {
 			return nil, fmt.Errorf("%s: input %d: want a node, got nil", name, i)
@@ -59,8 +66,11 @@ func admit(name string, ranks []int, in ...*gorgonia.Node) ([]tensor.Shape, erro
 		if n.Dtype() != in[0].Dtype() {
 			return nil, fmt.Errorf("%s: want inputs of one precision, got %v and %v", name, in[0].Dtype(), n.Dtype())
 		}
-		if n.Graph() != in[0].Graph() {
-			return nil, fmt.Errorf("%s: want inputs of one graph, got %s of another", name, n.Name())
+		if n.Graph() != nil { // a constant has none before its first use
+			if graph != nil && n.Graph() != graph {
+				return nil, fmt.Errorf("%s: want inputs of one graph, got %s of another", name, n.Name())
+			}
+			graph = n.Graph()
 		}
 		if ranks[i] != 0 && n.Dims() != ranks[i] {
 			return nil, fmt.Errorf("%s: input %d, %s: want rank %d, got shape %v", name, i, n.Name(), ranks[i], n.Shape())
@@ -119,8 +129,18 @@ func (o *op) expect(in []gorgonia.DimSizer) error {
 	return nil
 }
 
-// WriteHash covers every field of the body and the signature.
-func (o *op) WriteHash(h hash.Hash) { fmt.Fprintf(h, "%+v %T %+v", o.signature, o.f64, o.f64) }
+// WriteHash covers every field of the bodies and the signature.
+func (o *op) WriteHash(h hash.Hash) {
+	fmt.Fprintf(h, "%+v %T %+v %T %+v", o.signature, o.f32, o.f32, o.f64, o.f64)
+}
+
+// SetTraining is called by NewTapeMachine, with false under gorgonia.EvalMode.
+func (o *op) SetTraining(training bool) error {
+	if o.mode != nil {
+		o.mode.training = training
+	}
+	return nil
+}
 
 func (o *op) Hashcode() uint32 { return hashcode(o) }
 
@@ -162,10 +182,10 @@ func (s *signature) views(in []gorgonia.Value, shapes []tensor.Shape) ([]dense.V
 		if err != nil {
 			return nil, fmt.Errorf("%s: input %d: %w", s.name, i, err)
 		}
-		if d.Len() != shapes[i].TotalSize() || d.Precision() != views[0].Precision() && i > 0 {
+		views[i] = d
+		if d.Len() != shapes[i].TotalSize() || d.Precision() != views[0].Precision() {
 			return nil, fmt.Errorf("%s: input %d: want shape %v, %s, got %v, %s", s.name, i, shapes[i], views[0].Precision(), d.Shape, d.Precision())
 		}
-		views[i] = d
 	}
 	return views, nil
 }
@@ -298,6 +318,7 @@ func (g *gradient) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 }
 
 var (
-	_ gorgonia.SDOp = (*op)(nil)
-	_ gorgonia.Op   = (*gradient)(nil)
+	_ gorgonia.SDOp        = (*op)(nil)
+	_ gorgonia.TrainModeOp = (*op)(nil)
+	_ gorgonia.Op          = (*gradient)(nil)
 )
