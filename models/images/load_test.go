@@ -321,7 +321,11 @@ func data(t *testing.T, name string) string {
 }
 
 func TestFashionMNIST(t *testing.T) {
-	s, err := images.Load(data(t, "fashion-mnist"), 0)
+	dir := data(t, "fashion-mnist")
+	if testing.Short() {
+		t.Skip("-short: 70,000 images")
+	}
+	s, err := images.Load(dir, 0)
 	require.NoError(t, err)
 	assert.Equal(t, "fashion-mnist", s.Name)
 	assert.Equal(t, [3]int{1, 28, 28}, s.Shape())
@@ -343,7 +347,11 @@ func TestFashionMNIST(t *testing.T) {
 }
 
 func TestCIFAR10(t *testing.T) {
-	s, err := images.Load(data(t, "cifar10"), 12000)
+	dir := data(t, "cifar10")
+	if testing.Short() {
+		t.Skip("-short: 20,000 images")
+	}
+	s, err := images.Load(dir, 12000)
 	require.NoError(t, err)
 	assert.Equal(t, [3]int{3, 32, 32}, s.Shape())
 	assert.Equal(t, 12000, s.Train.Len())
