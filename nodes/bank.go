@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes
+
+import (
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/gemm"
+	"github.com/kernelfold/kernelfold/internal/vec"
+	"github.com/kernelfold/kernelfold/manifolds"
+)
+
+// bank reads a kernel as the matrix of its filters: row i is filter i, of
+// in*height*width weights, whichever way the kernel holds them.
+type bank struct {
+	d, f   int // filters, weights a filter
+	rs, cs int // element (i, j) is number i*rs + j*cs
+}
+
+// admitKernel checks that the first input is a kernel of shape (out, in, height,
+// width), or (in, out) for a fully connected layer, and the others as admit does.
+func admitKernel(name string, ranks []int, in ...*gorgonia.Node) ([]tensor.Shape, bank, error) {
+	shapes, err := admit(name, ranks, in...)
+	if err != nil {
+		return nil, bank{}, err
+	}
+	if r := shapes[0].Dims(); r != 4 && r != 2 {
+		return nil, bank{}, fmt.Errorf("%s: input 0, %s: want a kernel of shape (out, in, height, width) or (in, out), got shape %v",
+			name, in[0].Name(), shapes[0])
+	}
+	l, err := manifolds.FilterBank.Layout(shapes[0])
+	if err != nil {
+		return nil, bank{}, fmt.Errorf("%s: input 0, %s: %w", name, in[0].Name(), err)
+	}
+	return shapes, bank{l.N, l.P, l.StrideN, l.StrideP}, nil
+}
+
+// mat views the data of a kernel as its bank.
+func mat[T vec.Float](b bank, data []T) gemm.Mat[T] {
+	return gemm.Mat[T]{Data: data, R: b.d, C: b.f, RS: b.rs, CS: b.cs}
+}
+
+// read copies filter i to dst.
+func read[T vec.Float](dst []float64, b bank, data []T, i int) {
+	at := i * b.rs
+	for j := range dst {
+		dst[j] = float64(data[at])
+		at += b.cs
+	}
+}
+
+// write copies src to filter i.
+func write[T vec.Float](data []T, b bank, i int, src []float64) {
+	at := i * b.rs
+	for _, v := range src {
+		data[at] = T(v)
+		at += b.cs
+	}
+}
+
+// leafValue returns the value that an input has when the graph is built, or false
+// if it has none or is itself computed.
+func leafValue(n *gorgonia.Node) (dense.View, bool) {
+	if n.Op() != nil || n.Value() == nil {
+		return dense.View{}, false
+	}
+	v, err := dense.Of(n.Value())
+	return v, err == nil
+}
+
+// try computes a node when the graph is built, if its inputs have values by then,
+// so that a kernel without an answer is found as early as it can be.
+func try(s signature, f32 body[float32], f64 body[float64], in ...*gorgonia.Node) error {
+	views := make([]dense.View, len(in))
+	for i, n := range in {
+		v, ok := leafValue(n)
+		if !ok || v.Len() != s.in[i].TotalSize() {
+			return nil
+		}
+		views[i] = v
+	}
+	var err error
+	if size := s.out.TotalSize(); views[0].F64 != nil {
+		err = f64.forward(make([]float64, size), split64(views))
+	} else {
+		err = f32.forward(make([]float32, size), split32(views))
+	}
+	if err != nil {
+		return fmt.Errorf("%s: the value of %s: %w", s.name, in[0].Name(), err)
+	}
+	return nil
+}
