@@ -48,12 +48,14 @@ func scalar(of tensor.Dtype) gorgonia.Value {
 	return gorgonia.NewF32(0)
 }
 
-// inputs adds the leaves of the case to a new graph.
+// leaves adds the inputs of the case, with their values, to a new graph.
 func (c *Case) leaves(of tensor.Dtype) gorgonia.Nodes {
 	g := gorgonia.NewGraph()
 	var leaves gorgonia.Nodes
 	for i, in := range c.Inputs {
-		leaves = append(leaves, leaf(g, of, in.Shape, fmt.Sprintf("input %d", i)))
+		n := leaf(g, of, in.Shape, fmt.Sprintf("input %d", i))
+		set(n.Value(), in.Data) // a node may look at it when it is built
+		leaves = append(leaves, n)
 	}
 	return leaves
 }
