@@ -52,7 +52,7 @@ func TestWeightNorm(t *testing.T) {
 	for _, s := range append(kernelShapes, tensor.Shape{2, 1, 1, 1}) {
 		t.Run(fmt.Sprint(s), func(t *testing.T) {
 			kernelNode{
-				build:  func(in ...*gorgonia.Node) (*gorgonia.Node, error) { return nodes.WeightNorm(in[0], in[1]) },
+				build:  func(in []*gorgonia.Node) (*gorgonia.Node, error) { return nodes.WeightNorm(in[0], in[1]) },
 				shapes: []tensor.Shape{s, gainShape(s)},
 				loop:   filterLoop(s, false, norm),
 			}.check(t)
@@ -61,10 +61,10 @@ func TestWeightNorm(t *testing.T) {
 	for _, s := range kernelShapes {
 		t.Run(fmt.Sprint("centred ", s), func(t *testing.T) {
 			kernelNode{
-				build:  func(in ...*gorgonia.Node) (*gorgonia.Node, error) { return nodes.CentredWeightNorm(in[0], in[1]) },
-				shapes: []tensor.Shape{s, gainShape(s)},
-				loop:   filterLoop(s, true, norm),
-				rough:  10, // two weights of 1x1 are nearly equal now and then
+				build:     func(in []*gorgonia.Node) (*gorgonia.Node, error) { return nodes.CentredWeightNorm(in[0], in[1]) },
+				shapes:    []tensor.Shape{s, gainShape(s)},
+				loop:      filterLoop(s, true, norm),
+				condition: 10,
 			}.check(t)
 		})
 	}
@@ -75,14 +75,14 @@ func TestWeightStandardization(t *testing.T) {
 		for _, s := range kernelShapes {
 			t.Run(fmt.Sprint(eps, s), func(t *testing.T) {
 				kernelNode{
-					build: func(in ...*gorgonia.Node) (*gorgonia.Node, error) {
+					build: func(in []*gorgonia.Node) (*gorgonia.Node, error) {
 						return nodes.WeightStandardization(in[0], eps)
 					},
 					shapes: []tensor.Shape{s},
 					loop: filterLoop(s, true, func(squares float64, n int) float64 {
 						return math.Sqrt(squares/float64(n) + eps)
 					}),
-					rough: 10,
+					condition: 10,
 				}.check(t)
 			})
 		}
