@@ -33,13 +33,13 @@ func (k kernelNode) check(t *testing.T) {
 	nodetest.Run(t, c)
 }
 
-func leaf(g *gorgonia.ExprGraph, of tensor.Dtype, name string, shape tensor.Shape, values []float64) *gorgonia.Node {
+func given(g *gorgonia.ExprGraph, of tensor.Dtype, name string, shape tensor.Shape, values []float64) *gorgonia.Node {
 	v := tensor.New(tensor.Of(of), tensor.WithShape(shape.Clone()...))
-	set(v, values)
+	assign(v, values)
 	return gorgonia.NewTensor(g, of, shape.Dims(), gorgonia.WithName(name), gorgonia.WithShape(shape...), gorgonia.WithValue(v))
 }
 
-func set(v gorgonia.Value, values []float64) {
+func assign(v gorgonia.Value, values []float64) {
 	switch d := v.Data().(type) {
 	case []float64:
 		copy(d, values)
@@ -48,7 +48,7 @@ func set(v gorgonia.Value, values []float64) {
 			d[i] = float32(x)
 		}
 	default:
-		panic(fmt.Sprintf("set %T", d))
+		panic(fmt.Sprintf("assign %T", d))
 	}
 }
 
@@ -96,7 +96,7 @@ var kernelShapes = []tensor.Shape{
 	{4, 3, 3, 3}, {1, 2, 3, 3}, {3, 1, 2, 5}, {5, 3, 1, 1}, {3, 5, 1, 1}, {4, 6}, {6, 4},
 }
 
-func node(g *gorgonia.ExprGraph, name string, shape ...int) *gorgonia.Node {
+func unset(g *gorgonia.ExprGraph, name string, shape ...int) *gorgonia.Node {
 	return gorgonia.NewTensor(g, tensor.Float64, len(shape), gorgonia.WithName(name), gorgonia.WithShape(shape...))
 }
 

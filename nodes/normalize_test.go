@@ -225,7 +225,7 @@ func TestNormalizeScale(t *testing.T) {
 		{manifolds.Initial, math.Sqrt(norm)},
 	} {
 		g := gorgonia.NewGraph()
-		v := leaf(g, tensor.Float64, "v", shape, values)
+		v := given(g, tensor.Float64, "v", shape, values)
 		w := gorgonia.Must(nodes.Normalize(v, manifolds.Sphere{}, manifolds.PerKernel, c.scale))
 		require.NoError(t, runOnce(g))
 		got := 0.0
@@ -238,7 +238,7 @@ func TestNormalizeScale(t *testing.T) {
 	// Nearly the same radius, and another manifold with the same fields, are
 	// other nodes.
 	g := gorgonia.NewGraph()
-	v := leaf(g, tensor.Float64, "v", shape, values)
+	v := given(g, tensor.Float64, "v", shape, values)
 	seen := map[uint32]string{}
 	for _, m := range []manifolds.Manifold{
 		manifolds.Sphere{Radius: 1}, manifolds.Sphere{Radius: 1.0000001}, manifolds.CentredSphere{Radius: 1},
@@ -259,7 +259,7 @@ type plain struct{ manifolds.Manifold }
 
 func TestNormalizeRefuses(t *testing.T) {
 	g := gorgonia.NewGraph()
-	v := node(g, "v", 4, 3, 3, 3)
+	v := unset(g, "v", 4, 3, 3, 3)
 	for _, c := range []struct {
 		v    *gorgonia.Node
 		m    manifolds.Manifold
@@ -274,11 +274,11 @@ func TestNormalizeRefuses(t *testing.T) {
 		{v, manifolds.Sphere{Radius: -1}, nil, "nodes.Normalize: input 0, v: manifolds: Sphere: want a positive finite radius, got -1 (shape [4 3 3 3], per filter)"},
 		{v, manifolds.Sphere{}, []manifolds.Option{manifolds.Grouping(99)}, "nodes.Normalize: input 0, v: manifolds: Grouping(99) is not a way to cut weights"},
 		{v, manifolds.Euclidean{}, []manifolds.Option{manifolds.UnitFilters}, "nodes.Normalize: input 0, v: manifolds: Euclidean cannot be scaled: want the scale Unit, got unit filters"},
-		{node(g, "dots", 4, 1, 1, 1), manifolds.CentredSphere{}, nil, "nodes.Normalize: input 0, dots: manifolds: CentredSphere: want at least 2 elements, got points of 1x1"},
-		{node(g, "rank3", 4, 3, 3), manifolds.Sphere{}, nil, "nodes.Normalize: input 0, rank3: want a kernel of shape"},
-		{leaf(g, tensor.Float64, "zero", tensor.Shape{1, 1, 2, 2}, make([]float64, 4)), manifolds.Sphere{}, []manifolds.Option{manifolds.Initial},
+		{unset(g, "dots", 4, 1, 1, 1), manifolds.CentredSphere{}, nil, "nodes.Normalize: input 0, dots: manifolds: CentredSphere: want at least 2 elements, got points of 1x1"},
+		{unset(g, "rank3", 4, 3, 3), manifolds.Sphere{}, nil, "nodes.Normalize: input 0, rank3: want a kernel of shape"},
+		{given(g, tensor.Float64, "zero", tensor.Shape{1, 1, 2, 2}, make([]float64, 4)), manifolds.Sphere{}, []manifolds.Option{manifolds.Initial},
 			"nodes.Normalize: input 0, zero: manifolds: Sphere: want a positive finite scale, got initial scale = 0"},
-		{leaf(g, tensor.Float32, "rank1", tensor.Shape{2, 1, 1, 2}, []float64{1, 2, 2, 4}), manifolds.Stiefel{}, nil,
+		{given(g, tensor.Float32, "rank1", tensor.Shape{2, 1, 1, 2}, []float64{1, 2, 2, 4}), manifolds.Stiefel{}, nil,
 			"nodes.Normalize: the value of rank1: manifolds: Stiefel: project: point 0: want full rank"},
 	} {
 		_, err := nodes.Normalize(c.v, c.m, c.opts...)
@@ -294,10 +294,10 @@ func TestNormalizeDegenerate(t *testing.T) {
 					continue
 				}
 				g := gorgonia.NewGraph()
-				v := leaf(g, of, "v", tensor.Shape{2, 1, 2, 2}, []float64{1, 2, 4, 3, 4, 2, 3, 2})
+				v := given(g, of, "v", tensor.Shape{2, 1, 2, 2}, []float64{1, 2, 4, 3, 4, 2, 3, 2})
 				_, err := nodes.Normalize(v, m)
 				require.NoError(t, err)
-				set(v.Value(), []float64{1, 2, 4, 3, bad, bad, bad, bad})
+				assign(v.Value(), []float64{1, 2, 4, 3, bad, bad, bad, bad})
 				err = runOnce(g)
 				require.ErrorContains(t, err, "nodes.Normalize: manifolds: ", "%v %v", m, bad)
 			}
@@ -343,8 +343,8 @@ func normalizeTrains(t *testing.T, solver gorgonia.Solver, c manifolds.Constrain
 	}
 	shape := tensor.Shape{4, 2, 3, 3}
 	g := gorgonia.NewGraph()
-	x := leaf(g, of, "x", tensor.Shape{3, 2, 6, 6}, draw(3*2*36))
-	v := leaf(g, of, "v", shape, draw(shape.TotalSize()))
+	x := given(g, of, "x", tensor.Shape{3, 2, 6, 6}, draw(3*2*36))
+	v := given(g, of, "v", shape, draw(shape.TotalSize()))
 	bound, layout, err := c.Bind(shape, norm2(floats(v.Value())))
 	require.NoError(t, err)
 	w, err := nodes.Normalize(v, c.Manifold, c.Grouping, c.Scale)
@@ -355,7 +355,7 @@ func normalizeTrains(t *testing.T, solver gorgonia.Solver, c manifolds.Constrain
 		return gorgonia.Must(gorgonia.Conv2d(x, kernel, tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}))
 	}
 	teacher := draw(3 * 4 * 36)
-	target := leaf(g, of, "target", tensor.Shape{3, 4, 6, 6}, teacher)
+	target := given(g, of, "target", tensor.Shape{3, 4, 6, 6}, teacher)
 	cost := gorgonia.Must(gorgonia.Mean(gorgonia.Must(gorgonia.Square(gorgonia.Must(gorgonia.Sub(conv(w), target))))))
 	var loss gorgonia.Value
 	gorgonia.Read(cost, &loss)

@@ -91,16 +91,16 @@ func TestWeightStandardization(t *testing.T) {
 
 func TestWeightNormRefuses(t *testing.T) {
 	g := gorgonia.NewGraph()
-	v, gain := node(g, "v", 4, 3, 3, 3), node(g, "gain", 4, 1, 1, 1)
+	v, gain := unset(g, "v", 4, 3, 3, 3), unset(g, "gain", 4, 1, 1, 1)
 	_, err := nodes.WeightNorm(nil, gain)
 	assert.EqualError(t, err, "nodes.WeightNorm: input 0: want a node, got nil")
-	_, err = nodes.WeightNorm(v, node(g, "wide", 1, 4, 1, 1))
+	_, err = nodes.WeightNorm(v, unset(g, "wide", 1, 4, 1, 1))
 	assert.EqualError(t, err, "nodes.WeightNorm: input 1, wide: want shape (4, 1, 1, 1), one number a filter of (4, 3, 3, 3), got (1, 4, 1, 1)")
-	_, err = nodes.CentredWeightNorm(node(g, "m", 3, 4), node(g, "flat", 4))
+	_, err = nodes.CentredWeightNorm(unset(g, "m", 3, 4), unset(g, "flat", 4))
 	assert.EqualError(t, err, "nodes.CentredWeightNorm: input 1, flat: want shape (1, 4), one number a filter of (3, 4), got (4)")
-	_, err = nodes.WeightNorm(node(g, "rank3", 3, 3, 3), gain)
+	_, err = nodes.WeightNorm(unset(g, "rank3", 3, 3, 3), gain)
 	assert.EqualError(t, err, "nodes.WeightNorm: input 0, rank3: want a kernel of shape (out, in, height, width) or (in, out), got shape (3, 3, 3)")
-	_, err = nodes.CentredWeightNorm(node(g, "dots", 4, 1, 1, 1), gain)
+	_, err = nodes.CentredWeightNorm(unset(g, "dots", 4, 1, 1, 1), gain)
 	assert.EqualError(t, err, "nodes.CentredWeightNorm: input 0, dots: want filters of at least 2 weights, to be centred, got 1")
 	single := gorgonia.NewTensor(g, tensor.Float32, 4, gorgonia.WithName("single"), gorgonia.WithShape(4, 1, 1, 1))
 	_, err = nodes.WeightNorm(v, single)
@@ -111,8 +111,8 @@ func TestWeightNormRefuses(t *testing.T) {
 		_, err = nodes.WeightStandardization(v, eps)
 		assert.EqualError(t, err, fmt.Sprintf("nodes.WeightStandardization: want a finite eps of at least 0, got %v", eps))
 	}
-	zero := leaf(g, tensor.Float64, "zero", tensor.Shape{2, 1, 2, 2}, []float64{1, 2, 3, 4, 0, 0, 0, 0})
-	_, err = nodes.WeightNorm(zero, leaf(g, tensor.Float64, "ones", tensor.Shape{2, 1, 1, 1}, []float64{1, 1}))
+	zero := given(g, tensor.Float64, "zero", tensor.Shape{2, 1, 2, 2}, []float64{1, 2, 3, 4, 0, 0, 0, 0})
+	_, err = nodes.WeightNorm(zero, given(g, tensor.Float64, "ones", tensor.Shape{2, 1, 1, 1}, []float64{1, 1}))
 	assert.EqualError(t, err, "nodes.WeightNorm: the value of zero: filter 1: want a direction, got norm 0")
 }
 
@@ -133,17 +133,17 @@ func TestWeightNormDegenerate(t *testing.T) {
 		} {
 			t.Run(fmt.Sprint(name, " ", of), func(t *testing.T) {
 				g := gorgonia.NewGraph()
-				v := leaf(g, of, "v", tensor.Shape{2, 1, 2, 2}, []float64{1, 2, 3, 4, 4, 3, 2, 2})
-				gain := leaf(g, of, "g", tensor.Shape{2, 1, 1, 1}, []float64{1, 1})
+				v := given(g, of, "v", tensor.Shape{2, 1, 2, 2}, []float64{1, 2, 3, 4, 4, 3, 2, 2})
+				gain := given(g, of, "g", tensor.Shape{2, 1, 1, 1}, []float64{1, 1})
 				_, err := c.build(v, gain)
 				require.NoError(t, err)
-				set(v.Value(), c.values)
+				assign(v.Value(), c.values)
 				assert.ErrorContains(t, runOnce(g), c.want)
 			})
 		}
 	}
 	g := gorgonia.NewGraph()
-	v := leaf(g, tensor.Float64, "v", tensor.Shape{1, 1, 2, 2}, []float64{3, 3, 3, 3})
+	v := given(g, tensor.Float64, "v", tensor.Shape{1, 1, 2, 2}, []float64{3, 3, 3, 3})
 	w, err := nodes.WeightStandardization(v, 1e-5)
 	require.NoError(t, err)
 	require.NoError(t, runOnce(g))
@@ -154,8 +154,8 @@ func TestWeightNormDegenerate(t *testing.T) {
 func TestWeightNormScales(t *testing.T) {
 	for _, s := range []float64{1e-300, 1e-160, 1e160, 1e300} {
 		g := gorgonia.NewGraph()
-		v := leaf(g, tensor.Float64, "v", tensor.Shape{1, 1, 1, 2}, []float64{3 * s, 4 * s})
-		w := gorgonia.Must(nodes.WeightNorm(v, leaf(g, tensor.Float64, "g", tensor.Shape{1, 1, 1, 1}, []float64{10})))
+		v := given(g, tensor.Float64, "v", tensor.Shape{1, 1, 1, 2}, []float64{3 * s, 4 * s})
+		w := gorgonia.Must(nodes.WeightNorm(v, given(g, tensor.Float64, "g", tensor.Shape{1, 1, 1, 1}, []float64{10})))
 		require.NoError(t, runOnce(g))
 		assert.InDeltaSlice(t, []float64{6, 8}, floats(w.Value()), 1e-14, "%g", s)
 	}
