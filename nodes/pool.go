@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes
+
+import (
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// MaxPool2D is max pooling: y[b,c,i,j] is the largest x[b,c,u,v] of the window
+//
+//	i*stride[0] - top  <= u < i*stride[0] - top  + kernel[0],
+//	j*stride[1] - left <= v < j*stride[1] - left + kernel[1]
+//
+// that lies in the image: padding never wins. x has shape (B, C, H, W), the result
+// (B, C, 1+(H+top+bottom-kernel[0])/stride[0], 1+(W+left+right-kernel[1])/stride[1])
+// with divisions rounded down. The gradient goes to the first largest element of a
+// window, in row-major order.
+//
+// pad is {rows, columns}, on both sides, or {top, bottom, left, right}, as for
+// gorgonia.MaxPool2D, which with four numbers starts its windows at bottom and
+// right instead of top and left.
+//
+// A kernel that is not {rows, columns}, strides that are not positive and padding
+// that is negative or as large as the kernel, so that a window would hold nothing,
+// are errors, as is a kernel that is larger than the padded image. A NaN in a window
+// is an error of the run.
+func MaxPool2D(x *gorgonia.Node, kernel tensor.Shape, pad, stride []int) (*gorgonia.Node, error) {
+	const name = "nodes.MaxPool2D"
+	shape, w, err := newWindow(name, x, kernel, pad, stride)
+	if err != nil {
+		return nil, err
+	}
+	s := signature{name: name, in: []tensor.Shape{shape}, out: w.out(shape)}
+	return apply(s, maxPool[float32]{w}, maxPool[float64]{w}, x)
+}
+
+// AveragePool2D is average pooling: y[b,c,i,j] is the sum over the window of
+// MaxPool2D, padding counting as zeros, divided by kernel[0]*kernel[1], as in PyTorch
+// with count_include_pad. Shapes, arguments and errors are those of MaxPool2D.
+//
+// gorgonia.AveragePool2D divides by the width of the image instead.
+func AveragePool2D(x *gorgonia.Node, kernel tensor.Shape, pad, stride []int) (*gorgonia.Node, error) {
+	const name = "nodes.AveragePool2D"
+	shape, w, err := newWindow(name, x, kernel, pad, stride)
+	if err != nil {
+		return nil, err
+	}
+	s := signature{name: name, in: []tensor.Shape{shape}, out: w.out(shape)}
+	return apply(s, averagePool[float32]{w}, averagePool[float64]{w}, x)
+}
+
+// GlobalAveragePool2D is the mean of each channel:
+//
+//	y[b,c] = 1/(H W) sum_uv x[b,c,u,v].
+//
+// x has shape (B, C, H, W), the result (B, C, 1, 1). The gradient of
+// gorgonia.GlobalAveragePool2D panics.
+func GlobalAveragePool2D(x *gorgonia.Node) (*gorgonia.Node, error) {
+	const name = "nodes.GlobalAveragePool2D"
+	shapes, err := admit(name, []int{4}, x)
+	if err != nil {
+		return nil, err
+	}
+	in := shapes[0]
+	s := signature{name: name, in: shapes, out: tensor.Shape{in[0], in[1], 1, 1}}
+	return apply(s, globalPool[float32]{}, globalPool[float64]{}, x)
+}
+
+// window is the geometry of a pooling.
+type window struct {
+	planes        int // images times channels
+	height, width int
+	kernel        [2]int
+	stride        [2]int
+	top, left     int
+	rows, columns int // of the result
+}
+
+func newWindow(name string, x *gorgonia.Node, kernel tensor.Shape, pad, stride []int) (tensor.Shape, window, error) {
+	shapes, err := admit(name, []int{4}, x)
+	if err != nil {
+		return nil, window{}, err
+	}
+	switch {
+	case len(kernel) != 2 || kernel[0] < 1 || kernel[1] < 1:
+		err = fmt.Errorf("%s: want a kernel of a positive number of rows and columns, got %v", name, kernel)
+	case len(stride) != 2 || stride[0] < 1 || stride[1] < 1:
+		err = fmt.Errorf("%s: want two positive strides, got %v", name, stride)
+	case len(pad) != 2 && len(pad) != 4:
+		err = fmt.Errorf("%s: want padding of rows and columns or top, bottom, left and right, got %v", name, pad)
+	}
+	if err != nil {
+		return nil, window{}, err
+	}
+	sides := [4]int{pad[0], pad[0], pad[1], pad[1]}
+	if len(pad) == 4 {
+		sides = [4]int(pad)
+	}
+	for i, p := range sides {
+		if k := kernel[i/2]; p < 0 || p >= k {
+			return nil, window{}, fmt.Errorf("%s: want padding from 0 to less than the kernel %v, got %v", name, kernel, pad)
+		}
+	}
+	s := shapes[0]
+	height, width := s[2]+sides[0]+sides[1], s[3]+sides[2]+sides[3]
+	if kernel[0] > height || kernel[1] > width {
+		return nil, window{}, fmt.Errorf("%s: want a kernel that fits into the padded image, %dx%d, got %v", name, height, width, kernel)
+	}
+	return s, window{
+		planes: s[0] * s[1], height: s[2], width: s[3],
+		kernel: [2]int(kernel), stride: [2]int(stride), top: sides[0], left: sides[2],
+		rows: (height-kernel[0])/stride[0] + 1, columns: (width-kernel[1])/stride[1] + 1,
+	}, nil
+}
+
+func (w window) out(in tensor.Shape) tensor.Shape {
+	return tensor.Shape{in[0], in[1], w.rows, w.columns}
+}
+
+// span returns the part of window i along axis 0 or 1 that lies in the image.
+func (w window) span(axis, i int) (from, to int) {
+	before, size := w.top, w.height
+	if axis == 1 {
+		before, size = w.left, w.width
+	}
+	from = i*w.stride[axis] - before
+	return max(from, 0), min(from+w.kernel[axis], size)
+}
+
+// each calls f for every element of the result, with its index, that of the first
+// element of the image, and the window in it.
+func (w window) each(f func(o, plane, top, bottom, left, right int)) {
+	o := 0
+	for p := range w.planes {
+		for i := range w.rows {
+			top, bottom := w.span(0, i)
+			for j := range w.columns {
+				left, right := w.span(1, j)
+				f(o, p*w.height*w.width, top, bottom, left, right)
+				o++
+			}
+		}
+	}
+}
+
+type maxPool[T vec.Float] struct{ window }
+
+func (m maxPool[T]) forward(out []T, in [][]T) (err error) {
+	x := in[0]
+	m.each(func(o, plane, top, bottom, left, right int) {
+		largest := x[plane+top*m.width+left]
+		for u := top; u < bottom; u++ {
+			for _, v := range x[plane+u*m.width+left : plane+u*m.width+right] {
+				if v > largest || v != v {
+					largest = v
+				}
+			}
+		}
+		if out[o] = largest; largest != largest && err == nil {
+			err = fmt.Errorf("window at rows %d-%d, columns %d-%d of plane %d: want numbers, got NaN", top, bottom-1, left, right-1, plane/(m.height*m.width))
+		}
+	})
+	return err
+}
+
+func (m maxPool[T]) backward(dst []T, _ int, in [][]T, out, grad []T) error {
+	x := in[0]
+	clear(dst)
+	m.each(func(o, plane, top, bottom, left, right int) {
+		for u := top; u < bottom; u++ {
+			row := plane + u*m.width
+			for i := row + left; i < row+right; i++ {
+				if x[i] == out[o] {
+					dst[i] += grad[o]
+					return
+				}
+			}
+		}
+	})
+	return nil
+}
+
+type averagePool[T vec.Float] struct{ window }
+
+func (a averagePool[T]) forward(out []T, in [][]T) error {
+	x := in[0]
+	area := float64(a.kernel[0] * a.kernel[1])
+	a.each(func(o, plane, top, bottom, left, right int) {
+		sum := 0.0
+		for u := top; u < bottom; u++ {
+			for _, v := range x[plane+u*a.width+left : plane+u*a.width+right] {
+				sum += float64(v)
+			}
+		}
+		out[o] = T(sum / area)
+	})
+	return nil
+}
+
+func (a averagePool[T]) backward(dst []T, _ int, _ [][]T, _, grad []T) error {
+	clear(dst)
+	area := T(a.kernel[0] * a.kernel[1])
+	a.each(func(o, plane, top, bottom, left, right int) {
+		g := grad[o] / area
+		for u := top; u < bottom; u++ {
+			row := dst[plane+u*a.width+left : plane+u*a.width+right]
+			for i := range row {
+				row[i] += g
+			}
+		}
+	})
+	return nil
+}
+
+type globalPool[T vec.Float] struct{}
+
+func (globalPool[T]) forward(out []T, in [][]T) error {
+	n := len(in[0]) / len(out)
+	for i := range out {
+		out[i] = T(vec.Sum(in[0][i*n:(i+1)*n]) / float64(n))
+	}
+	return nil
+}
+
+func (globalPool[T]) backward(dst []T, _ int, _ [][]T, out, grad []T) error {
+	n := len(dst) / len(out)
+	for i, g := range grad {
+		a := T(float64(g) / float64(n))
+		plane := dst[i*n : (i+1)*n]
+		for j := range plane {
+			plane[j] = a
+		}
+	}
+	return nil
+}
