@@ -346,3 +346,28 @@ func TestWrappedSolverDoesNotSeeTheWeights(t *testing.T) {
 type stepFunc func([]gorgonia.ValueGrad) error
 
 func (f stepFunc) Step(model []gorgonia.ValueGrad) error { return f(model) }
+
+// One that is left out is shown with a zero gradient, also to a solver that
+// leaves gradients as they are.
+func TestLeftOutParameterHasNoGradient(t *testing.T) {
+	for _, of := range precisions {
+		m := model(of, 1)
+		shown := map[string]float64{}
+		c := solvers.Constrain(stepFunc(func(model []gorgonia.ValueGrad) error {
+			for _, v := range model {
+				g, err := v.Grad()
+				if err != nil {
+					return err
+				}
+				shown[v.(gorgonia.Namer).Name()] = dot(get(g.(*tensor.Dense)), get(g.(*tensor.Dense)))
+			}
+			return nil
+		}), manifolds.Sphere{})
+		run(t, c, m, 1)
+		run(t, c, m[1:], 2)
+		assert.Len(t, shown, 6)
+		for name, sq := range shown {
+			assert.Equal(t, name == "conv1", sq == 0, name)
+		}
+	}
+}

@@ -21,6 +21,7 @@ import (
 //
 //	KERNELFOLD_LONG=1 go test -run NoDrift -timeout 30m ./solvers
 func TestNoDrift(t *testing.T) {
+	t.Parallel()
 	steps := 100_000
 	if os.Getenv("KERNELFOLD_LONG") != "" {
 		steps = 1_000_000

@@ -22,6 +22,7 @@ import (
 // distance falls like 1/t, so the distance by sqrt 10 with every decade; a constant rate
 // stays at the noise.
 func TestRobbinsMonroConverges(t *testing.T) {
+	t.Parallel()
 	const seeds = 16
 	decades := []int{100, 1000, 10000}
 	vector := func(m manifolds.Manifold, f manifolds.Grouping) place {
