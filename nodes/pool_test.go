@@ -66,7 +66,7 @@ func (p pooling) reference(shape []int, x []float64, fill float64, reduce func(w
 	return y
 }
 
-func largest(x []float64) float64 {
+func maximum(x []float64) float64 {
 	m := math.Inf(-1)
 	for _, v := range x {
 		m = max(m, v)
@@ -131,7 +131,7 @@ func testPool(t *testing.T, f pool, fill float64, reduce func([]float64) float64
 	})
 }
 
-func TestMaxPool2D(t *testing.T)     { testPool(t, nodes.MaxPool2D, math.Inf(-1), largest) }
+func TestMaxPool2D(t *testing.T)     { testPool(t, nodes.MaxPool2D, math.Inf(-1), maximum) }
 func TestAveragePool2D(t *testing.T) { testPool(t, nodes.AveragePool2D, 0, mean) }
 
 func TestGlobalAveragePool2D(t *testing.T) {
@@ -221,7 +221,7 @@ func TestMaxPool2DIsStock(t *testing.T) {
 	}
 }
 
-// Infinities are numbers, and a window of them has a largest.
+// Infinities are numbers, and a window of them has a maximum.
 func TestMaxPool2DInfinite(t *testing.T) {
 	inf := math.Inf(1)
 	x := []float64{-inf, -inf, -inf, -inf}
@@ -265,7 +265,7 @@ func TestStockMaxPool2DNaN(t *testing.T) {
 func TestStockMaxPool2DSides(t *testing.T) {
 	shape, x := []int{1, 1, 3, 3}, ramp(9)
 	p := pooling{[]int{2, 2}, []int{1, 0, 0, 0}, []int{1, 1}}
-	want := p.reference(shape, x, math.Inf(-1), largest)
+	want := p.reference(shape, x, math.Inf(-1), maximum)
 	got, _, err := execute(t, x, shape, poolBuild(nodes.MaxPool2D, p))
 	require.NoError(t, err)
 	assert.Equal(t, want, got)

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// Statistics are the running mean and variance of each channel of a batch
+// normalisation. They are the state of the nodes made with them, in one graph or in
+// several, so that a net for evaluation sees what the net for training has
+// learnt. To save and load them, read and write the fields between runs.
+//
+// Nodes that share statistics must not run at the same time.
+type Statistics struct {
+	Mean     []float64 // 0 at first
+	Variance []float64 // 1 at first
+	// Momentum is the weight m of a batch, as in PyTorch, and as in stock BatchNorm:
+	//
+	//	running = (1-m) running + m batch.
+	Momentum float64
+	// Batches counts the runs in training.
+	Batches uint64
+}
+
+// NewStatistics returns statistics of mean 0 and variance 1.
+func NewStatistics(channels int, momentum float64) (*Statistics, error) {
+	if channels < 1 {
+		return nil, fmt.Errorf("nodes.NewStatistics: want a positive number of channels, got %d", channels)
+	}
+	s := &Statistics{Mean: make([]float64, channels), Variance: make([]float64, channels), Momentum: momentum}
+	for i := range s.Variance {
+		s.Variance[i] = 1
+	}
+	if err := s.check(channels); err != nil {
+		return nil, fmt.Errorf("nodes.NewStatistics: %w", err)
+	}
+	return s, nil
+}
+
+func (s *Statistics) check(channels int) error {
+	if len(s.Mean) != channels || len(s.Variance) != channels {
+		return fmt.Errorf("want statistics of %d channels, got %d means and %d variances", channels, len(s.Mean), len(s.Variance))
+	}
+	if !(s.Momentum >= 0 && s.Momentum <= 1) {
+		return fmt.Errorf("want a momentum from 0 to 1, got %v", s.Momentum)
+	}
+	for c, v := range s.Variance {
+		if !finite(s.Mean[c]) || !finite(v) || v < 0 {
+			return fmt.Errorf("channel %d: want a running mean and variance that are finite, got %v and %v", c, s.Mean[c], v)
+		}
+	}
+	return nil
+}
+
+// finite says whether x is neither NaN nor infinite.
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+
+// BatchNorm is batch normalisation as BatchNormWith has it, with the signature of
+// gorgonia.BatchNorm: it makes the statistics, and returns the scale, the bias and the
+// statistics beside the node. The momentum is that of Statistics.
+//
+// Where scale or bias are nil it makes learnables of shape (1, C, 1, 1), or (1, C), that
+// start at 1 and 0 and are called like x, followed by _γ and _β.
+func BatchNorm(x, scale, bias *gorgonia.Node, momentum, epsilon float64) (y, γ, β *gorgonia.Node, s *Statistics, err error) {
+	const name = "nodes.BatchNorm"
+	shapes, err := admit(name, []int{0}, x)
+	if err != nil {
+		return nil, nil, nil, nil, err
+	}
+	in := shapes[0]
+	if len(in) != 2 && len(in) != 4 {
+		return nil, nil, nil, nil, fmt.Errorf("%s: want rank 2 or 4, got shape %v", name, in)
+	}
+	if s, err = NewStatistics(in[1], momentum); err != nil {
+		return nil, nil, nil, nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if scale == nil {
+		scale = gorgonia.NewTensor(x.Graph(), x.Dtype(), len(in), gorgonia.WithShape(perChannel(in)...),
+			gorgonia.WithName(x.Name()+"_γ"), gorgonia.WithInit(gorgonia.Ones()))
+	}
+	if bias == nil {
+		bias = gorgonia.NewTensor(x.Graph(), x.Dtype(), len(in), gorgonia.WithShape(perChannel(in)...),
+			gorgonia.WithName(x.Name()+"_β"), gorgonia.WithInit(gorgonia.Zeroes()))
+	}
+	if y, err = BatchNormWith(x, scale, bias, s, epsilon); err != nil {
+		return nil, nil, nil, nil, err
+	}
+	return y, scale, bias, s, nil
+}
+
+// BatchNormWith is batch normalisation (Ioffe and Szegedy 2015, algorithm 1):
+//
+//	y[b,c,u,v] = γ[c] (x[b,c,u,v] - μ[c]) / sqrt(σ²[c] + ε) + β[c].
+//
+// x has shape (B, C, H, W), γ and β have (1, C, 1, 1); or x has (B, C), and γ and β
+// have (1, C). The gradients are exact in both modes:
+//
+//   - In training μ and σ² are the mean and the variance (divided by n = B H W) of
+//     the channel, gradients flow through them, and every run moves s by them, with the
+//     variance divided by n-1, as PyTorch does. A channel of one element has no
+//     variance: an error of the run.
+//   - In evaluation, on a machine with gorgonia.EvalMode, they are those of s.
+//
+// Making machines and switching modes leaves s alone, where
+// gorgonia.BatchNorm forgets its statistics and has a wrong gradient in
+// evaluation. The mode is that of the machine made last of the graph: make one graph for
+// training and one for evaluation, with one s.
+//
+// A run on a channel with a NaN or an infinity is an error, and leaves s as it was.
+// Wrong ranks and shapes, statistics of another number of channels or out of range and
+// an epsilon that is not positive are errors.
+func BatchNormWith(x, scale, bias *gorgonia.Node, s *Statistics, epsilon float64) (*gorgonia.Node, error) {
+	const name = "nodes.BatchNorm"
+	shapes, err := admitAffine(name, x, scale, bias, epsilon)
+	if err != nil {
+		return nil, err
+	}
+	in := shapes[0]
+	if len(in) != 2 && len(in) != 4 {
+		return nil, fmt.Errorf("%s: want rank 2 or 4, got shape %v", name, in)
+	}
+	if s == nil {
+		return nil, fmt.Errorf("%s: want statistics, got nil", name)
+	}
+	if err := s.check(in[1]); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	m := &mode{training: true}
+	l := batchNormLayer{
+		channels: in[1], area: in.TotalSize() / (in[0] * in[1]), epsilon: epsilon, statistics: s, mode: m,
+		moments: &moments{mean: make([]float64, in[1]), scale: make([]float64, in[1])},
+	}
+	return apply(signature{name: name, in: shapes, out: in, mode: m}, batchNorm[float32]{l}, batchNorm[float64]{l}, x, scale, bias)
+}
+
+// perChannel is the shape of a number for each channel.
+func perChannel(x tensor.Shape) tensor.Shape {
+	s := tensor.Shape{1, x[1]}
+	for range x[2:] {
+		s = append(s, 1)
+	}
+	return s
+}
+
+// admitAffine checks the inputs of a normalisation with a scale and a bias for each
+// channel.
+func admitAffine(name string, x, scale, bias *gorgonia.Node, epsilon float64) ([]tensor.Shape, error) {
+	shapes, err := admit(name, []int{0, 0, 0}, x, scale, bias)
+	if err != nil {
+		return nil, err
+	}
+	if len(shapes[0]) < 2 {
+		return nil, fmt.Errorf("%s: want rank 2 at least, got shape %v", name, shapes[0])
+	}
+	want := perChannel(shapes[0])
+	for i, what := range []string{"a scale", "a bias"} {
+		if got := shapes[i+1]; !slices.Equal(got, want) {
+			return nil, fmt.Errorf("%s: want %s of shape %v for an input of shape %v, got %v", name, what, want, shapes[0], got)
+		}
+	}
+	if !(epsilon > 0) || math.IsInf(epsilon, 0) {
+		return nil, fmt.Errorf("%s: want a positive epsilon, got %v", name, epsilon)
+	}
+	return shapes, nil
+}
+
+// batchNormLayer is what both precisions share.
+type batchNormLayer struct {
+	channels, area int // area is the number of elements of an image's channel
+	epsilon        float64
+	statistics     *Statistics
+	mode           *mode
+	moments        *moments
+}
+
+// moments are those that the last run normalised with. The gradients of a run,
+// which come after its value, need them again.
+type moments struct {
+	mean, scale []float64 // scale is 1/sqrt(variance + epsilon)
+	training    bool
+}
+
+type batchNorm[T vec.Float] struct{ batchNormLayer }
+
+// planes calls f for the elements of channel c of each image.
+func (n batchNorm[T]) planes(c, size int, f func(from, to int)) {
+	for from := c * n.area; from < size; from += n.channels * n.area {
+		f(from, from+n.area)
+	}
+}
+
+func (n batchNorm[T]) forward(out []T, in [][]T) error {
+	x, γ, β := in[0], in[1], in[2]
+	m := n.moments
+	m.training = n.mode.training
+	if err := n.statistics.check(n.channels); err != nil {
+		return err
+	}
+	if m.training {
+		if err := n.train(x); err != nil {
+			return err
+		}
+	} else {
+		copy(m.mean, n.statistics.Mean)
+		for c, v := range n.statistics.Variance {
+			m.scale[c] = 1 / math.Sqrt(v+n.epsilon)
+		}
+	}
+	parallel(n.channels, len(x), func(from, to int) {
+		for c := from; c < to; c++ {
+			μ, a, b := T(m.mean[c]), T(m.scale[c]*float64(γ[c])), β[c]
+			n.planes(c, len(x), func(i, j int) {
+				y := out[i:j]
+				for k, v := range x[i:j] {
+					y[k] = (v-μ)*a + b
+				}
+			})
+		}
+	})
+	return nil
+}
+
+// train computes the moments of a batch and moves the statistics.
+func (n batchNorm[T]) train(x []T) error {
+	m, s := n.moments, n.statistics
+	count := float64(len(x) / n.channels)
+	if count < 2 {
+		return fmt.Errorf("want more than one element of a channel in training, got a batch of one with one pixel")
+	}
+	variance := m.scale
+	parallel(n.channels, len(x), func(from, to int) {
+		for c := from; c < to; c++ {
+			sum := 0.0
+			n.planes(c, len(x), func(i, j int) { sum += vec.Sum(x[i:j]) })
+			μ := sum / count
+			sum = 0
+			n.planes(c, len(x), func(i, j int) {
+				for _, v := range x[i:j] {
+					d := float64(v) - μ
+					sum += d * d
+				}
+			})
+			m.mean[c], variance[c] = μ, sum/count
+		}
+	})
+	for c, v := range variance {
+		if !finite(m.mean[c]) || !finite(v) {
+			return fmt.Errorf("channel %d: want a finite mean and variance, got %v and %v", c, m.mean[c], v)
+		}
+	}
+	s.Batches++
+	for c, v := range variance {
+		s.Mean[c] = (1-s.Momentum)*s.Mean[c] + s.Momentum*m.mean[c]
+		s.Variance[c] = (1-s.Momentum)*s.Variance[c] + s.Momentum*v*count/(count-1)
+		m.scale[c] = 1 / math.Sqrt(v+n.epsilon)
+	}
+	return nil
+}
+
+// sums returns sum g and sum g (x-μ)/sqrt(σ²+ε) over channel c.
+func (n batchNorm[T]) sums(c int, x, grad []T) (g, gx float64) {
+	μ := n.moments.mean[c]
+	n.planes(c, len(x), func(i, j int) {
+		gs := grad[i:j]
+		for k, v := range x[i:j] {
+			a := float64(gs[k])
+			g += a
+			gx += a * (float64(v) - μ)
+		}
+	})
+	return g, gx * n.moments.scale[c]
+}
+
+func (n batchNorm[T]) backward(dst []T, input int, in [][]T, _, grad []T) error {
+	x, γ := in[0], in[1]
+	m := n.moments
+	count := float64(len(x) / n.channels)
+	parallel(n.channels, len(x), func(from, to int) {
+		for c := from; c < to; c++ {
+			var g, gx float64
+			if input > 0 || m.training {
+				g, gx = n.sums(c, x, grad)
+			}
+			switch input {
+			case 1:
+				dst[c] = T(gx)
+				continue
+			case 2:
+				dst[c] = T(g)
+				continue
+			}
+			// dx = γ/sqrt(σ²+ε) (g - mean g - x^ mean(g x^)), where x^ is x normalised; in
+			// evaluation without the means.
+			a, b, d, μ := T(m.scale[c]*float64(γ[c])), T(g/count), T(gx/count*m.scale[c]), T(m.mean[c])
+			n.planes(c, len(x), func(i, j int) {
+				dx, gs := dst[i:j], grad[i:j]
+				for k, v := range x[i:j] {
+					dx[k] = a * (gs[k] - b - (v-μ)*d)
+				}
+			})
+		}
+	})
+	return nil
+}
