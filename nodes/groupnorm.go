@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes
+
+import (
+	"fmt"
+	"math"
+
+	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// GroupNorm is group normalisation (Wu and He 2018, eq. 1 to 7): the channels of each
+// image are cut into groups of C/numGroups that follow one another, and
+//
+//	y[b,c,u,v] = γ[c] (x[b,c,u,v] - μ) / sqrt(σ² + ε) + β[c],
+//
+// where μ and σ² are the mean and the variance, divided by their number, of the
+// elements of image b and the group of c. One group is layer normalisation over all
+// of an image, C groups are instance normalisation. It does the same in training
+// and evaluation.
+//
+// x has shape (B, C, H, W), γ and β have (1, C, 1, 1); or x has (B, C), and γ and β
+// have (1, C). Errors are other ranks and shapes, a numChannels that is not C, a number of groups
+// that does not divide it and an epsilon that is not positive. A NaN or an infinity makes
+// its group NaN.
+//
+// gorgonia.GroupNorm is wrong for groups of more than about 256 elements.
+func GroupNorm(x, scale, bias *gorgonia.Node, numGroups, numChannels int, epsilon float64) (*gorgonia.Node, error) {
+	const name = "nodes.GroupNorm"
+	shapes, err := admitAffine(name, x, scale, bias, epsilon)
+	if err != nil {
+		return nil, err
+	}
+	in := shapes[0]
+	switch {
+	case len(in) != 2 && len(in) != 4:
+		return nil, fmt.Errorf("%s: want rank 2 or 4, got shape %v", name, in)
+	case numChannels != in[1]:
+		return nil, fmt.Errorf("%s: want %d channels for an input of shape %v, got %d", name, in[1], in, numChannels)
+	case numGroups < 1 || numChannels%numGroups != 0:
+		return nil, fmt.Errorf("%s: want a number of groups that divides %d channels, got %d", name, numChannels, numGroups)
+	}
+	l := groupNormLayer{
+		images: in[0], groups: numGroups, channels: numChannels / numGroups,
+		area: in.TotalSize() / (in[0] * numChannels), epsilon: epsilon,
+	}
+	return apply(signature{name: name, in: shapes, out: in}, groupNorm[float32]{l}, groupNorm[float64]{l}, x, scale, bias)
+}
+
+type groupNormLayer struct {
+	images, groups int
+	channels, area int // of a group, and of a channel
+	epsilon        float64
+}
+
+type groupNorm[T vec.Float] struct{ groupNormLayer }
+
+// moments returns the mean of group k, counted over all images, and
+// 1/sqrt(variance + epsilon).
+func (n groupNorm[T]) moments(x []T, k int) (mean, scale float64) {
+	size := n.channels * n.area
+	x = x[k*size : (k+1)*size]
+	mean = vec.Sum(x) / float64(size)
+	sum := 0.0
+	for _, v := range x {
+		d := float64(v) - mean
+		sum += d * d
+	}
+	return mean, 1 / math.Sqrt(sum/float64(size)+n.epsilon)
+}
+
+// planes calls f for the channels of group k: their number and their elements.
+func (n groupNorm[T]) planes(k int, f func(c, from, to int)) {
+	for i := range n.channels {
+		from := (k*n.channels + i) * n.area
+		f(k%n.groups*n.channels+i, from, from+n.area)
+	}
+}
+
+func (n groupNorm[T]) forward(out []T, in [][]T) error {
+	x, γ, β := in[0], in[1], in[2]
+	parallel(n.images*n.groups, len(x), func(first, last int) {
+		for k := first; k < last; k++ {
+			mean, scale := n.moments(x, k)
+			μ := T(mean)
+			n.planes(k, func(c, i, j int) {
+				a, b, y := T(scale*float64(γ[c])), β[c], out[i:j]
+				for e, v := range x[i:j] {
+					y[e] = (v-μ)*a + b
+				}
+			})
+		}
+	})
+	return nil
+}
+
+func (n groupNorm[T]) backward(dst []T, input int, in [][]T, _, grad []T) error {
+	x, γ := in[0], in[1]
+	switch input {
+	case 1:
+		sums := make([]float64, len(dst))
+		for k := range n.images * n.groups {
+			mean, scale := n.moments(x, k)
+			n.planes(k, func(c, i, j int) {
+				g, sum := grad[i:j], 0.0
+				for e, v := range x[i:j] {
+					sum += float64(g[e]) * (float64(v) - mean)
+				}
+				sums[c] += scale * sum
+			})
+		}
+		for c, s := range sums {
+			dst[c] = T(s)
+		}
+		return nil
+	case 2:
+		sums := make([]float64, len(dst))
+		for k := range n.images * n.groups {
+			n.planes(k, func(c, i, j int) { sums[c] += vec.Sum(grad[i:j]) })
+		}
+		for c, s := range sums {
+			dst[c] = T(s)
+		}
+		return nil
+	}
+	size := float64(n.channels * n.area)
+	parallel(n.images*n.groups, len(x), func(first, last int) {
+		for k := first; k < last; k++ {
+			mean, scale := n.moments(x, k)
+			var sum, sumx float64 // of h = γ g, and of h x^, where x^ is x normalised
+			n.planes(k, func(c, i, j int) {
+				var s, sx float64
+				g := grad[i:j]
+				for e, v := range x[i:j] {
+					a := float64(g[e])
+					s += a
+					sx += a * (float64(v) - mean)
+				}
+				sum += float64(γ[c]) * s
+				sumx += float64(γ[c]) * scale * sx
+			})
+			// dx = 1/sqrt(σ²+ε) (h - mean h - x^ mean(h x^))
+			μ, s, b, d := T(mean), T(scale), T(sum/size), T(sumx/size*scale)
+			n.planes(k, func(c, i, j int) {
+				a, dx, g := γ[c], dst[i:j], grad[i:j]
+				for e, v := range x[i:j] {
+					dx[e] = s * (a*g[e] - b - (v-μ)*d)
+				}
+			})
+		}
+	})
+	return nil
+}

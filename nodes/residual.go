@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes
+
+import (
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// Shortcut is the shortcut without weights, option A, of residual nets (He, Zhang, Ren
+// and Sun 2016, section 3.3): it takes every stride-th row and column, and fills up with
+// channels of zeros, after those of x:
+//
+//	y[b,c,i,j] = x[b,c, stride i, stride j] for c < C, 0 for C <= c < channels.
+//
+// x has shape (B, C, H, W), the result (B, channels, 1+(H-1)/stride, 1+(W-1)/stride),
+// rounded down, which is what a 3x3 convolution with padding 1 and that stride gives.
+// Add it to one with gorgonia.Add, whose gradient is right.
+//
+// Errors are another rank, fewer channels than C and a stride that is not positive.
+func Shortcut(x *gorgonia.Node, channels, stride int) (*gorgonia.Node, error) {
+	const name = "nodes.Shortcut"
+	shapes, err := admit(name, []int{4}, x)
+	if err != nil {
+		return nil, err
+	}
+	in := shapes[0]
+	if channels < in[1] {
+		return nil, fmt.Errorf("%s: want at least the %d channels of the input, got %d", name, in[1], channels)
+	}
+	if stride < 1 {
+		return nil, fmt.Errorf("%s: want a positive stride, got %d", name, stride)
+	}
+	l := shortcutLayer{
+		images: in[0], from: in[1], to: channels, stride: stride, height: in[2], width: in[3],
+		rows: 1 + (in[2]-1)/stride, columns: 1 + (in[3]-1)/stride,
+	}
+	s := signature{name: name, in: shapes, out: tensor.Shape{in[0], channels, l.rows, l.columns}}
+	return apply(s, shortcut[float32]{l}, shortcut[float64]{l}, x)
+}
+
+type shortcutLayer struct {
+	images, from, to int // from and to are numbers of channels
+	stride           int
+	height, width    int
+	rows, columns    int // of the result
+}
+
+type shortcut[T vec.Float] struct{ shortcutLayer }
+
+// each calls f for each row of the result that is not of zeros: where it starts, and
+// where the row of x.
+func (s shortcut[T]) each(f func(o, i int)) {
+	for b := range s.images {
+		for c := range s.from {
+			for r := range s.rows {
+				f(((b*s.to+c)*s.rows+r)*s.columns, ((b*s.from+c)*s.height+r*s.stride)*s.width)
+			}
+		}
+	}
+}
+
+func (s shortcut[T]) forward(out []T, in [][]T) error {
+	clear(out)
+	s.each(func(o, i int) {
+		for j := range s.columns {
+			out[o+j] = in[0][i+j*s.stride]
+		}
+	})
+	return nil
+}
+
+func (s shortcut[T]) backward(dst []T, _ int, _ [][]T, _, grad []T) error {
+	clear(dst)
+	s.each(func(o, i int) {
+		for j := range s.columns {
+			dst[i+j*s.stride] = grad[o+j]
+		}
+	})
+	return nil
+}
