@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/manifolds"
+)
+
+// The initialisers below are for gorgonia.WithInit. A seed and a shape give one set of
+// numbers, of which float32 weights have the rounded ones; give layers seeds
+// of their own, or those of one shape start alike. The stock initialisers take the clock as
+// their seed, and of them HeN and HeU panic on float32.
+//
+// Weights have shape (out, in, height, width), fan-in in*height*width and fan-out
+// out*height*width, or shape (in, out), or a vector's (in), of fan-out 1.
+//
+// An InitWFn cannot return an error. Weights that are not float32 or float64, or
+// not of the shapes that an initialiser knows, make it panic when the graph is built,
+// as they do the stock ones, with a message that names it, what it wants and what it got.
+
+// HeNormal draws independent normal numbers of mean 0 and variance gain^2/fan-in (He, Zhang,
+// Ren and Sun 2015, eq. 10). Before a ReLU the gain should be sqrt(2). It stands for
+// gorgonia.HeN.
+func HeNormal(gain float64, seed uint64) gorgonia.InitWFn {
+	return independent("nodes.HeNormal", seed, func(in, _ float64) float64 { return gain / math.Sqrt(in) }, (*rand.Rand).NormFloat64)
+}
+
+// HeUniform draws independent numbers from the interval ±gain sqrt(3/fan-in), which have
+// the variance of HeNormal. It stands for gorgonia.HeU.
+func HeUniform(gain float64, seed uint64) gorgonia.InitWFn {
+	return independent("nodes.HeUniform", seed, func(in, _ float64) float64 { return gain * math.Sqrt(3/in) }, plusMinus)
+}
+
+// GlorotNormal draws independent normal numbers of mean 0 and variance
+// 2 gain^2/(fan-in + fan-out) (Glorot and Bengio 2010, eq. 12). It stands for
+// gorgonia.GlorotN.
+func GlorotNormal(gain float64, seed uint64) gorgonia.InitWFn {
+	return independent("nodes.GlorotNormal", seed, func(in, out float64) float64 { return gain * math.Sqrt(2/(in+out)) }, (*rand.Rand).NormFloat64)
+}
+
+// GlorotUniform draws independent numbers from the interval
+// ±gain sqrt(6/(fan-in + fan-out)) (Glorot and Bengio 2010, eq. 16). It stands for
+// gorgonia.GlorotU.
+func GlorotUniform(gain float64, seed uint64) gorgonia.InitWFn {
+	return independent("nodes.GlorotUniform", seed, func(in, out float64) float64 { return gain * math.Sqrt(6/(in+out)) }, plusMinus)
+}
+
+// Orthonormal draws a filter bank, the matrix of the flattened filters, from the uniform
+// (Haar) distribution on the matrices whose rows, or columns if there are fewer, are
+// orthonormal, times gain (Saxe, McClelland and Ganguli 2014). It takes kernels of rank 4 and matrices.
+func Orthonormal(gain float64, seed uint64) gorgonia.InitWFn {
+	return onManifold("nodes.Orthonormal", manifolds.On(manifolds.Stiefel{}, manifolds.Unit), gain, seed)
+}
+
+// UnitFilters draws filters independently from the uniform distribution on the sphere of
+// radius gain. It takes kernels of rank 4 and matrices.
+func UnitFilters(gain float64, seed uint64) gorgonia.InitWFn {
+	return onManifold("nodes.UnitFilters", manifolds.On(manifolds.Sphere{}, manifolds.Unit), gain, seed)
+}
+
+// OnManifold draws weights from the uniform distribution on the manifold of a constraint,
+// with its grouping and at its scale, so that a solver with that constraint has nothing
+// to project at its first step. manifolds.Initial stands for the norm that HeNormal
+// gives with a gain of sqrt(2), sqrt(2 out). The manifold must be a
+// manifolds.Sampler and admit the shape.
+func OnManifold(c manifolds.Constraint, seed uint64) gorgonia.InitWFn {
+	return onManifold("nodes.OnManifold", c, 1, seed)
+}
+
+// plusMinus is uniform on (-1, 1).
+func plusMinus(rng *rand.Rand) float64 { return 2*rng.Float64() - 1 }
+
+// independent draws each weight from one distribution, times a scale.
+func independent(name string, seed uint64, scale func(in, out float64) float64, draw func(*rand.Rand) float64) gorgonia.InitWFn {
+	return func(of tensor.Dtype, shape ...int) any {
+		in, out, err := fans(shape)
+		if err != nil {
+			panic(fmt.Errorf("%s: %w", name, err))
+		}
+		s := scale(in, out)
+		w := make([]float64, tensor.Shape(shape).TotalSize())
+		rng := rand.New(rand.NewPCG(seed, 0))
+		for i := range w {
+			w[i] = s * draw(rng)
+		}
+		return weights(name, of, w)
+	}
+}
+
+// fans returns the fan-in and the fan-out of weights.
+func fans(shape []int) (in, out float64, err error) {
+	area := 1
+	for _, s := range shape {
+		if s < 1 {
+			return 0, 0, fmt.Errorf("want positive sizes, got shape %v", shape)
+		}
+	}
+	switch len(shape) {
+	case 1:
+		return float64(shape[0]), 1, nil
+	case 2:
+		return float64(shape[0]), float64(shape[1]), nil
+	case 4:
+		area = shape[2] * shape[3]
+		return float64(shape[1] * area), float64(shape[0] * area), nil
+	}
+	return 0, 0, fmt.Errorf("want weights of rank 1, 2 or 4, got shape %v", shape)
+}
+
+func onManifold(name string, c manifolds.Constraint, gain float64, seed uint64) gorgonia.InitWFn {
+	return func(of tensor.Dtype, shape ...int) any {
+		w := make([]float64, tensor.Shape(shape).TotalSize())
+		if err := sample(w, shape, c, rand.New(rand.NewPCG(seed, 0))); err != nil {
+			panic(fmt.Errorf("%s: %w", name, err))
+		}
+		for i := range w {
+			w[i] *= gain
+		}
+		return weights(name, of, w)
+	}
+}
+
+// sample fills w with a random point of the constraint.
+func sample(w []float64, shape []int, c manifolds.Constraint, rng *rand.Rand) error {
+	in, _, err := fans(shape)
+	if err != nil {
+		return err
+	}
+	m, layout, err := c.Bind(shape, math.Sqrt(2*float64(len(w))/in))
+	if err != nil {
+		return err
+	}
+	s, ok := m.(manifolds.Sampler)
+	if !ok {
+		return fmt.Errorf("want a manifold that is a manifolds.Sampler, got %s", manifolds.Name(m))
+	}
+	points, err := manifolds.Points64(make([]float64, len(w)), layout.K, layout.N, layout.P)
+	if err != nil {
+		return err
+	}
+	if err := s.Random(points, rng); err != nil {
+		return err
+	}
+	all, err := manifolds.Points64(w, 1, len(w), 1)
+	if err != nil {
+		return err
+	}
+	return layout.Scatter(all, points)
+}
+
+// weights is w in the precision that is asked for.
+func weights(name string, of tensor.Dtype, w []float64) any {
+	switch of {
+	case tensor.Float64:
+		return w
+	case tensor.Float32:
+		rounded := make([]float32, len(w))
+		for i, v := range w {
+			rounded[i] = float32(v)
+		}
+		return rounded
+	}
+	panic(fmt.Errorf("%s: want float32 or float64, got %v", name, of))
+}
