@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/internal/gemm"
+	"github.com/kernelfold/kernelfold/internal/scratch"
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// The penalties below are scalars to be added, times a factor, to a cost, of how
+// far a filter bank is from orthonormal:
+//
+//	penalty, err := nodes.SoftOrthogonality(w)
+//	cost, err = gorgonia.Add(cost, gorgonia.Must(gorgonia.Mul(penalty, factor)))
+//
+// X is the bank of w, a row of in*height*width weights for each filter, or its
+// transpose where that has fewer rows: the side that can be orthonormal. w has
+// the shape (out, in, height, width), or (in, out) for a fully connected layer. E
+// is X X^T - I. A kernel that is not finite is an error.
+
+// SoftOrthogonality returns |E|_F^2, E = X X^T - I (Bansal, Chen, Wang, Can we gain
+// more from orthogonality regularizations in training deep networks?, NeurIPS 2018,
+// section 3.1). X is the filter bank of w, of shape (out, in, height, width) or
+// (in, out), or its transpose where that has fewer rows. Taken over the longer
+// side it would be larger by the difference of the sides, with the same gradient
+//
+//	dL/dX = 4 E X.
+func SoftOrthogonality(w *gorgonia.Node) (*gorgonia.Node, error) {
+	return penalise("nodes.SoftOrthogonality", penalty{kind: soft}, w)
+}
+
+// DoubleSoftOrthogonality returns |W W^T - I|_F^2 + |W^T W - I|_F^2 (Bansal et al.
+// 2018, section 3.2). As the two differ by a constant, it is twice
+// SoftOrthogonality plus the difference of the sides of W. Shapes are as there.
+func DoubleSoftOrthogonality(w *gorgonia.Node) (*gorgonia.Node, error) {
+	return penalise("nodes.DoubleSoftOrthogonality", penalty{kind: doubleSoft}, w)
+}
+
+// MutualCoherence returns the largest |E_ij|, E = X X^T - I (Bansal et al. 2018,
+// section 3.3, where X is not normalised either). X is that of SoftOrthogonality.
+// The gradient is that of the first element which is largest; it is 0 where E is.
+func MutualCoherence(w *gorgonia.Node) (*gorgonia.Node, error) {
+	return penalise("nodes.MutualCoherence", penalty{kind: coherence}, w)
+}
+
+// SRIP returns the spectral norm of E = X X^T - I, the constant of the restricted
+// isometry property in its spectral form (Bansal et al. 2018, section 3.4), by
+// power iteration from a vector drawn from seed:
+//
+//	v_k+1 = E v_k / |E v_k|,   the penalty is |E v_iterations|.
+//
+// X is that of SoftOrthogonality. The gradient is exact through the iterations. The
+// estimate is at most the norm and approaches it as they grow in number; the
+// paper takes 2, and one more costs little beside X X^T. iterations below 1 is an
+// error.
+func SRIP(w *gorgonia.Node, iterations int, seed uint64) (*gorgonia.Node, error) {
+	const name = "nodes.SRIP"
+	if iterations < 1 {
+		return nil, fmt.Errorf("%s: want at least 1 iteration, got %d", name, iterations)
+	}
+	return penalise(name, penalty{kind: srip, iterations: iterations, seed: seed}, w)
+}
+
+func penalise(name string, p penalty, w *gorgonia.Node) (*gorgonia.Node, error) {
+	shapes, b, err := admitKernel(name, []int{0}, w)
+	if err != nil {
+		return nil, err
+	}
+	p.bank = b
+	s := signature{name: name, in: shapes, out: tensor.ScalarShape()}
+	f32, f64 := gramPenalty[float32]{p}, gramPenalty[float64]{p}
+	if err := try(s, f32, f64, w); err != nil {
+		return nil, err
+	}
+	return apply(s, f32, f64, w)
+}
+
+type penaltyKind uint8
+
+const (
+	soft penaltyKind = iota
+	doubleSoft
+	coherence
+	srip
+)
+
+// penalty is a function of E.
+type penalty struct {
+	bank       bank
+	kind       penaltyKind
+	iterations int
+	seed       uint64
+}
+
+// gramPenalty is a penalty at one precision.
+type gramPenalty[T vec.Float] struct{ penalty }
+
+// defect sets e to X X^T - I.
+func (p gramPenalty[T]) defect(e []T, w []T) {
+	x := wide(p.bank, w)
+	gemm.Gram(gemm.Of(e, x.R, x.R), 1, x.T())
+	for i := range x.R {
+		e[i*x.R+i]--
+	}
+}
+
+func (p gramPenalty[T]) forward(out []T, in [][]T) error {
+	q := min(p.bank.d, p.bank.f)
+	e := scratch.Get[T](q * q)
+	defer scratch.Put(e)
+	p.defect(e, in[0])
+	value := 0.0
+	switch p.kind {
+	case soft:
+		value = vec.Dot(e, e)
+	case doubleSoft:
+		value = 2*vec.Dot(e, e) + math.Abs(float64(p.bank.d-p.bank.f))
+	case coherence:
+		value = vec.MaxAbs(e)
+	case srip:
+		_, sizes := p.iterate(e, q)
+		value = sizes[p.iterations]
+	}
+	out[0] = T(value)
+	return finiteValue(float64(out[0]))
+}
+
+func finiteValue(value float64) error {
+	if math.IsNaN(value) || math.IsInf(value, 0) {
+		return fmt.Errorf("want a kernel whose products are finite, got a penalty of %g", value)
+	}
+	return nil
+}
+
+func (p gramPenalty[T]) backward(dst []T, _ int, in [][]T, _, grad []T) error {
+	q := min(p.bank.d, p.bank.f)
+	e := scratch.Get[T](q * q)
+	defer scratch.Put(e)
+	p.defect(e, in[0])
+	g := float64(grad[0])
+	switch p.kind {
+	case soft:
+		vec.Scale(e, 2*g, e)
+	case doubleSoft:
+		vec.Scale(e, 4*g, e)
+	case coherence:
+		at, sign := 0, 0.0
+		for i, v := range e {
+			if math.Abs(float64(v)) > math.Abs(float64(e[at])) {
+				at = i
+			}
+		}
+		if v := e[at]; v > 0 {
+			sign = 1
+		} else if v < 0 {
+			sign = -1
+		}
+		clear(e)
+		e[at/q*q+at%q] += T(g * sign / 2) // symmetric, as E is
+		e[at%q*q+at/q] += T(g * sign / 2)
+	case srip:
+		p.iterateBack(e, q, g)
+	}
+	x := wide(p.bank, in[0])
+	gemm.Mul(wide(p.bank, dst), 2, gemm.Of(e, q, q), x, 0) // (D + D^T) X
+	return nil
+}
+
+// iterate returns the unit vectors v_0, ..., v_iterations, and |E v_k|. They end in
+// zeros where an E v_k is 0.
+func (p gramPenalty[T]) iterate(e []T, q int) (vs [][]float64, sizes []float64) {
+	rng := rand.New(rand.NewPCG(p.seed, 0))
+	v := make([]float64, q)
+	for i := range v {
+		v[i] = rng.NormFloat64()
+	}
+	vec.Scale(v, 1/vec.Norm(v), v)
+	for range p.iterations + 1 {
+		y := product64(e, v)
+		n := vec.Norm(y)
+		vs, sizes = append(vs, v), append(sizes, n)
+		if n > 0 {
+			for i := range y {
+				y[i] /= n
+			}
+		}
+		v = y
+	}
+	return append(vs, v), sizes
+}
+
+// iterateBack replaces e by g times the derivative of |E v_iterations| in E, made
+// symmetric.
+func (p gramPenalty[T]) iterateBack(e []T, q int, g float64) {
+	vs, sizes := p.iterate(e, q)
+	d := make([]float64, q*q)
+	y := append([]float64(nil), vs[p.iterations+1]...) // the gradient in E v_k
+	for k := p.iterations; k >= 0 && sizes[p.iterations] > 0; k-- {
+		for i := range q {
+			for j := range q {
+				d[i*q+j] += y[i]*vs[k][j] + y[j]*vs[k][i]
+			}
+		}
+		if k > 0 {
+			y = product64(e, y)
+			c := vec.Dot(y, vs[k])
+			vec.Combine(y, 1/sizes[k-1], y, -c/sizes[k-1], vs[k])
+		}
+	}
+	for i, v := range d {
+		e[i] = T(g * v / 2)
+	}
+}
+
+// product64 returns E v.
+func product64[T vec.Float](e []T, v []float64) []float64 {
+	y := make([]float64, len(v))
+	for i := range y {
+		for j, a := range v {
+			y[i] += float64(e[i*len(v)+j]) * a
+		}
+	}
+	return y
+}
+
+// ConvOrthogonality returns how far the rows of a convolution, as a linear map of
+// images, are from orthonormal:
+//
+//	sum over offsets o of |Z_o - [o = 0] I|_F^2,   Z_o[i,j] = <w_i, w_j shifted by o>
+//
+// (Wang et al., Orthogonal convolutional neural networks, CVPR 2020, eq. 7), where o
+// runs over the multiples of the stride at which two filters overlap, 5x5 of them
+// for a kernel of 3x3 and stride 1: those between -P and P with the paper's
+// P = floor((k-1)/stride) stride. w has the shape (out, in, height, width) and
+// stride is that of the convolution, as gorgonia.Conv2d takes it. The padding of
+// the convolution plays no part, as it changes only the rows at the margin.
+//
+// The kernel terms without a shift are SoftOrthogonality over the filters, so
+// that this is at least as large. Where out > in*stride^2 it cannot be 0, and
+// differs from what holds the columns against orthonormal ones by a constant
+// (there, lemma 1).
+//
+// A stride that is not two numbers of at least 1, and a kernel of other rank, are
+// errors.
+func ConvOrthogonality(w *gorgonia.Node, stride []int) (*gorgonia.Node, error) {
+	const name = "nodes.ConvOrthogonality"
+	shapes, err := admit(name, []int{4}, w)
+	if err != nil {
+		return nil, err
+	}
+	if len(stride) != 2 || stride[0] < 1 || stride[1] < 1 {
+		return nil, fmt.Errorf("%s: want a stride of two numbers of at least 1, got %v", name, stride)
+	}
+	k := shapes[0]
+	if k.TotalSize() < 1 {
+		return nil, fmt.Errorf("%s: input 0, %s: want positive sizes, got shape %v", name, w.Name(), k)
+	}
+	s := signature{name: name, in: shapes, out: tensor.ScalarShape()}
+	f32 := overlaps[float32]{k[0], k[1], k[2], k[3], stride[0], stride[1]}
+	f64 := overlaps[float64]{k[0], k[1], k[2], k[3], stride[0], stride[1]}
+	if err := try(s, f32, f64, w); err != nil {
+		return nil, err
+	}
+	return apply(s, f32, f64, w)
+}
+
+// overlaps is ConvOrthogonality at one precision.
+type overlaps[T vec.Float] struct{ d, c, a, b, sy, sx int }
+
+// each calls f for the offsets of one half of the plane, Z_-o being the transpose
+// of Z_o, with how often each counts.
+func (p overlaps[T]) each(f func(oy, ox int, count float64)) {
+	f(0, 0, 1)
+	for ox := p.sx; ox < p.b; ox += p.sx {
+		f(0, ox, 2)
+	}
+	for oy := p.sy; oy < p.a; oy += p.sy {
+		for ox := -(p.b - 1) / p.sx * p.sx; ox < p.b; ox += p.sx {
+			f(oy, ox, 2)
+		}
+	}
+}
+
+// part calls f with the runs of weights of a filter that lie under the same filter
+// shifted by (oy, ox): n weights from each of at.
+func (p overlaps[T]) part(oy, ox int, f func(at, n int)) {
+	from, n := max(0, -ox), p.b-max(ox, -ox)
+	for c := range p.c {
+		for y := max(0, -oy); y < min(p.a, p.a-oy); y++ {
+			f((c*p.a+y)*p.b+from, n)
+		}
+	}
+}
+
+// width returns how many weights of a filter part has.
+func (p overlaps[T]) width(oy, ox int) int {
+	return p.c * (p.a - max(oy, -oy)) * (p.b - max(ox, -ox))
+}
+
+// gather sets dst to the d x width parts of all filters.
+func (p overlaps[T]) gather(dst, w []T, oy, ox int) {
+	e, size := 0, p.c*p.a*p.b
+	for i := range p.d {
+		p.part(oy, ox, func(at, n int) { e += copy(dst[e:e+n], w[i*size+at:]) })
+	}
+}
+
+// scatter adds src to the parts of all filters.
+func (p overlaps[T]) scatter(w, src []T, oy, ox int) {
+	e, size := 0, p.c*p.a*p.b
+	for i := range p.d {
+		p.part(oy, ox, func(at, n int) {
+			for _, v := range src[e : e+n] {
+				w[i*size+at] += v
+				at++
+			}
+			e += n
+		})
+	}
+}
+
+// product sets z to Z_o - [o = 0] I, and x and y to the parts it is the product of.
+func (p overlaps[T]) product(z, x, y, w []T, oy, ox int) {
+	n := p.width(oy, ox)
+	p.gather(x, w, oy, ox)
+	p.gather(y, w, -oy, -ox)
+	// Element t of a part under the shifted filter is element t of that filter's own
+	// part for -o, in the same order.
+	gemm.Mul(gemm.Of(z, p.d, p.d), 1, gemm.Of(x, p.d, n), gemm.Of(y, p.d, n).T(), 0)
+	if oy == 0 && ox == 0 {
+		for i := range p.d {
+			z[i*p.d+i]--
+		}
+	}
+}
+
+func (p overlaps[T]) forward(out []T, in [][]T) error {
+	z, x, y := scratch.Get[T](p.d*p.d), scratch.Get[T](len(in[0])), scratch.Get[T](len(in[0]))
+	defer scratch.Put(z)
+	defer scratch.Put(x)
+	defer scratch.Put(y)
+	value := 0.0
+	p.each(func(oy, ox int, count float64) {
+		p.product(z, x, y, in[0], oy, ox)
+		value += count * vec.Dot(z, z)
+	})
+	out[0] = T(value)
+	return finiteValue(float64(out[0]))
+}
+
+func (p overlaps[T]) backward(dst []T, _ int, in [][]T, _, grad []T) error {
+	z, x, y := scratch.Get[T](p.d*p.d), scratch.Get[T](len(dst)), scratch.Get[T](len(dst))
+	g := scratch.Get[T](len(dst))
+	for _, b := range [][]T{z, x, y, g} {
+		defer scratch.Put(b)
+	}
+	clear(dst)
+	p.each(func(oy, ox int, count float64) {
+		p.product(z, x, y, in[0], oy, ox)
+		n, f := p.width(oy, ox), 2*count*float64(grad[0])
+		square := gemm.Of(z, p.d, p.d)
+		gemm.Mul(gemm.Of(g, p.d, n), f, square, gemm.Of(y, p.d, n), 0)
+		p.scatter(dst, g, oy, ox)
+		gemm.Mul(gemm.Of(g, p.d, n), f, square.T(), gemm.Of(x, p.d, n), 0)
+		p.scatter(dst, g, -oy, -ox)
+	})
+	return nil
+}
