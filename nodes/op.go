@@ -250,10 +250,12 @@ func (o *op) SymDiff(in gorgonia.Nodes, out, grad *gorgonia.Node) (gorgonia.Node
 			gradients = append(gradients, nil)
 			continue
 		}
-		n, err := gorgonia.ApplyOp(&gradient{op: o, input: i}, all...)
+		g := &gradient{op: o, input: i}
+		n, err := gorgonia.ApplyOp(g, all...)
 		if err != nil {
 			return nil, fmt.Errorf("%s: gradient in input %d: %w", o.name, i, err)
 		}
+		g.node = n
 		gradients = append(gradients, n)
 	}
 	return gradients, nil
@@ -265,7 +267,14 @@ func (o *op) SymDiff(in gorgonia.Nodes, out, grad *gorgonia.Node) (gorgonia.Node
 type gradient struct {
 	op     *op
 	input  int
+	node   *gorgonia.Node
 	buffer buffer
+}
+
+// wanted says whether anything uses the gradient. Gorgonia has a node made for the gradient
+// in every input, in the images too, and machines run them all.
+func (g *gradient) wanted() bool {
+	return g.node == nil || len(g.node.DerivOf()) > 0 || g.node.Graph().To(g.node.ID()).Len() > 0
 }
 
 func (g *gradient) Arity() int           { return len(g.op.in) + 2 }
@@ -303,6 +312,9 @@ func (g *gradient) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 		return nil, err
 	}
 	v, dst := g.buffer.get(g.op.in[g.input], views[0])
+	if !g.wanted() {
+		return v, nil
+	}
 	n := len(g.op.in)
 	if dst.F64 != nil {
 		s := split64(views)
