@@ -5,6 +5,7 @@ package solvers
 import (
 	"fmt"
 	"math"
+	"math/bits"
 )
 
 // Schedule is a factor of the learning rate as a function of the step: at step
@@ -104,12 +105,13 @@ func RobbinsMonro(t0, power float64) Schedule {
 // CheckRobbinsMonro reports whether the factors of s have an infinite sum and
 // a finite sum of squares, by their order of decay far out: with
 // At(t) ~ t^-a that is 1/2 < a <= 1. The order is measured between the steps
-// 2^40 and 2^41, to 0.01; logarithmic factors are not told apart.
+// 2^40 and 2^41 (2^29 and 2^30 where an int has 32 bits), to 0.01; logarithmic
+// factors are not told apart.
 func CheckRobbinsMonro(s Schedule) error {
 	if s.err != nil {
 		return s.err
 	}
-	const far = 1 << 40
+	far := 1 << min(40, bits.UintSize-3)
 	near, next := s.At(far), s.At(2*far)
 	order := math.Log2(near / next)
 	if !(order > 0.51) || order > 1.01 {
