@@ -18,7 +18,7 @@ import (
 // What a run without arguments takes: about a minute on two cores.
 const (
 	defaultSolvers = "momentum,adam,sgd-sphere,sgd-oblique,sgd-stiefel,constrain-adam-stiefel"
-	defaultEpochs  = 6
+	defaultEpochs  = 5
 	defaultBatch   = 32
 	defaultWidths  = "8,16,32"
 	defaultDigits  = 4000 // training images; a quarter as many test images
