@@ -39,8 +39,8 @@ func admitKernel(name string, ranks []int, in ...*gorgonia.Node) ([]tensor.Shape
 	return shapes, bank{l.N, l.P, l.StrideN, l.StrideP}, nil
 }
 
-// mat views the data of a kernel as its bank.
-func mat[T vec.Float](b bank, data []T) gemm.Mat[T] {
+// matrixOf views the data of a kernel as its bank.
+func matrixOf[T vec.Float](b bank, data []T) gemm.Mat[T] {
 	return gemm.Mat[T]{Data: data, R: b.d, C: b.f, RS: b.rs, CS: b.cs}
 }
 

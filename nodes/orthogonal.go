@@ -80,7 +80,7 @@ type newtonSchulz[T vec.Float] struct {
 // wide views the data of a kernel as its bank, or as the transpose of that, with
 // no more rows than columns.
 func wide[T vec.Float](b bank, data []T) gemm.Mat[T] {
-	m := mat(b, data)
+	m := matrixOf(b, data)
 	if m.R > m.C {
 		return m.T()
 	}
