@@ -207,15 +207,17 @@ func giveBack(x manifolds.Points) {
 	}
 }
 
-// tolerance is the membership error that is left alone.
-func (c *config) toleranceOf(w dense.View) float64 {
-	switch {
-	case c.tolerance > 0:
+// toleranceOf is the membership error that is left alone. That of a frame of q
+// vectors is the norm of a q x q matrix, whose rounding grows like sqrt(q).
+func (c *config) toleranceOf(s *slot) float64 {
+	if c.tolerance > 0 {
 		return c.tolerance
-	case w.F64 != nil:
-		return 1e-11
 	}
-	return 1e-5
+	t := 1e-5
+	if s.weights.F64 != nil {
+		t = 1e-11
+	}
+	return t * math.Sqrt(max(1, float64(min(s.layout.N, s.layout.P))/64))
 }
 
 // load makes s.x the points of the weights, on the manifold: the weights

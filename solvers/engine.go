@@ -168,7 +168,7 @@ func (e *engine) admitOne(v gorgonia.ValueGrad, i int, gradients bool) (*slot, e
 		}
 	}
 	watched := len(e.slots) > 0 && e.slots[e.turn%len(e.slots)] == s
-	if err := s.load(e.toleranceOf(w), first || s.elsewhere || watched || s.steps == 0, s.steps == 0); err != nil {
+	if err := s.load(e.toleranceOf(s), first || s.elsewhere || watched || s.steps == 0, s.steps == 0); err != nil {
 		return nil, err
 	}
 	s.elsewhere = s.elsewhere || s.dirty
@@ -281,21 +281,24 @@ func clip(dst manifolds.Points, g dense.View, scale, limit float64) {
 // with ambient decay, in a borrowed batch.
 func (e *engine) gradient(s *slot, shrink float64) (manifolds.Points, error) {
 	g := s.borrow()
-	flat := s.borrow()
-	defer giveBack(flat)
-	clip(flat, s.grad, e.scale(), e.clipValue)
+	if s.layout.Contiguous() {
+		clip(g, s.grad, e.scale(), e.clipValue)
+	} else {
+		flat := s.borrow()
+		defer giveBack(flat)
+		clip(flat, s.grad, e.scale(), e.clipValue)
+		if err := s.layout.Gather(g, flat); err != nil {
+			return g, err
+		}
+	}
 	decay := 0.0
 	if e.decayOf == decayAmbient {
 		decay = e.decay
 	}
-	from := flat
-	if !s.layout.Contiguous() {
-		if err := s.layout.Gather(g, flat); err != nil {
-			return g, err
-		}
-		from = g
+	if shrink == 1 && decay == 0 {
+		return g, nil
 	}
-	return g, g.Combine(shrink, from, decay, s.x)
+	return g, g.Combine(shrink, g, decay, s.x)
 }
 
 // prepare computes where a parameter goes: the rule's direction v, the step
@@ -383,40 +386,48 @@ func (s *slot) carried() ([]manifolds.Points, error) {
 // measure turns the direction v into the step -lr/g_t v, point by point, and
 // notes its length.
 func (s *slot) measure(v manifolds.Points, lr float64, geometric bool) error {
-	f := scratch.Get[float64](v.K)
-	defer scratch.Put(f)
 	if s.euclidean {
-		for i := range f {
-			f[i] = -lr
-		}
 		s.stats.riemannian = v.Norm()
 		s.stats.length, s.stats.geometric = lr*s.stats.riemannian, 1
-	} else {
-		if err := manifolds.Inner(s.manifold, f, s.x, v, v); err != nil {
-			return s.fail(ErrConstraint, err.Error(), err)
+		if err := s.bounded(lr); err != nil {
+			return err
 		}
-		total, length, largest := 0.0, 0.0, 1.0
-		for i, sq := range f {
-			factor := 1.0
-			if geometric && s.curvature > 0 {
-				factor = geometricFactor(math.Sqrt(sq), s.curvature)
-			}
-			largest = max(largest, factor)
-			f[i] = -lr / factor
-			total += sq
-			length += f[i] * f[i] * sq
-		}
-		s.stats.riemannian, s.stats.length, s.stats.geometric = math.Sqrt(total), math.Sqrt(length), largest
+		return v.Combine(-lr, v, 0, v)
 	}
+	f := scratch.Get[float64](v.K)
+	defer scratch.Put(f)
+	if err := manifolds.Inner(s.manifold, f, s.x, v, v); err != nil {
+		return s.fail(ErrConstraint, err.Error(), err)
+	}
+	total, length, largest := 0.0, 0.0, 1.0
+	for i, sq := range f {
+		factor := 1.0
+		if geometric && s.curvature > 0 {
+			factor = geometricFactor(math.Sqrt(sq), s.curvature)
+		}
+		largest = max(largest, factor)
+		f[i] = -lr / factor
+		total += sq
+		length += f[i] * f[i] * sq
+	}
+	s.stats.riemannian, s.stats.length, s.stats.geometric = math.Sqrt(total), math.Sqrt(length), largest
+	if err := s.bounded(lr); err != nil {
+		return err
+	}
+	return v.Scale(f, v)
+}
+
+// bounded returns an error if the step is too long for the precision.
+func (s *slot) bounded(lr float64) error {
 	limit := 1e30
 	if s.weights.F64 != nil {
 		limit = 1e300
 	}
-	if !(s.stats.length < limit) {
-		return s.fail(ErrDiverged, fmt.Sprintf("want a step shorter than %g in %s, got %g: the learning rate %g is too large",
-			limit, s.weights.Precision(), s.stats.length, lr), nil)
+	if s.stats.length < limit {
+		return nil
 	}
-	return v.Scale(f, v)
+	return s.fail(ErrDiverged, fmt.Sprintf("want a step shorter than %g in %s, got %g: the learning rate %g is too large",
+		limit, s.weights.Precision(), s.stats.length, lr), nil)
 }
 
 // geometricFactor is g_t for a direction of norm r on a manifold of curvature at

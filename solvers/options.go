@@ -230,7 +230,8 @@ func decay(name string, lambda float64, of decayKind) Option {
 }
 
 // Tolerance sets the membership error beyond which a parameter is projected
-// back before its step. The default is 1e-5 for float32 and 1e-11 for float64.
+// back before its step. The default is 1e-5 for float32 and 1e-11 for float64,
+// times sqrt(q/64) where the shorter side q of a point exceeds 64.
 func Tolerance(t float64) Option {
 	return Option{"Tolerance", func(c *config) error {
 		if !(t > 0) {
