@@ -132,40 +132,48 @@ func (w window) span(axis, i int) (from, to int) {
 	return max(from, 0), min(from+w.kernel[axis], size)
 }
 
-// each calls f for every element of the result, with its index, that of the first
-// element of the image, and the window in it.
+// each calls f for every element of the result: with its index, that of the first
+// element of its image, and the window in it. Images may be done side by side.
 func (w window) each(f func(o, plane, top, bottom, left, right int)) {
-	o := 0
-	for p := range w.planes {
-		for i := range w.rows {
-			top, bottom := w.span(0, i)
-			for j := range w.columns {
-				left, right := w.span(1, j)
-				f(o, p*w.height*w.width, top, bottom, left, right)
-				o++
+	parallel(w.planes, w.planes*w.height*w.width, func(from, to int) {
+		for p := from; p < to; p++ {
+			o := p * w.rows * w.columns
+			for i := range w.rows {
+				top, bottom := w.span(0, i)
+				for j := range w.columns {
+					left, right := w.span(1, j)
+					f(o, p*w.height*w.width, top, bottom, left, right)
+					o++
+				}
 			}
 		}
-	}
+	})
 }
 
 type maxPool[T vec.Float] struct{ window }
 
-func (m maxPool[T]) forward(out []T, in [][]T) (err error) {
+func (m maxPool[T]) forward(out []T, in [][]T) error {
 	x := in[0]
 	m.each(func(o, plane, top, bottom, left, right int) {
 		largest := x[plane+top*m.width+left]
 		for u := top; u < bottom; u++ {
 			for _, v := range x[plane+u*m.width+left : plane+u*m.width+right] {
-				if v > largest || v != v {
+				if v > largest || v != v { // nothing is larger than NaN
 					largest = v
 				}
 			}
 		}
-		if out[o] = largest; largest != largest && err == nil {
-			err = fmt.Errorf("window at rows %d-%d, columns %d-%d of plane %d: want numbers, got NaN", top, bottom-1, left, right-1, plane/(m.height*m.width))
-		}
+		out[o] = largest
 	})
-	return err
+	for o, v := range out {
+		if v != v {
+			i, j := o/m.columns%m.rows, o%m.columns
+			top, bottom := m.span(0, i)
+			left, right := m.span(1, j)
+			return fmt.Errorf("window at rows %d-%d, columns %d-%d of plane %d: want numbers, got NaN", top, bottom-1, left, right-1, o/(m.rows*m.columns))
+		}
+	}
+	return nil
 }
 
 func (m maxPool[T]) backward(dst []T, _ int, in [][]T, out, grad []T) error {
