@@ -384,6 +384,58 @@ func normalizeTrains(t *testing.T, solver gorgonia.Solver, c manifolds.Constrain
 	assert.Less(t, losses[len(losses)-1], losses[0], "%v", losses)
 }
 
+// Gradient descent through the node is Riemannian gradient descent on the sphere
+// with the learning rate times r^2/|v|^2, one filter after the other: docs/geometry.md.
+func TestNormalizeIsASolverOnTheSphere(t *testing.T) {
+	const rate, radius = 0.5, 1.3
+	shape := tensor.Shape{1, 2, 3, 3} // one filter, as each has its own rate
+	net := func(constrained bool) (v *gorgonia.Node, kernel *gorgonia.Value, vm gorgonia.VM) {
+		g := gorgonia.NewGraph()
+		x := given(g, tensor.Float64, "x", tensor.Shape{2, 2, 5, 5}, waves(100, 1))
+		start := waves(18, 2)
+		for i := range start {
+			start[i] *= math.Cos(float64(i * i))
+		}
+		scale := radius / norm2(start) // |v| is r at first, so that both start alike
+		for i := range start {
+			start[i] *= scale
+		}
+		v = given(g, tensor.Float64, "v", shape, start)
+		w := v
+		if !constrained {
+			w = gorgonia.Must(nodes.Normalize(v, manifolds.Sphere{Radius: radius}))
+		}
+		kernel = new(gorgonia.Value)
+		gorgonia.Read(w, kernel)
+		y := gorgonia.Must(gorgonia.Conv2d(x, w, tensor.Shape{3, 3}, []int{0, 0}, []int{1, 1}, []int{1, 1}))
+		target := given(g, tensor.Float64, "target", y.Shape(), waves(y.Shape().TotalSize(), 3))
+		cost := gorgonia.Must(gorgonia.Mean(gorgonia.Must(gorgonia.Square(gorgonia.Must(gorgonia.Sub(y, target))))))
+		_, err := gorgonia.Grad(cost, v)
+		require.NoError(t, err)
+		return v, kernel, gorgonia.NewTapeMachine(g, gorgonia.BindDualValues(v))
+	}
+	free, inGraph, vm1 := net(false)
+	point, onSphere, vm2 := net(true)
+	defer vm1.Close()
+	defer vm2.Close()
+	norms := []float64{norm2(floats(free.Value()))}
+	for step := range 30 {
+		require.NoError(t, vm1.RunAll())
+		require.NoError(t, vm2.RunAll())
+		assert.InDeltaSlice(t, floats(*onSphere), floats(*inGraph), 1e-12, "step %d", step)
+
+		norm := norm2(floats(free.Value()))
+		require.NoError(t, gorgonia.NewVanillaSolver(gorgonia.WithLearnRate(rate)).Step(gorgonia.NodesToValueGrads(gorgonia.Nodes{free})))
+		solver := solvers.NewSGD(solvers.LearnRate(rate*radius*radius/(norm*norm)), solvers.Kernels(manifolds.Sphere{Radius: radius}))
+		require.NoError(t, solver.Step(gorgonia.NodesToValueGrads(gorgonia.Nodes{point})))
+		vm1.Reset()
+		vm2.Reset()
+		norms = append(norms, norm2(floats(free.Value())))
+		assert.GreaterOrEqual(t, norms[step+1], norms[step]*(1-1e-15))
+	}
+	assert.Greater(t, norms[30], 1.05*norms[0])
+}
+
 func norm2(x []float64) float64 {
 	s := 0.0
 	for _, v := range x {
