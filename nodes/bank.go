@@ -85,9 +85,9 @@ func try(s signature, f32 body[float32], f64 body[float64], in ...*gorgonia.Node
 	}
 	var err error
 	if size := s.out.TotalSize(); views[0].F64 != nil {
-		err = f64.forward(make([]float64, size), split64(views))
+		err = f64.Forward(make([]float64, size), split64(views))
 	} else {
-		err = f32.forward(make([]float32, size), split32(views))
+		err = f32.Forward(make([]float32, size), split32(views))
 	}
 	if err != nil {
 		return fmt.Errorf("%s: the value of %s: %w", s.name, in[0].Name(), err)

@@ -197,7 +197,7 @@ func (n batchNorm[T]) planes(c, size int, f func(from, to int)) {
 	}
 }
 
-func (n batchNorm[T]) forward(out []T, in [][]T) error {
+func (n batchNorm[T]) Forward(out []T, in [][]T) error {
 	x, γ, β := in[0], in[1], in[2]
 	m := n.moments
 	m.training = n.mode.training
@@ -279,7 +279,7 @@ func (n batchNorm[T]) sums(c int, x, grad []T) (g, gx float64) {
 	return g, gx * n.moments.scale[c]
 }
 
-func (n batchNorm[T]) backward(dst []T, input int, in [][]T, _, grad []T) error {
+func (n batchNorm[T]) Backward(dst []T, input int, in [][]T, _, grad []T) error {
 	x, γ := in[0], in[1]
 	m := n.moments
 	count := float64(len(x) / n.channels)

@@ -66,7 +66,7 @@ type mask struct {
 
 type dropout[T vec.Float] struct{ dropoutLayer }
 
-func (d dropout[T]) forward(out []T, in [][]T) error {
+func (d dropout[T]) Forward(out []T, in [][]T) error {
 	m := d.mask
 	if m.training = d.mode.training; m.training {
 		rng := rand.New(rand.NewPCG(d.noise.Seed, d.noise.Run))
@@ -79,7 +79,7 @@ func (d dropout[T]) forward(out []T, in [][]T) error {
 	return nil
 }
 
-func (d dropout[T]) backward(dst []T, _ int, _ [][]T, _, grad []T) error {
+func (d dropout[T]) Backward(dst []T, _ int, _ [][]T, _, grad []T) error {
 	d.apply(dst, grad)
 	return nil
 }

@@ -79,7 +79,7 @@ func (n groupNorm[T]) planes(k int, f func(c, from, to int)) {
 	}
 }
 
-func (n groupNorm[T]) forward(out []T, in [][]T) error {
+func (n groupNorm[T]) Forward(out []T, in [][]T) error {
 	x, γ, β := in[0], in[1], in[2]
 	parallel(n.images*n.groups, len(x), func(first, last int) {
 		for k := first; k < last; k++ {
@@ -96,7 +96,7 @@ func (n groupNorm[T]) forward(out []T, in [][]T) error {
 	return nil
 }
 
-func (n groupNorm[T]) backward(dst []T, input int, in [][]T, _, grad []T) error {
+func (n groupNorm[T]) Backward(dst []T, input int, in [][]T, _, grad []T) error {
 	x, γ := in[0], in[1]
 	switch input {
 	case 1:

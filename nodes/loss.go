@@ -55,7 +55,7 @@ func partition[T vec.Float](z []T) (largest, logSum float64) {
 	return largest, math.Log(sum)
 }
 
-func (c crossEntropy[T]) forward(out []T, in [][]T) error {
+func (c crossEntropy[T]) Forward(out []T, in [][]T) error {
 	z, t := in[0], in[1]
 	rows := len(z) / c.classes
 	loss := 0.0
@@ -72,7 +72,7 @@ func (c crossEntropy[T]) forward(out []T, in [][]T) error {
 	return nil
 }
 
-func (c crossEntropy[T]) backward(dst []T, _ int, in [][]T, _, grad []T) error {
+func (c crossEntropy[T]) Backward(dst []T, _ int, in [][]T, _, grad []T) error {
 	z, t := in[0], in[1]
 	g := float64(grad[0]) / float64(len(z)/c.classes)
 	for ; len(z) > 0; z, t, dst = z[c.classes:], t[c.classes:], dst[c.classes:] {

@@ -103,7 +103,7 @@ type normalize[T vec.Float] struct {
 	manifold differentiable
 }
 
-func (n normalize[T]) forward(out []T, in [][]T) error {
+func (n normalize[T]) Forward(out []T, in [][]T) error {
 	l := n.layout
 	if l.Contiguous() {
 		return n.manifold.Project(n.points(out), n.points(in[0]))
@@ -120,7 +120,7 @@ func (n normalize[T]) forward(out []T, in [][]T) error {
 	return l.Scatter(n.points(out), x)
 }
 
-func (n normalize[T]) backward(dst []T, _ int, in [][]T, out, grad []T) error {
+func (n normalize[T]) Backward(dst []T, _ int, in [][]T, out, grad []T) error {
 	l := n.layout
 	if l.Contiguous() {
 		return n.manifold.ProjectAdjoint(n.points(dst), n.points(in[0]), n.points(out), n.points(grad))

@@ -20,11 +20,11 @@ import (
 // fields of the body. All fields of a body are hashed, so that no two different
 // nodes are merged; state belongs behind a pointer, which is its identity.
 type body[T vec.Float] interface {
-	// forward writes the value of the node. It must not keep or change in.
-	forward(out []T, in [][]T) error
-	// backward writes the gradient of the cost in input i, given that in the
+	// Forward writes the value of the node. It must not keep or change in.
+	Forward(out []T, in [][]T) error
+	// Backward writes the gradient of the cost in input i, given that in the
 	// output, grad. dst holds arbitrary values before.
-	backward(dst []T, i int, in [][]T, out, grad []T) error
+	Backward(dst []T, i int, in [][]T, out, grad []T) error
 }
 
 // signature is the graph side of a node.
@@ -158,9 +158,9 @@ func (o *op) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 	}
 	v, out := o.buffer.get(o.out, views[0])
 	if out.F64 != nil {
-		err = o.f64.forward(out.F64, split64(views))
+		err = o.f64.Forward(out.F64, split64(views))
 	} else {
-		err = o.f32.forward(out.F32, split32(views))
+		err = o.f32.Forward(out.F32, split32(views))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.name, err)
@@ -318,10 +318,10 @@ func (g *gradient) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 	n := len(g.op.in)
 	if dst.F64 != nil {
 		s := split64(views)
-		err = g.op.f64.backward(dst.F64, g.input, s[:n], s[n], s[n+1])
+		err = g.op.f64.Backward(dst.F64, g.input, s[:n], s[n], s[n+1])
 	} else {
 		s := split32(views)
-		err = g.op.f32.backward(dst.F32, g.input, s[:n], s[n], s[n+1])
+		err = g.op.f32.Backward(dst.F32, g.input, s[:n], s[n], s[n+1])
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: gradient in input %d: %w", g.op.name, g.input, err)

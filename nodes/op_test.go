@@ -24,7 +24,7 @@ type sumLog struct {
 	precision any
 }
 
-func (s sum[T]) forward(out []T, in [][]T) error {
+func (s sum[T]) Forward(out []T, in [][]T) error {
 	s.log.forward++
 	s.log.precision = out
 	for i := range out {
@@ -33,7 +33,7 @@ func (s sum[T]) forward(out []T, in [][]T) error {
 	return s.log.fail
 }
 
-func (s sum[T]) backward(dst []T, i int, _ [][]T, _, grad []T) error {
+func (s sum[T]) Backward(dst []T, i int, _ [][]T, _, grad []T) error {
 	s.log.backward[i]++
 	copy(dst, grad)
 	return s.log.fail

@@ -115,7 +115,7 @@ func (s newtonSchulz[T]) step(y, x, g []T) {
 	gemm.Mul(wide(s.bank, y), -0.5, gemm.Of(g, q, q), m, 1.5)
 }
 
-func (s newtonSchulz[T]) forward(out []T, in [][]T) error {
+func (s newtonSchulz[T]) Forward(out []T, in [][]T) error {
 	q := min(s.bank.d, s.bank.f)
 	x, g := scratch.Get[T](len(out)), scratch.Get[T](q*q)
 	defer scratch.Put(x)
@@ -131,11 +131,11 @@ func (s newtonSchulz[T]) forward(out []T, in [][]T) error {
 	return nil
 }
 
-// backward takes the steps again, keeps them, and goes back through them: with Y
+// Backward takes the steps again, keeps them, and goes back through them: with Y
 // the gradient in X_k+1, that in X_k is
 // 3/2 Y - 1/2 (Y X^T X + X Y^T X + X X^T Y), and with Y the gradient in
 // X = X_0, c what V was divided by, that in V is (Y - <Y, X> X X^T X) / c.
-func (s newtonSchulz[T]) backward(dst []T, _ int, in [][]T, _, grad []T) error {
+func (s newtonSchulz[T]) Backward(dst []T, _ int, in [][]T, _, grad []T) error {
 	q, n := min(s.bank.d, s.bank.f), len(dst)
 	xs := scratch.Get[T](n * s.iterations)
 	g, a, y := scratch.Get[T](q*q), scratch.Get[T](q*q), scratch.Get[T](n)

@@ -112,7 +112,7 @@ func (p gramPenalty[T]) defect(e []T, w []T) {
 	}
 }
 
-func (p gramPenalty[T]) forward(out []T, in [][]T) error {
+func (p gramPenalty[T]) Forward(out []T, in [][]T) error {
 	q := min(p.bank.d, p.bank.f)
 	e := scratch.Get[T](q * q)
 	defer scratch.Put(e)
@@ -140,7 +140,7 @@ func finiteValue(value float64) error {
 	return nil
 }
 
-func (p gramPenalty[T]) backward(dst []T, _ int, in [][]T, _, grad []T) error {
+func (p gramPenalty[T]) Backward(dst []T, _ int, in [][]T, _, grad []T) error {
 	q := min(p.bank.d, p.bank.f)
 	e := scratch.Get[T](q * q)
 	defer scratch.Put(e)
@@ -342,7 +342,7 @@ func (p overlaps[T]) product(z, x, y, w []T, oy, ox int) {
 	}
 }
 
-func (p overlaps[T]) forward(out []T, in [][]T) error {
+func (p overlaps[T]) Forward(out []T, in [][]T) error {
 	z, x, y := scratch.Get[T](p.d*p.d), scratch.Get[T](len(in[0])), scratch.Get[T](len(in[0]))
 	defer scratch.Put(z)
 	defer scratch.Put(x)
@@ -356,7 +356,7 @@ func (p overlaps[T]) forward(out []T, in [][]T) error {
 	return finiteValue(float64(out[0]))
 }
 
-func (p overlaps[T]) backward(dst []T, _ int, in [][]T, _, grad []T) error {
+func (p overlaps[T]) Backward(dst []T, _ int, in [][]T, _, grad []T) error {
 	z, x, y := scratch.Get[T](p.d*p.d), scratch.Get[T](len(dst)), scratch.Get[T](len(dst))
 	g := scratch.Get[T](len(dst))
 	for _, b := range [][]T{z, x, y, g} {

@@ -152,7 +152,7 @@ func (w window) each(f func(o, plane, top, bottom, left, right int)) {
 
 type maxPool[T vec.Float] struct{ window }
 
-func (m maxPool[T]) forward(out []T, in [][]T) error {
+func (m maxPool[T]) Forward(out []T, in [][]T) error {
 	x := in[0]
 	m.each(func(o, plane, top, bottom, left, right int) {
 		largest := x[plane+top*m.width+left]
@@ -176,7 +176,7 @@ func (m maxPool[T]) forward(out []T, in [][]T) error {
 	return nil
 }
 
-func (m maxPool[T]) backward(dst []T, _ int, in [][]T, out, grad []T) error {
+func (m maxPool[T]) Backward(dst []T, _ int, in [][]T, out, grad []T) error {
 	x := in[0]
 	clear(dst)
 	m.each(func(o, plane, top, bottom, left, right int) {
@@ -195,7 +195,7 @@ func (m maxPool[T]) backward(dst []T, _ int, in [][]T, out, grad []T) error {
 
 type averagePool[T vec.Float] struct{ window }
 
-func (a averagePool[T]) forward(out []T, in [][]T) error {
+func (a averagePool[T]) Forward(out []T, in [][]T) error {
 	x := in[0]
 	area := float64(a.kernel[0] * a.kernel[1])
 	a.each(func(o, plane, top, bottom, left, right int) {
@@ -210,7 +210,7 @@ func (a averagePool[T]) forward(out []T, in [][]T) error {
 	return nil
 }
 
-func (a averagePool[T]) backward(dst []T, _ int, _ [][]T, _, grad []T) error {
+func (a averagePool[T]) Backward(dst []T, _ int, _ [][]T, _, grad []T) error {
 	clear(dst)
 	area := T(a.kernel[0] * a.kernel[1])
 	a.each(func(o, plane, top, bottom, left, right int) {
@@ -227,7 +227,7 @@ func (a averagePool[T]) backward(dst []T, _ int, _ [][]T, _, grad []T) error {
 
 type globalPool[T vec.Float] struct{}
 
-func (globalPool[T]) forward(out []T, in [][]T) error {
+func (globalPool[T]) Forward(out []T, in [][]T) error {
 	n := len(in[0]) / len(out)
 	for i := range out {
 		out[i] = T(vec.Sum(in[0][i*n:(i+1)*n]) / float64(n))
@@ -235,7 +235,7 @@ func (globalPool[T]) forward(out []T, in [][]T) error {
 	return nil
 }
 
-func (globalPool[T]) backward(dst []T, _ int, _ [][]T, out, grad []T) error {
+func (globalPool[T]) Backward(dst []T, _ int, _ [][]T, out, grad []T) error {
 	n := len(dst) / len(out)
 	for i, g := range grad {
 		a := T(float64(g) / float64(n))

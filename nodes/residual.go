@@ -64,7 +64,7 @@ func (s shortcut[T]) each(f func(o, i int)) {
 	}
 }
 
-func (s shortcut[T]) forward(out []T, in [][]T) error {
+func (s shortcut[T]) Forward(out []T, in [][]T) error {
 	clear(out)
 	s.each(func(o, i int) {
 		for j := range s.columns {
@@ -74,7 +74,7 @@ func (s shortcut[T]) forward(out []T, in [][]T) error {
 	return nil
 }
 
-func (s shortcut[T]) backward(dst []T, _ int, _ [][]T, _, grad []T) error {
+func (s shortcut[T]) Backward(dst []T, _ int, _ [][]T, _, grad []T) error {
 	clear(dst)
 	s.each(func(o, i int) {
 		for j := range s.columns {

@@ -149,7 +149,7 @@ type spectralRun struct {
 	sigma float64
 }
 
-func (s spectral[T]) forward(out []T, in [][]T) error {
+func (s spectral[T]) Forward(out []T, in [][]T) error {
 	if err := s.state.fits(s.bank); err != nil {
 		return err
 	}
@@ -203,7 +203,7 @@ func (s spectral[T]) forward(out []T, in [][]T) error {
 	return nil
 }
 
-func (s spectral[T]) backward(dst []T, _ int, _ [][]T, out, grad []T) error {
+func (s spectral[T]) Backward(dst []T, _ int, _ [][]T, out, grad []T) error {
 	r := s.used
 	if len(r.u) != s.bank.d {
 		return errors.New("want a value before its gradient, got none")

@@ -217,7 +217,7 @@ func (t trivialization[T]) factor(f frame) ([]float64, error) {
 	return out, nil
 }
 
-func (t trivialization[T]) forward(out []T, in [][]T) error {
+func (t trivialization[T]) Forward(out []T, in [][]T) error {
 	f, err := t.frame(in[0], in[1])
 	if err != nil {
 		return err
@@ -236,7 +236,7 @@ func (t trivialization[T]) forward(out []T, in [][]T) error {
 	return nil
 }
 
-// backward: with G the gradient in W, those in F are K^T G, in w directly G F_2^T,
+// Backward: with G the gradient in W, those in F are K^T G, in w directly G F_2^T,
 // and in N
 //
 //	exp: the derivative of exp at N^T in the direction [K^T G, 0]
@@ -244,7 +244,7 @@ func (t trivialization[T]) forward(out []T, in [][]T) error {
 //
 // from which that in w is x (N_11 + N_22) - w (N_12 + N_12^T), N standing for its
 // gradient.
-func (t trivialization[T]) backward(dst []T, _ int, in [][]T, _, grad []T) error {
+func (t trivialization[T]) Backward(dst []T, _ int, in [][]T, _, grad []T) error {
 	f, err := t.frame(in[0], in[1])
 	if err != nil {
 		return err

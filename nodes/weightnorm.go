@@ -166,7 +166,7 @@ func (n filterNorm[T]) scale(in [][]T, i int) float64 {
 	return n.size
 }
 
-func (n filterNorm[T]) forward(out []T, in [][]T) error {
+func (n filterNorm[T]) Forward(out []T, in [][]T) error {
 	c := scratch.Get[float64](n.bank.f)
 	defer scratch.Put(c)
 	for i := range n.bank.d {
@@ -179,7 +179,7 @@ func (n filterNorm[T]) forward(out []T, in [][]T) error {
 	return nil
 }
 
-func (n filterNorm[T]) backward(dst []T, input int, in [][]T, _, grad []T) error {
+func (n filterNorm[T]) Backward(dst []T, input int, in [][]T, _, grad []T) error {
 	c, g := scratch.Get[float64](n.bank.f), scratch.Get[float64](n.bank.f)
 	defer scratch.Put(c)
 	defer scratch.Put(g)
