@@ -18,7 +18,8 @@ import (
 // body is what tells one node from another, at one precision: its value and its
 // gradients. The slices hold whole tensors in row-major order, whose shapes are
 // fields of the body. All fields of a body are hashed, so that no two different
-// nodes are merged; state belongs behind a pointer, which is its identity.
+// nodes are merged; state belongs behind a pointer, which is its identity. The methods
+// are exported for staticcheck, which takes others of generic types for unused.
 type body[T vec.Float] interface {
 	// Forward writes the value of the node. It must not keep or change in.
 	Forward(out []T, in [][]T) error

@@ -299,3 +299,36 @@ func TestStockGlobalAveragePool2D(t *testing.T) {
 	}
 	assert.Error(t, fails())
 }
+
+// Any arguments give a node that is right, or an error that names it.
+func FuzzPool2D(f *testing.F) {
+	f.Add(4, 4, 2, 2, 0, 0, 0, 0, 2, 2)
+	f.Add(5, 3, 3, 2, 1, 2, 0, 1, 1, 3)
+	f.Add(1, 1, 1, 1, 0, 0, 0, 0, 1, 1)
+	f.Add(2, 2, 3, 3, 3, 0, 0, 0, 1, 1)
+	f.Add(2, 2, 5, 1, 0, 0, 0, 0, 1, 1)
+	f.Add(3, 3, -1, 0, -2, 0, 0, 0, -1, 0)
+	f.Fuzz(func(t *testing.T, h, w, kh, kw, top, bottom, left, right, sh, sw int) {
+		h, w = 1+(h&7), 1+(w&7)
+		p := pooling{[]int{kh, kw}, []int{top, bottom, left, right}, []int{sh, sw}}
+		shape := []int{2, 1, h, w}
+		for name, op := range map[string]struct {
+			pool   pool
+			fill   float64
+			reduce func([]float64) float64
+		}{"MaxPool2D": {nodes.MaxPool2D, math.Inf(-1), maximum}, "AveragePool2D": {nodes.AveragePool2D, 0, mean}} {
+			x := zeros(gorgonia.NewGraph(), "x", tensor.Float64, shape...)
+			copy(x.Value().Data().([]float64), ramp(2*h*w))
+			n, err := op.pool(x, p.kernel, p.pad, p.stride)
+			if err != nil {
+				assert.ErrorContains(t, err, "nodes."+name+": want ")
+				continue
+			}
+			y, err := n.Op().Do(x.Value())
+			require.NoError(t, err)
+			want := p.reference(shape, floats(x.Value()), op.fill, op.reduce)
+			assert.Len(t, want, n.Shape().TotalSize())
+			assert.InDeltaSlice(t, want, floats(y), 1e-14)
+		}
+	})
+}
