@@ -170,10 +170,10 @@ func TestLimit(t *testing.T) {
 	checkSet(t, s, s.Test, noise(240)[:60], labels(3))
 	checkNormalised(t, s) // by the images used
 
-	for limit, want := range map[int][2]int{3: {3, 1}, 9: {9, 2}, 100: {11, 5}} {
-		s, err = images.Load(write(t, cifar()), limit)
+	for _, test := range []struct{ limit, train, test int }{{3, 3, 1}, {9, 9, 2}, {100, 11, 5}} {
+		s, err = images.Load(write(t, cifar()), test.limit)
 		require.NoError(t, err)
-		assert.Equal(t, want, [2]int{s.Train.Len(), s.Test.Len()}, "limit %d", limit)
+		assert.Equal(t, [2]int{test.train, test.test}, [2]int{s.Train.Len(), s.Test.Len()}, "limit %d", test.limit)
 	}
 	_, err = images.Load(write(t, cifar()), -1)
 	assert.ErrorContains(t, err, "got -1")
