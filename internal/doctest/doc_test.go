@@ -32,6 +32,7 @@ var packages = []string{
 	"github.com/kernelfold/kernelfold/models",
 	"github.com/kernelfold/kernelfold/models/images",
 	"github.com/kernelfold/kernelfold/models/train",
+	"github.com/kernelfold/kernelfold/nodes",
 	"github.com/kernelfold/kernelfold/solvers",
 }
 
