@@ -41,6 +41,7 @@ const preamble = `
 var (
 	g      *gorgonia.ExprGraph
 	model  gorgonia.Nodes
+	v      *gorgonia.Node
 	solver *solvers.Solver
 )
 
