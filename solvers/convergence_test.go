@@ -274,6 +274,9 @@ func contenders() []contender {
 // of the gradient over the least curvature; float32 rounds the weights, which the
 // cost feels as a few eps and the distance as some tens.
 func TestKnownSolutions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs for minutes under the race detector")
+	}
 	t.Parallel()
 	for _, of := range precisions {
 		for _, a := range arenas() {

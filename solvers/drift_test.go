@@ -21,6 +21,9 @@ import (
 //
 //	KERNELFOLD_LONG=1 go test -run NoDrift -timeout 30m ./solvers
 func TestNoDrift(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs for minutes under the race detector")
+	}
 	t.Parallel()
 	steps := 100_000
 	if os.Getenv("KERNELFOLD_LONG") != "" {

@@ -22,6 +22,9 @@ import (
 // distance falls like 1/t, so the distance by sqrt 10 with every decade; a constant rate
 // stays at the noise.
 func TestRobbinsMonroConverges(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs for minutes under the race detector")
+	}
 	t.Parallel()
 	const seeds = 16
 	decades := []int{100, 1000, 10000}
