@@ -144,11 +144,15 @@ def spectral_norm(w, u, v, iterations, training):
 def spectral_parametrisation(w, u, v, iterations, training):
     """torch.nn.utils.parametrizations.spectral_norm, which computes u = W v before
     v = W^T u. On a matrix (in, out) that is what ours does, u and v changing places,
-    as the bank of ours is the transpose."""
+    as the bank of ours is the transpose. On a kernel it is half an iteration apart from
+    ours, and the same once it has converged."""
     module = nn.Module()
     module.weight = nn.Parameter(w)
     p = parametrizations.spectral_norm(module, n_power_iterations=iterations).parametrizations.weight[0]
     p.train(training)
+    if w.dim() == 4:
+        p._u, p._v = u, unit(w.flatten(1).T @ u)
+        return p, lambda: {"u": numbers(p._u), "v": numbers(p._v)}
     p._u, p._v = v, u
     return p, lambda: {"u": numbers(p._v), "v": numbers(p._u)}
 
@@ -157,6 +161,7 @@ for name, shape, iterations, training, of in [
     ("kernel", (3, 2, 3, 3), 1, True, spectral_norm),
     ("three iterations", (4, 2, 2, 3), 3, True, spectral_norm),
     ("evaluation", (3, 2, 3, 3), 1, False, spectral_norm),
+    ("converged", (3, 2, 3, 2), 200, True, spectral_parametrisation),
     ("matrix", (5, 3), 1, True, spectral_parametrisation),
     ("matrix, two iterations", (3, 4), 2, True, spectral_parametrisation),
     ("matrix, evaluation", (3, 4), 1, False, spectral_parametrisation),
