@@ -24,8 +24,9 @@ func TestStepsDoNotAllocate(t *testing.T) {
 					count, bytes := allocations(t, s.of(at.kernels()), of)
 					if s.bare != nil {
 						stock, _ := allocations(t, s.bare(), of)
-						// The pools of stock tensors now and then make a tensor more.
-						assert.LessOrEqual(t, count, stock+6+1+4)
+						// The pools of stock tensors drop some at random, more so under
+						// the race detector.
+						assert.LessOrEqual(t, count, 1.1*stock+6+1+4)
 						return
 					}
 					assert.LessOrEqual(t, count, 6.0)
