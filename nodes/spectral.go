@@ -90,6 +90,9 @@ func usable(norm float64) bool {
 //
 //	dL/dw = (g - <g, w/sigma> u v^T) / sigma,   g = dL/d(w/sigma).
 //
+// The order is that of torch.nn.utils.spectral_norm; the newer parametrization
+// there takes u first, and is half an iteration apart until both have converged.
+//
 // A machine made with gorgonia.EvalMode() keeps u and v as they are. A fresh state
 // is brought near the singular vectors by 15 iterations when it first runs, in
 // either mode. A run that fails leaves the state as it was.
