@@ -16,6 +16,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"runtime"
@@ -31,6 +32,8 @@ import (
 	"github.com/kernelfold/kernelfold/models/train"
 	"github.com/kernelfold/kernelfold/solvers"
 )
+
+const batch = 32
 
 var rates = []float64{0.01, 0.03, 0.1, 0.3}
 
@@ -79,24 +82,31 @@ type row struct {
 }
 
 func main() {
-	if err := run(); err != nil {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer cancel()
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "experiments:", err)
 		os.Exit(1)
 	}
 }
 
-func run() error {
-	data := flag.String("data", "", "folder of Fashion-MNIST, MNIST or CIFAR-10; drawn digits without it")
-	limit := flag.Int("limit", 4000, "training images")
-	epochs := flag.Int("epochs", 3, "passes over them")
-	out := flag.String("out", "", "JSON file for the results")
-	only := flag.String("only", "", "arms whose name contains this")
-	flag.Parse()
-	if flag.NArg() != 1 || flag.Arg(0) != "scale" {
-		return errors.New("want the name of an experiment: scale")
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	f := flag.NewFlagSet("experiments", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	data := f.String("data", "", "folder of Fashion-MNIST, MNIST or CIFAR-10; drawn digits without it")
+	limit := f.Int("limit", 4000, "training images")
+	epochs := f.Int("epochs", 3, "passes over them")
+	out := f.String("out", "", "JSON file for the results")
+	only := f.String("only", "", "constraints whose name contains this")
+	if err := f.Parse(args); err != nil {
+		return err
 	}
-	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer cancel()
+	if f.NArg() != 1 || f.Arg(0) != "scale" {
+		return fmt.Errorf("want the name of an experiment, scale, got %q", f.Args())
+	}
+	if *limit < batch || *epochs < 1 {
+		return fmt.Errorf("want a -limit of at least %d and -epochs of at least 1, got %d and %d", batch, *limit, *epochs)
+	}
 	var set *images.Set
 	var err error
 	if *data == "" {
@@ -146,16 +156,19 @@ func run() error {
 					jobs <- job{a, r, i}
 				}
 			}
-			fmt.Fprintf(os.Stderr, "\r%d rows", len(rows))
+			fmt.Fprintf(stderr, "\r%d rows", len(rows))
 		}
 	}
 	close(jobs)
 	wg.Wait()
-	fmt.Fprintln(os.Stderr)
+	fmt.Fprintln(stderr)
 	if failed != nil {
 		return failed
 	}
-	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	t := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "constraint\tbatch norm\t%v\n", rates)
 	for _, r := range rows {
 		fmt.Fprintf(t, "%s\t%v", r.Constraint, r.BatchNorm)
@@ -172,12 +185,15 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(*out, append(text, '\n'), 0o644)
+	if err := os.WriteFile(*out+".part", append(text, '\n'), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(*out+".part", *out)
 }
 
 // trial trains one net and returns its test accuracy, 0 if it diverged.
 func trial(ctx context.Context, set *images.Set, a arm, norm bool, rate float64, epochs int) (float64, error) {
-	m, err := models.CNN(32, models.Options{Shape: set.Shape(), Classes: len(set.Classes), Widths: []int{8, 16, 32}, BatchNorm: norm, Seed: 1})
+	m, err := models.CNN(batch, models.Options{Shape: set.Shape(), Classes: len(set.Classes), Widths: []int{8, 16, 32}, BatchNorm: norm, Seed: 1})
 	if err != nil {
 		return 0, err
 	}
