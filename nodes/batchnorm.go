@@ -124,9 +124,6 @@ func BatchNormWith(x, scale, bias *gorgonia.Node, s *Statistics, epsilon float64
 		return nil, err
 	}
 	in := shapes[0]
-	if len(in) != 2 && len(in) != 4 {
-		return nil, fmt.Errorf("%s: want rank 2 or 4, got shape %v", name, in)
-	}
 	if s == nil {
 		return nil, fmt.Errorf("%s: want statistics, got nil", name)
 	}
@@ -159,6 +156,9 @@ func admitAffine(name string, x, scale, bias *gorgonia.Node, epsilon float64) ([
 	}
 	if len(shapes[0]) < 2 {
 		return nil, fmt.Errorf("%s: want rank 2 at least, got shape %v", name, shapes[0])
+	}
+	if r := len(shapes[0]); r != 2 && r != 4 {
+		return nil, fmt.Errorf("%s: want rank 2 or 4, got shape %v", name, shapes[0])
 	}
 	want := perChannel(shapes[0])
 	for i, what := range []string{"a scale", "a bias"} {

@@ -35,8 +35,6 @@ func GroupNorm(x, scale, bias *gorgonia.Node, numGroups, numChannels int, epsilo
 	}
 	in := shapes[0]
 	switch {
-	case len(in) != 2 && len(in) != 4:
-		return nil, fmt.Errorf("%s: want rank 2 or 4, got shape %v", name, in)
 	case numChannels != in[1]:
 		return nil, fmt.Errorf("%s: want %d channels for an input of shape %v, got %d", name, in[1], in, numChannels)
 	case numGroups < 1 || numChannels%numGroups != 0:

@@ -63,7 +63,7 @@ func Normalize(v *gorgonia.Node, m manifolds.Manifold, opts ...manifolds.Option)
 		if !ok {
 			return nil, fmt.Errorf("%s: input 0, %s: want a value when the graph is built, for the scale %v, got none", name, v.Name(), c.Scale)
 		}
-		norm = vec.Norm(value.F32) + vec.Norm(value.F64) // one of them is empty
+		norm = value.Norm()
 	}
 	bound, layout, err := c.Bind(shapes[0], norm)
 	if err != nil {

@@ -116,7 +116,7 @@ func SpectralNorm(w *gorgonia.Node, state *PowerIteration, iterations int) (*gor
 		return nil, fmt.Errorf("%s: input 0, %s: %w", name, w.Name(), err)
 	}
 	if v, ok := leafValue(w); ok {
-		if n := vec.Norm(v.F32) + vec.Norm(v.F64); !usable(n) {
+		if n := v.Norm(); !usable(n) {
 			return nil, fmt.Errorf("%s: the value of %s: want a matrix of positive finite norm, got %g", name, w.Name(), n)
 		}
 	}

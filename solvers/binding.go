@@ -44,6 +44,7 @@ type slot struct {
 	seen     int // the admission that saw it last
 
 	seenByRule Parameter
+	shadow     *shadow // what a wrapped solver sees
 
 	projected bool
 	dirty     bool // x is not what the weights hold: it was projected

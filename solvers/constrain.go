@@ -15,9 +15,8 @@ import (
 // Constrained is a stock or third-party solver whose constrained parameters
 // stay on their manifolds. It is made by Constrain.
 type Constrained struct {
-	inner   gorgonia.Solver
-	engine  engine
-	shadows []*shadow
+	inner  gorgonia.Solver
+	engine engine
 }
 
 var _ gorgonia.Solver = (*Constrained)(nil)
@@ -91,39 +90,35 @@ func (c *Constrained) Step(model []gorgonia.ValueGrad) error {
 	if err != nil {
 		return err
 	}
-	for _, s := range e.slots[len(c.shadows):] {
-		c.shadows = append(c.shadows, newShadow(s))
-	}
-	shown := make([]gorgonia.ValueGrad, len(e.slots))
-	for i, sh := range c.shadows {
-		sh.grad.Zero()
-		shown[i] = sh.node
-	}
-	fail := func(err error) error {
-		err = e.revoke(err)
-		c.shadows = c.shadows[:len(e.slots)]
+	if err := c.prepare(active); err != nil {
+		e.forget()
 		return err
-	}
-	for _, s := range active {
-		if err := c.shadowOf(s).show(s); err != nil {
-			return fail(err)
-		}
-	}
-	if err := c.call(shown); err != nil {
-		return fail(err)
-	}
-	for _, s := range active {
-		if err := c.shadowOf(s).follow(s); err != nil {
-			return fail(err)
-		}
 	}
 	return e.commit(active)
 }
 
-func (c *Constrained) shadowOf(s *slot) *shadow {
-	for _, sh := range c.shadows {
-		if sh.slot == s {
-			return sh
+// prepare computes where the parameters go: it shows the wrapped solver a shadow
+// of every one that it has seen, in one order, and follows those that take part.
+func (c *Constrained) prepare(active []*slot) error {
+	shown := make([]gorgonia.ValueGrad, len(c.engine.slots))
+	for i, s := range c.engine.slots {
+		if s.shadow == nil {
+			s.shadow = newShadow(s)
+		}
+		s.shadow.grad.Zero()
+		shown[i] = s.shadow.node
+	}
+	for _, s := range active {
+		if err := s.shadow.show(s); err != nil {
+			return err
+		}
+	}
+	if err := c.call(shown); err != nil {
+		return err
+	}
+	for _, s := range active {
+		if err := s.shadow.follow(s); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -146,13 +141,12 @@ func (c *Constrained) call(shown []gorgonia.ValueGrad) (err error) {
 // nothing else, with a copy of the weights, to be moved, and the Riemannian
 // gradient.
 type shadow struct {
-	slot          *slot
 	node          *gorgonia.Node
 	weights, grad dense.View
 }
 
 func newShadow(s *slot) *shadow {
-	sh := &shadow{slot: s}
+	sh := &shadow{}
 	value, slope := blankValue(s), blankValue(s)
 	sh.weights, _ = dense.Of(value)
 	sh.grad, _ = dense.Of(slope)

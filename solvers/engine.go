@@ -11,7 +11,6 @@ import (
 
 	"github.com/kernelfold/kernelfold/internal/dense"
 	"github.com/kernelfold/kernelfold/internal/scratch"
-	"github.com/kernelfold/kernelfold/internal/vec"
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
@@ -69,18 +68,31 @@ func (s *Solver) Step(model []gorgonia.ValueGrad) error {
 	if err != nil {
 		return err
 	}
-	lr := e.learnRate * e.schedule.At(e.steps)
+	if err := s.prepareAll(active); err != nil {
+		e.forget()
+		return err
+	}
+	return e.commit(active)
+}
+
+// prepareAll computes where the parameters go.
+func (s *Solver) prepareAll(active []*slot) error {
+	e := &s.engine
+	lr := e.rate()
 	if !(lr >= 0) || math.IsInf(lr, 0) {
 		return optionError("schedule %v: want a factor >= 0 at step %d, got a learning rate of %g", e.schedule, e.steps, lr)
 	}
 	shrink := e.shrink(active)
 	for _, a := range active {
 		if err := s.prepare(a, lr, shrink); err != nil {
-			return e.revoke(err)
+			return err
 		}
 	}
-	return e.commit(active)
+	return nil
 }
+
+// rate is the learning rate of the next step.
+func (e *engine) rate() float64 { return e.learnRate * e.schedule.At(e.steps) }
 
 // init is Step without gradients: it only binds and projects.
 func (e *engine) init(model []gorgonia.ValueGrad) error {
@@ -146,8 +158,7 @@ func (e *engine) admitOne(v gorgonia.ValueGrad, i int, gradients bool) (*slot, e
 		return nil, fail(ErrParameter, "weights: ", err)
 	}
 	s := e.find(v, w)
-	first := s == nil
-	if first {
+	if s == nil {
 		if s, err = e.bind(name, w); err != nil {
 			return nil, err
 		}
@@ -167,8 +178,8 @@ func (e *engine) admitOne(v gorgonia.ValueGrad, i int, gradients bool) (*slot, e
 			return nil, err
 		}
 	}
-	watched := len(e.slots) > 0 && e.slots[e.turn%len(e.slots)] == s
-	if err := s.load(e.toleranceOf(s), first || s.elsewhere || watched || s.steps == 0, s.steps == 0); err != nil {
+	watched := e.slots[e.turn%len(e.slots)] == s
+	if err := s.load(e.toleranceOf(s), s.elsewhere || watched || s.steps == 0, s.steps == 0); err != nil {
 		return nil, err
 	}
 	s.elsewhere = s.elsewhere || s.dirty
@@ -196,11 +207,7 @@ func (s *slot) takeGradient(v gorgonia.ValueGrad) error {
 		return s.fail(ErrParameter, "want a gradient with memory of its own, got that of the weights", nil)
 	}
 	s.grad = g
-	if g.F64 != nil {
-		s.stats.gradient = vec.Norm(g.F64)
-	} else {
-		s.stats.gradient = vec.Norm(g.F32)
-	}
+	s.stats.gradient = g.Norm()
 	if !(s.stats.gradient <= math.MaxFloat64) {
 		return s.fail(ErrNotFinite, "want a finite gradient, got "+firstBad(g), nil)
 	}
@@ -218,12 +225,6 @@ func (e *engine) forget() {
 		}
 	}
 	e.slots = e.slots[:e.known]
-}
-
-// revoke forgets what a failed step bound, and returns its error.
-func (e *engine) revoke(err error) error {
-	e.forget()
-	return err
 }
 
 // scale is what the gradients are multiplied by before they are clipped.
@@ -268,12 +269,13 @@ func clip(dst manifolds.Points, g dense.View, scale, limit float64) {
 	if limit == 0 {
 		limit = math.Inf(1)
 	}
+	d64, d32 := dst.Data64(), dst.Data32()
 	for i, v := range g.F64 {
-		dst.Data64()[i] = max(-limit, min(limit, scale*v))
+		d64[i] = max(-limit, min(limit, scale*v))
 	}
 	s, l := float32(scale), float32(limit)
 	for i, v := range g.F32 {
-		dst.Data32()[i] = max(-l, min(l, s*v))
+		d32[i] = max(-l, min(l, s*v))
 	}
 }
 

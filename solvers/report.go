@@ -46,7 +46,7 @@ type ParameterReport struct {
 func (s *Solver) Report() Report {
 	r := s.engine.report()
 	r.Solver = s.name
-	r.LearnRate = s.engine.learnRate * s.engine.schedule.At(s.engine.steps)
+	r.LearnRate = s.engine.rate()
 	return r
 }
 

@@ -116,7 +116,7 @@ func membership(m *models.Model, solver gorgonia.Solver, e entry) (float64, erro
 		return worst, finite(worst)
 	}
 	for _, n := range m.Learnables {
-		if !strings.HasPrefix(n.Name(), "conv") || !strings.HasSuffix(n.Name(), ".weight") {
+		if !solvers.IsKernel(n.Shape()) {
 			continue
 		}
 		sphere, l, err := reference.Bind(n.Shape(), math.NaN())

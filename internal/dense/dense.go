@@ -10,6 +10,8 @@ import (
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
 // View is the storage of a value in row-major order: one of F32 and F64 is set.
@@ -73,6 +75,14 @@ func (v View) Storage() unsafe.Pointer {
 		return unsafe.Pointer(unsafe.SliceData(v.F64))
 	}
 	return unsafe.Pointer(unsafe.SliceData(v.F32))
+}
+
+// Norm returns the Euclidean norm of all values, also where squares overflow.
+func (v View) Norm() float64 {
+	if v.F64 != nil {
+		return vec.Norm(v.F64)
+	}
+	return vec.Norm(v.F32)
 }
 
 // Zero sets every value to 0.

@@ -25,8 +25,10 @@ func TestOf(t *testing.T) {
 	v, err = Of(d)
 	require.NoError(t, err)
 	assert.Equal(t, "float64", v.Precision())
+	assert.InDelta(t, 2.23606797749979, v.Norm(), 1e-15)
 	v.Zero()
 	assert.Equal(t, []float64{0, 0}, d.Data())
+	assert.Zero(t, v.Norm())
 
 	s := gorgonia.NewF64(3)
 	v, err = Of(s)
