@@ -94,3 +94,46 @@ func BenchmarkDropout(b *testing.B) {
 		benchmark(b, func(x, _, _ *gorgonia.Node) (*gorgonia.Node, error) { return nodes.Dropout(x, 0.5, &nodes.Noise{}) })
 	})
 }
+
+func BenchmarkAveragePool2D(b *testing.B) {
+	p := pooling{[]int{2, 2}, []int{0, 0}, []int{2, 2}}
+	b.Run("stock", func(b *testing.B) {
+		benchmark(b, func(x, _, _ *gorgonia.Node) (*gorgonia.Node, error) {
+			return gorgonia.AveragePool2D(x, p.kernel, p.pad, p.stride)
+		})
+	})
+	b.Run("nodes", func(b *testing.B) {
+		benchmark(b, func(x, _, _ *gorgonia.Node) (*gorgonia.Node, error) {
+			return nodes.AveragePool2D(x, p.kernel, p.pad, p.stride)
+		})
+	})
+}
+
+// BenchmarkCrossEntropy takes 256 logits of 1000 classes; stock is what users write.
+func BenchmarkCrossEntropy(b *testing.B) {
+	for name, cost := range map[string]func(z, t *gorgonia.Node) *gorgonia.Node{
+		"stock": func(z, t *gorgonia.Node) *gorgonia.Node {
+			p := gorgonia.Must(gorgonia.LogSoftMax(z, 1))
+			mean := gorgonia.Must(gorgonia.Mean(gorgonia.Must(gorgonia.HadamardProd(p, t))))
+			return gorgonia.Must(gorgonia.Mul(mean, gorgonia.NewConstant(float32(-1000))))
+		},
+		"nodes": func(z, t *gorgonia.Node) *gorgonia.Node { return gorgonia.Must(nodes.CrossEntropy(z, t)) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			g := gorgonia.NewGraph()
+			z, t := zeros(g, "z", tensor.Float32, 256, 1000), zeros(g, "t", tensor.Float32, 256, 1000)
+			for i := range 256 {
+				t.Value().Data().([]float32)[1000*i+i] = 1
+			}
+			_, err := gorgonia.Grad(cost(z, t), z)
+			require.NoError(b, err)
+			vm := gorgonia.NewTapeMachine(g, gorgonia.BindDualValues(z))
+			defer vm.Close()
+			b.ReportAllocs()
+			for b.Loop() {
+				require.NoError(b, vm.RunAll())
+				vm.Reset()
+			}
+		})
+	}
+}

@@ -168,11 +168,13 @@ func TestConvOrthogonality(t *testing.T) {
 }
 
 // The penalty is what the rows of the convolution, taken from gorgonia.Conv2d one
-// pixel at a time, say: the row of a pixel in the middle against all others.
+// pixel at a time, say: the row of a pixel in the middle against all others,
+// whatever the stride and the padding.
 func TestConvOrthogonalityIsThatOfConv2d(t *testing.T) {
 	shape := tensor.Shape{3, 2, 3, 3}
 	const side = 13
-	for _, stride := range []int{1, 2} {
+	for _, c := range []struct{ stride, pad int }{{1, 0}, {1, 1}, {1, 2}, {2, 0}, {2, 1}, {2, 2}, {3, 1}} {
+		stride := c.stride
 		w := waves(shape.TotalSize(), 0.7)
 		for i := range w {
 			w[i] = (w[i] - 1) * math.Cos(float64(i*i))
@@ -183,15 +185,16 @@ func TestConvOrthogonalityIsThatOfConv2d(t *testing.T) {
 			image := make([]float64, 2*side*side)
 			image[pixel] = 1
 			x := given(g, tensor.Float64, "x", tensor.Shape{1, 2, side, side}, image)
-			y := gorgonia.Must(gorgonia.Conv2d(x, given(g, tensor.Float64, "w", shape, w), tensor.Shape{3, 3}, []int{1, 1}, []int{stride, stride}, []int{1, 1}))
+			y := gorgonia.Must(gorgonia.Conv2d(x, given(g, tensor.Float64, "w", shape, w), tensor.Shape{3, 3}, []int{c.pad, c.pad}, []int{stride, stride}, []int{1, 1}))
 			require.NoError(t, runOnce(g))
 			columns = append(columns, floats(y.Value()))
 		}
 		rows := transposed(columns)
 		n := len(rows) / 3 // pixels of the output
+		across := int(math.Sqrt(float64(n)))
 		want := 0.0
 		for i := range 3 {
-			middle := i*n + n/2
+			middle := i*n + across/2*across + across/2
 			for j := range rows {
 				z := 0.0
 				for k := range rows[j] {
@@ -206,7 +209,7 @@ func TestConvOrthogonalityIsThatOfConv2d(t *testing.T) {
 		g := gorgonia.NewGraph()
 		got := gorgonia.Must(nodes.ConvOrthogonality(given(g, tensor.Float64, "w", shape, w), []int{stride, stride}))
 		require.NoError(t, runOnce(g))
-		assert.InDelta(t, want, floats(got.Value())[0], 1e-12*want, "stride %d", stride)
+		assert.InDelta(t, want, floats(got.Value())[0], 1e-12*want, "stride %d, padding %d", stride, c.pad)
 	}
 }
 

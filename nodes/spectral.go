@@ -3,6 +3,7 @@
 package nodes
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -65,6 +66,39 @@ func (p *PowerIteration) SetVectors(u, v []float64) error {
 	p.u, p.v = make([]float64, len(u)), make([]float64, len(v))
 	vec.Scale(p.u, 1/nu, u)
 	vec.Scale(p.v, 1/nv, v)
+	return nil
+}
+
+// powerIteration is a PowerIteration on disk.
+type powerIteration struct {
+	Seed  uint64    `json:"seed"`
+	U     []float64 `json:"u,omitempty"`
+	V     []float64 `json:"v,omitempty"`
+	Sigma float64   `json:"sigma,omitempty"`
+}
+
+// MarshalJSON gives the whole state, to the bit.
+func (p *PowerIteration) MarshalJSON() ([]byte, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return json.Marshal(powerIteration{p.seed, p.u, p.v, p.sigma})
+}
+
+// UnmarshalJSON sets the whole state to what MarshalJSON gave. Vectors that
+// SetVectors would refuse are an error, and leave the state as it was.
+func (p *PowerIteration) UnmarshalJSON(text []byte) error {
+	var s powerIteration
+	if err := json.Unmarshal(text, &s); err != nil {
+		return fmt.Errorf("nodes.PowerIteration: %w", err)
+	}
+	if len(s.U)+len(s.V) > 0 {
+		if err := p.SetVectors(s.U, s.V); err != nil {
+			return err
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seed, p.u, p.v, p.sigma = s.Seed, s.U, s.V, s.Sigma
 	return nil
 }
 
