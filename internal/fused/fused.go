@@ -48,9 +48,11 @@ func (a Moved) plus(b Moved) Moved {
 // retraction is addition:
 //
 //	x <- Shrink x - Rate (Ahead m + Slope g),  m <- Keep m + Take g,  g <- 0.
-func Flat[T vec.Float](x, m, g []T, s Step, shrink float64) {
+func Flat[T vec.Float](x, m, g []T, s Step, shrink float64) Moved {
+	dd := momentsOf(x, m, g, s.Ahead, s.Slope).DD
 	b := blend{XX: shrink, XM: -s.Rate * s.Ahead, XG: -s.Rate * s.Slope, MM: s.Keep, MG: s.Take}
 	apply(b, x, m, g)
+	return Moved{dd, s.Rate * s.Rate * dd, 1}
 }
 
 // Spheres makes the step for the vectors of n elements that x holds one after the
