@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vec
+
+import "math"
+
+// none is what is added where nothing is: +0 would turn -0 into +0.
+var none = math.Copysign(0, -1)
+
+// Scale sets dst to a x.
+func Scale[T Float](dst []T, a float64, x []T) { Affine(dst, x, a, none) }
+
+// Shift sets dst to x + b.
+func Shift[T Float](dst, x []T, b float64) { Affine(dst, x, 1, b) }
+
+// Affine sets dst to a x + b.
+func Affine[T Float](dst, x []T, a, b float64) {
+	dst = dst[:len(x)]
+	f, h := T(a), T(b)
+	for i, v := range x {
+		dst[i] = T(f*v) + h
+	}
+}
+
+// Combine sets dst to a x + b y.
+func Combine[T Float](dst []T, a float64, x []T, b float64, y []T) {
+	Affine2(dst, a, x, b, y, none)
+}
+
+// Add adds x to dst.
+func Add[T Float](dst, x []T) { Affine2(dst, 1, dst, 1, x, none) }
+
+// Affine2 sets dst to a x + b y + c.
+func Affine2[T Float](dst []T, a float64, x []T, b float64, y []T, c float64) {
+	dst, y = dst[:len(x)], y[:len(x)]
+	f, g, h := T(a), T(b), T(c)
+	for i, v := range x {
+		dst[i] = T(T(f*v)+T(g*y[i])) + h
+	}
+}

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vec
+
+// Rectify sets dst to max(x, 0), the rectified linear unit. NaN stays NaN.
+func Rectify[T Float](dst, x []T) {
+	dst = dst[:len(x)]
+	for i, v := range x {
+		if v <= 0 {
+			v = 0
+		}
+		dst[i] = v
+	}
+}
+
+// RectifyBack sets dst to g where y > 0 and to 0 elsewhere: the gradient of [Rectify],
+// y being its input or its output.
+func RectifyBack[T Float](dst, y, g []T) {
+	dst, g = dst[:len(y)], g[:len(y)]
+	for i, v := range y {
+		if v > 0 {
+			dst[i] = g[i]
+		} else {
+			dst[i] = 0
+		}
+	}
+}
