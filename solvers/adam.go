@@ -5,6 +5,7 @@ package solvers
 import (
 	"math"
 
+	"github.com/kernelfold/kernelfold/internal/fused"
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/manifolds"
 )
@@ -75,4 +76,39 @@ func (r *adam) Direction(p *Parameter) error {
 		f[k] = 1 / correct1 / (math.Sqrt(s/correct2) + r.eps)
 	}
 	return p.Direction.Scale(f, p.New[0])
+}
+
+// serves: in Euclidean space Adam is element by element.
+func (r *adam) serves(s *slot) bool { return s.euclidean && !r.geometric }
+
+// reach: the first moment is a mean of gradients. By the inequality of Cauchy and
+// Schwarz it is, element by element, at most
+//
+//	(1 - beta1) / sqrt((1 - beta2) (1 - beta1^2/beta2))
+//
+// times the root of the second, if beta1^2 < beta2, and eps bounds the direction otherwise.
+func (r *adam) reach(g, n float64) (state, direction float64) {
+	if q := r.beta1 * r.beta1 / r.beta2; q < 1 {
+		return g, math.Sqrt(n / ((1 - r.beta2) * (1 - q)))
+	}
+	return g, g / (1 - r.beta1) / r.eps
+}
+
+func (r *adam) advance(s *slot, g manifolds.Points, rate, slope float64) manifolds.Moved {
+	t := float64(s.steps + 1)
+	step := fused.AdamStep{
+		Beta1: r.beta1, Beta2: r.beta2, Eps: r.eps, Slope: slope, Shrink: 1 - rate*r.decay, Rate: rate,
+		Correct1: 1 - math.Pow(r.beta1, t), Correct2: 1 - math.Pow(r.beta2, t),
+	}
+	var largest manifolds.Points
+	if r.amsgrad {
+		largest = s.old[2]
+	}
+	var sq float64
+	if m, v := s.old[0], s.old[1]; s.weights.F64 != nil {
+		sq = fused.Adam(s.x.Data64(), m.Data64(), v.Data64(), largest.Data64(), g.Data64(), step)
+	} else {
+		sq = fused.Adam(s.x.Data32(), m.Data32(), v.Data32(), largest.Data32(), g.Data32(), step)
+	}
+	return manifolds.Moved{Direction: sq, Length: rate * rate * sq, Factor: 1}
 }

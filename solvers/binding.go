@@ -39,9 +39,18 @@ type slot struct {
 	own      manifolds.Points // the copy, where the weights will not do
 	next     manifolds.Points // the points after the step
 	kinds    []State
-	old, new []manifolds.Points // state before and after the step
-	steps    int
-	seen     int // the admission that saw it last
+	old, new []manifolds.Points // state before and after the step; new only where steps do not happen in place
+	from     []manifolds.Points // what the step under way takes for the state before it
+
+	allocated bool
+	swift     bool           // the step under way happens in place
+	shared    bool           // another parameter has the same gradient
+	source    unsafe.Pointer // memory of the gradient
+	longest   float64        // bound of the gradients so far, as the rule sees them
+	size      float64        // bound of the norm of the weights
+	err       error          // of the step under way
+	steps     int
+	seen      int // the admission that saw it last
 
 	seenByRule Parameter
 	shadow     *shadow // what a wrapped solver sees
@@ -126,6 +135,8 @@ func (c *config) bind(name string, w dense.View) (*slot, error) {
 		return nil, s.fail(ErrNotFinite, "want finite weights, got "+firstBad(w), nil)
 	} else if s.manifold, s.layout, err = s.constraint.Bind(shape, norm); err != nil {
 		return nil, s.fail(ErrConstraint, err.Error(), err)
+	} else {
+		s.size = norm
 	}
 	if s.euclidean {
 		return s, nil

@@ -3,6 +3,7 @@
 package solvers
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -10,38 +11,48 @@ import (
 	"gorgonia.org/gorgonia"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/par"
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
 // engine does what all solvers share. A step has three phases. Admit checks
 // every parameter and gradient and binds what is new. Prepare computes where
-// every parameter goes, into buffers of its own. Commit, which cannot fail, writes
+// parameters go, into buffers of their own. Commit, which cannot fail, writes
 // weights and state and zeroes gradients. An error in the first two leaves
 // everything as before.
+//
+// Parameters whose step cannot fail, once their gradient is known to be finite, are
+// not prepared: they move in place, in one pass over memory (inplace.go).
 type engine struct {
 	config
 	book
-	err    error // of the options; every step returns it
+	rule   Rule    // nil for a wrapped solver
+	swift  inPlace // the rule, if it can make steps in place
+	err    error   // of the options; every step returns it
 	steps  int
 	calls  int     // admissions; marks the slots that a step has seen
 	turn   int     // the slot whose drift is measured next
 	active []*slot // of the step under way
+	order  []*slot // the same, those with most to do first
 	known  int     // slots there were before it
+	lr     float64 // of the step under way
+	shrink float64 // of its gradients
 }
 
 // Solver keeps parameters on manifolds and moves them by a Rule. It implements
 // gorgonia.Solver. It is not safe for concurrent use.
 type Solver struct {
 	name   string
-	rule   Rule
 	engine engine
 }
 
 var _ gorgonia.Solver = (*Solver)(nil)
 
 func newSolver(name string, r Rule, defaults config, own []string, opts []Option) *Solver {
-	s := &Solver{name: name, rule: r}
+	s := &Solver{name: name}
+	s.engine.rule = r
+	s.engine.swift, _ = r.(inPlace)
 	s.engine.config, s.engine.err = configure(name, defaults, own, opts)
 	return s
 }
@@ -68,27 +79,75 @@ func (s *Solver) Step(model []gorgonia.ValueGrad) error {
 	if err != nil {
 		return err
 	}
-	if err := s.prepareAll(active); err != nil {
+	if err := e.move(active); err != nil {
 		e.forget()
 		return err
 	}
 	return e.commit(active)
 }
 
-// prepareAll computes where the parameters go.
-func (s *Solver) prepareAll(active []*slot) error {
-	e := &s.engine
-	lr := e.rate()
-	if !(lr >= 0) || math.IsInf(lr, 0) {
-		return optionError("schedule %v: want a factor >= 0 at step %d, got a learning rate of %g", e.schedule, e.steps, lr)
+// move computes where the parameters go, and moves those that can move in place.
+func (e *engine) move(active []*slot) error {
+	e.lr = e.rate()
+	if !(e.lr >= 0) || math.IsInf(e.lr, 0) {
+		return optionError("schedule %v: want a factor >= 0 at step %d, got a learning rate of %g", e.schedule, e.steps, e.lr)
 	}
-	shrink := e.shrink(active)
-	for _, a := range active {
-		if err := s.prepare(a, lr, shrink); err != nil {
+	e.shrink = e.shrinkage(active)
+	work := 0
+	for _, s := range active {
+		s.allocate(e.rule)
+		if err := s.carry(); err != nil {
 			return err
+		}
+		if s.swift = e.fits(s); !s.swift {
+			work += s.weights.Len() * min(s.layout.N, s.layout.P, 8)
+		}
+	}
+	if err := e.each(active, work, (*engine).prepare); err != nil {
+		return err
+	}
+	return e.each(active, weights(active)/16, (*engine).advance)
+}
+
+// weights counts those of the parameters.
+func weights(active []*slot) (n int) {
+	for _, s := range active {
+		n += s.weights.Len()
+	}
+	return n
+}
+
+// each calls f for every slot, on several cores where the work is worth it, and
+// returns the first error in the order of the parameters.
+func (e *engine) each(active []*slot, work int, f func(e *engine, s *slot) error) error {
+	if work < 1<<16 {
+		for _, s := range active {
+			if err := f(e, s); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	e.order = append(e.order[:0], active...)
+	slices.SortStableFunc(e.order, func(a, b *slot) int { return cmp.Compare(b.cost(), a.cost()) })
+	for _, s := range active {
+		s.err = nil
+	}
+	par.Do(len(e.order), func(i int) { e.order[i].err = f(e, e.order[i]) })
+	for _, s := range active {
+		if s.err != nil {
+			return s.err
 		}
 	}
 	return nil
+}
+
+// cost is about how much there is to do for the slot.
+func (s *slot) cost() int {
+	if s.euclidean {
+		return s.weights.Len()
+	}
+	return s.weights.Len() * (1 + min(s.layout.N, s.layout.P))
 }
 
 // rate is the learning rate of the next step.
@@ -139,6 +198,14 @@ func (e *engine) admit(model []gorgonia.ValueGrad, gradients bool) (active []*sl
 		s.seen = e.calls
 		active = append(active, s)
 	}
+	look := (*engine).inspect
+	if gradients {
+		e.findShared(active)
+		look = (*engine).inspectBoth
+	}
+	if err := e.each(active, weights(active)/16, look); err != nil {
+		return nil, err
+	}
 	if e.known == 0 {
 		if err := e.unmatched(e.slots); err != nil {
 			return nil, err
@@ -178,15 +245,30 @@ func (e *engine) admitOne(v gorgonia.ValueGrad, i int, gradients bool) (*slot, e
 			return nil, err
 		}
 	}
-	watched := e.slots[e.turn%len(e.slots)] == s
-	if err := s.load(e.toleranceOf(s), s.elsewhere || watched || s.steps == 0, s.steps == 0); err != nil {
-		return nil, err
-	}
-	s.elsewhere = s.elsewhere || s.dirty
 	return s, nil
 }
 
-// takeGradient views and checks the gradient and measures its norm.
+// inspectBoth measures the gradient and inspects the weights.
+func (e *engine) inspectBoth(s *slot) error {
+	s.stats.gradient = s.grad.Norm()
+	if !(s.stats.gradient <= math.MaxFloat64) {
+		return s.fail(ErrNotFinite, "want a finite gradient, got "+firstBad(s.grad), nil)
+	}
+	return e.inspect(s)
+}
+
+// inspect finds out whether the weights are on their manifold, where it is time to
+// look, and projects them, in a copy, where they are not.
+func (e *engine) inspect(s *slot) error {
+	watched := e.slots[e.turn%len(e.slots)] == s
+	if err := s.load(e.toleranceOf(s), s.elsewhere || watched || s.steps == 0, s.steps == 0); err != nil {
+		return err
+	}
+	s.elsewhere = s.elsewhere || s.dirty
+	return nil
+}
+
+// takeGradient views the gradient and checks its shape.
 func (s *slot) takeGradient(v gorgonia.ValueGrad) error {
 	value, err := v.Grad()
 	if err != nil {
@@ -207,10 +289,6 @@ func (s *slot) takeGradient(v gorgonia.ValueGrad) error {
 		return s.fail(ErrParameter, "want a gradient with memory of its own, got that of the weights", nil)
 	}
 	s.grad = g
-	s.stats.gradient = g.Norm()
-	if !(s.stats.gradient <= math.MaxFloat64) {
-		return s.fail(ErrNotFinite, "want a finite gradient, got "+firstBad(g), nil)
-	}
 	return nil
 }
 
@@ -235,8 +313,8 @@ func (e *engine) scale() float64 {
 	return 1
 }
 
-// shrink is the factor by which ClipNorm scales all gradients.
-func (e *engine) shrink(active []*slot) float64 {
+// shrinkage is the factor by which ClipNorm scales all gradients.
+func (e *engine) shrinkage(active []*slot) float64 {
 	if e.clipNorm == 0 {
 		return 1
 	}
@@ -281,7 +359,7 @@ func clip(dst manifolds.Points, g dense.View, scale, limit float64) {
 
 // gradient gives the slot's batch of Euclidean gradients, scaled, clipped and
 // with ambient decay, in a borrowed batch.
-func (e *engine) gradient(s *slot, shrink float64) (manifolds.Points, error) {
+func (e *engine) gradient(s *slot) (manifolds.Points, error) {
 	g := s.borrow()
 	if s.layout.Contiguous() {
 		clip(g, s.grad, e.scale(), e.clipValue)
@@ -297,49 +375,47 @@ func (e *engine) gradient(s *slot, shrink float64) (manifolds.Points, error) {
 	if e.decayOf == decayAmbient {
 		decay = e.decay
 	}
-	if shrink == 1 && decay == 0 {
+	if e.shrink == 1 && decay == 0 {
 		return g, nil
 	}
-	return g, g.Combine(shrink, g, decay, s.x)
+	return g, g.Combine(e.shrink, g, decay, s.x)
 }
 
-// prepare computes where a parameter goes: the rule's direction v, the step
-// x <- R_x(-lr/g_t v), and the transport of the state.
-func (s *Solver) prepare(a *slot, lr, shrink float64) error {
-	e := &s.engine
-	g, err := e.gradient(a, shrink)
+// prepare computes where a parameter goes that does not move in place: the rule's
+// direction v, the step x <- R_x(-lr/g_t v), and the transport of the state.
+func (e *engine) prepare(s *slot) error {
+	if s.swift {
+		return nil
+	}
+	g, err := e.gradient(s)
 	defer giveBack(g)
 	if err != nil {
-		return a.fail(ErrParameter, err.Error(), err)
+		return s.fail(ErrParameter, err.Error(), err)
 	}
-	v := a.borrow()
+	v := s.borrow()
 	defer giveBack(v)
-	a.allocate(s.rule)
-	old, err := a.carried()
-	if err != nil {
-		return a.fail(ErrConstraint, err.Error(), err)
+	s.double()
+	s.seenByRule = Parameter{Manifold: s.manifold, X: s.x, Gradient: g, Direction: v, Old: s.from, New: s.new, Step: s.steps + 1}
+	if err := e.rule.Direction(&s.seenByRule); err != nil {
+		return s.fail(ErrConstraint, err.Error(), err)
 	}
-	a.seenByRule = Parameter{Manifold: a.manifold, X: a.x, Gradient: g, Direction: v, Old: old, New: a.new, Step: a.steps + 1}
-	if err := s.rule.Direction(&a.seenByRule); err != nil {
-		return a.fail(ErrConstraint, err.Error(), err)
-	}
-	if a.euclidean && e.decay > 0 && e.decayOf != decayAmbient {
-		if err := v.Combine(1, v, e.decay, a.x); err != nil {
-			return a.fail(ErrParameter, err.Error(), err)
+	if s.euclidean && e.decay > 0 && e.decayOf != decayAmbient {
+		if err := v.Combine(1, v, e.decay, s.x); err != nil {
+			return s.fail(ErrParameter, err.Error(), err)
 		}
 	}
-	if err := a.measure(v, lr, e.geometric); err != nil {
+	if err := s.measure(v, e.lr, e.geometric); err != nil {
 		return err
 	}
-	if err := a.manifold.Retract(a.next, a.x, v); err != nil {
-		return a.fail(ErrDiverged, err.Error(), err)
+	if err := s.manifold.Retract(s.next, s.x, v); err != nil {
+		return s.fail(ErrDiverged, err.Error(), err)
 	}
-	for i, k := range a.kinds {
-		if k.Kind != Tangent || a.euclidean {
+	for i, k := range s.kinds {
+		if k.Kind != Tangent || s.euclidean {
 			continue
 		}
-		if err := a.manifold.Transport(a.new[i], a.x, a.next, a.new[i]); err != nil {
-			return a.fail(ErrDiverged, err.Error(), err)
+		if err := s.manifold.Transport(s.new[i], s.x, s.next, s.new[i]); err != nil {
+			return s.fail(ErrDiverged, err.Error(), err)
 		}
 	}
 	return nil
@@ -347,43 +423,72 @@ func (s *Solver) prepare(a *slot, lr, shrink float64) error {
 
 // allocate makes the state at the first step.
 func (s *slot) allocate(r Rule) {
-	if s.next.K != 0 {
+	if s.allocated {
 		return
 	}
-	s.ensure(&s.next)
+	s.allocated = true
 	s.kinds = r.State()
-	s.old, s.new = make([]manifolds.Points, len(s.kinds)), make([]manifolds.Points, len(s.kinds))
+	s.old = s.state()
+}
+
+// double makes what a step needs that does not happen in place: the weights and the
+// state after it.
+func (s *slot) double() {
+	s.ensure(&s.next)
+	if s.new == nil {
+		s.new = s.state()
+	}
+}
+
+// state makes one set of the blocks of state, all zeros.
+func (s *slot) state() []manifolds.Points {
+	state := make([]manifolds.Points, len(s.kinds))
 	for i, k := range s.kinds {
 		n, p := s.layout.N, s.layout.P
 		if k.Kind == PerPoint {
 			n, p = 1, 1
 		}
-		s.old[i], s.new[i] = s.blank(n, p), s.blank(n, p)
+		state[i] = s.blank(n, p)
 	}
+	return state
 }
 
-// carried returns the state before the step. Where the weights are not those that
-// the last step left, its tangent vectors are made tangent at these.
-func (s *slot) carried() ([]manifolds.Points, error) {
+// carry makes s.from the state before the step. Where the weights are not those that
+// the last step left, its tangent vectors are made tangent at these, unless they are, to
+// rounding: the same values in other memory change nothing.
+func (s *slot) carry() error {
+	s.from = s.old
 	if !s.elsewhere || s.euclidean || s.steps == 0 {
-		return s.old, nil
+		return nil
 	}
-	way := s.borrow()
-	defer giveBack(way)
-	if err := way.Combine(1, s.x, -1, s.next); err != nil || way.Norm() == 0 {
-		return s.old, err
+	rounding := 1e-5
+	if s.weights.F64 != nil {
+		rounding = 1e-11
 	}
-	old := slices.Clone(s.old)
 	for i, k := range s.kinds {
-		if k.Kind == Tangent {
-			old[i] = s.old[i].Like()
-			if err := s.manifold.Tangent(old[i], s.x, s.old[i]); err != nil {
-				return nil, err
+		if k.Kind != Tangent {
+			continue
+		}
+		u := s.old[i].Like()
+		if err := s.manifold.Tangent(u, s.x, s.old[i]); err != nil {
+			return s.fail(ErrConstraint, err.Error(), err)
+		}
+		normal := s.old[i].Like()
+		if err := normal.Combine(1, s.old[i], -1, u); err != nil {
+			return s.fail(ErrConstraint, err.Error(), err)
+		}
+		if normal.Norm() > rounding*s.old[i].Norm() {
+			if &s.from[0] == &s.old[0] {
+				s.from = slices.Clone(s.old)
 			}
+			s.from[i] = u
 		}
 	}
-	return old, nil
+	return nil
 }
+
+// carried reports whether the state before the step is another than the last step left.
+func (s *slot) carried() bool { return len(s.old) > 0 && &s.from[0] != &s.old[0] }
 
 // measure turns the direction v into the step -lr/g_t v, point by point, and
 // notes its length.
@@ -405,7 +510,7 @@ func (s *slot) measure(v manifolds.Points, lr float64, geometric bool) error {
 	for i, sq := range f {
 		factor := 1.0
 		if geometric && s.curvature > 0 {
-			factor = geometricFactor(math.Sqrt(sq), s.curvature)
+			factor = manifolds.GeometricFactor(math.Sqrt(sq), s.curvature)
 		}
 		largest = max(largest, factor)
 		f[i] = -lr / factor
@@ -432,29 +537,30 @@ func (s *slot) bounded(lr float64) error {
 		limit, s.weights.Precision(), s.stats.length, lr), nil)
 }
 
-// geometricFactor is g_t for a direction of norm r on a manifold of curvature at
-// most c: see GeometricStep.
-func geometricFactor(r, c float64) float64 {
-	rho := 1 / math.Sqrt(c)
-	gamma := max((2*rho+r)*(2*rho+r), 1+c*(rho+r))
-	return math.Sqrt(max(1, r*r*gamma))
-}
-
 // commit makes the step real.
 func (e *engine) commit(active []*slot) error {
-	for _, s := range active {
-		if err := s.store(s.next); err != nil { // shapes were checked: cannot happen
-			return s.fail(ErrParameter, err.Error(), err)
-		}
-		s.old, s.new = s.new, s.old
-		s.grad.Zero()
-		if s.dirty && s.steps > 0 {
-			s.stats.reprojections++
-		}
-		s.dirty, s.elsewhere = false, false
-		s.steps++
-	}
+	err := e.each(active, weights(active)/16, (*engine).keep)
 	e.steps++
 	e.turn++
+	return err
+}
+
+// keep makes the step of a parameter real. Shapes were checked: it cannot fail.
+func (e *engine) keep(s *slot) error {
+	if !s.swift {
+		s.old, s.new = s.new, s.old
+		s.x = s.next
+		s.grad.Zero()
+	}
+	if !s.swift || s.dirty || !s.layout.Contiguous() {
+		if err := s.store(s.x); err != nil {
+			return s.fail(ErrParameter, err.Error(), err)
+		}
+	}
+	if s.dirty && s.steps > 0 {
+		s.stats.reprojections++
+	}
+	s.dirty, s.elsewhere = false, false
+	s.steps++
 	return nil
 }

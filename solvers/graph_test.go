@@ -129,17 +129,22 @@ func TestRunsBetweenStepsAccumulate(t *testing.T) {
 func TestSharedGradients(t *testing.T) {
 	for _, of := range precisions {
 		for _, s := range everySolver(0.05) {
-			t.Run(of.String()+"/"+s.name, func(t *testing.T) {
-				p, q := newParam("p", of, 2, 3, 2, 2), newParam("q", of, 2, 3, 2, 2)
-				q.g = p.g
-				gaussian(p.w, source(1), 1)
-				gaussian(q.w, source(1), 1)
-				gaussian(p.g, source(2), 1)
-				before := get(p.w)
-				require.NoError(t, s.of(solvers.Kernels(manifolds.Stiefel{})).Step(valueGrads([]*param{p, q})))
-				assert.NotEqual(t, before, get(p.w))
-				assert.Equal(t, get(p.w), get(q.w))
-			})
+			for _, m := range []manifolds.Manifold{manifolds.Sphere{}, manifolds.Stiefel{}, manifolds.Euclidean{}} {
+				t.Run(of.String()+"/"+s.name+"/"+manifolds.Name(m), func(t *testing.T) {
+					p, q := newParam("p", of, 2, 3, 2, 2), newParam("q", of, 2, 3, 2, 2)
+					q.g = p.g
+					gaussian(p.w, source(1), 1)
+					gaussian(q.w, source(1), 1)
+					before := get(p.w)
+					solver := s.of(solvers.Kernels(m))
+					for step := range uint64(3) {
+						gaussian(p.g, source(step), 1)
+						require.NoError(t, solver.Step(valueGrads([]*param{p, q})))
+					}
+					assert.NotEqual(t, before, get(p.w))
+					assert.Equal(t, get(p.w), get(q.w))
+				})
+			}
 		}
 	}
 }

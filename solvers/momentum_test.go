@@ -82,7 +82,10 @@ func TestDirectionsAreTangent(t *testing.T) {
 						run(t, solver, m, step)
 						run(t, reference, plain, step)
 					}
-					same(t, weights(plain), weights(m), "the spy must not change anything")
+					// The spy hides that its manifold can make whole steps in place.
+					for i, p := range plain {
+						near(t, get(p.w), get(m[i].w), 30, of, p.name)
+					}
 					// The normal part is the rounding of this step's projection and of
 					// the last ten of the momentum, with products of length up to 27.
 					assert.LessOrEqual(t, log.worst, 128*eps(of))

@@ -2,6 +2,8 @@
 
 package solvers
 
+import "github.com/kernelfold/kernelfold/manifolds"
+
 // NewSGD returns the stochastic gradient descent of Ozay and Okatani (arXiv
 // 1610.07008). For every point x with Euclidean gradient g:
 //
@@ -74,4 +76,43 @@ func (r *sgd) Direction(p *Parameter) error {
 		return nil
 	}
 	return p.Riemannian(v, v)
+}
+
+// descent is the step as one operation of the manifold.
+func (r *sgd) descent(s *slot, rate, slope float64) manifolds.Descent {
+	d := manifolds.Descent{Slope: slope, Rate: rate, Tangent: r.tangent, Geometric: r.geometric && s.curvature > 0}
+	if r.momentum > 0 {
+		take := slope
+		if s.steps > 0 {
+			take *= 1 - r.dampening
+		}
+		d.Keep, d.Take = r.momentum, take
+		d.Ahead, d.Slope = r.momentum, take
+		if r.nesterov {
+			d.Ahead, d.Slope = r.momentum*r.momentum, slope+r.momentum*take
+		}
+	}
+	if s.euclidean {
+		d.Decay = r.decay
+	}
+	return d
+}
+
+func (r *sgd) serves(s *slot) bool {
+	m, ok := s.manifold.(manifolds.Descender)
+	return ok && m.Descends(s.layout.N, s.layout.P, r.descent(s, 1, 1))
+}
+
+// reach is that of the geometric series of the momentum, and of a look ahead.
+func (r *sgd) reach(g, _ float64) (state, direction float64) {
+	state = g / (1 - r.momentum)
+	return state, state + g
+}
+
+func (r *sgd) advance(s *slot, g manifolds.Points, rate, slope float64) manifolds.Moved {
+	var mu manifolds.Points
+	if r.momentum > 0 {
+		mu = s.old[0]
+	}
+	return s.manifold.(manifolds.Descender).Descend(s.x, mu, g, r.descent(s, rate, slope))
 }
