@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes
+
+import (
+	"fmt"
+	"runtime"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/internal/gemm"
+	"github.com/kernelfold/kernelfold/internal/par"
+	"github.com/kernelfold/kernelfold/internal/scratch"
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// Conv2d is the convolution of gorgonia.Conv2d, with the same arguments:
+//
+//	y[b,o,i,j] = sum_cuv x[b,c, i*stride[0] + u*dilation[0] - top, j*stride[1] + v*dilation[1] - left] w[o,c,u,v],
+//
+// where x is 0 outside of the image. x has shape (B, C, H, W), w (O, C, KH, KW), and the
+// result (B, O, 1+(H+top+bottom-dilation[0]*(KH-1)-1)/stride[0], ...) with divisions
+// rounded down. The gradients in both are exact.
+//
+// kernelShape is {KH, KW}. pad is {rows, columns}, on both sides, or {top, bottom, left,
+// right}, or nil for none; dilation may be nil for none.
+//
+// Images are neither unfolded into columns nor transposed: the product reads the taps
+// where they lie (Anderson et al. 2017, and Zhang, Franchetti and Low 2018, explain
+// why that is faster). A batch is spread over the cores. The weight gradient adds up the
+// parts of the cores in a fixed order: it is the same to the bit for one GOMAXPROCS, the
+// value and the gradient in x for any.
+//
+// Wrong ranks, a kernelShape that is not that of w, channels that do not match, a
+// kernel that is larger than the padded image, strides and dilations that are not
+// positive and negative padding are errors.
+func Conv2d(x, w *gorgonia.Node, kernelShape tensor.Shape, pad, stride, dilation []int) (*gorgonia.Node, error) {
+	return conv2d("nodes.Conv2d", x, w, kernelShape, pad, stride, dilation, 1)
+}
+
+// Conv2dGroups is Conv2d in groups: channels and filters are divided into groups of
+// neighbours, and the filters of a group see the channels of that group alone. w has
+// shape (O, C/groups, KH, KW), as in PyTorch. With groups = C it is a depthwise
+// convolution. groups must divide C and O.
+func Conv2dGroups(x, w *gorgonia.Node, kernelShape tensor.Shape, pad, stride, dilation []int, groups int) (*gorgonia.Node, error) {
+	return conv2d("nodes.Conv2dGroups", x, w, kernelShape, pad, stride, dilation, groups)
+}
+
+func conv2d(name string, x, w *gorgonia.Node, kernel tensor.Shape, pad, stride, dilation []int, groups int) (*gorgonia.Node, error) {
+	shapes, err := admit(name, []int{4, 4}, x, w)
+	if err != nil {
+		return nil, err
+	}
+	if pad == nil {
+		pad = []int{0, 0}
+	}
+	if dilation == nil {
+		dilation = []int{1, 1}
+	}
+	in, filter := shapes[0], shapes[1]
+	switch {
+	case in.TotalSize() < 1 || filter.TotalSize() < 1:
+		err = fmt.Errorf("%s: want images and filters that are not empty, got shapes %v and %v", name, in, filter)
+	case len(kernel) != 2 || kernel[0] != filter[2] || kernel[1] != filter[3]:
+		err = fmt.Errorf("%s: want the kernel shape %v of the filters, got %v", name, filter[2:], kernel)
+	case len(pad) != 2 && len(pad) != 4:
+		err = fmt.Errorf("%s: want padding of rows and columns or top, bottom, left and right, got %v", name, pad)
+	case len(stride) != 2 || stride[0] < 1 || stride[1] < 1:
+		err = fmt.Errorf("%s: want two positive strides, got %v", name, stride)
+	case len(dilation) != 2 || dilation[0] < 1 || dilation[1] < 1:
+		err = fmt.Errorf("%s: want two positive dilations, got %v", name, dilation)
+	case groups < 1 || in[1]%groups != 0 || filter[0]%groups != 0:
+		err = fmt.Errorf("%s: want groups that divide %d channels and %d filters, got %d", name, in[1], filter[0], groups)
+	case filter[1] != in[1]/groups:
+		err = fmt.Errorf("%s: want filters of %d channels for %d groups and images of shape %v, got shape %v", name, in[1]/groups, groups, in, filter)
+	}
+	if err != nil {
+		return nil, err
+	}
+	sides := [4]int{pad[0], pad[0], pad[1], pad[1]}
+	if len(pad) == 4 {
+		sides = [4]int(pad)
+	}
+	for _, p := range sides {
+		if p < 0 {
+			return nil, fmt.Errorf("%s: want padding that is not negative, got %v", name, pad)
+		}
+	}
+	var along [2]axis
+	for i := range along {
+		room := in[2+i] + sides[2*i] + sides[2*i+1] - dilation[i]*(kernel[i]-1) - 1
+		if room < 0 {
+			return nil, fmt.Errorf("%s: want a kernel that fits into the padded image, got images of shape %v, kernel %v, dilation %v, padding %v",
+				name, in, kernel, dilation, pad)
+		}
+		along[i] = axis{size: in[2+i], kernel: kernel[i], stride: stride[i], dilation: dilation[i], pad: sides[2*i], out: room/stride[i] + 1}
+	}
+	p := newConvPlan(in[0], in[1], filter[0], groups, along[0], along[1])
+	s := signature{name: name, in: shapes, out: tensor.Shape{in[0], filter[0], along[0].out, along[1].out}}
+	return apply(s, conv[float32]{p, &convWork[float32]{}}, conv[float64]{p, &convWork[float64]{}}, x, w)
+}
+
+// conv is a convolution as products with patches of images.
+type conv[T vec.Float] struct {
+	*convPlan
+	work *convWork[T]
+}
+
+// convWork is memory that the runs of a node share.
+type convWork[T vec.Float] struct {
+	weights []gemm.Panels[T] // packed once a run, for all images
+	grads   []gemm.Panels[T] // one for each part of the batch
+}
+
+// panels makes p at least n long.
+func panels[T vec.Float](p *[]gemm.Panels[T], n int) []gemm.Panels[T] {
+	for len(*p) < n {
+		*p = append(*p, gemm.Panels[T]{})
+	}
+	return *p
+}
+
+// zeroed borrows n zeros, and what patches may read beyond them.
+func zeroed[T vec.Float](n int) []T {
+	s := scratch.Get[T](n + gemm.Slack)
+	clear(s)
+	return s
+}
+
+// Forward multiplies, for each image, the filters with the patches that the taps see.
+func (c conv[T]) Forward(out []T, in [][]T) error {
+	x, w := in[0], in[1]
+	n := c.inputs * c.area
+	weights := panels(&c.work.weights, c.groups)
+	for g := range c.groups {
+		weights[g].Pack(1, gemm.Of(w[g*c.outputs*n:], c.outputs, n))
+	}
+	par.Ranges(c.batch, 1, func(from, to int) {
+		buffer := zeroed[T](c.image.size())
+		for b := from; b < to; b++ {
+			image := padded(&c.image, buffer, x[b*c.channels*c.pixelsIn:])
+			y := out[b*c.filters*c.pixelsOut:]
+			for g := range c.groups {
+				p := patches(&c.taps, image[g*c.inputs*c.image.plane():])
+				gemm.MulPatches(gemm.Of(y[g*c.outputs*c.pixelsOut:], c.outputs, c.pixelsOut), &weights[g], p, false)
+			}
+		}
+		scratch.Put(buffer)
+	})
+	return nil
+}
+
+// Backward writes one of the gradients.
+func (c conv[T]) Backward(dst []T, i int, in [][]T, _, grad []T) error {
+	if i == 0 {
+		c.images(dst, in[1], grad)
+	} else {
+		c.kernels(dst, in[0], grad)
+	}
+	return nil
+}
+
+// images writes the gradient in the images. It is a convolution of grad, without
+// strides, for every phase of the image: the pixels that one set of taps meets.
+func (c conv[T]) images(dst, w, grad []T) {
+	weights := panels(&c.work.weights, len(c.phases)*c.groups)
+	flipped := scratch.Get[T](c.inputs * c.outputs * c.area)
+	for i, f := range c.phases {
+		n := len(f.kernel) * c.outputs
+		for g := range c.groups {
+			for o := range c.outputs {
+				for j := range c.inputs {
+					from := w[((g*c.outputs+o)*c.inputs+j)*c.area:][:c.area]
+					to := flipped[j*n+o*len(f.kernel):]
+					for t, k := range f.kernel {
+						to[t] = from[k]
+					}
+				}
+			}
+			weights[i*c.groups+g].Pack(1, gemm.Of(flipped, c.inputs, n))
+		}
+	}
+	scratch.Put(flipped)
+	par.Ranges(c.batch, 1, func(from, to int) {
+		buffer := zeroed[T](c.grad.size())
+		piece := scratch.Get[T](c.inputs * c.pixelsIn)
+		for b := from; b < to; b++ {
+			y := padded(&c.grad, buffer, grad[b*c.filters*c.pixelsOut:])
+			dx := dst[b*c.channels*c.pixelsIn:][:c.channels*c.pixelsIn]
+			if c.unseen {
+				clear(dx)
+			}
+			for i, f := range c.phases {
+				for g := range c.groups {
+					to := dx[g*c.inputs*c.pixelsIn:]
+					n := f.pixels.n()
+					p := patches(&f.taps, y[g*c.outputs*c.grad.plane():])
+					a := &weights[i*c.groups+g]
+					if f.pixels.whole() {
+						gemm.MulPatches(gemm.Of(to, c.inputs, n), a, p, false)
+						continue
+					}
+					gemm.MulPatches(gemm.Of(piece, c.inputs, n), a, p, false)
+					for j := range c.inputs {
+						scatter(&f.pixels, to[j*c.pixelsIn:], piece[j*n:])
+					}
+				}
+			}
+		}
+		scratch.Put(buffer)
+		scratch.Put(piece)
+	})
+}
+
+// kernels writes the gradient in the filters: the product of grad and of the matrix
+// that has a row for each pixel of the result, the window that the pixel sees. The
+// channels of an image are laid next to each other for it, so that a window is a few long
+// rows. Parts of the batch are summed up one by one, in order.
+func (c conv[T]) kernels(dst, x, grad []T) {
+	n := c.inputs * c.area
+	size := c.filters * n
+	parts := min(runtime.GOMAXPROCS(0), c.batch)
+	sums := scratch.Get[T](parts * size)
+	grads := panels(&c.work.grads, parts)
+	par.Do(parts, func(part int) {
+		sum := sums[part*size:][:size]
+		from, to := part*c.batch/parts, (part+1)*c.batch/parts
+		buffer := zeroed[T](c.window.size())
+		for b := from; b < to; b++ {
+			interleave(&c.window, buffer, x[b*c.channels*c.pixelsIn:], c.inputs)
+			for g := range c.groups {
+				grads[part].Pack(1, gemm.Of(grad[(b*c.filters+g*c.outputs)*c.pixelsOut:], c.outputs, c.pixelsOut))
+				image := buffer[g*c.inputs*c.window.plane():]
+				for _, r := range c.rowsOfWindow {
+					to := gemm.Mat[T]{Data: sum[g*c.outputs*n+r.column:], R: c.outputs, C: r.taps.rows * r.taps.width, RS: n, CS: 1}
+					gemm.MulPatches(to, &grads[part], patches(&r.taps, image[r.offset:]), b > from)
+				}
+			}
+		}
+		scratch.Put(buffer)
+	})
+	par.Ranges(c.filters, 1+(1<<14)/n, func(from, to int) {
+		whole := sums[from*n : to*n]
+		for part := 1; part < parts; part++ {
+			for i, v := range sums[part*size+from*n : part*size+to*n] {
+				whole[i] += v
+			}
+		}
+		for o := from; o < to; o++ {
+			sum, w := sums[o*n:][:n], dst[o*n:][:n]
+			for k := range c.area {
+				for j, v := range sum[k*c.inputs:][:c.inputs] {
+					w[j*c.area+k] = v
+				}
+			}
+		}
+	})
+	scratch.Put(sums)
+}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/nodes"
+	"github.com/kernelfold/kernelfold/nodes/nodetest"
+)
+
+// convolve is a node for a case of PyTorch or of the stock op.
+type convolve struct {
+	kernel, pad, stride, dilation []int
+	groups                        int
+}
+
+func (c convolve) build(in []*gorgonia.Node) (*gorgonia.Node, error) {
+	if c.groups == 0 {
+		return nodes.Conv2d(in[0], in[1], c.kernel, c.pad, c.stride, c.dilation)
+	}
+	return nodes.Conv2dGroups(in[0], in[1], c.kernel, c.pad, c.stride, c.dilation, c.groups)
+}
+
+func (c convolve) stock(in []*gorgonia.Node) (*gorgonia.Node, error) {
+	return gorgonia.Conv2d(in[0], in[1], c.kernel, c.pad, c.stride, c.dilation)
+}
+
+func TestConv2d(t *testing.T) {
+	one := []int{1, 1}
+	for _, c := range []struct {
+		x, w []int
+		c    convolve
+	}{
+		{[]int{2, 3, 5, 4}, []int{4, 3, 3, 3}, convolve{[]int{3, 3}, one, one, one, 0}},
+		{[]int{1, 2, 6, 5}, []int{3, 2, 2, 3}, convolve{[]int{2, 3}, nil, []int{2, 1}, nil, 0}},
+		{[]int{2, 4, 5, 4}, []int{6, 2, 3, 2}, convolve{[]int{3, 2}, []int{2, 0, 1, 1}, []int{1, 2}, []int{1, 2}, 2}},
+		{[]int{2, 3, 5, 5}, []int{3, 1, 3, 3}, convolve{[]int{3, 3}, one, one, one, 3}},
+	} {
+		t.Run(fmt.Sprint(c), func(t *testing.T) {
+			nodetest.Run(t, nodetest.Case{Build: c.c.build, Inputs: []nodetest.Input{{Shape: c.x}, {Shape: c.w}}})
+		})
+	}
+	variants := func(cs ...convolve) (all []nodetest.Build) {
+		for _, c := range cs {
+			all = append(all, c.build)
+		}
+		return all
+	}
+	k := []int{2, 2}
+	nodetest.Run(t, nodetest.Case{
+		Build:  convolve{k, one, one, one, 0}.build,
+		Inputs: []nodetest.Input{{Shape: []int{2, 2, 5, 5}}, {Shape: []int{2, 2, 2, 2}}},
+		Variants: variants(convolve{k, []int{0, 1}, one, one, 0}, convolve{k, []int{1, 0}, one, one, 0}, convolve{k, []int{2, 0, 1, 1}, one, one, 0},
+			convolve{k, []int{0, 2, 1, 1}, one, one, 0}, convolve{k, one, []int{1, 2}, one, 0}, convolve{k, one, []int{2, 1}, one, 0},
+			convolve{k, one, one, []int{1, 2}, 0}, convolve{k, one, one, []int{2, 1}, 0}),
+	})
+}
+
+// differentiate runs a node of x and w with a cotangent, and returns it and its gradients.
+func differentiate(t *testing.T, of tensor.Dtype, x, w []int, build nodetest.Build) [][]float64 {
+	t.Helper()
+	g := gorgonia.NewGraph()
+	in := gorgonia.Nodes{zeros(g, "x", of, x...), zeros(g, "w", of, w...)}
+	fill := func(n *gorgonia.Node) {
+		for i, v := range ramp(n.Shape().TotalSize()) {
+			set(n, i, v)
+		}
+	}
+	n, err := build(in)
+	require.NoError(t, err)
+	cotangent := zeros(g, "cotangent", of, n.Shape()...)
+	fill(in[0])
+	fill(in[1])
+	fill(cotangent)
+	// Through a sum, as stock operations write into the gradient that they are given.
+	cost := gorgonia.Must(gorgonia.Sum(gorgonia.Must(gorgonia.HadamardProd(n, cotangent))))
+	d, err := gorgonia.Grad(cost, in...)
+	require.NoError(t, err)
+	values := make([]gorgonia.Value, 3)
+	for i, n := range []*gorgonia.Node{n, d[0], d[1]} {
+		gorgonia.Read(n, &values[i])
+	}
+	vm := gorgonia.NewTapeMachine(g)
+	defer vm.Close()
+	require.NoError(t, vm.RunAll())
+	all := make([][]float64, 3)
+	for i, v := range values {
+		all[i] = floats(v)
+	}
+	return all
+}
+
+// The value and both gradients are those of the stock op.
+func TestConv2dIsStock(t *testing.T) {
+	one := []int{1, 1}
+	for _, of := range []tensor.Dtype{tensor.Float32, tensor.Float64} {
+		tolerance := 1e-13 // sums of up to 1000 products, as in TestReference
+		if of == tensor.Float32 {
+			tolerance = 6e-5
+		}
+		for i, kernel := range [][]int{{1, 1}, {3, 3}, {5, 5}, {3, 5}, {2, 3}, {7, 7}} {
+			for j, stride := range [][]int{one, {2, 2}, {3, 3}, {1, 2}, {3, 2}} {
+				for k, dilation := range [][]int{nil, {2, 2}, {1, 2}} {
+					pad := []int{(i + j) % 4, (i + k + 1) % 4}
+					x := []int{1 + (i+j+k)%5, []int{1, 3, 8, 17}[(i+k)%4], 13, 13}
+					w := []int{[]int{4, 1, 9}[(j+k)%3], x[1], kernel[0], kernel[1]}
+					c := convolve{kernel, pad, stride, dilation, 0}
+					want := differentiate(t, of, x, w, c.stock)
+					got := differentiate(t, of, x, w, c.build)
+					for n, what := range []string{"value", "gradient in x", "gradient in w"} {
+						assert.LessOrEqual(t, differ(t, got[n], want[n]), tolerance, "%v %v: %s", x, c, what)
+					}
+				}
+			}
+		}
+	}
+}
+
+// Values and gradients are those of PyTorch in float64: see testdata/conv.py.
+func TestConv2dReference(t *testing.T) {
+	var file struct{ Cases []json.RawMessage }
+	readJSON(t, "testdata/conv.json", &file)
+	require.NotEmpty(t, file.Cases)
+	for _, of := range []tensor.Dtype{tensor.Float32, tensor.Float64} {
+		tolerance := 1e-13 // as in TestReference
+		if of == tensor.Float32 {
+			tolerance = 6e-5
+		}
+		for _, raw := range file.Cases {
+			var r reference
+			require.NoError(t, json.Unmarshal(raw, &r))
+			t.Run(fmt.Sprintf("%v/%s", of, r.Name), func(t *testing.T) {
+				g := gorgonia.NewGraph()
+				var in gorgonia.Nodes
+				for j, x := range r.Inputs {
+					n := zeros(g, fmt.Sprintf("input %d", j), of, x.Shape...)
+					for k, v := range x.Data {
+						set(n, k, v)
+					}
+					in = append(in, n)
+				}
+				p := r.Params
+				n, err := convolve{p.Kernel, p.Pad, p.Stride, p.Dilation, p.Groups}.build(in)
+				require.NoError(t, err)
+				c := zeros(g, "cotangent", of, n.Shape()...)
+				for k, v := range r.Cotangent {
+					set(c, k, v)
+				}
+				d, err := gorgonia.Backpropagate(gorgonia.Nodes{n}, gorgonia.Nodes{c}, in)
+				require.NoError(t, err)
+				vm := gorgonia.NewTapeMachine(g)
+				defer vm.Close()
+				require.NoError(t, vm.RunAll())
+				assert.LessOrEqual(t, differ(t, floats(n.Value()), r.Value), tolerance, "value")
+				for j, n := range d {
+					assert.LessOrEqual(t, differ(t, floats(n.Value()), r.Gradients[j]), tolerance, "gradient %d", j)
+				}
+			})
+		}
+	}
+}
+
+func TestConv2dRejects(t *testing.T) {
+	g := gorgonia.NewGraph()
+	of := tensor.Float64
+	x, w := zeros(g, "x", of, 2, 4, 5, 6), zeros(g, "w", of, 6, 4, 3, 2)
+	k, one := []int{3, 2}, []int{1, 1}
+	for want, c := range map[string]convolve{
+		"want the kernel shape (3, 2) of the filters, got (2, 3)":                                          {[]int{2, 3}, one, one, one, 0},
+		"want the kernel shape (3, 2) of the filters, got ()":                                              {nil, one, one, one, 0},
+		"want padding of rows and columns or top, bottom, left and right, got [1]":                         {k, []int{1}, one, one, 0},
+		"want padding that is not negative, got [0 -1]":                                                    {k, []int{0, -1}, one, one, 0},
+		"want two positive strides, got []":                                                                {k, one, nil, one, 0},
+		"want two positive strides, got [1 0]":                                                             {k, one, []int{1, 0}, one, 0},
+		"want two positive dilations, got [0 1]":                                                           {k, one, one, []int{0, 1}, 0},
+		"got images of shape (2, 4, 5, 6), kernel (3, 2), dilation [4 1], padding [1 1]":                   {k, one, one, []int{4, 1}, 0},
+		"want groups that divide 4 channels and 6 filters, got 3":                                          {k, one, one, one, 3},
+		"want groups that divide 4 channels and 6 filters, got 4":                                          {k, one, one, one, 4},
+		"want groups that divide 4 channels and 6 filters, got -1":                                         {k, one, one, one, -1},
+		"want filters of 2 channels for 2 groups and images of shape (2, 4, 5, 6), got shape (6, 4, 3, 2)": {k, one, one, one, 2},
+	} {
+		rejects(t, c.build, want, x, w)
+	}
+	c := convolve{k, one, one, one, 0}
+	rejects(t, c.build, "want filters of 3 channels", zeros(g, "three", of, 2, 3, 5, 6), w)
+	rejects(t, c.build, "want rank 4, got shape (2, 4)", zeros(g, "matrix", of, 2, 4), w)
+	rejects(t, c.build, "want a node, got nil", x, nil)
+	rejects(t, c.build, "want inputs of one precision", x, zeros(g, "w32", tensor.Float32, 6, 4, 3, 2))
+}
