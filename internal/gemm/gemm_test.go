@@ -11,8 +11,18 @@ import (
 	"github.com/stretchr/testify/assert"
 	"gonum.org/v1/gonum/mat"
 
+	"github.com/kernelfold/kernelfold/internal/cpu"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
+
+// everyLevel runs a test at each level of this machine, in both precisions.
+func everyLevel(t *testing.T, single, double func(t *testing.T)) {
+	defer func(l cpu.Level) { cpu.Use = l }(cpu.Use)
+	for _, cpu.Use = range cpu.Levels() {
+		t.Run(fmt.Sprint("float32 ", cpu.Use), single)
+		t.Run(fmt.Sprint("float64 ", cpu.Use), double)
+	}
+}
 
 func random[T vec.Float](rng *rand.Rand, n int) []T {
 	x := make([]T, n)
@@ -25,14 +35,13 @@ func random[T vec.Float](rng *rand.Rand, n int) []T {
 // TestMul compares every combination of transposes, over odd sizes on both
 // sides of the blocking, with the sum written out in float64.
 func TestMul(t *testing.T) {
-	t.Run("float32", testMul[float32])
-	t.Run("float64", testMul[float64])
+	everyLevel(t, testMul[float32], testMul[float64])
 }
 
 func testMul[T vec.Float](t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for _, s := range [][3]int{{1, 1, 1}, {1, 7, 3}, {5, 1, 9}, {2, 4, 8}, {3, 5, 1}, {13, 11, 17}, {17, 33, 40},
-		{97, 5, 257}, {mc + 1, nr + 1, kc + 1}, {7, nc + 3, 19}, {64, 64, 600}} {
+		{97, 5, 257}, {301, 35, maxDepth + 1}, {7, maxCols + 3, 19}, {29, 65, 130}, {64, 64, 600}} {
 		r, c, k := s[0], s[1], s[2]
 		for mask := range 8 {
 			for _, beta := range []float64{0, 1, -0.5} {

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+// copyRows writes the way to pack a panel whose rows lie in memory as they do in
+// the panel.
+func copyRows(m machine) {
+	name, t := "copy"+m.suffix(), m.float().name()
+	TEXT(name, NOSPLIT, fmt.Sprintf("func(dst *%[1]s, stride int, src *%[1]s, ld, cols, k int, alpha %[1]s)", t))
+	Pragma("noescape")
+	Doc(name+" sets dst[p*stride+j] = alpha src[p*ld+j] for p < k and j < cols, at most "+fmt.Sprint(2*m.lanes())+",",
+		"with p ascending. It writes zeros after each row, up to a whole number of vectors.")
+	dst, stride, src, ld, cols, k := RAX, RBX, RCX, RDX, RSI, RDI
+	Load(Param("dst"), dst)
+	Load(Param("stride"), stride)
+	Load(Param("src"), src)
+	Load(Param("ld"), ld)
+	Load(Param("cols"), cols)
+	Load(Param("k"), k)
+	alpha := m.vector(0)
+	p, err := Param("alpha").Resolve()
+	if err != nil {
+		panic(err)
+	}
+	m.broadcast(p.Addr, alpha)
+	shift := U8(map[int]int{32: 2, 64: 3}[m.float().bits])
+	SHLQ(shift, stride)
+	SHLQ(shift, ld)
+	MOVQ(cols, R8)
+	m.masks(R8)
+	CMPQ(cols, Imm(uint64(m.lanes())))
+	JLE(LabelRef("one"))
+	for vectors := 2; vectors >= 1; vectors-- {
+		label := map[int]string{1: "one", 2: "two"}[vectors]
+		Label(label)
+		for j := range vectors {
+			m.loadMasked(j, Mem{Base: src, Disp: j * m.lanes() * m.float().size()}, m.vector(1+j))
+		}
+		for j := range vectors {
+			m.scale(alpha, m.vector(1+j))
+			VMOVUPS(m.vector(1+j), Mem{Base: dst, Disp: j * m.lanes() * m.float().size()})
+		}
+		ADDQ(ld, src)
+		ADDQ(stride, dst)
+		DECQ(k)
+		JNZ(LabelRef(label))
+		VZEROUPPER()
+		RET()
+	}
+}
+
+// transpose writes the way to pack a panel whose columns lie in memory as rows, by
+// squares as large as a vector.
+func transpose(m avx2) {
+	f, n := m.float(), m.lanes()
+	name, t := fmt.Sprint("transpose", f.bits), f.name()
+	TEXT(name, NOSPLIT, fmt.Sprintf("func(dst *%[1]s, stride int, src *%[1]s, ld, cols, k int, alpha %[1]s)", t))
+	Pragma("noescape")
+	Doc(name+" sets dst[p*stride+j] = alpha src[j*ld+p] for p < k and j < cols, at most "+fmt.Sprint(n)+", with p",
+		fmt.Sprintf("ascending. It writes %d elements for each p, those beyond cols arbitrary, and k is at least %[1]d.", n))
+	dst, stride, rows, k := RAX, RBX, []GPPhysical{RSI, RDI, R8, R9, R10, R11, R12, R13}[:n], RCX
+	Load(Param("src"), rows[0])
+	Load(Param("ld"), stride)
+	Load(Param("cols"), k)
+	shift := U8(map[int]int{32: 2, 64: 3}[f.bits])
+	SHLQ(shift, stride)
+	for j := 1; j < n; j++ { // no row beyond the last: that one again
+		LEAQ(Mem{Base: rows[j-1], Index: stride, Scale: 1}, rows[j])
+		CMPQ(k, Imm(uint64(j)))
+		CMOVQLE(rows[j-1], rows[j])
+	}
+	Load(Param("dst"), dst)
+	Load(Param("stride"), stride)
+	Load(Param("k"), k)
+	SHLQ(shift, stride)
+	alpha := m.vector(15)
+	p, err := Param("alpha").Resolve()
+	if err != nil {
+		panic(err)
+	}
+	m.broadcast(p.Addr, alpha)
+
+	at := RDX // of the next square, in bytes
+	XORQ(at, at)
+	Label("square")
+	for half := range 2 {
+		from := func(j int) Mem { return Mem{Base: rows[j], Index: at, Scale: 1, Disp: 16 * half} }
+		v := func(j int) VecPhysical { return m.vector(j) }
+		for j := range n / 2 {
+			VMOVUPS(from(j), m.lower(v(j)))
+			m.insert(from(j+n/2), v(j))
+		}
+		out := []VecPhysical{v(0), v(1)}
+		if f.bits == 32 {
+			VUNPCKLPS(v(1), v(0), v(4))
+			VUNPCKHPS(v(1), v(0), v(5))
+			VUNPCKLPS(v(3), v(2), v(6))
+			VUNPCKHPS(v(3), v(2), v(7))
+			VUNPCKLPD(v(6), v(4), v(8))
+			VUNPCKHPD(v(6), v(4), v(9))
+			VUNPCKLPD(v(7), v(5), v(10))
+			VUNPCKHPD(v(7), v(5), v(11))
+			out = []VecPhysical{v(8), v(9), v(10), v(11)}
+		} else {
+			VUNPCKLPD(v(1), v(0), v(2))
+			VUNPCKHPD(v(1), v(0), v(3))
+			out = []VecPhysical{v(2), v(3)}
+		}
+		for _, o := range out {
+			m.scale(alpha, o)
+			VMOVUPS(o, Mem{Base: dst})
+			ADDQ(stride, dst)
+		}
+	}
+	size := f.size()
+	ADDQ(Imm(32), at)
+	SUBQ(Imm(uint64(n)), k)
+	CMPQ(k, Imm(uint64(n)))
+	JGE(LabelRef("square"))
+	// The rest: the last square again, moved back to end with the last element.
+	TESTQ(k, k)
+	JZ(LabelRef("done"))
+	SUBQ(Imm(uint64(n)), k)
+	LEAQ(Mem{Base: at, Index: k, Scale: uint8(size)}, at)
+	IMULQ(k, stride)
+	ADDQ(stride, dst)
+	Load(Param("stride"), stride)
+	SHLQ(shift, stride)
+	MOVQ(U32(n), k)
+	JMP(LabelRef("square"))
+	Label("done")
+	VZEROUPPER()
+	RET()
+}

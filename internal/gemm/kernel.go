@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gemm
+
+import (
+	"unsafe"
+
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// The kernels in portable Go, which specify those in assembly.
+
+// Modes of a tile.
+const (
+	modeAdd      = 1 // to what C holds
+	modeQuarters = 2 // B comes in four pieces
+)
+
+const (
+	portableHeight = 2
+	portableWidth  = 4
+	slack          = 64 // elements that packing may write beyond a panel
+)
+
+func sizeOf[T vec.Float]() int {
+	var x T
+	return int(unsafe.Sizeof(x))
+}
+
+// steps returns the offsets of the rows of a packed panel of B, maxDepth of them.
+func steps(width int) []int {
+	switch width {
+	case 4:
+		return steps4[:]
+	case 8:
+		return steps8[:]
+	case 16:
+		return steps16[:]
+	default:
+		return steps32[:]
+	}
+}
+
+var steps4, steps8, steps16, steps32 = multiples(4), multiples(8), multiples(16), multiples(32)
+
+func multiples(n int) (m [maxDepth]int) {
+	for i := range m {
+		m[i] = i * n
+	}
+	return m
+}
+
+// portableTile sets the rows x cols tile C to A B, or adds A B to it. A is packed,
+// k times rows elements. Row p of B begins at b[at[p]], its second half, or its next
+// quarter, step elements after. C has rows ldc elements apart.
+func portableTile[T vec.Float](rows, cols int, a, b []T, at []int, step int, c []T, ldc, mode int) {
+	var s [portableHeight * portableWidth]T
+	for p, o := range at {
+		x := b[o:]
+		b0, b1, b2, b3 := x[0], x[1], x[step], x[step+1]
+		if mode&modeQuarters != 0 {
+			b1, b2, b3 = x[step], x[2*step], x[3*step]
+		}
+		f := a[p*rows]
+		s[0] += f * b0
+		s[1] += f * b1
+		s[2] += f * b2
+		s[3] += f * b3
+		if rows == 2 {
+			f = a[p*rows+1]
+			s[4] += f * b0
+			s[5] += f * b1
+			s[6] += f * b2
+			s[7] += f * b3
+		}
+	}
+	for i := range rows {
+		row := c[i*ldc:][:cols]
+		for j := range row {
+			if mode&modeAdd != 0 {
+				row[j] += s[i*portableWidth+j]
+			} else {
+				row[j] = s[i*portableWidth+j]
+			}
+		}
+	}
+}
+
+// portableCopy sets dst[p*stride+j] = alpha src[p*ld+j] for p < k and j < cols.
+func portableCopy[T vec.Float](dst []T, stride int, src []T, ld, cols, k int, alpha T) {
+	for p := range k {
+		to := dst[p*stride:]
+		for j, v := range src[p*ld:][:cols] {
+			to[j] = alpha * v
+		}
+	}
+}
+
+// portableTranspose sets dst[p*stride+j] = alpha src[j*ld+p] for p < k and j < cols.
+func portableTranspose[T vec.Float](dst []T, stride int, src []T, ld, cols, k int, alpha T) {
+	for j := range cols {
+		for p, v := range src[j*ld:][:k] {
+			dst[p*stride+j] = alpha * v
+		}
+	}
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build !noasm
+
+package gemm
+
+import (
+	"unsafe"
+
+	"github.com/kernelfold/kernelfold/internal/cpu"
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+func tileHeight[T vec.Float]() int {
+	switch {
+	case cpu.Use >= cpu.AVX512:
+		return 14
+	case cpu.Use >= cpu.AVX2:
+		return 6
+	}
+	return portableHeight
+}
+
+func tileWidth[T vec.Float]() int {
+	switch {
+	case cpu.Use >= cpu.AVX512:
+		return 128 / sizeOf[T]()
+	case cpu.Use >= cpu.AVX2:
+		return 64 / sizeOf[T]()
+	}
+	return portableWidth
+}
+
+// transposeLanes is the side of the squares that transpose takes.
+func transposeLanes[T vec.Float]() int {
+	if cpu.Use >= cpu.AVX2 {
+		return 32 / sizeOf[T]()
+	}
+	return 1
+}
+
+// tile is portableTile at any level. B is read across the whole width of a tile.
+func tile[T vec.Float](rows, cols int, a, b []T, at []int, step int, c []T, ldc, mode int) {
+	if cpu.Use == cpu.Portable {
+		portableTile(rows, cols, a, b, at, step, c, ldc, mode)
+		return
+	}
+	_ = c[(rows-1)*ldc+cols-1]
+	switch k, wide := len(at), cpu.Use >= cpu.AVX512; {
+	case sizeOf[T]() == 4 && wide:
+		mul32AVX512(rows, cols, k, single(a), single(b), &at[0], step, single(c), ldc, mode)
+	case sizeOf[T]() == 4:
+		mul32AVX2(rows, cols, k, single(a), single(b), &at[0], step, single(c), ldc, mode)
+	case wide:
+		mul64AVX512(rows, cols, k, double(a), double(b), &at[0], step, double(c), ldc, mode)
+	default:
+		mul64AVX2(rows, cols, k, double(a), double(b), &at[0], step, double(c), ldc, mode)
+	}
+}
+
+// copyRows is portableCopy at any level. It may write up to a whole number of vectors.
+func copyRows[T vec.Float](dst []T, stride int, src []T, ld, cols, k int, alpha T) {
+	if cpu.Use == cpu.Portable {
+		portableCopy(dst, stride, src, ld, cols, k, alpha)
+		return
+	}
+	_, _ = src[(k-1)*ld+cols-1], dst[(k-1)*stride+tileWidth[T]()-1]
+	switch wide := cpu.Use >= cpu.AVX512; {
+	case sizeOf[T]() == 4 && wide:
+		copy32AVX512(single(dst), stride, single(src), ld, cols, k, float32(alpha))
+	case sizeOf[T]() == 4:
+		copy32AVX2(single(dst), stride, single(src), ld, cols, k, float32(alpha))
+	case wide:
+		copy64AVX512(double(dst), stride, double(src), ld, cols, k, float64(alpha))
+	default:
+		copy64AVX2(double(dst), stride, double(src), ld, cols, k, float64(alpha))
+	}
+}
+
+// transpose is portableTranspose at any level, for cols up to transposeLanes and k
+// no less. It may write as many elements for each p.
+func transpose[T vec.Float](dst []T, stride int, src []T, ld, cols, k int, alpha T) {
+	if cpu.Use == cpu.Portable {
+		portableTranspose(dst, stride, src, ld, cols, k, alpha)
+		return
+	}
+	_, _ = src[(cols-1)*ld+k-1], dst[(k-1)*stride+transposeLanes[T]()-1]
+	if sizeOf[T]() == 4 {
+		transpose32(single(dst), stride, single(src), ld, cols, k, float32(alpha))
+	} else {
+		transpose64(double(dst), stride, double(src), ld, cols, k, float64(alpha))
+	}
+}
+
+func single[T vec.Float](x []T) *float32 { return (*float32)(unsafe.Pointer(unsafe.SliceData(x))) }
+func double[T vec.Float](x []T) *float64 { return (*float64)(unsafe.Pointer(unsafe.SliceData(x))) }
