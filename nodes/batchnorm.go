@@ -216,13 +216,9 @@ func (n batchNorm[T]) Forward(out []T, in [][]T) error {
 	}
 	parallel(n.channels, len(x), func(from, to int) {
 		for c := from; c < to; c++ {
-			μ, a, b := T(m.mean[c]), T(m.scale[c]*float64(γ[c])), β[c]
-			n.planes(c, len(x), func(i, j int) {
-				y := out[i:j]
-				for k, v := range x[i:j] {
-					y[k] = (v-μ)*a + b
-				}
-			})
+			a := m.scale[c] * float64(γ[c])
+			b := float64(β[c]) - a*m.mean[c]
+			n.planes(c, len(x), func(i, j int) { vec.Affine(out[i:j], x[i:j], a, b) })
 		}
 	})
 	return nil
@@ -242,12 +238,7 @@ func (n batchNorm[T]) train(x []T) error {
 			n.planes(c, len(x), func(i, j int) { sum += vec.Sum(x[i:j]) })
 			μ := sum / count
 			sum = 0
-			n.planes(c, len(x), func(i, j int) {
-				for _, v := range x[i:j] {
-					d := float64(v) - μ
-					sum += d * d
-				}
-			})
+			n.planes(c, len(x), func(i, j int) { sum += vec.SquareShift(x[i:j], μ) })
 			m.mean[c], variance[c] = μ, sum/count
 		}
 	})
@@ -269,12 +260,9 @@ func (n batchNorm[T]) train(x []T) error {
 func (n batchNorm[T]) sums(c int, x, grad []T) (g, gx float64) {
 	μ := n.moments.mean[c]
 	n.planes(c, len(x), func(i, j int) {
-		gs := grad[i:j]
-		for k, v := range x[i:j] {
-			a := float64(gs[k])
-			g += a
-			gx += a * (float64(v) - μ)
-		}
+		s, sx := vec.DotShift(x[i:j], grad[i:j], μ)
+		g += s
+		gx += sx
 	})
 	return g, gx * n.moments.scale[c]
 }
@@ -299,13 +287,10 @@ func (n batchNorm[T]) Backward(dst []T, input int, in [][]T, _, grad []T) error 
 			}
 			// dx = γ/sqrt(σ²+ε) (g - mean g - x^ mean(g x^)), where x^ is x normalised; in
 			// evaluation without the means.
-			a, b, d, μ := T(m.scale[c]*float64(γ[c])), T(g/count), T(gx/count*m.scale[c]), T(m.mean[c])
-			n.planes(c, len(x), func(i, j int) {
-				dx, gs := dst[i:j], grad[i:j]
-				for k, v := range x[i:j] {
-					dx[k] = a * (gs[k] - b - (v-μ)*d)
-				}
-			})
+			a := m.scale[c] * float64(γ[c])
+			d := -a * gx / count * m.scale[c]
+			b := -a*g/count - d*m.mean[c]
+			n.planes(c, len(x), func(i, j int) { vec.Affine2(dst[i:j], a, grad[i:j], d, x[i:j], b) })
 		}
 	})
 	return nil

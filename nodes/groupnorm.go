@@ -61,12 +61,7 @@ func (n groupNorm[T]) moments(x []T, k int) (mean, scale float64) {
 	size := n.channels * n.area
 	x = x[k*size : (k+1)*size]
 	mean = vec.Sum(x) / float64(size)
-	sum := 0.0
-	for _, v := range x {
-		d := float64(v) - mean
-		sum += d * d
-	}
-	return mean, 1 / math.Sqrt(sum/float64(size)+n.epsilon)
+	return mean, 1 / math.Sqrt(vec.SquareShift(x, mean)/float64(size)+n.epsilon)
 }
 
 // planes calls f for the channels of group k: their number and their elements.
@@ -82,12 +77,9 @@ func (n groupNorm[T]) Forward(out []T, in [][]T) error {
 	parallel(n.images*n.groups, len(x), func(first, last int) {
 		for k := first; k < last; k++ {
 			mean, scale := n.moments(x, k)
-			μ := T(mean)
 			n.planes(k, func(c, i, j int) {
-				a, b, y := T(scale*float64(γ[c])), β[c], out[i:j]
-				for e, v := range x[i:j] {
-					y[e] = (v-μ)*a + b
-				}
+				a := scale * float64(γ[c])
+				vec.Affine(out[i:j], x[i:j], a, float64(β[c])-a*mean)
 			})
 		}
 	})
@@ -102,10 +94,7 @@ func (n groupNorm[T]) Backward(dst []T, input int, in [][]T, _, grad []T) error 
 		for k := range n.images * n.groups {
 			mean, scale := n.moments(x, k)
 			n.planes(k, func(c, i, j int) {
-				g, sum := grad[i:j], 0.0
-				for e, v := range x[i:j] {
-					sum += float64(g[e]) * (float64(v) - mean)
-				}
+				_, sum := vec.DotShift(x[i:j], grad[i:j], mean)
 				sums[c] += scale * sum
 			})
 		}
@@ -129,23 +118,15 @@ func (n groupNorm[T]) Backward(dst []T, input int, in [][]T, _, grad []T) error 
 			mean, scale := n.moments(x, k)
 			var sum, sumx float64 // of h = γ g, and of h x^, where x^ is x normalised
 			n.planes(k, func(c, i, j int) {
-				var s, sx float64
-				g := grad[i:j]
-				for e, v := range x[i:j] {
-					a := float64(g[e])
-					s += a
-					sx += a * (float64(v) - mean)
-				}
+				s, sx := vec.DotShift(x[i:j], grad[i:j], mean)
 				sum += float64(γ[c]) * s
 				sumx += float64(γ[c]) * scale * sx
 			})
 			// dx = 1/sqrt(σ²+ε) (h - mean h - x^ mean(h x^))
-			μ, s, b, d := T(mean), T(scale), T(sum/size), T(sumx/size*scale)
+			d := -scale * scale * sumx / size
+			b := -scale*sum/size - d*mean
 			n.planes(k, func(c, i, j int) {
-				a, dx, g := γ[c], dst[i:j], grad[i:j]
-				for e, v := range x[i:j] {
-					dx[e] = s * (a*g[e] - b - (v-μ)*d)
-				}
+				vec.Affine2(dst[i:j], scale*float64(γ[c]), grad[i:j], d, x[i:j], b)
 			})
 		}
 	})

@@ -4,6 +4,7 @@ package nodes
 
 import (
 	"fmt"
+	"math"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -152,8 +153,33 @@ func (w window) each(f func(o, plane, top, bottom, left, right int)) {
 
 type maxPool[T vec.Float] struct{ window }
 
+// quarters says whether the windows are the 2x2 quarters of an image, each pixel in
+// one, but for a last row or column that is in none.
+func (w window) quarters() bool {
+	return w.kernel == [2]int{2, 2} && w.stride == [2]int{2, 2} && w.top == 0 && w.left == 0 &&
+		w.rows == w.height/2 && w.columns == w.width/2
+}
+
+// pairs calls f for every row of the result, with its first element and that of the
+// upper one of its two rows of the image.
+func (w window) pairs(f func(out, upper int)) {
+	parallel(w.planes, w.planes*w.height*w.width, func(from, to int) {
+		for p := from; p < to; p++ {
+			for i := range w.rows {
+				f((p*w.rows+i)*w.columns, (p*w.height+2*i)*w.width)
+			}
+		}
+	})
+}
+
 func (m maxPool[T]) Forward(out []T, in [][]T) error {
 	x := in[0]
+	if m.quarters() {
+		m.pairs(func(o, u int) {
+			vec.MaxPairs(out[o:o+m.columns], x[u:u+2*m.columns], x[u+m.width:u+m.width+2*m.columns])
+		})
+		return m.numbers(out)
+	}
 	m.each(func(o, plane, top, bottom, left, right int) {
 		largest := x[plane+top*m.width+left]
 		for u := top; u < bottom; u++ {
@@ -165,6 +191,14 @@ func (m maxPool[T]) Forward(out []T, in [][]T) error {
 		}
 		out[o] = largest
 	})
+	return m.numbers(out)
+}
+
+// numbers returns an error for a NaN.
+func (m maxPool[T]) numbers(out []T) error {
+	if !math.IsNaN(vec.Sum(out)) {
+		return nil
+	}
 	for o, v := range out {
 		if v != v {
 			i, j := o/m.columns%m.rows, o%m.columns
@@ -178,6 +212,16 @@ func (m maxPool[T]) Forward(out []T, in [][]T) error {
 
 func (m maxPool[T]) Backward(dst []T, _ int, in [][]T, out, grad []T) error {
 	x := in[0]
+	if m.quarters() {
+		if m.height%2+m.width%2 > 0 {
+			clear(dst)
+		}
+		m.pairs(func(o, u int) {
+			n, l := 2*m.columns, u+m.width
+			vec.MaxPairsBack(dst[u:u+n], dst[l:l+n], x[u:u+n], x[l:l+n], out[o:o+m.columns], grad[o:o+m.columns])
+		})
+		return nil
+	}
 	clear(dst)
 	m.each(func(o, plane, top, bottom, left, right int) {
 		for u := top; u < bottom; u++ {
