@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+)
+
+// shapes are those of the parameters of a net, kernels as (out, in, height, width).
+type shapes [][]int
+
+// resNet18 returns the convolutions of the ImageNet ResNet-18: 11.2 million weights (He, Zhang,
+// Ren, Sun 2016).
+func resNet18() shapes {
+	s := shapes{{64, 3, 7, 7}}
+	in := 64
+	for _, out := range []int{64, 128, 256, 512} {
+		if in != out {
+			s = append(s, []int{out, in, 1, 1})
+		}
+		for range 4 {
+			s = append(s, []int{out, in, 3, 3})
+			in = out
+		}
+	}
+	return s
+}
+
+// resNet20 returns the convolutions of the CIFAR ResNet-20: 0.27 million weights (ibid.).
+func resNet20() shapes {
+	s := shapes{{16, 3, 3, 3}}
+	in := 16
+	for _, out := range []int{16, 32, 64} {
+		for range 6 {
+			s = append(s, []int{out, in, 3, 3})
+			in = out
+		}
+	}
+	return s
+}
+
+// kernels returns those with slices of 3x3.
+func (s shapes) kernels() (k shapes) {
+	for _, shape := range s {
+		if shape[2] == 3 && shape[3] == 3 {
+			k = append(k, shape)
+		}
+	}
+	return k
+}
+
+// parameter is a weight with its gradient. It implements gorgonia.ValueGrad and
+// gorgonia.Namer.
+type parameter struct {
+	name         string
+	weight, grad *tensor.Dense
+	saved        []float32 // what the gradient is before every step
+}
+
+func (p *parameter) Name() string                  { return p.name }
+func (p *parameter) Value() gorgonia.Value         { return p.weight }
+func (p *parameter) Grad() (gorgonia.Value, error) { return p.grad, nil }
+
+// newParameters draws weights and gradients.
+func newParameters(s shapes) (all []*parameter) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	for i, shape := range s {
+		dense := func() *tensor.Dense {
+			return tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(shape...))
+		}
+		p := &parameter{name: fmt.Sprintf("parameter%d", i), weight: dense(), grad: dense()}
+		w := p.weight.Float32s()
+		p.saved = make([]float32, len(w))
+		for i := range w {
+			w[i], p.saved[i] = float32(rng.NormFloat64()), 0.05*float32(rng.NormFloat64())
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+// solverStep is a step of a solver on parameters of the given shapes. Solvers zero the gradients;
+// they are written anew while the clock stands.
+func solverStep(c clock, s shapes, solver gorgonia.Solver) contestant {
+	parameters := newParameters(s)
+	var model []gorgonia.ValueGrad
+	for _, p := range parameters {
+		model = append(model, p)
+	}
+	return local{
+		clock: c,
+		prepare: func() {
+			for _, p := range parameters {
+				copy(p.grad.Float32s(), p.saved)
+			}
+		},
+		step: func() error { return solver.Step(model) },
+	}
+}
+
+// steps is the entrant of solverStep.
+func steps(name string, s shapes, solver func() gorgonia.Solver) entrant {
+	return entrant{name, func(_ context.Context, stage *stage) (contestant, error) {
+		return solverStep(stage.clock, s, solver()), nil
+	}}
+}
+
+// peerSteps is the entrant of an optimizer in a peer on kernels of the given shapes. With clear it
+// zeroes the gradients, as solvers do.
+func peerSteps(name, script, kind string, s shapes, clear bool) entrant {
+	return entrant{name, func(ctx context.Context, stage *stage) (contestant, error) {
+		p, err := stage.peers.get(ctx, script)
+		if err != nil {
+			return nil, err
+		}
+		return p.contestant(name, kind, map[string]any{"shapes": s, "clear": clear})
+	}}
+}
