@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package lanes does linear algebra on many tiny matrices at once, such as the 3 x 3
+// slices of a convolution.
+//
+// A vector register holds the same element of several matrices, its lanes, so that
+// nothing crosses lanes and no size is too small to be fast. A line is one element of
+// all lanes, 128 bytes: 32 matrices of float32, 16 of float64. Load and Store convert
+// from and to matrices that lie one after the other.
+//
+// Rounding is that of T, but for Dots, which sums in float64. A lane with values that
+// are not finite does not disturb the others.
+package lanes
+
+import (
+	"math"
+	"unsafe"
+
+	"github.com/kernelfold/kernelfold/internal/scratch"
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// Most is the largest side of a matrix for which lanes pay.
+const Most = 8
+
+const (
+	lineBytes = 128
+	cacheLine = 64
+	mostLanes = lineBytes / 4
+)
+
+// Width returns the number of lanes.
+func Width[T vec.Float]() int {
+	var x T
+	return lineBytes / int(unsafe.Sizeof(x))
+}
+
+// Borrow lends n lines, aligned for vectors, with arbitrary contents. They go back by
+// scratch.Put(whole).
+func Borrow[T vec.Float](n int) (lines, whole []T) {
+	w := Width[T]()
+	whole = scratch.Get[T]((n + 1) * w)
+	skip := 0
+	for uintptr(unsafe.Pointer(&whole[skip]))%cacheLine != 0 && skip < w {
+		skip++
+	}
+	return whole[skip : skip+n*w : skip+n*w], whole
+}
+
+// Mat is an R x C matrix of lines: element (i, j) of all lanes is line i*RS + j*CS of Data.
+type Mat[T vec.Float] struct {
+	Data   []T
+	R, C   int
+	RS, CS int
+}
+
+// Of views lines as a row-major r x c matrix.
+func Of[T vec.Float](lines []T, r, c int) Mat[T] { return Mat[T]{lines, r, c, c, 1} }
+
+// T returns the transpose, a view of the same lines.
+func (m Mat[T]) T() Mat[T] { return Mat[T]{m.Data, m.C, m.R, m.CS, m.RS} }
+
+func (m Mat[T]) line(i, j int) []T {
+	w := Width[T]()
+	return m.Data[(i*m.RS+j*m.CS)*w:][:w:w]
+}
+
+func (m Mat[T]) check() {
+	if m.R < 1 || m.C < 1 || len(m.Data) < ((m.R-1)*m.RS+(m.C-1)*m.CS+1)*Width[T]() {
+		panic("lanes: lines are missing")
+	}
+}
+
+// Load writes the matrices of n elements that src holds one after the other to the
+// lanes of n lines. Lanes for which there is no matrix get the last one.
+func Load[T vec.Float](dst, src []T, n int) {
+	w, count := Width[T](), len(src)/n
+	dst = dst[:n*w]
+	if count == w {
+		transpose(dst, src, w, n)
+		return
+	}
+	for l := range w {
+		point := src[min(l, count-1)*n:][:n]
+		for e, v := range point {
+			dst[e*w+l] = v
+		}
+	}
+}
+
+// Store writes the first lanes of n lines to the matrices that dst holds, at most Width
+// of them.
+func Store[T vec.Float](dst, src []T, n int) {
+	w, count := Width[T](), len(dst)/n
+	src = src[:n*w]
+	if count == w {
+		transpose(dst, src, n, w)
+		return
+	}
+	for l := range count {
+		Lane(dst[l*n:(l+1)*n], src, l)
+	}
+}
+
+// Lane writes the elements of one lane to dst.
+func Lane[T vec.Float](dst, src []T, lane int) {
+	w := Width[T]()
+	for e := range dst {
+		dst[e] = src[e*w+lane]
+	}
+}
+
+// SetLane writes src to one lane of dst.
+func SetLane[T vec.Float](dst, src []T, lane int) {
+	w := Width[T]()
+	for e, v := range src {
+		dst[e*w+lane] = v
+	}
+}
+
+// Mul sets C = alpha A B + beta C. C must not overlap A or B. With beta = 0, C need not
+// be initialised.
+func Mul[T vec.Float](c Mat[T], alpha float64, a, b Mat[T], beta float64) {
+	if a.C != b.R || c.R != a.R || c.C != b.C {
+		panic("lanes: shapes do not match")
+	}
+	a.check()
+	b.check()
+	c.check()
+	product(c, T(alpha), a, b, T(beta))
+}
+
+// Symmetrize sets S = (S + S^T) / 2, S of q x q lines.
+func Symmetrize[T vec.Float](s []T, q int) {
+	Of(s, q, q).check()
+	symmetrize(s, q)
+}
+
+// Cholesky replaces the lower triangle of the symmetric q x q matrices G by L, G = L L^T,
+// with 1/l_ii in place of l_ii. It returns the lanes, one a bit, in which G is positive
+// definite to working precision and has a trace below limit. What is in the other lanes
+// is of no use.
+func Cholesky[T vec.Float](g []T, q int, limit float64) uint32 {
+	Of(g, q, q).check()
+	return cholesky(g, q, T(float64(q)*vec.Eps[T]()), T(limit))
+}
+
+// Solve sets Y = Y L^-T, where Cholesky left L.
+func Solve[T vec.Float](y Mat[T], l []T) {
+	y.check()
+	Of(l, y.C, y.C).check()
+	solve(y, l)
+}
+
+// Advance sets Y = X + t V, where t is a line, a factor for each lane. Y may be X or V.
+func Advance[T vec.Float](y, x, t, v []T) {
+	if w := Width[T](); len(y) == 0 || len(y)%w != 0 || len(x) != len(y) || len(v) != len(y) || len(t) != w {
+		panic("lanes: shapes do not match")
+	}
+	advance(y, x, t, v)
+}
+
+// Dots sets out, one number a lane, to the sum of the products of the lines of u and v.
+func Dots[T vec.Float](out []float64, u, v []T) {
+	if w := Width[T](); len(u) == 0 || len(u)%w != 0 || len(u) != len(v) || len(out) != w {
+		panic("lanes: shapes do not match")
+	}
+	dots(out, u, v)
+}
+
+// The functions below say what the assembly does.
+
+func transposePortable[T vec.Float](dst, src []T, rows, cols int) {
+	for i := range rows {
+		for j, v := range src[i*cols:][:cols] {
+			dst[j*rows+i] = v
+		}
+	}
+}
+
+func productPortable[T vec.Float](c Mat[T], alpha T, a, b Mat[T], beta T) {
+	var room [mostLanes]T
+	sum := room[:Width[T]()]
+	for i := range c.R {
+		for j := range c.C {
+			clear(sum)
+			for k := range a.C {
+				x, y := a.line(i, k)[:len(sum)], b.line(k, j)[:len(sum)]
+				for l := range sum {
+					sum[l] += x[l] * y[l]
+				}
+			}
+			to := c.line(i, j)[:len(sum)]
+			for l, s := range sum {
+				if beta == 0 {
+					to[l] = alpha * s
+				} else {
+					to[l] = alpha*s + beta*to[l]
+				}
+			}
+		}
+	}
+}
+
+func symmetrizePortable[T vec.Float](s []T, q int) {
+	m := Of(s, q, q)
+	for i := range q {
+		for j := range i {
+			x, y := m.line(i, j), m.line(j, i)
+			for l := range x {
+				v := (x[l] + y[l]) / 2
+				x[l], y[l] = v, v
+			}
+		}
+	}
+}
+
+func choleskyPortable[T vec.Float](g []T, q int, tiny, limit T) (good uint32) {
+	m := Of(g, q, q)
+	for l := range Width[T]() {
+		var trace T
+		ok := true
+		for i := range q {
+			for j := range i {
+				s := m.line(i, j)[l]
+				for k := range j {
+					s -= m.line(i, k)[l] * m.line(j, k)[l]
+				}
+				m.line(i, j)[l] = s * m.line(j, j)[l]
+			}
+			whole := m.line(i, i)[l]
+			d := whole
+			for k := range i {
+				v := m.line(i, k)[l]
+				d -= v * v
+			}
+			trace += whole
+			ok = ok && d > tiny*whole
+			m.line(i, i)[l] = T(1 / math.Sqrt(float64(d)))
+		}
+		if ok && trace < limit {
+			good |= 1 << l
+		}
+	}
+	return good
+}
+
+func solvePortable[T vec.Float](y Mat[T], l []T) {
+	m := Of(l, y.C, y.C)
+	for i := range y.R {
+		for j := range y.C {
+			s := y.line(i, j)
+			for k := range j {
+				a, b := y.line(i, k)[:len(s)], m.line(j, k)[:len(s)]
+				for l := range s {
+					s[l] -= a[l] * b[l]
+				}
+			}
+			for l, v := range m.line(j, j)[:len(s)] {
+				s[l] *= v
+			}
+		}
+	}
+}
+
+func advancePortable[T vec.Float](y, x, t, v []T) {
+	for e := 0; e < len(y); e += len(t) {
+		to, from, way := y[e:][:len(t)], x[e:][:len(t)], v[e:][:len(t)]
+		for l, f := range t {
+			to[l] = from[l] + f*way[l]
+		}
+	}
+}
+
+func dotsPortable[T vec.Float](out []float64, u, v []T) {
+	clear(out)
+	for e := 0; e < len(u); e += len(out) {
+		a, b := u[e:][:len(out)], v[e:][:len(out)]
+		for l := range out {
+			out[l] += float64(a[l]) * float64(b[l])
+		}
+	}
+}
