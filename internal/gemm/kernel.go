@@ -19,6 +19,8 @@ const (
 const (
 	portableHeight = 2
 	portableWidth  = 4
+	maxHeight      = 14 // of any level
+	maxWidth       = 32
 	slack          = 64 // elements that packing may write beyond a panel
 )
 

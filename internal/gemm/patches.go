@@ -4,24 +4,21 @@ package gemm
 
 import "github.com/kernelfold/kernelfold/internal/vec"
 
-// Panels is a matrix A packed once for many products.
+// Panels is a matrix A packed once for many products, at the level that cpu.Use
+// has then.
 type Panels[T vec.Float] struct {
 	r, c int
-	data []T // alpha A, row-major
+	data []T
 }
 
 // Pack makes the panels those of alpha A. The memory of the last matrix is used
 // again.
 func (p *Panels[T]) Pack(alpha float64, a Mat[T]) {
-	if n := a.R * a.C; cap(p.data) < n {
+	if n := a.R*a.C + slack; cap(p.data) < n {
 		p.data = make([]T, n)
 	}
-	p.r, p.c, p.data = a.R, a.C, p.data[:a.R*a.C]
-	for i := range a.R {
-		for j := range a.C {
-			p.data[i*a.C+j] = T(alpha) * a.At(i, j)
-		}
-	}
+	p.r, p.c, p.data = a.R, a.C, p.data[:a.R*a.C+slack]
+	packRows(p.data, T(alpha), a)
 }
 
 // Slack is how many elements beyond the last one of a patch must be there to be
@@ -47,19 +44,128 @@ func MulPatches[T vec.Float](c Mat[T], a *Panels[T], b Patches[T], add bool) {
 	if c.CS != 1 || c.R != a.r || a.c != len(b.At) || c.C != b.Rows*b.Width {
 		panic("gemm: shapes do not match")
 	}
-	for i := range c.R {
-		row := c.Data[i*c.RS:][:c.C]
+	switch {
+	case c.R == 0 || c.C == 0:
+		return
+	case len(b.At) == 0:
 		if !add {
-			clear(row)
+			c.scale(0)
 		}
-		for k, at := range b.At {
-			f := a.data[i*a.c+k]
-			for y := range b.Rows {
-				from := b.Data[at+y*b.Pitch:][:b.Width]
-				to := row[y*b.Width:][:b.Width]
-				for x, v := range from {
-					to[x] += f * v
-				}
+		return
+	}
+	first, last := b.span()
+	_ = b.Data[first : last+tileWidth[T]()]
+	m := patchwork[T]{tiling: tilingOf(&b), c: c, a: a.data, b: &b, panels: panelsOf[T](c.R)}
+	if add {
+		m.mode = modeAdd
+	}
+	// What is gone through in the inner loop should be what stays in the cache.
+	if c.R*a.c*sizeOf[T]() <= bytesOfBlock {
+		for t := range m.tiles {
+			for i := range m.panels {
+				m.tile(i, t)
+			}
+		}
+	} else {
+		for i := range m.panels {
+			for t := range m.tiles {
+				m.tile(i, t)
+			}
+		}
+	}
+}
+
+// span returns the indices of the first and of the last element of the patches.
+func (b *Patches[T]) span() (first, last int) {
+	first, last = b.At[0], b.At[0]
+	for _, at := range b.At {
+		first, last = min(first, at), max(last, at)
+	}
+	return first, last + (b.Rows-1)*b.Pitch + b.Width - 1
+}
+
+// tiling says how the columns of patches are cut into tiles.
+type tiling struct {
+	tiles  int
+	whole  int  // tiles before those of single rows
+	band   int  // rows of the image in a tile of those
+	across int  // tiles across a row
+	step   int  // between the pieces of a tile
+	mode   int  // modeQuarters or none
+	flat   bool // tiles run over the pitch, from row to row, and hold elements between rows too
+}
+
+func tilingOf[T vec.Float](b *Patches[T]) tiling {
+	if b.Pitch == b.Width {
+		b.Rows, b.Width = 1, b.Rows*b.Width
+	}
+	width := tileWidth[T]()
+	t := tiling{band: 1, step: width / 2}
+	if b.Rows > 1 {
+		switch b.Width {
+		case width / 2:
+			t.band, t.step = 2, b.Pitch
+		case width / 4:
+			t.band, t.step, t.mode = 4, b.Pitch, modeQuarters
+		}
+	}
+	t.across = (b.Width + width - 1) / width
+	t.whole = b.Rows / t.band * t.across
+	t.tiles = t.whole + b.Rows%t.band
+	if n := ((b.Rows-1)*b.Pitch + b.Width + width - 1) / width; n < t.tiles {
+		t = tiling{tiles: n, step: width / 2, flat: true}
+	}
+	return t
+}
+
+// patchwork is a product with patches.
+type patchwork[T vec.Float] struct {
+	tiling
+	c      Mat[T]
+	a      []T
+	b      *Patches[T]
+	panels int
+	mode   int
+	spill  [maxHeight * maxWidth]T
+}
+
+// tile multiplies panel i with tile t.
+func (m *patchwork[T]) tile(i, t int) {
+	b, width := m.b, tileWidth[T]()
+	from, to := i*m.c.R/m.panels, (i+1)*m.c.R/m.panels
+	rows, a := to-from, m.a[from*len(b.At):]
+	switch {
+	case m.flat:
+		tile(rows, width, a, b.Data[t*width:], b.At, m.step, m.spill[:], width, 0)
+		m.collect(from, to, t*width)
+	case t < m.whole:
+		y, x := t/m.across*m.band, t%m.across*width
+		tile(rows, min(width, m.band*b.Width-x), a, b.Data[y*b.Pitch+x:], b.At, m.step,
+			m.c.Data[from*m.c.RS+y*b.Width+x:], m.c.RS, m.mode|m.tiling.mode)
+	default:
+		y := m.whole*m.band + t - m.whole
+		tile(rows, b.Width, a, b.Data[y*b.Pitch:], b.At, width/2,
+			m.c.Data[from*m.c.RS+y*b.Width:], m.c.RS, m.mode)
+	}
+}
+
+// collect moves those elements of a tile that lie in the image to rows from..to of C.
+// The tile begins at element start of the rows of the image, laid end to end.
+func (m *patchwork[T]) collect(from, to, start int) {
+	b, width := m.b, tileWidth[T]()
+	for y, x, j := start/b.Pitch, start%b.Pitch, 0; j < width && y < b.Rows; y, x, j = y+1, 0, j+b.Pitch-x {
+		n := min(width-j, b.Width-x)
+		if n <= 0 {
+			continue
+		}
+		for i := from; i < to; i++ {
+			dst, src := m.c.Data[i*m.c.RS+y*b.Width+x:][:n], m.spill[(i-from)*width+j:][:n]
+			if m.mode == 0 {
+				copy(dst, src)
+				continue
+			}
+			for k, v := range src {
+				dst[k] += v
 			}
 		}
 	}
