@@ -40,49 +40,71 @@ func CrossEntropy(logits, targets *gorgonia.Node) (*gorgonia.Node, error) {
 	}
 	s := signature{name: name, in: shapes, out: tensor.Shape{}, constant: 1 << 1}
 	c := shapes[0][1]
-	return apply(s, crossEntropy[float32]{c}, crossEntropy[float64]{c}, logits, targets)
+	return apply(s, crossEntropy[float32]{c, &softmax[float32]{}}, crossEntropy[float64]{c, &softmax[float64]{}}, logits, targets)
 }
 
-type crossEntropy[T vec.Float] struct{ classes int }
+type crossEntropy[T vec.Float] struct {
+	classes int
+	softmax *softmax[T]
+}
 
-// partition returns the largest of the logits z and log sum exp (z - largest).
-func partition[T vec.Float](z []T) (largest, logSum float64) {
-	largest = float64(slices.Max(z)) // NaN if there is one
-	sum := 0.0
-	for _, v := range z {
-		sum += math.Exp(float64(v) - largest)
+// softmax is that of the last run, which its gradient needs.
+type softmax[T vec.Float] struct {
+	p      []T
+	losses []float64 // of the rows
+}
+
+// size makes room for rows of so many classes.
+func (s *softmax[T]) size(rows, classes int) {
+	if len(s.losses) != rows {
+		s.p, s.losses = make([]T, rows*classes), make([]float64, rows)
 	}
-	return largest, math.Log(sum)
 }
 
 func (c crossEntropy[T]) Forward(out []T, in [][]T) error {
-	z, t := in[0], in[1]
-	rows := len(z) / c.classes
-	loss := 0.0
-	for ; len(z) > 0; z, t = z[c.classes:], t[c.classes:] {
-		row := z[:c.classes]
-		largest, logSum := partition(row)
-		for k, v := range row {
-			if a := float64(t[k]); a != 0 || math.IsNaN(logSum) {
-				loss -= a * (float64(v) - largest - logSum)
-			}
+	rows := len(in[0]) / c.classes
+	c.softmax.size(rows, c.classes)
+	parallel(rows, 16*len(in[0]), func(from, to int) {
+		for b := from; b < to; b++ {
+			i, j := b*c.classes, (b+1)*c.classes
+			c.softmax.losses[b] = entropy(c.softmax.p[i:j], in[0][i:j], in[1][i:j])
 		}
-	}
-	out[0] = T(loss / float64(rows))
+	})
+	out[0] = T(vec.Sum(c.softmax.losses) / float64(rows))
 	return nil
 }
 
-func (c crossEntropy[T]) Backward(dst []T, _ int, in [][]T, _, grad []T) error {
-	z, t := in[0], in[1]
-	g := float64(grad[0]) / float64(len(z)/c.classes)
-	for ; len(z) > 0; z, t, dst = z[c.classes:], t[c.classes:], dst[c.classes:] {
-		row, targets := z[:c.classes], t[:c.classes]
-		largest, logSum := partition(row)
-		total := vec.Sum(targets)
-		for k, v := range row {
-			p := math.Exp(float64(v) - largest - logSum)
-			dst[k] = T(g * (p*total - float64(targets[k])))
+// entropy sets p to the softmax of the logits z and returns the cross-entropy of the
+// targets t: with a the largest logit,
+//
+//	p = exp(z - a) / sum exp(z - a),  -sum t (z - a - log sum exp(z - a)).
+func entropy[T vec.Float](p, z, t []T) float64 {
+	largest := float64(slices.Max(z)) // NaN if there is one
+	sum := 0.0
+	for k, v := range z {
+		e := math.Exp(float64(v) - largest)
+		sum += e
+		p[k] = T(e)
+	}
+	vec.Scale(p, 1/sum, p)
+	logSum, loss := math.Log(sum), 0.0
+	for k, v := range z {
+		if a := float64(t[k]); a != 0 || math.IsNaN(logSum) {
+			loss -= a * (float64(v) - largest - logSum)
 		}
 	}
+	return loss
+}
+
+func (c crossEntropy[T]) Backward(dst []T, _ int, in [][]T, _, grad []T) error {
+	rows := len(in[0]) / c.classes
+	g := float64(grad[0]) / float64(rows)
+	parallel(rows, len(in[0]), func(from, to int) {
+		for b := from; b < to; b++ {
+			i, j := b*c.classes, (b+1)*c.classes
+			t := in[1][i:j]
+			vec.Combine(dst[i:j], g*vec.Sum(t), c.softmax.p[i:j], -g, t)
+		}
+	})
 	return nil
 }
