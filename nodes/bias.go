@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes
+
+import (
+	"fmt"
+	"slices"
+
+	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/internal/par"
+	"github.com/kernelfold/kernelfold/internal/scratch"
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// Bias adds a number to each channel:
+//
+//	y[b,c,u,v] = x[b,c,u,v] + β[c].
+//
+// x has shape (B, C, H, W) and β (1, C, 1, 1), or x has (B, C) and β (1, C). It is
+// gorgonia.BroadcastAdd over the axes 0, 2 and 3, without the broadcast.
+//
+// Wrong ranks and shapes are errors.
+func Bias(x, bias *gorgonia.Node) (*gorgonia.Node, error) {
+	const name = "nodes.Bias"
+	shapes, err := admit(name, []int{0, 0}, x, bias)
+	if err != nil {
+		return nil, err
+	}
+	in := shapes[0]
+	if len(in) != 2 && len(in) != 4 {
+		return nil, fmt.Errorf("%s: want rank 2 or 4, got shape %v", name, in)
+	}
+	if want := perChannel(in); !slices.Equal(shapes[1], want) {
+		return nil, fmt.Errorf("%s: want a bias of shape %v for an input of shape %v, got %v", name, want, in, shapes[1])
+	}
+	s := signature{name: name, in: shapes, out: in}
+	area := in.TotalSize() / (in[0] * in[1])
+	return apply(s, addBias[float32]{in[1], area}, addBias[float64]{in[1], area}, x, bias)
+}
+
+type addBias[T vec.Float] struct{ channels, area int }
+
+func (a addBias[T]) Forward(out []T, in [][]T) error {
+	x, β := in[0], in[1]
+	if a.area == 1 {
+		addRows(out, x, β)
+		return nil
+	}
+	planes := len(x) / a.area
+	par.Ranges(planes, 1+grain/a.area, func(from, to int) {
+		for p := from; p < to; p++ {
+			i, j := p*a.area, (p+1)*a.area
+			vec.Shift(out[i:j], x[i:j], float64(β[p%a.channels]))
+		}
+	})
+	return nil
+}
+
+func (a addBias[T]) Backward(dst []T, input int, _ [][]T, _, grad []T) error {
+	switch {
+	case input == 0:
+		copy(dst, grad)
+	case a.area == 1:
+		sumRows(dst, grad)
+	default:
+		image := a.channels * a.area
+		par.Ranges(a.channels, 1+grain*a.channels/len(grad), func(from, to int) {
+			for c := from; c < to; c++ {
+				sum := 0.0
+				for i := c * a.area; i < len(grad); i += image {
+					sum += vec.Sum(grad[i : i+a.area])
+				}
+				dst[c] = T(sum)
+			}
+		})
+	}
+	return nil
+}
+
+// addRows sets every row of dst to that of x plus b.
+func addRows[T vec.Float](dst, x, b []T) {
+	copy(dst, x)
+	for i := 0; i < len(dst); i += len(b) {
+		vec.Add(dst[i:i+len(b)], b)
+	}
+}
+
+// sumRows sets dst to the sum of the rows of x.
+func sumRows[T vec.Float](dst, x []T) {
+	sums := scratch.Get[float64](len(dst))
+	clear(sums)
+	for i := 0; i < len(x); i += len(dst) {
+		for j, v := range x[i : i+len(dst)] {
+			sums[j] += float64(v)
+		}
+	}
+	for j, v := range sums {
+		dst[j] = T(v)
+	}
+	scratch.Put(sums)
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes
+
+import (
+	"math"
+
+	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/internal/par"
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// Rectify is the rectified linear unit, y = max(x, 0), of any shape.
+//
+// It is gorgonia.Rectify in one pass: the gradient at 0 is 1, as there, where PyTorch
+// has 0, and NaN stays NaN, with gradient 0. Of minus infinity it makes 0, where
+// gorgonia.Rectify, which multiplies by 0, has NaN.
+func Rectify(x *gorgonia.Node) (*gorgonia.Node, error) {
+	const name = "nodes.Rectify"
+	shapes, err := admit(name, []int{0}, x)
+	if err != nil {
+		return nil, err
+	}
+	return apply(signature{name: name, in: shapes, out: shapes[0]}, rectify[float32]{}, rectify[float64]{}, x)
+}
+
+// grain is the number of elements below which another core does not pay.
+const grain = 1 << 15
+
+type rectify[T vec.Float] struct{}
+
+func (rectify[T]) Forward(out []T, in [][]T) error {
+	par.Ranges(len(out), grain, func(from, to int) { vec.Rectify(out[from:to], in[0][from:to]) })
+	return nil
+}
+
+func (rectify[T]) Backward(dst []T, _ int, in [][]T, _, grad []T) error {
+	// x + least > 0 is x >= 0, also where x is denormal or -0.
+	least := math.SmallestNonzeroFloat64
+	if vec.Eps[T]() > 0x1p-30 {
+		least = math.SmallestNonzeroFloat32
+	}
+	const block = 1 << 11 // stays in the first-level cache
+	par.Ranges(len(dst), grain, func(from, to int) {
+		for ; from < to; from += block {
+			end := min(to, from+block)
+			d := dst[from:end]
+			vec.Shift(d, in[0][from:end], least)
+			vec.RectifyBack(d, d, grad[from:end])
+		}
+	})
+	return nil
+}
