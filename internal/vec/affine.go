@@ -4,11 +4,11 @@ package vec
 
 import "math"
 
-// none is what is added where nothing is: +0 would turn -0 into +0.
-var none = math.Copysign(0, -1)
+// nothing is what is added where nothing is: +0 would turn -0 into +0.
+var nothing = math.Copysign(0, -1)
 
 // Scale sets dst to a x.
-func Scale[T Float](dst []T, a float64, x []T) { Affine(dst, x, a, none) }
+func Scale[T Float](dst []T, a float64, x []T) { Affine(dst, x, a, nothing) }
 
 // Shift sets dst to x + b.
 func Shift[T Float](dst, x []T, b float64) { Affine(dst, x, 1, b) }
@@ -17,24 +17,24 @@ func Shift[T Float](dst, x []T, b float64) { Affine(dst, x, 1, b) }
 func Affine[T Float](dst, x []T, a, b float64) {
 	dst = dst[:len(x)]
 	f, h := T(a), T(b)
-	for i, v := range x {
-		dst[i] = T(f*v) + h
+	for i := affineKernel(dst, x, f, h); i < len(x); i++ {
+		dst[i] = T(f*x[i]) + h
 	}
 }
 
 // Combine sets dst to a x + b y.
 func Combine[T Float](dst []T, a float64, x []T, b float64, y []T) {
-	Affine2(dst, a, x, b, y, none)
+	Affine2(dst, a, x, b, y, nothing)
 }
 
 // Add adds x to dst.
-func Add[T Float](dst, x []T) { Affine2(dst, 1, dst, 1, x, none) }
+func Add[T Float](dst, x []T) { Affine2(dst, 1, dst, 1, x, nothing) }
 
 // Affine2 sets dst to a x + b y + c.
 func Affine2[T Float](dst []T, a float64, x []T, b float64, y []T, c float64) {
 	dst, y = dst[:len(x)], y[:len(x)]
 	f, g, h := T(a), T(b), T(c)
-	for i, v := range x {
-		dst[i] = T(T(f*v)+T(g*y[i])) + h
+	for i := affine2Kernel(dst, x, y, f, g, h); i < len(x); i++ {
+		dst[i] = T(T(f*x[i])+T(g*y[i])) + h
 	}
 }

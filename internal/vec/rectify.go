@@ -5,7 +5,8 @@ package vec
 // Rectify sets dst to max(x, 0), the rectified linear unit. NaN stays NaN.
 func Rectify[T Float](dst, x []T) {
 	dst = dst[:len(x)]
-	for i, v := range x {
+	for i := rectifyKernel(dst, x); i < len(x); i++ {
+		v := x[i]
 		if v <= 0 {
 			v = 0
 		}
@@ -17,8 +18,8 @@ func Rectify[T Float](dst, x []T) {
 // y being its input or its output.
 func RectifyBack[T Float](dst, y, g []T) {
 	dst, g = dst[:len(y)], g[:len(y)]
-	for i, v := range y {
-		if v > 0 {
+	for i := rectifyBackKernel(dst, y, g); i < len(y); i++ {
+		if y[i] > 0 {
 			dst[i] = g[i]
 		} else {
 			dst[i] = 0

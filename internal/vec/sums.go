@@ -7,7 +7,9 @@ import "math"
 // Dot returns the sum of x[i]*y[i].
 func Dot[T Float](x, y []T) float64 {
 	y = y[:len(x)]
-	var s0, s1, s2, s3 float64
+	done, s0 := dotKernel(x, y)
+	x, y = x[done:], y[done:]
+	var s1, s2, s3 float64
 	n := len(x) &^ 3
 	for i := 0; i < n; i += 4 {
 		a, b := x[i:i+4:i+4], y[i:i+4:i+4]
@@ -24,8 +26,8 @@ func Dot[T Float](x, y []T) float64 {
 
 // Sum returns the sum of x[i].
 func Sum[T Float](x []T) float64 {
-	s := 0.0
-	for _, v := range x {
+	done, s := sumKernel(x)
+	for _, v := range x[done:] {
 		s += float64(v)
 	}
 	return s
@@ -34,18 +36,19 @@ func Sum[T Float](x []T) float64 {
 // DotShift returns the sums of y[i] and of y[i]*(x[i]-mean).
 func DotShift[T Float](x, y []T, mean float64) (sum, dot float64) {
 	y = y[:len(x)]
-	for i, v := range x {
+	done, sum, dot := dotShiftKernel(x, y, mean)
+	for i := done; i < len(x); i++ {
 		w := float64(y[i])
 		sum += w
-		dot += w * (float64(v) - mean)
+		dot += w * (float64(x[i]) - mean)
 	}
 	return sum, dot
 }
 
 // SquareShift returns the sum of (x[i]-mean)^2.
 func SquareShift[T Float](x []T, mean float64) float64 {
-	s := 0.0
-	for _, v := range x {
+	done, s := squareShiftKernel(x, mean)
+	for _, v := range x[done:] {
 		d := float64(v) - mean
 		s += d * d
 	}
@@ -54,14 +57,12 @@ func SquareShift[T Float](x []T, mean float64) float64 {
 
 // MaxAbs returns the largest |x[i]|, or NaN if there is one.
 func MaxAbs[T Float](x []T) float64 {
-	m := 0.0
-	for _, v := range x {
+	done, top := maxAbsKernel(x)
+	m := float64(top)
+	for _, v := range x[done:] {
 		a := math.Abs(float64(v))
-		if !(a <= m) {
+		if a > m || a != a {
 			m = a
-			if a != a {
-				return a
-			}
 		}
 	}
 	return m

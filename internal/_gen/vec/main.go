@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command vec writes the assembly of internal/vec. With AVX-512 a kernel takes any
+// number of elements, with AVX2 a whole number of vectors.
+package main
+
+//go:generate go run . -out ../../vec/kernels_amd64.s -stubs ../../vec/stubs_amd64.go -pkg vec
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+
+	"github.com/kernelfold/kernelfold/internal/_gen/simd"
+)
+
+func main() {
+	ConstraintExpr("amd64,!noasm")
+	for _, m := range simd.Machines() {
+		dot(m)
+		sum(m)
+		dotShift(m)
+		squareShift(m)
+		maxAbs(m)
+		affine(m)
+		affine2(m)
+		rectify(m)
+		rectifyBack(m)
+		maxPairs(m)
+		maxPairsBack(m)
+	}
+	simd.Write()
+}
+
+// part is a whole vector, or, with a mask, a piece of one.
+type part struct {
+	simd.Machine
+	mask simd.Mask
+}
+
+func (p part) load(from Mem, v Op) {
+	if p.mask == nil {
+		p.Load(from, v)
+	} else {
+		p.LoadMasked(p.mask, from, v)
+	}
+}
+
+func (p part) store(v Op, to Mem) {
+	if p.mask == nil {
+		p.Store(v, to)
+	} else {
+		p.StoreMasked(p.mask, v, to)
+	}
+}
+
+// loop runs the body for each vector of the n elements, with at the offset in bytes.
+func loop(m simd.Machine, n GPVirtual, body func(p part, at GPVirtual)) {
+	at := GP64()
+	XORQ(at, at)
+	lanes := Imm(uint64(m.Lanes()))
+	SUBQ(lanes, n)
+	JL(LabelRef("rest"))
+	Label("loop")
+	body(part{m, nil}, at)
+	ADDQ(U32(m.Bytes()), at)
+	SUBQ(lanes, n)
+	JGE(LabelRef("loop"))
+	Label("rest")
+	if m.Wide {
+		ADDQ(lanes, n)
+		JZ(LabelRef("done"))
+		body(part{m, m.First(n)}, at)
+		Label("done")
+	}
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+
+	"github.com/kernelfold/kernelfold/internal/_gen/simd"
+)
+
+// load64 loads as many elements as a vector holds at 64 bits.
+func (p part) load64(from Mem, v VecVirtual) {
+	switch {
+	case p.Bits == 64:
+		p.load(from, v)
+	case p.mask == nil:
+		VCVTPS2PD(from, v)
+	default:
+		VCVTPS2PD_Z(from, p.mask, v)
+	}
+}
+
+// sums adds up what the body makes of each vector at 64 bits: four at a time, then
+// single ones, then a piece. It leaves the sums in the first element of the first
+// vectors.
+func sums(m simd.Machine, count int, body func(p part, at GPVirtual, disp int, sum []VecVirtual)) []VecVirtual {
+	const unrolled = 4
+	n := simd.Pointer("n")
+	d := m.Double()
+	step := d.Lanes() * m.Size() // bytes that fill a vector
+	all := make([][]VecVirtual, unrolled)
+	for u := range all {
+		all[u] = d.Zeros(count)
+	}
+	at := GP64()
+	XORQ(at, at)
+	for _, u := range []int{unrolled, 1} {
+		label := map[int]string{unrolled: "loop", 1: "single"}[u]
+		lanes := Imm(uint64(u * d.Lanes()))
+		SUBQ(lanes, n)
+		JL(LabelRef(label + "Done"))
+		Label(label)
+		for i := range u {
+			body(part{m, nil}, at, i*step, all[i])
+		}
+		ADDQ(U32(u*step), at)
+		SUBQ(lanes, n)
+		JGE(LabelRef(label))
+		Label(label + "Done")
+		ADDQ(lanes, n)
+	}
+	if m.Wide {
+		JZ(LabelRef("total"))
+		body(part{m, d.First(n)}, at, 0, all[0])
+		Label("total")
+	}
+	tmp := d.Vec()
+	for i := range count {
+		d.Add(all[1][i], all[0][i], all[0][i])
+		d.Add(all[3][i], all[2][i], all[2][i])
+		d.Add(all[2][i], all[0][i], all[0][i])
+		d.Total(all[0][i], tmp)
+	}
+	return all[0]
+}
+
+func dot(m simd.Machine) {
+	m.Function("dot", "func(x, y *%[1]s, n int) float64", "returns the sum of x[i]*y[i].")
+	x, y, a, b := simd.Pointer("x"), simd.Pointer("y"), m.Double().Vec(), m.Double().Vec()
+	s := sums(m, 1, func(p part, at GPVirtual, disp int, sum []VecVirtual) {
+		p.load64(simd.At(x, at, disp), a)
+		p.load64(simd.At(y, at, disp), b)
+		m.Double().FMA(a, b, sum[0])
+	})
+	Store(s[0].AsX(), ReturnIndex(0))
+	simd.End()
+}
+
+func sum(m simd.Machine) {
+	m.Function("sum", "func(x *%[1]s, n int) float64", "returns the sum of x[i].")
+	x, a := simd.Pointer("x"), m.Double().Vec()
+	s := sums(m, 1, func(p part, at GPVirtual, disp int, sum []VecVirtual) {
+		p.load64(simd.At(x, at, disp), a)
+		m.Double().Add(a, sum[0], sum[0])
+	})
+	Store(s[0].AsX(), ReturnIndex(0))
+	simd.End()
+}
+
+func dotShift(m simd.Machine) {
+	m.Function("dotShift", "func(x, y *%[1]s, n int, mean float64) (sum, dot float64)",
+		"returns the sums of y[i] and of y[i]*(x[i]-mean).")
+	d := m.Double()
+	x, y, a, b, mean := simd.Pointer("x"), simd.Pointer("y"), d.Vec(), d.Vec(), d.Constant("mean")
+	s := sums(m, 2, func(p part, at GPVirtual, disp int, sum []VecVirtual) {
+		p.load64(simd.At(x, at, disp), a)
+		p.load64(simd.At(y, at, disp), b)
+		d.Sub(mean, a, a)
+		d.Add(b, sum[0], sum[0])
+		d.FMA(a, b, sum[1])
+	})
+	Store(s[0].AsX(), ReturnIndex(0))
+	Store(s[1].AsX(), ReturnIndex(1))
+	simd.End()
+}
+
+func squareShift(m simd.Machine) {
+	m.Function("squareShift", "func(x *%[1]s, n int, mean float64) float64", "returns the sum of (x[i]-mean)^2.")
+	d := m.Double()
+	x, a, mean := simd.Pointer("x"), d.Vec(), d.Constant("mean")
+	s := sums(m, 1, func(p part, at GPVirtual, disp int, sum []VecVirtual) {
+		p.load64(simd.At(x, at, disp), a)
+		if p.mask == nil {
+			d.Sub(mean, a, a)
+		} else {
+			VSUBPD_Z(mean, a, p.mask, a)
+		}
+		d.FMA(a, a, sum[0])
+	})
+	Store(s[0].AsX(), ReturnIndex(0))
+	simd.End()
+}
+
+// maxAbs compares the bits of |x[i]| as integers: those of NaN are above all others.
+func maxAbs(m simd.Machine) {
+	m.Function("maxAbs", "func(x *%[1]s, n int) %[1]s", "returns the largest |x[i]|, or NaN if there is one.")
+	x, n, v, abs, other := simd.Pointer("x"), simd.Pointer("n"), m.Vec(), m.Vec(), m.Vec()
+	top := m.Zeros(1)[0]
+	shift := func(op func(...Op)) { op(Imm(1), abs, abs) }
+	VPCMPEQD(abs.AsY(), abs.AsY(), abs.AsY())
+	if m.Wide {
+		VPTERNLOGD(Imm(0xff), abs, abs, abs)
+	}
+	if m.Bits == 32 {
+		shift(VPSRLD)
+	} else {
+		shift(VPSRLQ)
+	}
+	larger := func(with VecVirtual) {
+		switch {
+		case m.Bits == 32:
+			VPMAXUD(with, top, top)
+		case m.Wide:
+			VPMAXUQ(with, top, top)
+		default:
+			above := m.Vec()
+			VPCMPGTQ(top, with, above)
+			VBLENDVPD(above, with, top, top)
+		}
+	}
+	loop(m, n, func(p part, at GPVirtual) {
+		p.load(simd.At(x, at, 0), v)
+		m.And(abs, v, v)
+		larger(v)
+	})
+	if m.Wide {
+		VEXTRACTF64X4(Imm(1), top, other.AsY())
+		larger(other)
+	}
+	VEXTRACTF128(Imm(1), top.AsY(), other.AsX())
+	larger(other)
+	VPERMILPD(Imm(1), top.AsX(), other.AsX())
+	larger(other)
+	if m.Bits == 32 {
+		VMOVSHDUP(top.AsX(), other.AsX())
+		larger(other)
+	}
+	Store(top.AsX(), ReturnIndex(0))
+	simd.End()
+}
