@@ -102,6 +102,10 @@ func (t tile) write() {
 	t.store()
 }
 
+// ahead is how many bytes of A are fetched before they are needed: A comes from
+// memory once, B stays in a cache.
+const ahead = 2048
+
 // loop adds the products of n rows of B at a time.
 func (t tile) loop(label string, n int, quarters bool, again func(Op)) {
 	p, size := t.p, t.float().size()
@@ -121,6 +125,7 @@ func (t tile) loop(label string, n int, quarters bool, again func(Op)) {
 			VMOVUPS(row(0), b0)
 			VMOVUPS(row(1), b1)
 		}
+		PREFETCHT0(Mem{Base: p.a, Disp: u*t.rows*size + ahead})
 		for i := range t.rows {
 			a := t.vector(2*h + 2 + i%2)
 			t.broadcast(Mem{Base: p.a, Disp: (u*t.rows + i) * size}, a)
