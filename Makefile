@@ -3,10 +3,10 @@
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 LIBRARY     = ./manifolds/... ./solvers/... ./nodes/... ./models/... ./internal/...
 
-.PHONY: check fmt vet staticcheck race drawings test bench generate picture
+.PHONY: check fmt vet staticcheck race levels assembly drawings test bench generate picture
 
 # Everything a change must pass, beside `go test ./...`.
-check: fmt vet staticcheck race drawings
+check: fmt vet staticcheck race levels assembly drawings
 
 fmt:
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "gofmt: want these files formatted:"; echo "$$files"; exit 1; fi
@@ -21,6 +21,17 @@ staticcheck:
 race:
 	go test -race -short -timeout 15m $(LIBRARY)
 
+# The portable Go alone, the assembly for older machines, another architecture.
+levels:
+	go test -short -tags noasm $(LIBRARY)
+	GODEBUG=cpu.avx512f=off go test -short $(LIBRARY)
+	GOARCH=arm64 go vet ./...
+
+# The assembly is what its generators make now.
+assembly:
+	cd internal/_gen && go vet ./... && go generate ./...
+	git diff --exit-code --stat -- internal
+
 # The drawings in docs/img that a program of this repository makes are what it
 # makes now.
 drawings:
@@ -29,6 +40,7 @@ drawings:
 
 generate:
 	go run ./docs/draw -out docs/img
+	cd internal/_gen && go generate ./...
 
 # The picture of the README: its numbers differ from machine to machine in the
 # last digits, so it is not compared.
