@@ -310,3 +310,42 @@ func FuzzConv2d(f *testing.F) {
 		checkBoth(t, c)
 	})
 }
+
+// BenchmarkConv2dParts runs the value and the gradients of a layer one by one, float32.
+func BenchmarkConv2dParts(b *testing.B) {
+	for _, layer := range []struct {
+		name string
+		c    convolution
+	}{
+		{"3x32x32 to 32", convolution{[]int{32, 3, 32, 32}, []int{32, 3, 3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}, 1}},
+		{"32x16x16 to 64", convolution{[]int{32, 32, 16, 16}, []int{64, 32, 3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}, 1}},
+		{"64x8x8 to 128", convolution{[]int{32, 64, 8, 8}, []int{128, 64, 3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}, 1}},
+		{"64x16x16 to 128, strided", convolution{[]int{32, 64, 16, 16}, []int{128, 64, 3, 3}, []int{1, 1}, []int{2, 2}, []int{1, 1}, 1}},
+		{"64x16x16 to 64, 1x1", convolution{[]int{32, 64, 16, 16}, []int{64, 64, 1, 1}, []int{0, 0}, []int{1, 1}, []int{1, 1}, 1}},
+		{"64x16x16, depthwise", convolution{[]int{32, 64, 16, 16}, []int{64, 1, 3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}, 64}},
+	} {
+		c := layer.c
+		o, err := c.body(tensor.Float32)
+		require.NoError(b, err)
+		rng := rand.New(rand.NewPCG(1, 2))
+		in := [][]float32{drawn[float32](rng, o.in[0].TotalSize()), drawn[float32](rng, o.in[1].TotalSize())}
+		y, g := make([]float32, o.out.TotalSize()), drawn[float32](rng, o.out.TotalSize())
+		dx, dw := make([]float32, len(in[0])), make([]float32, len(in[1]))
+		flops := 2 * float64(len(y)*len(in[1])/c.w[0])
+		for name, f := range map[string]func() error{
+			"value":               func() error { return o.f32.Forward(y, in) },
+			"gradient in images":  func() error { return o.f32.Backward(dx, 0, in, y, g) },
+			"gradient in filters": func() error { return o.f32.Backward(dw, 1, in, y, g) },
+		} {
+			b.Run(layer.name+"/"+name, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if err := f(); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(flops*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+			})
+		}
+	}
+}
