@@ -242,6 +242,9 @@ func (b block[T]) tall(data []T) gemm.Mat[T] {
 
 // tangent: g - x sym(x^T g) / r^2.
 func (m stiefel[T]) tangent(dst, x, g block[T]) error {
+	if x.small() {
+		return m.tangents(dst, x, g, false)
+	}
 	return m.subtract(dst, x, g, func(s []T, q int) {
 		for i := range q {
 			for j := range i + 1 {
@@ -254,6 +257,9 @@ func (m stiefel[T]) tangent(dst, x, g block[T]) error {
 
 // gradient: g - x g^T x / r^2 = g - x (x^T g)^T / r^2.
 func (m stiefel[T]) gradient(dst, x, g block[T]) error {
+	if x.small() {
+		return m.tangents(dst, x, g, true)
+	}
 	return m.subtract(dst, x, g, func(s []T, q int) {
 		for i := range q {
 			for j := range i {
@@ -282,6 +288,9 @@ func (m stiefel[T]) subtract(dst, x, g block[T], f func(s []T, q int)) error {
 
 // inner: tr(u^T v) - tr((x^T u)^T (x^T v)) / (2 r^2).
 func (m stiefel[T]) inner(out []float64, x, u, v block[T]) error {
+	if x.small() {
+		return m.inners(out, x, u, v)
+	}
 	q := min(x.n, x.p)
 	a, b := scratch.Get[T](q*q), scratch.Get[T](q*q)
 	for i := range x.k {
@@ -297,6 +306,9 @@ func (m stiefel[T]) inner(out []float64, x, u, v block[T]) error {
 
 // membership: |x^T x / r^2 - I|.
 func (m stiefel[T]) membership(x block[T]) float64 {
+	if x.small() {
+		return m.memberships(x)
+	}
 	q := min(x.n, x.p)
 	g := scratch.Get[T](q * q)
 	worst := 0.0
@@ -326,28 +338,37 @@ func (m stiefel[T]) retract(dst, x, v block[T]) error {
 	if m.Retraction == Geodesic {
 		return m.exp(dst, x, v)
 	}
+	if x.small() && m.Retraction != QR {
+		return m.retractions(dst, x, v)
+	}
 	y := scratch.Get[T](x.n * x.p)
 	defer scratch.Put(y)
 	for i := range x.k {
 		vec.Combine(y, 1, x.at(i), 1, v.at(i))
-		reason := ""
-		switch m.Retraction {
-		case CholeskyQR:
-			reason = m.choleskyQR(dst.at(i), y, x)
-		case QR:
-			reason = householder(dst.at(i), y, x, m.r())
-		case Polar:
-			reason = m.newtonSchulz(dst.at(i), y, x)
-		}
-		if reason != "" {
+		if reason := m.back(dst.at(i), y, x); reason != "" {
 			return &PointError{"Stiefel", "retract", i, reason}
 		}
 	}
 	return nil
 }
 
+// back sets dst to what the retraction makes of y = x + v, or says why it cannot. y is
+// overwritten.
+func (m stiefel[T]) back(dst, y []T, b block[T]) string {
+	switch m.Retraction {
+	case QR:
+		return householder(dst, y, b, m.r())
+	case Polar:
+		return m.newtonSchulz(dst, y, b)
+	}
+	return m.choleskyQR(dst, y, b)
+}
+
 // project: the polar factor.
 func (m stiefel[T]) project(dst, x block[T]) error {
+	if x.small() {
+		return m.polarFactors(dst, x)
+	}
 	for i := range x.k {
 		if reason := polar(dst.at(i), x.at(i), x, m.r()); reason != "" {
 			return &PointError{"Stiefel", "project", i, reason}
