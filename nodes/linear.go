@@ -9,8 +9,8 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kernelfold/kernelfold/internal/blas"
 	"github.com/kernelfold/kernelfold/internal/gemm"
-	"github.com/kernelfold/kernelfold/internal/par"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
@@ -58,7 +58,7 @@ func (l linear[T]) Forward(out []T, in [][]T) error {
 			copy(out[i:], in[2])
 		}
 	}
-	product(gemm.Of(out, l.batch, l.cols), gemm.Of(in[0], l.batch, l.rows), gemm.Of(in[1], l.rows, l.cols), beta)
+	blas.Mul(gemm.Of(out, l.batch, l.cols), 1, gemm.Of(in[0], l.batch, l.rows), gemm.Of(in[1], l.rows, l.cols), beta)
 	return nil
 }
 
@@ -66,18 +66,11 @@ func (l linear[T]) Backward(dst []T, i int, in [][]T, _, grad []T) error {
 	g := gemm.Of(grad, l.batch, l.cols)
 	switch i {
 	case 0:
-		product(gemm.Of(dst, l.batch, l.rows), g, gemm.Of(in[1], l.rows, l.cols).T(), 0)
+		blas.Mul(gemm.Of(dst, l.batch, l.rows), 1, g, gemm.Of(in[1], l.rows, l.cols).T(), 0)
 	case 1:
-		product(gemm.Of(dst, l.rows, l.cols), gemm.Of(in[0], l.batch, l.rows).T(), g, 0)
+		blas.Mul(gemm.Of(dst, l.rows, l.cols), 1, gemm.Of(in[0], l.batch, l.rows).T(), g, 0)
 	default:
 		sumRows(dst, grad)
 	}
 	return nil
-}
-
-// product sets C = A B + beta C, rows of C side by side on the cores.
-func product[T vec.Float](c, a, b gemm.Mat[T], beta float64) {
-	par.Ranges(c.R, 1+(1<<18)/(c.C*a.C), func(from, to int) {
-		gemm.Mul(c.Sub(from, 0, to-from, c.C), 1, a.Sub(from, 0, to-from, a.C), b, beta)
-	})
 }
