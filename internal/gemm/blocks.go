@@ -66,7 +66,7 @@ func block[T vec.Float](c Mat[T], a, b []T, k int, adding bool, diagonal int, wa
 			if want == lower && j >= to+diagonal {
 				continue
 			}
-			tile(to-from, min(width, c.C-j), a[from*k:], b[j*k:], at, width/2, c.Data[from*c.RS+j:], c.RS, mode)
+			tile(to-from, min(width, c.C-j), a[from*k:], to-from, b[j*k:], at, width/2, c.Data[from*c.RS+j:], c.RS, mode)
 		}
 	}
 }

@@ -52,10 +52,10 @@ func multiples(n int) (m [maxDepth]int) {
 	return m
 }
 
-// portableTile sets the rows x cols tile C to A B, or adds A B to it. A is packed,
-// k times rows elements. Row p of B begins at b[at[p]], its second half, or its next
+// portableTile sets the rows x cols tile C to A B, or adds A B to it. Element
+// (i, p) of A is a[p*lda+i]. Row p of B begins at b[at[p]], its second half, or its next
 // quarter, step elements after. C has rows ldc elements apart.
-func portableTile[T vec.Float](rows, cols int, a, b []T, at []int, step int, c []T, ldc, mode int) {
+func portableTile[T vec.Float](rows, cols int, a []T, lda int, b []T, at []int, step int, c []T, ldc, mode int) {
 	var s [portableHeight * portableWidth]T
 	for p, o := range at {
 		x := b[o:]
@@ -63,13 +63,13 @@ func portableTile[T vec.Float](rows, cols int, a, b []T, at []int, step int, c [
 		if mode&modeQuarters != 0 {
 			b1, b2, b3 = x[step], x[2*step], x[3*step]
 		}
-		f := a[p*rows]
+		f := a[p*lda]
 		s[0] += f * b0
 		s[1] += f * b1
 		s[2] += f * b2
 		s[3] += f * b3
 		if rows == 2 {
-			f = a[p*rows+1]
+			f = a[p*lda+1]
 			s[4] += f * b0
 			s[5] += f * b1
 			s[6] += f * b2

@@ -6,13 +6,14 @@
 
 package gemm
 
-// mul32AVX2 sets the rows x cols tile C to A B, or adds A B to it. A is packed, k times rows
-// elements. Row p of B begins at b[at[p]], its second vector, or its next quarter of a
+// mul32AVX2 sets the rows x cols tile C to A B, or adds A B to it. Element (i, p) of A is
+// a[p*lda+i]. Row p of B begins at b[at[p]], its second vector, or its next quarter of a
 // tile, step elements after. C has rows ldc elements apart. rows is 1 to 6, cols 1 to 16,
-// and k at least 1. B is read across the whole width of a tile, C within cols alone.
+// and k at least 1. B is read across the whole width of a tile, or of its first vector
+// where cols is no more, C within cols alone.
 //
 //go:noescape
-func mul32AVX2(rows int, cols int, k int, a *float32, b *float32, at *int, step int, c *float32, ldc int, mode int)
+func mul32AVX2(rows int, cols int, k int, a *float32, lda int, b *float32, at *int, step int, c *float32, ldc int, mode int)
 
 // copy32AVX2 sets dst[p*stride+j] = alpha src[p*ld+j] for p < k and j < cols, at most 16,
 // with p ascending. It writes zeros after each row, up to a whole number of vectors.
@@ -20,13 +21,14 @@ func mul32AVX2(rows int, cols int, k int, a *float32, b *float32, at *int, step 
 //go:noescape
 func copy32AVX2(dst *float32, stride int, src *float32, ld int, cols int, k int, alpha float32)
 
-// mul32AVX512 sets the rows x cols tile C to A B, or adds A B to it. A is packed, k times rows
-// elements. Row p of B begins at b[at[p]], its second vector, or its next quarter of a
+// mul32AVX512 sets the rows x cols tile C to A B, or adds A B to it. Element (i, p) of A is
+// a[p*lda+i]. Row p of B begins at b[at[p]], its second vector, or its next quarter of a
 // tile, step elements after. C has rows ldc elements apart. rows is 1 to 14, cols 1 to 32,
-// and k at least 1. B is read across the whole width of a tile, C within cols alone.
+// and k at least 1. B is read across the whole width of a tile, or of its first vector
+// where cols is no more, C within cols alone.
 //
 //go:noescape
-func mul32AVX512(rows int, cols int, k int, a *float32, b *float32, at *int, step int, c *float32, ldc int, mode int)
+func mul32AVX512(rows int, cols int, k int, a *float32, lda int, b *float32, at *int, step int, c *float32, ldc int, mode int)
 
 // copy32AVX512 sets dst[p*stride+j] = alpha src[p*ld+j] for p < k and j < cols, at most 32,
 // with p ascending. It writes zeros after each row, up to a whole number of vectors.
@@ -40,13 +42,14 @@ func copy32AVX512(dst *float32, stride int, src *float32, ld int, cols int, k in
 //go:noescape
 func transpose32(dst *float32, stride int, src *float32, ld int, cols int, k int, alpha float32)
 
-// mul64AVX2 sets the rows x cols tile C to A B, or adds A B to it. A is packed, k times rows
-// elements. Row p of B begins at b[at[p]], its second vector, or its next quarter of a
+// mul64AVX2 sets the rows x cols tile C to A B, or adds A B to it. Element (i, p) of A is
+// a[p*lda+i]. Row p of B begins at b[at[p]], its second vector, or its next quarter of a
 // tile, step elements after. C has rows ldc elements apart. rows is 1 to 6, cols 1 to 8,
-// and k at least 1. B is read across the whole width of a tile, C within cols alone.
+// and k at least 1. B is read across the whole width of a tile, or of its first vector
+// where cols is no more, C within cols alone.
 //
 //go:noescape
-func mul64AVX2(rows int, cols int, k int, a *float64, b *float64, at *int, step int, c *float64, ldc int, mode int)
+func mul64AVX2(rows int, cols int, k int, a *float64, lda int, b *float64, at *int, step int, c *float64, ldc int, mode int)
 
 // copy64AVX2 sets dst[p*stride+j] = alpha src[p*ld+j] for p < k and j < cols, at most 8,
 // with p ascending. It writes zeros after each row, up to a whole number of vectors.
@@ -54,13 +57,14 @@ func mul64AVX2(rows int, cols int, k int, a *float64, b *float64, at *int, step 
 //go:noescape
 func copy64AVX2(dst *float64, stride int, src *float64, ld int, cols int, k int, alpha float64)
 
-// mul64AVX512 sets the rows x cols tile C to A B, or adds A B to it. A is packed, k times rows
-// elements. Row p of B begins at b[at[p]], its second vector, or its next quarter of a
+// mul64AVX512 sets the rows x cols tile C to A B, or adds A B to it. Element (i, p) of A is
+// a[p*lda+i]. Row p of B begins at b[at[p]], its second vector, or its next quarter of a
 // tile, step elements after. C has rows ldc elements apart. rows is 1 to 14, cols 1 to 16,
-// and k at least 1. B is read across the whole width of a tile, C within cols alone.
+// and k at least 1. B is read across the whole width of a tile, or of its first vector
+// where cols is no more, C within cols alone.
 //
 //go:noescape
-func mul64AVX512(rows int, cols int, k int, a *float64, b *float64, at *int, step int, c *float64, ldc int, mode int)
+func mul64AVX512(rows int, cols int, k int, a *float64, lda int, b *float64, at *int, step int, c *float64, ldc int, mode int)
 
 // copy64AVX512 sets dst[p*stride+j] = alpha src[p*ld+j] for p < k and j < cols, at most 16,
 // with p ascending. It writes zeros after each row, up to a whole number of vectors.

@@ -15,6 +15,7 @@ type float struct{ bits int }
 
 func (f float) size() int    { return f.bits / 8 }
 func (f float) name() string { return fmt.Sprint("float", f.bits) }
+func (f float) shift() Op    { return U8(pick(f, 2, 3)) } // to bytes
 
 // pick returns the instruction for the precision.
 func pick[F any](f float, single, double F) F {
@@ -42,8 +43,9 @@ type machine interface {
 	insert(from Mem, v VecPhysical) // loads its upper half
 
 	// masks prepares masks for vectors 0 and 1 of a row of cols elements. It
-	// overwrites cols and the last three vectors, which the functions below use.
+	// overwrites cols and R13, and those below the last three vectors.
 	masks(cols GPPhysical)
+	masksCost() bool                           // more than doing without
 	loadMasked(i int, from Mem, v VecPhysical) // zeros beyond
 	addMasked(i int, from Mem, v VecPhysical)
 	storeMasked(i int, v VecPhysical, to Mem)
@@ -68,6 +70,8 @@ func (m avx512) scale(by, v VecPhysical)           { pick(m.f, VMULPS, VMULPD)(b
 func (m avx512) fma(x, y, sum VecPhysical)         { pick(m.f, VFMADD231PS, VFMADD231PD)(x, y, sum) }
 func (m avx512) addFrom(from Mem, v VecPhysical)   { pick(m.f, VADDPS, VADDPD)(from, v, v) }
 func (m avx512) insert(from Mem, v VecPhysical)    { VINSERTF64X4(Imm(1), from, v, v) }
+
+func (m avx512) masksCost() bool { return false }
 
 func (m avx512) masks(cols GPPhysical) {
 	ones := R13
@@ -107,11 +111,13 @@ func (m avx2) fma(x, y, sum VecPhysical)         { pick(m.f, VFMADD231PS, VFMADD
 func (m avx2) addFrom(from Mem, v VecPhysical)   { pick(m.f, VADDPS, VADDPD)(from, v, v) }
 func (m avx2) insert(from Mem, v VecPhysical)    { VINSERTF128(Imm(1), from, v, v) }
 
+func (m avx2) masksCost() bool { return true }
+
 // masks reads them from a table: as many ones as a tile is wide, as many zeros.
 func (m avx2) masks(cols GPPhysical) {
 	width, start := 64, R13
 	LEAQ(onesThenZeros, start)
-	pick(m.f, func() { SHLQ(U8(2), cols) }, func() { SHLQ(U8(3), cols) })()
+	SHLQ(m.f.shift(), cols)
 	SUBQ(cols, start)
 	VMOVUPS(Mem{Base: start, Disp: width}, m.mask(0))
 	VMOVUPS(Mem{Base: start, Disp: width + 32}, m.mask(1))

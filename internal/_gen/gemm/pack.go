@@ -31,7 +31,7 @@ func copyRows(m machine) {
 		panic(err)
 	}
 	m.broadcast(p.Addr, alpha)
-	shift := U8(map[int]int{32: 2, 64: 3}[m.float().bits])
+	shift := m.float().shift()
 	SHLQ(shift, stride)
 	SHLQ(shift, ld)
 	MOVQ(cols, R8)
@@ -70,7 +70,7 @@ func transpose(m avx2) {
 	Load(Param("src"), rows[0])
 	Load(Param("ld"), stride)
 	Load(Param("cols"), k)
-	shift := U8(map[int]int{32: 2, 64: 3}[f.bits])
+	shift := f.shift()
 	SHLQ(shift, stride)
 	for j := 1; j < n; j++ { // no row beyond the last: that one again
 		LEAQ(Mem{Base: rows[j-1], Index: stride, Scale: 1}, rows[j])

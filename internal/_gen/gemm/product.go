@@ -19,164 +19,189 @@ const (
 // product writes the kernel. It dispatches on the number of rows, so that each
 // height has a loop of its own with all sums in registers.
 func product(m machine) {
-	name, t := "mul"+m.suffix(), m.float().name()
-	TEXT(name, NOSPLIT, fmt.Sprintf("func(rows, cols, k int, a, b *%[1]s, at *int, step int, c *%[1]s, ldc, mode int)", t))
+	name, f := "mul"+m.suffix(), m.float()
+	TEXT(name, NOSPLIT, fmt.Sprintf("func(rows, cols, k int, a *%[1]s, lda int, b *%[1]s, at *int, step int, c *%[1]s, ldc, mode int)", f.name()))
 	Pragma("noescape")
-	Doc(name+" sets the rows x cols tile C to A B, or adds A B to it. A is packed, k times rows",
-		"elements. Row p of B begins at b[at[p]], its second vector, or its next quarter of a",
+	Doc(name+" sets the rows x cols tile C to A B, or adds A B to it. Element (i, p) of A is",
+		"a[p*lda+i]. Row p of B begins at b[at[p]], its second vector, or its next quarter of a",
 		"tile, step elements after. C has rows ldc elements apart. rows is 1 to "+fmt.Sprint(m.height())+", cols 1 to "+fmt.Sprint(2*m.lanes())+",",
-		"and k at least 1. B is read across the whole width of a tile, C within cols alone.")
-	rows, cols, k := RBX, RCX, RDX
+		"and k at least 1. B is read across the whole width of a tile, or of its first vector",
+		"where cols is no more, C within cols alone.")
+	t := tile{machine: m, a: RAX, lda: R12, ahead: R13, b: [4]GPPhysical{RSI, R8, R9, R10}, at: RDI, k: RDX, off: [2]GPPhysical{RBX, R11}}
+	rows, cols, mode, step := RBX, RCX, R15, R11
 	Load(Param("rows"), rows)
 	Load(Param("cols"), cols)
-	Load(Param("k"), k)
-	p := pointers{a: RAX, b: [4]GPPhysical{RSI, R8, R9, R10}, at: RDI, k: k, off: [2]GPPhysical{R11, R12}, c: R8, ldc: R9, cols: cols, mode: RBP}
-	p.mode = R15
-	Load(Param("a"), p.a)
-	Load(Param("b"), p.b[0])
-	Load(Param("at"), p.at)
-	Load(Param("mode"), p.mode)
-	Load(Param("step"), R13)
-	size := m.float().size()
-	LEAQ(Mem{Base: p.b[0], Index: R13, Scale: uint8(size)}, p.b[1])
-	LEAQ(Mem{Base: p.b[1], Index: R13, Scale: uint8(size)}, p.b[2])
-	LEAQ(Mem{Base: p.b[2], Index: R13, Scale: uint8(size)}, p.b[3])
-	dispatch(name, rows, 1, m.height())
+	Load(Param("mode"), mode)
+	Load(Param("k"), t.k)
+	Load(Param("a"), t.a)
+	Load(Param("lda"), t.lda)
+	Load(Param("b"), t.b[0])
+	Load(Param("at"), t.at)
+	Load(Param("step"), step)
+	SHLQ(f.shift(), t.lda)
+	MOVQ(t.lda, t.ahead)
+	SHLQ(U8(5), t.ahead) // 32 columns of A: it may come from memory, B from a cache
+	SHLQ(f.shift(), step)
+	for i := 1; i < 4; i++ {
+		LEAQ(Mem{Base: t.b[i-1], Index: step, Scale: 1}, t.b[i])
+	}
+	dispatch(rows, 1, m.height())
 	for r := 1; r <= m.height(); r++ {
-		tile{m, name, r, p}.write()
+		t.rows = r
+		t.write(cols, mode)
 	}
 }
 
 // dispatch jumps to the code for the number of rows, from low to high.
-func dispatch(name string, rows GPPhysical, low, high int) {
+func dispatch(rows GPPhysical, low, high int) {
 	if low == high {
-		JMP(LabelRef(fmt.Sprintf("rows%d", low)))
+		JMP(LabelRef(fmt.Sprint("rows", low)))
 		return
 	}
 	mid := (low + high + 1) / 2
-	CMPQ(rows, Imm(uint64(mid)))
 	above := fmt.Sprintf("from%dto%d", mid, high)
+	CMPQ(rows, Imm(uint64(mid)))
 	JGE(LabelRef(above))
-	dispatch(name, rows, low, mid-1)
+	dispatch(rows, low, mid-1)
 	Label(above)
-	dispatch(name, rows, mid, high)
+	dispatch(rows, mid, high)
 }
 
-type pointers struct {
-	a, at, k, cols, mode GPPhysical
-	b                    [4]GPPhysical
-	off                  [2]GPPhysical
-	c, ldc               GPPhysical // take the place of b[1] and b[2] in the end
-}
-
+// tile is the code for a number of rows, and the registers that it works with.
 type tile struct {
 	machine
-	name string
-	rows int
-	p    pointers
+	rows                 int
+	a, lda, ahead, at, k GPPhysical
+	b                    [4]GPPhysical
+	off                  [2]GPPhysical
 }
 
-func (t tile) label(s string) string    { return fmt.Sprintf("%s%d", s, t.rows) }
+func (t tile) label(s string) string    { return fmt.Sprint(s, t.rows) }
 func (t tile) sum(i, j int) VecPhysical { return t.vector(2*i + j) }
 
-func (t tile) write() {
-	p := t.p
+func (t tile) write(cols, mode GPPhysical) {
 	Label(t.label("rows"))
 	for i := range t.rows {
 		t.zero(t.sum(i, 0))
 		t.zero(t.sum(i, 1))
 	}
-	TESTQ(U32(quarters), p.mode)
+	TESTQ(U32(quarters), mode)
 	JNZ(LabelRef(t.label("quarters")))
-
-	const unrolled = 4
-	SUBQ(Imm(unrolled), p.k)
-	JL(LabelRef(t.label("rest")))
-	t.loop(t.label("halves"), unrolled, false, JGE)
-	Label(t.label("rest"))
-	ADDQ(Imm(unrolled), p.k)
-	JZ(LabelRef(t.label("store")))
-	t.loop(t.label("single"), 1, false, JNZ)
+	CMPQ(cols, Imm(uint64(t.lanes())))
+	JLE(LabelRef(t.label("narrow")))
+	t.unrolled("wide", t.halves)
 	JMP(LabelRef(t.label("store")))
-	t.loop(t.label("quarters"), 1, true, JNZ)
-	t.store()
+	Label(t.label("quarters"))
+	t.loop("quarter", 1, t.quarters, JNZ)
+	Label(t.label("store"))
+	t.store(cols, mode, 2)
+	Label(t.label("narrow"))
+	t.unrolled("narrowOf", t.first)
+	t.store(cols, mode, 1)
 }
 
-// ahead is how many bytes of A are fetched before they are needed: A comes from
-// memory once, B stays in a cache.
-const ahead = 2048
+// unrolled adds the products of all rows of B, four at a time.
+func (t tile) unrolled(name string, load func(off GPPhysical) []VecPhysical) {
+	const n = 4
+	rest, done := t.label(name+"Rest"), t.label(name+"Done")
+	SUBQ(Imm(n), t.k)
+	JL(LabelRef(rest))
+	t.loop(name+"Four", n, load, JGE)
+	Label(rest)
+	ADDQ(Imm(n), t.k)
+	JZ(LabelRef(done))
+	t.loop(name+"One", 1, load, JNZ)
+	Label(done)
+}
 
 // loop adds the products of n rows of B at a time.
-func (t tile) loop(label string, n int, quarters bool, again func(Op)) {
-	p, size := t.p, t.float().size()
-	h := t.machine.height()
-	b0, b1 := t.vector(2*h), t.vector(2*h+1)
-	Label(label)
+func (t tile) loop(name string, n int, load func(off GPPhysical) []VecPhysical, again func(Op)) {
+	size := t.float().size()
+	Label(t.label(name))
 	for u := range n {
-		off := p.off[u%2]
-		MOVQ(Mem{Base: p.at, Disp: 8 * u}, off)
-		row := func(i int) Mem { return Mem{Base: p.b[i], Index: off, Scale: uint8(size)} }
-		if quarters {
-			VMOVUPS(row(0), t.lower(b0))
-			VMOVUPS(row(2), t.lower(b1))
-			t.insert(row(1), b0)
-			t.insert(row(3), b1)
-		} else {
-			VMOVUPS(row(0), b0)
-			VMOVUPS(row(1), b1)
-		}
-		PREFETCHT0(Mem{Base: p.a, Disp: u*t.rows*size + ahead})
+		off := t.off[u%2]
+		MOVQ(Mem{Base: t.at, Disp: 8 * u}, off)
+		b := load(off)
+		PREFETCHT0(Mem{Base: t.a, Index: t.ahead, Scale: 1})
 		for i := range t.rows {
-			a := t.vector(2*h + 2 + i%2)
-			t.broadcast(Mem{Base: p.a, Disp: (u*t.rows + i) * size}, a)
-			t.fma(a, b0, t.sum(i, 0))
-			t.fma(a, b1, t.sum(i, 1))
+			a := t.vector(2*t.height() + 2 + i%2)
+			t.broadcast(Mem{Base: t.a, Disp: i * size}, a)
+			for j, v := range b {
+				t.fma(a, v, t.sum(i, j))
+			}
 		}
+		ADDQ(t.lda, t.a)
 	}
-	ADDQ(Imm(uint64(8*n)), p.at)
-	ADDQ(U32(n*t.rows*size), p.a)
-	SUBQ(Imm(uint64(n)), p.k)
-	again(LabelRef(label))
+	ADDQ(Imm(uint64(8*n)), t.at)
+	SUBQ(Imm(uint64(n)), t.k)
+	again(LabelRef(t.label(name)))
 }
 
-func (t tile) store() {
-	p, size := t.p, t.float().size()
-	width := 2 * t.lanes()
-	Label(t.label("store"))
-	Load(Param("c"), p.c)
-	Load(Param("ldc"), p.ldc)
-	SHLQ(U8(map[int]int{4: 2, 8: 3}[size]), p.ldc)
-	CMPQ(p.cols, Imm(uint64(width)))
-	JNE(LabelRef(t.label("masked")))
-	t.each("whole", func(_ int, to Mem, v VecPhysical) { t.addFrom(to, v) },
-		func(_ int, v VecPhysical, to Mem) { VMOVUPS(v, to) })
-	Label(t.label("masked"))
-	t.masks(p.cols)
-	t.each("part", t.addMasked, t.storeMasked)
+// row is where piece i of a row of B lies.
+func (t tile) row(i int, off GPPhysical) Mem {
+	return Mem{Base: t.b[i], Index: off, Scale: uint8(t.float().size())}
 }
 
-// each adds, where the mode says so, and stores.
-func (t tile) each(label string, add2 func(int, Mem, VecPhysical), store func(int, VecPhysical, Mem)) {
-	p := t.p
-	TESTQ(U32(add), p.mode)
-	JZ(LabelRef(t.label(label)))
-	for _, adding := range []bool{true, false} {
-		if !adding {
-			Label(t.label(label))
-		}
+// first loads the first vector of a row of B, halves both, and quarters both from
+// four pieces.
+func (t tile) first(off GPPhysical) []VecPhysical {
+	b := t.vector(2 * t.height())
+	VMOVUPS(t.row(0, off), b)
+	return []VecPhysical{b}
+}
+
+func (t tile) halves(off GPPhysical) []VecPhysical {
+	b := t.vector(2*t.height() + 1)
+	VMOVUPS(t.row(1, off), b)
+	return append(t.first(off), b)
+}
+
+func (t tile) quarters(off GPPhysical) []VecPhysical {
+	b := []VecPhysical{t.vector(2 * t.height()), t.vector(2*t.height() + 1)}
+	for i, v := range b {
+		VMOVUPS(t.row(2*i, off), t.lower(v))
+		t.insert(t.row(2*i+1, off), v)
+	}
+	return b
+}
+
+// store adds the sums to C or stores them, and returns.
+func (t tile) store(cols, mode GPPhysical, vectors int) {
+	name := t.label(fmt.Sprintf("store%dx", vectors))
+	c, ldc := t.b[1], t.b[2] // not needed any more
+	Load(Param("c"), c)
+	Load(Param("ldc"), ldc)
+	SHLQ(t.float().shift(), ldc)
+	each := func(add func(int, Mem, VecPhysical), store func(int, VecPhysical, Mem)) {
 		for i := range t.rows {
-			for j := range 2 {
-				at := Mem{Base: p.c, Disp: j * t.lanes() * t.float().size()}
-				if adding {
-					add2(j, at, t.sum(i, j))
+			for j := range vectors {
+				to := Mem{Base: c, Disp: j * t.lanes() * t.float().size()}
+				if add != nil {
+					add(j, to, t.sum(i, j))
 				}
-				store(j, t.sum(i, j), at)
+				store(j, t.sum(i, j), to)
 			}
 			if i < t.rows-1 {
-				ADDQ(p.ldc, p.c)
+				ADDQ(ldc, c)
 			}
 		}
 		VZEROUPPER()
 		RET()
 	}
+	either := func(name string, adding func(int, Mem, VecPhysical), store func(int, VecPhysical, Mem)) {
+		TESTQ(U32(add), mode)
+		JZ(LabelRef(name))
+		each(adding, store)
+		Label(name)
+		each(nil, store)
+	}
+	if t.masksCost() {
+		CMPQ(cols, Imm(uint64(vectors*t.lanes())))
+		JNE(LabelRef(name + "Part"))
+		either(name+"Whole", func(_ int, from Mem, v VecPhysical) { t.addFrom(from, v) },
+			func(_ int, v VecPhysical, to Mem) { VMOVUPS(v, to) })
+		Label(name + "Part")
+	}
+	t.masks(cols)
+	either(name+"Masked", t.addMasked, t.storeMasked)
 }
