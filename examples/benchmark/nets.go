@@ -75,14 +75,13 @@ func (n netSpec) values() values {
 	return v
 }
 
-// ops are the operations a net is made of. Stock ops and ours take the same
-// arguments; only the layers at the end are written differently.
+// ops are the operations a net is made of.
 type ops struct {
 	conv   func(x, w *gorgonia.Node, kernel tensor.Shape, pad, stride, dilation []int) (*gorgonia.Node, error)
 	bias   func(x, b *gorgonia.Node) (*gorgonia.Node, error)
 	relu   func(x *gorgonia.Node) (*gorgonia.Node, error)
 	pool   func(x *gorgonia.Node, kernel tensor.Shape, pad, stride []int) (*gorgonia.Node, error)
-	linear func(x, w, b *gorgonia.Node) (*gorgonia.Node, error)
+	linear func(x, w, b *gorgonia.Node) (*gorgonia.Node, error) // flattens x
 	cost   func(logits, targets *gorgonia.Node) (*gorgonia.Node, error)
 }
 
@@ -94,6 +93,10 @@ var stockOps = ops{
 	relu: gorgonia.Rectify,
 	pool: gorgonia.MaxPool2D,
 	linear: func(x, w, b *gorgonia.Node) (*gorgonia.Node, error) {
+		x, err := gorgonia.Reshape(x, tensor.Shape{x.Shape()[0], w.Shape()[0]})
+		if err != nil {
+			return nil, err
+		}
 		y, err := gorgonia.Mul(x, w)
 		if err != nil {
 			return nil, err
@@ -118,12 +121,7 @@ var stockOps = ops{
 }
 
 var ourOps = ops{
-	conv:   nodes.Conv2d,
-	bias:   stockOps.bias,
-	relu:   gorgonia.Rectify,
-	pool:   nodes.MaxPool2D,
-	linear: stockOps.linear,
-	cost:   nodes.CrossEntropy,
+	conv: nodes.Conv2d, bias: nodes.Bias, relu: nodes.Rectify, pool: nodes.MaxPool2D, linear: nodes.Linear, cost: nodes.CrossEntropy,
 }
 
 // net is a net as a graph with its machine.
@@ -182,10 +180,6 @@ func (o ops) forward(x, targets *gorgonia.Node, learnables gorgonia.Nodes) (cost
 			}
 		}
 	}
-	features := x.Shape().TotalSize() / x.Shape()[0]
-	if x, err = gorgonia.Reshape(x, tensor.Shape{x.Shape()[0], features}); err != nil {
-		return nil, err
-	}
 	if x, err = o.linear(x, learnables[last], learnables[last+1]); err != nil {
 		return nil, err
 	}
@@ -207,10 +201,17 @@ func (n *net) clear() {
 	}
 }
 
+// close frees the net. The graph writes to n.loss, so the machine, which has a
+// finalizer, would reach itself through n and stay in memory for good.
+func (n *net) close() {
+	_ = n.vm.Close()
+	n.vm = nil
+}
+
 // training is a training step: the graph, then the solver. Without a solver it is
 // the graph alone.
 func (n *net) training(c clock, solver gorgonia.Solver) contestant {
-	l := local{clock: c, prepare: func() {}, done: func() { _ = n.vm.Close() }}
+	l := local{clock: c, prepare: func() {}, done: n.close}
 	if solver == nil {
 		l.prepare, l.step = n.clear, n.backward
 		return l

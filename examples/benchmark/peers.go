@@ -180,9 +180,9 @@ type remote struct {
 
 // contestant makes one of the given kind.
 func (p *peer) contestant(name, kind string, args map[string]any) (contestant, error) {
-	args = maps.Clone(args)
-	args["kind"] = kind
-	return remote{p, name}, p.ask("make", name, args, &struct{}{})
+	of := map[string]any{"kind": kind}
+	maps.Copy(of, args)
+	return remote{p, name}, p.ask("make", name, of, &struct{}{})
 }
 
 func (r remote) run(steps int) (float64, error) {

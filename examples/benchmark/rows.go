@@ -195,6 +195,25 @@ func trainingContest(n netSpec) contest {
 	return c
 }
 
+// solverEntrants are the solvers whose allocations are counted.
+func solverEntrants(s shapes) []entrant {
+	return []entrant{
+		steps("SGD momentum", s, momentumSGD()),
+		steps("SGD momentum, sphere per filter", s, momentumSGD(solvers.Kernels(manifolds.Sphere{}))),
+		steps("SGD momentum, sphere per 3x3", s, momentumSGD(solvers.Kernels(manifolds.Sphere{}, manifolds.PerKernel))),
+		steps("SGD momentum, centred sphere", s, momentumSGD(solvers.Kernels(manifolds.CentredSphere{}))),
+		steps("SGD momentum, oblique", s, momentumSGD(solvers.Kernels(manifolds.Oblique{}))),
+		steps("SGD momentum, Stiefel bank", s, momentumSGD(solvers.Kernels(manifolds.Stiefel{}))),
+		steps("SGD momentum, Stiefel per 3x3", s, momentumSGD(solvers.Kernels(manifolds.Stiefel{}, manifolds.PerKernel))),
+		steps("Adam", s, ourAdam),
+		steps("Adam, sphere per filter", s, constrainedAdam(manifolds.Sphere{})),
+		steps("Adam, Stiefel bank", s, constrainedAdam(manifolds.Stiefel{})),
+		steps("stock Momentum", s, stockMomentum),
+		steps("stock Momentum, Constrain to spheres", s, func() gorgonia.Solver { return solvers.Constrain(stockMomentum(), manifolds.Sphere{}) }),
+		steps("stock Adam", s, stockAdam),
+	}
+}
+
 // only keeps the rows whose name matches, and what they need.
 func only(all []contest, names *regexp.Regexp) (kept []contest) {
 	for _, c := range all {
