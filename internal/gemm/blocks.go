@@ -3,6 +3,8 @@
 package gemm
 
 import (
+	"unsafe"
+
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
@@ -16,109 +18,170 @@ const (
 	maxCols      = 2048
 )
 
-// part is the part of C that is wanted.
-type part int
+// A factor is read where it lies, not packed, by so few tiles: packing would cost
+// more than it saves.
+const fewTiles = 3
+
+// form is what is known of a product.
+type form int
 
 const (
-	whole part = iota
-	lower      // tiles without an element on or below the diagonal are left as they are
+	general form = iota
+	lowerC       // C is wanted on and below the diagonal; tiles above it are left as they are
+	lowerA       // A is zero above the diagonal, and not read there by much
+	upperB       // B is zero below the diagonal, and not read there by much
 )
 
-// multiply sets C = alpha A B, or adds that to C. The columns of C have stride 1.
-func multiply[T vec.Float](c Mat[T], alpha T, a, b Mat[T], adding bool, want part) {
-	k := a.C
-	width, height, size := tileWidth[T](), tileHeight[T](), sizeOf[T]()
+// product is C = alpha A B, or C += alpha A B. The columns of C have stride 1.
+type product[T vec.Float] struct {
+	c, a, b Mat[T]
+	alpha   T
+	adding  bool
+	form    form
+
+	diagonal int // the column of the diagonal in row 0, for lowerC
+}
+
+// transposed is the same product, of the transposes.
+func (p product[T]) transposed() product[T] {
+	p.c, p.a, p.b = p.c.T(), p.b.T(), p.a.T()
+	switch p.form {
+	case lowerA:
+		p.form = upperB
+	case upperB:
+		p.form = lowerA
+	}
+	return p
+}
+
+// sources are where the tiles of a block read.
+type sources[T vec.Float] struct {
+	packedA, packedB []T
+	at               []int // of the rows of B where it is not packed
+	readsA, readsB   bool  // A or B where it lies
+	shared           bool  // A is B^T, and read from packed B
+}
+
+// run multiplies on this goroutine.
+func (p product[T]) run() {
+	k, width, height, size := p.a.C, tileWidth[T](), tileHeight[T](), sizeOf[T]()
 	depth := evenly(k, min(maxDepth, bytesOfPanel/size/width))
-	rows := evenly(c.R, max(height, bytesOfBlock/size/depth/height*height))
-	cols := min(maxCols, (c.C+width-1)/width*width)
-	work := scratch.Get[T]((rows+cols)*depth + 2*slack)
-	packedA, packedB := work[:rows*depth+slack], work[rows*depth+slack:]
+	rows := evenly(p.c.R, max(height, bytesOfBlock/size/depth/height*height))
+	cols := min(maxCols, ceil(p.c.C, width)*width)
+	s := sources[T]{
+		readsA: p.a.RS == 1 && p.alpha == 1 && p.c.C <= fewTiles*width,
+		readsB: p.b.CS == 1 && p.c.R <= fewTiles*height,
+		shared: p.c.R <= maxCols && p.alpha == 1 && p.a.same(p.b.T()),
+	}
+	if s.shared {
+		rows, s.readsB = p.c.R, false
+	}
+	forA, forB, forAt := rows*depth+slack, cols*depth+slack, 0
+	if s.readsA || s.shared {
+		forA = 0
+	}
+	if s.readsB {
+		forAt = depth * 8 / size
+		forB = width*depth + slack
+	}
+	work := scratch.Get[T](forAt + forA + forB)
+	s.packedA, s.packedB = work[forAt:], work[forAt+forA:]
+	if s.readsB {
+		s.at = unsafe.Slice((*int)(unsafe.Pointer(unsafe.SliceData(work))), depth)
+		for i := range s.at {
+			s.at[i] = i * p.b.RS
+		}
+	}
 	for p0 := 0; p0 < k; p0 += depth {
 		kb := min(depth, k-p0)
-		for j0 := 0; j0 < c.C; j0 += cols {
-			nb := min(cols, c.C-j0)
-			packCols(packedB, b.Sub(p0, j0, kb, nb))
-			for i0 := 0; i0 < c.R; i0 += rows {
-				mb := min(rows, c.R-i0)
-				if want == lower && j0 >= i0+mb {
+		for j0 := 0; j0 < p.c.C; j0 += cols {
+			nb := min(cols, p.c.C-j0)
+			if p.form == upperB && p0 >= j0+nb {
+				continue
+			}
+			if !s.readsB {
+				packCols(s.packedB, p.b.Sub(p0, j0, kb, nb))
+			}
+			for i0 := 0; i0 < p.c.R; i0 += rows {
+				mb := min(rows, p.c.R-i0)
+				if p.form == lowerC && j0 >= i0+mb+p.diagonal || p.form == lowerA && p0 >= i0+mb {
 					continue
 				}
-				packRows(packedA, alpha, a.Sub(i0, p0, mb, kb))
-				block(c.Sub(i0, j0, mb, nb), packedA, packedB, kb, adding || p0 > 0, i0-j0, want)
+				if !s.readsA && !s.shared {
+					packRows(s.packedA, p.alpha, p.a.Sub(i0, p0, mb, kb))
+				}
+				p.block(&s, i0, mb, j0, nb, p0, kb)
 			}
 		}
 	}
 	scratch.Put(work)
 }
 
-// block multiplies a packed block of A with one of B. Row i, column j of C is on the
-// diagonal where j = i + diagonal.
-func block[T vec.Float](c Mat[T], a, b []T, k int, adding bool, diagonal int, want part) {
+// block multiplies rows i0.. of A with columns j0.. of B, at columns and rows p0..
+func (p *product[T]) block(s *sources[T], i0, mb, j0, nb, p0, kb int) {
 	width, mode := tileWidth[T](), 0
-	if adding {
+	if p.adding || p0 > 0 {
 		mode = modeAdd
 	}
-	at := steps(width)[:k]
-	panels := panelsOf[T](c.R)
-	for j := 0; j < c.C; j += width {
+	panels := panelsOf[T](mb)
+	if s.shared {
+		panels = ceil(mb, width) * panelsOf[T](width)
+	}
+	for j := j0; j < j0+nb; j += width {
+		cols := min(width, j0+nb-j)
+		b, at := s.packedB, steps(width)
+		switch {
+		case !s.readsB:
+			b = b[(j-j0)*kb:]
+		case p0*p.b.RS+j+(kb-1)*p.b.RS+width <= len(p.b.Data):
+			b, at = p.b.Data[p0*p.b.RS+j:], s.at
+		default: // a tile may not read beyond the end
+			pack(b, width, p.b.Sub(p0, j, kb, cols), 1)
+		}
 		for i := range panels {
-			from, to := i*c.R/panels, (i+1)*c.R/panels
-			if want == lower && j >= to+diagonal {
-				continue
+			from, to := i*mb/panels, (i+1)*mb/panels
+			a, lda := s.packedA, 0
+			switch {
+			case s.shared:
+				from, to = within[T](mb, i)
+				a, lda = s.packedB[from/width*width*kb+from%width:], width
+			case s.readsA:
+				a, lda = p.a.Data[i0+from+p0*p.a.CS:], p.a.CS
+			default:
+				a, lda = s.packedA[from*kb:], to-from
 			}
-			tile(to-from, min(width, c.C-j), a[from*k:], to-from, b[j*k:], at, width/2, c.Data[from*c.RS+j:], c.RS, mode)
+			from, to = i0+from, i0+to
+			n := kb
+			switch p.form {
+			case lowerC:
+				if j >= to+p.diagonal {
+					continue
+				}
+			case lowerA:
+				n = min(kb, to-p0)
+			case upperB:
+				n = min(kb, j+cols-p0)
+			}
+			if n > 0 && from < to {
+				tile(to-from, cols, a, lda, b, at[:n], width/2, p.c.Data[from*p.c.RS+j:], p.c.RS, mode)
+			}
 		}
 	}
+}
+
+// within returns the rows of panel i where panels are cut within those of B, which
+// are as wide as a tile. Some are empty.
+func within[T vec.Float](rows, i int) (from, to int) {
+	width := tileWidth[T]()
+	most := panelsOf[T](width)
+	start := i / most * width
+	n := min(width, rows-start)
+	panels := panelsOf[T](n)
+	if i %= most; i >= panels {
+		return 0, 0
+	}
+	return start + i*n/panels, start + (i+1)*n/panels
 }
 
 // evenly returns the length of equal parts of n, none longer than most.
-func evenly(n, most int) int {
-	parts := (n + most - 1) / most
-	return (n + parts - 1) / parts
-}
-
-// panelsOf returns into how many panels so many rows of A are cut. Panel i has the
-// rows from i*rows/panels to (i+1)*rows/panels: their heights differ by one at most.
-func panelsOf[T vec.Float](rows int) int {
-	height := tileHeight[T]()
-	return (rows + height - 1) / height
-}
-
-// packRows copies alpha A in panels, one after the other, each with the values that
-// a kernel takes next lying next to each other. It needs slack elements beyond.
-func packRows[T vec.Float](dst []T, alpha T, a Mat[T]) {
-	panels := panelsOf[T](a.R)
-	for i := range panels {
-		from, to := i*a.R/panels, (i+1)*a.R/panels
-		pack(dst[from*a.C:], to-from, a.Sub(from, 0, to-from, a.C).T(), alpha)
-	}
-}
-
-// packCols copies B in panels as wide as a tile.
-func packCols[T vec.Float](dst []T, b Mat[T]) {
-	width := tileWidth[T]()
-	for j := 0; j < b.C; j += width {
-		pack(dst[j*b.R:], width, b.Sub(0, j, b.R, min(width, b.C-j)), 1)
-	}
-}
-
-// pack copies alpha B to rows of the given stride, which lie in ascending order in
-// what may be written up to slack elements beyond the last. What is written between
-// the rows is arbitrary.
-func pack[T vec.Float](dst []T, stride int, b Mat[T], alpha T) {
-	switch lanes := transposeLanes[T](); {
-	case b.CS == 1:
-		copyRows(dst, stride, b.Data, b.RS, b.C, b.R, alpha)
-	case b.RS == 1 && b.R >= lanes:
-		// The square on the left comes last: it mends what the others write beyond their row.
-		for j := (b.C - 1) / lanes * lanes; j >= 0; j -= lanes {
-			transpose(dst[j:], stride, b.Data[j*b.CS:], b.CS, min(lanes, b.C-j), b.R, alpha)
-		}
-	default:
-		for p := range b.R {
-			for j := range b.C {
-				dst[p*stride+j] = alpha * b.Data[p*b.RS+j*b.CS]
-			}
-		}
-	}
-}
+func evenly(n, most int) int { return ceil(n, ceil(n, most)) }

@@ -9,6 +9,8 @@
 package gemm
 
 import (
+	"unsafe"
+
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
@@ -34,9 +36,22 @@ func (m Mat[T]) Sub(i, j, r, c int) Mat[T] {
 	return Mat[T]{m.Data[i*m.RS+j*m.CS:], r, c, m.RS, m.CS}
 }
 
+// same reports whether both are the same view of the same data.
+func (m Mat[T]) same(n Mat[T]) bool {
+	return unsafe.SliceData(m.Data) == unsafe.SliceData(n.Data) && m.R == n.R && m.C == n.C && m.RS == n.RS && m.CS == n.CS
+}
+
 // Mul sets C = alpha A B + beta C. C must not overlap A or B. With beta = 0, C
 // need not be initialised.
 func Mul[T vec.Float](c Mat[T], alpha float64, a, b Mat[T], beta float64) {
+	multiply(c, alpha, a, b, beta, general)
+}
+
+// MulUpper sets C = A U for an upper triangular U, whose zeros are stored, in half the
+// time of Mul. C must not overlap A or U.
+func MulUpper[T vec.Float](c, a, u Mat[T]) { multiply(c, 1, a, u, 0, upperB) }
+
+func multiply[T vec.Float](c Mat[T], alpha float64, a, b Mat[T], beta float64, f form) {
 	if a.C != b.R || c.R != a.R || c.C != b.C {
 		panic("gemm: shapes do not match")
 	}
@@ -46,18 +61,20 @@ func Mul[T vec.Float](c Mat[T], alpha float64, a, b Mat[T], beta float64) {
 	if beta != 0 && beta != 1 {
 		c.scale(T(beta))
 	}
+	p := product[T]{c: c, a: a, b: b, alpha: T(alpha), adding: beta != 0, form: f}
 	switch {
 	case a.C == 0:
 		if beta == 0 {
 			c.scale(0)
 		}
 	case c.CS == 1:
-		multiply(c, T(alpha), a, b, beta != 0, whole)
+		p.spread()
 	case c.RS == 1:
-		multiply(c.T(), T(alpha), b.T(), a.T(), beta != 0, whole)
+		p.transposed().spread()
 	default:
 		t := Of(scratch.Get[T](c.R*c.C), c.R, c.C)
-		multiply(t, T(alpha), a, b, false, whole)
+		p.c, p.adding = t, false
+		p.spread()
 		for i := range c.R {
 			for j, v := range t.Data[i*c.C:][:c.C] {
 				if beta != 0 {
@@ -79,16 +96,6 @@ func (m Mat[T]) scale(beta T) {
 			} else {
 				m.Data[e] *= beta
 			}
-		}
-	}
-}
-
-// Gram sets G = alpha A^T A, symmetric to the bit.
-func Gram[T vec.Float](g Mat[T], alpha float64, a Mat[T]) {
-	Mul(g, alpha, a.T(), a, 0)
-	for i := range g.R {
-		for j := range i {
-			g.Data[j*g.RS+i*g.CS] = g.Data[i*g.RS+j*g.CS]
 		}
 	}
 }

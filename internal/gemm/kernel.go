@@ -21,7 +21,6 @@ const (
 	portableWidth  = 4
 	maxHeight      = 14 // of any level
 	maxWidth       = 32
-	slack          = 64 // elements that packing may write beyond a panel
 )
 
 func sizeOf[T vec.Float]() int {

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gemm
+
+import "github.com/kernelfold/kernelfold/internal/vec"
+
+// slack is how many elements packing may write beyond a panel.
+const slack = 64
+
+// panelsOf returns into how many panels so many rows of A are cut. Panel i has the
+// rows from i*rows/panels to (i+1)*rows/panels: their heights differ by one at most.
+func panelsOf[T vec.Float](rows int) int { return ceil(rows, tileHeight[T]()) }
+
+func ceil(n, by int) int { return (n + by - 1) / by }
+
+// packRows copies alpha A in panels, one after the other, each with the values that
+// a kernel takes next lying next to each other. It needs slack elements beyond.
+func packRows[T vec.Float](dst []T, alpha T, a Mat[T]) {
+	panels := panelsOf[T](a.R)
+	for i := range panels {
+		from, to := i*a.R/panels, (i+1)*a.R/panels
+		pack(dst[from*a.C:], to-from, a.Sub(from, 0, to-from, a.C).T(), alpha)
+	}
+}
+
+// packCols copies B in panels as wide as a tile. It needs slack elements beyond.
+func packCols[T vec.Float](dst []T, b Mat[T]) {
+	width := tileWidth[T]()
+	for j := 0; j < b.C; j += width {
+		pack(dst[j*b.R:], width, b.Sub(0, j, b.R, min(width, b.C-j)), 1)
+	}
+}
+
+// pack copies alpha B to rows of the given stride, which lie in ascending order in
+// what may be written up to slack elements beyond the last. What is written between
+// the rows is arbitrary.
+func pack[T vec.Float](dst []T, stride int, b Mat[T], alpha T) {
+	switch lanes := transposeLanes[T](); {
+	case b.CS == 1:
+		copyRows(dst, stride, b.Data, b.RS, b.C, b.R, alpha)
+	case b.RS == 1 && b.R >= lanes:
+		// The square on the left comes last: it mends what the others write beyond their row.
+		for j := (b.C - 1) / lanes * lanes; j >= 0; j -= lanes {
+			transpose(dst[j:], stride, b.Data[j*b.CS:], b.CS, min(lanes, b.C-j), b.R, alpha)
+		}
+	default:
+		for p := range b.R {
+			for j := range b.C {
+				dst[p*stride+j] = alpha * b.Data[p*b.RS+j*b.CS]
+			}
+		}
+	}
+}

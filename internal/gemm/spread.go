@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gemm
+
+import (
+	"math"
+	"runtime"
+
+	"github.com/kernelfold/kernelfold/internal/par"
+)
+
+// grain is how many multiply-adds are worth a goroutine.
+const grain = 1 << 20
+
+// spread multiplies on as many cores as are worth it. C is cut, the sums in its
+// elements are not: they are the same to the bit on any number of cores.
+func (p product[T]) spread() {
+	if parts := p.c.R * p.c.C * p.a.C / grain; parts > 1 && runtime.GOMAXPROCS(0) > 1 {
+		p.share(parts)
+	} else {
+		p.run()
+	}
+}
+
+// share multiplies on several cores, in so many parts at most.
+func (p product[T]) share(parts int) {
+	n, unit, byRows := p.c.C, tileWidth[T](), p.c.R >= p.c.C
+	switch p.form {
+	case lowerC, upperB:
+		byRows = true
+	case lowerA:
+		byRows = false
+	}
+	if byRows {
+		n, unit = p.c.R, tileHeight[T]()
+	}
+	units := ceil(n, unit)
+	par.Ranges(units, ceil(units, parts), func(i, j int) {
+		from, to := min(n, i*unit), min(n, j*unit)
+		q := p
+		switch {
+		case p.form == lowerC:
+			from, to = sameArea(from, n), sameArea(to, n)
+			q.c, q.a, q.b = p.c.Sub(from, 0, to-from, to), p.a.Sub(from, 0, to-from, p.a.C), p.b.Sub(0, 0, p.b.R, to)
+			q.diagonal = from
+		case byRows:
+			q.c, q.a = p.c.Sub(from, 0, to-from, p.c.C), p.a.Sub(from, 0, to-from, p.a.C)
+		default:
+			q.c, q.b = p.c.Sub(0, from, p.c.R, to-from), p.b.Sub(0, from, p.b.R, to-from)
+		}
+		if from < to {
+			q.run()
+		}
+	})
+}
+
+// sameArea maps 0..n to itself, so that equal ranges become rows of equal parts of a
+// triangle.
+func sameArea(i, n int) int { return int(math.Sqrt(float64(i)/float64(n)) * float64(n)) }
