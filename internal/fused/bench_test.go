@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fused
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/kernelfold/kernelfold/internal/cpu"
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// layer is a convolution: so many filters of n weights.
+type layer struct{ filters, n int }
+
+// net is the convolutions of a residual net.
+type net []layer
+
+func (l net) weights() int {
+	sum := 0
+	for _, c := range l {
+		sum += c.filters * c.n
+	}
+	return sum
+}
+
+func times(n int, l layer) net {
+	all := make(net, n)
+	for i := range all {
+		all[i] = l
+	}
+	return all
+}
+
+func join(parts ...net) net {
+	var all net
+	for _, p := range parts {
+		all = append(all, p...)
+	}
+	return all
+}
+
+// The 3 x 3 convolutions, which have nearly all weights.
+var nets = []struct {
+	name string
+	net
+}{
+	{"ResNet-18", join(times(4, layer{64, 576}), times(1, layer{128, 576}), times(3, layer{128, 1152}),
+		times(1, layer{256, 1152}), times(3, layer{256, 2304}), times(1, layer{512, 2304}), times(3, layer{512, 4608}))},
+	{"ResNet-20", join(times(1, layer{16, 27}), times(6, layer{16, 144}), times(1, layer{32, 144}),
+		times(5, layer{32, 288}), times(1, layer{64, 288}), times(5, layer{64, 576}))},
+}
+
+// state is the weights of a net, with momentum and gradient.
+type state[T vec.Float] struct{ x, m, g []T }
+
+func newState[T vec.Float](n int) state[T] {
+	rng := rand.New(rand.NewPCG(1, 2))
+	s := state[T]{make([]T, n), make([]T, n), make([]T, n)}
+	for i := range n {
+		s.x[i], s.m[i], s.g[i] = T(rng.NormFloat64()), T(rng.NormFloat64()), T(rng.NormFloat64())
+	}
+	return s
+}
+
+// measure reports the smallest time of a step of all layers in ms. Gradients are 0 after
+// the first, which changes nothing of the work.
+func measure[T vec.Float](b *testing.B, l net, step func(x, m, g []T, n int)) {
+	s := newState[T](l.weights())
+	best := time.Duration(1 << 62)
+	for b.Loop() {
+		start, at := time.Now(), 0
+		for _, c := range l {
+			to := at + c.filters*c.n
+			step(s.x[at:to], s.m[at:to], s.g[at:to], c.n)
+			at = to
+		}
+		best = min(best, time.Since(start))
+	}
+	b.ReportMetric(float64(best.Nanoseconds())/1e6, "min-ms")
+	b.ReportMetric(b.Elapsed().Seconds()*1e3/float64(b.N), "ms")
+	b.ReportMetric(0, "ns/op")
+}
+
+func benchmark(b *testing.B, step func(x, m, g []float32, n int)) {
+	for _, l := range nets {
+		for _, level := range cpu.Levels() {
+			b.Run(fmt.Sprint(l.name, "/", level), func(b *testing.B) {
+				defer func(old cpu.Level) { cpu.Use = old }(cpu.Use)
+				cpu.Use = level
+				measure(b, l.net, step)
+			})
+		}
+	}
+}
+
+var sgd = Step{Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 0.1, Radius: 1.4, Tangent: true}
+
+func BenchmarkFilters(b *testing.B) {
+	benchmark(b, func(x, m, g []float32, n int) { Spheres(x, m, g, n, sgd) })
+}
+
+func BenchmarkFiltersAmbient(b *testing.B) {
+	s := sgd
+	s.Tangent = false
+	benchmark(b, func(x, m, g []float32, n int) { Spheres(x, m, g, n, s) })
+}
+
+func BenchmarkSlices(b *testing.B) {
+	benchmark(b, func(x, m, g []float32, _ int) { Spheres(x, m, g, 9, sgd) })
+}
+
+func BenchmarkGeometricSlices(b *testing.B) {
+	s := sgd
+	s.Centred, s.Curvature = true, 0.5
+	benchmark(b, func(x, m, g []float32, _ int) { Spheres(x, m, g, 9, s) })
+}
+
+func BenchmarkColumns(b *testing.B) {
+	benchmark(b, func(x, m, g []float32, n int) { Columns(x, m, g, n, len(x)/n, sgd) })
+}
+
+func BenchmarkSliceColumns(b *testing.B) {
+	benchmark(b, func(x, m, g []float32, _ int) { Columns(x, m, g, 3, 3, sgd) })
+}
+
+func BenchmarkFlat(b *testing.B) {
+	benchmark(b, func(x, m, g []float32, _ int) { Flat(x, m, g, sgd, 1) })
+}
+
+func BenchmarkAdam(b *testing.B) {
+	second := make([]float32, nets[0].weights())
+	benchmark(b, func(x, m, g []float32, _ int) {
+		Adam(x, m, second[:len(x)], nil, g, AdamStep{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Slope: 1, Shrink: 1, Rate: 1e-3, Correct1: 0.1, Correct2: 0.001})
+	})
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fused
+
+import "github.com/kernelfold/kernelfold/internal/vec"
+
+// stretch is how many elements are summed in the lanes of a vector, in their precision,
+// before float64 takes over.
+const stretch = 1 << 12
+
+// Flat makes the step in Euclidean space, where the projection is the identity and the
+// retraction is addition:
+//
+//	x <- Shrink x - Rate d,  d = Ahead m + Slope g,  m <- Keep m + Take g,  g <- 0.
+func Flat[T vec.Float](x, m, g []T, s Step, shrink float64) Moved {
+	square := 0.0
+	for from := 0; from < len(x); from += stretch {
+		to := min(from+stretch, len(x))
+		square += flat(x[from:to], piece(m, from, to), g[from:to], s, shrink)
+	}
+	return Moved{square, s.Rate * s.Rate * square, 1}
+}
+
+// flat makes the step and returns |d|^2.
+func flat[T vec.Float](x, m, g []T, s Step, shrink float64) float64 {
+	square, done := flatKernel(x, m, g, s, shrink)
+	if done {
+		return square
+	}
+	p, q, keep, take := T(s.Ahead), T(s.Slope), T(s.Keep), T(s.Take)
+	a, f := T(shrink), T(s.Rate)
+	for i, v := range x {
+		d := q * g[i]
+		if m != nil {
+			d += p * m[i]
+			m[i] = keep*m[i] + take*g[i]
+		}
+		square += float64(d) * float64(d)
+		x[i], g[i] = a*v-f*d, 0
+	}
+	return square
+}

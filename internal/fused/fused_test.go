@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fused
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/kernelfold/kernelfold/internal/cpu"
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// everyLevel runs f with the kernels of each level.
+func everyLevel(t *testing.T, f func(t *testing.T)) {
+	defer func(old cpu.Level) { cpu.Use = old }(cpu.Use)
+	for _, l := range cpu.Levels() {
+		cpu.Use = l
+		t.Run(l.String(), f)
+	}
+}
+
+// guard stands before and after what a step may write.
+const guard = 7777
+
+// random returns n random numbers at an offset into an array with guards around them, and
+// the array.
+func random[T vec.Float](rng *rand.Rand, n, offset int, scale float64) (x, all []T) {
+	all = make([]T, offset+n+5)
+	for i := range all {
+		all[i] = guard
+	}
+	x = all[offset : offset+n : offset+n]
+	for i := range x {
+		x[i] = T(scale * rng.NormFloat64())
+	}
+	return x, all
+}
+
+func guarded[T vec.Float](t *testing.T, all []T, offset, n int) {
+	for i, v := range all {
+		if i < offset || i >= offset+n {
+			require.Equal(t, T(guard), v, "written outside, at %d of %d", i-offset, n)
+		}
+	}
+}
+
+// reference makes the step of one point by the lines of the comment of Step.
+func reference(x, m, g []float64, s Step) (y, p []float64, o Moved) {
+	project := func(x, d []float64) []float64 {
+		v := make([]float64, len(d))
+		mean := 0.0
+		if s.Centred {
+			mean = vec.Sum(d) / float64(len(d))
+		}
+		for i := range d {
+			v[i] = d[i] - mean
+		}
+		vec.Combine(v, 1, v, -vec.Dot(x, v)/vec.Dot(x, x), x)
+		return v
+	}
+	n := len(x)
+	d, u := make([]float64, n), make([]float64, n)
+	vec.Scale(d, s.Slope, g)
+	vec.Scale(u, s.Take, g)
+	if m != nil {
+		vec.Combine(d, 1, d, s.Ahead, m)
+		vec.Combine(u, 1, u, s.Keep, m)
+	}
+	if s.Centred { // x is centred already, up to its rounding
+		vec.Shift(x, x, -vec.Sum(x)/float64(n))
+	}
+	v := project(x, d)
+	o.Factor = 1
+	norm := vec.Norm(v)
+	if s.Curvature > 0 {
+		o.Factor = GeometricFactor(norm, s.Curvature)
+	}
+	t := s.Rate / o.Factor
+	o.Direction, o.Length = norm*norm, t*t*norm*norm
+	y = make([]float64, n)
+	vec.Combine(y, 1, x, -t, v)
+	vec.Scale(y, s.Radius/vec.Norm(y), y)
+	if s.Tangent {
+		return y, project(y, project(x, u)), o
+	}
+	return y, u, o
+}
+
+// steps are the ways to make a step on spheres of radius r.
+func steps(r float64) map[string]Step {
+	all := map[string]Step{
+		"tangent":  {Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 0.1, Tangent: true},
+		"ambient":  {Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 0.1},
+		"nesterov": {Keep: 0.9, Take: 1, Ahead: 0.81, Slope: 1.9, Rate: 0.05},
+		"longer":   {Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 2.5, Tangent: true},
+		"far":      {Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 40},
+	}
+	for name, s := range all {
+		s.Radius = r
+		all[name] = s
+		s.Centred = true
+		all[name+" centred"] = s
+		s.Curvature = 1 / (r * r)
+		all[name+" centred geometric"] = s
+		s.Centred = false
+		all[name+" geometric"] = s
+	}
+	return all
+}
+
+// onSphere puts the point on the sphere.
+func onSphere[T vec.Float](x []T, s Step) {
+	if s.Centred {
+		vec.Shift(x, x, -vec.Sum(x)/float64(len(x)))
+	}
+	vec.Scale(x, s.Radius/vec.Norm(x), x)
+}
+
+func TestSpheres(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		t.Run("float32", testSpheres[float32])
+		t.Run("float64", testSpheres[float64])
+	})
+}
+
+func testSpheres[T vec.Float](t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for name, s := range steps(1.7) {
+		for _, momentum := range []bool{true, false} {
+			for n := 2; n <= 70; n++ {
+				if n < 3 && s.Centred {
+					continue // no direction is tangent
+				}
+				compare[T](t, rng, fmt.Sprint(name, " momentum=", momentum), n, 1+rng.IntN(70), s, momentum)
+			}
+			for _, n := range []int{288, 576, 4608} {
+				compare[T](t, rng, fmt.Sprint(name, " momentum=", momentum), n, 3, s, momentum)
+			}
+		}
+	}
+}
+
+// compare makes a step of k points of n elements and compares with the reference.
+func compare[T vec.Float](t *testing.T, rng *rand.Rand, name string, n, k int, s Step, momentum bool) {
+	offset := rng.IntN(4)
+	x, allX := random[T](rng, n*k, offset, 1)
+	m, allM := random[T](rng, n*k, offset, 0.5/math.Sqrt(float64(n)))
+	g, allG := random[T](rng, n*k, offset, 1/math.Sqrt(float64(n)))
+	zero := rng.IntN(k+3) - 1 // a point that is zero
+	for i := range k {
+		if i == zero {
+			clear(x[i*n : (i+1)*n])
+		} else {
+			onSphere(x[i*n:(i+1)*n], s)
+		}
+	}
+	if !momentum {
+		m = nil
+	}
+	x0, m0, g0 := wide(x), wide(m), wide(g)
+	moved := Spheres(x, m, g, n, s)
+	check(t, fmt.Sprintf("%s n=%d k=%d", name, n, k), x, m, g, x0, m0, g0, n, s, moved)
+	guarded(t, allX, offset, n*k)
+	guarded(t, allM, offset, n*k)
+	guarded(t, allG, offset, n*k)
+}
+
+func check[T vec.Float](t *testing.T, name string, x, m, g []T, x0, m0, g0 []float64, n int, s Step, moved Moved) {
+	eps := vec.Eps[T]()
+	total, dd := Moved{Factor: 1}, 0.0
+	for i := 0; i < len(x); i += n {
+		at := func(x []float64) []float64 { return piece(x, i, i+n) }
+		if vec.Norm(at(x0)) == 0 {
+			require.Zero(t, vec.Norm(x[i:i+n]), name)
+			continue
+		}
+		y, p, o := reference(at(x0), at(m0), at(g0), s)
+		total = total.plus(o)
+		d := vec.Norm(at(g0)) * (s.Slope + s.Take)
+		if m0 != nil {
+			d += vec.Norm(at(m0)) * (s.Ahead + s.Keep)
+		}
+		dd += d * d
+		// Sums of n/16 terms a lane, rounded, and the length of what is added up in x.
+		c := 4 * eps * (2 + math.Sqrt(float64(n)/16)) * (1 + min(s.Rate/o.Factor*d/s.Radius, 10))
+		require.InDelta(t, 0, distance(x[i:i+n], y), c*s.Radius, "%s x at %d", name, i)
+		// A few roundings, and those of the norm that is measured here.
+		require.InDelta(t, s.Radius, vec.Norm(x[i:i+n]), (4*eps+0x1p-52*math.Sqrt(float64(n)))*s.Radius, "%s |x| at %d", name, i)
+		if m0 != nil {
+			require.InDelta(t, 0, distance(m[i:i+n], p), c*(d+1e-3), "%s m at %d", name, i)
+		}
+	}
+	require.Zero(t, vec.Norm(g), name)
+	tol := 4 * eps * (2 + math.Sqrt(float64(n)/16)) * (dd + 1e-3)
+	require.InDelta(t, total.Direction, moved.Direction, tol, name)
+	require.InDelta(t, total.Length, moved.Length, tol*s.Rate*s.Rate, name)
+	require.InEpsilon(t, total.Factor, moved.Factor, 100*eps*(2+math.Sqrt(float64(n)/16)), name)
+}
+
+func distance[T vec.Float](x []T, y []float64) float64 {
+	s := 0.0
+	for i, v := range x {
+		s += (float64(v) - y[i]) * (float64(v) - y[i])
+	}
+	return math.Sqrt(s)
+}
+
+func wide[T vec.Float](x []T) []float64 {
+	if x == nil {
+		return nil
+	}
+	w := make([]float64, len(x))
+	for i, v := range x {
+		w[i] = float64(v)
+	}
+	return w
+}
+
+func TestGeometricFactor(t *testing.T) {
+	assert.Equal(t, 1.0, GeometricFactor(0, 1))
+	assert.InDelta(t, 3*1.0, GeometricFactor(1, 1), 1e-15)
+}

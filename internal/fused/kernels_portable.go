@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build !amd64 || noasm
+
+package fused
+
+import "github.com/kernelfold/kernelfold/internal/vec"
+
+// Without kernels nothing is done.
+
+func (w *work[T]) momentsKernel(_, _, _ []T, _, _ int, _ Step) bool          { return false }
+func (w *work[T]) blendsKernel(_ int) bool                                   { return false }
+func (w *work[T]) applyKernel(_, _, _ []T, _, _ int, _ Step) bool            { return false }
+func flatKernel[T vec.Float](_, _, _ []T, _ Step, _ float64) (float64, bool) { return 0, false }
+func adamKernel[T vec.Float](_, _, _, _, _ []T, _ AdamStep) (float64, bool)  { return 0, false }

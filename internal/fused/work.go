@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fused
+
+import (
+	"math"
+
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// crowd is how many points have room in a work.
+const crowd = 64
+
+// work is what happens between the two sweeps of a step on spheres: sums of x and d
+// come in, and coefficients of what x and m become go out.
+type work[T vec.Float] struct {
+	terms [terms][8]float64 // all eight equal, until they are results
+	sums  [5][crowd]float64
+	blend [6][crowd]T
+}
+
+// The terms of a step, and what it did.
+const (
+	share     = iota // 1/n if the points are centred, else 0
+	rate             //
+	radius           //
+	curvature        //
+	rho              // curvature^(-1/2)
+	one              //
+	least            // what |x|^2 has to exceed
+	direction        // sum of |v|^2
+	length           // sum of |t v|^2
+	factor           // largest g_t
+	long             // largest |t d|^2
+	terms
+)
+
+// The sums over the elements of a point.
+const (
+	sumXX = iota
+	sumXD
+	sumDD // then |t d|^2
+	sumX
+	sumD
+)
+
+// The coefficients: x becomes y = a x + f d + b, and tangent momentum d + h y + c x + e.
+const (
+	blendA = iota
+	blendF
+	blendB
+	blendH
+	blendC
+	blendE
+)
+
+func newWork[T vec.Float](s Step, n int) (w work[T]) {
+	var t [terms]float64
+	t[rate], t[radius], t[one], t[least], t[factor] = s.Rate, s.Radius, 1, 1e-30, 1
+	if s.Centred {
+		t[share] = 1 / float64(n)
+	}
+	if s.Curvature > 0 {
+		t[curvature], t[rho] = s.Curvature, 1/math.Sqrt(s.Curvature)
+	}
+	for i, v := range t {
+		for j := range w.terms[i] {
+			w.terms[i][j] = v
+		}
+	}
+	return w
+}
+
+// moved gathers the results.
+func (w *work[T]) moved() Moved {
+	m := Moved{}
+	for j := range 8 {
+		m = m.plus(Moved{w.terms[direction][j], w.terms[length][j], w.terms[factor][j]})
+	}
+	return m
+}
+
+// isLong says that the step of point i is so long that rounding asks for another
+// normalisation: an error of c by a part e turns into one of |x| by e |t d|/r.
+func (w *work[T]) isLong(i int) bool {
+	r := w.terms[radius][0]
+	return w.sums[sumDD][i] > r*r
+}
+
+// moments sums over the elements of the k points of n elements, with d = Ahead m + Slope g.
+func (w *work[T]) moments(x, m, g []T, n, k int, s Step) {
+	if w.momentsKernel(x, m, g, n, k, s) {
+		return
+	}
+	p, q := T(s.Ahead), T(s.Slope)
+	for i := range k {
+		var xx, xd, dd, sx, sd float64
+		for j := i * n; j < (i+1)*n; j++ {
+			d := q * g[j]
+			if m != nil {
+				d += p * m[j]
+			}
+			a, b := float64(x[j]), float64(d)
+			xx += a * a
+			xd += a * b
+			dd += b * b
+			sx += a
+			sd += b
+		}
+		w.sums[sumXX][i], w.sums[sumXD][i], w.sums[sumDD][i] = xx, xd, dd
+		w.sums[sumX][i], w.sums[sumD][i] = sx, sd
+	}
+}
+
+// blends turns the sums of k points into their coefficients and returns whether one of
+// their steps is long. With c = <x, d>/|x|^2,
+//
+//	v = d - c x,  y = r (x - t v)/|x - t v|,  |x - t v|^2 = |x|^2 + t^2 |v|^2,
+//	<y, v> = -t |v|^2 r/|x - t v|.
+//
+// Means are taken off x and d first if the points are centred.
+func (w *work[T]) blends(k int) bool {
+	w.terms[long] = [8]float64{}
+	if !w.blendsKernel(k) {
+		for i := range k {
+			w.blendOne(i)
+		}
+	}
+	r := w.terms[radius][0]
+	for _, l := range w.terms[long] {
+		if l > r*r {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *work[T]) blendOne(i int) {
+	term := func(j int) float64 { return w.terms[j][0] }
+	sum := func(j int) float64 { return w.sums[j][i] }
+	set := func(a, f, b, h, c, e float64) {
+		for j, v := range [...]float64{a, f, b, h, c, e} {
+			w.blend[j][i] = T(v)
+		}
+	}
+	x, d := 0.0, 0.0 // means
+	if k := term(share); k > 0 {
+		x, d = sum(sumX)*k, sum(sumD)*k
+	}
+	xx := sum(sumXX) - sum(sumX)*x
+	xd := sum(sumXD) - sum(sumD)*x
+	dd := sum(sumDD) - sum(sumD)*d
+	if !(xx > term(least)) {
+		w.sums[sumDD][i] = 0
+		set(1, 0, 0, 0, 0, 0)
+		return
+	}
+	c := xd / xx
+	vv := max(0, dd-c*xd)
+	g := 1.0
+	if k := term(curvature); k > 0 {
+		g = GeometricFactor(math.Sqrt(vv), k)
+	}
+	t, r := term(rate)/g, term(radius)
+	f := r / math.Sqrt(xx+t*t*vv)
+	a := f * (1 + t*c)
+	set(a, -f*t, f*t*d-a*x, f*t*vv/(r*r), -c, c*x-d)
+	l := t * t * sum(sumDD) // of d as it is, not centred: its rounding counts
+	w.sums[sumDD][i] = l
+	w.terms[direction][0] += vv
+	w.terms[length][0] += t * t * vv
+	w.terms[factor][0] = max(w.terms[factor][0], g)
+	w.terms[long][0] = max(w.terms[long][0], l)
+}
+
+// apply makes the step of the k points.
+func (w *work[T]) apply(x, m, g []T, n, k int, s Step) {
+	if w.applyKernel(x, m, g, n, k, s) {
+		return
+	}
+	p, q, keep, take := T(s.Ahead), T(s.Slope), T(s.Keep), T(s.Take)
+	for i := range k {
+		a, f, b := w.blend[blendA][i], w.blend[blendF][i], w.blend[blendB][i]
+		h, c, e := w.blend[blendH][i], w.blend[blendC][i], w.blend[blendE][i]
+		for j := i * n; j < (i+1)*n; j++ {
+			v, d := x[j], q*g[j]
+			if m != nil {
+				d += p * m[j]
+			}
+			y := a*v + f*d + b
+			switch {
+			case m == nil:
+			case s.Tangent:
+				m[j] = d + h*y + c*v + e
+			default:
+				m[j] = keep*m[j] + take*g[j]
+			}
+			x[j], g[j] = y, 0
+		}
+	}
+}
