@@ -4,7 +4,6 @@ package nodes
 
 import (
 	"fmt"
-	"runtime"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -172,7 +171,11 @@ func (c conv[T]) images(dst, w, grad []T) {
 			for o := range c.outputs {
 				for j := range c.inputs {
 					from := w[((g*c.outputs+o)*c.inputs+j)*c.area:][:c.area]
-					to := flipped[j*n+o*len(f.kernel):]
+					to := flipped[j*n+o*len(f.kernel):][:len(f.kernel)]
+					if len(f.kernel) == c.area {
+						copy(to, from)
+						continue
+					}
 					for t, k := range f.kernel {
 						to[t] = from[k]
 					}
@@ -211,50 +214,4 @@ func (c conv[T]) images(dst, w, grad []T) {
 		scratch.Put(buffer)
 		scratch.Put(piece)
 	})
-}
-
-// kernels writes the gradient in the filters: the product of grad and of the matrix
-// that has a row for each pixel of the result, the window that the pixel sees. The
-// channels of an image are laid next to each other for it, so that a window is a few long
-// rows. Parts of the batch are summed up one by one, in order.
-func (c conv[T]) kernels(dst, x, grad []T) {
-	n := c.inputs * c.area
-	size := c.filters * n
-	parts := min(runtime.GOMAXPROCS(0), c.batch)
-	sums := scratch.Get[T](parts * size)
-	grads := panels(&c.work.grads, parts)
-	par.Do(parts, func(part int) {
-		sum := sums[part*size:][:size]
-		from, to := part*c.batch/parts, (part+1)*c.batch/parts
-		buffer := zeroed[T](c.window.size())
-		for b := from; b < to; b++ {
-			interleave(&c.window, buffer, x[b*c.channels*c.pixelsIn:], c.inputs)
-			for g := range c.groups {
-				grads[part].Pack(1, gemm.Of(grad[(b*c.filters+g*c.outputs)*c.pixelsOut:], c.outputs, c.pixelsOut))
-				image := buffer[g*c.inputs*c.window.plane():]
-				for _, r := range c.rowsOfWindow {
-					to := gemm.Mat[T]{Data: sum[g*c.outputs*n+r.column:], R: c.outputs, C: r.taps.rows * r.taps.width, RS: n, CS: 1}
-					gemm.MulPatches(to, &grads[part], patches(&r.taps, image[r.offset:]), b > from)
-				}
-			}
-		}
-		scratch.Put(buffer)
-	})
-	par.Ranges(c.filters, 1+(1<<14)/n, func(from, to int) {
-		whole := sums[from*n : to*n]
-		for part := 1; part < parts; part++ {
-			for i, v := range sums[part*size+from*n : part*size+to*n] {
-				whole[i] += v
-			}
-		}
-		for o := from; o < to; o++ {
-			sum, w := sums[o*n:][:n], dst[o*n:][:n]
-			for k := range c.area {
-				for j, v := range sum[k*c.inputs:][:c.inputs] {
-					w[j*c.area+k] = v
-				}
-			}
-		}
-	})
-	scratch.Put(sums)
 }

@@ -115,6 +115,16 @@ func scatter[T vec.Float](l *lattice, dst, src []T) {
 	}
 }
 
+// unfold copies the patches that the taps see to dst, one after the other.
+func unfold[T vec.Float](dst, src []T, t *taps) {
+	for _, e := range t.at {
+		for range t.rows {
+			copy(dst, src[e:e+t.width])
+			dst, e = dst[t.width:], e+t.pitch
+		}
+	}
+}
+
 // layout is an image as products read it: lattices of equal size one after the other,
 // each with all channels.
 type layout struct {
@@ -214,6 +224,7 @@ type convPlan struct {
 	unseen bool // no tap meets some phase
 
 	// The gradient in the filters.
+	method       method
 	window       layout
 	rowsOfWindow []windowRows
 }
@@ -224,6 +235,15 @@ type phase struct {
 	kernel []int // the taps that meet them
 	taps   taps  // the same in the result, for each filter of the first group
 }
+
+// method is a way to the gradient in the filters.
+type method int
+
+const (
+	byWindows method = iota
+	byColumns
+	byDots
+)
 
 // windowRows are rows of a window, that is rows of the kernel, or taps if there is something
 // between them.
@@ -316,11 +336,17 @@ func (p *convPlan) planKernels(rows, cols axis) {
 	down, width := rows.dilation*l.cols.n*p.inputs, cols.kernel*p.inputs
 	if cols.dilation == 1 || cols.kernel == 1 {
 		p.rowsOfWindow = []windowRows{{taps: newTaps(at, rows.kernel, width, down)}}
-		return
+	} else {
+		for u := range rows.kernel {
+			t := newTaps(at, cols.kernel, p.inputs, cols.dilation*p.inputs)
+			p.rowsOfWindow = append(p.rowsOfWindow, windowRows{u * down, u * width, t})
+		}
 	}
-	for u := range rows.kernel {
-		p.rowsOfWindow = append(p.rowsOfWindow, windowRows{
-			offset: u * down, column: u * width, taps: newTaps(at, cols.kernel, p.inputs, cols.dilation*p.inputs),
-		})
+	const short = 16 // rows that kernels make half a tile of, or less
+	switch {
+	case p.inputs == 1 && p.outputs == 1:
+		p.method = byDots
+	case p.area == 1 || p.rowsOfWindow[0].taps.width <= short:
+		p.method = byColumns
 	}
 }

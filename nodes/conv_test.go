@@ -115,11 +115,11 @@ func near[T vec.Float](t *testing.T, what string, got []T, want, size []float64,
 	}
 }
 
-// check compares a body with the definition, twice, with other numbers.
-func check[T vec.Float](t *testing.T, c convolution, o *op, b body[T]) {
+// check compares a body with the definition, so many times with other numbers.
+func check[T vec.Float](t *testing.T, c convolution, o *op, b body[T], times int) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(1, 2))
-	for range 2 {
+	for range times {
 		x, w, g := drawn[T](rng, o.in[0].TotalSize()), drawn[T](rng, o.in[1].TotalSize()), drawn[T](rng, o.out.TotalSize())
 		in := [][]T{x, w}
 		y, intact := guarded[T](len(g))
@@ -152,12 +152,12 @@ func check[T vec.Float](t *testing.T, c convolution, o *op, b body[T]) {
 	}
 }
 
-func checkBoth(t *testing.T, c convolution) {
+func checkBoth(t *testing.T, c convolution, times int) {
 	t.Helper()
 	o, err := c.body(tensor.Float32)
 	require.NoError(t, err, "%v", c)
-	check(t, c, o, o.f32)
-	check(t, c, o, o.f64)
+	check(t, c, o, o.f32, times)
+	check(t, c, o, o.f64, times)
 }
 
 // TestConv2dDefinition goes through geometries, and checks values, gradients and that
@@ -186,7 +186,7 @@ func TestConv2dDefinition(t *testing.T) {
 								continue
 							}
 							done++
-							checkBoth(t, c)
+							checkBoth(t, c, 1)
 						}
 					}
 				}
@@ -225,7 +225,7 @@ func TestConv2dCorners(t *testing.T) {
 		"depthwise":                 {[]int{3, 5, 9, 8}, []int{5, 1, 3, 3}, one, one, one, 5},
 		"depthwise, multiplied":     {[]int{2, 3, 9, 8}, []int{6, 1, 5, 5}, []int{2, 2}, []int{2, 2}, one, 3},
 	} {
-		t.Run(name, func(t *testing.T) { checkBoth(t, c) })
+		t.Run(name, func(t *testing.T) { checkBoth(t, c, 3) })
 	}
 }
 
@@ -307,7 +307,7 @@ func FuzzConv2d(f *testing.F) {
 			require.ErrorContains(t, err, "want a kernel that fits")
 			return
 		}
-		checkBoth(t, c)
+		checkBoth(t, c, 2)
 	})
 }
 

@@ -14,10 +14,11 @@
 //	            ExpTrivialization, CayleyTrivialization
 //	penalties   SoftOrthogonality, DoubleSoftOrthogonality, MutualCoherence, SRIP,
 //	            ConvOrthogonality
-//	nets        MaxPool2D, AveragePool2D, GlobalAveragePool2D, BatchNorm, GroupNorm,
-//	            Dropout, Shortcut, CrossEntropy
+//	nets        Conv2d, Conv2dGroups, Bias, Linear, Rectify, MaxPool2D, AveragePool2D,
+//	            GlobalAveragePool2D, BatchNorm, GroupNorm, Dropout, Shortcut, CrossEntropy
 //	initial     HeNormal, HeUniform, GlorotNormal, GlorotUniform, Orthonormal,
 //	            UnitFilters, OnManifold
+//	products    BLAS, for the stock operations
 //
 // Every node checks its inputs when the graph is built, and says what it wanted
 // and what it got. At run time nothing panics. A node writes its value to memory

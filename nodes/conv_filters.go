@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes
+
+import (
+	"runtime"
+
+	"github.com/kernelfold/kernelfold/internal/gemm"
+	"github.com/kernelfold/kernelfold/internal/par"
+	"github.com/kernelfold/kernelfold/internal/scratch"
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// kernels writes the gradient in the filters. Parts of the batch are summed up side by
+// side, and their sums one by one, in order.
+func (c conv[T]) kernels(dst, x, grad []T) {
+	n := c.inputs * c.area
+	size := c.filters * n
+	parts := min(runtime.GOMAXPROCS(0), c.batch)
+	sums := scratch.Get[T](parts * size)
+	packed := panels(&c.work.grads, parts)
+	par.Do(parts, func(part int) {
+		sum := sums[part*size:][:size]
+		from, to := part*c.batch/parts, (part+1)*c.batch/parts
+		x := x[from*c.channels*c.pixelsIn : to*c.channels*c.pixelsIn]
+		grad := grad[from*c.filters*c.pixelsOut : to*c.filters*c.pixelsOut]
+		switch c.method {
+		case byDots:
+			c.dots(sum, x, grad)
+		case byColumns:
+			c.columns(sum, x, grad)
+		default:
+			c.windows(sum, x, grad, &packed[part])
+		}
+	})
+	par.Ranges(c.filters, 1+grain/n, func(from, to int) {
+		whole := sums[from*n : to*n]
+		for part := 1; part < parts; part++ {
+			vec.Add(whole, sums[part*size+from*n:part*size+to*n])
+		}
+		if c.method != byWindows {
+			copy(dst[from*n:], whole)
+			return
+		}
+		for o := from; o < to; o++ {
+			sum, w := sums[o*n:][:n], dst[o*n:][:n]
+			for k := range c.area {
+				for j, v := range sum[k*c.inputs:][:c.inputs] {
+					w[j*c.area+k] = v
+				}
+			}
+		}
+	})
+	scratch.Put(sums)
+}
+
+// windows sets sum, as (O, KH, KW, C/groups), to the product of grad and of the matrix that
+// has a row for each pixel of the result, the window that the pixel sees. The channels of
+// an image are laid next to each other for it, so that a window is a few long rows.
+func (c conv[T]) windows(sum, x, grad []T, packed *gemm.Panels[T]) {
+	n := c.inputs * c.area
+	buffer := zeroed[T](c.window.size())
+	for first := true; len(x) > 0; first = false {
+		interleave(&c.window, buffer, x, c.inputs)
+		for g := range c.groups {
+			packed.Pack(1, gemm.Of(grad[g*c.outputs*c.pixelsOut:], c.outputs, c.pixelsOut))
+			image := buffer[g*c.inputs*c.window.plane():]
+			for _, r := range c.rowsOfWindow {
+				to := gemm.Mat[T]{Data: sum[g*c.outputs*n+r.column:], R: c.outputs, C: r.taps.rows * r.taps.width, RS: n, CS: 1}
+				gemm.MulPatches(to, packed, patches(&r.taps, image[r.offset:]), !first)
+			}
+		}
+		x, grad = x[c.channels*c.pixelsIn:], grad[c.filters*c.pixelsOut:]
+	}
+	scratch.Put(buffer)
+}
+
+// columns sets sum, as (O, C/groups, KH, KW), to the same product by way of the matrix: what
+// each tap sees in a row. Where there are few taps that costs little.
+func (c conv[T]) columns(sum, x, grad []T) {
+	n := c.inputs * c.area
+	buffer, columns := zeroed[T](c.image.size()), scratch.Get[T](n*c.pixelsOut)
+	for beta := 0.0; len(x) > 0; beta = 1 {
+		image := padded(&c.image, buffer, x)
+		for g := range c.groups {
+			seen := image[g*c.inputs*c.image.plane():]
+			if c.area > 1 { // else the image is the matrix
+				unfold(columns, seen, &c.taps)
+				seen = columns
+			}
+			a := gemm.Of(grad[g*c.outputs*c.pixelsOut:], c.outputs, c.pixelsOut)
+			gemm.Mul(gemm.Of(sum[g*c.outputs*n:], c.outputs, n), 1, a, gemm.Of(seen, n, c.pixelsOut).T(), beta)
+		}
+		x, grad = x[c.channels*c.pixelsIn:], grad[c.filters*c.pixelsOut:]
+	}
+	scratch.Put(buffer)
+	scratch.Put(columns)
+}
+
+// dots sets sum to the same tap by tap, for filters that see one channel which no others
+// see: that is too little for products.
+func (c conv[T]) dots(sum, x, grad []T) {
+	buffer := zeroed[T](c.image.size())
+	clear(sum)
+	for len(x) > 0 {
+		image := padded(&c.image, buffer, x)
+		for o := range c.filters {
+			g, plane := grad[o*c.pixelsOut:], image[o*c.image.plane():]
+			for k, e := range c.taps.at {
+				s := 0.0
+				for y := range c.taps.rows {
+					s += vec.Dot(g[y*c.taps.width:][:c.taps.width], plane[e+y*c.taps.pitch:][:c.taps.width])
+				}
+				sum[o*c.area+k] += T(s)
+			}
+		}
+		x, grad = x[c.channels*c.pixelsIn:], grad[c.filters*c.pixelsOut:]
+	}
+	scratch.Put(buffer)
+}
