@@ -18,34 +18,34 @@ import (
 	"github.com/kernelfold/kernelfold/internal/cpu"
 )
 
-// product is one that a training step needs, op(A) op(B).
-type product struct {
+// shape is a product that a training step needs, op(A) op(B).
+type shape struct {
 	name    string
 	m, n, k int
 	ta, tb  bool
 	lower   bool // of a symmetric result only one triangle is wanted
 }
 
-func products() []product {
-	var all []product
+func shapes() []shape {
+	var all []shape
 	for _, l := range [][3]int{ // channels, filters, side of the image
 		{3, 32, 32}, {32, 64, 16}, {64, 128, 8}, {16, 16, 32}, {32, 32, 16}, {64, 64, 8},
 		{64, 64, 56}, {128, 128, 28}, {256, 256, 14}, {512, 512, 7},
 	} {
 		n, o, p := l[0]*9, l[1], l[2]*l[2]
 		all = append(all,
-			product{fmt.Sprint(l, " forward"), o, p, n, false, false, false},
-			product{fmt.Sprint(l, " data"), n, p, o, true, false, false},
-			product{fmt.Sprint(l, " weights"), o, n, p, false, true, false})
+			shape{fmt.Sprint(l, " forward"), o, p, n, false, false, false},
+			shape{fmt.Sprint(l, " data"), n, p, o, true, false, false},
+			shape{fmt.Sprint(l, " weights"), o, n, p, false, true, false})
 	}
 	for _, s := range [][2]int{{16, 144}, {32, 288}, {64, 576}, {128, 1152}, {512, 4608}} {
 		p, n := s[0], s[1]
 		all = append(all,
-			product{fmt.Sprint(s, " X X^T"), p, p, n, false, true, false},
-			product{fmt.Sprint(s, " X^T X of tall X"), p, p, n, true, false, false},
-			product{fmt.Sprint(s, " Gram"), p, p, n, false, true, true},
-			product{fmt.Sprint(s, " S X"), p, n, p, false, false, false},
-			product{fmt.Sprint(s, " X S of tall X"), n, p, p, false, false, false})
+			shape{fmt.Sprint(s, " X X^T"), p, p, n, false, true, false},
+			shape{fmt.Sprint(s, " X^T X of tall X"), p, p, n, true, false, false},
+			shape{fmt.Sprint(s, " Gram"), p, p, n, false, true, true},
+			shape{fmt.Sprint(s, " S X"), p, n, p, false, false, false},
+			shape{fmt.Sprint(s, " X S of tall X"), n, p, p, false, false, false})
 	}
 	return all
 }
@@ -59,7 +59,7 @@ func TestAgainstOpenBLAS(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	rng := rand.New(rand.NewPCG(21, 22))
 	var ratios []float64
-	for _, p := range products() {
+	for _, p := range shapes() {
 		a, b := random[float32](rng, p.m*p.k), random[float32](rng, p.k*p.n)
 		ours, theirs := make([]float32, p.m*p.n), make([]float32, p.m*p.n)
 		x, y := Of(a, p.m, p.k), Of(b, p.k, p.n)
