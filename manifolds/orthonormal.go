@@ -44,30 +44,84 @@ func (m stiefel[T]) choleskyQR(dst, y []T, b block[T]) string {
 	}
 }
 
-// newtonSchulz sets dst to the polar factor of y by x <- x (3 I - x^T x) / 2,
-// which converges where the singular values of y lie below sqrt 3, and for
-// y = x + v none is below 1. y is overwritten.
+// newtonSchulz sets dst to r times the polar factor of y = x + v, none of whose singular
+// values is below r. y is overwritten.
 func (m stiefel[T]) newtonSchulz(dst, y []T, b block[T]) string {
-	q := min(b.n, b.p)
-	g := scratch.Get[T](q * q)
-	defer scratch.Put(g)
-	rounding := vec.Eps[T]() * math.Sqrt(float64(q))
-	for range 60 {
-		e := m.defect(g, b.tall(y), q)
-		if !(e < 1) {
-			return polar(dst, y, b, m.r())
-		}
-		vec.Scale(g, -0.5, g)
-		for i := range q {
-			g[i*q+i]++
-		}
-		gemm.Mul(b.tall(dst), 1, b.tall(y), gemm.Of(g, q, q), 0)
-		if 0.75*e*e < rounding { // the defect of what was just written
-			return ""
-		}
-		copy(y, dst)
+	if m.iterate(dst, y, b, 1, 10) {
+		return ""
 	}
 	return polar(dst, y, b, m.r())
+}
+
+// iterate sets dst to r times the polar factor of y by y <- y (3 I - y^T y) / 2 (r = 1),
+// which converges where the singular values of y lie below sqrt 3, until the defect
+// E = y^T y - I is small enough for the series y (I + E)^(-1/2). It reports false, with
+// y as it was, if |E| exceeds limit, and, with y lost, if that many iterations do not do.
+func (m stiefel[T]) iterate(dst, y []T, b block[T], limit float64, iterations int) bool {
+	n, q := max(b.n, b.p), min(b.n, b.p)
+	g := scratch.Get[T](q * q)
+	defer scratch.Put(g)
+	from, to := y, dst
+	for range iterations {
+		e := m.defect(g, b.tall(from), q)
+		if !(e <= limit) {
+			return false
+		}
+		degree := seriesDegree(e, vec.Eps[T]()*math.Sqrt(float64(q)), min(6, 1+n/q))
+		series(g, q, max(degree, 1))
+		gemm.Mul(b.tall(to), 1, b.tall(from), gemm.Of(g, q, q), 0)
+		if degree > 0 {
+			if &to[0] != &dst[0] {
+				copy(dst, to)
+			}
+			return true
+		}
+		from, to = to, from
+	}
+	return false
+}
+
+// seriesDegree returns how many terms after the first (I + E)^(-1/2) needs, |E| = e, for
+// the defect of y (I + E)^(-1/2) to be below tol, or 0 if that is more than most.
+func seriesDegree(e, tol float64, most int) int {
+	rest := e * e // of the first degree; each coefficient is below 1/2
+	for d := 1; d <= most; d++ {
+		if rest < tol*(1-e) {
+			return d
+		}
+		rest *= e
+	}
+	return 0
+}
+
+// series replaces the symmetric e by the terms up to the given degree, at least 1, of
+// (I + E)^(-1/2) = I - E/2 + 3/8 E^2 - 5/16 E^3 + ...
+func series[T vec.Float](e []T, q, degree int) {
+	c := [7]float64{1}
+	for k := 1; k <= degree; k++ {
+		c[k] = -c[k-1] * float64(2*k-1) / float64(2*k)
+	}
+	diagonal := func(p []T, v float64) {
+		for i := range q {
+			p[i*q+i] += T(v)
+		}
+	}
+	if degree == 1 {
+		vec.Scale(e, c[1], e)
+		diagonal(e, c[0])
+		return
+	}
+	p, t := scratch.Get[T](q*q), scratch.Get[T](q*q)
+	vec.Scale(p, c[degree], e)
+	diagonal(p, c[degree-1])
+	for k := degree - 2; k >= 0; k-- {
+		gemm.Mul(gemm.Of(t, q, q), 1, gemm.Of(e, q, q), gemm.Of(p, q, q), 0)
+		diagonal(t, c[k])
+		p, t = t, p
+	}
+	copy(e, p)
+	scratch.Put(p)
+	scratch.Put(t)
 }
 
 var lapack64 lapackgo.Implementation
@@ -146,19 +200,116 @@ func (d singular) free() {
 	scratch.Put(d.values)
 }
 
-// polar sets dst to r times the polar factor of x = U S W^T, which is U W^T, by
-// the singular value decomposition in float64.
+// polar sets dst to r times the polar factor of x = U S W^T, which is U W^T, in float64:
+// by Newton-Schulz iteration, or by the singular value decomposition where that fails.
 func polar[T vec.Float](dst, x []T, b block[T], r float64) string {
+	n, q := max(b.n, b.p), min(b.n, b.p)
+	a, y := scratch.Get[float64](n*q), scratch.Get[float64](n*q)
+	defer scratch.Put(a)
+	defer scratch.Put(y)
+	if _, reason := widen(a, x, b); reason != "" {
+		return reason
+	}
+	if tallPolar(y, a, n, q, vec.Eps[T]()) || squarePolar(y, a, n, q) {
+		vec.Scale(y, r, y)
+		narrow(b.tall(dst), y)
+		return ""
+	}
 	d, reason := decompose(x, b)
 	if reason != "" {
 		return reason
 	}
-	a := scratch.Get[float64](d.n * d.q)
-	gemm.Mul(gemm.Of(a, d.n, d.q), r, gemm.Of(d.u, d.n, d.q), gemm.Of(d.wt, d.q, d.q), 0)
+	gemm.Mul(gemm.Of(a, n, q), r, gemm.Of(d.u, n, q), gemm.Of(d.wt, q, q), 0)
 	narrow(b.tall(dst), a)
-	scratch.Put(a)
 	d.free()
 	return ""
+}
+
+// tallPolar sets y to the polar factor of a far taller than wide a, which is Q times that
+// of R where a = Q R, by Cholesky-QR: a first pass, whose defect grows as the square of the
+// condition number, and a second that mends it. It reports false, with a as it was,
+// where the defect does not vanish in a precision of eps.
+func tallPolar(y, a []float64, n, q int, eps float64) bool {
+	if n < 2*q {
+		return false
+	}
+	square := func() []float64 { return scratch.Get[float64](q * q) }
+	g, h, u, r := square(), square(), square(), square()
+	defer scratch.Put(g)
+	defer scratch.Put(h)
+	defer scratch.Put(u)
+	defer scratch.Put(r)
+	of := func(x []float64) gemm.Mat[float64] { return gemm.Of(x, q, q) }
+
+	gemm.Gram(of(g), 1, gemm.Of(a, n, q))
+	if !gemm.Cholesky(g, q) {
+		return false
+	}
+	gemm.InverseTransposed(u, g, q)
+	gemm.Mul(gemm.Of(y, n, q), 1, gemm.Of(a, n, q), of(u), 0)
+	var one stiefel[float64]
+	if e := one.defect(h, gemm.Of(y, n, q), q); !(e < eps*math.Sqrt(float64(n*q))/8) {
+		return false
+	}
+	for i := range q {
+		h[i*q+i]++
+	}
+	if !gemm.Cholesky(h, q) {
+		return false
+	}
+	gemm.InverseTransposed(u, h, q)
+	clearUpper(g, q)
+	clearUpper(h, q)
+	gemm.Mul(of(r), 1, of(h).T(), of(g).T(), 0)
+	if !squarePolar(h, r, q, q) {
+		return false
+	}
+	gemm.Mul(of(g), 1, of(u), of(h), 0)
+	copy(a, y)
+	gemm.Mul(gemm.Of(y, n, q), 1, gemm.Of(a, n, q), of(g), 0)
+	return true
+}
+
+func clearUpper(l []float64, q int) {
+	for i := range q {
+		clear(l[i*q+i+1 : (i+1)*q])
+	}
+}
+
+// squarePolar sets y to the polar factor of the n x q matrix a by Newton-Schulz iteration
+// from a over an estimate of its largest singular value. It is stable (Nakatsukasa, Higham
+// 2012), and takes log_1.5 of the condition number of a and five iterations more. It
+// reports false where that is above about a million. a is overwritten.
+func squarePolar(y, a []float64, n, q int) bool {
+	g, v := scratch.Get[float64](q*q), scratch.Get[float64](2*q)
+	defer scratch.Put(g)
+	defer scratch.Put(v)
+	gemm.Gram(gemm.Of(g, q, q), 1, gemm.Of(a, n, q))
+	vec.Scale(a, 1/math.Sqrt(largestEigenvalue(g, v, q)), a)
+	if !gemm.Cholesky(g, q) {
+		return false
+	}
+	var one stiefel[float64]
+	return one.iterate(y, a, block[float64]{k: 1, n: n, p: q}, 2*math.Sqrt(float64(q)), 40)
+}
+
+// largestEigenvalue estimates that of the symmetric positive semidefinite g from below, by
+// ten steps of power iteration. v is work space of length 2 q.
+func largestEigenvalue(g, v []float64, q int) float64 {
+	v, w := v[:q], v[q:]
+	for i := range v { // of no direction that a matrix might have
+		v[i] = 1 + math.Sin(float64(i*i))
+	}
+	size := 0.0
+	for range 10 {
+		vec.Scale(v, 1/vec.Norm(v), v)
+		for i := range w {
+			w[i] = vec.Dot(g[i*q:(i+1)*q], v)
+		}
+		size = vec.Norm(w)
+		v, w = w, v
+	}
+	return size
 }
 
 // polarAdjoint sets dst to the adjoint, applied to g, of the derivative of r

@@ -61,8 +61,9 @@ const (
 	CholeskyQR StiefelRetraction = iota
 	// QR is the same Q by Householder reflections in float64, with the sign fix.
 	QR
-	// Polar is (x + v) (I + v^T v)^(-1/2), of second order: Newton-Schulz
-	// iteration where |v^T v| < 1, an eigenvalue decomposition otherwise.
+	// Polar is (x + v) (I + v^T v)^(-1/2), of second order: in as many terms of
+	// the series as |v^T v| asks for, after Newton-Schulz iterations where that is
+	// larger, and in float64 as Project does from 1 on.
 	Polar
 	// Geodesic is the exponential map of the metric.
 	Geodesic
@@ -140,8 +141,9 @@ func (m Stiefel) Scaled(s float64) Manifold {
 	return m
 }
 
-// Project writes r times the polar factor of x. It fails where x has not full
-// rank in float64, whose precision it computes in.
+// Project writes r times the polar factor of x: by Newton-Schulz iteration, or the
+// singular value decomposition where x is too near to a matrix of lower rank for that. It
+// fails where x has not full rank in float64, whose precision it computes in.
 func (m Stiefel) Project(dst, x Points) error {
 	return lift2(m.Check(x.N, x.P), "project", dst, x, stiefel[float32](m).project, stiefel[float64](m).project)
 }
@@ -245,14 +247,7 @@ func (m stiefel[T]) tangent(dst, x, g block[T]) error {
 	if x.small() {
 		return m.tangents(dst, x, g, false)
 	}
-	return m.subtract(dst, x, g, func(s []T, q int) {
-		for i := range q {
-			for j := range i + 1 {
-				v := (s[i*q+j] + s[j*q+i]) / 2
-				s[i*q+j], s[j*q+i] = v, v
-			}
-		}
-	})
+	return m.subtract(dst, x, g, func(a, b T) (T, T) { return (a + b) / 2, (a + b) / 2 })
 }
 
 // gradient: g - x g^T x / r^2 = g - x (x^T g)^T / r^2.
@@ -260,30 +255,50 @@ func (m stiefel[T]) gradient(dst, x, g block[T]) error {
 	if x.small() {
 		return m.tangents(dst, x, g, true)
 	}
-	return m.subtract(dst, x, g, func(s []T, q int) {
-		for i := range q {
-			for j := range i {
-				s[i*q+j], s[j*q+i] = s[j*q+i], s[i*q+j]
-			}
-		}
-	})
+	return m.subtract(dst, x, g, func(a, b T) (T, T) { return b, a })
 }
 
-// subtract: g - x f(x^T g) / r^2.
-func (m stiefel[T]) subtract(dst, x, g block[T], f func(s []T, q int)) error {
+// subtract: g - x s / r^2, where s is x^T g but for what f makes of opposite elements.
+func (m stiefel[T]) subtract(dst, x, g block[T], f func(a, b T) (T, T)) error {
 	q := min(x.n, x.p)
-	s, y := scratch.Get[T](q*q), scratch.Get[T](x.n*x.p)
-	for i := range x.k {
-		xi := x.tall(x.at(i))
-		gemm.Mul(gemm.Of(s, q, q), 1/(m.r()*m.r()), xi.T(), x.tall(g.at(i)), 0)
-		f(s, q)
-		copy(y, g.at(i))
-		gemm.Mul(x.tall(y), -1, xi, gemm.Of(s, q, q), 1)
-		copy(dst.at(i), y)
+	s := scratch.Get[T](q * q)
+	defer scratch.Put(s)
+	var spare []T // where dst is x
+	if &dst.data[0] == &x.data[0] {
+		spare = scratch.Get[T](x.n * x.p)
+		defer scratch.Put(spare)
 	}
-	scratch.Put(s)
-	scratch.Put(y)
+	for i := range x.k {
+		xi, y := x.tall(x.at(i)), dst.at(i)
+		gemm.Mul(gemm.Of(s, q, q), 1/(m.r()*m.r()), xi.T(), x.tall(g.at(i)), 0)
+		opposites(s, q, f)
+		if spare != nil {
+			y = spare
+		}
+		if &dst.data[0] != &g.data[0] || spare != nil {
+			copy(y, g.at(i))
+		}
+		gemm.Mul(x.tall(y), -1, xi, gemm.Of(s, q, q), 1)
+		if spare != nil {
+			copy(dst.at(i), y)
+		}
+	}
 	return nil
+}
+
+// opposites replaces s_ij and s_ji, i > j, by f of them, in tiles that stay in the
+// cache.
+func opposites[T vec.Float](s []T, q int, f func(a, b T) (T, T)) {
+	const tile = 32
+	for i0 := 0; i0 < q; i0 += tile {
+		for j0 := 0; j0 <= i0; j0 += tile {
+			for i := i0; i < min(i0+tile, q); i++ {
+				for j := j0; j < min(j0+tile, i); j++ {
+					s[i*q+j], s[j*q+i] = f(s[i*q+j], s[j*q+i])
+				}
+			}
+		}
+	}
 }
 
 // inner: tr(u^T v) - tr((x^T u)^T (x^T v)) / (2 r^2).
