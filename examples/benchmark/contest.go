@@ -52,7 +52,7 @@ type plan struct {
 
 var (
 	full  = plan{15, 100 * time.Millisecond, 30 * time.Second}
-	quick = plan{5, 20 * time.Millisecond, 3 * time.Second}
+	quick = plan{5, 20 * time.Millisecond, time.Second}
 )
 
 // times are the milliseconds of a step of each entrant, by name, in each round.
@@ -103,6 +103,10 @@ func (c contest) measure(ctx context.Context, s *stage, p *progress) (times, map
 	return all, absent, nil
 }
 
+// slow is when a step, in milliseconds, is so long that it fits no cache and leaves
+// time for few: a block may be one step, and is not warmed up.
+const slow = 100
+
 // warmUp has solvers make their state and project the weights, and returns how
 // many steps make a block.
 func (c contest) warmUp(ctx context.Context, s *stage, names []string, contestants []contestant) (blocks []int, err error) {
@@ -113,7 +117,11 @@ func (c contest) warmUp(ctx context.Context, s *stage, names []string, contestan
 				return nil, err
 			}
 		}
-		blocks = append(blocks, int(min(max(s.block.Seconds()*1e3/ms, 1, float64(c.least)), 100)))
+		least := max(c.least, 1)
+		if ms < slow {
+			least = max(c.least, 3)
+		}
+		blocks = append(blocks, min(max(int(s.block.Seconds()*1e3/ms), least), 100))
 	}
 	return blocks, nil
 }

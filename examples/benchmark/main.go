@@ -163,6 +163,10 @@ func (s *settings) compare(ctx context.Context, stdout io.Writer, p *progress) e
 	p.finish()
 	header(stdout, stage)
 	table(stdout, results)
+	if failure == nil {
+		fmt.Fprintln(stdout)
+		measureBounds().print(stdout)
+	}
 	if err := out.write(asJSON(results)); failure == nil {
 		failure = err
 	}

@@ -36,6 +36,7 @@ func TestWithoutPeers(t *testing.T) {
 	assert.Empty(t, stderr, "no bar where there is no terminal")
 	assert.Contains(t, stdout, "not measured: no "+nowhere)
 	assert.Contains(t, stdout, "3x faster")
+	assert.Contains(t, stdout, "GFLOP/s")
 
 	b, err := os.ReadFile(name)
 	require.NoError(t, err)
@@ -125,22 +126,19 @@ func TestRows(t *testing.T) {
 }
 
 func TestShapes(t *testing.T) {
-	count := func(s shapes) (weights int) {
-		for _, shape := range s {
-			n := 1
-			for _, side := range shape {
-				n *= side
-			}
-			weights += n
-		}
-		return weights
-	}
 	assert.Len(t, resNet18(), 20)
-	assert.Equal(t, 11166912, count(resNet18()))
+	assert.Equal(t, 11166912, resNet18().weights())
 	assert.Len(t, resNet20(), 19)
-	assert.Equal(t, 267696, count(resNet20()))
+	assert.Equal(t, 267696, resNet20().weights())
 	assert.Len(t, resNet18().kernels(), 16)
 	assert.Len(t, resNet20().kernels(), 19)
+}
+
+func TestBounds(t *testing.T) {
+	b := bounds{read: 40, update: 60, product: 80}
+	assert.InDelta(t, 11166912*4e-6*(1./40+6./60), b.sphere(resNet18()), 1e-9)
+	// A bank of 16 filters and 27 weights, and one of 4 weights and 16 filters.
+	assert.InDelta(t, 7*(27*16*16+16*4*4)/80e6, b.stiefel(shapes{{16, 3, 3, 3}, {16, 4, 1, 1}}), 1e-12)
 }
 
 func TestSpread(t *testing.T) {

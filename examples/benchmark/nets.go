@@ -58,7 +58,7 @@ func (n netSpec) values() values {
 	}
 	var v values
 	for _, shape := range n.shapes() {
-		fanIn := tensor.Shape(shape[1:]).TotalSize()
+		fanIn := product(shape[1:])
 		if len(shape) == 2 {
 			fanIn = 2 * shape[0]
 		}
@@ -66,7 +66,7 @@ func (n netSpec) values() values {
 		if shape[0] == 1 {
 			std = 0.1
 		}
-		v.weights = append(v.weights, normal(tensor.Shape(shape).TotalSize(), std))
+		v.weights = append(v.weights, normal(product(shape), std))
 	}
 	v.images = normal(n.batch*channels*side*side, 1)
 	for range n.batch {

@@ -54,6 +54,16 @@ func (s shapes) kernels() (k shapes) {
 	return k
 }
 
+// weights returns how many there are.
+func (s shapes) weights() (n int) {
+	for _, shape := range s {
+		n += product(shape)
+	}
+	return n
+}
+
+func product(shape []int) int { return tensor.Shape(shape).TotalSize() }
+
 // parameter is a weight with its gradient. It implements gorgonia.ValueGrad and
 // gorgonia.Namer.
 type parameter struct {
