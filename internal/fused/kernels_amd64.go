@@ -38,12 +38,38 @@ func choose[T vec.Float]() kernel {
 	return none
 }
 
+// together is how many points of n elements a kernel takes at once; it takes no fewer.
+func (k kernel) together(n int) int {
+	if n != 9 {
+		return 1
+	}
+	return [...]int{none: 1, narrow32: 8, narrow64: 4, wide32: 16, wide64: 8}[k]
+}
+
+// together is how many points of n elements are taken at once.
+func together[T vec.Float](n int) int { return choose[T]().together(n) }
+
 func single[T vec.Float](x []T) *float32 { return (*float32)(unsafe.Pointer(unsafe.SliceData(x))) }
 
 func double[T vec.Float](x []T) *float64 { return (*float64)(unsafe.Pointer(unsafe.SliceData(x))) }
 
 func (w *work[T]) momentsKernel(x, m, g []T, n, k int, s Step) bool {
-	switch choose[T]() {
+	kernel := choose[T]()
+	if n == 9 {
+		k /= kernel.together(n)
+		switch kernel {
+		case narrow32:
+			momentsOfNine32AVX2(single(x), single(m), single(g), k, float32(s.Ahead), float32(s.Slope), s.Centred, &w.sums[0][0])
+		case narrow64:
+			momentsOfNine64AVX2(double(x), double(m), double(g), k, float64(s.Ahead), float64(s.Slope), s.Centred, &w.sums[0][0])
+		case wide32:
+			momentsOfNine32AVX512(single(x), single(m), single(g), k, float32(s.Ahead), float32(s.Slope), s.Centred, &w.sums[0][0])
+		case wide64:
+			momentsOfNine64AVX512(double(x), double(m), double(g), k, float64(s.Ahead), float64(s.Slope), s.Centred, &w.sums[0][0])
+		}
+		return kernel != none
+	}
+	switch kernel {
 	case narrow32:
 		moments32AVX2(single(x), single(m), single(g), n, k, float32(s.Ahead), float32(s.Slope), s.Centred, &w.sums[0][0])
 	case narrow64:
@@ -52,10 +78,8 @@ func (w *work[T]) momentsKernel(x, m, g []T, n, k int, s Step) bool {
 		moments32AVX512(single(x), single(m), single(g), n, k, float32(s.Ahead), float32(s.Slope), s.Centred, &w.sums[0][0])
 	case wide64:
 		moments64AVX512(double(x), double(m), double(g), n, k, float64(s.Ahead), float64(s.Slope), s.Centred, &w.sums[0][0])
-	default:
-		return false
 	}
-	return true
+	return kernel != none
 }
 
 func (w *work[T]) blendsKernel(k int) bool {
@@ -78,7 +102,22 @@ func (w *work[T]) blendsKernel(k int) bool {
 }
 
 func (w *work[T]) applyKernel(x, m, g []T, n, k int, s Step) bool {
-	switch choose[T]() {
+	kernel := choose[T]()
+	if n == 9 {
+		k /= kernel.together(n)
+		switch kernel {
+		case narrow32:
+			applyToNine32AVX2(single(x), single(m), single(g), k, float32(s.Ahead), float32(s.Slope), float32(s.Keep), float32(s.Take), s.Tangent, single(w.blend[0][:]))
+		case narrow64:
+			applyToNine64AVX2(double(x), double(m), double(g), k, float64(s.Ahead), float64(s.Slope), float64(s.Keep), float64(s.Take), s.Tangent, double(w.blend[0][:]))
+		case wide32:
+			applyToNine32AVX512(single(x), single(m), single(g), k, float32(s.Ahead), float32(s.Slope), float32(s.Keep), float32(s.Take), s.Tangent, single(w.blend[0][:]))
+		case wide64:
+			applyToNine64AVX512(double(x), double(m), double(g), k, float64(s.Ahead), float64(s.Slope), float64(s.Keep), float64(s.Take), s.Tangent, double(w.blend[0][:]))
+		}
+		return kernel != none
+	}
+	switch kernel {
 	case narrow32:
 		apply32AVX2(single(x), single(m), single(g), n, k, float32(s.Ahead), float32(s.Slope), float32(s.Keep), float32(s.Take), s.Tangent, single(w.blend[0][:]))
 	case narrow64:
@@ -87,10 +126,8 @@ func (w *work[T]) applyKernel(x, m, g []T, n, k int, s Step) bool {
 		apply32AVX512(single(x), single(m), single(g), n, k, float32(s.Ahead), float32(s.Slope), float32(s.Keep), float32(s.Take), s.Tangent, single(w.blend[0][:]))
 	case wide64:
 		apply64AVX512(double(x), double(m), double(g), n, k, float64(s.Ahead), float64(s.Slope), float64(s.Keep), float64(s.Take), s.Tangent, double(w.blend[0][:]))
-	default:
-		return false
 	}
-	return true
+	return kernel != none
 }
 
 func flatKernel[T vec.Float](x, m, g []T, s Step, shrink float64) (square float64, done bool) {

@@ -8,6 +8,7 @@ import "github.com/kernelfold/kernelfold/internal/vec"
 
 // Without kernels nothing is done.
 
+func together[T vec.Float](_ int) int                                        { return 1 }
 func (w *work[T]) momentsKernel(_, _, _ []T, _, _ int, _ Step) bool          { return false }
 func (w *work[T]) blendsKernel(_ int) bool                                   { return false }
 func (w *work[T]) applyKernel(_, _, _ []T, _, _ int, _ Step) bool            { return false }

@@ -13,20 +13,44 @@ const block = 1 << 13
 func Spheres[T vec.Float](x, m, g []T, n int, s Step) Moved {
 	w := newWork[T](s, n)
 	size := n * min(crowd, max(1, block/n&^7))
-	for from := 0; from < len(x); from += size {
-		to := min(from+size, len(x))
-		xs, ms, gs := x[from:to:to], piece(m, from, to), g[from:to:to]
-		k := len(xs) / n
-		w.moments(xs, ms, gs, n, k, s)
-		long := w.blends(k)
-		w.apply(xs, ms, gs, n, k, s)
-		if long {
-			for i := range k {
-				if p := xs[i*n : (i+1)*n]; w.isLong(i) {
-					vec.Scale(p, s.Radius/vec.Norm(p), p)
-				}
-			}
-		}
+	whole := len(x) - len(x)%(n*together[T](n))
+	for from := 0; from < whole; from += size {
+		to := min(from+size, whole)
+		w.step(x[from:to:to], piece(m, from, to), g[from:to:to], n, s)
+	}
+	if whole < len(x) {
+		w.padded(x[whole:], piece(m, whole, len(x)), g[whole:], n, s)
 	}
 	return w.moved()
+}
+
+// step makes the step for at most a crowd of vectors.
+func (w *work[T]) step(x, m, g []T, n int, s Step) {
+	k := len(x) / n
+	w.moments(x, m, g, n, k, s)
+	long := w.blends(k)
+	w.apply(x, m, g, n, k, s)
+	for i := 0; long && i < k; i++ {
+		if w.isLong(i) {
+			p := x[i*n : (i+1)*n]
+			vec.Scale(p, s.Radius/vec.Norm(p), p)
+		}
+	}
+}
+
+// padded makes the step for fewer vectors than are taken at once, beside zeros.
+func (w *work[T]) padded(x, m, g []T, n int, s Step) {
+	var all [3][16 * 9]T
+	size := n * together[T](n)
+	xs, ms, gs := all[0][:size], all[1][:size], all[2][:size]
+	copy(xs, x)
+	copy(ms, m)
+	copy(gs, g)
+	if m == nil {
+		ms = nil
+	}
+	w.step(xs, ms, gs, n, s)
+	copy(x, xs)
+	copy(m, ms)
+	clear(g)
 }

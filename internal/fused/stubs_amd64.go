@@ -25,6 +25,16 @@ func blends32AVX2(terms *float64, sums *float64, k int, blend *float32)
 //go:noescape
 func apply32AVX2(x *float32, m *float32, grad *float32, n int, k int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
 
+// momentsOfNine32AVX2 is moments for k times 8 vectors of 9 elements.
+//
+//go:noescape
+func momentsOfNine32AVX2(x *float32, m *float32, grad *float32, k int, ahead float32, slope float32, centred bool, sums *float64)
+
+// applyToNine32AVX2 is apply for k times 8 vectors of 9 elements.
+//
+//go:noescape
+func applyToNine32AVX2(x *float32, m *float32, grad *float32, k int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
+
 // flat32AVX2 sets x to shrink x - rate d, m to keep m + take grad and grad to 0, where
 // d = ahead m + slope grad. It returns |d|^2. m may be nil.
 //
@@ -54,6 +64,16 @@ func blends32AVX512(terms *float64, sums *float64, k int, blend *float32)
 //
 //go:noescape
 func apply32AVX512(x *float32, m *float32, grad *float32, n int, k int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
+
+// momentsOfNine32AVX512 is moments for k times 16 vectors of 9 elements.
+//
+//go:noescape
+func momentsOfNine32AVX512(x *float32, m *float32, grad *float32, k int, ahead float32, slope float32, centred bool, sums *float64)
+
+// applyToNine32AVX512 is apply for k times 16 vectors of 9 elements.
+//
+//go:noescape
+func applyToNine32AVX512(x *float32, m *float32, grad *float32, k int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
 
 // flat32AVX512 sets x to shrink x - rate d, m to keep m + take grad and grad to 0, where
 // d = ahead m + slope grad. It returns |d|^2. m may be nil.
@@ -85,6 +105,16 @@ func blends64AVX2(terms *float64, sums *float64, k int, blend *float64)
 //go:noescape
 func apply64AVX2(x *float64, m *float64, grad *float64, n int, k int, ahead float64, slope float64, keep float64, take float64, tangent bool, blend *float64)
 
+// momentsOfNine64AVX2 is moments for k times 4 vectors of 9 elements.
+//
+//go:noescape
+func momentsOfNine64AVX2(x *float64, m *float64, grad *float64, k int, ahead float64, slope float64, centred bool, sums *float64)
+
+// applyToNine64AVX2 is apply for k times 4 vectors of 9 elements.
+//
+//go:noescape
+func applyToNine64AVX2(x *float64, m *float64, grad *float64, k int, ahead float64, slope float64, keep float64, take float64, tangent bool, blend *float64)
+
 // flat64AVX2 sets x to shrink x - rate d, m to keep m + take grad and grad to 0, where
 // d = ahead m + slope grad. It returns |d|^2. m may be nil.
 //
@@ -114,6 +144,16 @@ func blends64AVX512(terms *float64, sums *float64, k int, blend *float64)
 //
 //go:noescape
 func apply64AVX512(x *float64, m *float64, grad *float64, n int, k int, ahead float64, slope float64, keep float64, take float64, tangent bool, blend *float64)
+
+// momentsOfNine64AVX512 is moments for k times 8 vectors of 9 elements.
+//
+//go:noescape
+func momentsOfNine64AVX512(x *float64, m *float64, grad *float64, k int, ahead float64, slope float64, centred bool, sums *float64)
+
+// applyToNine64AVX512 is apply for k times 8 vectors of 9 elements.
+//
+//go:noescape
+func applyToNine64AVX512(x *float64, m *float64, grad *float64, k int, ahead float64, slope float64, keep float64, take float64, tangent bool, blend *float64)
 
 // flat64AVX512 sets x to shrink x - rate d, m to keep m + take grad and grad to 0, where
 // d = ahead m + slope grad. It returns |d|^2. m may be nil.

@@ -22,6 +22,8 @@ func main() {
 		moments(m)
 		blends(m)
 		apply(m)
+		momentsOfNine(m)
+		applyToNine(m)
 		flat(m)
 		adam(m)
 	}
