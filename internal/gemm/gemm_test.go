@@ -124,13 +124,12 @@ func TestGramIsSymmetric(t *testing.T) {
 }
 
 func TestCholesky(t *testing.T) {
-	t.Run("float32", testCholesky[float32])
-	t.Run("float64", testCholesky[float64])
+	everyLevel(t, testCholesky[float32], testCholesky[float64])
 }
 
 func testCholesky[T vec.Float](t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
-	for _, n := range []int{1, 2, 3, 8, 31, 64} {
+	for _, n := range []int{1, 2, 3, 8, 16, 17, 31, 33, 48, 64, 100} {
 		a := random[T](rng, (n+5)*n)
 		g, l, u, y := make([]T, n*n), make([]T, n*n), make([]T, n*n), make([]T, (n+5)*n)
 		Gram(Of(g, n, n), 1, Of(a, n+5, n))
@@ -186,6 +185,39 @@ func BenchmarkMul(b *testing.B) {
 				Mul(Of(z, s[0], s[1]), 1, Of(x, s[0], s[2]), Of(y, s[2], s[1]), 0)
 			}
 			b.ReportMetric(2*float64(s[0]*s[1]*s[2])*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+		})
+	}
+}
+
+func BenchmarkFactor(b *testing.B) {
+	for _, n := range []int{16, 32, 64, 128, 512} {
+		a, g := random[float32](rand.New(rand.NewPCG(5, 6)), n*(n+5)), make([]float32, n*n)
+		Gram(Of(g, n, n), 1, Of(a, n+5, n))
+		for i := range n {
+			g[i*n+i] += float32(n)
+		}
+		l, u := make([]float32, n*n), make([]float32, n*n)
+		rate := func(b *testing.B) {
+			b.ReportMetric(float64(n*n*n)/3*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+		}
+		b.Run(fmt.Sprint("Cholesky ", n), func(b *testing.B) {
+			for b.Loop() {
+				copy(l, g)
+				Cholesky(l, n)
+			}
+			rate(b)
+		})
+		b.Run(fmt.Sprint("InverseTransposed ", n), func(b *testing.B) {
+			for b.Loop() {
+				InverseTransposed(u, l, n)
+			}
+			rate(b)
+		})
+		b.Run(fmt.Sprint("Mul of as many flops ", n), func(b *testing.B) {
+			for b.Loop() {
+				Mul(Of(u, n, n), 1, Of(g, n, n), Of(l, n, n), 0)
+			}
+			b.ReportMetric(2*float64(n*n*n)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 		})
 	}
 }
