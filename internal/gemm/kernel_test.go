@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gemm
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// The kernel of every level is compared with the portable one, element by element of
+// every tile that it may be given, and so is packing.
+func TestTiles(t *testing.T) { everyLevel(t, testTiles[float32], testTiles[float64]) }
+
+func testTiles[T vec.Float](t *testing.T) {
+	rng := rand.New(rand.NewPCG(31, 32))
+	width := tileWidth[T]()
+	for rows := 1; rows <= tileHeight[T](); rows++ {
+		for cols := 1; cols <= width; cols++ {
+			for _, k := range []int{1, 2, 3, 4, 5, 8, 11, 70} {
+				for mode := range 4 {
+					offset, lda, ldc, step := rng.IntN(4), rows+rng.IntN(3), cols+rng.IntN(3), width/2+rng.IntN(3)
+					pieces := 2
+					if mode&modeQuarters != 0 {
+						pieces, step = 4, width/4+rng.IntN(3)
+					}
+					a := random[T](rng, offset+k*lda)[offset:]
+					at, b := make([]int, k), random[T](rng, offset+(k+1)*width+4*step)[offset:]
+					for p := range at {
+						at[p] = rng.IntN(k*width + 1)
+					}
+					c := random[T](rng, offset+rows*ldc+8)[offset:]
+					got := append([]T(nil), c...)
+					tile(rows, cols, a, lda, b, at, step, got, ldc, mode)
+					for e, v := range got {
+						i, j := e/ldc, e%ldc
+						if i >= rows || j >= cols {
+							if v != c[e] {
+								t.Fatalf("%d x %d x %d mode %d: element %d outside the tile was written", rows, cols, k, mode, e)
+							}
+							continue
+						}
+						want, size := 0.0, 0.0
+						if mode&modeAdd != 0 {
+							want, size = float64(c[e]), math.Abs(float64(c[e]))
+						}
+						piece := width / pieces
+						for p, o := range at {
+							x := float64(a[p*lda+i]) * float64(b[o+j/piece*step+j%piece])
+							want, size = want+x, size+math.Abs(x)
+						}
+						if d := math.Abs(float64(v) - want); !(d <= float64(k+2)*vec.Eps[T]()*size) {
+							t.Fatalf("%d x %d x %d mode %d: (%d,%d): want %g, got %g", rows, cols, k, mode, i, j, want, v)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestPack(t *testing.T) { everyLevel(t, testPack[float32], testPack[float64]) }
+
+func testPack[T vec.Float](t *testing.T) {
+	rng := rand.New(rand.NewPCG(33, 34))
+	for cols := 1; cols <= tileWidth[T](); cols++ {
+		for k := 1; k <= 70; k += 1 + k/20 {
+			for kind := range 3 {
+				ld, offset := 0, rng.IntN(4)
+				var b Mat[T]
+				switch kind {
+				case 0:
+					ld = cols + rng.IntN(3)
+					b = Mat[T]{random[T](rng, offset+k*ld)[offset:][:(k-1)*ld+cols], k, cols, ld, 1}
+				case 1:
+					ld = k + rng.IntN(3)
+					b = Mat[T]{random[T](rng, offset+cols*ld)[offset:][:(cols-1)*ld+k], k, cols, 1, ld}
+				case 2:
+					b = Mat[T]{random[T](rng, 2*k*cols+k), k, cols, 2*cols + 1, 2}
+				}
+				stride := cols + rng.IntN(2)*(tileWidth[T]()-cols)
+				dst := random[T](rng, offset+k*stride+slack+8)
+				before := append([]T(nil), dst...)
+				pack(dst[offset:], stride, b, -1.5)
+				for e, got := range dst {
+					if e < offset || e >= offset+k*stride+slack {
+						if got != before[e] {
+							t.Fatalf("%d columns of %d, kind %d: element %d was written", cols, k, kind, e)
+						}
+						continue
+					}
+					p, j := (e-offset)/stride, (e-offset)%stride
+					if p < k && j < cols && got != -1.5*b.At(p, j) {
+						t.Fatalf("%d columns of %d, kind %d: (%d,%d): want %v, got %v", cols, k, kind, p, j, -1.5*b.At(p, j), got)
+					}
+				}
+			}
+		}
+	}
+}
