@@ -4,6 +4,7 @@ package nodes
 
 import (
 	"fmt"
+	"runtime"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -127,22 +128,33 @@ func zeroed[T vec.Float](n int) []T {
 	return s
 }
 
+// blocks is the number of blocks that the rows of the products are cut into, so that there
+// is work for the cores that have no image of their own.
+func (c *convPlan) blocks(rows int) int {
+	const least = 32 // rows that are worth a block
+	return max(1, min(runtime.GOMAXPROCS(0)/c.batch, rows/least))
+}
+
 // Forward multiplies, for each image, the filters with the patches that the taps see.
 func (c conv[T]) Forward(out []T, in [][]T) error {
 	x, w := in[0], in[1]
-	n := c.inputs * c.area
-	weights := panels(&c.work.weights, c.groups)
-	for g := range c.groups {
-		weights[g].Pack(1, gemm.Of(w[g*c.outputs*n:], c.outputs, n))
-	}
-	par.Ranges(c.batch, 1, func(from, to int) {
+	n, blocks := c.inputs*c.area, c.blocks(c.outputs)
+	weights := panels(&c.work.weights, c.groups*blocks)
+	par.Do(c.groups*blocks, func(i int) {
+		o, end := i*c.outputs/blocks, (i+1)*c.outputs/blocks
+		weights[i].Pack(1, gemm.Of(w[o*n:], end-o, n))
+	})
+	par.Ranges(c.batch*blocks, 1, func(from, to int) {
 		buffer := zeroed[T](c.image.size())
-		for b := from; b < to; b++ {
+		for j := from; j < to; j++ {
+			b, s := j/blocks, j%blocks
 			image := padded(&c.image, buffer, x[b*c.channels*c.pixelsIn:])
 			y := out[b*c.filters*c.pixelsOut:]
 			for g := range c.groups {
+				i := g*blocks + s
+				o, end := i*c.outputs/blocks, (i+1)*c.outputs/blocks
 				p := patches(&c.taps, image[g*c.inputs*c.image.plane():])
-				gemm.MulPatches(gemm.Of(y[g*c.outputs*c.pixelsOut:], c.outputs, c.pixelsOut), &weights[g], p, false)
+				gemm.MulPatches(gemm.Of(y[o*c.pixelsOut:], end-o, c.pixelsOut), &weights[i], p, false)
 			}
 		}
 		scratch.Put(buffer)
@@ -163,25 +175,27 @@ func (c conv[T]) Backward(dst []T, i int, in [][]T, _, grad []T) error {
 // images writes the gradient in the images. It is a convolution of grad, without
 // strides, for every phase of the image: the pixels that one set of taps meets.
 func (c conv[T]) images(dst, w, grad []T) {
-	weights := panels(&c.work.weights, len(c.phases)*c.groups)
-	flipped := scratch.Get[T](c.inputs * c.outputs * c.area)
-	for i, f := range c.phases {
-		n := len(f.kernel) * c.outputs
-		for g := range c.groups {
-			for o := range c.outputs {
-				for j := range c.inputs {
-					from := w[((g*c.outputs+o)*c.inputs+j)*c.area:][:c.area]
-					to := flipped[j*n+o*len(f.kernel):][:len(f.kernel)]
-					if len(f.kernel) == c.area {
-						copy(to, from)
-						continue
-					}
-					for t, k := range f.kernel {
-						to[t] = from[k]
-					}
+	flipped := scratch.Get[T](len(w))
+	par.Ranges(c.channels, 1+grain*c.channels/len(w), func(from, to int) {
+		for j := from; j < to; j++ {
+			g, start := j/c.inputs, 0
+			for _, f := range c.phases {
+				n := c.outputs * len(f.kernel)
+				row := flipped[start+j*n:]
+				for o := range c.outputs {
+					pick(row[o*len(f.kernel):], w[((g*c.outputs+o)*c.inputs+j%c.inputs)*c.area:][:c.area], f.kernel)
 				}
+				start += c.channels * n
 			}
-			weights[i*c.groups+g].Pack(1, gemm.Of(flipped, c.inputs, n))
+		}
+	})
+	weights := panels(&c.work.weights, len(c.phases)*c.groups)
+	next := flipped
+	for i, f := range c.phases {
+		n := c.outputs * len(f.kernel)
+		for g := range c.groups {
+			weights[i*c.groups+g].Pack(1, gemm.Of(next, c.inputs, n))
+			next = next[c.inputs*n:]
 		}
 	}
 	scratch.Put(flipped)
@@ -214,4 +228,15 @@ func (c conv[T]) images(dst, w, grad []T) {
 		scratch.Put(buffer)
 		scratch.Put(piece)
 	})
+}
+
+// pick copies the taps listed of a kernel.
+func pick[T vec.Float](dst, kernel []T, taps []int) {
+	if len(taps) == len(kernel) {
+		copy(dst, kernel)
+		return
+	}
+	for i, k := range taps {
+		dst[i] = kernel[k]
+	}
 }

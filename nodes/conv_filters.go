@@ -16,7 +16,8 @@ import (
 func (c conv[T]) kernels(dst, x, grad []T) {
 	n := c.inputs * c.area
 	size := c.filters * n
-	parts := min(runtime.GOMAXPROCS(0), c.batch)
+	const most = 1 << 25 // elements of sums
+	parts := min(runtime.GOMAXPROCS(0), c.batch, max(1, most/size))
 	sums := scratch.Get[T](parts * size)
 	packed := panels(&c.work.grads, parts)
 	par.Do(parts, func(part int) {

@@ -248,10 +248,10 @@ func TestConv2dAllocates(t *testing.T) {
 // Runs are the same to the bit; but for the gradient in the filters also with another
 // number of cores.
 func TestConv2dDeterministic(t *testing.T) {
-	c := convolution{[]int{7, 8, 13, 9}, []int{12, 8, 3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}, 1}
+	c := convolution{[]int{7, 8, 13, 9}, []int{96, 8, 3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}, 1}
 	rng := rand.New(rand.NewPCG(1, 2))
-	in := [][]float32{drawn[float32](rng, 7*8*13*9), drawn[float32](rng, 12*8*9)}
-	g := drawn[float32](rng, 7*12*13*9)
+	in := [][]float32{drawn[float32](rng, 7*8*13*9), drawn[float32](rng, 96*8*9)}
+	g := drawn[float32](rng, 7*96*13*9)
 	run := func(procs int) (y, dx, dw []float32) {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(procs))
 		o, err := c.body(tensor.Float32)
@@ -270,6 +270,19 @@ func TestConv2dDeterministic(t *testing.T) {
 		for range 3 {
 			_, _, again := run(procs)
 			assert.Equal(t, dw, again)
+		}
+	}
+}
+
+// Cores that have no image of their own take a block of filters, to the same result.
+func TestConv2dFewImages(t *testing.T) {
+	for _, batch := range []int{1, 2, 3} {
+		for _, groups := range []int{1, 2} {
+			c := convolution{[]int{batch, 4, 9, 8}, []int{140, 4 / groups, 3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}, groups}
+			func() {
+				defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(5))
+				checkBoth(t, c, 2)
+			}()
 		}
 	}
 }
