@@ -271,58 +271,82 @@ func (m Stiefel) Descend(x, mu, g Points, d Descent) Moved {
 
 var _ Descender = Stiefel{}
 
+// descend moves what it can by frames, and the other points lane by lane.
 func (m stiefel[T]) descend(x block[T], mu, g []T, d Descent, curvature float64) Moved {
 	f, total := flockOf(x), Moved{Factor: 1}
-	for from, w := 0, lanes.Width[T](); from < x.k; from += w {
-		to := min(from+w, x.k)
-		a, b := from*f.np, to*f.np
-		xs, gs := x.data[a:b:b], g[a:b:b]
-		way := f.flat[:b-a]
-		var ms []T
-		if mu != nil {
-			ms = mu[a:b:b]
-			vec.Combine(way, d.Ahead, ms, d.Slope, gs)
-			vec.Combine(ms, d.Keep, ms, d.Take, gs)
-		} else {
-			vec.Scale(way, d.Slope, gs)
-		}
-		clear(gs)
-
-		lanes.Load(f.x, xs, f.np)
-		lanes.Load(f.v, way, f.np)
-		m.lean(&f, f.x, f.v)
-		lanes.Dots(f.sums, f.v, f.v)
-		for l := range f.t {
-			factor := 1.0
-			if curvature > 0 {
-				factor = GeometricFactor(math.Sqrt(f.sums[l]), curvature)
+	step := lanes.Step{Keep: d.Keep, Take: d.Take, Ahead: d.Ahead, Slope: d.Slope, Rate: d.Rate, Radius: m.r()}
+	for from, to := 0, 0; from < x.k; from = to {
+		rest := func(a []T) []T {
+			if a == nil {
+				return nil
 			}
-			t := d.Rate / factor
-			f.t[l] = T(-t)
-			if l < to-from {
-				total.Direction += f.sums[l]
-				total.Length += t * t * f.sums[l]
-				total.Factor = max(total.Factor, factor)
-			}
+			return a[from*f.np:]
 		}
-		lanes.Advance(f.y, f.x, f.t, f.v)
-		good := m.choleskyQRs(&f)
-		for l := range to - from {
-			if good>>l&1 == 0 {
-				m.careful(&f, l)
-			}
+		xs, ms, gs := rest(x.data), rest(mu), rest(g)
+		if x.n == x.p && !d.Tangent && curvature == 0 {
+			moved, direction := lanes.Frames(xs, ms, gs, x.n, step)
+			total = total.plus(Moved{direction, d.Rate * d.Rate * direction, 1})
+			from += moved
+			xs, ms, gs = rest(x.data), rest(mu), rest(g)
 		}
-		if mu != nil && d.Tangent {
-			if d.Keep != d.Ahead || d.Take != d.Slope {
-				lanes.Load(f.v, ms, f.np)
-				m.lean(&f, f.x, f.v)
+		to = min(from+lanes.Width[T](), x.k)
+		if from < to {
+			e := (to - from) * f.np
+			if ms != nil {
+				ms = ms[:e]
 			}
-			m.lean(&f, f.y, f.v)
-			lanes.Store(ms, f.v, f.np)
+			total = total.plus(m.descendLanes(&f, xs[:e], ms, gs[:e], d, curvature))
 		}
-		lanes.Store(xs, f.y, f.np)
 	}
 	f.free()
+	return total
+}
+
+func (a Moved) plus(b Moved) Moved {
+	return Moved{a.Direction + b.Direction, a.Length + b.Length, max(a.Factor, b.Factor)}
+}
+
+// descendLanes makes the step for no more points than there are lanes.
+func (m stiefel[T]) descendLanes(f *flock[T], x, mu, g []T, d Descent, curvature float64) Moved {
+	total, count, way := Moved{Factor: 1}, len(x)/f.np, f.flat[:len(x)]
+	if mu != nil {
+		vec.Combine(way, d.Ahead, mu, d.Slope, g)
+		vec.Combine(mu, d.Keep, mu, d.Take, g)
+	} else {
+		vec.Scale(way, d.Slope, g)
+	}
+	clear(g)
+	lanes.Load(f.x, x, f.np)
+	lanes.Load(f.v, way, f.np)
+	m.lean(f, f.x, f.v)
+	lanes.Dots(f.sums, f.v, f.v)
+	for l := range f.t {
+		factor := 1.0
+		if curvature > 0 {
+			factor = GeometricFactor(math.Sqrt(f.sums[l]), curvature)
+		}
+		t := d.Rate / factor
+		f.t[l] = T(-t)
+		if l < count {
+			total = total.plus(Moved{f.sums[l], t * t * f.sums[l], factor})
+		}
+	}
+	lanes.Advance(f.y, f.x, f.t, f.v)
+	good := m.choleskyQRs(f)
+	for l := range count {
+		if good>>l&1 == 0 {
+			m.careful(f, l)
+		}
+	}
+	if mu != nil && d.Tangent {
+		if d.Keep != d.Ahead || d.Take != d.Slope {
+			lanes.Load(f.v, mu, f.np)
+			m.lean(f, f.x, f.v)
+		}
+		m.lean(f, f.y, f.v)
+		lanes.Store(mu, f.v, f.np)
+	}
+	lanes.Store(x, f.y, f.np)
 	return total
 }
 

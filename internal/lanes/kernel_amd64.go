@@ -147,3 +147,24 @@ func dots[T vec.Float](out []float64, u, v []T) {
 		dots64AVX512(&out[0], f64(u), f64(v), n)
 	}
 }
+
+// frames serves 3 x 3 frames of float32, 16 at a time.
+func frames[T vec.Float](x, m, g []T, n int, s Step) (moved int, direction float64) {
+	const group = 16
+	blocks := len(x) / (group * 9)
+	if n != 3 || blocks == 0 || choose[T]() != of32AVX512 {
+		return 0, 0
+	}
+	if m == nil { // g stands in for it
+		m, s.Keep, s.Take, s.Ahead = g, 0, 0, 0
+	}
+	r := s.Radius * s.Radius
+	c := [...]float32{float32(s.Keep), float32(s.Take), float32(s.Ahead), float32(s.Slope), float32(-s.Rate),
+		float32(1 / r), float32(0.5 / r), float32(3 * vec.Eps[T]()), 4, 0.5, 1.5}
+	var sums [group]float64
+	moved = group * frames32AVX512(f32(x), f32(m), f32(g), blocks, &c[0], &sums[0])
+	for _, v := range sums {
+		direction += v
+	}
+	return moved, direction
+}

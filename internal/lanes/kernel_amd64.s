@@ -2667,3 +2667,491 @@ l173:
 l174:
 	VZEROUPPER
 	RET
+
+// func frames32AVX512(x *float32, m *float32, slopes *float32, blocks int, c *float32, sums *float64) int
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·frames32AVX512(SB), NOSPLIT, $0-56
+	MOVQ  x+0(FP), AX
+	MOVQ  m+8(FP), CX
+	MOVQ  slopes+16(FP), DX
+	MOVQ  blocks+24(FP), BX
+	MOVQ  c+32(FP), SI
+	MOVQ  sums+40(FP), DI
+	MOVL  $0x0000cc66, R8
+	KMOVW R8, K1
+	MOVL  $0x0000f078, R8
+	KMOVW R8, K2
+	MOVL  $0x0000552a, R8
+	KMOVW R8, K3
+	MOVL  $0x00000080, R8
+	KMOVW R8, K4
+	XORQ  R8, R8
+
+l175:
+	VMOVUPS          (CX), Z0
+	VMULPS.BCST      8(SI), Z0, Z0
+	VMOVUPS          (DX), Z1
+	VFMADD231PS.BCST 12(SI), Z1, Z0
+	VMOVUPS          64(CX), Z1
+	VMULPS.BCST      8(SI), Z1, Z1
+	VMOVUPS          64(DX), Z2
+	VFMADD231PS.BCST 12(SI), Z2, Z1
+	VMOVUPS          128(CX), Z2
+	VMULPS.BCST      8(SI), Z2, Z2
+	VMOVUPS          128(DX), Z3
+	VFMADD231PS.BCST 12(SI), Z3, Z2
+	VMOVUPS          192(CX), Z3
+	VMULPS.BCST      8(SI), Z3, Z3
+	VMOVUPS          192(DX), Z4
+	VFMADD231PS.BCST 12(SI), Z4, Z3
+	VMOVUPS          256(CX), Z4
+	VMULPS.BCST      8(SI), Z4, Z4
+	VMOVUPS          256(DX), Z5
+	VFMADD231PS.BCST 12(SI), Z5, Z4
+	VMOVUPS          320(CX), Z5
+	VMULPS.BCST      8(SI), Z5, Z5
+	VMOVUPS          320(DX), Z6
+	VFMADD231PS.BCST 12(SI), Z6, Z5
+	VMOVUPS          384(CX), Z6
+	VMULPS.BCST      8(SI), Z6, Z6
+	VMOVUPS          384(DX), Z7
+	VFMADD231PS.BCST 12(SI), Z7, Z6
+	VMOVUPS          448(CX), Z7
+	VMULPS.BCST      8(SI), Z7, Z7
+	VMOVUPS          448(DX), Z8
+	VFMADD231PS.BCST 12(SI), Z8, Z7
+	VMOVUPS          512(CX), Z8
+	VMULPS.BCST      8(SI), Z8, Z8
+	VMOVUPS          512(DX), Z9
+	VFMADD231PS.BCST 12(SI), Z9, Z8
+	VMOVAPS          Z0, Z9
+	VMOVAPS          Z1, K1, Z0
+	VMOVAPS          Z2, K1, Z1
+	VMOVAPS          Z3, K1, Z2
+	VMOVAPS          Z4, K1, Z3
+	VMOVAPS          Z5, K1, Z4
+	VMOVAPS          Z6, K1, Z5
+	VMOVAPS          Z7, K1, Z6
+	VMOVAPS          Z8, K1, Z7
+	VMOVAPS          Z9, K1, Z8
+	VMOVAPS          Z0, Z9
+	VMOVAPS          Z2, K2, Z0
+	VMOVAPS          Z4, K2, Z2
+	VMOVAPS          Z6, K2, Z4
+	VMOVAPS          Z8, K2, Z6
+	VMOVAPS          Z1, K2, Z8
+	VMOVAPS          Z3, K2, Z1
+	VMOVAPS          Z5, K2, Z3
+	VMOVAPS          Z7, K2, Z5
+	VMOVAPS          Z9, K2, Z7
+	VMOVAPS          Z0, Z9
+	VMOVAPS          Z4, K3, Z0
+	VMOVAPS          Z8, K3, Z4
+	VMOVAPS          Z3, K3, Z8
+	VMOVAPS          Z7, K3, Z3
+	VMOVAPS          Z2, K3, Z7
+	VMOVAPS          Z6, K3, Z2
+	VMOVAPS          Z1, K3, Z6
+	VMOVAPS          Z5, K3, Z1
+	VMOVAPS          Z9, K3, Z5
+	VMOVAPS          Z0, Z9
+	VMOVAPS          Z8, K4, Z0
+	VMOVAPS          Z7, K4, Z8
+	VMOVAPS          Z6, K4, Z7
+	VMOVAPS          Z5, K4, Z6
+	VMOVAPS          Z4, K4, Z5
+	VMOVAPS          Z3, K4, Z4
+	VMOVAPS          Z2, K4, Z3
+	VMOVAPS          Z1, K4, Z2
+	VMOVAPS          Z9, K4, Z1
+	VALIGND          $0x01, Z4, Z4, Z4
+	VALIGND          $0x02, Z8, Z8, Z8
+	VALIGND          $0x03, Z3, Z3, Z3
+	VALIGND          $0x04, Z7, Z7, Z7
+	VALIGND          $0x05, Z2, Z2, Z2
+	VALIGND          $0x06, Z6, Z6, Z6
+	VALIGND          $0x07, Z1, Z1, Z1
+	VALIGND          $0x08, Z5, Z5, Z5
+	VMOVUPS          (AX), Z9
+	VMOVUPS          64(AX), Z10
+	VMOVUPS          128(AX), Z11
+	VMOVUPS          192(AX), Z12
+	VMOVUPS          256(AX), Z13
+	VMOVUPS          320(AX), Z14
+	VMOVUPS          384(AX), Z15
+	VMOVUPS          448(AX), Z16
+	VMOVUPS          512(AX), Z17
+	VMOVAPS          Z9, Z18
+	VMOVAPS          Z10, K1, Z9
+	VMOVAPS          Z11, K1, Z10
+	VMOVAPS          Z12, K1, Z11
+	VMOVAPS          Z13, K1, Z12
+	VMOVAPS          Z14, K1, Z13
+	VMOVAPS          Z15, K1, Z14
+	VMOVAPS          Z16, K1, Z15
+	VMOVAPS          Z17, K1, Z16
+	VMOVAPS          Z18, K1, Z17
+	VMOVAPS          Z9, Z18
+	VMOVAPS          Z11, K2, Z9
+	VMOVAPS          Z13, K2, Z11
+	VMOVAPS          Z15, K2, Z13
+	VMOVAPS          Z17, K2, Z15
+	VMOVAPS          Z10, K2, Z17
+	VMOVAPS          Z12, K2, Z10
+	VMOVAPS          Z14, K2, Z12
+	VMOVAPS          Z16, K2, Z14
+	VMOVAPS          Z18, K2, Z16
+	VMOVAPS          Z9, Z18
+	VMOVAPS          Z13, K3, Z9
+	VMOVAPS          Z17, K3, Z13
+	VMOVAPS          Z12, K3, Z17
+	VMOVAPS          Z16, K3, Z12
+	VMOVAPS          Z11, K3, Z16
+	VMOVAPS          Z15, K3, Z11
+	VMOVAPS          Z10, K3, Z15
+	VMOVAPS          Z14, K3, Z10
+	VMOVAPS          Z18, K3, Z14
+	VMOVAPS          Z9, Z18
+	VMOVAPS          Z17, K4, Z9
+	VMOVAPS          Z16, K4, Z17
+	VMOVAPS          Z15, K4, Z16
+	VMOVAPS          Z14, K4, Z15
+	VMOVAPS          Z13, K4, Z14
+	VMOVAPS          Z12, K4, Z13
+	VMOVAPS          Z11, K4, Z12
+	VMOVAPS          Z10, K4, Z11
+	VMOVAPS          Z18, K4, Z10
+	VALIGND          $0x01, Z13, Z13, Z13
+	VALIGND          $0x02, Z17, Z17, Z17
+	VALIGND          $0x03, Z12, Z12, Z12
+	VALIGND          $0x04, Z16, Z16, Z16
+	VALIGND          $0x05, Z11, Z11, Z11
+	VALIGND          $0x06, Z15, Z15, Z15
+	VALIGND          $0x07, Z10, Z10, Z10
+	VALIGND          $0x08, Z14, Z14, Z14
+	VMULPS           Z9, Z0, Z18
+	VFMADD231PS      Z12, Z3, Z18
+	VFMADD231PS      Z15, Z6, Z18
+	VMULPS.BCST      20(SI), Z18, Z18
+	VMULPS           Z9, Z4, Z19
+	VFMADD231PS      Z13, Z0, Z19
+	VFMADD231PS      Z12, Z7, Z19
+	VFMADD231PS      Z16, Z3, Z19
+	VFMADD231PS      Z15, Z1, Z19
+	VFMADD231PS      Z10, Z6, Z19
+	VMULPS.BCST      24(SI), Z19, Z19
+	VMULPS           Z9, Z8, Z20
+	VFMADD231PS      Z17, Z0, Z20
+	VFMADD231PS      Z12, Z2, Z20
+	VFMADD231PS      Z11, Z3, Z20
+	VFMADD231PS      Z15, Z5, Z20
+	VFMADD231PS      Z14, Z6, Z20
+	VMULPS.BCST      24(SI), Z20, Z20
+	VMULPS           Z13, Z4, Z21
+	VFMADD231PS      Z16, Z7, Z21
+	VFMADD231PS      Z10, Z1, Z21
+	VMULPS.BCST      20(SI), Z21, Z21
+	VMULPS           Z13, Z8, Z22
+	VFMADD231PS      Z17, Z4, Z22
+	VFMADD231PS      Z16, Z2, Z22
+	VFMADD231PS      Z11, Z7, Z22
+	VFMADD231PS      Z10, Z5, Z22
+	VFMADD231PS      Z14, Z1, Z22
+	VMULPS.BCST      24(SI), Z22, Z22
+	VMULPS           Z17, Z8, Z23
+	VFMADD231PS      Z11, Z2, Z23
+	VFMADD231PS      Z14, Z5, Z23
+	VMULPS.BCST      20(SI), Z23, Z23
+	VXORPD           Z24, Z24, Z24
+	VXORPD           Z25, Z25, Z25
+	VBROADCASTSS     16(SI), Z26
+	VFNMADD231PS     Z9, Z18, Z0
+	VFNMADD231PS     Z13, Z19, Z0
+	VFNMADD231PS     Z17, Z20, Z0
+	VFNMADD231PS     Z9, Z19, Z4
+	VFNMADD231PS     Z13, Z21, Z4
+	VFNMADD231PS     Z17, Z22, Z4
+	VFNMADD231PS     Z9, Z20, Z8
+	VFNMADD231PS     Z13, Z22, Z8
+	VFNMADD231PS     Z17, Z23, Z8
+	VFMADD231PS      Z26, Z0, Z9
+	VEXTRACTF64X4    $0x01, Z0, Y27
+	VCVTPS2PD        Y0, Z0
+	VCVTPS2PD        Y27, Z27
+	VFMADD231PD      Z0, Z0, Z24
+	VFMADD231PD      Z27, Z27, Z25
+	VFMADD231PS      Z26, Z4, Z13
+	VEXTRACTF64X4    $0x01, Z4, Y0
+	VCVTPS2PD        Y4, Z4
+	VCVTPS2PD        Y0, Z0
+	VFMADD231PD      Z4, Z4, Z24
+	VFMADD231PD      Z0, Z0, Z25
+	VFMADD231PS      Z26, Z8, Z17
+	VEXTRACTF64X4    $0x01, Z8, Y0
+	VCVTPS2PD        Y8, Z4
+	VCVTPS2PD        Y0, Z0
+	VFMADD231PD      Z4, Z4, Z24
+	VFMADD231PD      Z0, Z0, Z25
+	VFNMADD231PS     Z12, Z18, Z3
+	VFNMADD231PS     Z16, Z19, Z3
+	VFNMADD231PS     Z11, Z20, Z3
+	VFNMADD231PS     Z12, Z19, Z7
+	VFNMADD231PS     Z16, Z21, Z7
+	VFNMADD231PS     Z11, Z22, Z7
+	VFNMADD231PS     Z12, Z20, Z2
+	VFNMADD231PS     Z16, Z22, Z2
+	VFNMADD231PS     Z11, Z23, Z2
+	VFMADD231PS      Z26, Z3, Z12
+	VEXTRACTF64X4    $0x01, Z3, Y0
+	VCVTPS2PD        Y3, Z3
+	VCVTPS2PD        Y0, Z0
+	VFMADD231PD      Z3, Z3, Z24
+	VFMADD231PD      Z0, Z0, Z25
+	VFMADD231PS      Z26, Z7, Z16
+	VEXTRACTF64X4    $0x01, Z7, Y0
+	VCVTPS2PD        Y7, Z3
+	VCVTPS2PD        Y0, Z0
+	VFMADD231PD      Z3, Z3, Z24
+	VFMADD231PD      Z0, Z0, Z25
+	VFMADD231PS      Z26, Z2, Z11
+	VEXTRACTF64X4    $0x01, Z2, Y0
+	VCVTPS2PD        Y2, Z2
+	VCVTPS2PD        Y0, Z0
+	VFMADD231PD      Z2, Z2, Z24
+	VFMADD231PD      Z0, Z0, Z25
+	VFNMADD231PS     Z15, Z18, Z6
+	VFNMADD231PS     Z10, Z19, Z6
+	VFNMADD231PS     Z14, Z20, Z6
+	VFNMADD231PS     Z15, Z19, Z1
+	VFNMADD231PS     Z10, Z21, Z1
+	VFNMADD231PS     Z14, Z22, Z1
+	VFNMADD231PS     Z15, Z20, Z5
+	VFNMADD231PS     Z10, Z22, Z5
+	VFNMADD231PS     Z14, Z23, Z5
+	VFMADD231PS      Z26, Z6, Z15
+	VEXTRACTF64X4    $0x01, Z6, Y0
+	VCVTPS2PD        Y6, Z2
+	VCVTPS2PD        Y0, Z0
+	VFMADD231PD      Z2, Z2, Z24
+	VFMADD231PD      Z0, Z0, Z25
+	VFMADD231PS      Z26, Z1, Z10
+	VEXTRACTF64X4    $0x01, Z1, Y0
+	VCVTPS2PD        Y1, Z1
+	VCVTPS2PD        Y0, Z0
+	VFMADD231PD      Z1, Z1, Z24
+	VFMADD231PD      Z0, Z0, Z25
+	VFMADD231PS      Z26, Z5, Z14
+	VEXTRACTF64X4    $0x01, Z5, Y0
+	VCVTPS2PD        Y5, Z1
+	VCVTPS2PD        Y0, Z0
+	VFMADD231PD      Z1, Z1, Z24
+	VFMADD231PD      Z0, Z0, Z25
+	VBROADCASTSS     20(SI), Z0
+	VMULPS           Z9, Z9, Z1
+	VFMADD231PS      Z12, Z12, Z1
+	VFMADD231PS      Z15, Z15, Z1
+	VMULPS           Z0, Z1, Z1
+	VMULPS           Z13, Z9, Z2
+	VFMADD231PS      Z16, Z12, Z2
+	VFMADD231PS      Z10, Z15, Z2
+	VMULPS           Z0, Z2, Z2
+	VMULPS           Z13, Z13, Z3
+	VFMADD231PS      Z16, Z16, Z3
+	VFMADD231PS      Z10, Z10, Z3
+	VMULPS           Z0, Z3, Z3
+	VMULPS           Z17, Z9, Z4
+	VFMADD231PS      Z11, Z12, Z4
+	VFMADD231PS      Z14, Z15, Z4
+	VMULPS           Z0, Z4, Z4
+	VMULPS           Z17, Z13, Z5
+	VFMADD231PS      Z11, Z16, Z5
+	VFMADD231PS      Z14, Z10, Z5
+	VMULPS           Z0, Z5, Z5
+	VMULPS           Z17, Z17, Z6
+	VFMADD231PS      Z11, Z11, Z6
+	VFMADD231PS      Z14, Z14, Z6
+	VMULPS           Z0, Z6, Z6
+	VADDPS           Z1, Z3, Z0
+	VADDPS           Z6, Z0, Z0
+	VCMPPS.BCST      $0x11, 32(SI), Z0, K5
+	VMULPS.BCST      28(SI), Z1, Z0
+	VCMPPS           $0x1e, Z0, Z1, K5, K5
+	VBROADCASTSS     36(SI), Z0
+	VBROADCASTSS     40(SI), Z7
+	VRSQRT14PS       Z1, Z8
+	VMULPS           Z1, Z0, Z0
+	VMULPS           Z8, Z0, Z0
+	VFNMADD213PS     Z7, Z8, Z0
+	VMULPS           Z0, Z8, Z8
+	VMULPS           Z8, Z2, Z2
+	VMULPS           Z8, Z4, Z4
+	VMULPS.BCST      28(SI), Z3, Z0
+	VFNMADD231PS     Z2, Z2, Z3
+	VCMPPS           $0x1e, Z0, Z3, K5, K5
+	VBROADCASTSS     36(SI), Z0
+	VBROADCASTSS     40(SI), Z1
+	VRSQRT14PS       Z3, Z7
+	VMULPS           Z3, Z0, Z0
+	VMULPS           Z7, Z0, Z0
+	VFNMADD213PS     Z1, Z7, Z0
+	VMULPS           Z0, Z7, Z7
+	VFNMADD231PS     Z4, Z2, Z5
+	VMULPS           Z7, Z5, Z5
+	VMULPS.BCST      28(SI), Z6, Z0
+	VFNMADD231PS     Z4, Z4, Z6
+	VFNMADD231PS     Z5, Z5, Z6
+	VCMPPS           $0x1e, Z0, Z6, K5, K5
+	VBROADCASTSS     36(SI), Z0
+	VBROADCASTSS     40(SI), Z1
+	VRSQRT14PS       Z6, Z3
+	VMULPS           Z6, Z0, Z0
+	VMULPS           Z3, Z0, Z0
+	VFNMADD213PS     Z1, Z3, Z0
+	VMULPS           Z0, Z3, Z3
+	KORTESTW         K5, K5
+	JCC              l176
+	VMULPS           Z8, Z9, Z9
+	VFNMADD231PS     Z9, Z2, Z13
+	VMULPS           Z7, Z13, Z13
+	VFNMADD231PS     Z9, Z4, Z17
+	VFNMADD231PS     Z13, Z5, Z17
+	VMULPS           Z3, Z17, Z17
+	VMULPS           Z8, Z12, Z12
+	VFNMADD231PS     Z12, Z2, Z16
+	VMULPS           Z7, Z16, Z16
+	VFNMADD231PS     Z12, Z4, Z11
+	VFNMADD231PS     Z16, Z5, Z11
+	VMULPS           Z3, Z11, Z11
+	VMULPS           Z8, Z15, Z15
+	VFNMADD231PS     Z15, Z2, Z10
+	VMULPS           Z7, Z10, Z10
+	VFNMADD231PS     Z15, Z4, Z14
+	VFNMADD231PS     Z10, Z5, Z14
+	VMULPS           Z3, Z14, Z14
+	VADDPD           (DI), Z24, Z24
+	VADDPD           64(DI), Z25, Z25
+	VMOVUPD          Z24, (DI)
+	VMOVUPD          Z25, 64(DI)
+	VALIGND          $0x0f, Z13, Z13, Z0
+	VALIGND          $0x0e, Z17, Z17, Z1
+	VALIGND          $0x0d, Z12, Z12, Z2
+	VALIGND          $0x0c, Z16, Z16, Z3
+	VALIGND          $0x0b, Z11, Z11, Z4
+	VALIGND          $0x0a, Z15, Z15, Z5
+	VALIGND          $0x09, Z10, Z10, Z6
+	VALIGND          $0x08, Z14, Z14, Z7
+	VMOVAPS          Z9, Z8
+	VMOVAPS          Z1, K1, Z9
+	VMOVAPS          Z3, K1, Z1
+	VMOVAPS          Z5, K1, Z3
+	VMOVAPS          Z7, K1, Z5
+	VMOVAPS          Z0, K1, Z7
+	VMOVAPS          Z2, K1, Z0
+	VMOVAPS          Z4, K1, Z2
+	VMOVAPS          Z6, K1, Z4
+	VMOVAPS          Z8, K1, Z6
+	VMOVAPS          Z9, Z8
+	VMOVAPS          Z3, K2, Z9
+	VMOVAPS          Z7, K2, Z3
+	VMOVAPS          Z2, K2, Z7
+	VMOVAPS          Z6, K2, Z2
+	VMOVAPS          Z1, K2, Z6
+	VMOVAPS          Z5, K2, Z1
+	VMOVAPS          Z0, K2, Z5
+	VMOVAPS          Z4, K2, Z0
+	VMOVAPS          Z8, K2, Z4
+	VMOVAPS          Z9, Z8
+	VMOVAPS          Z7, K3, Z9
+	VMOVAPS          Z6, K3, Z7
+	VMOVAPS          Z5, K3, Z6
+	VMOVAPS          Z4, K3, Z5
+	VMOVAPS          Z3, K3, Z4
+	VMOVAPS          Z2, K3, Z3
+	VMOVAPS          Z1, K3, Z2
+	VMOVAPS          Z0, K3, Z1
+	VMOVAPS          Z8, K3, Z0
+	VMOVAPS          Z9, Z8
+	VMOVAPS          Z6, K4, Z9
+	VMOVAPS          Z4, K4, Z6
+	VMOVAPS          Z2, K4, Z4
+	VMOVAPS          Z0, K4, Z2
+	VMOVAPS          Z7, K4, Z0
+	VMOVAPS          Z5, K4, Z7
+	VMOVAPS          Z3, K4, Z5
+	VMOVAPS          Z1, K4, Z3
+	VMOVAPS          Z8, K4, Z1
+	VXORPS           Z8, Z8, Z8
+	VMOVUPS          Z9, (AX)
+	VMOVUPS          (CX), Z9
+	VMULPS.BCST      (SI), Z9, Z9
+	VMOVUPS          (DX), Z10
+	VFMADD231PS.BCST 4(SI), Z10, Z9
+	VMOVUPS          Z9, (CX)
+	VMOVUPS          Z8, (DX)
+	VMOVUPS          Z6, 64(AX)
+	VMOVUPS          64(CX), Z6
+	VMULPS.BCST      (SI), Z6, Z6
+	VMOVUPS          64(DX), Z9
+	VFMADD231PS.BCST 4(SI), Z9, Z6
+	VMOVUPS          Z6, 64(CX)
+	VMOVUPS          Z8, 64(DX)
+	VMOVUPS          Z4, 128(AX)
+	VMOVUPS          128(CX), Z4
+	VMULPS.BCST      (SI), Z4, Z4
+	VMOVUPS          128(DX), Z6
+	VFMADD231PS.BCST 4(SI), Z6, Z4
+	VMOVUPS          Z4, 128(CX)
+	VMOVUPS          Z8, 128(DX)
+	VMOVUPS          Z2, 192(AX)
+	VMOVUPS          192(CX), Z2
+	VMULPS.BCST      (SI), Z2, Z2
+	VMOVUPS          192(DX), Z4
+	VFMADD231PS.BCST 4(SI), Z4, Z2
+	VMOVUPS          Z2, 192(CX)
+	VMOVUPS          Z8, 192(DX)
+	VMOVUPS          Z0, 256(AX)
+	VMOVUPS          256(CX), Z0
+	VMULPS.BCST      (SI), Z0, Z0
+	VMOVUPS          256(DX), Z2
+	VFMADD231PS.BCST 4(SI), Z2, Z0
+	VMOVUPS          Z0, 256(CX)
+	VMOVUPS          Z8, 256(DX)
+	VMOVUPS          Z7, 320(AX)
+	VMOVUPS          320(CX), Z0
+	VMULPS.BCST      (SI), Z0, Z0
+	VMOVUPS          320(DX), Z2
+	VFMADD231PS.BCST 4(SI), Z2, Z0
+	VMOVUPS          Z0, 320(CX)
+	VMOVUPS          Z8, 320(DX)
+	VMOVUPS          Z5, 384(AX)
+	VMOVUPS          384(CX), Z0
+	VMULPS.BCST      (SI), Z0, Z0
+	VMOVUPS          384(DX), Z2
+	VFMADD231PS.BCST 4(SI), Z2, Z0
+	VMOVUPS          Z0, 384(CX)
+	VMOVUPS          Z8, 384(DX)
+	VMOVUPS          Z3, 448(AX)
+	VMOVUPS          448(CX), Z0
+	VMULPS.BCST      (SI), Z0, Z0
+	VMOVUPS          448(DX), Z2
+	VFMADD231PS.BCST 4(SI), Z2, Z0
+	VMOVUPS          Z0, 448(CX)
+	VMOVUPS          Z8, 448(DX)
+	VMOVUPS          Z1, 512(AX)
+	VMOVUPS          512(CX), Z0
+	VMULPS.BCST      (SI), Z0, Z0
+	VMOVUPS          512(DX), Z1
+	VFMADD231PS.BCST 4(SI), Z1, Z0
+	VMOVUPS          Z0, 512(CX)
+	VMOVUPS          Z8, 512(DX)
+	ADDQ             $0x00000240, AX
+	ADDQ             $0x00000240, CX
+	ADDQ             $0x00000240, DX
+	INCQ             R8
+	DECQ             BX
+	JNZ              l175
+
+l176:
+	MOVQ R8, ret+48(FP)
+	VZEROUPPER
+	RET

@@ -162,9 +162,14 @@ func (m machine) flags() Register {
 	return v
 }
 
+// Comparisons, false for NaN.
+const (
+	lessThan = 0x11
+	greater  = 0x1e
+)
+
 // above clears the flags of the lanes where x > y does not hold.
 func (m machine) above(x, y VecVirtual, flags Register) {
-	const greater = 0x1e // ordered, quiet
 	if m.wide {
 		pick(m, VCMPPS, VCMPPD)(U8(greater), y, x, flags, flags)
 		return

@@ -32,6 +32,7 @@ func main() {
 			transpose(m)
 		}
 	}
+	frames()
 	Generate()
 	for _, name := range []string{"out", "stubs"} {
 		if err := prepend(header, flag.Lookup(name).Value.String()); err != nil {

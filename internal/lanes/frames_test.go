@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lanes
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/kernelfold/kernelfold/internal/cpu"
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// frame makes the columns of the 3 x 3 matrix a orthogonal and of norm r, in float64.
+func frame(a []float64, r float64) {
+	for j := range 3 {
+		for k := range j {
+			s := 0.0
+			for i := range 3 {
+				s += a[3*i+j] * a[3*i+k]
+			}
+			for i := range 3 {
+				a[3*i+j] -= s / (r * r) * a[3*i+k]
+			}
+		}
+		n := 0.0
+		for i := range 3 {
+			n += a[3*i+j] * a[3*i+j]
+		}
+		for i := range 3 {
+			a[3*i+j] *= r / math.Sqrt(n)
+		}
+	}
+}
+
+// stepped makes the step for one frame, in float64, and returns |v|^2.
+func stepped(x, m, g []float64, s Step) float64 {
+	var d, sym [9]float64
+	for e := range d {
+		d[e] = s.Ahead*m[e] + s.Slope*g[e]
+		m[e] = s.Keep*m[e] + s.Take*g[e]
+	}
+	for j := range 3 {
+		for k := range 3 {
+			for i := range 3 {
+				sym[3*j+k] += (x[3*i+j]*d[3*i+k] + x[3*i+k]*d[3*i+j]) / (2 * s.Radius * s.Radius)
+			}
+		}
+	}
+	v, total := d, 0.0
+	for e := range v {
+		for k := range 3 {
+			v[e] -= x[e/3*3+k] * sym[3*k+e%3]
+		}
+		total += v[e] * v[e]
+	}
+	for e := range v {
+		x[e] -= s.Rate * v[e]
+	}
+	frame(x, s.Radius)
+	return total
+}
+
+func widened(x []float32) []float64 {
+	y := make([]float64, len(x))
+	for i, v := range x {
+		y[i] = float64(v)
+	}
+	return y
+}
+
+func TestFrames(t *testing.T) { everywhere(t, testFrames, testFrames) }
+
+func testFrames(t *testing.T) {
+	rng, level := source(11), cpu.Use
+	for k := range 71 {
+		for _, with := range []bool{true, false} {
+			s := Step{Keep: 0.9, Take: 0.8, Ahead: 0.7, Slope: 1.1, Rate: 0.1, Radius: []float64{1, 3, 0.05}[k%3]}
+			x, checkX := guarded[float32](rng, 9*k)
+			m, checkM := guarded[float32](rng, 9*k)
+			g, checkG := guarded[float32](rng, 9*k)
+			vec.Scale(m, s.Radius, m)
+			vec.Scale(g, s.Radius, g)
+			points := widened(x)
+			for i := range k {
+				frame(points[9*i:9*i+9], s.Radius)
+			}
+			for e, v := range points {
+				x[e] = float32(v)
+			}
+			bad := -1
+			if k > 40 {
+				bad = rng.IntN(k)
+				for e := range 9 { // too long for one pass
+					g[9*bad+e] *= 300
+				}
+			}
+			wantX, wantM, wantG := slices.Clone(x), slices.Clone(m), slices.Clone(g)
+			momentum, x64, m64, g64 := m, widened(x), widened(m), widened(g)
+			if !with {
+				momentum = nil
+				clear(m64)
+			}
+			moved, direction := Frames(x, momentum, g, 3, s)
+			checkX(t)
+			checkM(t)
+			checkG(t)
+			want := 0
+			if level == cpu.AVX512 {
+				want = k / 16 * 16
+				if bad >= 0 {
+					want = min(want, bad/16*16)
+				}
+			}
+			require.Equal(t, want, moved)
+			sum := 0.0
+			for i := range moved {
+				e := 9 * i
+				sum += stepped(x64[e:e+9], m64[e:e+9], g64[e:e+9], s)
+				for j := e; j < e+9; j++ {
+					wantX[j], wantG[j] = float32(x64[j]), 0
+					if with {
+						wantM[j] = float32(m64[j])
+					}
+				}
+			}
+			near(t, wantX, x, 60*0x1p-23, s.Radius, "x")
+			near(t, wantM, m, 4*0x1p-23, 10*s.Radius, "m")
+			assert.Equal(t, wantG, g)
+			assert.InDelta(t, sum, direction, 1e-5*sum)
+		}
+	}
+}
+
+func TestFramesRefuse(t *testing.T) {
+	x := make([]float32, 9*32)
+	for name, f := range map[string]func(){
+		"other gradients": func() { Frames(x, nil, x[1:], 3, Step{}) },
+		"other momentum":  func() { Frames(x, x[1:], x, 3, Step{}) },
+	} {
+		assert.Panics(t, f, name)
+	}
+	for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(1)), 0} {
+		for i := range 32 {
+			for _, e := range []int{0, 4, 8} {
+				x[9*i+e] = 1
+			}
+		}
+		x[9*20+4] = bad
+		before := slices.Clone(x)
+		moved, _ := Frames(x, nil, make([]float32, len(x)), 3, Step{Radius: 1})
+		assert.LessOrEqual(t, moved, 16)
+		near(t, before, x, 2*0x1p-23, 1, "x")
+	}
+	y := make([]float64, 9*32)
+	moved, _ := Frames(y, nil, make([]float64, len(y)), 3, Step{Radius: 1})
+	assert.Zero(t, moved, "float64")
+	moved, _ = Frames(x[:16*16], nil, make([]float32, 16*16), 4, Step{Radius: 1})
+	assert.Zero(t, moved, "4 x 4")
+}
