@@ -26,11 +26,11 @@ import (
 // kernelShape is {KH, KW}. pad is {rows, columns}, on both sides, or {top, bottom, left,
 // right}, or nil for none; dilation may be nil for none.
 //
-// Images are neither unfolded into columns nor transposed: the product reads the taps
-// where they lie (Anderson et al. 2017, and Zhang, Franchetti and Low 2018, explain
-// why that is faster). A batch is spread over the cores. The weight gradient adds up the
-// parts of the cores in a fixed order: it is the same to the bit for one GOMAXPROCS, the
-// value and the gradient in x for any.
+// Images are not unfolded into a matrix: products read the taps where they lie in an image
+// with padding around it, and write the result where it belongs (on why, see Anderson et
+// al. 2017, and Zhang, Franchetti and Low 2018). A batch is spread over the cores. The
+// gradient in w adds up what the cores have in a fixed order: it is the same to the bit
+// for one GOMAXPROCS, the value and the gradient in x for any.
 //
 // Wrong ranks, a kernelShape that is not that of w, channels that do not match, a
 // kernel that is larger than the padded image, strides and dilations that are not

@@ -335,6 +335,7 @@ func BenchmarkConv2dParts(b *testing.B) {
 		{"64x8x8 to 128", convolution{[]int{32, 64, 8, 8}, []int{128, 64, 3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}, 1}},
 		{"64x16x16 to 128, strided", convolution{[]int{32, 64, 16, 16}, []int{128, 64, 3, 3}, []int{1, 1}, []int{2, 2}, []int{1, 1}, 1}},
 		{"64x16x16 to 64, 1x1", convolution{[]int{32, 64, 16, 16}, []int{64, 64, 1, 1}, []int{0, 0}, []int{1, 1}, []int{1, 1}, 1}},
+		{"256x4x4 to 256", convolution{[]int{32, 256, 4, 4}, []int{256, 256, 3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}, 1}},
 		{"64x16x16, depthwise", convolution{[]int{32, 64, 16, 16}, []int{64, 1, 3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}, 64}},
 	} {
 		c := layer.c

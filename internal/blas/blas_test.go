@@ -132,6 +132,35 @@ func TestGemmNotFinite(t *testing.T) {
 	}
 }
 
+// FuzzGemm takes any sizes.
+func FuzzGemm(f *testing.F) {
+	f.Add(uint8(3), uint8(5), uint8(7), uint8(1), false, true)
+	f.Add(uint8(0), uint8(5), uint8(70), uint8(0), true, true)
+	f.Add(uint8(65), uint8(33), uint8(0), uint8(2), true, false)
+	f.Fuzz(func(t *testing.T, m, n, k, pad uint8, transA, transB bool) {
+		rng := rand.New(rand.NewPCG(uint64(m), uint64(n)))
+		op := map[bool]blas.Transpose{false: blas.NoTrans, true: blas.Trans}
+		matrix := func(r, c uint8, transposed bool) (data []float64, ld int) {
+			if transposed {
+				r, c = c, r
+			}
+			ld = max(1, int(c)) + int(pad%4)
+			data = make([]float64, int(r)*ld)
+			for i := range data {
+				data[i] = rng.NormFloat64()
+			}
+			return data, ld
+		}
+		a, lda := matrix(m, k, transA)
+		b, ldb := matrix(k, n, transB)
+		want, ldc := matrix(m, n, false)
+		got := slices.Clone(want)
+		Implementation{}.Dgemm(op[transA], op[transB], int(m), int(n), int(k), 2, a, lda, b, ldb, -1, got, ldc)
+		gonum.Implementation{}.Dgemm(op[transA], op[transB], int(m), int(n), int(k), 2, a, lda, b, ldb, -1, want, ldc)
+		assert.InDeltaSlice(t, want, got, 1e-12) // sums of 255 products of order 1
+	})
+}
+
 // BenchmarkSgemm takes the products of a stock convolution and of its gradients: 32 filters of
 // 3x3 on 32 images of 32 channels and 16x16 pixels.
 func BenchmarkSgemm(b *testing.B) {
