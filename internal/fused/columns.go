@@ -3,54 +3,153 @@
 package fused
 
 import (
+	"math"
+
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
+// run is how many rows are taken at a time. A lane of float32 sums so many elements before
+// float64 takes over.
+const run = 64
+
 // Columns makes the step for the columns of the row-major r x c matrices that x holds one
 // after the other, each column on a sphere.
 func Columns[T vec.Float](x, m, g []T, r, c int, s Step) Moved {
-	total := Moved{Factor: 1}
-	const together = 64 // columns
-	size := together * r
-	all := scratch.Get[T](3 * size)
-	defer scratch.Put(all)
-	xs, ms, gs := all[:size], all[size:2*size], all[2*size:]
-	columns := len(x) / r
-	for from := 0; from < columns; from += together {
-		k := min(together, columns-from)
-		n := k * r
-		gather(xs, x, r, c, from, k)
-		gather(gs, g, r, c, from, k)
-		if m == nil {
-			total = total.plus(Spheres(xs[:n], nil, gs[:n], r, s))
-		} else {
-			gather(ms, m, r, c, from, k)
-			total = total.plus(Spheres(xs[:n], ms[:n], gs[:n], r, s))
-			scatter(m, ms, r, c, from, k)
+	var w work[T]
+	w.begin(s, r)
+	size := r * c
+	if c < 16 { // too narrow: as many as fill a crowd side by side
+		together := min(crowd/c, len(x)/size)
+		all := scratch.Get[T](3 * together * size)
+		for from := 0; from < len(x); from += together * size {
+			to := min(from+together*size, len(x))
+			w.sideBySide(x[from:to], piece(m, from, to), g[from:to], r, c, s, all)
 		}
-		scatter(x, xs, r, c, from, k)
-		scatter(g, gs, r, c, from, k)
+		scratch.Put(all)
+		return w.moved()
 	}
-	return total
+	for from := 0; from < len(x); from += size {
+		to := from + size
+		w.columns(x[from:to], piece(m, from, to), g[from:to], r, c, s)
+	}
+	return w.moved()
 }
 
-// gather sets dst to k columns of the r x c matrices in x, from the given one on.
-func gather[T vec.Float](dst, x []T, r, c, from, k int) {
-	for j := range k {
-		e := (from+j)/c*r*c + (from+j)%c
-		for i := range r {
-			dst[j*r+i] = x[e+i*c]
+// sideBySide makes the step for the columns of matrices together, in a copy where their
+// rows lie side by side.
+func (w *work[T]) sideBySide(x, m, g []T, r, c int, s Step, all []T) {
+	n := len(x)
+	xs, ms, gs := all[:n], all[n:2*n], all[2*n:3*n]
+	copyRows(xs, x, r, c)
+	copyRows(gs, g, r, c)
+	if m == nil {
+		ms = nil
+	} else {
+		copyRows(ms, m, r, c)
+	}
+	w.columns(xs, ms, gs, r, n/r, s)
+	copyRowsBack(x, xs, r, c)
+	if m != nil {
+		copyRowsBack(m, ms, r, c)
+	}
+	clear(g)
+}
+
+// copyRows sets wide to the r x c matrices of x side by side.
+func copyRows[T vec.Float](wide, x []T, r, c int) {
+	stride := len(x) / r
+	for i := range r {
+		at := i * c
+		for to := i * stride; to < (i+1)*stride; to += c {
+			for j := range c {
+				wide[to+j] = x[at+j]
+			}
+			at += r * c
 		}
 	}
 }
 
-// scatter is the inverse of gather.
-func scatter[T vec.Float](x, src []T, r, c, from, k int) {
-	for j := range k {
-		e := (from+j)/c*r*c + (from+j)%c
-		for i := range r {
-			x[e+i*c] = src[j*r+i]
+// copyRowsBack is the inverse of copyRows.
+func copyRowsBack[T vec.Float](x, wide []T, r, c int) {
+	stride := len(x) / r
+	for i := range r {
+		at := i * c
+		for from := i * stride; from < (i+1)*stride; from += c {
+			for j := range c {
+				x[at+j] = wide[from+j]
+			}
+			at += r * c
+		}
+	}
+}
+
+// columns makes the step for the columns of an r x c matrix.
+func (w *work[T]) columns(x, m, g []T, r, c int, s Step) {
+	for from := 0; from < c; from += crowd {
+		cols := min(crowd, c-from)
+		w.sums = [5][crowd]float64{}
+		for i := 0; i < r; i += run {
+			at, to := i*c+from, (min(i+run, r)-1)*c+from+cols
+			w.columnMoments(x[at:to], piece(m, at, to), g[at:to], min(run, r-i), c, cols, s)
+		}
+		long := w.blends(cols)
+		for i := 0; i < r; i += run {
+			at, to := i*c+from, (min(i+run, r)-1)*c+from+cols
+			w.columnApply(x[at:to], piece(m, at, to), g[at:to], min(run, r-i), c, cols, s)
+		}
+		for j := 0; long && j < cols; j++ {
+			if w.isLong(j) {
+				normalise(x[from+j:], r, c, s.Radius)
+			}
+		}
+	}
+}
+
+// normalise gives the column that begins x the norm.
+func normalise[T vec.Float](x []T, r, c int, norm float64) {
+	square := 0.0
+	for i := range r {
+		square += float64(x[i*c]) * float64(x[i*c])
+	}
+	f := T(norm / math.Sqrt(square))
+	for i := range r {
+		x[i*c] *= f
+	}
+}
+
+// columnMoments adds to the sums of columns those over some rows, which lie stride apart.
+func (w *work[T]) columnMoments(x, m, g []T, rows, stride, cols int, s Step) {
+	if w.columnMomentsKernel(x, m, g, rows, stride, cols, s) {
+		return
+	}
+	p, q := T(s.Ahead), T(s.Slope)
+	for i := range rows {
+		for j := range cols {
+			e := i*stride + j
+			d := q * g[e]
+			if m != nil {
+				d += p * m[e]
+			}
+			a, b := float64(x[e]), float64(d)
+			w.sums[sumXX][j] += a * a
+			w.sums[sumXD][j] += a * b
+			w.sums[sumDD][j] += b * b
+			w.sums[sumX][j] += a
+			w.sums[sumD][j] += b
+		}
+	}
+}
+
+// columnApply makes the step of columns in some rows.
+func (w *work[T]) columnApply(x, m, g []T, rows, stride, cols int, s Step) {
+	if w.columnApplyKernel(x, m, g, rows, stride, cols, s) {
+		return
+	}
+	for i := range rows {
+		for j := range cols {
+			e := i*stride + j
+			w.applyOne(x, m, g, e, j, s)
 		}
 	}
 }

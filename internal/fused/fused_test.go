@@ -221,6 +221,62 @@ func wide[T vec.Float](x []T) []float64 {
 	return w
 }
 
+// TestColumns compares with the step of the columns one by one.
+func TestColumns(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		t.Run("float32", testColumns[float32])
+		t.Run("float64", testColumns[float64])
+	})
+}
+
+func testColumns[T vec.Float](t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	shapes := [][3]int{{3, 3, 50}, {9, 1, 5}, {5, 15, 7}, {576, 64, 1}, {70, 130, 2}, {130, 65, 1}, {300, 5, 3}}
+	for c := 2; c <= 70; c++ {
+		shapes = append(shapes, [3]int{3 + rng.IntN(9), c, 1 + rng.IntN(3)})
+	}
+	for name, s := range steps(0.8) {
+		for i, shape := range shapes {
+			compareColumns[T](t, rng, name, shape[0], shape[1], shape[2], s, i%3 > 0)
+		}
+	}
+}
+
+// compareColumns makes a step of k matrices of r x c and compares with the reference.
+func compareColumns[T vec.Float](t *testing.T, rng *rand.Rand, name string, r, c, k int, s Step, momentum bool) {
+	n, offset := r*c*k, rng.IntN(4)
+	x, allX := random[T](rng, n, offset, 1)
+	m, allM := random[T](rng, n, offset, 0.5/math.Sqrt(float64(r)))
+	g, allG := random[T](rng, n, offset, 1/math.Sqrt(float64(r)))
+	if !momentum {
+		m = nil
+	}
+	turned := func(x []T) []T { // the columns one after the other
+		var all []T
+		for from := 0; from < len(x); from += r * c {
+			for j := range c {
+				for i := range r {
+					all = append(all, x[from+i*c+j])
+				}
+			}
+		}
+		return all
+	}
+	cols := turned(x)
+	for i := 0; i < n; i += r {
+		onSphere(cols[i:i+r], s)
+	}
+	for i, v := range cols {
+		x[i/(r*c)*r*c+i%r*c+i/r%c] = v
+	}
+	x0, m0, g0 := wide(cols), wide(turned(m)), wide(turned(g))
+	moved := Columns(x, m, g, r, c, s)
+	check(t, fmt.Sprintf("%s %d matrices of %d x %d", name, k, r, c), turned(x), turned(m), g, x0, m0, g0, r, s, moved)
+	guarded(t, allX, offset, n)
+	guarded(t, allM, offset, n)
+	guarded(t, allG, offset, n)
+}
+
 func TestGeometricFactor(t *testing.T) {
 	assert.Equal(t, 1.0, GeometricFactor(0, 1))
 	assert.InDelta(t, 3*1.0, GeometricFactor(1, 1), 1e-15)

@@ -40,10 +40,13 @@ func choose[T vec.Float]() kernel {
 
 // together is how many points of n elements a kernel takes at once; it takes no fewer.
 func (k kernel) together(n int) int {
-	if n != 9 {
-		return 1
+	switch {
+	case n == 9 && k == narrow32:
+		return 8
+	case n == 9 && k == wide32:
+		return 16
 	}
-	return [...]int{none: 1, narrow32: 8, narrow64: 4, wide32: 16, wide64: 8}[k]
+	return 1
 }
 
 // together is how many points of n elements are taken at once.
@@ -55,19 +58,15 @@ func double[T vec.Float](x []T) *float64 { return (*float64)(unsafe.Pointer(unsa
 
 func (w *work[T]) momentsKernel(x, m, g []T, n, k int, s Step) bool {
 	kernel := choose[T]()
-	if n == 9 {
+	if kernel.together(n) > 1 {
 		k /= kernel.together(n)
 		switch kernel {
 		case narrow32:
 			momentsOfNine32AVX2(single(x), single(m), single(g), k, float32(s.Ahead), float32(s.Slope), s.Centred, &w.sums[0][0])
-		case narrow64:
-			momentsOfNine64AVX2(double(x), double(m), double(g), k, float64(s.Ahead), float64(s.Slope), s.Centred, &w.sums[0][0])
 		case wide32:
 			momentsOfNine32AVX512(single(x), single(m), single(g), k, float32(s.Ahead), float32(s.Slope), s.Centred, &w.sums[0][0])
-		case wide64:
-			momentsOfNine64AVX512(double(x), double(m), double(g), k, float64(s.Ahead), float64(s.Slope), s.Centred, &w.sums[0][0])
 		}
-		return kernel != none
+		return true
 	}
 	switch kernel {
 	case narrow32:
@@ -103,19 +102,15 @@ func (w *work[T]) blendsKernel(k int) bool {
 
 func (w *work[T]) applyKernel(x, m, g []T, n, k int, s Step) bool {
 	kernel := choose[T]()
-	if n == 9 {
+	if kernel.together(n) > 1 {
 		k /= kernel.together(n)
 		switch kernel {
 		case narrow32:
 			applyToNine32AVX2(single(x), single(m), single(g), k, float32(s.Ahead), float32(s.Slope), float32(s.Keep), float32(s.Take), s.Tangent, single(w.blend[0][:]))
-		case narrow64:
-			applyToNine64AVX2(double(x), double(m), double(g), k, float64(s.Ahead), float64(s.Slope), float64(s.Keep), float64(s.Take), s.Tangent, double(w.blend[0][:]))
 		case wide32:
 			applyToNine32AVX512(single(x), single(m), single(g), k, float32(s.Ahead), float32(s.Slope), float32(s.Keep), float32(s.Take), s.Tangent, single(w.blend[0][:]))
-		case wide64:
-			applyToNine64AVX512(double(x), double(m), double(g), k, float64(s.Ahead), float64(s.Slope), float64(s.Keep), float64(s.Take), s.Tangent, double(w.blend[0][:]))
 		}
-		return kernel != none
+		return true
 	}
 	switch kernel {
 	case narrow32:
@@ -126,6 +121,36 @@ func (w *work[T]) applyKernel(x, m, g []T, n, k int, s Step) bool {
 		apply32AVX512(single(x), single(m), single(g), n, k, float32(s.Ahead), float32(s.Slope), float32(s.Keep), float32(s.Take), s.Tangent, single(w.blend[0][:]))
 	case wide64:
 		apply64AVX512(double(x), double(m), double(g), n, k, float64(s.Ahead), float64(s.Slope), float64(s.Keep), float64(s.Take), s.Tangent, double(w.blend[0][:]))
+	}
+	return kernel != none
+}
+
+func (w *work[T]) columnMomentsKernel(x, m, g []T, rows, stride, cols int, s Step) bool {
+	kernel := choose[T]()
+	switch kernel {
+	case narrow32:
+		momentsOfColumns32AVX2(single(x), single(m), single(g), rows, stride, cols, float32(s.Ahead), float32(s.Slope), s.Centred, &w.sums[0][0])
+	case narrow64:
+		momentsOfColumns64AVX2(double(x), double(m), double(g), rows, stride, cols, float64(s.Ahead), float64(s.Slope), s.Centred, &w.sums[0][0])
+	case wide32:
+		momentsOfColumns32AVX512(single(x), single(m), single(g), rows, stride, cols, float32(s.Ahead), float32(s.Slope), s.Centred, &w.sums[0][0])
+	case wide64:
+		momentsOfColumns64AVX512(double(x), double(m), double(g), rows, stride, cols, float64(s.Ahead), float64(s.Slope), s.Centred, &w.sums[0][0])
+	}
+	return kernel != none
+}
+
+func (w *work[T]) columnApplyKernel(x, m, g []T, rows, stride, cols int, s Step) bool {
+	kernel := choose[T]()
+	switch kernel {
+	case narrow32:
+		applyToColumns32AVX2(single(x), single(m), single(g), rows, stride, cols, float32(s.Ahead), float32(s.Slope), float32(s.Keep), float32(s.Take), s.Tangent, single(w.blend[0][:]))
+	case narrow64:
+		applyToColumns64AVX2(double(x), double(m), double(g), rows, stride, cols, float64(s.Ahead), float64(s.Slope), float64(s.Keep), float64(s.Take), s.Tangent, double(w.blend[0][:]))
+	case wide32:
+		applyToColumns32AVX512(single(x), single(m), single(g), rows, stride, cols, float32(s.Ahead), float32(s.Slope), float32(s.Keep), float32(s.Take), s.Tangent, single(w.blend[0][:]))
+	case wide64:
+		applyToColumns64AVX512(double(x), double(m), double(g), rows, stride, cols, float64(s.Ahead), float64(s.Slope), float64(s.Keep), float64(s.Take), s.Tangent, double(w.blend[0][:]))
 	}
 	return kernel != none
 }

@@ -12,5 +12,7 @@ func together[T vec.Float](_ int) int                                        { r
 func (w *work[T]) momentsKernel(_, _, _ []T, _, _ int, _ Step) bool          { return false }
 func (w *work[T]) blendsKernel(_ int) bool                                   { return false }
 func (w *work[T]) applyKernel(_, _, _ []T, _, _ int, _ Step) bool            { return false }
+func (w *work[T]) columnMomentsKernel(_, _, _ []T, _, _, _ int, _ Step) bool { return false }
+func (w *work[T]) columnApplyKernel(_, _, _ []T, _, _, _ int, _ Step) bool   { return false }
 func flatKernel[T vec.Float](_, _, _ []T, _ Step, _ float64) (float64, bool) { return 0, false }
 func adamKernel[T vec.Float](_, _, _, _, _ []T, _ AdamStep) (float64, bool)  { return 0, false }

@@ -11,7 +11,8 @@ const block = 1 << 13
 // Spheres makes the step for the vectors of n elements that x holds one after the
 // other, each on a sphere.
 func Spheres[T vec.Float](x, m, g []T, n int, s Step) Moved {
-	w := newWork[T](s, n)
+	var w work[T]
+	w.begin(s, n)
 	size := n * min(crowd, max(1, block/n&^7))
 	whole := len(x) - len(x)%(n*together[T](n))
 	for from := 0; from < whole; from += size {

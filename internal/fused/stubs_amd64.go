@@ -25,15 +25,16 @@ func blends32AVX2(terms *float64, sums *float64, k int, blend *float32)
 //go:noescape
 func apply32AVX2(x *float32, m *float32, grad *float32, n int, k int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
 
-// momentsOfNine32AVX2 is moments for k times 8 vectors of 9 elements.
+// momentsOfColumns32AVX2 adds to the sums of the first cols columns, at most a crowd, those over some rows, which
+// lie stride elements apart. There is at least one row.
 //
 //go:noescape
-func momentsOfNine32AVX2(x *float32, m *float32, grad *float32, k int, ahead float32, slope float32, centred bool, sums *float64)
+func momentsOfColumns32AVX2(x *float32, m *float32, grad *float32, rows int, stride int, cols int, ahead float32, slope float32, centred bool, sums *float64)
 
-// applyToNine32AVX2 is apply for k times 8 vectors of 9 elements.
+// applyToColumns32AVX2 is apply for some rows of cols columns, at most a crowd, which lie stride elements apart.
 //
 //go:noescape
-func applyToNine32AVX2(x *float32, m *float32, grad *float32, k int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
+func applyToColumns32AVX2(x *float32, m *float32, grad *float32, rows int, stride int, cols int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
 
 // flat32AVX2 sets x to shrink x - rate d, m to keep m + take grad and grad to 0, where
 // d = ahead m + slope grad. It returns |d|^2. m may be nil.
@@ -45,6 +46,16 @@ func flat32AVX2(x *float32, m *float32, grad *float32, n int, ahead float32, slo
 //
 //go:noescape
 func adam32AVX2(x *float32, m *float32, s *float32, largest *float32, grad *float32, n int, slope float32, beta1 float32, rest1 float32, beta2 float32, rest2 float32, scale1 float32, scale2 float32, eps float32, shrink float32, rate float32) float64
+
+// momentsOfNine32AVX2 is moments for k times 8 vectors of 9 elements.
+//
+//go:noescape
+func momentsOfNine32AVX2(x *float32, m *float32, grad *float32, k int, ahead float32, slope float32, centred bool, sums *float64)
+
+// applyToNine32AVX2 is apply for k times 8 vectors of 9 elements.
+//
+//go:noescape
+func applyToNine32AVX2(x *float32, m *float32, grad *float32, k int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
 
 // moments32AVX512 sums x x, x d and d d, and x and d if centred, for k vectors of n elements,
 // where d = ahead m + slope grad. Each sum has 64 places. m may be nil.
@@ -65,15 +76,16 @@ func blends32AVX512(terms *float64, sums *float64, k int, blend *float32)
 //go:noescape
 func apply32AVX512(x *float32, m *float32, grad *float32, n int, k int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
 
-// momentsOfNine32AVX512 is moments for k times 16 vectors of 9 elements.
+// momentsOfColumns32AVX512 adds to the sums of the first cols columns, at most a crowd, those over some rows, which
+// lie stride elements apart. There is at least one row.
 //
 //go:noescape
-func momentsOfNine32AVX512(x *float32, m *float32, grad *float32, k int, ahead float32, slope float32, centred bool, sums *float64)
+func momentsOfColumns32AVX512(x *float32, m *float32, grad *float32, rows int, stride int, cols int, ahead float32, slope float32, centred bool, sums *float64)
 
-// applyToNine32AVX512 is apply for k times 16 vectors of 9 elements.
+// applyToColumns32AVX512 is apply for some rows of cols columns, at most a crowd, which lie stride elements apart.
 //
 //go:noescape
-func applyToNine32AVX512(x *float32, m *float32, grad *float32, k int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
+func applyToColumns32AVX512(x *float32, m *float32, grad *float32, rows int, stride int, cols int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
 
 // flat32AVX512 sets x to shrink x - rate d, m to keep m + take grad and grad to 0, where
 // d = ahead m + slope grad. It returns |d|^2. m may be nil.
@@ -85,6 +97,16 @@ func flat32AVX512(x *float32, m *float32, grad *float32, n int, ahead float32, s
 //
 //go:noescape
 func adam32AVX512(x *float32, m *float32, s *float32, largest *float32, grad *float32, n int, slope float32, beta1 float32, rest1 float32, beta2 float32, rest2 float32, scale1 float32, scale2 float32, eps float32, shrink float32, rate float32) float64
+
+// momentsOfNine32AVX512 is moments for k times 16 vectors of 9 elements.
+//
+//go:noescape
+func momentsOfNine32AVX512(x *float32, m *float32, grad *float32, k int, ahead float32, slope float32, centred bool, sums *float64)
+
+// applyToNine32AVX512 is apply for k times 16 vectors of 9 elements.
+//
+//go:noescape
+func applyToNine32AVX512(x *float32, m *float32, grad *float32, k int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
 
 // moments64AVX2 sums x x, x d and d d, and x and d if centred, for k vectors of n elements,
 // where d = ahead m + slope grad. Each sum has 64 places. m may be nil.
@@ -105,15 +127,16 @@ func blends64AVX2(terms *float64, sums *float64, k int, blend *float64)
 //go:noescape
 func apply64AVX2(x *float64, m *float64, grad *float64, n int, k int, ahead float64, slope float64, keep float64, take float64, tangent bool, blend *float64)
 
-// momentsOfNine64AVX2 is moments for k times 4 vectors of 9 elements.
+// momentsOfColumns64AVX2 adds to the sums of the first cols columns, at most a crowd, those over some rows, which
+// lie stride elements apart. There is at least one row.
 //
 //go:noescape
-func momentsOfNine64AVX2(x *float64, m *float64, grad *float64, k int, ahead float64, slope float64, centred bool, sums *float64)
+func momentsOfColumns64AVX2(x *float64, m *float64, grad *float64, rows int, stride int, cols int, ahead float64, slope float64, centred bool, sums *float64)
 
-// applyToNine64AVX2 is apply for k times 4 vectors of 9 elements.
+// applyToColumns64AVX2 is apply for some rows of cols columns, at most a crowd, which lie stride elements apart.
 //
 //go:noescape
-func applyToNine64AVX2(x *float64, m *float64, grad *float64, k int, ahead float64, slope float64, keep float64, take float64, tangent bool, blend *float64)
+func applyToColumns64AVX2(x *float64, m *float64, grad *float64, rows int, stride int, cols int, ahead float64, slope float64, keep float64, take float64, tangent bool, blend *float64)
 
 // flat64AVX2 sets x to shrink x - rate d, m to keep m + take grad and grad to 0, where
 // d = ahead m + slope grad. It returns |d|^2. m may be nil.
@@ -145,15 +168,16 @@ func blends64AVX512(terms *float64, sums *float64, k int, blend *float64)
 //go:noescape
 func apply64AVX512(x *float64, m *float64, grad *float64, n int, k int, ahead float64, slope float64, keep float64, take float64, tangent bool, blend *float64)
 
-// momentsOfNine64AVX512 is moments for k times 8 vectors of 9 elements.
+// momentsOfColumns64AVX512 adds to the sums of the first cols columns, at most a crowd, those over some rows, which
+// lie stride elements apart. There is at least one row.
 //
 //go:noescape
-func momentsOfNine64AVX512(x *float64, m *float64, grad *float64, k int, ahead float64, slope float64, centred bool, sums *float64)
+func momentsOfColumns64AVX512(x *float64, m *float64, grad *float64, rows int, stride int, cols int, ahead float64, slope float64, centred bool, sums *float64)
 
-// applyToNine64AVX512 is apply for k times 8 vectors of 9 elements.
+// applyToColumns64AVX512 is apply for some rows of cols columns, at most a crowd, which lie stride elements apart.
 //
 //go:noescape
-func applyToNine64AVX512(x *float64, m *float64, grad *float64, k int, ahead float64, slope float64, keep float64, take float64, tangent bool, blend *float64)
+func applyToColumns64AVX512(x *float64, m *float64, grad *float64, rows int, stride int, cols int, ahead float64, slope float64, keep float64, take float64, tangent bool, blend *float64)
 
 // flat64AVX512 sets x to shrink x - rate d, m to keep m + take grad and grad to 0, where
 // d = ahead m + slope grad. It returns |d|^2. m may be nil.

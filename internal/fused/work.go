@@ -26,6 +26,7 @@ const (
 	radius           //
 	curvature        //
 	rho              // curvature^(-1/2)
+	bend             // 1/radius^2
 	one              //
 	least            // what |x|^2 has to exceed
 	direction        // sum of |v|^2
@@ -54,9 +55,10 @@ const (
 	blendE
 )
 
-func newWork[T vec.Float](s Step, n int) (w work[T]) {
+// begin prepares w for a step of points of n elements.
+func (w *work[T]) begin(s Step, n int) {
 	var t [terms]float64
-	t[rate], t[radius], t[one], t[least], t[factor] = s.Rate, s.Radius, 1, 1e-30, 1
+	t[rate], t[radius], t[one], t[least], t[factor], t[bend] = s.Rate, s.Radius, 1, 1e-30, 1, 1/(s.Radius*s.Radius)
 	if s.Centred {
 		t[share] = 1 / float64(n)
 	}
@@ -68,7 +70,6 @@ func newWork[T vec.Float](s Step, n int) (w work[T]) {
 			w.terms[i][j] = v
 		}
 	}
-	return w
 }
 
 // moved gathers the results.
@@ -164,7 +165,7 @@ func (w *work[T]) blendOne(i int) {
 	t, r := term(rate)/g, term(radius)
 	f := r / math.Sqrt(xx+t*t*vv)
 	a := f * (1 + t*c)
-	set(a, -f*t, f*t*d-a*x, f*t*vv/(r*r), -c, c*x-d)
+	set(a, -f*t, f*t*d-a*x, f*t*vv*term(bend), -c, c*x-d)
 	l := t * t * sum(sumDD) // of d as it is, not centred: its rounding counts
 	w.sums[sumDD][i] = l
 	w.terms[direction][0] += vv
@@ -178,24 +179,27 @@ func (w *work[T]) apply(x, m, g []T, n, k int, s Step) {
 	if w.applyKernel(x, m, g, n, k, s) {
 		return
 	}
-	p, q, keep, take := T(s.Ahead), T(s.Slope), T(s.Keep), T(s.Take)
 	for i := range k {
-		a, f, b := w.blend[blendA][i], w.blend[blendF][i], w.blend[blendB][i]
-		h, c, e := w.blend[blendH][i], w.blend[blendC][i], w.blend[blendE][i]
 		for j := i * n; j < (i+1)*n; j++ {
-			v, d := x[j], q*g[j]
-			if m != nil {
-				d += p * m[j]
-			}
-			y := a*v + f*d + b
-			switch {
-			case m == nil:
-			case s.Tangent:
-				m[j] = d + h*y + c*v + e
-			default:
-				m[j] = keep*m[j] + take*g[j]
-			}
-			x[j], g[j] = y, 0
+			w.applyOne(x, m, g, j, i, s)
 		}
 	}
+}
+
+// applyOne makes the step of element e, which is one of point i.
+func (w *work[T]) applyOne(x, m, g []T, e, i int, s Step) {
+	b := &w.blend
+	v, d := x[e], T(s.Slope)*g[e]
+	if m != nil {
+		d += T(s.Ahead) * m[e]
+	}
+	y := b[blendA][i]*v + b[blendF][i]*d + b[blendB][i]
+	switch {
+	case m == nil:
+	case s.Tangent:
+		m[e] = d + b[blendH][i]*y + b[blendC][i]*v + b[blendE][i]
+	default:
+		m[e] = T(s.Keep)*m[e] + T(s.Take)*g[e]
+	}
+	x[e], g[e] = y, 0
 }

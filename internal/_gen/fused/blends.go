@@ -18,7 +18,8 @@ const (
 	rate
 	radius
 	curvature
-	rho // curvature^(-1/2)
+	rho  // curvature^(-1/2)
+	bend // 1/radius^2
 	one
 	least // what |x|^2 has to exceed
 	direct
@@ -108,8 +109,7 @@ func blends(m simd.Machine) {
 	alive.keep(c)
 	h := d.Vec()
 	d.Mul(vv, t, h)
-	d.Div(term(radius), h, h)
-	d.Div(term(radius), h, h)
+	d.Mul(term(bend), h, h)
 	b := d.Vec()
 	d.Mul(mean, t, b)
 	d.FNMA(a, x, b)

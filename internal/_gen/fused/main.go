@@ -22,10 +22,14 @@ func main() {
 		moments(m)
 		blends(m)
 		apply(m)
-		momentsOfNine(m)
-		applyToNine(m)
+		momentsOfColumns(m)
+		applyToColumns(m)
 		flat(m)
 		adam(m)
+		if m.Bits == 32 {
+			momentsOfNine(m)
+			applyToNine(m)
+		}
 	}
 	simd.Write()
 }

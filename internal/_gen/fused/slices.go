@@ -14,63 +14,110 @@ import (
 )
 
 // Points of 3 x 3 are too short for a vector each. They are taken as many at a time as a
-// vector has lanes.
+// vector has lanes, in float32.
 
 const nine = 9
 
-// chunk loads 128 bits at an offset in elements of each point, points from j on in steps
-// of what such a chunk holds: its piece i is that of point i*each+j.
-func chunk(m simd.Machine, p GPVirtual, j, offset int, v VecVirtual) {
-	each := 16 / m.Size()
-	at := func(i int) Mem { return Mem{Base: p, Disp: ((i*each+j)*nine + offset) * m.Size()} }
+// eights loads the first eight elements of points. With AVX-512 there are two points in a
+// vector, the second four after the first.
+func eights(m simd.Machine, p GPVirtual, i int, v VecVirtual) {
+	at := func(point int) Mem { return Mem{Base: p, Disp: point * nine * m.Size()} }
 	if !m.Wide {
-		VBROADCASTF128(at(0), v) // defines all of v, for the same price as a part
-		VINSERTF128(Imm(1), at(1), v, v)
+		VMOVUPS(at(i), v)
 		return
 	}
-	VBROADCASTF32X4(at(0), v)
-	for i := 1; i < 4; i++ {
-		VINSERTF32X4(Imm(uint64(i)), at(i), v, v)
+	first := i/4*8 + i%4
+	VBROADCASTF64X4(at(first), v)
+	VINSERTF64X4(Imm(1), at(first+4), v, v)
+}
+
+// ninths gathers the last element of each point by loading it where it belongs, without a
+// look beyond the last point.
+type ninths struct {
+	simd.Machine
+	masks [7]Register
+	order VecVirtual
+}
+
+func newNinths(m simd.Machine) ninths {
+	n := ninths{Machine: m}
+	if !m.Wide {
+		return n
+	}
+	// Points 0 and 1 go to the lanes 7 and 8, points 2+2i and 3+2i, which are 9 elements
+	// apart, to the lanes i and 9+i.
+	n.masks = [7]Register{K1, K2, K3, K4, K5, K6, K7}
+	t := GP32()
+	for i, k := range n.masks {
+		MOVL(U32(1<<i|1<<(9+i)), t)
+		KMOVW(t, k)
+	}
+	order := GLOBL("orderOfNinths", attr.RODATA|attr.NOPTR)
+	lane := [16]int{7, 8}
+	for i := range 7 {
+		lane[2+2*i], lane[3+2*i] = i, 9+i
+	}
+	for i, l := range lane {
+		DATA(4*i, U32(l))
+	}
+	n.order = m.Vec()
+	VMOVUPS(order, n.order)
+	return n
+}
+
+func (n ninths) load(p GPVirtual, v VecVirtual) {
+	at := func(element int) Mem { return Mem{Base: p, Disp: element * n.Size()} }
+	if !n.Wide {
+		VMOVUPS(at(8), v)
+		for i := 1; i < 8; i++ {
+			VBLENDPS(Imm(1<<i), at(8+8*i), v, v)
+		}
+		return
+	}
+	VMOVUPS(at(8-7), v)
+	VINSERTF32X4(Imm(2), at(nine+8), v, v)
+	for i, k := range n.masks {
+		VMOVUPS(at((2+2*i)*nine+8-i), k, v)
 	}
 }
 
-// turn transposes the squares of 128 bits, the elements of the points for the points of an
-// element. It returns the last count of them, computed as they are asked for.
-func turn(m simd.Machine, v []VecVirtual, count int) []func() VecVirtual {
-	pair := func(op func(...Op), a, b VecVirtual) VecVirtual {
-		o := m.Vec()
-		op(b, a, o)
-		return o
+// sort puts them in the order of the points.
+func (n ninths) sort(v VecVirtual) {
+	if n.Wide {
+		VPERMPS(v, n.order, v)
 	}
-	later := func(op func(...Op), a, b VecVirtual) func() VecVirtual {
-		return func() VecVirtual { return pair(op, a, b) }
-	}
-	if m.Bits == 64 {
-		return []func() VecVirtual{later(VUNPCKLPD, v[0], v[1]), later(VUNPCKHPD, v[0], v[1])}[2-count:]
-	}
-	high0, high1 := pair(VUNPCKHPS, v[0], v[1]), pair(VUNPCKHPS, v[2], v[3])
-	if count == 1 {
-		return []func() VecVirtual{later(VUNPCKHPD, high0, high1)}
-	}
-	low0, low1 := pair(VUNPCKLPS, v[0], v[1]), pair(VUNPCKLPS, v[2], v[3])
-	return []func() VecVirtual{later(VUNPCKLPD, low0, low1), later(VUNPCKHPD, low0, low1),
-		later(VUNPCKLPD, high0, high1), later(VUNPCKHPD, high0, high1)}
 }
 
-func all(later []func() VecVirtual) []VecVirtual {
-	v := make([]VecVirtual, len(later))
-	for i, f := range later {
-		v[i] = f()
-	}
+// half adds the elements of a and b by halves of 128 bits: firsts of the one and of the
+// other, then seconds.
+func half(m simd.Machine, low, high func(...Op), a, b VecVirtual) VecVirtual {
+	v, w := m.Vec(), m.Vec()
+	low(b, a, v)
+	high(b, a, w)
+	m.Add(w, v, v)
 	return v
+}
+
+// join adds the elements of 128 bits of a and b to those beside them.
+func join(m simd.Machine, a, b VecVirtual) VecVirtual {
+	if m.Wide {
+		return half(m,
+			func(o ...Op) { VSHUFF32X4(Imm(0x88), o[0], o[1], o[2]) },
+			func(o ...Op) { VSHUFF32X4(Imm(0xdd), o[0], o[1], o[2]) }, a, b)
+	}
+	return half(m,
+		func(o ...Op) { VPERM2F128(Imm(0x20), o[0], o[1], o[2]) },
+		func(o ...Op) { VPERM2F128(Imm(0x31), o[0], o[1], o[2]) }, a, b)
 }
 
 // momentsOfNine writes the first sweep for points of 9 elements.
 func momentsOfNine(m simd.Machine) {
-	lanes, each := m.Lanes(), 16/m.Size()
+	lanes := m.Lanes()
 	m.Function("momentsOfNine", "func(x, m, grad *%[1]s, k int, ahead, slope %[1]s, centred bool, sums *float64)",
 		fmt.Sprintf("is moments for k times %d vectors of 9 elements.", lanes))
 	x, first, grad, k, sums, centred := simd.Pointer("x"), simd.Pointer("m"), simd.Pointer("grad"), simd.Pointer("k"), simd.Pointer("sums"), GP8()
+	ahead, slope := m.Constant("ahead"), m.Constant("slope")
+	ninths := newNinths(m)
 	Load(Param("centred"), centred)
 	TESTQ(first, first)
 	JZ(LabelRef("plain"))
@@ -78,57 +125,68 @@ func momentsOfNine(m simd.Machine) {
 	JNZ(LabelRef("centred"))
 	variant := func(label string, momentum, centred bool) {
 		Label(label)
-		count := 3
-		if centred {
-			count = 5
+		// terms are what is summed, from x and d.
+		terms := []func(x, d VecVirtual) VecVirtual{}
+		product := func(a, b VecVirtual) VecVirtual {
+			v := m.Vec()
+			m.Mul(b, a, v)
+			return v
 		}
-		s := m.Zeros(count)
-		for offset := 0; offset < nine; offset += each {
-			fresh := min(each, nine-offset)
-			from := offset - (each - fresh)
-			d := m.Vecs(each)
-			for j := range d {
-				chunk(m, grad, j, from, d[j])
-			}
-			slope := m.Constant("slope")
-			for j := range d {
-				m.Mul(slope, d[j], d[j])
-			}
+		terms = append(terms,
+			func(x, _ VecVirtual) VecVirtual { return product(x, x) },
+			func(x, d VecVirtual) VecVirtual { return product(x, d) },
+			func(_, d VecVirtual) VecVirtual { return product(d, d) })
+		if centred {
+			terms = append(terms,
+				func(x, _ VecVirtual) VecVirtual { return x },
+				func(_, d VecVirtual) VecVirtual { return d })
+		}
+		load := func(from func(p GPVirtual, v VecVirtual)) (v, d VecVirtual) {
+			v, d = m.Vec(), m.Vec()
+			from(grad, d)
+			m.Mul(slope, d, d)
 			if momentum {
-				ahead := m.Constant("ahead")
-				for j := range d {
-					v := m.Vec()
-					chunk(m, first, j, from, v)
-					m.FMA(ahead, v, d[j])
-				}
+				w := m.Vec()
+				from(first, w)
+				m.FMA(ahead, w, d)
 			}
-			d = all(turn(m, d, fresh))
-			v := m.Vecs(each)
-			for j := range v {
-				chunk(m, x, j, from, v[j])
+			from(x, v)
+			return v, d
+		}
+		// two, four and eight return the sums of so many vectors from i on, for each term.
+		two := func(i int) []VecVirtual {
+			x0, d0 := load(func(p GPVirtual, v VecVirtual) { eights(m, p, i, v) })
+			x1, d1 := load(func(p GPVirtual, v VecVirtual) { eights(m, p, i+1, v) })
+			s := make([]VecVirtual, len(terms))
+			for t, term := range terms {
+				s[t] = half(m, VUNPCKLPS, VUNPCKHPS, term(x0, d0), term(x1, d1))
 			}
-			for j, next := range turn(m, v, fresh) {
-				v := next()
-				m.FMA(v, v, s[0])
-				m.FMA(v, d[j], s[1])
-				m.FMA(d[j], d[j], s[2])
-				if centred {
-					m.Add(v, s[3], s[3])
-					m.Add(d[j], s[4], s[4])
-				}
+			return s
+		}
+		four := func(i int) []VecVirtual {
+			a, b := two(i), two(i+2)
+			for t := range a {
+				a[t] = half(m, VUNPCKLPD, VUNPCKHPD, a[t], b[t])
 			}
+			return a
+		}
+		s, b := four(0), four(4)
+		for t := range s {
+			s[t] = join(m, s[t], b[t])
+		}
+		v, d := load(ninths.load)
+		ninths.sort(v)
+		ninths.sort(d)
+		for t, term := range terms {
+			m.Add(term(v, d), s[t], s[t])
 		}
 		for i, s := range s {
-			to := Mem{Base: sums, Disp: 8 * crowd * i}
-			if m.Bits == 64 {
-				m.Store(s, to)
-				continue
-			}
 			d := m.Double()
 			low, high := d.Vec(), d.Vec()
 			m.Upper(s, high)
 			VCVTPS2PD(d.Lower(s), low)
 			VCVTPS2PD(d.Lower(high), high)
+			to := Mem{Base: sums, Disp: 8 * crowd * i}
 			d.Store(low, to)
 			d.Store(high, to.Offset(d.Bytes()))
 		}
@@ -154,27 +212,12 @@ func momentsOfNine(m simd.Machine) {
 
 // spread says, for each of nine vectors of elements, whose coefficients they take.
 func spread(m simd.Machine) Mem {
-	name := "spread" + m.Suffix()
-	t, ok := spreads[name]
-	if !ok {
-		t = GLOBL(name, attr.RODATA|attr.NOPTR)
-		for i := range nine * m.Lanes() {
-			point := i / nine
-			switch {
-			case m.Bits == 32:
-				DATA(4*i, U32(point))
-			case m.Wide:
-				DATA(8*i, U64(point))
-			default: // halves of float64 are permuted as float32
-				DATA(8*i, U64(2*point|(2*point+1)<<32))
-			}
-		}
-		spreads[name] = t
+	t := GLOBL("spread"+m.Suffix(), attr.RODATA|attr.NOPTR)
+	for i := range nine * m.Lanes() {
+		DATA(4*i, U32(i/nine))
 	}
 	return t
 }
-
-var spreads = map[string]Mem{}
 
 // applyToNine writes the second sweep for points of 9 elements.
 func applyToNine(m simd.Machine) {
@@ -199,17 +242,17 @@ func applyToNine(m simd.Machine) {
 			index := m.Vec()
 			VMOVUPS(Mem{Base: table, Disp: i * m.Bytes()}, index)
 			own := func(j int, v VecVirtual) {
-				from := Mem{Base: blend, Disp: m.Size() * crowd * j}
-				if m.Bits == 64 && m.Wide {
-					VPERMPD(from, index, v)
-				} else {
-					VPERMPS(from, index, v)
-				}
+				VPERMPS(Mem{Base: blend, Disp: m.Size() * crowd * j}, index, v)
 			}
 			v, g, w, old, y, c := m.Vec(), m.Vec(), m.Vec(), m.Vec(), m.Vec(), m.Vec()
 			disp := i * m.Bytes()
 			d.at(p, at, disp, v, g, w)
 			p.load(simd.At(x, at, disp), old)
+			for _, q := range []GPVirtual{x, d.grad, d.m} { // what the next crowd reads
+				if q != d.m || momentum {
+					PREFETCHT0(simd.At(q, at, disp+crowd*nine*m.Size()))
+				}
+			}
 			own(2, y)
 			own(1, c)
 			p.FMA(c, v, y)
