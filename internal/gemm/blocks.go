@@ -18,9 +18,13 @@ const (
 	maxCols      = 2048
 )
 
-// A factor is read where it lies, not packed, by so few tiles: packing would cost
-// more than it saves.
-const fewTiles = 3
+// A factor is read where it lies, not packed, for so few tiles: packing would cost
+// more than it saves. Rows that lie a multiple of so many bytes apart drive each other
+// out of the cache, and may be read twice at most.
+const (
+	fewTiles    = 3
+	badDistance = 1024
+)
 
 // form is what is known of a product.
 type form int
@@ -70,7 +74,7 @@ func (p product[T]) run() {
 	cols := min(maxCols, ceil(p.c.C, width)*width)
 	s := sources[T]{
 		readsA: p.a.RS == 1 && p.alpha == 1 && p.c.C <= fewTiles*width,
-		readsB: p.b.CS == 1 && p.c.R <= fewTiles*height,
+		readsB: p.b.CS == 1 && (p.c.R <= 2*height || p.c.R <= fewTiles*height && p.b.RS*size%badDistance != 0),
 		shared: p.c.R <= maxCols && p.alpha == 1 && p.a.same(p.b.T()),
 	}
 	if s.shared {
