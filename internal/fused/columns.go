@@ -60,12 +60,17 @@ func (w *work[T]) sideBySide(x, m, g []T, r, c int, s Step, all []T) {
 func copyRows[T vec.Float](wide, x []T, r, c int) {
 	stride := len(x) / r
 	for i := range r {
-		at := i * c
-		for to := i * stride; to < (i+1)*stride; to += c {
-			for j := range c {
-				wide[to+j] = x[at+j]
+		row, from := wide[i*stride:(i+1)*stride], x[i*c:]
+		if c == 3 {
+			for at := 0; at < stride; at += 3 {
+				*(*[3]T)(row[at:]) = [3]T(from[r*at:])
 			}
-			at += r * c
+			continue
+		}
+		for at := 0; at < stride; at += c {
+			for j := range c {
+				row[at+j] = from[r*at+j]
+			}
 		}
 	}
 }
@@ -74,12 +79,17 @@ func copyRows[T vec.Float](wide, x []T, r, c int) {
 func copyRowsBack[T vec.Float](x, wide []T, r, c int) {
 	stride := len(x) / r
 	for i := range r {
-		at := i * c
-		for from := i * stride; from < (i+1)*stride; from += c {
-			for j := range c {
-				x[at+j] = wide[from+j]
+		row, to := wide[i*stride:(i+1)*stride], x[i*c:]
+		if c == 3 {
+			for at := 0; at < stride; at += 3 {
+				*(*[3]T)(to[r*at:]) = [3]T(row[at:])
 			}
-			at += r * c
+			continue
+		}
+		for at := 0; at < stride; at += c {
+			for j := range c {
+				to[r*at+j] = row[at+j]
+			}
 		}
 	}
 }
