@@ -36,7 +36,7 @@ func (m stiefel[T]) choleskyQR(dst, y []T, b block[T]) string {
 			return householder(dst, y, b, m.r())
 		}
 		gemm.InverseTransposed(u, g, q)
-		gemm.Mul(b.tall(dst), 1, b.tall(y), gemm.Of(u, q, q), 0)
+		gemm.MulUpper(b.tall(dst), b.tall(y), gemm.Of(u, q, q))
 		if excess < 1 {
 			return ""
 		}
@@ -246,7 +246,7 @@ func tallPolar(y, a []float64, n, q int, eps float64) bool {
 		return false
 	}
 	gemm.InverseTransposed(u, g, q)
-	gemm.Mul(gemm.Of(y, n, q), 1, gemm.Of(a, n, q), of(u), 0)
+	gemm.MulUpper(gemm.Of(y, n, q), gemm.Of(a, n, q), of(u))
 	var one stiefel[float64]
 	if e := one.defect(h, gemm.Of(y, n, q), q); !(e < eps*math.Sqrt(float64(n*q))/8) {
 		return false

@@ -247,54 +247,66 @@ func (m stiefel[T]) tangent(dst, x, g block[T]) error {
 	if x.small() {
 		return m.tangents(dst, x, g, false)
 	}
-	return m.subtract(dst, x, g, func(a, b T) (T, T) { return (a + b) / 2, (a + b) / 2 })
+	return m.subtract(dst, x, g, m.lean)
 }
 
-// gradient: g - x g^T x / r^2 = g - x (x^T g)^T / r^2.
+// gradient: g - x g^T x / r^2.
 func (m stiefel[T]) gradient(dst, x, g block[T]) error {
 	if x.small() {
 		return m.tangents(dst, x, g, true)
 	}
-	return m.subtract(dst, x, g, func(a, b T) (T, T) { return b, a })
+	return m.subtract(dst, x, g, m.turn)
 }
 
-// subtract: g - x s / r^2, where s is x^T g but for what f makes of opposite elements.
-func (m stiefel[T]) subtract(dst, x, g block[T], f func(a, b T) (T, T)) error {
-	q := min(x.n, x.p)
-	s := scratch.Get[T](q * q)
+// subtract copies g, which f turns into what dst is to be.
+func (m stiefel[T]) subtract(dst, x, g block[T], f func(s []T, b block[T], x, v []T)) error {
+	s := scratch.Get[T](min(x.n, x.p) * min(x.n, x.p))
 	defer scratch.Put(s)
-	var spare []T // where dst is x
-	if &dst.data[0] == &x.data[0] {
-		spare = scratch.Get[T](x.n * x.p)
-		defer scratch.Put(spare)
+	aliased := &dst.data[0] == &x.data[0]
+	var v []T
+	if aliased {
+		v = scratch.Get[T](x.n * x.p)
+		defer scratch.Put(v)
 	}
 	for i := range x.k {
-		xi, y := x.tall(x.at(i)), dst.at(i)
-		gemm.Mul(gemm.Of(s, q, q), 1/(m.r()*m.r()), xi.T(), x.tall(g.at(i)), 0)
-		opposites(s, q, f)
-		if spare != nil {
-			y = spare
+		if !aliased {
+			v = dst.at(i)
 		}
-		if &dst.data[0] != &g.data[0] || spare != nil {
-			copy(y, g.at(i))
+		if &v[0] != &g.at(i)[0] {
+			copy(v, g.at(i))
 		}
-		gemm.Mul(x.tall(y), -1, xi, gemm.Of(s, q, q), 1)
-		if spare != nil {
-			copy(dst.at(i), y)
+		f(s, x, x.at(i), v)
+		if aliased {
+			copy(dst.at(i), v)
 		}
 	}
 	return nil
 }
 
-// opposites replaces s_ij and s_ji, i > j, by f of them, in tiles that stay in the
-// cache.
-func opposites[T vec.Float](s []T, q int, f func(a, b T) (T, T)) {
+// lean: v <- v - x sym(x^T v) / r^2, with work space s.
+func (m stiefel[T]) lean(s []T, b block[T], x, v []T) {
+	q := min(b.n, b.p)
+	gemm.Mul(gemm.Of(s, q, q), 1/(m.r()*m.r()), b.tall(x).T(), b.tall(v), 0)
+	symmetrize(s, q)
+	gemm.Mul(b.tall(v), -1, b.tall(x), gemm.Of(s, q, q), 1)
+}
+
+// turn: v <- v - x v^T x / r^2 = v - x (x^T v)^T / r^2, with work space s.
+func (m stiefel[T]) turn(s []T, b block[T], x, v []T) {
+	q := min(b.n, b.p)
+	gemm.Mul(gemm.Of(s, q, q).T(), 1/(m.r()*m.r()), b.tall(x).T(), b.tall(v), 0)
+	gemm.Mul(b.tall(v), -1, b.tall(x), gemm.Of(s, q, q), 1)
+}
+
+// symmetrize: s <- (s + s^T) / 2, in tiles that stay in the cache.
+func symmetrize[T vec.Float](s []T, q int) {
 	const tile = 32
 	for i0 := 0; i0 < q; i0 += tile {
 		for j0 := 0; j0 <= i0; j0 += tile {
 			for i := i0; i < min(i0+tile, q); i++ {
 				for j := j0; j < min(j0+tile, i); j++ {
-					s[i*q+j], s[j*q+i] = f(s[i*q+j], s[j*q+i])
+					v := (s[i*q+j] + s[j*q+i]) / 2
+					s[i*q+j], s[j*q+i] = v, v
 				}
 			}
 		}

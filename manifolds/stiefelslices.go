@@ -77,8 +77,8 @@ func (f *flock[T]) shift(a float64) {
 	}
 }
 
-// lean: v <- v - x sym(x^T v) / r^2.
-func (m stiefel[T]) lean(f *flock[T], x, v []T) {
+// leanLanes: v <- v - x sym(x^T v) / r^2.
+func (m stiefel[T]) leanLanes(f *flock[T], x, v []T) {
 	lanes.Mul(f.square(), 1/(m.r()*m.r()), f.tall(x).T(), f.tall(v), 0)
 	lanes.Symmetrize(f.s, f.q)
 	lanes.Mul(f.tall(v), -1, f.tall(x), f.square(), 1)
@@ -95,7 +95,7 @@ func (m stiefel[T]) tangents(dst, x, g block[T], turned bool) error {
 			lanes.Mul(f.square(), 1/(m.r()*m.r()), f.tall(f.v).T(), f.tall(f.x), 0)
 			lanes.Mul(f.tall(f.v), -1, f.tall(f.x), f.square(), 1)
 		} else {
-			m.lean(&f, f.x, f.v)
+			m.leanLanes(&f, f.x, f.v)
 		}
 		lanes.Store(dst.part(from, to), f.v, f.np)
 	}
@@ -160,12 +160,7 @@ func (m stiefel[T]) retractions(dst, x, v block[T]) error {
 		lanes.Load(f.x, x.part(from, to), f.np)
 		lanes.Load(f.v, v.part(from, to), f.np)
 		vec.Combine(f.y, 1, f.x, 1, f.v)
-		good := uint32(0)
-		if m.Retraction == Polar {
-			good = m.polars(&f, 1)
-		} else {
-			good = m.choleskyQRs(&f)
-		}
+		good := m.backs(&f)
 		for i := from; i < to; i++ {
 			if good>>(i-from)&1 == 1 {
 				continue
@@ -182,6 +177,15 @@ func (m stiefel[T]) retractions(dst, x, v block[T]) error {
 	return nil
 }
 
+// backs replaces y = x + v by what the retraction makes of it, in the lanes that it
+// returns. flat may be overwritten.
+func (m stiefel[T]) backs(f *flock[T]) (good uint32) {
+	if m.Retraction == Polar {
+		return m.polars(f, 1)
+	}
+	return m.choleskyQRs(f)
+}
+
 // choleskyQRs replaces y by r times the Q of y = Q R, as choleskyQR does in one pass, in
 // the lanes that it returns.
 func (m stiefel[T]) choleskyQRs(f *flock[T]) (good uint32) {
@@ -195,7 +199,7 @@ func (m stiefel[T]) choleskyQRs(f *flock[T]) (good uint32) {
 // polars replaces y by r times its polar factor, as newtonSchulz does, in the lanes that
 // it returns: those where |y^T y / r^2 - I| is at most limit, small enough that no
 // singular value of y / r exceeds sqrt 3, and where two dozen iterations suffice, which
-// they do for condition numbers up to a thousand. v is overwritten.
+// they do for condition numbers up to a thousand. flat is overwritten.
 func (m stiefel[T]) polars(f *flock[T], limit float64) (good uint32) {
 	rounding := vec.Eps[T]() * math.Sqrt(float64(f.q))
 	hopeless := uint32(0)
@@ -210,8 +214,8 @@ func (m stiefel[T]) polars(f *flock[T], limit float64) (good uint32) {
 		}
 		vec.Scale(f.s, -0.5, f.s)
 		f.shift(1)
-		lanes.Mul(f.tall(f.v), 1, f.tall(f.y), f.square(), 0)
-		f.v, f.y = f.y, f.v
+		lanes.Mul(f.tall(f.flat), 1, f.tall(f.y), f.square(), 0)
+		f.flat, f.y = f.y, f.flat
 		if bits := uint32(1<<len(f.sums) - 1); (good|hopeless)&bits == bits {
 			break
 		}
@@ -226,7 +230,7 @@ func (m stiefel[T]) polarFactors(dst, x block[T]) error {
 	defer f.free()
 	for from, w := 0, lanes.Width[float64](); from < x.k; from += w {
 		to := min(from+w, x.k)
-		points := f.flat[:(to-from)*f.np]
+		points := f.v[:(to-from)*f.np]
 		for e, v := range x.part(from, to) {
 			points[e] = float64(v)
 		}
@@ -248,116 +252,4 @@ func (m stiefel[T]) polarFactors(dst, x block[T]) error {
 		}
 	}
 	return nil
-}
-
-// Descends reports true for Cholesky-QR in the Euclidean metric on points of at most
-// 8 x 8. Larger ones spend their time in products, and gain nothing by a step at once.
-func (m Stiefel) Descends(n, p int, d Descent) bool {
-	return m.Metric == EuclideanMetric && m.Retraction == CholeskyQR && max(n, p) <= lanes.Most && d.Decay == 0
-}
-
-// Descend makes the step for as many points at once as there are lanes. A point from which
-// the step leads nowhere, because it or the step is not finite, stays where it is.
-func (m Stiefel) Descend(x, mu, g Points, d Descent) Moved {
-	curvature := 0.0
-	if d.Geometric {
-		curvature = m.Curvature(x.N, x.P)
-	}
-	if x.f64 != nil {
-		return stiefel[float64](m).descend(x.b64(), mu.f64, g.f64, d, curvature)
-	}
-	return stiefel[float32](m).descend(x.b32(), mu.f32, g.f32, d, curvature)
-}
-
-var _ Descender = Stiefel{}
-
-// descend moves what it can by frames, and the other points lane by lane.
-func (m stiefel[T]) descend(x block[T], mu, g []T, d Descent, curvature float64) Moved {
-	f, total := flockOf(x), Moved{Factor: 1}
-	step := lanes.Step{Keep: d.Keep, Take: d.Take, Ahead: d.Ahead, Slope: d.Slope, Rate: d.Rate, Radius: m.r()}
-	for from, to := 0, 0; from < x.k; from = to {
-		rest := func(a []T) []T {
-			if a == nil {
-				return nil
-			}
-			return a[from*f.np:]
-		}
-		xs, ms, gs := rest(x.data), rest(mu), rest(g)
-		if x.n == x.p && !d.Tangent && curvature == 0 {
-			moved, direction := lanes.Frames(xs, ms, gs, x.n, step)
-			total = total.plus(Moved{direction, d.Rate * d.Rate * direction, 1})
-			from += moved
-			xs, ms, gs = rest(x.data), rest(mu), rest(g)
-		}
-		to = min(from+lanes.Width[T](), x.k)
-		if from < to {
-			e := (to - from) * f.np
-			if ms != nil {
-				ms = ms[:e]
-			}
-			total = total.plus(m.descendLanes(&f, xs[:e], ms, gs[:e], d, curvature))
-		}
-	}
-	f.free()
-	return total
-}
-
-func (a Moved) plus(b Moved) Moved {
-	return Moved{a.Direction + b.Direction, a.Length + b.Length, max(a.Factor, b.Factor)}
-}
-
-// descendLanes makes the step for no more points than there are lanes.
-func (m stiefel[T]) descendLanes(f *flock[T], x, mu, g []T, d Descent, curvature float64) Moved {
-	total, count, way := Moved{Factor: 1}, len(x)/f.np, f.flat[:len(x)]
-	if mu != nil {
-		vec.Combine(way, d.Ahead, mu, d.Slope, g)
-		vec.Combine(mu, d.Keep, mu, d.Take, g)
-	} else {
-		vec.Scale(way, d.Slope, g)
-	}
-	clear(g)
-	lanes.Load(f.x, x, f.np)
-	lanes.Load(f.v, way, f.np)
-	m.lean(f, f.x, f.v)
-	lanes.Dots(f.sums, f.v, f.v)
-	for l := range f.t {
-		factor := 1.0
-		if curvature > 0 {
-			factor = GeometricFactor(math.Sqrt(f.sums[l]), curvature)
-		}
-		t := d.Rate / factor
-		f.t[l] = T(-t)
-		if l < count {
-			total = total.plus(Moved{f.sums[l], t * t * f.sums[l], factor})
-		}
-	}
-	lanes.Advance(f.y, f.x, f.t, f.v)
-	good := m.choleskyQRs(f)
-	for l := range count {
-		if good>>l&1 == 0 {
-			m.careful(f, l)
-		}
-	}
-	if mu != nil && d.Tangent {
-		if d.Keep != d.Ahead || d.Take != d.Slope {
-			lanes.Load(f.v, mu, f.np)
-			m.lean(f, f.x, f.v)
-		}
-		m.lean(f, f.y, f.v)
-		lanes.Store(mu, f.v, f.np)
-	}
-	lanes.Store(x, f.y, f.np)
-	return total
-}
-
-// careful retracts x + t v in one lane by the methods for single points, or leaves it at x.
-func (m stiefel[T]) careful(f *flock[T], lane int) {
-	x, v, y := f.flat[:f.np], f.flat[f.np:2*f.np], f.flat[2*f.np:3*f.np]
-	lanes.Lane(x, f.x, lane)
-	lanes.Lane(v, f.v, lane)
-	vec.Combine(v, 1, x, float64(f.t[lane]), v)
-	if m.back(y, v, f.block) == "" {
-		x = y
-	}
-	lanes.SetLane(f.y, x, lane)
 }

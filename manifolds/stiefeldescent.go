@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifolds
+
+import (
+	"math"
+
+	"github.com/kernelfold/kernelfold/internal/lanes"
+	"github.com/kernelfold/kernelfold/internal/scratch"
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// Descends reports true for Cholesky-QR and polar retraction in the Euclidean metric.
+func (m Stiefel) Descends(n, p int, d Descent) bool {
+	return m.Metric == EuclideanMetric && (m.Retraction == CholeskyQR || m.Retraction == Polar) && d.Decay == 0
+}
+
+// Descend makes the step for as many small points at once as there are lanes, and for larger
+// ones with the products alone between two sweeps. A point from which the step leads
+// nowhere, because it is not finite, stays where it is.
+func (m Stiefel) Descend(x, mu, g Points, d Descent) Moved {
+	curvature := 0.0
+	if d.Geometric {
+		curvature = m.Curvature(x.N, x.P)
+	}
+	if x.f64 != nil {
+		return stiefel[float64](m).descend(x.b64(), mu.f64, g.f64, d, curvature)
+	}
+	return stiefel[float32](m).descend(x.b32(), mu.f32, g.f32, d, curvature)
+}
+
+var _ Descender = Stiefel{}
+
+func (a Moved) plus(b Moved) Moved {
+	return Moved{a.Direction + b.Direction, a.Length + b.Length, max(a.Factor, b.Factor)}
+}
+
+func (m stiefel[T]) descend(x block[T], mu, g []T, d Descent, curvature float64) Moved {
+	if x.small() {
+		return m.descendSlices(x, mu, g, d, curvature)
+	}
+	return m.descendPoints(x, mu, g, d, curvature)
+}
+
+// factor is g_t, for a direction of norm r, or 1 where the curvature is 0.
+func factor(r, curvature float64) float64 {
+	if curvature > 0 {
+		return GeometricFactor(r, curvature)
+	}
+	return 1
+}
+
+// descendPoints makes the step point by point.
+func (m stiefel[T]) descendPoints(x block[T], mu, g []T, d Descent, curvature float64) Moved {
+	np, q := x.n*x.p, min(x.n, x.p)
+	v, s := scratch.Get[T](np), scratch.Get[T](q*q)
+	defer scratch.Put(v)
+	defer scratch.Put(s)
+	total := Moved{Factor: 1}
+	for i := range x.k {
+		xi, gi := x.at(i), g[i*np:(i+1)*np]
+		var mi []T
+		if mu != nil {
+			mi = mu[i*np : (i+1)*np]
+			vec.Combine(v, d.Ahead, mi, d.Slope, gi)
+			vec.Combine(mi, d.Keep, mi, d.Take, gi)
+		} else {
+			vec.Scale(v, d.Slope, gi)
+		}
+		clear(gi)
+		m.lean(s, x, xi, v)
+		if mi != nil && d.Tangent {
+			if d.Keep == d.Ahead && d.Take == d.Slope {
+				copy(mi, v)
+			} else {
+				m.lean(s, x, xi, mi)
+			}
+		}
+		norm := vec.Norm(v)
+		f := factor(norm, curvature)
+		step := d.Rate / f * norm
+		total = total.plus(Moved{norm * norm, step * step, f})
+		vec.Combine(v, 1, xi, -d.Rate/f, v)
+		if m.back(xi, v, x) == "" && mi != nil && d.Tangent {
+			m.lean(s, x, xi, mi)
+		}
+	}
+	return total
+}
+
+// descendSlices makes the step for as many points at once as it can.
+func (m stiefel[T]) descendSlices(x block[T], mu, g []T, d Descent, curvature float64) Moved {
+	f, total := flockOf(x), Moved{Factor: 1}
+	defer f.free()
+	step := lanes.Step{Keep: d.Keep, Take: d.Take, Ahead: d.Ahead, Slope: d.Slope, Rate: d.Rate, Radius: m.r()}
+	frames := x.n == x.p && m.Retraction == CholeskyQR && !d.Tangent && curvature == 0
+	for from := 0; from < x.k; {
+		part := func(a []T, points int) []T {
+			if a == nil {
+				return nil
+			}
+			return a[from*f.np : (from+points)*f.np]
+		}
+		if frames {
+			rest := x.k - from
+			moved, direction := lanes.Frames(part(x.data, rest), part(mu, rest), part(g, rest), x.n, step)
+			total = total.plus(Moved{direction, d.Rate * d.Rate * direction, 1})
+			if from += moved; from == x.k {
+				break
+			}
+		}
+		count := min(lanes.Width[T](), x.k-from)
+		total = total.plus(m.descendLanes(&f, part(x.data, count), part(mu, count), part(g, count), d, curvature))
+		from += count
+	}
+	return total
+}
+
+// descendLanes makes the step for no more points than there are lanes.
+func (m stiefel[T]) descendLanes(f *flock[T], x, mu, g []T, d Descent, curvature float64) Moved {
+	total, count, way := Moved{Factor: 1}, len(x)/f.np, f.flat[:len(x)]
+	if mu != nil {
+		vec.Combine(way, d.Ahead, mu, d.Slope, g)
+		vec.Combine(mu, d.Keep, mu, d.Take, g)
+	} else {
+		vec.Scale(way, d.Slope, g)
+	}
+	clear(g)
+	lanes.Load(f.x, x, f.np)
+	lanes.Load(f.v, way, f.np)
+	m.leanLanes(f, f.x, f.v)
+	lanes.Dots(f.sums, f.v, f.v)
+	for l := range f.t {
+		c := factor(math.Sqrt(f.sums[l]), curvature)
+		t := d.Rate / c
+		f.t[l] = T(-t)
+		if l < count {
+			total = total.plus(Moved{f.sums[l], t * t * f.sums[l], c})
+		}
+	}
+	lanes.Advance(f.y, f.x, f.t, f.v)
+	good := m.backs(f)
+	for l := range count {
+		if good>>l&1 == 0 {
+			m.careful(f, l)
+		}
+	}
+	if mu != nil && d.Tangent {
+		if d.Keep != d.Ahead || d.Take != d.Slope {
+			lanes.Load(f.v, mu, f.np)
+			m.leanLanes(f, f.x, f.v)
+		}
+		m.leanLanes(f, f.y, f.v)
+		lanes.Store(mu, f.v, f.np)
+	}
+	lanes.Store(x, f.y, f.np)
+	return total
+}
+
+// careful retracts x + t v in one lane by the methods for single points, or leaves it at x.
+func (m stiefel[T]) careful(f *flock[T], lane int) {
+	x, v, y := f.flat[:f.np], f.flat[f.np:2*f.np], f.flat[2*f.np:3*f.np]
+	lanes.Lane(x, f.x, lane)
+	lanes.Lane(v, f.v, lane)
+	vec.Combine(v, 1, x, float64(f.t[lane]), v)
+	if m.back(y, v, f.block) == "" {
+		x = y
+	}
+	lanes.SetLane(f.y, x, lane)
+}
