@@ -144,7 +144,8 @@ func (p *product[T]) block(s *sources[T], i0, mb, j0, nb, p0, kb int) {
 		}
 		for i := range panels {
 			from, to := i*mb/panels, (i+1)*mb/panels
-			a, lda := s.packedA, 0
+			var a []T
+			var lda int
 			switch {
 			case s.shared:
 				from, to = within[T](mb, i)

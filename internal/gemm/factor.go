@@ -16,44 +16,104 @@ const leaf = 16
 // Cholesky replaces the lower triangle of the symmetric row-major n x n matrix g
 // by L, g = L L^T. It reports whether g is positive definite to working
 // precision; if not, the triangle is left half done.
-//
-// It takes a square on the diagonal at a time, multiplies what is below with its
-// inverse, and subtracts what these columns make up of the rest.
 func Cholesky[T vec.Float](g []T, n int) bool {
+	u := scratch.Get[T](n * n)
+	defer scratch.Put(u)
+	return CholeskyInverse(u, g, n)
+}
+
+// CholeskyInverse is Cholesky, and sets u, upper triangular and row-major with a zero
+// lower triangle, to L^-T.
+func CholeskyInverse[T vec.Float](u, g []T, n int) bool {
 	if n == 0 {
 		return true
 	}
-	tiny := float64(n) * vec.Eps[T]()
-	work := scratch.Get[T](n + leaf*leaf + n*leaf)
+	work := scratch.Get[T](n + n*n/4)
 	defer scratch.Put(work)
-	whole, u, below := work[:n], work[n:][:leaf*leaf], work[n+leaf*leaf:]
+	f := factors[T]{whole: work[:n], work: work[n:], tiny: float64(n) * vec.Eps[T]()}
 	for i := range n {
-		whole[i] = g[i*n+i]
+		f.whole[i] = g[i*n+i]
 	}
-	all := Of(g, n, n)
-	for k := 0; k < n; k += leaf {
-		m := min(leaf, n-k)
-		if !factor(all.Sub(k, k, m, m), whole[k:], tiny) {
+	return f.factor(Of(u, n, n), Of(g, n, n), 0)
+}
+
+// InverseTransposed sets u, upper triangular and row-major with a zero lower
+// triangle, to L^-T, where the lower triangle of l is L.
+func InverseTransposed[T vec.Float](u, l []T, n int) {
+	if n == 0 {
+		return
+	}
+	f := factors[T]{work: scratch.Get[T](n * n / 4)}
+	f.invert(Of(u, n, n), Of(l, n, n))
+	scratch.Put(f.work)
+}
+
+// factors is what a factorisation needs beside its matrices. It halves them:
+//
+//	    [ P 0 ]          [ P^-T  -P^-T Q^T R^-T ]
+//	L = [ Q R ]   L^-T = [ 0      R^-T          ]
+type factors[T vec.Float] struct {
+	whole []T // what was on the diagonal of G before anything was subtracted
+	work  []T // a quarter of a matrix
+	tiny  float64
+}
+
+func half(n int) int { return (n/2 + leaf - 1) / leaf * leaf }
+
+// factor is CholeskyInverse of a square whose first row is row i of G.
+func (f *factors[T]) factor(u, g Mat[T], i int) bool {
+	n := g.R
+	if n <= leaf {
+		if !factor(g, f.whole[i:], f.tiny) {
 			return false
 		}
-		rest := n - k - m
-		if rest == 0 {
-			break
-		}
-		inverse := Of(u, m, m)
-		invert(inverse, all.Sub(k, k, m, m))
-		b := all.Sub(k+m, k, rest, m)
-		l := Of(below, rest, m)
-		MulUpper(l, b, inverse)
-		for i := range rest {
-			copy(b.Data[i*n:][:m], l.Data[i*m:][:m])
-		}
-		multiply(all.Sub(k+m, k+m, rest, rest), -1, l, l.T(), 1, lowerC)
+		invert(u, g)
+		return true
 	}
+	p := half(n)
+	r := n - p
+	if !f.factor(u.Sub(0, 0, p, p), g.Sub(0, 0, p, p), i) {
+		return false
+	}
+	q, t := g.Sub(p, 0, r, p), Of(f.work, r, p)
+	MulUpper(t, q, u.Sub(0, 0, p, p))
+	for k := range r {
+		copy(q.Data[k*q.RS:][:p], t.Data[k*p:][:p])
+	}
+	multiply(g.Sub(p, p, r, r), -1, t, t.T(), 1, lowerC)
+	if !f.factor(u.Sub(p, p, r, r), g.Sub(p, p, r, r), i+p) {
+		return false
+	}
+	f.corner(u, g, p)
 	return true
 }
 
-// factor is Cholesky for a square up to leaf. whole is what was on the diagonal
+// invert is InverseTransposed of a square.
+func (f *factors[T]) invert(u, l Mat[T]) {
+	n := l.R
+	if n <= leaf {
+		invert(u, l)
+		return
+	}
+	p := half(n)
+	r := n - p
+	f.invert(u.Sub(0, 0, p, p), l.Sub(0, 0, p, p))
+	f.invert(u.Sub(p, p, r, r), l.Sub(p, p, r, r))
+	f.corner(u, l, p)
+}
+
+// corner completes an inverse of which the squares on the diagonal are known.
+func (f *factors[T]) corner(u, l Mat[T], p int) {
+	r := l.R - p
+	for i := p; i < l.R; i++ {
+		clear(u.Data[i*u.RS:][:p])
+	}
+	t := Of(f.work, p, r)
+	MulUpper(t, l.Sub(p, 0, r, p).T(), u.Sub(p, p, r, r))
+	Mul(u.Sub(0, p, p, r), -1, u.Sub(0, 0, p, p), t, 0)
+}
+
+// factor is Cholesky of a square up to leaf. whole is what was on the diagonal
 // before anything was subtracted.
 func factor[T vec.Float](g Mat[T], whole []T, tiny float64) bool {
 	var v [leaf * leaf]float64 // by columns, so that the inner loop has no sum to wait for
@@ -71,8 +131,9 @@ func factor[T vec.Float](g Mat[T], whole []T, tiny float64) bool {
 		}
 		d = math.Sqrt(d)
 		vj[0] = d
+		f := 1 / d
 		for i := range vj[1:] {
-			vj[i+1] /= d
+			vj[i+1] *= f
 		}
 		for i := 1; i < len(vj); i++ {
 			f, x := vj[i], vj[i:]
@@ -91,40 +152,7 @@ func factor[T vec.Float](g Mat[T], whole []T, tiny float64) bool {
 	return true
 }
 
-// InverseTransposed sets u, upper triangular and row-major with a zero lower
-// triangle, to L^-T, where the lower triangle of l is L.
-func InverseTransposed[T vec.Float](u, l []T, n int) {
-	if n == 0 {
-		return
-	}
-	work := scratch.Get[T](n * n / 4)
-	inverseTransposed(Of(u, n, n), Of(l, n, n), work)
-	scratch.Put(work)
-}
-
-// inverseTransposed halves L:
-//
-//	[ P 0 ]^-T   [ P^-T  -P^-T Q^T R^-T ]
-//	[ Q R ]    = [ 0      R^-T          ]
-func inverseTransposed[T vec.Float](u, l Mat[T], work []T) {
-	n := l.R
-	if n <= leaf {
-		invert(u, l)
-		return
-	}
-	p := (n/2 + leaf - 1) / leaf * leaf
-	r := n - p
-	inverseTransposed(u.Sub(0, 0, p, p), l.Sub(0, 0, p, p), work)
-	inverseTransposed(u.Sub(p, p, r, r), l.Sub(p, p, r, r), work)
-	for i := p; i < n; i++ {
-		clear(u.Data[i*u.RS:][:p])
-	}
-	t := Of(work, p, r)
-	MulUpper(t, l.Sub(p, 0, r, p).T(), u.Sub(p, p, r, r))
-	Mul(u.Sub(0, p, p, r), -1, u.Sub(0, 0, p, p), t, 0)
-}
-
-// invert is inverseTransposed for a square up to leaf.
+// invert is InverseTransposed of a square up to leaf.
 func invert[T vec.Float](u, l Mat[T]) {
 	var v [leaf * leaf]float64 // L^-1, by rows
 	n := l.R

@@ -29,6 +29,10 @@ func testCholesky[T vec.Float](t *testing.T) {
 		copy(l, g)
 		assert.True(t, Cholesky(l, n))
 		InverseTransposed(u, l, n)
+		both, inverse := append([]T(nil), g...), random[T](rng, n*n)
+		assert.True(t, CholeskyInverse(inverse, both, n))
+		assert.Equal(t, l, both)
+		assert.Equal(t, u, inverse)
 		// u^T g u = L^-1 g L^-T = I
 		Mul(Of(y[:n*n], n, n), 1, Of(g, n, n), Of(u, n, n), 0)
 		Mul(Of(g, n, n), 1, Of(u, n, n).T(), Of(y[:n*n], n, n), 0)
@@ -61,6 +65,13 @@ func BenchmarkFactor(b *testing.B) {
 			for b.Loop() {
 				copy(l, g)
 				Cholesky(l, n)
+			}
+			rate(b)
+		})
+		b.Run(fmt.Sprint("CholeskyInverse ", n), func(b *testing.B) {
+			for b.Loop() {
+				copy(l, g)
+				CholeskyInverse(u, l, n)
 			}
 			rate(b)
 		})

@@ -98,7 +98,7 @@ func transpose(m avx2) {
 			VMOVUPS(from(j), m.lower(v(j)))
 			m.insert(from(j+n/2), v(j))
 		}
-		out := []VecPhysical{v(0), v(1)}
+		var out []VecPhysical
 		if f.bits == 32 {
 			VUNPCKLPS(v(1), v(0), v(4))
 			VUNPCKHPS(v(1), v(0), v(5))
