@@ -128,38 +128,70 @@ func zeroed[T vec.Float](n int) []T {
 	return s
 }
 
-// blocks is the number of blocks that the rows of the products are cut into, so that there
-// is work for the cores that have no image of their own.
-func (c *convPlan) blocks(rows int) int {
-	const least = 32 // rows that are worth a block
-	return max(1, min(runtime.GOMAXPROCS(0)/c.batch, rows/least))
-}
-
-// Forward multiplies, for each image, the filters with the patches that the taps see.
+// Forward multiplies, for images that are together, the filters with the patches that the
+// taps see. Where there are less of them than cores, the filters are cut into blocks.
 func (c conv[T]) Forward(out []T, in [][]T) error {
 	x, w := in[0], in[1]
-	n, blocks := c.inputs*c.area, c.blocks(c.outputs)
+	n := c.inputs * c.area
+	jobs := c.jobs(&c.image)
+	const least = 32 // filters that are worth a block
+	blocks := max(1, min(runtime.GOMAXPROCS(0)/jobs, c.outputs/least))
 	weights := panels(&c.work.weights, c.groups*blocks)
 	par.Do(c.groups*blocks, func(i int) {
 		o, end := i*c.outputs/blocks, (i+1)*c.outputs/blocks
 		weights[i].Pack(1, gemm.Of(w[o*n:], end-o, n))
 	})
-	par.Ranges(c.batch*blocks, 1, func(from, to int) {
-		buffer := zeroed[T](c.image.size())
+	par.Ranges(jobs*blocks, 1, func(from, to int) {
+		buffer, piece := zeroed[T](c.image.size()), scratch.Get[T](c.outputs*c.pixelsOut*c.image.together)
 		for j := from; j < to; j++ {
-			b, s := j/blocks, j%blocks
-			image := padded(&c.image, buffer, x[b*c.channels*c.pixelsIn:])
-			y := out[b*c.filters*c.pixelsOut:]
+			b, images := c.job(j/blocks, &c.image)
+			image := padded(&c.image, buffer, x[b*c.channels*c.pixelsIn:], images)
 			for g := range c.groups {
-				i := g*blocks + s
+				i := g*blocks + j%blocks
 				o, end := i*c.outputs/blocks, (i+1)*c.outputs/blocks
-				p := patches(&c.taps, image[g*c.inputs*c.image.plane():])
-				gemm.MulPatches(gemm.Of(y[o*c.pixelsOut:], end-o, c.pixelsOut), &weights[i], p, false)
+				r := results[T]{out[(b*c.filters+o)*c.pixelsOut:], end - o, &c.result, images, c.filters * c.pixelsOut, c.image.together}
+				r.multiply(&weights[i], patches(&c.taps, image[g*c.inputs*c.image.plane():]), piece)
 			}
 		}
 		scratch.Put(buffer)
+		scratch.Put(piece)
 	})
 	return nil
+}
+
+// jobs is the number of products that the batch is cut into, and job the first image of
+// one and how many they are.
+func (c *convPlan) jobs(l *layout) int { return (c.batch + l.together - 1) / l.together }
+
+func (c *convPlan) job(i int, l *layout) (first, images int) {
+	first = i * l.together
+	return first, min(l.together, c.batch-first)
+}
+
+// results is where a product belongs: its rows are planes of images, its columns pixels of
+// a lattice, of all images that are together.
+type results[T vec.Float] struct {
+	dst      []T // of the first image
+	planes   int
+	pixels   *lattice
+	images   int
+	image    int // elements from one image to the next
+	together int
+}
+
+// multiply writes the product. piece is work space.
+func (r *results[T]) multiply(a *gemm.Panels[T], b gemm.Patches[T], piece []T) {
+	n := r.pixels.n() * r.together
+	if r.together == 1 && r.pixels.whole() {
+		gemm.MulPatches(gemm.Of(r.dst, r.planes, n), a, b, false)
+		return
+	}
+	gemm.MulPatches(gemm.Of(piece, r.planes, n), a, b, false)
+	for i := range r.planes {
+		for j := range r.images {
+			scatter(r.pixels, r.dst[j*r.image+i*r.pixels.plane():], piece[i*n+j:], r.together)
+		}
+	}
 }
 
 // Backward writes one of the gradients.
@@ -199,29 +231,21 @@ func (c conv[T]) images(dst, w, grad []T) {
 		}
 	}
 	scratch.Put(flipped)
-	par.Ranges(c.batch, 1, func(from, to int) {
-		buffer := zeroed[T](c.grad.size())
-		piece := scratch.Get[T](c.inputs * c.pixelsIn)
-		for b := from; b < to; b++ {
-			y := padded(&c.grad, buffer, grad[b*c.filters*c.pixelsOut:])
-			dx := dst[b*c.channels*c.pixelsIn:][:c.channels*c.pixelsIn]
+	par.Ranges(c.jobs(&c.grad), 1, func(from, to int) {
+		buffer, piece := zeroed[T](c.grad.size()), scratch.Get[T](c.inputs*c.pixelsIn*c.grad.together)
+		for j := from; j < to; j++ {
+			b, images := c.job(j, &c.grad)
+			y := padded(&c.grad, buffer, grad[b*c.filters*c.pixelsOut:], images)
+			size := c.channels * c.pixelsIn
+			dx := dst[b*size:][:images*size]
 			if c.unseen {
 				clear(dx)
 			}
-			for i, f := range c.phases {
+			for i := range c.phases {
+				f := &c.phases[i]
 				for g := range c.groups {
-					to := dx[g*c.inputs*c.pixelsIn:]
-					n := f.pixels.n()
-					p := patches(&f.taps, y[g*c.outputs*c.grad.plane():])
-					a := &weights[i*c.groups+g]
-					if f.pixels.whole() {
-						gemm.MulPatches(gemm.Of(to, c.inputs, n), a, p, false)
-						continue
-					}
-					gemm.MulPatches(gemm.Of(piece, c.inputs, n), a, p, false)
-					for j := range c.inputs {
-						scatter(&f.pixels, to[j*c.pixelsIn:], piece[j*n:])
-					}
+					r := results[T]{dx[g*c.inputs*c.pixelsIn:], c.inputs, &f.pixels, images, size, c.grad.together}
+					r.multiply(&weights[i*c.groups+g], patches(&f.taps, y[g*c.outputs*c.grad.plane():]), piece)
 				}
 			}
 		}

@@ -80,13 +80,13 @@ func (c conv[T]) windows(sum, x, grad []T, packed *gemm.Panels[T]) {
 // each tap sees in a row. Where there are few taps that costs little.
 func (c conv[T]) columns(sum, x, grad []T) {
 	n := c.inputs * c.area
-	buffer, columns := zeroed[T](c.image.size()), scratch.Get[T](n*c.pixelsOut)
+	buffer, columns := zeroed[T](c.single.size()), scratch.Get[T](n*c.pixelsOut)
 	for beta := 0.0; len(x) > 0; beta = 1 {
-		image := padded(&c.image, buffer, x)
+		image := padded(&c.single, buffer, x, 1)
 		for g := range c.groups {
-			seen := image[g*c.inputs*c.image.plane():]
+			seen := image[g*c.inputs*c.single.plane():]
 			if c.area > 1 { // else the image is the matrix
-				unfold(columns, seen, &c.taps)
+				unfold(columns, seen, &c.singleTaps)
 				seen = columns
 			}
 			a := gemm.Of(grad[g*c.outputs*c.pixelsOut:], c.outputs, c.pixelsOut)
@@ -101,16 +101,16 @@ func (c conv[T]) columns(sum, x, grad []T) {
 // dots sets sum to the same tap by tap, for filters that see one channel which no others
 // see: that is too little for products.
 func (c conv[T]) dots(sum, x, grad []T) {
-	buffer := zeroed[T](c.image.size())
+	buffer := zeroed[T](c.single.size())
 	clear(sum)
 	for len(x) > 0 {
-		image := padded(&c.image, buffer, x)
+		image := padded(&c.single, buffer, x, 1)
 		for o := range c.filters {
-			g, plane := grad[o*c.pixelsOut:], image[o*c.image.plane():]
-			for k, e := range c.taps.at {
+			g, plane := grad[o*c.pixelsOut:], image[o*c.single.plane():]
+			for k, e := range c.singleTaps.at {
 				s := 0.0
-				for y := range c.taps.rows {
-					s += vec.Dot(g[y*c.taps.width:][:c.taps.width], plane[e+y*c.taps.pitch:][:c.taps.width])
+				for y := range c.singleTaps.rows {
+					s += vec.Dot(g[y*c.singleTaps.width:][:c.singleTaps.width], plane[e+y*c.singleTaps.pitch:][:c.singleTaps.width])
 				}
 				sum[o*c.area+k] += T(s)
 			}

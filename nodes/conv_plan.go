@@ -80,36 +80,46 @@ type lattice struct{ rows, cols comb }
 func (l *lattice) n() int      { return l.rows.n * l.cols.n }
 func (l *lattice) whole() bool { return l.rows.whole() && l.cols.whole() }
 
-// gather copies the pixels of a lattice from src to dst, and leaves in dst those
-// that are outside.
-func gather[T vec.Float](l *lattice, dst, src []T) {
+// plane is the number of pixels of the image that the lattice is of.
+func (l *lattice) plane() int { return l.rows.size * l.cols.size }
+
+// gather copies the pixels of a lattice from src to every step-th element of dst, and leaves
+// in dst those that are outside.
+func gather[T vec.Float](l *lattice, dst []T, step int, src []T) {
 	top, bottom := l.rows.inside()
 	left, right := l.cols.inside()
 	if left == right {
 		return
 	}
 	for u := top; u < bottom; u++ {
-		to := dst[u*l.cols.n+left : u*l.cols.n+right]
+		to := dst[(u*l.cols.n+left)*step : (u*l.cols.n+right-1)*step+1]
 		from := src[(l.rows.at+u*l.rows.step)*l.cols.size:][:l.cols.size]
-		if l.cols.step == 1 {
-			copy(to, from[left+l.cols.at:])
-			continue
-		}
-		e := left*l.cols.step + l.cols.at
-		for i := range to {
-			to[i] = from[e]
-			e += l.cols.step
+		from = from[left*l.cols.step+l.cols.at:]
+		switch e := 0; {
+		case step > 1:
+			for i := 0; i < len(to); i += step {
+				to[i] = from[e]
+				e += l.cols.step
+			}
+		case l.cols.step > 1:
+			for i := range to {
+				to[i] = from[e]
+				e += l.cols.step
+			}
+		default:
+			copy(to, from)
 		}
 	}
 }
 
-// scatter copies the pixels of a lattice that is all inside from src to dst.
-func scatter[T vec.Float](l *lattice, dst, src []T) {
+// scatter copies the pixels of a lattice that is all inside from every step-th element of
+// src to dst.
+func scatter[T vec.Float](l *lattice, dst, src []T, step int) {
 	for u := range l.rows.n {
 		to := dst[(l.rows.at+u*l.rows.step)*l.cols.size:][:l.cols.size]
 		e := l.cols.at
-		for _, v := range src[u*l.cols.n:][:l.cols.n] {
-			to[e] = v
+		for i := u * l.cols.n * step; i < (u+1)*l.cols.n*step; i += step {
+			to[e] = src[i]
 			e += l.cols.step
 		}
 	}
@@ -125,26 +135,42 @@ func unfold[T vec.Float](dst, src []T, t *taps) {
 	}
 }
 
-// layout is an image as products read it: lattices of equal size one after the other,
-// each with all channels.
+// layout is how products read images: lattices of equal size one after the other, each with
+// all channels. Images that are narrow come several together, pixel by pixel, so that
+// their rows are long enough for kernels.
 type layout struct {
 	channels int
+	together int
 	lattices []lattice
 }
 
-func (l *layout) plane() int { return l.lattices[0].n() }
+func (l *layout) plane() int { return l.lattices[0].n() * l.together }
 func (l *layout) size() int  { return len(l.lattices) * l.channels * l.plane() }
 
-// padded returns the image at the start of src in a layout: buffer, which has zeros outside,
-// or the image itself if that is the layout and what follows may be read.
-func padded[T vec.Float](l *layout, buffer, src []T) []T {
-	if len(l.lattices) == 1 && l.lattices[0].whole() && len(src) >= l.size()+gemm.Slack {
+// join returns how many of so many images should be together if products have rows of
+// the given width.
+func join(images, width int) int {
+	const narrow, wide = 8, 32 // kernels have tiles of 32, 16 or 8, of one row or of several
+	if width >= narrow {
+		return 1
+	}
+	parts := (images + wide/width - 1) / (wide / width)
+	return (images + parts - 1) / parts
+}
+
+// padded returns the images at the start of src in a layout: buffer, which has zeros outside, or
+// src itself if that is the layout and what follows may be read.
+func padded[T vec.Float](l *layout, buffer, src []T, images int) []T {
+	if len(l.lattices) == 1 && l.together == 1 && l.lattices[0].whole() && len(src) >= l.size()+gemm.Slack {
 		return src
 	}
-	pixels := l.lattices[0].rows.size * l.lattices[0].cols.size
+	pixels := l.lattices[0].plane()
 	for i := range l.lattices {
 		for c := range l.channels {
-			gather(&l.lattices[i], buffer[(i*l.channels+c)*l.plane():], src[c*pixels:])
+			to := buffer[(i*l.channels+c)*l.plane():]
+			for b := range images {
+				gather(&l.lattices[i], to[b:], l.together, src[(b*l.channels+c)*pixels:])
+			}
 		}
 	}
 	return buffer
@@ -214,9 +240,10 @@ type convPlan struct {
 	area                     int // of the kernel
 	pixelsIn, pixelsOut      int
 
-	// The value: taps of the first group in the phases of the padded image.
-	image layout
-	taps  taps
+	// The value: taps of the first group in the phases of padded images.
+	image  layout
+	taps   taps
+	result lattice
 
 	// The gradient in the images, by phases of the image.
 	grad   layout
@@ -225,6 +252,8 @@ type convPlan struct {
 
 	// The gradient in the filters.
 	method       method
+	single       layout // image and taps for one image
+	singleTaps   taps
 	window       layout
 	rowsOfWindow []windowRows
 }
@@ -259,38 +288,41 @@ func newConvPlan(batch, channels, filters, groups int, rows, cols axis) *convPla
 		groups: groups, inputs: channels / groups, outputs: filters / groups,
 		area: rows.kernel * cols.kernel, pixelsIn: rows.size * cols.size, pixelsOut: rows.out * cols.out,
 	}
-	p.planValue(rows, cols)
+	p.result = lattice{comb{0, 1, rows.out, rows.out}, comb{0, 1, cols.out, cols.out}}
+	p.image, p.taps = p.planValue(rows, cols, join(batch, cols.out))
+	p.single, p.singleTaps = p.planValue(rows, cols, 1)
 	p.planImages(rows, cols)
 	p.planKernels(rows, cols)
 	return p
 }
 
-func (p *convPlan) planValue(rows, cols axis) {
-	p.image.channels = p.channels
+func (p *convPlan) planValue(rows, cols axis, together int) (layout, taps) {
+	l := layout{channels: p.channels, together: together}
 	start := map[[2]int]int{}
 	for _, i := range rows.phases() {
 		for _, j := range cols.phases() {
-			start[[2]int{i, j}] = len(p.image.lattices) * p.channels
-			p.image.lattices = append(p.image.lattices, lattice{rows.phase(i), cols.phase(j)})
+			start[[2]int{i, j}] = len(l.lattices) * p.channels
+			l.lattices = append(l.lattices, lattice{rows.phase(i), cols.phase(j)})
 		}
 	}
-	pitch := p.image.lattices[0].cols.n
+	pitch := l.lattices[0].cols.n
 	var at []int
 	for c := range p.inputs {
 		for u := range rows.kernel {
 			for v := range cols.kernel {
 				i, y := rows.tap(u)
 				j, x := cols.tap(v)
-				at = append(at, (start[[2]int{i, j}]+c)*p.image.plane()+y*pitch+x)
+				at = append(at, (start[[2]int{i, j}]+c)*l.plane()+(y*pitch+x)*together)
 			}
 		}
 	}
-	p.taps = newTaps(at, rows.out, cols.out, pitch)
+	return l, newTaps(at, rows.out, cols.out*together, pitch*together)
 }
 
 func (p *convPlan) planImages(rows, cols axis) {
 	seen := lattice{rows.result(), cols.result()}
-	p.grad = layout{p.filters, []lattice{seen}}
+	together := join(p.batch, (cols.size+cols.stride-1)/cols.stride)
+	p.grad = layout{p.filters, together, []lattice{seen}}
 	p.unseen = len(rows.phases())*len(cols.phases()) < rows.stride*cols.stride
 	for _, i := range rows.phases() {
 		for _, j := range cols.phases() {
@@ -308,17 +340,17 @@ func (p *convPlan) planImages(rows, cols axis) {
 					pj, dx := cols.tap(v)
 					if pi == i && pj == j {
 						f.kernel = append(f.kernel, u*cols.kernel+v)
-						at = append(at, (y-dy-seen.rows.at)*seen.cols.n+x-dx-seen.cols.at)
+						at = append(at, ((y-dy-seen.rows.at)*seen.cols.n+x-dx-seen.cols.at)*together)
 					}
 				}
 			}
 			var all []int
 			for o := range p.outputs {
 				for _, e := range at {
-					all = append(all, o*seen.n()+e)
+					all = append(all, o*p.grad.plane()+e)
 				}
 			}
-			f.taps = newTaps(all, f.pixels.rows.n, f.pixels.cols.n, seen.cols.n)
+			f.taps = newTaps(all, f.pixels.rows.n, f.pixels.cols.n*together, seen.cols.n*together)
 			p.phases = append(p.phases, f)
 		}
 	}
@@ -326,7 +358,7 @@ func (p *convPlan) planImages(rows, cols axis) {
 
 func (p *convPlan) planKernels(rows, cols axis) {
 	l := lattice{rows.window(), cols.window()}
-	p.window = layout{p.channels, []lattice{l}}
+	p.window = layout{p.channels, 1, []lattice{l}}
 	var at []int
 	for i := range rows.out {
 		for j := range cols.out {
