@@ -10,7 +10,7 @@ import (
 )
 
 // leaf is the side of the squares on the diagonal that are factored and inverted
-// element by element, in float64. All the rest is products.
+// element by element. All the rest is products.
 const leaf = 16
 
 // Cholesky replaces the lower triangle of the symmetric row-major n x n matrix g
@@ -64,11 +64,7 @@ func half(n int) int { return (n/2 + leaf - 1) / leaf * leaf }
 func (f *factors[T]) factor(u, g Mat[T], i int) bool {
 	n := g.R
 	if n <= leaf {
-		if !factor(g, f.whole[i:], f.tiny) {
-			return false
-		}
-		invert(u, g)
-		return true
+		return f.leaf(u, g, i)
 	}
 	p := half(n)
 	r := n - p
@@ -113,40 +109,35 @@ func (f *factors[T]) corner(u, l Mat[T], p int) {
 	Mul(u.Sub(0, p, p, r), -1, u.Sub(0, 0, p, p), t, 0)
 }
 
-// factor is Cholesky of a square up to leaf. whole is what was on the diagonal
-// before anything was subtracted.
-func factor[T vec.Float](g Mat[T], whole []T, tiny float64) bool {
-	var v [leaf * leaf]float64 // by columns, so that the inner loop has no sum to wait for
+// leaf is factor of a square up to leaf.
+func (f *factors[T]) leaf(u, g Mat[T], i int) bool {
+	var l, v [leaf * leaf]T
+	var pivots [leaf]T
 	n := g.R
 	for i := range n {
 		for j, x := range g.Data[i*g.RS:][:i+1] {
-			v[j*leaf+i] = float64(x)
+			l[j*leaf+i] = x
 		}
 	}
 	for j := range n {
-		vj := v[j*leaf+j:][:n-j]
-		d := vj[0]
-		if !(d > tiny*float64(whole[j])) || math.IsInf(d, 0) {
+		v[j*leaf+j] = 1
+	}
+	eliminate(&l, &v, &pivots, n)
+	for j, d := range pivots[:n] {
+		if d := float64(d); !(d > f.tiny*float64(f.whole[i+j])) || math.IsInf(d, 0) {
 			return false
-		}
-		d = math.Sqrt(d)
-		vj[0] = d
-		f := 1 / d
-		for i := range vj[1:] {
-			vj[i+1] *= f
-		}
-		for i := 1; i < len(vj); i++ {
-			f, x := vj[i], vj[i:]
-			vi := v[(j+i)*leaf+j+i:][:len(x)]
-			for k := range vi {
-				vi[k] -= f * x[k]
-			}
 		}
 	}
 	for i := range n {
 		row := g.Data[i*g.RS:][:i+1]
 		for j := range row {
-			row[j] = T(v[j*leaf+i])
+			row[j] = l[j*leaf+i]
+		}
+	}
+	for i := range n {
+		row := u.Data[i*u.RS:][:n]
+		for j := range row {
+			row[j] = v[j*leaf+i]
 		}
 	}
 	return true

@@ -3,6 +3,7 @@
 package gemm
 
 import (
+	"math"
 	"unsafe"
 
 	"github.com/kernelfold/kernelfold/internal/vec"
@@ -102,6 +103,29 @@ func portableTranspose[T vec.Float](dst []T, stride int, src []T, ld, cols, k in
 	for j := range cols {
 		for p, v := range src[j*ld:][:k] {
 			dst[p*stride+j] = alpha * v
+		}
+	}
+}
+
+// portableEliminate factors an n x n square, of which l has the columns, leaf elements
+// apart, G = L L^T, and leaves L below and on the diagonal. It takes the steps that
+// make the identity of L on the rows of v. The pivots are the squares of the diagonal
+// of L.
+func portableEliminate[T vec.Float](l, v *[leaf * leaf]T, pivots *[leaf]T, n int) {
+	for k := range n {
+		lk, vk := l[k*leaf:][:leaf], v[k*leaf:][:leaf]
+		pivots[k] = lk[k]
+		f := T(math.Sqrt(float64(lk[k]))) / lk[k]
+		for j := range lk {
+			lk[j] *= f
+			vk[j] *= f
+		}
+		for i := k + 1; i < n; i++ {
+			f, li, vi := lk[i], l[i*leaf:][:leaf], v[i*leaf:][:leaf]
+			for j := range lk {
+				li[j] -= f * lk[j]
+				vi[j] -= f * vk[j]
+			}
 		}
 	}
 }

@@ -92,5 +92,21 @@ func transpose[T vec.Float](dst []T, stride int, src []T, ld, cols, k int, alpha
 	}
 }
 
+// eliminate is portableEliminate at any level.
+func eliminate[T vec.Float](l, v *[leaf * leaf]T, pivots *[leaf]T, n int) {
+	switch wide := cpu.Use >= cpu.AVX512; {
+	case cpu.Use == cpu.Portable:
+		portableEliminate(l, v, pivots, n)
+	case sizeOf[T]() == 4 && wide:
+		eliminate32AVX512(single(l[:]), single(v[:]), single(pivots[:]), n)
+	case sizeOf[T]() == 4:
+		eliminate32AVX2(single(l[:]), single(v[:]), single(pivots[:]), n)
+	case wide:
+		eliminate64AVX512(double(l[:]), double(v[:]), double(pivots[:]), n)
+	default:
+		eliminate64AVX2(double(l[:]), double(v[:]), double(pivots[:]), n)
+	}
+}
+
 func single[T vec.Float](x []T) *float32 { return (*float32)(unsafe.Pointer(unsafe.SliceData(x))) }
 func double[T vec.Float](x []T) *float64 { return (*float64)(unsafe.Pointer(unsafe.SliceData(x))) }

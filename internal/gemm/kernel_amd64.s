@@ -2273,6 +2273,67 @@ one:
 	VZEROUPPER
 	RET
 
+// func eliminate32AVX2(l *float32, v *float32, pivots *float32, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·eliminate32AVX2(SB), NOSPLIT, $0-32
+	MOVQ l+0(FP), AX
+	MOVQ v+8(FP), BX
+	MOVQ pivots+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORQ SI, SI
+
+column:
+	VMOVSS       (AX)(SI*4), X10
+	VMOVSS       X10, (CX)(SI*4)
+	VSQRTSS      X10, X10, X11
+	VDIVSS       X10, X11, X10
+	VBROADCASTSS X10, Y8
+	VMOVUPS      (AX), Y0
+	VMOVUPS      (BX), Y4
+	VMULPS       Y8, Y0, Y0
+	VMULPS       Y8, Y4, Y4
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y4, (BX)
+	VMOVUPS      32(AX), Y1
+	VMOVUPS      32(BX), Y5
+	VMULPS       Y8, Y1, Y1
+	VMULPS       Y8, Y5, Y5
+	VMOVUPS      Y1, 32(AX)
+	VMOVUPS      Y5, 32(BX)
+	MOVQ         AX, R8
+	MOVQ         BX, R9
+	LEAQ         1(SI), DI
+
+below:
+	CMPQ         DI, DX
+	JGE          next
+	ADDQ         $0x00000040, R8
+	ADDQ         $0x00000040, R9
+	VBROADCASTSS (AX)(DI*4), Y8
+	VMOVUPS      (R8), Y9
+	VFNMADD231PS Y8, Y0, Y9
+	VMOVUPS      Y9, (R8)
+	VMOVUPS      (R9), Y9
+	VFNMADD231PS Y8, Y4, Y9
+	VMOVUPS      Y9, (R9)
+	VMOVUPS      32(R8), Y9
+	VFNMADD231PS Y8, Y1, Y9
+	VMOVUPS      Y9, 32(R8)
+	VMOVUPS      32(R9), Y9
+	VFNMADD231PS Y8, Y5, Y9
+	VMOVUPS      Y9, 32(R9)
+	INCQ         DI
+	JMP          below
+
+next:
+	ADDQ $0x00000040, AX
+	ADDQ $0x00000040, BX
+	INCQ SI
+	CMPQ SI, DX
+	JL   column
+	VZEROUPPER
+	RET
+
 // func mul32AVX512(rows int, cols int, k int, a *float32, lda int, b *float32, at *int, step int, c *float32, ldc int, mode int)
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·mul32AVX512(SB), NOSPLIT, $0-88
@@ -8782,6 +8843,55 @@ one:
 	VZEROUPPER
 	RET
 
+// func eliminate32AVX512(l *float32, v *float32, pivots *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·eliminate32AVX512(SB), NOSPLIT, $0-32
+	MOVQ l+0(FP), AX
+	MOVQ v+8(FP), BX
+	MOVQ pivots+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORQ SI, SI
+
+column:
+	VMOVSS       (AX)(SI*4), X10
+	VMOVSS       X10, (CX)(SI*4)
+	VSQRTSS      X10, X10, X11
+	VDIVSS       X10, X11, X10
+	VBROADCASTSS X10, Z8
+	VMOVUPS      (AX), Z0
+	VMOVUPS      (BX), Z4
+	VMULPS       Z8, Z0, Z0
+	VMULPS       Z8, Z4, Z4
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z4, (BX)
+	MOVQ         AX, R8
+	MOVQ         BX, R9
+	LEAQ         1(SI), DI
+
+below:
+	CMPQ         DI, DX
+	JGE          next
+	ADDQ         $0x00000040, R8
+	ADDQ         $0x00000040, R9
+	VBROADCASTSS (AX)(DI*4), Z8
+	VMOVUPS      (R8), Z9
+	VFNMADD231PS Z8, Z0, Z9
+	VMOVUPS      Z9, (R8)
+	VMOVUPS      (R9), Z9
+	VFNMADD231PS Z8, Z4, Z9
+	VMOVUPS      Z9, (R9)
+	INCQ         DI
+	JMP          below
+
+next:
+	ADDQ $0x00000040, AX
+	ADDQ $0x00000040, BX
+	INCQ SI
+	CMPQ SI, DX
+	JL   column
+	VZEROUPPER
+	RET
+
 // func transpose32(dst *float32, stride int, src *float32, ld int, cols int, k int, alpha float32)
 // Requires: AVX, CMOV
 TEXT ·transpose32(SB), NOSPLIT, $0-52
@@ -11139,6 +11249,91 @@ one:
 	ADDQ       BX, AX
 	DECQ       DI
 	JNZ        one
+	VZEROUPPER
+	RET
+
+// func eliminate64AVX2(l *float64, v *float64, pivots *float64, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·eliminate64AVX2(SB), NOSPLIT, $0-32
+	MOVQ l+0(FP), AX
+	MOVQ v+8(FP), BX
+	MOVQ pivots+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORQ SI, SI
+
+column:
+	VMOVSD       (AX)(SI*8), X10
+	VMOVSD       X10, (CX)(SI*8)
+	VSQRTSD      X10, X10, X11
+	VDIVSD       X10, X11, X10
+	VBROADCASTSD X10, Y8
+	VMOVUPS      (AX), Y0
+	VMOVUPS      (BX), Y4
+	VMULPD       Y8, Y0, Y0
+	VMULPD       Y8, Y4, Y4
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y4, (BX)
+	VMOVUPS      32(AX), Y1
+	VMOVUPS      32(BX), Y5
+	VMULPD       Y8, Y1, Y1
+	VMULPD       Y8, Y5, Y5
+	VMOVUPS      Y1, 32(AX)
+	VMOVUPS      Y5, 32(BX)
+	VMOVUPS      64(AX), Y2
+	VMOVUPS      64(BX), Y6
+	VMULPD       Y8, Y2, Y2
+	VMULPD       Y8, Y6, Y6
+	VMOVUPS      Y2, 64(AX)
+	VMOVUPS      Y6, 64(BX)
+	VMOVUPS      96(AX), Y3
+	VMOVUPS      96(BX), Y7
+	VMULPD       Y8, Y3, Y3
+	VMULPD       Y8, Y7, Y7
+	VMOVUPS      Y3, 96(AX)
+	VMOVUPS      Y7, 96(BX)
+	MOVQ         AX, R8
+	MOVQ         BX, R9
+	LEAQ         1(SI), DI
+
+below:
+	CMPQ         DI, DX
+	JGE          next
+	ADDQ         $0x00000080, R8
+	ADDQ         $0x00000080, R9
+	VBROADCASTSD (AX)(DI*8), Y8
+	VMOVUPS      (R8), Y9
+	VFNMADD231PD Y8, Y0, Y9
+	VMOVUPS      Y9, (R8)
+	VMOVUPS      (R9), Y9
+	VFNMADD231PD Y8, Y4, Y9
+	VMOVUPS      Y9, (R9)
+	VMOVUPS      32(R8), Y9
+	VFNMADD231PD Y8, Y1, Y9
+	VMOVUPS      Y9, 32(R8)
+	VMOVUPS      32(R9), Y9
+	VFNMADD231PD Y8, Y5, Y9
+	VMOVUPS      Y9, 32(R9)
+	VMOVUPS      64(R8), Y9
+	VFNMADD231PD Y8, Y2, Y9
+	VMOVUPS      Y9, 64(R8)
+	VMOVUPS      64(R9), Y9
+	VFNMADD231PD Y8, Y6, Y9
+	VMOVUPS      Y9, 64(R9)
+	VMOVUPS      96(R8), Y9
+	VFNMADD231PD Y8, Y3, Y9
+	VMOVUPS      Y9, 96(R8)
+	VMOVUPS      96(R9), Y9
+	VFNMADD231PD Y8, Y7, Y9
+	VMOVUPS      Y9, 96(R9)
+	INCQ         DI
+	JMP          below
+
+next:
+	ADDQ $0x00000080, AX
+	ADDQ $0x00000080, BX
+	INCQ SI
+	CMPQ SI, DX
+	JL   column
 	VZEROUPPER
 	RET
 
@@ -17648,6 +17843,67 @@ one:
 	ADDQ      BX, AX
 	DECQ      DI
 	JNZ       one
+	VZEROUPPER
+	RET
+
+// func eliminate64AVX512(l *float64, v *float64, pivots *float64, n int)
+// Requires: AVX, AVX512F
+TEXT ·eliminate64AVX512(SB), NOSPLIT, $0-32
+	MOVQ l+0(FP), AX
+	MOVQ v+8(FP), BX
+	MOVQ pivots+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORQ SI, SI
+
+column:
+	VMOVSD       (AX)(SI*8), X10
+	VMOVSD       X10, (CX)(SI*8)
+	VSQRTSD      X10, X10, X11
+	VDIVSD       X10, X11, X10
+	VBROADCASTSD X10, Z8
+	VMOVUPS      (AX), Z0
+	VMOVUPS      (BX), Z4
+	VMULPD       Z8, Z0, Z0
+	VMULPD       Z8, Z4, Z4
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z4, (BX)
+	VMOVUPS      64(AX), Z1
+	VMOVUPS      64(BX), Z5
+	VMULPD       Z8, Z1, Z1
+	VMULPD       Z8, Z5, Z5
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z5, 64(BX)
+	MOVQ         AX, R8
+	MOVQ         BX, R9
+	LEAQ         1(SI), DI
+
+below:
+	CMPQ         DI, DX
+	JGE          next
+	ADDQ         $0x00000080, R8
+	ADDQ         $0x00000080, R9
+	VBROADCASTSD (AX)(DI*8), Z8
+	VMOVUPS      (R8), Z9
+	VFNMADD231PD Z8, Z0, Z9
+	VMOVUPS      Z9, (R8)
+	VMOVUPS      (R9), Z9
+	VFNMADD231PD Z8, Z4, Z9
+	VMOVUPS      Z9, (R9)
+	VMOVUPS      64(R8), Z9
+	VFNMADD231PD Z8, Z1, Z9
+	VMOVUPS      Z9, 64(R8)
+	VMOVUPS      64(R9), Z9
+	VFNMADD231PD Z8, Z5, Z9
+	VMOVUPS      Z9, 64(R9)
+	INCQ         DI
+	JMP          below
+
+next:
+	ADDQ $0x00000080, AX
+	ADDQ $0x00000080, BX
+	INCQ SI
+	CMPQ SI, DX
+	JL   column
 	VZEROUPPER
 	RET
 

@@ -21,3 +21,7 @@ func copyRows[T vec.Float](dst []T, stride int, src []T, ld, cols, k int, alpha 
 func transpose[T vec.Float](dst []T, stride int, src []T, ld, cols, k int, alpha T) {
 	portableTranspose(dst, stride, src, ld, cols, k, alpha)
 }
+
+func eliminate[T vec.Float](l, v *[leaf * leaf]T, pivots *[leaf]T, n int) {
+	portableEliminate(l, v, pivots, n)
+}

@@ -100,3 +100,43 @@ func testPack[T vec.Float](t *testing.T) {
 		}
 	}
 }
+
+func TestEliminate(t *testing.T) { everyLevel(t, testEliminate[float32], testEliminate[float64]) }
+
+func testEliminate[T vec.Float](t *testing.T) {
+	rng := rand.New(rand.NewPCG(35, 36))
+	for n := 1; n <= leaf; n++ {
+		a, g := random[T](rng, n*n), make([]T, n*n)
+		Gram(Of(g, n, n), 1, Of(a, n, n))
+		var l, v [leaf * leaf]T
+		for i := range n {
+			g[i*n+i] += T(n)
+			v[i*leaf+i] = 1
+			copy(l[i*leaf:], g[i*n:][:n])
+		}
+		wantL, wantV := l, v
+		var pivots, want [leaf]T
+		eliminate(&l, &v, &pivots, n)
+		portableEliminate(&wantL, &wantV, &want, n)
+		// the condition number is below 10, and a factor of it grows each rounding
+		close := func(what string, want, got T) {
+			if d := math.Abs(float64(want - got)); !(d <= 20*vec.Eps[T]()*(math.Abs(float64(want))+float64(n))) {
+				t.Fatalf("%d: %s: want %v, got %v", n, what, want, got)
+			}
+		}
+		for j := range n {
+			close("pivot", want[j], pivots[j])
+			for i := range n {
+				close("V", wantV[i*leaf+j], v[i*leaf+j])
+				if i >= j {
+					close("L", wantL[j*leaf+i], l[j*leaf+i])
+				}
+			}
+		}
+		for j := n * leaf; j < len(l); j++ {
+			if l[j] != 0 || v[j] != 0 {
+				t.Fatalf("%d: element %d was written", n, j)
+			}
+		}
+	}
+}

@@ -21,6 +21,13 @@ func mul32AVX2(rows int, cols int, k int, a *float32, lda int, b *float32, at *i
 //go:noescape
 func copy32AVX2(dst *float32, stride int, src *float32, ld int, cols int, k int, alpha float32)
 
+// eliminate32AVX2 factors an n x n square, n at most 16, of which l has the columns, 16 elements
+// apart, G = L L^T, and leaves L below and on the diagonal. It takes the steps that make
+// the identity of L on the rows of v. The pivots are the squares of the diagonal of L.
+//
+//go:noescape
+func eliminate32AVX2(l *float32, v *float32, pivots *float32, n int)
+
 // mul32AVX512 sets the rows x cols tile C to A B, or adds A B to it. Element (i, p) of A is
 // a[p*lda+i]. Row p of B begins at b[at[p]], its second vector, or its next quarter of a
 // tile, step elements after. C has rows ldc elements apart. rows is 1 to 14, cols 1 to 32,
@@ -35,6 +42,13 @@ func mul32AVX512(rows int, cols int, k int, a *float32, lda int, b *float32, at 
 //
 //go:noescape
 func copy32AVX512(dst *float32, stride int, src *float32, ld int, cols int, k int, alpha float32)
+
+// eliminate32AVX512 factors an n x n square, n at most 16, of which l has the columns, 16 elements
+// apart, G = L L^T, and leaves L below and on the diagonal. It takes the steps that make
+// the identity of L on the rows of v. The pivots are the squares of the diagonal of L.
+//
+//go:noescape
+func eliminate32AVX512(l *float32, v *float32, pivots *float32, n int)
 
 // transpose32 sets dst[p*stride+j] = alpha src[j*ld+p] for p < k and j < cols, at most 8, with p
 // ascending. It writes 8 elements for each p, those beyond cols arbitrary, and k is at least 8.
@@ -57,6 +71,13 @@ func mul64AVX2(rows int, cols int, k int, a *float64, lda int, b *float64, at *i
 //go:noescape
 func copy64AVX2(dst *float64, stride int, src *float64, ld int, cols int, k int, alpha float64)
 
+// eliminate64AVX2 factors an n x n square, n at most 16, of which l has the columns, 16 elements
+// apart, G = L L^T, and leaves L below and on the diagonal. It takes the steps that make
+// the identity of L on the rows of v. The pivots are the squares of the diagonal of L.
+//
+//go:noescape
+func eliminate64AVX2(l *float64, v *float64, pivots *float64, n int)
+
 // mul64AVX512 sets the rows x cols tile C to A B, or adds A B to it. Element (i, p) of A is
 // a[p*lda+i]. Row p of B begins at b[at[p]], its second vector, or its next quarter of a
 // tile, step elements after. C has rows ldc elements apart. rows is 1 to 14, cols 1 to 16,
@@ -71,6 +92,13 @@ func mul64AVX512(rows int, cols int, k int, a *float64, lda int, b *float64, at 
 //
 //go:noescape
 func copy64AVX512(dst *float64, stride int, src *float64, ld int, cols int, k int, alpha float64)
+
+// eliminate64AVX512 factors an n x n square, n at most 16, of which l has the columns, 16 elements
+// apart, G = L L^T, and leaves L below and on the diagonal. It takes the steps that make
+// the identity of L on the rows of v. The pivots are the squares of the diagonal of L.
+//
+//go:noescape
+func eliminate64AVX512(l *float64, v *float64, pivots *float64, n int)
 
 // transpose64 sets dst[p*stride+j] = alpha src[j*ld+p] for p < k and j < cols, at most 4, with p
 // ascending. It writes 4 elements for each p, those beyond cols arbitrary, and k is at least 4.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command gemm writes the assembly of internal/gemm: for each precision and level
-// the kernel that multiplies a panel of A with a panel of B, and the two ways to
-// pack a panel.
+// the kernel that multiplies a panel of A with a panel of B, the two ways to pack a
+// panel, and the factorisation of a small square.
 package main
 
 //go:generate go run . -out ../../gemm/kernel_amd64.s -stubs ../../gemm/stubs_amd64.go -pkg gemm
@@ -24,6 +24,7 @@ func main() {
 		for _, m := range []machine{avx2{f}, avx512{f}} {
 			product(m)
 			copyRows(m)
+			eliminate(m)
 		}
 		transpose(avx2{f})
 	}
