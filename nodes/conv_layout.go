@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes
+
+import (
+	"github.com/kernelfold/kernelfold/internal/gemm"
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// lattice is a set of pixels.
+type lattice struct{ rows, cols comb }
+
+func (l *lattice) n() int      { return l.rows.n * l.cols.n }
+func (l *lattice) whole() bool { return l.rows.whole() && l.cols.whole() }
+
+// plane is the number of pixels of the image that the lattice is of.
+func (l *lattice) plane() int { return l.rows.size * l.cols.size }
+
+// gather copies the pixels of a lattice from src to every step-th element of dst, and leaves
+// in dst those that are outside.
+func gather[T vec.Float](l *lattice, dst []T, step int, src []T) {
+	top, bottom := l.rows.inside()
+	left, right := l.cols.inside()
+	if left == right {
+		return
+	}
+	for u := top; u < bottom; u++ {
+		to := dst[(u*l.cols.n+left)*step : (u*l.cols.n+right-1)*step+1]
+		from := src[(l.rows.at+u*l.rows.step)*l.cols.size:][:l.cols.size]
+		from = from[left*l.cols.step+l.cols.at:]
+		switch e := 0; {
+		case step > 1:
+			for i := 0; i < len(to); i += step {
+				to[i] = from[e]
+				e += l.cols.step
+			}
+		case l.cols.step > 1:
+			for i := range to {
+				to[i] = from[e]
+				e += l.cols.step
+			}
+		default:
+			copy(to, from)
+		}
+	}
+}
+
+// scatter copies the pixels of a lattice that is all inside from every step-th element of
+// src to dst.
+func scatter[T vec.Float](l *lattice, dst, src []T, step int) {
+	for u := range l.rows.n {
+		to := dst[(l.rows.at+u*l.rows.step)*l.cols.size:][:l.cols.size]
+		e := l.cols.at
+		for i := u * l.cols.n * step; i < (u+1)*l.cols.n*step; i += step {
+			to[e] = src[i]
+			e += l.cols.step
+		}
+	}
+}
+
+// unfold copies the patches that the taps see to dst, one after the other.
+func unfold[T vec.Float](dst, src []T, t *taps) {
+	for _, e := range t.at {
+		for range t.rows {
+			copy(dst, src[e:e+t.width])
+			dst, e = dst[t.width:], e+t.pitch
+		}
+	}
+}
+
+// layout is how products read images: lattices of equal size one after the other, each with
+// all channels. Images that are narrow come several together, pixel by pixel, so that
+// their rows are long enough for kernels.
+type layout struct {
+	channels int
+	together int
+	lattices []lattice
+}
+
+func (l *layout) plane() int { return l.lattices[0].n() * l.together }
+func (l *layout) size() int  { return len(l.lattices) * l.channels * l.plane() }
+
+// join returns how many of so many images should be together if products have rows of
+// the given width.
+func join(images, width int) int {
+	const narrow, wide = 8, 32 // kernels have tiles of 32, 16 or 8, of one row or of several
+	if width >= narrow {
+		return 1
+	}
+	parts := (images + wide/width - 1) / (wide / width)
+	return (images + parts - 1) / parts
+}
+
+// padded returns the images at the start of src in a layout: buffer, which has zeros outside, or
+// src itself if that is the layout and what follows may be read.
+func padded[T vec.Float](l *layout, buffer, src []T, images int) []T {
+	if len(l.lattices) == 1 && l.together == 1 && l.lattices[0].whole() && len(src) >= l.size()+gemm.Slack {
+		return src
+	}
+	pixels := l.lattices[0].plane()
+	for i := range l.lattices {
+		for c := range l.channels {
+			to := buffer[(i*l.channels+c)*l.plane():]
+			for b := range images {
+				gather(&l.lattices[i], to[b:], l.together, src[(b*l.channels+c)*pixels:])
+			}
+		}
+	}
+	return buffer
+}
+
+// interleave copies the image at the start of src, of which the layout has one
+// lattice, to dst with the given number of channels next to each other.
+func interleave[T vec.Float](l *layout, dst, src []T, channels int) {
+	rows, cols := l.lattices[0].rows, l.lattices[0].cols
+	top, bottom := rows.inside()
+	left, right := cols.inside()
+	if left == right {
+		return
+	}
+	for g := 0; g < l.channels; g += channels {
+		for u := top; u < bottom; u++ {
+			to := dst[g*l.plane()+(u*cols.n+left)*channels:][:(right-left)*channels]
+			from := src[(g*rows.size+u+rows.at)*cols.size+left+cols.at:]
+			transpose(to, from, channels, right-left, rows.size*cols.size)
+		}
+	}
+}
+
+// transpose sets dst, row-major c x r, to the transpose of the r x c matrix whose rows
+// are stride apart in src.
+func transpose[T vec.Float](dst, src []T, r, c, stride int) {
+	i := 0
+	for ; i+4 <= r; i += 4 {
+		s0, s1, s2, s3 := src[i*stride:][:c], src[(i+1)*stride:][:c], src[(i+2)*stride:][:c], src[(i+3)*stride:][:c]
+		e := i
+		for j := range s0 {
+			d := dst[e : e+4 : e+4]
+			d[0], d[1], d[2], d[3] = s0[j], s1[j], s2[j], s3[j]
+			e += r
+		}
+	}
+	for ; i < r; i++ {
+		e := i
+		for _, v := range src[i*stride:][:c] {
+			dst[e] = v
+			e += r
+		}
+	}
+}
+
+// taps are where a product finds the rows of its patches.
+type taps struct {
+	at                 []int
+	rows, width, pitch int
+}
+
+func newTaps(at []int, rows, width, pitch int) taps {
+	if rows == 1 || width == pitch {
+		return taps{at, 1, rows * width, rows * width}
+	}
+	return taps{at, rows, width, pitch}
+}
+
+func patches[T vec.Float](t *taps, data []T) gemm.Patches[T] {
+	return gemm.Patches[T]{Data: data, At: t.at, Rows: t.rows, Width: t.width, Pitch: t.pitch}
+}
