@@ -77,7 +77,7 @@ type book struct {
 // find returns the slot of a parameter that is known: the same ValueGrad, or
 // another one over the same memory.
 func (b *book) find(v gorgonia.ValueGrad, w dense.View) *slot {
-	if reflect.ValueOf(v).Comparable() {
+	if hashable(v) {
 		if s := b.byKey[v]; s != nil {
 			return s
 		}
@@ -85,11 +85,16 @@ func (b *book) find(v gorgonia.ValueGrad, w dense.View) *slot {
 	return b.byStorage[w.Storage()]
 }
 
+// hashable reports whether v can be a key.
+func hashable(v gorgonia.ValueGrad) bool {
+	return reflect.TypeOf(v).Kind() == reflect.Pointer || reflect.ValueOf(v).Comparable()
+}
+
 func (b *book) add(v gorgonia.ValueGrad, s *slot) {
 	if b.byKey == nil {
 		b.byKey, b.byStorage = map[gorgonia.ValueGrad]*slot{}, map[unsafe.Pointer]*slot{}
 	}
-	if reflect.ValueOf(v).Comparable() {
+	if hashable(v) {
 		b.byKey[v] = s
 	}
 	b.byStorage[s.storage] = s

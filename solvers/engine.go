@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 
 	"gorgonia.org/gorgonia"
@@ -106,7 +107,7 @@ func (e *engine) move(active []*slot) error {
 	if err := e.each(active, work, (*engine).prepare); err != nil {
 		return err
 	}
-	return e.each(active, weights(active)/16, (*engine).advance)
+	return e.advanceAll(active)
 }
 
 // weights counts those of the parameters.
@@ -117,10 +118,10 @@ func weights(active []*slot) (n int) {
 	return n
 }
 
-// each calls f for every slot, on several cores where the work is worth it, and
-// returns the first error in the order of the parameters.
+// each calls f for every slot, on several cores where the work is worth it, those with
+// most to do first, and returns the first error in the order of the parameters.
 func (e *engine) each(active []*slot, work int, f func(e *engine, s *slot) error) error {
-	if work < 1<<16 {
+	if work < 1<<16 || runtime.GOMAXPROCS(0) == 1 {
 		for _, s := range active {
 			if err := f(e, s); err != nil {
 				return err

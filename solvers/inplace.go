@@ -4,6 +4,8 @@ package solvers
 
 import (
 	"math"
+	"runtime"
+	"slices"
 	"unsafe"
 
 	"github.com/kernelfold/kernelfold/manifolds"
@@ -40,6 +42,20 @@ func (e *engine) fits(s *slot) bool {
 	return !s.carried() && !s.shared &&
 		e.clipValue == 0 && (e.decay == 0 || e.decayOf != decayAmbient) &&
 		state < limit && s.size < limit && e.swift.serves(s)
+}
+
+// advanceAll makes the steps of the parameters that move in place. On one core it goes
+// through them backwards: the gradients that were measured last are still in the cache.
+func (e *engine) advanceAll(active []*slot) error {
+	if runtime.GOMAXPROCS(0) > 1 {
+		return e.each(active, weights(active)/16, (*engine).advance)
+	}
+	for _, s := range slices.Backward(active) {
+		if err := e.advance(s); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // advance makes the step of a parameter that moves in place.
