@@ -6,7 +6,7 @@ import "github.com/kernelfold/kernelfold/internal/vec"
 
 // block is how many elements the two sweeps take at a time, so that the second finds
 // x, m and g in the cache.
-const block = 1 << 13
+const block = 1 << 14
 
 // Spheres makes the step for the vectors of n elements that x holds one after the
 // other, each on a sphere.
