@@ -9,86 +9,620 @@
 // func product32AVX2(c *float32, a *float32, b *float32, rows int, cols int, inner int, cr int, cc int, ar int, ac int, br int, bc int, alpha float32, beta float32)
 // Requires: AVX, AVX2, FMA3, SSE
 TEXT ·product32AVX2(SB), NOSPLIT, $0-104
-	MOVQ         c+0(FP), AX
-	MOVQ         a+8(FP), CX
-	MOVQ         b+16(FP), DX
 	MOVSS        alpha+96(FP), X0
 	VBROADCASTSS X0, Y0
 	MOVSS        beta+100(FP), X1
 	VBROADCASTSS X1, Y1
-	XORQ         BX, BX
+	XORQ         AX, AX
 	VXORPS       X2, X2, X2
 	VUCOMISS     X2, X1
 	JNE          l1
 	JP           l1
-	INCQ         BX
+	INCQ         AX
 
 l1:
+	MOVQ cols+32(FP), CX
+	CMPQ CX, $0x08
+	JNE  l3
+	XORQ CX, CX
+
+l4:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
 	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
 
-l2:
-	MOVQ AX, DI
-	MOVQ DX, R8
-	MOVQ cols+32(FP), R9
-
-l3:
+l5:
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
-	MOVQ   CX, R10
-	MOVQ   R8, R11
-	MOVQ   inner+40(FP), R12
-	MOVQ   ac+72(FP), R13
-	SHLQ   $0x07, R13
-	MOVQ   br+80(FP), R14
-	SHLQ   $0x07, R14
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
 
-l4:
-	VMOVUPS     (R10), Y6
-	VMOVUPS     32(R10), Y7
-	VMOVUPS     64(R10), Y8
-	VMOVUPS     96(R10), Y9
-	VFMADD231PS (R11), Y6, Y2
-	VFMADD231PS 32(R11), Y7, Y3
-	VFMADD231PS 64(R11), Y8, Y4
-	VFMADD231PS 96(R11), Y9, Y5
-	ADDQ        R13, R10
-	ADDQ        R14, R11
-	DECQ        R12
-	JNZ         l4
+l6:
+	VMOVUPS     (DI), Y10
+	LEAQ        (R8)(R12*2), R13
+	ADDQ        R12, R13
+	LEAQ        (R13)(R12*2), R14
+	ADDQ        R12, R14
+	VFMADD231PS (R8), Y10, Y2
+	VFMADD231PS (R8)(R12*1), Y10, Y3
+	VFMADD231PS (R8)(R12*2), Y10, Y4
+	VFMADD231PS (R13), Y10, Y5
+	VFMADD231PS (R13)(R12*1), Y10, Y6
+	VFMADD231PS (R13)(R12*2), Y10, Y7
+	VFMADD231PS (R14), Y10, Y8
+	VFMADD231PS (R14)(R12*1), Y10, Y9
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l6
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	LEAQ        (DX)(DI*2), R8
+	ADDQ        DI, R8
+	LEAQ        (R8)(DI*2), R9
+	ADDQ        DI, R9
 	VMULPS      Y0, Y2, Y2
 	VMULPS      Y0, Y3, Y3
 	VMULPS      Y0, Y4, Y4
 	VMULPS      Y0, Y5, Y5
-	TESTQ       BX, BX
-	JNZ         l5
-	VFMADD231PS (DI), Y1, Y2
-	VFMADD231PS 32(DI), Y1, Y3
-	VFMADD231PS 64(DI), Y1, Y4
-	VFMADD231PS 96(DI), Y1, Y5
+	VMULPS      Y0, Y6, Y6
+	VMULPS      Y0, Y7, Y7
+	VMULPS      Y0, Y8, Y8
+	VMULPS      Y0, Y9, Y9
+	TESTQ       AX, AX
+	JNZ         l7
+	VFMADD231PS (DX), Y1, Y2
+	VFMADD231PS (DX)(DI*1), Y1, Y3
+	VFMADD231PS (DX)(DI*2), Y1, Y4
+	VFMADD231PS (R8), Y1, Y5
+	VFMADD231PS (R8)(DI*1), Y1, Y6
+	VFMADD231PS (R8)(DI*2), Y1, Y7
+	VFMADD231PS (R9), Y1, Y8
+	VFMADD231PS (R9)(DI*1), Y1, Y9
 
-l5:
-	VMOVUPS Y2, (DI)
-	VMOVUPS Y3, 32(DI)
-	VMOVUPS Y4, 64(DI)
-	VMOVUPS Y5, 96(DI)
-	MOVQ    cc+56(FP), R10
-	SHLQ    $0x07, R10
-	ADDQ    R10, DI
-	MOVQ    bc+88(FP), R10
-	SHLQ    $0x07, R10
-	ADDQ    R10, R8
-	DECQ    R9
-	JNZ     l3
+l7:
+	VMOVUPS Y2, (DX)
+	VMOVUPS Y3, (DX)(DI*1)
+	VMOVUPS Y4, (DX)(DI*2)
+	VMOVUPS Y5, (R8)
+	VMOVUPS Y6, (R8)(DI*1)
+	VMOVUPS Y7, (R8)(DI*2)
+	VMOVUPS Y8, (R9)
+	VMOVUPS Y9, (R9)(DI*1)
 	MOVQ    cr+48(FP), DI
 	SHLQ    $0x07, DI
-	ADDQ    DI, AX
+	ADDQ    DI, DX
 	MOVQ    ar+64(FP), DI
 	SHLQ    $0x07, DI
-	ADDQ    DI, CX
+	ADDQ    DI, BX
 	DECQ    SI
-	JNZ     l2
+	JNZ     l5
+	ADDQ    $0x00000020, CX
+	CMPQ    CX, $0x00000080
+	JNE     l4
+	JMP     l2
+
+l3:
+	CMPQ CX, $0x07
+	JNE  l8
+	XORQ CX, CX
+
+l9:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l10:
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l11:
+	VMOVUPS     (DI), Y9
+	LEAQ        (R8)(R12*2), R13
+	ADDQ        R12, R13
+	LEAQ        (R13)(R12*2), R14
+	ADDQ        R12, R14
+	VFMADD231PS (R8), Y9, Y2
+	VFMADD231PS (R8)(R12*1), Y9, Y3
+	VFMADD231PS (R8)(R12*2), Y9, Y4
+	VFMADD231PS (R13), Y9, Y5
+	VFMADD231PS (R13)(R12*1), Y9, Y6
+	VFMADD231PS (R13)(R12*2), Y9, Y7
+	VFMADD231PS (R14), Y9, Y8
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l11
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	LEAQ        (DX)(DI*2), R8
+	ADDQ        DI, R8
+	LEAQ        (R8)(DI*2), R9
+	ADDQ        DI, R9
+	VMULPS      Y0, Y2, Y2
+	VMULPS      Y0, Y3, Y3
+	VMULPS      Y0, Y4, Y4
+	VMULPS      Y0, Y5, Y5
+	VMULPS      Y0, Y6, Y6
+	VMULPS      Y0, Y7, Y7
+	VMULPS      Y0, Y8, Y8
+	TESTQ       AX, AX
+	JNZ         l12
+	VFMADD231PS (DX), Y1, Y2
+	VFMADD231PS (DX)(DI*1), Y1, Y3
+	VFMADD231PS (DX)(DI*2), Y1, Y4
+	VFMADD231PS (R8), Y1, Y5
+	VFMADD231PS (R8)(DI*1), Y1, Y6
+	VFMADD231PS (R8)(DI*2), Y1, Y7
+	VFMADD231PS (R9), Y1, Y8
+
+l12:
+	VMOVUPS Y2, (DX)
+	VMOVUPS Y3, (DX)(DI*1)
+	VMOVUPS Y4, (DX)(DI*2)
+	VMOVUPS Y5, (R8)
+	VMOVUPS Y6, (R8)(DI*1)
+	VMOVUPS Y7, (R8)(DI*2)
+	VMOVUPS Y8, (R9)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l10
+	ADDQ    $0x00000020, CX
+	CMPQ    CX, $0x00000080
+	JNE     l9
+	JMP     l2
+
+l8:
+	CMPQ CX, $0x06
+	JNE  l13
+	XORQ CX, CX
+
+l14:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l15:
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l16:
+	VMOVUPS     (DI), Y8
+	LEAQ        (R8)(R12*2), R13
+	ADDQ        R12, R13
+	VFMADD231PS (R8), Y8, Y2
+	VFMADD231PS (R8)(R12*1), Y8, Y3
+	VFMADD231PS (R8)(R12*2), Y8, Y4
+	VFMADD231PS (R13), Y8, Y5
+	VFMADD231PS (R13)(R12*1), Y8, Y6
+	VFMADD231PS (R13)(R12*2), Y8, Y7
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l16
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	LEAQ        (DX)(DI*2), R8
+	ADDQ        DI, R8
+	VMULPS      Y0, Y2, Y2
+	VMULPS      Y0, Y3, Y3
+	VMULPS      Y0, Y4, Y4
+	VMULPS      Y0, Y5, Y5
+	VMULPS      Y0, Y6, Y6
+	VMULPS      Y0, Y7, Y7
+	TESTQ       AX, AX
+	JNZ         l17
+	VFMADD231PS (DX), Y1, Y2
+	VFMADD231PS (DX)(DI*1), Y1, Y3
+	VFMADD231PS (DX)(DI*2), Y1, Y4
+	VFMADD231PS (R8), Y1, Y5
+	VFMADD231PS (R8)(DI*1), Y1, Y6
+	VFMADD231PS (R8)(DI*2), Y1, Y7
+
+l17:
+	VMOVUPS Y2, (DX)
+	VMOVUPS Y3, (DX)(DI*1)
+	VMOVUPS Y4, (DX)(DI*2)
+	VMOVUPS Y5, (R8)
+	VMOVUPS Y6, (R8)(DI*1)
+	VMOVUPS Y7, (R8)(DI*2)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l15
+	ADDQ    $0x00000020, CX
+	CMPQ    CX, $0x00000080
+	JNE     l14
+	JMP     l2
+
+l13:
+	CMPQ CX, $0x05
+	JNE  l18
+	XORQ CX, CX
+
+l19:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l20:
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l21:
+	VMOVUPS     (DI), Y7
+	LEAQ        (R8)(R12*2), R13
+	ADDQ        R12, R13
+	VFMADD231PS (R8), Y7, Y2
+	VFMADD231PS (R8)(R12*1), Y7, Y3
+	VFMADD231PS (R8)(R12*2), Y7, Y4
+	VFMADD231PS (R13), Y7, Y5
+	VFMADD231PS (R13)(R12*1), Y7, Y6
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l21
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	LEAQ        (DX)(DI*2), R8
+	ADDQ        DI, R8
+	VMULPS      Y0, Y2, Y2
+	VMULPS      Y0, Y3, Y3
+	VMULPS      Y0, Y4, Y4
+	VMULPS      Y0, Y5, Y5
+	VMULPS      Y0, Y6, Y6
+	TESTQ       AX, AX
+	JNZ         l22
+	VFMADD231PS (DX), Y1, Y2
+	VFMADD231PS (DX)(DI*1), Y1, Y3
+	VFMADD231PS (DX)(DI*2), Y1, Y4
+	VFMADD231PS (R8), Y1, Y5
+	VFMADD231PS (R8)(DI*1), Y1, Y6
+
+l22:
+	VMOVUPS Y2, (DX)
+	VMOVUPS Y3, (DX)(DI*1)
+	VMOVUPS Y4, (DX)(DI*2)
+	VMOVUPS Y5, (R8)
+	VMOVUPS Y6, (R8)(DI*1)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l20
+	ADDQ    $0x00000020, CX
+	CMPQ    CX, $0x00000080
+	JNE     l19
+	JMP     l2
+
+l18:
+	CMPQ CX, $0x04
+	JNE  l23
+	XORQ CX, CX
+
+l24:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l25:
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l26:
+	VMOVUPS     (DI), Y6
+	LEAQ        (R8)(R12*2), R13
+	ADDQ        R12, R13
+	VFMADD231PS (R8), Y6, Y2
+	VFMADD231PS (R8)(R12*1), Y6, Y3
+	VFMADD231PS (R8)(R12*2), Y6, Y4
+	VFMADD231PS (R13), Y6, Y5
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l26
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	LEAQ        (DX)(DI*2), R8
+	ADDQ        DI, R8
+	VMULPS      Y0, Y2, Y2
+	VMULPS      Y0, Y3, Y3
+	VMULPS      Y0, Y4, Y4
+	VMULPS      Y0, Y5, Y5
+	TESTQ       AX, AX
+	JNZ         l27
+	VFMADD231PS (DX), Y1, Y2
+	VFMADD231PS (DX)(DI*1), Y1, Y3
+	VFMADD231PS (DX)(DI*2), Y1, Y4
+	VFMADD231PS (R8), Y1, Y5
+
+l27:
+	VMOVUPS Y2, (DX)
+	VMOVUPS Y3, (DX)(DI*1)
+	VMOVUPS Y4, (DX)(DI*2)
+	VMOVUPS Y5, (R8)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l25
+	ADDQ    $0x00000020, CX
+	CMPQ    CX, $0x00000080
+	JNE     l24
+	JMP     l2
+
+l23:
+	CMPQ CX, $0x03
+	JNE  l28
+	XORQ CX, CX
+
+l29:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l30:
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l31:
+	VMOVUPS     (DI), Y5
+	VFMADD231PS (R8), Y5, Y2
+	VFMADD231PS (R8)(R12*1), Y5, Y3
+	VFMADD231PS (R8)(R12*2), Y5, Y4
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l31
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	VMULPS      Y0, Y2, Y2
+	VMULPS      Y0, Y3, Y3
+	VMULPS      Y0, Y4, Y4
+	TESTQ       AX, AX
+	JNZ         l32
+	VFMADD231PS (DX), Y1, Y2
+	VFMADD231PS (DX)(DI*1), Y1, Y3
+	VFMADD231PS (DX)(DI*2), Y1, Y4
+
+l32:
+	VMOVUPS Y2, (DX)
+	VMOVUPS Y3, (DX)(DI*1)
+	VMOVUPS Y4, (DX)(DI*2)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l30
+	ADDQ    $0x00000020, CX
+	CMPQ    CX, $0x00000080
+	JNE     l29
+	JMP     l2
+
+l28:
+	CMPQ CX, $0x02
+	JNE  l33
+	XORQ CX, CX
+
+l34:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l35:
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l36:
+	VMOVUPS     (DI), Y4
+	VFMADD231PS (R8), Y4, Y2
+	VFMADD231PS (R8)(R12*1), Y4, Y3
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l36
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	VMULPS      Y0, Y2, Y2
+	VMULPS      Y0, Y3, Y3
+	TESTQ       AX, AX
+	JNZ         l37
+	VFMADD231PS (DX), Y1, Y2
+	VFMADD231PS (DX)(DI*1), Y1, Y3
+
+l37:
+	VMOVUPS Y2, (DX)
+	VMOVUPS Y3, (DX)(DI*1)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l35
+	ADDQ    $0x00000020, CX
+	CMPQ    CX, $0x00000080
+	JNE     l34
+	JMP     l2
+
+l33:
+	CMPQ CX, $0x01
+	JNE  l38
+	XORQ CX, CX
+
+l39:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l40:
+	VXORPS Y2, Y2, Y2
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l41:
+	VMOVUPS     (DI), Y3
+	VFMADD231PS (R8), Y3, Y2
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l41
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	VMULPS      Y0, Y2, Y2
+	TESTQ       AX, AX
+	JNZ         l42
+	VFMADD231PS (DX), Y1, Y2
+
+l42:
+	VMOVUPS Y2, (DX)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l40
+	ADDQ    $0x00000020, CX
+	CMPQ    CX, $0x00000080
+	JNE     l39
+	JMP     l2
+
+l38:
+l2:
 	VZEROUPPER
 	RET
 
@@ -102,16 +636,16 @@ TEXT ·symmetrize32AVX2(SB), NOSPLIT, $0-20
 	VBROADCASTSS X0, Y0
 	MOVQ         q+8(FP), DX
 	DECQ         DX
-	JLE          l6
+	JLE          l43
 
-l7:
+l44:
 	MOVQ  AX, BX
 	MOVQ  AX, SI
 	MOVQ  DX, DI
 	TESTQ DI, DI
-	JZ    l8
+	JZ    l45
 
-l9:
+l46:
 	ADDQ    $0x80, BX
 	ADDQ    CX, SI
 	VMOVUPS (BX), Y1
@@ -135,15 +669,15 @@ l9:
 	VMOVUPS Y4, 96(BX)
 	VMOVUPS Y4, 96(SI)
 	DECQ    DI
-	JNZ     l9
+	JNZ     l46
 
-l8:
+l45:
 	ADDQ $0x80, AX
 	ADDQ CX, AX
 	DECQ DX
-	JNZ  l7
+	JNZ  l44
 
-l6:
+l43:
 	VZEROUPPER
 	RET
 
@@ -165,54 +699,54 @@ TEXT ·cholesky32AVX2(SB), NOSPLIT, $0-36
 	MOVQ         AX, BX
 	XORQ         SI, SI
 
-l10:
+l47:
 	MOVQ BX, DI
 	MOVQ AX, R8
 	XORQ R9, R9
 
-l11:
+l48:
 	CMPQ    R9, SI
-	JE      l12
+	JE      l49
 	MOVQ    BX, R10
 	MOVQ    R8, R11
 	VMOVUPS (DI), Y5
 	MOVQ    R9, R12
 	TESTQ   R12, R12
-	JZ      l13
+	JZ      l50
 
-l14:
+l51:
 	VMOVUPS      (R10), Y6
 	VFNMADD231PS (R11), Y6, Y5
 	ADDQ         $0x80, R10
 	ADDQ         $0x80, R11
 	DECQ         R12
-	JNZ          l14
+	JNZ          l51
 
-l13:
+l50:
 	VMULPS  (R11), Y5, Y5
 	VMOVUPS Y5, (DI)
 	ADDQ    $0x80, DI
 	ADDQ    CX, R8
 	INCQ    R9
-	JMP     l11
+	JMP     l48
 
-l12:
+l49:
 	VMOVUPS (DI), Y5
 	VADDPS  Y5, Y4, Y4
 	VMULPS  Y0, Y5, Y7
 	MOVQ    BX, R8
 	MOVQ    SI, R9
 	TESTQ   R9, R9
-	JZ      l15
+	JZ      l52
 
-l16:
+l53:
 	VMOVUPS      (R8), Y6
 	VFNMADD231PS Y6, Y6, Y5
 	ADDQ         $0x80, R8
 	DECQ         R9
-	JNZ          l16
+	JNZ          l53
 
-l15:
+l52:
 	VCMPPS    $0x1e, Y7, Y5, Y6
 	VANDPS    Y6, Y3, Y3
 	VSQRTPS   Y5, Y5
@@ -222,7 +756,7 @@ l15:
 	INCQ      SI
 	MOVQ      q+8(FP), DI
 	CMPQ      SI, DI
-	JNE       l10
+	JNE       l47
 	VCMPPS    $0x1e, Y4, Y2, Y4
 	VANDPS    Y4, Y3, Y3
 	VMOVMSKPS Y3, BX
@@ -233,54 +767,54 @@ l15:
 	MOVQ      AX, BX
 	XORQ      SI, SI
 
-l17:
+l54:
 	MOVQ BX, DI
 	MOVQ AX, R8
 	XORQ R9, R9
 
-l18:
+l55:
 	CMPQ    R9, SI
-	JE      l19
+	JE      l56
 	MOVQ    BX, R10
 	MOVQ    R8, R11
 	VMOVUPS 32(DI), Y5
 	MOVQ    R9, R12
 	TESTQ   R12, R12
-	JZ      l20
+	JZ      l57
 
-l21:
+l58:
 	VMOVUPS      32(R10), Y6
 	VFNMADD231PS 32(R11), Y6, Y5
 	ADDQ         $0x80, R10
 	ADDQ         $0x80, R11
 	DECQ         R12
-	JNZ          l21
+	JNZ          l58
 
-l20:
+l57:
 	VMULPS  32(R11), Y5, Y5
 	VMOVUPS Y5, 32(DI)
 	ADDQ    $0x80, DI
 	ADDQ    CX, R8
 	INCQ    R9
-	JMP     l18
+	JMP     l55
 
-l19:
+l56:
 	VMOVUPS 32(DI), Y5
 	VADDPS  Y5, Y4, Y4
 	VMULPS  Y0, Y5, Y7
 	MOVQ    BX, R8
 	MOVQ    SI, R9
 	TESTQ   R9, R9
-	JZ      l22
+	JZ      l59
 
-l23:
+l60:
 	VMOVUPS      32(R8), Y6
 	VFNMADD231PS Y6, Y6, Y5
 	ADDQ         $0x80, R8
 	DECQ         R9
-	JNZ          l23
+	JNZ          l60
 
-l22:
+l59:
 	VCMPPS    $0x1e, Y7, Y5, Y6
 	VANDPS    Y6, Y3, Y3
 	VSQRTPS   Y5, Y5
@@ -290,7 +824,7 @@ l22:
 	INCQ      SI
 	MOVQ      q+8(FP), DI
 	CMPQ      SI, DI
-	JNE       l17
+	JNE       l54
 	VCMPPS    $0x1e, Y4, Y2, Y4
 	VANDPS    Y4, Y3, Y3
 	VMOVMSKPS Y3, BX
@@ -301,54 +835,54 @@ l22:
 	MOVQ      AX, BX
 	XORQ      SI, SI
 
-l24:
+l61:
 	MOVQ BX, DI
 	MOVQ AX, R8
 	XORQ R9, R9
 
-l25:
+l62:
 	CMPQ    R9, SI
-	JE      l26
+	JE      l63
 	MOVQ    BX, R10
 	MOVQ    R8, R11
 	VMOVUPS 64(DI), Y5
 	MOVQ    R9, R12
 	TESTQ   R12, R12
-	JZ      l27
+	JZ      l64
 
-l28:
+l65:
 	VMOVUPS      64(R10), Y6
 	VFNMADD231PS 64(R11), Y6, Y5
 	ADDQ         $0x80, R10
 	ADDQ         $0x80, R11
 	DECQ         R12
-	JNZ          l28
+	JNZ          l65
 
-l27:
+l64:
 	VMULPS  64(R11), Y5, Y5
 	VMOVUPS Y5, 64(DI)
 	ADDQ    $0x80, DI
 	ADDQ    CX, R8
 	INCQ    R9
-	JMP     l25
+	JMP     l62
 
-l26:
+l63:
 	VMOVUPS 64(DI), Y5
 	VADDPS  Y5, Y4, Y4
 	VMULPS  Y0, Y5, Y7
 	MOVQ    BX, R8
 	MOVQ    SI, R9
 	TESTQ   R9, R9
-	JZ      l29
+	JZ      l66
 
-l30:
+l67:
 	VMOVUPS      64(R8), Y6
 	VFNMADD231PS Y6, Y6, Y5
 	ADDQ         $0x80, R8
 	DECQ         R9
-	JNZ          l30
+	JNZ          l67
 
-l29:
+l66:
 	VCMPPS    $0x1e, Y7, Y5, Y6
 	VANDPS    Y6, Y3, Y3
 	VSQRTPS   Y5, Y5
@@ -358,7 +892,7 @@ l29:
 	INCQ      SI
 	MOVQ      q+8(FP), DI
 	CMPQ      SI, DI
-	JNE       l24
+	JNE       l61
 	VCMPPS    $0x1e, Y4, Y2, Y4
 	VANDPS    Y4, Y3, Y3
 	VMOVMSKPS Y3, BX
@@ -369,54 +903,54 @@ l29:
 	MOVQ      AX, BX
 	XORQ      SI, SI
 
-l31:
+l68:
 	MOVQ BX, DI
 	MOVQ AX, R8
 	XORQ R9, R9
 
-l32:
+l69:
 	CMPQ    R9, SI
-	JE      l33
+	JE      l70
 	MOVQ    BX, R10
 	MOVQ    R8, R11
 	VMOVUPS 96(DI), Y5
 	MOVQ    R9, R12
 	TESTQ   R12, R12
-	JZ      l34
+	JZ      l71
 
-l35:
+l72:
 	VMOVUPS      96(R10), Y6
 	VFNMADD231PS 96(R11), Y6, Y5
 	ADDQ         $0x80, R10
 	ADDQ         $0x80, R11
 	DECQ         R12
-	JNZ          l35
+	JNZ          l72
 
-l34:
+l71:
 	VMULPS  96(R11), Y5, Y5
 	VMOVUPS Y5, 96(DI)
 	ADDQ    $0x80, DI
 	ADDQ    CX, R8
 	INCQ    R9
-	JMP     l32
+	JMP     l69
 
-l33:
+l70:
 	VMOVUPS 96(DI), Y5
 	VADDPS  Y5, Y4, Y4
 	VMULPS  Y0, Y5, Y7
 	MOVQ    BX, R8
 	MOVQ    SI, R9
 	TESTQ   R9, R9
-	JZ      l36
+	JZ      l73
 
-l37:
+l74:
 	VMOVUPS      96(R8), Y6
 	VFNMADD231PS Y6, Y6, Y5
 	ADDQ         $0x80, R8
 	DECQ         R9
-	JNZ          l37
+	JNZ          l74
 
-l36:
+l73:
 	VCMPPS    $0x1e, Y7, Y5, Y6
 	VANDPS    Y6, Y3, Y3
 	VSQRTPS   Y5, Y5
@@ -426,7 +960,7 @@ l36:
 	INCQ      SI
 	MOVQ      q+8(FP), DI
 	CMPQ      SI, DI
-	JNE       l31
+	JNE       l68
 	VCMPPS    $0x1e, Y4, Y2, Y0
 	VANDPS    Y0, Y3, Y3
 	VMOVMSKPS Y3, AX
@@ -449,12 +983,12 @@ TEXT ·solve32AVX2(SB), NOSPLIT, $0-48
 	MOVQ yc+40(FP), DI
 	SHLQ $0x07, DI
 
-l38:
+l75:
 	MOVQ AX, R8
 	MOVQ CX, R9
 	XORQ R10, R10
 
-l39:
+l76:
 	VMOVUPS (R8), Y0
 	VMOVUPS 32(R8), Y1
 	VMOVUPS 64(R8), Y2
@@ -463,9 +997,9 @@ l39:
 	MOVQ    R9, R12
 	MOVQ    R10, R13
 	TESTQ   R13, R13
-	JZ      l40
+	JZ      l77
 
-l41:
+l78:
 	VMOVUPS      (R11), Y4
 	VMOVUPS      32(R11), Y5
 	VMOVUPS      64(R11), Y6
@@ -477,9 +1011,9 @@ l41:
 	ADDQ         DI, R11
 	ADDQ         $0x80, R12
 	DECQ         R13
-	JNZ          l41
+	JNZ          l78
 
-l40:
+l77:
 	VMULPS  (R12), Y0, Y0
 	VMULPS  32(R12), Y1, Y1
 	VMULPS  64(R12), Y2, Y2
@@ -493,10 +1027,10 @@ l40:
 	INCQ    R10
 	MOVQ    q+24(FP), R11
 	CMPQ    R10, R11
-	JNE     l39
+	JNE     l76
 	ADDQ    SI, AX
 	DECQ    DX
-	JNZ     l38
+	JNZ     l75
 	VZEROUPPER
 	RET
 
@@ -513,7 +1047,7 @@ TEXT ·advance32AVX2(SB), NOSPLIT, $0-40
 	VMOVUPS 64(SI), Y2
 	VMOVUPS 96(SI), Y3
 
-l42:
+l79:
 	VMOVUPS     (CX), Y4
 	VMOVUPS     32(CX), Y5
 	VMOVUPS     64(CX), Y6
@@ -530,7 +1064,7 @@ l42:
 	ADDQ        $0x80, DX
 	ADDQ        $0x80, AX
 	DECQ        BX
-	JNZ         l42
+	JNZ         l79
 	VZEROUPPER
 	RET
 
@@ -550,7 +1084,7 @@ TEXT ·dots32AVX2(SB), NOSPLIT, $0-32
 	VXORPD Y6, Y6, Y6
 	VXORPD Y7, Y7, Y7
 
-l43:
+l80:
 	VCVTPS2PD   (CX), Y8
 	VCVTPS2PD   (DX), Y9
 	VFMADD231PD Y8, Y9, Y0
@@ -578,7 +1112,7 @@ l43:
 	ADDQ        $0x80, CX
 	ADDQ        $0x80, DX
 	DECQ        BX
-	JNZ         l43
+	JNZ         l80
 	VMOVUPD     Y0, (AX)
 	VMOVUPD     Y1, 32(AX)
 	VMOVUPD     Y2, 64(AX)
@@ -619,10 +1153,10 @@ TEXT ·transpose32AVX2(SB), NOSPLIT, $0-32
 	IMUL3Q  $0x04, DI, DI
 	XORQ    R8, R8
 
-l44:
+l81:
 	XORQ R9, R9
 
-l45:
+l82:
 	VXORPS     Y2, Y2, Y2
 	VXORPS     Y3, Y3, Y3
 	VXORPS     Y4, Y4, Y4
@@ -638,35 +1172,35 @@ l45:
 	VMASKMOVPS (R10)(R9*4), Y0, Y2
 	ADDQ       SI, R10
 	CMPQ       DX, $0x01
-	JE         l46
+	JE         l83
 	VMASKMOVPS (R10)(R9*4), Y0, Y3
 	ADDQ       SI, R10
 	CMPQ       DX, $0x02
-	JE         l46
+	JE         l83
 	VMASKMOVPS (R10)(R9*4), Y0, Y4
 	ADDQ       SI, R10
 	CMPQ       DX, $0x03
-	JE         l46
+	JE         l83
 	VMASKMOVPS (R10)(R9*4), Y0, Y5
 	ADDQ       SI, R10
 	CMPQ       DX, $0x04
-	JE         l46
+	JE         l83
 	VMASKMOVPS (R10)(R9*4), Y0, Y6
 	ADDQ       SI, R10
 	CMPQ       DX, $0x05
-	JE         l46
+	JE         l83
 	VMASKMOVPS (R10)(R9*4), Y0, Y7
 	ADDQ       SI, R10
 	CMPQ       DX, $0x06
-	JE         l46
+	JE         l83
 	VMASKMOVPS (R10)(R9*4), Y0, Y8
 	ADDQ       SI, R10
 	CMPQ       DX, $0x07
-	JE         l46
+	JE         l83
 	VMASKMOVPS (R10)(R9*4), Y0, Y9
 	ADDQ       SI, R10
 
-l46:
+l83:
 	VUNPCKLPS  Y3, Y2, Y10
 	VUNPCKHPS  Y3, Y2, Y2
 	VUNPCKLPS  Y5, Y4, Y3
@@ -696,95 +1230,95 @@ l46:
 	MOVQ       dst+0(FP), R11
 	ADDQ       R11, R10
 	CMPQ       DX, $0x08
-	JNE        l47
+	JNE        l84
 	VMOVUPS    Y8, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x01
-	JE         l49
+	JE         l86
 	VMOVUPS    Y9, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x02
-	JE         l49
+	JE         l86
 	VMOVUPS    Y4, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x03
-	JE         l49
+	JE         l86
 	VMOVUPS    Y10, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x04
-	JE         l49
+	JE         l86
 	VMOVUPS    Y5, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x05
-	JE         l49
+	JE         l86
 	VMOVUPS    Y3, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x06
-	JE         l49
+	JE         l86
 	VMOVUPS    Y7, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x07
-	JE         l49
+	JE         l86
 	VMOVUPS    Y2, (R10)(R8*4)
 	ADDQ       DI, R10
 
-l49:
-	JMP l48
+l86:
+	JMP l85
 
-l47:
+l84:
 	VMASKMOVPS Y8, Y1, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x01
-	JE         l50
+	JE         l87
 	VMASKMOVPS Y9, Y1, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x02
-	JE         l50
+	JE         l87
 	VMASKMOVPS Y4, Y1, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x03
-	JE         l50
+	JE         l87
 	VMASKMOVPS Y10, Y1, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x04
-	JE         l50
+	JE         l87
 	VMASKMOVPS Y5, Y1, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x05
-	JE         l50
+	JE         l87
 	VMASKMOVPS Y3, Y1, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x06
-	JE         l50
+	JE         l87
 	VMASKMOVPS Y7, Y1, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x07
-	JE         l50
+	JE         l87
 	VMASKMOVPS Y2, Y1, (R10)(R8*4)
 	ADDQ       DI, R10
 
-l50:
-l48:
+l87:
+l85:
 	ADDQ    BX, R9
 	CMPQ    R9, CX
-	JGE     l51
+	JGE     l88
 	MOVQ    CX, R10
 	SUBQ    BX, R10
 	CMPQ    R9, R10
 	CMOVQGT R10, R9
-	JMP     l45
+	JMP     l82
 
-l51:
+l88:
 	ADDQ    DX, R8
 	CMPQ    R8, AX
-	JGE     l52
+	JGE     l89
 	MOVQ    AX, R9
 	SUBQ    DX, R9
 	CMPQ    R8, R9
 	CMOVQGT R9, R8
-	JMP     l44
+	JMP     l81
 
-l52:
+l89:
 	VZEROUPPER
 	RET
 
@@ -801,74 +1335,620 @@ GLOBL masks<>(SB), RODATA|NOPTR, $64
 // func product32AVX512(c *float32, a *float32, b *float32, rows int, cols int, inner int, cr int, cc int, ar int, ac int, br int, bc int, alpha float32, beta float32)
 // Requires: AVX, AVX512DQ, AVX512F, SSE
 TEXT ·product32AVX512(SB), NOSPLIT, $0-104
-	MOVQ         c+0(FP), AX
-	MOVQ         a+8(FP), CX
-	MOVQ         b+16(FP), DX
 	MOVSS        alpha+96(FP), X0
 	VBROADCASTSS X0, Z0
 	MOVSS        beta+100(FP), X1
 	VBROADCASTSS X1, Z1
-	XORQ         BX, BX
+	XORQ         AX, AX
 	VXORPS       X2, X2, X2
 	VUCOMISS     X2, X1
-	JNE          l53
-	JP           l53
-	INCQ         BX
+	JNE          l90
+	JP           l90
+	INCQ         AX
 
-l53:
+l90:
+	MOVQ cols+32(FP), CX
+	CMPQ CX, $0x08
+	JNE  l92
+	XORQ CX, CX
+
+l93:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
 	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
 
-l54:
-	MOVQ AX, DI
-	MOVQ DX, R8
-	MOVQ cols+32(FP), R9
-
-l55:
+l94:
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
-	MOVQ   CX, R10
-	MOVQ   R8, R11
-	MOVQ   inner+40(FP), R12
-	MOVQ   ac+72(FP), R13
-	SHLQ   $0x07, R13
-	MOVQ   br+80(FP), R14
-	SHLQ   $0x07, R14
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
 
-l56:
-	VMOVUPS     (R10), Z4
-	VMOVUPS     64(R10), Z5
-	VFMADD231PS (R11), Z4, Z2
-	VFMADD231PS 64(R11), Z5, Z3
-	ADDQ        R13, R10
-	ADDQ        R14, R11
-	DECQ        R12
-	JNZ         l56
+l95:
+	VMOVUPS     (DI), Z10
+	LEAQ        (R8)(R12*2), R13
+	ADDQ        R12, R13
+	LEAQ        (R13)(R12*2), R14
+	ADDQ        R12, R14
+	VFMADD231PS (R8), Z10, Z2
+	VFMADD231PS (R8)(R12*1), Z10, Z3
+	VFMADD231PS (R8)(R12*2), Z10, Z4
+	VFMADD231PS (R13), Z10, Z5
+	VFMADD231PS (R13)(R12*1), Z10, Z6
+	VFMADD231PS (R13)(R12*2), Z10, Z7
+	VFMADD231PS (R14), Z10, Z8
+	VFMADD231PS (R14)(R12*1), Z10, Z9
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l95
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	LEAQ        (DX)(DI*2), R8
+	ADDQ        DI, R8
+	LEAQ        (R8)(DI*2), R9
+	ADDQ        DI, R9
 	VMULPS      Z0, Z2, Z2
 	VMULPS      Z0, Z3, Z3
-	TESTQ       BX, BX
-	JNZ         l57
-	VFMADD231PS (DI), Z1, Z2
-	VFMADD231PS 64(DI), Z1, Z3
+	VMULPS      Z0, Z4, Z4
+	VMULPS      Z0, Z5, Z5
+	VMULPS      Z0, Z6, Z6
+	VMULPS      Z0, Z7, Z7
+	VMULPS      Z0, Z8, Z8
+	VMULPS      Z0, Z9, Z9
+	TESTQ       AX, AX
+	JNZ         l96
+	VFMADD231PS (DX), Z1, Z2
+	VFMADD231PS (DX)(DI*1), Z1, Z3
+	VFMADD231PS (DX)(DI*2), Z1, Z4
+	VFMADD231PS (R8), Z1, Z5
+	VFMADD231PS (R8)(DI*1), Z1, Z6
+	VFMADD231PS (R8)(DI*2), Z1, Z7
+	VFMADD231PS (R9), Z1, Z8
+	VFMADD231PS (R9)(DI*1), Z1, Z9
 
-l57:
-	VMOVUPS Z2, (DI)
-	VMOVUPS Z3, 64(DI)
-	MOVQ    cc+56(FP), R10
-	SHLQ    $0x07, R10
-	ADDQ    R10, DI
-	MOVQ    bc+88(FP), R10
-	SHLQ    $0x07, R10
-	ADDQ    R10, R8
-	DECQ    R9
-	JNZ     l55
+l96:
+	VMOVUPS Z2, (DX)
+	VMOVUPS Z3, (DX)(DI*1)
+	VMOVUPS Z4, (DX)(DI*2)
+	VMOVUPS Z5, (R8)
+	VMOVUPS Z6, (R8)(DI*1)
+	VMOVUPS Z7, (R8)(DI*2)
+	VMOVUPS Z8, (R9)
+	VMOVUPS Z9, (R9)(DI*1)
 	MOVQ    cr+48(FP), DI
 	SHLQ    $0x07, DI
-	ADDQ    DI, AX
+	ADDQ    DI, DX
 	MOVQ    ar+64(FP), DI
 	SHLQ    $0x07, DI
-	ADDQ    DI, CX
+	ADDQ    DI, BX
 	DECQ    SI
-	JNZ     l54
+	JNZ     l94
+	ADDQ    $0x00000040, CX
+	CMPQ    CX, $0x00000080
+	JNE     l93
+	JMP     l91
+
+l92:
+	CMPQ CX, $0x07
+	JNE  l97
+	XORQ CX, CX
+
+l98:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l99:
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l100:
+	VMOVUPS     (DI), Z9
+	LEAQ        (R8)(R12*2), R13
+	ADDQ        R12, R13
+	LEAQ        (R13)(R12*2), R14
+	ADDQ        R12, R14
+	VFMADD231PS (R8), Z9, Z2
+	VFMADD231PS (R8)(R12*1), Z9, Z3
+	VFMADD231PS (R8)(R12*2), Z9, Z4
+	VFMADD231PS (R13), Z9, Z5
+	VFMADD231PS (R13)(R12*1), Z9, Z6
+	VFMADD231PS (R13)(R12*2), Z9, Z7
+	VFMADD231PS (R14), Z9, Z8
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l100
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	LEAQ        (DX)(DI*2), R8
+	ADDQ        DI, R8
+	LEAQ        (R8)(DI*2), R9
+	ADDQ        DI, R9
+	VMULPS      Z0, Z2, Z2
+	VMULPS      Z0, Z3, Z3
+	VMULPS      Z0, Z4, Z4
+	VMULPS      Z0, Z5, Z5
+	VMULPS      Z0, Z6, Z6
+	VMULPS      Z0, Z7, Z7
+	VMULPS      Z0, Z8, Z8
+	TESTQ       AX, AX
+	JNZ         l101
+	VFMADD231PS (DX), Z1, Z2
+	VFMADD231PS (DX)(DI*1), Z1, Z3
+	VFMADD231PS (DX)(DI*2), Z1, Z4
+	VFMADD231PS (R8), Z1, Z5
+	VFMADD231PS (R8)(DI*1), Z1, Z6
+	VFMADD231PS (R8)(DI*2), Z1, Z7
+	VFMADD231PS (R9), Z1, Z8
+
+l101:
+	VMOVUPS Z2, (DX)
+	VMOVUPS Z3, (DX)(DI*1)
+	VMOVUPS Z4, (DX)(DI*2)
+	VMOVUPS Z5, (R8)
+	VMOVUPS Z6, (R8)(DI*1)
+	VMOVUPS Z7, (R8)(DI*2)
+	VMOVUPS Z8, (R9)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l99
+	ADDQ    $0x00000040, CX
+	CMPQ    CX, $0x00000080
+	JNE     l98
+	JMP     l91
+
+l97:
+	CMPQ CX, $0x06
+	JNE  l102
+	XORQ CX, CX
+
+l103:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l104:
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l105:
+	VMOVUPS     (DI), Z8
+	LEAQ        (R8)(R12*2), R13
+	ADDQ        R12, R13
+	VFMADD231PS (R8), Z8, Z2
+	VFMADD231PS (R8)(R12*1), Z8, Z3
+	VFMADD231PS (R8)(R12*2), Z8, Z4
+	VFMADD231PS (R13), Z8, Z5
+	VFMADD231PS (R13)(R12*1), Z8, Z6
+	VFMADD231PS (R13)(R12*2), Z8, Z7
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l105
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	LEAQ        (DX)(DI*2), R8
+	ADDQ        DI, R8
+	VMULPS      Z0, Z2, Z2
+	VMULPS      Z0, Z3, Z3
+	VMULPS      Z0, Z4, Z4
+	VMULPS      Z0, Z5, Z5
+	VMULPS      Z0, Z6, Z6
+	VMULPS      Z0, Z7, Z7
+	TESTQ       AX, AX
+	JNZ         l106
+	VFMADD231PS (DX), Z1, Z2
+	VFMADD231PS (DX)(DI*1), Z1, Z3
+	VFMADD231PS (DX)(DI*2), Z1, Z4
+	VFMADD231PS (R8), Z1, Z5
+	VFMADD231PS (R8)(DI*1), Z1, Z6
+	VFMADD231PS (R8)(DI*2), Z1, Z7
+
+l106:
+	VMOVUPS Z2, (DX)
+	VMOVUPS Z3, (DX)(DI*1)
+	VMOVUPS Z4, (DX)(DI*2)
+	VMOVUPS Z5, (R8)
+	VMOVUPS Z6, (R8)(DI*1)
+	VMOVUPS Z7, (R8)(DI*2)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l104
+	ADDQ    $0x00000040, CX
+	CMPQ    CX, $0x00000080
+	JNE     l103
+	JMP     l91
+
+l102:
+	CMPQ CX, $0x05
+	JNE  l107
+	XORQ CX, CX
+
+l108:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l109:
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l110:
+	VMOVUPS     (DI), Z7
+	LEAQ        (R8)(R12*2), R13
+	ADDQ        R12, R13
+	VFMADD231PS (R8), Z7, Z2
+	VFMADD231PS (R8)(R12*1), Z7, Z3
+	VFMADD231PS (R8)(R12*2), Z7, Z4
+	VFMADD231PS (R13), Z7, Z5
+	VFMADD231PS (R13)(R12*1), Z7, Z6
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l110
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	LEAQ        (DX)(DI*2), R8
+	ADDQ        DI, R8
+	VMULPS      Z0, Z2, Z2
+	VMULPS      Z0, Z3, Z3
+	VMULPS      Z0, Z4, Z4
+	VMULPS      Z0, Z5, Z5
+	VMULPS      Z0, Z6, Z6
+	TESTQ       AX, AX
+	JNZ         l111
+	VFMADD231PS (DX), Z1, Z2
+	VFMADD231PS (DX)(DI*1), Z1, Z3
+	VFMADD231PS (DX)(DI*2), Z1, Z4
+	VFMADD231PS (R8), Z1, Z5
+	VFMADD231PS (R8)(DI*1), Z1, Z6
+
+l111:
+	VMOVUPS Z2, (DX)
+	VMOVUPS Z3, (DX)(DI*1)
+	VMOVUPS Z4, (DX)(DI*2)
+	VMOVUPS Z5, (R8)
+	VMOVUPS Z6, (R8)(DI*1)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l109
+	ADDQ    $0x00000040, CX
+	CMPQ    CX, $0x00000080
+	JNE     l108
+	JMP     l91
+
+l107:
+	CMPQ CX, $0x04
+	JNE  l112
+	XORQ CX, CX
+
+l113:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l114:
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l115:
+	VMOVUPS     (DI), Z6
+	LEAQ        (R8)(R12*2), R13
+	ADDQ        R12, R13
+	VFMADD231PS (R8), Z6, Z2
+	VFMADD231PS (R8)(R12*1), Z6, Z3
+	VFMADD231PS (R8)(R12*2), Z6, Z4
+	VFMADD231PS (R13), Z6, Z5
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l115
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	LEAQ        (DX)(DI*2), R8
+	ADDQ        DI, R8
+	VMULPS      Z0, Z2, Z2
+	VMULPS      Z0, Z3, Z3
+	VMULPS      Z0, Z4, Z4
+	VMULPS      Z0, Z5, Z5
+	TESTQ       AX, AX
+	JNZ         l116
+	VFMADD231PS (DX), Z1, Z2
+	VFMADD231PS (DX)(DI*1), Z1, Z3
+	VFMADD231PS (DX)(DI*2), Z1, Z4
+	VFMADD231PS (R8), Z1, Z5
+
+l116:
+	VMOVUPS Z2, (DX)
+	VMOVUPS Z3, (DX)(DI*1)
+	VMOVUPS Z4, (DX)(DI*2)
+	VMOVUPS Z5, (R8)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l114
+	ADDQ    $0x00000040, CX
+	CMPQ    CX, $0x00000080
+	JNE     l113
+	JMP     l91
+
+l112:
+	CMPQ CX, $0x03
+	JNE  l117
+	XORQ CX, CX
+
+l118:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l119:
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l120:
+	VMOVUPS     (DI), Z5
+	VFMADD231PS (R8), Z5, Z2
+	VFMADD231PS (R8)(R12*1), Z5, Z3
+	VFMADD231PS (R8)(R12*2), Z5, Z4
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l120
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	VMULPS      Z0, Z2, Z2
+	VMULPS      Z0, Z3, Z3
+	VMULPS      Z0, Z4, Z4
+	TESTQ       AX, AX
+	JNZ         l121
+	VFMADD231PS (DX), Z1, Z2
+	VFMADD231PS (DX)(DI*1), Z1, Z3
+	VFMADD231PS (DX)(DI*2), Z1, Z4
+
+l121:
+	VMOVUPS Z2, (DX)
+	VMOVUPS Z3, (DX)(DI*1)
+	VMOVUPS Z4, (DX)(DI*2)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l119
+	ADDQ    $0x00000040, CX
+	CMPQ    CX, $0x00000080
+	JNE     l118
+	JMP     l91
+
+l117:
+	CMPQ CX, $0x02
+	JNE  l122
+	XORQ CX, CX
+
+l123:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l124:
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l125:
+	VMOVUPS     (DI), Z4
+	VFMADD231PS (R8), Z4, Z2
+	VFMADD231PS (R8)(R12*1), Z4, Z3
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l125
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	VMULPS      Z0, Z2, Z2
+	VMULPS      Z0, Z3, Z3
+	TESTQ       AX, AX
+	JNZ         l126
+	VFMADD231PS (DX), Z1, Z2
+	VFMADD231PS (DX)(DI*1), Z1, Z3
+
+l126:
+	VMOVUPS Z2, (DX)
+	VMOVUPS Z3, (DX)(DI*1)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l124
+	ADDQ    $0x00000040, CX
+	CMPQ    CX, $0x00000080
+	JNE     l123
+	JMP     l91
+
+l122:
+	CMPQ CX, $0x01
+	JNE  l127
+	XORQ CX, CX
+
+l128:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l129:
+	VXORPS Z2, Z2, Z2
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l130:
+	VMOVUPS     (DI), Z3
+	VFMADD231PS (R8), Z3, Z2
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l130
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	VMULPS      Z0, Z2, Z2
+	TESTQ       AX, AX
+	JNZ         l131
+	VFMADD231PS (DX), Z1, Z2
+
+l131:
+	VMOVUPS Z2, (DX)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l129
+	ADDQ    $0x00000040, CX
+	CMPQ    CX, $0x00000080
+	JNE     l128
+	JMP     l91
+
+l127:
+l91:
 	VZEROUPPER
 	RET
 
@@ -882,16 +1962,16 @@ TEXT ·symmetrize32AVX512(SB), NOSPLIT, $0-20
 	VBROADCASTSS X0, Z0
 	MOVQ         q+8(FP), DX
 	DECQ         DX
-	JLE          l58
+	JLE          l132
 
-l59:
+l133:
 	MOVQ  AX, BX
 	MOVQ  AX, SI
 	MOVQ  DX, DI
 	TESTQ DI, DI
-	JZ    l60
+	JZ    l134
 
-l61:
+l135:
 	ADDQ    $0x80, BX
 	ADDQ    CX, SI
 	VMOVUPS (BX), Z1
@@ -905,15 +1985,15 @@ l61:
 	VMOVUPS Z2, 64(BX)
 	VMOVUPS Z2, 64(SI)
 	DECQ    DI
-	JNZ     l61
+	JNZ     l135
 
-l60:
+l134:
 	ADDQ $0x80, AX
 	ADDQ CX, AX
 	DECQ DX
-	JNZ  l59
+	JNZ  l133
 
-l58:
+l132:
 	VZEROUPPER
 	RET
 
@@ -935,54 +2015,54 @@ TEXT ·cholesky32AVX512(SB), NOSPLIT, $0-36
 	MOVQ         AX, BX
 	XORQ         SI, SI
 
-l62:
+l136:
 	MOVQ BX, DI
 	MOVQ AX, R8
 	XORQ R9, R9
 
-l63:
+l137:
 	CMPQ    R9, SI
-	JE      l64
+	JE      l138
 	MOVQ    BX, R10
 	MOVQ    R8, R11
 	VMOVUPS (DI), Z4
 	MOVQ    R9, R12
 	TESTQ   R12, R12
-	JZ      l65
+	JZ      l139
 
-l66:
+l140:
 	VMOVUPS      (R10), Z5
 	VFNMADD231PS (R11), Z5, Z4
 	ADDQ         $0x80, R10
 	ADDQ         $0x80, R11
 	DECQ         R12
-	JNZ          l66
+	JNZ          l140
 
-l65:
+l139:
 	VMULPS  (R11), Z4, Z4
 	VMOVUPS Z4, (DI)
 	ADDQ    $0x80, DI
 	ADDQ    CX, R8
 	INCQ    R9
-	JMP     l63
+	JMP     l137
 
-l64:
+l138:
 	VMOVUPS (DI), Z4
 	VADDPS  Z4, Z3, Z3
 	VMULPS  Z0, Z4, Z6
 	MOVQ    BX, R8
 	MOVQ    SI, R9
 	TESTQ   R9, R9
-	JZ      l67
+	JZ      l141
 
-l68:
+l142:
 	VMOVUPS      (R8), Z5
 	VFNMADD231PS Z5, Z5, Z4
 	ADDQ         $0x80, R8
 	DECQ         R9
-	JNZ          l68
+	JNZ          l142
 
-l67:
+l141:
 	VCMPPS  $0x1e, Z6, Z4, K1, K1
 	VSQRTPS Z4, Z4
 	VDIVPS  Z4, Z1, Z4
@@ -991,7 +2071,7 @@ l67:
 	INCQ    SI
 	MOVQ    q+8(FP), DI
 	CMPQ    SI, DI
-	JNE     l62
+	JNE     l136
 	VCMPPS  $0x1e, Z3, Z2, K1, K1
 	KMOVW   K1, BX
 	SHLL    $0x00, BX
@@ -1001,54 +2081,54 @@ l67:
 	MOVQ    AX, BX
 	XORQ    SI, SI
 
-l69:
+l143:
 	MOVQ BX, DI
 	MOVQ AX, R8
 	XORQ R9, R9
 
-l70:
+l144:
 	CMPQ    R9, SI
-	JE      l71
+	JE      l145
 	MOVQ    BX, R10
 	MOVQ    R8, R11
 	VMOVUPS 64(DI), Z4
 	MOVQ    R9, R12
 	TESTQ   R12, R12
-	JZ      l72
+	JZ      l146
 
-l73:
+l147:
 	VMOVUPS      64(R10), Z5
 	VFNMADD231PS 64(R11), Z5, Z4
 	ADDQ         $0x80, R10
 	ADDQ         $0x80, R11
 	DECQ         R12
-	JNZ          l73
+	JNZ          l147
 
-l72:
+l146:
 	VMULPS  64(R11), Z4, Z4
 	VMOVUPS Z4, 64(DI)
 	ADDQ    $0x80, DI
 	ADDQ    CX, R8
 	INCQ    R9
-	JMP     l70
+	JMP     l144
 
-l71:
+l145:
 	VMOVUPS 64(DI), Z4
 	VADDPS  Z4, Z3, Z3
 	VMULPS  Z0, Z4, Z6
 	MOVQ    BX, R8
 	MOVQ    SI, R9
 	TESTQ   R9, R9
-	JZ      l74
+	JZ      l148
 
-l75:
+l149:
 	VMOVUPS      64(R8), Z5
 	VFNMADD231PS Z5, Z5, Z4
 	ADDQ         $0x80, R8
 	DECQ         R9
-	JNZ          l75
+	JNZ          l149
 
-l74:
+l148:
 	VCMPPS  $0x1e, Z6, Z4, K2, K2
 	VSQRTPS Z4, Z4
 	VDIVPS  Z4, Z1, Z4
@@ -1057,7 +2137,7 @@ l74:
 	INCQ    SI
 	MOVQ    q+8(FP), DI
 	CMPQ    SI, DI
-	JNE     l69
+	JNE     l143
 	VCMPPS  $0x1e, Z3, Z2, K2, K2
 	KMOVW   K2, AX
 	SHLL    $0x10, AX
@@ -1079,21 +2159,21 @@ TEXT ·solve32AVX512(SB), NOSPLIT, $0-48
 	MOVQ yc+40(FP), DI
 	SHLQ $0x07, DI
 
-l76:
+l150:
 	MOVQ AX, R8
 	MOVQ CX, R9
 	XORQ R10, R10
 
-l77:
+l151:
 	VMOVUPS (R8), Z0
 	VMOVUPS 64(R8), Z1
 	MOVQ    AX, R11
 	MOVQ    R9, R12
 	MOVQ    R10, R13
 	TESTQ   R13, R13
-	JZ      l78
+	JZ      l152
 
-l79:
+l153:
 	VMOVUPS      (R11), Z2
 	VMOVUPS      64(R11), Z3
 	VFNMADD231PS (R12), Z2, Z0
@@ -1101,9 +2181,9 @@ l79:
 	ADDQ         DI, R11
 	ADDQ         $0x80, R12
 	DECQ         R13
-	JNZ          l79
+	JNZ          l153
 
-l78:
+l152:
 	VMULPS  (R12), Z0, Z0
 	VMULPS  64(R12), Z1, Z1
 	VMOVUPS Z0, (R8)
@@ -1113,10 +2193,10 @@ l78:
 	INCQ    R10
 	MOVQ    q+24(FP), R11
 	CMPQ    R10, R11
-	JNE     l77
+	JNE     l151
 	ADDQ    SI, AX
 	DECQ    DX
-	JNZ     l76
+	JNZ     l150
 	VZEROUPPER
 	RET
 
@@ -1131,7 +2211,7 @@ TEXT ·advance32AVX512(SB), NOSPLIT, $0-40
 	VMOVUPS (SI), Z0
 	VMOVUPS 64(SI), Z1
 
-l80:
+l154:
 	VMOVUPS     (CX), Z2
 	VMOVUPS     64(CX), Z3
 	VFMADD231PS (DX), Z0, Z2
@@ -1142,7 +2222,7 @@ l80:
 	ADDQ        $0x80, DX
 	ADDQ        $0x80, AX
 	DECQ        BX
-	JNZ         l80
+	JNZ         l154
 	VZEROUPPER
 	RET
 
@@ -1158,7 +2238,7 @@ TEXT ·dots32AVX512(SB), NOSPLIT, $0-32
 	VXORPD Z2, Z2, Z2
 	VXORPD Z3, Z3, Z3
 
-l81:
+l155:
 	VCVTPS2PD   (CX), Z4
 	VCVTPS2PD   (DX), Z5
 	VFMADD231PD Z4, Z5, Z0
@@ -1174,7 +2254,7 @@ l81:
 	ADDQ        $0x80, CX
 	ADDQ        $0x80, DX
 	DECQ        BX
-	JNZ         l81
+	JNZ         l155
 	VMOVUPD     Z0, (AX)
 	VMOVUPD     Z1, 64(AX)
 	VMOVUPD     Z2, 128(AX)
@@ -1207,10 +2287,10 @@ TEXT ·transpose32AVX512(SB), NOSPLIT, $0-32
 	IMUL3Q  $0x04, DI, DI
 	XORQ    R8, R8
 
-l82:
+l156:
 	XORQ R9, R9
 
-l83:
+l157:
 	VXORPS    Z0, Z0, Z0
 	VXORPS    Z1, Z1, Z1
 	VXORPS    Z2, Z2, Z2
@@ -1234,67 +2314,67 @@ l83:
 	VMOVUPS.Z (R10)(R9*4), K1, Z0
 	ADDQ      SI, R10
 	CMPQ      DX, $0x01
-	JE        l84
+	JE        l158
 	VMOVUPS.Z (R10)(R9*4), K1, Z1
 	ADDQ      SI, R10
 	CMPQ      DX, $0x02
-	JE        l84
+	JE        l158
 	VMOVUPS.Z (R10)(R9*4), K1, Z2
 	ADDQ      SI, R10
 	CMPQ      DX, $0x03
-	JE        l84
+	JE        l158
 	VMOVUPS.Z (R10)(R9*4), K1, Z3
 	ADDQ      SI, R10
 	CMPQ      DX, $0x04
-	JE        l84
+	JE        l158
 	VMOVUPS.Z (R10)(R9*4), K1, Z4
 	ADDQ      SI, R10
 	CMPQ      DX, $0x05
-	JE        l84
+	JE        l158
 	VMOVUPS.Z (R10)(R9*4), K1, Z5
 	ADDQ      SI, R10
 	CMPQ      DX, $0x06
-	JE        l84
+	JE        l158
 	VMOVUPS.Z (R10)(R9*4), K1, Z6
 	ADDQ      SI, R10
 	CMPQ      DX, $0x07
-	JE        l84
+	JE        l158
 	VMOVUPS.Z (R10)(R9*4), K1, Z7
 	ADDQ      SI, R10
 	CMPQ      DX, $0x08
-	JE        l84
+	JE        l158
 	VMOVUPS.Z (R10)(R9*4), K1, Z8
 	ADDQ      SI, R10
 	CMPQ      DX, $0x09
-	JE        l84
+	JE        l158
 	VMOVUPS.Z (R10)(R9*4), K1, Z9
 	ADDQ      SI, R10
 	CMPQ      DX, $0x0a
-	JE        l84
+	JE        l158
 	VMOVUPS.Z (R10)(R9*4), K1, Z10
 	ADDQ      SI, R10
 	CMPQ      DX, $0x0b
-	JE        l84
+	JE        l158
 	VMOVUPS.Z (R10)(R9*4), K1, Z11
 	ADDQ      SI, R10
 	CMPQ      DX, $0x0c
-	JE        l84
+	JE        l158
 	VMOVUPS.Z (R10)(R9*4), K1, Z12
 	ADDQ      SI, R10
 	CMPQ      DX, $0x0d
-	JE        l84
+	JE        l158
 	VMOVUPS.Z (R10)(R9*4), K1, Z13
 	ADDQ      SI, R10
 	CMPQ      DX, $0x0e
-	JE        l84
+	JE        l158
 	VMOVUPS.Z (R10)(R9*4), K1, Z14
 	ADDQ      SI, R10
 	CMPQ      DX, $0x0f
-	JE        l84
+	JE        l158
 	VMOVUPS.Z (R10)(R9*4), K1, Z15
 	ADDQ      SI, R10
 
-l84:
+l158:
 	VUNPCKLPS  Z1, Z0, Z16
 	VUNPCKHPS  Z1, Z0, Z0
 	VUNPCKLPS  Z3, Z2, Z1
@@ -1366,173 +2446,707 @@ l84:
 	VMOVUPS    Z15, K2, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x01
-	JE         l85
+	JE         l159
 	VMOVUPS    Z10, K2, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x02
-	JE         l85
+	JE         l159
 	VMOVUPS    Z13, K2, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x03
-	JE         l85
+	JE         l159
 	VMOVUPS    Z12, K2, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x04
-	JE         l85
+	JE         l159
 	VMOVUPS    Z14, K2, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x05
-	JE         l85
+	JE         l159
 	VMOVUPS    Z11, K2, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x06
-	JE         l85
+	JE         l159
 	VMOVUPS    Z16, K2, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x07
-	JE         l85
+	JE         l159
 	VMOVUPS    Z9, K2, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x08
-	JE         l85
+	JE         l159
 	VMOVUPS    Z7, K2, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x09
-	JE         l85
+	JE         l159
 	VMOVUPS    Z2, K2, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x0a
-	JE         l85
+	JE         l159
 	VMOVUPS    Z6, K2, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x0b
-	JE         l85
+	JE         l159
 	VMOVUPS    Z4, K2, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x0c
-	JE         l85
+	JE         l159
 	VMOVUPS    Z3, K2, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x0d
-	JE         l85
+	JE         l159
 	VMOVUPS    Z1, K2, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x0e
-	JE         l85
+	JE         l159
 	VMOVUPS    Z5, K2, (R10)(R8*4)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x0f
-	JE         l85
+	JE         l159
 	VMOVUPS    Z0, K2, (R10)(R8*4)
 	ADDQ       DI, R10
 
-l85:
+l159:
 	ADDQ    BX, R9
 	CMPQ    R9, CX
-	JGE     l86
+	JGE     l160
 	MOVQ    CX, R10
 	SUBQ    BX, R10
 	CMPQ    R9, R10
 	CMOVQGT R10, R9
-	JMP     l83
+	JMP     l157
 
-l86:
+l160:
 	ADDQ    DX, R8
 	CMPQ    R8, AX
-	JGE     l87
+	JGE     l161
 	MOVQ    AX, R9
 	SUBQ    DX, R9
 	CMPQ    R8, R9
 	CMOVQGT R9, R8
-	JMP     l82
+	JMP     l156
 
-l87:
+l161:
 	VZEROUPPER
 	RET
 
 // func product64AVX2(c *float64, a *float64, b *float64, rows int, cols int, inner int, cr int, cc int, ar int, ac int, br int, bc int, alpha float64, beta float64)
 // Requires: AVX, AVX2, FMA3, SSE2
 TEXT ·product64AVX2(SB), NOSPLIT, $0-112
-	MOVQ         c+0(FP), AX
-	MOVQ         a+8(FP), CX
-	MOVQ         b+16(FP), DX
 	MOVSD        alpha+96(FP), X0
 	VBROADCASTSD X0, Y0
 	MOVSD        beta+104(FP), X1
 	VBROADCASTSD X1, Y1
-	XORQ         BX, BX
+	XORQ         AX, AX
 	VXORPS       X2, X2, X2
 	VUCOMISD     X2, X1
-	JNE          l88
-	JP           l88
-	INCQ         BX
+	JNE          l162
+	JP           l162
+	INCQ         AX
 
-l88:
+l162:
+	MOVQ cols+32(FP), CX
+	CMPQ CX, $0x08
+	JNE  l164
+	XORQ CX, CX
+
+l165:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
 	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
 
-l89:
-	MOVQ AX, DI
-	MOVQ DX, R8
-	MOVQ cols+32(FP), R9
-
-l90:
+l166:
 	VXORPD Y2, Y2, Y2
 	VXORPD Y3, Y3, Y3
 	VXORPD Y4, Y4, Y4
 	VXORPD Y5, Y5, Y5
-	MOVQ   CX, R10
-	MOVQ   R8, R11
-	MOVQ   inner+40(FP), R12
-	MOVQ   ac+72(FP), R13
-	SHLQ   $0x07, R13
-	MOVQ   br+80(FP), R14
-	SHLQ   $0x07, R14
+	VXORPD Y6, Y6, Y6
+	VXORPD Y7, Y7, Y7
+	VXORPD Y8, Y8, Y8
+	VXORPD Y9, Y9, Y9
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
 
-l91:
-	VMOVUPD     (R10), Y6
-	VMOVUPD     32(R10), Y7
-	VMOVUPD     64(R10), Y8
-	VMOVUPD     96(R10), Y9
-	VFMADD231PD (R11), Y6, Y2
-	VFMADD231PD 32(R11), Y7, Y3
-	VFMADD231PD 64(R11), Y8, Y4
-	VFMADD231PD 96(R11), Y9, Y5
-	ADDQ        R13, R10
-	ADDQ        R14, R11
-	DECQ        R12
-	JNZ         l91
+l167:
+	VMOVUPD     (DI), Y10
+	LEAQ        (R8)(R12*2), R13
+	ADDQ        R12, R13
+	LEAQ        (R13)(R12*2), R14
+	ADDQ        R12, R14
+	VFMADD231PD (R8), Y10, Y2
+	VFMADD231PD (R8)(R12*1), Y10, Y3
+	VFMADD231PD (R8)(R12*2), Y10, Y4
+	VFMADD231PD (R13), Y10, Y5
+	VFMADD231PD (R13)(R12*1), Y10, Y6
+	VFMADD231PD (R13)(R12*2), Y10, Y7
+	VFMADD231PD (R14), Y10, Y8
+	VFMADD231PD (R14)(R12*1), Y10, Y9
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l167
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	LEAQ        (DX)(DI*2), R8
+	ADDQ        DI, R8
+	LEAQ        (R8)(DI*2), R9
+	ADDQ        DI, R9
 	VMULPD      Y0, Y2, Y2
 	VMULPD      Y0, Y3, Y3
 	VMULPD      Y0, Y4, Y4
 	VMULPD      Y0, Y5, Y5
-	TESTQ       BX, BX
-	JNZ         l92
-	VFMADD231PD (DI), Y1, Y2
-	VFMADD231PD 32(DI), Y1, Y3
-	VFMADD231PD 64(DI), Y1, Y4
-	VFMADD231PD 96(DI), Y1, Y5
+	VMULPD      Y0, Y6, Y6
+	VMULPD      Y0, Y7, Y7
+	VMULPD      Y0, Y8, Y8
+	VMULPD      Y0, Y9, Y9
+	TESTQ       AX, AX
+	JNZ         l168
+	VFMADD231PD (DX), Y1, Y2
+	VFMADD231PD (DX)(DI*1), Y1, Y3
+	VFMADD231PD (DX)(DI*2), Y1, Y4
+	VFMADD231PD (R8), Y1, Y5
+	VFMADD231PD (R8)(DI*1), Y1, Y6
+	VFMADD231PD (R8)(DI*2), Y1, Y7
+	VFMADD231PD (R9), Y1, Y8
+	VFMADD231PD (R9)(DI*1), Y1, Y9
 
-l92:
-	VMOVUPD Y2, (DI)
-	VMOVUPD Y3, 32(DI)
-	VMOVUPD Y4, 64(DI)
-	VMOVUPD Y5, 96(DI)
-	MOVQ    cc+56(FP), R10
-	SHLQ    $0x07, R10
-	ADDQ    R10, DI
-	MOVQ    bc+88(FP), R10
-	SHLQ    $0x07, R10
-	ADDQ    R10, R8
-	DECQ    R9
-	JNZ     l90
+l168:
+	VMOVUPD Y2, (DX)
+	VMOVUPD Y3, (DX)(DI*1)
+	VMOVUPD Y4, (DX)(DI*2)
+	VMOVUPD Y5, (R8)
+	VMOVUPD Y6, (R8)(DI*1)
+	VMOVUPD Y7, (R8)(DI*2)
+	VMOVUPD Y8, (R9)
+	VMOVUPD Y9, (R9)(DI*1)
 	MOVQ    cr+48(FP), DI
 	SHLQ    $0x07, DI
-	ADDQ    DI, AX
+	ADDQ    DI, DX
 	MOVQ    ar+64(FP), DI
 	SHLQ    $0x07, DI
-	ADDQ    DI, CX
+	ADDQ    DI, BX
 	DECQ    SI
-	JNZ     l89
+	JNZ     l166
+	ADDQ    $0x00000020, CX
+	CMPQ    CX, $0x00000080
+	JNE     l165
+	JMP     l163
+
+l164:
+	CMPQ CX, $0x07
+	JNE  l169
+	XORQ CX, CX
+
+l170:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l171:
+	VXORPD Y2, Y2, Y2
+	VXORPD Y3, Y3, Y3
+	VXORPD Y4, Y4, Y4
+	VXORPD Y5, Y5, Y5
+	VXORPD Y6, Y6, Y6
+	VXORPD Y7, Y7, Y7
+	VXORPD Y8, Y8, Y8
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l172:
+	VMOVUPD     (DI), Y9
+	LEAQ        (R8)(R12*2), R13
+	ADDQ        R12, R13
+	LEAQ        (R13)(R12*2), R14
+	ADDQ        R12, R14
+	VFMADD231PD (R8), Y9, Y2
+	VFMADD231PD (R8)(R12*1), Y9, Y3
+	VFMADD231PD (R8)(R12*2), Y9, Y4
+	VFMADD231PD (R13), Y9, Y5
+	VFMADD231PD (R13)(R12*1), Y9, Y6
+	VFMADD231PD (R13)(R12*2), Y9, Y7
+	VFMADD231PD (R14), Y9, Y8
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l172
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	LEAQ        (DX)(DI*2), R8
+	ADDQ        DI, R8
+	LEAQ        (R8)(DI*2), R9
+	ADDQ        DI, R9
+	VMULPD      Y0, Y2, Y2
+	VMULPD      Y0, Y3, Y3
+	VMULPD      Y0, Y4, Y4
+	VMULPD      Y0, Y5, Y5
+	VMULPD      Y0, Y6, Y6
+	VMULPD      Y0, Y7, Y7
+	VMULPD      Y0, Y8, Y8
+	TESTQ       AX, AX
+	JNZ         l173
+	VFMADD231PD (DX), Y1, Y2
+	VFMADD231PD (DX)(DI*1), Y1, Y3
+	VFMADD231PD (DX)(DI*2), Y1, Y4
+	VFMADD231PD (R8), Y1, Y5
+	VFMADD231PD (R8)(DI*1), Y1, Y6
+	VFMADD231PD (R8)(DI*2), Y1, Y7
+	VFMADD231PD (R9), Y1, Y8
+
+l173:
+	VMOVUPD Y2, (DX)
+	VMOVUPD Y3, (DX)(DI*1)
+	VMOVUPD Y4, (DX)(DI*2)
+	VMOVUPD Y5, (R8)
+	VMOVUPD Y6, (R8)(DI*1)
+	VMOVUPD Y7, (R8)(DI*2)
+	VMOVUPD Y8, (R9)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l171
+	ADDQ    $0x00000020, CX
+	CMPQ    CX, $0x00000080
+	JNE     l170
+	JMP     l163
+
+l169:
+	CMPQ CX, $0x06
+	JNE  l174
+	XORQ CX, CX
+
+l175:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l176:
+	VXORPD Y2, Y2, Y2
+	VXORPD Y3, Y3, Y3
+	VXORPD Y4, Y4, Y4
+	VXORPD Y5, Y5, Y5
+	VXORPD Y6, Y6, Y6
+	VXORPD Y7, Y7, Y7
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l177:
+	VMOVUPD     (DI), Y8
+	LEAQ        (R8)(R12*2), R13
+	ADDQ        R12, R13
+	VFMADD231PD (R8), Y8, Y2
+	VFMADD231PD (R8)(R12*1), Y8, Y3
+	VFMADD231PD (R8)(R12*2), Y8, Y4
+	VFMADD231PD (R13), Y8, Y5
+	VFMADD231PD (R13)(R12*1), Y8, Y6
+	VFMADD231PD (R13)(R12*2), Y8, Y7
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l177
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	LEAQ        (DX)(DI*2), R8
+	ADDQ        DI, R8
+	VMULPD      Y0, Y2, Y2
+	VMULPD      Y0, Y3, Y3
+	VMULPD      Y0, Y4, Y4
+	VMULPD      Y0, Y5, Y5
+	VMULPD      Y0, Y6, Y6
+	VMULPD      Y0, Y7, Y7
+	TESTQ       AX, AX
+	JNZ         l178
+	VFMADD231PD (DX), Y1, Y2
+	VFMADD231PD (DX)(DI*1), Y1, Y3
+	VFMADD231PD (DX)(DI*2), Y1, Y4
+	VFMADD231PD (R8), Y1, Y5
+	VFMADD231PD (R8)(DI*1), Y1, Y6
+	VFMADD231PD (R8)(DI*2), Y1, Y7
+
+l178:
+	VMOVUPD Y2, (DX)
+	VMOVUPD Y3, (DX)(DI*1)
+	VMOVUPD Y4, (DX)(DI*2)
+	VMOVUPD Y5, (R8)
+	VMOVUPD Y6, (R8)(DI*1)
+	VMOVUPD Y7, (R8)(DI*2)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l176
+	ADDQ    $0x00000020, CX
+	CMPQ    CX, $0x00000080
+	JNE     l175
+	JMP     l163
+
+l174:
+	CMPQ CX, $0x05
+	JNE  l179
+	XORQ CX, CX
+
+l180:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l181:
+	VXORPD Y2, Y2, Y2
+	VXORPD Y3, Y3, Y3
+	VXORPD Y4, Y4, Y4
+	VXORPD Y5, Y5, Y5
+	VXORPD Y6, Y6, Y6
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l182:
+	VMOVUPD     (DI), Y7
+	LEAQ        (R8)(R12*2), R13
+	ADDQ        R12, R13
+	VFMADD231PD (R8), Y7, Y2
+	VFMADD231PD (R8)(R12*1), Y7, Y3
+	VFMADD231PD (R8)(R12*2), Y7, Y4
+	VFMADD231PD (R13), Y7, Y5
+	VFMADD231PD (R13)(R12*1), Y7, Y6
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l182
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	LEAQ        (DX)(DI*2), R8
+	ADDQ        DI, R8
+	VMULPD      Y0, Y2, Y2
+	VMULPD      Y0, Y3, Y3
+	VMULPD      Y0, Y4, Y4
+	VMULPD      Y0, Y5, Y5
+	VMULPD      Y0, Y6, Y6
+	TESTQ       AX, AX
+	JNZ         l183
+	VFMADD231PD (DX), Y1, Y2
+	VFMADD231PD (DX)(DI*1), Y1, Y3
+	VFMADD231PD (DX)(DI*2), Y1, Y4
+	VFMADD231PD (R8), Y1, Y5
+	VFMADD231PD (R8)(DI*1), Y1, Y6
+
+l183:
+	VMOVUPD Y2, (DX)
+	VMOVUPD Y3, (DX)(DI*1)
+	VMOVUPD Y4, (DX)(DI*2)
+	VMOVUPD Y5, (R8)
+	VMOVUPD Y6, (R8)(DI*1)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l181
+	ADDQ    $0x00000020, CX
+	CMPQ    CX, $0x00000080
+	JNE     l180
+	JMP     l163
+
+l179:
+	CMPQ CX, $0x04
+	JNE  l184
+	XORQ CX, CX
+
+l185:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l186:
+	VXORPD Y2, Y2, Y2
+	VXORPD Y3, Y3, Y3
+	VXORPD Y4, Y4, Y4
+	VXORPD Y5, Y5, Y5
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l187:
+	VMOVUPD     (DI), Y6
+	LEAQ        (R8)(R12*2), R13
+	ADDQ        R12, R13
+	VFMADD231PD (R8), Y6, Y2
+	VFMADD231PD (R8)(R12*1), Y6, Y3
+	VFMADD231PD (R8)(R12*2), Y6, Y4
+	VFMADD231PD (R13), Y6, Y5
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l187
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	LEAQ        (DX)(DI*2), R8
+	ADDQ        DI, R8
+	VMULPD      Y0, Y2, Y2
+	VMULPD      Y0, Y3, Y3
+	VMULPD      Y0, Y4, Y4
+	VMULPD      Y0, Y5, Y5
+	TESTQ       AX, AX
+	JNZ         l188
+	VFMADD231PD (DX), Y1, Y2
+	VFMADD231PD (DX)(DI*1), Y1, Y3
+	VFMADD231PD (DX)(DI*2), Y1, Y4
+	VFMADD231PD (R8), Y1, Y5
+
+l188:
+	VMOVUPD Y2, (DX)
+	VMOVUPD Y3, (DX)(DI*1)
+	VMOVUPD Y4, (DX)(DI*2)
+	VMOVUPD Y5, (R8)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l186
+	ADDQ    $0x00000020, CX
+	CMPQ    CX, $0x00000080
+	JNE     l185
+	JMP     l163
+
+l184:
+	CMPQ CX, $0x03
+	JNE  l189
+	XORQ CX, CX
+
+l190:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l191:
+	VXORPD Y2, Y2, Y2
+	VXORPD Y3, Y3, Y3
+	VXORPD Y4, Y4, Y4
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l192:
+	VMOVUPD     (DI), Y5
+	VFMADD231PD (R8), Y5, Y2
+	VFMADD231PD (R8)(R12*1), Y5, Y3
+	VFMADD231PD (R8)(R12*2), Y5, Y4
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l192
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	VMULPD      Y0, Y2, Y2
+	VMULPD      Y0, Y3, Y3
+	VMULPD      Y0, Y4, Y4
+	TESTQ       AX, AX
+	JNZ         l193
+	VFMADD231PD (DX), Y1, Y2
+	VFMADD231PD (DX)(DI*1), Y1, Y3
+	VFMADD231PD (DX)(DI*2), Y1, Y4
+
+l193:
+	VMOVUPD Y2, (DX)
+	VMOVUPD Y3, (DX)(DI*1)
+	VMOVUPD Y4, (DX)(DI*2)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l191
+	ADDQ    $0x00000020, CX
+	CMPQ    CX, $0x00000080
+	JNE     l190
+	JMP     l163
+
+l189:
+	CMPQ CX, $0x02
+	JNE  l194
+	XORQ CX, CX
+
+l195:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l196:
+	VXORPD Y2, Y2, Y2
+	VXORPD Y3, Y3, Y3
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l197:
+	VMOVUPD     (DI), Y4
+	VFMADD231PD (R8), Y4, Y2
+	VFMADD231PD (R8)(R12*1), Y4, Y3
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l197
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	VMULPD      Y0, Y2, Y2
+	VMULPD      Y0, Y3, Y3
+	TESTQ       AX, AX
+	JNZ         l198
+	VFMADD231PD (DX), Y1, Y2
+	VFMADD231PD (DX)(DI*1), Y1, Y3
+
+l198:
+	VMOVUPD Y2, (DX)
+	VMOVUPD Y3, (DX)(DI*1)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l196
+	ADDQ    $0x00000020, CX
+	CMPQ    CX, $0x00000080
+	JNE     l195
+	JMP     l163
+
+l194:
+	CMPQ CX, $0x01
+	JNE  l199
+	XORQ CX, CX
+
+l200:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l201:
+	VXORPD Y2, Y2, Y2
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l202:
+	VMOVUPD     (DI), Y3
+	VFMADD231PD (R8), Y3, Y2
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l202
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	VMULPD      Y0, Y2, Y2
+	TESTQ       AX, AX
+	JNZ         l203
+	VFMADD231PD (DX), Y1, Y2
+
+l203:
+	VMOVUPD Y2, (DX)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l201
+	ADDQ    $0x00000020, CX
+	CMPQ    CX, $0x00000080
+	JNE     l200
+	JMP     l163
+
+l199:
+l163:
 	VZEROUPPER
 	RET
 
@@ -1546,16 +3160,16 @@ TEXT ·symmetrize64AVX2(SB), NOSPLIT, $0-24
 	VBROADCASTSD X0, Y0
 	MOVQ         q+8(FP), DX
 	DECQ         DX
-	JLE          l93
+	JLE          l204
 
-l94:
+l205:
 	MOVQ  AX, BX
 	MOVQ  AX, SI
 	MOVQ  DX, DI
 	TESTQ DI, DI
-	JZ    l95
+	JZ    l206
 
-l96:
+l207:
 	ADDQ    $0x80, BX
 	ADDQ    CX, SI
 	VMOVUPD (BX), Y1
@@ -1579,15 +3193,15 @@ l96:
 	VMOVUPD Y4, 96(BX)
 	VMOVUPD Y4, 96(SI)
 	DECQ    DI
-	JNZ     l96
+	JNZ     l207
 
-l95:
+l206:
 	ADDQ $0x80, AX
 	ADDQ CX, AX
 	DECQ DX
-	JNZ  l94
+	JNZ  l205
 
-l93:
+l204:
 	VZEROUPPER
 	RET
 
@@ -1609,54 +3223,54 @@ TEXT ·cholesky64AVX2(SB), NOSPLIT, $0-44
 	MOVQ         AX, BX
 	XORQ         SI, SI
 
-l97:
+l208:
 	MOVQ BX, DI
 	MOVQ AX, R8
 	XORQ R9, R9
 
-l98:
+l209:
 	CMPQ    R9, SI
-	JE      l99
+	JE      l210
 	MOVQ    BX, R10
 	MOVQ    R8, R11
 	VMOVUPD (DI), Y5
 	MOVQ    R9, R12
 	TESTQ   R12, R12
-	JZ      l100
+	JZ      l211
 
-l101:
+l212:
 	VMOVUPD      (R10), Y6
 	VFNMADD231PD (R11), Y6, Y5
 	ADDQ         $0x80, R10
 	ADDQ         $0x80, R11
 	DECQ         R12
-	JNZ          l101
+	JNZ          l212
 
-l100:
+l211:
 	VMULPD  (R11), Y5, Y5
 	VMOVUPD Y5, (DI)
 	ADDQ    $0x80, DI
 	ADDQ    CX, R8
 	INCQ    R9
-	JMP     l98
+	JMP     l209
 
-l99:
+l210:
 	VMOVUPD (DI), Y5
 	VADDPD  Y5, Y4, Y4
 	VMULPD  Y0, Y5, Y7
 	MOVQ    BX, R8
 	MOVQ    SI, R9
 	TESTQ   R9, R9
-	JZ      l102
+	JZ      l213
 
-l103:
+l214:
 	VMOVUPD      (R8), Y6
 	VFNMADD231PD Y6, Y6, Y5
 	ADDQ         $0x80, R8
 	DECQ         R9
-	JNZ          l103
+	JNZ          l214
 
-l102:
+l213:
 	VCMPPD    $0x1e, Y7, Y5, Y6
 	VANDPS    Y6, Y3, Y3
 	VSQRTPD   Y5, Y5
@@ -1666,7 +3280,7 @@ l102:
 	INCQ      SI
 	MOVQ      q+8(FP), DI
 	CMPQ      SI, DI
-	JNE       l97
+	JNE       l208
 	VCMPPD    $0x1e, Y4, Y2, Y4
 	VANDPS    Y4, Y3, Y3
 	VMOVMSKPD Y3, BX
@@ -1677,54 +3291,54 @@ l102:
 	MOVQ      AX, BX
 	XORQ      SI, SI
 
-l104:
+l215:
 	MOVQ BX, DI
 	MOVQ AX, R8
 	XORQ R9, R9
 
-l105:
+l216:
 	CMPQ    R9, SI
-	JE      l106
+	JE      l217
 	MOVQ    BX, R10
 	MOVQ    R8, R11
 	VMOVUPD 32(DI), Y5
 	MOVQ    R9, R12
 	TESTQ   R12, R12
-	JZ      l107
+	JZ      l218
 
-l108:
+l219:
 	VMOVUPD      32(R10), Y6
 	VFNMADD231PD 32(R11), Y6, Y5
 	ADDQ         $0x80, R10
 	ADDQ         $0x80, R11
 	DECQ         R12
-	JNZ          l108
+	JNZ          l219
 
-l107:
+l218:
 	VMULPD  32(R11), Y5, Y5
 	VMOVUPD Y5, 32(DI)
 	ADDQ    $0x80, DI
 	ADDQ    CX, R8
 	INCQ    R9
-	JMP     l105
+	JMP     l216
 
-l106:
+l217:
 	VMOVUPD 32(DI), Y5
 	VADDPD  Y5, Y4, Y4
 	VMULPD  Y0, Y5, Y7
 	MOVQ    BX, R8
 	MOVQ    SI, R9
 	TESTQ   R9, R9
-	JZ      l109
+	JZ      l220
 
-l110:
+l221:
 	VMOVUPD      32(R8), Y6
 	VFNMADD231PD Y6, Y6, Y5
 	ADDQ         $0x80, R8
 	DECQ         R9
-	JNZ          l110
+	JNZ          l221
 
-l109:
+l220:
 	VCMPPD    $0x1e, Y7, Y5, Y6
 	VANDPS    Y6, Y3, Y3
 	VSQRTPD   Y5, Y5
@@ -1734,7 +3348,7 @@ l109:
 	INCQ      SI
 	MOVQ      q+8(FP), DI
 	CMPQ      SI, DI
-	JNE       l104
+	JNE       l215
 	VCMPPD    $0x1e, Y4, Y2, Y4
 	VANDPS    Y4, Y3, Y3
 	VMOVMSKPD Y3, BX
@@ -1745,54 +3359,54 @@ l109:
 	MOVQ      AX, BX
 	XORQ      SI, SI
 
-l111:
+l222:
 	MOVQ BX, DI
 	MOVQ AX, R8
 	XORQ R9, R9
 
-l112:
+l223:
 	CMPQ    R9, SI
-	JE      l113
+	JE      l224
 	MOVQ    BX, R10
 	MOVQ    R8, R11
 	VMOVUPD 64(DI), Y5
 	MOVQ    R9, R12
 	TESTQ   R12, R12
-	JZ      l114
+	JZ      l225
 
-l115:
+l226:
 	VMOVUPD      64(R10), Y6
 	VFNMADD231PD 64(R11), Y6, Y5
 	ADDQ         $0x80, R10
 	ADDQ         $0x80, R11
 	DECQ         R12
-	JNZ          l115
+	JNZ          l226
 
-l114:
+l225:
 	VMULPD  64(R11), Y5, Y5
 	VMOVUPD Y5, 64(DI)
 	ADDQ    $0x80, DI
 	ADDQ    CX, R8
 	INCQ    R9
-	JMP     l112
+	JMP     l223
 
-l113:
+l224:
 	VMOVUPD 64(DI), Y5
 	VADDPD  Y5, Y4, Y4
 	VMULPD  Y0, Y5, Y7
 	MOVQ    BX, R8
 	MOVQ    SI, R9
 	TESTQ   R9, R9
-	JZ      l116
+	JZ      l227
 
-l117:
+l228:
 	VMOVUPD      64(R8), Y6
 	VFNMADD231PD Y6, Y6, Y5
 	ADDQ         $0x80, R8
 	DECQ         R9
-	JNZ          l117
+	JNZ          l228
 
-l116:
+l227:
 	VCMPPD    $0x1e, Y7, Y5, Y6
 	VANDPS    Y6, Y3, Y3
 	VSQRTPD   Y5, Y5
@@ -1802,7 +3416,7 @@ l116:
 	INCQ      SI
 	MOVQ      q+8(FP), DI
 	CMPQ      SI, DI
-	JNE       l111
+	JNE       l222
 	VCMPPD    $0x1e, Y4, Y2, Y4
 	VANDPS    Y4, Y3, Y3
 	VMOVMSKPD Y3, BX
@@ -1813,54 +3427,54 @@ l116:
 	MOVQ      AX, BX
 	XORQ      SI, SI
 
-l118:
+l229:
 	MOVQ BX, DI
 	MOVQ AX, R8
 	XORQ R9, R9
 
-l119:
+l230:
 	CMPQ    R9, SI
-	JE      l120
+	JE      l231
 	MOVQ    BX, R10
 	MOVQ    R8, R11
 	VMOVUPD 96(DI), Y5
 	MOVQ    R9, R12
 	TESTQ   R12, R12
-	JZ      l121
+	JZ      l232
 
-l122:
+l233:
 	VMOVUPD      96(R10), Y6
 	VFNMADD231PD 96(R11), Y6, Y5
 	ADDQ         $0x80, R10
 	ADDQ         $0x80, R11
 	DECQ         R12
-	JNZ          l122
+	JNZ          l233
 
-l121:
+l232:
 	VMULPD  96(R11), Y5, Y5
 	VMOVUPD Y5, 96(DI)
 	ADDQ    $0x80, DI
 	ADDQ    CX, R8
 	INCQ    R9
-	JMP     l119
+	JMP     l230
 
-l120:
+l231:
 	VMOVUPD 96(DI), Y5
 	VADDPD  Y5, Y4, Y4
 	VMULPD  Y0, Y5, Y7
 	MOVQ    BX, R8
 	MOVQ    SI, R9
 	TESTQ   R9, R9
-	JZ      l123
+	JZ      l234
 
-l124:
+l235:
 	VMOVUPD      96(R8), Y6
 	VFNMADD231PD Y6, Y6, Y5
 	ADDQ         $0x80, R8
 	DECQ         R9
-	JNZ          l124
+	JNZ          l235
 
-l123:
+l234:
 	VCMPPD    $0x1e, Y7, Y5, Y6
 	VANDPS    Y6, Y3, Y3
 	VSQRTPD   Y5, Y5
@@ -1870,7 +3484,7 @@ l123:
 	INCQ      SI
 	MOVQ      q+8(FP), DI
 	CMPQ      SI, DI
-	JNE       l118
+	JNE       l229
 	VCMPPD    $0x1e, Y4, Y2, Y0
 	VANDPS    Y0, Y3, Y3
 	VMOVMSKPD Y3, AX
@@ -1893,12 +3507,12 @@ TEXT ·solve64AVX2(SB), NOSPLIT, $0-48
 	MOVQ yc+40(FP), DI
 	SHLQ $0x07, DI
 
-l125:
+l236:
 	MOVQ AX, R8
 	MOVQ CX, R9
 	XORQ R10, R10
 
-l126:
+l237:
 	VMOVUPD (R8), Y0
 	VMOVUPD 32(R8), Y1
 	VMOVUPD 64(R8), Y2
@@ -1907,9 +3521,9 @@ l126:
 	MOVQ    R9, R12
 	MOVQ    R10, R13
 	TESTQ   R13, R13
-	JZ      l127
+	JZ      l238
 
-l128:
+l239:
 	VMOVUPD      (R11), Y4
 	VMOVUPD      32(R11), Y5
 	VMOVUPD      64(R11), Y6
@@ -1921,9 +3535,9 @@ l128:
 	ADDQ         DI, R11
 	ADDQ         $0x80, R12
 	DECQ         R13
-	JNZ          l128
+	JNZ          l239
 
-l127:
+l238:
 	VMULPD  (R12), Y0, Y0
 	VMULPD  32(R12), Y1, Y1
 	VMULPD  64(R12), Y2, Y2
@@ -1937,10 +3551,10 @@ l127:
 	INCQ    R10
 	MOVQ    q+24(FP), R11
 	CMPQ    R10, R11
-	JNE     l126
+	JNE     l237
 	ADDQ    SI, AX
 	DECQ    DX
-	JNZ     l125
+	JNZ     l236
 	VZEROUPPER
 	RET
 
@@ -1957,7 +3571,7 @@ TEXT ·advance64AVX2(SB), NOSPLIT, $0-40
 	VMOVUPD 64(SI), Y2
 	VMOVUPD 96(SI), Y3
 
-l129:
+l240:
 	VMOVUPD     (CX), Y4
 	VMOVUPD     32(CX), Y5
 	VMOVUPD     64(CX), Y6
@@ -1974,7 +3588,7 @@ l129:
 	ADDQ        $0x80, DX
 	ADDQ        $0x80, AX
 	DECQ        BX
-	JNZ         l129
+	JNZ         l240
 	VZEROUPPER
 	RET
 
@@ -1990,7 +3604,7 @@ TEXT ·dots64AVX2(SB), NOSPLIT, $0-32
 	VXORPD Y2, Y2, Y2
 	VXORPD Y3, Y3, Y3
 
-l130:
+l241:
 	VMOVUPD     (CX), Y4
 	VFMADD231PD (DX), Y4, Y0
 	VMOVUPD     32(CX), Y4
@@ -2002,7 +3616,7 @@ l130:
 	ADDQ        $0x80, CX
 	ADDQ        $0x80, DX
 	DECQ        BX
-	JNZ         l130
+	JNZ         l241
 	VMOVUPD     Y0, (AX)
 	VMOVUPD     Y1, 32(AX)
 	VMOVUPD     Y2, 64(AX)
@@ -2039,10 +3653,10 @@ TEXT ·transpose64AVX2(SB), NOSPLIT, $0-32
 	IMUL3Q  $0x08, DI, DI
 	XORQ    R8, R8
 
-l131:
+l242:
 	XORQ R9, R9
 
-l132:
+l243:
 	VXORPD     Y2, Y2, Y2
 	VXORPD     Y3, Y3, Y3
 	VXORPD     Y4, Y4, Y4
@@ -2054,19 +3668,19 @@ l132:
 	VMASKMOVPD (R10)(R9*8), Y0, Y2
 	ADDQ       SI, R10
 	CMPQ       DX, $0x01
-	JE         l133
+	JE         l244
 	VMASKMOVPD (R10)(R9*8), Y0, Y3
 	ADDQ       SI, R10
 	CMPQ       DX, $0x02
-	JE         l133
+	JE         l244
 	VMASKMOVPD (R10)(R9*8), Y0, Y4
 	ADDQ       SI, R10
 	CMPQ       DX, $0x03
-	JE         l133
+	JE         l244
 	VMASKMOVPD (R10)(R9*8), Y0, Y5
 	ADDQ       SI, R10
 
-l133:
+l244:
 	VUNPCKLPD  Y3, Y2, Y6
 	VUNPCKHPD  Y3, Y2, Y2
 	VUNPCKLPD  Y5, Y4, Y3
@@ -2080,137 +3694,683 @@ l133:
 	MOVQ       dst+0(FP), R11
 	ADDQ       R11, R10
 	CMPQ       DX, $0x04
-	JNE        l134
+	JNE        l245
 	VMOVUPD    Y5, (R10)(R8*8)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x01
-	JE         l136
+	JE         l247
 	VMOVUPD    Y6, (R10)(R8*8)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x02
-	JE         l136
+	JE         l247
 	VMOVUPD    Y3, (R10)(R8*8)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x03
-	JE         l136
+	JE         l247
 	VMOVUPD    Y2, (R10)(R8*8)
 	ADDQ       DI, R10
 
-l136:
-	JMP l135
+l247:
+	JMP l246
 
-l134:
+l245:
 	VMASKMOVPD Y5, Y1, (R10)(R8*8)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x01
-	JE         l137
+	JE         l248
 	VMASKMOVPD Y6, Y1, (R10)(R8*8)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x02
-	JE         l137
+	JE         l248
 	VMASKMOVPD Y3, Y1, (R10)(R8*8)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x03
-	JE         l137
+	JE         l248
 	VMASKMOVPD Y2, Y1, (R10)(R8*8)
 	ADDQ       DI, R10
 
-l137:
-l135:
+l248:
+l246:
 	ADDQ    BX, R9
 	CMPQ    R9, CX
-	JGE     l138
+	JGE     l249
 	MOVQ    CX, R10
 	SUBQ    BX, R10
 	CMPQ    R9, R10
 	CMOVQGT R10, R9
-	JMP     l132
+	JMP     l243
 
-l138:
+l249:
 	ADDQ    DX, R8
 	CMPQ    R8, AX
-	JGE     l139
+	JGE     l250
 	MOVQ    AX, R9
 	SUBQ    DX, R9
 	CMPQ    R8, R9
 	CMOVQGT R9, R8
-	JMP     l131
+	JMP     l242
 
-l139:
+l250:
 	VZEROUPPER
 	RET
 
 // func product64AVX512(c *float64, a *float64, b *float64, rows int, cols int, inner int, cr int, cc int, ar int, ac int, br int, bc int, alpha float64, beta float64)
 // Requires: AVX, AVX512DQ, AVX512F, SSE2
 TEXT ·product64AVX512(SB), NOSPLIT, $0-112
-	MOVQ         c+0(FP), AX
-	MOVQ         a+8(FP), CX
-	MOVQ         b+16(FP), DX
 	MOVSD        alpha+96(FP), X0
 	VBROADCASTSD X0, Z0
 	MOVSD        beta+104(FP), X1
 	VBROADCASTSD X1, Z1
-	XORQ         BX, BX
+	XORQ         AX, AX
 	VXORPS       X2, X2, X2
 	VUCOMISD     X2, X1
-	JNE          l140
-	JP           l140
-	INCQ         BX
+	JNE          l251
+	JP           l251
+	INCQ         AX
 
-l140:
+l251:
+	MOVQ cols+32(FP), CX
+	CMPQ CX, $0x08
+	JNE  l253
+	XORQ CX, CX
+
+l254:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
 	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
 
-l141:
-	MOVQ AX, DI
-	MOVQ DX, R8
-	MOVQ cols+32(FP), R9
-
-l142:
+l255:
 	VXORPD Z2, Z2, Z2
 	VXORPD Z3, Z3, Z3
-	MOVQ   CX, R10
-	MOVQ   R8, R11
-	MOVQ   inner+40(FP), R12
-	MOVQ   ac+72(FP), R13
-	SHLQ   $0x07, R13
-	MOVQ   br+80(FP), R14
-	SHLQ   $0x07, R14
+	VXORPD Z4, Z4, Z4
+	VXORPD Z5, Z5, Z5
+	VXORPD Z6, Z6, Z6
+	VXORPD Z7, Z7, Z7
+	VXORPD Z8, Z8, Z8
+	VXORPD Z9, Z9, Z9
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
 
-l143:
-	VMOVUPD     (R10), Z4
-	VMOVUPD     64(R10), Z5
-	VFMADD231PD (R11), Z4, Z2
-	VFMADD231PD 64(R11), Z5, Z3
-	ADDQ        R13, R10
-	ADDQ        R14, R11
-	DECQ        R12
-	JNZ         l143
+l256:
+	VMOVUPD     (DI), Z10
+	LEAQ        (R8)(R12*2), R13
+	ADDQ        R12, R13
+	LEAQ        (R13)(R12*2), R14
+	ADDQ        R12, R14
+	VFMADD231PD (R8), Z10, Z2
+	VFMADD231PD (R8)(R12*1), Z10, Z3
+	VFMADD231PD (R8)(R12*2), Z10, Z4
+	VFMADD231PD (R13), Z10, Z5
+	VFMADD231PD (R13)(R12*1), Z10, Z6
+	VFMADD231PD (R13)(R12*2), Z10, Z7
+	VFMADD231PD (R14), Z10, Z8
+	VFMADD231PD (R14)(R12*1), Z10, Z9
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l256
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	LEAQ        (DX)(DI*2), R8
+	ADDQ        DI, R8
+	LEAQ        (R8)(DI*2), R9
+	ADDQ        DI, R9
 	VMULPD      Z0, Z2, Z2
 	VMULPD      Z0, Z3, Z3
-	TESTQ       BX, BX
-	JNZ         l144
-	VFMADD231PD (DI), Z1, Z2
-	VFMADD231PD 64(DI), Z1, Z3
+	VMULPD      Z0, Z4, Z4
+	VMULPD      Z0, Z5, Z5
+	VMULPD      Z0, Z6, Z6
+	VMULPD      Z0, Z7, Z7
+	VMULPD      Z0, Z8, Z8
+	VMULPD      Z0, Z9, Z9
+	TESTQ       AX, AX
+	JNZ         l257
+	VFMADD231PD (DX), Z1, Z2
+	VFMADD231PD (DX)(DI*1), Z1, Z3
+	VFMADD231PD (DX)(DI*2), Z1, Z4
+	VFMADD231PD (R8), Z1, Z5
+	VFMADD231PD (R8)(DI*1), Z1, Z6
+	VFMADD231PD (R8)(DI*2), Z1, Z7
+	VFMADD231PD (R9), Z1, Z8
+	VFMADD231PD (R9)(DI*1), Z1, Z9
 
-l144:
-	VMOVUPD Z2, (DI)
-	VMOVUPD Z3, 64(DI)
-	MOVQ    cc+56(FP), R10
-	SHLQ    $0x07, R10
-	ADDQ    R10, DI
-	MOVQ    bc+88(FP), R10
-	SHLQ    $0x07, R10
-	ADDQ    R10, R8
-	DECQ    R9
-	JNZ     l142
+l257:
+	VMOVUPD Z2, (DX)
+	VMOVUPD Z3, (DX)(DI*1)
+	VMOVUPD Z4, (DX)(DI*2)
+	VMOVUPD Z5, (R8)
+	VMOVUPD Z6, (R8)(DI*1)
+	VMOVUPD Z7, (R8)(DI*2)
+	VMOVUPD Z8, (R9)
+	VMOVUPD Z9, (R9)(DI*1)
 	MOVQ    cr+48(FP), DI
 	SHLQ    $0x07, DI
-	ADDQ    DI, AX
+	ADDQ    DI, DX
 	MOVQ    ar+64(FP), DI
 	SHLQ    $0x07, DI
-	ADDQ    DI, CX
+	ADDQ    DI, BX
 	DECQ    SI
-	JNZ     l141
+	JNZ     l255
+	ADDQ    $0x00000040, CX
+	CMPQ    CX, $0x00000080
+	JNE     l254
+	JMP     l252
+
+l253:
+	CMPQ CX, $0x07
+	JNE  l258
+	XORQ CX, CX
+
+l259:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l260:
+	VXORPD Z2, Z2, Z2
+	VXORPD Z3, Z3, Z3
+	VXORPD Z4, Z4, Z4
+	VXORPD Z5, Z5, Z5
+	VXORPD Z6, Z6, Z6
+	VXORPD Z7, Z7, Z7
+	VXORPD Z8, Z8, Z8
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l261:
+	VMOVUPD     (DI), Z9
+	LEAQ        (R8)(R12*2), R13
+	ADDQ        R12, R13
+	LEAQ        (R13)(R12*2), R14
+	ADDQ        R12, R14
+	VFMADD231PD (R8), Z9, Z2
+	VFMADD231PD (R8)(R12*1), Z9, Z3
+	VFMADD231PD (R8)(R12*2), Z9, Z4
+	VFMADD231PD (R13), Z9, Z5
+	VFMADD231PD (R13)(R12*1), Z9, Z6
+	VFMADD231PD (R13)(R12*2), Z9, Z7
+	VFMADD231PD (R14), Z9, Z8
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l261
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	LEAQ        (DX)(DI*2), R8
+	ADDQ        DI, R8
+	LEAQ        (R8)(DI*2), R9
+	ADDQ        DI, R9
+	VMULPD      Z0, Z2, Z2
+	VMULPD      Z0, Z3, Z3
+	VMULPD      Z0, Z4, Z4
+	VMULPD      Z0, Z5, Z5
+	VMULPD      Z0, Z6, Z6
+	VMULPD      Z0, Z7, Z7
+	VMULPD      Z0, Z8, Z8
+	TESTQ       AX, AX
+	JNZ         l262
+	VFMADD231PD (DX), Z1, Z2
+	VFMADD231PD (DX)(DI*1), Z1, Z3
+	VFMADD231PD (DX)(DI*2), Z1, Z4
+	VFMADD231PD (R8), Z1, Z5
+	VFMADD231PD (R8)(DI*1), Z1, Z6
+	VFMADD231PD (R8)(DI*2), Z1, Z7
+	VFMADD231PD (R9), Z1, Z8
+
+l262:
+	VMOVUPD Z2, (DX)
+	VMOVUPD Z3, (DX)(DI*1)
+	VMOVUPD Z4, (DX)(DI*2)
+	VMOVUPD Z5, (R8)
+	VMOVUPD Z6, (R8)(DI*1)
+	VMOVUPD Z7, (R8)(DI*2)
+	VMOVUPD Z8, (R9)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l260
+	ADDQ    $0x00000040, CX
+	CMPQ    CX, $0x00000080
+	JNE     l259
+	JMP     l252
+
+l258:
+	CMPQ CX, $0x06
+	JNE  l263
+	XORQ CX, CX
+
+l264:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l265:
+	VXORPD Z2, Z2, Z2
+	VXORPD Z3, Z3, Z3
+	VXORPD Z4, Z4, Z4
+	VXORPD Z5, Z5, Z5
+	VXORPD Z6, Z6, Z6
+	VXORPD Z7, Z7, Z7
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l266:
+	VMOVUPD     (DI), Z8
+	LEAQ        (R8)(R12*2), R13
+	ADDQ        R12, R13
+	VFMADD231PD (R8), Z8, Z2
+	VFMADD231PD (R8)(R12*1), Z8, Z3
+	VFMADD231PD (R8)(R12*2), Z8, Z4
+	VFMADD231PD (R13), Z8, Z5
+	VFMADD231PD (R13)(R12*1), Z8, Z6
+	VFMADD231PD (R13)(R12*2), Z8, Z7
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l266
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	LEAQ        (DX)(DI*2), R8
+	ADDQ        DI, R8
+	VMULPD      Z0, Z2, Z2
+	VMULPD      Z0, Z3, Z3
+	VMULPD      Z0, Z4, Z4
+	VMULPD      Z0, Z5, Z5
+	VMULPD      Z0, Z6, Z6
+	VMULPD      Z0, Z7, Z7
+	TESTQ       AX, AX
+	JNZ         l267
+	VFMADD231PD (DX), Z1, Z2
+	VFMADD231PD (DX)(DI*1), Z1, Z3
+	VFMADD231PD (DX)(DI*2), Z1, Z4
+	VFMADD231PD (R8), Z1, Z5
+	VFMADD231PD (R8)(DI*1), Z1, Z6
+	VFMADD231PD (R8)(DI*2), Z1, Z7
+
+l267:
+	VMOVUPD Z2, (DX)
+	VMOVUPD Z3, (DX)(DI*1)
+	VMOVUPD Z4, (DX)(DI*2)
+	VMOVUPD Z5, (R8)
+	VMOVUPD Z6, (R8)(DI*1)
+	VMOVUPD Z7, (R8)(DI*2)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l265
+	ADDQ    $0x00000040, CX
+	CMPQ    CX, $0x00000080
+	JNE     l264
+	JMP     l252
+
+l263:
+	CMPQ CX, $0x05
+	JNE  l268
+	XORQ CX, CX
+
+l269:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l270:
+	VXORPD Z2, Z2, Z2
+	VXORPD Z3, Z3, Z3
+	VXORPD Z4, Z4, Z4
+	VXORPD Z5, Z5, Z5
+	VXORPD Z6, Z6, Z6
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l271:
+	VMOVUPD     (DI), Z7
+	LEAQ        (R8)(R12*2), R13
+	ADDQ        R12, R13
+	VFMADD231PD (R8), Z7, Z2
+	VFMADD231PD (R8)(R12*1), Z7, Z3
+	VFMADD231PD (R8)(R12*2), Z7, Z4
+	VFMADD231PD (R13), Z7, Z5
+	VFMADD231PD (R13)(R12*1), Z7, Z6
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l271
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	LEAQ        (DX)(DI*2), R8
+	ADDQ        DI, R8
+	VMULPD      Z0, Z2, Z2
+	VMULPD      Z0, Z3, Z3
+	VMULPD      Z0, Z4, Z4
+	VMULPD      Z0, Z5, Z5
+	VMULPD      Z0, Z6, Z6
+	TESTQ       AX, AX
+	JNZ         l272
+	VFMADD231PD (DX), Z1, Z2
+	VFMADD231PD (DX)(DI*1), Z1, Z3
+	VFMADD231PD (DX)(DI*2), Z1, Z4
+	VFMADD231PD (R8), Z1, Z5
+	VFMADD231PD (R8)(DI*1), Z1, Z6
+
+l272:
+	VMOVUPD Z2, (DX)
+	VMOVUPD Z3, (DX)(DI*1)
+	VMOVUPD Z4, (DX)(DI*2)
+	VMOVUPD Z5, (R8)
+	VMOVUPD Z6, (R8)(DI*1)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l270
+	ADDQ    $0x00000040, CX
+	CMPQ    CX, $0x00000080
+	JNE     l269
+	JMP     l252
+
+l268:
+	CMPQ CX, $0x04
+	JNE  l273
+	XORQ CX, CX
+
+l274:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l275:
+	VXORPD Z2, Z2, Z2
+	VXORPD Z3, Z3, Z3
+	VXORPD Z4, Z4, Z4
+	VXORPD Z5, Z5, Z5
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l276:
+	VMOVUPD     (DI), Z6
+	LEAQ        (R8)(R12*2), R13
+	ADDQ        R12, R13
+	VFMADD231PD (R8), Z6, Z2
+	VFMADD231PD (R8)(R12*1), Z6, Z3
+	VFMADD231PD (R8)(R12*2), Z6, Z4
+	VFMADD231PD (R13), Z6, Z5
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l276
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	LEAQ        (DX)(DI*2), R8
+	ADDQ        DI, R8
+	VMULPD      Z0, Z2, Z2
+	VMULPD      Z0, Z3, Z3
+	VMULPD      Z0, Z4, Z4
+	VMULPD      Z0, Z5, Z5
+	TESTQ       AX, AX
+	JNZ         l277
+	VFMADD231PD (DX), Z1, Z2
+	VFMADD231PD (DX)(DI*1), Z1, Z3
+	VFMADD231PD (DX)(DI*2), Z1, Z4
+	VFMADD231PD (R8), Z1, Z5
+
+l277:
+	VMOVUPD Z2, (DX)
+	VMOVUPD Z3, (DX)(DI*1)
+	VMOVUPD Z4, (DX)(DI*2)
+	VMOVUPD Z5, (R8)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l275
+	ADDQ    $0x00000040, CX
+	CMPQ    CX, $0x00000080
+	JNE     l274
+	JMP     l252
+
+l273:
+	CMPQ CX, $0x03
+	JNE  l278
+	XORQ CX, CX
+
+l279:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l280:
+	VXORPD Z2, Z2, Z2
+	VXORPD Z3, Z3, Z3
+	VXORPD Z4, Z4, Z4
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l281:
+	VMOVUPD     (DI), Z5
+	VFMADD231PD (R8), Z5, Z2
+	VFMADD231PD (R8)(R12*1), Z5, Z3
+	VFMADD231PD (R8)(R12*2), Z5, Z4
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l281
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	VMULPD      Z0, Z2, Z2
+	VMULPD      Z0, Z3, Z3
+	VMULPD      Z0, Z4, Z4
+	TESTQ       AX, AX
+	JNZ         l282
+	VFMADD231PD (DX), Z1, Z2
+	VFMADD231PD (DX)(DI*1), Z1, Z3
+	VFMADD231PD (DX)(DI*2), Z1, Z4
+
+l282:
+	VMOVUPD Z2, (DX)
+	VMOVUPD Z3, (DX)(DI*1)
+	VMOVUPD Z4, (DX)(DI*2)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l280
+	ADDQ    $0x00000040, CX
+	CMPQ    CX, $0x00000080
+	JNE     l279
+	JMP     l252
+
+l278:
+	CMPQ CX, $0x02
+	JNE  l283
+	XORQ CX, CX
+
+l284:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l285:
+	VXORPD Z2, Z2, Z2
+	VXORPD Z3, Z3, Z3
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l286:
+	VMOVUPD     (DI), Z4
+	VFMADD231PD (R8), Z4, Z2
+	VFMADD231PD (R8)(R12*1), Z4, Z3
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l286
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	VMULPD      Z0, Z2, Z2
+	VMULPD      Z0, Z3, Z3
+	TESTQ       AX, AX
+	JNZ         l287
+	VFMADD231PD (DX), Z1, Z2
+	VFMADD231PD (DX)(DI*1), Z1, Z3
+
+l287:
+	VMOVUPD Z2, (DX)
+	VMOVUPD Z3, (DX)(DI*1)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l285
+	ADDQ    $0x00000040, CX
+	CMPQ    CX, $0x00000080
+	JNE     l284
+	JMP     l252
+
+l283:
+	CMPQ CX, $0x01
+	JNE  l288
+	XORQ CX, CX
+
+l289:
+	MOVQ c+0(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ rows+24(FP), SI
+	ADDQ CX, DX
+	ADDQ CX, BX
+
+l290:
+	VXORPD Z2, Z2, Z2
+	MOVQ   BX, DI
+	MOVQ   b+16(FP), R8
+	ADDQ   CX, R8
+	MOVQ   inner+40(FP), R9
+	MOVQ   ac+72(FP), R10
+	SHLQ   $0x07, R10
+	MOVQ   br+80(FP), R11
+	SHLQ   $0x07, R11
+	MOVQ   bc+88(FP), R12
+	SHLQ   $0x07, R12
+
+l291:
+	VMOVUPD     (DI), Z3
+	VFMADD231PD (R8), Z3, Z2
+	ADDQ        R10, DI
+	ADDQ        R11, R8
+	DECQ        R9
+	JNZ         l291
+	MOVQ        cc+56(FP), DI
+	SHLQ        $0x07, DI
+	VMULPD      Z0, Z2, Z2
+	TESTQ       AX, AX
+	JNZ         l292
+	VFMADD231PD (DX), Z1, Z2
+
+l292:
+	VMOVUPD Z2, (DX)
+	MOVQ    cr+48(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, DX
+	MOVQ    ar+64(FP), DI
+	SHLQ    $0x07, DI
+	ADDQ    DI, BX
+	DECQ    SI
+	JNZ     l290
+	ADDQ    $0x00000040, CX
+	CMPQ    CX, $0x00000080
+	JNE     l289
+	JMP     l252
+
+l288:
+l252:
 	VZEROUPPER
 	RET
 
@@ -2224,16 +4384,16 @@ TEXT ·symmetrize64AVX512(SB), NOSPLIT, $0-24
 	VBROADCASTSD X0, Z0
 	MOVQ         q+8(FP), DX
 	DECQ         DX
-	JLE          l145
+	JLE          l293
 
-l146:
+l294:
 	MOVQ  AX, BX
 	MOVQ  AX, SI
 	MOVQ  DX, DI
 	TESTQ DI, DI
-	JZ    l147
+	JZ    l295
 
-l148:
+l296:
 	ADDQ    $0x80, BX
 	ADDQ    CX, SI
 	VMOVUPD (BX), Z1
@@ -2247,15 +4407,15 @@ l148:
 	VMOVUPD Z2, 64(BX)
 	VMOVUPD Z2, 64(SI)
 	DECQ    DI
-	JNZ     l148
+	JNZ     l296
 
-l147:
+l295:
 	ADDQ $0x80, AX
 	ADDQ CX, AX
 	DECQ DX
-	JNZ  l146
+	JNZ  l294
 
-l145:
+l293:
 	VZEROUPPER
 	RET
 
@@ -2277,54 +4437,54 @@ TEXT ·cholesky64AVX512(SB), NOSPLIT, $0-44
 	MOVQ         AX, BX
 	XORQ         SI, SI
 
-l149:
+l297:
 	MOVQ BX, DI
 	MOVQ AX, R8
 	XORQ R9, R9
 
-l150:
+l298:
 	CMPQ    R9, SI
-	JE      l151
+	JE      l299
 	MOVQ    BX, R10
 	MOVQ    R8, R11
 	VMOVUPD (DI), Z4
 	MOVQ    R9, R12
 	TESTQ   R12, R12
-	JZ      l152
+	JZ      l300
 
-l153:
+l301:
 	VMOVUPD      (R10), Z5
 	VFNMADD231PD (R11), Z5, Z4
 	ADDQ         $0x80, R10
 	ADDQ         $0x80, R11
 	DECQ         R12
-	JNZ          l153
+	JNZ          l301
 
-l152:
+l300:
 	VMULPD  (R11), Z4, Z4
 	VMOVUPD Z4, (DI)
 	ADDQ    $0x80, DI
 	ADDQ    CX, R8
 	INCQ    R9
-	JMP     l150
+	JMP     l298
 
-l151:
+l299:
 	VMOVUPD (DI), Z4
 	VADDPD  Z4, Z3, Z3
 	VMULPD  Z0, Z4, Z6
 	MOVQ    BX, R8
 	MOVQ    SI, R9
 	TESTQ   R9, R9
-	JZ      l154
+	JZ      l302
 
-l155:
+l303:
 	VMOVUPD      (R8), Z5
 	VFNMADD231PD Z5, Z5, Z4
 	ADDQ         $0x80, R8
 	DECQ         R9
-	JNZ          l155
+	JNZ          l303
 
-l154:
+l302:
 	VCMPPD  $0x1e, Z6, Z4, K1, K1
 	VSQRTPD Z4, Z4
 	VDIVPD  Z4, Z1, Z4
@@ -2333,7 +4493,7 @@ l154:
 	INCQ    SI
 	MOVQ    q+8(FP), DI
 	CMPQ    SI, DI
-	JNE     l149
+	JNE     l297
 	VCMPPD  $0x1e, Z3, Z2, K1, K1
 	KMOVW   K1, BX
 	SHLL    $0x00, BX
@@ -2343,54 +4503,54 @@ l154:
 	MOVQ    AX, BX
 	XORQ    SI, SI
 
-l156:
+l304:
 	MOVQ BX, DI
 	MOVQ AX, R8
 	XORQ R9, R9
 
-l157:
+l305:
 	CMPQ    R9, SI
-	JE      l158
+	JE      l306
 	MOVQ    BX, R10
 	MOVQ    R8, R11
 	VMOVUPD 64(DI), Z4
 	MOVQ    R9, R12
 	TESTQ   R12, R12
-	JZ      l159
+	JZ      l307
 
-l160:
+l308:
 	VMOVUPD      64(R10), Z5
 	VFNMADD231PD 64(R11), Z5, Z4
 	ADDQ         $0x80, R10
 	ADDQ         $0x80, R11
 	DECQ         R12
-	JNZ          l160
+	JNZ          l308
 
-l159:
+l307:
 	VMULPD  64(R11), Z4, Z4
 	VMOVUPD Z4, 64(DI)
 	ADDQ    $0x80, DI
 	ADDQ    CX, R8
 	INCQ    R9
-	JMP     l157
+	JMP     l305
 
-l158:
+l306:
 	VMOVUPD 64(DI), Z4
 	VADDPD  Z4, Z3, Z3
 	VMULPD  Z0, Z4, Z6
 	MOVQ    BX, R8
 	MOVQ    SI, R9
 	TESTQ   R9, R9
-	JZ      l161
+	JZ      l309
 
-l162:
+l310:
 	VMOVUPD      64(R8), Z5
 	VFNMADD231PD Z5, Z5, Z4
 	ADDQ         $0x80, R8
 	DECQ         R9
-	JNZ          l162
+	JNZ          l310
 
-l161:
+l309:
 	VCMPPD  $0x1e, Z6, Z4, K2, K2
 	VSQRTPD Z4, Z4
 	VDIVPD  Z4, Z1, Z4
@@ -2399,7 +4559,7 @@ l161:
 	INCQ    SI
 	MOVQ    q+8(FP), DI
 	CMPQ    SI, DI
-	JNE     l156
+	JNE     l304
 	VCMPPD  $0x1e, Z3, Z2, K2, K2
 	KMOVW   K2, AX
 	SHLL    $0x08, AX
@@ -2421,21 +4581,21 @@ TEXT ·solve64AVX512(SB), NOSPLIT, $0-48
 	MOVQ yc+40(FP), DI
 	SHLQ $0x07, DI
 
-l163:
+l311:
 	MOVQ AX, R8
 	MOVQ CX, R9
 	XORQ R10, R10
 
-l164:
+l312:
 	VMOVUPD (R8), Z0
 	VMOVUPD 64(R8), Z1
 	MOVQ    AX, R11
 	MOVQ    R9, R12
 	MOVQ    R10, R13
 	TESTQ   R13, R13
-	JZ      l165
+	JZ      l313
 
-l166:
+l314:
 	VMOVUPD      (R11), Z2
 	VMOVUPD      64(R11), Z3
 	VFNMADD231PD (R12), Z2, Z0
@@ -2443,9 +4603,9 @@ l166:
 	ADDQ         DI, R11
 	ADDQ         $0x80, R12
 	DECQ         R13
-	JNZ          l166
+	JNZ          l314
 
-l165:
+l313:
 	VMULPD  (R12), Z0, Z0
 	VMULPD  64(R12), Z1, Z1
 	VMOVUPD Z0, (R8)
@@ -2455,10 +4615,10 @@ l165:
 	INCQ    R10
 	MOVQ    q+24(FP), R11
 	CMPQ    R10, R11
-	JNE     l164
+	JNE     l312
 	ADDQ    SI, AX
 	DECQ    DX
-	JNZ     l163
+	JNZ     l311
 	VZEROUPPER
 	RET
 
@@ -2473,7 +4633,7 @@ TEXT ·advance64AVX512(SB), NOSPLIT, $0-40
 	VMOVUPD (SI), Z0
 	VMOVUPD 64(SI), Z1
 
-l167:
+l315:
 	VMOVUPD     (CX), Z2
 	VMOVUPD     64(CX), Z3
 	VFMADD231PD (DX), Z0, Z2
@@ -2484,7 +4644,7 @@ l167:
 	ADDQ        $0x80, DX
 	ADDQ        $0x80, AX
 	DECQ        BX
-	JNZ         l167
+	JNZ         l315
 	VZEROUPPER
 	RET
 
@@ -2498,7 +4658,7 @@ TEXT ·dots64AVX512(SB), NOSPLIT, $0-32
 	VXORPD Z0, Z0, Z0
 	VXORPD Z1, Z1, Z1
 
-l168:
+l316:
 	VMOVUPD     (CX), Z2
 	VFMADD231PD (DX), Z2, Z0
 	VMOVUPD     64(CX), Z2
@@ -2506,7 +4666,7 @@ l168:
 	ADDQ        $0x80, CX
 	ADDQ        $0x80, DX
 	DECQ        BX
-	JNZ         l168
+	JNZ         l316
 	VMOVUPD     Z0, (AX)
 	VMOVUPD     Z1, 64(AX)
 	VZEROUPPER
@@ -2537,10 +4697,10 @@ TEXT ·transpose64AVX512(SB), NOSPLIT, $0-32
 	IMUL3Q  $0x08, DI, DI
 	XORQ    R8, R8
 
-l169:
+l317:
 	XORQ R9, R9
 
-l170:
+l318:
 	VXORPD    Z0, Z0, Z0
 	VXORPD    Z1, Z1, Z1
 	VXORPD    Z2, Z2, Z2
@@ -2556,35 +4716,35 @@ l170:
 	VMOVUPD.Z (R10)(R9*8), K1, Z0
 	ADDQ      SI, R10
 	CMPQ      DX, $0x01
-	JE        l171
+	JE        l319
 	VMOVUPD.Z (R10)(R9*8), K1, Z1
 	ADDQ      SI, R10
 	CMPQ      DX, $0x02
-	JE        l171
+	JE        l319
 	VMOVUPD.Z (R10)(R9*8), K1, Z2
 	ADDQ      SI, R10
 	CMPQ      DX, $0x03
-	JE        l171
+	JE        l319
 	VMOVUPD.Z (R10)(R9*8), K1, Z3
 	ADDQ      SI, R10
 	CMPQ      DX, $0x04
-	JE        l171
+	JE        l319
 	VMOVUPD.Z (R10)(R9*8), K1, Z4
 	ADDQ      SI, R10
 	CMPQ      DX, $0x05
-	JE        l171
+	JE        l319
 	VMOVUPD.Z (R10)(R9*8), K1, Z5
 	ADDQ      SI, R10
 	CMPQ      DX, $0x06
-	JE        l171
+	JE        l319
 	VMOVUPD.Z (R10)(R9*8), K1, Z6
 	ADDQ      SI, R10
 	CMPQ      DX, $0x07
-	JE        l171
+	JE        l319
 	VMOVUPD.Z (R10)(R9*8), K1, Z7
 	ADDQ      SI, R10
 
-l171:
+l319:
 	VUNPCKLPD  Z1, Z0, Z8
 	VUNPCKHPD  Z1, Z0, Z0
 	VUNPCKLPD  Z3, Z2, Z1
@@ -2616,55 +4776,55 @@ l171:
 	VMOVUPD    Z5, K2, (R10)(R8*8)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x01
-	JE         l172
+	JE         l320
 	VMOVUPD    Z6, K2, (R10)(R8*8)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x02
-	JE         l172
+	JE         l320
 	VMOVUPD    Z8, K2, (R10)(R8*8)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x03
-	JE         l172
+	JE         l320
 	VMOVUPD    Z3, K2, (R10)(R8*8)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x04
-	JE         l172
+	JE         l320
 	VMOVUPD    Z7, K2, (R10)(R8*8)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x05
-	JE         l172
+	JE         l320
 	VMOVUPD    Z2, K2, (R10)(R8*8)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x06
-	JE         l172
+	JE         l320
 	VMOVUPD    Z1, K2, (R10)(R8*8)
 	ADDQ       DI, R10
 	CMPQ       BX, $0x07
-	JE         l172
+	JE         l320
 	VMOVUPD    Z0, K2, (R10)(R8*8)
 	ADDQ       DI, R10
 
-l172:
+l320:
 	ADDQ    BX, R9
 	CMPQ    R9, CX
-	JGE     l173
+	JGE     l321
 	MOVQ    CX, R10
 	SUBQ    BX, R10
 	CMPQ    R9, R10
 	CMOVQGT R10, R9
-	JMP     l170
+	JMP     l318
 
-l173:
+l321:
 	ADDQ    DX, R8
 	CMPQ    R8, AX
-	JGE     l174
+	JGE     l322
 	MOVQ    AX, R9
 	SUBQ    DX, R9
 	CMPQ    R8, R9
 	CMOVQGT R9, R8
-	JMP     l169
+	JMP     l317
 
-l174:
+l322:
 	VZEROUPPER
 	RET
 
@@ -2687,7 +4847,7 @@ TEXT ·frames32AVX512(SB), NOSPLIT, $0-56
 	KMOVW R8, K4
 	XORQ  R8, R8
 
-l175:
+l323:
 	VMOVUPS          (CX), Z0
 	VMULPS.BCST      8(SI), Z0, Z0
 	VMOVUPS          (DX), Z1
@@ -3009,7 +5169,7 @@ l175:
 	VFNMADD213PS     Z1, Z3, Z0
 	VMULPS           Z0, Z3, Z3
 	KORTESTW         K5, K5
-	JCC              l176
+	JCC              l324
 	VMULPS           Z8, Z9, Z9
 	VFNMADD231PS     Z9, Z2, Z13
 	VMULPS           Z7, Z13, Z13
@@ -3149,9 +5309,9 @@ l175:
 	ADDQ             $0x00000240, DX
 	INCQ             R8
 	DECQ             BX
-	JNZ              l175
+	JNZ              l323
 
-l176:
+l324:
 	MOVQ R8, ret+48(FP)
 	VZEROUPPER
 	RET

@@ -6,7 +6,7 @@
 
 package lanes
 
-// product32AVX2 sets C = alpha A B + beta C. Sizes are positive, strides in lines. With beta = 0, C need not be initialised.
+// product32AVX2 sets C = alpha A B + beta C. Sizes are positive, cols is at most 8, strides are in lines. With beta = 0, C need not be initialised.
 //
 //go:noescape
 func product32AVX2(c *float32, a *float32, b *float32, rows int, cols int, inner int, cr int, cc int, ar int, ac int, br int, bc int, alpha float32, beta float32)
@@ -41,7 +41,7 @@ func dots32AVX2(out *float64, u *float32, v *float32, n int)
 //go:noescape
 func transpose32AVX2(dst *float32, src *float32, rows int, cols int)
 
-// product32AVX512 sets C = alpha A B + beta C. Sizes are positive, strides in lines. With beta = 0, C need not be initialised.
+// product32AVX512 sets C = alpha A B + beta C. Sizes are positive, cols is at most 8, strides are in lines. With beta = 0, C need not be initialised.
 //
 //go:noescape
 func product32AVX512(c *float32, a *float32, b *float32, rows int, cols int, inner int, cr int, cc int, ar int, ac int, br int, bc int, alpha float32, beta float32)
@@ -76,7 +76,7 @@ func dots32AVX512(out *float64, u *float32, v *float32, n int)
 //go:noescape
 func transpose32AVX512(dst *float32, src *float32, rows int, cols int)
 
-// product64AVX2 sets C = alpha A B + beta C. Sizes are positive, strides in lines. With beta = 0, C need not be initialised.
+// product64AVX2 sets C = alpha A B + beta C. Sizes are positive, cols is at most 8, strides are in lines. With beta = 0, C need not be initialised.
 //
 //go:noescape
 func product64AVX2(c *float64, a *float64, b *float64, rows int, cols int, inner int, cr int, cc int, ar int, ac int, br int, bc int, alpha float64, beta float64)
@@ -111,7 +111,7 @@ func dots64AVX2(out *float64, u *float64, v *float64, n int)
 //go:noescape
 func transpose64AVX2(dst *float64, src *float64, rows int, cols int)
 
-// product64AVX512 sets C = alpha A B + beta C. Sizes are positive, strides in lines. With beta = 0, C need not be initialised.
+// product64AVX512 sets C = alpha A B + beta C. Sizes are positive, cols is at most 8, strides are in lines. With beta = 0, C need not be initialised.
 //
 //go:noescape
 func product64AVX512(c *float64, a *float64, b *float64, rows int, cols int, inner int, cr int, cc int, ar int, ac int, br int, bc int, alpha float64, beta float64)

@@ -50,11 +50,11 @@ func prepend(text, file string) error {
 }
 
 // product: the line of c at (i, j) is alpha times the sum over k of a's at (i, k)
-// times b's at (k, j), plus beta times what it was.
+// times b's at (k, j), plus beta times what it was. All columns of c, at most eight, are
+// summed at once, so that a vector of a is read once a row.
 func product(m machine) {
 	m.start("product", "(c, a, b *%s, rows, cols, inner, cr, cc, ar, ac, br, bc int, alpha, beta %s)",
-		"sets C = alpha A B + beta C. Sizes are positive, strides in lines. With beta = 0, C need not be initialised.")
-	c, a, b := load("c"), load("a"), load("b")
+		"sets C = alpha A B + beta C. Sizes are positive, cols is at most 8, strides are in lines. With beta = 0, C need not be initialised.")
 	alpha, beta := m.spread("alpha"), m.spread("beta")
 	fresh, none, keep := GP64(), XMM(), label()
 	XORQ(fresh, fresh)
@@ -64,40 +64,83 @@ func product(m machine) {
 	JP(LabelRef(keep))
 	INCQ(fresh)
 	Label(keep)
-	rows := load("rows")
-	times(rows, func() {
-		pc, pb, cols := copied(c), copied(b), load("cols")
-		times(cols, func() {
-			sum := m.vectors()
-			for _, s := range sum {
-				m.zero(s)
-			}
-			x, y, inner, ac, br := copied(a), copied(pb), load("inner"), lines("ac"), lines("br")
-			times(inner, func() {
-				for i, v := range m.loadLine(x) {
-					m.fma(m.part(y, i), v, sum[i])
-				}
-				ADDQ(ac, x)
-				ADDQ(br, y)
-			})
-			for _, s := range sum {
-				m.mul(alpha, s, s)
-			}
-			store := label()
-			TESTQ(fresh, fresh)
-			JNZ(LabelRef(store))
-			for i, s := range sum {
-				m.fma(m.part(pc, i), beta, s)
-			}
-			Label(store)
-			m.storeLine(sum, pc)
-			ADDQ(lines("cc"), pc)
-			ADDQ(lines("bc"), pb)
-		})
-		ADDQ(lines("cr"), c)
-		ADDQ(lines("ar"), a)
-	})
+	cols, out := load("cols"), label()
+	for n := 8; n > 0; n-- {
+		next := label()
+		CMPQ(cols, Imm(uint64(n)))
+		JNE(LabelRef(next))
+		m.columns(n, alpha, beta, fresh)
+		JMP(LabelRef(out))
+		Label(next)
+	}
+	Label(out)
 	end()
+}
+
+// columns is the product where c has n columns.
+func (m machine) columns(n int, alpha, beta VecVirtual, fresh Register) {
+	part, top := GP64(), label()
+	XORQ(part, part)
+	Label(top)
+	pc, pa, rows := load("c"), load("a"), load("rows")
+	ADDQ(part, pc)
+	ADDQ(part, pa)
+	times(rows, func() {
+		sum := make([]VecVirtual, n)
+		for j := range sum {
+			sum[j] = m.vector()
+			m.zero(sum[j])
+		}
+		x, y := copied(pa), load("b")
+		ADDQ(part, y)
+		inner, ac, br, bc := load("inner"), lines("ac"), lines("br"), lines("bc")
+		times(inner, func() {
+			v := m.vector()
+			m.move(Mem{Base: x}, v)
+			for j, at := range strided(y, bc, n) {
+				m.fma(at, v, sum[j])
+			}
+			ADDQ(ac, x)
+			ADDQ(br, y)
+		})
+		to := strided(pc, lines("cc"), n)
+		for _, s := range sum {
+			m.mul(alpha, s, s)
+		}
+		store := label()
+		TESTQ(fresh, fresh)
+		JNZ(LabelRef(store))
+		for j, s := range sum {
+			m.fma(to[j], beta, s)
+		}
+		Label(store)
+		for j, s := range sum {
+			m.move(s, to[j])
+		}
+		ADDQ(lines("cr"), pc)
+		ADDQ(lines("ar"), pa)
+	})
+	ADDQ(U32(m.bytes()), part)
+	CMPQ(part, U32(line))
+	JNE(LabelRef(top))
+}
+
+// strided returns the n addresses from p on in steps of by.
+func strided(p, by Register, n int) (at []Mem) {
+	for j := range n {
+		if j > 0 && j%3 == 0 {
+			q := GP64()
+			LEAQ(Mem{Base: p, Index: by, Scale: 2}, q)
+			ADDQ(by, q)
+			p = q
+		}
+		address := Mem{Base: p}
+		if j%3 > 0 {
+			address.Index, address.Scale = by, uint8(j%3)
+		}
+		at = append(at, address)
+	}
+	return at
 }
 
 // symmetrize: the lines at (i, j) and (j, i) become half their sum.
