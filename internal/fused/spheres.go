@@ -13,7 +13,7 @@ const block = 1 << 14
 func Spheres[T vec.Float](x, m, g []T, n int, s Step) Moved {
 	var w work[T]
 	w.begin(s, n)
-	size := n * min(crowd, max(1, block/n&^7))
+	size := n * min(crowd, max(1, block/n))
 	whole := len(x) - len(x)%(n*together[T](n))
 	for from := 0; from < whole; from += size {
 		to := min(from+size, whole)
