@@ -136,7 +136,8 @@ func (m *patchwork[T]) tile(i, t int) {
 	rows, a := to-from, m.a[from*len(b.At):]
 	switch {
 	case m.flat:
-		tile(rows, width, a, rows, b.Data[t*width:], b.At, m.step, m.spill[:], width, 0)
+		cols := min(width, (b.Rows-1)*b.Pitch+b.Width-t*width)
+		tile(rows, cols, a, rows, b.Data[t*width:], b.At, m.step, m.spill[:], width, 0)
 		m.collect(from, to, t*width)
 	case t < m.whole:
 		y, x := t/m.across*m.band, t%m.across*width
