@@ -56,7 +56,7 @@ type StiefelRetraction uint8
 // The retractions of Stiefel.
 const (
 	// CholeskyQR is the Q of x + v = Q R, R with positive diagonal, through the
-	// Cholesky factor of the Gram matrix: 2 n p^2 multiply-adds, twice that
+	// Cholesky factor of the Gram matrix: n p^2 multiply-adds, twice that
 	// where |v|^2 > 1, and Householder QR beyond what the precision can carry.
 	CholeskyQR StiefelRetraction = iota
 	// QR is the same Q by Householder reflections in float64, with the sign fix.
