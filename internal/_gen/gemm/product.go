@@ -81,6 +81,7 @@ func (t tile) sum(i, j int) VecPhysical { return t.vector(2*i + j) }
 
 func (t tile) write(cols, mode GPPhysical) {
 	Label(t.label("rows"))
+	t.fetch()
 	for i := range t.rows {
 		t.zero(t.sum(i, 0))
 		t.zero(t.sum(i, 1))
@@ -98,6 +99,25 @@ func (t tile) write(cols, mode GPPhysical) {
 	Label(t.label("narrow"))
 	t.unrolled("narrowOf", t.first)
 	t.store(cols, mode, 1)
+}
+
+// fetch calls C into the cache: in the end all of it is needed at once.
+func (t tile) fetch() {
+	const worth = 64 // rows of B
+	c, ldc := t.off[0], t.off[1]
+	CMPQ(t.k, Imm(worth))
+	JL(LabelRef(t.label("fetched")))
+	Load(Param("c"), c)
+	Load(Param("ldc"), ldc)
+	SHLQ(t.float().shift(), ldc)
+	for i := range t.rows {
+		PREFETCHT0(Mem{Base: c})
+		PREFETCHT0(Mem{Base: c, Disp: t.lanes() * t.float().size()})
+		if i < t.rows-1 {
+			ADDQ(ldc, c)
+		}
+	}
+	Label(t.label("fetched"))
 }
 
 // unrolled adds the products of all rows of B, four at a time.
