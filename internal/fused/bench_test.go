@@ -67,14 +67,14 @@ func newState[T vec.Float](n int) state[T] {
 
 // measure reports the smallest time of a step of all layers in ms. Gradients are 0 after
 // the first, which changes nothing of the work.
-func measure[T vec.Float](b *testing.B, l net, step func(x, m, g []T, n int)) {
+func measure[T vec.Float](b *testing.B, l net, step func(x, m, g []T, at, n int)) {
 	s := newState[T](l.weights())
 	best := time.Duration(1 << 62)
 	for b.Loop() {
 		start, at := time.Now(), 0
 		for _, c := range l {
 			to := at + c.filters*c.n
-			step(s.x[at:to], s.m[at:to], s.g[at:to], c.n)
+			step(s.x[at:to], s.m[at:to], s.g[at:to], at, c.n)
 			at = to
 		}
 		best = min(best, time.Since(start))
@@ -84,7 +84,7 @@ func measure[T vec.Float](b *testing.B, l net, step func(x, m, g []T, n int)) {
 	b.ReportMetric(0, "ns/op")
 }
 
-func benchmark(b *testing.B, step func(x, m, g []float32, n int)) {
+func benchmark(b *testing.B, step func(x, m, g []float32, at, n int)) {
 	for _, l := range nets {
 		for _, level := range cpu.Levels() {
 			b.Run(fmt.Sprint(l.name, "/", level), func(b *testing.B) {
@@ -99,40 +99,42 @@ func benchmark(b *testing.B, step func(x, m, g []float32, n int)) {
 var sgd = Step{Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 0.1, Radius: 1.4, Tangent: true}
 
 func BenchmarkFilters(b *testing.B) {
-	benchmark(b, func(x, m, g []float32, n int) { Spheres(x, m, g, n, sgd) })
+	benchmark(b, func(x, m, g []float32, _, n int) { Spheres(x, m, g, n, sgd) })
 }
 
 func BenchmarkFiltersAmbient(b *testing.B) {
 	s := sgd
 	s.Tangent = false
-	benchmark(b, func(x, m, g []float32, n int) { Spheres(x, m, g, n, s) })
+	benchmark(b, func(x, m, g []float32, _, n int) { Spheres(x, m, g, n, s) })
 }
 
 func BenchmarkSlices(b *testing.B) {
-	benchmark(b, func(x, m, g []float32, _ int) { Spheres(x, m, g, 9, sgd) })
+	benchmark(b, func(x, m, g []float32, _, _ int) { Spheres(x, m, g, 9, sgd) })
 }
 
 func BenchmarkGeometricSlices(b *testing.B) {
 	s := sgd
 	s.Centred, s.Curvature = true, 0.5
-	benchmark(b, func(x, m, g []float32, _ int) { Spheres(x, m, g, 9, s) })
+	benchmark(b, func(x, m, g []float32, _, _ int) { Spheres(x, m, g, 9, s) })
 }
 
 func BenchmarkColumns(b *testing.B) {
-	benchmark(b, func(x, m, g []float32, n int) { Columns(x, m, g, n, len(x)/n, sgd) })
+	benchmark(b, func(x, m, g []float32, _, n int) { Columns(x, m, g, n, len(x)/n, sgd) })
 }
 
 func BenchmarkSliceColumns(b *testing.B) {
-	benchmark(b, func(x, m, g []float32, _ int) { Columns(x, m, g, 3, 3, sgd) })
+	benchmark(b, func(x, m, g []float32, _, _ int) { Columns(x, m, g, 3, 3, sgd) })
 }
 
 func BenchmarkFlat(b *testing.B) {
-	benchmark(b, func(x, m, g []float32, _ int) { Flat(x, m, g, sgd, 1) })
+	benchmark(b, func(x, m, g []float32, _, _ int) { Flat(x, m, g, sgd, 1) })
 }
 
 func BenchmarkAdam(b *testing.B) {
 	second := make([]float32, nets[0].weights())
-	benchmark(b, func(x, m, g []float32, _ int) {
-		Adam(x, m, second[:len(x)], nil, g, AdamStep{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Slope: 1, Shrink: 1, Rate: 1e-3, Correct1: 0.1, Correct2: 0.001})
-	})
+	for i := range second {
+		second[i] = 1
+	}
+	a := AdamStep{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Slope: 1, Shrink: 1, Rate: 1e-3, Correct1: 0.1, Correct2: 0.001}
+	benchmark(b, func(x, m, g []float32, at, _ int) { Adam(x, m, second[at:at+len(x)], nil, g, a) })
 }

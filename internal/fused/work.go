@@ -58,7 +58,8 @@ const (
 // begin prepares w for a step of points of n elements.
 func (w *work[T]) begin(s Step, n int) {
 	var t [terms]float64
-	t[rate], t[radius], t[one], t[least], t[factor], t[bend] = s.Rate, s.Radius, 1, 1e-30, 1, 1/(s.Radius*s.Radius)
+	t[rate], t[radius], t[one], t[least], t[factor] = s.Rate, s.Radius, 1, 1e-30, 1
+	t[bend] = 1 / (s.Radius * s.Radius)
 	if s.Centred {
 		t[share] = 1 / float64(n)
 	}

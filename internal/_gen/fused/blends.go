@@ -96,8 +96,8 @@ func blends(m simd.Machine) {
 	d.Mul(vv, tmp, tmp)
 	d.Add(tmp, xx, f)
 	gather(d.Add, tmp, length)
-	d.Sqrt(f, f)
 	d.Load(term(radius), tmp)
+	d.Sqrt(f, f)
 	d.Div(f, tmp, f)
 
 	d.Mul(f, t, t)

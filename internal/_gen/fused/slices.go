@@ -88,9 +88,9 @@ func (n ninths) sort(v VecVirtual) {
 	}
 }
 
-// half adds the elements of a and b by halves of 128 bits: firsts of the one and of the
+// fold adds the elements of a and b by halves of 128 bits: firsts of the one and of the
 // other, then seconds.
-func half(m simd.Machine, low, high func(...Op), a, b VecVirtual) VecVirtual {
+func fold(m simd.Machine, low, high func(...Op), a, b VecVirtual) VecVirtual {
 	v, w := m.Vec(), m.Vec()
 	low(b, a, v)
 	high(b, a, w)
@@ -101,11 +101,11 @@ func half(m simd.Machine, low, high func(...Op), a, b VecVirtual) VecVirtual {
 // join adds the elements of 128 bits of a and b to those beside them.
 func join(m simd.Machine, a, b VecVirtual) VecVirtual {
 	if m.Wide {
-		return half(m,
+		return fold(m,
 			func(o ...Op) { VSHUFF32X4(Imm(0x88), o[0], o[1], o[2]) },
 			func(o ...Op) { VSHUFF32X4(Imm(0xdd), o[0], o[1], o[2]) }, a, b)
 	}
-	return half(m,
+	return fold(m,
 		func(o ...Op) { VPERM2F128(Imm(0x20), o[0], o[1], o[2]) },
 		func(o ...Op) { VPERM2F128(Imm(0x31), o[0], o[1], o[2]) }, a, b)
 }
@@ -159,14 +159,14 @@ func momentsOfNine(m simd.Machine) {
 			x1, d1 := load(func(p GPVirtual, v VecVirtual) { eights(m, p, i+1, v) })
 			s := make([]VecVirtual, len(terms))
 			for t, term := range terms {
-				s[t] = half(m, VUNPCKLPS, VUNPCKHPS, term(x0, d0), term(x1, d1))
+				s[t] = fold(m, VUNPCKLPS, VUNPCKHPS, term(x0, d0), term(x1, d1))
 			}
 			return s
 		}
 		four := func(i int) []VecVirtual {
 			a, b := two(i), two(i+2)
 			for t := range a {
-				a[t] = half(m, VUNPCKLPD, VUNPCKHPD, a[t], b[t])
+				a[t] = fold(m, VUNPCKLPD, VUNPCKHPD, a[t], b[t])
 			}
 			return a
 		}
@@ -235,24 +235,43 @@ func applyToNine(m simd.Machine) {
 	TESTB(tangent, tangent)
 	JNZ(LabelRef("tangent"))
 	variant := func(label string, momentum, tangent bool) {
-		Label(label)
 		d.momentum = momentum
 		p := part{m, nil}
-		for i := range nine {
-			index := m.Vec()
-			VMOVUPS(Mem{Base: table, Disp: i * m.Bytes()}, index)
-			own := func(j int, v VecVirtual) {
-				VPERMPS(Mem{Base: blend, Disp: m.Size() * crowd * j}, index, v)
+		// register loads what lies there; early does so with AVX-512, which has registers
+		// for what all vectors use.
+		register := func(o Op) VecVirtual {
+			if v, ok := o.(VecVirtual); ok {
+				return v
 			}
+			v := m.Vec()
+			m.Load(o, v)
+			return v
+		}
+		early := func(o Op) Op {
+			if m.Wide {
+				return register(o)
+			}
+			return o
+		}
+		var index [nine]Op
+		Label(label)
+		for i := range index {
+			index[i] = early(Mem{Base: table, Disp: i * m.Bytes()})
+		}
+		var coefficients [6]Op
+		Label(label + "Loop")
+		for j := range coefficients {
+			if j < 3 || tangent {
+				coefficients[j] = early(Mem{Base: blend, Disp: m.Size() * crowd * j})
+			}
+		}
+		for i := range nine {
+			lanes := register(index[i])
+			own := func(j int, v VecVirtual) { VPERMPS(coefficients[j], lanes, v) }
 			v, g, w, old, y, c := m.Vec(), m.Vec(), m.Vec(), m.Vec(), m.Vec(), m.Vec()
 			disp := i * m.Bytes()
 			d.at(p, at, disp, v, g, w)
 			p.load(simd.At(x, at, disp), old)
-			for _, q := range []GPVirtual{x, d.grad, d.m} { // what the next crowd reads
-				if q != d.m || momentum {
-					PREFETCHT0(simd.At(q, at, disp+crowd*nine*m.Size()))
-				}
-			}
 			own(2, y)
 			own(1, c)
 			p.FMA(c, v, y)
@@ -279,7 +298,7 @@ func applyToNine(m simd.Machine) {
 		ADDQ(U32(nine*m.Bytes()), at)
 		ADDQ(U32(m.Bytes()), blend)
 		DECQ(k)
-		JNZ(LabelRef(label))
+		JNZ(LabelRef(label + "Loop"))
 		simd.End()
 	}
 	variant("ambient", true, false)
