@@ -73,7 +73,7 @@ func (p product[T]) run() {
 	rows := evenly(p.c.R, max(height, bytesOfBlock/size/depth/height*height))
 	cols := min(maxCols, ceil(p.c.C, width)*width)
 	s := sources[T]{
-		readsA: p.a.RS == 1 && p.alpha == 1 && p.c.C <= fewTiles*width,
+		readsA: p.alpha == 1 && p.c.C <= fewTiles*width && (p.a.RS == 1 || p.a.RS*size%badDistance != 0),
 		readsB: p.b.CS == 1 && (p.c.R <= 2*height || p.c.R <= fewTiles*height && p.b.RS*size%badDistance != 0),
 		shared: p.c.R <= maxCols && p.alpha == 1 && p.a.same(p.b.T()),
 	}
@@ -145,15 +145,15 @@ func (p *product[T]) block(s *sources[T], i0, mb, j0, nb, p0, kb int) {
 		for i := range panels {
 			from, to := i*mb/panels, (i+1)*mb/panels
 			var a []T
-			var lda int
+			rs, cs := 1, to-from
 			switch {
 			case s.shared:
 				from, to = within[T](mb, i)
-				a, lda = s.packedB[from/width*width*kb+from%width:], width
+				a, cs = s.packedB[from/width*width*kb+from%width:], width
 			case s.readsA:
-				a, lda = p.a.Data[i0+from+p0*p.a.CS:], p.a.CS
+				a, rs, cs = p.a.Data[(i0+from)*p.a.RS+p0*p.a.CS:], p.a.RS, p.a.CS
 			default:
-				a, lda = s.packedA[from*kb:], to-from
+				a = s.packedA[from*kb:]
 			}
 			from, to = i0+from, i0+to
 			n := kb
@@ -168,7 +168,7 @@ func (p *product[T]) block(s *sources[T], i0, mb, j0, nb, p0, kb int) {
 				n = min(kb, j+cols-p0)
 			}
 			if n > 0 && from < to {
-				tile(to-from, cols, a, lda, b, at[:n], width/2, p.c.Data[from*p.c.RS+j:], p.c.RS, mode)
+				tile(to-from, cols, a, rs, cs, b, at[:n], width/2, p.c.Data[from*p.c.RS+j:], p.c.RS, mode)
 			}
 		}
 	}

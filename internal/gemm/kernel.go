@@ -53,9 +53,9 @@ func multiples(n int) (m [maxDepth]int) {
 }
 
 // portableTile sets the rows x cols tile C to A B, or adds A B to it. Element
-// (i, p) of A is a[p*lda+i]. Row p of B begins at b[at[p]], its second half, or its next
+// (i, p) of A is a[i*rs+p*cs]. Row p of B begins at b[at[p]], its second half, or its next
 // quarter, step elements after. C has rows ldc elements apart.
-func portableTile[T vec.Float](rows, cols int, a []T, lda int, b []T, at []int, step int, c []T, ldc, mode int) {
+func portableTile[T vec.Float](rows, cols int, a []T, rs, cs int, b []T, at []int, step int, c []T, ldc, mode int) {
 	var s [portableHeight * portableWidth]T
 	for p, o := range at {
 		x := b[o:]
@@ -63,13 +63,13 @@ func portableTile[T vec.Float](rows, cols int, a []T, lda int, b []T, at []int, 
 		if mode&modeQuarters != 0 {
 			b1, b2, b3 = x[step], x[2*step], x[3*step]
 		}
-		f := a[p*lda]
+		f := a[p*cs]
 		s[0] += f * b0
 		s[1] += f * b1
 		s[2] += f * b2
 		s[3] += f * b3
 		if rows == 2 {
-			f = a[p*lda+1]
+			f = a[p*cs+rs]
 			s[4] += f * b0
 			s[5] += f * b1
 			s[6] += f * b2

@@ -40,21 +40,21 @@ func transposeLanes[T vec.Float]() int {
 }
 
 // tile is portableTile at any level. B is read across the whole width of a tile.
-func tile[T vec.Float](rows, cols int, a []T, lda int, b []T, at []int, step int, c []T, ldc, mode int) {
+func tile[T vec.Float](rows, cols int, a []T, rs, cs int, b []T, at []int, step int, c []T, ldc, mode int) {
 	if cpu.Use == cpu.Portable {
-		portableTile(rows, cols, a, lda, b, at, step, c, ldc, mode)
+		portableTile(rows, cols, a, rs, cs, b, at, step, c, ldc, mode)
 		return
 	}
 	_ = c[(rows-1)*ldc+cols-1]
 	switch k, wide := len(at), cpu.Use >= cpu.AVX512; {
 	case sizeOf[T]() == 4 && wide:
-		mul32AVX512(rows, cols, k, single(a), lda, single(b), &at[0], step, single(c), ldc, mode)
+		mul32AVX512(rows, cols, k, single(a), rs, cs, single(b), &at[0], step, single(c), ldc, mode)
 	case sizeOf[T]() == 4:
-		mul32AVX2(rows, cols, k, single(a), lda, single(b), &at[0], step, single(c), ldc, mode)
+		mul32AVX2(rows, cols, k, single(a), rs, cs, single(b), &at[0], step, single(c), ldc, mode)
 	case wide:
-		mul64AVX512(rows, cols, k, double(a), lda, double(b), &at[0], step, double(c), ldc, mode)
+		mul64AVX512(rows, cols, k, double(a), rs, cs, double(b), &at[0], step, double(c), ldc, mode)
 	default:
-		mul64AVX2(rows, cols, k, double(a), lda, double(b), &at[0], step, double(c), ldc, mode)
+		mul64AVX2(rows, cols, k, double(a), rs, cs, double(b), &at[0], step, double(c), ldc, mode)
 	}
 }
 

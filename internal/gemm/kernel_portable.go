@@ -10,8 +10,8 @@ func tileHeight[T vec.Float]() int     { return portableHeight }
 func tileWidth[T vec.Float]() int      { return portableWidth }
 func transposeLanes[T vec.Float]() int { return 1 }
 
-func tile[T vec.Float](rows, cols int, a []T, lda int, b []T, at []int, step int, c []T, ldc, mode int) {
-	portableTile(rows, cols, a, lda, b, at, step, c, ldc, mode)
+func tile[T vec.Float](rows, cols int, a []T, rs, cs int, b []T, at []int, step int, c []T, ldc, mode int) {
+	portableTile(rows, cols, a, rs, cs, b, at, step, c, ldc, mode)
 }
 
 func copyRows[T vec.Float](dst []T, stride int, src []T, ld, cols, k int, alpha T) {

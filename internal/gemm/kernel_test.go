@@ -21,19 +21,22 @@ func testTiles[T vec.Float](t *testing.T) {
 		for cols := 1; cols <= width; cols++ {
 			for _, k := range []int{1, 2, 3, 4, 5, 8, 11, 70} {
 				for mode := range 4 {
-					offset, lda, ldc, step := rng.IntN(4), rows+rng.IntN(3), cols+rng.IntN(3), width/2+rng.IntN(3)
+					offset, rs, cs, ldc, step := rng.IntN(4), 1, rows+rng.IntN(3), cols+rng.IntN(3), width/2+rng.IntN(3)
+					if k%2 == 0 {
+						rs, cs = k+1, 1
+					}
 					pieces := 2
 					if mode&modeQuarters != 0 {
 						pieces, step = 4, width/4+rng.IntN(3)
 					}
-					a := random[T](rng, offset+k*lda)[offset:]
+					a := random[T](rng, offset+k*cs+rows*rs)[offset:]
 					at, b := make([]int, k), random[T](rng, offset+(k+1)*width+4*step)[offset:]
 					for p := range at {
 						at[p] = rng.IntN(k*width + 1)
 					}
 					c := random[T](rng, offset+rows*ldc+8)[offset:]
 					got := append([]T(nil), c...)
-					tile(rows, cols, a, lda, b, at, step, got, ldc, mode)
+					tile(rows, cols, a, rs, cs, b, at, step, got, ldc, mode)
 					for e, v := range got {
 						i, j := e/ldc, e%ldc
 						if i >= rows || j >= cols {
@@ -48,7 +51,7 @@ func testTiles[T vec.Float](t *testing.T) {
 						}
 						piece := width / pieces
 						for p, o := range at {
-							x := float64(a[p*lda+i]) * float64(b[o+j/piece*step+j%piece])
+							x := float64(a[i*rs+p*cs]) * float64(b[o+j/piece*step+j%piece])
 							want, size = want+x, size+math.Abs(x)
 						}
 						if d := math.Abs(float64(v) - want); !(d <= float64(k+2)*vec.Eps[T]()*size) {

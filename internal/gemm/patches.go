@@ -137,15 +137,15 @@ func (m *patchwork[T]) tile(i, t int) {
 	switch {
 	case m.flat:
 		cols := min(width, (b.Rows-1)*b.Pitch+b.Width-t*width)
-		tile(rows, cols, a, rows, b.Data[t*width:], b.At, m.step, m.spill[:], width, 0)
+		tile(rows, cols, a, 1, rows, b.Data[t*width:], b.At, m.step, m.spill[:], width, 0)
 		m.collect(from, to, t*width)
 	case t < m.whole:
 		y, x := t/m.across*m.band, t%m.across*width
-		tile(rows, min(width, m.band*b.Width-x), a, rows, b.Data[y*b.Pitch+x:], b.At, m.step,
+		tile(rows, min(width, m.band*b.Width-x), a, 1, rows, b.Data[y*b.Pitch+x:], b.At, m.step,
 			m.c.Data[from*m.c.RS+y*b.Width+x:], m.c.RS, m.mode|m.tiling.mode)
 	default:
 		y := m.whole*m.band + t - m.whole
-		tile(rows, b.Width, a, rows, b.Data[y*b.Pitch:], b.At, width/2,
+		tile(rows, b.Width, a, 1, rows, b.Data[y*b.Pitch:], b.At, width/2,
 			m.c.Data[from*m.c.RS+y*b.Width:], m.c.RS, m.mode)
 	}
 }

@@ -7,13 +7,13 @@
 package gemm
 
 // mul32AVX2 sets the rows x cols tile C to A B, or adds A B to it. Element (i, p) of A is
-// a[p*lda+i]. Row p of B begins at b[at[p]], its second vector, or its next quarter of a
+// a[i*rs+p*cs]. Row p of B begins at b[at[p]], its second vector, or its next quarter of a
 // tile, step elements after. C has rows ldc elements apart. rows is 1 to 6, cols 1 to 16,
 // and k at least 1. B is read across the whole width of a tile, or of its first vector
 // where cols is no more, C within cols alone.
 //
 //go:noescape
-func mul32AVX2(rows int, cols int, k int, a *float32, lda int, b *float32, at *int, step int, c *float32, ldc int, mode int)
+func mul32AVX2(rows int, cols int, k int, a *float32, rs int, cs int, b *float32, at *int, step int, c *float32, ldc int, mode int)
 
 // copy32AVX2 sets dst[p*stride+j] = alpha src[p*ld+j] for p < k and j < cols, at most 16,
 // with p ascending. It writes zeros after each row, up to a whole number of vectors.
@@ -29,13 +29,13 @@ func copy32AVX2(dst *float32, stride int, src *float32, ld int, cols int, k int,
 func eliminate32AVX2(l *float32, v *float32, pivots *float32, n int)
 
 // mul32AVX512 sets the rows x cols tile C to A B, or adds A B to it. Element (i, p) of A is
-// a[p*lda+i]. Row p of B begins at b[at[p]], its second vector, or its next quarter of a
+// a[i*rs+p*cs]. Row p of B begins at b[at[p]], its second vector, or its next quarter of a
 // tile, step elements after. C has rows ldc elements apart. rows is 1 to 14, cols 1 to 32,
 // and k at least 1. B is read across the whole width of a tile, or of its first vector
 // where cols is no more, C within cols alone.
 //
 //go:noescape
-func mul32AVX512(rows int, cols int, k int, a *float32, lda int, b *float32, at *int, step int, c *float32, ldc int, mode int)
+func mul32AVX512(rows int, cols int, k int, a *float32, rs int, cs int, b *float32, at *int, step int, c *float32, ldc int, mode int)
 
 // copy32AVX512 sets dst[p*stride+j] = alpha src[p*ld+j] for p < k and j < cols, at most 32,
 // with p ascending. It writes zeros after each row, up to a whole number of vectors.
@@ -57,13 +57,13 @@ func eliminate32AVX512(l *float32, v *float32, pivots *float32, n int)
 func transpose32(dst *float32, stride int, src *float32, ld int, cols int, k int, alpha float32)
 
 // mul64AVX2 sets the rows x cols tile C to A B, or adds A B to it. Element (i, p) of A is
-// a[p*lda+i]. Row p of B begins at b[at[p]], its second vector, or its next quarter of a
+// a[i*rs+p*cs]. Row p of B begins at b[at[p]], its second vector, or its next quarter of a
 // tile, step elements after. C has rows ldc elements apart. rows is 1 to 6, cols 1 to 8,
 // and k at least 1. B is read across the whole width of a tile, or of its first vector
 // where cols is no more, C within cols alone.
 //
 //go:noescape
-func mul64AVX2(rows int, cols int, k int, a *float64, lda int, b *float64, at *int, step int, c *float64, ldc int, mode int)
+func mul64AVX2(rows int, cols int, k int, a *float64, rs int, cs int, b *float64, at *int, step int, c *float64, ldc int, mode int)
 
 // copy64AVX2 sets dst[p*stride+j] = alpha src[p*ld+j] for p < k and j < cols, at most 8,
 // with p ascending. It writes zeros after each row, up to a whole number of vectors.
@@ -79,13 +79,13 @@ func copy64AVX2(dst *float64, stride int, src *float64, ld int, cols int, k int,
 func eliminate64AVX2(l *float64, v *float64, pivots *float64, n int)
 
 // mul64AVX512 sets the rows x cols tile C to A B, or adds A B to it. Element (i, p) of A is
-// a[p*lda+i]. Row p of B begins at b[at[p]], its second vector, or its next quarter of a
+// a[i*rs+p*cs]. Row p of B begins at b[at[p]], its second vector, or its next quarter of a
 // tile, step elements after. C has rows ldc elements apart. rows is 1 to 14, cols 1 to 16,
 // and k at least 1. B is read across the whole width of a tile, or of its first vector
 // where cols is no more, C within cols alone.
 //
 //go:noescape
-func mul64AVX512(rows int, cols int, k int, a *float64, lda int, b *float64, at *int, step int, c *float64, ldc int, mode int)
+func mul64AVX512(rows int, cols int, k int, a *float64, rs int, cs int, b *float64, at *int, step int, c *float64, ldc int, mode int)
 
 // copy64AVX512 sets dst[p*stride+j] = alpha src[p*ld+j] for p < k and j < cols, at most 16,
 // with p ascending. It writes zeros after each row, up to a whole number of vectors.

@@ -20,35 +20,33 @@ const (
 // height has a loop of its own with all sums in registers.
 func product(m machine) {
 	name, f := "mul"+m.suffix(), m.float()
-	TEXT(name, NOSPLIT, fmt.Sprintf("func(rows, cols, k int, a *%[1]s, lda int, b *%[1]s, at *int, step int, c *%[1]s, ldc, mode int)", f.name()))
+	TEXT(name, NOSPLIT, fmt.Sprintf("func(rows, cols, k int, a *%[1]s, rs, cs int, b *%[1]s, at *int, step int, c *%[1]s, ldc, mode int)", f.name()))
 	Pragma("noescape")
 	Doc(name+" sets the rows x cols tile C to A B, or adds A B to it. Element (i, p) of A is",
-		"a[p*lda+i]. Row p of B begins at b[at[p]], its second vector, or its next quarter of a",
+		"a[i*rs+p*cs]. Row p of B begins at b[at[p]], its second vector, or its next quarter of a",
 		"tile, step elements after. C has rows ldc elements apart. rows is 1 to "+fmt.Sprint(m.height())+", cols 1 to "+fmt.Sprint(2*m.lanes())+",",
 		"and k at least 1. B is read across the whole width of a tile, or of its first vector",
 		"where cols is no more, C within cols alone.")
-	t := tile{machine: m, a: RAX, lda: R12, ahead: R13, b: [4]GPPhysical{RSI, R8, R9, R10}, at: RDI, k: RDX, off: [2]GPPhysical{RBX, R11}}
-	rows, cols, mode, step := RBX, RCX, R15, R11
-	Load(Param("rows"), rows)
-	Load(Param("cols"), cols)
-	Load(Param("mode"), mode)
+	t := tile{machine: m, a: []GPPhysical{RAX, RBX, RCX, R14, R15}, rs: R12, cs: R13, b: [4]GPPhysical{RSI, R8, R9, R10}, at: RDI, k: RDX, off: R11}
+	rows, step := R11, R10
 	Load(Param("k"), t.k)
-	Load(Param("a"), t.a)
-	Load(Param("lda"), t.lda)
+	Load(Param("a"), t.a[0])
+	Load(Param("rs"), t.rs)
+	Load(Param("cs"), t.cs)
 	Load(Param("b"), t.b[0])
 	Load(Param("at"), t.at)
 	Load(Param("step"), step)
-	SHLQ(f.shift(), t.lda)
-	MOVQ(t.lda, t.ahead)
-	SHLQ(U8(5), t.ahead) // 32 columns of A: it may come from memory, B from a cache
-	SHLQ(f.shift(), step)
+	Load(Param("rows"), rows)
+	for _, r := range []GPPhysical{t.rs, t.cs, step} {
+		SHLQ(f.shift(), r)
+	}
 	for i := 1; i < 4; i++ {
 		LEAQ(Mem{Base: t.b[i-1], Index: step, Scale: 1}, t.b[i])
 	}
 	dispatch(rows, 1, m.height())
 	for r := 1; r <= m.height(); r++ {
 		t.rows = r
-		t.write(cols, mode)
+		t.write()
 	}
 }
 
@@ -70,41 +68,48 @@ func dispatch(rows GPPhysical, low, high int) {
 // tile is the code for a number of rows, and the registers that it works with.
 type tile struct {
 	machine
-	rows                 int
-	a, lda, ahead, at, k GPPhysical
-	b                    [4]GPPhysical
-	off                  [2]GPPhysical
+	rows          int
+	a             []GPPhysical // every third row
+	rs, cs, at, k GPPhysical
+	b             [4]GPPhysical
+	off           GPPhysical
 }
 
 func (t tile) label(s string) string    { return fmt.Sprint(s, t.rows) }
 func (t tile) sum(i, j int) VecPhysical { return t.vector(2*i + j) }
 
-func (t tile) write(cols, mode GPPhysical) {
+func (t tile) write() {
 	Label(t.label("rows"))
 	t.fetch()
+	for i := 1; 3*i < t.rows; i++ {
+		LEAQ(Mem{Base: t.a[i-1], Index: t.rs, Scale: 2}, t.a[i])
+		ADDQ(t.rs, t.a[i])
+	}
 	for i := range t.rows {
 		t.zero(t.sum(i, 0))
 		t.zero(t.sum(i, 1))
 	}
-	TESTQ(U32(quarters), mode)
+	Load(Param("mode"), t.off)
+	TESTQ(U32(quarters), t.off)
 	JNZ(LabelRef(t.label("quarters")))
-	CMPQ(cols, Imm(uint64(t.lanes())))
+	Load(Param("cols"), t.off)
+	CMPQ(t.off, Imm(uint64(t.lanes())))
 	JLE(LabelRef(t.label("narrow")))
 	t.unrolled("wide", t.halves)
 	JMP(LabelRef(t.label("store")))
 	Label(t.label("quarters"))
 	t.loop("quarter", 1, t.quarters, JNZ)
 	Label(t.label("store"))
-	t.store(cols, mode, 2)
+	t.store(2)
 	Label(t.label("narrow"))
 	t.unrolled("narrowOf", t.first)
-	t.store(cols, mode, 1)
+	t.store(1)
 }
 
 // fetch calls C into the cache: in the end all of it is needed at once.
 func (t tile) fetch() {
 	const worth = 64 // rows of B
-	c, ldc := t.off[0], t.off[1]
+	c, ldc := t.off, t.a[1]
 	CMPQ(t.k, Imm(worth))
 	JL(LabelRef(t.label("fetched")))
 	Load(Param("c"), c)
@@ -134,23 +139,31 @@ func (t tile) unrolled(name string, load func(off GPPhysical) []VecPhysical) {
 	Label(done)
 }
 
+// ahead is how many bytes of packed A are fetched before they are needed: A comes from
+// memory once, B stays in a cache.
+const ahead = 2048
+
 // loop adds the products of n rows of B at a time.
 func (t tile) loop(name string, n int, load func(off GPPhysical) []VecPhysical, again func(Op)) {
-	size := t.float().size()
 	Label(t.label(name))
 	for u := range n {
-		off := t.off[u%2]
-		MOVQ(Mem{Base: t.at, Disp: 8 * u}, off)
-		b := load(off)
-		PREFETCHT0(Mem{Base: t.a, Index: t.ahead, Scale: 1})
+		MOVQ(Mem{Base: t.at, Disp: 8 * u}, t.off)
+		b := load(t.off)
+		PREFETCHT0(Mem{Base: t.a[0], Disp: ahead})
 		for i := range t.rows {
 			a := t.vector(2*t.height() + 2 + i%2)
-			t.broadcast(Mem{Base: t.a, Disp: i * size}, a)
+			from := Mem{Base: t.a[i/3]}
+			if i%3 != 0 {
+				from.Index, from.Scale = t.rs, uint8(i%3)
+			}
+			t.broadcast(from, a)
 			for j, v := range b {
 				t.fma(a, v, t.sum(i, j))
 			}
 		}
-		ADDQ(t.lda, t.a)
+		for i := 0; 3*i < t.rows; i++ {
+			ADDQ(t.cs, t.a[i])
+		}
 	}
 	ADDQ(Imm(uint64(8*n)), t.at)
 	SUBQ(Imm(uint64(n)), t.k)
@@ -186,9 +199,11 @@ func (t tile) quarters(off GPPhysical) []VecPhysical {
 }
 
 // store adds the sums to C or stores them, and returns.
-func (t tile) store(cols, mode GPPhysical, vectors int) {
+func (t tile) store(vectors int) {
 	name := t.label(fmt.Sprintf("store%dx", vectors))
-	c, ldc := t.b[1], t.b[2] // not needed any more
+	cols, mode, c, ldc := t.a[1], t.a[2], t.b[1], t.b[2] // registers not needed any more
+	Load(Param("cols"), cols)
+	Load(Param("mode"), mode)
 	Load(Param("c"), c)
 	Load(Param("ldc"), ldc)
 	SHLQ(t.float().shift(), ldc)
