@@ -47,7 +47,8 @@ type slot struct {
 	shared    bool           // another parameter has the same gradient
 	source    unsafe.Pointer // memory of the gradient
 	longest   float64        // bound of the gradients so far, as the rule sees them
-	size      float64        // bound of the norm of the weights
+	norm      float64        // of the weights when they were first seen
+	size      float64        // bound of it since
 	err       error          // of the step under way
 	steps     int
 	seen      int // the admission that saw it last
@@ -120,6 +121,15 @@ func nameOf(v gorgonia.ValueGrad, position int) string {
 
 // bind makes the slot of a parameter seen for the first time.
 func (c *config) bind(name string, w dense.View) (*slot, error) {
+	flat, err := points(w, w.Len(), 1, 1)
+	if err != nil {
+		return nil, &ParameterError{Name: name, Shape: w.Shape, Kind: ErrParameter, Cause: "want at least one weight", Err: err}
+	}
+	return c.bindAt(name, w, flat.Norm())
+}
+
+// bindAt is bind for weights that had the given norm when they were first seen.
+func (c *config) bindAt(name string, w dense.View, norm float64) (*slot, error) {
 	s := &slot{name: name, shape: w.Shape.Clone(), kernel: IsKernel(w.Shape), weights: w, storage: w.Storage()}
 	s.constraint = manifolds.On(manifolds.Euclidean{})
 	for _, r := range c.rules {
@@ -132,16 +142,13 @@ func (c *config) bind(name string, w dense.View) (*slot, error) {
 	if s.euclidean && len(shape) == 0 {
 		shape = []int{1} // a scalar
 	}
-	flat, err := points(w, w.Len(), 1, 1)
-	if err != nil {
-		return nil, s.fail(ErrParameter, "want at least one weight", err)
-	}
-	if norm := flat.Norm(); !(norm <= math.MaxFloat64) {
+	if !(norm <= math.MaxFloat64) {
 		return nil, s.fail(ErrNotFinite, "want finite weights, got "+firstBad(w), nil)
-	} else if s.manifold, s.layout, err = s.constraint.Bind(shape, norm); err != nil {
+	}
+	s.norm, s.size = norm, norm
+	var err error
+	if s.manifold, s.layout, err = s.constraint.Bind(shape, norm); err != nil {
 		return nil, s.fail(ErrConstraint, err.Error(), err)
-	} else {
-		s.size = norm
 	}
 	if s.euclidean {
 		return s, nil

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package solvers_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/manifolds"
+	"github.com/kernelfold/kernelfold/solvers"
+)
+
+// copied has the weights of m in memory of its own, in another order.
+func copied(m []*param, of tensor.Dtype) []*param {
+	var out []*param
+	for i := range m {
+		p := m[(i+2)%len(m)]
+		q := newParam(p.name, of, p.w.Shape()...)
+		put(q.w, get(p.w))
+		out = append(out, q)
+	}
+	return out
+}
+
+// A solver restored from a snapshot that went through text goes on to the bit.
+func TestSnapshotGoesOnToTheBit(t *testing.T) {
+	for _, of := range precisions {
+		for _, s := range native(0.05) {
+			for _, at := range places {
+				t.Run(of.String()+"/"+s.name+"/"+at.name, func(t *testing.T) {
+					m := model(of, 1)
+					options := []solvers.Option{at.kernels(), solvers.Param("linear", manifolds.Stiefel{}, manifolds.Initial)}
+					a := s.of(options...).(*solvers.Solver)
+					for step := range uint64(5) {
+						run(t, a, m, step)
+					}
+					snap, err := a.Snapshot()
+					require.NoError(t, err)
+					text, err := json.Marshal(snap)
+					require.NoError(t, err)
+					var read solvers.Snapshot
+					require.NoError(t, json.Unmarshal(text, &read))
+
+					twin := copied(m, of)
+					b := s.of(options...).(*solvers.Solver)
+					require.NoError(t, b.Restore(valueGrads(twin), &read))
+					again, err := b.Snapshot()
+					require.NoError(t, err)
+					assert.Equal(t, snap, again)
+					for step := range uint64(8) {
+						run(t, a, m, 100+step)
+						run(t, b, twin, 100+step)
+						same(t, weights(m), weights(twin))
+					}
+					assert.Equal(t, a.Report(), b.Report())
+				})
+			}
+		}
+	}
+}
+
+// What does not match is an error that says what, and the solver stays as it was.
+func TestRestoreRefuses(t *testing.T) {
+	of := tensor.Float32
+	sphere := solvers.Kernels(manifolds.Sphere{})
+	momentum := solvers.Momentum(0.9)
+	m := model(of, 1)
+	a := solvers.NewSGD(momentum, sphere)
+	run(t, a, m, 1)
+	for _, c := range []struct {
+		name   string
+		solver *solvers.Solver
+		change func(snap *solvers.Snapshot, m []*param) []*param
+		want   string
+	}{
+		{"another solver", solvers.NewAdam(sphere), nil, "want the snapshot of Adam, got that of SGD"},
+		{"another manifold", solvers.NewSGD(momentum, solvers.Kernels(manifolds.CentredSphere{})), nil, "want the manifold Sphere"},
+		{"another grouping", solvers.NewSGD(momentum, solvers.Kernels(manifolds.Sphere{Radius: 1}, manifolds.PerTap)), nil, "want the grouping per filter of the snapshot, got per tap"},
+		{"no momentum", solvers.NewSGD(sphere), nil, "want 0 blocks of state, got 1"},
+		{"too few", solvers.NewSGD(momentum, sphere), func(_ *solvers.Snapshot, m []*param) []*param { return m[1:] }, "want the 6 parameters of the snapshot, got 5"},
+		{"another name", solvers.NewSGD(momentum, sphere), func(s *solvers.Snapshot, m []*param) []*param {
+			s.Parameters[2].Name = "nonesuch"
+			return m
+		}, `"nonesuch"`},
+		{"another shape", solvers.NewSGD(momentum, sphere), func(s *solvers.Snapshot, m []*param) []*param {
+			s.Parameters[5].Shape = []int{7}
+			return m
+		}, "want a parameter of shape (7) of the snapshot, got (5)"},
+		{"short state", solvers.NewSGD(momentum, sphere), func(s *solvers.Snapshot, m []*param) []*param {
+			s.Parameters[0].State[0].F32 = s.Parameters[0].State[0].F32[1:]
+			return m
+		}, `want the state "momentum"`},
+		{"bad rate", solvers.NewSGD(momentum, sphere), func(s *solvers.Snapshot, m []*param) []*param {
+			s.LearnRate = -1
+			return m
+		}, "LearnRate"},
+		{"other precision", solvers.NewSGD(momentum, sphere), func(_ *solvers.Snapshot, _ []*param) []*param {
+			return model(tensor.Float64, 1)
+		}, "want precision float32"},
+		{"no snapshot", solvers.NewSGD(momentum, sphere), func(s *solvers.Snapshot, m []*param) []*param {
+			s.Solver = ""
+			return m
+		}, "want the snapshot of SGD"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			snap, err := a.Snapshot()
+			require.NoError(t, err)
+			given := copied(m, of)
+			if c.change != nil {
+				given = c.change(snap, given)
+			}
+			before := weights(given)
+			require.ErrorContains(t, c.solver.Restore(valueGrads(given), snap), c.want)
+			same(t, before, weights(given))
+			empty, err := c.solver.Snapshot()
+			require.NoError(t, err)
+			assert.Empty(t, empty.Parameters)
+			assert.Zero(t, empty.Steps)
+		})
+	}
+	snap, err := a.Snapshot()
+	require.NoError(t, err)
+	require.ErrorContains(t, a.Restore(valueGrads(m), snap), "want a solver that has seen no parameters")
+	require.Error(t, solvers.NewSGD().Restore(nil, nil))
+	_, err = solvers.NewSGD(solvers.LearnRate(-1)).Snapshot()
+	require.ErrorIs(t, err, solvers.ErrOption)
+}
