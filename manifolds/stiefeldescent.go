@@ -92,8 +92,12 @@ func (m stiefel[T]) descendPoints(x block[T], mu, g []T, d Descent, curvature fl
 func (m stiefel[T]) descendSlices(x block[T], mu, g []T, d Descent, curvature float64) Moved {
 	f, total := flockOf(x), Moved{Factor: 1}
 	defer f.free()
-	step := lanes.Step{Keep: d.Keep, Take: d.Take, Ahead: d.Ahead, Slope: d.Slope, Rate: d.Rate, Radius: m.r()}
-	frames := x.n == x.p && m.Retraction == CholeskyQR && !d.Tangent && curvature == 0
+	step := lanes.Step{
+		Keep: d.Keep, Take: d.Take, Ahead: d.Ahead, Slope: d.Slope,
+		Rate: d.Rate, Radius: m.r(), Curvature: curvature, Tangent: d.Tangent,
+	}
+	ahead := d.Keep != d.Ahead || d.Take != d.Slope
+	frames := x.n == x.p && m.Retraction == CholeskyQR && !(d.Tangent && ahead)
 	for from := 0; from < x.k; {
 		part := func(a []T, points int) []T {
 			if a == nil {
@@ -103,9 +107,9 @@ func (m stiefel[T]) descendSlices(x block[T], mu, g []T, d Descent, curvature fl
 		}
 		if frames {
 			rest := x.k - from
-			moved, direction := lanes.Frames(part(x.data, rest), part(mu, rest), part(g, rest), x.n, step)
-			total = total.plus(Moved{direction, d.Rate * d.Rate * direction, 1})
-			if from += moved; from == x.k {
+			count, moved := lanes.Frames(part(x.data, rest), part(mu, rest), part(g, rest), x.n, step)
+			total = total.plus(Moved(moved))
+			if from += count; from == x.k {
 				break
 			}
 		}

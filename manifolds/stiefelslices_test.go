@@ -218,6 +218,9 @@ func testDescent[T vec.Float](t *testing.T) {
 				d.Ahead, d.Slope = 0.81, 1.9
 			}
 			d.Tangent, d.Geometric = mask&2 != 0, mask&4 != 0
+			if mask == 4 {
+				d.Rate = 0
+			}
 			without := mask&8 != 0
 			m := stiefel[T]{Radius: []float64{1, 0.5, 2}[mask%3], Retraction: []StiefelRetraction{CholeskyQR, Polar}[mask%5%2]}
 			what := fmt.Sprintf("%d points of %dx%d, %+v, momentum %t", k, n, p, d, !without)

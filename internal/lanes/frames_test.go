@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kernelfold/kernelfold/internal/cpu"
+	"github.com/kernelfold/kernelfold/internal/fused"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
@@ -36,32 +37,46 @@ func frame(a []float64, r float64) {
 	}
 }
 
-// stepped makes the step for one frame, in float64, and returns |v|^2.
-func stepped(x, m, g []float64, s Step) float64 {
-	var d, sym [9]float64
+// leaned returns v - x sym(x^T v) / r^2.
+func leaned(x, v []float64, r float64) []float64 {
+	var sym [9]float64
+	for j := range 3 {
+		for k := range 3 {
+			for i := range 3 {
+				sym[3*j+k] += (x[3*i+j]*v[3*i+k] + x[3*i+k]*v[3*i+j]) / (2 * r * r)
+			}
+		}
+	}
+	u := slices.Clone(v)
+	for e := range u {
+		for k := range 3 {
+			u[e] -= x[e/3*3+k] * sym[3*k+e%3]
+		}
+	}
+	return u
+}
+
+// stepped makes the step for one frame, in float64.
+func stepped(x, m, g []float64, s Step) Moved {
+	d := make([]float64, 9)
 	for e := range d {
 		d[e] = s.Ahead*m[e] + s.Slope*g[e]
 		m[e] = s.Keep*m[e] + s.Take*g[e]
 	}
-	for j := range 3 {
-		for k := range 3 {
-			for i := range 3 {
-				sym[3*j+k] += (x[3*i+j]*d[3*i+k] + x[3*i+k]*d[3*i+j]) / (2 * s.Radius * s.Radius)
-			}
-		}
+	v, factor := leaned(x, d, s.Radius), 1.0
+	norm := vec.Norm(v)
+	if s.Curvature > 0 {
+		factor = fused.GeometricFactor(norm, s.Curvature)
 	}
-	v, total := d, 0.0
+	t := s.Rate / factor
 	for e := range v {
-		for k := range 3 {
-			v[e] -= x[e/3*3+k] * sym[3*k+e%3]
-		}
-		total += v[e] * v[e]
-	}
-	for e := range v {
-		x[e] -= s.Rate * v[e]
+		x[e] -= t * v[e]
 	}
 	frame(x, s.Radius)
-	return total
+	if s.Tangent {
+		copy(m, leaned(x, v, s.Radius))
+	}
+	return Moved{norm * norm, t * t * norm * norm, factor}
 }
 
 func widened(x []float32) []float64 {
@@ -77,8 +92,15 @@ func TestFrames(t *testing.T) { everywhere(t, testFrames, testFrames) }
 func testFrames(t *testing.T) {
 	rng, level := source(11), cpu.Use
 	for k := range 71 {
-		for _, with := range []bool{true, false} {
+		for mask := range 8 {
+			with := mask&1 == 0
 			s := Step{Keep: 0.9, Take: 0.8, Ahead: 0.7, Slope: 1.1, Rate: 0.1, Radius: []float64{1, 3, 0.05}[k%3]}
+			if mask&2 != 0 {
+				s.Ahead, s.Slope, s.Tangent = s.Keep, s.Take, with
+			}
+			if mask&4 != 0 {
+				s.Curvature = 1 / (s.Radius * s.Radius)
+			}
 			x, checkX := guarded[float32](rng, 9*k)
 			m, checkM := guarded[float32](rng, 9*k)
 			g, checkG := guarded[float32](rng, 9*k)
@@ -92,7 +114,7 @@ func testFrames(t *testing.T) {
 				x[e] = float32(v)
 			}
 			bad := -1
-			if k > 40 {
+			if k > 40 && s.Curvature == 0 {
 				bad = rng.IntN(k)
 				for e := range 9 { // too long for one pass
 					g[9*bad+e] *= 300
@@ -104,7 +126,7 @@ func testFrames(t *testing.T) {
 				momentum = nil
 				clear(m64)
 			}
-			moved, direction := Frames(x, momentum, g, 3, s)
+			moved, got := Frames(x, momentum, g, 3, s)
 			checkX(t)
 			checkM(t)
 			checkG(t)
@@ -116,10 +138,11 @@ func testFrames(t *testing.T) {
 				}
 			}
 			require.Equal(t, want, moved)
-			sum := 0.0
+			sum := Moved{Factor: 1}
 			for i := range moved {
 				e := 9 * i
-				sum += stepped(x64[e:e+9], m64[e:e+9], g64[e:e+9], s)
+				one := stepped(x64[e:e+9], m64[e:e+9], g64[e:e+9], s)
+				sum = Moved{sum.Direction + one.Direction, sum.Length + one.Length, max(sum.Factor, one.Factor)}
 				for j := e; j < e+9; j++ {
 					wantX[j], wantG[j] = float32(x64[j]), 0
 					if with {
@@ -128,9 +151,11 @@ func testFrames(t *testing.T) {
 				}
 			}
 			near(t, wantX, x, 60*0x1p-23, s.Radius, "x")
-			near(t, wantM, m, 4*0x1p-23, 10*s.Radius, "m")
+			near(t, wantM, m, 16*0x1p-23, 10*s.Radius, "m")
 			assert.Equal(t, wantG, g)
-			assert.InDelta(t, sum, direction, 1e-5*sum)
+			assert.InDelta(t, sum.Direction, got.Direction, 1e-5*sum.Direction)
+			assert.InDelta(t, sum.Length, got.Length, 1e-5*sum.Length)
+			assert.InDelta(t, sum.Factor, got.Factor, 1e-5*sum.Factor)
 		}
 	}
 }
@@ -158,6 +183,8 @@ func TestFramesRefuse(t *testing.T) {
 	y := make([]float64, 9*32)
 	moved, _ := Frames(y, nil, make([]float64, len(y)), 3, Step{Radius: 1})
 	assert.Zero(t, moved, "float64")
+	moved, _ = Frames(x, nil, make([]float32, len(x)), 3, Step{Radius: 1, Curvature: 1})
+	assert.Zero(t, moved, "no rate to see g_t by")
 	moved, _ = Frames(x[:16*16], nil, make([]float32, 16*16), 4, Step{Radius: 1})
 	assert.Zero(t, moved, "4 x 4")
 }

@@ -24,4 +24,4 @@ func advance[T vec.Float](y, x, t, v []T) { advancePortable(y, x, t, v) }
 
 func dots[T vec.Float](out []float64, u, v []T) { dotsPortable(out, u, v) }
 
-func frames[T vec.Float](x, m, g []T, n int, s Step) (int, float64) { return 0, 0 }
+func frames[T vec.Float](x, m, g []T, n int, s Step) (int, Moved) { return 0, Moved{Factor: 1} }

@@ -20,156 +20,105 @@ const (
 	take
 	ahead
 	slope
-	forth
-	whole
-	halved
-	tiny
-	limit
-	half
-	onePointFive
+	back        // -Rate
+	whole       // 1/r^2
+	halved      // 1/(2 r^2)
+	tiny        // the least share of a pivot
+	limit       // of the trace
+	half        // 0.5
+	threeHalves // 1.5
+	unit        // 1
+	twice       // 2 rho
+	bend        // the curvature c
+	further     // 1 + c rho
 )
+
+// Where the sums are, in bytes.
+const (
+	directions = 0
+	lengths    = 128
+	steps      = 256
+)
+
+// framer writes the kernel for 3 x 3 frames.
+type framer struct {
+	x, m, g, c, sums Register
+	masks            [4]Register
+}
+
+func (f framer) coefficient(i int) Mem { return Mem{Base: f.c, Disp: 4 * i} }
+
+func (f framer) spread(i int) VecVirtual {
+	v := ZMM()
+	VBROADCASTSS(f.coefficient(i), v)
+	return v
+}
+
+func place(p Register, i int) Mem { return Mem{Base: p, Disp: 64 * i} }
+
+// mixed is a m + b g.
+func (f framer) mixed(i, a, b int) VecVirtual {
+	v, w := ZMM(), ZMM()
+	VMULPS_BCST(f.coefficient(a), first(place(f.m, i)), v)
+	VMOVUPS(place(f.g, i), w)
+	VFMADD231PS_BCST(f.coefficient(b), w, v)
+	return v
+}
 
 // frames is a whole step for 3 x 3 matrices in registers, 16 at a time.
 func frames() {
-	TEXT("frames32AVX512", NOSPLIT, "func(x, m, slopes *float32, blocks int, c *float32, sums *float64) int")
+	TEXT("frames32AVX512", NOSPLIT, "func(x, m, slopes *float32, blocks int, c *float32, sums *float64, geometric, tangent int) int")
 	Pragma("noescape")
 	Doc("frames32AVX512 makes the step for blocks > 0 times 16 frames of 3 x 3, and returns the number of blocks before the first with a frame whose pivots are too small or whose trace is too large. That block and those after it are left alone.")
-	x, m, g, blocks, c, sums := load("x"), load("m"), load("slopes"), load("blocks"), load("c"), load("sums")
-	masks := barrelMasks()
-	done := GP64()
+	f := framer{x: load("x"), m: load("m"), g: load("slopes"), c: load("c"), sums: load("sums"), masks: barrelMasks()}
+	blocks, done := load("blocks"), GP64()
 	XORQ(done, done)
 	top, out := label(), label()
 	Label(top)
 
-	one := func(i int) VecVirtual { // a coefficient
-		v := ZMM()
-		VBROADCASTSS(Mem{Base: c, Disp: 4 * i}, v)
-		return v
+	var v, y nine
+	for i := range v {
+		v[i] = f.mixed(i, ahead, slope)
 	}
-	place := func(p Register, i int) Mem { return Mem{Base: p, Disp: 64 * i} }
-	mixed := func(i, a, b int) VecVirtual { // a m + b g
-		v, w := ZMM(), ZMM()
-		VMULPS_BCST(Mem{Base: c, Disp: 4 * a}, first(place(m, i)), v)
-		VMOVUPS(place(g, i), w)
-		VFMADD231PS_BCST(Mem{Base: c, Disp: 4 * b}, w, v)
-		return v
-	}
-
-	var d, y nine
-	for i := range d {
-		d[i] = mixed(i, ahead, slope)
-	}
-	d = toLanes(d, masks)
+	v = toLanes(v, f.masks)
 	for i := range y {
-		y[i] = ZMM()
-		VMOVUPS(place(x, i), y[i])
+		y[i] = first(place(f.x, i))
 	}
-	y = toLanes(y, masks)
+	y = toLanes(y, f.masks)
+	f.lean(y, v)
+	low, high := f.squares(v)
+	t := f.spread(back)
+	branch("geometric", func() { f.shorten(t, low, high) })
+	for i := range y {
+		VFMADD231PS(t, v[i], y[i])
+	}
+	f.orthonormalize(y, out)
+	f.sum(t, low, high)
 
-	// s = sym(x^T d) / r^2
-	var s [3][3]VecVirtual
-	for j := range 3 {
-		for k := j; k < 3; k++ {
-			v := ZMM()
-			VMULPS(y[at(0, j)], d[at(0, k)], v)
-			for i := range 3 {
-				if i > 0 {
-					VFMADD231PS(y[at(i, j)], d[at(i, k)], v)
-				}
-				if j != k {
-					VFMADD231PS(y[at(i, k)], d[at(i, j)], v)
-				}
-			}
-			by := whole
-			if j != k {
-				by = halved
-			}
-			VMULPS_BCST(Mem{Base: c, Disp: 4 * by}, v, v)
-			s[j][k], s[k][j] = v, v
-		}
+	branch("tangent", func() { f.lean(y, v) })
+	y = fromLanes(y, f.masks)
+	for i := range y {
+		VMOVUPS(y[i], place(f.x, i))
 	}
-	// v = d - x s in place of d, then y = x - t v in place of x
-	low, high := ZMM(), ZMM()
-	VXORPD(low, low, low)
-	VXORPD(high, high, high)
-	t := one(forth)
-	for i := range 3 {
-		for j := range 3 {
-			for k := range 3 {
-				VFNMADD231PS(y[at(i, k)], s[k][j], d[at(i, j)])
-			}
-		}
-		for j := range 3 {
-			v := d[at(i, j)]
-			VFMADD231PS(t, v, y[at(i, j)])
-			a, b := ZMM(), ZMM()
-			VEXTRACTF64X4(Imm(1), v, b.AsY())
-			VCVTPS2PD(v.AsY(), a)
-			VCVTPS2PD(b.AsY(), b)
-			VFMADD231PD(a, a, low)
-			VFMADD231PD(b, b, high)
-		}
+	ambient, next := label(), label()
+	flag := load("tangent")
+	TESTQ(flag, flag)
+	JZ(LabelRef(ambient))
+	for i, u := range fromLanes(v, f.masks) {
+		VMOVUPS(u, place(f.m, i))
 	}
-
-	// g = y^T y / r^2 = l l^T, and 1/l_jj, one column after the other
-	var gram [3][3]VecVirtual
-	scale := one(whole)
-	for j := range 3 {
-		for k := range j + 1 {
-			v := ZMM()
-			VMULPS(y[at(0, j)], y[at(0, k)], v)
-			for i := 1; i < 3; i++ {
-				VFMADD231PS(y[at(i, j)], y[at(i, k)], v)
-			}
-			VMULPS(scale, v, v)
-			gram[j][k] = v
-		}
+	JMP(LabelRef(next))
+	Label(ambient)
+	for i := range y {
+		VMOVUPS(f.mixed(i, keep, take), place(f.m, i))
 	}
-	good := K()
-	trace := ZMM()
-	VADDPS(gram[0][0], gram[1][1], trace)
-	VADDPS(gram[2][2], trace, trace)
-	VCMPPS_BCST(U8(lessThan), Mem{Base: c, Disp: 4 * limit}, trace, good)
-	for j := range 3 {
-		pivot, least := gram[j][j], ZMM()
-		VMULPS_BCST(Mem{Base: c, Disp: 4 * tiny}, pivot, least)
-		for k := range j {
-			VFNMADD231PS(gram[j][k], gram[j][k], pivot)
-		}
-		VCMPPS(U8(greater), least, pivot, good, good)
-		inverse := inverseRoot(pivot, one(half), one(onePointFive))
-		gram[j][j] = inverse
-		for l := j + 1; l < 3; l++ {
-			for k := range j {
-				VFNMADD231PS(gram[l][k], gram[j][k], gram[l][j])
-			}
-			VMULPS(inverse, gram[l][j], gram[l][j])
-		}
-	}
-	KORTESTW(good, good)
-	JCC(LabelRef(out))
-	for i := range 3 { // y <- y l^-T
-		for j := range 3 {
-			for k := range j {
-				VFNMADD231PS(y[at(i, k)], gram[j][k], y[at(i, j)])
-			}
-			VMULPS(gram[j][j], y[at(i, j)], y[at(i, j)])
-		}
-	}
-
-	VADDPD(Mem{Base: sums}, low, low)
-	VADDPD(Mem{Base: sums, Disp: 64}, high, high)
-	VMOVUPD(low, Mem{Base: sums})
-	VMOVUPD(high, Mem{Base: sums, Disp: 64})
-	y = fromLanes(y, masks)
+	Label(next)
 	zero := ZMM()
 	VXORPS(zero, zero, zero)
 	for i := range y {
-		VMOVUPS(y[i], place(x, i))
-		VMOVUPS(mixed(i, keep, take), place(m, i))
-		VMOVUPS(zero, place(g, i)) // after m, which may be g
+		VMOVUPS(zero, place(f.g, i)) // after m, which may be g
 	}
-	for _, p := range []Register{x, m, g} {
+	for _, p := range []Register{f.x, f.m, f.g} {
 		ADDQ(U32(9*64), p)
 	}
 	INCQ(done)
@@ -178,6 +127,154 @@ func frames() {
 	Label(out)
 	Store(done, ReturnIndex(0))
 	end()
+}
+
+// branch runs body if a parameter is not 0.
+func branch(name string, body func()) {
+	flag, past := load(name), label()
+	TESTQ(flag, flag)
+	JZ(LabelRef(past))
+	body()
+	Label(past)
+}
+
+// lean: v <- v - x sym(x^T v) / r^2.
+func (f framer) lean(x, v nine) {
+	var s [3][3]VecVirtual
+	for j := range 3 {
+		for k := j; k < 3; k++ {
+			sum := ZMM()
+			VMULPS(x[at(0, j)], v[at(0, k)], sum)
+			for i := range 3 {
+				if i > 0 {
+					VFMADD231PS(x[at(i, j)], v[at(i, k)], sum)
+				}
+				if j != k {
+					VFMADD231PS(x[at(i, k)], v[at(i, j)], sum)
+				}
+			}
+			by := whole
+			if j != k {
+				by = halved
+			}
+			VMULPS_BCST(f.coefficient(by), sum, sum)
+			s[j][k], s[k][j] = sum, sum
+		}
+	}
+	for i := range 3 {
+		for j := range 3 {
+			for k := range 3 {
+				VFNMADD231PS(x[at(i, k)], s[k][j], v[at(i, j)])
+			}
+		}
+	}
+}
+
+// squares is |v|^2 in float64, of the first eight lanes and of the others.
+func (f framer) squares(v nine) (low, high VecVirtual) {
+	low, high = ZMM(), ZMM()
+	for i, w := range v {
+		a, b := halves64(w)
+		if i == 0 {
+			VMULPD(a, a, low)
+			VMULPD(b, b, high)
+			continue
+		}
+		VFMADD231PD(a, a, low)
+		VFMADD231PD(b, b, high)
+	}
+	return low, high
+}
+
+// halves64 is v in float64.
+func halves64(v VecVirtual) (low, high VecVirtual) {
+	low, high = ZMM(), ZMM()
+	VEXTRACTF64X4(Imm(1), v, high.AsY())
+	VCVTPS2PD(v.AsY(), low)
+	VCVTPS2PD(high.AsY(), high)
+	return low, high
+}
+
+// shorten divides t by g_t, which is max(1, r max(2 rho + r, sqrt(1 + c (rho + r)))) for
+// r = |v|.
+func (f framer) shorten(t, low, high VecVirtual) {
+	r, a, b := ZMM(), ZMM(), ZMM()
+	VCVTPD2PS(low, r.AsY())
+	VCVTPD2PS(high, a.AsY())
+	VINSERTF64X4(Imm(1), a.AsY(), r, r)
+	VSQRTPS(r, r)
+	VADDPS_BCST(f.coefficient(twice), r, a)
+	VMULPS_BCST(f.coefficient(bend), r, b)
+	VADDPS_BCST(f.coefficient(further), b, b)
+	VSQRTPS(b, b)
+	VMAXPS(a, b, a)
+	VMULPS(r, a, a)
+	VMAXPS_BCST(f.coefficient(unit), a, a)
+	VDIVPS(a, t, t)
+}
+
+// sum adds up |v|^2 and |t v|^2, and keeps the t nearest to 0.
+func (f framer) sum(t, low, high VecVirtual) {
+	a, b := halves64(t)
+	for i, v := range []VecVirtual{low, high} {
+		w := []VecVirtual{a, b}[i]
+		VMULPD(w, w, w)
+		VMULPD(v, w, w)
+		VADDPD(Mem{Base: f.sums, Disp: directions + 64*i}, v, v)
+		VADDPD(Mem{Base: f.sums, Disp: lengths + 64*i}, w, w)
+		VMOVUPD(v, Mem{Base: f.sums, Disp: directions + 64*i})
+		VMOVUPD(w, Mem{Base: f.sums, Disp: lengths + 64*i})
+	}
+	VMAXPS(Mem{Base: f.sums, Disp: steps}, t, t)
+	VMOVUPS(t, Mem{Base: f.sums, Disp: steps})
+}
+
+// orthonormalize: y <- r times the Q of y = Q R, by y^T y / r^2 = L L^T. It goes out if a
+// lane asks for care.
+func (f framer) orthonormalize(y nine, out string) {
+	var l [3][3]VecVirtual
+	scale := f.spread(whole)
+	for j := range 3 {
+		for k := range j + 1 {
+			sum := ZMM()
+			VMULPS(y[at(0, j)], y[at(0, k)], sum)
+			for i := 1; i < 3; i++ {
+				VFMADD231PS(y[at(i, j)], y[at(i, k)], sum)
+			}
+			VMULPS(scale, sum, sum)
+			l[j][k] = sum
+		}
+	}
+	good, trace := K(), ZMM()
+	VADDPS(l[0][0], l[1][1], trace)
+	VADDPS(l[2][2], trace, trace)
+	VCMPPS_BCST(U8(lessThan), f.coefficient(limit), trace, good)
+	for j := range 3 {
+		pivot, least := l[j][j], ZMM()
+		VMULPS_BCST(f.coefficient(tiny), pivot, least)
+		for k := range j {
+			VFNMADD231PS(l[j][k], l[j][k], pivot)
+		}
+		VCMPPS(U8(greater), least, pivot, good, good)
+		inverse := inverseRoot(pivot, f.spread(half), f.spread(threeHalves))
+		l[j][j] = inverse
+		for i := j + 1; i < 3; i++ {
+			for k := range j {
+				VFNMADD231PS(l[i][k], l[j][k], l[i][j])
+			}
+			VMULPS(inverse, l[i][j], l[i][j])
+		}
+	}
+	KORTESTW(good, good)
+	JCC(LabelRef(out))
+	for i := range 3 { // y <- y L^-T
+		for j := range 3 {
+			for k := range j {
+				VFNMADD231PS(y[at(i, k)], l[j][k], y[at(i, j)])
+			}
+			VMULPS(l[j][j], y[at(i, j)], y[at(i, j)])
+		}
+	}
 }
 
 func first(m Mem) VecVirtual {
