@@ -32,8 +32,8 @@ type form int
 const (
 	general form = iota
 	lowerC       // C is wanted on and below the diagonal; tiles above it are left as they are
-	lowerA       // A is zero above the diagonal, and not read there by much
-	upperB       // B is zero below the diagonal, and not read there by much
+	lowerA       // A is zero above the diagonal, and mostly not read there
+	upperB       // B is zero below the diagonal, and mostly not read there
 )
 
 // product is C = alpha A B, or C += alpha A B. The columns of C have stride 1.
@@ -90,7 +90,7 @@ func (p product[T]) run() {
 	}
 	work := scratch.Get[T](forAt + forA + forB)
 	s.packedA, s.packedB = work[forAt:], work[forAt+forA:]
-	if s.readsB {
+	if s.readsB { // a slice made of borrowed floats, so that nothing is allocated
 		s.at = unsafe.Slice((*int)(unsafe.Pointer(unsafe.SliceData(work))), depth)
 		for i := range s.at {
 			s.at[i] = i * p.b.RS

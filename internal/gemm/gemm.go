@@ -47,8 +47,9 @@ func Mul[T vec.Float](c Mat[T], alpha float64, a, b Mat[T], beta float64) {
 	multiply(c, alpha, a, b, beta, general)
 }
 
-// MulUpper sets C = A U for an upper triangular U, whose zeros are stored, in half the
-// time of Mul. C must not overlap A or U.
+// MulUpper sets C = A U for an upper triangular U, whose zeros are stored, in about half
+// the time of Mul: it leaves out most terms below the diagonal, so that what is not
+// finite in A need not reach columns before its own. C must not overlap A or U.
 func MulUpper[T vec.Float](c, a, u Mat[T]) { multiply(c, 1, a, u, 0, upperB) }
 
 func multiply[T vec.Float](c Mat[T], alpha float64, a, b Mat[T], beta float64, f form) {

@@ -45,7 +45,7 @@ func tile[T vec.Float](rows, cols int, a []T, rs, cs int, b []T, at []int, step 
 		portableTile(rows, cols, a, rs, cs, b, at, step, c, ldc, mode)
 		return
 	}
-	_ = c[(rows-1)*ldc+cols-1]
+	_, _ = c[(rows-1)*ldc+cols-1], a[(rows-1)*rs+(len(at)-1)*cs]
 	switch k, wide := len(at), cpu.Use >= cpu.AVX512; {
 	case sizeOf[T]() == 4 && wide:
 		mul32AVX512(rows, cols, k, single(a), rs, cs, single(b), &at[0], step, single(c), ldc, mode)
