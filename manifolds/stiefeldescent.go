@@ -42,14 +42,6 @@ func (m stiefel[T]) descend(x block[T], mu, g []T, d Descent, curvature float64)
 	return m.descendPoints(x, mu, g, d, curvature)
 }
 
-// factor is g_t, for a direction of norm r, or 1 where the curvature is 0.
-func factor(r, curvature float64) float64 {
-	if curvature > 0 {
-		return GeometricFactor(r, curvature)
-	}
-	return 1
-}
-
 // descendPoints makes the step point by point.
 func (m stiefel[T]) descendPoints(x block[T], mu, g []T, d Descent, curvature float64) Moved {
 	np, q := x.n*x.p, min(x.n, x.p)
@@ -76,8 +68,10 @@ func (m stiefel[T]) descendPoints(x block[T], mu, g []T, d Descent, curvature fl
 				m.lean(s, x, xi, mi)
 			}
 		}
-		norm := vec.Norm(v)
-		f := factor(norm, curvature)
+		norm, f := vec.Norm(v), 1.0
+		if curvature > 0 {
+			f = GeometricFactor(norm, curvature)
+		}
 		step := d.Rate / f * norm
 		total = total.plus(Moved{norm * norm, step * step, f})
 		vec.Combine(v, 1, xi, -d.Rate/f, v)
@@ -135,12 +129,18 @@ func (m stiefel[T]) descendLanes(f *flock[T], x, mu, g []T, d Descent, curvature
 	m.leanLanes(f, f.x, f.v)
 	lanes.Dots(f.sums, f.v, f.v)
 	for l := range f.t {
-		c := factor(math.Sqrt(f.sums[l]), curvature)
-		t := d.Rate / c
-		f.t[l] = T(-t)
-		if l < count {
-			total = total.plus(Moved{f.sums[l], t * t * f.sums[l], c})
+		f.t[l] = T(-d.Rate)
+	}
+	for l, square := range f.sums[:count] {
+		step := square * d.Rate * d.Rate
+		if curvature > 0 {
+			c := GeometricFactor(math.Sqrt(square), curvature)
+			f.t[l] = T(-d.Rate / c)
+			step /= c * c
+			total.Factor = max(total.Factor, c)
 		}
+		total.Direction += square
+		total.Length += step
 	}
 	lanes.Advance(f.y, f.x, f.t, f.v)
 	good := m.backs(f)
