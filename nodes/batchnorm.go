@@ -244,7 +244,7 @@ func (n batchNorm[T]) train(x []T) error {
 	})
 	for c, v := range variance {
 		if !finite(m.mean[c]) || !finite(v) {
-			return fmt.Errorf("channel %d: want a finite mean and variance, got %v and %v", c, m.mean[c], v)
+			return notFinite("channel %d: want a finite mean and variance, got %v and %v", c, m.mean[c], v)
 		}
 	}
 	s.Batches++

@@ -15,7 +15,8 @@
 //	penalties   SoftOrthogonality, DoubleSoftOrthogonality, MutualCoherence, SRIP,
 //	            ConvOrthogonality
 //	nets        Conv2d, Conv2dGroups, Bias, Linear, Rectify, MaxPool2D, AveragePool2D,
-//	            GlobalAveragePool2D, BatchNorm, GroupNorm, Dropout, Shortcut, CrossEntropy
+//	            GlobalAveragePool2D, BatchNorm, GroupNorm, Dropout, Shortcut,
+//	            StochasticDepth, CrossEntropy
 //	initial     HeNormal, HeUniform, GlorotNormal, GlorotUniform, Orthonormal,
 //	            UnitFilters, OnManifold
 //	products    BLAS, for the stock operations

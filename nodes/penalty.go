@@ -135,7 +135,7 @@ func (p gramPenalty[T]) Forward(out []T, in [][]T) error {
 
 func finiteValue(value float64) error {
 	if math.IsNaN(value) || math.IsInf(value, 0) {
-		return fmt.Errorf("want a kernel whose products are finite, got a penalty of %g", value)
+		return notFinite("want a kernel whose products are finite, got a penalty of %g", value)
 	}
 	return nil
 }

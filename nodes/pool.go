@@ -204,7 +204,7 @@ func (m maxPool[T]) numbers(out []T) error {
 			i, j := o/m.columns%m.rows, o%m.columns
 			top, bottom := m.span(0, i)
 			left, right := m.span(1, j)
-			return fmt.Errorf("window at rows %d-%d, columns %d-%d of plane %d: want numbers, got NaN", top, bottom-1, left, right-1, o/(m.rows*m.columns))
+			return notFinite("window at rows %d-%d, columns %d-%d of plane %d: want numbers, got NaN", top, bottom-1, left, right-1, o/(m.rows*m.columns))
 		}
 	}
 	return nil
