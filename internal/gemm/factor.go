@@ -114,11 +114,7 @@ func (f *factors[T]) leaf(u, g Mat[T], i int) bool {
 	var l, v [leaf * leaf]T
 	var pivots [leaf]T
 	n := g.R
-	for i := range n {
-		for j, x := range g.Data[i*g.RS:][:i+1] {
-			l[j*leaf+i] = x
-		}
-	}
+	turn(Of(l[:], n, leaf), g)
 	for j := range n {
 		v[j*leaf+j] = 1
 	}
@@ -134,13 +130,22 @@ func (f *factors[T]) leaf(u, g Mat[T], i int) bool {
 			row[j] = l[j*leaf+i]
 		}
 	}
+	turn(u, Of(v[:], n, leaf))
+	return true
+}
+
+// turn sets A, a square up to leaf, to B^T.
+func turn[T vec.Float](a, b Mat[T]) {
+	n := a.R
+	if n == leaf { // a whole number of the squares that packing takes: it writes nothing else
+		pack(a.Data, a.RS, b.T(), 1)
+		return
+	}
 	for i := range n {
-		row := u.Data[i*u.RS:][:n]
-		for j := range row {
-			row[j] = v[j*leaf+i]
+		for j, x := range b.Data[i*b.RS:][:n] {
+			a.Data[j*a.RS+i] = x
 		}
 	}
-	return true
 }
 
 // invert is InverseTransposed of a square up to leaf.
