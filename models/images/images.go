@@ -3,12 +3,15 @@
 // Package images provides labelled images as the flat float32 blocks that a
 // training loop copies into Gorgonia tensors.
 //
-// Load reads MNIST and Fashion-MNIST (idx files) and CIFAR-10 (binary) as they
+// Load reads MNIST and Fashion-MNIST (idx files), CIFAR-10 and CIFAR-100 (binary) as they
 // are distributed, plain or gzipped. Digits draws a set of its own, so that a
 // program needs neither a network nor a disk:
 //
 //	set, err := images.Digits(1, 4000, 1000, images.DigitOptions{})
 //	set, err := images.Load("data/fashion-mnist", 10000)
+//
+// Holdout takes a validation part out of the training part, Augmentation varies the images
+// while a net trains, and LoadImage reads a picture to be classified.
 //
 // Pixels are normalised to zero mean and unit variance per channel; mean and
 // variance are those of the training part, for both parts. Bad input is an error of one line

@@ -14,11 +14,12 @@ import (
 	"path/filepath"
 )
 
-// Load reads the images in dir, whichever of the two it holds:
+// Load reads the images in dir, whichever of these it holds:
 //
 //	MNIST, Fashion-MNIST  train-images-idx3-ubyte  train-labels-idx1-ubyte
 //	                      t10k-images-idx3-ubyte   t10k-labels-idx1-ubyte
 //	CIFAR-10 (binary)     data_batch_1.bin .. data_batch_5.bin, any of them; test_batch.bin
+//	CIFAR-100 (binary)    train.bin  test.bin, with the 100 fine labels
 //
 // each plain or with .gz appended; of a file that is there both ways the plain
 // one is read. A limit above 0 keeps the first limit training images and the
@@ -46,16 +47,23 @@ func Load(dir string, limit int) (*Set, error) {
 	if abs, err := filepath.Abs(dir); err == nil {
 		name = filepath.Base(abs)
 	}
-	idx, cifar := find(dir, idxFiles[0].images) != "", len(cifarBatches(dir)) > 0
-	switch {
-	case idx && cifar:
-		return nil, fmt.Errorf("images: %s: want one set of images, got both idx and CIFAR-10 files", dir)
-	case idx:
-		return loadIDX(dir, name, keep)
-	case cifar:
-		return loadCIFAR(dir, name, keep)
+	var loaders []func(dir, name string, keep [2]int) (*Set, error)
+	if find(dir, idxFiles[0].images) != "" {
+		loaders = append(loaders, loadIDX)
 	}
-	return nil, fmt.Errorf("images: %s: want %s[.gz] (MNIST, Fashion-MNIST) or data_batch_1.bin[.gz] (CIFAR-10), got neither", dir, idxFiles[0].images)
+	for _, f := range []cifar{cifar10, cifar100} {
+		if len(f.here(dir)) > 0 {
+			loaders = append(loaders, f.load)
+		}
+	}
+	switch len(loaders) {
+	case 0:
+		return nil, fmt.Errorf("images: %s: want %s[.gz] (MNIST, Fashion-MNIST), %s[.gz] (CIFAR-10) or %s[.gz] (CIFAR-100), got none of them",
+			dir, idxFiles[0].images, cifar10.train[0], cifar100.train[0])
+	case 1:
+		return loaders[0](dir, name, keep)
+	}
+	return nil, fmt.Errorf("images: %s: want one set of images, got files of several", dir)
 }
 
 // find returns the path of the file in dir, plain or gzipped, or "".

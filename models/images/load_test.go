@@ -163,6 +163,35 @@ func TestLoadCIFAR(t *testing.T) {
 	}
 }
 
+func TestLoadCIFAR100(t *testing.T) {
+	pixels, ls, file := []byte{}, []byte{}, []byte{}
+	for i := range 12 {
+		one := noise(3072 + i)[i:]
+		pixels, ls = append(pixels, one...), append(ls, byte(9*i))
+		file = append(append(file, 19, byte(9*i)), one...) // the coarse label comes first
+	}
+	sound := map[string][]byte{"train.bin": file, "test.bin": file[:2*3074]}
+	for name, files := range map[string]map[string][]byte{"plain": sound, "gz": zipped(sound)} {
+		t.Run(name, func(t *testing.T) {
+			s, err := images.Load(write(t, files), 0)
+			require.NoError(t, err)
+			assert.Equal(t, [3]int{3, 32, 32}, s.Shape())
+			require.Len(t, s.Classes, 100)
+			assert.Equal(t, []string{"apple", "girl", "worm"}, []string{s.Classes[0], s.Classes[35], s.Classes[99]})
+			checkSet(t, s, s.Train, pixels, ls)
+			checkSet(t, s, s.Test, pixels[:2*3072], ls[:2])
+			checkNormalised(t, s)
+		})
+	}
+	file[3*3074+1] = 100
+	_, err := images.Load(write(t, map[string][]byte{"train.bin": file, "test.bin": file}), 0)
+	assert.ErrorContains(t, err, "label 3: want 0..99, got 100")
+	_, err = images.Load(write(t, map[string][]byte{"train.bin": records(4), "test.bin": file}), 0)
+	assert.ErrorContains(t, err, "records of 3074 bytes")
+	_, err = images.Load(write(t, map[string][]byte{"train.bin": file, "data_batch_1.bin": records(4)}), 0)
+	assert.ErrorContains(t, err, "got files of several")
+}
+
 func TestLimit(t *testing.T) {
 	s, err := images.Load(write(t, mnist()), 11)
 	require.NoError(t, err)
@@ -202,10 +231,10 @@ func TestBadFiles(t *testing.T) {
 		spoil func(files)
 		want  []string // the file, what was wanted, what was there
 	}{
-		"empty directory":    {mnist, func(f files) { clear(f) }, []string{"want " + trainImages, "data_batch_1.bin", "got neither"}},
+		"empty directory":    {mnist, func(f files) { clear(f) }, []string{"want " + trainImages, "data_batch_1.bin", "got none of them"}},
 		"no labels":          {mnist, func(f files) { delete(f, trainLabels) }, []string{"want " + trainLabels, "no such file"}},
 		"no test images":     {mnist, func(f files) { delete(f, testImages) }, []string{"want " + testImages, "no such file"}},
-		"both kinds":         {mnist, func(f files) { f["data_batch_1.bin"] = records(1) }, []string{"both idx and CIFAR-10"}},
+		"both kinds":         {mnist, func(f files) { f["data_batch_1.bin"] = records(1) }, []string{"got files of several"}},
 		"wrong magic":        {mnist, func(f files) { f[trainImages][3] = 1 }, []string{trainImages, "want the magic number 0x00000803", "got 0x00000801"}},
 		"labels for images":  {mnist, func(f files) { f[trainLabels] = f[trainImages] }, []string{trainLabels, "want the magic number 0x00000801", "got 0x00000803"}},
 		"empty file":         {mnist, func(f files) { f[testLabels] = nil }, []string{testLabels, "header of 8 bytes", "file of 0"}},
@@ -237,7 +266,7 @@ func TestBadFiles(t *testing.T) {
 		"gz trailing junk": {gz(mnist), func(f files) { f[testImages+".gz"] = append(f[testImages+".gz"], 1, 2, 3) }, []string{testImages + ".gz"}},
 
 		"cifar without test": {cifar, func(f files) { delete(f, "test_batch.bin") }, []string{"want test_batch.bin"}},
-		"cifar test only":    {cifar, func(f files) { delete(f, "data_batch_2.bin"); delete(f, "data_batch_5.bin") }, []string{"data_batch_1.bin", "got neither"}},
+		"cifar test only":    {cifar, func(f files) { delete(f, "data_batch_2.bin"); delete(f, "data_batch_5.bin") }, []string{"data_batch_1.bin", "got none of them"}},
 		"cifar truncated":    {cifar, func(f files) { cut(f, "data_batch_5.bin", 1) }, []string{"data_batch_5.bin", "records of 3073 bytes", "got 12291 bytes"}},
 		"cifar empty":        {cifar, func(f files) { f["test_batch.bin"] = nil }, []string{"test_batch.bin", "got 0 bytes"}},
 		"cifar label":        {cifar, func(f files) { f["data_batch_2.bin"][3*3073] = 255 }, []string{"data_batch_2.bin", "label 3", "want 0..9", "got 255"}},
