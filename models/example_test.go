@@ -23,7 +23,7 @@ func ExampleCNN() {
 	// conv1.bias (1, 8, 1, 1)
 	// conv2.weight (16, 8, 3, 3)
 	// conv2.bias (1, 16, 1, 1)
-	// linear.weight (784, 10)
-	// linear.bias (1, 10)
+	// fc.weight (784, 10)
+	// fc.bias (1, 10)
 	// 9098 weights
 }

@@ -1,18 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package models builds reference CNNs as Gorgonia graphs, from stock ops that
-// can be trusted, with initial weights that depend on a seed and nothing else.
+// Package models builds reference CNNs as Gorgonia graphs of the operations of package
+// nodes, with initial weights that depend on a seed and nothing else.
 //
-//	m, err := models.CNN(32, models.Options{Shape: [3]int{1, 28, 28}, Classes: 10, Seed: 1})
+//	m, err := models.ResNet(32, 20, models.Options{Shape: [3]int{3, 32, 32}, Classes: 10, Seed: 1})
 //	...
 //	vm := gorgonia.NewTapeMachine(m.Graph, gorgonia.BindDualValues(m.Learnables...))
 //	err = m.SetBatch(pixels, labels) // fills m.Input and m.Target
 //	err = vm.RunAll()
 //	err = solver.Step(gorgonia.NodesToValueGrads(m.Learnables))
 //	vm.Reset()
+//	...
+//	p, err := m.Predictor()
+//	classes, err := p.Classify(images) // any number of them
 //
-// Package models/train does this loop. A Predictor is the same net without the
-// backward part, on the same weights. Build makes a Model of any other net.
+// Package models/train does this loop. A Predictor is the same net in evaluation, in a
+// graph of its own, on the same weights and statistics.
+//
+//	CNN              blocks of a 3x3 convolution and a pooling
+//	LeNet            LeCun, Bottou, Bengio and Haffner 1998
+//	VGG              Simonyan and Zisserman 2015, for small images
+//	ResNet           He, Zhang, Ren and Sun 2016, for small images; with pre-activation too
+//	WideResNet       Zagoruyko and Komodakis 2016
+//	ConstantDepth    the residual nets that Ozay and Okatani 2016 train on manifolds,
+//	StochasticDepth  of constant depth, and of Huang et al. 2016
+//
+// Build makes a Model of any other net, that a Net adds to a graph layer by layer.
 package models
 
 import (
@@ -21,10 +34,12 @@ import (
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/nodes"
 )
 
 // Model is a classifier as a graph that computes its mean cross-entropy over
-// a batch and the gradient of that in its learnables.
+// a batch and the gradient of that in its learnables, in training.
 type Model struct {
 	Graph *gorgonia.ExprGraph
 	// Input has shape (batch, channels, height, width).
@@ -39,16 +54,19 @@ type Model struct {
 	Learnables gorgonia.Nodes
 
 	spec    Spec
-	forward Forward
+	net     Net
+	buffers []Buffer
 	cost    gorgonia.Value // what the graph writes Cost to
 }
 
-// Spec is what a Model is fed with.
+// Spec is what a Model is made for.
 type Spec struct {
 	Batch   int          // images a run
 	Shape   [3]int       // channels, height, width
 	Classes int          // 2 at least
 	Dtype   tensor.Dtype // tensor.Float32 (also if it is not set) or tensor.Float64
+	Seed    uint64       // decides the initial weights and the noise
+	Kernels Init         // how convolution kernels start: see Options
 }
 
 func (s *Spec) check() error {
@@ -68,26 +86,28 @@ func (s *Spec) check() error {
 	return nil
 }
 
-// Forward adds a net to a graph: from the input, of shape (batch, channels,
-// height, width), to the logits, of shape (batch, classes), and its learnables. It is called
-// once for each graph that is made of a Model, and must add the same net, with
-// learnables of the same names, each time.
-type Forward func(g *gorgonia.ExprGraph, input *gorgonia.Node) (logits *gorgonia.Node, learnables gorgonia.Nodes, err error)
+// Net adds a net to a graph: from the images, of shape (batch, channels, height, width), to
+// the logits, of shape (batch, classes). It is called once for each graph that is made of
+// a Model, and must add the same layers, with the same names, each time. Errors stay with
+// the builder.
+type Net func(b *Builder, images *gorgonia.Node) (logits *gorgonia.Node)
 
-// Build makes a Model of a net: the cost on top of the logits, and the
-// gradients.
-func Build(s Spec, forward Forward) (*Model, error) {
+// Build makes a Model of a net: the cost on top of the logits, and the gradients.
+func Build(s Spec, net Net) (*Model, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	m := &Model{spec: s, forward: forward}
-	var err error
-	if m.Graph, m.Input, m.Logits, m.Learnables, err = s.net(forward); err != nil {
+	g, err := s.graph(net, nil)
+	if err != nil {
 		return nil, err
+	}
+	m := &Model{
+		Graph: g.b.graph, Input: g.input, Logits: g.logits, Learnables: g.b.learnables,
+		spec: s, net: net, buffers: g.b.buffers,
 	}
 	m.Target = gorgonia.NewMatrix(m.Graph, s.Dtype, gorgonia.WithName("target"),
 		gorgonia.WithValue(tensor.New(tensor.Of(s.Dtype), tensor.WithShape(s.Batch, s.Classes))))
-	if m.Cost, err = crossEntropy(m.Logits, m.Target, s.Classes); err != nil {
+	if m.Cost, err = nodes.CrossEntropy(m.Logits, m.Target); err != nil {
 		return nil, fmt.Errorf("models: cost: %w", err)
 	}
 	gorgonia.Read(m.Cost, &m.cost)
@@ -97,56 +117,40 @@ func Build(s Spec, forward Forward) (*Model, error) {
 	return m, nil
 }
 
-// net makes a graph of the forward part and checks it.
-func (s Spec) net(forward Forward) (g *gorgonia.ExprGraph, input, logits *gorgonia.Node, learnables gorgonia.Nodes, err error) {
-	g = gorgonia.NewGraph()
+// graph is a net in a graph, without a cost.
+type graph struct {
+	b             *Builder
+	input, logits *gorgonia.Node
+}
+
+// graph makes a graph of a net, on the weights and buffers of a model if there is one.
+func (s Spec) graph(net Net, of *Model) (graph, error) {
+	b := newBuilder(s, of)
 	shape := tensor.Shape{s.Batch, s.Shape[0], s.Shape[1], s.Shape[2]}
-	input = gorgonia.NewTensor(g, s.Dtype, 4, gorgonia.WithName("input"),
-		gorgonia.WithValue(tensor.New(tensor.Of(s.Dtype), tensor.WithShape(shape...))))
-	if logits, learnables, err = forward(g, input); err != nil {
-		return
+	g := graph{b: b, input: gorgonia.NewTensor(b.graph, s.Dtype, 4, gorgonia.WithName("input"),
+		gorgonia.WithValue(tensor.New(tensor.Of(s.Dtype), tensor.WithShape(shape...))))}
+	g.logits = net(b, g.input)
+	if b.err != nil {
+		return g, b.err
 	}
-	if want := (tensor.Shape{s.Batch, s.Classes}); !logits.Shape().Eq(want) {
-		err = fmt.Errorf("models: want logits of shape %v, got %v", want, logits.Shape())
-		return
+	if want := (tensor.Shape{s.Batch, s.Classes}); g.logits == nil || !g.logits.Shape().Eq(want) {
+		return g, fmt.Errorf("models: want logits of shape %v, got %v", want, shapeOf(g.logits))
 	}
-	names := map[string]bool{}
-	for _, n := range learnables {
-		if names[n.Name()] {
-			err = fmt.Errorf("models: want learnables of unique names, got %q twice", n.Name())
-			return
-		}
-		names[n.Name()] = true
+	if of != nil && (len(b.learnables) != len(of.Learnables) || len(b.buffers) != len(of.buffers)) {
+		return g, fmt.Errorf("models: want %d learnables and %d buffers as before, got %d and %d",
+			len(of.Learnables), len(of.buffers), len(b.learnables), len(b.buffers))
 	}
-	return
+	return g, nil
 }
 
-// crossEntropy returns -classes * mean(target * logsoftmax(logits)), where
-// the mean over all of batch*classes elements, of which one in classes counts, is that over
-// the batch. LogSoftMax shifts by the maximum, so no logit overflows.
-func crossEntropy(logits, target *gorgonia.Node, classes int) (*gorgonia.Node, error) {
-	logp, err := gorgonia.LogSoftMax(logits, 1)
-	if err != nil {
-		return nil, err
+func shapeOf(n *gorgonia.Node) any {
+	if n == nil {
+		return "nil"
 	}
-	picked, err := gorgonia.HadamardProd(logp, target)
-	if err != nil {
-		return nil, err
-	}
-	mean, err := gorgonia.Mean(picked)
-	if err != nil {
-		return nil, err
-	}
-	var minus *gorgonia.Node
-	if logits.Dtype() == tensor.Float64 {
-		minus = gorgonia.NewConstant(-float64(classes), gorgonia.WithName("-classes"))
-	} else {
-		minus = gorgonia.NewConstant(-float32(classes), gorgonia.WithName("-classes"))
-	}
-	return gorgonia.Mul(mean, minus)
+	return n.Shape()
 }
 
-// Spec returns what the model is fed with.
+// Spec returns what the model is made for.
 func (m *Model) Spec() Spec { return m.spec }
 
 // Parameters returns the number of weights.
@@ -157,6 +161,20 @@ func (m *Model) Parameters() int {
 	}
 	return n
 }
+
+// Buffer is state of a layer beside its learnables: either the running statistics of a batch
+// normalisation, or the noise of a layer that draws random numbers. The graphs of a
+// model share it.
+type Buffer struct {
+	Name       string            // that of its layer, unique
+	Statistics *nodes.Statistics // or nil
+	Noise      *nodes.Noise      // or nil
+}
+
+// Buffers returns the state beside the learnables, in the order of the layers. With the
+// values of the learnables it is all that the model has learnt, and all that training
+// needs to go on.
+func (m *Model) Buffers() []Buffer { return append([]Buffer(nil), m.buffers...) }
 
 // SetBatch copies a batch of images, batch x channels x height x width numbers
 // in row-major order, to Input, and their labels to Target.
@@ -217,84 +235,3 @@ func fill(input *gorgonia.Node, images []float32) error {
 	}
 	return nil
 }
-
-// Predictor is the forward part of a Model in a graph of its own, on the same weights.
-type Predictor struct {
-	model      *Model
-	input      *gorgonia.Node
-	learnables gorgonia.Nodes
-	logits     gorgonia.Value
-	out        []float64
-	vm         gorgonia.VM
-}
-
-// Predictor returns a predictor for batches of the model's size. Close it
-// after use.
-//
-// Batch normalisation takes the statistics of the batch that it is given, as
-// in training: see Options.BatchNorm.
-func (m *Model) Predictor() (*Predictor, error) {
-	g, input, logits, learnables, err := m.spec.net(m.forward)
-	if err != nil {
-		return nil, err
-	}
-	if len(learnables) != len(m.Learnables) {
-		return nil, fmt.Errorf("models: want %d learnables as before, got %d", len(m.Learnables), len(learnables))
-	}
-	for i, n := range learnables {
-		if n.Name() != m.Learnables[i].Name() {
-			return nil, fmt.Errorf("models: learnable %d: want %q as before, got %q", i, m.Learnables[i].Name(), n.Name())
-		}
-	}
-	p := &Predictor{model: m, input: input, learnables: learnables}
-	gorgonia.Read(logits, &p.logits)
-	p.vm = gorgonia.NewTapeMachine(g)
-	return p, nil
-}
-
-// Logits returns the logits of a batch of images, batch x classes in row-major
-// order, valid until the next call. The weights are those that the model has at
-// this moment.
-func (p *Predictor) Logits(images []float32) ([]float64, error) {
-	if p.vm == nil {
-		return nil, fmt.Errorf("models: want an open predictor, got a closed one")
-	}
-	for i, n := range p.learnables {
-		if err := gorgonia.Let(n, p.model.Learnables[i].Value()); err != nil {
-			return nil, fmt.Errorf("models: %s: %w", n.Name(), err)
-		}
-	}
-	if err := fill(p.input, images); err != nil {
-		return nil, err
-	}
-	defer p.vm.Reset()
-	if err := p.vm.RunAll(); err != nil {
-		return nil, fmt.Errorf("models: predict: %w", err)
-	}
-	switch l := p.logits.Data().(type) {
-	case []float32:
-		p.out = p.out[:0]
-		for _, v := range l {
-			p.out = append(p.out, float64(v))
-		}
-	case []float64:
-		p.out = append(p.out[:0], l...)
-	}
-	return p.out, nil
-}
-
-// Close frees the machine. The predictor cannot be used after it.
-//
-// The graph writes to p.logits, so the machine reaches the predictor: letting go of
-// it breaks a cycle that the machine's finalizer would keep in memory for good.
-func (p *Predictor) Close() error {
-	vm := p.vm
-	p.vm = nil
-	if vm == nil {
-		return nil
-	}
-	return vm.Close()
-}
-
-// Spec returns what the predictor is fed with.
-func (p *Predictor) Spec() Spec { return p.model.spec }

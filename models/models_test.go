@@ -43,31 +43,32 @@ func crossEntropy(logits []float64, labels []int) float64 {
 	return sum / float64(len(labels))
 }
 
-// TestGradient compares every derivative with central differences of the
-// predictor's cross-entropy, which is written out above and shares no op with the cost.
+// TestGradient compares every derivative with central differences of the cross-entropy of
+// the logits, which is written out above and shares no op with the cost.
 func TestGradient(t *testing.T) {
 	for _, bn := range []bool{false, true} {
 		m, err := models.CNN(3, models.Options{Shape: [3]int{2, 6, 5}, Classes: 4, Widths: []int{3, 2}, BatchNorm: bn, Dtype: tensor.Float64, Seed: 7})
 		require.NoError(t, err)
 		x, y := batch(m.Spec(), 1)
+		var logits gorgonia.Value
+		gorgonia.Read(m.Logits, &logits)
 		vm := gorgonia.NewTapeMachine(m.Graph, gorgonia.BindDualValues(m.Learnables...))
 		defer vm.Close()
 		require.NoError(t, m.SetBatch(x, y))
-		require.NoError(t, vm.RunAll())
-		p, err := m.Predictor()
-		require.NoError(t, err)
-		defer p.Close()
 		loss := func() float64 {
-			l, err := p.Logits(x)
-			require.NoError(t, err)
-			return crossEntropy(l, y)
+			require.NoError(t, vm.RunAll())
+			vm.Reset()
+			return crossEntropy(logits.Data().([]float64), y)
 		}
 		assert.InDelta(t, loss(), m.Loss(), 1e-12)
+		var gradients [][]float64
 		for _, n := range m.Learnables {
 			grad, err := n.Grad()
 			require.NoError(t, err)
-			g := append([]float64(nil), grad.Data().([]float64)...)
-			w := n.Value().Data().([]float64)
+			gradients = append(gradients, append([]float64(nil), grad.Data().([]float64)...))
+		}
+		for k, n := range m.Learnables {
+			w, g := n.Value().Data().([]float64), gradients[k]
 			for i := range w {
 				const h = 1e-6
 				at := w[i]
@@ -105,7 +106,7 @@ func TestSeed(t *testing.T) {
 	assert.NotEqual(t, one["conv1.weight"], build(2, false, tensor.Float32)["conv1.weight"])
 	assert.NotEqual(t, one["conv1.weight"][:9], one["conv2.weight"][:9])
 	normed, double := build(1, true, tensor.Float32), build(1, false, tensor.Float64)
-	for _, name := range []string{"conv1.weight", "conv2.weight", "linear.weight"} {
+	for _, name := range []string{"conv1.weight", "conv2.weight", "fc.weight"} {
 		assert.Equal(t, one[name], normed[name], "%s with batch norm", name)
 		for i, v := range double[name] {
 			assert.Equal(t, one[name][i], float64(float32(v)), "%s in float64", name)
@@ -146,7 +147,7 @@ func TestParameters(t *testing.T) {
 	for _, n := range m.Learnables {
 		names = append(names, n.Name())
 	}
-	assert.Equal(t, []string{"conv1.weight", "bn1.scale", "bn1.shift", "linear.weight", "linear.bias"}, names)
+	assert.Equal(t, []string{"conv1.weight", "bn1.weight", "bn1.bias", "fc.weight", "fc.bias"}, names)
 }
 
 func TestBadOptions(t *testing.T) {
@@ -179,7 +180,7 @@ func TestLargeLogits(t *testing.T) {
 	require.NoError(t, err)
 	x, y := batch(m.Spec(), 1)
 	for _, n := range m.Learnables {
-		if n.Name() == "linear.bias" {
+		if n.Name() == "fc.bias" {
 			copy(n.Value().Data().([]float32), []float32{1000, -1000, 0})
 		}
 	}

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package models
+
+import (
+	"errors"
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/nodes"
+)
+
+// Builder adds layers to a graph by name, so that a net reads like the table of its paper. It
+// makes the weights in the first graph of a net, and finds them again in the others:
+//
+//	x = b.Conv("conv1", x, 16, 3, 1, 1)
+//	x = b.Rectify(b.BatchNorm("bn1", x))
+//	return b.Linear("fc", b.GlobalAveragePool(x), 10)
+//
+// After the first error nothing is added, and all methods return their input, so a
+// net need not look for errors: Build returns it.
+//
+// Learnables are called after their layers as in PyTorch, "conv1.weight", and have the
+// shapes that package nodes wants: a linear layer (in, out), what is one number a
+// channel (1, channels, 1, 1). Statistics and noise are called like their layer.
+type Builder struct {
+	*building
+	scope string
+}
+
+// building is what the scopes of a net share.
+type building struct {
+	spec       Spec
+	of         *Model // that has the weights and the buffers already, or nil
+	graph      *gorgonia.ExprGraph
+	learnables gorgonia.Nodes
+	buffers    []Buffer
+	names      map[string]bool
+	err        error
+}
+
+func newBuilder(s Spec, of *Model) *Builder {
+	return &Builder{building: &building{spec: s, of: of, graph: gorgonia.NewGraph(), names: map[string]bool{}}}
+}
+
+// Spec returns what the net is made for.
+func (b *Builder) Spec() Spec { return b.spec }
+
+// In returns a builder for a part of the net, whose names are put before those of its
+// layers, with a dot between.
+func (b *Builder) In(part string) *Builder { return &Builder{b.building, b.scope + part + "."} }
+
+// Fail makes Build fail with an error of a layer, if it is the first and not nil.
+func (b *Builder) Fail(layer string, err error) {
+	if err != nil && b.err == nil {
+		b.err = fmt.Errorf("models: %s%s: %w", b.scope, layer, err)
+	}
+}
+
+var errNil = errors.New("want a node, got nil")
+
+// Apply adds any operation of one input, such as nodes.Rectify or gorgonia.Tanh. The name
+// is for its error.
+func (b *Builder) Apply(layer string, x *gorgonia.Node, f func(*gorgonia.Node) (*gorgonia.Node, error)) *gorgonia.Node {
+	if b.err == nil && x == nil {
+		b.Fail(layer, errNil)
+	}
+	if b.err != nil {
+		return x
+	}
+	y, err := f(x)
+	if err != nil {
+		b.Fail(layer, err)
+		return x
+	}
+	return y
+}
+
+// Conv adds a convolution with so many filters of size x size, without a bias. Its
+// kernel, "<layer>.weight", has shape (filters, channels, size, size).
+func (b *Builder) Conv(layer string, x *gorgonia.Node, filters, size, stride, pad int) *gorgonia.Node {
+	return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+		if x.Dims() != 4 {
+			return nil, fmt.Errorf("want images of rank 4, got shape %v", x.Shape())
+		}
+		w, err := b.Weight(layer+".weight", b.spec.Kernels, filters, x.Shape()[1], size, size)
+		if err != nil {
+			return nil, err
+		}
+		return nodes.Conv2d(x, w, tensor.Shape{size, size}, []int{pad, pad}, []int{stride, stride}, []int{1, 1})
+	})
+}
+
+// Bias adds a number to each channel, "<layer>.bias", 0 at first: after a convolution of
+// the same name it is the bias of that.
+func (b *Builder) Bias(layer string, x *gorgonia.Node) *gorgonia.Node {
+	return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+		β, err := b.perChannel(layer+".bias", zeros, x)
+		if err != nil {
+			return nil, err
+		}
+		return nodes.Bias(x, β)
+	})
+}
+
+// BatchNorm adds a batch normalisation with epsilon 1e-5, "<layer>.weight", 1 at first,
+// and "<layer>.bias", 0 at first. Its running statistics, of momentum 0.1, are the
+// buffer "<layer>".
+func (b *Builder) BatchNorm(layer string, x *gorgonia.Node) *gorgonia.Node {
+	return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+		γ, err := b.perChannel(layer+".weight", ones, x)
+		if err != nil {
+			return nil, err
+		}
+		β, err := b.perChannel(layer+".bias", zeros, x)
+		if err != nil {
+			return nil, err
+		}
+		s, err := b.buffer(layer, func(name string) (Buffer, error) {
+			s, err := nodes.NewStatistics(x.Shape()[1], 0.1)
+			return Buffer{Name: name, Statistics: s}, err
+		})
+		if err != nil {
+			return nil, err
+		}
+		return nodes.BatchNormWith(x, γ, β, s.Statistics, 1e-5)
+	})
+}
+
+// Linear adds a fully connected layer with so many outputs, on images as vectors if x is
+// of rank 4: "<layer>.weight" of shape (in, outputs), which starts as normal numbers of
+// variance 1/in, and "<layer>.bias" of shape (1, outputs), 0 at first.
+func (b *Builder) Linear(layer string, x *gorgonia.Node, outputs int) *gorgonia.Node {
+	return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+		if x.Dims() < 2 {
+			return nil, fmt.Errorf("want rank 2 at least, got shape %v", x.Shape())
+		}
+		in := x.Shape().TotalSize() / x.Shape()[0]
+		w, err := b.Weight(layer+".weight", heNormal(1), in, outputs)
+		if err != nil {
+			return nil, err
+		}
+		β, err := b.Weight(layer+".bias", zeros, 1, outputs)
+		if err != nil {
+			return nil, err
+		}
+		return nodes.Linear(x, w, β)
+	})
+}
+
+// Rectify adds a rectified linear unit.
+func (b *Builder) Rectify(x *gorgonia.Node) *gorgonia.Node {
+	return b.Apply("rectify", x, nodes.Rectify)
+}
+
+// MaxPool adds a max pooling of windows of size x size that do not overlap.
+func (b *Builder) MaxPool(x *gorgonia.Node, size int) *gorgonia.Node {
+	return b.Apply("pool", x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+		return nodes.MaxPool2D(x, tensor.Shape{size, size}, []int{0, 0}, []int{size, size})
+	})
+}
+
+// GlobalAveragePool adds the mean of each channel.
+func (b *Builder) GlobalAveragePool(x *gorgonia.Node) *gorgonia.Node {
+	return b.Apply("pool", x, nodes.GlobalAveragePool2D)
+}
+
+// Dropout adds a dropout with probability p, whose noise is the buffer "<layer>".
+func (b *Builder) Dropout(layer string, x *gorgonia.Node, p float64) *gorgonia.Node {
+	return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+		n, err := b.noise(layer)
+		if err != nil {
+			return nil, err
+		}
+		return nodes.Dropout(x, p, n)
+	})
+}
+
+// Shortcut adds the shortcut without weights of residual nets: every stride-th row and
+// column, and channels of zeros.
+func (b *Builder) Shortcut(x *gorgonia.Node, channels, stride int) *gorgonia.Node {
+	return b.Apply("shortcut", x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+		return nodes.Shortcut(x, channels, stride)
+	})
+}
+
+// Add adds a branch to its shortcut.
+func (b *Builder) Add(branch, shortcut *gorgonia.Node) *gorgonia.Node {
+	return b.Apply("sum", branch, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+		if shortcut == nil {
+			return nil, errNil
+		}
+		return gorgonia.Add(x, shortcut)
+	})
+}
+
+// StochasticDepth adds a branch to its shortcut, in training with the probability survival.
+// Its noise is the buffer "<layer>".
+func (b *Builder) StochasticDepth(layer string, branch, shortcut *gorgonia.Node, survival float64) *gorgonia.Node {
+	return b.Apply(layer, branch, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+		n, err := b.noise(layer)
+		if err != nil {
+			return nil, err
+		}
+		return nodes.StochasticDepth(x, shortcut, survival, n)
+	})
+}
+
+// Weight adds a learnable that starts as init has it, from a seed that depends on that
+// of the net and on the name.
+func (b *Builder) Weight(name string, init Init, shape ...int) (*gorgonia.Node, error) {
+	for _, s := range shape {
+		if s < 1 {
+			return nil, fmt.Errorf("want %s of positive sizes, got %v", name, shape)
+		}
+	}
+	name = b.scope + name
+	if err := b.claim(name); err != nil {
+		return nil, err
+	}
+	value, err := b.initial(name, init, shape)
+	if err != nil {
+		return nil, err
+	}
+	n := gorgonia.NewTensor(b.graph, b.spec.Dtype, len(shape), gorgonia.WithName(name), gorgonia.WithValue(value))
+	b.learnables = append(b.learnables, n)
+	return n, nil
+}
+
+// initial returns the value of a learnable, that which it has in the model if there
+// is one.
+func (b *Builder) initial(name string, init Init, shape tensor.Shape) (gorgonia.Value, error) {
+	if b.of == nil {
+		return init.draw(b.spec.Dtype, seedOf(b.spec.Seed, name), shape)
+	}
+	if i := len(b.learnables); i < len(b.of.Learnables) {
+		if n := b.of.Learnables[i]; n.Name() == name && n.Shape().Eq(shape) {
+			return n.Value(), nil
+		}
+	}
+	return nil, fmt.Errorf("want the learnables that the net had before, got %s of shape %v", name, shape)
+}
+
+// perChannel adds a learnable of one number a channel of x.
+func (b *Builder) perChannel(name string, init Init, x *gorgonia.Node) (*gorgonia.Node, error) {
+	if x.Dims() != 2 && x.Dims() != 4 {
+		return nil, fmt.Errorf("want rank 2 or 4, got shape %v", x.Shape())
+	}
+	shape := tensor.Shape{1, x.Shape()[1], 1, 1}
+	return b.Weight(name, init, shape[:x.Dims()]...)
+}
+
+// noise adds the noise of a layer.
+func (b *Builder) noise(layer string) (*nodes.Noise, error) {
+	n, err := b.buffer(layer, func(name string) (Buffer, error) {
+		return Buffer{Name: name, Noise: &nodes.Noise{Seed: seedOf(b.spec.Seed, name)}}, nil
+	})
+	return n.Noise, err
+}
+
+// buffer adds the buffer of a layer, that of the model if there is one.
+func (b *Builder) buffer(layer string, make func(name string) (Buffer, error)) (Buffer, error) {
+	name := b.scope + layer
+	if err := b.claim(name); err != nil {
+		return Buffer{}, err
+	}
+	one, err := make(name)
+	if err != nil {
+		return Buffer{}, err
+	}
+	if b.of != nil {
+		i := len(b.buffers)
+		if i >= len(b.of.buffers) || b.of.buffers[i].Name != name {
+			return Buffer{}, fmt.Errorf("want the buffers that the net had before, got %s", name)
+		}
+		one = b.of.buffers[i]
+	}
+	b.buffers = append(b.buffers, one)
+	return one, nil
+}
+
+// claim takes a name for a learnable or a buffer.
+func (b *Builder) claim(name string) error {
+	if name == "input" || name == "target" {
+		return fmt.Errorf("want a name that is not that of the images or the labels, got %q", name)
+	}
+	if b.names[name] {
+		return fmt.Errorf("want unique names, got %q twice", name)
+	}
+	b.names[name] = true
+	return nil
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package models
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"math"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/manifolds"
+	"github.com/kernelfold/kernelfold/nodes"
+)
+
+// Init is a way to draw initial weights from a seed: one of the initialisers of package
+// nodes with its other arguments given,
+//
+//	func(seed uint64) gorgonia.InitWFn { return nodes.Orthonormal(math.Sqrt2, seed) }
+//
+// The nil Init is nodes.HeNormal with a gain of sqrt(2).
+type Init func(seed uint64) gorgonia.InitWFn
+
+// OnManifold draws kernels from the uniform distribution on a manifold, under the
+// constraint that solvers.Kernels makes of the same arguments, so that a solver finds them
+// where it wants them. The manifold must be a manifolds.Sampler. See nodes.OnManifold.
+func OnManifold(m manifolds.Manifold, opts ...manifolds.Option) Init {
+	return func(seed uint64) gorgonia.InitWFn { return nodes.OnManifold(manifolds.On(m, opts...), seed) }
+}
+
+// heNormal draws normal numbers of variance gain^2/fan-in.
+func heNormal(gain float64) Init {
+	return func(seed uint64) gorgonia.InitWFn { return nodes.HeNormal(gain, seed) }
+}
+
+func zeros(uint64) gorgonia.InitWFn { return gorgonia.Zeroes() }
+func ones(uint64) gorgonia.InitWFn  { return gorgonia.Ones() }
+
+// draw returns weights. What an InitWFn panics with, having no other way, is returned.
+func (i Init) draw(of tensor.Dtype, seed uint64, shape tensor.Shape) (value gorgonia.Value, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("initial weights: %v", r)
+		}
+	}()
+	if i == nil {
+		i = heNormal(math.Sqrt2)
+	}
+	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(i(seed)(of, shape...))), nil
+}
+
+// seedOf mixes the seed of a net with a name (FNV-1a).
+func seedOf(seed uint64, name string) uint64 {
+	h := fnv.New64a()
+	h.Write(binary.LittleEndian.AppendUint64(nil, seed))
+	h.Write([]byte(name))
+	return h.Sum64()
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package models
+
+import (
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/nodes"
+)
+
+// Predictor is the net of a Model in evaluation, in a graph of its own, on the same weights
+// and statistics: batch normalisations take the running statistics, nothing is dropped. It
+// must not run at the same time as the model.
+type Predictor struct {
+	model      *Model
+	input      *gorgonia.Node
+	learnables gorgonia.Nodes
+	logits     gorgonia.Value
+	pixels     []float32
+	out        []float64
+	vm         gorgonia.VM
+}
+
+// Predictor returns a predictor. Close it after use.
+func (m *Model) Predictor() (*Predictor, error) {
+	g, err := m.spec.graph(m.net, m)
+	if err != nil {
+		return nil, err
+	}
+	p := &Predictor{model: m, input: g.input, learnables: g.b.learnables}
+	gorgonia.Read(g.logits, &p.logits)
+	p.vm = gorgonia.NewTapeMachine(g.b.graph, gorgonia.EvalMode())
+	return p, nil
+}
+
+// Logits returns the logits of any number of images, images x classes in row-major
+// order, valid until the next call. The weights and the statistics are those that the
+// model has at this moment. Images go through the net in batches of the model's size, of
+// which the last is filled up.
+//
+// Logits that are not finite are an error that wraps nodes.ErrNotFinite.
+func (p *Predictor) Logits(images []float32) ([]float64, error) {
+	if p.vm == nil {
+		return nil, fmt.Errorf("models: want an open predictor, got a closed one")
+	}
+	s := p.model.spec
+	size := s.Shape[0] * s.Shape[1] * s.Shape[2]
+	if len(images) == 0 || len(images)%size != 0 {
+		return nil, fmt.Errorf("models: want images of %v, %d numbers each, got %d numbers", s.Shape, size, len(images))
+	}
+	for i, n := range p.learnables {
+		if err := gorgonia.Let(n, p.model.Learnables[i].Value()); err != nil {
+			return nil, fmt.Errorf("models: %s: %w", n.Name(), err)
+		}
+	}
+	p.out = p.out[:0]
+	for from := 0; from < len(images); from += s.Batch * size {
+		if err := p.batch(images[from:min(len(images), from+s.Batch*size)]); err != nil {
+			return nil, err
+		}
+	}
+	p.out = p.out[:len(images)/size*s.Classes]
+	for i, v := range p.out {
+		if v-v != 0 {
+			return nil, fmt.Errorf("models: logit of class %d of image %d: want a finite number, got %v: %w", i%s.Classes, i/s.Classes, v, nodes.ErrNotFinite)
+		}
+	}
+	return p.out, nil
+}
+
+// batch appends the logits of a batch, filled up with copies of its first image.
+func (p *Predictor) batch(images []float32) error {
+	if missing := p.input.Shape().TotalSize() - len(images); missing > 0 {
+		p.pixels = append(p.pixels[:0], images...)
+		first := images[:p.input.Shape().TotalSize()/p.model.spec.Batch]
+		for ; missing > 0; missing -= len(first) {
+			p.pixels = append(p.pixels, first...)
+		}
+		images = p.pixels
+	}
+	if err := fill(p.input, images); err != nil {
+		return err
+	}
+	defer p.vm.Reset()
+	if err := nodes.Cause(p.vm.RunAll()); err != nil {
+		return fmt.Errorf("models: predict: %w", err)
+	}
+	switch l := p.logits.Data().(type) {
+	case []float32:
+		for _, v := range l {
+			p.out = append(p.out, float64(v))
+		}
+	case []float64:
+		p.out = append(p.out, l...)
+	}
+	return nil
+}
+
+// Classify returns the class of the largest logit of each of any number of images. Errors
+// are those of Logits.
+func (p *Predictor) Classify(images []float32) ([]int, error) {
+	logits, err := p.Logits(images)
+	if err != nil {
+		return nil, err
+	}
+	n := p.model.spec.Classes
+	classes := make([]int, len(logits)/n)
+	for i := range classes {
+		row := logits[i*n : (i+1)*n]
+		for c, v := range row {
+			if v > row[classes[i]] {
+				classes[i] = c
+			}
+		}
+	}
+	return classes, nil
+}
+
+// Close frees the machine. The predictor cannot be used after it.
+//
+// The graph writes to p.logits, so the machine reaches the predictor: letting go of
+// it breaks a cycle that the machine's finalizer would keep in memory for good.
+func (p *Predictor) Close() error {
+	vm := p.vm
+	p.vm = nil
+	if vm == nil {
+		return nil
+	}
+	return vm.Close()
+}
+
+// Spec returns what the predictor is made for.
+func (p *Predictor) Spec() Spec { return p.model.spec }

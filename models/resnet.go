@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package models
+
+import (
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+)
+
+// ResNet returns the residual net for small images of depth 6n+2 (He, Zhang, Ren and Sun
+// 2016, Deep residual learning, section 4.2): 20, 32, 44, 56, 110 in the paper.
+//
+//	conv1         3x3, 16 filters, bn1
+//	layer1.0 ...  n blocks of two 3x3 convolutions, 16 filters
+//	layer2.0 ...  n blocks, 32 filters, the first with stride 2
+//	layer3.0 ...  n blocks, 64 filters, the first with stride 2
+//	fc            global average pooling, then a linear layer
+//
+// A block is y = ReLU(bn2(conv2(ReLU(bn1(conv1(x))))) + shortcut(x)). Shortcuts that change
+// shape take every second row and column, and channels of zeros (option A), or, with
+// Projections, a convolution of 1x1 and stride 2 with batch norm, shortcut.0 and shortcut.1
+// (option B).
+//
+// With PreActivation a block is y = conv2(ReLU(bn2(conv1(ReLU(bn1(x)))))) + x (He, Zhang, Ren
+// and Sun 2016, Identity mappings, figure 1b), batch norm bn1 and a rectifier come after the
+// last block instead of conv1, and shortcuts that change shape start from ReLU(bn1(x)), as in
+// the authors' code; those of option B have no batch norm.
+//
+// Options of its own are PreActivation and Projections.
+func ResNet(batch, depth int, o Options) (*Model, error) {
+	return o.resnet("ResNet", batch, depth, nil)
+}
+
+// resnet is ResNet with a probability of survival for each block, if it is not nil, and with
+// more options.
+func (o Options) resnet(name string, batch, depth int, survival []float64, has ...string) (*Model, error) {
+	n, err := blocks(name, depth, 6, 2)
+	if err != nil {
+		return nil, err
+	}
+	r := residual{
+		blocks: n, widths: [3]int{16, 32, 64},
+		preActivation: o.PreActivation, projections: o.Projections, survival: survival,
+	}
+	return o.build(name, batch, r.net, append(has, "PreActivation", "Projections")...)
+}
+
+// blocks returns n of a depth that is each*n + rest.
+func blocks(name string, depth, each, rest int) (int, error) {
+	if depth <= rest || (depth-rest)%each != 0 {
+		return 0, fmt.Errorf("models: %s: want a depth of %dn+%d, got %d", name, each, rest, depth)
+	}
+	return (depth - rest) / each, nil
+}
+
+// residual is what the residual nets of this package have in common: a convolution,
+// three stages of so many blocks, and a linear layer.
+type residual struct {
+	blocks        int    // of a stage
+	widths        [3]int // of the stages
+	preActivation bool
+	projections   bool      // shortcuts that change shape are convolutions
+	dropout       float64   // between the convolutions of a block
+	survival      []float64 // of each block, or nil
+}
+
+func (r residual) net(b *Builder, x *gorgonia.Node) *gorgonia.Node {
+	x = b.Conv("conv1", x, 16, 3, 1, 1)
+	if !r.preActivation {
+		x = b.Rectify(b.BatchNorm("bn1", x))
+	}
+	for stage, width := range r.widths {
+		for i := range r.blocks {
+			stride := 1
+			if stage > 0 && i == 0 {
+				stride = 2
+			}
+			x = r.block(b.In(fmt.Sprintf("layer%d.%d", stage+1, i)), x, width, stride, stage*r.blocks+i)
+		}
+	}
+	if r.preActivation {
+		x = b.Rectify(b.BatchNorm("bn1", x))
+	}
+	return b.Linear("fc", b.GlobalAveragePool(x), b.Spec().Classes)
+}
+
+// block adds block number l.
+func (r residual) block(b *Builder, x *gorgonia.Node, width, stride, l int) *gorgonia.Node {
+	reshapes := stride != 1 || x.Shape()[1] != width
+	if r.preActivation {
+		y := b.Rectify(b.BatchNorm("bn1", x))
+		if reshapes {
+			x = y
+		}
+		y = b.Conv("conv1", y, width, 3, stride, 1)
+		y = b.Rectify(b.BatchNorm("bn2", y))
+		if r.dropout > 0 {
+			y = b.Dropout("dropout", y, r.dropout)
+		}
+		y = b.Conv("conv2", y, width, 3, 1, 1)
+		return r.add(b, y, r.shortcut(b, x, width, stride, reshapes), l)
+	}
+	y := b.Rectify(b.BatchNorm("bn1", b.Conv("conv1", x, width, 3, stride, 1)))
+	y = b.BatchNorm("bn2", b.Conv("conv2", y, width, 3, 1, 1))
+	return b.Rectify(r.add(b, y, r.shortcut(b, x, width, stride, reshapes), l))
+}
+
+func (r residual) shortcut(b *Builder, x *gorgonia.Node, width, stride int, reshapes bool) *gorgonia.Node {
+	switch {
+	case !reshapes:
+		return x
+	case !r.projections:
+		return b.Shortcut(x, width, stride)
+	}
+	x = b.Conv("shortcut.0", x, width, 1, stride, 0)
+	if r.preActivation {
+		return x
+	}
+	return b.BatchNorm("shortcut.1", x)
+}
+
+func (r residual) add(b *Builder, y, x *gorgonia.Node, l int) *gorgonia.Node {
+	if r.survival == nil {
+		return b.Add(y, x)
+	}
+	return b.StochasticDepth("survival", y, x, r.survival[l])
+}
