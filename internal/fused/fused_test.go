@@ -4,8 +4,11 @@ package fused
 
 import (
 	"fmt"
+	"iter"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -92,7 +95,19 @@ func reference(x, m, g []float64, s Step) (y, p []float64, o Moved) {
 }
 
 // steps are the ways to make a step on spheres of radius r.
-func steps(r float64) map[string]Step {
+func steps(r float64) iter.Seq2[string, Step] {
+	all := kinds(r)
+	return func(yield func(string, Step) bool) {
+		for _, name := range slices.Sorted(maps.Keys(all)) {
+			if !yield(name, all[name]) {
+				return
+			}
+		}
+	}
+}
+
+// kinds are the steps by name.
+func kinds(r float64) map[string]Step {
 	all := map[string]Step{
 		"tangent":  {Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 0.1, Tangent: true},
 		"ambient":  {Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 0.1},
@@ -111,6 +126,14 @@ func steps(r float64) map[string]Step {
 		all[name+" geometric"] = s
 	}
 	return all
+}
+
+// stride is that between the lengths that are tried: with -short not every one.
+func stride() int {
+	if testing.Short() {
+		return 7
+	}
+	return 1
 }
 
 // onSphere puts the point on the sphere.
@@ -132,7 +155,7 @@ func testSpheres[T vec.Float](t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for name, s := range steps(1.7) {
 		for _, momentum := range []bool{true, false} {
-			for n := 2; n <= 70; n++ {
+			for n := 2; n <= 70; n += stride() {
 				if n < 3 && s.Centred {
 					continue // no direction is tangent
 				}
@@ -240,7 +263,7 @@ func TestColumns(t *testing.T) {
 func testColumns[T vec.Float](t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	shapes := [][3]int{{3, 3, 50}, {9, 1, 5}, {5, 15, 7}, {576, 64, 1}, {70, 130, 2}, {130, 65, 1}, {300, 5, 3}}
-	for c := 2; c <= 70; c++ {
+	for c := 2; c <= 70; c += stride() {
 		shapes = append(shapes, [3]int{3 + rng.IntN(9), c, 1 + rng.IntN(3)})
 	}
 	for name, s := range steps(0.8) {
