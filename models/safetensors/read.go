@@ -79,6 +79,17 @@ func (r *Reader) Tensors() []Info {
 	return list
 }
 
+// Info returns what the header says of a tensor, and whether there is one of that name.
+func (r *Reader) Info(name string) (Info, bool) {
+	i, ok := r.byName[name]
+	if !ok {
+		return Info{}, false
+	}
+	info := r.header.tensors[i]
+	info.Shape = slices.Clone(info.Shape)
+	return info, true
+}
+
 // Metadata returns the strings of the header, nil if there are none.
 func (r *Reader) Metadata() map[string]string { return maps.Clone(r.header.metadata) }
 
@@ -86,7 +97,7 @@ func (r *Reader) Metadata() map[string]string { return maps.Clone(r.header.metad
 func (r *Reader) DataOffset() int64 { return r.data }
 
 // Read returns a tensor. It is an error if there is none of that name or if it is of a type
-// other than F64, F32, F16, BF16 and I64.
+// other than F64, F32, F16, BF16 and I64, which has ErrType in its chain.
 func (r *Reader) Read(name string) (Tensor, error) {
 	i, ok := r.byName[name]
 	if !ok {
@@ -136,7 +147,7 @@ func (r *Reader) read(i Info) (Tensor, error) {
 			}
 		}
 	default:
-		return Tensor{}, fmt.Errorf("want F64, F32, F16, BF16 or I64, got %s", i.DType)
+		return Tensor{}, fmt.Errorf("%w: want F64, F32, F16, BF16 or I64, got %s", ErrType, i.DType)
 	}
 	size := sizes[i.DType]
 	chunk := make([]byte, min(chunkBytes, i.end-i.begin))

@@ -43,6 +43,9 @@ const (
 // metadataKey is the name that is not a tensor's.
 const metadataKey = "__metadata__"
 
+// ErrType is in the chain of the error of Read for a type that it does not take.
+var ErrType = errors.New("not a type to read")
+
 // ErrFormat is in the chain of every error of a file that is not of the format, or not
 // whole.
 var ErrFormat = errors.New("not a whole safetensors file")

@@ -245,10 +245,16 @@ func TestReadRefuses(t *testing.T) {
 	r, err := open(file(`{"a":{"dtype":"I32","shape":[1],"data_offsets":[0,4]}}`, 0, 0, 0, 0))
 	require.NoError(t, err)
 	_, err = r.Read("a")
-	assert.ErrorContains(t, err, `tensor "a": want F64, F32, F16, BF16 or I64, got I32`)
+	assert.ErrorIs(t, err, safetensors.ErrType)
+	assert.ErrorContains(t, err, `want F64, F32, F16, BF16 or I64, got I32`)
 	_, err = r.Read("b")
 	assert.ErrorContains(t, err, `tensor "b"`)
 	assert.Equal(t, 1, r.Tensors()[0].Len())
+	i, ok := r.Info("a")
+	assert.True(t, ok)
+	assert.Equal(t, r.Tensors()[0], i)
+	_, ok = r.Info("b")
+	assert.False(t, ok)
 }
 
 // A source that is shorter than it was said to be, or that fails.

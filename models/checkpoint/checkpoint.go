@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package checkpoint keeps models and training runs on disk, in safetensors files.
+//
+// A checkpoint holds all that a run needs to go on to the bit: weights, the statistics of
+// batch normalisations, noise, the state of the solver on its manifolds, and whatever
+// the training loop keeps, as JSON:
+//
+//	err := checkpoint.Save("run.safetensors", model, solver, loop)
+//	...
+//	err := checkpoint.Load("run.safetensors", model, solver, &loop)
+//
+// A save replaces the file as a whole or not at all, whenever the program or the machine
+// stops. A load changes memory as a whole or not at all: what is damaged, foreign or does not
+// match is an error. A Series keeps the last few checkpoints of a folder and finds the newest
+// whole one.
+//
+// Export and Import exchange weights with PyTorch. The names and shapes are those of
+// PyTorch in checkpoints too.
+package checkpoint
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"reflect"
+
+	"github.com/kernelfold/kernelfold/models"
+	"github.com/kernelfold/kernelfold/models/safetensors"
+	"github.com/kernelfold/kernelfold/solvers"
+)
+
+// The kinds of failure of a load, for errors.Is. After any of them memory is as before.
+var (
+	// ErrDamaged: the file is cut, or bits of it have changed, or it is no safetensors file.
+	ErrDamaged = errors.New("damaged")
+	// ErrForeign: the file is a safetensors file, but not a checkpoint.
+	ErrForeign = errors.New("not a checkpoint")
+	// ErrVersion: the checkpoint is of a version that this package does not know.
+	ErrVersion = errors.New("unknown version")
+	// ErrMismatch: the file does not match the model, the solver or the loop.
+	ErrMismatch = errors.New("does not match")
+)
+
+// Save writes a checkpoint of a model, of the solver that trains it, which may be nil, and of
+// the state of the loop, which is anything that encoding/json takes, or nil.
+//
+// The file at path is replaced at once when the checkpoint is on disk: whenever a save stops
+// or fails, path holds the one before or this one. What a save that was killed has left beside
+// path is removed by the next. Two saves to one path at the same time are not possible: at
+// least one of them fails.
+func Save(path string, m *models.Model, s *solvers.Solver, loop any) error {
+	return save(osDisk{}, path, m, s, loop)
+}
+
+func save(d disk, path string, m *models.Model, s *solvers.Solver, loop any) error {
+	c, err := contentOf(m, s, loop)
+	if err == nil {
+		err = replace(d, path, c.write)
+	}
+	if err != nil {
+		return fmt.Errorf("checkpoint: save %s: %w", path, err)
+	}
+	return nil
+}
+
+// Load reads a checkpoint into a model and, unless they are nil, a solver that has made no
+// step and the loop, a pointer to the type that was saved. The model must have the learnables
+// and buffers, and the solver the options, that they were saved with: Load checks names,
+// shapes, precisions, manifolds and groupings.
+//
+// The weights are written to the memory that they lie in, so that predictors see them.
+func Load(path string, m *models.Model, s *solvers.Solver, loop any) error {
+	if err := load(path, m, s, loop); err != nil {
+		return fmt.Errorf("checkpoint: load %s: %w", path, err)
+	}
+	return nil
+}
+
+func load(path string, m *models.Model, s *solvers.Solver, loop any) error {
+	f, err := open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.verify(); err != nil {
+		return err
+	}
+	return f.restore(m, s, loop)
+}
+
+// restore checks all, then changes memory.
+func (f *reading) restore(m *models.Model, s *solvers.Solver, loop any) error {
+	if m == nil {
+		return fmt.Errorf("want a model, got nil (%w)", ErrMismatch)
+	}
+	known := map[string]bool{}
+	all, err := f.model(m, known)
+	if err != nil {
+		return err
+	}
+	snapshot, err := f.solver(s != nil, known)
+	if err != nil {
+		return err
+	}
+	for _, i := range f.Tensors() {
+		if !known[i.Name] {
+			return fmt.Errorf("want no tensor %q, got one of shape %v (%w)", i.Name, i.Shape, ErrMismatch)
+		}
+	}
+	setLoop, err := f.loop(loop)
+	if err != nil {
+		return err
+	}
+	all.exchange()
+	if s != nil {
+		if err := resume(s, m, snapshot); err != nil {
+			all.exchange()
+			return err
+		}
+	}
+	setLoop()
+	return nil
+}
+
+// loop reads the state of the loop into a value of its own, and returns what makes it that
+// of the caller.
+func (f *reading) loop(loop any) (set func(), err error) {
+	if loop == nil {
+		return func() {}, nil
+	}
+	to := reflect.ValueOf(loop)
+	if to.Kind() != reflect.Pointer || to.IsNil() {
+		return nil, fmt.Errorf("want a pointer to the state of the loop, got %T (%w)", loop, ErrMismatch)
+	}
+	text, ok := f.Metadata()[loopKey]
+	if !ok {
+		return nil, fmt.Errorf("want the state of a loop, got none (%w)", ErrMismatch)
+	}
+	from := reflect.New(to.Type().Elem())
+	if err := decode(text, from.Interface()); err != nil {
+		return nil, fmt.Errorf("state of the loop: %w (%w)", err, ErrMismatch)
+	}
+	return func() { to.Elem().Set(from.Elem()) }, nil
+}
+
+// content is what a checkpoint is made of.
+type content struct {
+	tensors  []safetensors.Tensor
+	metadata map[string]string
+}
+
+func contentOf(m *models.Model, s *solvers.Solver, loop any) (*content, error) {
+	if m == nil {
+		return nil, errors.New("want a model, got nil")
+	}
+	tensors, err := tensorsOf(m, modelPrefix)
+	if err != nil {
+		return nil, err
+	}
+	c := &content{tensors: tensors, metadata: map[string]string{formatKey: "pt", versionKey: version}}
+	if err := c.add(noiseKey, noiseOf(m)); err != nil {
+		return nil, err
+	}
+	if s != nil {
+		if err := c.addSolver(m, s); err != nil {
+			return nil, err
+		}
+	}
+	if loop != nil {
+		if err := c.add(loopKey, loop); err != nil {
+			return nil, fmt.Errorf("state of the loop: %w", err)
+		}
+	}
+	return c, nil
+}
+
+// add puts a value into the metadata.
+func (c *content) add(key string, value any) error {
+	text, err := json.Marshal(value)
+	c.metadata[key] = string(text)
+	return err
+}
+
+// Check reads the whole checkpoint at path and returns an error unless it is as it was
+// written.
+func Check(path string) error {
+	f, err := open(path)
+	if err == nil {
+		defer f.Close()
+		err = f.verify()
+	}
+	if err != nil {
+		return fmt.Errorf("checkpoint: %s: %w", path, err)
+	}
+	return nil
+}
+
+// open reads the header of a file.
+func open(path string) (*reading, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "read", Path: path, Err: errors.New("want a file")}
+	}
+	if err == nil {
+		var r *safetensors.Reader
+		if r, err = safetensors.NewReader(f, info.Size()); err == nil {
+			return &reading{Reader: r, file: f, size: info.Size()}, nil
+		}
+		err = damaged(err)
+	}
+	f.Close()
+	return nil, err
+}
+
+// damaged marks the errors of a file that is not of the format.
+func damaged(err error) error {
+	if errors.Is(err, safetensors.ErrFormat) {
+		return fmt.Errorf("%w (%w)", err, ErrDamaged)
+	}
+	return err
+}

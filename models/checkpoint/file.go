@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package checkpoint
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"strings"
+
+	"github.com/kernelfold/kernelfold/models/safetensors"
+)
+
+// version is that of the files that Save writes. It changes when a reader of the version before
+// would misread them.
+const version = "1"
+
+// The keys of the metadata.
+const (
+	formatKey  = "format" // "pt": shapes and names are PyTorch's
+	versionKey = "kernelfold.version"
+	sumKey     = "kernelfold.sha256"
+	noiseKey   = "kernelfold.noise"
+	solverKey  = "kernelfold.solver"
+	loopKey    = "kernelfold.loop"
+)
+
+// What the names of tensors begin with.
+const (
+	modelPrefix  = "model/"
+	solverPrefix = "solver/"
+)
+
+// noSum stands for the checksum while it is computed.
+var noSum = strings.Repeat("0", hex.EncodedLen(sha256.Size))
+
+// write writes the file. The checksum is that of the file with zeros in its place.
+func (c *content) write(w io.Writer) error {
+	metadata := maps.Clone(c.metadata)
+	metadata[sumKey] = noSum
+	sum := sha256.New()
+	if err := safetensors.Write(sum, c.tensors, metadata); err != nil {
+		return err
+	}
+	metadata[sumKey] = hex.EncodeToString(sum.Sum(nil))
+	return safetensors.Write(w, c.tensors, metadata)
+}
+
+// writePlain writes a file that is no checkpoint.
+func (c *content) writePlain(w io.Writer) error { return safetensors.Write(w, c.tensors, c.metadata) }
+
+// reading is a file that is being read.
+type reading struct {
+	*safetensors.Reader
+	file *os.File
+	size int64
+}
+
+func (f *reading) Close() error { return f.file.Close() }
+
+// verify checks version and checksum.
+func (f *reading) verify() error {
+	metadata := f.Metadata()
+	v, ok := metadata[versionKey]
+	if !ok {
+		return fmt.Errorf("want a checkpoint, got a safetensors file without %q: see Import (%w)", versionKey, ErrForeign)
+	}
+	if v != version { // before the sum, of which another version may have its own idea
+		return fmt.Errorf("want version %s, got %q (%w)", version, v, ErrVersion)
+	}
+	sum, err := f.sum(metadata[sumKey])
+	if err != nil {
+		return err
+	}
+	if sum != metadata[sumKey] {
+		return fmt.Errorf("want the checksum %s of the file, got %s (%w)", metadata[sumKey], sum, ErrDamaged)
+	}
+	return nil
+}
+
+// sum computes the checksum of a file in which another is written.
+func (f *reading) sum(written string) (string, error) {
+	header := make([]byte, f.DataOffset())
+	if _, err := f.file.ReadAt(header, 0); err != nil {
+		return "", err
+	}
+	place := func(s string) []byte { return fmt.Appendf(nil, "%q:%q", sumKey, s) }
+	if len(written) != len(noSum) || bytes.Count(header, place(written)) != 1 {
+		return "", fmt.Errorf("want a checksum of %d digits, once, got %q (%w)", len(noSum), written, ErrDamaged)
+	}
+	sum := sha256.New()
+	sum.Write(bytes.Replace(header, place(written), place(noSum), 1))
+	n, err := io.Copy(sum, io.NewSectionReader(f.file, f.DataOffset(), f.size-f.DataOffset()))
+	if err == nil && n != f.size-f.DataOffset() {
+		err = fmt.Errorf("want %d bytes, got %d (%w)", f.size, f.DataOffset()+n, ErrDamaged)
+	}
+	return hex.EncodeToString(sum.Sum(nil)), err
+}
+
+// decode reads one JSON value that has no fields but those of the type.
+func decode(text string, to any) error {
+	d := json.NewDecoder(strings.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(to); err != nil {
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("want one JSON value, got more")
+	}
+	return nil
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package checkpoint
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/models"
+	"github.com/kernelfold/kernelfold/models/safetensors"
+	"github.com/kernelfold/kernelfold/nodes"
+)
+
+// tensorsOf returns the weights and the statistics of a model as they lie in a file. They
+// share memory with the model where nothing is transposed.
+func tensorsOf(m *models.Model, prefix string) ([]safetensors.Tensor, error) {
+	var list []safetensors.Tensor
+	for i, p := range places(m) {
+		n := m.Learnables[i]
+		v, err := dense.Of(n.Value())
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", n.Name(), err)
+		}
+		t := safetensors.Tensor{Name: prefix + n.Name(), Shape: p.shape, F32: v.F32, F64: v.F64}
+		if p.transposed && t.F64 != nil {
+			t.F64 = transpose(t.F64, p.shape[0])
+		} else if p.transposed {
+			t.F32 = transpose(t.F32, p.shape[0])
+		}
+		list = append(list, t)
+	}
+	for _, b := range m.Buffers() {
+		s := b.Statistics
+		if s == nil {
+			continue
+		}
+		if s.Batches > math.MaxInt64 {
+			return nil, fmt.Errorf("%s: want less than 2^63 batches, got %d", b.Name, s.Batches)
+		}
+		list = append(list,
+			safetensors.Tensor{Name: prefix + b.Name + meanName, Shape: []int{len(s.Mean)}, F64: s.Mean},
+			safetensors.Tensor{Name: prefix + b.Name + varianceName, Shape: []int{len(s.Variance)}, F64: s.Variance},
+			safetensors.Tensor{Name: prefix + b.Name + batchesName, I64: []int64{int64(s.Batches)}})
+	}
+	return list, nil
+}
+
+// noiseOf returns the noise of each layer that has some.
+func noiseOf(m *models.Model) map[string]nodes.Noise {
+	noise := map[string]nodes.Noise{}
+	for _, b := range m.Buffers() {
+		if b.Noise != nil {
+			noise[b.Name] = *b.Noise
+		}
+	}
+	return noise
+}
+
+// changes are values that are ready to be exchanged with those in memory. Exchanging twice
+// leaves memory as it was.
+type changes []func()
+
+func (c changes) exchange() {
+	for _, f := range c {
+		f()
+	}
+}
+
+func change[T any](c *changes, memory, values []T) {
+	*c = append(*c, func() {
+		for i := range values {
+			memory[i], values[i] = values[i], memory[i]
+		}
+	})
+}
+
+// model reads what a checkpoint has for a model and adds the names to known.
+func (f *reading) model(m *models.Model, known map[string]bool) (changes, error) {
+	all, err := f.weights(m, modelPrefix, false, known)
+	if err != nil {
+		return nil, err
+	}
+	var noise map[string]nodes.Noise
+	if err := decode(f.Metadata()[noiseKey], &noise); err != nil {
+		return nil, fmt.Errorf("noise: %w (%w)", err, ErrMismatch)
+	}
+	has := noiseOf(m)
+	for name := range noise {
+		if _, ok := has[name]; !ok {
+			return nil, fmt.Errorf("%s: want no noise, got some (%w)", name, ErrMismatch)
+		}
+	}
+	for _, b := range m.Buffers() {
+		if b.Noise == nil {
+			continue
+		}
+		n, ok := noise[b.Name]
+		if !ok {
+			return nil, fmt.Errorf("%s: want noise, got none (%w)", b.Name, ErrMismatch)
+		}
+		all = append(all, func() { *b.Noise, n = n, *b.Noise })
+	}
+	return all, nil
+}
+
+// weights reads learnables and statistics and adds their names to known. If widen is set, numbers
+// of a lower precision than that of the memory are welcome.
+func (f *reading) weights(m *models.Model, prefix string, widen bool, known map[string]bool) (changes, error) {
+	var all changes
+	for i, p := range places(m) {
+		n := m.Learnables[i]
+		memory, err := dense.Of(n.Value())
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", n.Name(), err)
+		}
+		t, err := f.tensor(prefix+n.Name(), p.shape, known)
+		if err != nil {
+			return nil, err
+		}
+		if memory.F64 != nil && widen {
+			t.F64, t.F32 = widened(t), nil
+		}
+		if (t.F64 != nil) != (memory.F64 != nil) || (t.F32 != nil) != (memory.F32 != nil) {
+			return nil, fmt.Errorf("tensor %q: want %s, got %s (%w)", t.Name, memory.Precision(), t.DType(), ErrMismatch)
+		}
+		if p.transposed {
+			t.F32, t.F64 = transpose(t.F32, p.shape[1]), transpose(t.F64, p.shape[1])
+		}
+		change(&all, memory.F32, t.F32)
+		change(&all, memory.F64, t.F64)
+	}
+	for _, b := range m.Buffers() {
+		if b.Statistics == nil {
+			continue
+		}
+		c, err := f.statistics(b, prefix, widen, known)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, c...)
+	}
+	return all, nil
+}
+
+// statistics reads those of a layer.
+func (f *reading) statistics(b models.Buffer, prefix string, widen bool, known map[string]bool) (all changes, err error) {
+	s := b.Statistics
+	for _, c := range []struct {
+		name   string
+		memory []float64
+		least  float64
+	}{{meanName, s.Mean, -math.MaxFloat64}, {varianceName, s.Variance, 0}} {
+		t, err := f.tensor(prefix+b.Name+c.name, []int{len(c.memory)}, known)
+		if err != nil {
+			return nil, err
+		}
+		if widen {
+			t.F64 = widened(t)
+		}
+		if t.F64 == nil {
+			return nil, fmt.Errorf("tensor %q: want %s, got %s (%w)", t.Name, safetensors.F64, t.DType(), ErrMismatch)
+		}
+		for i, v := range t.F64 {
+			if !(v >= c.least && v <= math.MaxFloat64) {
+				return nil, fmt.Errorf("tensor %q: want a finite number of at least %g, got %g at element %d (%w)", t.Name, c.least, v, i, ErrMismatch)
+			}
+		}
+		change(&all, c.memory, t.F64)
+	}
+	t, err := f.tensor(prefix+b.Name+batchesName, nil, known)
+	if err != nil {
+		return nil, err
+	}
+	if t.I64 == nil || t.I64[0] < 0 {
+		return nil, fmt.Errorf("tensor %q: want a count of batches, got %s (%w)", t.Name, t.DType(), ErrMismatch)
+	}
+	batches := uint64(t.I64[0])
+	return append(all, func() { s.Batches, batches = batches, s.Batches }), nil
+}
+
+// tensor reads a tensor of a shape and adds its name to known.
+func (f *reading) tensor(name string, want []int, known map[string]bool) (safetensors.Tensor, error) {
+	known[name] = true
+	i, ok := f.Info(name)
+	if !ok {
+		return safetensors.Tensor{}, fmt.Errorf("want a tensor %q, got none of that name (%w)", name, ErrMismatch)
+	}
+	if !slices.Equal(i.Shape, want) {
+		return safetensors.Tensor{}, fmt.Errorf("tensor %q: want shape %v, got %v (%w)", name, want, i.Shape, ErrMismatch)
+	}
+	t, err := f.Read(name)
+	switch {
+	case errors.Is(err, safetensors.ErrType):
+		err = fmt.Errorf("%w (%w)", err, ErrMismatch)
+	case err != nil:
+		err = damaged(err)
+	}
+	return t, err
+}
+
+// widened returns float32 or float64 numbers in float64, or nil.
+func widened(t safetensors.Tensor) []float64 {
+	if t.F32 == nil {
+		return t.F64
+	}
+	wide := make([]float64, len(t.F32))
+	for i, v := range t.F32 {
+		wide[i] = float64(v)
+	}
+	return wide
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package checkpoint
+
+import (
+	"fmt"
+	"math"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/models"
+	"github.com/kernelfold/kernelfold/models/safetensors"
+	"github.com/kernelfold/kernelfold/solvers"
+)
+
+// addSolver adds the state of a solver: the blocks as tensors "solver/PARAMETER/BLOCK", and the
+// rest of its snapshot as JSON.
+func (c *content) addSolver(m *models.Model, s *solvers.Solver) error {
+	snapshot, err := s.Snapshot()
+	if err != nil {
+		return err
+	}
+	shapes := map[string]tensor.Shape{}
+	for _, n := range m.Learnables {
+		shapes[n.Name()] = n.Shape()
+	}
+	for i := range snapshot.Parameters {
+		p := &snapshot.Parameters[i]
+		if shape, ok := shapes[p.Name]; !ok || !shape.Eq(p.Shape) {
+			return fmt.Errorf("want a solver of the parameters of the model, got one that knows %q of shape %v", p.Name, p.Shape)
+		}
+		for k := range p.Bounds { // what is beyond bounds stays there, and JSON has no infinity
+			p.Bounds[k] = min(p.Bounds[k], math.MaxFloat64)
+		}
+		for k := range p.State {
+			b := &p.State[k]
+			c.tensors = append(c.tensors, safetensors.Tensor{Name: blockName(p.Name, b.Name), Shape: b.Shape, F32: b.F32, F64: b.F64})
+			b.F32, b.F64 = nil, nil
+		}
+	}
+	return c.add(solverKey, snapshot)
+}
+
+func blockName(parameter, block string) string { return solverPrefix + parameter + "/" + block }
+
+// solver reads the snapshot of a solver, with its blocks if they are wanted, and adds their names
+// to known. Without one in the file the snapshot is nil.
+func (f *reading) solver(wanted bool, known map[string]bool) (*solvers.Snapshot, error) {
+	text, ok := f.Metadata()[solverKey]
+	if !ok && wanted {
+		return nil, fmt.Errorf("want the state of a solver, got none (%w)", ErrMismatch)
+	}
+	if !ok {
+		return nil, nil
+	}
+	snapshot := &solvers.Snapshot{}
+	if err := decode(text, snapshot); err != nil {
+		return nil, fmt.Errorf("state of the solver: %w (%w)", err, ErrMismatch)
+	}
+	for i := range snapshot.Parameters {
+		p := &snapshot.Parameters[i]
+		for k := range p.State {
+			b := &p.State[k]
+			name := blockName(p.Name, b.Name)
+			if known[name] = true; !wanted {
+				continue
+			}
+			t, err := f.tensor(name, b.Shape, known)
+			if err != nil {
+				return nil, err
+			}
+			b.F32, b.F64 = t.F32, t.F64
+		}
+	}
+	return snapshot, nil
+}
+
+// resume makes a solver that of a snapshot, with the parameters that the snapshot knows. It
+// fails without having changed anything.
+func resume(s *solvers.Solver, m *models.Model, snapshot *solvers.Snapshot) error {
+	known := map[string]bool{}
+	for _, p := range snapshot.Parameters {
+		known[p.Name] = true
+	}
+	var parameters []gorgonia.ValueGrad
+	for _, n := range m.Learnables {
+		if known[n.Name()] {
+			parameters = append(parameters, n)
+		}
+	}
+	if err := s.Restore(parameters, snapshot); err != nil {
+		return fmt.Errorf("%w (%w)", err, ErrMismatch)
+	}
+	return nil
+}
