@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package train
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/kernelfold/kernelfold/models/images"
+)
+
+// numbered has images of 2x2 pixels, all of the number of the image.
+func numbered(n int) images.Split {
+	var s images.Split
+	for i := range n {
+		v := float32(i + 1)
+		s.Images = append(s.Images, v, v, v, v)
+		s.Labels = append(s.Labels, i)
+	}
+	return s
+}
+
+// collect takes all batches.
+func collect(p plan, data images.Split, first, step, last int) (all []string) {
+	f := startFeed(p, data, first, step, last)
+	defer f.close()
+	for range (last-first+1)*p.steps() - step {
+		b := <-f.ready
+		all = append(all, fmt.Sprint(b.pixels, b.labels))
+		f.empty <- b
+	}
+	return all
+}
+
+// What comes does not depend on where a run begins, nor on the cores.
+func TestFeed(t *testing.T) {
+	data := numbered(23)
+	p := plan{Seed: 5, Images: 23, Batch: 4, Shape: [3]int{1, 2, 2}, Augment: images.Augmentation{Pad: 1, Flip: true}}
+	whole := collect(p, data, 1, 0, 3)
+	assert.Len(t, whole, 15)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	for at := range whole {
+		assert.Equal(t, whole[at:], collect(p, data, at/5+1, at%5, 3), "from step %d", at)
+	}
+	p.Seed++
+	assert.NotEqual(t, whole, collect(p, data, 1, 0, 3))
+}
+
+// An epoch has every image once at most, with its label, and epochs differ.
+func TestFeedShuffles(t *testing.T) {
+	data := numbered(40)
+	p := plan{Seed: 1, Images: 40, Batch: 8, Shape: [3]int{1, 2, 2}}
+	orders := map[string]bool{}
+	f := startFeed(p, data, 1, 0, 6)
+	defer f.close()
+	for range 6 {
+		order := ""
+		seen := map[int]bool{}
+		for range 5 {
+			b := <-f.ready
+			for i, l := range b.labels {
+				seen[l] = true
+				for _, v := range b.pixels[4*i : 4*i+4] {
+					assert.Equal(t, float32(l+1), v)
+				}
+			}
+			order += fmt.Sprint(b.labels)
+			f.empty <- b
+		}
+		assert.Len(t, seen, 40)
+		orders[order] = true
+	}
+	assert.Len(t, orders, 6)
+}
+
+// A feed ends when it is told to, however many batches are under way.
+func TestFeedCloses(t *testing.T) {
+	p := plan{Images: 40, Batch: 4, Shape: [3]int{1, 2, 2}}
+	for kept := range ahead + 2 {
+		f := startFeed(p, numbered(40), 1, 0, 1000)
+		for range 7 {
+			f.empty <- <-f.ready
+		}
+		for range kept {
+			<-f.ready
+		}
+		f.close()
+	}
+}

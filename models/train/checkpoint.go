@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package train
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/models/checkpoint"
+
+	"github.com/kernelfold/kernelfold/solvers"
+)
+
+// Checkpoint says where a run is saved: weights, statistics and noise of the model, the state of the
+// solver and that of the loop, by package checkpoint, whose Load reads the weights for evaluation:
+//
+//	err := checkpoint.Load(filepath.Join(dir, train.BestFile), model, nil, nil)
+//
+// Its zero value saves nothing.
+type Checkpoint struct {
+	// Dir is the directory, made if it is not there, of LastFile and BestFile.
+	Dir string
+	// Every is the number of epochs between two times that LastFile is written: 1 if it is
+	// 0. It is written too when the run ends, also by ErrStop or because ctx was cancelled.
+	Every int
+	// Resume goes on from LastFile, which must be there. The model and the solver must be made as
+	// those of the first run were, and data, batch, seed and augmentation be the same; Epochs
+	// may be more.
+	Resume bool
+	// WeightsOnly leaves the solver out, since only those of package solvers can be saved, made by
+	// NewSGD and its like. What is saved can be evaluated but not resumed.
+	WeightsOnly bool
+}
+
+// The files in Checkpoint.Dir.
+const (
+	LastFile = "last.safetensors" // the run when it was saved last
+	BestFile = "best.safetensors" // the run after its best epoch
+)
+
+func (c *Checkpoint) check(s gorgonia.Solver) error {
+	if *c == (Checkpoint{}) {
+		return nil
+	}
+	_, ours := s.(*solvers.Solver)
+	switch {
+	case c.Dir == "":
+		return fmt.Errorf("train: checkpoint: want a directory, got none")
+	case c.Every < 0:
+		return fmt.Errorf("train: checkpoint: want a positive number of epochs, got %d", c.Every)
+	case c.Resume && c.WeightsOnly:
+		return fmt.Errorf("train: checkpoint: want a run that was saved with its solver to resume, got WeightsOnly")
+	case !ours && !c.WeightsOnly:
+		return fmt.Errorf("train: checkpoint: want a *solvers.Solver, whose state can be saved, or WeightsOnly, got %T", s)
+	}
+	if err := os.MkdirAll(c.Dir, 0o777); err != nil {
+		return fmt.Errorf("train: checkpoint: %w", err)
+	}
+	return nil
+}
+
+// saveEpoch saves after an epoch.
+func (r *run) saveEpoch(e Epoch) error {
+	c := r.Checkpoint
+	if c.Dir == "" {
+		return nil
+	}
+	if e.Best {
+		if err := r.write(BestFile); err != nil {
+			return err
+		}
+	}
+	if e.Number%max(1, c.Every) != 0 {
+		return nil
+	}
+	return r.save()
+}
+
+// save writes LastFile unless it is there.
+func (r *run) save() error {
+	if r.Checkpoint.Dir == "" || r.saved == r.Steps && r.savedEpochs == len(r.Done) {
+		return nil
+	}
+	if err := r.write(LastFile); err != nil {
+		return err
+	}
+	r.saved, r.savedEpochs = r.Steps, len(r.Done)
+	return nil
+}
+
+func (r *run) write(file string) error {
+	s, _ := r.solver.(*solvers.Solver)
+	if r.Checkpoint.WeightsOnly {
+		s = nil
+	}
+	if err := checkpoint.Save(filepath.Join(r.Checkpoint.Dir, file), r.model, s, &r.state); err != nil {
+		return fmt.Errorf("train: %w", err)
+	}
+	return nil
+}
+
+// resume takes the state from the checkpoint.
+func (r *run) resume() error {
+	path, now := filepath.Join(r.Checkpoint.Dir, LastFile), r.Plan
+	var s state
+	if err := checkpoint.Load(path, r.model, r.solver.(*solvers.Solver), &s); err != nil {
+		return fmt.Errorf("train: %w", err)
+	}
+	if s.Plan != now {
+		return fmt.Errorf("train: %s: want the batches of the run that was saved, %+v, got %+v", path, s.Plan, now)
+	}
+	r.state, r.saved, r.savedEpochs = s, s.Steps, len(s.Done)
+	return nil
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package train
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/nodes"
+)
+
+// DivergedError tells that a run left the finite numbers.
+type DivergedError struct {
+	Step  int     // of the run, from 1
+	Epoch int     // from 1
+	Loss  float64 // the loss that is not finite, or the last one before weights or gradients were not
+	Cause error   // what was noticed, if it was not the loss
+}
+
+// Error describes the failure in one line.
+func (e *DivergedError) Error() string {
+	if e.Cause != nil {
+		return fmt.Sprintf("train: diverged at step %d (epoch %d): %v; last loss %.4g", e.Step, e.Epoch, e.Cause, e.Loss)
+	}
+	return fmt.Sprintf("train: diverged at step %d (epoch %d): want a finite loss, got %v", e.Step, e.Epoch, e.Loss)
+}
+
+// Unwrap returns the cause.
+func (e *DivergedError) Unwrap() error { return e.Cause }
+
+var errNotFinite = errors.New("want finite values in the net, got NaN")
+
+// notFinite returns what a run of a graph says of numbers that are not finite, or nil if
+// its error is another one.
+func notFinite(err error) error {
+	cause := nodes.Cause(err)
+	switch {
+	case errors.Is(err, errNotFinite), errors.Is(cause, nodes.ErrNotFinite):
+		return cause
+	case strings.Contains(err.Error(), "NaN found"):
+		return errNotFinite // what Gorgonia's watch says of it runs over many lines
+	}
+	return nil
+}
+
+func finite(v gorgonia.Value) bool {
+	switch d := v.Data().(type) {
+	case []float32:
+		for _, x := range d {
+			if x-x != 0 {
+				return false
+			}
+		}
+	case []float64:
+		for _, x := range d {
+			if x-x != 0 {
+				return false
+			}
+		}
+	}
+	return true
+}

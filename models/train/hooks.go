@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package train
+
+import "errors"
+
+// Hook sees a run. Each of its functions may be nil. An error ends the run and is returned by
+// Fit, except ErrStop, which ends it without one.
+type Hook struct {
+	// Begin is called once, before the first step.
+	Begin func(Run) error
+	// AfterStep is called after each step of the solver.
+	AfterStep func(Step) error
+	// AfterEpoch is called after each epoch, its evaluation and its checkpoint.
+	AfterEpoch func(Epoch) error
+	// End is called once if Begin was, however the run ended.
+	End func()
+}
+
+// ErrStop is what a hook returns to end a run early.
+var ErrStop = errors.New("train: stop")
+
+// Run is what Begin sees.
+type Run struct {
+	Epochs     int     // of the run
+	Steps      int     // in an epoch
+	Batch      int     // images a step
+	Done       []Epoch // before a resumption
+	DoneSteps  int     // before a resumption
+	Parameters int     // weights of the model
+}
+
+// Step is what AfterStep sees.
+type Step struct {
+	Number, Of int     // of the run, from 1
+	Epoch      int     // from 1
+	Loss       float64 // mean cross-entropy of the batch, before the step
+	Accuracy   float64 // share of the batch classified rightly before the step, 0..1
+}
+
+// callBegin calls every hook's Begin.
+func (r *run) callBegin(b Run) error {
+	for _, h := range r.hooks {
+		if h.End != nil {
+			r.ends = append(r.ends, h.End)
+		}
+		if h.Begin != nil {
+			if err := h.Begin(b); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *run) callStep(s Step) error {
+	for _, h := range r.hooks {
+		if h.AfterStep != nil {
+			if err := h.AfterStep(s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *run) callEpoch(e Epoch) error {
+	for _, h := range r.hooks {
+		if h.AfterEpoch != nil {
+			if err := h.AfterEpoch(e); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

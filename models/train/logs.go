@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package train
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+)
+
+// CSV returns a hook that writes a table to w with a line for each epoch, after a line of
+// names, which are those of Epoch in JSON. Numbers that there are not are empty. A run that is resumed
+// writes the epochs before the resumption first, so that w, empty at first, holds the whole
+// run.
+func CSV(w io.Writer) Hook {
+	c := csv.NewWriter(w)
+	return lines(func() error {
+		return c.Write([]string{"epoch", "images", "loss", "train_accuracy", "test_loss", "test_accuracy",
+			"validation_loss", "validation_accuracy", "learning_rate", "images_per_second", "seconds", "best"})
+	}, func(e Epoch) error {
+		row := []string{strconv.Itoa(e.Number), strconv.Itoa(e.Images)}
+		for _, v := range []float64{e.Loss, e.TrainAccuracy, e.TestLoss, e.Accuracy, e.ValidationLoss, e.ValidationAccuracy,
+			e.LearnRate, math.Round(10*e.Rate()) / 10, e.Elapsed.Seconds()} {
+			cell := ""
+			if v-v == 0 {
+				cell = strconv.FormatFloat(v, 'g', -1, 64)
+			}
+			row = append(row, cell)
+		}
+		return c.Write(append(row, strconv.FormatBool(e.Best)))
+	}, func() error {
+		c.Flush()
+		return c.Error()
+	})
+}
+
+// JSON returns a hook that writes to w an Epoch in JSON on a line for each epoch. Of a run
+// that is resumed it does as CSV.
+func JSON(w io.Writer) Hook {
+	e := json.NewEncoder(w)
+	return lines(func() error { return nil }, func(at Epoch) error { return e.Encode(at) }, func() error { return nil })
+}
+
+// lines is a hook that writes a head, then epochs. What was written so far is flushed each time.
+func lines(head func() error, write func(Epoch) error, flush func() error) Hook {
+	all := func(epochs ...Epoch) error {
+		for _, e := range epochs {
+			if err := write(e); err != nil {
+				return fmt.Errorf("train: log: %w", err)
+			}
+		}
+		if err := flush(); err != nil {
+			return fmt.Errorf("train: log: %w", err)
+		}
+		return nil
+	}
+	return Hook{
+		Begin: func(r Run) error {
+			if err := head(); err != nil {
+				return fmt.Errorf("train: log: %w", err)
+			}
+			return all(r.Done...)
+		},
+		AfterEpoch: func(e Epoch) error { return all(e) },
+	}
+}

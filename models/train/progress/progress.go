@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package progress shows a run of package train: a bar with the loss, the accuracy, the images a
+// second and the time left on a terminal,
+//
+//	epoch 3/30 loss 0.912 accuracy 67.8 % [===>      ] 31 % 412 img/s 12m04s left
+//
+// and a line for each epoch anywhere else:
+//
+//	epoch 3/30: loss 0.912, accuracy 67.8 %, test loss 0.951, test accuracy 66.4 %, 412 img/s, 12m04s left
+//
+// It is a package of its own so that package train needs no modules for terminals.
+package progress
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"github.com/kernelfold/kernelfold/models/train"
+)
+
+// New returns a hook that draws a bar on w if that is a terminal, and writes lines to it
+// otherwise. Above the bar stands a line for each epoch too.
+func New(w io.Writer) train.Hook {
+	f, ok := w.(*os.File)
+	return newMeter(w, ok && term.IsTerminal(int(f.Fd()))).hook()
+}
+
+// meter follows a run.
+type meter struct {
+	w    io.Writer
+	draw bool
+	now  func() time.Time
+	bar  *progressbar.ProgressBar
+
+	run            train.Run
+	start          time.Time // of the epochs of this run, not of those before a resumption
+	steps          int       // since then
+	began          time.Time // of the steps that the rate is measured over
+	last           int       // steps since that
+	loss, accuracy float64   // means over the last steps
+}
+
+func newMeter(w io.Writer, draw bool) *meter { return &meter{w: w, draw: draw, now: time.Now} }
+
+func (m *meter) hook() train.Hook {
+	return train.Hook{Begin: m.begin, AfterStep: m.step, AfterEpoch: m.epoch, End: m.end}
+}
+
+func (m *meter) begin(r train.Run) error {
+	m.run, m.start, m.steps = r, m.now(), 0
+	m.began, m.last = m.start, 0
+	if m.draw {
+		m.bar = progressbar.NewOptions(r.Epochs*r.Steps,
+			progressbar.OptionSetWriter(m.w),
+			progressbar.OptionSetWidth(10),
+			progressbar.OptionThrottle(100*time.Millisecond),
+			progressbar.OptionSetPredictTime(false),
+			progressbar.OptionSetElapsedTime(false),
+			progressbar.OptionClearOnFinish(),
+			progressbar.OptionSetTheme(progressbar.Theme{Saucer: "=", SaucerHead: ">", SaucerPadding: " ", BarStart: "[", BarEnd: "]"}),
+		)
+		return m.bar.Set(r.DoneSteps)
+	}
+	return nil
+}
+
+// weight is that of a step in the means: about the last 20 count.
+const weight = 0.05
+
+func (m *meter) step(s train.Step) error {
+	if m.steps == 0 {
+		m.loss, m.accuracy = s.Loss, s.Accuracy
+	}
+	m.steps++
+	m.last++
+	m.loss += weight * (s.Loss - m.loss)
+	m.accuracy += weight * (s.Accuracy - m.accuracy)
+	if m.bar == nil {
+		return nil
+	}
+	m.bar.Describe(fmt.Sprintf("epoch %d/%d loss %.3f accuracy %.1f %% %.0f img/s %s left",
+		s.Epoch, m.run.Epochs, m.loss, 100*m.accuracy, m.rate(), m.left(s.Number)))
+	return m.bar.Set(s.Number)
+}
+
+// rate returns the images a second of the epoch under way.
+func (m *meter) rate() float64 {
+	seconds := m.now().Sub(m.began).Seconds()
+	if seconds <= 0 {
+		return 0
+	}
+	return float64(m.last*m.run.Batch) / seconds
+}
+
+// left estimates the time until the last step, evaluations and all.
+func (m *meter) left(step int) time.Duration {
+	if m.steps == 0 {
+		return 0
+	}
+	each := m.now().Sub(m.start) / time.Duration(m.steps)
+	return (each * time.Duration(m.run.Epochs*m.run.Steps-step)).Round(time.Second)
+}
+
+func (m *meter) epoch(e train.Epoch) error {
+	if m.bar != nil {
+		if err := m.bar.Clear(); err != nil {
+			return err
+		}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "epoch %d/%d: loss %.3f, accuracy %.1f %%", e.Number, m.run.Epochs, e.Loss, 100*e.TrainAccuracy)
+	for _, part := range []struct {
+		name           string
+		loss, accuracy float64
+	}{{"validation", e.ValidationLoss, e.ValidationAccuracy}, {"test", e.TestLoss, e.Accuracy}} {
+		if !math.IsNaN(part.loss) {
+			fmt.Fprintf(&b, ", %s loss %.3f, %s accuracy %.1f %%", part.name, part.loss, part.name, 100*part.accuracy)
+		}
+	}
+	fmt.Fprintf(&b, ", %.0f img/s", e.Rate())
+	if left := m.left(e.Number * m.run.Steps); left > 0 {
+		fmt.Fprintf(&b, ", %s left", left)
+	}
+	m.began, m.last = m.now(), 0
+	_, err := fmt.Fprintln(m.w, b.String())
+	return err
+}
+
+func (m *meter) end() {
+	if m.bar != nil {
+		_ = m.bar.Clear()
+	}
+}

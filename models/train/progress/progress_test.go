@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package progress
+
+import (
+	"bytes"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/kernelfold/kernelfold/models/train"
+)
+
+// drive shows two epochs of 10 steps of 32 images that take 100 ms each, from a step on.
+func drive(t *testing.T, m *meter, from int) {
+	clock := time.Unix(0, 0)
+	m.now = func() time.Time { return clock }
+	h := m.hook()
+	require.NoError(t, h.Begin(train.Run{Epochs: 2, Steps: 10, Batch: 32, DoneSteps: from}))
+	for n := from + 1; n <= 20; n++ {
+		clock = clock.Add(100 * time.Millisecond)
+		require.NoError(t, h.AfterStep(train.Step{Number: n, Of: 20, Epoch: (n-1)/10 + 1, Loss: 1.5, Accuracy: 0.25}))
+		if n%10 == 0 {
+			require.NoError(t, h.AfterEpoch(train.Epoch{
+				Number: n / 10, Of: 2, Images: 320, Loss: 1.5, TrainAccuracy: 0.25, TestLoss: 1.75, Accuracy: 0.5,
+				ValidationLoss: math.NaN(), Elapsed: time.Second,
+			}))
+		}
+	}
+	h.End()
+}
+
+func TestLines(t *testing.T) {
+	var b bytes.Buffer
+	m := newMeter(&b, false)
+	drive(t, m, 0)
+	assert.Equal(t, "epoch 1/2: loss 1.500, accuracy 25.0 %, test loss 1.750, test accuracy 50.0 %, 320 img/s, 1s left\n"+
+		"epoch 2/2: loss 1.500, accuracy 25.0 %, test loss 1.750, test accuracy 50.0 %, 320 img/s\n", b.String())
+	assert.NotContains(t, b.String(), "\r")
+
+	b.Reset()
+	drive(t, newMeter(&b, false), 5)
+	assert.Contains(t, b.String(), "320 img/s, 1s left\n", "the time left goes by the steps since a resumption")
+}
+
+func TestBar(t *testing.T) {
+	var b bytes.Buffer
+	drive(t, newMeter(&b, true), 0)
+	shown := b.String()
+	for _, want := range []string{"epoch 1/2 loss 1.500 accuracy 25.0 % 320 img/s 2s left", "[", "test accuracy 50.0 %"} {
+		assert.Contains(t, shown, want)
+	}
+	lines := 0
+	for _, l := range strings.Split(shown, "\n") {
+		parts := strings.Split(l, "\r")
+		if strings.HasPrefix(parts[len(parts)-1], "epoch ") && strings.Contains(l, "test loss") {
+			lines++
+		}
+	}
+	assert.Equal(t, 2, lines, "each epoch stands on a line of its own: %q", shown)
+}
+
+func TestNoTerminal(t *testing.T) {
+	var b bytes.Buffer
+	h := New(&b)
+	require.NoError(t, h.Begin(train.Run{Epochs: 1, Steps: 1, Batch: 1}))
+	require.NoError(t, h.AfterStep(train.Step{Number: 1, Of: 1, Epoch: 1}))
+	h.End()
+	assert.Empty(t, b.String())
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/models"
+	"github.com/kernelfold/kernelfold/models/images"
+)
+
+// run is a run under way.
+type run struct {
+	Options
+	state
+	ctx       context.Context
+	model     *models.Model
+	solver    gorgonia.Solver
+	data      images.Split
+	weights   []gorgonia.ValueGrad
+	vm        gorgonia.VM
+	predictor *models.Predictor
+	logits    gorgonia.Value // of the last batch
+	feed      *feed
+	hooks     []Hook
+	ends      []func()
+
+	saved, savedEpochs int // steps and epochs made when the run was saved last
+}
+
+// state is what the loop knows between two steps, beside the weights and the solver. It is kept in
+// checkpoints.
+type state struct {
+	Plan      plan
+	Done      []Epoch
+	Current   Epoch   // under way, its sums over its steps
+	Step      int     // made in it
+	Right     int     // images classified rightly in it
+	Steps     int     // made in the run
+	Loss      float64 // of the last step
+	BestSoFar int     // number of the best epoch, 0 before there is one
+}
+
+func newRun(ctx context.Context, m *models.Model, solver gorgonia.Solver, data images.Split, o Options) (*run, error) {
+	r := &run{Options: o, ctx: ctx, model: m, solver: solver, data: data, weights: gorgonia.NodesToValueGrads(m.Learnables)}
+	spec := m.Spec()
+	r.Plan = plan{o.Seed, data.Len(), spec.Batch, spec.Shape, o.Augment}
+	r.hooks = append(append(r.hooks, o.Hooks...), Hook{AfterStep: o.AfterStep, AfterEpoch: o.AfterEpoch})
+	if err := r.begin(); err != nil {
+		return nil, err
+	}
+	var err error
+	if r.predictor, err = m.Predictor(); err != nil {
+		return nil, err
+	}
+	gorgonia.Read(m.Logits, &r.logits)
+	r.vm = gorgonia.NewTapeMachine(m.Graph, gorgonia.BindDualValues(m.Learnables...))
+	r.feed = startFeed(r.Plan, data, len(r.Done)+1, r.Step, o.Epochs)
+	return r, nil
+}
+
+// begin takes the state from the checkpoint, or makes the first one.
+func (r *run) begin() error {
+	if r.Checkpoint.Resume {
+		return r.resume()
+	}
+	if s, ok := r.solver.(Initialiser); ok {
+		if err := s.Init(r.weights); err != nil {
+			return fmt.Errorf("train: %w", err)
+		}
+	}
+	r.saved = -1
+	return nil
+}
+
+// close frees what the run holds. The graph writes to r.logits, so the machine, which has
+// a finalizer, would reach itself through r and stay in memory for good.
+func (r *run) close() {
+	for _, end := range r.ends {
+		end()
+	}
+	r.feed.close()
+	_ = r.predictor.Close()
+	_ = r.vm.Close()
+	r.vm = nil
+}
+
+// all makes the epochs that are left, and saves the run where it ends, unless it failed.
+func (r *run) all() error {
+	err := r.callBegin(Run{
+		Epochs: r.Epochs, Steps: r.Plan.steps(), Batch: r.Plan.Batch,
+		Done: r.Done, DoneSteps: r.Steps, Parameters: r.model.Parameters(),
+	})
+	for err == nil && len(r.Done) < r.Epochs && !r.outOfPatience() {
+		err = r.epoch()
+	}
+	if err == nil || errors.Is(err, ErrStop) || r.ctx.Err() != nil && errors.Is(err, r.ctx.Err()) {
+		if e := r.save(); e != nil {
+			return e
+		}
+	}
+	return err
+}
+
+// outOfPatience tells whether too many epochs went by without a better one.
+func (r *run) outOfPatience() bool {
+	return r.Patience > 0 && len(r.Done)-r.BestSoFar >= r.Patience
+}
+
+// epoch makes the steps that are left of an epoch, evaluates and saves.
+func (r *run) epoch() error {
+	number := len(r.Done) + 1
+	if r.Step == 0 {
+		r.Current = Epoch{Number: number, LearnRate: r.learnRate(r.solver, r.Steps)}
+	}
+	for r.Step < r.Plan.steps() {
+		if err := r.ctx.Err(); err != nil {
+			return err
+		}
+		at, err := r.step(number)
+		if err != nil {
+			return err
+		}
+		if err := r.callStep(at); err != nil {
+			return err
+		}
+	}
+	e, err := r.evaluate()
+	if err != nil {
+		return err
+	}
+	if e.Best = r.BestSoFar == 0 || r.Best.better(e, r.Done[r.BestSoFar-1]); e.Best {
+		r.BestSoFar = number
+	}
+	r.Done = append(r.Done, e)
+	r.Current, r.Step, r.Right = Epoch{}, 0, 0
+	if err := r.saveEpoch(e); err != nil {
+		return err
+	}
+	return r.callEpoch(e)
+}
+
+// evaluate completes the epoch under way, whose steps are made.
+func (r *run) evaluate() (Epoch, error) {
+	e, steps := r.Current, float64(r.Plan.steps())
+	e.Of, e.Images = r.Epochs, r.Plan.steps()*r.Plan.Batch
+	e.Loss /= steps
+	e.TrainAccuracy = float64(r.Right) / float64(e.Images)
+	for _, part := range []struct {
+		split          images.Split
+		loss, accuracy *float64
+	}{
+		{r.Test, &e.TestLoss, &e.Accuracy},
+		{r.Validation, &e.ValidationLoss, &e.ValidationAccuracy},
+	} {
+		*part.loss, *part.accuracy = math.NaN(), math.NaN()
+		if part.split.Len() == 0 {
+			continue
+		}
+		var err error
+		if *part.loss, *part.accuracy, err = Evaluate(r.ctx, r.predictor, part.split); err != nil {
+			if cause := notFinite(err); cause != nil {
+				err = &DivergedError{r.Steps, e.Number, r.Loss, cause}
+			}
+			return e, err
+		}
+	}
+	return e, nil
+}
+
+// step makes one step and adds it to the epoch under way.
+func (r *run) step(epoch int) (Step, error) {
+	start := time.Now()
+	b := <-r.feed.ready
+	at := Step{Number: r.Steps + 1, Of: r.Epochs * r.Plan.steps(), Epoch: epoch}
+	right, err := r.move(b, &at)
+	r.feed.empty <- b
+	if err != nil {
+		return at, err
+	}
+	at.Accuracy = float64(right) / float64(r.Plan.Batch)
+	r.Current.Loss += at.Loss
+	r.Current.Elapsed += time.Since(start)
+	r.Right += right
+	r.Step++
+	r.Steps++
+	r.Loss = at.Loss
+	return at, nil
+}
+
+// move runs the graph on one batch and lets the solver move the weights. It returns how
+// many images were classified rightly before.
+func (r *run) move(b *batch, at *Step) (int, error) {
+	if err := r.model.SetBatch(b.pixels, b.labels); err != nil {
+		return 0, err
+	}
+	if r.LearnRate != nil {
+		if err := setLearnRate(r.solver, r.LearnRate(r.Steps)); err != nil {
+			return 0, err
+		}
+	}
+	defer r.vm.Reset()
+	if err := r.vm.RunAll(); err != nil {
+		if cause := notFinite(err); cause != nil {
+			return 0, &DivergedError{at.Number, at.Epoch, r.Loss, cause}
+		}
+		return 0, fmt.Errorf("train: step %d: %w", at.Number, err)
+	}
+	loss := r.model.Loss()
+	if math.IsNaN(loss) || math.IsInf(loss, 0) {
+		return 0, &DivergedError{at.Number, at.Epoch, loss, nil}
+	}
+	at.Loss = loss
+	if err := r.solver.Step(r.weights); err != nil {
+		for _, w := range r.weights {
+			if g, e := w.Grad(); e == nil && g != nil && !finite(g) {
+				return 0, &DivergedError{at.Number, at.Epoch, loss, err}
+			}
+		}
+		return 0, fmt.Errorf("train: step %d: %w", at.Number, err)
+	}
+	return right(r.logits.Data(), b.labels), nil
+}
