@@ -21,7 +21,7 @@ import (
 // TestDefaultConstraintsTrain changes the one line of an ordinary CNN, with and
 // without batch norm: under every manifold with its default grouping and scale it trains
 // wherever the unconstrained net does, and without batch norm also at a learning rate where
-// that falls behind. docs/choosing.md has the experiment behind the default scale. Everything is seeded; the
+// that fails. docs/choosing.md has the experiment behind the default scale. Everything is seeded; the
 // thresholds lie below what was measured by at least 0.05.
 func TestDefaultConstraintsTrain(t *testing.T) {
 	if testing.Short() {
@@ -30,10 +30,10 @@ func TestDefaultConstraintsTrain(t *testing.T) {
 	set, err := images.Digits(3, 640, 400, images.DigitOptions{Side: 12, Noise: 0.05, Clutter: -1, Distortion: 0.4})
 	require.NoError(t, err)
 	accuracy := func(norm bool, opts ...solvers.Option) float64 {
-		m, err := models.CNN(32, models.Options{Shape: set.Shape(), Classes: 10, Widths: []int{8, 16}, BatchNorm: norm, Seed: 5})
+		m, err := models.CNN(32, models.Options{Shape: set.Shape(), Classes: 10, Widths: []int{8, 16}, BatchNorm: norm, Seed: 1})
 		require.NoError(t, err)
 		s := solvers.NewSGD(append(opts, solvers.Momentum(0.9))...)
-		epochs, err := train.Fit(context.Background(), m, s, set.Train, train.Options{Epochs: 6, Seed: 5, Test: set.Test})
+		epochs, err := train.Fit(context.Background(), m, s, set.Train, train.Options{Epochs: 6, Seed: 1, Test: set.Test})
 		var diverged *train.DivergedError
 		if errors.As(err, &diverged) {
 			return 0
@@ -41,7 +41,7 @@ func TestDefaultConstraintsTrain(t *testing.T) {
 		require.NoError(t, err)
 		return epochs[len(epochs)-1].Accuracy
 	}
-	assert.Less(t, accuracy(false, solvers.LearnRate(0.1)), 0.75, "unconstrained, learning rate 0.1: too easy to tell anything")
+	assert.Less(t, accuracy(false, solvers.LearnRate(0.1)), 0.5, "unconstrained, learning rate 0.1: too easy to tell anything")
 
 	for _, m := range []manifolds.Manifold{manifolds.Sphere{}, manifolds.CentredSphere{}, manifolds.Oblique{}, manifolds.Stiefel{}} {
 		for _, c := range []struct {
