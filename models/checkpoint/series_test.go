@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package checkpoint
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestSeriesKeepsTheLast(t *testing.T) {
+	r := fresh(t)
+	for keep, want := range map[int][]string{
+		0: {"checkpoint-00000004.safetensors", "checkpoint-00000005.safetensors"},
+		1: {"checkpoint-00000005.safetensors"},
+		9: {"checkpoint-00000001.safetensors", "checkpoint-00000002.safetensors", "checkpoint-00000003.safetensors", "checkpoint-00000004.safetensors", "checkpoint-00000005.safetensors"},
+	} {
+		s := Series{Dir: t.TempDir(), Keep: keep}
+		bystanders := []string{"checkpoint-1.safetensors", "checkpoint-x.safetensors", "checkpoint-00000009.txt", ".checkpoint-.tmp-1"}
+		for _, name := range bystanders {
+			require.NoError(t, os.WriteFile(filepath.Join(s.Dir, name), nil, 0o666))
+		}
+		left := filepath.Join(s.Dir, ".checkpoint-00000001.safetensors.tmp-0123456789abcdef")
+		require.NoError(t, os.WriteFile(left, nil, 0o666))
+		for range 5 {
+			_, err := s.Save(r.model, nil, nil)
+			require.NoError(t, err)
+		}
+		names, err := osDisk{}.list(s.Dir)
+		require.NoError(t, err)
+		assert.ElementsMatch(t, append(slices.Clone(want), bystanders...), names)
+		path, damaged, err := Latest(s.Dir)
+		require.NoError(t, err)
+		assert.Empty(t, damaged)
+		assert.Equal(t, filepath.Join(s.Dir, want[len(want)-1]), path)
+	}
+}
+
+// The newest that is whole is found, and what is wrong with the others is told.
+func TestSeriesGoesBack(t *testing.T) {
+	s := Series{Dir: t.TempDir(), Keep: 3}
+	r := fresh(t)
+	_, _, err := s.Latest()
+	assert.ErrorIs(t, err, fs.ErrNotExist)
+	var paths []string
+	for i := range 3 {
+		r.loop.Epoch = i
+		path, err := s.Save(r.model, r.solver, r.loop)
+		require.NoError(t, err)
+		paths = append(paths, path)
+	}
+	require.NoError(t, os.Truncate(paths[2], 100))
+	b, err := os.ReadFile(paths[1])
+	require.NoError(t, err)
+	b[len(b)-1] ^= 4
+	require.NoError(t, os.WriteFile(paths[1], b, 0o666))
+
+	path, damaged, err := Latest(s.Dir)
+	require.NoError(t, err)
+	assert.Equal(t, paths[0], path)
+	require.Len(t, damaged, 2)
+	assert.ErrorIs(t, damaged[0], ErrDamaged)
+	assert.ErrorContains(t, damaged[0], paths[2])
+	assert.ErrorContains(t, damaged[0], "header")
+	assert.ErrorIs(t, damaged[1], ErrDamaged)
+	assert.ErrorContains(t, damaged[1], "checksum")
+
+	require.NoError(t, os.Remove(paths[0]))
+	path, damaged, err = s.Load(r.model, r.solver, &r.loop)
+	assert.ErrorIs(t, err, fs.ErrNotExist)
+	assert.ErrorIs(t, err, ErrDamaged)
+	assert.Len(t, damaged, 2)
+	assert.Empty(t, path)
+}
