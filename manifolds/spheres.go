@@ -348,6 +348,11 @@ func (s spheres[T]) dist(out []float64, x, _, y block[T]) error {
 
 // membership: ||x|/r - 1|, and |sum x| / (sqrt(n) r) if centred.
 func (s spheres[T]) membership(x block[T]) float64 {
+	if s.axis != Columns && !s.centred {
+		if e, ok := s.extremes(x); ok {
+			return e
+		}
+	}
 	worst := 0.0
 	count := s.lines(x)
 	for i := range x.k {
@@ -364,6 +369,30 @@ func (s spheres[T]) membership(x block[T]) float64 {
 		}
 	}
 	return worst
+}
+
+// extremes is membership for vectors that lie one after the other: it takes one root of
+// the smallest and one of the largest square. It says if that will not do, because a
+// square overflows or vanishes.
+func (s spheres[T]) extremes(x block[T]) (worst float64, ok bool) {
+	n := s.line(x, 0, 0).n
+	least, most := math.Inf(1), 0.0
+	for at := 0; at < len(x.data); at += n {
+		var sq float64
+		if v := x.data[at : at+n]; n > 64 {
+			sq = vec.Dot(v, v)
+		} else {
+			for _, e := range v {
+				sq += float64(e) * float64(e)
+			}
+		}
+		if sq != sq {
+			return math.NaN(), true
+		}
+		least, most = min(least, sq), max(most, sq)
+	}
+	worst = max(math.Abs(math.Sqrt(least)/s.r-1), math.Abs(math.Sqrt(most)/s.r-1))
+	return worst, least > 0x1p-960 && most < math.Inf(1)
 }
 
 // size is a radius as users give it: zero stands for 1.
