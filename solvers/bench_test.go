@@ -76,6 +76,7 @@ func BenchmarkStep(b *testing.B) {
 			{"SGD momentum", sgd(heavy)},
 			{"Adam", func() gorgonia.Solver { return solvers.NewAdam() }},
 			{"SGD momentum, sphere", sgd(heavy, kernels(manifolds.Sphere{}))},
+			{"SGD momentum, sphere slices", sgd(heavy, slices(manifolds.Sphere{}))},
 			{"SGD tangent momentum, sphere", sgd(heavy, solvers.TangentMomentum(), kernels(manifolds.Sphere{}))},
 			{"SGD momentum, centred sphere", sgd(heavy, kernels(manifolds.CentredSphere{}))},
 			{"SGD momentum, oblique", sgd(heavy, kernels(manifolds.Oblique{}, manifolds.FilterBank))},
