@@ -10,7 +10,6 @@ import (
 	"gorgonia.org/gorgonia"
 
 	"github.com/kernelfold/kernelfold/models/checkpoint"
-
 	"github.com/kernelfold/kernelfold/solvers"
 )
 

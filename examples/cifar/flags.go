@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// command is the command line.
+type command struct {
+	settings
+	out      string
+	resume   bool
+	evaluate bool
+	predict  string
+	file     string // a checkpoint
+	top      int
+}
+
+// settings is what decides how a run goes. run.json keeps it.
+type settings struct {
+	Data       string  `json:"data"`
+	Limit      int     `json:"limit"`
+	Validation float64 `json:"validation"`
+	Model      string  `json:"model"`
+	Solver     string  `json:"solver"`
+	Manifold   string  `json:"manifold"`
+	Grouping   string  `json:"grouping"`
+	LearnRate  float64 `json:"learning_rate"`
+	Momentum   float64 `json:"momentum"`
+	Decay      float64 `json:"decay"`
+	Schedule   string  `json:"schedule"`
+	Epochs     int     `json:"epochs"`
+	Patience   int     `json:"patience"`
+	Batch      int     `json:"batch"`
+	Augment    string  `json:"augment"`
+	Seed       uint64  `json:"seed"`
+}
+
+// parse reads the command line. Help goes to stdout.
+func parse(args []string, stdout io.Writer) (*command, error) {
+	var c command
+	f := flag.NewFlagSet("cifar", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.StringVar(&c.Data, "data", "", "read images from `DIR` (CIFAR-10, CIFAR-100, MNIST or Fashion-MNIST as distributed) instead of drawing digits")
+	f.IntVar(&c.Limit, "limit", 0, "training images used, and a fifth as many test images (default: all; of drawn digits 2000 and 400)")
+	f.Float64Var(&c.Validation, "validation", 0.1, "`share` of the training images held out, by which the best epoch is chosen")
+	f.StringVar(&c.Model, "model", "", "`net`: "+modelNames+" (default: resnet20, of drawn digits resnet8)")
+	f.StringVar(&c.Solver, "solver", "sgd", "`name`: "+strings.Join(solverNames(), ", "))
+	f.StringVar(&c.Manifold, "manifold", "stiefel", "where the convolution kernels lie: "+strings.Join(manifoldNames(), ", "))
+	f.StringVar(&c.Grouping, "grouping", "default", "how a kernel is cut into points: "+strings.Join(groupingNames(), ", "))
+	f.Float64Var(&c.LearnRate, "lr", 0, "learning `rate` (default: each solver its own)")
+	f.Float64Var(&c.Momentum, "momentum", 0.9, "of sgd and stock-momentum")
+	f.Float64Var(&c.Decay, "decay", 1e-4, "weight decay of parameters on no manifold, of sgd, adam and adamw")
+	f.StringVar(&c.Schedule, "schedule", "step", "of the learning rate: "+strings.Join(scheduleNames, ", ")+"; step divides it by 10 after half and three quarters of the epochs")
+	f.IntVar(&c.Epochs, "epochs", 0, "passes over the training images (default: 30, of drawn digits 8)")
+	f.IntVar(&c.Patience, "patience", 0, "end after so many epochs without a better one (default: never)")
+	f.IntVar(&c.Batch, "batch", 64, "images a step")
+	f.StringVar(&c.Augment, "augment", "default", "how training images are varied: none, crop, cropflip (default: cropflip for colour images, none for others)")
+	f.Uint64Var(&c.Seed, "seed", 1, "seed of the initial weights, the order of the images and their augmentation")
+	f.StringVar(&c.out, "out", "", "keep the run in `DIR`: checkpoints, logs and plots (default: nothing is written)")
+	f.BoolVar(&c.resume, "resume", false, "go on with the run in -out, with its settings; -epochs may be more")
+	f.BoolVar(&c.evaluate, "evaluate", false, "evaluate the net in -out on the test images of its run, or of -data")
+	f.StringVar(&c.predict, "predict", "", "classify the PNG or JPEG `FILE` by the net in -out")
+	f.StringVar(&c.file, "checkpoint", "", "the `FILE` to evaluate or predict with (default: best.safetensors in -out); run.json lies beside it")
+	f.IntVar(&c.top, "top", 3, "classes that -predict prints")
+	if err := f.Parse(args); err != nil {
+		if err == flag.ErrHelp {
+			f.SetOutput(stdout)
+			fmt.Fprintln(stdout, "cifar trains a net on images, evaluates it, and classifies pictures by it.")
+			f.PrintDefaults()
+			return nil, err
+		}
+		return nil, usage("%v (-help lists the flags)", err)
+	}
+	if f.NArg() > 0 {
+		return nil, usage("want flags only, got %q", f.Arg(0))
+	}
+	var given []string
+	f.Visit(func(g *flag.Flag) { given = append(given, g.Name) })
+	return &c, c.check(given)
+}
+
+// check refuses what makes no sense, and takes the settings of a run that there is already.
+func (c *command) check(given []string) error {
+	modes := 0
+	for _, on := range []bool{c.resume, c.evaluate, c.predict != ""} {
+		if on {
+			modes++
+		}
+	}
+	var allowed []string // flags, the first of which says what to do
+	switch {
+	case modes > 1:
+		return usage("want one of -resume, -evaluate and -predict, got several")
+	case modes == 0:
+		if c.file != "" {
+			return usage("-checkpoint: want -evaluate or -predict beside it")
+		}
+		return c.settings.check()
+	case c.resume:
+		allowed = []string{"resume", "out", "epochs"}
+	case c.evaluate:
+		allowed = []string{"evaluate", "out", "checkpoint", "data", "limit"}
+	default:
+		allowed = []string{"predict", "out", "checkpoint", "top"}
+	}
+	for _, name := range given {
+		if !slices.Contains(allowed, name) {
+			return usage("-%s: the run has its own: want no flags but -%s beside -%s", name, strings.Join(allowed[1:], ", -"), allowed[0])
+		}
+	}
+	if c.out == "" && (c.file == "" || c.resume) {
+		return usage("-%s: want -out DIR, where the run is", allowed[0])
+	}
+	if c.top < 1 {
+		return usage("-top: want at least 1, got %d", c.top)
+	}
+	return nil
+}
+
+func (s *settings) check() error {
+	switch {
+	case s.Limit < 0:
+		return usage("-limit: want 0 (all) or a number of images, got %d", s.Limit)
+	case !(s.Validation >= 0 && s.Validation < 1):
+		return usage("-validation: want a share from 0 to less than 1, got %g", s.Validation)
+	case s.Epochs < 0:
+		return usage("-epochs: want at least 1, got %d", s.Epochs)
+	case s.Patience < 0:
+		return usage("-patience: want at least 1, got %d", s.Patience)
+	case s.Batch < 1:
+		return usage("-batch: want at least 1, got %d", s.Batch)
+	case !slices.Contains([]string{"default", "none", "crop", "cropflip"}, s.Augment):
+		return usage("-augment: want none, crop or cropflip, got %q", s.Augment)
+	}
+	if s.Model == "" {
+		s.Model = "resnet20"
+		if s.Data == "" {
+			s.Model = "resnet8"
+		}
+	}
+	if s.Epochs == 0 {
+		s.Epochs = 30
+		if s.Data == "" {
+			s.Epochs = 8
+		}
+	}
+	if s.LearnRate == 0 {
+		s.LearnRate = rates[s.Solver]
+	}
+	if _, err := s.net(); err != nil {
+		return err
+	}
+	_, err := s.solver(1)
+	return err
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"math"
+	"slices"
+
+	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/manifolds"
+	"github.com/kernelfold/kernelfold/solvers"
+)
+
+type named[T any] struct {
+	name  string
+	value T
+}
+
+func namesOf[T any](list []named[T]) (names []string) {
+	for _, n := range list {
+		names = append(names, n.name)
+	}
+	return names
+}
+
+func find[T any](flag, name string, list []named[T]) (T, error) {
+	for _, n := range list {
+		if n.name == name {
+			return n.value, nil
+		}
+	}
+	var none T
+	return none, usage("-%s: want one of %q, got %q", flag, namesOf(list), name)
+}
+
+// ours are the solvers of package solvers, stock those of Gorgonia that move weights as
+// they should.
+var (
+	ours = []named[func(...solvers.Option) *solvers.Solver]{
+		{"sgd", solvers.NewSGD}, {"adam", solvers.NewAdam}, {"adamw", solvers.NewAdamW},
+	}
+	stock = []named[func(*settings) gorgonia.Solver]{
+		{"stock-vanilla", func(s *settings) gorgonia.Solver {
+			return gorgonia.NewVanillaSolver(gorgonia.WithLearnRate(s.LearnRate))
+		}},
+		{"stock-momentum", func(s *settings) gorgonia.Solver {
+			return gorgonia.NewMomentum(gorgonia.WithLearnRate(s.LearnRate), gorgonia.WithMomentum(s.Momentum))
+		}},
+		{"stock-rmsprop", func(s *settings) gorgonia.Solver {
+			return gorgonia.NewRMSPropSolver(gorgonia.WithLearnRate(s.LearnRate))
+		}},
+		{"stock-adam", func(s *settings) gorgonia.Solver { return gorgonia.NewAdamSolver(gorgonia.WithLearnRate(s.LearnRate)) }},
+	}
+	kinds = []named[manifolds.Manifold]{
+		{"none", nil}, {"sphere", manifolds.Sphere{}}, {"centred", manifolds.CentredSphere{}},
+		{"oblique", manifolds.Oblique{}}, {"stiefel", manifolds.Stiefel{}},
+	}
+	groupings = []named[[]manifolds.Option]{
+		{"default", nil},
+		{"kernel", []manifolds.Option{manifolds.PerKernel}},
+		{"filter", []manifolds.Option{manifolds.PerFilter}},
+		{"channel", []manifolds.Option{manifolds.PerInputChannel}},
+		{"tap", []manifolds.Option{manifolds.PerTap}},
+		{"bank", []manifolds.Option{manifolds.FilterBank}},
+	}
+	scheduleNames = []string{"constant", "step", "cosine"}
+)
+
+func solverNames() []string   { return append(namesOf(ours), namesOf(stock)...) }
+func manifoldNames() []string { return namesOf(kinds) }
+func groupingNames() []string { return namesOf(groupings) }
+
+// rates are the default learning rates.
+var rates = map[string]float64{
+	"sgd": 0.05, "adam": 0.003, "adamw": 0.003,
+	"stock-vanilla": 0.1, "stock-momentum": 0.02, "stock-rmsprop": 0.001, "stock-adam": 0.001,
+}
+
+// schedule is the factor of the learning rate over so many steps.
+func (s *settings) schedule(steps int) solvers.Schedule {
+	switch s.Schedule {
+	case "step":
+		return solvers.NewSchedule("divided by 10 after 1/2 and 3/4", func(t int) float64 {
+			switch {
+			case t < steps/2:
+				return 1
+			case t < steps*3/4:
+				return 0.1
+			}
+			return 0.01
+		})
+	case "cosine":
+		return solvers.Cosine(max(1, steps), 0)
+	}
+	return solvers.Constant()
+}
+
+// solver makes the solver of a run of so many steps. A stock solver needs a learning rate
+// for each step from outside: see rate.
+func (s *settings) solver(steps int) (gorgonia.Solver, error) {
+	m, err := find("manifold", s.Manifold, kinds)
+	if err != nil {
+		return nil, err
+	}
+	grouping, err := find("grouping", s.Grouping, groupings)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case m == nil && grouping != nil:
+		return nil, usage("-grouping: want a manifold beside it, got -manifold none")
+	case !(s.LearnRate >= 0) || math.IsInf(s.LearnRate, 0):
+		return nil, usage("-lr: want a positive number, got %g", s.LearnRate)
+	case !(s.Momentum >= 0 && s.Momentum < 1):
+		return nil, usage("-momentum: want a number from 0 to less than 1, got %g", s.Momentum)
+	case !(s.Decay >= 0) || math.IsInf(s.Decay, 0):
+		return nil, usage("-decay: want a number of 0 or more, got %g", s.Decay)
+	case !slices.Contains(scheduleNames, s.Schedule):
+		return nil, usage("-schedule: want one of %q, got %q", scheduleNames, s.Schedule)
+	}
+	if !s.ours() {
+		make, err := find("solver", s.Solver, stock)
+		if err != nil {
+			return nil, usage("-solver: want one of %q, got %q", solverNames(), s.Solver)
+		}
+		if m == nil {
+			return make(s), nil
+		}
+		return solvers.Constrain(make(s), m, grouping...), nil
+	}
+	options := []solvers.Option{solvers.LearnRate(s.LearnRate), solvers.Anneal(s.schedule(steps)), solvers.EuclideanDecay(s.Decay)}
+	if s.Solver == "sgd" {
+		options = append(options, solvers.Momentum(s.Momentum))
+	}
+	if m != nil {
+		options = append(options, solvers.Kernels(m, grouping...))
+	}
+	make, err := find("solver", s.Solver, ours)
+	return make(options...), err
+}
+
+// ours tells whether the solver is one of package solvers, which can be saved.
+func (s *settings) ours() bool { return slices.Contains(namesOf(ours), s.Solver) }
+
+// rate is the learning rate of a stock solver at a step; nil for others, which know their schedule.
+func (s *settings) rate(steps int) func(step int) float64 {
+	if s.ours() {
+		return nil
+	}
+	schedule := s.schedule(steps)
+	return func(step int) float64 { return s.LearnRate * schedule.At(step) }
+}
