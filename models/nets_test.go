@@ -277,3 +277,30 @@ func TestNetsReject(t *testing.T) {
 		})
 	}
 }
+
+// Noise is of the layer's own, and of the seed of the net. WideResNet has it between
+// the convolutions of each block, if it has dropout at all.
+func TestNoise(t *testing.T) {
+	o := with(colour, func(o *models.Options) { o.Dropout = 0.3 })
+	seeds := map[uint64]string{}
+	for seed := range uint64(2) {
+		o.Seed = seed
+		m, err := models.WideResNet(1, 16, 1, o)
+		require.NoError(t, err)
+		var layers []string
+		for _, b := range m.Buffers() {
+			if b.Noise != nil {
+				layers = append(layers, b.Name)
+				seeds[b.Noise.Seed] = b.Name
+			}
+		}
+		assert.Equal(t, []string{"layer1.0.dropout", "layer1.1.dropout", "layer2.0.dropout", "layer2.1.dropout",
+			"layer3.0.dropout", "layer3.1.dropout"}, layers)
+	}
+	assert.Len(t, seeds, 12)
+	m, err := models.WideResNet(1, 16, 1, colour)
+	require.NoError(t, err)
+	for _, b := range m.Buffers() {
+		assert.Nil(t, b.Noise, b.Name)
+	}
+}
