@@ -47,9 +47,9 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	f := flag.NewFlagSet("cifar", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.StringVar(&c.Data, "data", "", "read images from `DIR` (CIFAR-10, CIFAR-100, MNIST or Fashion-MNIST as distributed) instead of drawing digits")
-	f.IntVar(&c.Limit, "limit", 0, "training images used, and a fifth as many test images (default: all; of drawn digits 2000 and 400)")
+	f.IntVar(&c.Limit, "limit", 0, "training images used, and a fifth as many test images (default: all; of drawn digits 4000 and 800)")
 	f.Float64Var(&c.Validation, "validation", 0.1, "`share` of the training images held out, by which the best epoch is chosen")
-	f.StringVar(&c.Model, "model", "", "`net`: "+modelNames+" (default: resnet20, of drawn digits resnet8)")
+	f.StringVar(&c.Model, "model", "resnet20", "`net`: "+modelNames)
 	f.StringVar(&c.Solver, "solver", "sgd", "`name`: "+strings.Join(solverNames(), ", "))
 	f.StringVar(&c.Manifold, "manifold", "stiefel", "where the convolution kernels lie: "+strings.Join(manifoldNames(), ", "))
 	f.StringVar(&c.Grouping, "grouping", "default", "how a kernel is cut into points: "+strings.Join(groupingNames(), ", "))
@@ -138,12 +138,6 @@ func (s *settings) check() error {
 	case !slices.Contains([]string{"default", "none", "crop", "cropflip"}, s.Augment):
 		return usage("-augment: want none, crop or cropflip, got %q", s.Augment)
 	}
-	if s.Model == "" {
-		s.Model = "resnet20"
-		if s.Data == "" {
-			s.Model = "resnet8"
-		}
-	}
 	if s.Epochs == 0 {
 		s.Epochs = 30
 		if s.Data == "" {
@@ -151,7 +145,7 @@ func (s *settings) check() error {
 		}
 	}
 	if s.LearnRate == 0 {
-		s.LearnRate = rates[s.Solver]
+		s.LearnRate = s.defaultRate()
 	}
 	if _, err := s.net(); err != nil {
 		return err

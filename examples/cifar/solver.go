@@ -71,10 +71,20 @@ func solverNames() []string   { return append(namesOf(ours), namesOf(stock)...) 
 func manifoldNames() []string { return namesOf(kinds) }
 func groupingNames() []string { return namesOf(groupings) }
 
-// rates are the default learning rates.
+// rates are the default learning rates: that of a solver holds for every manifold which has
+// none of its own. Adam divides by one second moment a point, so it takes the longer
+// steps the larger the points are.
 var rates = map[string]float64{
-	"sgd": 0.05, "adam": 0.003, "adamw": 0.003,
-	"stock-vanilla": 0.1, "stock-momentum": 0.02, "stock-rmsprop": 0.001, "stock-adam": 0.001,
+	"sgd": 0.1, "adam": 0.01, "adam-none": 0.003, "adam-stiefel": 0.03, "adamw": 0.01, "adamw-none": 0.003, "adamw-stiefel": 0.03,
+	"stock-vanilla": 0.1, "stock-momentum": 0.05, "stock-rmsprop": 0.001, "stock-adam": 0.003,
+}
+
+// defaultRate is the learning rate where none is given.
+func (s *settings) defaultRate() float64 {
+	if r, ok := rates[s.Solver+"-"+s.Manifold]; ok {
+		return r
+	}
+	return rates[s.Solver]
 }
 
 // schedule is the factor of the learning rate over so many steps.

@@ -19,7 +19,7 @@ import (
 )
 
 // What is drawn without -data.
-const drawn = 2000 // training images; a fifth as many test images
+const drawn = 4000 // training images; a fifth as many test images
 
 // load reads or draws the images.
 func (s *settings) load() (*imageSet, error) {

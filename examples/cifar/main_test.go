@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"image"
+	"image/color"
+	"image/jpeg"
+	"image/png"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/kernelfold/kernelfold/models/images"
+)
+
+// tiny makes a run of a moment.
+func tiny(more ...string) []string {
+	return append([]string{"-model", "resnet8", "-limit", "80", "-batch", "12", "-epochs", "2", "-validation", "0.2"}, more...)
+}
+
+func program(ctx context.Context, args ...string) (status int, stdout, stderr string) {
+	var out, err bytes.Buffer
+	status = run(ctx, args, &out, &err)
+	return status, out.String(), err.String()
+}
+
+func read(t *testing.T, elem ...string) string {
+	b, err := os.ReadFile(filepath.Join(elem...))
+	require.NoError(t, err)
+	return string(b)
+}
+
+func TestRun(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "b")
+	status, stdout, stderr := program(context.Background(), tiny("-out", dir, "-augment", "crop")...)
+	require.Zero(t, status, stderr)
+	for _, want := range []string{"digits: 64 training, 16 validation and 16 test images of 1x20x20, 10 classes", "resnet8, 75002 weights",
+		"layer1.0.conv1.weight", "Stiefel", "epoch 2, the last: test accuracy", "by validation accuracy", "-predict FILE"} {
+		assert.Contains(t, stdout, want)
+	}
+	assert.Equal(t, 2, strings.Count(stderr, "\n"), "a line for each epoch: %s", stderr)
+	files, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	var names []string
+	for _, f := range files {
+		names = append(names, f.Name())
+	}
+	assert.Equal(t, []string{"accuracy.png", "best.safetensors", "last.safetensors", "log.csv", "log.json", "loss.png", "run.json"}, names)
+	rows, err := csv.NewReader(strings.NewReader(read(t, dir, "log.csv"))).ReadAll()
+	require.NoError(t, err)
+	assert.Len(t, rows, 3)
+	assert.Equal(t, 2, strings.Count(read(t, dir, "log.json"), "\n"))
+	for _, name := range []string{"loss.png", "accuracy.png"} {
+		im, err := png.Decode(strings.NewReader(read(t, dir, name)))
+		require.NoError(t, err)
+		assert.Equal(t, 936, im.Bounds().Dx())
+	}
+
+	// What is evaluated is what was measured in the best epoch.
+	status, stdout, stderr = program(context.Background(), "-out", dir, "-evaluate")
+	require.Zero(t, status, stderr)
+	assert.Contains(t, stdout, "digits: 16 test images, loss ")
+	for _, row := range rows[1:] {
+		if row[11] == "true" {
+			rows[0] = row
+		}
+	}
+	var loss, accuracy float64
+	require.NoError(t, json.Unmarshal([]byte(rows[0][4]), &loss))
+	require.NoError(t, json.Unmarshal([]byte(rows[0][5]), &accuracy))
+	assert.Contains(t, stdout, strings.TrimSpace(fmtPercent(accuracy)))
+	assert.Greater(t, loss, 0.0)
+
+	status, _, stderr = program(context.Background(), tiny("-out", dir)...)
+	assert.Equal(t, 1, status)
+	oneLine(t, stderr, "want a directory without a run")
+}
+
+func fmtPercent(share float64) string {
+	b, _ := json.Marshal(math.Round(1e4*share) / 100)
+	return string(b)
+}
+
+func oneLine(t *testing.T, stderr string, want ...string) {
+	t.Helper()
+	assert.Equal(t, 1, strings.Count(stderr, "\n"), stderr)
+	assert.True(t, strings.HasPrefix(stderr, "cifar: "), stderr)
+	for _, w := range want {
+		assert.Contains(t, stderr, w)
+	}
+}
+
+// withoutTime drops the columns of the log that differ from run to run.
+func withoutTime(t *testing.T, dir string) [][]string {
+	rows, err := csv.NewReader(strings.NewReader(read(t, dir, "log.csv"))).ReadAll()
+	require.NoError(t, err)
+	for i := range rows {
+		rows[i] = append(rows[i][:9:9], rows[i][11:]...)
+	}
+	return rows
+}
+
+// interruption cancels when the program has written the line of so many epochs.
+type interruption struct {
+	io.Writer
+	cancel func()
+	left   int
+}
+
+func (i *interruption) Write(b []byte) (int, error) {
+	if i.left -= bytes.Count(b, []byte("epoch ")); i.left <= 0 {
+		i.cancel()
+	}
+	return i.Writer.Write(b)
+}
+
+// A run that was interrupted and resumed leaves the files of one that was not.
+func TestResume(t *testing.T) {
+	whole, dir := t.TempDir(), t.TempDir()
+	for _, solver := range []string{"sgd", "adam"} {
+		args := tiny("-epochs", "4", "-solver", solver, "-augment", "crop", "-out")
+		whole, dir := filepath.Join(whole, solver), filepath.Join(dir, solver)
+		status, _, stderr := program(context.Background(), append(args, whole)...)
+		require.Zero(t, status, stderr)
+
+		ctx, cancel := context.WithCancel(context.Background())
+		var out, notes bytes.Buffer
+		status = run(ctx, append(args, dir), &out, &interruption{&notes, cancel, 2})
+		assert.Equal(t, 1, status)
+		assert.Contains(t, notes.String(), "cifar: interrupted after 2 of 4 epochs and saved; to go on: cifar -out "+dir+" -resume")
+		assert.Len(t, withoutTime(t, dir), 3)
+
+		status, _, stderr = program(context.Background(), "-out", dir, "-resume")
+		require.Zero(t, status, stderr)
+		assert.Equal(t, 2, strings.Count(stderr, "\n"), stderr)
+		assert.Equal(t, withoutTime(t, whole), withoutTime(t, dir))
+		assert.Equal(t, tensors(t, whole), tensors(t, dir))
+	}
+	dir = filepath.Join(dir, "sgd")
+	status, _, stderr := program(context.Background(), "-out", dir, "-resume", "-epochs", "5")
+	require.Zero(t, status, stderr)
+	assert.Len(t, withoutTime(t, dir), 6)
+}
+
+// tensors is a checkpoint without its header, which tells the time that the epochs took.
+func tensors(t *testing.T, dir string) string {
+	b := read(t, dir, "last.safetensors")
+	n := 0
+	for i := 7; i >= 0; i-- {
+		n = n<<8 | int(b[i])
+	}
+	return b[8+n:]
+}
+
+// A stock solver trains, on a manifold or not, and its net is kept, but no run of it is resumed.
+func TestStock(t *testing.T) {
+	for _, args := range [][]string{{"-solver", "stock-adam", "-manifold", "none"}, {"-solver", "stock-momentum", "-manifold", "sphere", "-grouping", "kernel", "-schedule", "cosine"}} {
+		dir := filepath.Join(t.TempDir(), "run")
+		status, stdout, stderr := program(context.Background(), tiny(append(args, "-epochs", "1", "-out", dir)...)...)
+		require.Zero(t, status, stderr)
+		assert.Equal(t, args[3] == "sphere", strings.Contains(stdout, "Sphere"))
+		status, _, stderr = program(context.Background(), "-out", dir, "-resume")
+		assert.Equal(t, 1, status)
+		oneLine(t, stderr, "-resume: want a run of", "got one of "+args[1])
+		status, _, stderr = program(context.Background(), "-out", dir, "-evaluate")
+		assert.Zero(t, status, stderr)
+	}
+}
+
+// A picture of an image of the set is classified, from a PNG as from a JPEG of another size.
+func TestPredict(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	status, _, stderr := program(context.Background(), "-model", "lenet", "-solver", "adam", "-manifold", "none", "-decay", "0", "-limit", "600",
+		"-validation", "0", "-epochs", "20", "-out", dir)
+	require.Zero(t, status, stderr)
+	set, err := images.Digits(1, 600, 120, images.DigitOptions{})
+	require.NoError(t, err)
+	right := 0
+	for i := range 20 {
+		im := image.NewGray(image.Rect(0, 0, 40, 40))
+		for k := range 1600 {
+			v := set.Train.Images[i*400+k/80*20+k%40/2]*set.Std[0] + set.Mean[0]
+			im.SetGray(k%40, k/40, color.Gray{uint8(255 * min(1, max(0, v)))})
+		}
+		var b bytes.Buffer
+		path := filepath.Join(dir, "picture")
+		if i%2 == 0 {
+			require.NoError(t, png.Encode(&b, im))
+		} else {
+			require.NoError(t, jpeg.Encode(&b, im, &jpeg.Options{Quality: 95}))
+		}
+		require.NoError(t, os.WriteFile(path, b.Bytes(), 0o666))
+		status, stdout, stderr := program(context.Background(), "-out", dir, "-predict", path)
+		require.Zero(t, status, stderr)
+		assert.Equal(t, 3, strings.Count(stdout, " %\n"), stdout)
+		if strings.HasPrefix(stdout, set.Classes[set.Train.Labels[i]]+" ") {
+			right++
+		}
+	}
+	assert.Greater(t, right, 12, "of 20 training images")
+	status, stdout, stderr := program(context.Background(), "-checkpoint", filepath.Join(dir, "last.safetensors"), "-top", "1", "-predict", filepath.Join(dir, "picture"))
+	require.Zero(t, status, stderr)
+	assert.Equal(t, 1, strings.Count(stdout, "\n"))
+
+	status, _, stderr = program(context.Background(), "-out", dir, "-predict", filepath.Join(dir, "run.json"))
+	assert.Equal(t, 1, status)
+	oneLine(t, stderr, "want a PNG or JPEG picture")
+	require.NoError(t, os.Truncate(filepath.Join(dir, "best.safetensors"), 1000))
+	status, _, stderr = program(context.Background(), "-out", dir, "-predict", filepath.Join(dir, "picture"))
+	assert.Equal(t, 1, status)
+	oneLine(t, stderr, "best.safetensors")
+}
+
+func TestUsage(t *testing.T) {
+	for _, test := range []struct{ args, want string }{
+		{"-foo", "-foo"},
+		{"-epochs x", "-epochs"},
+		{"data", `"data"`},
+		{"-epochs -1", "-epochs: want at least 1"},
+		{"-batch 0", "-batch: want at least 1"},
+		{"-batch 100 -limit 80", "-batch: want at most the 72 training images"},
+		{"-limit -1", "-limit"},
+		{"-validation 1", "-validation"},
+		{"-patience -1", "-patience"},
+		{"-model resnet21", "depth of 6n+2"},
+		{"-model resnet20x", "-model: want one of lenet"},
+		{"-model wrn-16", "-model"},
+		{"-model vgg16", "-model vgg16: models:"},
+		{"-solver sgdm", "stock-adam"},
+		{"-manifold circle", "-manifold: want one of"},
+		{"-grouping all", "-grouping: want one of"},
+		{"-manifold none -grouping tap", "-grouping: want a manifold"},
+		{"-lr -1", "-lr"},
+		{"-momentum 1", "-momentum"},
+		{"-decay -1", "-decay"},
+		{"-schedule fast", "-schedule"},
+		{"-augment much", "-augment"},
+		{"-resume", "want -out DIR"},
+		{"-predict a.png", "want -out DIR"},
+		{"-resume -evaluate -out x", "want one of"},
+		{"-resume -out x -lr 1", "-lr: the run has its own: want no flags but -out, -epochs beside -resume"},
+		{"-checkpoint x", "-checkpoint"},
+		{"-predict a.png -out x -top 0", "-top"},
+	} {
+		status, stdout, stderr := program(context.Background(), strings.Fields(test.args)...)
+		assert.Equal(t, 2, status, test.args)
+		assert.Empty(t, stdout, test.args)
+		oneLine(t, stderr, test.want)
+	}
+	status, stdout, _ := program(context.Background(), "-help")
+	assert.Zero(t, status)
+	assert.Contains(t, stdout, "-manifold")
+}
+
+func TestFailures(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o666))
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"-data", "nowhere"}, "nowhere"},
+		{[]string{"-out", file}, "-out"},
+		{[]string{"-resume", "-out", "nowhere"}, "run.json"},
+		{[]string{"-evaluate", "-out", "nowhere"}, "run.json"},
+		{[]string{"-limit", "80", "-epochs", "1", "-lr", "1e30"}, "diverged"},
+	} {
+		status, _, stderr := program(context.Background(), test.args...)
+		assert.Equal(t, 1, status, test.args)
+		oneLine(t, stderr, test.want)
+	}
+}
+
+// The real images, if they are there.
+func TestCIFAR10(t *testing.T) {
+	root := os.Getenv("KERNELFOLD_DATA")
+	if root == "" {
+		root = filepath.Join("..", "..", "..", "shared", "data")
+	}
+	data := filepath.Join(root, "cifar10")
+	if _, err := os.Stat(data); err != nil {
+		if os.Getenv("KERNELFOLD_REQUIRE_DATA") == "1" {
+			t.Fatalf("want cifar10, as KERNELFOLD_REQUIRE_DATA=1 says, got %v", err)
+		}
+		t.Skipf("no %s: set KERNELFOLD_DATA to the directory that holds cifar10", data)
+	}
+	dir := filepath.Join(t.TempDir(), "run")
+	status, stdout, stderr := program(context.Background(), "-data", data, "-model", "resnet8", "-limit", "320", "-epochs", "1", "-out", dir)
+	require.Zero(t, status, stderr)
+	assert.Contains(t, stdout, "cifar10: 288 training, 32 validation and 64 test images of 3x32x32, 10 classes")
+	status, stdout, stderr = program(context.Background(), "-out", dir, "-evaluate", "-limit", "640")
+	require.Zero(t, status, stderr)
+	assert.Contains(t, stdout, "cifar10: 128 test images")
+	status, stdout, stderr = program(context.Background(), "-out", dir, "-predict", filepath.Join(dir, "loss.png"), "-top", "10")
+	require.Zero(t, status, stderr)
+	assert.Contains(t, stdout, "truck")
+}
