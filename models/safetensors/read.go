@@ -111,6 +111,9 @@ func (r *Reader) Read(name string) (Tensor, error) {
 }
 
 func (r *Reader) read(i Info) (Tensor, error) {
+	if i.end-i.begin > math.MaxInt { // where an int has 32 bits
+		return Tensor{}, fmt.Errorf("want at most %d bytes, got %d", math.MaxInt, i.end-i.begin)
+	}
 	t := Tensor{Name: i.Name, Shape: slices.Clone(i.Shape)}
 	var decode func(b []byte, at int)
 	switch i.DType {

@@ -96,7 +96,7 @@ func TestRoundTrip(t *testing.T) {
 		{Name: "f64", Shape: []int{83, 241}, F64: f64},
 		{Name: "i64", Shape: []int{1, 9001, 1}, I64: i64},
 		{Name: "scalar", Shape: []int{}, F32: []float32{float32(math.Copysign(0, -1))}},
-		{Name: "empty", Shape: []int{3, 0, 1 << 40}, F64: []float64{}},
+		{Name: "empty", Shape: []int{3, 0, 1 << 20}, F64: []float64{}},
 		{Name: "", Shape: []int{1}, F64: []float64{math.Inf(-1)}},
 		{Name: "läyer.<\"0\">/\u2028\\", Shape: []int{2}, I64: []int64{math.MinInt64, math.MaxInt64}},
 	}
@@ -310,7 +310,7 @@ func TestWriteRefuses(t *testing.T) {
 		"too many":         {safetensors.Tensor{Name: "a", F64: []float64{1, 2}}, nil, "1 elements"},
 		"negative":         {safetensors.Tensor{Name: "a", Shape: []int{-1, -1}, F64: []float64{1}}, nil, "0 at least"},
 		"too many axes":    {safetensors.Tensor{Name: "a", Shape: make([]int, 33), F64: []float64{}}, nil, "at most 32 axes"},
-		"too large":        {safetensors.Tensor{Name: "a", Shape: []int{1 << 31, 1 << 31}, F64: []float64{}}, nil, "less than 2^63"},
+		"too large":        {safetensors.Tensor{Name: "a", Shape: []int{1 << 30, 1 << 30}, F64: []float64{}}, nil, "less than 2^63"},
 		"metadata":         {safetensors.Tensor{Name: "a", Shape: []int{0}, F64: []float64{}}, map[string]string{"a": "\xff"}, "UTF-8"},
 	} {
 		t.Run(name, func(t *testing.T) {
