@@ -146,7 +146,7 @@ func TestNetsLearn(t *testing.T) {
 			require.NoError(t, m.SetBatch(x, y))
 			s := gorgonia.NewVanillaSolver(gorgonia.WithLearnRate(0.003))
 			first, moved := 0.0, map[string]bool{}
-			for i := range 4 {
+			for i := range 10 {
 				require.NoError(t, vm.RunAll())
 				if i == 0 {
 					first = m.Loss()
