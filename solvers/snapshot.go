@@ -140,8 +140,10 @@ func (s *Solver) Restore(model []gorgonia.ValueGrad, snap *Snapshot) error {
 		}
 		restored.add(v, a)
 	}
-	if err := e.unmatched(restored.slots); err != nil {
-		return err
+	if len(restored.slots) > 0 {
+		if err := e.unmatched(restored.slots); err != nil {
+			return err
+		}
 	}
 	e.book, e.steps, e.turn, e.learnRate = restored, snap.Steps, snap.Turn, snap.LearnRate
 	return nil
@@ -183,6 +185,5 @@ func (s *slot) restore(p ParameterSnapshot) error {
 	}
 	s.steps, s.stats.reprojections, s.projected = p.Steps, p.Reprojections, p.Projected
 	s.longest, s.size = p.Bounds[0], p.Bounds[1]
-	s.elsewhere = true // look at the weights at the next step
 	return nil
 }

@@ -100,3 +100,17 @@ func TestSolverMayKnowSomeParametersOnly(t *testing.T) {
 	step(part)
 	require.Equal(t, whole.memory(t), part.memory(t))
 }
+
+// Weights that drift are measured in turn, whenever a run was resumed.
+func TestResumedRunReprojectsAtTheSameSteps(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run.safetensors")
+	for _, of := range precisions {
+		tolerance := 1e-7
+		if of == precisions[1] {
+			tolerance = 3e-16
+		}
+		resumes(t, path, func(seed uint64) *run {
+			return runOf(t, of, seed, solvers.NewSGD(solvers.Momentum(0.9), solvers.TangentMomentum(), solvers.LearnRate(0.1), solvers.Tolerance(tolerance), solvers.Kernels(manifolds.Stiefel{})))
+		})
+	}
+}
