@@ -5,8 +5,9 @@
 // together, in place.
 //
 // It cannot fail. Gradient and momentum are to be finite, with norms below 10^15 in
-// float32 and 10^150 in float64, so that no square overflows. What a point that is not
-// finite becomes is not finite, and a vector shorter than 10^-15 is left where it is.
+// float32 and 10^150 in float64, also times the rate, so that no square overflows. What a
+// point that is not finite becomes is not finite, and a vector shorter than 10^-15 is left
+// where it is.
 //
 // Points are independent: a step made for some of them, and then for the others, has
 // the same bits as one made for all.

@@ -115,7 +115,7 @@ func kinds(r float64) map[string]Step {
 		"longer":   {Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 2.5, Tangent: true},
 		"far":      {Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 40},
 	}
-	for name, s := range all {
+	for name, s := range maps.Clone(all) {
 		s.Radius = r
 		all[name] = s
 		s.Centred = true

@@ -38,19 +38,29 @@ func choose[T vec.Float]() kernel {
 	return none
 }
 
-// together is how many points of n elements a kernel takes at once; it takes no fewer.
-func (k kernel) together(n int) int {
-	switch {
-	case n == 9 && k == narrow32:
+// groupOfNine is how many points of 9 elements a kernel takes at once, 0 without one.
+func groupOfNine[T vec.Float]() int {
+	switch choose[T]() {
+	case narrow32:
 		return 8
-	case n == 9 && k == wide32:
+	case wide32:
 		return 16
 	}
-	return 1
+	return 0
 }
 
-// together is how many points of n elements are taken at once.
-func together[T vec.Float](n int) int { return choose[T]().together(n) }
+// singles is x, which is of float32.
+func singles[T vec.Float](x []T) []float32 { return unsafe.Slice(single(x), len(x)) }
+
+// stepOfNine makes the step for the groups of points, up to one with a long step, and
+// returns how many it has moved.
+func stepOfNine(x, m, g []float32, lanes int, r *room, tangent bool) int {
+	k, terms := len(x)/(nine*lanes), &r.terms[0][0]
+	if lanes == 8 {
+		return stepOfNine32AVX2(&x[0], &m[0], &g[0], k, terms, tangent)
+	}
+	return stepOfNine32AVX512(&x[0], &m[0], &g[0], k, terms, tangent)
+}
 
 func single[T vec.Float](x []T) *float32 { return (*float32)(unsafe.Pointer(unsafe.SliceData(x))) }
 
@@ -58,16 +68,6 @@ func double[T vec.Float](x []T) *float64 { return (*float64)(unsafe.Pointer(unsa
 
 func (w *work[T]) momentsKernel(x, m, g []T, n, k int, s Step) bool {
 	kernel := choose[T]()
-	if kernel.together(n) > 1 {
-		k /= kernel.together(n)
-		switch kernel {
-		case narrow32:
-			momentsOfNine32AVX2(single(x), single(m), single(g), k, float32(s.Ahead), float32(s.Slope), s.Centred, &w.sums[0][0])
-		case wide32:
-			momentsOfNine32AVX512(single(x), single(m), single(g), k, float32(s.Ahead), float32(s.Slope), s.Centred, &w.sums[0][0])
-		}
-		return true
-	}
 	switch kernel {
 	case narrow32:
 		moments32AVX2(single(x), single(m), single(g), n, k, float32(s.Ahead), float32(s.Slope), s.Centred, &w.sums[0][0])
@@ -102,16 +102,6 @@ func (w *work[T]) blendsKernel(k int) bool {
 
 func (w *work[T]) applyKernel(x, m, g []T, n, k int, s Step) bool {
 	kernel := choose[T]()
-	if kernel.together(n) > 1 {
-		k /= kernel.together(n)
-		switch kernel {
-		case narrow32:
-			applyToNine32AVX2(single(x), single(m), single(g), k, float32(s.Ahead), float32(s.Slope), float32(s.Keep), float32(s.Take), s.Tangent, single(w.blend[0][:]))
-		case wide32:
-			applyToNine32AVX512(single(x), single(m), single(g), k, float32(s.Ahead), float32(s.Slope), float32(s.Keep), float32(s.Take), s.Tangent, single(w.blend[0][:]))
-		}
-		return true
-	}
 	switch kernel {
 	case narrow32:
 		apply32AVX2(single(x), single(m), single(g), n, k, float32(s.Ahead), float32(s.Slope), float32(s.Keep), float32(s.Take), s.Tangent, single(w.blend[0][:]))

@@ -11,16 +11,15 @@ const block = 1 << 14
 // Spheres makes the step for the vectors of n elements that x holds one after the
 // other, each on a sphere.
 func Spheres[T vec.Float](x, m, g []T, n int, s Step) Moved {
+	if lanes := groupOfNine[T](); lanes > 0 && n == nine {
+		return spheresOfNine(singles(x), singles(m), singles(g), s, lanes)
+	}
 	var w work[T]
 	w.begin(s, n)
 	size := n * min(crowd, max(1, block/n))
-	whole := len(x) - len(x)%(n*together[T](n))
-	for from := 0; from < whole; from += size {
-		to := min(from+size, whole)
+	for from := 0; from < len(x); from += size {
+		to := min(from+size, len(x))
 		w.step(x[from:to:to], piece(m, from, to), g[from:to:to], n, s)
-	}
-	if whole < len(x) {
-		w.padded(x[whole:], piece(m, whole, len(x)), g[whole:], n, s)
 	}
 	return w.moved()
 }
@@ -37,21 +36,4 @@ func (w *work[T]) step(x, m, g []T, n int, s Step) {
 			vec.Scale(p, s.Radius/vec.Norm(p), p)
 		}
 	}
-}
-
-// padded makes the step for fewer vectors than are taken at once, beside zeros.
-func (w *work[T]) padded(x, m, g []T, n int, s Step) {
-	var all [3][16 * 9]T
-	size := n * together[T](n)
-	xs, ms, gs := all[0][:size], all[1][:size], all[2][:size]
-	copy(xs, x)
-	copy(ms, m)
-	copy(gs, g)
-	if m == nil {
-		ms = nil
-	}
-	w.step(xs, ms, gs, n, s)
-	copy(x, xs)
-	copy(m, ms)
-	clear(g)
 }

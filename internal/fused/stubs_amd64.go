@@ -47,15 +47,11 @@ func flat32AVX2(x *float32, m *float32, grad *float32, n int, ahead float32, slo
 //go:noescape
 func adam32AVX2(x *float32, m *float32, s *float32, largest *float32, grad *float32, n int, slope float32, beta1 float32, rest1 float32, beta2 float32, rest2 float32, scale1 float32, scale2 float32, eps float32, shrink float32, rate float32) float64
 
-// momentsOfNine32AVX2 is moments for k times 8 vectors of 9 elements.
+// stepOfNine32AVX2 makes the step of k > 0 times 8 vectors of 9 elements. It stops after such a group
+// with a |t d|^2 > r^2 and returns how many groups it has moved.
 //
 //go:noescape
-func momentsOfNine32AVX2(x *float32, m *float32, grad *float32, k int, ahead float32, slope float32, centred bool, sums *float64)
-
-// applyToNine32AVX2 is apply for k times 8 vectors of 9 elements.
-//
-//go:noescape
-func applyToNine32AVX2(x *float32, m *float32, grad *float32, k int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
+func stepOfNine32AVX2(x *float32, m *float32, grad *float32, k int, room *float32, tangent bool) int
 
 // moments32AVX512 sums x x, x d and d d, and x and d if centred, for k vectors of n elements,
 // where d = ahead m + slope grad. Each sum has 64 places. m may be nil.
@@ -98,15 +94,11 @@ func flat32AVX512(x *float32, m *float32, grad *float32, n int, ahead float32, s
 //go:noescape
 func adam32AVX512(x *float32, m *float32, s *float32, largest *float32, grad *float32, n int, slope float32, beta1 float32, rest1 float32, beta2 float32, rest2 float32, scale1 float32, scale2 float32, eps float32, shrink float32, rate float32) float64
 
-// momentsOfNine32AVX512 is moments for k times 16 vectors of 9 elements.
+// stepOfNine32AVX512 makes the step of k > 0 times 16 vectors of 9 elements. It stops after such a group
+// with a |t d|^2 > r^2 and returns how many groups it has moved.
 //
 //go:noescape
-func momentsOfNine32AVX512(x *float32, m *float32, grad *float32, k int, ahead float32, slope float32, centred bool, sums *float64)
-
-// applyToNine32AVX512 is apply for k times 16 vectors of 9 elements.
-//
-//go:noescape
-func applyToNine32AVX512(x *float32, m *float32, grad *float32, k int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
+func stepOfNine32AVX512(x *float32, m *float32, grad *float32, k int, room *float32, tangent bool) int
 
 // moments64AVX2 sums x x, x d and d d, and x and d if centred, for k vectors of n elements,
 // where d = ahead m + slope grad. Each sum has 64 places. m may be nil.

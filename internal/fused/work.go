@@ -57,7 +57,15 @@ const (
 
 // begin prepares w for a step of points of n elements.
 func (w *work[T]) begin(s Step, n int) {
-	var t [terms]float64
+	for i, v := range s.terms(n) {
+		for j := range w.terms[i] {
+			w.terms[i][j] = v
+		}
+	}
+}
+
+// terms are those for points of n elements.
+func (s Step) terms(n int) (t [terms]float64) {
 	t[rate], t[radius], t[one], t[least], t[factor] = s.Rate, s.Radius, 1, 1e-30, 1
 	t[bend] = 1 / (s.Radius * s.Radius)
 	if s.Centred {
@@ -66,11 +74,7 @@ func (w *work[T]) begin(s Step, n int) {
 	if s.Curvature > 0 {
 		t[curvature], t[rho] = s.Curvature, 1/math.Sqrt(s.Curvature)
 	}
-	for i, v := range t {
-		for j := range w.terms[i] {
-			w.terms[i][j] = v
-		}
-	}
+	return t
 }
 
 // moved gathers the results.

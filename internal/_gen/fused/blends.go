@@ -28,6 +28,16 @@ const (
 	long
 )
 
+// The coefficients of a blend.
+const (
+	blendA = iota
+	blendF
+	blendB
+	blendH
+	blendC
+	blendE
+)
+
 // blends writes the step from the sums to the coefficients, for a vector of points at a
 // time, in float64.
 func blends(m simd.Machine) {
@@ -35,30 +45,83 @@ func blends(m simd.Machine) {
 		fmt.Sprintf("turns the sums of k points into what their step blends, each with %d places.", crowd),
 		"The third sum becomes |t d|^2. It adds to the results among the terms.")
 	d := m.Double()
-	terms, sums, k, blend := simd.Pointer("terms"), simd.Pointer("sums"), simd.Pointer("k"), simd.Pointer("blend")
-	term := func(i int) Mem { return Mem{Base: terms, Disp: 64 * i} }
-	sum := func(i int) Mem { return Mem{Base: sums, Disp: 8 * crowd * i} }
-	gather := func(op func(b, a, v Op), v VecVirtual, i int) {
-		op(term(i), v, v)
-		d.Store(v, term(i))
-	}
+	terms, from, k, blend := simd.Pointer("terms"), simd.Pointer("sums"), simd.Pointer("k"), simd.Pointer("blend")
+	sum := func(i int) Mem { return Mem{Base: from, Disp: 8 * crowd * i} }
 
 	Label("loop")
-	xx, xd, dd, x, mean := d.Vec(), d.Vec(), d.Vec(), d.Vec(), d.Vec()
-	d.Load(sum(0), xx)
-	d.Load(sum(1), xd)
-	d.Load(sum(2), dd)
-	d.Load(sum(3), mean)
-	d.Mul(term(share), mean, mean)
-	d.FNMA(sum(3), mean, xx)
-	d.FNMA(sum(4), mean, xd)
-	d.Move(mean, x)
-	mean = d.Vec()
-	d.Load(sum(4), mean)
-	d.Mul(term(share), mean, mean)
-	d.FNMA(sum(4), mean, dd)
+	s := sums{d.Vec(), d.Vec(), d.Vec(), d.Vec(), d.Vec()}
+	for i, v := range []VecVirtual{s.xx, s.xd, s.dd, s.x, s.d} {
+		d.Load(sum(i), v)
+	}
+	o := solved(blender{d, terms}, "straight", s)
+	d.Store(o.long, sum(2))
+	for _, r := range []struct {
+		op  func(b, a, v Op)
+		v   VecVirtual
+		row int
+	}{{d.Max, o.long, long}, {d.Add, o.length, length}, {d.Add, o.direct, direct}} {
+		blender{d, terms}.gather(r.op, r.v, r.row)
+	}
+	for i, v := range o.blend {
+		to := Mem{Base: blend, Disp: m.Size() * crowd * i}
+		switch {
+		case m.Bits == 64:
+			d.Store(v, to)
+		case m.Wide:
+			VCVTPD2PS(v, v.AsY())
+			VMOVUPS(v.AsY(), to)
+		default:
+			VCVTPD2PSY(v, v.AsX())
+			VMOVUPS(v.AsX(), to)
+		}
+	}
+	ADDQ(U32(d.Bytes()), from)
+	ADDQ(U32(d.Lanes()*m.Size()), blend)
+	SUBQ(Imm(uint64(d.Lanes())), k)
+	JG(LabelRef("loop"))
+	simd.End()
+}
 
-	alive := newAlive(d, term(least), xx)
+// blender is a machine beside the terms of a step.
+type blender struct {
+	simd.Machine
+	terms Register
+}
+
+func (b blender) term(i int) Mem { return Mem{Base: b.terms, Disp: 64 * i} }
+
+// gather joins v into a result, and overwrites it.
+func (b blender) gather(op func(b, a, v Op), v VecVirtual, i int) {
+	op(b.term(i), v, v)
+	b.Store(v, b.term(i))
+}
+
+// sums are those over the elements of points, of x x, x d and d d; and of x and d, which
+// are nil unless the points are centred.
+type sums struct{ xx, xd, dd, x, d VecVirtual }
+
+// solution is what points blend, where b and e are nil unless they are centred, and
+// |v|^2, |t v|^2 and |t d|^2.
+type solution struct {
+	blend                [6]VecVirtual
+	direct, length, long VecVirtual
+}
+
+// solved computes coefficients from sums, which it overwrites.
+func solved(d blender, label string, s sums) (o solution) {
+	term := d.term
+	xx, xd := s.xx, s.xd
+	centred := s.x != nil
+	dd, x, mean := d.Vec(), d.Vec(), d.Vec()
+	d.Move(s.dd, dd)
+	if centred {
+		d.Mul(term(share), s.x, x)
+		d.FNMA(s.x, x, xx)
+		d.FNMA(s.d, x, xd)
+		d.Mul(term(share), s.d, mean)
+		d.FNMA(s.d, mean, dd)
+	}
+	alive := newAlive(d.Machine, term(least), xx)
 	c, vv, t, tmp := d.Vec(), d.Vec(), d.Vec(), d.Vec()
 	d.Div(xx, xd, c)
 	d.Move(dd, vv)
@@ -70,7 +133,7 @@ func blends(m simd.Machine) {
 	bits := GP64()
 	MOVQ(term(curvature), bits)
 	TESTQ(bits, bits)
-	JZ(LabelRef("straight"))
+	JZ(LabelRef(label))
 	{
 		r, a, b := d.Vec(), d.Vec(), d.Vec()
 		d.Sqrt(vv, r)
@@ -84,18 +147,16 @@ func blends(m simd.Machine) {
 		d.Max(term(one), a, a)
 		d.Sqrt(a, a)
 		d.Div(a, t, t)
-		gather(d.Max, a, factor)
+		d.gather(d.Max, a, factor)
 	}
-	Label("straight")
+	Label(label)
 	f := d.Vec()
+	o.direct, o.length, o.long = vv, d.Vec(), s.dd
 	d.Mul(t, t, tmp)
-	d.Mul(sum(2), tmp, dd) // of d as it is, not centred: its rounding counts
-	alive.keep(dd)
-	d.Store(dd, sum(2))
-	gather(d.Max, dd, long)
-	d.Mul(vv, tmp, tmp)
-	d.Add(tmp, xx, f)
-	gather(d.Add, tmp, length)
+	d.Mul(tmp, s.dd, o.long) // of d as it is, not centred: its rounding counts
+	alive.keep(o.long)
+	d.Mul(vv, tmp, o.length)
+	d.Add(o.length, xx, f)
 	d.Load(term(radius), tmp)
 	d.Sqrt(f, f)
 	d.Div(f, tmp, f)
@@ -110,35 +171,21 @@ func blends(m simd.Machine) {
 	h := d.Vec()
 	d.Mul(vv, t, h)
 	d.Mul(term(bend), h, h)
-	b := d.Vec()
-	d.Mul(mean, t, b)
-	d.FNMA(a, x, b)
-	alive.keep(b)
-	d.Mul(c, x, x)
-	d.Sub(mean, x, x)
-	alive.keep(x)
-	gather(d.Add, vv, direct)
+	o.blend = [6]VecVirtual{a, t, nil, h, c, nil}
+	if centred {
+		b := d.Vec()
+		d.Mul(mean, t, b)
+		d.FNMA(a, x, b)
+		alive.keep(b)
+		d.Mul(c, x, x)
+		d.Sub(mean, x, x)
+		alive.keep(x)
+		o.blend[2], o.blend[5] = b, x
+	}
 	d.Zero(tmp)
 	d.Sub(t, tmp, t)
 	d.Sub(c, tmp, c)
-	for i, v := range []VecVirtual{a, t, b, h, c, x} {
-		to := Mem{Base: blend, Disp: m.Size() * crowd * i}
-		switch {
-		case m.Bits == 64:
-			d.Store(v, to)
-		case m.Wide:
-			VCVTPD2PS(v, v.AsY())
-			VMOVUPS(v.AsY(), to)
-		default:
-			VCVTPD2PSY(v, v.AsX())
-			VMOVUPS(v.AsX(), to)
-		}
-	}
-	ADDQ(U32(d.Bytes()), sums)
-	ADDQ(U32(d.Lanes()*m.Size()), blend)
-	SUBQ(Imm(uint64(d.Lanes())), k)
-	JG(LabelRef("loop"))
-	simd.End()
+	return o
 }
 
 // alive says which points are not zero.
@@ -160,22 +207,29 @@ func newAlive(d simd.Machine, least Mem, xx VecVirtual) alive {
 
 // keep sets v to 0 for the others.
 func (a alive) keep(v VecVirtual) {
-	if a.Wide {
-		VMOVAPD_Z(v, a.mask, v)
-	} else {
+	switch {
+	case !a.Wide:
 		a.And(a.mask, v, v)
+	case a.Bits == 32:
+		VMOVAPS_Z(v, a.mask, v)
+	default:
+		VMOVAPD_Z(v, a.mask, v)
 	}
 }
 
 // keepOr sets v to w for the others.
 func (a alive) keepOr(v VecVirtual, w Mem) {
-	if a.Wide {
+	other := a.Vec()
+	switch {
+	case a.Wide:
 		not := K()
 		KNOTW(a.mask, not)
-		VMOVUPD(w, not, v)
-		return
+		a.StoreMasked(not, w, v)
+	case a.Bits == 32:
+		a.Load(w, other)
+		VBLENDVPS(a.mask, v, other, v)
+	default:
+		a.Load(w, other)
+		VBLENDVPD(a.mask, v, other, v)
 	}
-	other := a.Vec()
-	a.Load(w, other)
-	VBLENDVPD(a.mask, v, other, v)
 }

@@ -27,8 +27,7 @@ func main() {
 		flat(m)
 		adam(m)
 		if m.Bits == 32 {
-			momentsOfNine(m)
-			applyToNine(m)
+			stepOfNine(m)
 		}
 	}
 	simd.Write()

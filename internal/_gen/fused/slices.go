@@ -14,294 +14,308 @@ import (
 )
 
 // Points of 3 x 3 are too short for a vector each. They are taken as many at a time as a
-// vector has lanes, in float32.
+// vector has lanes, in float32, and stay in the first cache for their whole step.
 
 const nine = 9
 
-// eights loads the first eight elements of points. With AVX-512 there are two points in a
-// vector, the second four after the first.
-func eights(m simd.Machine, p GPVirtual, i int, v VecVirtual) {
-	at := func(point int) Mem { return Mem{Base: p, Disp: point * nine * m.Size()} }
-	if !m.Wide {
-		VMOVUPS(at(i), v)
-		return
-	}
-	first := i/4*8 + i%4
-	VBROADCASTF64X4(at(first), v)
-	VINSERTF64X4(Imm(1), at(first+4), v, v)
+// The rows of a room, of sixteen places of 32 bits each, after those of a terms.
+const (
+	ahead = long + 1 + iota
+	slope
+	keep
+	take
+	directs // of float64: two rows
+	_
+	lengths // of float64: two rows
+	_
+	elements // of d
+	mixed    = elements + nine
+)
+
+// A group is nine vectors of L numbers, which hold L points, one after the other. Element
+// e of point l is number p = 9 l + e mod L of vector r, L r + p = 9 l + e, and so
+// r = u (e - p) mod 9 with u the inverse of L. Turning number p of all vectors by
+// -u p mod 9 vectors leaves element e of all points in vector u e mod 9, and turning the
+// numbers of that by e leaves point l at 9 l mod L, whatever e is. The first goes bit by
+// bit.
+type group struct {
+	blender
+	inverse int // of the number of lanes, mod 9
+	bits    []Op
+	turns   Register // 0, 1 ... twice
+	spread  Register // whose coefficients the numbers take
 }
 
-// ninths gathers the last element of each point by loading it where it belongs, without a
-// look beyond the last point.
-type ninths struct {
-	simd.Machine
-	masks [7]Register
-	order VecVirtual
-}
-
-func newNinths(m simd.Machine) ninths {
-	n := ninths{Machine: m}
-	if !m.Wide {
-		return n
+func newGroup(b blender) *group {
+	g := &group{blender: b, turns: GP64(), spread: GP64()}
+	lanes := g.Lanes()
+	for g.inverse*lanes%nine != 1 {
+		g.inverse++
 	}
-	// Points 0 and 1 go to the lanes 7 and 8, points 2+2i and 3+2i, which are 9 elements
-	// apart, to the lanes i and 9+i.
-	n.masks = [7]Register{K1, K2, K3, K4, K5, K6, K7}
-	t := GP32()
-	for i, k := range n.masks {
-		MOVL(U32(1<<i|1<<(9+i)), t)
-		KMOVW(t, k)
-	}
-	order := GLOBL("orderOfNinths", attr.RODATA|attr.NOPTR)
-	lane := [16]int{7, 8}
-	for i := range 7 {
-		lane[2+2*i], lane[3+2*i] = i, 9+i
-	}
-	for i, l := range lane {
-		DATA(4*i, U32(l))
-	}
-	n.order = m.Vec()
-	VMOVUPS(order, n.order)
-	return n
-}
-
-func (n ninths) load(p GPVirtual, v VecVirtual) {
-	at := func(element int) Mem { return Mem{Base: p, Disp: element * n.Size()} }
-	if !n.Wide {
-		VMOVUPS(at(8), v)
-		for i := 1; i < 8; i++ {
-			VBLENDPS(Imm(1<<i), at(8+8*i), v, v)
+	for b := 0; 1<<b < min(lanes, nine); b++ {
+		mask := 0
+		for p := range lanes {
+			mask |= (nine - g.inverse) * p % nine >> b & 1 << p
 		}
-		return
+		if !g.Wide {
+			g.bits = append(g.bits, Imm(uint64(mask)))
+			continue
+		}
+		r, k := GP32(), K()
+		MOVL(U32(mask), r)
+		KMOVW(r, k)
+		g.bits = append(g.bits, k)
 	}
-	VMOVUPS(at(8-7), v)
-	VINSERTF32X4(Imm(2), at(nine+8), v, v)
-	for i, k := range n.masks {
-		VMOVUPS(at((2+2*i)*nine+8-i), k, v)
+	spread := GLOBL("spread"+g.Suffix(), attr.RODATA|attr.NOPTR)
+	for i := range nine * lanes {
+		DATA(4*i, U32(i/nine*nine%lanes))
+	}
+	LEAQ(spread, g.spread)
+	if !g.Wide {
+		turns := GLOBL("turns", attr.RODATA|attr.NOPTR)
+		for i := range 2 * lanes {
+			DATA(4*i, U32(i%lanes))
+		}
+		LEAQ(turns, g.turns)
+	}
+	return g
+}
+
+// blend sets the numbers of v that a mask has to those of w.
+func (g *group) blend(mask Op, w, v VecVirtual) {
+	if g.Wide {
+		VMOVAPS(w, mask, v)
+	} else {
+		VBLENDPS(mask, w, v, v)
 	}
 }
 
-// sort puts them in the order of the points.
-func (n ninths) sort(v VecVirtual) {
-	if n.Wide {
-		VPERMPS(v, n.order, v)
+// element is element e of all points, once v is turned by vectors.
+func (g *group) element(v [nine]VecVirtual, e int) VecVirtual {
+	from := v[g.inverse*e%nine]
+	if e%g.Lanes() == 0 {
+		return from
+	}
+	to := g.Vec()
+	if g.Wide {
+		VALIGND(Imm(uint64(e)), from, from, to)
+	} else {
+		g.Load(Mem{Base: g.turns, Disp: 4 * e}, to)
+		VPERMPS(from, to, to)
+	}
+	return to
+}
+
+// turn turns by vectors. Each bit goes once around all nine.
+func (g *group) turn(v [nine]VecVirtual) {
+	for b, mask := range g.bits {
+		by, first := 1<<b, g.Vec()
+		g.Move(v[0], first)
+		for n := range v {
+			from := first
+			if n < nine-1 {
+				from = v[(n+1)*by%nine]
+			}
+			g.blend(mask, from, v[n*by%nine])
+		}
 	}
 }
 
-// fold adds the elements of a and b by halves of 128 bits: firsts of the one and of the
-// other, then seconds.
-func fold(m simd.Machine, low, high func(...Op), a, b VecVirtual) VecVirtual {
-	v, w := m.Vec(), m.Vec()
-	low(b, a, v)
-	high(b, a, w)
-	m.Add(w, v, v)
+// register loads what lies there.
+func (g *group) register(o Op) VecVirtual {
+	if v, ok := o.(VecVirtual); ok {
+		return v
+	}
+	v := g.Vec()
+	g.Load(o, v)
 	return v
 }
 
-// join adds the elements of 128 bits of a and b to those beside them.
-func join(m simd.Machine, a, b VecVirtual) VecVirtual {
-	if m.Wide {
-		return fold(m,
-			func(o ...Op) { VSHUFF32X4(Imm(0x88), o[0], o[1], o[2]) },
-			func(o ...Op) { VSHUFF32X4(Imm(0xdd), o[0], o[1], o[2]) }, a, b)
+// kept is v, in row i of the room if there are few registers.
+func (g *group) kept(v VecVirtual, i int) Op {
+	if g.Wide {
+		return v
 	}
-	return fold(m,
-		func(o ...Op) { VPERM2F128(Imm(0x20), o[0], o[1], o[2]) },
-		func(o ...Op) { VPERM2F128(Imm(0x31), o[0], o[1], o[2]) }, a, b)
+	g.Store(v, g.term(i))
+	return g.term(i)
 }
 
-// momentsOfNine writes the first sweep for points of 9 elements.
-func momentsOfNine(m simd.Machine) {
-	lanes := m.Lanes()
-	m.Function("momentsOfNine", "func(x, m, grad *%[1]s, k int, ahead, slope %[1]s, centred bool, sums *float64)",
-		fmt.Sprintf("is moments for k times %d vectors of 9 elements.", lanes))
-	x, first, grad, k, sums, centred := simd.Pointer("x"), simd.Pointer("m"), simd.Pointer("grad"), simd.Pointer("k"), simd.Pointer("sums"), GP8()
-	ahead, slope := m.Constant("ahead"), m.Constant("slope")
-	ninths := newNinths(m)
-	Load(Param("centred"), centred)
-	TESTQ(first, first)
-	JZ(LabelRef("plain"))
-	TESTB(centred, centred)
-	JNZ(LabelRef("centred"))
-	variant := func(label string, momentum, centred bool) {
-		Label(label)
-		// terms are what is summed, from x and d.
-		terms := []func(x, d VecVirtual) VecVirtual{}
-		product := func(a, b VecVirtual) VecVirtual {
-			v := m.Vec()
-			m.Mul(b, a, v)
-			return v
-		}
-		terms = append(terms,
-			func(x, _ VecVirtual) VecVirtual { return product(x, x) },
-			func(x, d VecVirtual) VecVirtual { return product(x, d) },
-			func(_, d VecVirtual) VecVirtual { return product(d, d) })
-		if centred {
-			terms = append(terms,
-				func(x, _ VecVirtual) VecVirtual { return x },
-				func(_, d VecVirtual) VecVirtual { return d })
-		}
-		load := func(from func(p GPVirtual, v VecVirtual)) (v, d VecVirtual) {
-			v, d = m.Vec(), m.Vec()
-			from(grad, d)
-			m.Mul(slope, d, d)
-			if momentum {
-				w := m.Vec()
-				from(first, w)
-				m.FMA(ahead, w, d)
-			}
-			from(x, v)
-			return v, d
-		}
-		// two, four and eight return the sums of so many vectors from i on, for each term.
-		two := func(i int) []VecVirtual {
-			x0, d0 := load(func(p GPVirtual, v VecVirtual) { eights(m, p, i, v) })
-			x1, d1 := load(func(p GPVirtual, v VecVirtual) { eights(m, p, i+1, v) })
-			s := make([]VecVirtual, len(terms))
-			for t, term := range terms {
-				s[t] = fold(m, VUNPCKLPS, VUNPCKHPS, term(x0, d0), term(x1, d1))
-			}
-			return s
-		}
-		four := func(i int) []VecVirtual {
-			a, b := two(i), two(i+2)
-			for t := range a {
-				a[t] = fold(m, VUNPCKLPD, VUNPCKHPD, a[t], b[t])
-			}
-			return a
-		}
-		s, b := four(0), four(4)
-		for t := range s {
-			s[t] = join(m, s[t], b[t])
-		}
-		v, d := load(ninths.load)
-		ninths.sort(v)
-		ninths.sort(d)
-		for t, term := range terms {
-			m.Add(term(v, d), s[t], s[t])
-		}
-		for i, s := range s {
-			d := m.Double()
-			low, high := d.Vec(), d.Vec()
-			m.Upper(s, high)
-			VCVTPS2PD(d.Lower(s), low)
-			VCVTPS2PD(d.Lower(high), high)
-			to := Mem{Base: sums, Disp: 8 * crowd * i}
-			d.Store(low, to)
-			d.Store(high, to.Offset(d.Bytes()))
-		}
-		step := U32(nine * m.Bytes())
-		ADDQ(step, x)
-		ADDQ(step, grad)
-		if momentum {
-			ADDQ(step, first)
-		}
-		ADDQ(U32(8*lanes), sums)
-		DECQ(k)
-		JNZ(LabelRef(label))
-		simd.End()
+// constant is row i of the room, in a register if there are many.
+func (g *group) constant(i int) Op {
+	if g.Wide {
+		return g.register(g.term(i))
 	}
-	variant("momentum", true, false)
-	variant("centred", true, true)
-	Label("plain")
-	TESTB(centred, centred)
-	JNZ(LabelRef("plainCentred"))
-	variant("plainUncentred", false, false)
-	variant("plainCentred", false, true)
+	return g.term(i)
 }
 
-// spread says, for each of nine vectors of elements, whose coefficients they take.
-func spread(m simd.Machine) Mem {
-	t := GLOBL("spread"+m.Suffix(), attr.RODATA|attr.NOPTR)
-	for i := range nine * m.Lanes() {
-		DATA(4*i, U32(i/nine))
-	}
-	return t
-}
-
-// applyToNine writes the second sweep for points of 9 elements.
-func applyToNine(m simd.Machine) {
-	m.Function("applyToNine", "func(x, m, grad *%[1]s, k int, ahead, slope, keep, take %[1]s, tangent bool, blend *%[1]s)",
-		fmt.Sprintf("is apply for k times %d vectors of 9 elements.", m.Lanes()))
-	x, k, blend, tangent := simd.Pointer("x"), simd.Pointer("k"), simd.Pointer("blend"), GP8()
-	d := newDirection(m)
-	Load(Param("tangent"), tangent)
-	table := GP64()
-	LEAQ(spread(m), table)
-	zero, at := m.Zeros(1)[0], GP64()
+// stepOfNine writes the whole step for points of 9 elements.
+func stepOfNine(m simd.Machine) {
+	m.Function("stepOfNine", "func(x, m, grad *%[1]s, k int, room *%[1]s, tangent bool) int",
+		fmt.Sprintf("makes the step of k > 0 times %d vectors of 9 elements. It stops after such a group", m.Lanes()),
+		"with a |t d|^2 > r^2 and returns how many groups it has moved.")
+	x, mom, grad, k := simd.Pointer("x"), simd.Pointer("m"), simd.Pointer("grad"), simd.Pointer("k")
+	g := newGroup(blender{m, simd.Pointer("room")})
+	at, done, bits := GP64(), GP64(), GP64()
 	XORQ(at, at)
-	TESTQ(d.m, d.m)
-	JZ(LabelRef("plain"))
-	TESTB(tangent, tangent)
-	JNZ(LabelRef("tangent"))
-	variant := func(label string, momentum, tangent bool) {
-		d.momentum = momentum
-		p := part{m, nil}
-		// register loads what lies there; early does so with AVX-512, which has registers
-		// for what all vectors use.
-		register := func(o Op) VecVirtual {
-			if v, ok := o.(VecVirtual); ok {
-				return v
-			}
-			v := m.Vec()
-			m.Load(o, v)
-			return v
-		}
-		early := func(o Op) Op {
-			if m.Wide {
-				return register(o)
-			}
-			return o
-		}
-		var index [nine]Op
-		Label(label)
-		for i := range index {
-			index[i] = early(Mem{Base: table, Disp: i * m.Bytes()})
-		}
-		var coefficients [6]Op
-		Label(label + "Loop")
-		for j := range coefficients {
-			if j < 3 || tangent {
-				coefficients[j] = early(Mem{Base: blend, Disp: m.Size() * crowd * j})
-			}
-		}
-		for i := range nine {
-			lanes := register(index[i])
-			own := func(j int, v VecVirtual) { VPERMPS(coefficients[j], lanes, v) }
-			v, g, w, old, y, c := m.Vec(), m.Vec(), m.Vec(), m.Vec(), m.Vec(), m.Vec()
-			disp := i * m.Bytes()
-			d.at(p, at, disp, v, g, w)
-			p.load(simd.At(x, at, disp), old)
-			own(2, y)
-			own(1, c)
-			p.FMA(c, v, y)
-			own(0, c)
-			p.FMA(c, old, y)
-			p.store(y, simd.At(x, at, disp))
-			if tangent {
-				own(5, c)
-				p.Add(c, v, v)
-				own(4, c)
-				p.FMA(c, old, v)
-				own(3, c)
-				p.FMA(c, y, v)
-				p.store(v, simd.At(d.m, at, disp))
-			} else if momentum {
-				p.Broadcast(simd.Argument("take"), c)
-				p.Mul(c, g, g)
-				p.Broadcast(simd.Argument("keep"), c)
-				p.FMA(c, w, g)
-				p.store(g, simd.At(d.m, at, disp))
-			}
-			p.store(zero, simd.At(d.grad, at, disp))
-		}
-		ADDQ(U32(nine*m.Bytes()), at)
-		ADDQ(U32(m.Bytes()), blend)
-		DECQ(k)
-		JNZ(LabelRef(label + "Loop"))
-		simd.End()
+	XORQ(done, done)
+	ahead, slope, keep, take := g.constant(ahead), g.constant(slope), g.constant(keep), g.constant(take)
+	// direction is d at vector i, with m and the gradient.
+	direction := func(i int) (d, m, v VecVirtual) {
+		d, m, v = g.Vec(), g.Vec(), g.Vec()
+		g.Load(simd.At(grad, at, i*g.Bytes()), v)
+		g.Mul(slope, v, d)
+		g.Load(simd.At(mom, at, i*g.Bytes()), m)
+		g.FMA(ahead, m, d)
+		return d, m, v
 	}
-	variant("ambient", true, false)
-	variant("tangent", true, true)
-	variant("plain", false, false)
+	MOVQ(g.term(share), bits)
+	TESTQ(bits, bits)
+	JNZ(LabelRef("centred"))
+	variant := func(label string, centred bool) {
+		Label(label)
+		s := g.sums(func(i int) VecVirtual { d, _, _ := direction(i); return d },
+			func(i int) VecVirtual { return g.register(simd.At(x, at, i*g.Bytes())) }, centred)
+		o := solved(g.blender, label+"Straight", s)
+		long := g.long(o)
+		g.total(o.direct, directs)
+		g.total(o.length, lengths)
+		var blend [6]Op
+		for i, v := range o.blend {
+			if v != nil {
+				blend[i] = g.kept(v, mixed+i)
+			}
+		}
+		tangent := func(label string, tangent bool) {
+			Label(label)
+			zero := g.Zeros(1)[0]
+			for i := range nine {
+				lanes := g.register(Mem{Base: g.spread, Disp: i * g.Bytes()})
+				own := func(j int) VecVirtual {
+					c := g.Vec()
+					VPERMPS(blend[j], lanes, c)
+					return c
+				}
+				d, m, v := direction(i)
+				old, y := g.register(simd.At(x, at, i*g.Bytes())), own(blendA)
+				g.Mul(old, y, y)
+				g.FMA(own(blendF), d, y)
+				if centred {
+					g.Add(own(blendB), y, y)
+				}
+				g.Store(y, simd.At(x, at, i*g.Bytes()))
+				if tangent {
+					g.FMA(own(blendC), old, d)
+					g.FMA(own(blendH), y, d)
+					if centred {
+						g.Add(own(blendE), d, d)
+					}
+				} else {
+					g.Mul(take, v, d)
+					g.FMA(keep, m, d)
+				}
+				g.Store(d, simd.At(mom, at, i*g.Bytes()))
+				g.Store(zero, simd.At(grad, at, i*g.Bytes())) // after m, which may be it
+			}
+		}
+		flag := GP8()
+		Load(Param("tangent"), flag)
+		TESTB(flag, flag)
+		JNZ(LabelRef(label + "Tangent"))
+		tangent(label+"Ambient", false)
+		JMP(LabelRef(label + "Next"))
+		tangent(label+"Tangent", true)
+		Label(label + "Next")
+		ADDQ(U32(nine*g.Bytes()), at)
+		INCQ(done)
+		TESTL(long, long)
+		JNZ(LabelRef("out"))
+		CMPQ(done, k)
+		JNE(LabelRef(label))
+	}
+	variant("uncentred", false)
+	JMP(LabelRef("out"))
+	variant("centred", true)
+	Label("out")
+	Store(done, ReturnIndex(0))
+	simd.End()
+}
+
+// sums are those of the points of a group, of whose vectors d and x return the i-th.
+func (g *group) sums(d, x func(i int) VecVirtual, centred bool) sums {
+	load := func(f func(i int) VecVirtual) (v [nine]VecVirtual) {
+		for i := range v {
+			v[i] = f(i)
+		}
+		g.turn(v)
+		return v
+	}
+	// add adds a b to a sum, which the first begins.
+	add := func(e int, a VecVirtual, b Op, sum VecVirtual) {
+		if e == 0 {
+			g.Mul(b, a, sum)
+		} else {
+			g.FMA(b, a, sum)
+		}
+	}
+	plus := func(e int, a, sum VecVirtual) {
+		if e == 0 {
+			g.Move(a, sum)
+		} else {
+			g.Add(a, sum, sum)
+		}
+	}
+	s := sums{xx: g.Vec(), xd: g.Vec(), dd: g.Vec()}
+	if centred {
+		s.x, s.d = g.Vec(), g.Vec()
+	}
+	var ds [nine]Op
+	v := load(d)
+	for e := range nine {
+		a := g.element(v, e)
+		add(e, a, a, s.dd)
+		if centred {
+			plus(e, a, s.d)
+		}
+		ds[e] = g.kept(a, elements+e)
+	}
+	v = load(x)
+	for e := range nine {
+		a := g.element(v, e)
+		add(e, a, a, s.xx)
+		add(e, a, ds[e], s.xd)
+		if centred {
+			plus(e, a, s.x)
+		}
+	}
+	return s
+}
+
+// long leaves |t d|^2/r^2 in its row and says whether one is above 1.
+func (g *group) long(o solution) GPVirtual {
+	bits := GP32()
+	g.Mul(g.term(bend), o.long, o.long)
+	g.Store(o.long, g.term(long))
+	if g.Wide {
+		above := K()
+		g.Compare(simd.Above, g.term(one), o.long, above)
+		KMOVW(above, bits)
+	} else {
+		g.Compare(simd.Above, g.term(one), o.long, o.long)
+		VMOVMSKPS(o.long, bits)
+	}
+	return bits
+}
+
+// total adds v to the numbers of float64 from row i on.
+func (g *group) total(v VecVirtual, i int) {
+	d := g.Double()
+	low, high := d.Vec(), d.Vec()
+	g.Upper(v, high)
+	VCVTPS2PD(d.Lower(v), low)
+	VCVTPS2PD(d.Lower(high), high)
+	for j, v := range []VecVirtual{low, high} {
+		to := g.term(i).Offset(j * g.Bytes())
+		d.Add(to, v, v)
+		d.Store(v, to)
+	}
 }
