@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/models"
+	"github.com/kernelfold/kernelfold/models/images"
+	"github.com/kernelfold/kernelfold/models/train"
+)
+
+// holdoutSeed decides which images choose the learning rates: the same for all runs.
+const holdoutSeed = 1
+
+// campaign is the runs of one experiment and what they share.
+type campaign struct {
+	settings
+	seeds      int
+	only, part string
+	quick      bool
+
+	classes                 int
+	shape                   [3]int
+	train, validation, test images.Split
+
+	results  *results
+	progress *progress
+	stdout   io.Writer
+	table    strings.Builder
+}
+
+func newCampaign(name string, s size, cores int, set *images.Set, file string) (*campaign, error) {
+	c := &campaign{
+		settings: settings{Experiment: name, Data: set.Name, Cores: cores, size: s}, seeds: s.seeds,
+		classes: len(set.Classes), shape: set.Shape(), test: set.Test.First(s.Test),
+	}
+	c.size.seeds = 0 // not one of the settings that a file must have
+	var err error
+	if c.train, c.validation, err = set.Train.First(s.Train+s.Validation).Holdout(s.Validation, holdoutSeed); err != nil {
+		return nil, err
+	}
+	c.results, err = openResults(file, c.settings)
+	return c, err
+}
+
+// finish ends the campaign, also one that was cut off: the tables of the cases that are complete are printed and
+// written.
+func (c *campaign) finish(err error) error {
+	c.progress.finish()
+	table := c.table.String()
+	if err == nil && table == "" {
+		return fmt.Errorf("want -only and -case that leave some of the %s, got %q and %q", c.Experiment, c.only, c.part)
+	}
+	if err != nil && c.results.file != "" {
+		err = fmt.Errorf("%w; %d runs are in %s, and the same command goes on from there", err, len(c.results.Runs), c.results.file)
+	}
+	if table == "" {
+		return err
+	}
+	_, printed := io.WriteString(c.stdout, table)
+	return errors.Join(err, printed, c.write(".txt", []byte(table)))
+}
+
+// write writes a file beside that of the results, if there is one and if it shows all of them.
+func (c *campaign) write(suffix string, text []byte) error {
+	if c.results.file == "" || c.only+c.part != "" {
+		return nil
+	}
+	return replace(strings.TrimSuffix(c.results.file, ".json")+suffix, text)
+}
+
+// wanted tells whether flags leave a method and a case in.
+func (c *campaign) wanted(kase, method string) bool {
+	return strings.Contains(kase, c.part) && strings.Contains(method, c.only)
+}
+
+// job is a run and how its parts are made.
+type job struct {
+	spec
+	net     func(seed uint64) (*models.Model, error)
+	solver  func(rate float64) gorgonia.Solver
+	options train.Options // but for epochs and seed
+	// resumable runs are kept while they are under way: they are long, and of a solver that can be saved.
+	resumable bool
+}
+
+// tuned makes, for each method and rate, one run that is measured on the validation images,
+// with the seed 0, and then runs with the seeds 1, 2, ... and the rate that was best, which are
+// measured on the test images.
+func (c *campaign) tuned(ctx context.Context, kase string, methods []method, rates []float64, make func(method, spec) job) ([]tuned, error) {
+	var search []job
+	var all []tuned
+	for _, m := range methods {
+		if !c.wanted(kase, m.name) {
+			continue
+		}
+		for _, r := range rates {
+			search = append(search, make(m, spec{kase, m.name, m.rate(r), 0, true}))
+		}
+		all = append(all, tuned{method: m})
+	}
+	c.progress.expect(len(all) * c.seeds)
+	if err := c.do(ctx, search); err != nil {
+		return nil, err
+	}
+	c.progress.expect(-len(all) * c.seeds)
+	var final []job
+	for i := range all {
+		t := &all[i]
+		for _, r := range rates {
+			t.search = append(t.search, c.results.of(spec{kase, t.name, t.method.rate(r), 0, true}))
+		}
+		t.choose()
+		for seed := range c.seeds {
+			final = append(final, make(t.method, spec{kase, t.name, t.best, uint64(seed + 1), false}))
+		}
+	}
+	if err := c.do(ctx, final); err != nil {
+		return nil, err
+	}
+	for i := range all {
+		t := &all[i]
+		for seed := range c.seeds {
+			t.final = append(t.final, c.results.of(spec{kase, t.name, t.best, uint64(seed + 1), false}))
+		}
+	}
+	return all, nil
+}
+
+// tuned is a method and what became of it.
+type tuned struct {
+	method
+	search []outcome // at the rates
+	best   float64   // of them
+	edge   bool      // it is the lowest or the highest
+	final  []outcome // with the seeds
+}
+
+// choose takes the rate of the highest validation accuracy, and the lower one of equals.
+func (t *tuned) choose() {
+	at := 0
+	for i, o := range t.search {
+		if o.Accuracy > t.search[at].Accuracy {
+			at = i
+		}
+	}
+	t.best, t.edge = t.search[at].Rate, at == 0 || at == len(t.search)-1
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+
+	"github.com/kernelfold/kernelfold/solvers"
+)
+
+// fashion is the paper's comparison on a small net: every method at the rate that is best for it
+// on validation images.
+var fashion = experiment{
+	"fashion",
+	size{Train: 5000, Validation: 2000, Test: 10000, Epochs: 3, Batch: 32, seeds: 3},
+	size{Train: 96, Validation: 50, Test: 50, Epochs: 1, Batch: 32, seeds: 2},
+	func(ctx context.Context, c *campaign) error {
+		rates := []float64{0.003, 0.01, 0.03, 0.1, 0.3}
+		if c.quick {
+			rates = []float64{0.01, 0.03}
+		}
+		for _, kase := range normCases {
+			make := func(m method, s spec) job { return job{spec: s, net: c.smallCNN(kase), solver: m.solver()} }
+			all, err := c.tuned(ctx, kase, fashionMethods(), rates, make)
+			if err != nil {
+				return err
+			}
+			if err := c.report(kase, all); err != nil {
+				return err
+			}
+		}
+		return nil
+	},
+}
+
+// fashionMethods are the stock solvers, Euclidean SGD, and each constraint with either momentum,
+// with and without the geometric step.
+func fashionMethods() []method {
+	list := []method{stockMomentum, stockAdam, euclidean}
+	for _, k := range constraints {
+		list = append(list,
+			k.method(""),
+			k.method(", g_t", solvers.GeometricStep(true)),
+			k.method(", transported", solvers.TangentMomentum()),
+			k.method(", transported, g_t", solvers.TangentMomentum(), solvers.GeometricStep(true)),
+		)
+	}
+	return list
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/kernelfold/kernelfold/models/train"
+)
+
+// progress tells how far a campaign is and how long it may take: a line for each run, and one
+// that is drawn anew on a terminal.
+type progress struct {
+	mu       sync.Mutex
+	w        io.Writer
+	terminal bool
+	start    time.Time
+	drawn    time.Time
+	under    map[spec]float64 // share of the runs under way that is done
+	made     int              // runs
+	expected int
+	parts    float64 // of runs, done
+}
+
+func newProgress(w io.Writer) *progress {
+	f, ok := w.(*os.File)
+	return &progress{w: w, terminal: ok && term.IsTerminal(int(f.Fd())), start: time.Now(), under: map[spec]float64{}}
+}
+
+// expect adds runs to those that will be made.
+func (p *progress) expect(runs int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.expected += runs
+}
+
+// step is called after each step of a run.
+func (p *progress) step(s spec, at train.Step) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	share := float64(at.Number) / float64(at.Of)
+	p.parts += share - p.under[s]
+	p.under[s] = share
+	if p.terminal && time.Since(p.drawn) > 200*time.Millisecond {
+		p.drawn = time.Now()
+		fmt.Fprintf(p.w, "\r\x1b[K%s  %v: loss %.3f", p.state(), s, at.Loss)
+	}
+}
+
+// done is called after each run.
+func (p *progress) done(o outcome) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.parts += 1 - p.under[o.spec]
+	delete(p.under, o.spec)
+	p.made++
+	p.clear()
+	result := fmt.Sprintf("accuracy %.1f %%", 100*o.Accuracy)
+	if o.Diverged != "" {
+		result = "diverged"
+	}
+	fmt.Fprintf(p.w, "%s  %v: %s\n", p.state(), o.spec, result)
+}
+
+// state is how many runs are done and how long the others may take.
+func (p *progress) state() string {
+	left := "?"
+	if p.parts > 0 {
+		elapsed := time.Since(p.start)
+		left = time.Duration(float64(elapsed) * (float64(p.expected) - p.parts) / p.parts).Round(time.Second).String()
+	}
+	return fmt.Sprintf("%d/%d runs, %s left", p.made, p.expected, left)
+}
+
+func (p *progress) clear() {
+	if p.terminal {
+		fmt.Fprint(p.w, "\r\x1b[K")
+	}
+}
+
+// finish takes the line away.
+func (p *progress) finish() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clear()
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"sync"
+
+	"github.com/kernelfold/kernelfold/internal/cpu"
+	"github.com/kernelfold/kernelfold/models"
+	"github.com/kernelfold/kernelfold/models/images"
+	"github.com/kernelfold/kernelfold/models/train"
+)
+
+// results is the file of a campaign.
+type results struct {
+	Settings settings `json:"settings"`
+	// Versions are those of the programs that made the runs, one after the other.
+	Versions []map[string]string `json:"versions"`
+	Runs     []outcome           `json:"runs"`
+
+	file string // or "": they stay in memory
+	mu   sync.Mutex
+	at   map[spec]int // in Runs
+}
+
+// settings are what all runs of a campaign have in common.
+type settings struct {
+	Experiment string `json:"experiment"`
+	Data       string `json:"data"`
+	Cores      int    `json:"gomaxprocs"`
+	size
+}
+
+// spec is what makes one run of a campaign differ from the others.
+type spec struct {
+	Case   string  `json:"case,omitempty"`
+	Method string  `json:"method"`
+	Rate   float64 `json:"learning_rate"`
+	Seed   uint64  `json:"seed"`             // of the weights and of the order of the images
+	Search bool    `json:"search,omitempty"` // measured on the validation images
+}
+
+// String names the run.
+func (s spec) String() string {
+	text := fmt.Sprintf("%s, learning rate %g, seed %d", s.Method, s.Rate, s.Seed)
+	if s.Case != "" {
+		return s.Case + ": " + text
+	}
+	return text
+}
+
+// outcome is what became of a run.
+type outcome struct {
+	spec
+	Accuracy float64 `json:"accuracy"` // share of images classified rightly, 0 if it diverged
+	Diverged string  `json:"diverged,omitempty"`
+	Epochs   []epoch `json:"epochs"`
+}
+
+// epoch is what is kept of one.
+type epoch struct {
+	Loss          *float64 `json:"loss"`           // mean over the steps, null if not finite
+	TrainAccuracy float64  `json:"train_accuracy"` // before each step
+	TestAccuracy  *float64 `json:"test_accuracy,omitempty"`
+	Seconds       float64  `json:"seconds"` // of the steps
+}
+
+func newEpoch(e train.Epoch) epoch {
+	return epoch{finite(e.Loss), e.TrainAccuracy, finite(e.Accuracy), e.Elapsed.Seconds()}
+}
+
+// measure evaluates the net.
+func (o *outcome) measure(ctx context.Context, m *models.Model, on images.Split) error {
+	p, err := m.Predictor()
+	if err != nil {
+		return err
+	}
+	_, o.Accuracy, err = train.Evaluate(ctx, p, on)
+	return errors.Join(err, p.Close())
+}
+
+// openResults reads the file if it is there.
+func openResults(file string, s settings) (*results, error) {
+	r := &results{Settings: s, file: file, at: map[spec]int{}}
+	if file == "" {
+		return r, nil
+	}
+	text, err := os.ReadFile(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return r, os.MkdirAll(filepath.Dir(file), 0o777)
+	case err != nil:
+		return nil, err
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(r); err != nil {
+		return nil, fmt.Errorf("%s: want the results of a campaign: %w", file, err)
+	}
+	if r.Settings != s {
+		return nil, fmt.Errorf("%s: want results of the settings %+v, got %+v: choose another file or these settings", file, s, r.Settings)
+	}
+	for i, o := range r.Runs {
+		r.at[o.spec] = i
+	}
+	return r, nil
+}
+
+func (r *results) has(s spec) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ok := r.at[s]
+	return ok
+}
+
+// of returns the outcome of a run that was made.
+func (r *results) of(s spec) outcome {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.Runs[r.at[s]]
+}
+
+// add records a run and writes the file.
+func (r *results) add(o outcome) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if v := versions(); len(r.Versions) == 0 || !maps.Equal(r.Versions[len(r.Versions)-1], v) {
+		r.Versions = append(r.Versions, v)
+	}
+	r.at[o.spec] = len(r.Runs)
+	r.Runs = append(r.Runs, o)
+	if r.file == "" {
+		return nil
+	}
+	text, err := r.text()
+	if err != nil {
+		return err
+	}
+	return replace(r.file, text)
+}
+
+// text is JSON with a line for each run.
+func (r *results) text() ([]byte, error) {
+	var b bytes.Buffer
+	line := func(before string, v any, after string) error {
+		text, err := json.Marshal(v)
+		b.WriteString(before)
+		b.Write(text)
+		b.WriteString(after)
+		return err
+	}
+	err := errors.Join(line("{\n\"settings\": ", r.Settings, ",\n"), line("\"versions\": ", r.Versions, ",\n\"runs\": ["))
+	for i, o := range r.Runs {
+		before := ",\n"
+		if i == 0 {
+			before = "\n"
+		}
+		err = errors.Join(err, line(before, o, ""))
+	}
+	b.WriteString("\n]\n}\n")
+	return b.Bytes(), err
+}
+
+// replace writes a file whole or not at all.
+func replace(file string, text []byte) error {
+	part := file + ".part"
+	if err := os.WriteFile(part, text, 0o666); err != nil {
+		return err
+	}
+	return os.Rename(part, file)
+}
+
+// versions are what the numbers may depend on beside the settings.
+func versions() map[string]string {
+	v := map[string]string{"go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH, "instructions": cpu.Use.String()}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	v["kernelfold"] = info.Main.Version
+	for _, d := range info.Deps {
+		if d.Path == "gorgonia.org/gorgonia" || d.Path == "gorgonia.org/tensor" {
+			v[filepath.Base(d.Path)] = d.Version
+		}
+	}
+	return v
+}

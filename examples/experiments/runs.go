@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/kernelfold/kernelfold/models/train"
+	"github.com/kernelfold/kernelfold/solvers"
+)
+
+// do makes the runs that the results have not, as many side by side as there are cores.
+//
+// What runs share are the images, which nobody writes to, so that their numbers do not depend
+// on each other. They depend on GOMAXPROCS: the gradient of a convolution in its
+// kernels is summed in that many parts. It is the number of cores, one of the settings.
+func (c *campaign) do(ctx context.Context, jobs []job) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	todo := make(chan job)
+	c.progress.expect(len(jobs))
+	var wg sync.WaitGroup
+	for range c.Cores {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for j := range todo {
+				if err := c.one(ctx, j); err != nil {
+					cancel(err)
+				}
+			}
+		}()
+	}
+	for _, j := range jobs {
+		if c.results.has(j.spec) {
+			c.progress.expect(-1)
+			continue
+		}
+		select {
+		case todo <- j:
+		case <-ctx.Done():
+		}
+	}
+	close(todo)
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// one makes a run and records it.
+func (c *campaign) one(ctx context.Context, j job) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	o, err := c.fit(ctx, j)
+	if err != nil {
+		return err
+	}
+	if err := c.results.add(o); err != nil {
+		return err
+	}
+	if dir := c.checkpoint(j); dir != "" {
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+		_ = os.Remove(filepath.Dir(dir)) // unless others are under way
+	}
+	c.progress.done(o)
+	return nil
+}
+
+// fit trains a net and measures it: on the validation images in a search, else on the test images. A
+// run that diverges is an outcome and no error.
+func (c *campaign) fit(ctx context.Context, j job) (outcome, error) {
+	m, err := j.net(j.Seed)
+	if err != nil {
+		return outcome{}, fmt.Errorf("%v: %w", j.spec, err)
+	}
+	data, measure, o := c.train, c.test, j.options
+	o.Epochs, o.Seed = c.Epochs, j.Seed
+	if j.Search {
+		measure = c.validation
+		if c.SearchEpoch > 0 {
+			o.Epochs, data, o.Test = c.SearchEpoch, data.First(c.SearchTrain), measure.First(0)
+		}
+	}
+	if o.Checkpoint.Dir = c.checkpoint(j); o.Checkpoint.Dir != "" {
+		_, err := os.Stat(filepath.Join(o.Checkpoint.Dir, train.LastFile))
+		o.Checkpoint.Resume = err == nil
+	}
+	o.AfterStep = func(s train.Step) error {
+		c.progress.step(j.spec, s)
+		return nil
+	}
+	out := outcome{spec: j.spec}
+	epochs, err := train.Fit(ctx, m, j.solver(j.Rate), data, o)
+	for _, e := range epochs {
+		out.Epochs = append(out.Epochs, newEpoch(e))
+	}
+	if err == nil {
+		err = out.measure(ctx, m, measure)
+	}
+	if cause := ctx.Err(); cause != nil && errors.Is(err, cause) {
+		return out, context.Cause(ctx)
+	}
+	var d *train.DivergedError
+	if errors.As(err, &d) || errors.Is(err, solvers.ErrNotFinite) || errors.Is(err, solvers.ErrDiverged) {
+		out.Diverged, out.Accuracy = strings.TrimPrefix(err.Error(), "train: "), 0
+		return out, nil
+	}
+	if err != nil {
+		err = fmt.Errorf("%v: %w", j.spec, err)
+	}
+	return out, err
+}
+
+// checkpoint returns the directory of a run that is kept while it is under way, or "".
+func (c *campaign) checkpoint(j job) string {
+	if !j.resumable || c.results.file == "" || j.Search {
+		return ""
+	}
+	name := strings.NewReplacer(" ", "-", ",", "").Replace(fmt.Sprintf("%s-%g-%d", j.Method, j.Rate, j.Seed))
+	return strings.TrimSuffix(c.results.file, ".json") + "-under-way/" + name
+}
+
+// failed tells whether a run learnt nothing to speak of: it diverged, or guesses hardly better
+// than by chance.
+func (c *campaign) failed(o outcome) bool {
+	return o.Diverged != "" || o.Accuracy < 2/float64(c.classes)
+}
+
+// finite returns v, or nil if it is none, which JSON can say.
+func finite(v float64) *float64 {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return nil
+	}
+	return &v
+}
