@@ -148,92 +148,107 @@ func (g *group) constant(i int) Op {
 	return g.term(i)
 }
 
-// stepOfNine writes the whole step for points of 9 elements.
+// stepOfNine writes the whole step for points of 9 elements. The sums of a group come
+// before the blending of the one before it, which hides how long its coefficients take.
 func stepOfNine(m simd.Machine) {
 	m.Function("stepOfNine", "func(x, m, grad *%[1]s, k int, room *%[1]s, tangent bool) int",
 		fmt.Sprintf("makes the step of k > 0 times %d vectors of 9 elements. It stops after such a group", m.Lanes()),
 		"with a |t d|^2 > r^2 and returns how many groups it has moved.")
-	x, mom, grad, k := simd.Pointer("x"), simd.Pointer("m"), simd.Pointer("grad"), simd.Pointer("k")
+	x, mom, grad, left := simd.Pointer("x"), simd.Pointer("m"), simd.Pointer("grad"), simd.Pointer("k")
 	g := newGroup(blender{m, simd.Pointer("room")})
-	at, done, bits := GP64(), GP64(), GP64()
-	XORQ(at, at)
+	size := nine * g.Bytes()
+	at, done, long, bits := GP64(), GP64(), GP64(), GP64()
+	MOVQ(I32(-size), at)
 	XORQ(done, done)
 	ahead, slope, keep, take := g.constant(ahead), g.constant(slope), g.constant(keep), g.constant(take)
-	// direction is d at vector i, with m and the gradient.
-	direction := func(i int) (d, m, v VecVirtual) {
+	// direction is d, with m and the gradient.
+	direction := func(disp int) (d, m, v VecVirtual) {
 		d, m, v = g.Vec(), g.Vec(), g.Vec()
-		g.Load(simd.At(grad, at, i*g.Bytes()), v)
+		g.Load(simd.At(grad, at, disp), v)
 		g.Mul(slope, v, d)
-		g.Load(simd.At(mom, at, i*g.Bytes()), m)
+		g.Load(simd.At(mom, at, disp), m)
 		g.FMA(ahead, m, d)
 		return d, m, v
+	}
+	// apply blends the group at hand.
+	apply := func(centred, tangent bool) {
+		zero := g.Zeros(1)[0]
+		var blend [6]Op
+		for j := range blend {
+			if (centred || j != blendB && j != blendE) && (tangent || j < blendH) {
+				blend[j] = g.constant(mixed + j)
+			}
+		}
+		for disp := 0; disp < size; disp += g.Bytes() {
+			lanes := g.register(Mem{Base: g.spread, Disp: disp})
+			own := func(j int) VecVirtual {
+				c := g.Vec()
+				VPERMPS(blend[j], lanes, c)
+				return c
+			}
+			d, m, v := direction(disp)
+			old, y := g.register(simd.At(x, at, disp)), own(blendA)
+			g.Mul(old, y, y)
+			g.FMA(own(blendF), d, y)
+			if centred {
+				g.Add(own(blendB), y, y)
+			}
+			g.Store(y, simd.At(x, at, disp))
+			if tangent {
+				g.FMA(own(blendC), old, d)
+				g.FMA(own(blendH), y, d)
+				if centred {
+					g.Add(own(blendE), d, d)
+				}
+			} else {
+				g.Mul(take, v, d)
+				g.FMA(keep, m, d)
+			}
+			g.Store(d, simd.At(mom, at, disp))
+			g.Store(zero, simd.At(grad, at, disp)) // after m, which may be it
+		}
 	}
 	MOVQ(g.term(share), bits)
 	TESTQ(bits, bits)
 	JNZ(LabelRef("centred"))
 	variant := func(label string, centred bool) {
 		Label(label)
-		s := g.sums(func(i int) VecVirtual { d, _, _ := direction(i); return d },
-			func(i int) VecVirtual { return g.register(simd.At(x, at, i*g.Bytes())) }, centred)
-		o := solved(g.blender, label+"Straight", s)
-		long := g.long(o)
-		g.total(o.direct, directs)
-		g.total(o.length, lengths)
-		var blend [6]Op
-		for i, v := range o.blend {
-			if v != nil {
-				blend[i] = g.kept(v, mixed+i)
-			}
-		}
-		tangent := func(label string, tangent bool) {
-			Label(label)
-			zero := g.Zeros(1)[0]
-			for i := range nine {
-				lanes := g.register(Mem{Base: g.spread, Disp: i * g.Bytes()})
-				own := func(j int) VecVirtual {
-					c := g.Vec()
-					VPERMPS(blend[j], lanes, c)
-					return c
-				}
-				d, m, v := direction(i)
-				old, y := g.register(simd.At(x, at, i*g.Bytes())), own(blendA)
-				g.Mul(old, y, y)
-				g.FMA(own(blendF), d, y)
-				if centred {
-					g.Add(own(blendB), y, y)
-				}
-				g.Store(y, simd.At(x, at, i*g.Bytes()))
-				if tangent {
-					g.FMA(own(blendC), old, d)
-					g.FMA(own(blendH), y, d)
-					if centred {
-						g.Add(own(blendE), d, d)
-					}
-				} else {
-					g.Mul(take, v, d)
-					g.FMA(keep, m, d)
-				}
-				g.Store(d, simd.At(mom, at, i*g.Bytes()))
-				g.Store(zero, simd.At(grad, at, i*g.Bytes())) // after m, which may be it
-			}
-		}
+		TESTQ(left, left)
+		JZ(LabelRef(label + "Apply"))
+		s := g.sums(func(i int) VecVirtual { d, _, _ := direction(size + i*g.Bytes()); return d },
+			func(i int) VecVirtual { return g.register(simd.At(x, at, size+i*g.Bytes())) }, centred)
+		TESTQ(at, at)
+		JS(LabelRef(label + "Solve"))
+		Label(label + "Apply")
 		flag := GP8()
 		Load(Param("tangent"), flag)
 		TESTB(flag, flag)
 		JNZ(LabelRef(label + "Tangent"))
-		tangent(label+"Ambient", false)
+		apply(centred, false)
 		JMP(LabelRef(label + "Next"))
-		tangent(label+"Tangent", true)
+		Label(label + "Tangent")
+		apply(centred, true)
 		Label(label + "Next")
-		ADDQ(U32(nine*g.Bytes()), at)
 		INCQ(done)
-		TESTL(long, long)
+		TESTQ(long, long)
 		JNZ(LabelRef("out"))
-		CMPQ(done, k)
-		JNE(LabelRef(label))
+		TESTQ(left, left)
+		JZ(LabelRef("out"))
+		Label(label + "Solve")
+		o := solved(g.blender, label+"Straight", s)
+		g.long(o, long)
+		g.total(o.direct, directs)
+		g.total(o.length, lengths)
+		for i, v := range o.blend {
+			if v != nil {
+				g.Store(v, g.term(mixed+i))
+			}
+		}
+		ADDQ(U32(size), at)
+		DECQ(left)
+		JMP(LabelRef(label))
 	}
 	variant("uncentred", false)
-	JMP(LabelRef("out"))
 	variant("centred", true)
 	Label("out")
 	Store(done, ReturnIndex(0))
@@ -290,20 +305,18 @@ func (g *group) sums(d, x func(i int) VecVirtual, centred bool) sums {
 	return s
 }
 
-// long leaves |t d|^2/r^2 in its row and says whether one is above 1.
-func (g *group) long(o solution) GPVirtual {
-	bits := GP32()
+// long leaves |t d|^2/r^2 in its row, and sets bits where it is above 1.
+func (g *group) long(o solution, bits GPVirtual) {
 	g.Mul(g.term(bend), o.long, o.long)
 	g.Store(o.long, g.term(long))
 	if g.Wide {
 		above := K()
 		g.Compare(simd.Above, g.term(one), o.long, above)
-		KMOVW(above, bits)
+		KMOVW(above, bits.As32())
 	} else {
 		g.Compare(simd.Above, g.term(one), o.long, o.long)
-		VMOVMSKPS(o.long, bits)
+		VMOVMSKPS(o.long, bits.As32())
 	}
-	return bits
 }
 
 // total adds v to the numbers of float64 from row i on.
