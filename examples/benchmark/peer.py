@@ -79,7 +79,8 @@ class Optimizer:
             p.grad = p.detach().new_empty(p.shape)
 
     def prepare(self):
-        for p, g in zip(self.parameters, self.saved):
+        # From the last layer to the first, as a backward pass writes them.
+        for p, g in reversed(list(zip(self.parameters, self.saved))):
             p.grad.copy_(g)
 
     def step(self):

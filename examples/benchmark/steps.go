@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -95,7 +96,8 @@ func newParameters(s shapes) (all []*parameter) {
 }
 
 // solverStep is a step of a solver on parameters of the given shapes. Solvers zero the gradients;
-// they are written anew while the clock stands.
+// they are written anew while the clock stands, from the last layer to the first, as a
+// backward pass writes them.
 func solverStep(c clock, s shapes, solver gorgonia.Solver) contestant {
 	parameters := newParameters(s)
 	var model []gorgonia.ValueGrad
@@ -105,7 +107,7 @@ func solverStep(c clock, s shapes, solver gorgonia.Solver) contestant {
 	return local{
 		clock: c,
 		prepare: func() {
-			for _, p := range parameters {
+			for _, p := range slices.Backward(parameters) {
 				copy(p.grad.Float32s(), p.saved)
 			}
 		},
