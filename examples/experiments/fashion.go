@@ -38,12 +38,10 @@ var fashion = experiment{
 func fashionMethods() []method {
 	list := []method{stockMomentum, stockAdam, euclidean}
 	for _, k := range constraints {
-		list = append(list,
-			k.method(""),
-			k.method(", g_t", solvers.GeometricStep(true)),
-			k.method(", transported", solvers.TangentMomentum()),
-			k.method(", transported, g_t", solvers.TangentMomentum(), solvers.GeometricStep(true)),
-		)
+		transported := k.method(", transported", solvers.TangentMomentum())
+		both := k.method(", transported, g_t", solvers.TangentMomentum(), solvers.GeometricStep(true))
+		transported.minor, both.minor = true, true
+		list = append(list, k.method(""), k.method(", g_t", solvers.GeometricStep(true)), transported, both)
 	}
 	return list
 }

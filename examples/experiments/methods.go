@@ -15,6 +15,7 @@ type method struct {
 	stock   func(rate float64) gorgonia.Solver // of Gorgonia, or nil: SGD of package solvers
 	options []solvers.Option
 	times   float64 // a factor of the rates of the grid, 1 if it is 0
+	minor   bool    // left out of plots that would have too many curves with it
 }
 
 // theta is the momentum of all methods that have one.

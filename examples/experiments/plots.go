@@ -17,14 +17,16 @@ import (
 	"gonum.org/v1/plot/vg/vgimg"
 )
 
-// Colours that colour-blind readers can tell apart (Okabe and Ito 2008), and marks, which go
-// round in cycles of different lengths.
+// Colours that colour-blind readers can tell apart (Okabe and Ito 2008, and two more) and marks, one
+// of each for a method and its variants, and the dashes of those with the geometric step.
 var (
 	colours = []color.RGBA{
 		{0x00, 0x00, 0x00, 0xff}, {0xd5, 0x5e, 0x00, 0xff}, {0x00, 0x72, 0xb2, 0xff}, {0x00, 0x9e, 0x73, 0xff},
 		{0xcc, 0x79, 0xa7, 0xff}, {0xe6, 0x9f, 0x00, 0xff}, {0x56, 0xb4, 0xe9, 0xff},
+		{0x99, 0x99, 0x99, 0xff}, {0x88, 0x22, 0x55, 0xff},
 	}
-	marks = []draw.GlyphDrawer{draw.CircleGlyph{}, draw.BoxGlyph{}, draw.PyramidGlyph{}, draw.RingGlyph{}, draw.SquareGlyph{}, draw.TriangleGlyph{}, draw.CrossGlyph{}, draw.PlusGlyph{}}
+	marks  = []draw.GlyphDrawer{draw.CircleGlyph{}, draw.BoxGlyph{}, draw.PyramidGlyph{}, draw.RingGlyph{}, draw.SquareGlyph{}, draw.TriangleGlyph{}, draw.CrossGlyph{}, draw.PlusGlyph{}}
+	dashes = []vg.Length{4, 3}
 )
 
 // curve is one line of a plot.
@@ -41,11 +43,11 @@ func (c *campaign) title(what, kase string) string {
 	return fmt.Sprintf("%s, %s, %d images, %d epochs", what, c.Data, c.Train, c.Epochs)
 }
 
-// plotSearch draws what the choice of the rates saw, of the methods without a suffix.
+// plotSearch draws what the choice of the rates saw.
 func (c *campaign) plotSearch(kase, suffix string, all []tuned) error {
 	var curves []curve
 	for _, t := range all {
-		if strings.Contains(t.name, ",") {
+		if t.minor {
 			continue
 		}
 		l := curve{name: t.name}
@@ -61,8 +63,8 @@ func (c *campaign) plotSearch(kase, suffix string, all []tuned) error {
 func (c *campaign) plotGrid(kase string, rows []row, rates []float64) error {
 	var curves []curve
 	for _, r := range rows {
-		if len(rows) > len(marks)+1 && strings.Contains(r.name, ",") {
-			continue // more than can be told apart
+		if r.minor {
+			continue
 		}
 		l := curve{name: r.name}
 		for i, cell := range r.cells {
@@ -103,15 +105,25 @@ func (c *campaign) plotCurves(suffix, title, x, y string, decades bool, curves [
 	setFont(&legend.TextStyle.Font, 10)
 	legend.Top, legend.Left = true, true
 	legend.ThumbnailWidth, legend.Padding = vg.Points(30), vg.Points(4)
-	for i, l := range curves {
+	kinds := map[string]int{}
+	for _, l := range curves {
 		if len(l.points) == 0 {
 			continue
+		}
+		kind, _, variant := strings.Cut(l.name, ", ")
+		i, ok := kinds[kind]
+		if !ok {
+			i = len(kinds)
+			kinds[kind] = i
 		}
 		line, dots, err := plotter.NewLinePoints(l.points)
 		if err != nil {
 			return err
 		}
 		line.Color, line.Width = colours[i%len(colours)], vg.Points(1.8)
+		if variant && strings.HasSuffix(l.name, "g_t") {
+			line.Dashes = dashes
+		}
 		dots.Color, dots.Radius, dots.Shape = colours[i%len(colours)], vg.Points(3), marks[i%len(marks)]
 		p.Add(line, dots)
 		legend.Add(l.name, line, dots)

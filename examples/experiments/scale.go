@@ -37,6 +37,7 @@ func scaleMethods() []method {
 			list = append(list, method{
 				name:    fmt.Sprintf("%s, %v%s", k.name, s, suffix),
 				options: append([]solvers.Option{solvers.Kernels(k.manifold, k.grouping, s)}, more...),
+				minor:   s != manifolds.UnitFilters,
 			})
 		}
 		if k.grouping == manifolds.PerKernel { // otherwise unit points are unit filters
