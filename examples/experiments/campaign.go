@@ -29,6 +29,7 @@ type campaign struct {
 	classes                 int
 	shape                   [3]int
 	train, validation, test images.Split
+	all                     images.Split // train and validation
 
 	results  *results
 	progress *progress
@@ -39,11 +40,11 @@ type campaign struct {
 func newCampaign(name string, s size, cores int, set *images.Set, file string) (*campaign, error) {
 	c := &campaign{
 		settings: settings{Experiment: name, Data: set.Name, Cores: cores, size: s}, seeds: s.seeds,
-		classes: len(set.Classes), shape: set.Shape(), test: set.Test.First(s.Test),
+		classes: len(set.Classes), shape: set.Shape(), test: set.Test.First(s.Test), all: set.Train.First(s.Train + s.Validation),
 	}
 	c.size.seeds = 0 // not one of the settings that a file must have
 	var err error
-	if c.train, c.validation, err = set.Train.First(s.Train+s.Validation).Holdout(s.Validation, holdoutSeed); err != nil {
+	if c.train, c.validation, err = c.all.Holdout(s.Validation, holdoutSeed); err != nil {
 		return nil, err
 	}
 	c.results, err = openResults(file, c.settings)

@@ -15,25 +15,24 @@ import (
 
 // cifar trains ResNet-20 with the augmentation and the weight decay of He, Zhang, Ren and
 // Sun (2016), and a cosine schedule instead of steps, since there are fewer epochs. The rate is chosen by
-// short runs on some of the images, with the same schedule. A run is kept after each epoch.
+// short runs on some of the images, with the same schedule. A run is kept after each epoch and where it is
+// cut off.
 var cifar = experiment{
 	"cifar",
 	size{Train: 28000, Validation: 2000, Test: 10000, Epochs: 10, Batch: 64, SearchTrain: 5120, SearchEpoch: 3, seeds: 3},
 	size{Train: 64, Validation: 32, Test: 32, Epochs: 1, Batch: 32, SearchTrain: 32, SearchEpoch: 1, seeds: 1},
 	func(ctx context.Context, c *campaign) error {
-		rates, depth := []float64{0.01, 0.03, 0.1, 0.3}, 20
+		rates, depth := []float64{0.03, 0.1, 0.3}, 20
 		if c.quick {
 			rates, depth = []float64{0.1}, 8
 		}
-		o := train.Options{Augment: images.Augmentation{Pad: 4, Flip: true}, Test: c.test}
+		o := train.Options{Augment: images.Augmentation{Pad: 4, Flip: true}}
 		net := func(seed uint64) (*models.Model, error) {
 			return models.ResNet(c.Batch, depth, models.Options{Shape: c.shape, Classes: c.classes, Seed: seed})
 		}
 		make := func(m method, s spec) job {
-			steps := c.train.Len() / c.Batch * c.Epochs
-			if s.Search {
-				steps = c.train.First(c.SearchTrain).Len() / c.Batch * c.SearchEpoch
-			}
+			data, epochs := c.material(s.Search)
+			steps := data.Len() / c.Batch * epochs
 			solver := func(rate float64) gorgonia.Solver {
 				return m.solver(solvers.Anneal(solvers.Cosine(steps, 0)), solvers.AmbientDecay(5e-4))(rate)
 			}
@@ -54,7 +53,7 @@ func cifarMethods() []method {
 	list := []method{euclidean}
 	for _, k := range constraints {
 		switch k.name {
-		case "sphere per filter", "oblique per slice", "Stiefel bank":
+		case "sphere per filter", "Stiefel bank":
 			list = append(list, k.method(""))
 		}
 	}

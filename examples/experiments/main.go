@@ -39,12 +39,12 @@ type experiment struct {
 
 // size says how much a campaign does, but for the methods.
 type size struct {
-	Train       int `json:"train_images"`
+	Train       int `json:"train_images"` // beside those for validation
 	Validation  int `json:"validation_images"`
 	Test        int `json:"test_images"`
 	Epochs      int `json:"epochs"`
 	Batch       int `json:"batch"`
-	SearchTrain int `json:"search_train_images,omitempty"` // of the runs that choose the rate
+	SearchTrain int `json:"search_train_images,omitempty"` // of the runs that choose the rate, if they have fewer
 	SearchEpoch int `json:"search_epochs,omitempty"`
 	seeds       int // more of them may join a campaign later
 }

@@ -269,7 +269,7 @@ func TestMethodsDiffer(t *testing.T) {
 			names[m.name] = true
 		}
 	}
-	assert.Len(t, cifarMethods(), 4)
+	assert.Len(t, cifarMethods(), 3)
 }
 
 func TestBadInput(t *testing.T) {

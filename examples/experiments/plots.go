@@ -133,7 +133,7 @@ func (c *campaign) plotCurves(suffix, title, x, y string, decades bool, curves [
 	}
 	widen(&p.X)
 	widen(&p.Y)
-	canvas, all := newCanvas(8*vg.Inch, 4.2*vg.Inch)
+	canvas, all := newCanvas(10*vg.Inch, 4.8*vg.Inch)
 	size := legend.Rectangle(all)
 	aside := size.Max.X - size.Min.X + vg.Points(10)
 	p.Draw(draw.Crop(all, 0, -aside, 0, 0))
@@ -173,7 +173,7 @@ func (c *campaign) plotIntervals(kase, suffix string, all []tuned) error {
 	p.Y.Tick.Marker = plot.ConstantTicks(names)
 	p.Y.Min, p.Y.Max = -0.5, float64(len(all))-0.5
 	widen(&p.X)
-	canvas, whole := newCanvas(8*vg.Inch, vg.Length(len(all))*0.19*vg.Inch+1.2*vg.Inch)
+	canvas, whole := newCanvas(9*vg.Inch, vg.Length(len(all))*0.19*vg.Inch+1.2*vg.Inch)
 	p.Draw(whole)
 	return c.save(suffix, canvas)
 }
@@ -181,7 +181,7 @@ func (c *campaign) plotIntervals(kase, suffix string, all []tuned) error {
 func newPlot(title, x, y string) *plot.Plot {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
-	setFont(&p.Title.TextStyle.Font, 13)
+	setFont(&p.Title.TextStyle.Font, 12)
 	p.Title.Padding = vg.Points(8)
 	for _, a := range []*plot.Axis{&p.X, &p.Y} {
 		setFont(&a.Label.TextStyle.Font, 11)
@@ -202,7 +202,7 @@ func widen(a *plot.Axis) {
 }
 
 func newCanvas(w, h vg.Length) (*vgimg.Canvas, draw.Canvas) {
-	canvas := vgimg.NewWith(vgimg.UseWH(w, h), vgimg.UseDPI(120), vgimg.UseBackgroundColor(color.White))
+	canvas := vgimg.NewWith(vgimg.UseWH(w, h), vgimg.UseDPI(96), vgimg.UseBackgroundColor(color.White))
 	return canvas, draw.Crop(draw.New(canvas), vg.Points(8), -vg.Points(8), vg.Points(8), -vg.Points(8))
 }
 

@@ -72,12 +72,11 @@ type outcome struct {
 type epoch struct {
 	Loss          *float64 `json:"loss"`           // mean over the steps, null if not finite
 	TrainAccuracy float64  `json:"train_accuracy"` // before each step
-	TestAccuracy  *float64 `json:"test_accuracy,omitempty"`
-	Seconds       float64  `json:"seconds"` // of the steps
+	Seconds       float64  `json:"seconds"`        // of the steps
 }
 
 func newEpoch(e train.Epoch) epoch {
-	return epoch{finite(e.Loss), e.TrainAccuracy, finite(e.Accuracy), e.Elapsed.Seconds()}
+	return epoch{finite(e.Loss), e.TrainAccuracy, e.Elapsed.Seconds()}
 }
 
 // measure evaluates the net.

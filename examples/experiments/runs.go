@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/kernelfold/kernelfold/models/images"
 	"github.com/kernelfold/kernelfold/models/train"
 	"github.com/kernelfold/kernelfold/solvers"
 )
@@ -82,14 +83,13 @@ func (c *campaign) fit(ctx context.Context, j job) (outcome, error) {
 	if err != nil {
 		return outcome{}, fmt.Errorf("%v: %w", j.spec, err)
 	}
-	data, measure, o := c.train, c.test, j.options
-	o.Epochs, o.Seed = c.Epochs, j.Seed
+	measure, o := c.test, j.options
 	if j.Search {
 		measure = c.validation
-		if c.SearchEpoch > 0 {
-			o.Epochs, data, o.Test = c.SearchEpoch, data.First(c.SearchTrain), measure.First(0)
-		}
 	}
+	var data images.Split
+	data, o.Epochs = c.material(j.Search)
+	o.Seed = j.Seed
 	if o.Checkpoint.Dir = c.checkpoint(j); o.Checkpoint.Dir != "" {
 		_, err := os.Stat(filepath.Join(o.Checkpoint.Dir, train.LastFile))
 		o.Checkpoint.Resume = err == nil
@@ -118,6 +118,18 @@ func (c *campaign) fit(ctx context.Context, j job) (outcome, error) {
 		err = fmt.Errorf("%v: %w", j.spec, err)
 	}
 	return out, err
+}
+
+// material returns what a run is trained on, and how often. Where the search is on some of the images, the
+// other runs have all, those of the validation part too.
+func (c *campaign) material(search bool) (data images.Split, epochs int) {
+	switch {
+	case c.SearchTrain == 0:
+		return c.train, c.Epochs
+	case search:
+		return c.train.First(c.SearchTrain), c.SearchEpoch
+	}
+	return c.all, c.Epochs
 }
 
 // checkpoint returns the directory of a run that is kept while it is under way, or "".
