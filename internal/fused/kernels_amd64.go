@@ -54,12 +54,12 @@ func singles[T vec.Float](x []T) []float32 { return unsafe.Slice(single(x), len(
 
 // stepOfNine makes the step for the groups of points, up to one with a long step, and
 // returns how many it has moved.
-func stepOfNine(x, m, g []float32, lanes int, r *room, tangent bool) int {
-	k, terms := len(x)/(nine*lanes), &r.terms[0][0]
+func stepOfNine(x, m, g []float32, lanes int, n *nineStep, r *room, tangent bool) int {
+	k, terms, room := len(x)/(nine*lanes), &n.terms[0], (*float32)(unsafe.Pointer(r))
 	if lanes == 8 {
-		return stepOfNine32AVX2(&x[0], &m[0], &g[0], k, terms, tangent)
+		return stepOfNine32AVX2(&x[0], &m[0], &g[0], k, terms, room, tangent)
 	}
-	return stepOfNine32AVX512(&x[0], &m[0], &g[0], k, terms, tangent)
+	return stepOfNine32AVX512(&x[0], &m[0], &g[0], k, terms, room, tangent)
 }
 
 func single[T vec.Float](x []T) *float32 { return (*float32)(unsafe.Pointer(unsafe.SliceData(x))) }

@@ -48,10 +48,10 @@ func flat32AVX2(x *float32, m *float32, grad *float32, n int, ahead float32, slo
 func adam32AVX2(x *float32, m *float32, s *float32, largest *float32, grad *float32, n int, slope float32, beta1 float32, rest1 float32, beta2 float32, rest2 float32, scale1 float32, scale2 float32, eps float32, shrink float32, rate float32) float64
 
 // stepOfNine32AVX2 makes the step of k > 0 times 8 vectors of 9 elements. It stops after such a group
-// with a |t d|^2 > r^2 and returns how many groups it has moved.
+// with a |t d|^2 > r^2 and returns how many groups it has moved. Results add to those in the room.
 //
 //go:noescape
-func stepOfNine32AVX2(x *float32, m *float32, grad *float32, k int, room *float32, tangent bool) int
+func stepOfNine32AVX2(x *float32, m *float32, grad *float32, k int, terms *float32, room *float32, tangent bool) int
 
 // moments32AVX512 sums x x, x d and d d, and x and d if centred, for k vectors of n elements,
 // where d = ahead m + slope grad. Each sum has 64 places. m may be nil.
@@ -95,10 +95,10 @@ func flat32AVX512(x *float32, m *float32, grad *float32, n int, ahead float32, s
 func adam32AVX512(x *float32, m *float32, s *float32, largest *float32, grad *float32, n int, slope float32, beta1 float32, rest1 float32, beta2 float32, rest2 float32, scale1 float32, scale2 float32, eps float32, shrink float32, rate float32) float64
 
 // stepOfNine32AVX512 makes the step of k > 0 times 16 vectors of 9 elements. It stops after such a group
-// with a |t d|^2 > r^2 and returns how many groups it has moved.
+// with a |t d|^2 > r^2 and returns how many groups it has moved. Results add to those in the room.
 //
 //go:noescape
-func stepOfNine32AVX512(x *float32, m *float32, grad *float32, k int, room *float32, tangent bool) int
+func stepOfNine32AVX512(x *float32, m *float32, grad *float32, k int, terms *float32, room *float32, tangent bool) int
 
 // moments64AVX2 sums x x, x d and d d, and x and d if centred, for k vectors of n elements,
 // where d = ahead m + slope grad. Each sum has 64 places. m may be nil.

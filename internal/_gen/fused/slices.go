@@ -18,6 +18,9 @@ import (
 
 const nine = 9
 
+// far is how many groups ahead memory is asked for.
+const far = 10
+
 // The rows of a room, of sixteen places of 32 bits each, after those of a terms.
 const (
 	ahead = long + 1 + iota
@@ -151,11 +154,18 @@ func (g *group) constant(i int) Op {
 // stepOfNine writes the whole step for points of 9 elements. The sums of a group come
 // before the blending of the one before it, which hides how long its coefficients take.
 func stepOfNine(m simd.Machine) {
-	m.Function("stepOfNine", "func(x, m, grad *%[1]s, k int, room *%[1]s, tangent bool) int",
+	m.Function("stepOfNine", "func(x, m, grad *%[1]s, k int, terms, room *%[1]s, tangent bool) int",
 		fmt.Sprintf("makes the step of k > 0 times %d vectors of 9 elements. It stops after such a group", m.Lanes()),
-		"with a |t d|^2 > r^2 and returns how many groups it has moved.")
+		"with a |t d|^2 > r^2 and returns how many groups it has moved. Results add to those in the room.")
 	x, mom, grad, left := simd.Pointer("x"), simd.Pointer("m"), simd.Pointer("grad"), simd.Pointer("k")
 	g := newGroup(blender{m, simd.Pointer("room")})
+	terms, v := simd.Pointer("terms"), g.Vec()
+	for i := range take + 1 {
+		if i < direct || i > long { // not a result
+			g.Broadcast(Mem{Base: terms, Disp: 4 * i}, v)
+			g.Store(v, g.term(i))
+		}
+	}
 	size := nine * g.Bytes()
 	at, done, long, bits := GP64(), GP64(), GP64(), GP64()
 	MOVQ(I32(-size), at)
@@ -215,6 +225,14 @@ func stepOfNine(m simd.Machine) {
 		Label(label)
 		TESTQ(left, left)
 		JZ(LabelRef(label + "Apply"))
+		CMPQ(left, Imm(far))
+		JLE(LabelRef(label + "Near"))
+		for disp := 0; disp < size; disp += 64 {
+			for _, p := range []Register{x, mom, grad} {
+				PREFETCHT0(simd.At(p, at, (far+1)*size+disp))
+			}
+		}
+		Label(label + "Near")
 		s := g.sums(func(i int) VecVirtual { d, _, _ := direction(size + i*g.Bytes()); return d },
 			func(i int) VecVirtual { return g.register(simd.At(x, at, size+i*g.Bytes())) }, centred)
 		TESTQ(at, at)
