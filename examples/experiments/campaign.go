@@ -22,9 +22,9 @@ const holdoutSeed = 1
 // campaign is the runs of one experiment and what they share.
 type campaign struct {
 	settings
-	seeds      int
-	only, part string
-	quick      bool
+	seeds       int
+	only, cases string // what flags leave
+	quick       bool
 
 	classes                 int
 	shape                   [3]int
@@ -57,7 +57,7 @@ func (c *campaign) finish(err error) error {
 	c.progress.finish()
 	table := c.table.String()
 	if err == nil && table == "" {
-		return fmt.Errorf("want -only and -case that leave some of the %s, got %q and %q", c.Experiment, c.only, c.part)
+		return fmt.Errorf("want -only and -case that leave some of the %s, got %q and %q", c.Experiment, c.only, c.cases)
 	}
 	if err != nil && c.results.file != "" {
 		err = fmt.Errorf("%w; %d runs are in %s, and the same command goes on from there", err, len(c.results.Runs), c.results.file)
@@ -71,7 +71,7 @@ func (c *campaign) finish(err error) error {
 
 // write writes a file beside that of the results, if there is one and if it shows all of them.
 func (c *campaign) write(suffix string, text []byte) error {
-	if c.results.file == "" || c.only+c.part != "" {
+	if c.results.file == "" || c.only+c.cases != "" {
 		return nil
 	}
 	return replace(strings.TrimSuffix(c.results.file, ".json")+suffix, text)
@@ -79,7 +79,7 @@ func (c *campaign) write(suffix string, text []byte) error {
 
 // wanted tells whether flags leave a method and a case in.
 func (c *campaign) wanted(kase, method string) bool {
-	return strings.Contains(kase, c.part) && strings.Contains(method, c.only)
+	return strings.Contains(kase, c.cases) && strings.Contains(method, c.only)
 }
 
 // job is a run and how its parts are made.
@@ -107,11 +107,9 @@ func (c *campaign) tuned(ctx context.Context, kase string, methods []method, rat
 		}
 		all = append(all, tuned{method: m})
 	}
-	c.progress.expect(len(all) * c.seeds)
 	if err := c.do(ctx, search); err != nil {
 		return nil, err
 	}
-	c.progress.expect(-len(all) * c.seeds)
 	var final []job
 	for i := range all {
 		t := &all[i]
@@ -133,6 +131,15 @@ func (c *campaign) tuned(ctx context.Context, kase string, methods []method, rat
 		}
 	}
 	return all, nil
+}
+
+// expectTuned tells the progress how many runs tuned will make.
+func (c *campaign) expectTuned(kase string, methods []method, rates []float64) {
+	for _, m := range methods {
+		if c.wanted(kase, m.name) {
+			c.progress.expect(len(rates) + c.seeds)
+		}
+	}
 }
 
 // tuned is a method and what became of it.

@@ -38,6 +38,7 @@ var cifar = experiment{
 			}
 			return job{spec: s, net: net, solver: solver, options: o, resumable: true}
 		}
+		c.expectTuned("", cifarMethods(), rates)
 		all, err := c.tuned(ctx, "", cifarMethods(), rates, make)
 		if err != nil {
 			return err

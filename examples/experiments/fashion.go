@@ -20,6 +20,9 @@ var fashion = experiment{
 			rates = []float64{0.01, 0.03}
 		}
 		for _, kase := range normCases {
+			c.expectTuned(kase, fashionMethods(), rates)
+		}
+		for _, kase := range normCases {
 			make := func(m method, s spec) job { return job{spec: s, net: c.smallCNN(kase), solver: m.solver()} }
 			all, err := c.tuned(ctx, kase, fashionMethods(), rates, make)
 			if err != nil {

@@ -10,32 +10,44 @@ import (
 	"github.com/kernelfold/kernelfold/models"
 )
 
+// part is cases with what is tried on each of them.
+type part struct {
+	cases   []string
+	methods []method
+	rates   []float64
+}
+
 // grid makes runs of every case, method, rate and seed, all measured on the test images, and a
 // table for each case: the mean accuracy at each rate, and how many runs failed. Nothing is chosen.
-func (c *campaign) grid(ctx context.Context, cases []string, methods []method, rates []float64, net func(kase string) func(seed uint64) (*models.Model, error)) error {
+func (c *campaign) grid(ctx context.Context, parts []part, net func(kase string) func(seed uint64) (*models.Model, error)) error {
 	var jobs []job
-	for _, kase := range cases {
-		for _, m := range methods {
-			for _, r := range rates {
-				for seed := range c.seeds {
-					if c.wanted(kase, m.name) {
-						jobs = append(jobs, job{spec: spec{kase, m.name, m.rate(r), uint64(seed + 1), false}, net: net(kase), solver: m.solver()})
+	for _, p := range parts {
+		for _, kase := range p.cases {
+			for _, m := range p.methods {
+				for _, r := range p.rates {
+					for seed := range c.seeds {
+						if c.wanted(kase, m.name) {
+							jobs = append(jobs, job{spec: spec{kase, m.name, m.rate(r), uint64(seed + 1), false}, net: net(kase), solver: m.solver()})
+						}
 					}
 				}
 			}
 		}
 	}
+	c.progress.expect(len(jobs))
 	if err := c.do(ctx, jobs); err != nil {
 		return err
 	}
-	for _, kase := range cases {
-		rows := c.rows(kase, methods, rates)
-		if len(rows) == 0 {
-			continue
-		}
-		c.gridTable(kase, rows, rates)
-		if err := c.plotGrid(kase, rows, rates); err != nil {
-			return err
+	for _, p := range parts {
+		for _, kase := range p.cases {
+			rows := c.rows(kase, p.methods, p.rates)
+			if len(rows) == 0 {
+				continue
+			}
+			c.gridTable(kase, rows, p.rates)
+			if err := c.plotGrid(kase, rows, p.rates); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -73,7 +73,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	seeds := f.Int("seeds", 0, "runs with each chosen learning rate; 0 is what the experiment wants")
 	cores := f.Int("cores", runtime.NumCPU(), "runs side by side, and GOMAXPROCS, on which their rounding depends")
 	only := f.String("only", "", "methods whose name contains this")
-	part := f.String("case", "", "cases whose name contains this")
+	cases := f.String("case", "", "cases whose name contains this")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	c.only, c.part, c.quick = *only, *part, *quick
+	c.only, c.cases, c.quick = *only, *cases, *quick
 	c.stdout, c.progress = stdout, newProgress(stderr)
 	defer c.progress.finish()
 	return c.finish(e.run(ctx, c))

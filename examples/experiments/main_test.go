@@ -299,7 +299,7 @@ func TestFailure(t *testing.T) {
 	require.NoError(t, err)
 	c.progress = newProgress(io.Discard)
 	bad := method{name: "bad", options: scaleMethods()[1].options, times: -1}
-	err = c.grid(context.Background(), []string{plainCase}, []method{bad}, []float64{0.1}, c.smallCNN)
+	err = c.grid(context.Background(), []part{{[]string{plainCase}, []method{bad}, []float64{0.1}}}, c.smallCNN)
 	assert.ErrorContains(t, err, "no batch norm: bad, learning rate -0.1")
 	assert.False(t, errors.Is(err, context.Canceled))
 }

@@ -21,23 +21,17 @@ var robust = experiment{
 	size{Train: 3000, Test: 2000, Epochs: 3, Batch: 32, seeds: 2},
 	size{Train: 64, Test: 32, Epochs: 1, Batch: 32, seeds: 1},
 	func(ctx context.Context, c *campaign) error {
-		for _, p := range []struct {
-			cases   []string
-			methods []method
-			rates   []float64
-		}{
+		parts := []part{
 			{[]string{ratesCase}, append(robustMethods(), steady()...), []float64{0.01, 0.03, 0.1, 0.3, 1, 3, 10}},
 			{scaledCases, append(robustMethods(), initialScale), []float64{0.001, 0.003, 0.01, 0.03, 0.1}},
 			{depthCases, robustMethods(), []float64{0.01, 0.03, 0.1}},
-		} {
+		}
+		for i := range parts {
 			if c.quick {
-				p.rates = p.rates[:1]
-			}
-			if err := c.grid(ctx, p.cases, p.methods, p.rates, c.robustNet); err != nil {
-				return err
+				parts[i].rates = parts[i].rates[:1]
 			}
 		}
-		return nil
+		return c.grid(ctx, parts, c.robustNet)
 	},
 }
 

@@ -26,7 +26,6 @@ func (c *campaign) do(ctx context.Context, jobs []job) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	todo := make(chan job)
-	c.progress.expect(len(jobs))
 	var wg sync.WaitGroup
 	for range c.Cores {
 		wg.Add(1)

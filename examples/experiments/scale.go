@@ -19,7 +19,7 @@ var scale = experiment{
 	size{Train: 4000, Test: 800, Epochs: 3, Batch: 32, seeds: 1},
 	size{Train: 128, Test: 64, Epochs: 1, Batch: 32, seeds: 1},
 	func(ctx context.Context, c *campaign) error {
-		return c.grid(ctx, normCases, scaleMethods(), []float64{0.01, 0.03, 0.1, 0.3}, c.smallCNN)
+		return c.grid(ctx, []part{{normCases, scaleMethods(), []float64{0.01, 0.03, 0.1, 0.3}}}, c.smallCNN)
 	},
 }
 
