@@ -161,6 +161,7 @@ func testSpheres[T vec.Float](t *testing.T) {
 				}
 				compare[T](t, rng, fmt.Sprint(name, " momentum=", momentum), n, 1+rng.IntN(70), s, momentum)
 			}
+			compare[T](t, rng, fmt.Sprint(name, " momentum=", momentum), nine, 500, s, momentum)
 			for _, n := range []int{288, 576, 4608} {
 				compare[T](t, rng, fmt.Sprint(name, " momentum=", momentum), n, 3, s, momentum)
 			}

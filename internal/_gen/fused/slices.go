@@ -35,93 +35,21 @@ const (
 	mixed    = elements + nine
 )
 
-// A group is nine vectors of L numbers, which hold L points, one after the other. Element
-// e of point l is number p = 9 l + e mod L of vector r, L r + p = 9 l + e, and so
-// r = u (e - p) mod 9 with u the inverse of L. Turning number p of all vectors by
-// -u p mod 9 vectors leaves element e of all points in vector u e mod 9, and turning the
-// numbers of that by e leaves point l at 9 l mod L, whatever e is. The first goes bit by
-// bit.
+// group is what a kernel for such points has at hand.
 type group struct {
 	blender
-	inverse int // of the number of lanes, mod 9
-	bits    []Op
-	turns   Register // 0, 1 ... twice
-	spread  Register // whose coefficients the numbers take
+	turn   *simd.Nine
+	spread Register // where the points of the numbers have their coefficients
 }
 
 func newGroup(b blender) *group {
-	g := &group{blender: b, turns: GP64(), spread: GP64()}
-	lanes := g.Lanes()
-	for g.inverse*lanes%nine != 1 {
-		g.inverse++
-	}
-	for b := 0; 1<<b < min(lanes, nine); b++ {
-		mask := 0
-		for p := range lanes {
-			mask |= (nine - g.inverse) * p % nine >> b & 1 << p
-		}
-		if !g.Wide {
-			g.bits = append(g.bits, Imm(uint64(mask)))
-			continue
-		}
-		r, k := GP32(), K()
-		MOVL(U32(mask), r)
-		KMOVW(r, k)
-		g.bits = append(g.bits, k)
-	}
-	spread := GLOBL("spread"+g.Suffix(), attr.RODATA|attr.NOPTR)
-	for i := range nine * lanes {
-		DATA(4*i, U32(i/nine*nine%lanes))
+	g := &group{b, simd.NewNine(b.Machine), GP64()}
+	spread := GLOBL("spread"+b.Suffix(), attr.RODATA|attr.NOPTR)
+	for i := range nine * b.Lanes() {
+		DATA(4*i, U32(g.turn.Place(i/nine)))
 	}
 	LEAQ(spread, g.spread)
-	if !g.Wide {
-		turns := GLOBL("turns", attr.RODATA|attr.NOPTR)
-		for i := range 2 * lanes {
-			DATA(4*i, U32(i%lanes))
-		}
-		LEAQ(turns, g.turns)
-	}
 	return g
-}
-
-// blend sets the numbers of v that a mask has to those of w.
-func (g *group) blend(mask Op, w, v VecVirtual) {
-	if g.Wide {
-		VMOVAPS(w, mask, v)
-	} else {
-		VBLENDPS(mask, w, v, v)
-	}
-}
-
-// element is element e of all points, once v is turned by vectors.
-func (g *group) element(v [nine]VecVirtual, e int) VecVirtual {
-	from := v[g.inverse*e%nine]
-	if e%g.Lanes() == 0 {
-		return from
-	}
-	to := g.Vec()
-	if g.Wide {
-		VALIGND(Imm(uint64(e)), from, from, to)
-	} else {
-		g.Load(Mem{Base: g.turns, Disp: 4 * e}, to)
-		VPERMPS(from, to, to)
-	}
-	return to
-}
-
-// turn turns by vectors. Each bit goes once around all nine.
-func (g *group) turn(v [nine]VecVirtual) {
-	for b, mask := range g.bits {
-		by, first := 1<<b, g.Vec()
-		g.Move(v[0], first)
-		for n := range v {
-			from := first
-			if n < nine-1 {
-				from = v[(n+1)*by%nine]
-			}
-			g.blend(mask, from, v[n*by%nine])
-		}
-	}
 }
 
 // register loads what lies there.
@@ -279,8 +207,7 @@ func (g *group) sums(d, x func(i int) VecVirtual, centred bool) sums {
 		for i := range v {
 			v[i] = f(i)
 		}
-		g.turn(v)
-		return v
+		return g.turn.Elements(v)
 	}
 	// add adds a b to a sum, which the first begins.
 	add := func(e int, a VecVirtual, b Op, sum VecVirtual) {
@@ -302,18 +229,14 @@ func (g *group) sums(d, x func(i int) VecVirtual, centred bool) sums {
 		s.x, s.d = g.Vec(), g.Vec()
 	}
 	var ds [nine]Op
-	v := load(d)
-	for e := range nine {
-		a := g.element(v, e)
+	for e, a := range load(d) {
 		add(e, a, a, s.dd)
 		if centred {
 			plus(e, a, s.d)
 		}
 		ds[e] = g.kept(a, elements+e)
 	}
-	v = load(x)
-	for e := range nine {
-		a := g.element(v, e)
+	for e, a := range load(x) {
 		add(e, a, a, s.xx)
 		add(e, a, ds[e], s.xd)
 		if centred {

@@ -6,6 +6,8 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
+
+	"github.com/kernelfold/kernelfold/internal/_gen/simd"
 )
 
 // nine is a 3 x 3 matrix of 16 lanes, in row-major order.
@@ -43,7 +45,7 @@ const (
 // framer writes the kernel for 3 x 3 frames.
 type framer struct {
 	x, m, g, c, sums Register
-	masks            [4]Register
+	turn             *simd.Nine
 }
 
 func (f framer) coefficient(i int) Mem { return Mem{Base: f.c, Disp: 4 * i} }
@@ -70,7 +72,7 @@ func frames() {
 	TEXT("frames32AVX512", NOSPLIT, "func(x, m, slopes *float32, blocks int, c *float32, sums *float64, geometric, tangent int) int")
 	Pragma("noescape")
 	Doc("frames32AVX512 makes the step for blocks > 0 times 16 frames of 3 x 3, and returns the number of blocks before the first with a frame whose pivots are too small or whose trace is too large. That block and those after it are left alone.")
-	f := framer{x: load("x"), m: load("m"), g: load("slopes"), c: load("c"), sums: load("sums"), masks: barrelMasks()}
+	f := framer{x: load("x"), m: load("m"), g: load("slopes"), c: load("c"), sums: load("sums"), turn: simd.NewNine(simd.Machine{Bits: 32, Wide: true})}
 	blocks, done := load("blocks"), GP64()
 	XORQ(done, done)
 	top, out := label(), label()
@@ -80,11 +82,11 @@ func frames() {
 	for i := range v {
 		v[i] = f.mixed(i, ahead, slope)
 	}
-	v = toLanes(v, f.masks)
+	v = f.turn.Elements(v)
 	for i := range y {
 		y[i] = first(place(f.x, i))
 	}
-	y = toLanes(y, f.masks)
+	y = f.turn.Elements(y)
 	f.lean(y, v)
 	low, high := f.squares(v)
 	t := f.spread(back)
@@ -96,7 +98,7 @@ func frames() {
 	f.sum(t, low, high)
 
 	branch("tangent", func() { f.lean(y, v) })
-	y = fromLanes(y, f.masks)
+	y = f.turn.Points(y)
 	for i := range y {
 		VMOVUPS(y[i], place(f.x, i))
 	}
@@ -104,7 +106,7 @@ func frames() {
 	flag := load("tangent")
 	TESTQ(flag, flag)
 	JZ(LabelRef(ambient))
-	for i, u := range fromLanes(v, f.masks) {
+	for i, u := range f.turn.Points(v) {
 		VMOVUPS(u, place(f.m, i))
 	}
 	JMP(LabelRef(next))
@@ -293,70 +295,4 @@ func inverseRoot(x, half, onePointFive VecVirtual) VecVirtual {
 	VFNMADD213PS(onePointFive, z, w)
 	VMULPS(w, z, z)
 	return z
-}
-
-// Nine vectors of 16 numbers hold 16 matrices, one after the other. Element e of
-// matrix l is number p = 9 l + e mod 16 of vector r, 16 r + p = 9 l + e, and so
-// r = 4 (e - p) mod 9. Turning number p of all vectors by 5 p mod 9 vectors leaves
-// element e of all matrices in vector 4 e mod 9, and turning the numbers of that by e
-// leaves matrix l at 9 l mod 16, whatever e is. The first is four rounds, a bit of
-// 5 p mod 9 each.
-
-func barrelMasks() (masks [4]Register) {
-	for b := range masks {
-		bits := 0
-		for p := range 16 {
-			bits |= 5 * p % 9 >> b & 1 << p
-		}
-		r, k := GP32(), K()
-		MOVL(U32(bits), r)
-		KMOVW(r, k)
-		masks[b] = k
-	}
-	return masks
-}
-
-// barrel turns number p of all vectors by 5 p mod 9 vectors, or back. Each bit goes once
-// around all nine.
-func barrel(v nine, masks [4]Register, back bool) nine {
-	for b, k := range masks {
-		by := 1 << b
-		if back {
-			by = 9 - by
-		}
-		first := ZMM()
-		VMOVAPS(v[0], first)
-		for n := range v {
-			from := v[(n+1)*by%9]
-			if n == 8 {
-				from = first
-			}
-			VMOVAPS(from, k, v[n*by%9])
-		}
-	}
-	return v
-}
-
-func turned(v VecVirtual, by int) VecVirtual {
-	if by%16 == 0 {
-		return v
-	}
-	w := ZMM()
-	VALIGND(U8(by), v, v, w)
-	return w
-}
-
-func toLanes(v nine, masks [4]Register) (lanes nine) {
-	v = barrel(v, masks, false)
-	for e := range lanes {
-		lanes[e] = turned(v[4*e%9], e)
-	}
-	return lanes
-}
-
-func fromLanes(lanes nine, masks [4]Register) (v nine) {
-	for e := range lanes {
-		v[4*e%9] = turned(lanes[e], 16-e)
-	}
-	return barrel(v, masks, true)
 }

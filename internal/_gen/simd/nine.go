@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package simd
+
+import (
+	"github.com/mmcloughlin/avo/attr"
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+// Nine turns groups of points of 9 elements in float32: nine vectors of L numbers hold L
+// points, one after the other. Element e of point l is number p = 9 l + e mod L of vector
+// r, L r + p = 9 l + e, and so r = u (e - p) mod 9 with u the inverse of L. Turning number
+// p of all vectors by -u p mod 9 vectors leaves element e of all points in vector
+// u e mod 9, and turning the numbers of that by e leaves point l at 9 l mod L, whatever e
+// is. The first is a round for each bit of -u p mod 9.
+type Nine struct {
+	Machine
+	inverse int
+	masks   []Op
+	turns   Register // 0, 1 ... L-1 twice, with AVX2
+}
+
+// NewNine prepares its masks.
+func NewNine(m Machine) *Nine {
+	g := &Nine{Machine: m}
+	lanes := m.Lanes()
+	for g.inverse*lanes%9 != 1 {
+		g.inverse++
+	}
+	for b := 0; 1<<b < min(lanes, 9); b++ {
+		bits := 0
+		for p := range lanes {
+			bits |= (9 - g.inverse) * p % 9 >> b & 1 << p
+		}
+		if !m.Wide {
+			g.masks = append(g.masks, Imm(uint64(bits)))
+			continue
+		}
+		r, k := GP32(), K()
+		MOVL(U32(bits), r)
+		KMOVW(r, k)
+		g.masks = append(g.masks, k)
+	}
+	if !m.Wide {
+		g.turns = GP64()
+		table := GLOBL("turns", attr.RODATA|attr.NOPTR)
+		for i := range 2 * lanes {
+			DATA(4*i, U32(i%lanes))
+		}
+		LEAQ(table, g.turns)
+	}
+	return g
+}
+
+// Place is where point l lies in the vector of an element.
+func (g *Nine) Place(l int) int { return 9 * l % g.Lanes() }
+
+// Elements returns the vectors of the elements. It overwrites v.
+func (g *Nine) Elements(v [9]VecVirtual) (elements [9]VecVirtual) {
+	g.rounds(v, false)
+	for e := range elements {
+		elements[e] = g.turned(v[g.inverse*e%9], e)
+	}
+	return elements
+}
+
+// Points is the inverse of Elements.
+func (g *Nine) Points(elements [9]VecVirtual) (v [9]VecVirtual) {
+	for e := range elements {
+		v[g.inverse*e%9] = g.turned(elements[e], g.Lanes()-e)
+	}
+	g.rounds(v, true)
+	return v
+}
+
+// rounds turns by vectors, or back. Each round goes once around all nine.
+func (g *Nine) rounds(v [9]VecVirtual, back bool) {
+	for b, mask := range g.masks {
+		by, first := 1<<b, g.Vec()
+		if back {
+			by = 9 - by
+		}
+		g.Move(v[0], first)
+		for n := range v {
+			from := v[(n+1)*by%9]
+			if n == 8 {
+				from = first
+			}
+			to := v[n*by%9]
+			if g.Wide {
+				VMOVAPS(from, mask, to)
+			} else {
+				VBLENDPS(mask, from, to, to)
+			}
+		}
+	}
+}
+
+// turned is v with its numbers turned.
+func (g *Nine) turned(v VecVirtual, by int) VecVirtual {
+	by %= g.Lanes()
+	if by == 0 {
+		return v
+	}
+	w := g.Vec()
+	if g.Wide {
+		VALIGND(Imm(uint64(by)), v, v, w)
+	} else {
+		g.Load(Mem{Base: g.turns, Disp: 4 * by}, w)
+		VPERMPS(v, w, w)
+	}
+	return w
+}
