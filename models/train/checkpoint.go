@@ -103,14 +103,18 @@ func (r *run) write(file string) error {
 
 // resume takes the state from the checkpoint.
 func (r *run) resume() error {
-	path, now := filepath.Join(r.Checkpoint.Dir, LastFile), r.Plan
-	var s state
-	if err := checkpoint.Load(path, r.model, r.solver.(*solvers.Solver), &s); err != nil {
+	s := state{Plan: r.Plan}
+	if err := checkpoint.Load(filepath.Join(r.Checkpoint.Dir, LastFile), r.model, r.solver.(*solvers.Solver), &s); err != nil {
 		return fmt.Errorf("train: %w", err)
 	}
-	if s.Plan != now {
-		return fmt.Errorf("train: %s: want the batches of the run that was saved, %+v, got %+v", path, s.Plan, now)
-	}
 	r.state, r.saved, r.savedEpochs = s, s.Steps, len(s.Done)
+	return nil
+}
+
+// Accept refuses a state of other batches.
+func (s *state) Accept(saved any) error {
+	if is := saved.(*state).Plan; is != s.Plan {
+		return fmt.Errorf("want the batches of the run that was saved, %+v, got %+v", is, s.Plan)
+	}
 	return nil
 }

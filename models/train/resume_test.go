@@ -196,7 +196,10 @@ func TestCheckpointOptions(t *testing.T) {
 	assert.Error(t, fit(stateful(t), solvers.NewSGD(), train.Checkpoint{Dir: dir, Resume: true}, 1), "there is no solver in it")
 
 	require.NoError(t, fit(stateful(t), solvers.NewSGD(), train.Checkpoint{Dir: dir}, 1))
-	assert.ErrorContains(t, fit(stateful(t), solvers.NewSGD(), train.Checkpoint{Dir: dir, Resume: true}, 2), "want the batches of the run that was saved")
+	other := stateful(t)
+	before := append([]float32(nil), other.Learnables[0].Value().Data().([]float32)...)
+	assert.ErrorContains(t, fit(other, solvers.NewSGD(), train.Checkpoint{Dir: dir, Resume: true}, 2), "want the batches of the run that was saved")
+	assert.Equal(t, before, other.Learnables[0].Value().Data(), "refused before anything changed")
 	assert.Error(t, fit(stateful(t), solvers.NewAdam(), train.Checkpoint{Dir: dir, Resume: true}, 1), "another solver")
 
 	file := filepath.Join(dir, "file")
