@@ -2113,7 +2113,7 @@ TEXT ·stepOfNine32AVX2(SB), NOSPLIT, $0-64
 uncentred:
 	TESTQ      BX, BX
 	JZ         uncentredApply
-	CMPQ       BX, $0x0a
+	CMPQ       BX, $0x00000100
 	JLE        uncentredNear
 	PREFETCHT0 3168(AX)(R9*1)
 	PREFETCHT0 3168(CX)(R9*1)
@@ -2686,7 +2686,7 @@ uncentredStraight:
 centred:
 	TESTQ      BX, BX
 	JZ         centredApply
-	CMPQ       BX, $0x0a
+	CMPQ       BX, $0x00000100
 	JLE        centredNear
 	PREFETCHT0 3168(AX)(R9*1)
 	PREFETCHT0 3168(CX)(R9*1)
@@ -6197,7 +6197,7 @@ TEXT ·stepOfNine32AVX512(SB), NOSPLIT, $0-64
 uncentred:
 	TESTQ      BX, BX
 	JZ         uncentredApply
-	CMPQ       BX, $0x0a
+	CMPQ       BX, $0x00000100
 	JLE        uncentredNear
 	PREFETCHT0 6336(AX)(R9*1)
 	PREFETCHT0 6336(CX)(R9*1)
@@ -6787,7 +6787,7 @@ uncentredStraight:
 centred:
 	TESTQ      BX, BX
 	JZ         centredApply
-	CMPQ       BX, $0x0a
+	CMPQ       BX, $0x00000100
 	JLE        centredNear
 	PREFETCHT0 6336(AX)(R9*1)
 	PREFETCHT0 6336(CX)(R9*1)

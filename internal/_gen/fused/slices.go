@@ -18,8 +18,12 @@ import (
 
 const nine = 9
 
-// far is how many groups ahead memory is asked for.
-const far = 10
+// Memory is asked for so many groups ahead, while there are more than many left: few are
+// in a cache already.
+const (
+	far  = 10
+	many = 256
+)
 
 // The rows of a room, of sixteen places of 32 bits each, after those of a terms.
 const (
@@ -153,7 +157,7 @@ func stepOfNine(m simd.Machine) {
 		Label(label)
 		TESTQ(left, left)
 		JZ(LabelRef(label + "Apply"))
-		CMPQ(left, Imm(far))
+		CMPQ(left, U32(many))
 		JLE(LabelRef(label + "Near"))
 		for disp := 0; disp < size; disp += 64 {
 			for _, p := range []Register{x, mom, grad} {
