@@ -3,7 +3,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,9 +21,9 @@ const holdoutSeed = 1
 // campaign is the runs of one experiment and what they share.
 type campaign struct {
 	settings
-	seeds       int
-	only, cases string // what flags leave
-	quick       bool
+	seeds, again int
+	only, cases  string // what flags leave
+	quick        bool
 
 	classes                 int
 	shape                   [3]int
@@ -39,10 +38,10 @@ type campaign struct {
 
 func newCampaign(name string, s size, cores int, set *images.Set, file string) (*campaign, error) {
 	c := &campaign{
-		settings: settings{Experiment: name, Data: set.Name, Cores: cores, size: s}, seeds: s.seeds,
+		settings: settings{Experiment: name, Data: set.Name, Cores: cores, size: s}, seeds: s.seeds, again: s.again,
 		classes: len(set.Classes), shape: set.Shape(), test: set.Test.First(s.Test), all: set.Train.First(s.Train + s.Validation),
 	}
-	c.size.seeds = 0 // not one of the settings that a file must have
+	c.size.seeds, c.size.again = 0, 0 // not among the settings that a file must have
 	var err error
 	if c.train, c.validation, err = c.all.Holdout(s.Validation, holdoutSeed); err != nil {
 		return nil, err
@@ -90,74 +89,4 @@ type job struct {
 	options train.Options // but for epochs and seed
 	// resumable runs are kept while they are under way: they are long, and of a solver that can be saved.
 	resumable bool
-}
-
-// tuned makes, for each method and rate, one run that is measured on the validation images,
-// with the seed 0, and then runs with the seeds 1, 2, ... and the rate that was best, which are
-// measured on the test images.
-func (c *campaign) tuned(ctx context.Context, kase string, methods []method, rates []float64, make func(method, spec) job) ([]tuned, error) {
-	var search []job
-	var all []tuned
-	for _, m := range methods {
-		if !c.wanted(kase, m.name) {
-			continue
-		}
-		for _, r := range rates {
-			search = append(search, make(m, spec{kase, m.name, m.rate(r), 0, true}))
-		}
-		all = append(all, tuned{method: m})
-	}
-	if err := c.do(ctx, search); err != nil {
-		return nil, err
-	}
-	var final []job
-	for i := range all {
-		t := &all[i]
-		for _, r := range rates {
-			t.search = append(t.search, c.results.of(spec{kase, t.name, t.method.rate(r), 0, true}))
-		}
-		t.choose()
-		for seed := range c.seeds {
-			final = append(final, make(t.method, spec{kase, t.name, t.best, uint64(seed + 1), false}))
-		}
-	}
-	if err := c.do(ctx, final); err != nil {
-		return nil, err
-	}
-	for i := range all {
-		t := &all[i]
-		for seed := range c.seeds {
-			t.final = append(t.final, c.results.of(spec{kase, t.name, t.best, uint64(seed + 1), false}))
-		}
-	}
-	return all, nil
-}
-
-// expectTuned tells the progress how many runs tuned will make.
-func (c *campaign) expectTuned(kase string, methods []method, rates []float64) {
-	for _, m := range methods {
-		if c.wanted(kase, m.name) {
-			c.progress.expect(len(rates) + c.seeds)
-		}
-	}
-}
-
-// tuned is a method and what became of it.
-type tuned struct {
-	method
-	search []outcome // at the rates
-	best   float64   // of them
-	edge   bool      // it is the lowest or the highest
-	final  []outcome // with the seeds
-}
-
-// choose takes the rate of the highest validation accuracy, and the lower one of equals.
-func (t *tuned) choose() {
-	at := 0
-	for i, o := range t.search {
-		if o.Accuracy > t.search[at].Accuracy {
-			at = i
-		}
-	}
-	t.best, t.edge = t.search[at].Rate, at == 0 || at == len(t.search)-1
 }

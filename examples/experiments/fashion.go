@@ -12,8 +12,8 @@ import (
 // on validation images.
 var fashion = experiment{
 	"fashion",
-	size{Train: 5000, Validation: 2000, Test: 10000, Epochs: 3, Batch: 32, seeds: 3},
-	size{Train: 96, Validation: 50, Test: 50, Epochs: 1, Batch: 32, seeds: 2},
+	size{Train: 5000, Validation: 2000, Test: 10000, Epochs: 3, Batch: 32, seeds: 5, again: 2},
+	size{Train: 96, Validation: 50, Test: 50, Epochs: 1, Batch: 32, seeds: 2, again: 1},
 	func(ctx context.Context, c *campaign) error {
 		rates := []float64{0.003, 0.01, 0.03, 0.1, 0.3}
 		if c.quick {

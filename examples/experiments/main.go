@@ -46,7 +46,8 @@ type size struct {
 	Batch       int `json:"batch"`
 	SearchTrain int `json:"search_train_images,omitempty"` // of the runs that choose the rate, if they have fewer
 	SearchEpoch int `json:"search_epochs,omitempty"`
-	seeds       int // more of them may join a campaign later
+	seeds       int // with each chosen rate; more of them may join a campaign later
+	again       int // more runs with each of the two rates that look best
 }
 
 var experiments = []experiment{scale, fashion, robust, cifar}

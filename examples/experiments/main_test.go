@@ -102,7 +102,7 @@ func TestResume(t *testing.T) {
 	dir := t.TempDir()
 	whole, parts := filepath.Join(dir, "whole.json"), filepath.Join(dir, "parts.json")
 	args := func(file string) []string {
-		return []string{"-quick", "-cores", "2", "-only", "Stiefel bank, t", "-case", "no", "-out", file, "fashion"}
+		return []string{"-quick", "-cores", "2", "-only", "Stiefel bank, t", "-case", "no batch", "-out", file, "fashion"}
 	}
 	require.NoError(t, run(context.Background(), args(whole), io.Discard, io.Discard))
 	times := 0
@@ -201,19 +201,32 @@ func TestInterval(t *testing.T) {
 }
 
 func TestChoose(t *testing.T) {
-	at := func(accuracy ...float64) tuned {
+	at := func(accuracy ...[]float64) tuned {
 		var u tuned
-		for i, a := range accuracy {
-			u.search = append(u.search, outcome{spec: spec{Rate: float64(i)}, Accuracy: a})
+		for i, cell := range accuracy {
+			u.search = append(u.search, nil)
+			for _, a := range cell {
+				u.search[i] = append(u.search[i], outcome{spec: spec{Rate: float64(i)}, Accuracy: a})
+			}
 		}
+		u.finalists = u.twoBest()
 		u.choose()
 		return u
 	}
-	assert.Equal(t, 1.0, at(0.1, 0.5, 0.5, 0).best)
-	assert.False(t, at(0.1, 0.5, 0.5, 0).edge)
-	assert.True(t, at(0.6, 0.5, 0).edge)
-	assert.Equal(t, 2.0, at(0, 0.5, 0.6).best)
-	assert.True(t, at(0, 0.5, 0.6).edge)
+	type one = []float64
+	u := at(one{0.1}, one{0.5}, one{0.5}, one{0})
+	assert.Equal(t, []int{1, 2}, u.finalists)
+	assert.Equal(t, 1.0, u.best)
+	assert.False(t, u.edge)
+	u = at(one{0.6}, one{0.5}, one{0})
+	assert.Equal(t, []int{0, 1}, u.finalists)
+	assert.True(t, u.edge)
+	u = at(one{0}, one{0.25}, one{0.6})
+	assert.Equal(t, 2.0, u.best)
+	assert.True(t, u.edge)
+	u = at(one{0}, one{0.6, 0.7, 0.8}, one{0.7, 0.7, 0.6})
+	assert.Equal(t, 1.0, u.best)
+	assert.Equal(t, []int{0}, at(one{0.5}).finalists)
 }
 
 func TestRates(t *testing.T) {

@@ -51,8 +51,8 @@ func (c *campaign) plotSearch(kase, suffix string, all []tuned) error {
 			continue
 		}
 		l := curve{name: t.name}
-		for _, o := range t.search {
-			l.points = append(l.points, plotter.XY{X: math.Log10(o.Rate), Y: 100 * o.Accuracy})
+		for i := range t.search {
+			l.points = append(l.points, plotter.XY{X: math.Log10(t.search[i][0].Rate), Y: 100 * t.validation(i)})
 		}
 		curves = append(curves, l)
 	}

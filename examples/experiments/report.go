@@ -48,8 +48,8 @@ func (c *campaign) tunedTable(kase string, all []tuned) {
 			rate += " (end of the grid)"
 		}
 		validation, failed, difference := 0.0, 0, "-"
-		for _, o := range m.search {
-			validation = max(validation, o.Accuracy)
+		for _, at := range m.finalists {
+			validation = max(validation, m.validation(at))
 		}
 		for _, o := range m.final {
 			if c.failed(o) {
