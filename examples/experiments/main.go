@@ -72,6 +72,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	limit := f.Int("limit", 0, "training images; 0 is what the experiment wants")
 	epochs := f.Int("epochs", 0, "passes over them; 0 is what the experiment wants")
 	seeds := f.Int("seeds", 0, "runs with each chosen learning rate; 0 is what the experiment wants")
+	again := f.Int("again", -1, "more runs of the search with each of the two best rates; -1 is what the experiment wants")
 	cores := f.Int("cores", runtime.NumCPU(), "runs side by side, and GOMAXPROCS, on which their rounding depends")
 	only := f.String("only", "", "methods whose name contains this")
 	cases := f.String("case", "", "cases whose name contains this")
@@ -98,6 +99,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		if n.value != 0 {
 			*n.into = n.value
 		}
+	}
+	if *again >= 0 {
+		s.again = *again
 	}
 	if *cores < 1 {
 		return fmt.Errorf("want -cores of at least 1, got %d", *cores)

@@ -130,6 +130,11 @@ func TestResume(t *testing.T) {
 	}
 	assert.Equal(t, numbers(whole), numbers(parts))
 
+	var table bytes.Buffer
+	first := append([]string{"-again", "0"}, args(whole)...)
+	require.NoError(t, run(context.Background(), first, &table, io.Discard))
+	assert.Len(t, read(t, whole).Runs, 12, "nothing is left to do")
+
 	bad := append([]string{"-epochs", "2"}, args(parts)...)
 	assert.ErrorContains(t, run(context.Background(), bad, io.Discard, io.Discard), "choose another file or these settings")
 	require.NoError(t, os.WriteFile(parts, []byte("{"), 0o666))
