@@ -31,6 +31,7 @@ package models
 import (
 	"fmt"
 	"math"
+	"sync"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -111,11 +112,17 @@ func Build(s Spec, net Net) (*Model, error) {
 		return nil, fmt.Errorf("models: cost: %w", err)
 	}
 	gorgonia.Read(m.Cost, &m.cost)
+	differentiating.Lock()
+	defer differentiating.Unlock()
 	if _, err = gorgonia.Grad(m.Cost, m.Learnables...); err != nil {
 		return nil, fmt.Errorf("models: gradient: %w", err)
 	}
 	return m, nil
 }
+
+// differentiating lets models be built side by side: gorgonia.Grad writes to a node that
+// all graphs share.
+var differentiating sync.Mutex
 
 // graph is a net in a graph, without a cost.
 type graph struct {

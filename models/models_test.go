@@ -5,6 +5,7 @@ package models_test
 import (
 	"math"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -190,4 +191,16 @@ func TestLargeLogits(t *testing.T) {
 	_ = y
 	require.NoError(t, vm.RunAll())
 	assert.InDelta(t, 2000, m.Loss(), 10)
+}
+
+// Models may be built side by side.
+func TestBuildSideBySide(t *testing.T) {
+	var group sync.WaitGroup
+	for seed := range uint64(4) {
+		group.Go(func() {
+			_, err := models.LeNet(2, models.Options{Shape: [3]int{1, 28, 28}, Classes: 3, Seed: seed})
+			assert.NoError(t, err)
+		})
+	}
+	group.Wait()
 }

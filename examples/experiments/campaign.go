@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 
 	"gorgonia.org/gorgonia"
 
@@ -30,8 +29,6 @@ type campaign struct {
 	shape                   [3]int
 	train, validation, test images.Split
 	all                     images.Split // train and validation
-
-	building sync.Mutex // gorgonia.Grad writes to a node that all graphs share
 
 	results  *results
 	progress *progress

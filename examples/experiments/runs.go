@@ -78,9 +78,7 @@ func (c *campaign) one(ctx context.Context, j job) error {
 // fit trains a net and measures it: on the validation images in a search, else on the test images. A
 // run that diverges is an outcome and no error.
 func (c *campaign) fit(ctx context.Context, j job) (outcome, error) {
-	c.building.Lock()
 	m, err := j.net(j.Seed)
-	c.building.Unlock()
 	if err != nil {
 		return outcome{}, fmt.Errorf("%v: %w", j.spec, err)
 	}
