@@ -35,12 +35,13 @@ type curve struct {
 	points plotter.XYs
 }
 
-// title of a plot of this campaign.
-func (c *campaign) title(what, kase string) string {
+// title of a plot of this campaign, of its search or of the runs with the chosen rates.
+func (c *campaign) title(what, kase string, search bool) string {
 	if kase != "" {
 		what += ", " + kase
 	}
-	return fmt.Sprintf("%s, %s, %d images, %d epochs", what, c.Data, c.Train, c.Epochs)
+	data, epochs := c.material(search)
+	return fmt.Sprintf("%s, %s, %d images, %d epochs", what, c.Data, data.Len(), epochs)
 }
 
 // plotSearch draws what the choice of the rates saw.
@@ -56,7 +57,7 @@ func (c *campaign) plotSearch(kase, suffix string, all []tuned) error {
 		}
 		curves = append(curves, l)
 	}
-	return c.plotCurves(suffix, c.title("Validation accuracy", kase), "learning rate", "images classified rightly (%)", true, curves)
+	return c.plotCurves(suffix, c.title("Validation accuracy", kase, true), "learning rate", "images classified rightly (%)", true, curves)
 }
 
 // plotGrid draws the means of a grid.
@@ -74,7 +75,7 @@ func (c *campaign) plotGrid(kase string, rows []row, rates []float64) error {
 		curves = append(curves, l)
 	}
 	return c.plotCurves("-"+strings.NewReplacer(" ", "-", ",", "").Replace(kase)+".png",
-		c.title("Test accuracy", kase), "learning rate", "images classified rightly (%)", true, curves)
+		c.title("Test accuracy", kase, false), "learning rate", "images classified rightly (%)", true, curves)
 }
 
 // plotLosses draws the means over the seeds of the training losses.
@@ -95,7 +96,7 @@ func (c *campaign) plotLosses(all []tuned) error {
 		}
 		curves = append(curves, l)
 	}
-	return c.plotCurves("-loss.png", c.title("Training loss", ""), "epoch", "mean cross-entropy (nats)", false, curves)
+	return c.plotCurves("-loss.png", c.title("Training loss", "", false), "epoch", "mean cross-entropy (nats)", false, curves)
 }
 
 // plotCurves draws curves with a legend to their right, which covers nothing.
@@ -143,7 +144,7 @@ func (c *campaign) plotCurves(suffix, title, x, y string, decades bool, curves [
 
 // plotIntervals draws the mean test accuracies with their intervals, a line for each method.
 func (c *campaign) plotIntervals(kase, suffix string, all []tuned) error {
-	p := newPlot(c.title("Test accuracy", kase), "test images classified rightly (%)", "")
+	p := newPlot(c.title("Test accuracy", kase, false), "test images classified rightly (%)", "")
 	var bars struct {
 		plotter.XYs
 		plotter.XErrors
