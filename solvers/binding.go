@@ -42,16 +42,15 @@ type slot struct {
 	old, new []manifolds.Points // state before and after the step; new only where steps do not happen in place
 	from     []manifolds.Points // what the step under way takes for the state before it
 
-	allocated bool
-	swift     bool           // the step under way happens in place
-	shared    bool           // another parameter has the same gradient
-	source    unsafe.Pointer // memory of the gradient
-	longest   float64        // bound of the gradients so far, as the rule sees them
-	norm      float64        // of the weights when they were first seen
-	size      float64        // bound of it since
-	err       error          // of the step under way
-	steps     int
-	seen      int // the admission that saw it last
+	swift   bool           // the step under way happens in place
+	shared  bool           // another parameter has the same gradient
+	source  unsafe.Pointer // memory of the gradient
+	longest float64        // bound of the gradients so far, as the rule sees them
+	norm    float64        // of the weights when they were first seen
+	size    float64        // bound of it since
+	err     error          // of the step under way
+	steps   int
+	seen    int // the admission that saw it last
 
 	seenByRule Parameter
 	shadow     *shadow // what a wrapped solver sees

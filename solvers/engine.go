@@ -424,12 +424,10 @@ func (e *engine) prepare(s *slot) error {
 
 // allocate makes the state at the first step.
 func (s *slot) allocate(r Rule) {
-	if s.allocated {
-		return
+	if s.old == nil {
+		s.kinds = r.State()
+		s.old = s.state()
 	}
-	s.allocated = true
-	s.kinds = r.State()
-	s.old = s.state()
 }
 
 // double makes what a step needs that does not happen in place: the weights and the

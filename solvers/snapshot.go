@@ -63,6 +63,7 @@ func (s *Solver) Snapshot() (*Snapshot, error) {
 			return nil, a.fail(ErrParameter, "want parameters of unique names, to find them again", nil)
 		}
 		names[a.name] = true
+		a.allocate(e.rule) // where Init has seen the parameter and no step yet
 		p := a.snapshot()
 		for i, k := range a.kinds {
 			p.State = append(p.State, blockOf(k.Name, a.old[i]))

@@ -63,6 +63,28 @@ func TestSnapshotGoesOnToTheBit(t *testing.T) {
 	}
 }
 
+// A solver that has only been initialised can be saved: its state is all zeros.
+func TestSnapshotBeforeTheFirstStep(t *testing.T) {
+	for _, of := range precisions {
+		for _, s := range native(0.05) {
+			t.Run(of.String()+"/"+s.name, func(t *testing.T) {
+				m := model(of, 1)
+				a, b := s.of(places[0].kernels()).(*solvers.Solver), s.of(places[0].kernels()).(*solvers.Solver)
+				require.NoError(t, a.Init(valueGrads(m)))
+				snap, err := a.Snapshot()
+				require.NoError(t, err)
+				twin := copied(m, of)
+				require.NoError(t, b.Restore(valueGrads(twin), snap))
+				for step := range uint64(3) {
+					run(t, a, m, step)
+					run(t, b, twin, step)
+					same(t, weights(m), weights(twin))
+				}
+			})
+		}
+	}
+}
+
 // What does not match is an error that says what, and the solver stays as it was.
 func TestRestoreRefuses(t *testing.T) {
 	of := tensor.Float32
