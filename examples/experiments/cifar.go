@@ -22,7 +22,7 @@ var cifar = experiment{
 	size{Train: 28000, Validation: 2000, Test: 10000, Epochs: 10, Batch: 64, SearchTrain: 5120, SearchEpoch: 3, seeds: 3},
 	size{Train: 64, Validation: 32, Test: 32, Epochs: 1, Batch: 32, SearchTrain: 32, SearchEpoch: 1, seeds: 1},
 	func(ctx context.Context, c *campaign) error {
-		rates, depth := []float64{0.03, 0.1, 0.3}, 20
+		rates, depth := []float64{0.01, 0.03, 0.1, 0.3}, 20
 		if c.quick {
 			rates, depth = []float64{0.1}, 8
 		}
