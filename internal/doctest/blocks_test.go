@@ -15,12 +15,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 )
-
-const root = "../.."
 
 // packages are what a block may use without importing it.
 var packages = []string{
@@ -60,6 +57,9 @@ func TestBlocksCompile(t *testing.T) {
 	imp := exported(t, fset)
 	for _, page := range pages(t) {
 		for _, b := range blocks(t, page) {
+			if b.from != "" {
+				continue // its file is compiled with its package
+			}
 			t.Run(fmt.Sprintf("%s:%d", filepath.Base(page), b.line), func(t *testing.T) {
 				f, err := parse(fset, page, b)
 				if err != nil {
@@ -81,70 +81,38 @@ func TestBlocksCompile(t *testing.T) {
 	}
 }
 
-// Links within the repository lead to files and headings that exist.
-func TestLinks(t *testing.T) {
-	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+// Blocks that say which file they are from are a part of it, to the letter, so
+// that what a page shows is what a test runs:
+//
+//	<!-- from solvers/adagrad_test.go -->
+func TestBlocksAreTheirFiles(t *testing.T) {
 	for _, page := range pages(t) {
-		text := read(t, page)
-		for _, m := range link.FindAllStringSubmatch(outsideCode(text), -1) {
-			target := m[1]
-			if strings.Contains(target, "://") || strings.HasPrefix(target, "mailto:") {
-				continue
-			}
-			file, anchor, _ := strings.Cut(target, "#")
-			path := page
-			if file != "" {
-				path = filepath.Join(filepath.Dir(page), file)
-			}
-			if _, err := os.Stat(path); err != nil {
-				t.Errorf("%s: link to %s: no such file", page, target)
-				continue
-			}
-			if anchor != "" && !headings(read(t, path))[anchor] {
-				t.Errorf("%s: link to %s: no such heading", page, target)
+		for _, b := range blocks(t, page) {
+			if b.from != "" && !strings.Contains(read(t, filepath.Join(root, b.from)), b.text) {
+				t.Errorf("%s:%d: want a part of %s", page, b.line, b.from)
 			}
 		}
 	}
-}
-
-func pages(t *testing.T) []string {
-	t.Helper()
-	var all []string
-	for _, pattern := range []string{"*.md", "docs/*.md"} {
-		found, err := filepath.Glob(filepath.Join(root, pattern))
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, found...)
-	}
-	if len(all) == 0 {
-		t.Fatal("want pages, found none")
-	}
-	return all
-}
-
-func read(t *testing.T, path string) string {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
 }
 
 // block is the text between two fences, which starts after line.
 type block struct {
 	line int
+	from string // the file that it is a part of, or nothing
 	text string
 }
 
 func blocks(t *testing.T, page string) []block {
 	var all []block
 	var b *block
+	from := ""
 	for i, l := range strings.SplitAfter(read(t, page), "\n") {
 		switch fence := strings.TrimSpace(l); {
 		case b == nil && fence == "```go":
-			b = &block{line: i + 1}
+			b = &block{line: i + 1, from: from}
+			from = ""
+		case b == nil && strings.HasPrefix(fence, "<!-- from "):
+			from = strings.Fields(fence)[2]
 		case b != nil && fence == "```":
 			all = append(all, *b)
 			b = nil
@@ -197,30 +165,4 @@ func exported(t *testing.T, fset *token.FileSet) types.Importer {
 		}
 		return os.Open(files[path])
 	})
-}
-
-// outsideCode drops blocks between fences.
-func outsideCode(text string) string {
-	var kept []string
-	for i, part := range strings.Split(text, "```") {
-		if i%2 == 0 {
-			kept = append(kept, part)
-		}
-	}
-	return strings.Join(kept, "")
-}
-
-// headings returns the anchors of the headings of a page: lower case, spaces as
-// hyphens, punctuation dropped.
-func headings(text string) map[string]bool {
-	all := map[string]bool{}
-	for _, l := range strings.Split(outsideCode(text), "\n") {
-		if !strings.HasPrefix(l, "#") {
-			continue
-		}
-		title := strings.ToLower(strings.TrimSpace(strings.TrimLeft(l, "#")))
-		title = regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(title, "")
-		all[strings.ReplaceAll(title, " ", "-")] = true
-	}
-	return all
 }

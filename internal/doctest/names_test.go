@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package doctest
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// What a page names in the text, as `solvers.Momentum`, is exported by the package.
+func TestNames(t *testing.T) {
+	exported := map[string]map[string]bool{}
+	var all []string
+	for _, dir := range packageFolders(t) {
+		if strings.HasPrefix(dir, "examples") || strings.HasPrefix(dir, "internal") || strings.HasPrefix(dir, "docs") {
+			continue
+		}
+		name := filepath.Base(dir)
+		exported[name] = exportedNames(t, filepath.Join(root, dir))
+		all = append(all, name)
+	}
+	// An identifier of a package, also within longer code: `solvers.NewSGD(solvers.LearnRate(0.1))`.
+	ref := regexp.MustCompile(`(?:^|[^\w./"-])(` + strings.Join(all, "|") + `)\.([A-Z]\w*)`)
+	code := regexp.MustCompile("`[^`\n]+`")
+	for _, page := range pages(t) {
+		for _, span := range code.FindAllString(outsideCode(read(t, page)), -1) {
+			for _, m := range ref.FindAllStringSubmatch(span, -1) {
+				if !exported[m[1]][m[2]] {
+					t.Errorf("%s: %s: package %s has no %s", page, span, m[1], m[2])
+				}
+			}
+		}
+	}
+}
+
+// Comments in Go name pages that exist.
+func TestComments(t *testing.T) {
+	page := regexp.MustCompile(`\bdocs/[\w-]+\.md\b`)
+	for _, path := range files(t, ".go") {
+		if strings.Contains(path, "doctest") {
+			continue
+		}
+		for _, p := range page.FindAllString(read(t, path), -1) {
+			if _, err := os.Stat(filepath.Join(root, p)); err != nil {
+				t.Errorf("%s: no such page: %s", relative(path), p)
+			}
+		}
+	}
+}
+
+// exportedNames are what a package declares at its top level.
+func exportedNames(t *testing.T, folder string) map[string]bool {
+	t.Helper()
+	names := map[string]bool{}
+	found, err := filepath.Glob(filepath.Join(folder, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range found {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range f.Decls {
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				names[d.Name.Name] = names[d.Name.Name] || d.Recv == nil
+			case *ast.GenDecl:
+				for _, s := range d.Specs {
+					switch s := s.(type) {
+					case *ast.TypeSpec:
+						names[s.Name.Name] = true
+					case *ast.ValueSpec:
+						for _, n := range s.Names {
+							names[n.Name] = true
+						}
+					}
+				}
+			}
+		}
+	}
+	return names
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package doctest
+
+import (
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Who starts at the README finds every page by links, and every package and
+// example by name.
+func TestReachable(t *testing.T) {
+	start := filepath.Join(root, "README.md")
+	seen := map[string]bool{start: true}
+	for queue := []string{start}; len(queue) > 0; queue = queue[1:] {
+		for _, target := range links(read(t, queue[0])) {
+			file, _, _ := strings.Cut(target, "#")
+			path := filepath.Join(filepath.Dir(queue[0]), file)
+			if strings.HasSuffix(file, ".md") && !strings.Contains(file, "://") && !seen[path] {
+				seen[path] = true
+				queue = append(queue, path)
+			}
+		}
+	}
+	text := ""
+	for _, page := range pages(t) {
+		if !seen[page] {
+			t.Errorf("%s: no way of links leads there from README.md", relative(page))
+			continue
+		}
+		text += read(t, page)
+	}
+	readme := read(t, start)
+	for _, dir := range packageFolders(t) {
+		switch {
+		case strings.Contains(dir, "internal"):
+		case strings.HasPrefix(dir, "examples/"):
+			if strings.Count(dir, "/") == 1 && !strings.Contains(text, dir) {
+				t.Errorf("%s: no page names it", dir)
+			}
+		case dir != "docs/draw" && !strings.Contains(readme, "`"+dir+"`"):
+			t.Errorf("%s: want it in README.md, between backticks", dir)
+		}
+	}
+}
+
+// packageFolders are the folders with a package in them.
+func packageFolders(t *testing.T) []string {
+	seen := map[string]bool{}
+	for _, f := range files(t, ".go") {
+		if !strings.HasSuffix(f, "_test.go") {
+			seen[relative(filepath.Dir(f))] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(seen))
+}
