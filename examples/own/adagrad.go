@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package own
+
+import (
+	"math"
+
+	"github.com/kernelfold/kernelfold/manifolds"
+	"github.com/kernelfold/kernelfold/solvers"
+)
+
+// NewAdagrad returns Riemannian Adagrad (Duchi, Hazan, Singer, JMLR 2011; on
+// manifolds Bécigneul, Ganea, ICLR 2019). For every point x with Riemannian
+// gradient grad:
+//
+//	s <- s + |grad|^2               one number for each point
+//	v  = grad / (sqrt(s) + 1e-8)
+//	x <- R_x(-lr v)
+//
+// Unconstrained parameters have a point for each weight, which makes this the
+// textbook's Adagrad.
+func NewAdagrad(opts ...solvers.Option) *solvers.Solver {
+	return solvers.New(adagrad{eps: 1e-8}, opts...)
+}
+
+type adagrad struct{ eps float64 }
+
+func (adagrad) State() []solvers.State {
+	return []solvers.State{{Name: "sum of squares", Kind: solvers.PerPoint}}
+}
+
+func (r adagrad) Direction(p *solvers.Parameter) error {
+	grad := p.Gradient
+	if err := p.Riemannian(grad, grad); err != nil {
+		return err
+	}
+	f := make([]float64, p.X.K) // |grad|^2, then the factor of grad
+	if err := manifolds.Inner(p.Manifold, f, p.X, grad, grad); err != nil {
+		return err
+	}
+	for k, sq := range f {
+		s := p.Old[0].At(k, 0, 0) + sq
+		p.New[0].Set(k, 0, 0, s)
+		f[k] = 1 / (math.Sqrt(s) + r.eps)
+	}
+	return p.Direction.Scale(f, grad)
+}
