@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestPatchesApplyOnce(t *testing.T) {
+	dirs := map[string]string{}
+	for _, module := range []string{gophernotes, gomacro} {
+		dirs[module] = filepath.Join(t.TempDir(), "copy")
+		version, err := copyModule(".", module, dirs[module])
+		require.NoError(t, err)
+		assert.Regexp(t, `^v\d`, version)
+	}
+	for _, p := range patches {
+		require.NoError(t, p.apply(dirs[p.module]))
+	}
+	for _, p := range patches {
+		if p.module == gophernotes {
+			assert.ErrorContains(t, p.apply(dirs[p.module]), "kernel: patch of github.com/gopherdata/gophernotes, "+p.file+": want the text")
+		}
+	}
+	for _, a := range additions {
+		assert.NoFileExists(t, filepath.Join(dirs[a.module], a.file), "an addition would hide a file of the module")
+	}
+	missing := patch{module: gomacro, file: "nonesuch.go"}
+	assert.ErrorContains(t, missing.apply(dirs[gomacro]), "kernel: patch of github.com/cosmos72/gomacro")
+}
+
+func TestBoundListsTheLibrary(t *testing.T) {
+	paths, err := bound("bound.go")
+	require.NoError(t, err)
+	for _, want := range []string{
+		"gorgonia.org/gorgonia", "gorgonia.org/tensor", "gonum.org/v1/plot",
+		"github.com/kernelfold/kernelfold/manifolds", "github.com/kernelfold/kernelfold/solvers", "github.com/kernelfold/kernelfold/nodes",
+	} {
+		assert.Contains(t, paths, want)
+	}
+}
+
+func TestWriteModule(t *testing.T) {
+	root, err := filepath.Abs(".")
+	require.NoError(t, err)
+	work := t.TempDir()
+	path, err := writeModule(root, work, map[string]string{gomacro: "/copy"}, map[string]string{gomacro: "v1.2.3"})
+	require.NoError(t, err)
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Contains(t, string(text), gomacro+" v1.2.3 => /copy")
+	assert.Contains(t, string(text), "github.com/kernelfold/kernelfold => "+filepath.Join(root, "..", "..", ".."))
+	assert.FileExists(t, filepath.Join(work, "go.sum"))
+}

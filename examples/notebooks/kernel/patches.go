@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// patch replaces a text that occurs exactly once in a file of a module's copy.
+type patch struct {
+	module, file string
+	old, new     string
+}
+
+const (
+	gophernotes = "github.com/gopherdata/gophernotes"
+	gomacro     = "github.com/cosmos72/gomacro"
+)
+
+// patches make gophernotes v0.7.5 and gomacro work with the current Go.
+var patches = []patch{
+	// The proxy has to have the method that the interface has.
+	{gophernotes, "x_package.go", "	JSON_  func(interface{}) string", "	JSON_  func(interface{}) map[string]interface{}"},
+	{gophernotes, "x_package.go", "func (P *proxy_JSONer) JSON() string {", "func (P *proxy_JSONer) JSON() map[string]interface{} {"},
+
+	// Type aliases are types of their own since Go 1.22.
+	{gomacro, "go/types/converter.go", "	case *types.Array:\n", "	case *types.Alias:\n		t = c.typ(types.Unalias(g))\n	case *types.Array:\n"},
+
+	// What the interpreter cannot import is left out; the notebook that uses it
+	// gets an error, and the others are not to be warned.
+	{gomacro, "go/types/converter.go", `fmt.Printf("// warning: skipping import of %v:\t%v\n", g, e)`, "return"},
+
+	// fmt.Print and its like return the number of bytes and a nil error. Nobody
+	// wants to see that below what was printed.
+	{gophernotes, "kernel.go", "	if srcEndsWithExpr {\n", "	if srcEndsWithExpr && !printed(results, types) {\n"},
+}
+
+// addition is a file that a module's copy has beside its own.
+type addition struct{ module, file, text string }
+
+var additions = []addition{
+	{gophernotes, "printed.go", `package main
+
+import (
+	"reflect"
+
+	"github.com/cosmos72/gomacro/xreflect"
+)
+
+// printed tells whether results are an int and a nil error, as of fmt.Println.
+func printed(results []xreflect.Value, types []xreflect.Type) bool {
+	return len(types) == 2 && types[0].Kind() == reflect.Int &&
+		types[1].ReflectType() == reflect.TypeOf((*error)(nil)).Elem() && results[1].IsNil()
+}
+`},
+}
+
+// apply changes the copy of a module in the folder root.
+func (p patch) apply(root string) error {
+	path := filepath.Join(root, filepath.FromSlash(p.file))
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("kernel: patch of %s: %w", p.module, err)
+	}
+	if n := strings.Count(string(text), p.old); n != 1 {
+		return fmt.Errorf("kernel: patch of %s, %s: want the text %q once, got it %d times", p.module, p.file, p.old, n)
+	}
+	return os.WriteFile(path, []byte(strings.Replace(string(text), p.old, p.new, 1)), 0o644)
+}
