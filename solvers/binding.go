@@ -50,7 +50,9 @@ type slot struct {
 	size    float64        // bound of it since
 	err     error          // of the step under way
 	steps   int
-	seen    int // the admission that saw it last
+	seen    int  // the admission that saw it last
+	owner   int  // the process that moves it
+	theirs  bool // it is another than this
 
 	seenByRule Parameter
 	shadow     *shadow // what a wrapped solver sees
@@ -142,7 +144,7 @@ func (c *config) bindAt(name string, w dense.View, norm float64) (*slot, error) 
 		shape = []int{1} // a scalar
 	}
 	if !(norm <= math.MaxFloat64) {
-		return nil, s.fail(ErrNotFinite, "want finite weights, got "+firstBad(w), nil)
+		return nil, s.fail(ErrNotFinite, "want finite weights, got "+w.FirstBad(), nil)
 	}
 	s.norm, s.size = norm, norm
 	var err error
@@ -261,7 +263,7 @@ func (s *slot) load(tolerance float64, check, first bool) error {
 		return nil
 	}
 	if e != e {
-		return s.fail(ErrNotFinite, "want finite weights, got "+firstBad(s.weights), nil)
+		return s.fail(ErrNotFinite, "want finite weights, got "+s.weights.FirstBad(), nil)
 	}
 	s.ensure(&s.own)
 	if err := s.manifold.Project(s.own, x); err != nil {
@@ -306,21 +308,6 @@ func (s *slot) membership() float64 {
 		return math.NaN()
 	}
 	return s.manifold.Membership(x)
-}
-
-// firstBad names the first value that is not finite.
-func firstBad(v dense.View) string {
-	for i, x := range v.F32 {
-		if d := float64(x); math.IsNaN(d) || math.IsInf(d, 0) {
-			return fmt.Sprintf("%v at element %d of %d", x, i, v.Len())
-		}
-	}
-	for i, x := range v.F64 {
-		if math.IsNaN(x) || math.IsInf(x, 0) {
-			return fmt.Sprintf("%v at element %d of %d", x, i, v.Len())
-		}
-	}
-	return "values whose norm overflows"
 }
 
 // unmatched returns an error for the rules that apply to none of the slots.

@@ -84,18 +84,7 @@ func (c *Constrained) Report() Report {
 }
 
 // Step lets the wrapped solver make its step and follows it on the manifolds.
-func (c *Constrained) Step(model []gorgonia.ValueGrad) error {
-	e := &c.engine
-	active, err := e.admit(model, true)
-	if err != nil {
-		return err
-	}
-	if err := c.prepare(active); err != nil {
-		e.forget()
-		return err
-	}
-	return e.commit(active)
-}
+func (c *Constrained) Step(model []gorgonia.ValueGrad) error { return c.StepShare(model, alone) }
 
 // prepare computes where the parameters go: it shows the wrapped solver a shadow
 // of every one that it has seen, in one order, and follows those that take part.

@@ -24,10 +24,12 @@ import (
 // everything as before.
 //
 // Parameters whose step cannot fail, once their gradient is known to be finite, are
-// not prepared: they move in place, in one pass over memory (inplace.go).
+// not prepared: they move in place, in one pass over memory (inplace.go). Those that
+// another process moves are only admitted (share.go).
 type engine struct {
 	config
 	book
+	sharing
 	rule   Rule    // nil for a wrapped solver
 	swift  inPlace // the rule, if it can make steps in place
 	err    error   // of the options; every step returns it
@@ -74,21 +76,11 @@ func (s *Solver) Init(model []gorgonia.ValueGrad) error { return s.engine.init(m
 // A step is all or nothing: if it returns an error, which names the parameter,
 // then weights, gradients and state are as before. Parameters may come in any
 // order, and new ones may join later.
-func (s *Solver) Step(model []gorgonia.ValueGrad) error {
-	e := &s.engine
-	active, err := e.admit(model, true)
-	if err != nil {
-		return err
-	}
-	if err := e.move(active); err != nil {
-		e.forget()
-		return err
-	}
-	return e.commit(active)
-}
+func (s *Solver) Step(model []gorgonia.ValueGrad) error { return s.StepShare(model, alone) }
 
-// move computes where the parameters go, and moves those that can move in place.
-func (e *engine) move(active []*slot) error {
+// ready does all of a step that can fail: it computes where the parameters go, except for those
+// that can move in place.
+func (e *engine) ready(active []*slot) error {
 	e.lr = e.rate()
 	if !(e.lr >= 0) || math.IsInf(e.lr, 0) {
 		return optionError("schedule %v: want a factor >= 0 at step %d, got a learning rate of %g", e.schedule, e.steps, e.lr)
@@ -96,6 +88,9 @@ func (e *engine) move(active []*slot) error {
 	e.shrink = e.shrinkage(active)
 	work := 0
 	for _, s := range active {
+		if s.swift = false; s.theirs {
+			continue
+		}
 		s.allocate(e.rule)
 		if err := s.carry(); err != nil {
 			return err
@@ -104,10 +99,7 @@ func (e *engine) move(active []*slot) error {
 			work += s.weights.Len() * min(s.layout.N, s.layout.P, 8)
 		}
 	}
-	if err := e.each(active, work, (*engine).prepare); err != nil {
-		return err
-	}
-	return e.advanceAll(active)
+	return e.each(active, work, (*engine).prepare)
 }
 
 // weights counts those of the parameters.
@@ -253,7 +245,7 @@ func (e *engine) admitOne(v gorgonia.ValueGrad, i int, gradients bool) (*slot, e
 func (e *engine) inspectBoth(s *slot) error {
 	s.stats.gradient = s.grad.Norm()
 	if !(s.stats.gradient <= math.MaxFloat64) {
-		return s.fail(ErrNotFinite, "want a finite gradient, got "+firstBad(s.grad), nil)
+		return s.fail(ErrNotFinite, "want a finite gradient, got "+s.grad.FirstBad(), nil)
 	}
 	return e.inspect(s)
 }
@@ -261,6 +253,9 @@ func (e *engine) inspectBoth(s *slot) error {
 // inspect finds out whether the weights are on their manifold, where it is time to
 // look, and projects them, in a copy, where they are not.
 func (e *engine) inspect(s *slot) error {
+	if s.dirty = false; s.theirs {
+		return nil
+	}
 	watched := e.slots[e.turn%len(e.slots)] == s
 	if err := s.load(e.toleranceOf(s), s.elsewhere || watched || s.steps == 0, s.steps == 0); err != nil {
 		return err
@@ -385,7 +380,7 @@ func (e *engine) gradient(s *slot) (manifolds.Points, error) {
 // prepare computes where a parameter goes that does not move in place: the rule's
 // direction v, the step x <- R_x(-lr/g_t v), and the transport of the state.
 func (e *engine) prepare(s *slot) error {
-	if s.swift {
+	if s.swift || s.theirs {
 		return nil
 	}
 	g, err := e.gradient(s)
@@ -546,6 +541,12 @@ func (e *engine) commit(active []*slot) error {
 
 // keep makes the step of a parameter real. Shapes were checked: it cannot fail.
 func (e *engine) keep(s *slot) error {
+	if s.theirs {
+		s.grad.Zero()
+		s.elsewhere = false
+		s.steps++
+		return nil
+	}
 	if !s.swift {
 		s.old, s.new = s.new, s.old
 		s.x = s.next

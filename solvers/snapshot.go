@@ -49,7 +49,7 @@ type Block struct {
 	F64   []float64
 }
 
-// Snapshot copies the state of the solver. It fails where Step would for the options of the
+// Snapshot copies the state of the solver; with StepShare only the own share has blocks of state. It fails where Step would for the options of the
 // solver, and where two parameters have one name.
 func (s *Solver) Snapshot() (*Snapshot, error) {
 	e := &s.engine
@@ -63,10 +63,12 @@ func (s *Solver) Snapshot() (*Snapshot, error) {
 			return nil, a.fail(ErrParameter, "want parameters of unique names, to find them again", nil)
 		}
 		names[a.name] = true
-		a.allocate(e.rule) // where Init has seen the parameter and no step yet
 		p := a.snapshot()
-		for i, k := range a.kinds {
-			p.State = append(p.State, blockOf(k.Name, a.old[i]))
+		if !a.theirs {
+			a.allocate(e.rule) // where Init has seen the parameter and no step yet
+			for i, k := range a.kinds {
+				p.State = append(p.State, blockOf(k.Name, a.old[i]))
+			}
 		}
 		snap.Parameters = append(snap.Parameters, p)
 	}

@@ -6,6 +6,7 @@ package dense
 
 import (
 	"fmt"
+	"math"
 	"unsafe"
 
 	"gorgonia.org/gorgonia"
@@ -77,12 +78,35 @@ func (v View) Storage() unsafe.Pointer {
 	return unsafe.Pointer(unsafe.SliceData(v.F32))
 }
 
+// Bytes returns the memory viewed, as it lies.
+func (v View) Bytes() []byte {
+	if v.F64 != nil {
+		return unsafe.Slice((*byte)(v.Storage()), 8*len(v.F64))
+	}
+	return unsafe.Slice((*byte)(v.Storage()), 4*len(v.F32))
+}
+
 // Norm returns the Euclidean norm of all values, also where squares overflow.
 func (v View) Norm() float64 {
 	if v.F64 != nil {
 		return vec.Norm(v.F64)
 	}
 	return vec.Norm(v.F32)
+}
+
+// FirstBad names the first value that is not finite.
+func (v View) FirstBad() string {
+	for i, x := range v.F32 {
+		if d := float64(x); math.IsNaN(d) || math.IsInf(d, 0) {
+			return fmt.Sprintf("%v at element %d of %d", x, i, v.Len())
+		}
+	}
+	for i, x := range v.F64 {
+		if math.IsNaN(x) || math.IsInf(x, 0) {
+			return fmt.Sprintf("%v at element %d of %d", x, i, v.Len())
+		}
+	}
+	return "values whose norm overflows"
 }
 
 // Zero sets every value to 0.
