@@ -3,7 +3,9 @@
 package distributed
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math"
 
 	"gorgonia.org/gorgonia"
 
@@ -37,6 +39,13 @@ type Solver struct {
 	every int
 	share bool
 	err   error // of the options
+
+	parameters
+	mean
+	known map[string]bool // parameters that have the weights of rank 0; nil before the first step
+	steps int
+	sums  checksums
+	part  solvers.Share
 }
 
 var _ gorgonia.Solver = (*Solver)(nil)
@@ -54,37 +63,175 @@ func Average(g *Group, s gorgonia.Solver, opts ...Option) *Solver {
 			d.err = err
 		}
 	}
+	if d.err == nil {
+		d.part = solvers.Share{Size: 1, Agree: d.agree}
+		if _, ok := s.(*solvers.Solver); ok && d.share {
+			d.part = solvers.Share{Rank: g.Rank(), Size: g.Size(), Agree: d.agree, Exchange: g.exchange}
+		}
+		d.fit(nil)
+	}
 	return d
 }
 
-// Init compares the parameters of all ranks, gives all the weights of rank 0, and calls the Init of the solver, if it has
-// one. It is optional: the first Step does the same, with gradients that were taken before.
+// Init compares the parameters of all ranks, gives all the weights of rank 0, and calls the Init of the solver, if it
+// has one. Call it before the first gradients are taken: the first Step does the same, too late for those that
+// it is given.
 func (s *Solver) Init(model []gorgonia.ValueGrad) error {
-	if s.err != nil {
+	if s.group == nil {
 		return s.err
 	}
-	if i, ok := s.inner.(interface {
+	err := s.err
+	if err == nil {
+		err = s.look(model)
+	}
+	if err == errOthers { //nolint:errorlint // not wrapped
+		err = nil
+	}
+	if err := s.group.Agree(err); err != nil {
+		return err
+	}
+	if err := s.adopt(model); err != nil {
+		return err
+	}
+	i, ok := s.inner.(interface {
 		Init([]gorgonia.ValueGrad) error
-	}); ok {
-		return i.Init(model)
+	})
+	if !ok {
+		return nil
+	}
+	if err := s.group.Agree(i.Init(model)); err != nil {
+		return err
+	}
+	for _, w := range s.weights { // projected by machines that may round differently
+		if err := s.group.comm.Broadcast(0, w.Bytes()); err != nil {
+			return s.group.failed("broadcast", err)
+		}
 	}
 	return nil
 }
 
-// Step averages the gradients over the ranks and makes the step of the solver. All ranks call it with the same parameters in the same
-// order, and all return nil or all an error.
+// Step averages the gradients over the ranks and makes the step of the solver. All ranks call it, with the same
+// parameters in the same order, and all return nil or all an error.
+//
+// A step that fails leaves weights, gradients and state as they were on all ranks, if the solver is one of package solvers. A stock
+// solver that fails on one rank may have moved the weights of others.
 func (s *Solver) Step(model []gorgonia.ValueGrad) error {
-	if s.err != nil {
+	if s.group == nil {
 		return s.err
 	}
-	if s.group.Size() > 1 {
-		return fmt.Errorf("distributed: want one rank, got %d", s.group.Size())
+	if s.group.Size() == 1 && s.err == nil {
+		return s.inner.Step(model)
 	}
-	return s.inner.Step(model)
+	if err := s.average(model); err != nil {
+		return err
+	}
+	if s.steps++; s.every > 0 && s.steps%s.every == 0 {
+		if err := s.check(); err != nil {
+			return err
+		}
+	}
+	s.put(s.grads, s.group.Size())
+	one, ok := s.inner.(interface {
+		StepShare([]gorgonia.ValueGrad, solvers.Share) error
+	})
+	if !ok {
+		return s.group.Agree(s.inner.Step(model))
+	}
+	err := one.StepShare(model, s.part)
+	if err != nil {
+		s.takeBack(s.grads)
+	}
+	return err
+}
+
+// average sums the gradients over the ranks.
+func (s *Solver) average(model []gorgonia.ValueGrad) error {
+	for {
+		err := s.err
+		if err == nil {
+			err = s.look(model)
+		}
+		if err == nil {
+			err = s.takeGradients(model)
+		}
+		all, e := s.add(s.group.comm, s.grads, err == nil)
+		switch {
+		case e != nil:
+			return s.group.failed("sum", e)
+		case all && s.finite():
+			return nil
+		case all:
+			return s.notFinite()
+		}
+		// Some rank has failed, or has parameters that it did not have at the step before.
+		if err == errOthers { //nolint:errorlint // not wrapped
+			err = nil
+		}
+		if err := s.group.blame(err); err != nil {
+			return err
+		}
+		if err := s.adopt(model); err != nil {
+			return err
+		}
+	}
+}
+
+// notFinite finds out whose gradients make the sum what it is.
+func (s *Solver) notFinite() error {
+	var err error
+	for i, g := range s.grads {
+		if !(g.Norm() <= math.MaxFloat64) {
+			err = s.list[i].fail(solvers.ErrNotFinite, "want a finite gradient, got "+g.FirstBad(), nil)
+			break
+		}
+	}
+	if err := s.group.blame(err); err != nil {
+		return err
+	}
+	i, sum := s.firstBad(s.grads)
+	return fmt.Errorf("distributed: parameter %v: want a finite sum of the gradients of %d ranks, each of them finite, got %s (%w)",
+		&s.list[i], s.group.Size(), sum.FirstBad(), ErrOverflow)
+}
+
+// agree is the say of the ranks between all that can fail in a step and the moment when weights move.
+func (s *Solver) agree(err error, plan uint64) error {
+	word := plan | 1
+	if err != nil {
+		word = 0
+	}
+	all, e := s.group.words(word)
+	if e != nil {
+		return e
+	}
+	failed, same := false, true
+	for r := range s.group.Size() {
+		w := binary.LittleEndian.Uint64(all[8*r:])
+		failed, same = failed || w == 0, same && w == word
+	}
+	switch {
+	case failed:
+		return s.group.blame(err)
+	case same:
+		return nil
+	}
+	lines := []string{"the solver " + nameOf(s.inner)}
+	if i, ok := s.inner.(interface{ Report() solvers.Report }); ok {
+		r := i.Report()
+		lines = append(lines, fmt.Sprint("the learning rate ", r.LearnRate))
+		for _, p := range r.Parameters {
+			lines = append(lines, fmt.Sprintf("parameter %q %v %s %s", p.Name, p.Shape, p.Manifold, p.Grouping))
+		}
+	}
+	if err := s.group.same(lines); err != nil {
+		return err
+	}
+	return fmt.Errorf("distributed: want one plan of the step on every rank, got several (%w)", ErrDifferent)
 }
 
 // String names the solver and the number of ranks.
-func (s *Solver) String() string { return fmt.Sprintf("Average(%v, %d ranks)", nameOf(s.inner), s.group.Size()) }
+func (s *Solver) String() string {
+	return fmt.Sprintf("Average(%v, %d ranks)", nameOf(s.inner), s.group.Size())
+}
 
 func nameOf(s gorgonia.Solver) string {
 	if n, ok := s.(fmt.Stringer); ok {
@@ -105,36 +252,4 @@ func (s *Solver) Report() solvers.Report {
 	}
 	r.Solver = s.String()
 	return r
-}
-
-// Snapshot returns the state of a *solvers.Solver, whole on every rank: all of them call it, though only
-// one may write it to disk.
-func (s *Solver) Snapshot() (*solvers.Snapshot, error) {
-	inner, err := s.keeper()
-	if err != nil {
-		return nil, err
-	}
-	return inner.Snapshot()
-}
-
-// Restore makes the state of a *solvers.Solver that of the snapshot that rank 0 gives, which may be of another number of ranks. All ranks call it;
-// what the others give is not looked at.
-func (s *Solver) Restore(model []gorgonia.ValueGrad, snap *solvers.Snapshot) error {
-	inner, err := s.keeper()
-	if err != nil {
-		return err
-	}
-	return inner.Restore(model, snap)
-}
-
-// keeper is the wrapped solver as one whose state can be kept.
-func (s *Solver) keeper() (*solvers.Solver, error) {
-	if s.err != nil {
-		return nil, s.err
-	}
-	inner, ok := s.inner.(*solvers.Solver)
-	if !ok {
-		return nil, fmt.Errorf("distributed: want a *solvers.Solver, whose state is known, got %T (%w)", s.inner, solvers.ErrOption)
-	}
-	return inner, nil
 }
