@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"gorgonia.org/gorgonia"
 
@@ -24,7 +25,7 @@ var robust = experiment{
 		parts := []part{
 			{[]string{ratesCase}, append(robustMethods(), steady()...), []float64{0.01, 0.03, 0.1, 0.3, 1, 3, 10}},
 			{scaledCases, append(robustMethods(), initialScale), []float64{0.001, 0.003, 0.01, 0.03, 0.1}},
-			{depthCases, robustMethods(), []float64{0.01, 0.03, 0.1}},
+			{depthCases, append(robustMethods(), longer()...), []float64{0.01, 0.03, 0.1}},
 		}
 		for i := range parts {
 			if c.quick {
@@ -49,6 +50,19 @@ func steady() []method {
 	var list []method
 	for _, k := range constraints {
 		list = append(list, k.method(", g_t", solvers.GeometricStep(true)))
+	}
+	return list
+}
+
+// longer are constraints with filters of norm √2: a rectifier halves the mean square of what
+// passes through it, so that filters of norm 1 let signals fade with depth (He, Zhang, Ren, Sun 2015).
+func longer() []method {
+	var list []method
+	for _, k := range constraints {
+		list = append(list, method{
+			name:    k.name + ", filter norm √2",
+			options: []solvers.Option{solvers.Kernels(k.manifold, k.grouping, manifolds.FilterNorm(math.Sqrt2))},
+		})
 	}
 	return list
 }
