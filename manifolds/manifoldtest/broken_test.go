@@ -8,11 +8,11 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/kernelfold/kernelfold/manifolds"
 	"github.com/kernelfold/kernelfold/manifolds/manifoldtest"
@@ -491,7 +491,7 @@ func TestBroken(t *testing.T) {
 			if c.oracle == "allocations" && manifoldtest.RaceEnabled {
 				t.Skip("allocations are not counted under the race detector")
 			}
-			caught := failures(t, manifoldtest.Check(c.m, manifoldtest.Shape{K: 3, N: 4, P: 2}, manifoldtest.Shape{K: 2, N: 2, P: 5}))
+			caught := manifoldtest.Failures(manifoldtest.Check(c.m, manifoldtest.Shape{K: 3, N: 4, P: 2}, manifoldtest.Shape{K: 2, N: 2, P: 5}))
 			var by []string
 			for _, f := range caught {
 				by = append(by, f.Oracle)
@@ -502,20 +502,6 @@ func TestBroken(t *testing.T) {
 			assert.Contains(t, by, c.oracle)
 		})
 	}
-}
-
-// failures takes an error of Check apart.
-func failures(t *testing.T, err error) (fs []*manifoldtest.Failure) {
-	t.Helper()
-	require.Error(t, err)
-	joined, ok := err.(interface{ Unwrap() []error })
-	require.True(t, ok, "%T: %v", err, err)
-	for _, e := range joined.Unwrap() {
-		var f *manifoldtest.Failure
-		require.ErrorAs(t, e, &f)
-		fs = append(fs, f)
-	}
-	return fs
 }
 
 func TestCheckRefuses(t *testing.T) {
@@ -532,6 +518,17 @@ func TestCheckRefuses(t *testing.T) {
 		err := manifoldtest.Check(c.m, c.shapes...)
 		assert.ErrorContains(t, err, c.want)
 	}
+}
+
+func TestFailures(t *testing.T) {
+	assert.Empty(t, manifoldtest.Failures(nil))
+	assert.Empty(t, manifoldtest.Failures(errors.New("another")))
+	err := manifoldtest.Check(ambient{}, manifoldtest.Shape{K: 2, N: 3, P: 3})
+	var lines []string
+	for _, f := range manifoldtest.Failures(fmt.Errorf("wrapped: %w", err)) {
+		lines = append(lines, f.Error())
+	}
+	assert.Equal(t, err.Error(), strings.Join(lines, "\n"))
 }
 
 func TestCheckIsRepeatable(t *testing.T) {

@@ -135,6 +135,24 @@ func (f *Failure) Error() string {
 		f.Manifold, f.Oracle, f.Precision, f.Shape, f.Property, f.Want, f.Got)
 }
 
+// Failures lists what an error of Check joins, for a program that wants to sort
+// it: by oracle, or to leave one out. The interpreter of a notebook, for one, allocates
+// with every call, and cannot pass the oracle of allocations.
+func Failures(err error) []*Failure {
+	var joined interface{ Unwrap() []error }
+	if !errors.As(err, &joined) {
+		return nil
+	}
+	var failures []*Failure
+	for _, e := range joined.Unwrap() {
+		var f *Failure
+		if errors.As(e, &f) {
+			failures = append(failures, f)
+		}
+	}
+	return failures
+}
+
 // oracle is a group of equations; needs tells whether a manifold has the
 // optional interface they are about.
 type oracle struct {
