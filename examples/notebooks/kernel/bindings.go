@@ -41,10 +41,12 @@ type bindings struct {
 // binding is a name and a Go expression.
 type binding struct{ Name, Expr string }
 
-// proxy is an interface and its methods.
+// proxy is an interface and its methods. Where it has no method String, one is
+// added that names the notebook's type.
 type proxy struct {
-	Name    string
-	Methods []method
+	Name     string
+	Methods  []method
+	Stringer bool
 }
 
 // method holds the parts of a method's declaration as Go source.
@@ -218,6 +220,7 @@ func promoted(t types.Type) []string {
 func (b *bindings) proxy(name string, i *types.Interface) proxy {
 	p := proxy{Name: name}
 	for m := range i.Methods() {
+		p.Stringer = p.Stringer || m.Name() == "String"
 		sig := m.Signature()
 		var params, args, results []string
 		field := []string{"any"}
@@ -327,4 +330,6 @@ type {{$id}}_{{.Name}} struct {
 {{end}}}
 {{range .Methods}}
 func (p *{{$id}}_{{$p.Name}}) {{.Name}}({{.Params}}) ({{.Results}}) { {{.Return}}p.{{.Name}}_({{.Args}}) }
+{{end}}{{if not .Stringer}}
+func (p *{{$id}}_{{.Name}}) String() string { return describe(p.Object) }
 {{end}}{{end}}`))

@@ -120,6 +120,7 @@ func main() {
 	v.Elem().FieldByName("Object").Set(reflect.ValueOf(10.0))
 	v.Elem().FieldByName("Area_").Set(reflect.ValueOf(func(o interface{}, s float64) (float64, error) { return o.(float64) * s, nil }))
 	v.Elem().FieldByName("Add_").Set(reflect.ValueOf(func(o interface{}, name string, more ...fmt.Stringer) { fmt.Println(name, len(more)) }))
+	fmt.Println(v.Interface())
 	fmt.Println(p.Binds["Double"].Call([]reflect.Value{v})[0])
 }
 `
@@ -151,6 +152,8 @@ type Package struct {
 }
 
 var Packages = map[string]Package{}
+
+func describe(object interface{}) string { return "describe" }
 `,
 	} {
 		path = filepath.Join(dir, filepath.FromSlash(path))
@@ -159,5 +162,5 @@ var Packages = map[string]Package{}
 	}
 	out, err := run(dir, "go", "run", ".")
 	require.NoError(t, err)
-	assert.Equal(t, "subject 42 9223372036854775808 int8\n7 subject.Of[int]\nx 2\n40\n", string(out))
+	assert.Equal(t, "subject 42 9223372036854775808 int8\n7 subject.Of[int]\ndescribe\nx 2\n40\n", string(out))
 }

@@ -33,6 +33,11 @@ var patches = []patch{
 	// gets an error, and the others are not to be warned.
 	{gomacro, "go/types/converter.go", `fmt.Printf("// warning: skipping import of %v:\t%v\n", g, e)`, "return"},
 
+	// The proxies of the bindings have a method String beside those of the interface.
+	{gomacro, "imports/a_package.go", "	if typMethodN != proxyMethodN {", "	if typMethodN > proxyMethodN {"},
+	{gomacro, "imports/a_package.go", "	if proxy.Elem().NumField() != proxyMethodN+1 {", "	if proxy.Elem().NumField() != typMethodN+1 {"},
+	{gomacro, "imports/a_package.go", "	proxyMethod := proxy.Method(i)\n", "	proxyMethod, _ := proxy.MethodByName(typMethod.Name)\n"},
+
 	// fmt.Print and its like return the number of bytes and a nil error. Nobody
 	// wants to see that below what was printed.
 	{gophernotes, "kernel.go", "	if srcEndsWithExpr {\n", "	if srcEndsWithExpr && !printed(results, types) {\n"},
@@ -54,6 +59,35 @@ import (
 func printed(results []xreflect.Value, types []xreflect.Type) bool {
 	return len(types) == 2 && types[0].Kind() == reflect.Int &&
 		types[1].ReflectType() == reflect.TypeOf((*error)(nil)).Elem() && results[1].IsNil()
+}
+`},
+	{gophernotes, "imports/describe.go", `package imports
+
+import (
+	"fmt"
+	r "reflect"
+
+	"github.com/cosmos72/gomacro/xreflect"
+)
+
+// describe is the String method of proxies: that of the notebook's type, or else
+// the name of the type.
+func describe(object interface{}) string {
+	h, ok := object.(xreflect.InterfaceHeader)
+	if !ok {
+		return fmt.Sprint(object)
+	}
+	t := h.Type()
+	if t.Kind() == r.Ptr {
+		t = t.Elem()
+	}
+	if m, n := t.MethodByName("String", ""); n == 1 && m.Funs != nil && len(m.FieldIndex) == 0 {
+		f, receiver := (*m.Funs)[m.Index], h.Value().ReflectValue()
+		if ft := f.Type(); ft.NumIn() == 1 && ft.In(0) == receiver.Type() && ft.NumOut() == 1 && ft.Out(0).Kind() == r.String {
+			return f.Call([]r.Value{receiver})[0].String()
+		}
+	}
+	return t.Name()
 }
 `},
 }
