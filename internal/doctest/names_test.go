@@ -90,3 +90,30 @@ func exportedNames(t *testing.T, folder string) map[string]bool {
 	}
 	return names
 }
+
+// Pages that claim to have all of a package do.
+func TestPagesAreComplete(t *testing.T) {
+	for page, folder := range map[string]string{"docs/nodes.md": "nodes", "docs/solvers.md": "solvers"} {
+		text := read(t, filepath.Join(root, page))
+		fset := token.NewFileSet()
+		found, err := filepath.Glob(filepath.Join(root, folder, "*.go"))
+		if err != nil || len(found) == 0 {
+			t.Fatalf("want files in %s: %v", folder, err)
+		}
+		for _, path := range found {
+			if strings.HasSuffix(path, "_test.go") {
+				continue
+			}
+			f, err := parser.ParseFile(fset, path, nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range f.Decls {
+				fn, ok := d.(*ast.FuncDecl)
+				if ok && fn.Recv == nil && fn.Name.IsExported() && !regexp.MustCompile(`\b`+fn.Name.Name+`\b`).MatchString(text) {
+					t.Errorf("%s: want %s in it", page, fn.Name.Name)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The program does what its page says: a report of two kernels on Stiefel, a
+// file, and classes that are mostly the labels.
+func TestStart(t *testing.T) {
+	t.Chdir(t.TempDir())
+	stdout := os.Stdout
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	os.Stdout = w
+	read := make(chan string)
+	go func() {
+		b, _ := io.ReadAll(r)
+		read <- string(b)
+	}()
+	main()
+	os.Stdout = stdout
+	require.NoError(t, w.Close())
+	out := <-read
+
+	require.Len(t, regexp.MustCompile(`(?m)^conv\d\.weight .* Stiefel .* filter bank .* kernel, projected at first$`).FindAllString(out, -1), 2, out)
+	require.FileExists(t, "out/start/best.safetensors")
+	numbers := regexp.MustCompile(`\d`)
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	classes := numbers.FindAllString(lines[len(lines)-2], -1)
+	labels := numbers.FindAllString(lines[len(lines)-1], -1)
+	require.Len(t, classes, 10, out)
+	right := 0
+	for i, c := range classes {
+		if c == labels[i] {
+			right++
+		}
+	}
+	require.GreaterOrEqual(t, right, 7, out)
+}
