@@ -23,41 +23,21 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"regexp"
 	"runtime"
-	"strings"
-	"syscall"
+
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
-	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(status)
-}
-
-// usageError is a wrong command line.
-type usageError struct{ error }
-
-func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+func main() { cli.Main(run) }
 
 // run is the program: it returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	err := benchmark(ctx, args, stdout, stderr)
-	switch {
-	case err == nil || errors.Is(err, flag.ErrHelp):
-		return 0
-	case errors.Is(err, context.Canceled):
+	if errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted")
 	}
-	fmt.Fprintln(stderr, "benchmark: "+strings.Join(strings.Fields(err.Error()), " "))
-	if errors.As(err, &usageError{}) {
-		return 2
-	}
-	return 1
+	return cli.Status("benchmark", err, stderr)
 }
 
 // settings is the command line.
@@ -77,7 +57,6 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 	var rows string
 	var hurry bool
 	f := flag.NewFlagSet("benchmark", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
 	f.BoolVar(&hurry, "quick", false, "fewer and shorter rounds: less than a minute")
 	f.StringVar(&rows, "rows", "", "measure only the rows whose name matches the regular `expression`")
 	f.StringVar(&s.json, "json", "", "write what was measured to `FILE`, as JSON")
@@ -85,33 +64,27 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 	f.BoolVar(&s.scaling, "scaling", false, "measure how time and memory grow instead of the rows")
 	f.StringVar(&s.out, "out", "", "with -scaling: draw scaling.png in `DIR`")
 	f.StringVar(&s.python, "python", "/usr/bin/python3", "`interpreter` of the peers")
-	if err := f.Parse(args); err != nil {
-		if err == flag.ErrHelp {
-			f.SetOutput(stdout)
-			fmt.Fprintln(stdout, "benchmark measures solver steps and training steps beside those of stock Gorgonia, PyTorch and geoopt.")
-			f.PrintDefaults()
-			return nil, err
-		}
-		return nil, usage("%v (-help lists the flags)", err)
+	if err := cli.Parse(f, args, stdout, "benchmark measures solver steps and training steps beside those of stock Gorgonia, PyTorch and geoopt."); err != nil {
+		return nil, err
 	}
 	if hurry {
 		s.plan = quick
 	}
 	var err error
 	if s.rows, err = regexp.Compile(rows); err != nil {
-		return nil, usage("-rows: %w", err)
+		return nil, cli.Usage("-rows: %w", err)
 	}
 	switch {
 	case f.NArg() > 0:
-		return nil, usage("want flags only, got %q", f.Arg(0))
+		return nil, cli.Usage("want flags only, got %q", f.Arg(0))
 	case s.threads < 1 || s.threads > runtime.NumCPU():
-		return nil, usage("-threads: want 1 to %d, got %d", runtime.NumCPU(), s.threads)
+		return nil, cli.Usage("-threads: want 1 to %d, got %d", runtime.NumCPU(), s.threads)
 	case s.out != "" && !s.scaling:
-		return nil, usage("-out: want -scaling with it")
+		return nil, cli.Usage("-out: want -scaling with it")
 	case rows != "" && s.scaling:
-		return nil, usage("-rows: want no -scaling with it")
+		return nil, cli.Usage("-rows: want no -scaling with it")
 	case len(only(contests(), s.rows)) == 0:
-		return nil, usage("-rows: want an expression that matches a row, got %q", rows)
+		return nil, cli.Usage("-rows: want an expression that matches a row, got %q", rows)
 	}
 	return &s, nil
 }

@@ -4,10 +4,11 @@ package main
 
 import (
 	"flag"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
 )
 
 // command is the command line.
@@ -45,7 +46,6 @@ type settings struct {
 func parse(args []string, stdout io.Writer) (*command, error) {
 	var c command
 	f := flag.NewFlagSet("cifar", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
 	f.StringVar(&c.Data, "data", "", "read images from `DIR` (CIFAR-10, CIFAR-100, MNIST or Fashion-MNIST as distributed) instead of drawing digits")
 	f.IntVar(&c.Limit, "limit", 0, "training images used, and a fifth as many test images (default: all; of drawn digits 4000 and 800)")
 	f.Float64Var(&c.Validation, "validation", 0.1, "`share` of the training images held out, by which the best epoch is chosen")
@@ -68,17 +68,11 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	f.StringVar(&c.predict, "predict", "", "classify the PNG or JPEG `FILE` by the net in -out")
 	f.StringVar(&c.file, "checkpoint", "", "the `FILE` to evaluate or predict with (default: best.safetensors in -out); run.json lies beside it")
 	f.IntVar(&c.top, "top", 3, "classes that -predict prints")
-	if err := f.Parse(args); err != nil {
-		if err == flag.ErrHelp {
-			f.SetOutput(stdout)
-			fmt.Fprintln(stdout, "cifar trains a net on images, evaluates it, and classifies pictures by it.")
-			f.PrintDefaults()
-			return nil, err
-		}
-		return nil, usage("%v (-help lists the flags)", err)
+	if err := cli.Parse(f, args, stdout, "cifar trains a net on images, evaluates it, and classifies pictures by it."); err != nil {
+		return nil, err
 	}
 	if f.NArg() > 0 {
-		return nil, usage("want flags only, got %q", f.Arg(0))
+		return nil, cli.Usage("want flags only, got %q", f.Arg(0))
 	}
 	var given []string
 	f.Visit(func(g *flag.Flag) { given = append(given, g.Name) })
@@ -96,10 +90,10 @@ func (c *command) check(given []string) error {
 	var allowed []string // flags, the first of which says what to do
 	switch {
 	case modes > 1:
-		return usage("want one of -resume, -evaluate and -predict, got several")
+		return cli.Usage("want one of -resume, -evaluate and -predict, got several")
 	case modes == 0:
 		if c.file != "" {
-			return usage("-checkpoint: want -evaluate or -predict beside it")
+			return cli.Usage("-checkpoint: want -evaluate or -predict beside it")
 		}
 		return c.settings.check()
 	case c.resume:
@@ -111,14 +105,14 @@ func (c *command) check(given []string) error {
 	}
 	for _, name := range given {
 		if !slices.Contains(allowed, name) {
-			return usage("-%s: the run has its own: want no flags but -%s beside -%s", name, strings.Join(allowed[1:], ", -"), allowed[0])
+			return cli.Usage("-%s: the run has its own: want no flags but -%s beside -%s", name, strings.Join(allowed[1:], ", -"), allowed[0])
 		}
 	}
 	if c.out == "" && (c.file == "" || c.resume) {
-		return usage("-%s: want -out DIR, where the run is", allowed[0])
+		return cli.Usage("-%s: want -out DIR, where the run is", allowed[0])
 	}
 	if c.top < 1 {
-		return usage("-top: want at least 1, got %d", c.top)
+		return cli.Usage("-top: want at least 1, got %d", c.top)
 	}
 	return nil
 }
@@ -126,17 +120,17 @@ func (c *command) check(given []string) error {
 func (s *settings) check() error {
 	switch {
 	case s.Limit < 0:
-		return usage("-limit: want 0 (all) or a number of images, got %d", s.Limit)
+		return cli.Usage("-limit: want 0 (all) or a number of images, got %d", s.Limit)
 	case !(s.Validation >= 0 && s.Validation < 1):
-		return usage("-validation: want a share from 0 to less than 1, got %g", s.Validation)
+		return cli.Usage("-validation: want a share from 0 to less than 1, got %g", s.Validation)
 	case s.Epochs < 0:
-		return usage("-epochs: want at least 1, got %d", s.Epochs)
+		return cli.Usage("-epochs: want at least 1, got %d", s.Epochs)
 	case s.Patience < 0:
-		return usage("-patience: want at least 1, got %d", s.Patience)
+		return cli.Usage("-patience: want at least 1, got %d", s.Patience)
 	case s.Batch < 1:
-		return usage("-batch: want at least 1, got %d", s.Batch)
+		return cli.Usage("-batch: want at least 1, got %d", s.Batch)
 	case !slices.Contains([]string{"default", "none", "crop", "cropflip"}, s.Augment):
-		return usage("-augment: want none, crop or cropflip, got %q", s.Augment)
+		return cli.Usage("-augment: want none, crop or cropflip, got %q", s.Augment)
 	}
 	if s.Epochs == 0 {
 		s.Epochs = 30

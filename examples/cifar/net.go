@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
 	"github.com/kernelfold/kernelfold/models"
 )
 
@@ -42,7 +43,7 @@ func (s *settings) net() (func(batch int, o models.Options) (*models.Model, erro
 			return models.WideResNet(batch, depth, widen, o)
 		}, nil
 	}
-	return nil, usage("-model: want one of %s, got %q", modelNames, s.Model)
+	return nil, cli.Usage("-model: want one of %s, got %q", modelNames, s.Model)
 }
 
 // model builds the net for images as those of the set.
@@ -53,7 +54,7 @@ func (s *settings) model(batch int, of *imageSet) (*models.Model, error) {
 	}
 	m, err := net(batch, models.Options{Shape: of.Shape(), Classes: len(of.Classes), Seed: s.Seed})
 	if err != nil {
-		return nil, usage("-model %s: %w", s.Model, err)
+		return nil, cli.Usage("-model %s: %w", s.Model, err)
 	}
 	return m, nil
 }

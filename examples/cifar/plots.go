@@ -42,5 +42,6 @@ func (p picture) png(of string, epochs []train.Epoch) ([]byte, error) {
 		X:      figure.Axis{Label: "epoch", Whole: true},
 		Y:      figure.Axis{Label: p.label},
 		Curves: []figure.Curve{training, validation, test},
+		Size:   figure.Size{Width: 6.5},
 	}.PNG()
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"text/tabwriter"
 
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/checkpoint"
 	"github.com/kernelfold/kernelfold/models/train"
@@ -94,7 +95,7 @@ func (c *command) test(ctx context.Context, stdout io.Writer) error {
 		return err
 	}
 	if set.Shape() != r.Shape || len(set.Classes) != len(r.Classes) {
-		return usage("-data: want images of %v and %d classes, as the net was trained on, got %v and %d", r.Shape, len(r.Classes), set.Shape(), len(set.Classes))
+		return cli.Usage("-data: want images of %v and %d classes, as the net was trained on, got %v and %d", r.Shape, len(r.Classes), set.Shape(), len(set.Classes))
 	}
 	test := set.Test
 	renormalise(test.Images, set, r)

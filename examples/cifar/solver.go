@@ -8,6 +8,7 @@ import (
 
 	"gorgonia.org/gorgonia"
 
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
 	"github.com/kernelfold/kernelfold/manifolds"
 	"github.com/kernelfold/kernelfold/solvers"
 )
@@ -31,7 +32,7 @@ func find[T any](flag, name string, list []named[T]) (T, error) {
 		}
 	}
 	var none T
-	return none, usage("-%s: want one of %q, got %q", flag, namesOf(list), name)
+	return none, cli.Usage("-%s: want one of %q, got %q", flag, namesOf(list), name)
 }
 
 // ours are the solvers of package solvers, stock those of Gorgonia that move weights as
@@ -119,20 +120,20 @@ func (s *settings) solver(steps int) (gorgonia.Solver, error) {
 	}
 	switch {
 	case m == nil && grouping != nil:
-		return nil, usage("-grouping: want a manifold beside it, got -manifold none")
+		return nil, cli.Usage("-grouping: want a manifold beside it, got -manifold none")
 	case !(s.LearnRate >= 0) || math.IsInf(s.LearnRate, 0):
-		return nil, usage("-lr: want a positive number, got %g", s.LearnRate)
+		return nil, cli.Usage("-lr: want a positive number, got %g", s.LearnRate)
 	case !(s.Momentum >= 0 && s.Momentum < 1):
-		return nil, usage("-momentum: want a number from 0 to less than 1, got %g", s.Momentum)
+		return nil, cli.Usage("-momentum: want a number from 0 to less than 1, got %g", s.Momentum)
 	case !(s.Decay >= 0) || math.IsInf(s.Decay, 0):
-		return nil, usage("-decay: want a number of 0 or more, got %g", s.Decay)
+		return nil, cli.Usage("-decay: want a number of 0 or more, got %g", s.Decay)
 	case !slices.Contains(scheduleNames, s.Schedule):
-		return nil, usage("-schedule: want one of %q, got %q", scheduleNames, s.Schedule)
+		return nil, cli.Usage("-schedule: want one of %q, got %q", scheduleNames, s.Schedule)
 	}
 	if !s.ours() {
 		make, err := find("solver", s.Solver, stock)
 		if err != nil {
-			return nil, usage("-solver: want one of %q, got %q", solverNames(), s.Solver)
+			return nil, cli.Usage("-solver: want one of %q, got %q", solverNames(), s.Solver)
 		}
 		if m == nil {
 			return make(s), nil

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
 	"github.com/kernelfold/kernelfold/models/images"
 	"github.com/kernelfold/kernelfold/models/train"
 	"github.com/kernelfold/kernelfold/models/train/progress"
@@ -61,10 +62,10 @@ func (c *command) train(ctx context.Context, stdout, stderr io.Writer) error {
 	}
 	rest, held, err := set.Train.Holdout(int(math.Round(c.Validation*float64(set.Train.Len()))), c.Seed)
 	if err != nil {
-		return usage("-validation: %w", err)
+		return cli.Usage("-validation: %w", err)
 	}
 	if c.Batch > rest.Len() {
-		return usage("-batch: want at most the %d training images, got %d", rest.Len(), c.Batch)
+		return cli.Usage("-batch: want at most the %d training images, got %d", rest.Len(), c.Batch)
 	}
 	m, err := c.model(c.Batch, set)
 	if err != nil {

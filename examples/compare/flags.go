@@ -4,13 +4,13 @@ package main
 
 import (
 	"flag"
-	"fmt"
 	"io"
 	"math"
 	"path/filepath"
 	"strconv"
 	"strings"
 
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/images"
 )
@@ -43,7 +43,6 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 	var s settings
 	var names, rates, widths string
 	f := flag.NewFlagSet("compare", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
 	f.StringVar(&s.data, "data", "", "read images from `DIR` (MNIST, Fashion-MNIST or CIFAR-10 as distributed) instead of drawing digits")
 	f.StringVar(&names, "solvers", defaultSolvers, "`names` of the solvers to compare, separated by commas, or list")
 	f.IntVar(&s.epochs, "epochs", defaultEpochs, "passes over the training images")
@@ -54,17 +53,11 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 	f.StringVar(&widths, "widths", defaultWidths, "output `channels` of the convolution layers, separated by commas")
 	f.BoolVar(&s.batchNorm, "batchnorm", false, "batch normalisation after each convolution")
 	f.StringVar(&s.out, "out", "", "write results.json, loss.png, accuracy.png and membership.png to `DIR` (default: nothing is written)")
-	if err := f.Parse(args); err != nil {
-		if err == flag.ErrHelp {
-			f.SetOutput(stdout)
-			fmt.Fprintln(stdout, "compare trains one CNN from one initialisation with several solvers and shows them side by side.")
-			f.PrintDefaults()
-			return nil, err
-		}
-		return nil, usage("%v (-help lists the flags)", err)
+	if err := cli.Parse(f, args, stdout, "compare trains one CNN from one initialisation with several solvers and shows them side by side."); err != nil {
+		return nil, err
 	}
 	if f.NArg() > 0 {
-		return nil, usage("want flags only, got %q", f.Arg(0))
+		return nil, cli.Usage("want flags only, got %q", f.Arg(0))
 	}
 	if names == "list" {
 		s.list = true
@@ -77,20 +70,20 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 		}
 	})
 	if g, ok := strings.CutPrefix(names, "\x00"); ok {
-		return nil, usage("-%s: want a directory, got an empty name", g)
+		return nil, cli.Usage("-%s: want a directory, got an empty name", g)
 	}
 	switch {
 	case s.epochs < 1:
-		return nil, usage("-epochs: want at least 1, got %d", s.epochs)
+		return nil, cli.Usage("-epochs: want at least 1, got %d", s.epochs)
 	case s.batch < 1:
-		return nil, usage("-batch: want at least 1, got %d", s.batch)
+		return nil, cli.Usage("-batch: want at least 1, got %d", s.batch)
 	case s.limit < 0:
-		return nil, usage("-limit: want 0 (all) or a number of images, got %d", s.limit)
+		return nil, cli.Usage("-limit: want 0 (all) or a number of images, got %d", s.limit)
 	}
 	for _, w := range strings.Split(widths, ",") {
 		n, err := strconv.Atoi(strings.TrimSpace(w))
 		if err != nil || n < 1 || n > 4096 {
-			return nil, usage("-widths: want numbers of 1..4096 separated by commas, got %q", widths)
+			return nil, cli.Usage("-widths: want numbers of 1..4096 separated by commas, got %q", widths)
 		}
 		s.widths = append(s.widths, n)
 	}
@@ -101,7 +94,7 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 		}
 		for _, other := range s.entries {
 			if other.name == e.name {
-				return nil, usage("-solvers: want each solver once, got %q twice", e.name)
+				return nil, cli.Usage("-solvers: want each solver once, got %q twice", e.name)
 			}
 		}
 		s.entries = append(s.entries, e)
@@ -121,7 +114,7 @@ func (s *settings) setRates(rates string) error {
 		}
 		rate, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
 		if err != nil || !(rate > 0) || math.IsInf(rate, 0) {
-			return usage("-lr: want a positive number, or name=number,..., got %q", item)
+			return cli.Usage("-lr: want a positive number, or name=number,..., got %q", item)
 		}
 		found := false
 		for i := range s.entries {
@@ -130,10 +123,10 @@ func (s *settings) setRates(rates string) error {
 			}
 		}
 		if !found {
-			return usage("-lr: want a name that is among the solvers, got %q", name)
+			return cli.Usage("-lr: want a name that is among the solvers, got %q", name)
 		}
 		if !named && strings.Contains(rates, ",") {
-			return usage("-lr: want one number or name=number,..., got %q", rates)
+			return cli.Usage("-lr: want one number or name=number,..., got %q", rates)
 		}
 	}
 	return nil
@@ -157,11 +150,11 @@ func (s *settings) load() (*images.Set, error) {
 		return nil, err
 	}
 	if n := set.Train.Len(); s.batch > n {
-		return nil, usage("-batch: want at most the %d training images, got %d", n, s.batch)
+		return nil, cli.Usage("-batch: want at most the %d training images, got %d", n, s.batch)
 	}
 	// The first net shows whether the widths fit the images.
 	if _, err := s.model(set, 1); err != nil {
-		return nil, usage("-widths: %w", err)
+		return nil, cli.Usage("-widths: %w", err)
 	}
 	return set, nil
 }

@@ -20,41 +20,17 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"strings"
-	"syscall"
+
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
-	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(status)
-}
-
-// usageError is a wrong command line.
-type usageError struct{ error }
-
-func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+func main() { cli.Main(run) }
 
 // run is the program: it returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	err := compare(ctx, args, stdout, stderr)
-	if err == nil || errors.Is(err, flag.ErrHelp) {
-		return 0
-	}
-	line := strings.Join(strings.Fields(err.Error()), " ")
-	fmt.Fprintln(stderr, "compare: "+line)
-	if errors.As(err, &usageError{}) {
-		return 2
-	}
-	return 1
+	return cli.Status("compare", compare(ctx, args, stdout, stderr), stderr)
 }
 
 func compare(ctx context.Context, args []string, stdout, stderr io.Writer) error {

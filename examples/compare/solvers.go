@@ -10,6 +10,7 @@ import (
 
 	"gorgonia.org/gorgonia"
 
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
 	"github.com/kernelfold/kernelfold/manifolds"
 	"github.com/kernelfold/kernelfold/solvers"
 )
@@ -120,7 +121,7 @@ func lookup(name string) (entry, error) {
 			}
 		}
 	}
-	return entry{}, usage("-solvers: want names as -solvers list shows them, got %q", name)
+	return entry{}, cli.Usage("-solvers: want names as -solvers list shows them, got %q", name)
 }
 
 // entry makes the entry of a manifold in the family.

@@ -14,19 +14,20 @@
 // FILE when it ends: the same command goes on where the last one was cut off, and Ctrl-C is a
 // clean way to do that. Beside FILE stand the table, FILE without .json and with .txt, and the
 // plots, -*.png. docs/experiments.md says what was found.
+//
+// The exit status is 2 for a wrong command line and 1 for a failure or an
+// interruption, with one line on standard error that says why.
 package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"runtime"
 	"strings"
 
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
 	"github.com/kernelfold/kernelfold/models/images"
 )
 
@@ -53,19 +54,14 @@ type size struct {
 var experiments = []experiment{scale, fashion, robust, cifar}
 
 func main() {
-	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer cancel()
-	switch err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); {
-	case errors.Is(err, flag.ErrHelp):
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "experiments:", err)
-		os.Exit(1)
-	}
+	cli.Main(func(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+		return cli.Status("experiments", run(ctx, args, stdout, stderr), stderr)
+	})
 }
 
+// run is the program.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f := flag.NewFlagSet("experiments", flag.ContinueOnError)
-	f.SetOutput(stderr)
 	data := f.String("data", "", "folder of Fashion-MNIST, MNIST or CIFAR-10; drawn digits without it")
 	out := f.String("out", "", "JSON file for the results, which is gone on with if it is there")
 	quick := f.Bool("quick", false, "a tiny campaign that shows that all works, in less than a minute")
@@ -76,7 +72,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	cores := f.Int("cores", runtime.NumCPU(), "runs side by side, and GOMAXPROCS, on which their rounding depends")
 	only := f.String("only", "", "methods whose name contains this")
 	cases := f.String("case", "", "cases whose name contains this")
-	if err := f.Parse(args); err != nil {
+	if err := cli.Parse(f, args, stdout, "experiments reruns an experiment, whose name follows the flags: "+names()+"."); err != nil {
 		return err
 	}
 	e, err := choose(f.Args())
@@ -94,7 +90,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		into  *int
 	}{{"limit", *limit, s.Batch, &s.Train}, {"epochs", *epochs, 1, &s.Epochs}, {"seeds", *seeds, 1, &s.seeds}} {
 		if n.value != 0 && n.value < n.least {
-			return fmt.Errorf("want a -%s of at least %d, got %d", n.flag, n.least, n.value)
+			return cli.Usage("want a -%s of at least %d, got %d", n.flag, n.least, n.value)
 		}
 		if n.value != 0 {
 			*n.into = n.value
@@ -104,10 +100,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		s.again = *again
 	}
 	if *cores < 1 {
-		return fmt.Errorf("want -cores of at least 1, got %d", *cores)
+		return cli.Usage("want -cores of at least 1, got %d", *cores)
 	}
 	if *out != "" && !strings.HasSuffix(*out, ".json") {
-		return fmt.Errorf("want an -out that ends in .json, got %q", *out)
+		return cli.Usage("want an -out that ends in .json, got %q", *out)
 	}
 	set, err := load(*data, e.name, &s)
 	if err != nil {
@@ -126,14 +122,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 
 // choose finds the experiment by its name.
 func choose(args []string) (experiment, error) {
-	var names []string
 	for _, e := range experiments {
 		if len(args) == 1 && args[0] == e.name {
 			return e, nil
 		}
-		names = append(names, e.name)
 	}
-	return experiment{}, fmt.Errorf("want the name of an experiment, one of %s, got %q", strings.Join(names, ", "), args)
+	return experiment{}, cli.Usage("want the name of an experiment, one of %s, got %q", names(), args)
+}
+
+// names lists the experiments.
+func names() string {
+	var list []string
+	for _, e := range experiments {
+		list = append(list, e.name)
+	}
+	return strings.Join(list, ", ")
 }
 
 // load returns the images, of the size that is wanted or that there is.
