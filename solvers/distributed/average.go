@@ -4,6 +4,7 @@ package distributed
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 
@@ -68,8 +69,8 @@ func Average(g *Group, s gorgonia.Solver, opts ...Option) *Solver {
 		if _, ok := s.(*solvers.Solver); ok && d.share {
 			d.part = solvers.Share{Rank: g.Rank(), Size: g.Size(), Agree: d.agree, Exchange: g.exchange}
 		}
-		d.fit(nil)
 	}
+	d.fit(nil)
 	return d
 }
 
@@ -84,7 +85,7 @@ func (s *Solver) Init(model []gorgonia.ValueGrad) error {
 	if err == nil {
 		err = s.look(model)
 	}
-	if err == errOthers { //nolint:errorlint // not wrapped
+	if errors.Is(err, errOthers) {
 		err = nil
 	}
 	if err := s.group.Agree(err); err != nil {
@@ -164,7 +165,7 @@ func (s *Solver) average(model []gorgonia.ValueGrad) error {
 			return s.notFinite()
 		}
 		// Some rank has failed, or has parameters that it did not have at the step before.
-		if err == errOthers { //nolint:errorlint // not wrapped
+		if errors.Is(err, errOthers) {
 			err = nil
 		}
 		if err := s.group.blame(err); err != nil {
@@ -230,6 +231,9 @@ func (s *Solver) agree(err error, plan uint64) error {
 
 // String names the solver and the number of ranks.
 func (s *Solver) String() string {
+	if s.group == nil {
+		return fmt.Sprintf("Average(%s, no ranks)", nameOf(s.inner))
+	}
 	return fmt.Sprintf("Average(%v, %d ranks)", nameOf(s.inner), s.group.Size())
 }
 
