@@ -42,24 +42,24 @@ func apply(m simd.Machine) {
 		for i := range c {
 			m.Broadcast(Mem{Base: blend, Disp: m.Size() * crowd * i}, c[i])
 		}
-		row(m, label, n, rest, 2, func(p part, u int, at GPVirtual, disp int) {
+		row(m, label, n, rest, 2, func(p simd.Part, u int, at GPVirtual, disp int) {
 			v, g, w := m.Vec(), m.Vec(), m.Vec()
 			d.at(p, at, disp, v, g, w)
 			old, y := m.Vec(), m.Vec()
-			p.load(simd.At(x, at, disp), old)
+			p.Load(simd.At(x, at, disp), old)
 			blendPoint(p, c, old, v, y)
-			p.store(y, simd.At(x, at, disp))
+			p.Store(y, simd.At(x, at, disp))
 			if momentum {
 				if tangent {
 					blendMomentum(p, c, old, y, v)
-					p.store(v, simd.At(d.m, at, disp))
+					p.Store(v, simd.At(d.m, at, disp))
 				} else {
 					p.Mul(take, g, g)
 					p.FMA(keep, w, g)
-					p.store(g, simd.At(d.m, at, disp))
+					p.Store(g, simd.At(d.m, at, disp))
 				}
 			}
-			p.store(zero, simd.At(d.grad, at, disp))
+			p.Store(zero, simd.At(d.grad, at, disp))
 		})
 		ADDQ(U32(m.Size()), blend)
 		ADDQ(size, x)
@@ -74,14 +74,14 @@ func apply(m simd.Machine) {
 }
 
 // blendPoint sets y to a x + f d + b.
-func blendPoint(p part, c []VecVirtual, x, d, y VecVirtual) {
+func blendPoint(p simd.Part, c []VecVirtual, x, d, y VecVirtual) {
 	p.Move(c[2], y)
 	p.FMA(c[1], d, y)
 	p.FMA(c[0], x, y)
 }
 
 // blendMomentum adds h y + c x + e to d.
-func blendMomentum(p part, c []VecVirtual, x, y, d VecVirtual) {
+func blendMomentum(p simd.Part, c []VecVirtual, x, y, d VecVirtual) {
 	p.Add(c[5], d, d)
 	p.FMA(c[4], x, d)
 	p.FMA(c[3], y, d)

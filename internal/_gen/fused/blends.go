@@ -206,16 +206,7 @@ func newAlive(d simd.Machine, least Mem, xx VecVirtual) alive {
 }
 
 // keep sets v to 0 for the others.
-func (a alive) keep(v VecVirtual) {
-	switch {
-	case !a.Wide:
-		a.And(a.mask, v, v)
-	case a.Bits == 32:
-		VMOVAPS_Z(v, a.mask, v)
-	default:
-		VMOVAPD_Z(v, a.mask, v)
-	}
-}
+func (a alive) keep(v VecVirtual) { a.Keep(a.mask, v) }
 
 // keepOr sets v to w for the others.
 func (a alive) keepOr(v VecVirtual, w Mem) {

@@ -31,7 +31,7 @@ func newTile(m simd.Machine, side string, size int) tile {
 
 // run runs the body for so many vectors of columns at a time, then for single ones, then
 // for a piece.
-func (t tile) run(label string, together int, body func(name string, p part, vectors int)) {
+func (t tile) run(label string, together int, body func(name string, p simd.Part, vectors int)) {
 	turns := []int{together, 1}
 	if together == 1 {
 		turns = turns[1:]
@@ -51,7 +51,7 @@ func (t tile) run(label string, together int, body func(name string, p part, vec
 		SUBQ(lanes, t.cols)
 		JL(LabelRef(name + "Done"))
 		Label(name)
-		body(name, part{t.Machine, nil}, turn)
+		body(name, simd.Part{Machine: t.Machine}, turn)
 		move(turn)
 		SUBQ(lanes, t.cols)
 		JGE(LabelRef(name))
@@ -59,7 +59,7 @@ func (t tile) run(label string, together int, body func(name string, p part, vec
 		ADDQ(lanes, t.cols)
 	}
 	JZ(LabelRef(label + "Whole"))
-	body(label+"Rest", part{t.Machine, t.First(t.cols)}, 1)
+	body(label+"Rest", simd.Part{Machine: t.Machine, Mask: t.First(t.cols)}, 1)
 	Label(label + "Whole")
 	simd.End()
 }
@@ -98,7 +98,7 @@ func momentsOfColumns(m simd.Machine) {
 		if centred {
 			count, together = 5, together/2
 		}
-		t.run(label, together, func(name string, p part, vectors int) {
+		t.run(label, together, func(name string, p simd.Part, vectors int) {
 			all := make([][]VecVirtual, vectors)
 			for i := range all {
 				all[i] = m.Zeros(count)
@@ -107,7 +107,7 @@ func momentsOfColumns(m simd.Machine) {
 				for i, s := range all {
 					v, g, w := m.Vec(), m.Vec(), m.Vec()
 					t.d.at(p, at, i*m.Bytes(), v, g, w)
-					p.load(simd.At(t.x, at, i*m.Bytes()), w)
+					p.Load(simd.At(t.x, at, i*m.Bytes()), w)
 					p.FMA(w, w, s[0])
 					p.FMA(v, w, s[1])
 					p.FMA(v, v, s[2])
@@ -172,7 +172,7 @@ func applyToColumns(m simd.Machine) {
 		if m.Wide {
 			together = 2
 		}
-		t.run(label, together, func(name string, p part, vectors int) {
+		t.run(label, together, func(name string, p simd.Part, vectors int) {
 			c := make([][]VecVirtual, vectors)
 			for i := range c {
 				c[i] = m.Vecs(count)
@@ -185,21 +185,21 @@ func applyToColumns(m simd.Machine) {
 					v, g, w, old, y := m.Vec(), m.Vec(), m.Vec(), m.Vec(), m.Vec()
 					disp := i * m.Bytes()
 					t.d.at(p, at, disp, v, g, w)
-					p.load(simd.At(t.x, at, disp), old)
+					p.Load(simd.At(t.x, at, disp), old)
 					blendPoint(p, c, old, v, y)
-					p.store(y, simd.At(t.x, at, disp))
+					p.Store(y, simd.At(t.x, at, disp))
 					if tangent {
 						blendMomentum(p, c, old, y, v)
-						p.store(v, simd.At(t.d.m, at, disp))
+						p.Store(v, simd.At(t.d.m, at, disp))
 					} else if momentum {
 						f := m.Vec()
 						m.Broadcast(simd.Argument("take"), f)
 						p.Mul(f, g, g)
 						m.Broadcast(simd.Argument("keep"), f)
 						p.FMA(f, w, g)
-						p.store(g, simd.At(t.d.m, at, disp))
+						p.Store(g, simd.At(t.d.m, at, disp))
 					}
-					p.store(zero, simd.At(t.d.grad, at, disp))
+					p.Store(zero, simd.At(t.d.grad, at, disp))
 				}
 			})
 		})

@@ -26,20 +26,20 @@ func flat(m simd.Machine) {
 		label := map[bool]string{true: "momentum", false: "plain"}[momentum]
 		Label(label)
 		d.momentum = momentum
-		row(m, label, n, rest, 2, func(p part, u int, at GPVirtual, disp int) {
+		row(m, label, n, rest, 2, func(p simd.Part, u int, at GPVirtual, disp int) {
 			v, g, w := m.Vec(), m.Vec(), m.Vec()
 			d.at(p, at, disp, v, g, w)
 			p.FMA(v, v, sum[u])
 			if momentum {
 				p.Mul(take, g, g)
 				p.FMA(keep, w, g)
-				p.store(g, simd.At(d.m, at, disp))
+				p.Store(g, simd.At(d.m, at, disp))
 			}
-			p.load(simd.At(x, at, disp), w)
+			p.Load(simd.At(x, at, disp), w)
 			p.Mul(shrink, w, w)
 			p.FNMA(rate, v, w)
-			p.store(w, simd.At(x, at, disp))
-			p.store(zero, simd.At(d.grad, at, disp))
+			p.Store(w, simd.At(x, at, disp))
+			p.Store(zero, simd.At(d.grad, at, disp))
 		})
 		m.Add(sum[1], sum[0], sum[0])
 		total(m, sum[0])
@@ -61,38 +61,38 @@ func adam(m simd.Machine) {
 	for _, ams := range []bool{true, false} {
 		label := map[bool]string{true: "ams", false: "plain"}[ams]
 		Label(label)
-		row(m, label, n, rest, 1, func(p part, _ int, at GPVirtual, _ int) {
+		row(m, label, n, rest, 1, func(p simd.Part, _ int, at GPVirtual, _ int) {
 			h, u := m.Vec(), m.Vec()
-			p.load(simd.At(grad, at, 0), h)
+			p.Load(simd.At(grad, at, 0), h)
 			p.Mul(slope, h, h)
-			p.load(simd.At(first, at, 0), u)
+			p.Load(simd.At(first, at, 0), u)
 			p.Mul(beta1, u, u)
 			p.FMA(rest1, h, u)
-			p.store(u, simd.At(first, at, 0))
+			p.Store(u, simd.At(first, at, 0))
 			p.Mul(h, h, h)
 			w := m.Vec()
-			p.load(simd.At(second, at, 0), w)
+			p.Load(simd.At(second, at, 0), w)
 			p.Mul(beta2, w, w)
 			p.FMA(rest2, h, w)
-			p.store(w, simd.At(second, at, 0))
+			p.Store(w, simd.At(second, at, 0))
 			if ams {
-				p.load(simd.At(largest, at, 0), h)
+				p.Load(simd.At(largest, at, 0), h)
 				p.Max(w, h, w)
-				p.store(w, simd.At(largest, at, 0))
+				p.Store(w, simd.At(largest, at, 0))
 			}
 			p.Mul(scale2, w, w)
 			p.Sqrt(w, w)
 			p.Add(eps, w, w)
 			p.Mul(scale1, u, u)
 			p.Div(w, u, u)
-			p.clear(u) // 0/0 where eps is 0
+			p.Clear(u) // 0/0 where eps is 0
 			p.FMA(u, u, sum)
-			p.load(simd.At(x, at, 0), h)
+			p.Load(simd.At(x, at, 0), h)
 			p.Mul(shrink, h, h)
 			p.FNMA(rate, u, h)
-			p.store(h, simd.At(x, at, 0))
+			p.Store(h, simd.At(x, at, 0))
 			p.Zero(h)
-			p.store(h, simd.At(grad, at, 0))
+			p.Store(h, simd.At(grad, at, 0))
 		})
 		total(m, sum)
 		Store(sum.AsX(), ReturnIndex(0))

@@ -33,45 +33,10 @@ func main() {
 	simd.Write()
 }
 
-// part is a whole vector, or, with a mask, a piece of one.
-type part struct {
-	simd.Machine
-	mask simd.Mask
-}
-
-func (p part) load(from Mem, v Op) {
-	if p.mask == nil {
-		p.Load(from, v)
-	} else {
-		p.LoadMasked(p.mask, from, v)
-	}
-}
-
-func (p part) store(v Op, to Mem) {
-	if p.mask == nil {
-		p.Store(v, to)
-	} else {
-		p.StoreMasked(p.mask, v, to)
-	}
-}
-
-// clear sets the lanes beyond the piece to 0.
-func (p part) clear(v VecVirtual) {
-	switch {
-	case p.mask == nil:
-	case !p.Wide:
-		p.And(p.mask, v, v)
-	case p.Bits == 32:
-		VMOVAPS_Z(v, p.mask, v)
-	default:
-		VMOVAPD_Z(v, p.mask, v)
-	}
-}
-
 // row runs the body for the n elements of a row: so many vectors at a time, then single
 // ones, then a piece with the mask of the n elements' rest. u counts the vectors of one
 // turn.
-func row(m simd.Machine, label string, n GPVirtual, rest simd.Mask, unrolled int, body func(p part, u int, at GPVirtual, disp int)) {
+func row(m simd.Machine, label string, n GPVirtual, rest simd.Mask, unrolled int, body func(p simd.Part, u int, at GPVirtual, disp int)) {
 	at, left := GP64(), GP64()
 	XORQ(at, at)
 	MOVQ(n, left)
@@ -86,7 +51,7 @@ func row(m simd.Machine, label string, n GPVirtual, rest simd.Mask, unrolled int
 		JL(LabelRef(name + "Done"))
 		Label(name)
 		for u := range turn {
-			body(part{m, nil}, u, at, u*m.Bytes())
+			body(simd.Part{Machine: m}, u, at, u*m.Bytes())
 		}
 		ADDQ(U32(turn*m.Bytes()), at)
 		SUBQ(lanes, left)
@@ -95,7 +60,7 @@ func row(m simd.Machine, label string, n GPVirtual, rest simd.Mask, unrolled int
 		ADDQ(lanes, left)
 	}
 	JZ(LabelRef(label + "Whole"))
-	body(part{m, rest}, 0, at, 0)
+	body(simd.Part{Machine: m, Mask: rest}, 0, at, 0)
 	Label(label + "Whole")
 }
 
@@ -119,11 +84,11 @@ func newDirection(m simd.Machine) direction {
 }
 
 // at sets d, g and u, where u is that of m.
-func (d direction) at(p part, at GPVirtual, disp int, v, g, u VecVirtual) {
-	p.load(simd.At(d.grad, at, disp), g)
+func (d direction) at(p simd.Part, at GPVirtual, disp int, v, g, u VecVirtual) {
+	p.Load(simd.At(d.grad, at, disp), g)
 	p.Mul(d.slope, g, v)
 	if d.momentum {
-		p.load(simd.At(d.m, at, disp), u)
+		p.Load(simd.At(d.m, at, disp), u)
 		p.FMA(d.ahead, u, v)
 	}
 }

@@ -44,10 +44,10 @@ func moments(m simd.Machine) {
 		for i := range all {
 			all[i] = m.Zeros(count)
 		}
-		row(m, label, n, rest, unrolled, func(p part, u int, at GPVirtual, disp int) {
+		row(m, label, n, rest, unrolled, func(p simd.Part, u int, at GPVirtual, disp int) {
 			v, g, w := m.Vec(), m.Vec(), m.Vec()
 			d.at(p, at, disp, v, g, w)
-			p.load(simd.At(x, at, disp), w)
+			p.Load(simd.At(x, at, disp), w)
 			s := all[u]
 			p.FMA(w, w, s[0])
 			p.FMA(v, w, s[1])

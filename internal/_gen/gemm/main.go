@@ -8,14 +8,10 @@ package main
 //go:generate go run . -out ../../gemm/kernel_amd64.s -stubs ../../gemm/stubs_amd64.go -pkg gemm
 
 import (
-	"flag"
-	"log"
-	"os"
-
 	. "github.com/mmcloughlin/avo/build"
-)
 
-const header = "// SPDX-License-Identifier: Apache-2.0\n\n"
+	"github.com/kernelfold/kernelfold/internal/_gen/simd"
+)
 
 func main() {
 	ConstraintExpr("amd64,!noasm")
@@ -28,18 +24,5 @@ func main() {
 		}
 		transpose(avx2{f})
 	}
-	Generate()
-	for _, name := range []string{"out", "stubs"} {
-		if err := prepend(header, flag.Lookup(name).Value.String()); err != nil {
-			log.Fatal(err)
-		}
-	}
-}
-
-func prepend(text, file string) error {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(file, append([]byte(text), b...), 0o644)
+	simd.Write()
 }

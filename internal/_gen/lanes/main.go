@@ -7,16 +7,12 @@ package main
 //go:generate go run . -out ../../lanes/kernel_amd64.s -stubs ../../lanes/stubs_amd64.go -pkg lanes
 
 import (
-	"flag"
-	"log"
-	"os"
-
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
-)
 
-const header = "// SPDX-License-Identifier: Apache-2.0\n\n"
+	"github.com/kernelfold/kernelfold/internal/_gen/simd"
+)
 
 func main() {
 	ConstraintExpr("amd64,!noasm")
@@ -33,20 +29,7 @@ func main() {
 		}
 	}
 	frames()
-	Generate()
-	for _, name := range []string{"out", "stubs"} {
-		if err := prepend(header, flag.Lookup(name).Value.String()); err != nil {
-			log.Fatal(err)
-		}
-	}
-}
-
-func prepend(text, file string) error {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(file, append([]byte(text), b...), 0o644)
+	simd.Write()
 }
 
 // product: the line of c at (i, j) is alpha times the sum over k of a's at (i, k)

@@ -183,6 +183,18 @@ func (m Machine) StoreMasked(k Mask, v, to Op) {
 	}
 }
 
+// Keep sets the lanes beyond the mask to 0.
+func (m Machine) Keep(k Mask, v Op) {
+	switch {
+	case !m.Wide:
+		m.And(k, v, v)
+	case m.Bits == 32:
+		VMOVAPS_Z(v, k, v)
+	default:
+		VMOVAPD_Z(v, k, v)
+	}
+}
+
 // Mask says which lanes are alive: an opmask, or a vector with AVX2.
 type Mask Op
 

@@ -32,37 +32,15 @@ func main() {
 	simd.Write()
 }
 
-// part is a whole vector, or, with a mask, a piece of one.
-type part struct {
-	simd.Machine
-	mask simd.Mask
-}
-
-func (p part) load(from Mem, v Op) {
-	if p.mask == nil {
-		p.Load(from, v)
-	} else {
-		p.LoadMasked(p.mask, from, v)
-	}
-}
-
-func (p part) store(v Op, to Mem) {
-	if p.mask == nil {
-		p.Store(v, to)
-	} else {
-		p.StoreMasked(p.mask, v, to)
-	}
-}
-
 // loop runs the body for each vector of the n elements, with at the offset in bytes.
-func loop(m simd.Machine, n GPVirtual, body func(p part, at GPVirtual)) {
+func loop(m simd.Machine, n GPVirtual, body func(p simd.Part, at GPVirtual)) {
 	at := GP64()
 	XORQ(at, at)
 	lanes := Imm(uint64(m.Lanes()))
 	SUBQ(lanes, n)
 	JL(LabelRef("rest"))
 	Label("loop")
-	body(part{m, nil}, at)
+	body(simd.Part{Machine: m}, at)
 	ADDQ(U32(m.Bytes()), at)
 	SUBQ(lanes, n)
 	JGE(LabelRef("loop"))
@@ -70,7 +48,7 @@ func loop(m simd.Machine, n GPVirtual, body func(p part, at GPVirtual)) {
 	if m.Wide {
 		ADDQ(lanes, n)
 		JZ(LabelRef("done"))
-		body(part{m, m.First(n)}, at)
+		body(simd.Part{Machine: m, Mask: m.First(n)}, at)
 		Label("done")
 	}
 }

@@ -65,20 +65,20 @@ func table(name string, values [8]int) Mem {
 
 // pairs runs the body for as many pairs as a vector has lanes, with at the offset in
 // bytes of the single elements and double that of the pairs.
-func pairs(m simd.Machine, n GPVirtual, body func(single part, pair [2]part, at, double GPVirtual)) {
+func pairs(m simd.Machine, n GPVirtual, body func(single simd.Part, pair [2]simd.Part, at, double GPVirtual)) {
 	double := GP64()
 	XORQ(double, double)
-	loop(m, n, func(p part, at GPVirtual) {
-		pair := [2]part{p, p}
-		if p.mask != nil {
+	loop(m, n, func(p simd.Part, at GPVirtual) {
+		pair := [2]simd.Part{p, p}
+		if p.Mask != nil {
 			twice := GP64()
 			LEAQ(Mem{Base: n, Index: n, Scale: 1}, twice)
-			pair[0].mask = m.First(twice)
+			pair[0].Mask = m.First(twice)
 			rest := GP64()
 			XORQ(rest, rest)
 			SUBQ(Imm(uint64(m.Lanes())), twice)
 			CMOVQLT(rest, twice)
-			pair[1].mask = m.First(twice)
+			pair[1].Mask = m.First(twice)
 		}
 		body(p, pair, at, double)
 		ADDQ(Imm(uint64(2*m.Bytes())), double)
@@ -113,18 +113,18 @@ func maxPairs(m simd.Machine) {
 		m.Max(b, a, b)
 		m.Or(nan, b, b)
 	}
-	pairs(m, n, func(single part, pair [2]part, at, double GPVirtual) {
+	pairs(m, n, func(single simd.Part, pair [2]simd.Part, at, double GPVirtual) {
 		v, w := m.Vecs(2), m.Vecs(2)
 		for i := range 2 {
-			pair[i].load(simd.At(r0, double, i*m.Bytes()), v[i])
-			pair[i].load(simd.At(r1, double, i*m.Bytes()), w[i])
+			pair[i].Load(simd.At(r0, double, i*m.Bytes()), v[i])
+			pair[i].Load(simd.At(r1, double, i*m.Bytes()), w[i])
 			larger(w[i], v[i])
 		}
 		firsts(m, v[0], v[1], w[0])
 		seconds(m, v[0], v[1], w[1])
 		larger(w[0], w[1])
 		sort(w[1])
-		single.store(w[1], simd.At(dst, at, 0))
+		single.Store(w[1], simd.At(dst, at, 0))
 	})
 	simd.End()
 }
@@ -136,16 +136,16 @@ func maxPairsBack(m simd.Machine) {
 	d, r := []GPVirtual{simd.Pointer("d0"), simd.Pointer("d1")}, []GPVirtual{simd.Pointer("r0"), simd.Pointer("r1")}
 	y, g, n := simd.Pointer("y"), simd.Pointer("grad"), simd.Pointer("n")
 	_, mix := orders(m)
-	pairs(m, n, func(single part, pair [2]part, at, double GPVirtual) {
+	pairs(m, n, func(single simd.Part, pair [2]simd.Part, at, double GPVirtual) {
 		top, left := m.Vec(), m.Vec() // left is what of g has found no place
-		single.load(simd.At(y, at, 0), top)
-		single.load(simd.At(g, at, 0), left)
+		single.Load(simd.At(y, at, 0), top)
+		single.Load(simd.At(g, at, 0), left)
 		mix(top)
 		mix(left)
 		for i := range 2 {
 			v, place := m.Vecs(2), m.Vecs(2)
 			for j := range 2 {
-				pair[j].load(simd.At(r[i], double, j*m.Bytes()), v[j])
+				pair[j].Load(simd.At(r[i], double, j*m.Bytes()), v[j])
 			}
 			for j, part := range []func(m simd.Machine, a, b, v VecVirtual){firsts, seconds} {
 				part(m, v[0], v[1], place[j])
@@ -171,7 +171,7 @@ func maxPairsBack(m simd.Machine) {
 			m.UnpackLow(place[1], place[0], v[0])
 			m.UnpackHigh(place[1], place[0], v[1])
 			for j := range 2 {
-				pair[j].store(v[j], simd.At(d[i], double, j*m.Bytes()))
+				pair[j].Store(v[j], simd.At(d[i], double, j*m.Bytes()))
 			}
 		}
 	})

@@ -12,10 +12,10 @@ import (
 func rectify(m simd.Machine) {
 	m.Function("rectify", "func(dst, x *%[1]s, n int)", "sets dst[i] to max(x[i], 0), NaN if x[i] is.")
 	dst, x, n, zero, v := simd.Pointer("dst"), simd.Pointer("x"), simd.Pointer("n"), m.Zeros(1)[0], m.Vec()
-	loop(m, n, func(p part, at GPVirtual) {
-		p.load(simd.At(x, at, 0), v)
+	loop(m, n, func(p simd.Part, at GPVirtual) {
+		p.Load(simd.At(x, at, 0), v)
 		m.Max(v, zero, v)
-		p.store(v, simd.At(dst, at, 0))
+		p.Store(v, simd.At(dst, at, 0))
 	})
 	simd.End()
 }
@@ -24,9 +24,9 @@ func rectifyBack(m simd.Machine) {
 	m.Function("rectifyBack", "func(dst, y, grad *%[1]s, n int)", "sets dst[i] to grad[i] where y[i] > 0, to 0 elsewhere.")
 	dst, y, g, n := simd.Pointer("dst"), simd.Pointer("y"), simd.Pointer("grad"), simd.Pointer("n")
 	zero, v, w := m.Zeros(1)[0], m.Vec(), m.Vec()
-	loop(m, n, func(p part, at GPVirtual) {
-		p.load(simd.At(y, at, 0), v)
-		p.load(simd.At(g, at, 0), w)
+	loop(m, n, func(p simd.Part, at GPVirtual) {
+		p.Load(simd.At(y, at, 0), v)
+		p.Load(simd.At(g, at, 0), w)
 		if m.Wide {
 			k := K()
 			m.Compare(simd.Above, zero, v, k)
@@ -39,7 +39,7 @@ func rectifyBack(m simd.Machine) {
 			m.Compare(simd.Above, zero, v, v)
 			m.And(v, w, w)
 		}
-		p.store(w, simd.At(dst, at, 0))
+		p.Store(w, simd.At(dst, at, 0))
 	})
 	simd.End()
 }

@@ -11,21 +11,21 @@ import (
 )
 
 // load64 loads as many elements as a vector holds at 64 bits.
-func (p part) load64(from Mem, v VecVirtual) {
+func load64(p simd.Part, from Mem, v VecVirtual) {
 	switch {
 	case p.Bits == 64:
-		p.load(from, v)
-	case p.mask == nil:
+		p.Load(from, v)
+	case p.Mask == nil:
 		VCVTPS2PD(from, v)
 	default:
-		VCVTPS2PD_Z(from, p.mask, v)
+		VCVTPS2PD_Z(from, p.Mask, v)
 	}
 }
 
 // sums adds up what the body makes of each vector at 64 bits: four at a time, then
 // single ones, then a piece. It leaves the sums in the first element of the first
 // vectors.
-func sums(m simd.Machine, count int, body func(p part, at GPVirtual, disp int, sum []VecVirtual)) []VecVirtual {
+func sums(m simd.Machine, count int, body func(p simd.Part, at GPVirtual, disp int, sum []VecVirtual)) []VecVirtual {
 	const unrolled = 4
 	n := simd.Pointer("n")
 	d := m.Double()
@@ -43,7 +43,7 @@ func sums(m simd.Machine, count int, body func(p part, at GPVirtual, disp int, s
 		JL(LabelRef(label + "Done"))
 		Label(label)
 		for i := range u {
-			body(part{m, nil}, at, i*step, all[i])
+			body(simd.Part{Machine: m}, at, i*step, all[i])
 		}
 		ADDQ(U32(u*step), at)
 		SUBQ(lanes, n)
@@ -53,7 +53,7 @@ func sums(m simd.Machine, count int, body func(p part, at GPVirtual, disp int, s
 	}
 	if m.Wide {
 		JZ(LabelRef("total"))
-		body(part{m, d.First(n)}, at, 0, all[0])
+		body(simd.Part{Machine: m, Mask: d.First(n)}, at, 0, all[0])
 		Label("total")
 	}
 	tmp := d.Vec()
@@ -69,9 +69,9 @@ func sums(m simd.Machine, count int, body func(p part, at GPVirtual, disp int, s
 func dot(m simd.Machine) {
 	m.Function("dot", "func(x, y *%[1]s, n int) float64", "returns the sum of x[i]*y[i].")
 	x, y, a, b := simd.Pointer("x"), simd.Pointer("y"), m.Double().Vec(), m.Double().Vec()
-	s := sums(m, 1, func(p part, at GPVirtual, disp int, sum []VecVirtual) {
-		p.load64(simd.At(x, at, disp), a)
-		p.load64(simd.At(y, at, disp), b)
+	s := sums(m, 1, func(p simd.Part, at GPVirtual, disp int, sum []VecVirtual) {
+		load64(p, simd.At(x, at, disp), a)
+		load64(p, simd.At(y, at, disp), b)
 		m.Double().FMA(a, b, sum[0])
 	})
 	Store(s[0].AsX(), ReturnIndex(0))
@@ -81,8 +81,8 @@ func dot(m simd.Machine) {
 func sum(m simd.Machine) {
 	m.Function("sum", "func(x *%[1]s, n int) float64", "returns the sum of x[i].")
 	x, a := simd.Pointer("x"), m.Double().Vec()
-	s := sums(m, 1, func(p part, at GPVirtual, disp int, sum []VecVirtual) {
-		p.load64(simd.At(x, at, disp), a)
+	s := sums(m, 1, func(p simd.Part, at GPVirtual, disp int, sum []VecVirtual) {
+		load64(p, simd.At(x, at, disp), a)
 		m.Double().Add(a, sum[0], sum[0])
 	})
 	Store(s[0].AsX(), ReturnIndex(0))
@@ -94,9 +94,9 @@ func dotShift(m simd.Machine) {
 		"returns the sums of y[i] and of y[i]*(x[i]-mean).")
 	d := m.Double()
 	x, y, a, b, mean := simd.Pointer("x"), simd.Pointer("y"), d.Vec(), d.Vec(), d.Constant("mean")
-	s := sums(m, 2, func(p part, at GPVirtual, disp int, sum []VecVirtual) {
-		p.load64(simd.At(x, at, disp), a)
-		p.load64(simd.At(y, at, disp), b)
+	s := sums(m, 2, func(p simd.Part, at GPVirtual, disp int, sum []VecVirtual) {
+		load64(p, simd.At(x, at, disp), a)
+		load64(p, simd.At(y, at, disp), b)
 		d.Sub(mean, a, a)
 		d.Add(b, sum[0], sum[0])
 		d.FMA(a, b, sum[1])
@@ -110,12 +110,12 @@ func squareShift(m simd.Machine) {
 	m.Function("squareShift", "func(x *%[1]s, n int, mean float64) float64", "returns the sum of (x[i]-mean)^2.")
 	d := m.Double()
 	x, a, mean := simd.Pointer("x"), d.Vec(), d.Constant("mean")
-	s := sums(m, 1, func(p part, at GPVirtual, disp int, sum []VecVirtual) {
-		p.load64(simd.At(x, at, disp), a)
-		if p.mask == nil {
+	s := sums(m, 1, func(p simd.Part, at GPVirtual, disp int, sum []VecVirtual) {
+		load64(p, simd.At(x, at, disp), a)
+		if p.Mask == nil {
 			d.Sub(mean, a, a)
 		} else {
-			VSUBPD_Z(mean, a, p.mask, a)
+			VSUBPD_Z(mean, a, p.Mask, a)
 		}
 		d.FMA(a, a, sum[0])
 	})
@@ -150,8 +150,8 @@ func maxAbs(m simd.Machine) {
 			VBLENDVPD(above, with, top, top)
 		}
 	}
-	loop(m, n, func(p part, at GPVirtual) {
-		p.load(simd.At(x, at, 0), v)
+	loop(m, n, func(p simd.Part, at GPVirtual) {
+		p.Load(simd.At(x, at, 0), v)
 		m.And(abs, v, v)
 		larger(v)
 	})
