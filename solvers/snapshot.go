@@ -67,7 +67,7 @@ func (s *Solver) Snapshot() (*Snapshot, error) {
 		if !a.theirs {
 			a.allocate(e.rule) // where Init has seen the parameter and no step yet
 			for i, k := range a.kinds {
-				p.State = append(p.State, blockOf(k.Name, a.old[i]))
+				p.State = append(p.State, blockOf(k.Name, a.old[i]).clone())
 			}
 		}
 		snap.Parameters = append(snap.Parameters, p)
@@ -84,8 +84,14 @@ func (s *slot) snapshot() ParameterSnapshot {
 	}
 }
 
+// blockOf is the block with the very numbers of x.
 func blockOf(name string, x manifolds.Points) Block {
-	return Block{name, []int{x.K, x.N, x.P}, slices.Clone(x.Data32()), slices.Clone(x.Data64())}
+	return Block{name, []int{x.K, x.N, x.P}, x.Data32(), x.Data64()}
+}
+
+func (b Block) clone() Block {
+	b.F32, b.F64 = slices.Clone(b.F32), slices.Clone(b.F64)
+	return b
 }
 
 // Restore makes the state of the solver, which has made no step, that of a snapshot: of
@@ -183,8 +189,8 @@ func (s *slot) restore(p ParameterSnapshot) error {
 			return s.fail(ErrParameter, fmt.Sprintf("want the state %q of shape %v, %d float32 and %d float64 numbers, got %q of shape %v, %d and %d",
 				want.Name, want.Shape, len(want.F32), len(want.F64), got.Name, got.Shape, len(got.F32), len(got.F64)), nil)
 		}
-		copy(s.old[i].Data32(), got.F32)
-		copy(s.old[i].Data64(), got.F64)
+		copy(want.F32, got.F32)
+		copy(want.F64, got.F64)
 	}
 	s.steps, s.stats.reprojections, s.projected = p.Steps, p.Reprojections, p.Projected
 	s.longest, s.size = p.Bounds[0], p.Bounds[1]

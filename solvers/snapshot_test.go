@@ -56,6 +56,9 @@ func TestSnapshotGoesOnToTheBit(t *testing.T) {
 						run(t, b, twin, 100+step)
 						same(t, weights(m), weights(twin))
 					}
+					later, err := json.Marshal(snap)
+					require.NoError(t, err)
+					assert.Equal(t, string(text), string(later), "a snapshot is a copy")
 					assert.Equal(t, a.Report(), b.Report())
 				})
 			}
