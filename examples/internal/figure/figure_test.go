@@ -65,6 +65,15 @@ func TestAxis(t *testing.T) {
 	}
 }
 
+// Where numbers are on an axis, and which have no place there.
+func TestPlaces(t *testing.T) {
+	l := Lines{X: Axis{Log: true}}
+	p, err := l.points(Curve{X: []float64{100, 0, -1, 10, 1, math.NaN()}, Y: []float64{-3, 0, 0, 0, math.Inf(1), 0}})
+	require.NoError(t, err)
+	require.Len(t, p, 2)
+	assert.Equal(t, [4]float64{2, -3, 1, 0}, [4]float64{p[0].X, p[0].Y, p[1].X, p[1].Y})
+}
+
 func decode(t *testing.T, f interface{ PNG() ([]byte, error) }) image.Image {
 	t.Helper()
 	b, err := f.PNG()
