@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
+MPIRUN      = mpirun --allow-run-as-root --oversubscribe
+MPI         = ./internal/mpi/... ./solvers/distributed/...
 LIBRARY     = ./manifolds/... ./solvers/... ./nodes/... ./models/... ./internal/...
 
-.PHONY: check fmt vet staticcheck race levels assembly drawings test bench generate picture
+.PHONY: check fmt vet staticcheck race levels assembly drawings mpi test bench generate picture
 
 # Everything a change must pass, beside `go test ./...`.
 check: fmt vet staticcheck race levels assembly drawings
@@ -37,6 +39,18 @@ assembly:
 drawings:
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && go run ./docs/draw -out "$$dir" && \
 	for f in "$$dir"/*.png; do cmp "$$f" docs/img/$$(basename "$$f") || { echo "run make generate"; exit 1; }; done
+
+# Training on several processes: the tests of one process, then those of 2 and 4. Needs
+# an MPI library (Debian: libopenmpi-dev openmpi-bin) and a C compiler.
+mpi:
+	go vet -tags mpi $(MPI)
+	go run $(STATICCHECK) -tags mpi $(MPI)
+	go test -tags mpi $(MPI)
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && set -e && \
+	for p in internal/mpi/mpitest solvers/distributed; do \
+		go test -tags mpi -c -o "$$dir/test" ./$$p; \
+		for n in 2 4; do echo "$$p on $$n processes"; (cd $$p && $(MPIRUN) -np $$n "$$dir/test" -test.timeout 5m); done; \
+	done
 
 generate:
 	go run ./docs/draw -out docs/img

@@ -12,13 +12,14 @@ import (
 )
 
 // Comm is a group of processes, its ranks, that call the same methods in the same order with
-// slices of the same lengths: each call is made by all of them together. A Comm is not safe for
-// concurrent use.
+// slices of the same lengths: each call is made by all of them together. The slices are in memory of their own, that has
+// no Go pointers. A Comm is not safe for concurrent use.
 //
 // When a rank dies, an engine ends the others: no method returns an error for it.
 type Comm interface {
 	Rank() int
 	Size() int
+
 	// Sum32 and Sum64 set dst to the sum of all ranks' src, the same on every rank. dst and src
 	// do not overlap.
 	Sum32(dst, src []float32) error
@@ -30,19 +31,6 @@ type Comm interface {
 	// Close ends communication, once all ranks have called it.
 	Close() error
 }
-
-// one is the Comm of a single process.
-type one struct{}
-
-func (one) Rank() int { return 0 }
-func (one) Size() int { return 1 }
-
-func (one) Sum32(dst, src []float32) error { copy(dst, src); return nil }
-func (one) Sum64(dst, src []float64) error { copy(dst, src); return nil }
-func (one) Gather(dst, src []byte) error   { copy(dst, src); return nil }
-
-func (one) Broadcast(int, []byte) error { return nil }
-func (one) Close() error                { return nil }
 
 // launched returns how many processes a launcher says that it started, and the variable that
 // says so; 1 if none does.

@@ -103,12 +103,7 @@ func (s *Solver) Init(model []gorgonia.ValueGrad) error {
 	if err := s.group.Agree(i.Init(model)); err != nil {
 		return err
 	}
-	for _, w := range s.weights { // projected by machines that may round differently
-		if err := s.group.comm.Broadcast(0, w.Bytes()); err != nil {
-			return s.group.failed("broadcast", err)
-		}
-	}
-	return nil
+	return s.group.broadcast(s.weights) // projected by machines that may round differently
 }
 
 // Step averages the gradients over the ranks and makes the step of the solver. All ranks call it, with the same
@@ -200,7 +195,7 @@ func (s *Solver) agree(err error, plan uint64) error {
 	if err != nil {
 		word = 0
 	}
-	all, e := s.group.words(word)
+	all, e := s.group.tell(word)
 	if e != nil {
 		return e
 	}

@@ -81,7 +81,7 @@ func (g *Group) Agree(err error) error {
 	if err != nil {
 		bad = 1
 	}
-	all, e := g.words(bad)
+	all, e := g.tell(bad)
 	if e != nil {
 		return e
 	}

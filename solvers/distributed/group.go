@@ -13,9 +13,9 @@ import (
 // Group is the ranks that train together. All of them make the same calls in the same order: each call, but for
 // Rank, Size and Root, waits for the others. A Group is not safe for concurrent use.
 type Group struct {
-	comm mpi.Comm
-	word [8]byte
-	all  []byte
+	comm  mpi.Comm
+	word  []byte // apart from g, since C may not see memory that has pointers to Go's
+	words []byte
 }
 
 // Join returns the group of the processes that a launcher such as mpirun or srun started, or of this one alone.
@@ -106,7 +106,7 @@ func (g *Group) Broadcast(b []byte) ([]byte, error) {
 func (g *Group) Gather(b []byte) ([][]byte, error) { return g.gather(b) }
 
 func (g *Group) gather(b []byte) ([][]byte, error) {
-	sizes, err := g.words(uint64(len(b)))
+	sizes, err := g.tell(uint64(len(b)))
 	if err != nil {
 		return nil, err
 	}
@@ -124,11 +124,11 @@ func (g *Group) gather(b []byte) ([][]byte, error) {
 	return parts, g.failed("gather", g.comm.Gather(all, own))
 }
 
-// words gathers a number of each rank, 8 bytes each, without allocation.
-func (g *Group) words(w uint64) ([]byte, error) {
-	if g.all == nil {
-		g.all = make([]byte, 8*g.Size())
+// tell gathers a number of each rank, 8 bytes each, without allocation.
+func (g *Group) tell(w uint64) ([]byte, error) {
+	if g.word == nil {
+		g.word, g.words = make([]byte, 8), make([]byte, 8*g.Size())
 	}
-	binary.LittleEndian.PutUint64(g.word[:], w)
-	return g.all, g.failed("gather", g.comm.Gather(g.all, g.word[:]))
+	binary.LittleEndian.PutUint64(g.word, w)
+	return g.words, g.failed("gather", g.comm.Gather(g.words, g.word))
 }

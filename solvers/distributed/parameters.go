@@ -119,7 +119,7 @@ func (g *Group) same(lines []string) error {
 	text := []byte(strings.Join(lines, "\n"))
 	h := fnv.New64a()
 	h.Write(text)
-	all, err := g.words(h.Sum64())
+	all, err := g.tell(h.Sum64())
 	if err != nil {
 		return err
 	}
@@ -171,17 +171,31 @@ func (s *Solver) adopt(model []gorgonia.ValueGrad) error {
 		s.known = map[string]bool{}
 	}
 	seen := map[string]int{}
+	var fresh []dense.View
 	for i := range s.list {
 		line := s.list[i].String()
 		seen[line]++
 		line = fmt.Sprint(line, seen[line])
 		if !s.known[line] {
-			if err := s.group.comm.Broadcast(0, s.weights[i].Bytes()); err != nil {
-				return s.group.failed("broadcast", err)
-			}
+			fresh = append(fresh, s.weights[i])
 			s.known[line] = true
 		}
 	}
 	s.mean.fit(s.weights)
+	return s.group.broadcast(fresh)
+}
+
+// broadcast gives all ranks the values of rank 0.
+func (g *Group) broadcast(values []dense.View) error {
+	var all []byte
+	for _, v := range values {
+		all = append(all, v.Bytes()...)
+	}
+	if err := g.comm.Broadcast(0, all); err != nil {
+		return g.failed("broadcast", err)
+	}
+	for _, v := range values {
+		all = all[copy(v.Bytes(), all):]
+	}
 	return nil
 }
