@@ -107,7 +107,7 @@ func (b *Builder) Bias(layer string, x *gorgonia.Node) *gorgonia.Node {
 
 // BatchNorm adds a batch normalisation with epsilon 1e-5, "<layer>.weight", 1 at first,
 // and "<layer>.bias", 0 at first. Its running statistics, of momentum 0.1, are the
-// buffer "<layer>".
+// buffer "<layer>". With Spec.BatchNormOver it is that of several processes.
 func (b *Builder) BatchNorm(layer string, x *gorgonia.Node) *gorgonia.Node {
 	return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
 		γ, err := b.perChannel(layer+".weight", ones, x)
@@ -125,7 +125,7 @@ func (b *Builder) BatchNorm(layer string, x *gorgonia.Node) *gorgonia.Node {
 		if err != nil {
 			return nil, err
 		}
-		return nodes.BatchNormWith(x, γ, β, s.Statistics, 1e-5)
+		return nodes.BatchNormWith(x, γ, β, s.Statistics, 1e-5, nodes.Synchronised(b.spec.BatchNormOver))
 	})
 }
 

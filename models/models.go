@@ -68,6 +68,8 @@ type Spec struct {
 	Dtype   tensor.Dtype // tensor.Float32 (also if it is not set) or tensor.Float64
 	Seed    uint64       // decides the initial weights and the noise
 	Kernels Init         // how convolution kernels start: see Options
+
+	BatchNormOver nodes.Sums // synchronises batch normalisations: see Options
 }
 
 func (s *Spec) check() error {

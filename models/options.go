@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/nodes"
 )
 
 // Options says what the functions of this package build. The options of the second part
@@ -24,6 +26,10 @@ type Options struct {
 	// Kernels draws the convolution kernels. If it is nil they are independent normal
 	// numbers of variance 2/fan-in (He, Zhang, Ren and Sun 2015, eq. 10).
 	Kernels Init
+	// BatchNormOver, unless it is nil, makes batch normalisations of training those of the
+	// batches of all processes that train together, such as a *distributed.Group: see
+	// nodes.Synchronised. A net without them, and a Predictor, do without.
+	BatchNormOver nodes.Sums
 
 	// Widths is the number of filters of each block of CNN: 16, 32, 64 if it is nil.
 	Widths []int
@@ -61,5 +67,7 @@ func (o Options) build(name string, batch int, net Net, has ...string) (*Model, 
 			return nil, fmt.Errorf("models: %s has no option %s", name, option.name)
 		}
 	}
-	return Build(Spec{Batch: batch, Shape: o.Shape, Classes: o.Classes, Dtype: o.Dtype, Seed: o.Seed, Kernels: o.Kernels}, net)
+	return Build(Spec{
+		Batch: batch, Shape: o.Shape, Classes: o.Classes, Dtype: o.Dtype, Seed: o.Seed, Kernels: o.Kernels, BatchNormOver: o.BatchNormOver,
+	}, net)
 }

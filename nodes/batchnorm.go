@@ -114,10 +114,12 @@ func BatchNorm(x, scale, bias *gorgonia.Node, momentum, epsilon float64) (y, γ,
 // evaluation. The mode is that of the machine made last of the graph: make one graph for
 // training and one for evaluation, with one s.
 //
+// With Synchronised they are those of the batches of several processes.
+//
 // A run on a channel with a NaN or an infinity is an error, and leaves s as it was.
 // Wrong ranks and shapes, statistics of another number of channels or out of range and
 // an epsilon that is not positive are errors.
-func BatchNormWith(x, scale, bias *gorgonia.Node, s *Statistics, epsilon float64) (*gorgonia.Node, error) {
+func BatchNormWith(x, scale, bias *gorgonia.Node, s *Statistics, epsilon float64, opts ...BatchNormOption) (*gorgonia.Node, error) {
 	const name = "nodes.BatchNorm"
 	shapes, err := admitAffine(name, x, scale, bias, epsilon)
 	if err != nil {
@@ -135,7 +137,30 @@ func BatchNormWith(x, scale, bias *gorgonia.Node, s *Statistics, epsilon float64
 		channels: in[1], area: in.TotalSize() / (in[0] * in[1]), epsilon: epsilon, statistics: s, mode: m,
 		moments: &moments{mean: make([]float64, in[1]), scale: make([]float64, in[1])},
 	}
+	for _, o := range opts {
+		o(&l, scale.Name())
+	}
 	return apply(signature{name: name, in: shapes, out: in, mode: m}, batchNorm[float32]{l}, batchNorm[float64]{l}, x, scale, bias)
+}
+
+// BatchNormOption is an option of BatchNormWith.
+type BatchNormOption func(l *batchNormLayer, name string)
+
+// Synchronised makes n, μ and σ² of training those of the batches of all processes that over sums over, which make the same
+// runs of the same graph; nil is this one alone. A run sums twice on its way forward, for μ and for σ², and the gradient in
+// x once:
+//
+//	dx[b,c,u,v] = γ[c]/sqrt(σ²[c]+ε) (dy[b,c,u,v] - Σ dy/n - x^[b,c,u,v] Σ dy x^/n),   x^ = (x-μ)/sqrt(σ²+ε),
+//
+// with sums over channel c of all batches: that of the sum of all costs, through the other processes too. The gradients in
+// γ and β are those of the own batch alone, so that the mean over processes of the gradients of all parameters is
+// that of the mean of their costs. All processes move s alike.
+//
+// Evaluation does not sum.
+func Synchronised(over Sums) BatchNormOption {
+	return func(l *batchNormLayer, name string) {
+		l.forMean, l.forVariance, l.forGradient = meet(over, name, "mean"), meet(over, name, "variance"), meet(over, name, "gradient")
+	}
 }
 
 // perChannel is the shape of a number for each channel.
@@ -179,12 +204,15 @@ type batchNormLayer struct {
 	statistics     *Statistics
 	mode           *mode
 	moments        *moments
+
+	forMean, forVariance, forGradient *meeting // of all processes, or nil
 }
 
 // moments are those that the last run normalised with. The gradients of a run,
 // which come after its value, need them again.
 type moments struct {
 	mean, scale []float64 // scale is 1/sqrt(variance + epsilon)
+	count       float64   // elements of a channel
 	training    bool
 }
 
@@ -209,6 +237,7 @@ func (n batchNorm[T]) Forward(out []T, in [][]T) error {
 			return err
 		}
 	} else {
+		m.count = 1 // of sums that are 0
 		copy(m.mean, n.statistics.Mean)
 		for c, v := range n.statistics.Variance {
 			m.scale[c] = 1 / math.Sqrt(v+n.epsilon)
@@ -224,24 +253,71 @@ func (n batchNorm[T]) Forward(out []T, in [][]T) error {
 	return nil
 }
 
+// sum returns that of channel c.
+func (n batchNorm[T]) sum(c int, x []T) (sum float64) {
+	n.planes(c, len(x), func(i, j int) { sum += vec.Sum(x[i:j]) })
+	return sum
+}
+
+// squares returns the sum of (x-μ)² over channel c.
+func (n batchNorm[T]) squares(c int, x []T, μ float64) (sum float64) {
+	n.planes(c, len(x), func(i, j int) { sum += vec.SquareShift(x[i:j], μ) })
+	return sum
+}
+
+// measure computes mean, variance and count of the batch, or of those of all processes.
+func (n batchNorm[T]) measure(x []T, mean, variance []float64) (count float64, err error) {
+	count = float64(len(x) / n.channels)
+	if n.forMean == nil {
+		parallel(n.channels, len(x), func(from, to int) {
+			for c := from; c < to; c++ {
+				mean[c] = n.sum(c, x) / count
+				variance[c] = n.squares(c, x, mean[c]) / count
+			}
+		})
+		return count, nil
+	}
+	sums := make([]float64, n.channels+1)
+	parallel(n.channels, len(x), func(from, to int) {
+		for c := from; c < to; c++ {
+			sums[c] = n.sum(c, x)
+		}
+	})
+	sums[n.channels] = count
+	if sums, err = n.forMean.sum(sums); err != nil {
+		return 0, err
+	}
+	count = sums[n.channels]
+	for c := range mean {
+		mean[c] = sums[c] / count
+	}
+	sums = sums[:n.channels]
+	parallel(n.channels, len(x), func(from, to int) {
+		for c := from; c < to; c++ {
+			sums[c] = n.squares(c, x, mean[c])
+		}
+	})
+	if sums, err = n.forVariance.sum(sums); err != nil {
+		return 0, err
+	}
+	for c := range variance {
+		variance[c] = sums[c] / count
+	}
+	return count, nil
+}
+
 // train computes the moments of a batch and moves the statistics.
 func (n batchNorm[T]) train(x []T) error {
 	m, s := n.moments, n.statistics
-	count := float64(len(x) / n.channels)
-	if count < 2 {
+	variance := m.scale
+	count, err := n.measure(x, m.mean, variance)
+	switch {
+	case err != nil:
+		return err
+	case count < 2:
 		return fmt.Errorf("want more than one element of a channel in training, got a batch of one with one pixel")
 	}
-	variance := m.scale
-	parallel(n.channels, len(x), func(from, to int) {
-		for c := from; c < to; c++ {
-			sum := 0.0
-			n.planes(c, len(x), func(i, j int) { sum += vec.Sum(x[i:j]) })
-			μ := sum / count
-			sum = 0
-			n.planes(c, len(x), func(i, j int) { sum += vec.SquareShift(x[i:j], μ) })
-			m.mean[c], variance[c] = μ, sum/count
-		}
-	})
+	m.count = count
 	for c, v := range variance {
 		if !finite(m.mean[c]) || !finite(v) {
 			return notFinite("channel %d: want a finite mean and variance, got %v and %v", c, m.mean[c], v)
@@ -267,14 +343,34 @@ func (n batchNorm[T]) sums(c int, x, grad []T) (g, gx float64) {
 	return g, gx * n.moments.scale[c]
 }
 
+// allSums returns the two sums of each channel over all processes.
+func (n batchNorm[T]) allSums(x, grad []T) ([]float64, error) {
+	own := make([]float64, 2*n.channels)
+	parallel(n.channels, len(x), func(from, to int) {
+		for c := from; c < to; c++ {
+			own[2*c], own[2*c+1] = n.sums(c, x, grad)
+		}
+	})
+	return n.forGradient.sum(own)
+}
+
 func (n batchNorm[T]) Backward(dst []T, input int, in [][]T, _, grad []T) error {
 	x, γ := in[0], in[1]
 	m := n.moments
-	count := float64(len(x) / n.channels)
+	var all []float64
+	if input == 0 && m.training && n.forGradient != nil {
+		var err error
+		if all, err = n.allSums(x, grad); err != nil {
+			return err
+		}
+	}
 	parallel(n.channels, len(x), func(from, to int) {
 		for c := from; c < to; c++ {
 			var g, gx float64
-			if input > 0 || m.training {
+			switch {
+			case all != nil:
+				g, gx = all[2*c], all[2*c+1]
+			case input > 0 || m.training:
 				g, gx = n.sums(c, x, grad)
 			}
 			switch input {
@@ -288,8 +384,8 @@ func (n batchNorm[T]) Backward(dst []T, input int, in [][]T, _, grad []T) error 
 			// dx = γ/sqrt(σ²+ε) (g - mean g - x^ mean(g x^)), where x^ is x normalised; in
 			// evaluation without the means.
 			a := m.scale[c] * float64(γ[c])
-			d := -a * gx / count * m.scale[c]
-			b := -a*g/count - d*m.mean[c]
+			d := -a * gx / m.count * m.scale[c]
+			b := -a*g/m.count - d*m.mean[c]
 			n.planes(c, len(x), func(i, j int) { vec.Affine2(dst[i:j], a, grad[i:j], d, x[i:j], b) })
 		}
 	})

@@ -12,22 +12,37 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// Noise is the random state of a node. Run r in training draws from the stream of
-// (Seed, r), so that a net that is loaded goes on with the numbers that it would
-// have had if it had never stopped. To save and load it, read and write the fields between
-// runs. Give each node a Noise of its own.
+// Noise is the random state of a node. What run r in training draws is a function of (Seed, r), and
+// of the position of an image in the batch where each image has numbers of its own, so that
+// a net that is loaded goes on with the numbers that it would have had if it had never
+// stopped. To save and load it, read and write the fields between runs. Give each node a Noise of
+// its own.
 type Noise struct {
 	Seed uint64
 	Run  uint64 // runs in training so far
+
+	// First is the position of the first image in a batch of which other processes have the
+	// other parts: all parts together draw what the whole batch would. It says where a process
+	// is, and is not saved.
+	First int `json:"-"`
+}
+
+// draw begins the random numbers of image i of the whole batch in the next run.
+func (n *Noise) draw(i int) rand.PCG {
+	const golden = 0x9e3779b97f4a7c15 // 2^64 over the golden ratio keeps the images of near seeds apart
+	var pcg rand.PCG
+	pcg.Seed(n.Seed+golden*uint64(i), n.Run)
+	return pcg
 }
 
 // Dropout is inverted dropout (Srivastava et al. 2014, section 10): in training
 //
 //	y[i] = x[i] m[i] / (1-p),   m[i] = 0 with probability p, else 1,
 //
-// with a mask m that each run draws from the noise, and in evaluation, on a machine with
-// gorgonia.EvalMode, a copy of x. The gradient is dx[i] = dy[i] m[i] / (1-p), and dy in
-// evaluation. The mode is that of the machine made last of the graph.
+// with a mask m that each run draws from the noise, that of each image (of the first axis) by itself, and
+// in evaluation, on a machine with gorgonia.EvalMode, a copy of x. The gradient is
+// dx[i] = dy[i] m[i] / (1-p), and dy in evaluation. The mode is that of the machine made last
+// of the graph.
 //
 // x has any shape. Errors are a p outside of [0, 1) and noise that is nil.
 //
@@ -46,13 +61,17 @@ func Dropout(x *gorgonia.Node, p float64, noise *Noise) (*gorgonia.Node, error) 
 		return nil, fmt.Errorf("%s: want noise, got nil", name)
 	}
 	m := &mode{training: true}
-	l := dropoutLayer{probability: p, noise: noise, mode: m, mask: &mask{keep: make([]bool, shapes[0].TotalSize())}}
+	l := dropoutLayer{probability: p, images: 1, noise: noise, mode: m, mask: &mask{keep: make([]bool, shapes[0].TotalSize())}}
+	if len(shapes[0]) > 0 {
+		l.images = shapes[0][0]
+	}
 	s := signature{name: name, in: shapes, out: append(tensor.Shape{}, shapes[0]...), mode: m}
 	return apply(s, dropout[float32]{l}, dropout[float64]{l}, x)
 }
 
 type dropoutLayer struct {
 	probability float64
+	images      int // along the first axis
 	noise       *Noise
 	mode        *mode
 	mask        *mask
@@ -69,11 +88,15 @@ type dropout[T vec.Float] struct{ dropoutLayer }
 func (d dropout[T]) Forward(out []T, in [][]T) error {
 	m := d.mask
 	if m.training = d.mode.training; m.training {
-		rng := rand.New(rand.NewPCG(d.noise.Seed, d.noise.Run))
-		d.noise.Run++
-		for i := range m.keep {
-			m.keep[i] = rng.Float64() >= d.probability
+		each := len(m.keep) / d.images
+		for i := range d.images {
+			pcg := d.noise.draw(d.noise.First + i)
+			rng := rand.New(&pcg)
+			for k := range each {
+				m.keep[i*each+k] = rng.Float64() >= d.probability
+			}
 		}
+		d.noise.Run++
 	}
 	d.apply(out, in[0])
 	return nil

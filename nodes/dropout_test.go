@@ -37,8 +37,16 @@ func TestDropout(t *testing.T) {
 							if eval {
 								return in[0]
 							}
-							rng := rand.New(rand.NewPCG(8, 3))
+							images := 1
+							if len(shape) > 0 {
+								images = shape[0]
+							}
+							var rng *rand.Rand
 							for i := range in[0] {
+								if each := len(in[0]) / images; i%each == 0 {
+									const golden = 0x9e3779b97f4a7c15
+									rng = rand.New(rand.NewPCG(8+golden*uint64(i/each), 3))
+								}
 								if rng.Float64() < p {
 									in[0][i] = 0
 								} else {
@@ -105,6 +113,23 @@ func TestDropoutMasks(t *testing.T) {
 	assert.Equal(t, 1.0, slices.Min(ones))
 	assert.Equal(t, 1.0, slices.Max(ones))
 	assert.EqualValues(t, 3, noise.Run)
+}
+
+// Processes that have parts of a batch draw, all together, the masks of the whole batch.
+func TestDropoutParts(t *testing.T) {
+	run := func(first, images int) []float64 {
+		noise := &nodes.Noise{Seed: 3, Run: 5, First: first}
+		ones := make([]float64, images*50)
+		for i := range ones {
+			ones[i] = 1
+		}
+		y, _, err := execute(t, ones, []int{images, 2, 5, 5}, func(in []*gorgonia.Node) (*gorgonia.Node, error) { return nodes.Dropout(in[0], 0.4, noise) })
+		require.NoError(t, err)
+		return y
+	}
+	whole := run(0, 12)
+	assert.Equal(t, whole, append(append(run(0, 4), run(4, 7)...), run(11, 1)...))
+	assert.False(t, slices.Equal(whole[:50], whole[50:100]))
 }
 
 func TestDropoutRejects(t *testing.T) {

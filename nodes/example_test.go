@@ -69,9 +69,9 @@ func ExampleDropout() {
 		noise.Run %= 2
 	}
 	// Output:
-	// 0 [2 2 0 0 0 0 2 2]
-	// 1 [0 0 0 0 0 2 2 0]
-	// 0 [2 2 0 0 0 0 2 2]
+	// 0 [2 2 2 2 0 2 2 2]
+	// 1 [0 0 0 2 0 2 2 0]
+	// 0 [2 2 2 2 0 2 2 2]
 }
 
 func ExampleCrossEntropy() {
