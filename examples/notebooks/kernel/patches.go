@@ -33,10 +33,18 @@ var patches = []patch{
 	// gets an error, and the others are not to be warned.
 	{gomacro, "go/types/converter.go", `fmt.Printf("// warning: skipping import of %v:\t%v\n", g, e)`, "return"},
 
+	// While it reads a type that refers to itself, such as gorgonia.Node, the interpreter marks what is made of it as approximate,
+	// and takes it for an empty interface ever after: a []*gorgonia.Node could not be passed to gorgonia.Grad.
+	{gomacro, "xreflect/composite.go", "	if xt.option != OptDefault || rtype == rTypeOfForward {", "	if rtype == rTypeOfForward || xt.option != OptDefault && !exact(rtype) {"},
+	{gomacro, "xreflect/type.go", "	if t.option != OptDefault {\n		t.option = OptRecursive\n", "	if t.option != OptDefault && !exact(t.rtype) {\n		t.option = OptRecursive\n"},
+
 	// The proxies of the bindings have a method String beside those of the interface.
 	{gomacro, "imports/a_package.go", "	if typMethodN != proxyMethodN {", "	if typMethodN > proxyMethodN {"},
 	{gomacro, "imports/a_package.go", "	if proxy.Elem().NumField() != proxyMethodN+1 {", "	if proxy.Elem().NumField() != typMethodN+1 {"},
 	{gomacro, "imports/a_package.go", "	proxyMethod := proxy.Method(i)\n", "	proxyMethod, _ := proxy.MethodByName(typMethod.Name)\n"},
+
+	// A picture comes with the text of its String method, for readers without pictures.
+	{gophernotes, "display.go", `	if data.Data[MIMETypeText] == "" {`, `	if text, _ := data.Data[MIMETypeText].(string); text == "" {`},
 
 	// fmt.Print and its like return the number of bytes and a nil error. Nobody
 	// wants to see that below what was printed.
@@ -47,6 +55,40 @@ var patches = []patch{
 type addition struct{ module, file, text string }
 
 var additions = []addition{
+	{gomacro, "xreflect/exact.go", `package xreflect
+
+import r "reflect"
+
+// exact tells whether a type is made of compiled types alone, and so is what it
+// says, also if it was met while another type was incomplete.
+func exact(t r.Type) bool {
+	if t == rTypeOfForward {
+		return false
+	}
+	if t.Name() != "" {
+		return true
+	}
+	switch t.Kind() {
+	case r.Array, r.Chan, r.Ptr, r.Slice:
+		return exact(t.Elem())
+	case r.Map:
+		return exact(t.Key()) && exact(t.Elem())
+	case r.Func:
+		for i := 0; i < t.NumIn(); i++ {
+			if !exact(t.In(i)) {
+				return false
+			}
+		}
+		for i := 0; i < t.NumOut(); i++ {
+			if !exact(t.Out(i)) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+`},
 	{gophernotes, "printed.go", `package main
 
 import (
