@@ -6,18 +6,17 @@ import (
 	"fmt"
 	"strings"
 
-	"gonum.org/v1/plot"
-
 	"github.com/kernelfold/kernelfold/examples/internal/figure"
+	"github.com/kernelfold/kernelfold/manifolds"
 )
 
 // The axes.
 var (
 	rateAxis     = figure.Axis{Label: "learning rate", Log: true}
-	epochAxis    = figure.Axis{Label: "epoch", Ticks: plot.DefaultTicks{}}
-	lossAxis     = figure.Axis{Label: "mean cross-entropy (nats)", Ticks: plot.DefaultTicks{}}
-	accuracyAxis = figure.Axis{Label: "images classified rightly (%)", Ticks: plot.DefaultTicks{}}
-	testAxis     = figure.Axis{Label: "test images classified rightly (%)", Ticks: plot.DefaultTicks{}}
+	epochAxis    = figure.Axis{Label: "epoch", Whole: true}
+	lossAxis     = figure.Axis{Label: "mean cross-entropy (nats)"}
+	accuracyAxis = figure.Axis{Label: "images classified rightly (%)"}
+	testAxis     = figure.Axis{Label: "test images classified rightly (%)"}
 )
 
 // title of a plot of this campaign, of its search or of the runs with the chosen rates.
@@ -29,10 +28,12 @@ func (c *campaign) title(what, kase string, search bool) string {
 	return fmt.Sprintf("%s, %s, %d images, %d epochs", what, c.Data, data.Len(), epochs)
 }
 
-// newCurve is that of a method. A method and its variants look alike; those with the geometric step are dashed.
+// newCurve is that of a method. A method and its variants look alike; those with the geometric step or another
+// scale are dashed.
 func newCurve(name string) figure.Curve {
 	kind, variant, _ := strings.Cut(name, ", ")
-	return figure.Curve{Name: name, Kind: kind, Dashed: strings.HasSuffix(variant, "g_t")}
+	dashed := strings.HasSuffix(variant, "g_t") || strings.HasSuffix(variant, "√2") || variant == manifolds.Initial.String()
+	return figure.Curve{Name: name, Kind: kind, Dashed: dashed}
 }
 
 // plotSearch draws what the choice of the rates saw.
