@@ -29,7 +29,6 @@ import (
 
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/safetensors"
-	"github.com/kernelfold/kernelfold/solvers"
 )
 
 // The kinds of failure of a load, for errors.Is. After any of them memory is as before.
@@ -51,11 +50,11 @@ var (
 // or fails, path holds the one before or this one. What a save that was killed has left beside
 // path is removed by the next. Two saves to one path at the same time are not possible: at
 // least one of them fails.
-func Save(path string, m *models.Model, s *solvers.Solver, loop any) error {
+func Save(path string, m *models.Model, s Solver, loop any) error {
 	return save(osDisk{}, path, m, s, loop)
 }
 
-func save(d disk, path string, m *models.Model, s *solvers.Solver, loop any) error {
+func save(d disk, path string, m *models.Model, s Solver, loop any) error {
 	c, err := contentOf(m, s, loop)
 	if err == nil {
 		err = replace(d, path, c.write)
@@ -74,14 +73,14 @@ func save(d disk, path string, m *models.Model, s *solvers.Solver, loop any) err
 // The weights are written to the memory that they lie in, so that predictors see them.
 //
 // Load is all or nothing. A loop that is Particular is asked too before anything changes.
-func Load(path string, m *models.Model, s *solvers.Solver, loop any) error {
+func Load(path string, m *models.Model, s Solver, loop any) error {
 	if err := load(path, m, s, loop); err != nil {
 		return fmt.Errorf("checkpoint: load %s: %w", path, err)
 	}
 	return nil
 }
 
-func load(path string, m *models.Model, s *solvers.Solver, loop any) error {
+func load(path string, m *models.Model, s Solver, loop any) error {
 	f, err := open(path)
 	if err != nil {
 		return err
@@ -94,7 +93,7 @@ func load(path string, m *models.Model, s *solvers.Solver, loop any) error {
 }
 
 // restore checks all, then changes memory.
-func (f *reading) restore(m *models.Model, s *solvers.Solver, loop any) error {
+func (f *reading) restore(m *models.Model, s Solver, loop any) error {
 	if m == nil {
 		return fmt.Errorf("want a model, got nil (%w)", ErrMismatch)
 	}
@@ -103,7 +102,7 @@ func (f *reading) restore(m *models.Model, s *solvers.Solver, loop any) error {
 	if err != nil {
 		return err
 	}
-	snapshot, err := f.solver(s != nil, known)
+	snapshot, err := f.solver(!isNil(s), known)
 	if err != nil {
 		return err
 	}
@@ -117,7 +116,7 @@ func (f *reading) restore(m *models.Model, s *solvers.Solver, loop any) error {
 		return err
 	}
 	all.exchange()
-	if s != nil {
+	if !isNil(s) {
 		if err := resume(s, m, snapshot); err != nil {
 			all.exchange()
 			return err
@@ -165,7 +164,7 @@ type content struct {
 	metadata map[string]string
 }
 
-func contentOf(m *models.Model, s *solvers.Solver, loop any) (*content, error) {
+func contentOf(m *models.Model, s Solver, loop any) (*content, error) {
 	if m == nil {
 		return nil, errors.New("want a model, got nil")
 	}
@@ -177,7 +176,7 @@ func contentOf(m *models.Model, s *solvers.Solver, loop any) (*content, error) {
 	if err := c.add(noiseKey, noiseOf(m)); err != nil {
 		return nil, err
 	}
-	if s != nil {
+	if !isNil(s) {
 		if err := c.addSolver(m, s); err != nil {
 			return nil, err
 		}

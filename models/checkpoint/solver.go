@@ -3,8 +3,10 @@
 package checkpoint
 
 import (
+	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -14,32 +16,75 @@ import (
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
+// Solver is one whose state can be kept, such as a *solvers.Solver.
+type Solver interface {
+	Snapshot() (*solvers.Snapshot, error)
+	// Restore makes the state of the solver that of a snapshot, whose parameters are given.
+	Restore(parameters []gorgonia.ValueGrad, snapshot *solvers.Snapshot) error
+}
+
+// Taken is the snapshot of a solver in place of the solver: Save writes it, and Load puts one there. The ranks of a group take and
+// restore snapshots all together, while one of them writes and reads:
+//
+//	var t checkpoint.Taken
+//	t.Of, err = solver.Snapshot() // of a *distributed.Solver, on all ranks
+//	if err == nil && group.Root() {
+//		err = checkpoint.Save(path, model, &t, loop)
+//	}
+type Taken struct{ Of *solvers.Snapshot }
+
+// Snapshot returns the snapshot.
+func (t *Taken) Snapshot() (*solvers.Snapshot, error) { return t.Of, nil }
+
+// Restore takes the snapshot.
+func (t *Taken) Restore(_ []gorgonia.ValueGrad, s *solvers.Snapshot) error {
+	t.Of = s
+	return nil
+}
+
+var (
+	_ Solver = (*solvers.Solver)(nil)
+	_ Solver = (*Taken)(nil)
+)
+
+// isNil tells whether there is no solver.
+func isNil(s Solver) bool {
+	p, ok := s.(*solvers.Solver)
+	return s == nil || ok && p == nil
+}
+
 // addSolver adds the state of a solver: the blocks as tensors "solver/PARAMETER/BLOCK", and the
 // rest of its snapshot as JSON.
-func (c *content) addSolver(m *models.Model, s *solvers.Solver) error {
+func (c *content) addSolver(m *models.Model, s Solver) error {
 	snapshot, err := s.Snapshot()
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case snapshot == nil:
+		return errors.New("want a snapshot of the solver, got nil")
 	}
 	shapes := map[string]tensor.Shape{}
 	for _, n := range m.Learnables {
 		shapes[n.Name()] = n.Shape()
 	}
-	for i := range snapshot.Parameters {
-		p := &snapshot.Parameters[i]
+	own := *snapshot // the caller may have it too
+	own.Parameters = slices.Clone(snapshot.Parameters)
+	for i := range own.Parameters {
+		p := &own.Parameters[i]
 		if shape, ok := shapes[p.Name]; !ok || !shape.Eq(p.Shape) {
 			return fmt.Errorf("want a solver of the parameters of the model, got one that knows %q of shape %v", p.Name, p.Shape)
 		}
 		for k := range p.Bounds { // what is beyond bounds stays there, and JSON has no infinity
 			p.Bounds[k] = min(p.Bounds[k], math.MaxFloat64)
 		}
+		p.State = slices.Clone(p.State)
 		for k := range p.State {
 			b := &p.State[k]
 			c.tensors = append(c.tensors, safetensors.Tensor{Name: blockName(p.Name, b.Name), Shape: b.Shape, F32: b.F32, F64: b.F64})
 			b.F32, b.F64 = nil, nil
 		}
 	}
-	return c.add(solverKey, snapshot)
+	return c.add(solverKey, own)
 }
 
 func blockName(parameter, block string) string { return solverPrefix + parameter + "/" + block }
@@ -78,7 +123,7 @@ func (f *reading) solver(wanted bool, known map[string]bool) (*solvers.Snapshot,
 
 // resume makes a solver that of a snapshot, with the parameters that the snapshot knows. It
 // fails without having changed anything.
-func resume(s *solvers.Solver, m *models.Model, snapshot *solvers.Snapshot) error {
+func resume(s Solver, m *models.Model, snapshot *solvers.Snapshot) error {
 	known := map[string]bool{}
 	for _, p := range snapshot.Parameters {
 		known[p.Name] = true
