@@ -1,289 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command draw makes the drawings of docs/: img/groupings.png, how each
-// grouping cuts the weights of a layer into points. What lies where is read from
-// manifolds.Grouping.Layout, so that the drawing cannot disagree with the
-// code.
+// Command draw makes the drawings of docs/:
+//
+//	groupings.png  how each grouping cuts the weights of a layer into points
+//	sphere.png     gradient, retraction and transport on a sphere, in a cut
+//	manifolds.png  what each manifold keeps
+//	order.png      the order of a step
+//
+// What they show is computed by package manifolds, so that they cannot disagree
+// with the code. Coordinates and colours are rounded before they are drawn, so that
+// the bytes are the same on every machine.
 //
 //	go run ./docs/draw -out docs/img
 package main
 
 import (
-	"bytes"
 	"flag"
 	"fmt"
-	"image/color"
 	"os"
 	"path/filepath"
-
-	xfont "golang.org/x/image/font"
-	"gonum.org/v1/plot/font"
-	"gonum.org/v1/plot/font/liberation"
-	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/vgimg"
-
-	"github.com/kernelfold/kernelfold/manifolds"
 )
-
-// The layer of the drawing, W of shape (D, C, A, B).
-const (
-	outs, ins, height, width = 3, 4, 3, 3
-)
-
-// Lengths in points; at 216 dots an inch one is 3 dots, so that edges are sharp.
-const (
-	pageW, pageH = 664 * vg.Length(1), 669 * vg.Length(1)
-	margin       = 22 * vg.Length(1)
-	top          = 64 * vg.Length(1) // of the first row, from the upper edge
-	rowH         = 118 * vg.Length(1)
-	cell         = 10 * vg.Length(1) // of the layer
-	gap          = 5 * vg.Length(1)
-	layerX       = 172 * vg.Length(1)
-	pointX       = 352 * vg.Length(1)
-	pointCell    = 8 * vg.Length(1)
-)
-
-var (
-	paper  = color.White
-	ink    = color.NRGBA{0x22, 0x2b, 0x36, 0xff}
-	soft   = color.NRGBA{0x6b, 0x76, 0x83, 0xff}
-	faint  = color.NRGBA{0xdf, 0xe3, 0xe8, 0xff}
-	empty  = color.NRGBA{0xee, 0xf0, 0xf3, 0xff}
-	border = color.NRGBA{0xa3, 0xad, 0xb8, 0xff}
-	// A colour for each input channel: light for the first tap, deep for the last.
-	light = [ins]color.NRGBA{{0xc9, 0xdf, 0xf4, 0xff}, {0xff, 0xe2, 0xb8, 0xff}, {0xc4, 0xea, 0xd9, 0xff}, {0xf6, 0xcf, 0xdc, 0xff}}
-	deep  = [ins]color.NRGBA{{0x1f, 0x5f, 0xa8, 0xff}, {0xd9, 0x7b, 0x06, 0xff}, {0x12, 0x80, 0x5c, 0xff}, {0xb8, 0x2a, 0x5c, 0xff}}
-)
-
-// panel is one row of the drawing.
-type panel struct {
-	grouping manifolds.Grouping
-	shown    int    // the point drawn in colour
-	points   string // how many points, in letters
-	shape    string // of a point, in letters
-}
 
 func main() {
 	out := flag.String("out", "docs/img", "folder to write to")
 	flag.Parse()
-	if err := groupings(filepath.Join(*out, "groupings.png")); err != nil {
-		fmt.Fprintln(os.Stderr, "draw:", err)
-		os.Exit(1)
-	}
-}
-
-func groupings(path string) error {
-	p := newPage(pageW, pageH)
-	p.text(bold, 14, margin, p.h-30, ink, "Five ways to cut a layer into points")
-	p.text(regular, 9, layerX, p.h-52, soft, fmt.Sprintf("D = %d filters, C = %d channels", outs, ins))
-	p.text(regular, 9, pointX, p.h-52, soft, "the coloured point as the matrix that a manifold sees")
-	for i, n := range []panel{
-		{manifolds.PerKernel, 5, "D·C", "A × B"},
-		{manifolds.PerFilter, 1, "D", "C × AB"},
-		{manifolds.PerInputChannel, 2, "C", "D × AB"},
-		{manifolds.PerTap, 4, "A·B", "D × C"},
-		{manifolds.FilterBank, 0, "1", "D × CAB"},
+	for _, d := range []struct {
+		name string
+		draw func() (*page, error)
+	}{
+		{"groupings.png", groupings},
+		{"sphere.png", sphere},
+		{"manifolds.png", manifoldsKeep},
+		{"order.png", order},
 	} {
-		if err := p.panel(n, p.h-top-vg.Length(i)*rowH); err != nil {
-			return err
+		p, err := d.draw()
+		if err == nil {
+			err = p.save(filepath.Join(*out, d.name))
+		}
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "draw: %s: %v\n", d.name, err)
+			os.Exit(1)
 		}
 	}
-	return p.save(path)
-}
-
-// panel draws one row whose upper edge is at y.
-func (p *page) panel(n panel, y vg.Length) error {
-	l, err := n.grouping.Layout([]int{outs, ins, height, width})
-	if err != nil {
-		return err
-	}
-	p.line(margin, y, p.w-margin, y, 2.0/3, faint)
-	layerH := outs*height*cell + (outs-1)*gap
-	mid := y - rowH/2
-
-	count := fmt.Sprintf("%s = %d points", n.points, l.K)
-	if l.K == 1 {
-		count = "1 point"
-	}
-	p.text(bold, 11.5, margin, mid+11, ink, n.grouping.String())
-	p.text(regular, 9.5, margin, mid-5, ink, count)
-	p.text(regular, 9.5, margin, mid-18, ink, fmt.Sprintf("of %s = %d × %d", n.shape, l.N, l.P))
-
-	// owner[e] is the point that weight e belongs to; place[e] its row and column there.
-	owner := make([]int, outs*ins*height*width)
-	for k := range l.K {
-		for i := range l.N {
-			for j := range l.P {
-				owner[k*l.StrideK+i*l.StrideN+j*l.StrideP] = k
-			}
-		}
-	}
-
-	// The layer, and the outline of each of its points: a cell has a border
-	// towards every neighbour of another point.
-	up := mid + layerH/2
-	box := func(e int) (x, y vg.Length) {
-		d, c, a, b := indices(e)
-		return layerX + vg.Length(c*width+b)*cell + vg.Length(c)*gap, up - vg.Length(d*height+a+1)*cell - vg.Length(d)*gap
-	}
-	for e, k := range owner {
-		x, y := box(e)
-		fill := color.Color(empty)
-		if k == n.shown {
-			fill = shade(e)
-		}
-		p.rect(x, y, cell, cell, fill)
-	}
-	for e := range owner {
-		x, y := box(e)
-		p.frame(x, y, cell, cell, 2.0/3, paper)
-	}
-	for _, shown := range []bool{false, true} {
-		for e, k := range owner {
-			if (k == n.shown) == shown {
-				p.outline(e, owner, box, shown)
-			}
-		}
-	}
-
-	// The arrow, and the point as a matrix.
-	p.arrow(layerX+ins*width*cell+(ins-1)*gap+12, mid, 22)
-	w, h := vg.Length(l.P)*pointCell, vg.Length(l.N)*pointCell
-	for i := range l.N {
-		for j := range l.P {
-			x, y := pointX+vg.Length(j)*pointCell, mid+h/2-vg.Length(i+1)*pointCell
-			p.rect(x, y, pointCell, pointCell, shade(n.shown*l.StrideK+i*l.StrideN+j*l.StrideP))
-			p.frame(x, y, pointCell, pointCell, 2.0/3, paper)
-		}
-	}
-	p.frame(pointX, mid-h/2, w, h, 4.0/3, ink)
-	p.text(regular, 8.5, pointX, mid-h/2-12, soft, fmt.Sprintf("%d × %d", l.N, l.P))
-	return nil
-}
-
-// outline draws the borders of weight e towards weights of other points. Where
-// the point goes on beyond a gap between slices, a border goes half way across.
-func (p *page) outline(e int, owner []int, box func(int) (x, y vg.Length), shown bool) {
-	thick, col := vg.Length(2.0/3), border
-	if shown {
-		thick, col = 4.0/3, ink
-	}
-	// same reports whether the neighbour of e in direction (da, db) is of the same
-	// point, and reach how far the outline extends that way.
-	same := func(da, db int) (same bool, reach vg.Length) {
-		d, c, a, b := indices(e)
-		a, b = a+da, b+db
-		if a < 0 || a >= height {
-			d, a, reach = d+da, (a+height)%height, gap/2
-		}
-		if b < 0 || b >= width {
-			c, b, reach = c+db, (b+width)%width, gap/2
-		}
-		if d < 0 || d >= outs || c < 0 || c >= ins || owner[number(d, c, a, b)] != owner[e] {
-			return false, 0
-		}
-		return true, reach
-	}
-	x, y := box(e)
-	upper, u := same(-1, 0)
-	lower, l := same(1, 0)
-	left, f := same(0, -1)
-	right, r := same(0, 1)
-	if !upper {
-		p.line(x-f, y+cell, x+cell+r, y+cell, thick, col)
-	}
-	if !lower {
-		p.line(x-f, y, x+cell+r, y, thick, col)
-	}
-	if !left {
-		p.line(x, y-l, x, y+cell+u, thick, col)
-	}
-	if !right {
-		p.line(x+cell, y-l, x+cell, y+cell+u, thick, col)
-	}
-}
-
-func indices(e int) (d, c, a, b int) {
-	return e / (ins * height * width), e / (height * width) % ins, e / width % height, e % width
-}
-
-func number(d, c, a, b int) int { return ((d*ins+c)*height+a)*width + b }
-
-// shade is the colour of weight e: the hue of its input channel, deeper from tap
-// to tap.
-func shade(e int) color.Color {
-	_, c, a, b := indices(e)
-	t := float64(a*width+b) / float64(height*width-1)
-	mix := func(x, y uint8) uint8 { return uint8(float64(x) + t*(float64(y)-float64(x)) + 0.5) }
-	x, y := light[c], deep[c]
-	return color.NRGBA{mix(x.R, y.R), mix(x.G, y.G), mix(x.B, y.B), 0xff}
-}
-
-const (
-	regular = xfont.WeightNormal
-	bold    = xfont.WeightBold
-)
-
-// page is a canvas with the origin at the lower left.
-type page struct {
-	w, h  vg.Length
-	c     *vgimg.Canvas
-	fonts *font.Cache
-}
-
-func newPage(w, h vg.Length) *page {
-	p := &page{w: w, h: h, c: vgimg.NewWith(vgimg.UseWH(w, h), vgimg.UseDPI(216)), fonts: font.NewCache(liberation.Collection())}
-	p.rect(0, 0, w, h, paper)
-	return p
-}
-
-func (p *page) text(weight xfont.Weight, size, x, y vg.Length, col color.Color, s string) {
-	p.c.SetColor(col)
-	p.c.FillString(p.fonts.Lookup(font.Font{Typeface: "Liberation", Variant: "Sans", Weight: weight}, size), vg.Point{X: x, Y: y}, s)
-}
-
-func (p *page) rect(x, y, w, h vg.Length, col color.Color) {
-	p.c.SetColor(col)
-	p.c.Fill(rectangle(x, y, w, h))
-}
-
-func (p *page) frame(x, y, w, h, thick vg.Length, col color.Color) {
-	p.c.SetLineWidth(thick)
-	p.c.SetColor(col)
-	p.c.Stroke(rectangle(x, y, w, h))
-}
-
-// line draws a line along an axis, x0 <= x1 and y0 <= y1, lengthened by half its
-// thickness at both ends so that corners close.
-func (p *page) line(x0, y0, x1, y1, thick vg.Length, col color.Color) {
-	p.rect(x0-thick/2, y0-thick/2, x1-x0+thick, y1-y0+thick, col)
-}
-
-func (p *page) arrow(x, y, length vg.Length) {
-	p.rect(x, y-0.7, length-5, 1.4, soft)
-	var head vg.Path
-	head.Move(vg.Point{X: x + length, Y: y})
-	head.Line(vg.Point{X: x + length - 7, Y: y + 3.6})
-	head.Line(vg.Point{X: x + length - 7, Y: y - 3.6})
-	head.Close()
-	p.c.SetColor(soft)
-	p.c.Fill(head)
-}
-
-func rectangle(x, y, w, h vg.Length) vg.Path {
-	var r vg.Path
-	r.Move(vg.Point{X: x, Y: y})
-	r.Line(vg.Point{X: x + w, Y: y})
-	r.Line(vg.Point{X: x + w, Y: y + h})
-	r.Line(vg.Point{X: x, Y: y + h})
-	r.Close()
-	return r
-}
-
-func (p *page) save(path string) error {
-	var b bytes.Buffer
-	if _, err := (vgimg.PngCanvas{Canvas: p.c}).WriteTo(&b); err != nil {
-		return err
-	}
-	return os.WriteFile(path, b.Bytes(), 0o644)
 }
