@@ -118,11 +118,11 @@ func (p *Predictor) Classify(images []float32) ([]int, error) {
 	return classes, nil
 }
 
-// Close frees the machine. The predictor cannot be used after it.
-//
-// The graph writes to p.logits, so the machine reaches the predictor: letting go of
-// it breaks a cycle that the machine's finalizer would keep in memory for good.
+// Close frees the machine. The predictor cannot be used after it. One that is not
+// closed stays in memory.
 func (p *Predictor) Close() error {
+	// The graph writes to p.logits, so the machine reaches the predictor: letting go of
+	// it breaks a cycle that the machine's finalizer would keep in memory for good.
 	vm := p.vm
 	p.vm = nil
 	if vm == nil {

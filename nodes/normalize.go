@@ -36,8 +36,8 @@ import (
 // At run time a kernel without one (a filter of norm 0 on a sphere, a bank without
 // full rank on Stiefel) is an error that is manifolds.ErrDegenerate.
 //
-// The projection to Stiefel is a singular value decomposition in float64,
-// computed in each direction: for large banks see Orthogonalize.
+// Onto Stiefel the value is a polar factor and its gradient a singular value
+// decomposition, both in float64: for large banks see Orthogonalize.
 //
 // The norm of v is free, and under gradient descent it grows: the gradient is
 // orthogonal to v where P does not depend on the norm (Salimans, Kingma 2016,

@@ -9,10 +9,18 @@
 //
 //	solver := solvers.Constrain(gorgonia.NewAdamSolver(), manifolds.Stiefel{})
 //
+// and nothing else. In its loop, after the machine has run:
+//
+//	err := solver.Step(gorgonia.NodesToValueGrads(learnables))
+//	...
+//	fmt.Println(solver.Report()) // what was constrained, to what, and how far it is off
+//
 // Kernels constrains every convolution kernel; Param and Where constrain other
 // parameters, or free some. Everything else is unconstrained, and there each
 // solver is its textbook form: without Kernels they also replace the stock
-// solvers. Report tells what was constrained, and how.
+// solvers. Groupings and scales follow the manifold, as in
+//
+//	solvers.Kernels(manifolds.Sphere{}, manifolds.PerKernel, manifolds.Unit)
 //
 // # Contract
 //
@@ -29,5 +37,11 @@
 // retracted along minus the learning rate times the direction, over the factor of
 // GeometricStep; the state is transported.
 //
-// A solver of one's own is a Rule, handed to New.
+// # More
+//
+// Snapshot and Restore carry a solver from one program to the next, to the bit;
+// models/checkpoint writes them to disk. A solver of your own is a Rule, handed to
+// New: docs/adding-a-solver.md makes one. docs/solvers.md has the equations with their
+// sources, docs/migration.md the way from each stock solver, and
+// docs/troubleshooting.md what to look at when a run goes wrong.
 package solvers
