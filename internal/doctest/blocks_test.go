@@ -35,6 +35,7 @@ var packages = []string{
 	"github.com/kernelfold/kernelfold/models/train/progress",
 	"github.com/kernelfold/kernelfold/nodes",
 	"github.com/kernelfold/kernelfold/solvers",
+	"github.com/kernelfold/kernelfold/solvers/distributed",
 }
 
 // preamble declares what a block may take as given.

@@ -61,3 +61,25 @@ func packageFolders(t *testing.T) []string {
 	}
 	return slices.Sorted(maps.Keys(seen))
 }
+
+// Every public package has a tour: an Example of the package itself, with output.
+func TestTours(t *testing.T) {
+	for _, dir := range packageFolders(t) {
+		if strings.Contains(dir, "internal") || strings.HasPrefix(dir, "examples/") || strings.HasPrefix(dir, "docs/") {
+			continue
+		}
+		found, err := filepath.Glob(filepath.Join(root, dir, "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		tour := false
+		for _, path := range found {
+			_, body, ok := strings.Cut(read(t, path), "\nfunc Example() {\n")
+			body, _, _ = strings.Cut(body, "\n}\n")
+			tour = tour || ok && strings.Contains(body, "// Output:")
+		}
+		if !tour {
+			t.Errorf("%s: want an Example of the package, with output", dir)
+		}
+	}
+}
