@@ -111,6 +111,13 @@ type Scalable interface {
 	Sized() bool
 }
 
+// Laborious is implemented by a manifold whose steps are more than a few passes over the points, such as matrix products. Work
+// is dealt out by it to processes.
+type Laborious interface {
+	// Labour is about how many multiplications a step makes for each number of a point of n x p.
+	Labour(n, p int) int
+}
+
 // Sampler is implemented by a manifold with a uniform (invariant)
 // distribution.
 type Sampler interface {

@@ -111,6 +111,9 @@ func (m Stiefel) Dim(n, p int) int {
 	return n*p - q*(q+1)/2
 }
 
+// Labour returns the shorter side: what a row, or column, costs in a product of frames.
+func (m Stiefel) Labour(n, p int) int { return min(n, p) }
+
 // Curvature returns the bound of the metric, over r^2.
 func (m Stiefel) Curvature(n, p int) float64 {
 	r := size(m.Radius).value()
@@ -225,6 +228,7 @@ var (
 	_ Scalable       = Stiefel{}
 	_ Sampler        = Stiefel{}
 	_ Dimensioned    = Stiefel{}
+	_ Laborious      = Stiefel{}
 	_ Grouper        = Stiefel{}
 )
 

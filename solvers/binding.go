@@ -51,7 +51,7 @@ type slot struct {
 	err     error          // of the step under way
 	steps   int
 	seen    int  // the admission that saw it last
-	owner   int  // the process that moves it
+	owner   int  // the process that moves it, or everyone
 	theirs  bool // it is another than this
 
 	seenByRule Parameter

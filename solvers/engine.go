@@ -137,10 +137,7 @@ func (e *engine) each(active []*slot, work int, f func(e *engine, s *slot) error
 
 // cost is about how much there is to do for the slot.
 func (s *slot) cost() int {
-	if s.euclidean {
-		return s.weights.Len()
-	}
-	return s.weights.Len() * (1 + min(s.layout.N, s.layout.P))
+	return s.weights.Len() * (1 + s.labour())
 }
 
 // rate is the learning rate of the next step.

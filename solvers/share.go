@@ -20,12 +20,17 @@ import (
 type Share struct {
 	Rank, Size int // this process, from 0, and how many there are
 
+	// Heavy is the least manifolds.Laborious of the parameters that are shared, such as the number of filters of an
+	// orthonormal bank; 0 is all parameters. Each process moves the others itself, which is less work than to hear
+	// where they went.
+	Heavy int
+
 	// Agree is called once in every step, when all that can fail is done and no weight has moved, with what failed here
 	// or nil. The step is made if it returns nil: it should return an error on all processes if one of them failed.
 	// Plans are equal on processes that have the same parameters, constraints, shares and learning rate.
 	Agree func(err error, plan uint64) error
 
-	// Exchange is called once after that, unless Size is 1. parts[r] is what process r has to tell, of one length on all
+	// Exchange is called once after that, unless nothing is shared. parts[r] is what process r has to tell, of one length on all
 	// of them; Exchange fills in the parts of the others. If it fails, the weights of this process are not those
 	// of the others any more.
 	Exchange func(parts [][]byte) error
@@ -43,10 +48,10 @@ type sharing struct {
 }
 
 // StepShare is Step for one of several processes. It checks all gradients, moves the parameters that are the share
-// of this process, and takes over where the others have moved theirs. State is kept of the own share alone.
+// of this process, and takes over where the others have moved theirs. No state is kept of the share of others.
 //
-// From the first step that it takes part in, a parameter belongs to one process for good. Those that are new are dealt
-// out by the work that there is in a step: the largest first, each to the process that has the least to do.
+// From the first step that it takes part in, a parameter belongs to one process for good, or to each. Those that are new are
+// dealt out by the work that there is in a step: the largest first, each to the process that has the least to do.
 func (s *Solver) StepShare(model []gorgonia.ValueGrad, share Share) error {
 	e := &s.engine
 	before := e.sharing
@@ -107,12 +112,16 @@ func (e *engine) assign(share Share) error {
 	}
 	loads := make([]int, e.ranks)
 	for _, s := range e.slots[:len(e.slots)-len(fresh)] {
-		loads[s.owner] += s.cost()
+		if s.owner != everyone {
+			loads[s.owner] += s.cost()
+		}
 	}
 	for _, s := range slices.SortedStableFunc(slices.Values(fresh), func(a, b *slot) int { return cmp.Compare(b.cost(), a.cost()) }) {
-		s.owner = slices.Index(loads, slices.Min(loads))
-		loads[s.owner] += s.cost()
-		s.theirs = s.owner != e.rank
+		if s.owner, s.theirs = everyone, false; s.labour() >= share.Heavy && e.ranks > 1 {
+			s.owner = slices.Index(loads, slices.Min(loads))
+			loads[s.owner] += s.cost()
+			s.theirs = s.owner != e.rank
+		}
 	}
 	h := fnv.New64a()
 	for _, s := range e.slots {
@@ -122,11 +131,22 @@ func (e *engine) assign(share Share) error {
 	return nil
 }
 
+// everyone owns the parameters that each process moves itself.
+const everyone = -1
+
+// labour is how heavy a parameter is.
+func (s *slot) labour() int {
+	if m, ok := s.manifold.(manifolds.Laborious); ok {
+		return m.Labour(s.layout.N, s.layout.P)
+	}
+	return 0
+}
+
 // takeBack undoes what a failed step dealt out and bound.
 func (e *engine) takeBack(before sharing) {
 	if e.ranks != before.ranks {
 		for _, s := range e.slots {
-			s.owner, s.theirs = 0, false
+			s.owner, s.theirs = everyone, false
 		}
 	}
 	e.sharing = before
@@ -146,14 +166,19 @@ func (e *engine) exchange(active []*slot, share Share) error {
 	}
 	clear(e.sizes)
 	for _, s := range active {
-		e.sizes[s.owner] += len(s.weights.Bytes()) + 8*figures
+		if s.owner != everyone {
+			e.sizes[s.owner] += len(s.weights.Bytes()) + 8*figures
+		}
+	}
+	if slices.Max(e.sizes) == 0 {
+		return nil
 	}
 	for r, n := range e.sizes {
 		e.parts[r] = slices.Grow(e.parts[r][:0], n)[:n]
 	}
 	copy(e.rest, e.parts)
 	for _, s := range active {
-		if !s.theirs {
+		if s.owner == e.rank {
 			s.tell(&e.rest[e.rank])
 		}
 	}

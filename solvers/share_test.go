@@ -245,6 +245,54 @@ func TestShareByWork(t *testing.T) {
 	})
 }
 
+// Parameters that are not heavy are moved by each process.
+func TestShareOfTheHeavy(t *testing.T) {
+	of := tensor.Float64
+	mpitest.Run(t, 2, func(t *testing.T, c mpi.Comm) {
+		m, twin := model(of, 1), model(of, 1)
+		make := func() *solvers.Solver {
+			return solvers.NewSGD(solvers.Momentum(0.9), solvers.Kernels(manifolds.Stiefel{}), solvers.Param("linear", manifolds.Stiefel{}, manifolds.Initial))
+		}
+		solver, reference := make(), make()
+		share := shareOf(c)
+		share.Heavy = 5 // of banks of 4 and 6 filters, and a layer of 5 columns
+		exchange := share.Exchange
+		exchanged := 0
+		share.Exchange = func(parts [][]byte) error {
+			for _, p := range parts {
+				exchanged += len(p)
+			}
+			return exchange(parts)
+		}
+		for step := range uint64(5) {
+			gradients(m, step)
+			require.NoError(t, solver.StepShare(valueGrads(m), share))
+			run(t, reference, twin, step)
+			same(t, weights(twin), weights(m))
+		}
+		assert.Equal(t, 5*(8*(6*4*2*3+6*5)+2*8*6), exchanged)
+		snap, err := solver.Snapshot()
+		require.NoError(t, err)
+		for _, p := range snap.Parameters {
+			want := true
+			switch p.Name {
+			case "conv2":
+				want = c.Rank() == 0
+			case "linear":
+				want = c.Rank() == 1
+			}
+			assert.Equal(t, want, p.State != nil, "%s on rank %d", p.Name, c.Rank())
+		}
+	})
+	s := solvers.NewSGD(solvers.Kernels(manifolds.Sphere{}))
+	m := model(of, 1)
+	gradients(m, 1)
+	require.NoError(t, s.StepShare(valueGrads(m), solvers.Share{
+		Size: 2, Heavy: 1, Agree: func(err error, _ uint64) error { return err },
+		Exchange: func([][]byte) error { return errors.New("want no exchange where nothing is shared, got one") },
+	}))
+}
+
 // A share that is not that of the steps before, or of no process, is an error.
 func TestShareIsForGood(t *testing.T) {
 	m := model(tensor.Float64, 1)

@@ -33,12 +33,26 @@ func Share(on bool) Option {
 	return func(s *Solver) error { s.share = on; return nil }
 }
 
+// ShareFrom shares the parameters on which a step is work of n multiplications for each weight or more, by
+// manifolds.Laborious, such as banks of n orthonormal filters: 16 by default, 0 is all. Each rank moves the others itself, which
+// takes less time than to hear where another rank has moved them. A slow network asks for a larger n.
+func ShareFrom(n int) Option {
+	return func(s *Solver) error {
+		if n < 0 {
+			return fmt.Errorf("distributed: ShareFrom: want 0 or more, got %d (%w)", n, solvers.ErrOption)
+		}
+		s.heavy = n
+		return nil
+	}
+}
+
 // Solver makes the steps of another solver with the mean of the gradients of all ranks. It is made by Average.
 type Solver struct {
 	group *Group
 	inner gorgonia.Solver
 	every int
 	share bool
+	heavy int
 	err   error // of the options
 
 	parameters
@@ -55,7 +69,7 @@ var _ gorgonia.Solver = (*Solver)(nil)
 // one of package solvers, a stock one, or any other, with its options. All ranks begin with the weights, and the
 // state of a *solvers.Solver, of rank 0.
 func Average(g *Group, s gorgonia.Solver, opts ...Option) *Solver {
-	d := &Solver{group: g, inner: s, every: 100, share: true}
+	d := &Solver{group: g, inner: s, every: 100, share: true, heavy: 16}
 	if g == nil || s == nil {
 		d.err = fmt.Errorf("distributed: Average: want a group and a solver, got %v and %v (%w)", g, s, solvers.ErrOption)
 	}
@@ -67,7 +81,7 @@ func Average(g *Group, s gorgonia.Solver, opts ...Option) *Solver {
 	if d.err == nil {
 		d.part = solvers.Share{Size: 1, Agree: d.agree}
 		if _, ok := s.(*solvers.Solver); ok && d.share {
-			d.part = solvers.Share{Rank: g.Rank(), Size: g.Size(), Agree: d.agree, Exchange: g.exchange}
+			d.part = solvers.Share{Rank: g.Rank(), Size: g.Size(), Heavy: d.heavy, Agree: d.agree, Exchange: g.exchange}
 		}
 	}
 	d.fit(nil)

@@ -103,7 +103,7 @@ func TestFailedStepChangesNothing(t *testing.T) {
 func survives(t *testing.T, g *distributed.Group, of tensor.Dtype, mixed bool, s maker, f fault, bad, good int) {
 	t.Helper()
 	m, twin := net(of, 1, mixed), net(of, 1, mixed)
-	solver, reference := distributed.Average(g, s.make()), distributed.Average(g, s.make())
+	solver, reference := average(g, s.make()), average(g, s.make())
 	both := func(step int) {
 		gradients(m, step, g.Rank())
 		gradients(twin, step, g.Rank())
@@ -140,7 +140,7 @@ func survives(t *testing.T, g *distributed.Group, of tensor.Dtype, mixed bool, s
 func TestFewerParameters(t *testing.T) {
 	severalRanks(t, func(t *testing.T, g *distributed.Group) {
 		m := net(tensor.Float32, 1, false)
-		solver := distributed.Average(g, solvers.NewSGD())
+		solver := average(g, solvers.NewSGD())
 		for range 2 {
 			given := all(m)
 			if g.Rank() == 1 {
@@ -187,7 +187,7 @@ func TestFailedRetraction(t *testing.T) {
 				make := func() gorgonia.Solver {
 					return solvers.NewSGD(solvers.Momentum(0.9), kernels(breakable{manifolds.Sphere{}, &broken}))
 				}
-				solver, reference := distributed.Average(g, make(), distributed.Share(!whole)), distributed.Average(g, make(), distributed.Share(!whole))
+				solver, reference := average(g, make(), distributed.Share(!whole)), average(g, make(), distributed.Share(!whole))
 				for step := range 6 {
 					gradients(m, step, g.Rank())
 					if step == 0 || step == 3 {
@@ -220,7 +220,7 @@ func TestOverflow(t *testing.T) {
 	for _, of := range precisions {
 		severalRanks(t, func(t *testing.T, g *distributed.Group) {
 			m := net(of, 1, true)
-			solver := distributed.Average(g, solvers.NewSGD())
+			solver := average(g, solvers.NewSGD())
 			gradients(m, 1, g.Rank())
 			set(m[3].g, 7, math.MaxFloat32)
 			if m[3].g.Dtype() == tensor.Float64 {
@@ -244,7 +244,7 @@ func TestFlippedBit(t *testing.T) {
 		for k := range net(tensor.Float32, 1, false) {
 			for _, whole := range []bool{false, true} {
 				m := net(tensor.Float32, 1, false)
-				solver := distributed.Average(g, solvers.NewSGD(kernels(manifolds.Stiefel{})), distributed.CheckEvery(3), distributed.Share(!whole))
+				solver := average(g, solvers.NewSGD(kernels(manifolds.Stiefel{})), distributed.CheckEvery(3), distributed.Share(!whole))
 				for step := 1; step < 6; step++ {
 					gradients(m, step, g.Rank())
 					require.NoError(t, solver.Step(all(m)))
@@ -266,7 +266,7 @@ func TestFlippedBit(t *testing.T) {
 			}
 		}
 		m := net(tensor.Float32, 1, false)
-		never := distributed.Average(g, gorgonia.NewVanillaSolver(), distributed.CheckEvery(0))
+		never := average(g, gorgonia.NewVanillaSolver(), distributed.CheckEvery(0))
 		for step := range 4 {
 			gradients(m, step, g.Rank())
 			m[0].w.Float32s()[g.Rank()] = float32(step)
@@ -294,6 +294,7 @@ func TestOtherSolvers(t *testing.T) {
 		{"stock solver", func() made { return made{solver: gorgonia.NewVanillaSolver()} }, func() made { return made{solver: gorgonia.NewMomentum()} }, []string{"VanillaSolver", "Momentum"}},
 		{"check", func() made { return sgd() }, func() made { m := sgd(); m.opts = append(m.opts, distributed.CheckEvery(7)); return m }, []string{"CheckEvery(100)", "CheckEvery(7)"}},
 		{"share", func() made { return sgd() }, func() made { m := sgd(); m.opts = append(m.opts, distributed.Share(false)); return m }, []string{"Share(true)", "Share(false)"}},
+		{"shares", func() made { return sgd() }, func() made { m := sgd(); m.opts = append(m.opts, distributed.ShareFrom(5)); return m }, []string{"ShareFrom(0)", "ShareFrom(5)"}},
 		{"learning rate", func() made { return sgd() }, func() made { return sgd(solvers.LearnRate(0.2)) }, []string{"learning rate 0.1", "learning rate 0.2"}},
 		{"manifold", func() made { return sgd(kernels(manifolds.Sphere{})) }, func() made { return sgd(kernels(manifolds.Sphere{}), solvers.Param("conv3", manifolds.Stiefel{})) }, []string{`"conv3"`, "Sphere", "Stiefel"}},
 		{"grouping", func() made { return sgd(kernels(manifolds.Sphere{})) }, func() made { return sgd(kernels(manifolds.Sphere{}, manifolds.PerKernel)) }, []string{`"conv1"`, manifolds.PerKernel.String()}},
@@ -307,7 +308,7 @@ func TestOtherSolvers(t *testing.T) {
 				if g.Rank() == g.Size()-1 {
 					s = c.other()
 				}
-				solver := distributed.Average(g, s.solver, s.opts...)
+				solver := average(g, s.solver, s.opts...)
 				gradients(m, 1, g.Rank())
 				w, slope := bits(m), slopes(m)
 				for range 2 {
@@ -330,9 +331,10 @@ func TestBadOptions(t *testing.T) {
 	m := net(tensor.Float64, 1, false)
 	onRanks(t, func(t *testing.T, g *distributed.Group) {
 		for _, s := range []*distributed.Solver{
-			distributed.Average(g, solvers.NewSGD(), distributed.CheckEvery(-1)),
-			distributed.Average(g, nil),
-			distributed.Average(g, solvers.NewSGD(solvers.LearnRate(-1))),
+			average(g, solvers.NewSGD(), distributed.CheckEvery(-1)),
+			average(g, solvers.NewSGD(), distributed.ShareFrom(-1)),
+			average(g, nil),
+			average(g, solvers.NewSGD(solvers.LearnRate(-1))),
 		} {
 			assert.ErrorIs(t, s.Step(all(m)), solvers.ErrOption)
 			assert.ErrorIs(t, s.Init(all(m)), solvers.ErrOption)

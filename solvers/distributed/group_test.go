@@ -21,7 +21,7 @@ import (
 // group is of one rank.
 func group(t *testing.T) (g *distributed.Group) {
 	t.Helper()
-	return distributed.GroupOf(mpitest.Ranks(1)[0])
+	return distributed.Over(mpitest.Ranks(1)[0])
 }
 
 func TestGroup(t *testing.T) {
@@ -106,8 +106,8 @@ func TestCloseInPanic(t *testing.T) {
 	}
 	c := mpitest.Ranks(2)[0] // and rank 1 never comes
 	assert.PanicsWithValue(t, "as told", func() {
-		defer distributed.GroupOf(c).Close()
+		defer distributed.Over(c).Close()
 		panic("as told")
 	})
-	mpitest.Run(t, 3, func(t *testing.T, c mpi.Comm) { assert.NoError(t, distributed.GroupOf(c).Close()) })
+	mpitest.Run(t, 3, func(t *testing.T, c mpi.Comm) { assert.NoError(t, distributed.Over(c).Close()) })
 }

@@ -30,7 +30,7 @@ func onRanks(t *testing.T, body func(t *testing.T, g *distributed.Group)) {
 	t.Helper()
 	for _, n := range sizes {
 		t.Run(string(rune('0'+n))+" ranks", func(t *testing.T) {
-			mpitest.Run(t, n, func(t *testing.T, c mpi.Comm) { body(t, distributed.GroupOf(c)) })
+			mpitest.Run(t, n, func(t *testing.T, c mpi.Comm) { body(t, distributed.Over(c)) })
 		})
 	}
 }
@@ -43,6 +43,11 @@ func severalRanks(t *testing.T, body func(t *testing.T, g *distributed.Group)) {
 			body(t, g)
 		}
 	})
+}
+
+// average shares everything, however small it is.
+func average(g *distributed.Group, s gorgonia.Solver, opts ...distributed.Option) *distributed.Solver {
+	return distributed.Average(g, s, append([]distributed.Option{distributed.ShareFrom(0)}, opts...)...)
 }
 
 // param is a parameter without a graph.

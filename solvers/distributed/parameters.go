@@ -159,7 +159,7 @@ func (s *Solver) adopt(model []gorgonia.ValueGrad) error {
 	before := s.list
 	s.list = nil
 	s.note(model)
-	err := s.compare(fmt.Sprintf("the solver %s (%T), CheckEvery(%d), Share(%v)", nameOf(s.inner), s.inner, s.every, s.share))
+	err := s.compare(fmt.Sprintf("the solver %s (%T), CheckEvery(%d), Share(%v), ShareFrom(%d)", nameOf(s.inner), s.inner, s.every, s.share, s.heavy))
 	if err == nil && s.known == nil {
 		err = s.beginAlike(model)
 	}

@@ -35,7 +35,7 @@ func TestRankThatEnds(t *testing.T) {
 	}
 	mpitest.Run(t, 2, func(t *testing.T, c mpi.Comm) {
 		m := net(tensor.Float32, 1, false)
-		solver := distributed.Average(distributed.GroupOf(c), solvers.NewSGD(solvers.LearnRate(1e-6)))
+		solver := distributed.Average(distributed.Over(c), solvers.NewSGD(solvers.LearnRate(1e-6)))
 		for step := range 1_000_000 {
 			if step == 100 && c.Rank() == 1 {
 				fmt.Println("rank 1 ends")

@@ -24,7 +24,7 @@ func TestSnapshotGoesOn(t *testing.T) {
 				t.Run(fmt.Sprintf("%v/%s/share %v", of, s.name, share), func(t *testing.T) {
 					onRanks(t, func(t *testing.T, g *distributed.Group) {
 						m := net(of, 1, true)
-						solver := distributed.Average(g, s.make(), distributed.Share(share))
+						solver := average(g, s.make(), distributed.Share(share))
 						// Each rank has the same gradients, so that their mean is exact on 1, 2 and 4.
 						step := func(s gorgonia.Solver, m []*param, k int) {
 							gradients(m, k, 0)
@@ -50,7 +50,7 @@ func TestSnapshotGoesOn(t *testing.T) {
 							return c
 						}
 						twin, alone := copied(), copied()
-						again := distributed.Average(g, s.make(), distributed.Share(!share))
+						again := average(g, s.make(), distributed.Share(!share))
 						given := snap
 						if !g.Root() {
 							given = nil
@@ -97,7 +97,7 @@ func TestStateOfRankZero(t *testing.T) {
 				}
 				require.NoError(t, inner.Restore(all(twin), snap))
 			}
-			solver := distributed.Average(g, inner)
+			solver := average(g, inner)
 			if g.Size()%2 == 0 {
 				require.NoError(t, solver.Init(all(twin)))
 			}
@@ -123,7 +123,7 @@ func TestStatesThatDiffer(t *testing.T) {
 				require.NoError(t, inner.Step(all(m)))
 			}
 			gradients(m, 1, g.Rank())
-			err := distributed.Average(g, inner).Step(all(m))
+			err := average(g, inner).Step(all(m))
 			require.ErrorIs(t, err, distributed.ErrDifferent)
 			assert.Contains(t, err.Error(), "rank 1: distributed: want a solver that has seen no parameters")
 			alike(t, g, []byte(err.Error()))
@@ -135,16 +135,16 @@ func TestStatesThatDiffer(t *testing.T) {
 func TestRestoreRefuses(t *testing.T) {
 	onRanks(t, func(t *testing.T, g *distributed.Group) {
 		m := net(tensor.Float64, 1, false)
-		solver := distributed.Average(g, solvers.NewSGD(solvers.Momentum(0.9)))
+		solver := average(g, solvers.NewSGD(solvers.Momentum(0.9)))
 		assert.ErrorContains(t, solver.Restore(all(m), nil), "want a snapshot on rank 0, got nil")
 		gradients(m, 1, 0)
 		require.NoError(t, solver.Step(all(m)))
 		snap, err := solver.Snapshot()
 		require.NoError(t, err)
-		err = distributed.Average(g, solvers.NewAdam()).Restore(all(m), snap)
+		err = average(g, solvers.NewAdam()).Restore(all(m), snap)
 		assert.ErrorContains(t, err, "want the snapshot of Adam, got that of SGD")
 		alike(t, g, []byte(err.Error()))
-		_, err = distributed.Average(g, gorgonia.NewAdamSolver()).Snapshot()
+		_, err = average(g, gorgonia.NewAdamSolver()).Snapshot()
 		assert.ErrorContains(t, err, "want a *solvers.Solver")
 	})
 }

@@ -40,6 +40,14 @@ func Main(m *testing.M) {
 // Launched reports whether the ranks are processes.
 func Launched() bool { return world != nil }
 
+// World returns the Comm of the processes that a launcher started, or of this one.
+func World() mpi.Comm {
+	if world != nil {
+		return world
+	}
+	return Ranks(1)[0]
+}
+
 // Run runs body on n ranks. In a program that a launcher started it is skipped unless n is the number of ranks
 // started.
 //
