@@ -37,17 +37,26 @@ type plan struct {
 // steps is how many there are in an epoch.
 func (p plan) steps() int { return p.Images / p.Batch }
 
-// startFeed gathers the batches of the epochs from first to last, beginning with the given
+// part is the images of each batch, from the first on, that one rank takes.
+type part struct{ first, images int }
+
+// part returns that of a rank.
+func (p plan) part(of ranks) part {
+	n := p.Batch / of.size()
+	return part{of.rank() * n, n}
+}
+
+// startFeed gathers a part of the batches of the epochs from first to last, beginning with the given
 // step, from 0, of the first one.
-func startFeed(p plan, data images.Split, first, step, last int) *feed {
+func startFeed(p plan, of part, data images.Split, first, step, last int) *feed {
 	f := &feed{make(chan *batch, ahead+1), make(chan *batch, ahead+1), make(chan struct{}), make(chan struct{})}
 	size := p.Shape[0] * p.Shape[1] * p.Shape[2]
 	for range ahead + 1 {
-		f.empty <- &batch{make([]float32, p.Batch*size), make([]int, p.Batch)}
+		f.empty <- &batch{make([]float32, of.images*size), make([]int, of.images)}
 	}
 	go func() {
 		defer close(f.done)
-		g := newGatherer(p, data)
+		g := newGatherer(p, of, data)
 		for epoch := first; epoch <= last; epoch++ {
 			g.shuffle(epoch)
 			for ; step < p.steps(); step++ {
@@ -76,14 +85,15 @@ func (f *feed) close() {
 // it does not show how far ahead it works nor where a run began.
 type gatherer struct {
 	plan
+	part
 	data  images.Split
 	order []int
 	pcg   rand.PCG
 	rng   *rand.Rand
 }
 
-func newGatherer(p plan, data images.Split) *gatherer {
-	g := &gatherer{plan: p, data: data, order: make([]int, p.Images)}
+func newGatherer(p plan, of part, data images.Split) *gatherer {
+	g := &gatherer{plan: p, part: of, data: data, order: make([]int, p.Images)}
 	g.rng = rand.New(&g.pcg)
 	return g
 }
@@ -102,10 +112,10 @@ func (g *gatherer) shuffle(epoch int) {
 	g.rng.Shuffle(len(g.order), func(i, j int) { g.order[i], g.order[j] = g.order[j], g.order[i] })
 }
 
-// gather fills b with the batch of a step, from 0, of the epoch that was shuffled last.
+// gather fills b with the part of the batch of a step, from 0, of the epoch that was shuffled last.
 func (g *gatherer) gather(b *batch, epoch, step int) {
 	size := g.Shape[0] * g.Shape[1] * g.Shape[2]
-	for i, k := range g.order[step*g.Batch : (step+1)*g.Batch] {
+	for i, k := range g.order[step*g.Batch+g.first:][:g.part.images] {
 		g.draw(epoch, k)
 		g.Augment.Apply(b.pixels[i*size:(i+1)*size], g.data.Images[k*size:(k+1)*size], g.Shape, g.rng)
 		b.labels[i] = g.data.Labels[k]

@@ -24,8 +24,8 @@ func numbered(n int) images.Split {
 }
 
 // collect takes all batches.
-func collect(p plan, data images.Split, first, step, last int) (all []string) {
-	f := startFeed(p, data, first, step, last)
+func collect(p plan, of part, data images.Split, first, step, last int) (all []string) {
+	f := startFeed(p, of, data, first, step, last)
 	defer f.close()
 	for range (last-first+1)*p.steps() - step {
 		b := <-f.ready
@@ -39,14 +39,14 @@ func collect(p plan, data images.Split, first, step, last int) (all []string) {
 func TestFeed(t *testing.T) {
 	data := numbered(23)
 	p := plan{Seed: 5, Images: 23, Batch: 4, Shape: [3]int{1, 2, 2}, Augment: images.Augmentation{Pad: 1, Flip: true}}
-	whole := collect(p, data, 1, 0, 3)
+	whole := collect(p, p.part(ranks{}), data, 1, 0, 3)
 	assert.Len(t, whole, 15)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	for at := range whole {
-		assert.Equal(t, whole[at:], collect(p, data, at/5+1, at%5, 3), "from step %d", at)
+		assert.Equal(t, whole[at:], collect(p, p.part(ranks{}), data, at/5+1, at%5, 3), "from step %d", at)
 	}
 	p.Seed++
-	assert.NotEqual(t, whole, collect(p, data, 1, 0, 3))
+	assert.NotEqual(t, whole, collect(p, p.part(ranks{}), data, 1, 0, 3))
 }
 
 // An epoch has every image once at most, with its label, and epochs differ.
@@ -54,7 +54,7 @@ func TestFeedShuffles(t *testing.T) {
 	data := numbered(40)
 	p := plan{Seed: 1, Images: 40, Batch: 8, Shape: [3]int{1, 2, 2}}
 	orders := map[string]bool{}
-	f := startFeed(p, data, 1, 0, 6)
+	f := startFeed(p, p.part(ranks{}), data, 1, 0, 6)
 	defer f.close()
 	for range 6 {
 		order := ""
@@ -80,7 +80,7 @@ func TestFeedShuffles(t *testing.T) {
 func TestFeedCloses(t *testing.T) {
 	p := plan{Images: 40, Batch: 4, Shape: [3]int{1, 2, 2}}
 	for kept := range ahead + 2 {
-		f := startFeed(p, numbered(40), 1, 0, 1000)
+		f := startFeed(p, p.part(ranks{}), numbered(40), 1, 0, 1000)
 		for range 7 {
 			f.empty <- <-f.ready
 		}

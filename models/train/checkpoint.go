@@ -10,7 +10,6 @@ import (
 	"gorgonia.org/gorgonia"
 
 	"github.com/kernelfold/kernelfold/models/checkpoint"
-	"github.com/kernelfold/kernelfold/solvers"
 )
 
 // Checkpoint says where a run is saved: weights, statistics and noise of the model, the state of the
@@ -30,7 +29,7 @@ type Checkpoint struct {
 	// may be more.
 	Resume bool
 	// WeightsOnly leaves the solver out, since only those of package solvers can be saved, made by
-	// NewSGD and its like. What is saved can be evaluated but not resumed.
+	// NewSGD and its like, and by distributed.Average around them. What is saved can be evaluated but not resumed.
 	WeightsOnly bool
 }
 
@@ -40,11 +39,10 @@ const (
 	BestFile = "best.safetensors" // the run after its best epoch
 )
 
-func (c *Checkpoint) check(s gorgonia.Solver) error {
+func (c *Checkpoint) check(s gorgonia.Solver, root bool) error {
 	if *c == (Checkpoint{}) {
 		return nil
 	}
-	_, ours := s.(*solvers.Solver)
 	switch {
 	case c.Dir == "":
 		return fmt.Errorf("train: checkpoint: want a directory, got none")
@@ -52,8 +50,10 @@ func (c *Checkpoint) check(s gorgonia.Solver) error {
 		return fmt.Errorf("train: checkpoint: want a positive number of epochs, got %d", c.Every)
 	case c.Resume && c.WeightsOnly:
 		return fmt.Errorf("train: checkpoint: want a run that was saved with its solver to resume, got WeightsOnly")
-	case !ours && !c.WeightsOnly:
-		return fmt.Errorf("train: checkpoint: want a *solvers.Solver, whose state can be saved, or WeightsOnly, got %T", s)
+	case ours(s) == nil && !c.WeightsOnly:
+		return fmt.Errorf("train: checkpoint: want a *solvers.Solver, whose state can be saved, or WeightsOnly, got %T", inner(s))
+	case !root:
+		return nil
 	}
 	if err := os.MkdirAll(c.Dir, 0o777); err != nil {
 		return fmt.Errorf("train: checkpoint: %w", err)
@@ -90,24 +90,52 @@ func (r *run) save() error {
 	return nil
 }
 
+// write writes a file on rank 0. A snapshot of the solver is taken by all ranks.
 func (r *run) write(file string) error {
-	s, _ := r.solver.(*solvers.Solver)
-	if r.Checkpoint.WeightsOnly {
-		s = nil
+	var s checkpoint.Solver
+	if !r.Checkpoint.WeightsOnly {
+		s = r.solver.(checkpoint.Solver)
 	}
-	if err := checkpoint.Save(filepath.Join(r.Checkpoint.Dir, file), r.model, s, &r.state); err != nil {
-		return fmt.Errorf("train: %w", err)
+	if s != nil && r.several() {
+		var t checkpoint.Taken
+		var err error
+		if t.Of, err = s.Snapshot(); err != nil {
+			return fmt.Errorf("train: %w", err)
+		}
+		s = &t
 	}
-	return nil
+	var err error
+	if r.root() {
+		if err = checkpoint.Save(filepath.Join(r.Checkpoint.Dir, file), r.model, s, &r.state); err != nil {
+			err = fmt.Errorf("train: %w", err)
+		}
+	}
+	return r.agree(err)
 }
 
-// resume takes the state from the checkpoint.
+// resume takes the state from the checkpoint, that of the solver on all ranks.
 func (r *run) resume() error {
 	s := state{Plan: r.Plan}
-	if err := checkpoint.Load(filepath.Join(r.Checkpoint.Dir, LastFile), r.model, r.solver.(*solvers.Solver), &s); err != nil {
+	solver := r.solver.(checkpoint.Solver)
+	var t checkpoint.Taken
+	if r.several() {
+		solver = &t
+	}
+	if r.root() {
+		if err := checkpoint.Load(filepath.Join(r.Checkpoint.Dir, LastFile), r.model, solver, &s); err != nil {
+			return r.agree(fmt.Errorf("train: %w", err))
+		}
+		r.state = s
+	}
+	if !r.several() {
+		return nil
+	}
+	if err := r.agree(nil); err != nil {
+		return err
+	}
+	if err := r.solver.(checkpoint.Solver).Restore(r.weights, t.Of); err != nil {
 		return fmt.Errorf("train: %w", err)
 	}
-	r.state, r.saved, r.savedEpochs = s, s.Steps, len(s.Done)
 	return nil
 }
 

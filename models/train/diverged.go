@@ -36,6 +36,9 @@ var errNotFinite = errors.New("want finite values in the net, got NaN")
 // notFinite returns what a run of a graph says of numbers that are not finite, or nil if
 // its error is another one.
 func notFinite(err error) error {
+	if err == nil {
+		return nil
+	}
 	cause := nodes.Cause(err)
 	switch {
 	case errors.Is(err, errNotFinite), errors.Is(cause, nodes.ErrNotFinite):

@@ -4,6 +4,7 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -19,16 +20,43 @@ func Evaluate(ctx context.Context, p *models.Predictor, data images.Split) (loss
 		return 0, 0, fmt.Errorf("train: want images to evaluate, got none")
 	}
 	spec := p.Spec()
-	size := spec.Shape[0] * spec.Shape[1] * spec.Shape[2]
-	if len(data.Images) != n*size {
+	if size := spec.Shape[0] * spec.Shape[1] * spec.Shape[2]; len(data.Images) != n*size {
 		return 0, 0, fmt.Errorf("train: %s: want %d numbers for %d images of %v, got %d", data.Name, n*size, n, spec.Shape, len(data.Images))
 	}
-	right := 0
-	for from := 0; from < n; from += spec.Batch {
+	loss, right, err := count(ctx, p, data, 0, n)
+	return loss / float64(n), float64(right) / float64(n), err
+}
+
+// measure is Evaluate on all ranks, each of which counts its part.
+func (r *run) measure(data images.Split) (loss, accuracy float64, err error) {
+	n, np, k := data.Len(), r.size(), r.rank()
+	loss, right, err := count(r.ctx, r.predictor, data, n*k/np, n*(k+1)/np)
+	switch cause := notFinite(err); {
+	case err == nil:
+	case cause != nil:
+		err = &DivergedError{r.Steps, r.Current.Number, r.Loss, cause}
+	case r.ctx.Err() != nil && errors.Is(err, r.ctx.Err()):
+		err = cancelled{err}
+	}
+	if err := r.agree(err); err != nil {
+		return 0, 0, err
+	}
+	sums, err := r.sum(loss, float64(right))
+	if err != nil {
+		return 0, 0, err
+	}
+	return sums[0] / float64(n), sums[1] / float64(n), nil
+}
+
+// count returns the sum of the cross-entropies of the images from..to, and how many are classified rightly.
+func count(ctx context.Context, p *models.Predictor, data images.Split, first, last int) (loss float64, right int, err error) {
+	spec := p.Spec()
+	size := spec.Shape[0] * spec.Shape[1] * spec.Shape[2]
+	for from := first; from < last; from += spec.Batch {
 		if err := ctx.Err(); err != nil {
 			return 0, 0, err
 		}
-		to := min(n, from+spec.Batch)
+		to := min(last, from+spec.Batch)
 		logits, err := p.Logits(data.Images[from*size : to*size])
 		if err != nil {
 			return 0, 0, err
@@ -48,7 +76,7 @@ func Evaluate(ctx context.Context, p *models.Predictor, data images.Split) (loss
 			}
 		}
 	}
-	return loss / float64(n), float64(right) / float64(n), nil
+	return loss, right, nil
 }
 
 // largest returns the index of the first of the largest numbers.
@@ -66,14 +94,14 @@ func largest[T float32 | float64](row []T) int {
 func right(logits any, labels []int) int {
 	switch l := logits.(type) {
 	case []float32:
-		return count(l, labels)
+		return hits(l, labels)
 	case []float64:
-		return count(l, labels)
+		return hits(l, labels)
 	}
 	return 0
 }
 
-func count[T float32 | float64](logits []T, labels []int) (n int) {
+func hits[T float32 | float64](logits []T, labels []int) (n int) {
 	classes := len(logits) / len(labels)
 	for i, label := range labels {
 		if largest(logits[i*classes:(i+1)*classes]) == label {

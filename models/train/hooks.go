@@ -5,7 +5,7 @@ package train
 import "errors"
 
 // Hook sees a run. Each of its functions may be nil. An error ends the run and is returned by
-// Fit, except ErrStop, which ends it without one.
+// Fit, except ErrStop, which ends it without one. Of several ranks, rank 0 alone calls hooks.
 type Hook struct {
 	// Begin is called once, before the first step.
 	Begin func(Run) error

@@ -7,8 +7,6 @@ import (
 	"math"
 
 	"gorgonia.org/gorgonia"
-
-	"github.com/kernelfold/kernelfold/solvers"
 )
 
 // setLearnRate changes the learning rate of a solver. gorgonia.WithLearnRate does nothing, in
@@ -29,7 +27,7 @@ func setLearnRate(s gorgonia.Solver, rate float64) error {
 // learnRate returns the learning rate of the step that comes next, from 0, or NaN if nobody knows
 // it.
 func (o *Options) learnRate(s gorgonia.Solver, step int) float64 {
-	if s, ok := s.(*solvers.Solver); ok {
+	if s := ours(s); s != nil {
 		return s.Report().LearnRate
 	}
 	if o.LearnRate != nil {

@@ -13,12 +13,16 @@ import (
 
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/images"
+	"github.com/kernelfold/kernelfold/nodes"
+	"github.com/kernelfold/kernelfold/solvers"
+	"github.com/kernelfold/kernelfold/solvers/distributed"
 )
 
 // run is a run under way.
 type run struct {
 	Options
 	state
+	ranks
 	ctx       context.Context
 	model     *models.Model
 	solver    gorgonia.Solver
@@ -48,34 +52,52 @@ type state struct {
 }
 
 func newRun(ctx context.Context, m *models.Model, solver gorgonia.Solver, data images.Split, o Options) (*run, error) {
-	r := &run{Options: o, ctx: ctx, model: m, solver: solver, data: data, weights: gorgonia.NodesToValueGrads(m.Learnables)}
+	r := &run{Options: o, ranks: ranks{o.Group}, ctx: ctx, model: m, solver: solver, data: data, weights: gorgonia.NodesToValueGrads(m.Learnables)}
 	spec := m.Spec()
-	r.Plan = plan{o.Seed, data.Len(), spec.Batch, spec.Shape, o.Augment}
-	r.hooks = append(append(r.hooks, o.Hooks...), Hook{AfterStep: o.AfterStep, AfterEpoch: o.AfterEpoch})
+	r.Plan = plan{o.Seed, data.Len(), spec.Batch * r.size(), spec.Shape, o.Augment}
+	part := r.Plan.part(r.ranks)
+	if r.root() {
+		r.hooks = append(append(r.hooks, o.Hooks...), Hook{AfterStep: o.AfterStep, AfterEpoch: o.AfterEpoch})
+	}
 	if err := r.begin(); err != nil {
 		return nil, err
 	}
+	for _, b := range m.Buffers() {
+		if b.Noise != nil {
+			b.Noise.First = part.first
+		}
+	}
 	var err error
-	if r.predictor, err = m.Predictor(); err != nil {
+	r.predictor, err = m.Predictor()
+	if err := r.agree(err); err != nil {
 		return nil, err
 	}
 	gorgonia.Read(m.Logits, &r.logits)
 	r.vm = gorgonia.NewTapeMachine(m.Graph, gorgonia.BindDualValues(m.Learnables...))
-	r.feed = startFeed(r.Plan, data, len(r.Done)+1, r.Step, o.Epochs)
+	r.feed = startFeed(r.Plan, part, data, len(r.Done)+1, r.Step, o.Epochs)
 	return r, nil
 }
 
 // begin takes the state from the checkpoint, or makes the first one.
 func (r *run) begin() error {
-	if r.Checkpoint.Resume {
-		return r.resume()
+	if err := r.compare(); err != nil {
+		return err
 	}
-	if s, ok := r.solver.(Initialiser); ok {
+	if r.Checkpoint.Resume {
+		if err := r.resume(); err != nil {
+			return err
+		}
+	} else if s, ok := r.solver.(Initialiser); ok {
 		if err := s.Init(r.weights); err != nil {
 			return fmt.Errorf("train: %w", err)
 		}
 	}
-	r.saved = -1
+	if err := r.share(true); err != nil {
+		return err
+	}
+	if r.saved = -1; r.Checkpoint.Resume {
+		r.saved, r.savedEpochs = r.Steps, len(r.Done)
+	}
 	return nil
 }
 
@@ -93,17 +115,21 @@ func (r *run) close() {
 
 // all makes the epochs that are left, and saves the run where it ends, unless it failed.
 func (r *run) all() error {
-	err := r.callBegin(Run{
+	err := r.agree(r.callBegin(Run{
 		Epochs: r.Epochs, Steps: r.Plan.steps(), Batch: r.Plan.Batch,
 		Done: r.Done, DoneSteps: r.Steps, Parameters: r.model.Parameters(),
-	})
+	}))
 	for err == nil && len(r.Done) < r.Epochs && !r.outOfPatience() {
 		err = r.epoch()
 	}
-	if err == nil || errors.Is(err, ErrStop) || r.ctx.Err() != nil && errors.Is(err, r.ctx.Err()) {
-		if e := r.save(); e != nil {
-			return e
-		}
+	if err != nil && !errors.Is(err, ErrStop) && !errors.As(err, new(cancelled)) {
+		return err
+	}
+	if e := r.share(false); e != nil {
+		return e
+	}
+	if e := r.save(); e != nil {
+		return e
 	}
 	return err
 }
@@ -119,17 +145,19 @@ func (r *run) epoch() error {
 	if r.Step == 0 {
 		r.Current = Epoch{Number: number, LearnRate: r.learnRate(r.solver, r.Steps)}
 	}
+	var hook error // of the step before, so that each step agrees once
 	for r.Step < r.Plan.steps() {
-		if err := r.ctx.Err(); err != nil {
+		if err := r.agree(r.goOn(hook)); err != nil {
 			return err
 		}
 		at, err := r.step(number)
 		if err != nil {
 			return err
 		}
-		if err := r.callStep(at); err != nil {
-			return err
-		}
+		hook = r.callStep(at)
+	}
+	if err := r.agree(hook); err != nil {
+		return err
 	}
 	e, err := r.evaluate()
 	if err != nil {
@@ -143,11 +171,22 @@ func (r *run) epoch() error {
 	if err := r.saveEpoch(e); err != nil {
 		return err
 	}
-	return r.callEpoch(e)
+	return r.agree(r.callEpoch(e))
+}
+
+// goOn returns what keeps this rank from another step: the error of a hook, or that of the context.
+func (r *run) goOn(hook error) error {
+	if err := r.ctx.Err(); hook == nil && err != nil {
+		return cancelled{err}
+	}
+	return hook
 }
 
 // evaluate completes the epoch under way, whose steps are made.
 func (r *run) evaluate() (Epoch, error) {
+	if err := r.share(false); err != nil {
+		return Epoch{}, err
+	}
 	e, steps := r.Current, float64(r.Plan.steps())
 	e.Of, e.Images = r.Epochs, r.Plan.steps()*r.Plan.Batch
 	e.Loss /= steps
@@ -164,10 +203,7 @@ func (r *run) evaluate() (Epoch, error) {
 			continue
 		}
 		var err error
-		if *part.loss, *part.accuracy, err = Evaluate(r.ctx, r.predictor, part.split); err != nil {
-			if cause := notFinite(err); cause != nil {
-				err = &DivergedError{r.Steps, e.Number, r.Loss, cause}
-			}
+		if *part.loss, *part.accuracy, err = r.measure(part.split); err != nil {
 			return e, err
 		}
 	}
@@ -197,33 +233,56 @@ func (r *run) step(epoch int) (Step, error) {
 // move runs the graph on one batch and lets the solver move the weights. It returns how
 // many images were classified rightly before.
 func (r *run) move(b *batch, at *Step) (int, error) {
-	if err := r.model.SetBatch(b.pixels, b.labels); err != nil {
+	defer r.vm.Reset()
+	loss, hits, err := r.compute(b, at)
+	sums, err := r.meet(err, loss, float64(hits))
+	if err != nil {
 		return 0, err
+	}
+	at.Loss = sums[0] / float64(r.size())
+	if math.IsNaN(at.Loss) || math.IsInf(at.Loss, 0) {
+		return 0, &DivergedError{at.Number, at.Epoch, at.Loss, nil}
+	}
+	if err := r.solver.Step(r.weights); err != nil {
+		if r.diverged(err) {
+			return 0, &DivergedError{at.Number, at.Epoch, at.Loss, err}
+		}
+		return 0, fmt.Errorf("train: step %d: %w", at.Number, err)
+	}
+	return int(sums[1]), nil
+}
+
+// compute runs the graph on the part of a batch that is this rank's.
+func (r *run) compute(b *batch, at *Step) (loss float64, hits int, err error) {
+	if err := r.model.SetBatch(b.pixels, b.labels); err != nil {
+		return 0, 0, err
 	}
 	if r.LearnRate != nil {
 		if err := setLearnRate(r.solver, r.LearnRate(r.Steps)); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 	}
-	defer r.vm.Reset()
 	if err := r.vm.RunAll(); err != nil {
 		if cause := notFinite(err); cause != nil {
-			return 0, &DivergedError{at.Number, at.Epoch, r.Loss, cause}
+			return 0, 0, &DivergedError{at.Number, at.Epoch, r.Loss, cause}
 		}
-		return 0, fmt.Errorf("train: step %d: %w", at.Number, err)
-	}
-	loss := r.model.Loss()
-	if math.IsNaN(loss) || math.IsInf(loss, 0) {
-		return 0, &DivergedError{at.Number, at.Epoch, loss, nil}
-	}
-	at.Loss = loss
-	if err := r.solver.Step(r.weights); err != nil {
-		for _, w := range r.weights {
-			if g, e := w.Grad(); e == nil && g != nil && !finite(g) {
-				return 0, &DivergedError{at.Number, at.Epoch, loss, err}
-			}
+		if cause := nodes.Cause(err); errors.Is(cause, nodes.ErrSums) {
+			err = cause
 		}
-		return 0, fmt.Errorf("train: step %d: %w", at.Number, err)
+		return 0, 0, fmt.Errorf("train: step %d: %w", at.Number, err)
 	}
-	return right(r.logits.Data(), b.labels), nil
+	return r.model.Loss(), right(r.logits.Data(), b.labels), nil
+}
+
+// diverged tells whether a step failed for a gradient that is not finite.
+func (r *run) diverged(err error) bool {
+	if r.several() { // whose gradients are of all ranks
+		return errors.Is(err, solvers.ErrNotFinite) || errors.Is(err, distributed.ErrOverflow)
+	}
+	for _, w := range r.weights {
+		if g, e := w.Grad(); e == nil && g != nil && !finite(g) {
+			return true
+		}
+	}
+	return false
 }

@@ -30,6 +30,7 @@ import (
 
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/images"
+	"github.com/kernelfold/kernelfold/solvers/distributed"
 )
 
 // Options says how Fit trains.
@@ -44,6 +45,10 @@ type Options struct {
 	// run, counted from 0. It is for the solvers of Gorgonia, wrapped by
 	// solvers.Constrain or not; those of package solvers have solvers.Anneal.
 	LearnRate func(step int) float64
+
+	// Group is the ranks that make the run together, each with a part of every batch: see Fit.
+	// Nil is this process alone.
+	Group *distributed.Group
 
 	// Test and Validation are evaluated after each epoch, unless they are empty.
 	Test, Validation images.Split
@@ -78,11 +83,24 @@ type Initialiser interface {
 // among them. Errors are that of ctx when it was cancelled, after the step under way
 // and after the run was saved; a *DivergedError when the loss, the weights or a gradient stopped
 // being finite; that of the solver, of a hook or of a checkpoint.
+//
+// With Options.Group, all of whose ranks call Fit with the same arguments, a batch is that of all of them together: np ranks with
+// models of b images train as one rank does with a model of np b images. The solver must be of all ranks, made by
+// distributed.Average. All begin with the weights, the statistics and the noise of rank 0.
+//
+//   - Batch normalisations normalise the part of their rank, unless the model was made with models.Options.BatchNormOver. Running
+//     statistics are those of rank 0 wherever they are used: in evaluations, in checkpoints and after Fit.
+//   - Losses and accuracies are those of all ranks, for each step too. Every rank evaluates a part of the images.
+//   - Hooks are called on rank 0 alone, which alone reads and writes checkpoints. A run may go on with another number
+//     of ranks and the same batch of all of them.
+//   - What ends the run on one rank, an error, ErrStop or its ctx, ends it on all of them after the same step. Then the
+//     run is saved, as for one rank, and every rank returns a *distributed.RankError that says which it was, in a *DivergedError
+//     if it diverged; for ErrStop nil.
 func Fit(ctx context.Context, m *models.Model, solver gorgonia.Solver, data images.Split, o Options) ([]Epoch, error) {
 	if o.Epochs == 0 {
 		o.Epochs = 1
 	}
-	if err := o.check(m, solver, data); err != nil {
+	if err := (ranks{o.Group}).agree(o.check(m, solver, data)); err != nil {
 		return nil, err
 	}
 	r, err := newRun(ctx, m, solver, data, o)
@@ -94,12 +112,16 @@ func Fit(ctx context.Context, m *models.Model, solver gorgonia.Solver, data imag
 	if errors.Is(err, ErrStop) {
 		err = nil
 	}
+	if c := (cancelled{}); errors.As(err, &c) {
+		err = c.error
+	}
 	return r.Done, err
 }
 
 // check refuses what no run can be made of.
 func (o *Options) check(m *models.Model, solver gorgonia.Solver, data images.Split) error {
-	spec := m.Spec()
+	spec, all := m.Spec(), ranks{o.Group}
+	batch := spec.Batch * all.size()
 	switch {
 	case o.Epochs < 0:
 		return fmt.Errorf("train: want a positive number of epochs, got %d", o.Epochs)
@@ -107,8 +129,8 @@ func (o *Options) check(m *models.Model, solver gorgonia.Solver, data images.Spl
 		return fmt.Errorf("train: want a patience of 0 epochs at least, got %d", o.Patience)
 	case o.Best != ByAccuracy && o.Best != ByLoss:
 		return fmt.Errorf("train: want the best epoch by accuracy or by loss, got measure %d", o.Best)
-	case data.Len() < spec.Batch:
-		return fmt.Errorf("train: want at least one batch of %d images, got %d images", spec.Batch, data.Len())
+	case data.Len() < batch:
+		return fmt.Errorf("train: want at least one batch of %d images, got %d images", batch, data.Len())
 	}
 	size := spec.Shape[0] * spec.Shape[1] * spec.Shape[2]
 	for _, s := range []images.Split{data, o.Test, o.Validation} {
@@ -119,5 +141,8 @@ func (o *Options) check(m *models.Model, solver gorgonia.Solver, data images.Spl
 	if err := o.Augment.Check(spec.Shape); err != nil {
 		return fmt.Errorf("train: %w", err)
 	}
-	return o.Checkpoint.check(solver)
+	if err := all.admit(solver); err != nil {
+		return err
+	}
+	return o.Checkpoint.check(solver, all.root())
 }
