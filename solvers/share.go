@@ -30,9 +30,9 @@ type Share struct {
 	// Plans are equal on processes that have the same parameters, constraints, shares and learning rate.
 	Agree func(err error, plan uint64) error
 
-	// Exchange is called once after that, unless nothing is shared. parts[r] is what process r has to tell, of one length on all
-	// of them; Exchange fills in the parts of the others. If it fails, the weights of this process are not those
-	// of the others any more.
+	// Exchange is called once after that, unless nothing is shared. parts[r] is what process r has to tell, of one
+	// length on all of them; Exchange fills in the parts of the others. If it fails, the weights of this process are
+	// not those of the others any more.
 	Exchange func(parts [][]byte) error
 }
 
@@ -50,8 +50,9 @@ type sharing struct {
 // StepShare is Step for one of several processes. It checks all gradients, moves the parameters that are the share
 // of this process, and takes over where the others have moved theirs. No state is kept of the share of others.
 //
-// From the first step that it takes part in, a parameter belongs to one process for good, or to each. Those that are new are
-// dealt out by the work that there is in a step: the largest first, each to the process that has the least to do.
+// From the first step that it takes part in, a parameter belongs to one process for good, or to each. Those that are
+// new are dealt out by the work that there is in a step: the largest first, each to the process that has the least to
+// do.
 func (s *Solver) StepShare(model []gorgonia.ValueGrad, share Share) error {
 	e := &s.engine
 	before := e.sharing
@@ -75,8 +76,8 @@ func (s *Solver) StepShare(model []gorgonia.ValueGrad, share Share) error {
 	return e.exchange(active, share)
 }
 
-// StepShare is Step that asks share.Agree before a weight moves. Nothing is shared: every process makes the whole step of the
-// wrapped solver.
+// StepShare is Step that asks share.Agree before a weight moves. Nothing is shared: every process makes the whole step
+// of the wrapped solver.
 func (c *Constrained) StepShare(model []gorgonia.ValueGrad, share Share) error {
 	e := &c.engine
 	before := e.sharing

@@ -225,7 +225,8 @@ func TestShareDealsOutOnce(t *testing.T) {
 	})
 }
 
-// What is new is dealt out by work: a bank of 32 orthonormal filters is more of it than three that have more weights between them.
+// What is new is dealt out by work: a bank of 32 orthonormal filters is more of it than three that have more weights
+// between them.
 func TestShareByWork(t *testing.T) {
 	of := tensor.Float32
 	mpitest.Run(t, 2, func(t *testing.T, c mpi.Comm) {

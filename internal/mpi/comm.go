@@ -11,9 +11,9 @@ import (
 	"strconv"
 )
 
-// Comm is a group of processes, its ranks, that call the same methods in the same order with
-// slices of the same lengths: each call is made by all of them together. The slices are in memory of their own, that has
-// no Go pointers. A Comm is not safe for concurrent use.
+// Comm is a group of processes, its ranks, that call the same methods in the same order with slices of the same
+// lengths: each call is made by all of them together. The slices are in memory of their own, that has no Go pointers. A
+// Comm is not safe for concurrent use.
 //
 // When a rank dies, an engine ends the others: no method returns an error for it.
 type Comm interface {

@@ -16,8 +16,8 @@ import (
 // Option configures the solver that Average makes. One with an impossible value is an error at the first step.
 type Option func(*Solver) error
 
-// CheckEvery compares the weights of all ranks, by a checksum, before every n-th step: 100 by default, 0 is never. If they
-// differ, the step fails on every rank with ErrDiverged, and the error names the first parameter.
+// CheckEvery compares the weights of all ranks, by a checksum, before every n-th step: 100 by default, 0 is never. If
+// they differ, the step fails on every rank with ErrDiverged, and the error names the first parameter.
 func CheckEvery(n int) Option {
 	return func(s *Solver) error {
 		if n < 0 {
@@ -34,8 +34,8 @@ func Share(on bool) Option {
 }
 
 // ShareFrom shares the parameters on which a step is work of n multiplications for each weight or more, by
-// manifolds.Laborious, such as banks of n orthonormal filters: 16 by default, 0 is all. Each rank moves the others itself, which
-// takes less time than to hear where another rank has moved them. A slow network asks for a larger n.
+// manifolds.Laborious, such as banks of n orthonormal filters: 16 by default, 0 is all. Each rank moves the others
+// itself, which takes less time than to hear where another rank has moved them. A slow network asks for a larger n.
 func ShareFrom(n int) Option {
 	return func(s *Solver) error {
 		if n < 0 {
@@ -65,8 +65,8 @@ type Solver struct {
 
 var _ gorgonia.Solver = (*Solver)(nil)
 
-// Average returns a solver that replaces gradients by their mean over the ranks of the group, and then makes the step of s:
-// one of package solvers, a stock one, or any other, with its options. All ranks begin with the weights, and the
+// Average returns a solver that replaces gradients by their mean over the ranks of the group, and then makes the step
+// of s: one of package solvers, a stock one, or any other, with its options. All ranks begin with the weights, and the
 // state of a *solvers.Solver, of rank 0.
 func Average(g *Group, s gorgonia.Solver, opts ...Option) *Solver {
 	d := &Solver{group: g, inner: s, every: 100, share: true, heavy: 16}
@@ -123,8 +123,8 @@ func (s *Solver) Init(model []gorgonia.ValueGrad) error {
 // Step averages the gradients over the ranks and makes the step of the solver. All ranks call it, with the same
 // parameters in the same order, and all return nil or all an error.
 //
-// A step that fails leaves weights, gradients and state as they were on all ranks, if the solver is one of package solvers. A stock
-// solver that fails on one rank may have moved the weights of others.
+// A step that fails leaves weights, gradients and state as they were on all ranks, if the solver is one of package
+// solvers. A stock solver that fails on one rank may have moved the weights of others.
 func (s *Solver) Step(model []gorgonia.ValueGrad) error {
 	if s.group == nil {
 		return s.err

@@ -23,8 +23,8 @@ var (
 // RankError is what failed on a rank, on all ranks the same. Where several failed it is that of the first.
 type RankError struct {
 	Rank int
-	// Err is the failure itself on the rank that failed. On the others it has the same message, and errors.Is knows the same errors of
-	// this package, of package solvers and of package context.
+	// Err is the failure itself on the rank that failed. On the others it has the same message, and errors.Is knows the
+	// same errors of this package, of package solvers and of package context.
 	Err error
 }
 

@@ -78,8 +78,8 @@ func faults(bad int) []fault {
 	return list
 }
 
-// What fails on one rank is an error of the same words on all, and nothing has changed on any: not the weights, not the gradients, and not the
-// state, as steps show that go on as if it had not been.
+// What fails on one rank is an error of the same words on all, and nothing has changed on any: not the weights, not the
+// gradients, and not the state, as steps show that go on as if it had not been.
 func TestFailedStepChangesNothing(t *testing.T) {
 	for _, of := range precisions {
 		for _, mixed := range []bool{false, true} {

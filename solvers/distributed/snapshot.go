@@ -46,7 +46,8 @@ func (s *Solver) Snapshot() (*solvers.Snapshot, error) {
 }
 
 // Restore makes the state of a *solvers.Solver that of the snapshot that rank 0 gives, which may be of another number
-// of ranks. All ranks call it; what the others give is not looked at. The weights are those of rank 0 from the next Init or Step on.
+// of ranks. All ranks call it; what the others give is not looked at. The weights are those of rank 0 from the next
+// Init or Step on.
 func (s *Solver) Restore(model []gorgonia.ValueGrad, snap *solvers.Snapshot) error {
 	inner, err := s.keeper()
 	if err != nil {
