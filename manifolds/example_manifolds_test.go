@@ -248,3 +248,26 @@ func ExampleGeometricFactor() {
 	// |v| = 1: g = 3, |v|/g = 0.33
 	// |v| = 10: g = 120, |v|/g = 0.08
 }
+
+// What a manifold can do beyond the six methods is found by type assertion.
+func ExampleManifold() {
+	for _, m := range []manifolds.Manifold{
+		manifolds.Euclidean{}, manifolds.Sphere{}, manifolds.CentredSphere{}, manifolds.Oblique{}, manifolds.Stiefel{},
+	} {
+		_, exp := m.(manifolds.Exponential)
+		_, log := m.(manifolds.Logarithm)
+		_, parallel := m.(manifolds.ParallelTransporter)
+		_, metric := m.(manifolds.Metric)
+		_, scalable := m.(manifolds.Scalable)
+		fmt.Printf("%v: exp %v, log %v, parallel transport %v, metric of its own %v, scalable %v\n", m, exp, log, parallel, metric, scalable)
+	}
+	m := manifolds.Stiefel{}
+	fmt.Printf("Stiefel of 5x3: dimension %d, curvature at most %g, injectivity radius %.3f\n", m.Dim(5, 3), m.Curvature(5, 3), m.InjectivityRadius(5, 3))
+	// Output:
+	// Euclidean: exp true, log true, parallel transport true, metric of its own false, scalable false
+	// Sphere: exp true, log true, parallel transport true, metric of its own false, scalable true
+	// CentredSphere: exp true, log true, parallel transport true, metric of its own false, scalable true
+	// Oblique: exp true, log true, parallel transport true, metric of its own false, scalable true
+	// Stiefel: exp true, log false, parallel transport false, metric of its own true, scalable true
+	// Stiefel of 5x3: dimension 9, curvature at most 1, injectivity radius 3.142
+}

@@ -178,3 +178,39 @@ func ExampleModel_Buffers() {
 	}
 	// Output: bn1 [0 0 0 0] [1 1 1 1]
 }
+
+// A layer with weights of its own is an Apply with Weight in it. An error in it is
+// that of Build, and names the layer.
+func ExampleBuilder() {
+	net := func(offsets int) models.Net {
+		return func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node {
+			x = b.MaxPool(b.Rectify(b.Bias("conv1", b.Conv("conv1", x, 8, 3, 1, 1))), 2)
+			x = b.Apply("offset", x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+				zeros := func(uint64) gorgonia.InitWFn { return gorgonia.Zeroes() }
+				w, err := b.Weight("offset.weight", zeros, 1, offsets, 1, 1)
+				if err != nil {
+					return nil, err
+				}
+				return nodes.Bias(x, w)
+			})
+			return b.Linear("fc", x, b.Spec().Classes)
+		}
+	}
+	m, err := models.Build(models.Spec{Batch: 2, Shape: [3]int{1, 8, 8}, Classes: 3, Seed: 1}, net(8))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, n := range m.Learnables {
+		fmt.Println(n.Name(), n.Shape())
+	}
+	_, err = models.Build(models.Spec{Batch: 2, Shape: [3]int{1, 8, 8}, Classes: 3, Seed: 1}, net(5))
+	fmt.Println(err)
+	// Output:
+	// conv1.weight (8, 1, 3, 3)
+	// conv1.bias (1, 8, 1, 1)
+	// offset.weight (1, 8, 1, 1)
+	// fc.weight (128, 3)
+	// fc.bias (1, 3)
+	// models: offset: nodes.Bias: want a bias of shape (1, 8, 1, 1) for an input of shape (2, 8, 4, 4), got (1, 5, 1, 1)
+}

@@ -66,9 +66,14 @@ func ExampleNewAdam() {
 	// Without a constraint every weight moves by the learning rate.
 	p = descend(solvers.NewAdam(solvers.LearnRate(0.01)), 1)
 	fmt.Printf("%d weights, step length %.4f = 0.01 sqrt(%d)\n", p.N, p.StepLength, p.N)
+
+	// AMSGrad divides by the largest second moment so far.
+	p = descend(solvers.NewAdam(solvers.LearnRate(0.01), solvers.AMSGrad(), solvers.Eps(1e-6), solvers.Kernels(manifolds.Sphere{})), 3)
+	fmt.Println(p.Membership < 1e-14)
 	// Output:
 	// 4 points, step length 0.0200 = 0.01 sqrt(4)
 	// 72 weights, step length 0.0849 = 0.01 sqrt(72)
+	// true
 }
 
 // AdamW decays what is unconstrained, and nothing else.

@@ -27,3 +27,11 @@ func Example() {
 	fmt.Println(err)
 	// Output: <nil>
 }
+
+// Hash finds the fields that an op leaves out of its hash.
+func ExampleHash() {
+	x := gorgonia.NewVector(gorgonia.NewGraph(), gorgonia.Float64, gorgonia.WithName("x"), gorgonia.WithShape(3), gorgonia.WithInit(gorgonia.Ones()))
+	y, err := nodes.Rectify(x)
+	fmt.Println(err, nodetest.Hash(y.Op()))
+	// Output: <nil> <nil>
+}
