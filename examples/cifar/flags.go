@@ -40,6 +40,8 @@ type settings struct {
 	Batch      int     `json:"batch"`
 	Augment    string  `json:"augment"`
 	Seed       uint64  `json:"seed"`
+
+	SyncBatchNorm bool `json:"sync_batch_norm"`
 }
 
 // parse reads the command line. Help goes to stdout.
@@ -59,9 +61,10 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	f.StringVar(&c.Schedule, "schedule", "step", "of the learning rate: "+strings.Join(scheduleNames, ", ")+"; step divides it by 10 after half and three quarters of the epochs")
 	f.IntVar(&c.Epochs, "epochs", 0, "passes over the training images (default: 30, of drawn digits 8)")
 	f.IntVar(&c.Patience, "patience", 0, "end after so many epochs without a better one (default: never)")
-	f.IntVar(&c.Batch, "batch", 64, "images a step")
+	f.IntVar(&c.Batch, "batch", 64, "images a step, of all ranks together")
 	f.StringVar(&c.Augment, "augment", "default", "how training images are varied: none, crop, cropflip (default: cropflip for colour images, none for others)")
 	f.Uint64Var(&c.Seed, "seed", 1, "seed of the initial weights, the order of the images and their augmentation")
+	f.BoolVar(&c.SyncBatchNorm, "sync-batch-norm", false, "normalise by mean and variance of the whole batch, not of each rank's part")
 	f.StringVar(&c.out, "out", "", "keep the run in `DIR`: checkpoints, logs and plots (default: nothing is written)")
 	f.BoolVar(&c.resume, "resume", false, "go on with the run in -out, with its settings; -epochs may be more")
 	f.BoolVar(&c.evaluate, "evaluate", false, "evaluate the net in -out on the test images of its run, or of -data")

@@ -15,6 +15,14 @@
 // best.safetensors (checkpoints), log.csv and log.json (a line for each epoch), loss.png and
 // accuracy.png. Ctrl-C saves the run, which -resume then continues as if it had never stopped.
 //
+// Built with -tags mpi and started by mpirun or srun it trains on several ranks, which divide each batch among
+// themselves, with -sync-batch-norm the batch normalisations too:
+//
+//	go build -tags mpi -o cifar ./examples/cifar
+//	mpirun -np 4 ./cifar -data DIR -out RUN
+//
+// Rank 0 alone prints and writes RUN; DIR is read by all. A run may be resumed on another number of ranks.
+//
 // The exit status is 2 for a wrong command line and 1 for a failure or an
 // interruption, with one line on standard error that says why.
 package main
@@ -24,25 +32,48 @@ import (
 	"io"
 
 	"github.com/kernelfold/kernelfold/examples/internal/cli"
+	"github.com/kernelfold/kernelfold/solvers/distributed"
 )
 
 func main() { cli.Main(run) }
 
 // run is the program: it returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	return cli.Status("cifar", cifar(ctx, args, stdout, stderr), stderr)
+	group, err := distributed.Join()
+	if err != nil {
+		return cli.Status("cifar", err, stderr)
+	}
+	status := runRank(ctx, group, args, stdout, stderr)
+	first, err := group.Broadcast([]byte{byte(status)}) // a launcher takes any
+	if err == nil {
+		err = group.Close()
+	}
+	if err != nil {
+		return cli.Status("cifar", err, stderr)
+	}
+	return int(first[0])
 }
 
-func cifar(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+// runRank is the program on one rank of a group. What fails on one fails on all, so all come to their end.
+func runRank(ctx context.Context, g *distributed.Group, args []string, stdout, stderr io.Writer) int {
+	if !g.Root() {
+		stdout, stderr = io.Discard, io.Discard
+	}
+	return cli.Status("cifar", cifar(ctx, g, args, stdout, stderr), stderr)
+}
+
+func cifar(ctx context.Context, g *distributed.Group, args []string, stdout, stderr io.Writer) error {
 	c, err := parse(args, stdout)
 	if err != nil {
 		return err
 	}
 	switch {
-	case c.predict != "":
-		return c.classify(stdout)
+	case c.predict == "" && !c.evaluate:
+		return c.train(ctx, g, stdout, stderr)
+	case !g.Root():
+		return nil
 	case c.evaluate:
 		return c.test(ctx, stdout)
 	}
-	return c.train(ctx, stdout, stderr)
+	return c.classify(stdout)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/kernelfold/kernelfold/examples/internal/cli"
 	"github.com/kernelfold/kernelfold/models"
+	"github.com/kernelfold/kernelfold/nodes"
 )
 
 const modelNames = "lenet, vgg11 (13, 16, 19), resnet20 (any 6n+2), wrn-16-4 (any 6n+4 and width), rcd110 and rsd110 (constant and stochastic depth, any 6n+2)"
@@ -46,13 +47,14 @@ func (s *settings) net() (func(batch int, o models.Options) (*models.Model, erro
 	return nil, cli.Usage("-model: want one of %s, got %q", modelNames, s.Model)
 }
 
-// model builds the net for images as those of the set.
-func (s *settings) model(batch int, of *imageSet) (*models.Model, error) {
+// model builds the net for images as those of the set; its batch normalisations are those of all that over sums over, if
+// it is not nil.
+func (s *settings) model(batch int, of *imageSet, over nodes.Sums) (*models.Model, error) {
 	net, err := s.net()
 	if err != nil {
 		return nil, err
 	}
-	m, err := net(batch, models.Options{Shape: of.Shape(), Classes: len(of.Classes), Seed: s.Seed})
+	m, err := net(batch, models.Options{Shape: of.Shape(), Classes: len(of.Classes), Seed: s.Seed, BatchNormOver: over})
 	if err != nil {
 		return nil, cli.Usage("-model %s: %w", s.Model, err)
 	}

@@ -23,7 +23,7 @@ func (c *command) predictor(batch int) (*models.Predictor, *record, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	m, err := r.Settings.model(batch, r.set())
+	m, err := r.Settings.model(batch, r.set(), nil)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,11 +13,16 @@ import (
 	"path/filepath"
 	"slices"
 
+	"gorgonia.org/gorgonia"
+
 	"github.com/kernelfold/kernelfold/examples/internal/cli"
+	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/images"
 	"github.com/kernelfold/kernelfold/models/train"
 	"github.com/kernelfold/kernelfold/models/train/progress"
+	"github.com/kernelfold/kernelfold/nodes"
 	"github.com/kernelfold/kernelfold/solvers"
+	"github.com/kernelfold/kernelfold/solvers/distributed"
 )
 
 // What is drawn without -data.
@@ -49,68 +55,123 @@ func (s *settings) augmentation(channels int) images.Augmentation {
 // reporter is what the solvers of package solvers have and stock ones have not.
 type reporter interface{ Report() solvers.Report }
 
+// job is what a run is made of.
+type job struct {
+	set        *imageSet
+	rest, held images.Split // of its training images
+	model      *models.Model
+	solver     gorgonia.Solver
+	steps      int
+}
+
 // train makes a run, or goes on with it.
-func (c *command) train(ctx context.Context, stdout, stderr io.Writer) error {
+func (c *command) train(ctx context.Context, g *distributed.Group, stdout, stderr io.Writer) error {
 	if c.resume {
-		if err := c.restore(); err != nil {
+		if err := c.restore(g); err != nil {
 			return err
 		}
 	}
-	set, err := c.load()
-	if err != nil {
+	j, err := c.prepare(g)
+	if err := agree(g, err); err != nil {
 		return err
 	}
-	rest, held, err := set.Train.Holdout(int(math.Round(c.Validation*float64(set.Train.Len()))), c.Seed)
-	if err != nil {
-		return cli.Usage("-validation: %w", err)
-	}
-	if c.Batch > rest.Len() {
-		return cli.Usage("-batch: want at most the %d training images, got %d", rest.Len(), c.Batch)
-	}
-	m, err := c.model(c.Batch, set)
-	if err != nil {
-		return err
-	}
-	steps := c.Epochs * (rest.Len() / c.Batch)
-	solver, err := c.solver(steps)
-	if err != nil {
-		return err
-	}
-	o := train.Options{
-		Epochs: c.Epochs, Seed: c.Seed, Augment: c.augmentation(set.Channels), LearnRate: c.rate(steps),
-		Test: set.Test, Validation: held, Patience: c.Patience,
-		Hooks: []train.Hook{progress.New(stderr)},
+	set, ranks := j.set, ""
+	if g.Size() > 1 {
+		ranks = fmt.Sprintf(" on %d ranks", g.Size())
 	}
 	fmt.Fprintf(stdout, "%s: %d training, %d validation and %d test images of %dx%dx%d, %d classes\n",
-		set.Name, rest.Len(), held.Len(), set.Test.Len(), set.Channels, set.Height, set.Width, len(set.Classes))
-	fmt.Fprintf(stdout, "%s, %d weights; %s, kernels on %s; %d epochs in batches of %d\n", c.Model, m.Parameters(), c.Solver, c.Manifold, c.Epochs, c.Batch)
+		set.Name, j.rest.Len(), j.held.Len(), set.Test.Len(), set.Channels, set.Height, set.Width, len(set.Classes))
+	fmt.Fprintf(stdout, "%s, %d weights; %s, kernels on %s; %d epochs in batches of %d%s\n",
+		c.Model, j.model.Parameters(), c.Solver, c.Manifold, c.Epochs, c.Batch, ranks)
+	o := train.Options{
+		Epochs: c.Epochs, Seed: c.Seed, Augment: c.augmentation(set.Channels), LearnRate: c.rate(j.steps),
+		Group: g, Test: set.Test, Validation: j.held, Patience: c.Patience,
+		Hooks: []train.Hook{progress.New(stderr)},
+	}
 	if c.out != "" {
-		logs, err := c.open(set)
-		if err != nil {
+		var logs files
+		if g.Root() {
+			logs, err = c.open(set)
+		}
+		if err := agree(g, err); err != nil {
 			return err
 		}
 		defer logs.close()
-		o.Hooks = append(o.Hooks, train.CSV(logs[0]), train.JSON(logs[1]))
+		if g.Root() {
+			o.Hooks = append(o.Hooks, train.CSV(logs[0]), train.JSON(logs[1]))
+		}
 		o.Checkpoint = train.Checkpoint{Dir: c.out, Resume: c.resume, WeightsOnly: !c.ours()}
 	}
-	epochs, err := train.Fit(ctx, m, solver, rest, o)
-	if err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		return c.interrupted(len(epochs))
+	solver := j.solver
+	if g.Size() > 1 {
+		solver = distributed.Average(g, solver)
 	}
-	if err != nil {
+	epochs, err := train.Fit(ctx, j.model, solver, j.rest, o)
+	switch {
+	case errors.Is(err, context.Canceled):
+		return c.interrupted(len(epochs))
+	case err != nil || !g.Root():
 		return err
 	}
-	return c.finish(stdout, set, epochs, solver)
+	return c.finish(stdout, set, epochs, j.solver)
 }
 
-// restore takes the settings of the run in -out.
-func (c *command) restore() error {
-	r, err := readRecord(c.out)
-	if err != nil {
+// agree makes an error of one rank that of all.
+func agree(g *distributed.Group, err error) error {
+	if g.Size() == 1 {
+		return err // as it is
+	}
+	return g.Agree(err)
+}
+
+// prepare loads the images and makes the net and the solver of a rank.
+func (c *command) prepare(g *distributed.Group) (*job, error) {
+	if c.Batch%g.Size() != 0 {
+		return nil, cli.Usage("-batch: want a multiple of the %d ranks, got %d", g.Size(), c.Batch)
+	}
+	var j job
+	var err error
+	if j.set, err = c.load(); err != nil {
+		return nil, err
+	}
+	if j.rest, j.held, err = j.set.Train.Holdout(int(math.Round(c.Validation*float64(j.set.Train.Len()))), c.Seed); err != nil {
+		return nil, cli.Usage("-validation: %w", err)
+	}
+	if c.Batch > j.rest.Len() {
+		return nil, cli.Usage("-batch: want at most the %d training images, got %d", j.rest.Len(), c.Batch)
+	}
+	var over nodes.Sums
+	if c.SyncBatchNorm && g.Size() > 1 {
+		over = g
+	}
+	if j.model, err = c.model(c.Batch/g.Size(), j.set, over); err != nil {
+		return nil, err
+	}
+	j.steps = c.Epochs * (j.rest.Len() / c.Batch)
+	j.solver, err = c.solver(j.steps)
+	return &j, err
+}
+
+// restore takes the settings of the run in -out, which rank 0 reads.
+func (c *command) restore(g *distributed.Group) error {
+	var b []byte
+	var err error
+	if g.Root() {
+		var r *record
+		if r, err = readRecord(c.out); err == nil {
+			b, err = json.Marshal(r.Settings)
+		}
+	}
+	if err := agree(g, err); err != nil {
+		return err
+	}
+	if b, err = g.Broadcast(b); err != nil {
 		return err
 	}
 	epochs := c.Epochs
-	c.settings = r.Settings
+	if err := json.Unmarshal(b, &c.settings); err != nil {
+		return err
+	}
 	if epochs > 0 {
 		c.Epochs = epochs
 	}
