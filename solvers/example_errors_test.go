@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 
 	"gorgonia.org/gorgonia"
 
@@ -76,4 +77,29 @@ func ExampleOption() {
 	// solvers: SGD has no option Betas (unusable option) true
 	// solvers: Momentum: want a number in [0, 1), got 1 (unusable option) true
 	// solvers: SGD: Nesterov, Dampening and TangentMomentum need a Momentum greater than 0 (unusable option) true
+}
+
+// What has no nearest point cannot be constrained, and a manifold of fixed scale has
+// no weight decay: the error names the parameter.
+func ExampleErrConstraint() {
+	kernel, vm := layer()
+	defer vm.Close()
+	if err := vm.RunAll(); err != nil {
+		fmt.Println(err)
+	}
+	weights := kernel.Value().Data().([]float64)
+	copy(weights[18:36], weights[:18]) // the second filter is the first
+	for _, o := range [][]solvers.Option{
+		{solvers.Kernels(manifolds.Stiefel{})},
+		{solvers.Kernels(manifolds.Sphere{}), solvers.WeightDecay(1e-4)},
+		{solvers.Param("kernle", manifolds.Sphere{})},
+	} {
+		err := solvers.NewSGD(o...).Step([]gorgonia.ValueGrad{kernel})
+		text, _, _ := strings.Cut(err.Error(), ", got")
+		fmt.Println(text, errors.Is(err, solvers.ErrConstraint))
+	}
+	// Output:
+	// solvers: parameter "kernel" (4, 2, 3, 3): manifolds: Stiefel: project: point 0: want full rank true
+	// solvers: parameter "kernel" (4, 2, 3, 3): want no weight decay on Sphere, whose points have a fixed scale true
+	// solvers: Param("kernle", Sphere) applies to no parameter: got kernel(4, 2, 3, 3) (unusable constraint) true
 }
