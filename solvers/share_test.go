@@ -225,6 +225,50 @@ func TestShareDealsOutOnce(t *testing.T) {
 	})
 }
 
+// A step that fails, with parameters that join in it, has dealt out nothing, on the processes that got as far as that
+// and on those that did not: they share the next one, with other parameters, as if it had not been. Nor do restored
+// ones belong to anyone then.
+func TestFailedShareDealsOutNothing(t *testing.T) {
+	of := tensor.Float64
+	mpitest.Run(t, 2, func(t *testing.T, c mpi.Comm) {
+		make := func() *solvers.Solver {
+			return solvers.NewSGD(solvers.Momentum(0.9), solvers.Kernels(manifolds.Stiefel{}))
+		}
+		for _, restored := range []bool{false, true} {
+			m, twin := model(of, 1), model(of, 1)
+			solver, reference := make(), make()
+			step := func(seed uint64, from, to int) {
+				gradients(m, seed)
+				gradients(twin, seed)
+				require.NoError(t, solver.StepShare(valueGrads(m[from:to]), shareOf(c)))
+				require.NoError(t, reference.Step(valueGrads(twin[from:to])))
+				same(t, weights(twin), weights(m))
+			}
+			if restored {
+				require.NoError(t, reference.Init(valueGrads(twin[:3])))
+				gradients(twin, 7)
+				require.NoError(t, reference.Step(valueGrads(twin[:3])))
+				snap, err := reference.Snapshot()
+				require.NoError(t, err)
+				m = copied(twin, of)
+				m = append(m[4:], m[:4]...) // in the order of twin
+				require.NoError(t, solver.Restore(valueGrads(m[:3]), snap))
+			} else {
+				step(1, 0, 3)
+			}
+			gradients(m, 2)
+			given := valueGrads(m)
+			if c.Rank() == 1 {
+				given = instead("conv1", with(0, math.NaN()))(m)
+			}
+			require.Error(t, solver.StepShare(given, shareOf(c)))
+			step(3, 0, 3)
+			step(4, 2, 5)
+			step(5, 0, 6)
+		}
+	})
+}
+
 // What is new is dealt out by work: a bank of 32 orthonormal filters is more of it than three that have more weights
 // between them.
 func TestShareByWork(t *testing.T) {

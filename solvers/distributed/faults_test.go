@@ -348,3 +348,54 @@ func TestBadOptions(t *testing.T) {
 	assert.ErrorIs(t, none.Init(all(m)), solvers.ErrOption)
 	assert.Equal(t, "Average(SGD, no ranks)", none.String())
 }
+
+// odd is a solver of somebody else's, that does on one rank what it does not do on the others.
+type odd struct {
+	gorgonia.Solver
+	rank  int
+	fails bool
+}
+
+func (o *odd) Step(model []gorgonia.ValueGrad) error {
+	if o.fails {
+		return errTold
+	}
+	return o.Solver.Step(model)
+}
+
+// Init puts the weights to places that depend on the rank.
+func (o *odd) Init(model []gorgonia.ValueGrad) error {
+	if o.fails {
+		return errTold
+	}
+	for _, v := range model {
+		set(v.Value().(*tensor.Dense), 0, float64(o.rank))
+	}
+	return nil
+}
+
+// The failure of any solver on one rank is that of all. Weights are those of rank 0 even where Init of the solver makes
+// them other ones.
+func TestOddSolver(t *testing.T) {
+	severalRanks(t, func(t *testing.T, g *distributed.Group) {
+		m := net(tensor.Float32, 1, false)
+		inner := &odd{gorgonia.NewVanillaSolver(), g.Rank(), false}
+		solver := average(g, inner)
+		for _, do := range []func([]gorgonia.ValueGrad) error{solver.Init, solver.Step} {
+			gradients(m, 1, g.Rank())
+			inner.fails = g.Rank() == 1
+			err := do(all(m))
+			inner.fails = false
+			assert.EqualError(t, err, "distributed: rank 1: as told")
+			assert.Equal(t, g.Rank() == 1, errors.Is(err, errTold))
+			gradients(m, 1, g.Rank())
+			require.NoError(t, do(all(m)))
+		}
+		w := net(tensor.Float32, 1, false)
+		require.NoError(t, average(g, inner).Init(all(w)))
+		alike(t, g, bits(w))
+		for _, p := range w {
+			assert.Zero(t, at(p.w, 0), p.name)
+		}
+	})
+}
