@@ -43,6 +43,11 @@ var patches = []patch{
 	{gomacro, "imports/a_package.go", "	if proxy.Elem().NumField() != proxyMethodN+1 {", "	if proxy.Elem().NumField() != typMethodN+1 {"},
 	{gomacro, "imports/a_package.go", "	proxyMethod := proxy.Method(i)\n", "	proxyMethod, _ := proxy.MethodByName(typMethod.Name)\n"},
 
+	// A package that is not linked in would be compiled to a plugin, in GOPATH, which the kernel then cannot load.
+	{gomacro, "base/genimport/importer.go", "	if len(pathMap) != 0 {\n		imported", "	if len(pathMap) != 0 {\n" +
+		"		return nil, imp.output.MakeRuntimeError(\"this kernel does not have the packages %v: add them to kernel/bound.go beside the notebooks, \"+\n" +
+		"			\"run install.sh again, and restart the kernel\", pathKeys(pathMap))\n		imported"},
+
 	// A picture comes with the text of its String method, for readers without pictures.
 	{gophernotes, "display.go", `	if data.Data[MIMETypeText] == "" {`, `	if text, _ := data.Data[MIMETypeText].(string); text == "" {`},
 
