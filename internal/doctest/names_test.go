@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// What a page names in the text, as `solvers.Momentum`, is exported by the package.
+// What a page or a comment names, as `solvers.Momentum`, is exported by the package.
 func TestNames(t *testing.T) {
 	exported := map[string]map[string]bool{}
 	var all []string
@@ -33,6 +33,16 @@ func TestNames(t *testing.T) {
 			for _, m := range ref.FindAllStringSubmatch(span, -1) {
 				if !exported[m[1]][m[2]] {
 					t.Errorf("%s: %s: package %s has no %s", page, span, m[1], m[2])
+				}
+			}
+		}
+	}
+	comment := regexp.MustCompile(`(?m)^\s*//.*$`)
+	for _, path := range files(t, ".go") {
+		for _, line := range comment.FindAllString(read(t, path), -1) {
+			for _, m := range ref.FindAllStringSubmatch(line, -1) {
+				if !exported[m[1]][m[2]] {
+					t.Errorf("%s: %s: package %s has no %s", relative(path), strings.TrimSpace(line), m[1], m[2])
 				}
 			}
 		}
