@@ -3,16 +3,11 @@
 package train
 
 import (
-	"bytes"
-	"encoding/gob"
 	"errors"
 	"fmt"
-	"hash/crc32"
 
 	"gorgonia.org/gorgonia"
 
-	"github.com/kernelfold/kernelfold/internal/dense"
-	"github.com/kernelfold/kernelfold/models/images"
 	"github.com/kernelfold/kernelfold/nodes"
 	"github.com/kernelfold/kernelfold/solvers"
 	"github.com/kernelfold/kernelfold/solvers/distributed"
@@ -66,7 +61,7 @@ func (r ranks) agree(err error) error {
 	}
 	kind := make([]float64, 6)
 	if first.Rank == r.rank() {
-		kind[0], kind[1] = as(errors.Is(err, ErrStop)), as(errors.As(err, new(cancelled)))
+		kind[0], kind[1] = number(errors.Is(err, ErrStop)), number(errors.As(err, new(cancelled)))
 		if diverged {
 			kind = append(kind[:2], 1, float64(d.Step), float64(d.Epoch), d.Loss)
 		}
@@ -85,7 +80,7 @@ func (r ranks) agree(err error) error {
 	return all
 }
 
-func as(is bool) float64 {
+func number(is bool) float64 {
 	if is {
 		return 1
 	}
@@ -156,106 +151,4 @@ func inner(s gorgonia.Solver) gorgonia.Solver {
 func ours(s gorgonia.Solver) *solvers.Solver {
 	o, _ := inner(s).(*solvers.Solver)
 	return o
-}
-
-// compare makes it an error if the ranks are not told the same.
-func (r *run) compare() error {
-	if !r.several() {
-		return nil
-	}
-	labels := func(s images.Split) uint32 { return crc32.ChecksumIEEE(fmt.Append(nil, s.Labels)) }
-	c := r.Checkpoint
-	model := crc32.NewIEEE()
-	for _, n := range r.model.Learnables {
-		fmt.Fprintln(model, n.Name(), n.Shape(), n.Dtype())
-	}
-	for _, b := range r.model.Buffers() {
-		fmt.Fprintln(model, b.Name, b.Statistics != nil)
-	}
-	own := fmt.Sprintf("solver %T, model %08x, batches %+v of images of labels %08x, %d epochs, test %d %08x, validation %d %08x, best %d, patience %d, checkpoint %v every %d, resumed %v, weights only %v",
-		r.solver, model.Sum32(), r.Plan, labels(r.data), r.Epochs, r.Test.Len(), labels(r.Test), r.Validation.Len(), labels(r.Validation), r.Best, r.Patience,
-		c.Dir != "", c.Every, c.Resume, c.WeightsOnly)
-	first, err := r.group.Broadcast([]byte(own))
-	if err != nil {
-		return err
-	}
-	if string(first) != own {
-		err = fmt.Errorf("train: want the data and the options of rank 0, %s, got %s", first, own)
-	}
-	return r.agree(err)
-}
-
-// common is what all ranks have of rank 0.
-type common struct {
-	State      *state   // at the beginning
-	Weights    [][]byte // at the beginning
-	Noise      []nodes.Noise
-	Statistics []nodes.Statistics
-}
-
-// share gives all ranks the running statistics of rank 0, and at the beginning everything else that a run goes on from.
-func (r *run) share(beginning bool) error {
-	if !r.several() {
-		return nil
-	}
-	var c common
-	var weights []dense.View
-	if beginning {
-		for _, n := range r.model.Learnables {
-			w, err := dense.Of(n.Value())
-			if err := r.agree(err); err != nil {
-				return err
-			}
-			weights = append(weights, w)
-			c.Weights = append(c.Weights, w.Bytes())
-		}
-		c.State = &r.state
-	}
-	for _, b := range r.model.Buffers() {
-		if b.Statistics != nil {
-			c.Statistics = append(c.Statistics, *b.Statistics)
-		}
-		if b.Noise != nil && beginning {
-			c.Noise = append(c.Noise, *b.Noise)
-		}
-	}
-	if !beginning && c.Statistics == nil {
-		return nil
-	}
-	var packed bytes.Buffer
-	if r.root() {
-		if err := r.agree(gob.NewEncoder(&packed).Encode(&c)); err != nil {
-			return err
-		}
-	} else if err := r.agree(nil); err != nil {
-		return err
-	}
-	b, err := r.group.Broadcast(packed.Bytes())
-	if err != nil || r.root() {
-		return err
-	}
-	var first common
-	if err := gob.NewDecoder(bytes.NewReader(b)).Decode(&first); err != nil {
-		return err
-	}
-	for i, w := range weights {
-		copy(w.Bytes(), first.Weights[i])
-	}
-	if beginning {
-		r.state = *first.State
-	}
-	for _, b := range r.model.Buffers() {
-		if b.Statistics != nil {
-			from := first.Statistics[0]
-			first.Statistics = first.Statistics[1:]
-			copy(b.Statistics.Mean, from.Mean)
-			copy(b.Statistics.Variance, from.Variance)
-			b.Statistics.Batches = from.Batches
-		}
-		if b.Noise != nil && beginning {
-			b.Noise.Seed, b.Noise.Run = first.Noise[0].Seed, first.Noise[0].Run
-			first.Noise = first.Noise[1:]
-		}
-	}
-	return nil
 }

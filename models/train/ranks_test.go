@@ -325,7 +325,7 @@ func TestRanksFail(t *testing.T) {
 				}
 			}, new(int)}
 		}, "distributed: rank 1: context canceled", func(t *testing.T, err error) { assert.ErrorIs(t, err, context.Canceled) }},
-		{"a label is none", func(rank int, d *images.Split, _ *train.Options, _ *gorgonia.Solver, _ func()) {
+		{"other labels", func(rank int, d *images.Split, _ *train.Options, _ *gorgonia.Solver, _ func()) {
 			if rank == 1 {
 				d.Labels = append([]int(nil), d.Labels...)
 				for i := range d.Labels {
@@ -333,6 +333,10 @@ func TestRanksFail(t *testing.T) {
 				}
 			}
 		}, "want the data and the options of rank 0", nil},
+		{"a label is none on one rank", func(_ int, d *images.Split, _ *train.Options, _ *gorgonia.Solver, _ func()) {
+			d.Labels = append([]int(nil), d.Labels...)
+			d.Labels[7] = 10 // which one rank comes to
+		}, "models: label", nil},
 		{"an image is not finite", func(rank int, d *images.Split, _ *train.Options, _ *gorgonia.Solver, _ func()) {
 			if rank == 1 {
 				d.Images = append([]float32(nil), d.Images...)

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package train
+
+import (
+	"bytes"
+	"encoding/gob"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/models/images"
+	"github.com/kernelfold/kernelfold/nodes"
+)
+
+// compare makes it an error if the ranks are not told the same.
+func (r *run) compare() error {
+	if !r.several() {
+		return nil
+	}
+	labels := func(s images.Split) uint32 { return crc32.ChecksumIEEE(fmt.Append(nil, s.Labels)) }
+	c := r.Checkpoint
+	model := crc32.NewIEEE()
+	for _, n := range r.model.Learnables {
+		fmt.Fprintln(model, n.Name(), n.Shape(), n.Dtype())
+	}
+	for _, b := range r.model.Buffers() {
+		fmt.Fprintln(model, b.Name, b.Statistics != nil)
+	}
+	own := fmt.Sprintf("solver %T, model %08x, batches %+v of images of labels %08x, %d epochs, test %d %08x, validation %d %08x, best %d, patience %d, checkpoint %v every %d, resumed %v, weights only %v",
+		r.solver, model.Sum32(), r.Plan, labels(r.data), r.Epochs, r.Test.Len(), labels(r.Test), r.Validation.Len(), labels(r.Validation), r.Best, r.Patience,
+		c.Dir != "", c.Every, c.Resume, c.WeightsOnly)
+	first, err := r.group.Broadcast([]byte(own))
+	if err != nil {
+		return err
+	}
+	if string(first) != own {
+		err = fmt.Errorf("train: want the data and the options of rank 0, %s, got %s", first, own)
+	}
+	return r.agree(err)
+}
+
+// common is what all ranks have of rank 0.
+type common struct {
+	State      *state   // at the beginning
+	Weights    [][]byte // at the beginning
+	Noise      []nodes.Noise
+	Statistics []nodes.Statistics
+}
+
+// share gives all ranks the running statistics of rank 0, and at the beginning everything else that a run goes on from.
+func (r *run) share(beginning bool) error {
+	if !r.several() {
+		return nil
+	}
+	var c common
+	var weights []dense.View
+	if beginning {
+		for _, n := range r.model.Learnables {
+			w, err := dense.Of(n.Value())
+			if err := r.agree(err); err != nil {
+				return err
+			}
+			weights = append(weights, w)
+			c.Weights = append(c.Weights, w.Bytes())
+		}
+		c.State = &r.state
+	}
+	for _, b := range r.model.Buffers() {
+		if b.Statistics != nil {
+			c.Statistics = append(c.Statistics, *b.Statistics)
+		}
+		if b.Noise != nil && beginning {
+			c.Noise = append(c.Noise, *b.Noise)
+		}
+	}
+	if !beginning && c.Statistics == nil {
+		return nil
+	}
+	first, err := r.broadcast(&c)
+	if err != nil || r.root() {
+		return err
+	}
+	for i, w := range weights {
+		copy(w.Bytes(), first.Weights[i])
+	}
+	if beginning {
+		r.state = *first.State
+	}
+	for _, b := range r.model.Buffers() {
+		if b.Statistics != nil {
+			from := first.Statistics[0]
+			first.Statistics = first.Statistics[1:]
+			copy(b.Statistics.Mean, from.Mean)
+			copy(b.Statistics.Variance, from.Variance)
+			b.Statistics.Batches = from.Batches
+		}
+		if b.Noise != nil && beginning {
+			b.Noise.Seed, b.Noise.Run = first.Noise[0].Seed, first.Noise[0].Run
+			first.Noise = first.Noise[1:]
+		}
+	}
+	return nil
+}
+
+// broadcast returns what rank 0 gave.
+func (r *run) broadcast(c *common) (first common, err error) {
+	var packed bytes.Buffer
+	if r.root() {
+		err = gob.NewEncoder(&packed).Encode(c)
+	}
+	if err := r.agree(err); err != nil {
+		return first, err
+	}
+	b, err := r.group.Broadcast(packed.Bytes())
+	if err == nil {
+		err = gob.NewDecoder(bytes.NewReader(b)).Decode(&first)
+	}
+	return first, r.agree(err)
+}
