@@ -5,7 +5,7 @@ MPIRUN      = mpirun --allow-run-as-root --oversubscribe
 MPI         = ./internal/mpi/... ./solvers/distributed/...
 LIBRARY     = ./manifolds/... ./solvers/... ./nodes/... ./models/... ./internal/...
 
-.PHONY: check fmt vet staticcheck race levels assembly drawings mpi test bench generate picture
+.PHONY: check fmt vet staticcheck race levels assembly drawings mpi test bench generate picture notebooks execute
 
 # Everything a change must pass, beside `go test ./...`.
 check: fmt vet staticcheck race levels assembly drawings
@@ -15,9 +15,11 @@ fmt:
 
 vet:
 	go vet ./...
+	cd examples/notebooks/kernel && go vet ./...
 
 staticcheck:
 	go run $(STATICCHECK) ./...
+	cd examples/notebooks/kernel && go run $(STATICCHECK) ./...
 
 # -short leaves out the tests that run for minutes under the race detector.
 race:
@@ -72,3 +74,14 @@ test:
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./solvers/... ./nodes/...
+
+# Installs the kernel of the notebooks: docs/notebooks.md.
+notebooks:
+	examples/notebooks/install.sh
+
+# Executes the notebooks, and writes what they put out into them and docs/img.
+# KERNELFOLD_DATA names the folder of the data sets.
+execute:
+	cd examples/notebooks && jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
+		--ExecutePreprocessor.timeout=600 *.ipynb
+	go test ./examples/notebooks -run Pictures -update

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"image/png"
 	"os"
@@ -58,6 +59,48 @@ func (t *text) UnmarshalJSON(b []byte) error {
 		return nil
 	}
 	return json.Unmarshal(b, (*string)(t))
+}
+
+var update = flag.Bool("update", false, "write the pictures of docs/notebooks.md")
+
+// pictures are those of docs/notebooks.md: the notebook, and the number of the picture in it.
+var pictures = map[string]struct {
+	notebook string
+	number   int
+}{
+	"notebook-quickstart.png": {"1-quickstart.ipynb", 2},
+	"notebook-solvers.png":    {"2-solvers.ipynb", 1},
+	"notebook-geometry.png":   {"3-geometry.ipynb", 2},
+	"notebook-kernels.png":    {"4-kernels.ipynb", 1},
+	"notebook-manifold.png":   {"5-your-manifold.ipynb", 1},
+}
+
+// The pictures of docs/notebooks.md are those of the notebooks.
+func TestPictures(t *testing.T) {
+	for file, from := range pictures {
+		raw, err := os.ReadFile(from.notebook)
+		require.NoError(t, err)
+		var n notebook
+		require.NoError(t, json.Unmarshal(raw, &n))
+		var found [][]byte
+		for _, c := range n.Cells {
+			for _, o := range c.Output {
+				if p := o.Data["image/png"]; p != "" {
+					b, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(string(p), "\n", ""))
+					require.NoError(t, err)
+					found = append(found, b)
+				}
+			}
+		}
+		require.GreaterOrEqual(t, len(found), from.number)
+		path := filepath.Join("..", "..", "docs", "img", file)
+		if *update {
+			require.NoError(t, os.WriteFile(path, found[from.number-1], 0o644))
+		}
+		have, err := os.ReadFile(path)
+		require.NoError(t, err)
+		assert.True(t, bytes.Equal(found[from.number-1], have), "%s: want picture %d of %s; run make execute", file, from.number, from.notebook)
+	}
 }
 
 var committed = []string{"1-quickstart.ipynb", "2-solvers.ipynb", "3-geometry.ipynb", "4-kernels.ipynb", "5-your-manifold.ipynb"}

@@ -25,6 +25,7 @@ var packages = []string{
 	"context", "errors", "fmt", "log", "math", "math/rand/v2", "os", "testing",
 	"gorgonia.org/gorgonia",
 	"gorgonia.org/tensor",
+	"github.com/kernelfold/kernelfold/examples/notebooks/figures",
 	"github.com/kernelfold/kernelfold/manifolds",
 	"github.com/kernelfold/kernelfold/manifolds/manifoldtest",
 	"github.com/kernelfold/kernelfold/models",
