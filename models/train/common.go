@@ -21,6 +21,7 @@ func (r *run) compare() error {
 	labels := func(s images.Split) uint32 { return crc32.ChecksumIEEE(fmt.Append(nil, s.Labels)) }
 	c := r.Checkpoint
 	model := crc32.NewIEEE()
+	fmt.Fprintln(model, r.model.Spec().BatchNormOver != nil)
 	for _, n := range r.model.Learnables {
 		fmt.Fprintln(model, n.Name(), n.Shape(), n.Dtype())
 	}
