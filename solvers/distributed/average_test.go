@@ -25,7 +25,7 @@ import (
 func TestStepsOfTheMean(t *testing.T) {
 	for _, of := range precisions {
 		for _, s := range makers() {
-			for _, mixed := range []bool{false, true} {
+			for _, mixed := range both() {
 				t.Run(fmt.Sprintf("%v/%s/mixed %v", of, s.name, mixed), func(t *testing.T) {
 					onRanks(t, func(t *testing.T, g *distributed.Group) {
 						m, twin := net(of, uint64(1+g.Rank()), mixed), net(of, 1, mixed)

@@ -82,7 +82,7 @@ func faults(bad int) []fault {
 // gradients, and not the state, as steps show that go on as if it had not been.
 func TestFailedStepChangesNothing(t *testing.T) {
 	for _, of := range precisions {
-		for _, mixed := range []bool{false, true} {
+		for _, mixed := range both() {
 			for _, s := range []maker{makers()[2], makers()[5], makers()[7], makers()[9]} {
 				for i := range faults(0) {
 					t.Run(fmt.Sprintf("%v/mixed %v/%s/%s", of, mixed, s.name, faults(0)[i].name), func(t *testing.T) {
@@ -104,7 +104,7 @@ func survives(t *testing.T, g *distributed.Group, of tensor.Dtype, mixed bool, s
 	t.Helper()
 	m, twin := net(of, 1, mixed), net(of, 1, mixed)
 	solver, reference := average(g, s.make()), average(g, s.make())
-	both := func(step int) {
+	next := func(step int) {
 		gradients(m, step, g.Rank())
 		gradients(twin, step, g.Rank())
 		require.NoError(t, solver.Step(all(m)))
@@ -112,7 +112,7 @@ func survives(t *testing.T, g *distributed.Group, of tensor.Dtype, mixed bool, s
 		require.Equal(t, bits(twin), bits(m), "step %d", step)
 	}
 	for step := range good {
-		both(step)
+		next(step)
 	}
 	gradients(m, 50, g.Rank())
 	given := all(m)
@@ -132,7 +132,7 @@ func survives(t *testing.T, g *distributed.Group, of tensor.Dtype, mixed bool, s
 	require.Equal(t, slope, slopes(m), "gradients")
 	heal()
 	for step := range 3 {
-		both(60 + step)
+		next(60 + step)
 	}
 }
 

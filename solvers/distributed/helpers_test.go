@@ -23,11 +23,21 @@ import (
 
 func TestMain(m *testing.M) { mpitest.Main(m) }
 
-var sizes = []int{1, 2, 3, 4}
+// both says whether precisions are mixed; -short leaves out nets of one.
+func both() []bool {
+	if testing.Short() {
+		return []bool{true}
+	}
+	return []bool{true, false}
+}
 
-// onRanks runs body on groups of every size.
+// onRanks runs body on groups of 1 to 4, or to 3 with -short.
 func onRanks(t *testing.T, body func(t *testing.T, g *distributed.Group)) {
 	t.Helper()
+	sizes := []int{1, 2, 3, 4}
+	if testing.Short() {
+		sizes = sizes[:3]
+	}
 	for _, n := range sizes {
 		t.Run(string(rune('0'+n))+" ranks", func(t *testing.T) {
 			mpitest.Run(t, n, func(t *testing.T, c mpi.Comm) { body(t, distributed.Over(c)) })
