@@ -43,7 +43,7 @@ drawings:
 	for f in "$$dir"/*.png; do cmp "$$f" docs/img/$$(basename "$$f") || { echo "run make generate"; exit 1; }; done
 
 # Training on several processes: the tests of one process, then those of 2 and 4. Needs
-# an MPI library (Debian: libopenmpi-dev openmpi-bin) and a C compiler.
+# Open MPI (Debian: libopenmpi-dev openmpi-bin), pkg-config and a C compiler.
 mpi:
 	go vet -tags mpi $(MPI)
 	go run $(STATICCHECK) -tags mpi $(MPI)

@@ -21,10 +21,10 @@
 // a net without batch normalisation trains as on one rank, but for rounding. Batch normalisation sees the part of its
 // rank.
 //
-// The work of a *solvers.Solver is shared: each rank moves some of the parameters, keeps the state of
-// those alone, and tells the others where they went (stage 1 of ZeRO: Rajbhandari, Rasley,
-// Ruwase, He, SC 2020). Parameters with much to do, such as large filter banks on Stiefel, go to different
-// ranks. Any other solver does everything on every rank.
+// The work of a *solvers.Solver is shared: parameters with much to do, such as large filter banks on Stiefel, go to
+// different ranks. Each moves its own, keeps the state of those alone, and tells the others where they went (stage 1 of
+// ZeRO: Rajbhandari, Rasley, Ruwase, He, SC 2020). What is little work each rank does itself, and any other solver does
+// everything on every rank.
 //
 // # Errors
 //

@@ -41,8 +41,8 @@ type measured struct {
 
 // transfer is what one collective call takes, for the terms alpha + beta n of a model of it.
 type transfer struct {
-	Operation string  `json:"operation"` // sum of float32, gather, broadcast
-	Bytes     int     `json:"bytes"`     // of each rank; of all for gather
+	Operation string  `json:"operation"` // sum of float32, gather, broadcast, exchange by a broadcast of each rank
+	Bytes     int     `json:"bytes"`     // of each rank; of all for gather and exchange
 	Seconds   float64 `json:"seconds"`
 }
 
@@ -184,6 +184,14 @@ func transfers(t *testing.T, c mpi.Comm) (all []transfer) {
 			{"sum", func() error { return c.Sum32(dst, src) }},
 			{"gather", func() error { return c.Gather(parts, own) }},
 			{"broadcast", func() error { return c.Broadcast(0, b) }},
+			{"exchange", func() error {
+				for r := range c.Size() {
+					if err := c.Broadcast(r, parts[r*len(own):(r+1)*len(own)]); err != nil {
+						return err
+					}
+				}
+				return nil
+			}},
 		} {
 			var seconds []float64
 			for range 5 * *rounds {

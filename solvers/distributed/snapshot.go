@@ -87,7 +87,7 @@ func (s *Solver) keeper() (*solvers.Solver, error) {
 // beginAlike gives the solver the state of that of rank 0, unless it has it.
 func (s *Solver) beginAlike(model []gorgonia.ValueGrad) error {
 	inner, ok := s.inner.(*solvers.Solver)
-	if !ok {
+	if !ok || s.group.Size() == 1 {
 		return nil
 	}
 	snap, err := inner.Snapshot()
