@@ -58,6 +58,44 @@ class Net:
         return loss, [g.flatten().tolist() for g in (*blocks, weight.T, bias)]
 
 
+class Block(torch.nn.Module):
+    """Two convolutions and a shortcut without weights: option A of He, Zhang, Ren and Sun (2016)."""
+
+    def __init__(self, channels, width, stride):
+        super().__init__()
+        self.conv1, self.bn1 = conv(channels, width, stride), torch.nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = conv(width, width, 1), torch.nn.BatchNorm2d(width)
+        self.stride, self.more = stride, width - channels
+
+    def forward(self, x):
+        y = torch.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        if self.stride > 1:
+            x = torch.nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, self.more))
+        return torch.relu(y + x)
+
+
+def conv(channels, width, stride):
+    return torch.nn.Conv2d(channels, width, 3, stride, 1, bias=False)
+
+
+class ResNet20(Net):
+    """models.ResNet of depth 20 under SGD with momentum and weight decay, on random images."""
+
+    def __init__(self, request):
+        batch, channels, *_ = request["input"]
+        layers, channels = [conv(channels, 16, 1), torch.nn.BatchNorm2d(16), torch.nn.ReLU()], 16
+        for width in (16, 32, 64):
+            for block in range(3):
+                layers.append(Block(channels, width, 2 if width > 16 and block == 0 else 1))
+                channels = width
+        pool = [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()]
+        self.net = torch.nn.Sequential(*layers, *pool, torch.nn.Linear(64, request["classes"]))
+        self.images = torch.randn(request["input"])
+        self.labels = torch.randint(request["classes"], (batch,))
+        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4)
+
+
 torch.set_num_threads(peer.threads)
 torch.manual_seed(1)
-peer.serve("torch " + torch.__version__, {"sgd": sgd, "net": Net})
+peer.serve("torch " + torch.__version__, {"sgd": sgd, "net": Net, "resnet20": ResNet20})

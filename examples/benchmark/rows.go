@@ -75,7 +75,7 @@ func contests() (all []contest) {
 	for _, n := range nets {
 		all = append(all, kernelContests(n.name, n.shapes)...)
 	}
-	return append(all, trainingContest(plainNet))
+	return append(all, trainingContest(plainNet), resNetContest())
 }
 
 // bar says how many times faster than the peer ours must be, and aims to be.
