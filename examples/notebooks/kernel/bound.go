@@ -26,6 +26,7 @@ import (
 	_ "gorgonia.org/tensor"
 
 	_ "github.com/kernelfold/kernelfold/examples/notebooks/figures"
+	_ "github.com/kernelfold/kernelfold/examples/notebooks/whole"
 	_ "github.com/kernelfold/kernelfold/manifolds"
 	_ "github.com/kernelfold/kernelfold/manifolds/manifoldtest"
 	_ "github.com/kernelfold/kernelfold/models"

@@ -48,6 +48,13 @@ var patches = []patch{
 		"		return nil, imp.output.MakeRuntimeError(\"this kernel does not have the packages %v: add them to kernel/bound.go beside the notebooks, \"+\n" +
 		"			\"run install.sh again, and restart the kernel\", pathKeys(pathMap))\n		imported"},
 
+	// From one interface to another, as from io.ReadWriter to io.Reader: a type of the notebook stays behind its proxy, since without
+	// it has no methods.
+	{gomacro, "fast/convert.go", "			obj, _ = g.extractFromProxy(obj)\n",
+		"			if inner, _ := g.extractFromProxy(obj); !inner.IsValid() || inner.Type().ConvertibleTo(rtout) {\n" +
+			"				obj = inner\n" +
+			"			}\n"},
+
 	// A picture comes with the text of its String method, for readers without pictures.
 	{gophernotes, "display.go", `	if data.Data[MIMETypeText] == "" {`, `	if text, _ := data.Data[MIMETypeText].(string); text == "" {`},
 

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package whole joins interfaces of the library with their optional parts, for types that are defined in a notebook. Compiled code
+// sees of such a type the methods of the interface it is passed as, and no others:
+//
+//	solvers.Kernels(mine)                 // six methods; the grouping and the scale have to be named
+//	solvers.Kernels(whole.Manifold(mine)) // and those of Grouper and Scalable, which choose them
+package whole
+
+import "github.com/kernelfold/kernelfold/manifolds"
+
+// Manifold is a manifold that chooses its grouping and can be scaled.
+type Manifold interface {
+	manifolds.Manifold
+	manifolds.Grouper
+	manifolds.Scalable
+}
+
+var _ Manifold = manifolds.Stiefel{}
