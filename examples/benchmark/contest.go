@@ -121,7 +121,7 @@ func (c contest) warmUp(ctx context.Context, s *stage, names []string, contestan
 		if ms < slow {
 			least = max(c.least, 3)
 		}
-		blocks = append(blocks, min(max(int(s.block.Seconds()*1e3/ms), least), 100))
+		blocks = append(blocks, min(max(int(s.block.Seconds()*1e3/ms), least), 1000))
 	}
 	return blocks, nil
 }
