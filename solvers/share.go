@@ -30,10 +30,11 @@ type Share struct {
 	// Plans are equal on processes that have the same parameters, constraints, shares and learning rate.
 	Agree func(err error, plan uint64) error
 
-	// Exchange is called once after that, unless nothing is shared. parts[r] is what process r has to tell, of one
-	// length on all of them; Exchange fills in the parts of the others. If it fails, the weights of this process are
-	// not those of the others any more.
-	Exchange func(parts [][]byte) error
+	// Exchange is called once after that, unless nothing is shared. Own is what this process has to tell, and has room for
+	// the longest part; sizes are the lengths of the parts of all processes. It returns the parts of the others, which
+	// are looked at before the next call. If it fails, the weights of this process are not those of the others any
+	// more.
+	Exchange func(own []byte, sizes []int) (parts [][]byte, err error)
 }
 
 // alone is the Share of a step that one process makes.
@@ -44,7 +45,8 @@ type sharing struct {
 	rank, ranks int    // 0 ranks before the first step
 	plan        uint64 // who has which parameter, with which constraint
 	sizes       []int  // of the parts of an exchange
-	parts, rest [][]byte
+	told        []byte // the own part
+	heard       [][]byte
 }
 
 // StepShare is Step for one of several processes. It checks all gradients, moves the parameters that are the share
@@ -162,8 +164,8 @@ func (e *engine) fingerprint() uint64 {
 
 // exchange tells the others where the own parameters went, and takes over theirs.
 func (e *engine) exchange(active []*slot, share Share) error {
-	if e.parts == nil {
-		e.sizes, e.parts, e.rest = make([]int, e.ranks), make([][]byte, e.ranks), make([][]byte, e.ranks)
+	if e.sizes == nil {
+		e.sizes, e.heard = make([]int, e.ranks), make([][]byte, e.ranks)
 	}
 	clear(e.sizes)
 	for _, s := range active {
@@ -171,24 +173,25 @@ func (e *engine) exchange(active []*slot, share Share) error {
 			e.sizes[s.owner] += len(s.weights.Bytes()) + 8*figures
 		}
 	}
-	if slices.Max(e.sizes) == 0 {
+	longest := slices.Max(e.sizes)
+	if longest == 0 {
 		return nil
 	}
-	for r, n := range e.sizes {
-		e.parts[r] = slices.Grow(e.parts[r][:0], n)[:n]
-	}
-	copy(e.rest, e.parts)
+	e.told = slices.Grow(e.told[:0], longest)[:e.sizes[e.rank]]
+	rest := e.told
 	for _, s := range active {
 		if s.owner == e.rank {
-			s.tell(&e.rest[e.rank])
+			s.tell(&rest)
 		}
 	}
-	if err := share.Exchange(e.parts); err != nil {
+	parts, err := share.Exchange(e.told, e.sizes)
+	if err != nil {
 		return err
 	}
+	copy(e.heard, parts)
 	for _, s := range active {
 		if s.theirs {
-			s.hear(&e.rest[s.owner])
+			s.hear(&e.heard[s.owner])
 		}
 	}
 	return nil

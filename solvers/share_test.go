@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"testing"
 
@@ -55,13 +56,17 @@ func shareOf(c mpi.Comm) solvers.Share {
 			}
 			return err
 		},
-		Exchange: func(parts [][]byte) error {
-			for r, p := range parts {
-				if err := c.Broadcast(r, p); err != nil {
-					return err
+		Exchange: func(own []byte, sizes []int) ([][]byte, error) {
+			parts := make([][]byte, len(sizes))
+			for r, n := range sizes {
+				if parts[r] = make([]byte, n); r == c.Rank() {
+					copy(parts[r], own)
+				}
+				if err := c.Broadcast(r, parts[r]); err != nil {
+					return nil, err
 				}
 			}
-			return nil
+			return parts, nil
 		},
 	}
 }
@@ -303,11 +308,13 @@ func TestShareOfTheHeavy(t *testing.T) {
 		share.Heavy = 5 // of banks of 4 and 6 filters, and a layer of 5 columns
 		exchange := share.Exchange
 		exchanged := 0
-		share.Exchange = func(parts [][]byte) error {
-			for _, p := range parts {
-				exchanged += len(p)
+		share.Exchange = func(own []byte, sizes []int) ([][]byte, error) {
+			for _, n := range sizes {
+				exchanged += n
 			}
-			return exchange(parts)
+			assert.Len(t, own, sizes[c.Rank()])
+			assert.GreaterOrEqual(t, cap(own), slices.Max(sizes))
+			return exchange(own, sizes)
 		}
 		for step := range uint64(5) {
 			gradients(m, step)
@@ -334,8 +341,18 @@ func TestShareOfTheHeavy(t *testing.T) {
 	gradients(m, 1)
 	require.NoError(t, s.StepShare(valueGrads(m), solvers.Share{
 		Size: 2, Heavy: 1, Agree: func(err error, _ uint64) error { return err },
-		Exchange: func([][]byte) error { return errors.New("want no exchange where nothing is shared, got one") },
+		Exchange: func([]byte, []int) ([][]byte, error) {
+			return nil, errors.New("want no exchange where nothing is shared, got one")
+		},
 	}))
+}
+
+// silence is an exchange with a process that tells zeros.
+func silence(_ []byte, sizes []int) (parts [][]byte, err error) {
+	for _, n := range sizes {
+		parts = append(parts, make([]byte, n))
+	}
+	return parts, nil
 }
 
 // A share that is not that of the steps before, or of no process, is an error.
@@ -348,7 +365,7 @@ func TestShareIsForGood(t *testing.T) {
 		bad.Agree = agree
 		require.ErrorContains(t, s.StepShare(valueGrads(m), bad), "want a process")
 	}
-	share := solvers.Share{Rank: 1, Size: 2, Agree: agree, Exchange: func([][]byte) error { return nil }}
+	share := solvers.Share{Rank: 1, Size: 2, Agree: agree, Exchange: silence}
 	require.NoError(t, s.StepShare(valueGrads(m), share))
 	require.ErrorContains(t, s.Step(valueGrads(m)), "want the share of process 1 of 2, as at the first step, got that of 0 of 1")
 	require.NoError(t, s.StepShare(valueGrads(m), share))
@@ -362,7 +379,7 @@ func TestSharePlans(t *testing.T) {
 		s := solvers.NewSGD(opts...)
 		require.NoError(t, s.StepShare(valueGrads(m), solvers.Share{Rank: rank, Size: 2,
 			Agree:    func(err error, p uint64) error { plan = p; return err },
-			Exchange: func([][]byte) error { return nil },
+			Exchange: silence,
 		}))
 		return plan
 	}

@@ -2,12 +2,41 @@
 
 package distributed
 
-// exchange fills in the parts of the other ranks.
-func (g *Group) exchange(parts [][]byte) error {
-	for r, p := range parts {
-		if err := g.comm.Broadcast(r, p); err != nil {
-			return g.failed("exchange", err)
+import "slices"
+
+// parts are what the ranks tell each other in an exchange.
+type parts struct {
+	all  []byte
+	each [][]byte
+}
+
+// exchange returns the parts of all ranks, of the given sizes, of which own, with room for the longest, is this rank's.
+//
+// There are two ways. In a gather of parts that are filled up to the longest one a rank receives n - 1 times that; in a
+// broadcast of each rank it sends or receives all there is. The shorter one is taken.
+func (g *Group) exchange(own []byte, sizes []int) ([][]byte, error) {
+	n, longest, total := g.Size(), slices.Max(sizes), 0
+	for _, size := range sizes {
+		total += size
+	}
+	p := &g.parts
+	p.each = room(p.each, n)
+	if (n-1)*longest <= total {
+		p.all = room(p.all, n*longest)
+		for r, size := range sizes {
+			p.each[r] = p.all[r*longest:][:size]
+		}
+		return p.each, g.failed("exchange", g.comm.Gather(p.all, own[:longest]))
+	}
+	p.all = room(p.all, total)
+	rest := p.all
+	for r, size := range sizes {
+		if p.each[r], rest = rest[:size], rest[size:]; r == g.Rank() {
+			p.each[r] = own
+		}
+		if err := g.comm.Broadcast(r, p.each[r]); err != nil {
+			return nil, g.failed("exchange", err)
 		}
 	}
-	return nil
+	return p.each, nil
 }

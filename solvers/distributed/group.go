@@ -16,6 +16,7 @@ type Group struct {
 	comm  mpi.Comm
 	word  []byte // apart from g, since C may not see memory that has pointers to Go's
 	words []byte
+	parts parts
 }
 
 // Join returns the group of the processes that a launcher such as mpirun or srun started, or of this one alone.
