@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+)
+
+// measured is what TestMeasure of solvers/distributed writes: medians, of the slowest rank each time.
+type measured struct {
+	Ranks     int        `json:"ranks"`
+	Transfers []transfer `json:"transfers"`
+	Steps     []step     `json:"steps"`
+}
+
+// transfer is one collective call.
+type transfer struct {
+	Operation string  `json:"operation"`
+	Bytes     int     `json:"bytes"` // of each rank; of all for gather
+	Seconds   float64 `json:"seconds"`
+}
+
+// step is a step of the solver on the convolutions of a net, without forward and backward passes.
+type step struct {
+	Net        string  `json:"net"`
+	Solver     string  `json:"solver"`
+	Weights    int     `json:"weights"`
+	Alone      float64 `json:"alone_seconds"`       // of the solver, without the others
+	Whole      float64 `json:"whole_seconds"`       // every rank does everything
+	Shared     float64 `json:"shared_seconds"`      // ranks share the work
+	WholeSum   float64 `json:"whole_sum_seconds"`   // of Whole, in sums of gradients
+	SharedSum  float64 `json:"shared_sum_seconds"`  // of Shared, likewise
+	SharedTell float64 `json:"shared_tell_seconds"` // of Shared, in the exchange and the agreement, with waiting
+}
+
+// records are files of different numbers of ranks, the smallest first.
+type records []measured
+
+// read reads files.
+func read(files []string) (records, error) {
+	var all records
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		var m measured
+		if err := json.Unmarshal(text, &m); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		if m.Ranks < 1 || len(m.Transfers) == 0 || len(m.Steps) == 0 {
+			return nil, fmt.Errorf("%s: want ranks, transfers and steps, as TestMeasure writes them, got %d, %d and %d", file, m.Ranks, len(m.Transfers), len(m.Steps))
+		}
+		if slices.ContainsFunc(all, func(o measured) bool { return o.Ranks == m.Ranks }) {
+			return nil, fmt.Errorf("%s: want one file for each number of ranks, got a second one of %d", file, m.Ranks)
+		}
+		all = append(all, m)
+	}
+	slices.SortFunc(all, func(a, b measured) int { return a.Ranks - b.Ranks })
+	return all, nil
+}
+
+// several are the files of more than one rank.
+func (r records) several() records {
+	return slices.DeleteFunc(slices.Clone(r), func(m measured) bool { return m.Ranks == 1 })
+}
+
+// operations are the names of those that were measured.
+func (m measured) operations() []string {
+	var names []string
+	for _, t := range m.Transfers {
+		if !slices.Contains(names, t.Operation) {
+			names = append(names, t.Operation)
+		}
+	}
+	return names
+}
+
+// transfers are those of one operation, by size.
+func (m measured) transfers(operation string) []transfer {
+	var of []transfer
+	for _, t := range m.Transfers {
+		if t.Operation == operation {
+			of = append(of, t)
+		}
+	}
+	slices.SortFunc(of, func(a, b transfer) int { return a.Bytes - b.Bytes })
+	return of
+}
+
+// find returns the step of a solver on a manifold.
+func (m measured) find(net, manifold string) (step, error) {
+	for _, s := range m.Steps {
+		if s.Net == net && s.Solver == "SGD momentum, "+manifold {
+			return s, nil
+		}
+	}
+	return step{}, fmt.Errorf("want a measured step of %s on %s at %d ranks, got none", manifold, net, m.Ranks)
+}
