@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"math"
 	"math/rand/v2"
@@ -231,6 +232,42 @@ func TestRuns(t *testing.T) {
 }
 
 var update = flag.Bool("update", false, "write the tables and the picture of the measurements in docs/experiments")
+
+// What adding takes goes into the predictions if it can be told from sending, and not else.
+func TestAdding(t *testing.T) {
+	w := network{alpha: 1e-6, beta: 1e-10, gamma: 5e-9}
+	predicted := func(noise float64) string {
+		m := measured{Ranks: 2, Steps: []step{{Net: "none"}}}
+		for n := 64; n <= 1<<26; n *= 4 {
+			noise = -noise
+			m.Transfers = append(m.Transfers, transfer{"sum", n, w.allReduce(2, n)}, transfer{"gather", n, w.gather(2, n) * (1 + noise)})
+		}
+		file := filepath.Join(t.TempDir(), "2.json")
+		text, err := json.Marshal(m)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(file, text, 0o666))
+		var out bytes.Buffer
+		require.NoError(t, run([]string{"-measured", file, "-weights", "1000000", "-compute", "1", "-ranks", "1024", "-latency", "0", "-bandwidth", "1000000"}, &out))
+		return strings.Fields(strings.Split(out.String(), "\n")[2])[3]
+	}
+	assert.Equal(t, "20", predicted(0), "ms: 4 MB at 5 ns")
+	assert.NotEqual(t, "20", predicted(0.5), "noise")
+}
+
+// A step shared by many ranks has the part of the solver that the busiest rank has, and an exchange.
+func TestShared(t *testing.T) {
+	n := nets()[1]
+	j := job{net: n, image: 1, bank: 8, sphere: 2, around: 0.5}
+	w := network{alpha: 1e-6, beta: 1e-10}
+	busiest, bytes := n.deal(4)
+	one, all, own := j.predict(w, 4, 3, shared), j.predict(w, 4, 3, whole), j.predict(w, 4, 3, sphere)
+	assert.InEpsilon(t, 8*busiest, one.solver, 1e-12)
+	assert.Equal(t, 8.0, all.solver)
+	assert.Equal(t, 2.0, own.solver)
+	assert.InEpsilon(t, w.exchange(bytes), one.exchange-all.exchange, 1e-9)
+	assert.InEpsilon(t, 3*w.gather(4, 32), all.exchange, 1e-9)
+	assert.InEpsilon(t, 3+8+0.5+w.sum(4, 4*n.weights())+all.exchange, all.step(), 1e-12)
+}
 
 // The tables of the page, and the file beside the measurements, are what the program prints of them. A table of the page is known by
 // its title.
