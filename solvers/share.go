@@ -57,16 +57,8 @@ type sharing struct {
 // do.
 func (s *Solver) StepShare(model []gorgonia.ValueGrad, share Share) error {
 	e := &s.engine
-	before := e.sharing
-	active, err := e.admit(model, true)
-	if err == nil {
-		err = e.assign(share)
-	}
-	if err == nil {
-		err = e.ready(active)
-	}
-	if err = share.Agree(err, e.fingerprint()); err != nil {
-		e.takeBack(before)
+	active, err := e.agreeOn(model, share, share, e.ready)
+	if err != nil {
 		return err
 	}
 	if err := e.advanceAll(active); err != nil {
@@ -81,20 +73,29 @@ func (s *Solver) StepShare(model []gorgonia.ValueGrad, share Share) error {
 // StepShare is Step that asks share.Agree before a weight moves. Nothing is shared: every process makes the whole step
 // of the wrapped solver.
 func (c *Constrained) StepShare(model []gorgonia.ValueGrad, share Share) error {
-	e := &c.engine
+	active, err := c.engine.agreeOn(model, alone, share, c.prepare)
+	if err != nil {
+		return err
+	}
+	return c.engine.commit(active)
+}
+
+// agreeOn does all of a step that can fail, with what ready does as the last of it, and asks whether it is made. An error leaves
+// everything as before. The parameters are dealt out as work says.
+func (e *engine) agreeOn(model []gorgonia.ValueGrad, work, share Share, ready func([]*slot) error) ([]*slot, error) {
 	before := e.sharing
 	active, err := e.admit(model, true)
 	if err == nil {
-		err = e.assign(alone)
+		err = e.assign(work)
 	}
 	if err == nil {
-		err = c.prepare(active)
+		err = ready(active)
 	}
 	if err = share.Agree(err, e.fingerprint()); err != nil {
 		e.takeBack(before)
-		return err
+		return nil, err
 	}
-	return e.commit(active)
+	return active, nil
 }
 
 // assign deals out the parameters that nobody has yet.

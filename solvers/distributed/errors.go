@@ -95,7 +95,7 @@ func (g *Group) Agree(err error) error {
 
 // blame is Agree where some rank is known to have failed. It returns nil if none says so.
 func (g *Group) blame(err error) error {
-	all, e := g.gather(encode(err))
+	all, e := g.Gather(encode(err))
 	if e != nil {
 		return e
 	}

@@ -65,7 +65,7 @@ func (g *Group) Sum(values ...float64) ([]float64, error) {
 	for _, v := range values {
 		own = binary.LittleEndian.AppendUint64(own, math.Float64bits(v))
 	}
-	all, err := g.gather(own)
+	all, err := g.Gather(own)
 	if err != nil {
 		return nil, err
 	}
@@ -104,9 +104,7 @@ func (g *Group) Broadcast(b []byte) ([]byte, error) {
 }
 
 // Gather returns what each rank gave, in their order. The lengths may differ.
-func (g *Group) Gather(b []byte) ([][]byte, error) { return g.gather(b) }
-
-func (g *Group) gather(b []byte) ([][]byte, error) {
+func (g *Group) Gather(b []byte) ([][]byte, error) {
 	sizes, err := g.tell(uint64(len(b)))
 	if err != nil {
 		return nil, err

@@ -130,7 +130,7 @@ func (g *Group) same(lines []string) error {
 	if equal {
 		return nil
 	}
-	texts, err := g.gather(text)
+	texts, err := g.Gather(text)
 	if err != nil {
 		return err
 	}

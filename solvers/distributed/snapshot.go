@@ -27,7 +27,7 @@ func (s *Solver) Snapshot() (*solvers.Snapshot, error) {
 	if err := s.group.Agree(err); err != nil {
 		return nil, err
 	}
-	all, err := s.group.gather(own)
+	all, err := s.group.Gather(own)
 	if err != nil {
 		return nil, err
 	}
