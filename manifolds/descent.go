@@ -2,124 +2,319 @@
 
 package manifolds
 
-import "github.com/kernelfold/kernelfold/internal/fused"
+import (
+	"fmt"
+	"math"
 
-// Descender is implemented by a manifold that can make a whole step of gradient
-// descent with momentum at once, in place: a solver then reads and writes its memory
-// once instead of once for each operation. What it computes is what the methods of
-// Manifold say, but for rounding.
-type Descender interface {
-	// Descends reports whether Descend serves such steps of n x p points.
-	Descends(n, p int, d Descent) bool
+	"github.com/kernelfold/kernelfold/internal/descent"
+	"github.com/kernelfold/kernelfold/internal/fused"
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
 
-	// Descend makes the step. Without momentum m has no points, K = 0.
-	//
-	// It cannot fail. Norms of g and m are below 10^15, or 10^150 in float64, and x is
-	// on the manifold unless somebody else wrote it; a point that is not finite may
-	// become anything that is not.
-	Descend(x, m, g Points, d Descent) Moved
-}
-
-// Descent is a step of gradient descent with momentum. For every point x with
-// Euclidean gradient g and momentum m,
+// Descent is a step of gradient descent with momentum. For every point x with Euclidean
+// gradient g and momentum m,
 //
-//	v  = P_x(Ahead m + Slope g)              tangent projection
-//	y  = R_x(-Rate/g_t v)                    retraction
-//	m <- Keep m + Take g                     ambient momentum
-//	m <- T_y(P_x(Keep m + Take g))           tangent momentum, T the transport from x to y
-//	x <- y,  g <- 0.
-type Descent struct {
-	Keep, Take   float64
-	Ahead, Slope float64
-	Rate         float64
-	Decay        float64 // in Euclidean space v is Ahead m + Slope g + Decay x; 0 elsewhere
-	Tangent      bool    // whether m is a tangent vector
-	Geometric    bool    // whether g_t is the geometric factor of the norm of v, or 1
-}
+//	v  = grad(Ahead m + Slope g)              Riemannian gradient, the direction
+//	y  = R_x(-Rate/g_t v)                     retraction
+//	m <- Keep m + Take g                      ambient momentum
+//	x <- y,  g <- 0
+//
+// and with Tangent, where m is a tangent vector and T the transport from x to y,
+//
+//	v  = Ahead m + Slope grad(g)
+//	m <- T(Keep m + Take grad(g)).
+//
+// In Euclidean space x moves by -Rate (v + Decay x). With Geometric, g_t is GeometricFactor
+// of the norm of v at each point, and 1 otherwise.
+//
+// Direction and Move make it on any Manifold. A Descender makes it faster on its own.
+type Descent = descent.Step
 
-// Moved is what a step did: the sums of |v|^2, without decay, and of |Rate/g_t v|^2 over
-// the points, and the largest g_t.
-type Moved struct{ Direction, Length, Factor float64 }
+// Progress is what a step did: Direction and Length are the sums of |v|^2, without decay, and of
+// |Rate/g_t v|^2 over the points, Factor is the largest g_t.
+type Progress = descent.Progress
 
 // GeometricFactor returns
 //
-//	g_t = sqrt(max(1, r^2 max((2 rho + r)^2, 1 + c (rho + r)))),  rho = 1/sqrt(c),
+//	g(R, c) = max(1, R' (2 + R')),  R' = R c^(1/2),
 //
-// by which Ozay and Okatani (arXiv 1610.07008, theorem 2) divide the learning rate
-// for a direction of norm r on a manifold of sectional curvature at most c > 0.
-func GeometricFactor(r, c float64) float64 { return fused.GeometricFactor(r, c) }
+// by which the learning rate is divided for a direction of norm R on a manifold of
+// sectional curvature at most c. On the unit sphere it is the factor of Ozay and Okatani
+// (arXiv 1610.07008, theorem 2); in this form it does not depend on the scale of the
+// manifold. docs/geometry.md derives it.
+func GeometricFactor(r, c float64) float64 { return descent.Factor(r, c) }
 
-// pass is the step as internal/fused knows it.
-func (d Descent) pass() fused.Step {
-	return fused.Step{Keep: d.Keep, Take: d.Take, Ahead: d.Ahead, Slope: d.Slope, Rate: d.Rate, Tangent: d.Tangent}
+// Direction writes the direction v of the step d at x, and the momentum nu after it, before
+// its transport. Without momentum mu and nu have no points, K = 0; nu may be mu. g is
+// overwritten.
+func Direction(m Manifold, v, nu, x, mu, g Points, d Descent) error {
+	if mu.K == 0 {
+		if err := v.Combine(d.Slope, g, 0, g); err != nil {
+			return err
+		}
+		return Gradient(m, v, x, v)
+	}
+	if d.Tangent {
+		if err := Gradient(m, g, x, g); err != nil {
+			return err
+		}
+	}
+	if err := v.Combine(d.Ahead, mu, d.Slope, g); err != nil {
+		return err
+	}
+	if err := nu.Combine(d.Keep, mu, d.Take, g); err != nil || d.Tangent {
+		return err
+	}
+	return Gradient(m, v, x, v)
 }
 
-// Descends reports true: the projection is the identity, and the retraction addition.
-func (Euclidean) Descends(n, p int, d Descent) bool { return !d.Geometric }
+// Move writes the retraction of v at x to y, and transports the tangent vectors u, each to
+// its own place.
+func Move(m Manifold, y, x, v Points, u ...Points) error {
+	if err := m.Retract(y, x, v); err != nil {
+		return err
+	}
+	for _, u := range u {
+		if err := TransportAlong(m, u, x, v, y, u); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Descend makes the step d in place, by the operations of m alone. A Descender does the
+// same, but for rounding. If it fails, nothing has moved.
+func Descend(m Manifold, x, mu, g Points, d Descent) (Progress, error) {
+	p := Progress{Factor: 1}
+	if err := Agree("descend", x, g); err != nil {
+		return p, err
+	}
+	v, y, h, nu, f := x.Like(), x.Like(), x.Like(), mu, make([]float64, x.K)
+	if mu.K > 0 {
+		nu = mu.Like()
+	}
+	if err := h.CopyFrom(g); err != nil {
+		return p, err
+	}
+	if err := Direction(m, v, nu, x, mu, h, d); err != nil {
+		return p, err
+	}
+	if err := Inner(m, f, x, v, v); err != nil {
+		return p, err
+	}
+	c := PropertiesOf(m, x.N, x.P).Curvature
+	for i, square := range f {
+		factor := 1.0
+		if d.Geometric {
+			factor = GeometricFactor(math.Sqrt(square), c)
+		}
+		f[i] = -d.Rate / factor
+		p = p.Plus(Progress{square, f[i] * f[i] * square, factor})
+	}
+	if d.Decay != 0 {
+		if err := v.Combine(1, v, d.Decay, x); err != nil {
+			return p, err
+		}
+	}
+	if err := v.Scale(f, v); err != nil {
+		return p, err
+	}
+	var tangents []Points
+	if d.Tangent && mu.K > 0 {
+		tangents = []Points{nu}
+	}
+	if err := Move(m, y, x, v, tangents...); err != nil {
+		return p, err
+	}
+	if mu.K > 0 {
+		if err := mu.CopyFrom(nu); err != nil {
+			return p, err
+		}
+	}
+	if err := x.CopyFrom(y); err != nil {
+		return p, err
+	}
+	return p, g.Combine(0, g, 0, g)
+}
+
+// Descender is implemented by a manifold that can make some steps at once, in place, so that
+// memory is read and written once instead of once for each operation. What it computes is
+// what Descend does, but for rounding.
+type Descender interface {
+	// Descends reports whether Descend makes the step d of the batch x for the manifold m,
+	// given bounds of what comes in. It returns false unless m is of its own type: a type that
+	// embeds this one has a geometry of its own, and is moved by its own methods. Where it
+	// returns true, the step cannot fail as long as x is on the manifold.
+	Descends(m Manifold, x Points, d Descent, b Bounds) bool
+
+	// Descend makes the step. Without momentum mu has no points, K = 0.
+	//
+	// A point that is not on the manifold, as somebody else has written it, has no step. It
+	// stays as it is, without momentum, and the error is a *PointError that names
+	// the first; the others have moved.
+	Descend(x, mu, g Points, d Descent) (Progress, error)
+}
+
+// Bounds are upper bounds of the Frobenius norms of what a step begins with.
+type Bounds struct{ Gradient, Momentum float64 }
+
+// After returns the bound of the momentum after the step.
+func (b Bounds) After(d Descent) float64 {
+	return math.Abs(d.Keep)*b.Momentum + math.Abs(d.Take)*b.Gradient
+}
+
+// Direction returns the bound of the direction of the step.
+func (b Bounds) Direction(d Descent) float64 {
+	return math.Abs(d.Ahead)*b.Momentum + math.Abs(d.Slope)*b.Gradient
+}
+
+// plain reports whether the squares of everything in a step on a manifold of the given
+// size, and of the step itself, are far from overflow and underflow in T, and the step is not
+// longer than so many sizes.
+func plain[T vec.Float](d Descent, b Bounds, size, most float64) bool {
+	little, large := 1e-6, 1e15
+	if vec.Eps[T]() < 0x1p-30 {
+		little, large = 1e-75, 1e150
+	}
+	direction := b.Direction(d)
+	return size >= little && size <= 1/little &&
+		direction < large && b.After(d) < large && (b.Gradient == 0 || b.Gradient > little*little) &&
+		d.Rate < size/(little*little) && d.Rate*direction <= most*size
+}
+
+// longest is the length of a step, in sizes of the manifold, up to which the rounding of
+// x + v leaves its direction intact.
+func longest[T vec.Float]() float64 {
+	if vec.Eps[T]() < 0x1p-30 {
+		return 1e9
+	}
+	return 1e4
+}
+
+// Descends reports true for numbers whose squares do not overflow.
+func (Euclidean) Descends(m Manifold, x Points, d Descent, b Bounds) bool {
+	if _, ok := m.(Euclidean); !ok || d.Geometric {
+		return false
+	}
+	if x.f64 != nil {
+		return plain[float64](d, b, 1, math.Inf(1))
+	}
+	return plain[float32](d, b, 1, math.Inf(1))
+}
 
 // Descend writes x - Rate (Ahead m + Slope g + Decay x).
-func (Euclidean) Descend(x, m, g Points, d Descent) Moved {
+func (Euclidean) Descend(x, m, g Points, d Descent) (Progress, error) {
 	shrink := 1 - d.Rate*d.Decay
 	if x.f64 != nil {
-		return Moved(fused.Flat(x.f64, m.f64, g.f64, d.pass(), shrink))
+		return fused.Flat(x.f64, m.f64, g.f64, d, shrink), nil
 	}
-	return Moved(fused.Flat(x.f32, m.f32, g.f32, d.pass(), shrink))
+	return fused.Flat(x.f32, m.f32, g.f32, d, shrink), nil
 }
 
 // descends: moving by geodesics needs other sums, as does tangent momentum seen from
 // ahead, and the geometric factor of a point of several vectors belongs to all of them.
-func (s spheres[T]) descends(lines int, d Descent) bool {
-	ahead := d.Keep != d.Ahead || d.Take != d.Slope
-	return !s.geodesic && d.Decay == 0 && !(d.Tangent && ahead) && !(d.Geometric && lines > 1)
+func (s spheres[T]) descends(lines int, d Descent, b Bounds) bool {
+	return !s.geodesic && d.Decay == 0 && !(d.Tangent && d.LooksAhead()) && !(d.Geometric && lines > 1) &&
+		plain[T](d, b, s.r, longest[T]())
 }
 
-func (s spheres[T]) descend(x block[T], m, g []T, d Descent) Moved {
-	step := d.pass()
-	step.Radius, step.Centred = s.r, s.centred
-	if d.Geometric {
-		step.Curvature = 1 / (s.r * s.r)
-	}
+func (s spheres[T]) descend(x block[T], m, g []T, d Descent) (Progress, error) {
+	o := fused.Sphere{Radius: s.r, Centred: s.centred}
+	var p Progress
+	lost, lines := -1, 1
 	switch s.axis {
 	case whole:
-		return Moved(fused.Spheres(x.data, m, g, x.n*x.p, step))
+		p, lost = fused.Spheres(x.data, m, g, x.n*x.p, o, d)
 	case Rows:
-		return Moved(fused.Spheres(x.data, m, g, x.p, step))
+		lines = x.n
+		p, lost = fused.Spheres(x.data, m, g, x.p, o, d)
+	default:
+		p, lost = fused.Columns(x.data, m, g, x.n, x.p, o, d)
 	}
-	return Moved(fused.Columns(x.data, m, g, x.n, x.p, step))
+	if lost < 0 {
+		return p, nil
+	}
+	return p, s.astray(x, m, lost/lines)
 }
 
-// Descends reports false for geodesics and for tangent momentum with a look ahead.
-func (m Sphere) Descends(n, p int, d Descent) bool { return m.s64().descends(1, d) }
-
-// Descend makes the step in two sweeps over each point.
-func (m Sphere) Descend(x, mu, g Points, d Descent) Moved {
-	if x.f64 != nil {
-		return m.s64().descend(x.b64(), mu.f64, g.f64, d)
+// astray takes the momentum off the vectors that have not moved, of which the first is in
+// the given point, and says so.
+func (s spheres[T]) astray(x block[T], m []T, first int) error {
+	reason := ""
+	for i := first; i < x.k; i++ {
+		for j := range s.lines(x) {
+			l := s.line(x, i, j)
+			size := norm(l, x.data)
+			if math.Abs(size/s.r-1) < 0.5 {
+				continue
+			}
+			if reason == "" {
+				reason = fmt.Sprintf("want a vector of norm %g, got %g", s.r, size)
+			}
+			for e, end := l.at, l.at+l.n*l.stride; m != nil && e < end; e += l.stride {
+				m[e] = 0
+			}
+		}
 	}
-	return m.s32().descend(x.b32(), mu.f32, g.f32, d)
-}
-
-// Descends reports false for geodesics and for tangent momentum with a look ahead.
-func (m CentredSphere) Descends(n, p int, d Descent) bool { return m.s64().descends(1, d) }
-
-// Descend makes the step in two sweeps over each point.
-func (m CentredSphere) Descend(x, mu, g Points, d Descent) Moved {
-	if x.f64 != nil {
-		return m.s64().descend(x.b64(), mu.f64, g.f64, d)
-	}
-	return m.s32().descend(x.b32(), mu.f32, g.f32, d)
+	return &PointError{s.name, "step", first, reason}
 }
 
 // Descends reports false for geodesics, for tangent momentum with a look ahead, and for
-// the geometric factor of points of several vectors.
-func (m Oblique) Descends(n, p int, d Descent) bool { return m.s64().descends(m.count(n, p), d) }
+// numbers whose squares might overflow or vanish.
+func (s Sphere) Descends(m Manifold, x Points, d Descent, b Bounds) bool {
+	if m, ok := m.(Sphere); ok && x.f64 != nil {
+		return m.s64().descends(1, d, b)
+	} else if ok {
+		return m.s32().descends(1, d, b)
+	}
+	return false
+}
 
 // Descend makes the step in two sweeps over each point.
-func (m Oblique) Descend(x, mu, g Points, d Descent) Moved {
+func (s Sphere) Descend(x, mu, g Points, d Descent) (Progress, error) {
 	if x.f64 != nil {
-		return m.s64().descend(x.b64(), mu.f64, g.f64, d)
+		return s.s64().descend(x.b64(), mu.f64, g.f64, d)
 	}
-	return m.s32().descend(x.b32(), mu.f32, g.f32, d)
+	return s.s32().descend(x.b32(), mu.f32, g.f32, d)
+}
+
+// Descends reports false for geodesics, for tangent momentum with a look ahead, and for
+// numbers whose squares might overflow or vanish.
+func (s CentredSphere) Descends(m Manifold, x Points, d Descent, b Bounds) bool {
+	if m, ok := m.(CentredSphere); ok && x.f64 != nil {
+		return m.s64().descends(1, d, b)
+	} else if ok {
+		return m.s32().descends(1, d, b)
+	}
+	return false
+}
+
+// Descend makes the step in two sweeps over each point.
+func (s CentredSphere) Descend(x, mu, g Points, d Descent) (Progress, error) {
+	if x.f64 != nil {
+		return s.s64().descend(x.b64(), mu.f64, g.f64, d)
+	}
+	return s.s32().descend(x.b32(), mu.f32, g.f32, d)
+}
+
+// Descends reports false for geodesics, for tangent momentum with a look ahead, for
+// the geometric factor of points of several vectors, and for numbers whose squares might
+// overflow or vanish.
+func (s Oblique) Descends(m Manifold, x Points, d Descent, b Bounds) bool {
+	if m, ok := m.(Oblique); ok && x.f64 != nil {
+		return m.s64().descends(m.count(x.N, x.P), d, b)
+	} else if ok {
+		return m.s32().descends(m.count(x.N, x.P), d, b)
+	}
+	return false
+}
+
+// Descend makes the step in two sweeps over each point.
+func (s Oblique) Descend(x, mu, g Points, d Descent) (Progress, error) {
+	if x.f64 != nil {
+		return s.s64().descend(x.b64(), mu.f64, g.f64, d)
+	}
+	return s.s32().descend(x.b32(), mu.f32, g.f32, d)
 }
 
 var (

@@ -10,45 +10,62 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// Descends reports true for Cholesky-QR and polar retraction in the Euclidean metric.
-func (m Stiefel) Descends(n, p int, d Descent) bool {
-	return m.Metric == EuclideanMetric && (m.Retraction == CholeskyQR || m.Retraction == Polar) && d.Decay == 0
+// Descends reports true for Cholesky-QR and polar retraction in the Euclidean metric, unless
+// numbers come in whose squares might overflow or vanish.
+func (s Stiefel) Descends(m Manifold, x Points, d Descent, b Bounds) bool {
+	of, ok := m.(Stiefel)
+	if !ok || of.Metric != EuclideanMetric || of.Retraction != CholeskyQR && of.Retraction != Polar || d.Decay != 0 {
+		return false
+	}
+	if x.f64 != nil {
+		return plain[float64](d, b, size(of.Radius).value(), 1e6)
+	}
+	return plain[float32](d, b, size(of.Radius).value(), 1e3)
 }
 
 // Descend makes the step for as many small points at once as there are lanes, and for larger
-// ones with the products alone between two sweeps. A point from which the step leads
-// nowhere, because it is not finite, stays where it is.
-func (m Stiefel) Descend(x, mu, g Points, d Descent) Moved {
-	curvature := 0.0
-	if d.Geometric {
-		curvature = m.Curvature(x.N, x.P)
-	}
+// ones with the products alone between two sweeps.
+func (m Stiefel) Descend(x, mu, g Points, d Descent) (Progress, error) {
 	if x.f64 != nil {
-		return stiefel[float64](m).descend(x.b64(), mu.f64, g.f64, d, curvature)
+		return stiefel[float64](m).descend(x.b64(), mu.f64, g.f64, d)
 	}
-	return stiefel[float32](m).descend(x.b32(), mu.f32, g.f32, d, curvature)
+	return stiefel[float32](m).descend(x.b32(), mu.f32, g.f32, d)
 }
 
 var _ Descender = Stiefel{}
 
-func (a Moved) plus(b Moved) Moved {
-	return Moved{a.Direction + b.Direction, a.Length + b.Length, max(a.Factor, b.Factor)}
+func (m stiefel[T]) descend(x block[T], mu, g []T, d Descent) (p Progress, err error) {
+	note := func(point int, reason string) {
+		if mu != nil {
+			clear(mu[point*x.n*x.p : (point+1)*x.n*x.p])
+		}
+		if err == nil {
+			err = &PointError{"Stiefel", "step", point, reason}
+		}
+	}
+	if x.small() {
+		p = m.descendSlices(x, mu, g, d, note)
+	} else {
+		p = m.descendPoints(x, mu, g, d, note)
+	}
+	return p, err
 }
 
-func (m stiefel[T]) descend(x block[T], mu, g []T, d Descent, curvature float64) Moved {
-	if x.small() {
-		return m.descendSlices(x, mu, g, d, curvature)
+// factor is g_t for a direction whose square is given.
+func (m stiefel[T]) factor(square float64, d Descent) float64 {
+	if !d.Geometric {
+		return 1
 	}
-	return m.descendPoints(x, mu, g, d, curvature)
+	return GeometricFactor(math.Sqrt(square), 1/(m.r()*m.r()))
 }
 
 // descendPoints makes the step point by point.
-func (m stiefel[T]) descendPoints(x block[T], mu, g []T, d Descent, curvature float64) Moved {
+func (m stiefel[T]) descendPoints(x block[T], mu, g []T, d Descent, lost func(point int, reason string)) Progress {
 	np, q := x.n*x.p, min(x.n, x.p)
 	v, s := scratch.Get[T](np), scratch.Get[T](q*q)
 	defer scratch.Put(v)
 	defer scratch.Put(s)
-	total := Moved{Factor: 1}
+	total := Progress{Factor: 1}
 	for i := range x.k {
 		xi, gi := x.at(i), g[i*np:(i+1)*np]
 		var mi []T
@@ -62,20 +79,21 @@ func (m stiefel[T]) descendPoints(x block[T], mu, g []T, d Descent, curvature fl
 		clear(gi)
 		m.lean(s, x, xi, v)
 		if mi != nil && d.Tangent {
-			if d.Keep == d.Ahead && d.Take == d.Slope {
+			if !d.LooksAhead() {
 				copy(mi, v)
 			} else {
 				m.lean(s, x, xi, mi)
 			}
 		}
-		norm, f := vec.Norm(v), 1.0
-		if curvature > 0 {
-			f = GeometricFactor(norm, curvature)
-		}
-		step := d.Rate / f * norm
-		total = total.plus(Moved{norm * norm, step * step, f})
+		square := vec.Dot(v, v)
+		f := m.factor(square, d)
 		vec.Combine(v, 1, xi, -d.Rate/f, v)
-		if m.back(xi, v, x) == "" && mi != nil && d.Tangent {
+		if reason := m.back(xi, v, x); reason != "" {
+			lost(i, reason)
+			continue
+		}
+		total = total.Plus(Progress{Direction: square, Length: d.Rate / f * d.Rate / f * square, Factor: f})
+		if mi != nil && d.Tangent {
 			m.lean(s, x, xi, mi)
 		}
 	}
@@ -83,15 +101,10 @@ func (m stiefel[T]) descendPoints(x block[T], mu, g []T, d Descent, curvature fl
 }
 
 // descendSlices makes the step for as many points at once as it can.
-func (m stiefel[T]) descendSlices(x block[T], mu, g []T, d Descent, curvature float64) Moved {
-	f, total := flockOf(x), Moved{Factor: 1}
+func (m stiefel[T]) descendSlices(x block[T], mu, g []T, d Descent, lost func(point int, reason string)) Progress {
+	f, total := flockOf(x), Progress{Factor: 1}
 	defer f.free()
-	step := lanes.Step{
-		Keep: d.Keep, Take: d.Take, Ahead: d.Ahead, Slope: d.Slope,
-		Rate: d.Rate, Radius: m.r(), Curvature: curvature, Tangent: d.Tangent,
-	}
-	ahead := d.Keep != d.Ahead || d.Take != d.Slope
-	frames := x.n == x.p && m.Retraction == CholeskyQR && !(d.Tangent && ahead)
+	frames := x.n == x.p && m.Retraction == CholeskyQR && !(d.Tangent && d.LooksAhead())
 	for from := 0; from < x.k; {
 		part := func(a []T, points int) []T {
 			if a == nil {
@@ -101,22 +114,24 @@ func (m stiefel[T]) descendSlices(x block[T], mu, g []T, d Descent, curvature fl
 		}
 		if frames {
 			rest := x.k - from
-			count, moved := lanes.Frames(part(x.data, rest), part(mu, rest), part(g, rest), x.n, step)
-			total = total.plus(Moved(moved))
+			count, moved := lanes.Frames(part(x.data, rest), part(mu, rest), part(g, rest), x.n, m.r(), d)
+			total = total.Plus(moved)
 			if from += count; from == x.k {
 				break
 			}
 		}
 		count := min(lanes.Width[T](), x.k-from)
-		total = total.plus(m.descendLanes(&f, part(x.data, count), part(mu, count), part(g, count), d, curvature))
+		at := from
+		total = total.Plus(m.descendLanes(&f, part(x.data, count), part(mu, count), part(g, count), d,
+			func(lane int, reason string) { lost(at+lane, reason) }))
 		from += count
 	}
 	return total
 }
 
 // descendLanes makes the step for no more points than there are lanes.
-func (m stiefel[T]) descendLanes(f *flock[T], x, mu, g []T, d Descent, curvature float64) Moved {
-	total, count, way := Moved{Factor: 1}, len(x)/f.np, f.flat[:len(x)]
+func (m stiefel[T]) descendLanes(f *flock[T], x, mu, g []T, d Descent, lost func(lane int, reason string)) Progress {
+	total, count, way := Progress{Factor: 1}, len(x)/f.np, f.flat[:len(x)]
 	if mu != nil {
 		vec.Combine(way, d.Ahead, mu, d.Slope, g)
 		vec.Combine(mu, d.Keep, mu, d.Take, g)
@@ -128,29 +143,25 @@ func (m stiefel[T]) descendLanes(f *flock[T], x, mu, g []T, d Descent, curvature
 	lanes.Load(f.v, way, f.np)
 	m.leanLanes(f, f.x, f.v)
 	lanes.Dots(f.sums, f.v, f.v)
-	for l := range f.t {
-		f.t[l] = T(-d.Rate)
-	}
-	for l, square := range f.sums[:count] {
-		step := square * d.Rate * d.Rate
-		if curvature > 0 {
-			c := GeometricFactor(math.Sqrt(square), curvature)
-			f.t[l] = T(-d.Rate / c)
-			step /= c * c
-			total.Factor = max(total.Factor, c)
+	for l, square := range f.sums {
+		c := m.factor(square, d)
+		f.t[l] = T(-d.Rate / c)
+		if l < count {
+			total = total.Plus(Progress{Direction: square, Length: d.Rate / c * d.Rate / c * square, Factor: c})
 		}
-		total.Direction += square
-		total.Length += step
 	}
 	lanes.Advance(f.y, f.x, f.t, f.v)
 	good := m.backs(f)
+	reasons := [32]string{} // of the lanes without a step
+	failed := false
 	for l := range count {
 		if good>>l&1 == 0 {
-			m.careful(f, l)
+			reasons[l] = m.careful(f, l)
+			failed = failed || reasons[l] != ""
 		}
 	}
 	if mu != nil && d.Tangent {
-		if d.Keep != d.Ahead || d.Take != d.Slope {
+		if d.LooksAhead() {
 			lanes.Load(f.v, mu, f.np)
 			m.leanLanes(f, f.x, f.v)
 		}
@@ -158,17 +169,24 @@ func (m stiefel[T]) descendLanes(f *flock[T], x, mu, g []T, d Descent, curvature
 		lanes.Store(mu, f.v, f.np)
 	}
 	lanes.Store(x, f.y, f.np)
+	for l := 0; failed && l < count; l++ {
+		if reasons[l] != "" {
+			lost(l, reasons[l])
+		}
+	}
 	return total
 }
 
-// careful retracts x + t v in one lane by the methods for single points, or leaves it at x.
-func (m stiefel[T]) careful(f *flock[T], lane int) {
+// careful retracts x + t v in one lane by the methods for single points, or leaves it at x
+// and says why.
+func (m stiefel[T]) careful(f *flock[T], lane int) (reason string) {
 	x, v, y := f.flat[:f.np], f.flat[f.np:2*f.np], f.flat[2*f.np:3*f.np]
 	lanes.Lane(x, f.x, lane)
 	lanes.Lane(v, f.v, lane)
 	vec.Combine(v, 1, x, float64(f.t[lane]), v)
-	if m.back(y, v, f.block) == "" {
+	if reason = m.back(y, v, f.block); reason == "" {
 		x = y
 	}
 	lanes.SetLane(f.y, x, lane)
+	return reason
 }

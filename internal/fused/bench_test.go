@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kernelfold/kernelfold/internal/cpu"
+	"github.com/kernelfold/kernelfold/internal/descent"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
@@ -96,34 +97,37 @@ func benchmark(b *testing.B, step func(x, m, g []float32, at, n int)) {
 	}
 }
 
-var sgd = Step{Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 0.1, Radius: 1.4, Tangent: true}
+var (
+	sgd   = descent.Step{Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 0.1, Tangent: true}
+	round = Sphere{Radius: 1.4}
+)
 
 func BenchmarkFilters(b *testing.B) {
-	benchmark(b, func(x, m, g []float32, _, n int) { Spheres(x, m, g, n, sgd) })
+	benchmark(b, func(x, m, g []float32, _, n int) { Spheres(x, m, g, n, round, sgd) })
 }
 
 func BenchmarkFiltersAmbient(b *testing.B) {
 	s := sgd
 	s.Tangent = false
-	benchmark(b, func(x, m, g []float32, _, n int) { Spheres(x, m, g, n, s) })
+	benchmark(b, func(x, m, g []float32, _, n int) { Spheres(x, m, g, n, round, s) })
 }
 
 func BenchmarkSlices(b *testing.B) {
-	benchmark(b, func(x, m, g []float32, _, _ int) { Spheres(x, m, g, 9, sgd) })
+	benchmark(b, func(x, m, g []float32, _, _ int) { Spheres(x, m, g, 9, round, sgd) })
 }
 
 func BenchmarkGeometricSlices(b *testing.B) {
 	s := sgd
-	s.Centred, s.Curvature = true, 0.5
-	benchmark(b, func(x, m, g []float32, _, _ int) { Spheres(x, m, g, 9, s) })
+	s.Geometric = true
+	benchmark(b, func(x, m, g []float32, _, _ int) { Spheres(x, m, g, 9, Sphere{1.4, true}, s) })
 }
 
 func BenchmarkColumns(b *testing.B) {
-	benchmark(b, func(x, m, g []float32, _, n int) { Columns(x, m, g, n, len(x)/n, sgd) })
+	benchmark(b, func(x, m, g []float32, _, n int) { Columns(x, m, g, n, len(x)/n, round, sgd) })
 }
 
 func BenchmarkSliceColumns(b *testing.B) {
-	benchmark(b, func(x, m, g []float32, _, _ int) { Columns(x, m, g, 3, 3, sgd) })
+	benchmark(b, func(x, m, g []float32, _, _ int) { Columns(x, m, g, 3, 3, round, sgd) })
 }
 
 func BenchmarkFlat(b *testing.B) {

@@ -5,6 +5,7 @@ package fused
 import (
 	"math"
 
+	"github.com/kernelfold/kernelfold/internal/descent"
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
@@ -14,31 +15,32 @@ import (
 const run = 64
 
 // Columns makes the step for the columns of the row-major r x c matrices that x holds one
-// after the other, each column on a sphere.
-func Columns[T vec.Float](x, m, g []T, r, c int, s Step) Moved {
+// after the other, each column on a sphere, and returns the first matrix with a column
+// that has no step, or -1.
+func Columns[T vec.Float](x, m, g []T, r, c int, o Sphere, s descent.Step) (p descent.Progress, lost int) {
 	var w work[T]
-	w.begin(s, r)
+	w.begin(o, s, r)
 	size := r * c
 	if c < 16 { // too narrow: as many as fill a crowd side by side
 		together := min(crowd/c, len(x)/size)
 		all := scratch.Get[T](3 * together * size)
 		for from := 0; from < len(x); from += together * size {
 			to := min(from+together*size, len(x))
-			w.sideBySide(x[from:to], piece(m, from, to), g[from:to], r, c, s, all)
+			w.sideBySide(x[from:to], piece(m, from, to), g[from:to], r, c, from/size, o, s, all)
 		}
 		scratch.Put(all)
 		return w.moved()
 	}
 	for from := 0; from < len(x); from += size {
 		to := from + size
-		w.columns(x[from:to], piece(m, from, to), g[from:to], r, c, s)
+		w.columns(x[from:to], piece(m, from, to), g[from:to], r, c, c, from/size, o, s)
 	}
 	return w.moved()
 }
 
 // sideBySide makes the step for the columns of matrices together, in a copy where their
 // rows lie side by side.
-func (w *work[T]) sideBySide(x, m, g []T, r, c int, s Step, all []T) {
+func (w *work[T]) sideBySide(x, m, g []T, r, c, at int, o Sphere, s descent.Step, all []T) {
 	n := len(x)
 	xs, ms, gs := all[:n], all[n:2*n], all[2*n:3*n]
 	copyRows(xs, x, r, c)
@@ -48,7 +50,7 @@ func (w *work[T]) sideBySide(x, m, g []T, r, c int, s Step, all []T) {
 	} else {
 		copyRows(ms, m, r, c)
 	}
-	w.columns(xs, ms, gs, r, n/r, s)
+	w.columns(xs, ms, gs, r, n/r, c, at, o, s)
 	copyRowsBack(x, xs, r, c)
 	if m != nil {
 		copyRowsBack(m, ms, r, c)
@@ -94,23 +96,24 @@ func copyRowsBack[T vec.Float](x, wide []T, r, c int) {
 	}
 }
 
-// columns makes the step for the columns of an r x c matrix.
-func (w *work[T]) columns(x, m, g []T, r, c int, s Step) {
+// columns makes the step for the columns of r x c numbers, in which matrices of width columns
+// lie side by side. The first of them is the at-th of all.
+func (w *work[T]) columns(x, m, g []T, r, c, width, at int, o Sphere, s descent.Step) {
 	for from := 0; from < c; from += crowd {
 		cols := min(crowd, c-from)
 		w.sums = [5][crowd]float64{}
 		for i := 0; i < r; i += run {
-			at, to := i*c+from, (min(i+run, r)-1)*c+from+cols
-			w.columnMoments(x[at:to], piece(m, at, to), g[at:to], min(run, r-i), c, cols, s)
+			start, to := i*c+from, (min(i+run, r)-1)*c+from+cols
+			w.columnMoments(x[start:to], piece(m, start, to), g[start:to], min(run, r-i), c, cols, o, s)
 		}
 		long := w.blends(cols)
 		for i := 0; i < r; i += run {
-			at, to := i*c+from, (min(i+run, r)-1)*c+from+cols
-			w.columnApply(x[at:to], piece(m, at, to), g[at:to], min(run, r-i), c, cols, s)
+			start, to := i*c+from, (min(i+run, r)-1)*c+from+cols
+			w.columnApply(x[start:to], piece(m, start, to), g[start:to], min(run, r-i), c, cols, s)
 		}
 		for j := 0; long && j < cols; j++ {
-			if w.isLong(j) {
-				normalise(x[from+j:], r, c, s.Radius)
+			if w.isLong(j, at+(from+j)/width) {
+				normalise(x[from+j:], r, c, o.Radius)
 			}
 		}
 	}
@@ -129,8 +132,8 @@ func normalise[T vec.Float](x []T, r, c int, norm float64) {
 }
 
 // columnMoments adds to the sums of columns those over some rows, which lie stride apart.
-func (w *work[T]) columnMoments(x, m, g []T, rows, stride, cols int, s Step) {
-	if w.columnMomentsKernel(x, m, g, rows, stride, cols, s) {
+func (w *work[T]) columnMoments(x, m, g []T, rows, stride, cols int, o Sphere, s descent.Step) {
+	if w.columnMomentsKernel(x, m, g, rows, stride, cols, o, s) {
 		return
 	}
 	p, q := T(s.Ahead), T(s.Slope)
@@ -152,7 +155,7 @@ func (w *work[T]) columnMoments(x, m, g []T, rows, stride, cols int, s Step) {
 }
 
 // columnApply makes the step of columns in some rows.
-func (w *work[T]) columnApply(x, m, g []T, rows, stride, cols int, s Step) {
+func (w *work[T]) columnApply(x, m, g []T, rows, stride, cols int, s descent.Step) {
 	if w.columnApplyKernel(x, m, g, rows, stride, cols, s) {
 		return
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/kernelfold/kernelfold/internal/descent"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
@@ -33,7 +34,7 @@ func TestFlat(t *testing.T) {
 
 func testFlat[T vec.Float](t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
-	s := Step{Keep: 0.9, Take: 0.7, Ahead: 0.81, Slope: 1.9, Rate: 0.3}
+	s := descent.Step{Keep: 0.9, Take: 0.7, Ahead: 0.81, Slope: 1.9, Rate: 0.3}
 	const shrink = 0.99
 	eps := vec.Eps[T]()
 	for _, n := range lengths() {
@@ -149,10 +150,10 @@ func testPartsOfABatch[T vec.Float](t *testing.T) {
 				g, _ := random[T](rng, n*k, 0, 1)
 				at := n * rng.IntN(k+1)
 				name := fmt.Sprintf("n=%d k=%d split at %d", n, k, at/n)
-				split := func(step func(x, m, g []T) Moved, at int) {
+				split := func(step func(x, m, g []T) descent.Progress, at int) {
 					whole, parts := [3][]T{clone(x), clone(m), clone(g)}, [3][]T{clone(x), clone(m), clone(g)}
 					a := step(whole[0], whole[1], whole[2])
-					b := step(parts[0][:at], parts[1][:at], parts[2][:at]).plus(step(parts[0][at:], parts[1][at:], parts[2][at:]))
+					b := step(parts[0][:at], parts[1][:at], parts[2][:at]).Plus(step(parts[0][at:], parts[1][at:], parts[2][at:]))
 					for i := range whole {
 						require.True(t, slices.Equal(whole[i], parts[i]), name)
 					}
@@ -160,10 +161,10 @@ func testPartsOfABatch[T vec.Float](t *testing.T) {
 					require.InEpsilon(t, 1+a.Length, 1+b.Length, 1e-12, name)
 					require.Equal(t, a.Factor, b.Factor, name)
 				}
-				split(func(x, m, g []T) Moved { return Spheres(x, m, g, n, s) }, at)
+				split(func(x, m, g []T) descent.Progress { p, _ := Spheres(x, m, g, n, s.Sphere, s.Step); return p }, at)
 				if n == 9 || n == 144 {
 					c := map[int]int{9: 3, 144: 36}[n]
-					split(func(x, m, g []T) Moved { return Columns(x, m, g, n/c, c, s) }, at)
+					split(func(x, m, g []T) descent.Progress { p, _ := Columns(x, m, g, n/c, c, s.Sphere, s.Step); return p }, at)
 				}
 			}
 		}
@@ -192,7 +193,7 @@ func TestManySteps(t *testing.T) {
 					for i := range g {
 						g[i] = rng.Float32() - 0.5
 					}
-					Spheres(x, m, g, n, s)
+					Spheres(x, m, g, n, s.Sphere, s.Step)
 				}
 				for i := range k {
 					p := x[i*n : (i+1)*n]
@@ -218,7 +219,8 @@ func TestPointsThatAreNone(t *testing.T) {
 				}
 				clear(x[n : 2*n])
 				x[2*n] = float32(math.NaN())
-				Spheres(x, m, g, n, s)
+				_, lost := Spheres(x, m, g, n, s.Sphere, s.Step)
+				assert.Equal(t, 1, lost, name)
 				assert.Zero(t, vec.MaxAbs(x[n:2*n]), name)
 				assert.True(t, math.IsNaN(vec.MaxAbs(x[2*n:])), name)
 				assert.False(t, math.IsNaN(vec.MaxAbs(x[:n])), name)
@@ -234,10 +236,10 @@ func TestNoAllocation(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
 		x, m, g := make([]float32, 900), make([]float32, 900), make([]float32, 900)
 		assert.Zero(t, testing.AllocsPerRun(10, func() {
-			Spheres(x, m, g, 9, sgd)
-			Spheres(x, nil, g, 90, sgd)
-			Columns(x, m, g, 3, 3, sgd)
-			Columns(x, m, g, 30, 30, sgd)
+			Spheres(x, m, g, 9, round, sgd)
+			Spheres(x, nil, g, 90, round, sgd)
+			Columns(x, m, g, 3, 3, round, sgd)
+			Columns(x, m, g, 30, 30, round, sgd)
 			Flat(x, m, g, sgd, 1)
 			Adam(x, m, m, nil, g, AdamStep{Eps: 1, Correct1: 1, Correct2: 1})
 		}))
@@ -251,7 +253,7 @@ func FuzzShapes(f *testing.F) {
 			t.Skip()
 		}
 		rng := rand.New(rand.NewPCG(seed, 1))
-		s := []Step{kinds(1)["tangent"], kinds(1)["ambient centred"], kinds(1)["nesterov"], kinds(1)["longer geometric"]}[way]
+		s := []trial{kinds(1)["tangent"], kinds(1)["ambient centred"], kinds(1)["nesterov"], kinds(1)["longer geometric"]}[way]
 		compare[float32](t, rng, "fuzz", n, k, s, seed%2 == 0)
 		compare[float64](t, rng, "fuzz", n, k, s, seed%2 == 0)
 		compareColumns[float32](t, rng, "fuzz", n, k, 1+int(seed%3), s, seed%2 == 0)

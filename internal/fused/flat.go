@@ -2,7 +2,10 @@
 
 package fused
 
-import "github.com/kernelfold/kernelfold/internal/vec"
+import (
+	"github.com/kernelfold/kernelfold/internal/descent"
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
 
 // stretch is how many elements are summed in the lanes of a vector, in their precision,
 // before float64 takes over.
@@ -12,17 +15,17 @@ const stretch = 1 << 12
 // retraction is addition:
 //
 //	x <- Shrink x - Rate d,  d = Ahead m + Slope g,  m <- Keep m + Take g,  g <- 0.
-func Flat[T vec.Float](x, m, g []T, s Step, shrink float64) Moved {
+func Flat[T vec.Float](x, m, g []T, s descent.Step, shrink float64) descent.Progress {
 	square := 0.0
 	for from := 0; from < len(x); from += stretch {
 		to := min(from+stretch, len(x))
 		square += flat(x[from:to], piece(m, from, to), g[from:to], s, shrink)
 	}
-	return Moved{square, s.Rate * s.Rate * square, 1}
+	return descent.Progress{Direction: square, Length: s.Rate * s.Rate * square, Factor: 1}
 }
 
 // flat makes the step and returns |d|^2.
-func flat[T vec.Float](x, m, g []T, s Step, shrink float64) float64 {
+func flat[T vec.Float](x, m, g []T, s descent.Step, shrink float64) float64 {
 	square, done := flatKernel(x, m, g, s, shrink)
 	if done {
 		return square

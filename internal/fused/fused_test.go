@@ -11,10 +11,10 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/kernelfold/kernelfold/internal/cpu"
+	"github.com/kernelfold/kernelfold/internal/descent"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
@@ -52,8 +52,14 @@ func guarded[T vec.Float](t *testing.T, all []T, offset, n int) {
 	}
 }
 
-// reference makes the step of one point by the lines of the comment of Step.
-func reference(x, m, g []float64, s Step) (y, p []float64, o Moved) {
+// trial is a step on a sphere.
+type trial struct {
+	descent.Step
+	Sphere
+}
+
+// reference makes the step of one point by the lines of the comment of descent.Step.
+func reference(x, m, g []float64, s trial) (y, p []float64, o descent.Progress) {
 	project := func(x, d []float64) []float64 {
 		v := make([]float64, len(d))
 		mean := 0.0
@@ -80,8 +86,8 @@ func reference(x, m, g []float64, s Step) (y, p []float64, o Moved) {
 	v := project(x, d)
 	o.Factor = 1
 	norm := vec.Norm(v)
-	if s.Curvature > 0 {
-		o.Factor = GeometricFactor(norm, s.Curvature)
+	if s.Geometric {
+		o.Factor = descent.Factor(norm, 1/(s.Radius*s.Radius))
 	}
 	t := s.Rate / o.Factor
 	o.Direction, o.Length = norm*norm, t*t*norm*norm
@@ -95,9 +101,9 @@ func reference(x, m, g []float64, s Step) (y, p []float64, o Moved) {
 }
 
 // steps are the ways to make a step on spheres of radius r.
-func steps(r float64) iter.Seq2[string, Step] {
+func steps(r float64) iter.Seq2[string, trial] {
 	all := kinds(r)
-	return func(yield func(string, Step) bool) {
+	return func(yield func(string, trial) bool) {
 		for _, name := range slices.Sorted(maps.Keys(all)) {
 			if !yield(name, all[name]) {
 				return
@@ -107,20 +113,20 @@ func steps(r float64) iter.Seq2[string, Step] {
 }
 
 // kinds are the steps by name.
-func kinds(r float64) map[string]Step {
-	all := map[string]Step{
+func kinds(r float64) map[string]trial {
+	all := map[string]trial{}
+	for name, s := range map[string]descent.Step{
 		"tangent":  {Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 0.1, Tangent: true},
 		"ambient":  {Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 0.1},
 		"nesterov": {Keep: 0.9, Take: 1, Ahead: 0.81, Slope: 1.9, Rate: 0.05},
 		"longer":   {Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 2.5, Tangent: true},
 		"far":      {Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 40},
-	}
-	for name, s := range maps.Clone(all) {
-		s.Radius = r
+	} {
+		s := trial{s, Sphere{Radius: r}}
 		all[name] = s
 		s.Centred = true
 		all[name+" centred"] = s
-		s.Curvature = 1 / (r * r)
+		s.Geometric = true
 		all[name+" centred geometric"] = s
 		s.Centred = false
 		all[name+" geometric"] = s
@@ -137,7 +143,7 @@ func stride() int {
 }
 
 // onSphere puts the point on the sphere.
-func onSphere[T vec.Float](x []T, s Step) {
+func onSphere[T vec.Float](x []T, s trial) {
 	if s.Centred {
 		vec.Shift(x, x, -vec.Sum(x)/float64(len(x)))
 	}
@@ -170,7 +176,7 @@ func testSpheres[T vec.Float](t *testing.T) {
 }
 
 // compare makes a step of k points of n elements and compares with the reference.
-func compare[T vec.Float](t *testing.T, rng *rand.Rand, name string, n, k int, s Step, momentum bool) {
+func compare[T vec.Float](t *testing.T, rng *rand.Rand, name string, n, k int, s trial, momentum bool) {
 	offset := rng.IntN(4)
 	x, allX := random[T](rng, n*k, offset, 1)
 	m, allM := random[T](rng, n*k, offset, 0.5/math.Sqrt(float64(n)))
@@ -187,7 +193,11 @@ func compare[T vec.Float](t *testing.T, rng *rand.Rand, name string, n, k int, s
 		m = nil
 	}
 	x0, m0, g0 := wide(x), wide(m), wide(g)
-	moved := Spheres(x, m, g, n, s)
+	moved, lost := Spheres(x, m, g, n, s.Sphere, s.Step)
+	if zero >= k {
+		zero = -1
+	}
+	require.Equal(t, zero, lost, name)
 	check(t, fmt.Sprintf("%s n=%d k=%d", name, n, k), x, m, g, x0, m0, g0, n, s, moved)
 	guarded(t, allX, offset, n*k)
 	guarded(t, allM, offset, n*k)
@@ -202,9 +212,9 @@ func near(t *testing.T, want, got, tol float64, message ...any) {
 	}
 }
 
-func check[T vec.Float](t *testing.T, name string, x, m, g []T, x0, m0, g0 []float64, n int, s Step, moved Moved) {
+func check[T vec.Float](t *testing.T, name string, x, m, g []T, x0, m0, g0 []float64, n int, s trial, moved descent.Progress) {
 	eps := vec.Eps[T]()
-	total, dd := Moved{Factor: 1}, 0.0
+	total, dd := descent.Progress{Factor: 1}, 0.0
 	for i := 0; i < len(x); i += n {
 		at := func(x []float64) []float64 { return piece(x, i, i+n) }
 		if vec.Norm(at(x0)) == 0 {
@@ -212,7 +222,7 @@ func check[T vec.Float](t *testing.T, name string, x, m, g []T, x0, m0, g0 []flo
 			continue
 		}
 		y, p, o := reference(at(x0), at(m0), at(g0), s)
-		total = total.plus(o)
+		total = total.Plus(o)
 		d := vec.Norm(at(g0)) * (s.Slope + s.Take)
 		if m0 != nil {
 			d += vec.Norm(at(m0)) * (s.Ahead + s.Keep)
@@ -275,7 +285,7 @@ func testColumns[T vec.Float](t *testing.T) {
 }
 
 // compareColumns makes a step of k matrices of r x c and compares with the reference.
-func compareColumns[T vec.Float](t *testing.T, rng *rand.Rand, name string, r, c, k int, s Step, momentum bool) {
+func compareColumns[T vec.Float](t *testing.T, rng *rand.Rand, name string, r, c, k int, s trial, momentum bool) {
 	n, offset := r*c*k, rng.IntN(4)
 	x, allX := random[T](rng, n, offset, 1)
 	m, allM := random[T](rng, n, offset, 0.5/math.Sqrt(float64(r)))
@@ -302,14 +312,10 @@ func compareColumns[T vec.Float](t *testing.T, rng *rand.Rand, name string, r, c
 		x[i/(r*c)*r*c+i%r*c+i/r%c] = v
 	}
 	x0, m0, g0 := wide(cols), wide(turned(m)), wide(turned(g))
-	moved := Columns(x, m, g, r, c, s)
+	moved, lost := Columns(x, m, g, r, c, s.Sphere, s.Step)
+	require.Equal(t, -1, lost, name)
 	check(t, fmt.Sprintf("%s %d matrices of %d x %d", name, k, r, c), turned(x), turned(m), g, x0, m0, g0, r, s, moved)
 	guarded(t, allX, offset, n)
 	guarded(t, allM, offset, n)
 	guarded(t, allG, offset, n)
-}
-
-func TestGeometricFactor(t *testing.T) {
-	assert.Equal(t, 1.0, GeometricFactor(0, 1))
-	assert.InDelta(t, 3*1.0, GeometricFactor(1, 1), 1e-15)
 }

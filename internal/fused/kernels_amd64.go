@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"github.com/kernelfold/kernelfold/internal/cpu"
+	"github.com/kernelfold/kernelfold/internal/descent"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
@@ -66,24 +67,28 @@ func single[T vec.Float](x []T) *float32 { return (*float32)(unsafe.Pointer(unsa
 
 func double[T vec.Float](x []T) *float64 { return (*float64)(unsafe.Pointer(unsafe.SliceData(x))) }
 
-func (w *work[T]) momentsKernel(x, m, g []T, n, k int, s Step) bool {
+func (w *work[T]) momentsKernel(x, m, g []T, n, k int, o Sphere, s descent.Step) bool {
 	kernel := choose[T]()
 	switch kernel {
 	case narrow32:
-		moments32AVX2(single(x), single(m), single(g), n, k, float32(s.Ahead), float32(s.Slope), s.Centred, &w.sums[0][0])
+		moments32AVX2(single(x), single(m), single(g), n, k, float32(s.Ahead), float32(s.Slope), o.Centred, &w.sums[0][0])
 	case narrow64:
-		moments64AVX2(double(x), double(m), double(g), n, k, float64(s.Ahead), float64(s.Slope), s.Centred, &w.sums[0][0])
+		moments64AVX2(double(x), double(m), double(g), n, k, float64(s.Ahead), float64(s.Slope), o.Centred, &w.sums[0][0])
 	case wide32:
-		moments32AVX512(single(x), single(m), single(g), n, k, float32(s.Ahead), float32(s.Slope), s.Centred, &w.sums[0][0])
+		moments32AVX512(single(x), single(m), single(g), n, k, float32(s.Ahead), float32(s.Slope), o.Centred, &w.sums[0][0])
 	case wide64:
-		moments64AVX512(double(x), double(m), double(g), n, k, float64(s.Ahead), float64(s.Slope), s.Centred, &w.sums[0][0])
+		moments64AVX512(double(x), double(m), double(g), n, k, float64(s.Ahead), float64(s.Slope), o.Centred, &w.sums[0][0])
 	}
 	return kernel != none
 }
 
 func (w *work[T]) blendsKernel(k int) bool {
 	for i := k; i%8 != 0; i++ {
-		w.sums[sumXX][i] = 0 // no point, though a kernel takes it along
+		// No point, though a kernel takes it along: one that has no step to make.
+		w.sums[sumXX][i] = 1 / w.terms[bend][0]
+		for j := sumXD; j <= sumD; j++ {
+			w.sums[j][i] = 0
+		}
 	}
 	switch choose[T]() {
 	case narrow32:
@@ -100,7 +105,7 @@ func (w *work[T]) blendsKernel(k int) bool {
 	return true
 }
 
-func (w *work[T]) applyKernel(x, m, g []T, n, k int, s Step) bool {
+func (w *work[T]) applyKernel(x, m, g []T, n, k int, s descent.Step) bool {
 	kernel := choose[T]()
 	switch kernel {
 	case narrow32:
@@ -115,22 +120,22 @@ func (w *work[T]) applyKernel(x, m, g []T, n, k int, s Step) bool {
 	return kernel != none
 }
 
-func (w *work[T]) columnMomentsKernel(x, m, g []T, rows, stride, cols int, s Step) bool {
+func (w *work[T]) columnMomentsKernel(x, m, g []T, rows, stride, cols int, o Sphere, s descent.Step) bool {
 	kernel := choose[T]()
 	switch kernel {
 	case narrow32:
-		momentsOfColumns32AVX2(single(x), single(m), single(g), rows, stride, cols, float32(s.Ahead), float32(s.Slope), s.Centred, &w.sums[0][0])
+		momentsOfColumns32AVX2(single(x), single(m), single(g), rows, stride, cols, float32(s.Ahead), float32(s.Slope), o.Centred, &w.sums[0][0])
 	case narrow64:
-		momentsOfColumns64AVX2(double(x), double(m), double(g), rows, stride, cols, float64(s.Ahead), float64(s.Slope), s.Centred, &w.sums[0][0])
+		momentsOfColumns64AVX2(double(x), double(m), double(g), rows, stride, cols, float64(s.Ahead), float64(s.Slope), o.Centred, &w.sums[0][0])
 	case wide32:
-		momentsOfColumns32AVX512(single(x), single(m), single(g), rows, stride, cols, float32(s.Ahead), float32(s.Slope), s.Centred, &w.sums[0][0])
+		momentsOfColumns32AVX512(single(x), single(m), single(g), rows, stride, cols, float32(s.Ahead), float32(s.Slope), o.Centred, &w.sums[0][0])
 	case wide64:
-		momentsOfColumns64AVX512(double(x), double(m), double(g), rows, stride, cols, float64(s.Ahead), float64(s.Slope), s.Centred, &w.sums[0][0])
+		momentsOfColumns64AVX512(double(x), double(m), double(g), rows, stride, cols, float64(s.Ahead), float64(s.Slope), o.Centred, &w.sums[0][0])
 	}
 	return kernel != none
 }
 
-func (w *work[T]) columnApplyKernel(x, m, g []T, rows, stride, cols int, s Step) bool {
+func (w *work[T]) columnApplyKernel(x, m, g []T, rows, stride, cols int, s descent.Step) bool {
 	kernel := choose[T]()
 	switch kernel {
 	case narrow32:
@@ -145,7 +150,7 @@ func (w *work[T]) columnApplyKernel(x, m, g []T, rows, stride, cols int, s Step)
 	return kernel != none
 }
 
-func flatKernel[T vec.Float](x, m, g []T, s Step, shrink float64) (square float64, done bool) {
+func flatKernel[T vec.Float](x, m, g []T, s descent.Step, shrink float64) (square float64, done bool) {
 	switch choose[T]() {
 	case narrow32:
 		square = flat32AVX2(single(x), single(m), single(g), len(x), float32(s.Ahead), float32(s.Slope), float32(s.Keep), float32(s.Take), float32(shrink), float32(s.Rate))

@@ -449,7 +449,7 @@ loop:
 	VFNMADD231PD Y4, Y6, Y1
 	VMULPD       (AX), Y4, Y3
 	VFNMADD231PD Y4, Y3, Y5
-	VCMPPD       $0x1e, 448(AX), Y0, Y4
+	VCMPPD       $0x1e, 384(AX), Y0, Y4
 	VDIVPD       Y0, Y1, Y7
 	VMOVAPD      Y5, Y5
 	VFNMADD231PD Y1, Y7, Y5
@@ -461,15 +461,11 @@ loop:
 	TESTQ        SI, SI
 	JZ           straight
 	VSQRTPD      Y5, Y8
-	VADDPD       256(AX), Y8, Y8
-	VADDPD       256(AX), Y8, Y9
-	VMULPD       Y9, Y9, Y9
-	VMOVUPD      384(AX), Y10
-	VFMADD231PD  192(AX), Y8, Y10
-	VMAXPD       Y9, Y10, Y9
-	VMULPD       Y5, Y9, Y9
-	VMAXPD       384(AX), Y9, Y9
-	VSQRTPD      Y9, Y9
+	VMULPD       192(AX), Y8, Y8
+	VADDPD       320(AX), Y8, Y9
+	VADDPD       320(AX), Y9, Y9
+	VMULPD       Y8, Y9, Y9
+	VMAXPD       320(AX), Y9, Y9
 	VDIVPD       Y9, Y1, Y1
 	VMAXPD       640(AX), Y9, Y9
 	VMOVUPD      Y9, 640(AX)
@@ -477,7 +473,8 @@ loop:
 straight:
 	VMULPD       Y1, Y1, Y8
 	VMULPD       Y8, Y2, Y2
-	VANDPD       Y4, Y2, Y2
+	VMOVUPD      448(AX), Y9
+	VBLENDVPD    Y4, Y2, Y9, Y2
 	VMULPD       Y5, Y8, Y9
 	VADDPD       Y9, Y0, Y0
 	VMOVUPD      128(AX), Y8
@@ -486,12 +483,12 @@ straight:
 	VMULPD       Y0, Y1, Y1
 	VMOVAPD      Y0, Y0
 	VFMADD231PD  Y7, Y1, Y0
-	VMOVUPD      384(AX), Y8
+	VMOVUPD      320(AX), Y8
 	VBLENDVPD    Y4, Y0, Y8, Y0
 	VANDPD       Y4, Y1, Y1
 	VANDPD       Y4, Y7, Y7
 	VMULPD       Y5, Y1, Y10
-	VMULPD       320(AX), Y10, Y10
+	VMULPD       256(AX), Y10, Y10
 	VMULPD       Y3, Y1, Y11
 	VFNMADD231PD Y0, Y6, Y11
 	VANDPD       Y4, Y11, Y11
@@ -2611,7 +2608,7 @@ uncentredNext:
 
 uncentredSolve:
 	VMOVAPS      Y3, Y0
-	VCMPPS       $0x1e, 448(SI), Y1, Y4
+	VCMPPS       $0x1e, 384(SI), Y1, Y4
 	VDIVPS       Y1, Y2, Y5
 	VMOVAPS      Y0, Y0
 	VFNMADD231PS Y2, Y5, Y0
@@ -2623,15 +2620,11 @@ uncentredSolve:
 	TESTQ        R10, R10
 	JZ           uncentredStraight
 	VSQRTPS      Y0, Y7
-	VADDPS       256(SI), Y7, Y7
-	VADDPS       256(SI), Y7, Y8
-	VMULPS       Y8, Y8, Y8
-	VMOVUPS      384(SI), Y9
-	VFMADD231PS  192(SI), Y7, Y9
-	VMAXPS       Y8, Y9, Y8
-	VMULPS       Y0, Y8, Y8
-	VMAXPS       384(SI), Y8, Y8
-	VSQRTPS      Y8, Y8
+	VMULPS       192(SI), Y7, Y7
+	VADDPS       320(SI), Y7, Y8
+	VADDPS       320(SI), Y8, Y8
+	VMULPS       Y7, Y8, Y8
+	VMAXPS       320(SI), Y8, Y8
 	VDIVPS       Y8, Y6, Y6
 	VMAXPS       640(SI), Y8, Y8
 	VMOVUPS      Y8, 640(SI)
@@ -2639,7 +2632,8 @@ uncentredSolve:
 uncentredStraight:
 	VMULPS       Y6, Y6, Y7
 	VMULPS       Y7, Y3, Y3
-	VANDPS       Y4, Y3, Y3
+	VMOVUPS      448(SI), Y8
+	VBLENDVPS    Y4, Y3, Y8, Y3
 	VMULPS       Y0, Y7, Y9
 	VADDPS       Y9, Y1, Y8
 	VMOVUPS      128(SI), Y7
@@ -2648,18 +2642,18 @@ uncentredStraight:
 	VMULPS       Y8, Y6, Y6
 	VMOVAPS      Y8, Y8
 	VFMADD231PS  Y5, Y6, Y8
-	VMOVUPS      384(SI), Y7
+	VMOVUPS      320(SI), Y7
 	VBLENDVPS    Y4, Y8, Y7, Y8
 	VANDPS       Y4, Y6, Y6
 	VANDPS       Y4, Y5, Y5
 	VMULPS       Y0, Y6, Y4
-	VMULPS       320(SI), Y4, Y4
+	VMULPS       256(SI), Y4, Y4
 	VXORPS       Y7, Y7, Y7
 	VSUBPS       Y6, Y7, Y6
 	VSUBPS       Y5, Y7, Y5
-	VMULPS       320(SI), Y3, Y3
+	VMULPS       256(SI), Y3, Y3
 	VMOVUPS      Y3, 704(SI)
-	VCMPPS       $0x1e, 384(SI), Y3, Y3
+	VCMPPS       $0x1e, 320(SI), Y3, Y3
 	VMOVMSKPS    Y3, R10
 	VEXTRACTF128 $0x01, Y0, X7
 	VCVTPS2PD    X0, Y0
@@ -3261,7 +3255,7 @@ centredSolve:
 	VFNMADD231PS Y5, Y6, Y2
 	VMULPS       (SI), Y5, Y7
 	VFNMADD231PS Y5, Y7, Y0
-	VCMPPS       $0x1e, 448(SI), Y1, Y8
+	VCMPPS       $0x1e, 384(SI), Y1, Y8
 	VDIVPS       Y1, Y2, Y9
 	VMOVAPS      Y0, Y0
 	VFNMADD231PS Y2, Y9, Y0
@@ -3273,15 +3267,11 @@ centredSolve:
 	TESTQ        R10, R10
 	JZ           centredStraight
 	VSQRTPS      Y0, Y11
-	VADDPS       256(SI), Y11, Y11
-	VADDPS       256(SI), Y11, Y12
-	VMULPS       Y12, Y12, Y12
-	VMOVUPS      384(SI), Y13
-	VFMADD231PS  192(SI), Y11, Y13
-	VMAXPS       Y12, Y13, Y12
-	VMULPS       Y0, Y12, Y12
-	VMAXPS       384(SI), Y12, Y12
-	VSQRTPS      Y12, Y12
+	VMULPS       192(SI), Y11, Y11
+	VADDPS       320(SI), Y11, Y12
+	VADDPS       320(SI), Y12, Y12
+	VMULPS       Y11, Y12, Y12
+	VMAXPS       320(SI), Y12, Y12
 	VDIVPS       Y12, Y10, Y10
 	VMAXPS       640(SI), Y12, Y12
 	VMOVUPS      Y12, 640(SI)
@@ -3289,7 +3279,8 @@ centredSolve:
 centredStraight:
 	VMULPS       Y10, Y10, Y11
 	VMULPS       Y11, Y3, Y3
-	VANDPS       Y8, Y3, Y3
+	VMOVUPS      448(SI), Y12
+	VBLENDVPS    Y8, Y3, Y12, Y3
 	VMULPS       Y0, Y11, Y13
 	VADDPS       Y13, Y1, Y12
 	VMOVUPS      128(SI), Y11
@@ -3298,12 +3289,12 @@ centredStraight:
 	VMULPS       Y12, Y10, Y10
 	VMOVAPS      Y12, Y12
 	VFMADD231PS  Y9, Y10, Y12
-	VMOVUPS      384(SI), Y11
+	VMOVUPS      320(SI), Y11
 	VBLENDVPS    Y8, Y12, Y11, Y12
 	VANDPS       Y8, Y10, Y10
 	VANDPS       Y8, Y9, Y9
 	VMULPS       Y0, Y10, Y14
-	VMULPS       320(SI), Y14, Y14
+	VMULPS       256(SI), Y14, Y14
 	VMULPS       Y7, Y10, Y15
 	VFNMADD231PS Y12, Y6, Y15
 	VANDPS       Y8, Y15, Y15
@@ -3313,9 +3304,9 @@ centredStraight:
 	VXORPS       Y11, Y11, Y11
 	VSUBPS       Y10, Y11, Y10
 	VSUBPS       Y9, Y11, Y9
-	VMULPS       320(SI), Y3, Y3
+	VMULPS       256(SI), Y3, Y3
 	VMOVUPS      Y3, 704(SI)
-	VCMPPS       $0x1e, 384(SI), Y3, Y3
+	VCMPPS       $0x1e, 320(SI), Y3, Y3
 	VMOVMSKPS    Y3, R10
 	VEXTRACTF128 $0x01, Y0, X7
 	VCVTPS2PD    X0, Y0
@@ -4028,7 +4019,7 @@ loop:
 	VFNMADD231PD Z4, Z6, Z1
 	VMULPD       (AX), Z4, Z3
 	VFNMADD231PD Z4, Z3, Z5
-	VCMPPD       $0x1e, 448(AX), Z0, K1
+	VCMPPD       $0x1e, 384(AX), Z0, K1
 	VDIVPD       Z0, Z1, Z4
 	VMOVAPD      Z5, Z5
 	VFNMADD231PD Z1, Z4, Z5
@@ -4040,15 +4031,11 @@ loop:
 	TESTQ        SI, SI
 	JZ           straight
 	VSQRTPD      Z5, Z7
-	VADDPD       256(AX), Z7, Z7
-	VADDPD       256(AX), Z7, Z8
-	VMULPD       Z8, Z8, Z8
-	VMOVUPD      384(AX), Z9
-	VFMADD231PD  192(AX), Z7, Z9
-	VMAXPD       Z8, Z9, Z8
-	VMULPD       Z5, Z8, Z8
-	VMAXPD       384(AX), Z8, Z8
-	VSQRTPD      Z8, Z8
+	VMULPD       192(AX), Z7, Z7
+	VADDPD       320(AX), Z7, Z8
+	VADDPD       320(AX), Z8, Z8
+	VMULPD       Z7, Z8, Z8
+	VMAXPD       320(AX), Z8, Z8
 	VDIVPD       Z8, Z1, Z1
 	VMAXPD       640(AX), Z8, Z8
 	VMOVUPD      Z8, 640(AX)
@@ -4056,7 +4043,8 @@ loop:
 straight:
 	VMULPD       Z1, Z1, Z7
 	VMULPD       Z7, Z2, Z2
-	VMOVAPD.Z    Z2, K1, Z2
+	KNOTW        K1, K2
+	VMOVUPD      448(AX), K2, Z2
 	VMULPD       Z5, Z7, Z8
 	VADDPD       Z8, Z0, Z0
 	VMOVUPD      128(AX), Z7
@@ -4066,11 +4054,11 @@ straight:
 	VMOVAPD      Z0, Z0
 	VFMADD231PD  Z4, Z1, Z0
 	KNOTW        K1, K2
-	VMOVUPD      384(AX), K2, Z0
+	VMOVUPD      320(AX), K2, Z0
 	VMOVAPD.Z    Z1, K1, Z1
 	VMOVAPD.Z    Z4, K1, Z4
 	VMULPD       Z5, Z1, Z9
-	VMULPD       320(AX), Z9, Z9
+	VMULPD       256(AX), Z9, Z9
 	VMULPD       Z3, Z1, Z10
 	VFNMADD231PD Z0, Z6, Z10
 	VMOVAPD.Z    Z10, K1, Z10
@@ -6712,7 +6700,7 @@ uncentredNext:
 
 uncentredSolve:
 	VMOVAPS      Z3, Z7
-	VCMPPS       $0x1e, 448(SI), Z1, K5
+	VCMPPS       $0x1e, 384(SI), Z1, K5
 	VDIVPS       Z1, Z2, Z8
 	VMOVAPS      Z7, Z7
 	VFNMADD231PS Z2, Z8, Z7
@@ -6724,15 +6712,11 @@ uncentredSolve:
 	TESTQ        R8, R8
 	JZ           uncentredStraight
 	VSQRTPS      Z7, Z10
-	VADDPS       256(SI), Z10, Z10
-	VADDPS       256(SI), Z10, Z11
-	VMULPS       Z11, Z11, Z11
-	VMOVUPS      384(SI), Z12
-	VFMADD231PS  192(SI), Z10, Z12
-	VMAXPS       Z11, Z12, Z11
-	VMULPS       Z7, Z11, Z11
-	VMAXPS       384(SI), Z11, Z11
-	VSQRTPS      Z11, Z11
+	VMULPS       192(SI), Z10, Z10
+	VADDPS       320(SI), Z10, Z11
+	VADDPS       320(SI), Z11, Z11
+	VMULPS       Z10, Z11, Z11
+	VMAXPS       320(SI), Z11, Z11
 	VDIVPS       Z11, Z9, Z9
 	VMAXPS       640(SI), Z11, Z11
 	VMOVUPS      Z11, 640(SI)
@@ -6740,7 +6724,8 @@ uncentredSolve:
 uncentredStraight:
 	VMULPS        Z9, Z9, Z10
 	VMULPS        Z10, Z3, Z3
-	VMOVAPS.Z     Z3, K5, Z3
+	KNOTW         K5, K6
+	VMOVUPS       448(SI), K6, Z3
 	VMULPS        Z7, Z10, Z12
 	VADDPS        Z12, Z1, Z11
 	VMOVUPS       128(SI), Z10
@@ -6750,17 +6735,17 @@ uncentredStraight:
 	VMOVAPS       Z11, Z11
 	VFMADD231PS   Z8, Z9, Z11
 	KNOTW         K5, K6
-	VMOVUPS       384(SI), K6, Z11
+	VMOVUPS       320(SI), K6, Z11
 	VMOVAPS.Z     Z9, K5, Z9
 	VMOVAPS.Z     Z8, K5, Z8
 	VMULPS        Z7, Z9, Z13
-	VMULPS        320(SI), Z13, Z13
+	VMULPS        256(SI), Z13, Z13
 	VXORPS        Z10, Z10, Z10
 	VSUBPS        Z9, Z10, Z9
 	VSUBPS        Z8, Z10, Z8
-	VMULPS        320(SI), Z3, Z3
+	VMULPS        256(SI), Z3, Z3
 	VMOVUPS       Z3, 704(SI)
-	VCMPPS        $0x1e, 384(SI), Z3, K5
+	VCMPPS        $0x1e, 320(SI), Z3, K5
 	KMOVW         K5, R8
 	VEXTRACTF64X4 $0x01, Z7, Y10
 	VCVTPS2PD     Y7, Z7
@@ -7382,7 +7367,7 @@ centredSolve:
 	VFNMADD231PS Z8, Z10, Z2
 	VMULPS       (SI), Z8, Z11
 	VFNMADD231PS Z8, Z11, Z9
-	VCMPPS       $0x1e, 448(SI), Z1, K5
+	VCMPPS       $0x1e, 384(SI), Z1, K5
 	VDIVPS       Z1, Z2, Z12
 	VMOVAPS      Z9, Z9
 	VFNMADD231PS Z2, Z12, Z9
@@ -7394,15 +7379,11 @@ centredSolve:
 	TESTQ        R8, R8
 	JZ           centredStraight
 	VSQRTPS      Z9, Z14
-	VADDPS       256(SI), Z14, Z14
-	VADDPS       256(SI), Z14, Z15
-	VMULPS       Z15, Z15, Z15
-	VMOVUPS      384(SI), Z16
-	VFMADD231PS  192(SI), Z14, Z16
-	VMAXPS       Z15, Z16, Z15
-	VMULPS       Z9, Z15, Z15
-	VMAXPS       384(SI), Z15, Z15
-	VSQRTPS      Z15, Z15
+	VMULPS       192(SI), Z14, Z14
+	VADDPS       320(SI), Z14, Z15
+	VADDPS       320(SI), Z15, Z15
+	VMULPS       Z14, Z15, Z15
+	VMAXPS       320(SI), Z15, Z15
 	VDIVPS       Z15, Z13, Z13
 	VMAXPS       640(SI), Z15, Z15
 	VMOVUPS      Z15, 640(SI)
@@ -7410,7 +7391,8 @@ centredSolve:
 centredStraight:
 	VMULPS        Z13, Z13, Z14
 	VMULPS        Z14, Z3, Z3
-	VMOVAPS.Z     Z3, K5, Z3
+	KNOTW         K5, K6
+	VMOVUPS       448(SI), K6, Z3
 	VMULPS        Z9, Z14, Z16
 	VADDPS        Z16, Z1, Z15
 	VMOVUPS       128(SI), Z14
@@ -7420,11 +7402,11 @@ centredStraight:
 	VMOVAPS       Z15, Z15
 	VFMADD231PS   Z12, Z13, Z15
 	KNOTW         K5, K6
-	VMOVUPS       384(SI), K6, Z15
+	VMOVUPS       320(SI), K6, Z15
 	VMOVAPS.Z     Z13, K5, Z13
 	VMOVAPS.Z     Z12, K5, Z12
 	VMULPS        Z9, Z13, Z17
-	VMULPS        320(SI), Z17, Z17
+	VMULPS        256(SI), Z17, Z17
 	VMULPS        Z11, Z13, Z18
 	VFNMADD231PS  Z15, Z10, Z18
 	VMOVAPS.Z     Z18, K5, Z18
@@ -7434,9 +7416,9 @@ centredStraight:
 	VXORPS        Z14, Z14, Z14
 	VSUBPS        Z13, Z14, Z13
 	VSUBPS        Z12, Z14, Z12
-	VMULPS        320(SI), Z3, Z3
+	VMULPS        256(SI), Z3, Z3
 	VMOVUPS       Z3, 704(SI)
-	VCMPPS        $0x1e, 384(SI), Z3, K5
+	VCMPPS        $0x1e, 320(SI), Z3, K5
 	KMOVW         K5, R8
 	VEXTRACTF64X4 $0x01, Z9, Y11
 	VCVTPS2PD     Y9, Z9
@@ -7982,7 +7964,7 @@ loop:
 	VFNMADD231PD Y4, Y6, Y1
 	VMULPD       (AX), Y4, Y3
 	VFNMADD231PD Y4, Y3, Y5
-	VCMPPD       $0x1e, 448(AX), Y0, Y4
+	VCMPPD       $0x1e, 384(AX), Y0, Y4
 	VDIVPD       Y0, Y1, Y7
 	VMOVAPD      Y5, Y5
 	VFNMADD231PD Y1, Y7, Y5
@@ -7994,15 +7976,11 @@ loop:
 	TESTQ        SI, SI
 	JZ           straight
 	VSQRTPD      Y5, Y8
-	VADDPD       256(AX), Y8, Y8
-	VADDPD       256(AX), Y8, Y9
-	VMULPD       Y9, Y9, Y9
-	VMOVUPD      384(AX), Y10
-	VFMADD231PD  192(AX), Y8, Y10
-	VMAXPD       Y9, Y10, Y9
-	VMULPD       Y5, Y9, Y9
-	VMAXPD       384(AX), Y9, Y9
-	VSQRTPD      Y9, Y9
+	VMULPD       192(AX), Y8, Y8
+	VADDPD       320(AX), Y8, Y9
+	VADDPD       320(AX), Y9, Y9
+	VMULPD       Y8, Y9, Y9
+	VMAXPD       320(AX), Y9, Y9
 	VDIVPD       Y9, Y1, Y1
 	VMAXPD       640(AX), Y9, Y9
 	VMOVUPD      Y9, 640(AX)
@@ -8010,7 +7988,8 @@ loop:
 straight:
 	VMULPD       Y1, Y1, Y8
 	VMULPD       Y8, Y2, Y2
-	VANDPD       Y4, Y2, Y2
+	VMOVUPD      448(AX), Y9
+	VBLENDVPD    Y4, Y2, Y9, Y2
 	VMULPD       Y5, Y8, Y9
 	VADDPD       Y9, Y0, Y0
 	VMOVUPD      128(AX), Y8
@@ -8019,12 +7998,12 @@ straight:
 	VMULPD       Y0, Y1, Y1
 	VMOVAPD      Y0, Y0
 	VFMADD231PD  Y7, Y1, Y0
-	VMOVUPD      384(AX), Y8
+	VMOVUPD      320(AX), Y8
 	VBLENDVPD    Y4, Y0, Y8, Y0
 	VANDPD       Y4, Y1, Y1
 	VANDPD       Y4, Y7, Y7
 	VMULPD       Y5, Y1, Y10
-	VMULPD       320(AX), Y10, Y10
+	VMULPD       256(AX), Y10, Y10
 	VMULPD       Y3, Y1, Y11
 	VFNMADD231PD Y0, Y6, Y11
 	VANDPD       Y4, Y11, Y11
@@ -9886,7 +9865,7 @@ loop:
 	VFNMADD231PD Z4, Z6, Z1
 	VMULPD       (AX), Z4, Z3
 	VFNMADD231PD Z4, Z3, Z5
-	VCMPPD       $0x1e, 448(AX), Z0, K1
+	VCMPPD       $0x1e, 384(AX), Z0, K1
 	VDIVPD       Z0, Z1, Z4
 	VMOVAPD      Z5, Z5
 	VFNMADD231PD Z1, Z4, Z5
@@ -9898,15 +9877,11 @@ loop:
 	TESTQ        SI, SI
 	JZ           straight
 	VSQRTPD      Z5, Z7
-	VADDPD       256(AX), Z7, Z7
-	VADDPD       256(AX), Z7, Z8
-	VMULPD       Z8, Z8, Z8
-	VMOVUPD      384(AX), Z9
-	VFMADD231PD  192(AX), Z7, Z9
-	VMAXPD       Z8, Z9, Z8
-	VMULPD       Z5, Z8, Z8
-	VMAXPD       384(AX), Z8, Z8
-	VSQRTPD      Z8, Z8
+	VMULPD       192(AX), Z7, Z7
+	VADDPD       320(AX), Z7, Z8
+	VADDPD       320(AX), Z8, Z8
+	VMULPD       Z7, Z8, Z8
+	VMAXPD       320(AX), Z8, Z8
 	VDIVPD       Z8, Z1, Z1
 	VMAXPD       640(AX), Z8, Z8
 	VMOVUPD      Z8, 640(AX)
@@ -9914,7 +9889,8 @@ loop:
 straight:
 	VMULPD       Z1, Z1, Z7
 	VMULPD       Z7, Z2, Z2
-	VMOVAPD.Z    Z2, K1, Z2
+	KNOTW        K1, K2
+	VMOVUPD      448(AX), K2, Z2
 	VMULPD       Z5, Z7, Z8
 	VADDPD       Z8, Z0, Z0
 	VMOVUPD      128(AX), Z7
@@ -9924,11 +9900,11 @@ straight:
 	VMOVAPD      Z0, Z0
 	VFMADD231PD  Z4, Z1, Z0
 	KNOTW        K1, K2
-	VMOVUPD      384(AX), K2, Z0
+	VMOVUPD      320(AX), K2, Z0
 	VMOVAPD.Z    Z1, K1, Z1
 	VMOVAPD.Z    Z4, K1, Z4
 	VMULPD       Z5, Z1, Z9
-	VMULPD       320(AX), Z9, Z9
+	VMULPD       256(AX), Z9, Z9
 	VMULPD       Z3, Z1, Z10
 	VFNMADD231PD Z0, Z6, Z10
 	VMOVAPD.Z    Z10, K1, Z10

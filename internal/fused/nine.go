@@ -3,7 +3,9 @@
 package fused
 
 import (
-	"github.com/kernelfold/kernelfold/internal/vec"
+	"math"
+
+	"github.com/kernelfold/kernelfold/internal/descent"
 )
 
 // nine is how many elements a 3 x 3 slice has. Such points are too short for a vector of
@@ -25,42 +27,46 @@ type room struct {
 	_                 [4][16]float32
 	direction, length [16]float64
 	_                 [nine + 6][16]float32
+	lost              int // the first point that has no step, or -1
 }
 
 // spheresOfNine makes the step in float32, where there is a kernel for so many points at
 // a time.
-func spheresOfNine(x, m, g []float32, s Step, lanes int) Moved {
+func spheresOfNine(x, m, g []float32, o Sphere, s descent.Step, lanes int) (p descent.Progress, lost int) {
 	if m == nil { // g stands in for it
 		m, s.Ahead, s.Keep, s.Take, s.Tangent = g, 0, 0, 0, false
 	}
 	n := nineStep{ahead: float32(s.Ahead), slope: float32(s.Slope), keep: float32(s.Keep), take: float32(s.Take)}
-	for i, v := range s.terms(nine) {
+	for i, v := range o.terms(s, nine) {
 		n.terms[i] = float32(v)
 	}
-	var r room
+	r := room{lost: -1}
 	size := nine * lanes
 	whole := len(x) - len(x)%size
-	r.step(x[:whole], m[:whole], g[:whole], &n, s, lanes)
-	if whole < len(x) { // beside zeros
+	r.step(x[:whole], m[:whole], g[:whole], &n, 0, o, s, lanes)
+	if whole < len(x) { // beside copies of the first point that stay where they are
 		var all [3][16 * nine]float32
 		for i, v := range [...][]float32{x, m, g} {
 			copy(all[i][:], v[whole:])
 		}
-		r.step(all[0][:size], all[1][:size], all[2][:size], &n, s, lanes)
+		for at := len(x) - whole; at < size; at += nine {
+			copy(all[0][at:], x[whole:whole+nine])
+		}
+		r.step(all[0][:size], all[1][:size], all[2][:size], &n, whole/nine, o, s, lanes)
 		for i, v := range [...][]float32{x, m, g} {
 			copy(v[whole:], all[i][:])
 		}
 	}
-	moved := Moved{Factor: 1}
+	p.Factor = 1
 	for i := range lanes {
-		moved = moved.plus(Moved{r.direction[i], r.length[i], float64(r.factor[i])})
+		p = p.Plus(descent.Progress{Direction: r.direction[i], Length: r.length[i], Factor: float64(r.factor[i])})
 	}
-	return moved
+	return p, r.lost
 }
 
-// step makes the step for whole groups of points. Rounding asks for another normalisation
-// where the step is long.
-func (r *room) step(x, m, g []float32, n *nineStep, s Step, lanes int) {
+// step makes the step for whole groups of points, of which the first is the at-th. Rounding
+// asks for another normalisation where the step is long.
+func (r *room) step(x, m, g []float32, n *nineStep, at int, o Sphere, s descent.Step, lanes int) {
 	size := nine * lanes
 	for len(x) > 0 {
 		done := size * stepOfNine(x, m, g, lanes, n, r, s.Tangent)
@@ -70,9 +76,12 @@ func (r *room) step(x, m, g []float32, n *nineStep, s Step, lanes int) {
 				continue
 			}
 			l := i * nine % lanes // the order in a group
-			p := last[l*nine : (l+1)*nine]
-			vec.Scale(p, s.Radius/vec.Norm(p), p)
+			if p := last[l*nine : (l+1)*nine]; !math.IsInf(float64(r.long[i]), 1) {
+				settle(p, o)
+			} else if k := at + (done-size)/nine + l; r.lost < 0 || k < r.lost {
+				r.lost = k
+			}
 		}
-		x, m, g = x[done:], m[done:], g[done:]
+		x, m, g, at = x[done:], m[done:], g[done:], at+done/nine
 	}
 }

@@ -5,6 +5,7 @@ package fused
 import (
 	"math"
 
+	"github.com/kernelfold/kernelfold/internal/descent"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
@@ -17,6 +18,7 @@ type work[T vec.Float] struct {
 	terms [terms][8]float64 // all eight equal, until they are results
 	sums  [5][crowd]float64
 	blend [6][crowd]T
+	lost  int // the first point that has no step, or -1
 }
 
 // The terms of a step, and what it did.
@@ -24,11 +26,11 @@ const (
 	share     = iota // 1/n if the points are centred, else 0
 	rate             //
 	radius           //
-	curvature        //
-	rho              // curvature^(-1/2)
+	root             // of the curvature
 	bend             // 1/radius^2
 	one              //
 	least            // what |x|^2 has to exceed
+	never            // infinity
 	direction        // sum of |v|^2
 	length           // sum of |t v|^2
 	factor           // largest g_t
@@ -56,8 +58,9 @@ const (
 )
 
 // begin prepares w for a step of points of n elements.
-func (w *work[T]) begin(s Step, n int) {
-	for i, v := range s.terms(n) {
+func (w *work[T]) begin(o Sphere, s descent.Step, n int) {
+	w.lost = -1
+	for i, v := range o.terms(s, n) {
 		for j := range w.terms[i] {
 			w.terms[i][j] = v
 		}
@@ -65,37 +68,43 @@ func (w *work[T]) begin(s Step, n int) {
 }
 
 // terms are those for points of n elements.
-func (s Step) terms(n int) (t [terms]float64) {
-	t[rate], t[radius], t[one], t[least], t[factor] = s.Rate, s.Radius, 1, 1e-30, 1
-	t[bend] = 1 / (s.Radius * s.Radius)
-	if s.Centred {
+func (o Sphere) terms(s descent.Step, n int) (t [terms]float64) {
+	t[rate], t[radius], t[one], t[factor] = s.Rate, o.Radius, 1, 1
+	t[bend], t[least], t[never] = 1/(o.Radius*o.Radius), 1e-6*o.Radius*o.Radius, math.Inf(1)
+	if o.Centred {
 		t[share] = 1 / float64(n)
 	}
-	if s.Curvature > 0 {
-		t[curvature], t[rho] = s.Curvature, 1/math.Sqrt(s.Curvature)
+	if s.Geometric {
+		t[root] = 1 / o.Radius // of 1/radius^2
 	}
 	return t
 }
 
 // moved gathers the results.
-func (w *work[T]) moved() Moved {
-	m := Moved{}
+func (w *work[T]) moved() (p descent.Progress, lost int) {
 	for j := range 8 {
-		m = m.plus(Moved{w.terms[direction][j], w.terms[length][j], w.terms[factor][j]})
+		p = p.Plus(descent.Progress{Direction: w.terms[direction][j], Length: w.terms[length][j], Factor: w.terms[factor][j]})
 	}
-	return m
+	return p, w.lost
 }
 
-// isLong says that the step of point i is so long that rounding asks for another
-// normalisation: an error of c by a part e turns into one of |x| by e |t d|/r.
-func (w *work[T]) isLong(i int) bool {
-	r := w.terms[radius][0]
-	return w.sums[sumDD][i] > r*r
+// isLong says that the step of point i, the at-th of all, is so long that rounding asks for
+// another normalisation: an error of c by a part e turns into one of |x| by e |t d|/r. It
+// notes a point that has no step.
+func (w *work[T]) isLong(i, at int) bool {
+	l, r := w.sums[sumDD][i], w.terms[radius][0]
+	if math.IsInf(l, 1) {
+		if w.lost < 0 {
+			w.lost = at
+		}
+		return false
+	}
+	return l > r*r
 }
 
 // moments sums over the elements of the k points of n elements, with d = Ahead m + Slope g.
-func (w *work[T]) moments(x, m, g []T, n, k int, s Step) {
-	if w.momentsKernel(x, m, g, n, k, s) {
+func (w *work[T]) moments(x, m, g []T, n, k int, o Sphere, s descent.Step) {
+	if w.momentsKernel(x, m, g, n, k, o, s) {
 		return
 	}
 	p, q := T(s.Ahead), T(s.Slope)
@@ -157,15 +166,15 @@ func (w *work[T]) blendOne(i int) {
 	xd := sum(sumXD) - sum(sumD)*x
 	dd := sum(sumDD) - sum(sumD)*d
 	if !(xx > term(least)) {
-		w.sums[sumDD][i] = 0
+		w.sums[sumDD][i], w.terms[long][0] = term(never), term(never)
 		set(1, 0, 0, 0, 0, 0)
 		return
 	}
 	c := xd / xx
 	vv := max(0, dd-c*xd)
 	g := 1.0
-	if k := term(curvature); k > 0 {
-		g = GeometricFactor(math.Sqrt(vv), k)
+	if k := term(root); k > 0 {
+		g = descent.Factor(math.Sqrt(vv), k*k)
 	}
 	t, r := term(rate)/g, term(radius)
 	f := r / math.Sqrt(xx+t*t*vv)
@@ -180,7 +189,7 @@ func (w *work[T]) blendOne(i int) {
 }
 
 // apply makes the step of the k points.
-func (w *work[T]) apply(x, m, g []T, n, k int, s Step) {
+func (w *work[T]) apply(x, m, g []T, n, k int, s descent.Step) {
 	if w.applyKernel(x, m, g, n, k, s) {
 		return
 	}
@@ -192,7 +201,7 @@ func (w *work[T]) apply(x, m, g []T, n, k int, s Step) {
 }
 
 // applyOne makes the step of element e, which is one of point i.
-func (w *work[T]) applyOne(x, m, g []T, e, i int, s Step) {
+func (w *work[T]) applyOne(x, m, g []T, e, i int, s descent.Step) {
 	b := &w.blend
 	v, d := x[e], T(s.Slope)*g[e]
 	if m != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kernelfold/kernelfold/internal/cpu"
-	"github.com/kernelfold/kernelfold/internal/fused"
+	"github.com/kernelfold/kernelfold/internal/descent"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
@@ -56,8 +56,14 @@ func leaned(x, v []float64, r float64) []float64 {
 	return u
 }
 
+// trial is a step of frames of a radius.
+type trial struct {
+	descent.Step
+	Radius float64
+}
+
 // stepped makes the step for one frame, in float64.
-func stepped(x, m, g []float64, s Step) Moved {
+func stepped(x, m, g []float64, s trial) descent.Progress {
 	d := make([]float64, 9)
 	for e := range d {
 		d[e] = s.Ahead*m[e] + s.Slope*g[e]
@@ -65,8 +71,8 @@ func stepped(x, m, g []float64, s Step) Moved {
 	}
 	v, factor := leaned(x, d, s.Radius), 1.0
 	norm := vec.Norm(v)
-	if s.Curvature > 0 {
-		factor = fused.GeometricFactor(norm, s.Curvature)
+	if s.Geometric {
+		factor = descent.Factor(norm, 1/(s.Radius*s.Radius))
 	}
 	t := s.Rate / factor
 	for e := range v {
@@ -76,7 +82,7 @@ func stepped(x, m, g []float64, s Step) Moved {
 	if s.Tangent {
 		copy(m, leaned(x, v, s.Radius))
 	}
-	return Moved{norm * norm, t * t * norm * norm, factor}
+	return descent.Progress{Direction: norm * norm, Length: t * t * norm * norm, Factor: factor}
 }
 
 func widened(x []float32) []float64 {
@@ -94,12 +100,12 @@ func testFrames(t *testing.T) {
 	for k := range 71 {
 		for mask := range 8 {
 			with := mask&1 == 0
-			s := Step{Keep: 0.9, Take: 0.8, Ahead: 0.7, Slope: 1.1, Rate: 0.1, Radius: []float64{1, 3, 0.05}[k%3]}
+			s := trial{descent.Step{Keep: 0.9, Take: 0.8, Ahead: 0.7, Slope: 1.1, Rate: 0.1}, []float64{1, 3, 0.05}[k%3]}
 			if mask&2 != 0 {
 				s.Ahead, s.Slope, s.Tangent = s.Keep, s.Take, with
 			}
 			if mask&4 != 0 {
-				s.Curvature = 1 / (s.Radius * s.Radius)
+				s.Geometric = true
 			}
 			x, checkX := guarded[float32](rng, 9*k)
 			m, checkM := guarded[float32](rng, 9*k)
@@ -114,7 +120,7 @@ func testFrames(t *testing.T) {
 				x[e] = float32(v)
 			}
 			bad := -1
-			if k > 40 && s.Curvature == 0 {
+			if k > 40 && !s.Geometric {
 				bad = rng.IntN(k)
 				for e := range 9 { // too long for one pass
 					g[9*bad+e] *= 300
@@ -126,7 +132,7 @@ func testFrames(t *testing.T) {
 				momentum = nil
 				clear(m64)
 			}
-			moved, got := Frames(x, momentum, g, 3, s)
+			moved, got := Frames(x, momentum, g, 3, s.Radius, s.Step)
 			checkX(t)
 			checkM(t)
 			checkG(t)
@@ -138,11 +144,11 @@ func testFrames(t *testing.T) {
 				}
 			}
 			require.Equal(t, want, moved)
-			sum := Moved{Factor: 1}
+			sum := descent.Progress{Factor: 1}
 			for i := range moved {
 				e := 9 * i
 				one := stepped(x64[e:e+9], m64[e:e+9], g64[e:e+9], s)
-				sum = Moved{sum.Direction + one.Direction, sum.Length + one.Length, max(sum.Factor, one.Factor)}
+				sum = sum.Plus(one)
 				for j := e; j < e+9; j++ {
 					wantX[j], wantG[j] = float32(x64[j]), 0
 					if with {
@@ -163,8 +169,8 @@ func testFrames(t *testing.T) {
 func TestFramesRefuse(t *testing.T) {
 	x := make([]float32, 9*32)
 	for name, f := range map[string]func(){
-		"other gradients": func() { Frames(x, nil, x[1:], 3, Step{}) },
-		"other momentum":  func() { Frames(x, x[1:], x, 3, Step{}) },
+		"other gradients": func() { Frames(x, nil, x[1:], 3, 1, descent.Step{}) },
+		"other momentum":  func() { Frames(x, x[1:], x, 3, 1, descent.Step{}) },
 	} {
 		assert.Panics(t, f, name)
 	}
@@ -176,15 +182,15 @@ func TestFramesRefuse(t *testing.T) {
 		}
 		x[9*20+4] = bad
 		before := slices.Clone(x)
-		moved, _ := Frames(x, nil, make([]float32, len(x)), 3, Step{Radius: 1})
+		moved, _ := Frames(x, nil, make([]float32, len(x)), 3, 1, descent.Step{})
 		assert.LessOrEqual(t, moved, 16)
 		near(t, before, x, 2*0x1p-23, 1, "x")
 	}
 	y := make([]float64, 9*32)
-	moved, _ := Frames(y, nil, make([]float64, len(y)), 3, Step{Radius: 1})
+	moved, _ := Frames(y, nil, make([]float64, len(y)), 3, 1, descent.Step{})
 	assert.Zero(t, moved, "float64")
-	moved, _ = Frames(x, nil, make([]float32, len(x)), 3, Step{Radius: 1, Curvature: 1})
+	moved, _ = Frames(x, nil, make([]float32, len(x)), 3, 1, descent.Step{Geometric: true})
 	assert.Zero(t, moved, "no rate to see g_t by")
-	moved, _ = Frames(x[:16*16], nil, make([]float32, 16*16), 4, Step{Radius: 1})
+	moved, _ = Frames(x[:16*16], nil, make([]float32, 16*16), 4, 1, descent.Step{})
 	assert.Zero(t, moved, "4 x 4")
 }

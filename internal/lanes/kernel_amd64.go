@@ -5,10 +5,10 @@
 package lanes
 
 import (
-	"math"
 	"unsafe"
 
 	"github.com/kernelfold/kernelfold/internal/cpu"
+	"github.com/kernelfold/kernelfold/internal/descent"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
@@ -150,23 +150,20 @@ func dots[T vec.Float](out []float64, u, v []T) {
 }
 
 // frames serves 3 x 3 frames of float32, 16 at a time.
-func frames[T vec.Float](x, m, g []T, n int, s Step) (int, Moved) {
+func frames[T vec.Float](x, m, g []T, n int, radius float64, s descent.Step) (int, descent.Progress) {
 	const group = 16
 	blocks := len(x) / (group * 9)
-	unseen := s.Rate == 0 && s.Curvature > 0 // g_t is read off the step
+	unseen := s.Rate == 0 && s.Geometric // g_t is read off the step
 	if n != 3 || blocks == 0 || unseen || choose[T]() != of32AVX512 {
-		return 0, Moved{Factor: 1}
+		return 0, descent.Progress{Factor: 1}
 	}
 	if m == nil { // g stands in for it
 		m, s.Keep, s.Take, s.Ahead, s.Tangent = g, 0, 0, 0, false
 	}
-	r, rho := s.Radius*s.Radius, 1.0
-	if s.Curvature > 0 {
-		rho = 1 / math.Sqrt(s.Curvature)
-	}
+	r := radius * radius
 	c := [...]float32{
 		float32(s.Keep), float32(s.Take), float32(s.Ahead), float32(s.Slope), float32(-s.Rate), float32(1 / r), float32(0.5 / r),
-		float32(3 * vec.Eps[T]()), 4, 0.5, 1.5, 1, float32(2 * rho), float32(s.Curvature), float32(1 + s.Curvature*rho),
+		float32(3 * vec.Eps[T]()), 4, 0.5, 1.5, 1, float32(1 / radius), 2,
 	}
 	var sums struct { // as the kernel knows them
 		direction, length [group]float64
@@ -175,8 +172,8 @@ func frames[T vec.Float](x, m, g []T, n int, s Step) (int, Moved) {
 	for l := range sums.steps {
 		sums.steps[l] = c[4] // the longest
 	}
-	moved := frames32AVX512(f32(x), f32(m), f32(g), blocks, &c[0], &sums.direction[0], flag(s.Curvature > 0), flag(s.Tangent))
-	total := Moved{Factor: 1}
+	moved := frames32AVX512(f32(x), f32(m), f32(g), blocks, &c[0], &sums.direction[0], flag(s.Geometric), flag(s.Tangent))
+	total := descent.Progress{Factor: 1}
 	for l := range group {
 		total.Direction += sums.direction[l]
 		total.Length += sums.length[l]

@@ -17,11 +17,11 @@ const (
 	share = iota // 1/n if the points are centred, else 0
 	rate
 	radius
-	curvature
-	rho  // curvature^(-1/2)
+	root // of the curvature
 	bend // 1/radius^2
 	one
 	least // what |x|^2 has to exceed
+	never // infinity
 	direct
 	length
 	factor
@@ -131,21 +131,17 @@ func solved(d blender, label string, s sums) (o solution) {
 	alive.keep(vv)
 	d.Load(term(rate), t)
 	bits := GP64()
-	MOVQ(term(curvature), bits)
+	MOVQ(term(root), bits)
 	TESTQ(bits, bits)
 	JZ(LabelRef(label))
 	{
-		r, a, b := d.Vec(), d.Vec(), d.Vec()
+		r, a := d.Vec(), d.Vec()
 		d.Sqrt(vv, r)
-		d.Add(term(rho), r, r)
-		d.Add(term(rho), r, a)
-		d.Mul(a, a, a) // (2 rho + r)^2
-		d.Load(term(one), b)
-		d.FMA(term(curvature), r, b) // 1 + curvature (rho + r)
-		d.Max(a, b, a)
-		d.Mul(vv, a, a)
+		d.Mul(term(root), r, r)
+		d.Add(term(one), r, a)
+		d.Add(term(one), a, a)
+		d.Mul(r, a, a)
 		d.Max(term(one), a, a)
-		d.Sqrt(a, a)
 		d.Div(a, t, t)
 		d.gather(d.Max, a, factor)
 	}
@@ -154,7 +150,7 @@ func solved(d blender, label string, s sums) (o solution) {
 	o.direct, o.length, o.long = vv, d.Vec(), s.dd
 	d.Mul(t, t, tmp)
 	d.Mul(tmp, s.dd, o.long) // of d as it is, not centred: its rounding counts
-	alive.keep(o.long)
+	alive.keepOr(o.long, term(never))
 	d.Mul(vv, tmp, o.length)
 	d.Add(o.length, xx, f)
 	d.Load(term(radius), tmp)

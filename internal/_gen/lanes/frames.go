@@ -30,9 +30,8 @@ const (
 	half        // 0.5
 	threeHalves // 1.5
 	unit        // 1
-	twice       // 2 rho
-	bend        // the curvature c
-	further     // 1 + c rho
+	root        // of the curvature
+	two         // 2
 )
 
 // Where the sums are, in bytes.
@@ -197,19 +196,15 @@ func halves64(v VecVirtual) (low, high VecVirtual) {
 	return low, high
 }
 
-// shorten divides t by g_t, which is max(1, r max(2 rho + r, sqrt(1 + c (rho + r)))) for
-// r = |v|.
+// shorten divides t by g_t, which is max(1, r (2 + r)) for r = |v| times the root of the curvature.
 func (f framer) shorten(t, low, high VecVirtual) {
-	r, a, b := ZMM(), ZMM(), ZMM()
+	r, a := ZMM(), ZMM()
 	VCVTPD2PS(low, r.AsY())
 	VCVTPD2PS(high, a.AsY())
 	VINSERTF64X4(Imm(1), a.AsY(), r, r)
 	VSQRTPS(r, r)
-	VADDPS_BCST(f.coefficient(twice), r, a)
-	VMULPS_BCST(f.coefficient(bend), r, b)
-	VADDPS_BCST(f.coefficient(further), b, b)
-	VSQRTPS(b, b)
-	VMAXPS(a, b, a)
+	VMULPS_BCST(f.coefficient(root), r, r)
+	VADDPS_BCST(f.coefficient(two), r, a)
 	VMULPS(r, a, a)
 	VMAXPS_BCST(f.coefficient(unit), a, a)
 	VDIVPS(a, t, t)
