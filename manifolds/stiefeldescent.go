@@ -21,7 +21,7 @@ func (m Stiefel) Descends(n, p int, d Descent) bool {
 func (m Stiefel) Descend(x, mu, g Points, d Descent) Moved {
 	curvature := 0.0
 	if d.Geometric {
-		curvature = m.Curvature(x.N, x.P)
+		curvature = m.Properties(x.N, x.P).Curvature
 	}
 	if x.f64 != nil {
 		return stiefel[float64](m).descend(x.b64(), mu.f64, g.f64, d, curvature)
