@@ -2,10 +2,7 @@
 
 package manifolds
 
-import (
-	"math"
-	"math/rand/v2"
-)
+import "math/rand/v2"
 
 // CentredSphere is the set {x : |x| = r, sum of x = 0} of n x p matrices: a
 // totally geodesic subsphere of Sphere, so every formula is that of the sphere
@@ -38,9 +35,6 @@ func (m CentredSphere) Check(n, p int) error {
 	}
 	return checkRadius("CentredSphere", m.Radius)
 }
-
-// Dim returns n p - 2.
-func (m CentredSphere) Dim(n, p int) int { return n*p - 2 }
 
 // String names the manifold and what differs from its zero value.
 func (m CentredSphere) String() string {
@@ -112,13 +106,8 @@ func (m CentredSphere) Random(dst Points, rng *rand.Rand) error {
 	return m.Project(dst, dst)
 }
 
-// Curvature returns 1/r^2.
-func (m CentredSphere) Curvature(n, p int) float64 {
-	return 1 / (size(m.Radius).value() * size(m.Radius).value())
-}
-
-// InjectivityRadius returns pi r.
-func (m CentredSphere) InjectivityRadius(n, p int) float64 { return math.Pi * size(m.Radius).value() }
+// Properties returns the dimension n p - 2, the curvature 1/r^2 and the injectivity radius pi r.
+func (m CentredSphere) Properties(n, p int) Properties { return sphereProperties(n*p-2, m.Radius) }
 
 // Sized reports whether a radius was given.
 func (m CentredSphere) Sized() bool { return m.Radius != 0 }
@@ -138,8 +127,7 @@ var (
 	_ Logarithm           = CentredSphere{}
 	_ ParallelTransporter = CentredSphere{}
 	_ Differentiable      = CentredSphere{}
-	_ Curved              = CentredSphere{}
+	_ Described           = CentredSphere{}
 	_ Scalable            = CentredSphere{}
 	_ Sampler             = CentredSphere{}
-	_ Dimensioned         = CentredSphere{}
 )

@@ -5,6 +5,7 @@ package manifolds
 import (
 	"fmt"
 	"math"
+	"reflect"
 )
 
 // Constraint puts the weights of a layer on a manifold: what a point is
@@ -31,20 +32,22 @@ func On(m Manifold, opts ...Option) Constraint {
 	for _, o := range opts {
 		o.set(&c)
 	}
-	if c.Grouping == Default {
-		c.Grouping = PerFilter
-		if g, ok := m.(Grouper); ok {
-			c.Grouping = g.Grouping()
+	if g, ok := m.(Grouper); ok {
+		oriented, grouping := g.For(c.Grouping)
+		if c.Grouping == Default {
+			c.Grouping = grouping
 		}
+		if same(oriented, m) { // else Bind returns the error
+			c.Manifold = oriented
+		}
+	} else if c.Grouping == Default {
+		c.Grouping = PerFilter
 	}
 	if s, ok := m.(Scalable); c.Scale.rule == auto {
 		c.Scale = UnitFilters
 		if !ok || s.Sized() {
 			c.Scale = Unit
 		}
-	}
-	if o, ok := m.(Oriented); ok {
-		c.Manifold = o.For(c.Grouping)
 	}
 	return c
 }
@@ -122,6 +125,11 @@ func (c Constraint) Bind(shape []int, norm float64) (Manifold, Layout, error) {
 	if c.Manifold == nil {
 		return nil, Layout{}, fmt.Errorf("manifolds: want a manifold, got nil")
 	}
+	if g, ok := c.Manifold.(Grouper); ok {
+		if oriented, _ := g.For(c.Grouping); !same(oriented, c.Manifold) {
+			return nil, Layout{}, promoted("For", oriented, c.Manifold)
+		}
+	}
 	l, err := c.Grouping.Layout(shape)
 	if err != nil {
 		return nil, Layout{}, err
@@ -149,7 +157,20 @@ func (c Constraint) Bind(shape []int, norm float64) (Manifold, Layout, error) {
 	if !(s > 0) || math.IsInf(s, 0) {
 		return nil, Layout{}, fmt.Errorf("manifolds: %s: want a positive finite scale, got %v = %v", Name(c.Manifold), c.Scale, s)
 	}
-	return m.Scaled(s), l, nil
+	scaled := m.Scaled(s)
+	if !same(scaled, c.Manifold) {
+		return nil, Layout{}, promoted("Scaled", scaled, c.Manifold)
+	}
+	return scaled, l, nil
+}
+
+// same reports whether two manifolds are of one type.
+func same(a, b Manifold) bool { return reflect.TypeOf(a) == reflect.TypeOf(b) }
+
+// promoted is the error of a method that returns another type than it is called on.
+func promoted(method string, got, want Manifold) error {
+	return fmt.Errorf("manifolds: %s: want %s to return a %T, got a %T: a type that embeds a manifold has its methods promoted, and needs a %s of its own",
+		Name(want), method, want, got, method)
 }
 
 func filters(shape []int) int {

@@ -171,6 +171,50 @@ func TestRadiusAndScale(t *testing.T) {
 	}
 }
 
+// The types below embed a manifold and have geometry of their own, which the methods that embedding promotes know nothing of.
+type (
+	embedsSphere  struct{ manifolds.Sphere }
+	embedsOblique struct{ manifolds.Oblique }
+	embedsStiefel struct{ manifolds.Stiefel }
+	embedsPointer struct{ *manifolds.Stiefel }
+	writesScaled  struct{ manifolds.Sphere }
+)
+
+func (m writesScaled) Scaled(s float64) manifolds.Manifold {
+	return writesScaled{m.Sphere.Scaled(s).(manifolds.Sphere)}
+}
+
+func TestBindRefusesPromotedMethods(t *testing.T) {
+	const promoted = ": a type that embeds a manifold has its methods promoted, and needs a "
+	shape := []int{4, 3, 3, 3}
+	for _, c := range []struct {
+		c    manifolds.Constraint
+		want string
+	}{
+		{manifolds.On(embedsSphere{}),
+			"manifolds: Sphere: want Scaled to return a manifolds_test.embedsSphere, got a manifolds.Sphere" + promoted + "Scaled of its own"},
+		{manifolds.On(embedsOblique{}),
+			"manifolds: Oblique: want For to return a manifolds_test.embedsOblique, got a manifolds.Oblique" + promoted + "For of its own"},
+		{manifolds.On(embedsStiefel{}, manifolds.PerKernel, manifolds.Unit),
+			"manifolds: Stiefel: want For to return a manifolds_test.embedsStiefel, got a manifolds.Stiefel" + promoted + "For of its own"},
+		{manifolds.On(embedsPointer{&manifolds.Stiefel{}}),
+			"manifolds: Stiefel: want For to return a manifolds_test.embedsPointer, got a manifolds.Stiefel" + promoted + "For of its own"},
+		{manifolds.Constraint{Manifold: embedsStiefel{}, Grouping: manifolds.PerTap, Scale: manifolds.Unit},
+			"manifolds: Stiefel: want For to return a manifolds_test.embedsStiefel, got a manifolds.Stiefel" + promoted + "For of its own"},
+	} {
+		m, _, err := c.c.Bind(shape, 1)
+		assert.EqualError(t, err, c.want)
+		assert.Nil(t, m)
+	}
+
+	m, _, err := manifolds.On(embedsSphere{}, manifolds.Unit).Bind(shape, 1)
+	require.NoError(t, err, "nothing to be scaled")
+	assert.Equal(t, embedsSphere{}, m)
+	m, _, err = manifolds.On(writesScaled{}, manifolds.Times(3)).Bind(shape, 1)
+	require.NoError(t, err)
+	assert.Equal(t, writesScaled{manifolds.Sphere{Radius: 3}}, m)
+}
+
 func TestBindErrors(t *testing.T) {
 	shape := []int{4, 3, 3, 3}
 	sphere, nan, inf := manifolds.Sphere{}, math.NaN(), math.Inf(1)

@@ -25,33 +25,28 @@ var (
 	_ Logarithm           = Euclidean{}
 	_ ParallelTransporter = Euclidean{}
 	_ Differentiable      = Euclidean{}
-	_ Curved              = Euclidean{}
+	_ Described           = Euclidean{}
 	_ Sampler             = Euclidean{}
-	_ Dimensioned         = Euclidean{}
 	_ Grouper             = Euclidean{}
 )
 
 // String returns "Euclidean".
 func (Euclidean) String() string { return "Euclidean" }
 
-// Grouping returns PerWeight.
-func (Euclidean) Grouping() Grouping { return PerWeight }
+// For chooses PerWeight where no grouping is named.
+func (m Euclidean) For(g Grouping) (Manifold, Grouping) { return m, g.or(PerWeight) }
 
 // Check accepts every positive shape.
 func (m Euclidean) Check(n, p int) error { return positive("Euclidean", n, p) }
 
-// Dim returns n p.
-func (Euclidean) Dim(n, p int) int { return n * p }
-
-// Curvature returns 0.
-func (Euclidean) Curvature(n, p int) float64 { return 0 }
-
-// InjectivityRadius returns infinity.
-func (Euclidean) InjectivityRadius(n, p int) float64 { return math.Inf(1) }
+// Properties returns the dimension n p, curvature 0 and an infinite injectivity radius.
+func (Euclidean) Properties(n, p int) Properties {
+	return Properties{Dim: n * p, InjectivityRadius: math.Inf(1)}
+}
 
 // Project copies x. It fails where x is not finite.
 func (m Euclidean) Project(dst, x Points) error {
-	if err := x.Copy(dst); err != nil {
+	if err := dst.CopyFrom(x); err != nil {
 		return err
 	}
 	return m.finite("project", dst)
@@ -65,7 +60,7 @@ func (m Euclidean) ProjectAdjoint(dst, v, y, g Points) error {
 	if err := m.finite("adjoint", v); err != nil {
 		return err
 	}
-	return g.Copy(dst)
+	return dst.CopyFrom(g)
 }
 
 // Tangent copies g.
@@ -73,7 +68,7 @@ func (m Euclidean) Tangent(dst, x, g Points) error {
 	if err := Agree("tangent", x, g); err != nil {
 		return err
 	}
-	return g.Copy(dst)
+	return dst.CopyFrom(g)
 }
 
 // Retract writes x + v. It fails where that is not finite.
@@ -89,7 +84,7 @@ func (m Euclidean) Transport(dst, x, y, u Points) error {
 	if err := Agree("transport", x, y, u); err != nil {
 		return err
 	}
-	return u.Copy(dst)
+	return dst.CopyFrom(u)
 }
 
 // ParallelTransport copies u.
@@ -144,25 +139,4 @@ func (Euclidean) finite(op string, x Points) error {
 		}
 	}
 	return nil
-}
-
-func gaussian(dst Points, rng *rand.Rand) {
-	for i := range dst.f64 {
-		dst.f64[i] = rng.NormFloat64()
-	}
-	for i := range dst.f32 {
-		dst.f32[i] = float32(rng.NormFloat64())
-	}
-}
-
-// positive is the least that every manifold asks of a shape.
-func positive(name string, n, p int) error {
-	if n < 1 || p < 1 {
-		return shapeError(name, "positive sizes", n, p)
-	}
-	return nil
-}
-
-func shapeError(name string, want string, n, p int) error {
-	return fmt.Errorf("manifolds: %s: want %s, got points of %dx%d", name, want, n, p)
 }

@@ -92,7 +92,7 @@ func ExampleStiefel() {
 		fmt.Println(err)
 	}
 	show(x)
-	fmt.Println("dimension", m.Dim(2, 4), "of 8; membership error below 1e-15:", m.Membership(x) < 1e-15)
+	fmt.Println("dimension", m.Properties(2, 4).Dim, "of 8; membership error below 1e-15:", m.Membership(x) < 1e-15)
 	// Output:
 	//   0.31  0.31  0.31  0.84
 	//   0.49  0.49  0.49 -0.54
@@ -154,14 +154,14 @@ func ExampleEuclidean() {
 		fmt.Println(err)
 	}
 	show(x)
-	fmt.Println(m.Grouping())
+	fmt.Println(manifolds.On(m).Grouping)
 	// Output:
 	//   1.50  1.00
 	// per weight
 }
 
 // An oblique manifold takes its columns or its rows from the grouping.
-func ExampleOriented() {
+func ExampleGrouper() {
 	fmt.Println(manifolds.On(manifolds.Oblique{}))
 	fmt.Println(manifolds.On(manifolds.Oblique{}, manifolds.FilterBank))
 	// Output:
@@ -238,7 +238,7 @@ func ExamplePoints32() {
 // The geometric factor shortens long steps: on the unit sphere no step is longer
 // than the learning rate.
 func ExampleGeometricFactor() {
-	c := manifolds.Curvature(manifolds.Sphere{}, 3, 3)
+	c := manifolds.PropertiesOf(manifolds.Sphere{}, 3, 3).Curvature
 	for _, r := range []float64{0.1, 1, 10} {
 		g := manifolds.GeometricFactor(r, c)
 		fmt.Printf("|v| = %g: g = %g, |v|/g = %.2f\n", r, g, r/g)
@@ -261,8 +261,8 @@ func ExampleManifold() {
 		_, scalable := m.(manifolds.Scalable)
 		fmt.Printf("%v: exp %v, log %v, parallel transport %v, metric of its own %v, scalable %v\n", m, exp, log, parallel, metric, scalable)
 	}
-	m := manifolds.Stiefel{}
-	fmt.Printf("Stiefel of 5x3: dimension %d, curvature at most %g, injectivity radius %.3f\n", m.Dim(5, 3), m.Curvature(5, 3), m.InjectivityRadius(5, 3))
+	known := manifolds.PropertiesOf(manifolds.Stiefel{}, 5, 3)
+	fmt.Printf("Stiefel of 5x3: dimension %d, curvature at most %g, injectivity radius %.3f\n", known.Dim, known.Curvature, known.InjectivityRadius)
 	// Output:
 	// Euclidean: exp true, log true, parallel transport true, metric of its own false, scalable false
 	// Sphere: exp true, log true, parallel transport true, metric of its own false, scalable true

@@ -42,16 +42,21 @@ func (g Grouping) String() string {
 	return fmt.Sprintf("Grouping(%d)", uint8(g))
 }
 
-// Grouper is implemented by a manifold with a grouping of its own choice, used
-// where none is named. Without it the choice is PerFilter.
+// Grouper is implemented by a manifold that prefers a grouping, or treats rows and columns differently.
 type Grouper interface {
-	Grouping() Grouping
+	// For returns the manifold for points cut by g, and the grouping, which is g or, if g is Default, the manifold's own
+	// choice; that of a manifold which is no Grouper is PerFilter. The manifold returned is of the type that For is
+	// called on: a type that embeds another manifold has to write For anew, since Constraint.Bind refuses the one that
+	// embedding promotes.
+	For(g Grouping) (Manifold, Grouping)
 }
 
-// Oriented is implemented by a manifold that treats rows and columns
-// differently and chooses between them by grouping.
-type Oriented interface {
-	For(g Grouping) Manifold
+// or returns g, and own in place of Default.
+func (g Grouping) or(own Grouping) Grouping {
+	if g == Default {
+		return own
+	}
+	return g
 }
 
 // Layout says where the points of a layer lie in its row-major weights:

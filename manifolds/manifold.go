@@ -89,20 +89,31 @@ type Differentiable interface {
 	ProjectAdjoint(dst, v, y, g Points) error
 }
 
-// Curved is implemented by a manifold whose curvature is known.
-type Curved interface {
-	// Curvature returns an upper bound of the sectional curvature of the
-	// manifold of n x p matrices.
-	Curvature(n, p int) float64
-	// InjectivityRadius returns the injectivity radius, or a lower bound of it.
-	InjectivityRadius(n, p int) float64
+// Properties are what is known of the manifold of n x p matrices.
+type Properties struct {
+	// Dim is the dimension; negative if it is unknown.
+	Dim int
+	// Curvature is an upper bound of the sectional curvature; 0 if the manifold is flat or the curvature is unknown.
+	Curvature float64
+	// InjectivityRadius is the injectivity radius or a lower bound of it; 0 if it is unknown.
+	InjectivityRadius float64
+	// Cost is the number of multiplications for each weight in one step, beyond a few passes over memory; 0 for none.
+	// Work is divided among processes by it.
+	Cost int
+}
+
+// Described is implemented by a manifold some of whose properties are known.
+type Described interface {
+	// Properties returns the properties of the manifold of n x p matrices.
+	Properties(n, p int) Properties
 }
 
 // Scalable is implemented by a manifold that can be made larger or smaller,
 // and all of whose points have the same Frobenius norm. A Scale other than Unit
 // needs it.
 type Scalable interface {
-	// Scaled returns the manifold {s x}.
+	// Scaled returns the manifold {s x}, a value of the type it is called on. A type that embeds another manifold has to
+	// write it anew: Constraint.Bind refuses the one that embedding promotes, which returns the embedded type.
 	Scaled(s float64) Manifold
 	// Norm returns the Frobenius norm of its n x p points.
 	Norm(n, p int) float64
@@ -111,23 +122,11 @@ type Scalable interface {
 	Sized() bool
 }
 
-// Laborious is implemented by a manifold whose steps are more than a few passes over the points, such as matrix products. Work
-// is dealt out by it to processes.
-type Laborious interface {
-	// Labour is about how many multiplications a step makes for each number of a point of n x p.
-	Labour(n, p int) int
-}
-
 // Sampler is implemented by a manifold with a uniform (invariant)
 // distribution.
 type Sampler interface {
 	// Random fills dst with independent uniform points.
 	Random(dst Points, rng *rand.Rand) error
-}
-
-// Dimensioned is implemented by a manifold whose dimension is known.
-type Dimensioned interface {
-	Dim(n, p int) int
 }
 
 // Gradient converts the Euclidean gradient g at x to the Riemannian gradient
@@ -148,13 +147,13 @@ func Inner(m Manifold, out []float64, x, u, v Points) error {
 	return frobenius(out, x, u, v)
 }
 
-// Curvature returns the upper bound of the sectional curvature that m
-// declares, and 0 if it declares none.
-func Curvature(m Manifold, n, p int) float64 {
-	if c, ok := m.(Curved); ok {
-		return c.Curvature(n, p)
+// PropertiesOf returns the properties that m declares for n x p matrices. A manifold that is not Described has the dimension -1,
+// for unknown, and nothing else.
+func PropertiesOf(m Manifold, n, p int) Properties {
+	if d, ok := m.(Described); ok {
+		return d.Properties(n, p)
 	}
-	return 0
+	return Properties{Dim: -1}
 }
 
 // Name returns what m calls itself: its String method, or its type.

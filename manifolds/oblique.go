@@ -30,18 +30,16 @@ type Oblique struct {
 	Geodesic bool
 }
 
-// Grouping returns PerKernel.
-func (Oblique) Grouping() Grouping { return PerKernel }
-
-// For settles the axis Auto for a grouping.
-func (m Oblique) For(g Grouping) Manifold {
+// For settles the axis Auto for a grouping, and chooses PerKernel where none is named.
+func (m Oblique) For(g Grouping) (Manifold, Grouping) {
+	g = g.or(PerKernel)
 	if m.Axis == Auto {
 		m.Axis = Rows
 		if g == PerKernel {
 			m.Axis = Columns
 		}
 	}
-	return m
+	return m, g
 }
 
 func (m Oblique) vectors() Axis {
@@ -74,14 +72,6 @@ func (m Oblique) Check(n, p int) error {
 		return err
 	}
 	return checkRadius("Oblique", m.Radius)
-}
-
-// Dim returns (n - 1) p, or n (p - 1) for rows.
-func (m Oblique) Dim(n, p int) int {
-	if m.Axis == Rows {
-		return n * (p - 1)
-	}
-	return (n - 1) * p
 }
 
 // String names the manifold and what differs from its zero value.
@@ -156,13 +146,14 @@ func (m Oblique) Random(dst Points, rng *rand.Rand) error {
 	return m.Project(dst, dst)
 }
 
-// Curvature returns 1/r^2, that of the planes within one sphere; mixed planes are flat.
-func (m Oblique) Curvature(n, p int) float64 {
-	return 1 / (size(m.Radius).value() * size(m.Radius).value())
+// Properties returns the dimension (n - 1) p, or n (p - 1) for rows, the curvature 1/r^2, which is that of the planes within one
+// sphere, mixed planes being flat, and the injectivity radius pi r.
+func (m Oblique) Properties(n, p int) Properties {
+	if m.Axis == Rows {
+		return sphereProperties(n*(p-1), m.Radius)
+	}
+	return sphereProperties((n-1)*p, m.Radius)
 }
-
-// InjectivityRadius returns pi r.
-func (m Oblique) InjectivityRadius(n, p int) float64 { return math.Pi * size(m.Radius).value() }
 
 // Sized reports whether a radius was given.
 func (m Oblique) Sized() bool { return m.Radius != 0 }
@@ -184,10 +175,8 @@ var (
 	_ Logarithm           = Oblique{}
 	_ ParallelTransporter = Oblique{}
 	_ Differentiable      = Oblique{}
-	_ Curved              = Oblique{}
+	_ Described           = Oblique{}
 	_ Scalable            = Oblique{}
 	_ Sampler             = Oblique{}
-	_ Dimensioned         = Oblique{}
 	_ Grouper             = Oblique{}
-	_ Oriented            = Oblique{}
 )

@@ -88,8 +88,8 @@ func (x Points) Like() Points {
 	return y
 }
 
-// Copy copies the values of x to dst, a batch of the same shape and precision.
-func (x Points) Copy(dst Points) error {
+// CopyFrom copies the values of x to dst. The batches have one shape and precision.
+func (dst Points) CopyFrom(x Points) error {
 	if err := Agree("copy", dst, x); err != nil {
 		return err
 	}

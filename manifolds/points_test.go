@@ -105,8 +105,8 @@ func TestPointsLikeAndCopy(t *testing.T) {
 	y, y32 := x.Like(), x32.Like()
 	assert.Equal(t, make([]float64, 4), y.Data64())
 	assert.Equal(t, make([]float32, 4), y32.Data32())
-	require.NoError(t, x.Copy(y))
-	require.NoError(t, x32.Copy(y32))
+	require.NoError(t, y.CopyFrom(x))
+	require.NoError(t, y32.CopyFrom(x32))
 	assert.Equal(t, x, y)
 	assert.Equal(t, x32, y32)
 	y.Set(0, 0, 0, -1)
@@ -116,7 +116,7 @@ func TestPointsLikeAndCopy(t *testing.T) {
 		x32, points64(t, ones(4), 2, 2, 1), points64(t, ones(4), 1, 4, 1), points64(t, ones(8), 2, 2, 2),
 	} {
 		before := append([]float64(nil), bad.Data64()...)
-		err := x.Copy(bad)
+		err := bad.CopyFrom(x)
 		assert.ErrorContains(t, err, "manifolds: copy: want batches of one shape and precision, got ")
 		assert.ErrorContains(t, err, bad.String())
 		assert.Equal(t, before, append([]float64(nil), bad.Data64()...))
@@ -142,8 +142,9 @@ func TestBareManifold(t *testing.T) {
 	require.NoError(t, manifolds.Gradient(m, grad, x, v))
 	assert.Equal(t, []float64{0, 5, -1, 0}, grad.Data64(), "the tangent projection")
 
-	assert.Zero(t, manifolds.Curvature(m, 1, 2))
-	assert.Equal(t, 0.25, manifolds.Curvature(manifolds.Sphere{Radius: 2}, 1, 2))
+	assert.Equal(t, manifolds.Properties{Dim: -1}, manifolds.PropertiesOf(m, 1, 2))
+	assert.Equal(t, manifolds.Properties{Dim: 1, Curvature: 0.25, InjectivityRadius: 2 * math.Pi},
+		manifolds.PropertiesOf(manifolds.Sphere{Radius: 2}, 1, 2))
 	assert.Equal(t, "manifolds_test.bare", manifolds.Name(m))
 	assert.Equal(t, "Sphere(r=2)", manifolds.Name(manifolds.Sphere{Radius: 2}))
 

@@ -2,10 +2,7 @@
 
 package manifolds
 
-import (
-	"math"
-	"math/rand/v2"
-)
+import "math/rand/v2"
 
 // Sphere is the set {x : |x| = r} of n x p matrices of Frobenius norm r, with
 // the metric of the ambient space.
@@ -33,9 +30,6 @@ func (m Sphere) Check(n, p int) error {
 	}
 	return checkRadius("Sphere", m.Radius)
 }
-
-// Dim returns n p - 1.
-func (m Sphere) Dim(n, p int) int { return n*p - 1 }
 
 // String names the manifold and what differs from its zero value.
 func (m Sphere) String() string { return label("Sphere", m.Radius, geodesicLabel(m.Geodesic)) }
@@ -105,13 +99,8 @@ func (m Sphere) Random(dst Points, rng *rand.Rand) error {
 	return m.Project(dst, dst)
 }
 
-// Curvature returns 1/r^2.
-func (m Sphere) Curvature(n, p int) float64 {
-	return 1 / (size(m.Radius).value() * size(m.Radius).value())
-}
-
-// InjectivityRadius returns pi r.
-func (m Sphere) InjectivityRadius(n, p int) float64 { return math.Pi * size(m.Radius).value() }
+// Properties returns the dimension n p - 1, the curvature 1/r^2 and the injectivity radius pi r.
+func (m Sphere) Properties(n, p int) Properties { return sphereProperties(n*p-1, m.Radius) }
 
 // Sized reports whether a radius was given.
 func (m Sphere) Sized() bool { return m.Radius != 0 }
@@ -131,8 +120,7 @@ var (
 	_ Logarithm           = Sphere{}
 	_ ParallelTransporter = Sphere{}
 	_ Differentiable      = Sphere{}
-	_ Curved              = Sphere{}
+	_ Described           = Sphere{}
 	_ Scalable            = Sphere{}
 	_ Sampler             = Sphere{}
-	_ Dimensioned         = Sphere{}
 )

@@ -395,6 +395,12 @@ func (s spheres[T]) extremes(x block[T]) (worst float64, ok bool) {
 	return worst, least > 0x1p-960 && most < math.Inf(1)
 }
 
+// sphereProperties are those of spheres of radius r, zero standing for 1, and of products of them.
+func sphereProperties(dim int, r float64) Properties {
+	r = size(r).value()
+	return Properties{Dim: dim, Curvature: 1 / (r * r), InjectivityRadius: math.Pi * r}
+}
+
 // size is a radius as users give it: zero stands for 1.
 type size float64
 

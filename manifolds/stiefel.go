@@ -91,8 +91,8 @@ func (m Stiefel) String() string {
 	return label("Stiefel", m.Radius, metric, retraction)
 }
 
-// Grouping returns FilterBank.
-func (Stiefel) Grouping() Grouping { return FilterBank }
+// For chooses FilterBank where no grouping is named.
+func (m Stiefel) For(g Grouping) (Manifold, Grouping) { return m, g.or(FilterBank) }
 
 // Check accepts every positive shape.
 func (m Stiefel) Check(n, p int) error {
@@ -105,29 +105,21 @@ func (m Stiefel) Check(n, p int) error {
 	return checkRadius("Stiefel", m.Radius)
 }
 
-// Dim returns n p - q (q + 1) / 2 with q the shorter side.
-func (m Stiefel) Dim(n, p int) int {
-	q := min(n, p)
-	return n*p - q*(q+1)/2
-}
-
-// Labour returns the shorter side: what a row, or column, costs in a product of frames.
-func (m Stiefel) Labour(n, p int) int { return min(n, p) }
-
-// Curvature returns the bound of the metric, over r^2.
-func (m Stiefel) Curvature(n, p int) float64 {
-	r := size(m.Radius).value()
+// Properties returns, with q the shorter side, the dimension n p - q (q + 1) / 2, the curvature bound of the metric over r^2, and
+// the injectivity radius: pi r in the Euclidean metric (Zimmermann, Stoye 2024), and in the canonical metric the lower bound
+// pi r / (5/4)^(1/2) (Rentmeesters 2013). Each row or column of a product of frames costs q multiplications for each weight.
+func (m Stiefel) Properties(n, p int) Properties {
+	q, r := min(n, p), size(m.Radius).value()
+	bound := 1.0
 	if m.Metric == CanonicalMetric {
-		return 1.25 / (r * r)
+		bound = 1.25
 	}
-	return 1 / (r * r)
-}
-
-// InjectivityRadius returns pi r in the Euclidean metric (Zimmermann, Stoye
-// 2024) and the lower bound pi r / (5/4)^(1/2) in the canonical metric
-// (Rentmeesters 2013).
-func (m Stiefel) InjectivityRadius(n, p int) float64 {
-	return math.Pi / math.Sqrt(m.Curvature(n, p))
+	return Properties{
+		Dim:               n*p - q*(q+1)/2,
+		Curvature:         bound / (r * r),
+		InjectivityRadius: math.Pi * r / math.Sqrt(bound),
+		Cost:              q,
+	}
 }
 
 // Sized reports whether a radius was given.
@@ -224,11 +216,9 @@ var (
 	_ Metric         = Stiefel{}
 	_ Exponential    = Stiefel{}
 	_ Differentiable = Stiefel{}
-	_ Curved         = Stiefel{}
+	_ Described      = Stiefel{}
 	_ Scalable       = Stiefel{}
 	_ Sampler        = Stiefel{}
-	_ Dimensioned    = Stiefel{}
-	_ Laborious      = Stiefel{}
 	_ Grouper        = Stiefel{}
 )
 

@@ -241,7 +241,7 @@ func testDescent[T vec.Float](t *testing.T) {
 			require.NoError(t, m.tangent(v, x, v))
 			curvature := 0.0
 			if d.Geometric {
-				curvature = Stiefel(m).Curvature(n, p)
+				curvature = Stiefel(m).Properties(n, p).Curvature
 			}
 			step := v.clone()
 			for i := range k {
@@ -324,9 +324,9 @@ func TestStiefelDescendsOnPoints(t *testing.T) {
 	gaussian(g, rng)
 	d := Descent{Ahead: 0.9, Keep: 0.9, Take: 1, Slope: 1, Rate: 0.1}
 	y := x.Like()
-	require.NoError(t, x.Copy(y))
+	require.NoError(t, y.CopyFrom(x))
 	h := x.Like()
-	require.NoError(t, g.Copy(h))
+	require.NoError(t, h.CopyFrom(g))
 	assert.Equal(t, Stiefel{}.Descend(x, mu, g, d), Stiefel{}.Descend(y, Points{}, h, d))
 	assert.Equal(t, x.Data64(), y.Data64(), "momentum begins at 0")
 	assert.Zero(t, testing.AllocsPerRun(5, func() { Stiefel{}.Descend(x, mu, g, d) }))

@@ -154,7 +154,8 @@ func (c *config) bindAt(name string, w dense.View, norm float64) (*slot, error) 
 	if s.euclidean {
 		return s, nil
 	}
-	if d, ok := s.manifold.(manifolds.Dimensioned); ok && d.Dim(s.layout.N, s.layout.P) < 1 {
+	known := manifolds.PropertiesOf(s.manifold, s.layout.N, s.layout.P)
+	if known.Dim == 0 {
 		return nil, s.fail(ErrConstraint, fmt.Sprintf("want a manifold to move on, got %s of dimension 0 for points of %dx%d (%v): choose another grouping, or free it by Param(%q, manifolds.Euclidean{})",
 			manifolds.Name(s.manifold), s.layout.N, s.layout.P, s.constraint.Grouping, name), nil)
 	}
@@ -162,7 +163,7 @@ func (c *config) bindAt(name string, w dense.View, norm float64) (*slot, error) 
 		return nil, s.fail(ErrConstraint, fmt.Sprintf("want no weight decay on %s, whose points have a fixed scale, got WeightDecay(%g): say EuclideanDecay for the other parameters, or AmbientDecay for the paper's",
 			manifolds.Name(s.manifold), c.decay), nil)
 	}
-	s.curvature = manifolds.Curvature(s.manifold, s.layout.N, s.layout.P)
+	s.curvature = known.Curvature
 	return s, nil
 }
 
@@ -287,7 +288,7 @@ func (s *slot) put(v dense.View, x manifolds.Points) error {
 		if err != nil {
 			return err
 		}
-		return x.Copy(w)
+		return w.CopyFrom(x)
 	}
 	w, err := points(v, v.Len(), 1, 1)
 	if err != nil {

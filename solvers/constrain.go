@@ -189,7 +189,7 @@ func (sh *shadow) follow(s *slot) error {
 		return s.fail(ErrParameter, err.Error(), err)
 	}
 	if s.euclidean { // to the bit what the wrapped solver made
-		if err := y.Copy(s.next); err != nil {
+		if err := s.next.CopyFrom(y); err != nil {
 			return s.fail(ErrParameter, err.Error(), err)
 		}
 	}

@@ -52,7 +52,7 @@ func TestGroupingsAreGatheredPoints(t *testing.T) {
 				for _, l := range layouts {
 					k, n, p := l.size(shape[0], shape[1], shape[2], shape[3])
 					for _, m := range on {
-						if m.Check(n, p) != nil || m.(manifolds.Dimensioned).Dim(n, p) < 1 {
+						if m.Check(n, p) != nil || manifolds.PropertiesOf(m, n, p).Dim < 1 {
 							continue
 						}
 						whole, gathered := newParam("kernel", of, shape...), newParam("kernel", of, k, n, p, 1)

@@ -51,20 +51,17 @@ func (s spy) Gradient(dst, x, g manifolds.Points) error {
 func (s spy) Inner(out []float64, x, u, v manifolds.Points) error {
 	return manifolds.Inner(s.Manifold, out, x, u, v)
 }
-func (s spy) Grouping() manifolds.Grouping { return manifolds.On(s.Manifold).Grouping }
-func (s spy) For(g manifolds.Grouping) manifolds.Manifold {
-	return spy{manifolds.On(s.Manifold, g).Manifold, s.log}
+func (s spy) For(g manifolds.Grouping) (manifolds.Manifold, manifolds.Grouping) {
+	c := manifolds.On(s.Manifold, g)
+	return spy{c.Manifold, s.log}, c.Grouping
 }
 func (s spy) Scaled(f float64) manifolds.Manifold {
 	return spy{s.Manifold.(manifolds.Scalable).Scaled(f), s.log}
 }
 func (s spy) Norm(n, p int) float64 { return s.Manifold.(manifolds.Scalable).Norm(n, p) }
 func (s spy) Sized() bool           { return s.Manifold.(manifolds.Scalable).Sized() }
-func (s spy) Curvature(n, p int) float64 {
-	return manifolds.Curvature(s.Manifold, n, p)
-}
-func (s spy) InjectivityRadius(n, p int) float64 {
-	return s.Manifold.(manifolds.Curved).InjectivityRadius(n, p)
+func (s spy) Properties(n, p int) manifolds.Properties {
+	return manifolds.PropertiesOf(s.Manifold, n, p)
 }
 
 // Whatever the rule, what is retracted is tangent: momentum in the ambient
@@ -149,11 +146,11 @@ func (h *heavyBall) Direction(p *solvers.Parameter) error {
 	}
 	if p.X.Len() == 108 {
 		h.last = next.Like()
-		if err := next.Copy(h.last); err != nil {
+		if err := h.last.CopyFrom(next); err != nil {
 			return err
 		}
 	}
-	return next.Copy(p.Direction)
+	return p.Direction.CopyFrom(next)
 }
 
 // Weights that come from elsewhere, by gorgonia.Let say, are another point: the

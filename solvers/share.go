@@ -20,7 +20,7 @@ import (
 type Share struct {
 	Rank, Size int // this process, from 0, and how many there are
 
-	// Heavy is the least manifolds.Laborious of the parameters that are shared, such as the number of filters of an
+	// Heavy is the least cost, manifolds.Properties.Cost, of the parameters that are shared, such as the number of filters of an
 	// orthonormal bank; 0 is all parameters. Each process moves the others itself, which is less work than to hear
 	// where they went.
 	Heavy int
@@ -140,10 +140,7 @@ const everyone = -1
 
 // labour is how heavy a parameter is.
 func (s *slot) labour() int {
-	if m, ok := s.manifold.(manifolds.Laborious); ok {
-		return m.Labour(s.layout.N, s.layout.P)
-	}
-	return 0
+	return manifolds.PropertiesOf(s.manifold, s.layout.N, s.layout.P).Cost
 }
 
 // takeBack undoes what a failed step dealt out and bound.

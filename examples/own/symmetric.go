@@ -47,7 +47,7 @@ func (m Symmetric) Project(dst, x manifolds.Points) error {
 	if err := m.admit("project", dst, x); err != nil {
 		return err
 	}
-	if err := x.Copy(dst); err != nil {
+	if err := dst.CopyFrom(x); err != nil {
 		return err
 	}
 	return m.settle("project", dst)
@@ -159,9 +159,13 @@ func (m Symmetric) admit(op string, x manifolds.Points, others ...manifolds.Poin
 // String is the name in reports.
 func (m Symmetric) String() string { return fmt.Sprintf("Symmetric(r=%.4g)", m.radius()) }
 
-// Grouping returns PerKernel: a slice of 3x3 is a point unless the program says
-// otherwise.
-func (Symmetric) Grouping() manifolds.Grouping { return manifolds.PerKernel }
+// For chooses PerKernel, a slice of 3x3 as a point, unless the program names a grouping.
+func (m Symmetric) For(g manifolds.Grouping) (manifolds.Manifold, manifolds.Grouping) {
+	if g == manifolds.Default {
+		g = manifolds.PerKernel
+	}
+	return m, g
+}
 
 // Scaled, Norm and Sized let a constraint choose the radius, as the default scale
 // UnitFilters does.
@@ -173,8 +177,10 @@ func (m Symmetric) Norm(n, p int) float64 { return m.radius() }
 // Sized reports whether a radius was given.
 func (m Symmetric) Sized() bool { return m.Radius != 0 }
 
-// Dim returns n (n + 1) / 2 - 1.
-func (m Symmetric) Dim(n, p int) int { return n*(n+1)/2 - 1 }
+// Properties returns the dimension n (n + 1) / 2 - 1 and the curvature 1/r^2 of a sphere.
+func (m Symmetric) Properties(n, p int) manifolds.Properties {
+	return manifolds.Properties{Dim: n*(n+1)/2 - 1, Curvature: 1 / (m.radius() * m.radius()), InjectivityRadius: math.Pi * m.radius()}
+}
 
 // Random fills dst with independent uniform points: symmetric parts of Gaussian
 // matrices, of norm r.

@@ -62,7 +62,7 @@ func (m ambient) Tangent(dst, x, g points) error {
 	if err := agree(dst, x); err != nil {
 		return err
 	}
-	return g.Copy(dst)
+	return dst.CopyFrom(g)
 }
 
 // A tangent projection for unit radius on a sphere of another.
@@ -98,7 +98,7 @@ func (m long) Retract(dst, x, v points) error {
 	if err := agree(dst, x, v); err != nil {
 		return err
 	}
-	v.Copy(w)
+	w.CopyFrom(v)
 	times(w, 1.001)
 	return m.sphere.Retract(dst, x, w)
 }
@@ -213,21 +213,33 @@ func (m hopeful) ProjectAdjoint(dst, v, y, g points) error {
 	if err := m.sphere.ProjectAdjoint(dst, v, y, g); !errors.Is(err, manifolds.ErrDegenerate) {
 		return err
 	}
-	return g.Copy(dst)
+	return dst.CopyFrom(g)
 }
 
 // A bound of the curvature that is none.
 type flat struct{ sphere }
 
-func (m flat) Curvature(n, p int) float64 { return 0 }
+func (m flat) Properties(n, p int) manifolds.Properties {
+	known := m.sphere.Properties(n, p)
+	known.Curvature = 0
+	return known
+}
 
 type noRadius struct{ sphere }
 
-func (m noRadius) InjectivityRadius(n, p int) float64 { return 0 }
+func (m noRadius) Properties(n, p int) manifolds.Properties {
+	known := m.sphere.Properties(n, p)
+	known.InjectivityRadius = -1
+	return known
+}
 
 type miscounted struct{ sphere }
 
-func (m miscounted) Dim(n, p int) int { return n * p }
+func (m miscounted) Properties(n, p int) manifolds.Properties {
+	known := m.sphere.Properties(n, p)
+	known.Dim = n * p
+	return known
+}
 
 // A scaled manifold that forgets its other fields.
 type forgetful struct{ sphere }
@@ -328,7 +340,7 @@ func (m miscountedPoint) Project(dst, x points) error {
 type overwriting struct{ sphere }
 
 func (m overwriting) Retract(dst, x, v points) error {
-	if err := x.Copy(dst); err != nil {
+	if err := dst.CopyFrom(x); err != nil {
 		return err
 	}
 	return m.sphere.Retract(dst, dst, v)

@@ -30,7 +30,7 @@ func (Cylinder) Check(n, p int) error {
 
 // Project normalises the first column.
 func (m Cylinder) Project(dst, x manifolds.Points) error {
-	if err := x.Copy(dst); err != nil {
+	if err := dst.CopyFrom(x); err != nil {
 		return err
 	}
 	return m.normalise("project", dst)
@@ -149,7 +149,7 @@ func (m Sheared) Transport(dst, x, y, u manifolds.Points) error {
 	if err := agree(dst, x, y, u); err != nil {
 		return err
 	}
-	return u.Copy(dst)
+	return dst.CopyFrom(u)
 }
 
 // What is wrong comes with the oracle that found it, the equation, and by how

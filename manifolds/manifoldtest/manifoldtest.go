@@ -24,7 +24,7 @@
 //	logarithm      exp_x(log_x y) = y, |log_x y| = dist(x, y), dist is a distance
 //	parallel       an isometry, undone by swapping x and y, log_x y goes to -log_y x
 //	adjoint        <P'(v) u, g> = <u, P'(v)* g>
-//	curvature      the bound holds, the injectivity radius is positive
+//	curvature      the bound holds, the injectivity radius is not negative
 //	dimension      the rank of T
 //	scale          {s x} has its points, norm, radius and curvature where they should be
 //	random         on the manifold, seeded, independent, uniform
@@ -176,8 +176,8 @@ var oracles = []oracle{
 	{"logarithm", has[manifolds.Logarithm], logarithm},
 	{"parallel", has[manifolds.ParallelTransporter], parallel},
 	{"adjoint", has[manifolds.Differentiable], adjoint},
-	{"curvature", has[manifolds.Curved], curvature},
-	{"dimension", has[manifolds.Dimensioned], dimension},
+	{"curvature", has[manifolds.Described], curvature},
+	{"dimension", has[manifolds.Described], dimension},
 	{"scale", has[manifolds.Scalable], scale},
 	{"random", has[manifolds.Sampler], random},
 	{"aliasing", nil, aliasing},

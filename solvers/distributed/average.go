@@ -34,7 +34,7 @@ func Share(on bool) Option {
 }
 
 // ShareFrom shares the parameters on which a step is work of n multiplications for each weight or more, by
-// manifolds.Laborious, such as banks of n orthonormal filters: 16 by default, 0 is all. Each rank moves the others
+// manifolds.Properties.Cost, such as banks of n orthonormal filters: 16 by default, 0 is all. Each rank moves the others
 // itself, which takes less time than to hear where another rank has moved them. A slow network asks for a larger n.
 func ShareFrom(n int) Option {
 	return func(s *Solver) error {

@@ -5,6 +5,8 @@
 //
 //	solvers.Kernels(mine)                 // six methods; the grouping and the scale have to be named
 //	solvers.Kernels(whole.Manifold(mine)) // and those of Grouper and Scalable, which choose them
+//
+// Its methods For and Scaled return whole.Manifold(...) too, so that what they return has the same methods.
 package whole
 
 import "github.com/kernelfold/kernelfold/manifolds"

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifolds
+
+import "math/rand/v2"
+
+// gaussian fills dst with independent standard normal numbers.
+func gaussian(dst Points, rng *rand.Rand) {
+	for i := range dst.f64 {
+		dst.f64[i] = rng.NormFloat64()
+	}
+	for i := range dst.f32 {
+		dst.f32[i] = float32(rng.NormFloat64())
+	}
+}
