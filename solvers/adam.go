@@ -3,6 +3,7 @@
 package solvers
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/kernelfold/kernelfold/internal/fused"
@@ -24,26 +25,30 @@ import (
 //
 // Defaults: LearnRate 0.001, Betas(0.9, 0.999), Eps(1e-8). Options beyond the
 // common ones: Betas, Eps, AMSGrad.
-func NewAdam(opts ...Option) *Solver { return newAdam("Adam", config{}, opts) }
+func NewAdam(opts ...Option) *Solver {
+	return newSolver(newAdam("Adam"), settings{learnRate: 0.001}, opts)
+}
 
 // NewAdamW returns NewAdam with EuclideanDecay(0.01) as its default (Loshchilov,
 // Hutter, ICLR 2019): unconstrained parameters lose lr*lambda of themselves at
 // each step, constrained ones have nothing to lose.
 func NewAdamW(opts ...Option) *Solver {
-	return newAdam("AdamW", config{decay: 0.01, decayOf: decayEuclidean}, opts)
+	return newSolver(newAdam("AdamW"), settings{learnRate: 0.001, decay: 0.01, decayOf: decayEuclidean}, opts)
 }
 
-func newAdam(name string, c config, opts []Option) *Solver {
-	c.learnRate, c.beta1, c.beta2, c.eps = 0.001, 0.9, 0.999, 1e-8
-	r := &adam{}
-	s := newSolver(name, r, c, []string{"Betas", "Eps", "AMSGrad"}, opts)
-	r.config = &s.engine.config
-	return s
+type adam struct {
+	name              string
+	beta1, beta2, eps float64
+	amsgrad           bool
 }
 
-type adam struct{ *config }
+var _ InPlace = adam{}
 
-func (r *adam) State() []State {
+func newAdam(name string) adam { return adam{name: name, beta1: 0.9, beta2: 0.999, eps: 1e-8} }
+
+func (r adam) Name() string { return r.name }
+
+func (r adam) State() []State {
 	s := []State{{"first moment", Tangent}, {"second moment", PerPoint}}
 	if r.amsgrad {
 		s = append(s, State{"largest second moment", PerPoint})
@@ -51,7 +56,7 @@ func (r *adam) State() []State {
 	return s
 }
 
-func (r *adam) Direction(p *Parameter) error {
+func (r adam) Direction(p *Part) error {
 	grad := p.Gradient
 	if err := p.Riemannian(grad, p.Gradient); err != nil {
 		return err
@@ -64,8 +69,7 @@ func (r *adam) Direction(p *Parameter) error {
 	if err := manifolds.Inner(p.Manifold, f, p.X, grad, grad); err != nil {
 		return err
 	}
-	correct1 := 1 - math.Pow(r.beta1, float64(p.Step))
-	correct2 := 1 - math.Pow(r.beta2, float64(p.Step))
+	correct1, correct2 := r.corrections(p.Step)
 	for k, sq := range f {
 		s := r.beta2*p.Old[1].At(k, 0, 0) + (1-r.beta2)*sq
 		p.New[1].Set(k, 0, 0, s)
@@ -78,37 +82,78 @@ func (r *adam) Direction(p *Parameter) error {
 	return p.Direction.Scale(f, p.New[0])
 }
 
-// serves: in Euclidean space Adam is element by element.
-func (r *adam) serves(s *slot) bool { return s.euclidean && !r.geometric }
+// corrections are 1 - beta^t of both moments.
+func (r adam) corrections(step int) (first, second float64) {
+	t := float64(step)
+	return 1 - math.Pow(r.beta1, t), 1 - math.Pow(r.beta2, t)
+}
 
-// reach: the first moment is a mean of gradients. By the inequality of Cauchy and
-// Schwarz it is, element by element, at most
+// Fits: with a point for each weight Adam is element by element. The first moment is a mean of
+// gradients. By the inequality of Cauchy and Schwarz it is, element by element, at most
 //
 //	(1 - beta1) / sqrt((1 - beta2) (1 - beta1^2/beta2))
 //
 // times the root of the second, if beta1^2 < beta2, and eps bounds the direction otherwise.
-func (r *adam) reach(g, n float64) (state, direction float64) {
-	if q := r.beta1 * r.beta1 / r.beta2; q < 1 {
-		return g, math.Sqrt(n / ((1 - r.beta2) * (1 - q)))
+func (r adam) Fits(p *Part, slope float64) bool {
+	if !p.Unconstrained() || p.X.N*p.X.P != 1 {
+		return false
 	}
-	return g, g / (1 - r.beta1) / r.eps
+	g, direction := p.Longest(), 0.0
+	if q := r.beta1 * r.beta1 / r.beta2; q < 1 {
+		direction = math.Sqrt(float64(p.X.K) / ((1 - r.beta2) * (1 - q)))
+	} else {
+		direction = g / (1 - r.beta1) / r.eps
+	}
+	limit, least := 1e15, 1e-15
+	if p.X.Data64() != nil {
+		limit, least = 1e150, 1e-150
+	}
+	return g < limit && r.eps > least && p.Bound()+p.Rate*direction < limit
 }
 
-func (r *adam) advance(s *slot, g manifolds.Points, rate, slope float64) manifolds.Moved {
-	t := float64(s.steps + 1)
-	step := fused.AdamStep{
-		Beta1: r.beta1, Beta2: r.beta2, Eps: r.eps, Slope: slope, Shrink: 1 - rate*r.decay, Rate: rate,
-		Correct1: 1 - math.Pow(r.beta1, t), Correct2: 1 - math.Pow(r.beta2, t),
-	}
+func (r adam) Advance(p *Part, g manifolds.Points, slope float64) (manifolds.Progress, error) {
+	a := fused.AdamStep{Beta1: r.beta1, Beta2: r.beta2, Eps: r.eps, Slope: slope, Shrink: 1 - p.Rate*p.Decay, Rate: p.Rate}
+	a.Correct1, a.Correct2 = r.corrections(p.Step)
 	var largest manifolds.Points
 	if r.amsgrad {
-		largest = s.old[2]
+		largest = p.Old[2]
 	}
 	var sq float64
-	if m, v := s.old[0], s.old[1]; s.weights.F64 != nil {
-		sq = fused.Adam(s.x.Data64(), m.Data64(), v.Data64(), largest.Data64(), g.Data64(), step)
+	if m, v := p.Old[0], p.Old[1]; p.X.Data64() != nil {
+		sq = fused.Adam(p.X.Data64(), m.Data64(), v.Data64(), largest.Data64(), g.Data64(), a)
 	} else {
-		sq = fused.Adam(s.x.Data32(), m.Data32(), v.Data32(), largest.Data32(), g.Data32(), step)
+		sq = fused.Adam(p.X.Data32(), m.Data32(), v.Data32(), largest.Data32(), g.Data32(), a)
 	}
-	return manifolds.Moved{Direction: sq, Length: rate * rate * sq, Factor: 1}
+	return manifolds.Progress{Direction: sq, Length: p.Rate * p.Rate * sq, Factor: 1}, nil
+}
+
+// Betas sets the decay of the first and second moments of Adam, each in [0, 1).
+func Betas(beta1, beta2 float64) Option {
+	var err error
+	if !(beta1 >= 0 && beta1 < 1 && beta2 >= 0 && beta2 < 1) {
+		err = fmt.Errorf("want two numbers in [0, 1), got %g and %g", beta1, beta2)
+	}
+	return tuneAdam("Betas", err, func(r *adam) { r.beta1, r.beta2 = beta1, beta2 })
+}
+
+// Eps sets what Adam adds to the root of the second moment.
+func Eps(eps float64) Option {
+	return tuneAdam("Eps", positive(eps), func(r *adam) { r.eps = eps })
+}
+
+// AMSGrad divides by the largest second moment so far (Reddi, Kale, Kumar,
+// ICLR 2018).
+func AMSGrad(on ...bool) Option {
+	is, err := flag(on)
+	return tuneAdam("AMSGrad", err, func(r *adam) { r.amsgrad = is })
+}
+
+func tuneAdam(name string, err error, set func(*adam)) Option {
+	return tune(name, err, func(r Rule) (Rule, bool) {
+		a, ok := r.(adam)
+		if ok {
+			set(&a)
+		}
+		return a, ok
+	})
 }

@@ -3,38 +3,47 @@
 package solvers
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
 	"gorgonia.org/tensor"
 
+	"github.com/kernelfold/kernelfold/internal/roles"
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
 // Option configures a solver. An option with an impossible value, or one that
-// the solver does not have, is an error at the first Step: nothing is ignored in
-// silence.
+// the solver does not have, is an error at the first Step: none is ignored.
+//
+// Options that say on ...bool are on without an argument: Nesterov() is Nesterov(true).
 type Option struct {
 	name  string
-	apply func(*config) error
+	whole func(*config) error   // sets it for the solver
+	part  func(*settings) error // sets it for parameters: of the solver, or by With of some
 }
 
-// config is everything that options can say. Each constructor starts from the
-// defaults of its rule.
+// config is everything that options can say.
 type config struct {
-	learnRate           float64
-	momentum, dampening float64
-	nesterov, tangent   bool
-	geometric           bool
-	beta1, beta2, eps   float64
-	amsgrad             bool
-	schedule            Schedule
-	clipNorm, clipValue float64
-	batch               int
-	decay               float64
-	decayOf             decayKind
-	tolerance           float64
-	rules               []rule
+	settings           // of parameters without their own
+	base       float64 // the learning rate that options gave; SetLearnRate scales all rates by its quotient
+	schedule   Schedule
+	clipNorm   float64 // of all gradients together
+	batch      int
+	selections []selection
+}
+
+// settings are what can differ from parameter to parameter.
+type settings struct {
+	rule      Rule
+	learnRate float64
+	decay     float64
+	decayOf   decayKind
+	clipValue float64
+	clipOwn   float64 // of the gradient of the parameter
+	factor    factorKind
+	tolerance float64
+	frozen    bool
 }
 
 type decayKind uint8
@@ -45,168 +54,233 @@ const (
 	decayAmbient
 )
 
-// rule says which parameters a constraint applies to.
-type rule struct {
+// factorKind says of what the geometric factor is a function.
+type factorKind uint8
+
+const (
+	noFactor     factorKind = iota
+	ofPast                  // the directions of the steps before
+	ofThisSample            // the direction that it divides
+)
+
+// selection says which parameters a constraint, or options, apply to.
+type selection struct {
 	name       string // as in the program: Kernels(...), Param("w0", ...)
-	matches    func(name string, shape tensor.Shape) bool
-	constraint manifolds.Constraint
+	matches    func(p *parameter) bool
+	constraint *manifolds.Constraint // nil: leaves it to the others
+	options    []Option
 }
 
-// options every solver has.
-var common = []string{"LearnRate", "Anneal", "ClipNorm", "ClipValue", "BatchSize",
-	"WeightDecay", "EuclideanDecay", "AmbientDecay", "Tolerance", "GeometricStep", "Kernels", "Param", "Where"}
-
-// configure applies the options to a copy of defaults, refusing those that are
-// not among the common ones or own.
-func configure(solver string, defaults config, own []string, opts []Option) (config, error) {
-	c := defaults
+// configure applies the options to the defaults of a rule.
+func configure(r Rule, defaults settings, opts []Option) (config, error) {
+	if r == nil {
+		return config{}, optionError("New: want a rule, got nil")
+	}
+	c := config{settings: defaults}
+	c.rule = r
 	for _, o := range opts {
-		if o.apply == nil {
-			return c, optionError("%s: want an option, got the zero Option", solver)
+		var err error
+		switch {
+		case o.whole != nil:
+			err = o.whole(&c)
+		case o.part != nil:
+			err = o.part(&c.settings)
+		default:
+			err = optionError("%s: want an option, got the zero Option", r.Name())
 		}
-		known := false
-		for _, list := range [][]string{common, own} {
-			for _, n := range list {
-				known = known || n == o.name
-			}
-		}
-		if !known {
-			return c, optionError("%s has no option %s", solver, o.name)
-		}
-		if err := o.apply(&c); err != nil {
+		if err != nil {
 			return c, err
 		}
+	}
+	c.base = c.learnRate
+	for _, s := range c.selections { // errors of options for some parameters come as early as the others
+		if _, err := c.settings.with(s.options); err != nil {
+			return c, fmt.Errorf("%w, in %s", err, s.name)
+		}
+	}
+	if err := c.check(); err != nil {
+		return c, err
 	}
 	return c, nil
 }
 
-// number makes an option of a number that must lie in [low, high).
-func number(name string, v, low, high float64, set func(*config)) Option {
-	return Option{name, func(c *config) error {
-		if !(v >= low && v < high) {
-			return optionError("%s: want a number in [%g, %g), got %g", name, low, high, v)
+// with returns the settings with more options.
+func (s settings) with(opts []Option) (settings, error) {
+	for _, o := range opts {
+		if o.part == nil {
+			return s, optionError("%s is an option of the whole solver", o.name)
 		}
-		set(c)
+		if err := o.part(&s); err != nil {
+			return s, err
+		}
+	}
+	return s, s.check()
+}
+
+func (s settings) check() error {
+	if c, ok := s.rule.(Checked); ok {
+		return c.Check()
+	}
+	return nil
+}
+
+// With sets options for the parameters that Kernels, Param or Where select, in place of those
+// of the solver: LearnRate, WeightDecay and its kin, ClipValue, ClipNorm (of the gradient of each such parameter),
+// Tolerance, GeometricStep, Frozen, and those of the rule, such as Momentum and Betas.
+//
+//	solvers.Param("head", nil).With(solvers.LearnRate(0.01), solvers.Momentum(0.5))
+func (o Option) With(opts ...Option) Option {
+	whole := o.whole
+	if o.name != "Kernels" && o.name != "Param" && o.name != "Where" {
+		return Option{name: o.name, whole: func(*config) error {
+			return optionError("%s.With: want Kernels, Param or Where, which select parameters", o.name)
+		}}
+	}
+	return Option{name: o.name, whole: func(c *config) error {
+		if err := whole(c); err != nil {
+			return err
+		}
+		s := &c.selections[len(c.selections)-1]
+		s.options = append(append([]Option{}, s.options...), opts...)
 		return nil
 	}}
 }
 
-func flag(name string, set func(*config)) Option {
-	return Option{name, func(c *config) error { set(c); return nil }}
+// Tune makes an option of a rule of your own. Change returns the rule with the option set, and
+// false for a rule that does not have it; it must not write to the rule that it is
+// given.
+func Tune(name string, change func(Rule) (Rule, bool)) Option {
+	if change == nil {
+		return tune(name, errors.New("want a function, got nil"), nil)
+	}
+	return tune(name, nil, change)
 }
 
-var infinity = math.Inf(1)
+// tune makes an option of a rule, or the error of its value.
+func tune(name string, bad error, change func(Rule) (Rule, bool)) Option {
+	return Option{name: name, part: func(s *settings) error {
+		if bad != nil {
+			return optionError("%s: %v", name, bad)
+		}
+		r, ok := change(s.rule)
+		if !ok || r == nil {
+			return optionError("%s has no option %s", s.rule.Name(), name)
+		}
+		s.rule = r
+		return nil
+	}}
+}
+
+// setting makes an option of parameters.
+func setting(name string, bad error, set func(*settings)) Option {
+	return Option{name: name, part: func(s *settings) error {
+		if bad != nil {
+			return optionError("%s: %v", name, bad)
+		}
+		set(s)
+		return nil
+	}}
+}
+
+// unit returns an error unless v lies in [0, 1).
+func unit(v float64) error { return between(v, 1) }
+
+// natural returns an error unless v is finite and not negative.
+func natural(v float64) error { return between(v, math.Inf(1)) }
+
+func between(v, high float64) error {
+	if !(v >= 0 && v < high) {
+		return fmt.Errorf("want a number in [0, %g), got %g", high, v)
+	}
+	return nil
+}
+
+func positive(v float64) error {
+	if !(v > 0) || math.IsInf(v, 0) {
+		return fmt.Errorf("want a positive number, got %g", v)
+	}
+	return nil
+}
+
+// flag is what an option that is on without an argument says.
+func flag(on []bool) (bool, error) {
+	switch len(on) {
+	case 0:
+		return true, nil
+	case 1:
+		return on[0], nil
+	}
+	return false, fmt.Errorf("want at most one argument, got %d", len(on))
+}
 
 // LearnRate sets the length of a step in units of the direction.
 func LearnRate(lr float64) Option {
-	return number("LearnRate", lr, 0, infinity, func(c *config) { c.learnRate = lr })
+	return setting("LearnRate", natural(lr), func(s *settings) { s.learnRate = lr })
 }
 
-// Momentum sets the factor theta of the momentum, in [0, 1).
-func Momentum(theta float64) Option {
-	return number("Momentum", theta, 0, 1, func(c *config) { c.momentum = theta })
+// Frozen leaves parameters where they are: they are not projected, and their gradients are cleared
+// unseen.
+func Frozen(on ...bool) Option {
+	is, err := flag(on)
+	return setting("Frozen", err, func(s *settings) { s.frozen = is })
 }
 
-// Dampening sets the share tau of a gradient that the momentum does not take
-// up, in [0, 1): mu <- theta mu + (1 - tau) g. The first gradient is taken whole.
-func Dampening(tau float64) Option {
-	return number("Dampening", tau, 0, 1, func(c *config) { c.dampening = tau })
-}
-
-// Nesterov moves along g + theta mu instead of mu.
-func Nesterov() Option { return flag("Nesterov", func(c *config) { c.nesterov = true }) }
-
-// AmbientMomentum keeps the momentum in the ambient space and projects it at
-// every step, as in the paper.
-func AmbientMomentum() Option {
-	return flag("AmbientMomentum", func(c *config) { c.tangent = false })
-}
-
-// TangentMomentum keeps the momentum in the tangent space and transports it
-// along every step.
-func TangentMomentum() Option {
-	return flag("TangentMomentum", func(c *config) { c.tangent = true })
-}
-
-// GeometricStep divides the step of every constrained point by the paper's factor
+// GeometricStep divides the step of every constrained point by a factor
 //
-//	g_t = max(1, R^2 max((2 rho + R)^2, 1 + c (rho + R)))^(1/2),
+//	g_t = max(1, R' (2 + R')),  R' = R c^(1/2),
 //
-// R the norm of the direction, c the manifold's curvature bound and rho = c^(-1/2)
-// in the place of the distance to the minimiser. On the unit sphere g_t is
-// max(1, R (2 + R)), so no step is longer than the learning rate over 2 + R or R.
-func GeometricStep(on bool) Option {
-	return flag("GeometricStep", func(c *config) { c.geometric = on })
+// manifolds.GeometricFactor, where c is the manifold's curvature bound and R the root of the mean
+// of the squared norms of the point's past directions, by the weights 0.9^k for the k-th last step;
+// the first step has the factor 1. No step is longer than about the learning
+// rate times R/g_t, which is below 1/(2 + R') in units of c^(-1/2).
+//
+// The factor is known before the gradient of a step is drawn. So a step is unbiased, and
+// with steps of infinite sum and finite sum of squares (RobbinsMonro) the theorem of Robbins and Monro
+// applies as Bonnabel (2013) states it for manifolds: for a cost with a single stationary point in a compact region that
+// the iterates do not leave, without momentum.
+func GeometricStep(on ...bool) Option { return geometric("GeometricStep", ofPast, on) }
+
+// SampledGeometricStep is GeometricStep with the norm of the very direction that it divides for
+// R, as in the algorithm of Ozay and Okatani (arXiv 1610.07008). A step is then no longer than the learning
+// rate times R/g_t whatever the gradient, but long gradients count less than
+// short ones: the mean of the steps does not point along the mean gradient, and where gradients are rare and long
+// the solver converges elsewhere than to a minimum of the cost (docs/solvers.md has an example).
+func SampledGeometricStep(on ...bool) Option {
+	return geometric("SampledGeometricStep", ofThisSample, on)
 }
 
-// Betas sets the decay of the first and second moments of Adam, each in [0, 1).
-func Betas(beta1, beta2 float64) Option {
-	return Option{"Betas", func(c *config) error {
-		if !(beta1 >= 0 && beta1 < 1 && beta2 >= 0 && beta2 < 1) {
-			return optionError("Betas: want two numbers in [0, 1), got %g and %g", beta1, beta2)
+func geometric(name string, kind factorKind, on []bool) Option {
+	is, err := flag(on)
+	return setting(name, err, func(s *settings) {
+		if s.factor = noFactor; is {
+			s.factor = kind
 		}
-		c.beta1, c.beta2 = beta1, beta2
-		return nil
-	}}
-}
-
-// Eps sets what Adam adds to the root of the second moment.
-func Eps(eps float64) Option {
-	return Option{"Eps", func(c *config) error {
-		if !(eps > 0) || math.IsInf(eps, 0) {
-			return optionError("Eps: want a positive number, got %g", eps)
-		}
-		c.eps = eps
-		return nil
-	}}
-}
-
-// AMSGrad divides by the largest second moment so far (Reddi, Kale, Kumar,
-// ICLR 2018).
-func AMSGrad() Option { return flag("AMSGrad", func(c *config) { c.amsgrad = true }) }
-
-// Anneal sets the schedule of the learning rate.
-func Anneal(s Schedule) Option {
-	return Option{"Anneal", func(c *config) error {
-		c.schedule = s
-		return s.err
-	}}
-}
-
-// BatchSize divides gradients by b, for a cost that is a sum over the batch.
-// It comes before clipping.
-func BatchSize(b int) Option {
-	return Option{"BatchSize", func(c *config) error {
-		if b < 1 {
-			return optionError("BatchSize: want a positive number, got %d", b)
-		}
-		c.batch = b
-		return nil
-	}}
+	})
 }
 
 // ClipValue clamps every element of the Euclidean gradients to [-limit, limit].
 func ClipValue(limit float64) Option {
-	return Option{"ClipValue", func(c *config) error {
-		if !(limit > 0) {
-			return optionError("ClipValue: want a positive number, got %g", limit)
-		}
-		c.clipValue = limit
-		return nil
-	}}
+	return setting("ClipValue", positive(limit), func(s *settings) { s.clipValue = limit })
 }
 
 // ClipNorm scales the Euclidean gradients of all parameters of a step by one
 // factor so that their joint norm is at most limit (Pascanu, Mikolov, Bengio,
-// ICML 2013). It comes after ClipValue.
+// ICML 2013). It comes after ClipValue. In With it bounds the gradient of each parameter, before
+// the joint norm is taken.
 func ClipNorm(limit float64) Option {
-	return Option{"ClipNorm", func(c *config) error {
-		if !(limit > 0) {
-			return optionError("ClipNorm: want a positive number, got %g", limit)
-		}
+	o := setting("ClipNorm", positive(limit), func(s *settings) { s.clipOwn = limit })
+	o.whole = func(c *config) error {
 		c.clipNorm = limit
-		return nil
-	}}
+		return o.part(&settings{}) // for its error
+	}
+	return o
+}
+
+// Tolerance sets the membership error beyond which a parameter is projected
+// back before its step. The default is 1e-5 for float32 and 1e-11 for float64,
+// times sqrt(q/64) where the shorter side q of a point exceeds 64.
+func Tolerance(t float64) Option {
+	return setting("Tolerance", positive(t), func(s *settings) { s.tolerance = t })
 }
 
 // WeightDecay takes lr*lambda*x off every parameter x, decoupled from the
@@ -221,71 +295,74 @@ func EuclideanDecay(lambda float64) Option { return decay("EuclideanDecay", lamb
 
 // AmbientDecay adds lambda*x to the Euclidean gradient of every parameter x
 // before the momentum, as the paper does. On a manifold of fixed scale the term
-// is normal to the tangent space: it acts only through ambient momentum, whose
-// older terms are normal no more.
+// is normal to the tangent space: it acts only through AmbientMomentum, whose
+// older terms are normal no more, and which it makes less stable.
 func AmbientDecay(lambda float64) Option { return decay("AmbientDecay", lambda, decayAmbient) }
 
 func decay(name string, lambda float64, of decayKind) Option {
-	return number(name, lambda, 0, infinity, func(c *config) { c.decay, c.decayOf = lambda, of })
+	return setting(name, natural(lambda), func(s *settings) { s.decay, s.decayOf = lambda, of })
 }
 
-// Tolerance sets the membership error beyond which a parameter is projected
-// back before its step. The default is 1e-5 for float32 and 1e-11 for float64,
-// times sqrt(q/64) where the shorter side q of a point exceeds 64.
-func Tolerance(t float64) Option {
-	return Option{"Tolerance", func(c *config) error {
-		if !(t > 0) {
-			return optionError("Tolerance: want a positive number, got %g", t)
+// Anneal sets the schedule of the learning rate.
+func Anneal(s Schedule) Option {
+	return Option{name: "Anneal", whole: func(c *config) error {
+		c.schedule = s
+		return s.err
+	}}
+}
+
+// BatchSize divides gradients by b, for a cost that is a sum over the batch.
+// It comes before clipping.
+func BatchSize(b int) Option {
+	return Option{name: "BatchSize", whole: func(c *config) error {
+		if b < 1 {
+			return optionError("BatchSize: want a positive number, got %d", b)
 		}
-		c.tolerance = t
+		c.batch = b
 		return nil
 	}}
 }
 
-// Kernels constrains every convolution kernel: every parameter of shape (out,
-// in, height, width) that is not a vector in disguise, as the scale (1, C, 1, 1)
-// of a batch normalisation is. Options are a manifolds.Grouping and a
-// manifolds.Scale.
+// Kernels constrains every convolution kernel. A parameter that is a *gorgonia.Node is one if its graph
+// convolves with it, directly or through a normalisation or a change of shape; one without
+// a graph is judged by its shape, as IsKernel does. The report says which, and why. Options are
+// a manifolds.Grouping and a manifolds.Scale.
 //
 // Where several of Kernels, Param and Where apply to a parameter, the last one
-// holds.
+// holds. A nil manifold leaves the constraint to the others, for the options of With.
 func Kernels(m manifolds.Manifold, opts ...manifolds.Option) Option {
-	return constrain("Kernels", "", func(_ string, shape tensor.Shape) bool { return IsKernel(shape) }, m, opts)
+	return selects("Kernels", "", func(p *parameter) bool { return p.role.Role == roles.Kernel }, m, opts)
 }
 
 // Param constrains the parameter of the given name. With manifolds.Euclidean{}
 // it frees one that Kernels would constrain.
 func Param(name string, m manifolds.Manifold, opts ...manifolds.Option) Option {
-	return constrain("Param", fmt.Sprintf("%q, ", name), func(n string, _ tensor.Shape) bool { return n == name }, m, opts)
+	return selects("Param", fmt.Sprintf("%q, ", name), func(p *parameter) bool { return p.name == name }, m, opts)
 }
 
 // Where constrains the parameters for which pred holds.
 func Where(pred func(name string, shape tensor.Shape) bool, m manifolds.Manifold, opts ...manifolds.Option) Option {
-	return constrain("Where", "", pred, m, opts)
+	if pred == nil {
+		return Option{name: "Where", whole: func(*config) error { return optionError("Where: want a predicate, got nil") }}
+	}
+	return selects("Where", "", func(p *parameter) bool { return pred(p.name, p.shape) }, m, opts)
 }
 
-func constrain(option, args string, matches func(string, tensor.Shape) bool, m manifolds.Manifold, opts []manifolds.Option) Option {
-	return Option{option, func(c *config) error {
-		if m == nil || matches == nil {
-			return optionError("%s: want a manifold, and a predicate that is not nil", option)
+func selects(option, args string, matches func(*parameter) bool, m manifolds.Manifold, opts []manifolds.Option) Option {
+	return Option{name: option, whole: func(c *config) error {
+		s := selection{name: fmt.Sprintf("%s(%snil)", option, args), matches: matches}
+		if m == nil && len(opts) > 0 {
+			return optionError("%s: want a manifold for the options %v, got nil", option, opts)
 		}
-		name := fmt.Sprintf("%s(%s%s)", option, args, manifolds.Name(m))
-		c.rules = append(c.rules, rule{name, matches, manifolds.On(m, opts...)})
+		if m != nil {
+			on := manifolds.On(m, opts...)
+			s.name, s.constraint = fmt.Sprintf("%s(%s%s)", option, args, manifolds.Name(m)), &on
+		}
+		c.selections = append(c.selections, s)
 		return nil
 	}}
 }
 
 // IsKernel reports whether a parameter of the given shape is taken for a
-// convolution kernel: rank 4, with more than one size other than 1.
-func IsKernel(shape tensor.Shape) bool {
-	if len(shape) != 4 {
-		return false
-	}
-	large := 0
-	for _, s := range shape {
-		if s > 1 {
-			large++
-		}
-	}
-	return large > 1
-}
+// convolution kernel where no graph says what it is used for: rank 4, with more than one size other than 1.
+func IsKernel(shape tensor.Shape) bool { return roles.ByShape(shape).Role == roles.Kernel }

@@ -2,18 +2,84 @@
 
 package solvers
 
-import "github.com/kernelfold/kernelfold/manifolds"
+import (
+	"gorgonia.org/tensor"
 
-// Rule is what tells one solver from another: the state that it keeps for each
-// parameter, and the direction of a step. Everything else (validation, cutting
-// into points, clipping, decay, the retraction, the transport of the state, the
-// report) is the engine's. New makes a solver of a Rule.
+	"github.com/kernelfold/kernelfold/manifolds"
+)
+
+// Rule is what tells one solver from another: the state that it keeps for each part of a
+// parameter, and the direction of a step. Everything else (validation, cutting into
+// points, clipping, decay, the retraction, the transport of the state, the report) is the
+// engine's. New makes a solver of a Rule.
+//
+// A Rule is a value with its options in it, and is not written to: an Option made by Tune
+// returns another. The interfaces below are optional.
 type Rule interface {
-	// State lists the blocks of state of a parameter.
+	// Name identifies the rule in reports, errors and snapshots.
+	Name() string
+	// State lists the blocks of state of a part.
 	State() []State
-	// Direction writes to p.Direction the tangent vector against which the
-	// parameter moves, and to p.New the state after the step.
-	Direction(p *Parameter) error
+	// Direction writes to p.Direction the tangent vector against which the part moves, and
+	// to p.New the state after the step, before its transport. Parts may be computed at the
+	// same time.
+	Direction(p *Part) error
+}
+
+// Linear is implemented by a Rule whose step is a manifolds.Descent. A manifold that is a
+// manifolds.Descender then makes it at once, in place.
+type Linear interface {
+	Rule
+	// Descent returns the coefficients of the momentum, the first block of state, and of the
+	// gradient. The engine sets Rate, Decay and Geometric. Direction should be
+	// p.Follow(Descent(p)).
+	Descent(p *Part) manifolds.Descent
+}
+
+// InPlace is implemented by a Rule that has a faster way to make the whole step of some
+// parts, in place.
+type InPlace interface {
+	Rule
+	// Fits reports whether Advance makes the step of p with the gradient times slope. Where it
+	// returns true the step cannot fail; p.Bound and p.Longest say what comes in.
+	Fits(p *Part, slope float64) bool
+	// Advance moves p.X and p.Old with the gradient g times slope at the rate p.Rate, and
+	// clears g.
+	Advance(p *Part, g manifolds.Points, slope float64) (manifolds.Progress, error)
+}
+
+// Planner is implemented by a Rule that has to see all parts of a step together, as for a
+// conjugate direction or a rate that depends on the distance travelled so far.
+type Planner interface {
+	Rule
+	// Plan is called once in every step, before Direction, with all parts that move, in the
+	// order of the parameters. It may write p.Gradient and p.Rate. If it fails, or
+	// anything after it, nothing has moved; what it remembers itself it should remember for
+	// a step whose p.Step has not been seen before.
+	Plan(parts []*Part) error
+}
+
+// Cutting is implemented by a Rule for which a point of an unconstrained parameter is more
+// than one weight, such as the whole bank as a matrix.
+type Cutting interface {
+	Rule
+	// Cut returns the grouping for unconstrained weights of the shape.
+	Cut(shape tensor.Shape) manifolds.Grouping
+}
+
+// Costly is implemented by a Rule whose own work is more than a few passes over memory.
+// Work is divided among cores and processes by it.
+type Costly interface {
+	Rule
+	// Cost is the number of multiplications for each weight of points of n x p.
+	Cost(n, p int) int
+}
+
+// Checked is implemented by a Rule of whose options some do not go together. Check returns what is
+// wrong once all are set.
+type Checked interface {
+	Rule
+	Check() error
 }
 
 // State describes a block of state.
@@ -35,23 +101,63 @@ const (
 	PerPoint
 )
 
-// Parameter is what a Rule sees of a parameter: one batch of points.
-type Parameter struct {
-	Manifold  manifolds.Manifold
+// Part is what a Rule sees of a parameter: a batch of points on one manifold. Most parameters have
+// one part. It is the same *Part in every step.
+type Part struct {
+	Manifold manifolds.Manifold
+
+	// Of the step under way.
 	X         manifolds.Points   // the points; not to be written
 	Gradient  manifolds.Points   // Euclidean gradient, scaled and clipped; may be written
 	Direction manifolds.Points   // to be written
 	Old, New  []manifolds.Points // state before and after, in the order of State; write New
-	Step      int                // 1 for the first step of this parameter
+	Rate      float64            // learning rate
+	Decay     float64            // decoupled weight decay, 0 on a manifold; what Direction writes is without it
+	Step      int                // 1 for the first step of this part
+
+	// Next is where an unconstrained part goes if a rule computes that itself: it writes Next
+	// and sets Placed.
+	Next   manifolds.Points
+	Placed bool
+
+	bound  bound
+	memory memory
+	step   underway
 }
 
 // Riemannian writes the Riemannian gradient of the Euclidean gradient g to dst,
 // which may be g.
-func (p *Parameter) Riemannian(dst, g manifolds.Points) error {
+func (p *Part) Riemannian(dst, g manifolds.Points) error {
 	return manifolds.Gradient(p.Manifold, dst, p.X, g)
 }
 
-// New makes a solver of any Rule. It has the options that all solvers have.
+// Follow writes the direction of d, and the momentum after it, which is the first block of
+// state. It is the Direction of a Linear rule.
+func (p *Part) Follow(d manifolds.Descent) error {
+	var old, next manifolds.Points
+	if len(p.Old) > 0 {
+		old, next = p.Old[0], p.New[0]
+	}
+	return manifolds.Direction(p.Manifold, p.Direction, next, p.X, old, p.Gradient, d)
+}
+
+// Parameter returns the name and the shape of the parameter that this is a part of.
+func (p *Part) Parameter() (name string, shape tensor.Shape) {
+	return p.bound.of.name, p.bound.of.shape
+}
+
+// Unconstrained reports whether the part lies in Euclidean space.
+func (p *Part) Unconstrained() bool { return p.bound.euclidean }
+
+// Bound returns a bound of the norm of the points.
+func (p *Part) Bound() float64 { return p.memory.size }
+
+// Longest returns the norm of the longest gradient so far, that of this step included, scaled
+// and clipped as Gradient is.
+func (p *Part) Longest() float64 { return p.memory.longest }
+
+// New makes a solver of any Rule. It has the options that all solvers have, and those
+// of the rule.
 func New(r Rule, opts ...Option) *Solver {
-	return newSolver("New", r, config{learnRate: 0.01}, nil, opts)
+	return newSolver(r, settings{learnRate: 0.01}, opts)
 }

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package solvers
+
+import (
+	"fmt"
+	"math"
+	"unsafe"
+
+	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/roles"
+)
+
+// admit checks all parameters, and their gradients if there should be some, and
+// returns what is known of them. New ones are bound; if anything fails, takeBack forgets them.
+func (e *engine) admit(model []gorgonia.ValueGrad, gradients bool) ([]*parameter, error) {
+	if e.err != nil {
+		return nil, e.err
+	}
+	e.known, e.undo = len(e.list), e.undo[:0]
+	e.calls++
+	e.active = e.active[:0]
+	fresh, err := e.recognise(model)
+	if err == nil && fresh > 0 {
+		err = e.welcome(model)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for i, v := range model {
+		if err := e.view(e.active[i], v, gradients); err != nil {
+			return nil, err
+		}
+	}
+	look := (*engine).inspect
+	if gradients {
+		e.findShared()
+		look = (*engine).inspectBoth
+	}
+	if err := e.each(e.active, weights(e.active)/16, look); err != nil {
+		return nil, err
+	}
+	if e.known == 0 {
+		if err := e.unmatched(e.list); err != nil {
+			return nil, err
+		}
+	}
+	return e.active, nil
+}
+
+// recognise fills active with the parameters that are known, leaving nil for the others, and
+// counts those.
+func (e *engine) recognise(model []gorgonia.ValueGrad) (fresh int, err error) {
+	for i, v := range model {
+		if v == nil {
+			return 0, &ParameterError{Name: fmt.Sprintf("number %d", i), Kind: ErrParameter, Cause: "want a gorgonia.ValueGrad, got nil"}
+		}
+		w, err := dense.Of(v.Value())
+		if err != nil {
+			return 0, &ParameterError{Name: nameOf(v, i), Kind: ErrParameter, Cause: "weights: " + err.Error(), Err: err}
+		}
+		p := e.find(v, w)
+		if p == nil {
+			fresh++
+			e.active = append(e.active, nil)
+			continue
+		}
+		if err := e.once(p, v, i); err != nil {
+			return 0, err
+		}
+		e.active = append(e.active, p)
+	}
+	return fresh, nil
+}
+
+// once marks a parameter as seen, and returns an error if it was.
+func (e *engine) once(p *parameter, v gorgonia.ValueGrad, i int) error {
+	if p.seen != e.calls {
+		p.seen = e.calls
+		return nil
+	}
+	if name := nameOf(v, i); name != p.name {
+		return p.fail(ErrParameter, fmt.Sprintf("want every parameter once, got it as %q and as %q, which share one tensor: step one of them, with the sum of both gradients", p.name, name), nil)
+	}
+	return p.fail(ErrParameter, "want every parameter once, got it twice", nil)
+}
+
+// welcome adopts or binds the parameters that are not known.
+func (e *engine) welcome(model []gorgonia.ValueGrad) error {
+	graphs, collected := &roles.Reader{}, false
+	for i, v := range model {
+		if e.active[i] != nil {
+			continue
+		}
+		name := nameOf(v, i)
+		w, err := dense.Of(v.Value())
+		if err != nil {
+			return &ParameterError{Name: name, Kind: ErrParameter, Cause: "weights: " + err.Error(), Err: err}
+		}
+		p := e.find(v, w) // one over the memory of another that is new as well
+		if p == nil {
+			if p, err = e.rebuilt(name, w, e.calls, &collected); err != nil {
+				return err
+			}
+			if p != nil {
+				e.undo = append(e.undo, e.adopt(v, p))
+			}
+		}
+		if p == nil {
+			if p, err = e.bind(v, name, w, graphs); err != nil {
+				return err
+			}
+			e.list = append(e.list, p)
+			e.know(v, p)
+		}
+		if err := e.once(p, v, i); err != nil {
+			return err
+		}
+		e.active[i] = p
+	}
+	return nil
+}
+
+// view views weights and gradient of a parameter for the step under way.
+func (e *engine) view(p *parameter, v gorgonia.ValueGrad, gradients bool) error {
+	w, err := dense.Of(v.Value())
+	if err != nil {
+		return p.fail(ErrParameter, "weights: "+err.Error(), err)
+	}
+	if !p.shape.Eq(w.Shape) || p.precision != w.Precision() {
+		return p.fail(ErrParameter, fmt.Sprintf("want weights of shape %v, %s, as at the first step, got %v, %s",
+			p.shape, p.precision, w.Shape, w.Precision()), nil)
+	}
+	p.weights = w
+	if at := address(w); p.storage != at {
+		e.moved(p, at)
+		p.elsewhere = true
+	}
+	p.elsewhere = p.elsewhere || p.witness != witnessOf(w)
+	if !gradients {
+		return nil
+	}
+	return p.takeGradient(v)
+}
+
+// takeGradient views the gradient and checks its shape. That of a frozen parameter may be missing.
+func (p *parameter) takeGradient(v gorgonia.ValueGrad) error {
+	value, err := v.Grad()
+	if p.settings.frozen && (err != nil || value == nil) {
+		return nil
+	}
+	if err != nil {
+		return p.fail(ErrNoGradient, "want a gradient: differentiate the cost by gorgonia.Grad and run the machine before the step: "+err.Error(), err)
+	}
+	if value == nil {
+		return p.fail(ErrNoGradient, "want a gradient, got nil: run the machine before the step", nil)
+	}
+	g, err := dense.Of(value)
+	if err != nil {
+		return p.fail(ErrParameter, "gradient: "+err.Error(), err)
+	}
+	if g.Precision() != p.precision || g.Len() != p.weights.Len() || (len(g.Shape) > 0 && len(p.shape) > 0 && !g.Shape.Eq(p.shape)) {
+		return p.fail(ErrParameter, fmt.Sprintf("want a gradient of shape %v, %s, got %v, %s",
+			p.shape, p.precision, g.Shape, g.Precision()), nil)
+	}
+	if g.Storage() == p.weights.Storage() {
+		return p.fail(ErrParameter, "want a gradient with memory of its own, got that of the weights", nil)
+	}
+	p.grad = g
+	return nil
+}
+
+// inspectBoth measures the gradient and inspects the weights.
+func (e *engine) inspectBoth(p *parameter) error {
+	if p.settings.frozen {
+		return nil
+	}
+	p.gradient = p.grad.Norm()
+	if !(p.gradient <= math.MaxFloat64) {
+		return p.fail(ErrNotFinite, "want a finite gradient, got "+p.grad.FirstBad(), nil)
+	}
+	return e.inspect(p)
+}
+
+// inspect finds out whether the weights are on their manifold, where it is time to
+// look, and projects them, in a copy, where they are not.
+func (e *engine) inspect(p *parameter) error {
+	if p.theirs || p.settings.frozen {
+		return nil
+	}
+	watched := e.list[e.turn%len(e.list)] == p
+	for _, q := range p.parts {
+		if err := q.load(p.elsewhere || watched || p.steps == 0); err != nil {
+			return err
+		}
+		p.elsewhere = p.elsewhere || q.step.dirty
+	}
+	return nil
+}
+
+// load makes X the points of the weights, on the manifold: the weights
+// themselves where they serve, a copy where the layout or a projection asks for
+// one. The weights are left as they are.
+func (p *Part) load(check bool) error {
+	p.step.dirty = false
+	x, err := p.batch(p.bound.of.weights, &p.memory.own)
+	if err != nil {
+		return p.fail(ErrParameter, err.Error(), err)
+	}
+	p.X = x
+	if !check {
+		return nil
+	}
+	if p.bound.of.elsewhere || p.bound.of.steps == 0 {
+		p.memory.size = x.Norm()
+	}
+	if p.bound.euclidean {
+		if !(p.memory.size <= math.MaxFloat64) {
+			return p.fail(ErrNotFinite, "want finite weights, got "+p.bound.of.weights.FirstBad(), nil)
+		}
+		return nil
+	}
+	off := p.Manifold.Membership(x)
+	if off <= p.tolerance() {
+		return nil
+	}
+	if off != off {
+		return p.fail(ErrNotFinite, "want finite weights, got "+p.bound.of.weights.FirstBad(), nil)
+	}
+	p.ensure(&p.memory.own)
+	if err := p.Manifold.Project(p.memory.own, x); err != nil {
+		return p.fail(ErrConstraint, err.Error(), err)
+	}
+	p.X, p.step.dirty = p.memory.own, true
+	p.memory.size = p.X.Norm()
+	return nil
+}
+
+// findShared marks the parameters whose gradients are the same memory: if one were
+// cleared in place, the other would find it so.
+func (e *engine) findShared() {
+	clear(e.sources)
+	for _, p := range e.active {
+		at := p.grad.Storage()
+		if at == nil {
+			continue
+		}
+		if e.sources == nil {
+			e.sources = make(map[unsafe.Pointer]*parameter, len(e.active))
+		}
+		if q := e.sources[at]; q != nil {
+			p.shared, q.shared = true, true
+		} else {
+			e.sources[at] = p
+		}
+	}
+	clear(e.sources) // it holds no memory between steps
+}
+
+// takeBack forgets the parameters that the step under way has bound, and what it has adopted.
+func (e *engine) takeBack() {
+	for _, u := range e.undo {
+		u()
+	}
+	e.undo = e.undo[:0]
+	if len(e.list) > e.known {
+		fresh := map[*parameter]bool{}
+		for _, p := range e.list[e.known:] {
+			fresh[p] = true
+		}
+		e.drop(func(p *parameter) bool { return fresh[p] })
+	}
+}
+
+// finish lets go of the step under way.
+func (e *engine) finish() {
+	for i, p := range e.active {
+		if p != nil {
+			p.finish()
+		}
+		e.active[i] = nil
+	}
+	for i := range e.order {
+		e.order[i] = nil
+	}
+	for i := range e.parts {
+		e.parts[i] = nil
+	}
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package solvers
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/roles"
+	"github.com/kernelfold/kernelfold/manifolds"
+)
+
+// bind makes a parameter that is seen for the first time.
+func (c *config) bind(v gorgonia.ValueGrad, name string, w dense.View, roles *roles.Reader) (*parameter, error) {
+	flat, err := points(w, w.Len(), 1, 1)
+	if err != nil {
+		return nil, &ParameterError{Name: name, Shape: w.Shape, Kind: ErrParameter, Cause: "want at least one weight", Err: err}
+	}
+	return c.bindAt(v, name, w, flat.Norm(), roles)
+}
+
+// bindAt is bind for weights that had the given norm when they were first seen.
+func (c *config) bindAt(v gorgonia.ValueGrad, name string, w dense.View, norm float64, graphs *roles.Reader) (*parameter, error) {
+	p := &parameter{
+		who: identify(v), name: name, shape: w.Shape.Clone(), precision: w.Precision(), role: graphs.Of(v, w.Shape),
+		storage: address(w), witness: witnessOf(w), norm: norm, owner: everyone, constraint: manifolds.On(manifolds.Euclidean{}),
+	}
+	if !(norm <= math.MaxFloat64) {
+		return nil, p.fail(ErrNotFinite, "want finite weights, got "+w.FirstBad(), nil)
+	}
+	p.settings = c.settings
+	free := true
+	for _, s := range c.selections {
+		if !s.matches(p) {
+			continue
+		}
+		var err error
+		if p.settings, err = p.settings.with(s.options); err != nil {
+			return nil, p.fail(ErrOption, err.Error(), err)
+		}
+		if s.constraint != nil {
+			p.constraint, free = *s.constraint, false
+		}
+	}
+	if cut, ok := p.settings.rule.(Cutting); ok && free {
+		p.constraint = manifolds.On(manifolds.Euclidean{}, cut.Cut(p.shape))
+	}
+	shape := []int(w.Shape)
+	if _, ok := p.constraint.Manifold.(manifolds.Euclidean); ok && len(shape) == 0 {
+		shape = []int{1} // a scalar
+	}
+	pieces, err := p.constraint.Bind(shape, norm)
+	if err != nil {
+		return nil, p.fail(ErrConstraint, err.Error(), err)
+	}
+	for _, piece := range pieces {
+		q := &Part{Manifold: piece.Manifold}
+		q.bound = bound{of: p, name: piece.Name, layout: piece.Layout, kinds: p.settings.rule.State(),
+			properties: manifolds.PropertiesOf(piece.Manifold, piece.Layout.N, piece.Layout.P)}
+		_, q.bound.euclidean = piece.Manifold.(manifolds.Euclidean)
+		q.bound.descender, _ = piece.Manifold.(manifolds.Descender)
+		if r, ok := p.settings.rule.(Costly); ok {
+			q.bound.properties.Cost += r.Cost(piece.Layout.N, piece.Layout.P)
+		}
+		q.memory.size, q.memory.progress = norm, manifolds.Progress{Factor: 1}
+		p.parts = append(p.parts, q)
+		if err := p.allows(q); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// allows returns an error if the settings do not fit the manifold of a part.
+func (p *parameter) allows(q *Part) error {
+	if q.bound.euclidean || p.settings.frozen {
+		return nil
+	}
+	l := q.bound.layout
+	if q.bound.properties.Dim == 0 {
+		return q.fail(ErrConstraint, fmt.Sprintf("want a manifold to move on, got %s of dimension 0 for points of %dx%d (%v): choose another grouping, or free it by Param(%q, manifolds.Euclidean{})",
+			manifolds.Name(q.Manifold), l.N, l.P, p.constraint.Grouping, p.name), nil)
+	}
+	if s := p.settings; s.decay > 0 && s.decayOf == decayEverything {
+		return q.fail(ErrConstraint, fmt.Sprintf("want no weight decay on %s, whose points have a fixed scale, got WeightDecay(%g): say EuclideanDecay for the other parameters, or AmbientDecay for the paper's",
+			manifolds.Name(q.Manifold), s.decay), nil)
+	}
+	return nil
+}
+
+// tolerance is the membership error that is left alone. That of a frame of q
+// vectors is rounding times sqrt(q).
+func (p *Part) tolerance() float64 {
+	if t := p.bound.of.settings.tolerance; t > 0 {
+		return t
+	}
+	t := 1e-5
+	if !p.single() {
+		t = 1e-11
+	}
+	return t * math.Sqrt(max(1, float64(min(p.bound.layout.N, p.bound.layout.P))/64))
+}
+
+// unmatched returns an error for the selections that apply to none of the parameters.
+func (c *config) unmatched(list []*parameter) error {
+	var idle []string
+	for _, s := range c.selections {
+		matched := false
+		for _, p := range list {
+			matched = matched || s.matches(p)
+		}
+		if !matched {
+			idle = append(idle, s.name)
+		}
+	}
+	if idle == nil {
+		return nil
+	}
+	all := ""
+	for i, p := range list {
+		if i == 8 {
+			all += fmt.Sprintf(" and %d more", len(list)-i)
+			break
+		}
+		all += fmt.Sprintf(" %s%v", p.name, p.shape)
+		if p.role.ByUse {
+			all += fmt.Sprintf(" (%s)", p.role.Why)
+		}
+	}
+	return fmt.Errorf("solvers: %s applies to no parameter: got%s (%w)", strings.Join(idle, ", "), all, ErrConstraint)
+}

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package solvers
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"unsafe"
+
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/roles"
+	"github.com/kernelfold/kernelfold/internal/scratch"
+	"github.com/kernelfold/kernelfold/manifolds"
+)
+
+// parameter is a parameter as a solver knows it.
+type parameter struct {
+	// Bound at its first step; never changes, but for who it is.
+	who        identity
+	name       string
+	shape      tensor.Shape
+	precision  string
+	role       roles.Answer
+	constraint manifolds.Constraint
+	settings   settings
+	norm       float64 // of the weights when they were first seen
+	parts      []*Part
+
+	// Remembered from step to step.
+	storage   uintptr // of the weights
+	witness   uint64  // of the values that the last step left
+	steps     int
+	gradient  float64 // norm of the last Euclidean gradient, as it came
+	still     int     // steps in a row whose gradient was 0
+	projected bool    // the weights were not on the manifold at first
+	adopted   int     // how often it was rebuilt under its name
+	seen      int     // the admission that saw it last
+	owner     int     // the process that moves it, or everyone
+
+	// Of the step under way.
+	weights   dense.View
+	grad      dense.View
+	elsewhere bool // the weights are not those that the last step left
+	shared    bool // another parameter has the same gradient
+	theirs    bool // another process moves it
+}
+
+// bound is what never changes of a part.
+type bound struct {
+	of         *parameter
+	name       string // of the piece; empty if the parameter has one part
+	layout     manifolds.Layout
+	properties manifolds.Properties
+	euclidean  bool
+	kinds      []State             // those of the rule
+	descender  manifolds.Descender // nil if steps are not made at once
+}
+
+// memory is what a part remembers from step to step.
+type memory struct {
+	state, spare  []manifolds.Points // the blocks of state, and where the next ones are written
+	square        []float64          // the mean of |v|^2 over past steps, for the geometric factor
+	nextSquare    []float64
+	longest       float64 // bound of the gradients so far, as the rule sees them
+	momentum      float64 // bound of the first block of state
+	size          float64 // bound of the points
+	own, next     manifolds.Points
+	reprojections int
+	progress      manifolds.Progress
+	outward       float64 // how far ambient momentum is from its bound; 1 is at it
+}
+
+// underway belongs to the step under way.
+type underway struct {
+	way      way
+	dirty    bool // X is not what the weights hold: it was projected
+	from     []manifolds.Points
+	carried  bool // from is not the state that the last step left
+	borrowed []manifolds.Points
+	slope    float64 // of the gradient
+	err      error
+}
+
+// way is how the step of a part is made.
+type way uint8
+
+const (
+	still     way = iota // not at all: frozen, or another process makes it
+	inBuffers            // by the methods of the manifold, to another place
+	inFloat64            // the same in float64 copies of float32 points, where numbers are extreme
+	inPlace              // at once
+)
+
+func (p *parameter) fail(kind error, cause string, err error) error {
+	return &ParameterError{Name: p.name, Shape: p.shape, Kind: kind, Cause: cause, Err: err}
+}
+
+// fail is that of the parameter, and names the piece.
+func (p *Part) fail(kind error, cause string, err error) error {
+	if p.bound.name != "" {
+		cause = p.bound.name + ": " + cause
+	}
+	return p.bound.of.fail(kind, cause, err)
+}
+
+// cost is about how much there is to do for the parameter.
+func (p *parameter) cost() int {
+	sum := 0
+	for _, q := range p.parts {
+		sum += q.bound.layout.K * q.bound.layout.N * q.bound.layout.P * (1 + q.bound.properties.Cost)
+	}
+	return sum
+}
+
+// heaviest is the cost for each weight of the heaviest part.
+func (p *parameter) heaviest() int {
+	most := 0
+	for _, q := range p.parts {
+		most = max(most, q.bound.properties.Cost)
+	}
+	return most
+}
+
+// witnesses is how many values vouch for the others.
+const witnesses = 16
+
+// witnessOf is a hash of a few values, by which weights that somebody else has written are noticed without
+// reading them all.
+func witnessOf(v dense.View) uint64 {
+	const prime = 0x100000001b3 // FNV-1a over words
+	h, n := uint64(0xcbf29ce484222325), v.Len()
+	for i := range min(n, witnesses) {
+		at := i * (n - 1) / max(1, min(n, witnesses)-1)
+		if v.F64 != nil {
+			h = (h ^ math.Float64bits(v.F64[at])) * prime
+		} else {
+			h = (h ^ uint64(math.Float32bits(v.F32[at]))) * prime
+		}
+	}
+	return h
+}
+
+func address(v dense.View) uintptr { return uintptr(unsafe.Pointer(v.Storage())) }
+
+// points views a value as a batch.
+func points(v dense.View, k, n, p int) (manifolds.Points, error) {
+	if v.F64 != nil {
+		return manifolds.Points64(v.F64, k, n, p)
+	}
+	return manifolds.Points32(v.F32, k, n, p)
+}
+
+// batch views or gathers a value of the parameter's shape as the points of the part; where the
+// layout needs a copy it is made in buf.
+func (p *Part) batch(v dense.View, buf *manifolds.Points) (manifolds.Points, error) {
+	l := p.bound.layout
+	if l.Contiguous() && len(p.bound.of.parts) == 1 {
+		return points(v, l.K, l.N, l.P)
+	}
+	flat, err := points(v, v.Len(), 1, 1)
+	if err != nil {
+		return flat, err
+	}
+	p.ensure(buf)
+	return *buf, l.Gather(*buf, flat)
+}
+
+// put writes the points to their places in a value of the parameter's shape.
+func (p *Part) put(v dense.View, x manifolds.Points) error {
+	l := p.bound.layout
+	if l.Contiguous() && len(p.bound.of.parts) == 1 {
+		w, err := points(v, l.K, l.N, l.P)
+		if err != nil {
+			return err
+		}
+		return w.CopyFrom(x)
+	}
+	w, err := points(v, v.Len(), 1, 1)
+	if err != nil {
+		return err
+	}
+	return l.Scatter(w, x)
+}
+
+// single reports whether the weights are float32.
+func (p *Part) single() bool { return p.bound.of.precision == "float32" }
+
+// ensure gives buf the shape and precision of the part.
+func (p *Part) ensure(buf *manifolds.Points) {
+	if buf.K == 0 {
+		*buf = p.blank(p.bound.layout.N, p.bound.layout.P)
+	}
+}
+
+// blank is a batch of zeros with a matrix of n x q for each point.
+func (p *Part) blank(n, q int) manifolds.Points {
+	var v dense.View
+	k := p.bound.layout.K
+	if p.single() {
+		v.F32 = make([]float32, k*n*q)
+	} else {
+		v.F64 = make([]float64, k*n*q)
+	}
+	x, _ := points(v, k, n, q)
+	return x
+}
+
+// state makes one set of the blocks of state, all zeros.
+func (p *Part) state() []manifolds.Points {
+	all := make([]manifolds.Points, len(p.bound.kinds))
+	for i, k := range p.bound.kinds {
+		n, q := p.bound.layout.N, p.bound.layout.P
+		if k.Kind == PerPoint {
+			n, q = 1, 1
+		}
+		all[i] = p.blank(n, q)
+	}
+	return all
+}
+
+// allocate makes the state at the first step.
+func (p *Part) allocate() {
+	if p.memory.state == nil {
+		p.memory.state = p.state()
+	}
+}
+
+// borrow lends a batch of the part's shape, with arbitrary contents, until the end of the step.
+func (p *Part) borrow(wide bool) manifolds.Points {
+	return p.borrowOf(p.bound.layout.N, p.bound.layout.P, wide)
+}
+
+func (p *Part) borrowOf(n, q int, wide bool) manifolds.Points {
+	x := lend(p.bound.layout.K, n, q, wide || !p.single())
+	p.step.borrowed = append(p.step.borrowed, x)
+	return x
+}
+
+func lend(k, n, p int, double bool) manifolds.Points {
+	var v dense.View
+	if double {
+		v.F64 = scratch.Get[float64](k * n * p)
+	} else {
+		v.F32 = scratch.Get[float32](k * n * p)
+	}
+	x, _ := points(v, k, n, p)
+	return x
+}
+
+func giveBack(x manifolds.Points) {
+	if d := x.Data64(); d != nil {
+		scratch.Put(d)
+	} else {
+		scratch.Put(x.Data32())
+	}
+}
+
+// release gives back what was borrowed for a step, and lets go of what belongs to it.
+func (p *Part) release() {
+	for i, x := range p.step.borrowed {
+		giveBack(x)
+		p.step.borrowed[i] = manifolds.Points{}
+	}
+	p.step = underway{borrowed: p.step.borrowed[:0]}
+	p.X, p.Gradient, p.Direction, p.Next = manifolds.Points{}, manifolds.Points{}, manifolds.Points{}, manifolds.Points{}
+	p.Old, p.New, p.Placed = nil, nil, false
+}
+
+// finish lets go of all that belongs to the step, so that nothing keeps a graph alive.
+func (p *parameter) finish() {
+	for _, q := range p.parts {
+		q.release()
+	}
+	p.weights, p.grad = dense.View{}, dense.View{}
+	p.elsewhere, p.shared = false, false
+}
+
+// widen copies x to float64.
+func widen(dst, x manifolds.Points) manifolds.Points {
+	d := dst.Data64()
+	for i, v := range x.Data32() {
+		d[i] = float64(v)
+	}
+	return dst
+}
+
+// narrow copies x to float32, and says if that does not hold it.
+func narrow(dst, x manifolds.Points) error {
+	d := dst.Data32()
+	for i, v := range x.Data64() {
+		if d[i] = float32(v); math.IsInf(float64(d[i]), 0) || d[i] != d[i] {
+			return fmt.Errorf("want values that float32 holds, got %g", v)
+		}
+	}
+	return nil
+}
+
+// finite returns an error that names the first value of a block that is not.
+func finite(x manifolds.Points) error {
+	if x.Norm() <= math.MaxFloat64 {
+		return nil
+	}
+	for i, v := range x.Data32() {
+		if f := float64(v); math.IsInf(f, 0) || f != f {
+			return fmt.Errorf("want finite values, got %v at element %d", v, i)
+		}
+	}
+	for i, v := range x.Data64() {
+		if math.IsInf(v, 0) || v != v {
+			return fmt.Errorf("want finite values, got %v at element %d", v, i)
+		}
+	}
+	return nil // the norm alone overflows
+}
+
+// same reports whether the batch is the one that lies there.
+func sameBlocks(a, b []manifolds.Points) bool {
+	return len(a) == len(b) && (len(a) == 0 || slices.EqualFunc(a[:1], b[:1], func(x, y manifolds.Points) bool {
+		return unsafe.SliceData(x.Data32()) == unsafe.SliceData(y.Data32()) && unsafe.SliceData(x.Data64()) == unsafe.SliceData(y.Data64())
+	}))
+}
