@@ -1,0 +1,504 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package roles finds out from a graph what a parameter is for: whether a
+// convolution convolves with it, and so whether it is a kernel.
+//
+// A shape does not say. A stock gorgonia.BatchNorm(x, nil, nil, ...) makes its scale
+// and bias in the shape of x, (B, C, H, W), many programs build biases so, and a
+// learnt image has four axes too. The graph knows: a kernel is what a convolution
+// takes as its filter, as it is or through operations that make a kernel of it, such
+// as a weight normalisation.
+//
+// An operation of another package takes part by one method, which it may have whatever
+// it is:
+//
+//	FilterInput() int // which input it convolves with; negative if it is no convolution
+//	KernelInput() int // of which input its value is a kernel made; negative if of none
+//
+// Package nodes describes them as nodes.Convolution and nodes.KernelMap.
+package roles
+
+import (
+	"cmp"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+)
+
+// Role is what a parameter is for.
+type Role int
+
+const (
+	Unknown Role = iota // it is in no graph, or nothing in its graph uses it
+	Kernel              // a convolution convolves with it
+	Other               // anything else
+)
+
+func (r Role) String() string {
+	switch r {
+	case Kernel:
+		return "kernel"
+	case Other:
+		return "other"
+	}
+	return "unknown"
+}
+
+// Answer is the role of a parameter and the reason.
+type Answer struct {
+	Role  Role
+	Why   string // such as "filter of Conv2d through WeightNorm"
+	ByUse bool   // whether the graph said so, and not the shape
+}
+
+// ByShape judges a parameter by its shape alone: it is a kernel if it has rank 4 and more
+// than one size other than 1. It is for parameters whose graph cannot be asked.
+func ByShape(shape tensor.Shape) Answer {
+	large := 0
+	for _, s := range shape {
+		if s > 1 {
+			large++
+		}
+	}
+	a := Answer{Role: Other, Why: "no graph: judged by its shape"}
+	if len(shape) == 4 && large > 1 {
+		a.Role = Kernel
+	}
+	return a
+}
+
+// Of asks the graph of n for its role. It reads the whole graph; for several
+// parameters take a Reader, or Read. The role is Unknown if n is nil, is in no graph or
+// is used by nothing.
+func Of(n *gorgonia.Node) Answer {
+	if n == nil || n.Graph() == nil {
+		return Answer{Why: "no graph"}
+	}
+	return Read(n.Graph()).Of(n)
+}
+
+// A Reader judges parameters and reads each graph once. It keeps the graphs
+// alive and does not see what is added to them later, so it should be dropped once the
+// parameters at hand are judged. The zero value is ready for use.
+type Reader struct {
+	graphs map[*gorgonia.ExprGraph]*Graph
+}
+
+// Of returns the role of a parameter with a value of the given shape: by its use if it is a
+// *gorgonia.Node, or embeds one, that something in its graph uses, and by its
+// shape otherwise. The role is never Unknown.
+func (r *Reader) Of(v gorgonia.ValueGrad, shape tensor.Shape) Answer {
+	n := nodeOf(v)
+	if n == nil || n.Graph() == nil {
+		return ByShape(shape)
+	}
+	if a := r.Graph(n.Graph()).Of(n); a.Role != Unknown {
+		return a
+	}
+	a := ByShape(shape)
+	a.Why = "used by nothing in its graph: judged by its shape"
+	return a
+}
+
+// nodeOf returns the node that a parameter is or embeds, or nil.
+func nodeOf(v gorgonia.ValueGrad) *gorgonia.Node {
+	if n, ok := v.(*gorgonia.Node); ok {
+		return n
+	}
+	in, ok := v.(interface {
+		Graph() *gorgonia.ExprGraph
+		ID() int64
+	})
+	if !ok || in.Graph() == nil {
+		return nil
+	}
+	for _, n := range in.Graph().AllNodes() {
+		if n.ID() == in.ID() {
+			return n
+		}
+	}
+	return nil
+}
+
+// Graph returns the reading of g.
+func (r *Reader) Graph(g *gorgonia.ExprGraph) *Graph {
+	read, ok := r.graphs[g]
+	if !ok {
+		if r.graphs == nil {
+			r.graphs = map[*gorgonia.ExprGraph]*Graph{}
+		}
+		read = Read(g)
+		r.graphs[g] = read
+	}
+	return read
+}
+
+// A Graph is a graph with its edges, read once. It is a snapshot: nodes that
+// are added to the graph later are not in it.
+type Graph struct {
+	consumers map[*gorgonia.Node][]*gorgonia.Node // in the order in which they were made
+	byAddress map[uintptr]*gorgonia.Node
+}
+
+// Read reads the edges of g, which takes time linear in them. It does not change g,
+// but no other goroutine may add to g meanwhile.
+//
+// ExprGraph.To and From are not used: they look nodes up by a cached position,
+// which is wrong after Gorgonia has removed a node (as gorgonia.BinaryXent does,
+// which replaces log(1-x)), and To sorts the graph's own slice.
+func Read(g *gorgonia.ExprGraph) *Graph {
+	r := &Graph{map[*gorgonia.Node][]*gorgonia.Node{}, map[uintptr]*gorgonia.Node{}}
+	for _, n := range g.AllNodes() {
+		r.byAddress[reflect.ValueOf(n).Pointer()] = n
+	}
+	for e := g.Edges(); e.Next(); {
+		from, to := e.Edge().From().(*gorgonia.Node), e.Edge().To().(*gorgonia.Node)
+		if r.byAddress[reflect.ValueOf(to).Pointer()] == to && to.Op() != nil {
+			r.consumers[from] = append(r.consumers[from], to)
+		}
+	}
+	for n, c := range r.consumers {
+		slices.SortFunc(c, func(a, b *gorgonia.Node) int { return cmp.Compare(a.ID(), b.ID()) })
+		r.consumers[n] = slices.Compact(c)
+	}
+	return r
+}
+
+// inputs returns the inputs of a node in the order of its operation's arguments.
+// Gorgonia has them in an unexported field. An input that is not of the graph is nil.
+func (g *Graph) inputs(n *gorgonia.Node) []*gorgonia.Node {
+	children := reflect.ValueOf(n).Elem().FieldByName("children")
+	if !children.IsValid() {
+		return nil
+	}
+	in := make([]*gorgonia.Node, children.Len())
+	for i := range in {
+		in[i] = g.byAddress[children.Index(i).Pointer()]
+	}
+	return in
+}
+
+// backward reports whether a node belongs to the backward pass: it is a gradient, or
+// has one among its inputs. Leaves and constants are not counted: the constant 1 is
+// the gradient of the cost, and can be an input of anything.
+func (g *Graph) backward(n *gorgonia.Node) bool {
+	if len(n.DerivOf()) > 0 {
+		return true
+	}
+	for _, in := range g.inputs(n) {
+		if in != nil && len(in.DerivOf()) > 0 && len(g.inputs(in)) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// place is a node whose value is made of the parameter.
+type place struct {
+	node     *gorgonia.Node
+	repeated bool // whether it is the parameter repeated, as a gain for each filter
+}
+
+// Of returns the role of n, a node of the graph. It climbs from n through the operations
+// that keep a kernel a kernel: those with a KernelInput, reshapes, transposes, slices,
+// concatenations, operations of one input that keep its shape, and element-wise
+// operations with something that does not depend on activations.
+func (g *Graph) Of(n *gorgonia.Node) Answer {
+	var filters, reasons, elsewheres, combined []string
+	start := place{node: n}
+	through := map[place][]string{start: nil}
+	used := false
+	for queue := []place{start}; len(queue) > 0; queue = queue[1:] {
+		at := queue[0]
+		for _, c := range g.consumers[at.node] {
+			if g.backward(c) || ignored[typeName(c.Op())] {
+				continue
+			}
+			for i, in := range g.inputs(c) {
+				if in != at.node {
+					continue
+				}
+				used = true
+				u := g.use(c, i)
+				switch {
+				case u.kind == filter && at.repeated:
+					elsewheres = append(elsewheres, "repeated over the filter of "+u.name)
+				case u.kind == filter:
+					filters = append(filters, "filter of "+u.name+path(through[at]))
+				case u.kind == passes:
+					if u.reason != "" {
+						combined = append(combined, u.reason)
+					}
+					next := place{c, at.repeated || u.repeats}
+					if _, seen := through[next]; !seen {
+						names := slices.Clip(through[at])
+						if u.name != "" {
+							names = append(names, u.name)
+						}
+						through[next] = names
+						queue = append(queue, next)
+					}
+				case u.kind == elsewhere:
+					elsewheres = append(elsewheres, u.reason)
+				default:
+					reasons = append(reasons, u.reason)
+				}
+			}
+		}
+	}
+	a := Answer{Role: Other, ByUse: true}
+	switch {
+	case !used:
+		return Answer{Why: "used by nothing in its graph"}
+	case len(filters) > 0 && n.Dims() != 4:
+		a.Why = fmt.Sprintf("%s, but of shape %v, not (out, in, height, width)", filters[0], n.Shape())
+	case len(filters) > 0:
+		a.Role, a.Why = Kernel, strings.Join(distinct(filters), ", ")
+		if len(elsewheres) > 0 {
+			a.Why += "; also " + strings.Join(distinct(elsewheres), ", ")
+		}
+	default:
+		a.Why = "not convolved with"
+		if all := slices.Concat(elsewheres, combined, reasons); len(all) > 0 {
+			a.Why = all[0] + ", not convolved with"
+		}
+		if len(elsewheres) > 0 && strings.HasPrefix(elsewheres[0], imageOf) {
+			a.Why = elsewheres[0] + ", not its filter"
+		}
+	}
+	return a
+}
+
+// imageOf begins the reason of what is convolved, and not convolved with.
+const imageOf = "input of "
+
+func path(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return " through " + strings.Join(distinct(names), " and ")
+}
+
+// distinct returns the strings without repetitions, in their order.
+func distinct(s []string) (d []string) {
+	for _, x := range s {
+		if !slices.Contains(d, x) {
+			d = append(d, x)
+		}
+	}
+	return d
+}
+
+// kind says what a consumer makes of an input.
+type kind int
+
+const (
+	otherwise kind = iota // no kernel, and no part of a layer: a penalty, a cost
+	elsewhere             // no kernel, but another part of a layer
+	filter                // it is the filter of a convolution
+	passes                // the consumer's value is to be looked at in its place
+)
+
+// use is what a consumer makes of one of its inputs.
+type use struct {
+	kind    kind
+	name    string // of the convolution, or of what the input passes through
+	reason  string // why the input is no kernel; with passes, in case that nothing above says more
+	repeats bool   // with passes: the value repeats the input
+}
+
+// ignored are operations that say nothing about their inputs.
+var ignored = map[string]bool{"gorgonia.readOp": true, "gorgonia.letOp": true, "gorgonia.sizeOp": true}
+
+// norms are the stock normalisations whose scale and bias are nodes of their own.
+var norms = map[string]string{"gorgonia.BatchNormOp": "BatchNorm", "gorgonia.GroupNormOp": "GroupNorm"}
+
+// activating are stock operations whose values are activations.
+var activating = map[string]bool{
+	"gorgonia.im2colOp": true, "gorgonia.maxPoolOp": true, "gorgonia.avgPoolOp": true, "gorgonia.globalAveragePoolOp": true,
+	"gorgonia.upsampleOp": true, "gorgonia.BatchNormOp": true, "gorgonia.GroupNormOp": true,
+}
+
+// use judges input i of c.
+func (g *Graph) use(c *gorgonia.Node, i int) use {
+	op, in := c.Op(), g.inputs(c)
+	if f := filterInput(op); f >= 0 {
+		if i == f {
+			return use{kind: filter, name: opName(op)}
+		}
+		return use{kind: elsewhere, reason: imageOf + opName(op)}
+	}
+	if k := kernelInput(op); k >= 0 {
+		if i == k {
+			return use{kind: passes, name: opName(op)}
+		}
+		return use{kind: elsewhere, reason: fmt.Sprintf("input %d of %s, which makes a kernel of input %d", i, opName(op), k)}
+	}
+	switch typeName(op) {
+	case "gorgonia.im2colOp":
+		return use{kind: elsewhere, reason: imageOf + "Conv2d"}
+	case "gorgonia.linAlgBinOp":
+		if g.convolves(c, i) {
+			return use{kind: filter, name: "Conv2d"}
+		}
+		return use{kind: elsewhere, reason: "factor of a matrix product"}
+	case "gorgonia.elemBinOp":
+		return g.elementwise(c, in, i)
+	case "gorgonia.repeatOp":
+		if i == 0 {
+			return use{kind: passes, repeats: true}
+		}
+	case "gorgonia.concatOp":
+		for _, x := range in {
+			if g.activation(x) {
+				return use{kind: elsewhere, reason: "joined to activations"}
+			}
+		}
+		return use{kind: passes, name: "Concat"}
+	case "gorgonia.reshapeOp":
+		return use{kind: passes}
+	case "gorgonia.transposeOp":
+		return use{kind: passes, name: "Transpose"}
+	case "gorgonia.sliceOp":
+		return use{kind: passes, name: "Slice"}
+	}
+	if len(in) == 1 && in[0].Shape().Eq(c.Shape()) {
+		return use{kind: passes, name: opName(op)}
+	}
+	return use{kind: otherwise, reason: "used by " + opName(op)}
+}
+
+// elementwise judges input i of c, an element-wise operation of two inputs.
+func (g *Graph) elementwise(c *gorgonia.Node, in []*gorgonia.Node, i int) use {
+	other := in[1-i]
+	sum, how, name := false, "combined with", "an element-wise operation"
+	switch sign, _, _ := strings.Cut(c.Op().String(), " "); sign {
+	case "+", "-":
+		sum, how, name = true, "added to", "a sum"
+	case "⊙":
+		how, name = "multiplied with", "a product"
+	case "÷":
+		how, name = "divided by", "a quotient"
+		if i == 1 {
+			how = "divisor of"
+		}
+	}
+	switch norm := g.norm(other); {
+	case norm != "" && !sum:
+		return use{kind: elsewhere, reason: "scale of " + norm}
+	case norm == "" && sum && other != nil && typeName(other.Op()) == "gorgonia.elemBinOp":
+		for _, x := range g.inputs(other) {
+			if norm = g.norm(x); norm != "" {
+				return use{kind: elsewhere, reason: "bias of " + norm}
+			}
+		}
+	}
+	if g.activation(other) {
+		return use{kind: elsewhere, reason: how + " activations"}
+	}
+	return use{kind: passes, name: name, reason: how + " other values", repeats: !in[i].Shape().Eq(c.Shape())}
+}
+
+// norm returns the name of the stock normalisation that n is the value of, before scale and bias.
+func (g *Graph) norm(n *gorgonia.Node) string {
+	if n == nil {
+		return ""
+	}
+	return norms[typeName(n.Op())]
+}
+
+// convolves reports whether the product c convolves images with its input i: whether the
+// other factor is the matrix of patches that gorgonia.Im2Col makes, (B, rows, columns, CAB)
+// read as (B rows columns) x CAB or the transpose, and the product sums over CAB. The
+// gradient in the filter is a product with the patches too, but sums over the images.
+func (g *Graph) convolves(c *gorgonia.Node, i int) bool {
+	n := g.inputs(c)[1-i]
+	transposed := false
+	for n != nil && typeName(n.Op()) != "gorgonia.im2colOp" {
+		in := g.inputs(n)
+		switch typeName(n.Op()) {
+		case "gorgonia.reshapeOp":
+			from, to := in[0].Shape(), n.Shape()
+			if from.Dims() == 0 || to.Dims() == 0 || from[from.Dims()-1] != to[to.Dims()-1] {
+				return false
+			}
+		case "gorgonia.transposeOp":
+			if n.Dims() != 2 {
+				return false
+			}
+			transposed = !transposed
+		default:
+			return false
+		}
+		n = in[0]
+	}
+	if n == nil {
+		return false
+	}
+	field := reflect.ValueOf(c.Op()).FieldByName([]string{"transB", "transA"}[i])
+	if !field.IsValid() {
+		return false
+	}
+	// The left factor is summed over its columns, the right one over its rows.
+	patchesLeft := i == 1
+	return (transposed != field.Bool()) != patchesLeft
+}
+
+// activation reports whether n depends on the value of a convolution, a pooling or
+// a normalisation.
+func (g *Graph) activation(n *gorgonia.Node) bool {
+	seen := map[*gorgonia.Node]bool{}
+	var depends func(n *gorgonia.Node) bool
+	depends = func(n *gorgonia.Node) bool {
+		if n == nil || n.Op() == nil || seen[n] {
+			return false
+		}
+		seen[n] = true
+		name := typeName(n.Op())
+		if ignored[name] {
+			return false
+		}
+		return activating[name] || filterInput(n.Op()) >= 0 || slices.ContainsFunc(g.inputs(n), depends)
+	}
+	return depends(n)
+}
+
+func filterInput(op gorgonia.Op) int {
+	if f, ok := op.(interface{ FilterInput() int }); ok {
+		return f.FilterInput()
+	}
+	return -1
+}
+
+func kernelInput(op gorgonia.Op) int {
+	if k, ok := op.(interface{ KernelInput() int }); ok {
+		return k.KernelInput()
+	}
+	return -1
+}
+
+// typeName is the type of an operation, or of what it points to. Those of Gorgonia are not exported, so that their
+// names are all there is to know them by.
+func typeName(op gorgonia.Op) string {
+	if op == nil {
+		return ""
+	}
+	return strings.TrimPrefix(reflect.TypeOf(op).String(), "*")
+}
+
+// opName is the name of an operation for people: "WeightNorm" of one that prints as
+// "nodes.WeightNorm[(8, 3, 3, 3)]", and else that of its type.
+func opName(op gorgonia.Op) string {
+	name := op.String()
+	if t, ok := strings.CutPrefix(typeName(op), "gorgonia."); ok && t != "elemUnaryOp" {
+		return strings.TrimSuffix(t, "Op")
+	}
+	if i := strings.IndexAny(name, "[({ "); i > 0 {
+		name = name[:i]
+	}
+	return name[strings.LastIndex(name, ".")+1:]
+}
