@@ -147,10 +147,11 @@ func (c *config) bindAt(name string, w dense.View, norm float64) (*slot, error) 
 		return nil, s.fail(ErrNotFinite, "want finite weights, got "+w.FirstBad(), nil)
 	}
 	s.norm, s.size = norm, norm
-	var err error
-	if s.manifold, s.layout, err = s.constraint.Bind(shape, norm); err != nil {
+	piece, err := manifolds.Single(s.constraint.Bind(shape, norm))
+	if err != nil {
 		return nil, s.fail(ErrConstraint, err.Error(), err)
 	}
+	s.manifold, s.layout = piece.Manifold, piece.Layout
 	if s.euclidean {
 		return s, nil
 	}
