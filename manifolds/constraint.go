@@ -120,29 +120,39 @@ func (s Scale) String() string {
 
 // Bind resolves the constraint for weights of the given shape and Frobenius
 // norm (which only the scale Initial looks at): the manifold at its final
-// scale, and the layout of its points.
-func (c Constraint) Bind(shape []int, norm float64) (Manifold, Layout, error) {
+// scale, and the layout of its points. A layer is one piece, unless the manifold is a Composite.
+func (c Constraint) Bind(shape []int, norm float64) ([]Piece, error) {
 	if c.Manifold == nil {
-		return nil, Layout{}, fmt.Errorf("manifolds: want a manifold, got nil")
+		return nil, fmt.Errorf("manifolds: want a manifold, got nil")
 	}
 	if g, ok := c.Manifold.(Grouper); ok {
 		if oriented, _ := g.For(c.Grouping); !same(oriented, c.Manifold) {
-			return nil, Layout{}, promoted("For", oriented, c.Manifold)
+			return nil, promoted("For", oriented, c.Manifold)
 		}
+	}
+	if m, ok := c.Manifold.(Composite); ok {
+		pieces, err := m.Pieces(shape, c, norm)
+		if err != nil {
+			return nil, fmt.Errorf("manifolds: %s: %w", Name(c.Manifold), err)
+		}
+		if err := cover(pieces, shape); err != nil {
+			return nil, fmt.Errorf("manifolds: %s: pieces of shape %v: %w", Name(c.Manifold), shape, err)
+		}
+		return pieces, nil
 	}
 	l, err := c.Grouping.Layout(shape)
 	if err != nil {
-		return nil, Layout{}, err
+		return nil, err
 	}
 	if err := c.Manifold.Check(l.N, l.P); err != nil {
-		return nil, Layout{}, fmt.Errorf("%w (shape %v, %v)", err, shape, c.Grouping)
+		return nil, fmt.Errorf("%w (shape %v, %v)", err, shape, c.Grouping)
 	}
 	if c.Scale.rule == unit || c.Scale.rule == auto {
-		return c.Manifold, l, nil
+		return []Piece{{Manifold: c.Manifold, Layout: l}}, nil
 	}
 	m, ok := c.Manifold.(Scalable)
 	if !ok {
-		return nil, Layout{}, fmt.Errorf("manifolds: %s cannot be scaled: want the scale Unit, got %v", Name(c.Manifold), c.Scale)
+		return nil, fmt.Errorf("manifolds: %s cannot be scaled: want the scale Unit, got %v", Name(c.Manifold), c.Scale)
 	}
 	var s float64
 	layer := m.Norm(l.N, l.P) * math.Sqrt(float64(l.K)) // Frobenius norm of the layer at unit scale
@@ -155,13 +165,13 @@ func (c Constraint) Bind(shape []int, norm float64) (Manifold, Layout, error) {
 		s = c.Scale.value * math.Sqrt(float64(filters(shape))) / layer
 	}
 	if !(s > 0) || math.IsInf(s, 0) {
-		return nil, Layout{}, fmt.Errorf("manifolds: %s: want a positive finite scale, got %v = %v", Name(c.Manifold), c.Scale, s)
+		return nil, fmt.Errorf("manifolds: %s: want a positive finite scale, got %v = %v", Name(c.Manifold), c.Scale, s)
 	}
 	scaled := m.Scaled(s)
 	if !same(scaled, c.Manifold) {
-		return nil, Layout{}, promoted("Scaled", scaled, c.Manifold)
+		return nil, promoted("Scaled", scaled, c.Manifold)
 	}
-	return scaled, l, nil
+	return []Piece{{Manifold: scaled, Layout: l}}, nil
 }
 
 // same reports whether two manifolds are of one type.

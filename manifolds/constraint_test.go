@@ -29,7 +29,7 @@ var scalable = []manifolds.Manifold{
 // as an initialisation does, and returns their Frobenius norm.
 func weights(t *testing.T, c manifolds.Constraint, shape []int, initial float64) float64 {
 	t.Helper()
-	m, l, err := c.Bind(shape, initial)
+	m, l, err := bind(c, shape, initial)
 	require.NoError(t, err, "%v at %v", c, shape)
 	size := l.K * l.N * l.P
 	x := points64(t, make([]float64, size), l.K, l.N, l.P)
@@ -41,6 +41,12 @@ func weights(t *testing.T, c manifolds.Constraint, shape []int, initial float64)
 		sum += v * v
 	}
 	return math.Sqrt(sum)
+}
+
+// bind returns the only piece of a layer.
+func bind(c manifolds.Constraint, shape []int, norm float64) (manifolds.Manifold, manifolds.Layout, error) {
+	piece, err := manifolds.Single(c.Bind(shape, norm))
+	return piece.Manifold, piece.Layout, err
 }
 
 // outputs returns the number of filters of a layer.
@@ -59,7 +65,7 @@ func TestScales(t *testing.T) {
 		for _, g := range groupings {
 			for _, shape := range weightShapes {
 				unit := manifolds.On(m, g, manifolds.Unit)
-				bound, l, err := unit.Bind(shape, initial)
+				bound, l, err := bind(unit, shape, initial)
 				if unit.Manifold.Check(l.N, l.P) != nil { // single numbers have no centre
 					require.Error(t, err)
 					assert.ErrorContains(t, err, fmt.Sprintf("(shape %v, %v)", shape, g))
@@ -89,7 +95,7 @@ func TestScales(t *testing.T) {
 // Slices of a layer with C input channels have norm 1/sqrt(C), and each of its
 // filters has norm 1.
 func TestUnitFiltersOfSlices(t *testing.T) {
-	m, l, err := manifolds.On(manifolds.Sphere{}, manifolds.PerKernel).Bind([]int{8, 16, 3, 3}, 0)
+	m, l, err := bind(manifolds.On(manifolds.Sphere{}, manifolds.PerKernel), []int{8, 16, 3, 3}, 0)
 	require.NoError(t, err)
 	assert.Equal(t, 8*16, l.K)
 	assert.InEpsilon(t, 0.25, m.(manifolds.Sphere).Radius, 1e-15)
@@ -165,7 +171,7 @@ func TestRadiusAndScale(t *testing.T) {
 		{manifolds.On(manifolds.Sphere{}), 1},
 		{manifolds.On(manifolds.Sphere{}, manifolds.Initial), 7},
 	} {
-		m, _, err := c.c.Bind(shape, 14) // 14 = 7 sqrt(4)
+		m, _, err := bind(c.c, shape, 14) // 14 = 7 sqrt(4)
 		require.NoError(t, err)
 		assert.InEpsilon(t, c.want, m.(manifolds.Scalable).Norm(9, 9), 1e-14, "%v", c.c)
 	}
@@ -202,15 +208,15 @@ func TestBindRefusesPromotedMethods(t *testing.T) {
 		{manifolds.Constraint{Manifold: embedsStiefel{}, Grouping: manifolds.PerTap, Scale: manifolds.Unit},
 			"manifolds: Stiefel: want For to return a manifolds_test.embedsStiefel, got a manifolds.Stiefel" + promoted + "For of its own"},
 	} {
-		m, _, err := c.c.Bind(shape, 1)
+		m, _, err := bind(c.c, shape, 1)
 		assert.EqualError(t, err, c.want)
 		assert.Nil(t, m)
 	}
 
-	m, _, err := manifolds.On(embedsSphere{}, manifolds.Unit).Bind(shape, 1)
+	m, _, err := bind(manifolds.On(embedsSphere{}, manifolds.Unit), shape, 1)
 	require.NoError(t, err, "nothing to be scaled")
 	assert.Equal(t, embedsSphere{}, m)
-	m, _, err = manifolds.On(writesScaled{}, manifolds.Times(3)).Bind(shape, 1)
+	m, _, err = bind(manifolds.On(writesScaled{}, manifolds.Times(3)), shape, 1)
 	require.NoError(t, err)
 	assert.Equal(t, writesScaled{manifolds.Sphere{Radius: 3}}, m)
 }
@@ -246,7 +252,7 @@ func TestBindErrors(t *testing.T) {
 		{manifolds.On(manifolds.Euclidean{}, manifolds.UnitFilters), shape, 1, "Euclidean cannot be scaled: want the scale Unit, got unit filters"},
 		{manifolds.On(bare{sphere}, manifolds.Times(2)), shape, 1, "cannot be scaled: want the scale Unit, got scale 2"},
 	} {
-		m, l, err := c.c.Bind(c.shape, c.norm)
+		m, l, err := bind(c.c, c.shape, c.norm)
 		assert.ErrorContains(t, err, "manifolds: ")
 		assert.ErrorContains(t, err, c.want)
 		assert.Nil(t, m)

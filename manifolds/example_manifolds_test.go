@@ -175,12 +175,12 @@ func ExampleScale() {
 	for _, s := range []manifolds.Scale{
 		manifolds.UnitFilters, manifolds.Unit, manifolds.Initial, manifolds.FilterNorm(math.Sqrt2), manifolds.Times(3),
 	} {
-		m, _, err := manifolds.On(manifolds.Sphere{}, manifolds.PerKernel, s).Bind([]int{64, 32, 3, 3}, 10)
+		piece, err := manifolds.Single(manifolds.On(manifolds.Sphere{}, manifolds.PerKernel, s).Bind([]int{64, 32, 3, 3}, 10))
 		if err != nil {
 			fmt.Println(err)
 			continue
 		}
-		fmt.Printf("%v: %.4f\n", s, m.(manifolds.Sphere).Radius)
+		fmt.Printf("%v: %.4f\n", s, piece.Manifold.(manifolds.Sphere).Radius)
 	}
 	// Output:
 	// unit filters: 0.1768

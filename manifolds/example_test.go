@@ -52,13 +52,18 @@ func ExampleConstraint_Bind() {
 		manifolds.On(manifolds.Sphere{}, manifolds.PerKernel, manifolds.Unit),
 		manifolds.On(manifolds.Sphere{Radius: 2}),
 	} {
-		m, _, err := c.Bind(shape, 1)
-		fmt.Printf("%v -> %v %v\n", c, manifolds.Name(m), err)
+		pieces, err := c.Bind(shape, 1)
+		for _, p := range pieces {
+			fmt.Printf("%v -> %d points on %v\n", c, p.Layout.K, manifolds.Name(p.Manifold))
+		}
+		if err != nil {
+			fmt.Println(err)
+		}
 	}
 	// Output:
-	// Sphere, per kernel, unit filters -> Sphere(r=0.1768) <nil>
-	// Sphere, per kernel, unit scale -> Sphere <nil>
-	// Sphere(r=2), per filter, unit scale -> Sphere(r=2) <nil>
+	// Sphere, per kernel, unit filters -> 2048 points on Sphere(r=0.1768)
+	// Sphere, per kernel, unit scale -> 2048 points on Sphere
+	// Sphere(r=2), per filter, unit scale -> 64 points on Sphere(r=2)
 }
 
 // A point drawn uniformly, and the geodesic between two.

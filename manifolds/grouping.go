@@ -59,11 +59,56 @@ func (g Grouping) or(own Grouping) Grouping {
 	return g
 }
 
-// Layout says where the points of a layer lie in its row-major weights:
-// element (i, j) of point k is number k*StrideK + i*StrideN + j*StrideP.
+// Layout says where the points of a layer, or of a Piece of it, lie in its row-major weights. A Grouping cuts the weights into
+// numbered points: element (i, j) of point number c is weight c*StrideK + i*StrideN + j*StrideP.
 type Layout struct {
 	K, N, P                   int
 	StrideK, StrideN, StrideP int
+
+	// Order chooses among the points of the cut: point k of the batch is number Order[k], and K is the length of Order. Nil
+	// stands for all of them, 0, ..., K-1.
+	Order []int32
+}
+
+// Pick returns the layout of some of the points of l: point k of the batch is point order[k] of l.
+func (l Layout) Pick(order ...int32) (Layout, error) {
+	picked := make([]int32, len(order))
+	for k, c := range order {
+		if c < 0 || int(c) >= l.K {
+			return Layout{}, fmt.Errorf("manifolds: pick: want points of 0 to %d, got %d", l.K-1, c)
+		}
+		if picked[k] = c; l.Order != nil {
+			picked[k] = l.Order[c]
+		}
+	}
+	if len(order) == 0 {
+		return Layout{}, fmt.Errorf("manifolds: pick: want a point, got none")
+	}
+	l.K, l.Order = len(order), picked
+	return l, nil
+}
+
+// at returns the place of element (0, 0) of point k.
+func (l Layout) at(k int) int {
+	if l.Order != nil {
+		k = int(l.Order[k])
+	}
+	return k * l.StrideK
+}
+
+// span returns the first and the last weight that belong to points of l. It reports false for what is not a layout.
+func (l Layout) span() (first, last int, ok bool) {
+	if l.K < 1 || l.N < 1 || l.P < 1 || l.StrideK < 0 || l.StrideN < 0 || l.StrideP < 0 || l.Order != nil && len(l.Order) != l.K {
+		return 0, 0, false
+	}
+	last = (l.K - 1) * l.StrideK
+	if l.Order != nil {
+		first, last = l.at(0), l.at(0)
+		for k := range l.Order {
+			first, last = min(first, l.at(k)), max(last, l.at(k))
+		}
+	}
+	return first, last + (l.N-1)*l.StrideN + (l.P-1)*l.StrideP, true
 }
 
 // Layout cuts weights of the given shape, of rank 4 or 2, into points.
@@ -77,7 +122,7 @@ func (g Grouping) Layout(shape []int) (Layout, error) {
 		size *= s
 	}
 	if g == PerWeight {
-		return Layout{size, 1, 1, 1, 1, 1}, nil
+		return Layout{K: size, N: 1, P: 1, StrideK: 1, StrideN: 1, StrideP: 1}, nil
 	}
 	var d, c, ab, b int     // sizes
 	var sD, sC, sAB, sB int // strides; the taps (a, b) are one index of stride sAB
@@ -94,28 +139,28 @@ func (g Grouping) Layout(shape []int) (Layout, error) {
 	switch g {
 	case PerKernel:
 		if len(shape) == 2 { // a slice is one weight
-			return Layout{size, 1, 1, 1, 1, 1}, nil
+			return Layout{K: size, N: 1, P: 1, StrideK: 1, StrideN: 1, StrideP: 1}, nil
 		}
-		return Layout{d * c, ab / b, b, sC, b, sB}, nil
+		return Layout{K: d * c, N: ab / b, P: b, StrideK: sC, StrideN: b, StrideP: sB}, nil
 	case PerFilter:
-		return Layout{d, c, ab, sD, sC, sAB}, nil
+		return Layout{K: d, N: c, P: ab, StrideK: sD, StrideN: sC, StrideP: sAB}, nil
 	case PerInputChannel:
-		return Layout{c, d, ab, sC, sD, sAB}, nil
+		return Layout{K: c, N: d, P: ab, StrideK: sC, StrideN: sD, StrideP: sAB}, nil
 	case PerTap:
-		return Layout{ab, d, c, sAB, sD, sC}, nil
+		return Layout{K: ab, N: d, P: c, StrideK: sAB, StrideN: sD, StrideP: sC}, nil
 	case FilterBank:
 		if len(shape) == 2 {
-			return Layout{1, d, c, 1, sD, sC}, nil
+			return Layout{K: 1, N: d, P: c, StrideK: 1, StrideN: sD, StrideP: sC}, nil
 		}
-		return Layout{1, d, c * ab, 1, sD, 1}, nil
+		return Layout{K: 1, N: d, P: c * ab, StrideK: 1, StrideN: sD, StrideP: 1}, nil
 	}
 	return Layout{}, fmt.Errorf("manifolds: %v is not a way to cut weights: want PerKernel, PerFilter, PerInputChannel, PerTap, FilterBank or PerWeight", g)
 }
 
-// Contiguous reports whether the points lie one after the other in row-major
-// order, so that the weights themselves are the batch.
+// Contiguous reports whether the points are all of the layer and lie one after the other in row-major
+// order, so that the weights themselves are the batch. With an Order it reports false.
 func (l Layout) Contiguous() bool {
-	return (l.StrideP == 1 || l.P == 1) && (l.StrideN == l.P || l.N == 1) && (l.StrideK == l.N*l.P || l.K == 1)
+	return l.Order == nil && (l.StrideP == 1 || l.P == 1) && (l.StrideN == l.P || l.N == 1) && (l.StrideK == l.N*l.P || l.K == 1)
 }
 
 // Gather copies the points of the weights w, given as a batch of any shape in
@@ -132,7 +177,7 @@ func (l Layout) Gather(dst, w Points) error {
 	return nil
 }
 
-// Scatter copies the batch src back to the places of its points in w.
+// Scatter copies the batch src back to the places of its points in w. Other weights stay as they are.
 func (l Layout) Scatter(w, src Points) error {
 	if err := l.fits("scatter", src, w); err != nil {
 		return err
@@ -146,6 +191,13 @@ func (l Layout) Scatter(w, src Points) error {
 }
 
 func (l Layout) fits(op string, x, w Points) error {
+	if x.K == l.K && x.N == l.N && x.P == l.P && l.Order != nil {
+		if first, last, ok := l.span(); !ok || first < 0 || last >= w.Len() || (x.f64 == nil) != (w.f64 == nil) {
+			return fmt.Errorf("manifolds: %s: want %d points of %dx%d within weights of one precision, got %v and %v",
+				op, l.K, l.N, l.P, x, w)
+		}
+		return nil
+	}
 	if x.K != l.K || x.N != l.N || x.P != l.P || len(x.f32) != len(w.f32) || len(x.f64) != len(w.f64) {
 		return fmt.Errorf("manifolds: %s: want %d points of %dx%d and as many weights of one precision, got %v and %v",
 			op, l.K, l.N, l.P, x, w)
@@ -157,7 +209,7 @@ func gather[T any](l Layout, dst, w []T) {
 	e := 0
 	for k := range l.K {
 		for i := range l.N {
-			at := k*l.StrideK + i*l.StrideN
+			at := l.at(k) + i*l.StrideN
 			for range l.P {
 				dst[e] = w[at]
 				at += l.StrideP
@@ -171,7 +223,7 @@ func scatter[T any](l Layout, w, src []T) {
 	e := 0
 	for k := range l.K {
 		for i := range l.N {
-			at := k*l.StrideK + i*l.StrideN
+			at := l.at(k) + i*l.StrideN
 			for range l.P {
 				w[at] = src[e]
 				at += l.StrideP

@@ -120,8 +120,9 @@ func TestOnManifold(t *testing.T) {
 						continue
 					}
 					assert.NotEqual(t, other.Learnables[i].Value().Data(), w, n.Name())
-					set, l, err := constraint.Bind(n.Shape(), math.NaN())
+					piece, err := manifolds.Single(constraint.Bind(n.Shape(), math.NaN()))
 					require.NoError(t, err)
+					set, l := piece.Manifold, piece.Layout
 					all, err := manifolds.Points64(w, 1, len(w), 1)
 					require.NoError(t, err)
 					points, err := manifolds.Points64(make([]float64, len(w)), l.K, l.N, l.P)

@@ -133,10 +133,11 @@ func sample(w []float64, shape []int, c manifolds.Constraint, rng *rand.Rand) er
 	if err != nil {
 		return err
 	}
-	m, layout, err := c.Bind(shape, math.Sqrt(2*float64(len(w))/in))
+	piece, err := manifolds.Single(c.Bind(shape, math.Sqrt(2*float64(len(w))/in)))
 	if err != nil {
 		return err
 	}
+	m, layout := piece.Manifold, piece.Layout
 	s, ok := m.(manifolds.Sampler)
 	if !ok {
 		return fmt.Errorf("want a manifold that is a manifolds.Sampler, got %s", manifolds.Name(m))

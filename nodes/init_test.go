@@ -145,8 +145,9 @@ func TestOnManifold(t *testing.T) {
 			squares += v * v
 		}
 		// For Initial the norm is that which it was given, the others do not look at it.
-		m, layout, err := c.Bind(shape, math.Sqrt(squares))
+		piece, err := manifolds.Single(c.Bind(shape, math.Sqrt(squares)))
 		require.NoError(t, err)
+		m, layout := piece.Manifold, piece.Layout
 		all, err := manifolds.Points64(w, 1, len(w), 1)
 		require.NoError(t, err)
 		points, err := manifolds.Points64(make([]float64, len(w)), layout.K, layout.N, layout.P)

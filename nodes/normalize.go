@@ -65,10 +65,11 @@ func Normalize(v *gorgonia.Node, m manifolds.Manifold, opts ...manifolds.Option)
 		}
 		norm = value.Norm()
 	}
-	bound, layout, err := c.Bind(shapes[0], norm)
+	piece, err := manifolds.Single(c.Bind(shapes[0], norm))
 	if err != nil {
 		return nil, fmt.Errorf("%s: input 0, %s: %w", name, v.Name(), err)
 	}
+	bound, layout := piece.Manifold, piece.Layout
 	d, ok := bound.(differentiable)
 	if !ok {
 		return nil, fmt.Errorf("%s: want a manifold that implements manifolds.Differentiable, got %s", name, manifolds.Name(bound))

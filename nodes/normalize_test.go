@@ -345,8 +345,9 @@ func normalizeTrains(t *testing.T, solver gorgonia.Solver, c manifolds.Constrain
 	g := gorgonia.NewGraph()
 	x := given(g, of, "x", tensor.Shape{3, 2, 6, 6}, draw(3*2*36))
 	v := given(g, of, "v", shape, draw(shape.TotalSize()))
-	bound, layout, err := c.Bind(shape, norm2(floats(v.Value())))
+	piece, err := manifolds.Single(c.Bind(shape, norm2(floats(v.Value()))))
 	require.NoError(t, err)
+	bound, layout := piece.Manifold, piece.Layout
 	w, err := nodes.Normalize(v, c.Manifold, c.Grouping, c.Scale)
 	require.NoError(t, err)
 	var value gorgonia.Value

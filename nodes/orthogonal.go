@@ -54,11 +54,11 @@ func Orthogonalize(v *gorgonia.Node, iterations int, scale manifolds.Scale) (*go
 	if scale == manifolds.Initial {
 		return nil, fmt.Errorf("%s: want a scale that is a number, got %v", name, scale)
 	}
-	bound, _, err := manifolds.On(manifolds.Stiefel{}, manifolds.FilterBank, scale).Bind(shapes[0], 0)
+	piece, err := manifolds.Single(manifolds.On(manifolds.Stiefel{}, manifolds.FilterBank, scale).Bind(shapes[0], 0))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	r := bound.(manifolds.Stiefel).Radius
+	r := piece.Manifold.(manifolds.Stiefel).Radius
 	if r == 0 {
 		r = 1
 	}

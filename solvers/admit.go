@@ -5,7 +5,6 @@ package solvers
 import (
 	"fmt"
 	"math"
-	"unsafe"
 
 	"gorgonia.org/gorgonia"
 
@@ -241,22 +240,25 @@ func (p *Part) load(check bool) error {
 // findShared marks the parameters whose gradients are the same memory: if one were
 // cleared in place, the other would find it so.
 func (e *engine) findShared() {
-	clear(e.sources)
+	same := true
 	for _, p := range e.active {
-		at := p.grad.Storage()
-		if at == nil {
-			continue
-		}
-		if e.sources == nil {
-			e.sources = make(map[unsafe.Pointer]*parameter, len(e.active))
-		}
-		if q := e.sources[at]; q != nil {
-			p.shared, q.shared = true, true
-		} else {
-			e.sources[at] = p
+		if at := address(p.grad); at != p.source {
+			p.source, same = at, false
 		}
 	}
-	clear(e.sources) // it holds no memory between steps
+	if same {
+		return
+	}
+	first := make(map[uintptr]*parameter, len(e.list))
+	for _, p := range e.list {
+		q := first[p.source]
+		p.shared = q != nil && p.source != 0
+		if p.shared {
+			q.shared = true
+		} else {
+			first[p.source] = p
+		}
+	}
 }
 
 // takeBack forgets the parameters that the step under way has bound, and what it has adopted.

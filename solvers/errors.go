@@ -9,7 +9,7 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// The kinds of failure, for errors.Is. After any of them every weight, every
+// The kinds of failure, for errors.Is. After any of them but ErrOverwritten every weight, every
 // gradient and every state is as before the call.
 var (
 	// ErrNoGradient: a parameter has no gradient, because the graph was not
@@ -27,6 +27,9 @@ var (
 	ErrConstraint = errors.New("unusable constraint")
 	// ErrOption: an option has an impossible value, or the solver does not have it.
 	ErrOption = errors.New("unusable option")
+	// ErrOverwritten: weights were written to by somebody else since the last step, with values from which no
+	// step leads. It is found while others move, and they have.
+	ErrOverwritten = errors.New("overwritten weights")
 	// ErrStock: the solver that Constrain wraps failed.
 	ErrStock = errors.New("wrapped solver failed")
 )

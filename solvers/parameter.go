@@ -5,7 +5,6 @@ package solvers
 import (
 	"fmt"
 	"math"
-	"slices"
 	"unsafe"
 
 	"gorgonia.org/tensor"
@@ -31,6 +30,8 @@ type parameter struct {
 
 	// Remembered from step to step.
 	storage   uintptr // of the weights
+	source    uintptr // of the gradient
+	shared    bool    // another parameter has the same gradient
 	witness   uint64  // of the values that the last step left
 	steps     int
 	gradient  float64 // norm of the last Euclidean gradient, as it came
@@ -44,8 +45,8 @@ type parameter struct {
 	weights   dense.View
 	grad      dense.View
 	elsewhere bool // the weights are not those that the last step left
-	shared    bool // another parameter has the same gradient
 	theirs    bool // another process moves it
+	err       error
 }
 
 // bound is what never changes of a part.
@@ -81,7 +82,9 @@ type underway struct {
 	carried  bool // from is not the state that the last step left
 	borrowed []manifolds.Points
 	slope    float64 // of the gradient
-	err      error
+	scale    float64 // the part of it that comes before ClipValue
+	momentum float64 // norm of the first block of state after the step
+	size     float64 // norm of the points after it
 }
 
 // way is how the step of a part is made.
@@ -125,7 +128,7 @@ func (p *parameter) heaviest() int {
 }
 
 // witnesses is how many values vouch for the others.
-const witnesses = 16
+const witnesses = 4
 
 // witnessOf is a hash of a few values, by which weights that somebody else has written are noticed without
 // reading them all.
@@ -275,7 +278,7 @@ func (p *parameter) finish() {
 		q.release()
 	}
 	p.weights, p.grad = dense.View{}, dense.View{}
-	p.elsewhere, p.shared = false, false
+	p.elsewhere = false
 }
 
 // widen copies x to float64.
@@ -298,27 +301,22 @@ func narrow(dst, x manifolds.Points) error {
 	return nil
 }
 
-// finite returns an error that names the first value of a block that is not.
-func finite(x manifolds.Points) error {
-	if x.Norm() <= math.MaxFloat64 {
-		return nil
+// finite returns the norm of a block, and an error that names the first value that is not finite.
+func finite(x manifolds.Points) (norm float64, err error) {
+	norm = x.Norm()
+	if norm <= math.MaxFloat64 {
+		return norm, nil
 	}
 	for i, v := range x.Data32() {
 		if f := float64(v); math.IsInf(f, 0) || f != f {
-			return fmt.Errorf("want finite values, got %v at element %d", v, i)
+			return norm, fmt.Errorf("want finite values, got %v at element %d", v, i)
 		}
 	}
 	for i, v := range x.Data64() {
 		if math.IsInf(v, 0) || v != v {
-			return fmt.Errorf("want finite values, got %v at element %d", v, i)
+			return norm, fmt.Errorf("want finite values, got %v at element %d", v, i)
 		}
 	}
-	return nil // the norm alone overflows
+	return norm, nil // the norm alone overflows
 }
 
-// same reports whether the batch is the one that lies there.
-func sameBlocks(a, b []manifolds.Points) bool {
-	return len(a) == len(b) && (len(a) == 0 || slices.EqualFunc(a[:1], b[:1], func(x, y manifolds.Points) bool {
-		return unsafe.SliceData(x.Data32()) == unsafe.SliceData(y.Data32()) && unsafe.SliceData(x.Data64()) == unsafe.SliceData(y.Data64())
-	}))
-}

@@ -30,8 +30,9 @@ func projected(t *testing.T, at place, p *param) []float64 {
 		all, err = manifolds.Points32(values.Float32s(), size, 1, 1)
 	}
 	require.NoError(t, err)
-	m, l, err := manifolds.On(at.manifold, at.options...).Bind(p.w.Shape(), all.Norm())
+	piece, err := manifolds.Single(manifolds.On(at.manifold, at.options...).Bind(p.w.Shape(), all.Norm()))
 	require.NoError(t, err)
+	m, l := piece.Manifold, piece.Layout
 	x := all
 	if p.w.Dtype() == tensor.Float64 {
 		x, err = manifolds.Points64(make([]float64, size), l.K, l.N, l.P)

@@ -52,11 +52,11 @@ func manifoldsKeep() (*page, error) {
 		if err != nil {
 			return nil, err
 		}
-		m, _, err := manifolds.On(r.manifold, r.grouping).Bind([]int{filters, 1, side, side}, 1)
+		piece, err := manifolds.Single(manifolds.On(r.manifold, r.grouping).Bind([]int{filters, 1, side, side}, 1))
 		if err != nil {
 			return nil, err
 		}
-		if err := m.Project(x, x); err != nil {
+		if err := piece.Manifold.Project(x, x); err != nil {
 			return nil, err
 		}
 

@@ -119,10 +119,11 @@ func membership(m *models.Model, solver gorgonia.Solver, e entry) (float64, erro
 		if !solvers.IsKernel(n.Shape()) {
 			continue
 		}
-		sphere, l, err := reference.Bind(n.Shape(), math.NaN())
+		piece, err := manifolds.Single(reference.Bind(n.Shape(), math.NaN()))
 		if err != nil {
 			return 0, err
 		}
+		sphere, l := piece.Manifold, piece.Layout
 		// Filters lie one after the other, so that the weights are the batch.
 		x, err := manifolds.Points32(n.Value().Data().([]float32), l.K, l.N, l.P)
 		if err != nil {

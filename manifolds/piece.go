@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifolds
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Piece is a batch of points of a layer with the manifold, at its final scale, that they lie on. A layer on an ordinary manifold is
+// one piece of all its points.
+type Piece struct {
+	Manifold Manifold
+	Layout   Layout
+	Name     string // empty if the layer is one piece
+}
+
+// Composite is implemented by a manifold of which different points of a layer lie on different factors, such as half of the filters
+// on a sphere and half free.
+type Composite interface {
+	// Pieces returns the pieces of a layer of the given shape and Frobenius norm. The constraint is that which is being bound, and
+	// c.Manifold the receiver. Every weight belongs to exactly one piece, and the pieces have different names, or Constraint.Bind
+	// returns an error.
+	//
+	// A factor f bound to the whole layer,
+	//
+	//	Single(Constraint{Manifold: f, Grouping: c.Grouping, Scale: c.Scale}.Bind(shape, norm))
+	//
+	// is a Piece whose Layout.Pick leaves it some of the points.
+	Pieces(shape []int, c Constraint, norm float64) ([]Piece, error)
+}
+
+// Single returns the only piece of a layer, for code that cannot work on several:
+//
+//	piece, err := manifolds.Single(c.Bind(shape, norm))
+//
+// It fails if Bind failed, or if there are several pieces.
+func Single(pieces []Piece, err error) (Piece, error) {
+	if err != nil {
+		return Piece{}, err
+	}
+	if len(pieces) != 1 {
+		names := make([]string, len(pieces))
+		for i, p := range pieces {
+			names[i] = p.Name
+		}
+		return Piece{}, fmt.Errorf("manifolds: want a layer of one piece, got %d: %s", len(pieces), strings.Join(names, ", "))
+	}
+	return pieces[0], nil
+}
+
+// cover returns an error unless every weight of a layer of the given shape is an element of exactly one of the pieces, and their
+// names tell them apart.
+func cover(pieces []Piece, shape []int) error {
+	size := 1
+	for _, s := range shape {
+		if s < 1 {
+			return fmt.Errorf("want positive sizes, got shape %v", shape)
+		}
+		size *= s
+	}
+	if len(pieces) == 0 {
+		return fmt.Errorf("want a piece, got none")
+	}
+	of, names := make([]int, size), map[string]bool{} // of[e] is 1 + the piece that weight e belongs to
+	for i, p := range pieces {
+		called := fmt.Sprintf("piece %d, %q", i, p.Name)
+		if len(pieces) > 1 && (p.Name == "" || names[p.Name]) {
+			return fmt.Errorf("%s: want a name that no other piece has", called)
+		}
+		names[p.Name] = true
+		l := p.Layout
+		if p.Manifold == nil {
+			return fmt.Errorf("%s: want a manifold, got nil", called)
+		}
+		if err := p.Manifold.Check(l.N, l.P); err != nil {
+			return fmt.Errorf("%s: %w", called, err)
+		}
+		if first, last, ok := l.span(); !ok || first < 0 || last >= size {
+			return fmt.Errorf("%s: want points in the %d weights of the layer, got the layout %+v", called, size, l)
+		}
+		for k := range l.K {
+			for row := range l.N {
+				for e, j := l.at(k)+row*l.StrideN, 0; j < l.P; e, j = e+l.StrideP, j+1 {
+					if of[e] != 0 {
+						return fmt.Errorf("%s: want every weight in one piece, got weight %d in piece %d as well", called, e, of[e]-1)
+					}
+					of[e] = 1 + i
+				}
+			}
+		}
+	}
+	for e, i := range of {
+		if i == 0 {
+			return fmt.Errorf("want every weight in a piece, got weight %d in none", e)
+		}
+	}
+	return nil
+}

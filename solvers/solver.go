@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package solvers
+
+import (
+	"gorgonia.org/gorgonia"
+)
+
+// Solver keeps parameters on manifolds and moves them by a Rule. It implements
+// gorgonia.Solver. It is not safe for concurrent use.
+type Solver struct{ engine engine }
+
+var _ gorgonia.Solver = (*Solver)(nil)
+
+func newSolver(r Rule, defaults settings, opts []Option) *Solver {
+	s := &Solver{}
+	s.engine.config, s.engine.err = configure(r, defaults, opts)
+	return s
+}
+
+// String names the solver: its rule.
+func (s *Solver) String() string {
+	if s.engine.rule == nil {
+		return "solver without a rule"
+	}
+	return s.engine.rule.Name()
+}
+
+// SetLearnRate changes the learning rate from the next step on. Parameters with a rate of their own keep its
+// quotient to that of the others.
+func (s *Solver) SetLearnRate(lr float64) error {
+	if r, ok := s.engine.rule.(interface{ SetLearnRate(float64) error }); ok {
+		return r.SetLearnRate(lr)
+	}
+	return LearnRate(lr).part(&s.engine.settings)
+}
+
+// Init binds the parameters to their constraints and projects the weights that
+// are not on their manifold, so that the first gradient is already taken there.
+// It is optional: the first Step does the same with the gradient it is given.
+func (s *Solver) Init(model []gorgonia.ValueGrad) error { return s.engine.init(model) }
+
+// Step moves every parameter against its gradient and zeroes the gradient.
+//
+// A step is all or nothing: if it returns an error, which names the parameter,
+// then weights, gradients and state are as before. The exception is a weight that somebody else has overwritten by
+// a value from which no step leads, such as NaN, one by one, since the last step: that is found while
+// others move, and the error says that they have. Parameters may come in any
+// order, new ones may join later, and some may be left out.
+//
+// A parameter is known by its *gorgonia.Node or other gorgonia.ValueGrad, and by its memory. One that is rebuilt under its name and shape, as when
+// a graph is built anew for another batch size, takes over the state of the one before: if its weights
+// are those that the last step left, or if the graph before is gone. Report says so.
+func (s *Solver) Step(model []gorgonia.ValueGrad) error { return s.StepShare(model, alone) }
+
+// Forget drops the parameters that the last Step or Init has not seen, with their state, and returns
+// their names.
+func (s *Solver) Forget() []string {
+	e := &s.engine
+	names := e.drop(func(p *parameter) bool { return p.seen != e.calls })
+	if len(names) > 0 {
+		e.identify()
+	}
+	return names
+}
