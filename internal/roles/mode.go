@@ -66,7 +66,8 @@ func (g *Graph) Modes(parameters ...*gorgonia.Node) []Mode {
 // it is multiplied with, as is the scale of a stock batch normalisation.
 func (g *Graph) modeName(n *gorgonia.Node) string {
 	name := opName(n.Op())
-	in := g.inputs(n)[1:]
+	in := g.inputs(n)
+	in = in[min(1, len(in)):] // the first are activations
 	for _, c := range g.consumers[n] {
 		if typeName(c.Op()) == "gorgonia.elemBinOp" && !g.backward(c) {
 			in = append(in, g.inputs(c)...)

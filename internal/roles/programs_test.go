@@ -43,7 +43,7 @@ func TestKernelsOfPrograms(t *testing.T) {
 					assert.Equal(t, net.Kernels, kernels(t, net.Learnables), "net %d", i)
 					assert.Equal(t, net.FrozenKernels, kernels(t, net.Frozen), "net %d", i)
 
-					_, err := gorgonia.Grad(net.Cost, net.Learnables...)
+					vm, err := net.Machine()
 					require.NoError(t, err)
 					assert.Equal(t, net.Kernels, kernels(t, net.Learnables), "net %d, after Grad", i)
 					assert.Equal(t, net.FrozenKernels, kernels(t, net.Frozen), "net %d, after Grad", i)
@@ -51,7 +51,6 @@ func TestKernelsOfPrograms(t *testing.T) {
 						assert.Equal(t, why[n.Name()], roles.Of(n).Why, "%s, after Grad", n.Name())
 						assert.True(t, roles.Differentiated(n), n.Name())
 					}
-					vm := gorgonia.NewTapeMachine(net.Graph, gorgonia.BindDualValues(net.Learnables...))
 					assert.NoError(t, vm.RunAll())
 					assert.NoError(t, vm.Close())
 				}

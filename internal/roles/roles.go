@@ -206,7 +206,7 @@ type place struct {
 // Of returns the role of n, a node of the graph. It climbs from n through the operations
 // that keep a kernel a kernel: those with a KernelInput, reshapes, transposes, slices,
 // concatenations, operations of one input that keep its shape, and element-wise
-// operations with something that does not depend on activations.
+// operations, unless they are with activations.
 func (g *Graph) Of(n *gorgonia.Node) Answer {
 	var filters, reasons, elsewheres, combined []string
 	start := place{node: n}
@@ -397,7 +397,7 @@ func (g *Graph) elementwise(c *gorgonia.Node, in []*gorgonia.Node, i int) use {
 			}
 		}
 	}
-	if g.activation(other) {
+	if other != nil && other.Shape().Eq(c.Shape()) && g.activation(other) {
 		return use{kind: elsewhere, reason: how + " activations"}
 	}
 	return use{kind: passes, name: name, reason: how + " other values", repeats: !in[i].Shape().Eq(c.Shape())}
@@ -448,8 +448,10 @@ func (g *Graph) convolves(c *gorgonia.Node, i int) bool {
 	return (transposed != field.Bool()) != patchesLeft
 }
 
-// activation reports whether n depends on the value of a convolution, a pooling or
-// a normalisation.
+// activation reports whether n depends, element by element, on the value of a convolution, a
+// pooling or a normalisation. Coefficients that are repeated over a tensor are left out:
+// kernels that a dynamic convolution mixes by coefficients stay kernels, also where the
+// coefficients depend on activations.
 func (g *Graph) activation(n *gorgonia.Node) bool {
 	seen := map[*gorgonia.Node]bool{}
 	var depends func(n *gorgonia.Node) bool
@@ -459,10 +461,21 @@ func (g *Graph) activation(n *gorgonia.Node) bool {
 		}
 		seen[n] = true
 		name := typeName(n.Op())
-		if ignored[name] {
+		if activating[name] || filterInput(n.Op()) >= 0 {
+			return true
+		}
+		if ignored[name] || name == "gorgonia.repeatOp" {
 			return false
 		}
-		return activating[name] || filterInput(n.Op()) >= 0 || slices.ContainsFunc(g.inputs(n), depends)
+		for _, in := range g.inputs(n) {
+			if in != nil && name == "gorgonia.elemBinOp" && !in.Shape().Eq(n.Shape()) {
+				continue // a scalar
+			}
+			if depends(in) {
+				return true
+			}
+		}
+		return false
 	}
 	return depends(n)
 }

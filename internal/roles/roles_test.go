@@ -227,6 +227,37 @@ func TestSlices(t *testing.T) {
 	assert.Equal(t, roles.Answer{Role: roles.Kernel, Why: "filter of Conv2d through Slice", ByUse: true}, roles.Of(w))
 }
 
+// A dynamic convolution mixes kernels by coefficients that it computes from activations.
+func TestDynamicConvolution(t *testing.T) {
+	g := gorgonia.NewGraph()
+	x := conv(leaf(g, "image", 1, 2, 5, 5), leaf(g, "stem", 3, 2, 3, 3))
+	features := gorgonia.Must(gorgonia.Reshape(x, tensor.Shape{1, 75}))
+	mixed := leaf(g, "static", 4, 3, 3, 3)
+	learnt := gorgonia.Nodes{mixed}
+	for i := range 2 {
+		w, a := leaf(g, fmt.Sprintf("w%d", i), 4, 3, 3, 3), leaf(g, fmt.Sprintf("a%d", i), 75, 1)
+		coefficient := gorgonia.Must(gorgonia.Reshape(gorgonia.Must(gorgonia.Mul(features, a)), tensor.Shape{1, 1, 1, 1}))
+		scaled := gorgonia.Must(gorgonia.BroadcastHadamardProd(w, coefficient, nil, []byte{0, 1, 2, 3}))
+		mixed = gorgonia.Must(gorgonia.Add(mixed, scaled))
+		learnt = append(learnt, w, a)
+	}
+	y := conv(x, mixed)
+	assert.Equal(t, []string{"static", "w0", "w1"}, kernels(t, learnt))
+	_, err := gorgonia.Grad(gorgonia.Must(gorgonia.Mean(y)), learnt...)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"static", "w0", "w1"}, kernels(t, learnt))
+}
+
+// A copy of a graph is a graph of its own.
+func TestClonedGraph(t *testing.T) {
+	g := gorgonia.NewGraph()
+	w, b := leaf(g, "w", 4, 3, 3, 3), leaf(g, "b", 2, 4, 5, 5)
+	gorgonia.Must(gorgonia.Add(conv(leaf(g, "x", 2, 3, 5, 5), w), b))
+	copied := g.Clone().(*gorgonia.ExprGraph)
+	assert.Equal(t, roles.Kernel, roles.Of(copied.ByName("w")[0]).Role)
+	assert.Equal(t, roles.Of(b), roles.Of(copied.ByName("b")[0]))
+}
+
 // Generator and discriminator in one graph, each with a cost of its own that is
 // differentiated in its own parameters.
 func TestTwoCosts(t *testing.T) {

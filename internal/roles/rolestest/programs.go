@@ -29,6 +29,15 @@ type Net struct {
 	FrozenKernels []string
 }
 
+// Machine differentiates the cost in the learnables and returns a machine that computes their
+// gradients. It is called once for a net.
+func (n *Net) Machine() (gorgonia.VM, error) {
+	if _, err := gorgonia.Grad(n.Cost, n.Learnables...); err != nil {
+		return nil, fmt.Errorf("rolestest: %w", err)
+	}
+	return gorgonia.NewTapeMachine(n.Graph, gorgonia.BindDualValues(n.Learnables...)), nil
+}
+
 // Program makes the nets of a program, afresh at each call.
 type Program struct {
 	Name string
