@@ -119,6 +119,7 @@ func (e *engine) welcome(model []gorgonia.ValueGrad) error {
 		}
 		e.active[i] = p
 	}
+	e.lookUp(model)
 	return nil
 }
 

@@ -3,7 +3,9 @@
 package solvers
 
 import (
+	"encoding"
 	"fmt"
+	"slices"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -15,8 +17,8 @@ import (
 // Constrained is a stock or third-party solver whose constrained parameters
 // stay on their manifolds. It is made by Constrain.
 type Constrained struct {
-	inner  gorgonia.Solver
-	engine engine
+	*Solver
+	inner gorgonia.Solver
 }
 
 var _ gorgonia.Solver = (*Constrained)(nil)
@@ -42,6 +44,9 @@ var _ gorgonia.Solver = (*Constrained)(nil)
 // cannot take a parameter that joins after the first step. If the wrapped solver
 // fails or panics, weights and gradients are as before; what it did to its own
 // state cannot be taken back.
+//
+// SetLearnRate sets that of the wrapped solver. Snapshot works if the wrapped solver has no memory, as
+// gorgonia.VanillaSolver, or is an encoding.BinaryMarshaler and BinaryUnmarshaler.
 func Constrain(s gorgonia.Solver, m manifolds.Manifold, opts ...manifolds.Option) *Constrained {
 	return ConstrainWith(s, Kernels(m, opts...))
 }
@@ -49,81 +54,146 @@ func Constrain(s gorgonia.Solver, m manifolds.Manifold, opts ...manifolds.Option
 // ConstrainWith is Constrain with the options Kernels, Param, Where and
 // Tolerance.
 func ConstrainWith(s gorgonia.Solver, opts ...Option) *Constrained {
-	c := &Constrained{inner: s}
+	c := &Constrained{&Solver{}, s}
+	e := &c.Solver.engine
+	w := &wrapped{inner: s, shadows: map[*parameter]*shadow{}}
+	e.rule = w
 	for _, o := range opts {
 		switch o.name {
 		case "Kernels", "Param", "Where", "Tolerance":
 		default:
-			c.engine.err = optionError("Constrain has no option %s: want Kernels, Param, Where or Tolerance", o.name)
+			e.err = optionError("Constrain has no option %s: want Kernels, Param, Where or Tolerance", o.name)
 			return c
 		}
 	}
-	c.engine.config, c.engine.err = configure("Constrain", config{}, nil, opts)
-	if s == nil && c.engine.err == nil {
-		c.engine.err = optionError("Constrain: want a solver, got nil")
+	e.config, e.err = configure(w, settings{}, opts)
+	if s == nil && e.err == nil {
+		e.err = optionError("Constrain: want a solver, got nil")
 	}
 	return c
 }
-
-// String names the wrapped solver.
-func (c *Constrained) String() string { return fmt.Sprintf("Constrain(%T)", c.inner) }
 
 // Unwrap returns the wrapped solver, so that its options can be changed:
 //
 //	gorgonia.WithLearnRate(0.01)(c.Unwrap())
 func (c *Constrained) Unwrap() gorgonia.Solver { return c.inner }
 
-// Init is Solver.Init.
-func (c *Constrained) Init(model []gorgonia.ValueGrad) error { return c.engine.init(model) }
-
-// Report is Solver.Report.
-func (c *Constrained) Report() Report {
-	r := c.engine.report()
-	r.Solver = c.String()
-	return r
+// SetLearnRate changes the learning rate of a solver: one with the method SetLearnRate, a stock one, or what one with the
+// method Unwrap wraps. gorgonia.WithLearnRate ignores solvers that it does not know; here they are an error.
+func SetLearnRate(s gorgonia.Solver, lr float64) error {
+	switch s := s.(type) {
+	case interface{ SetLearnRate(float64) error }:
+		return s.SetLearnRate(lr)
+	case *gorgonia.VanillaSolver, *gorgonia.Momentum, *gorgonia.RMSPropSolver, *gorgonia.AdamSolver, *gorgonia.BarzilaiBorweinSolver:
+		if err := natural(lr); err != nil {
+			return optionError("SetLearnRate: %v", err)
+		}
+		gorgonia.WithLearnRate(lr)(s)
+		return nil
+	case interface{ Unwrap() gorgonia.Solver }:
+		return SetLearnRate(s.Unwrap(), lr)
+	}
+	return optionError("SetLearnRate: want a solver whose learning rate can be set, got %T", s)
 }
 
-// Step lets the wrapped solver make its step and follows it on the manifolds.
-func (c *Constrained) Step(model []gorgonia.ValueGrad) error { return c.StepShare(model, alone) }
+// wrapped is the rule of another solver: it plans the step by letting that one make it, on
+// shadows of the parameters.
+type wrapped struct {
+	inner   gorgonia.Solver
+	order   []*parameter // in which the solver saw them first
+	shadows map[*parameter]*shadow
+}
 
-// prepare computes where the parameters go: it shows the wrapped solver a shadow
-// of every one that it has seen, in one order, and follows those that take part.
-func (c *Constrained) prepare(active []*slot) error {
-	shown := make([]gorgonia.ValueGrad, len(c.engine.slots))
-	for i, s := range c.engine.slots {
-		if s.shadow == nil {
-			s.shadow = newShadow(s)
-		}
-		s.shadow.grad.Zero()
-		shown[i] = s.shadow.node
+var _ Planner = (*wrapped)(nil)
+
+func (w *wrapped) Name() string                  { return fmt.Sprintf("Constrain(%T)", w.inner) }
+func (w *wrapped) State() []State                { return nil }
+func (w *wrapped) SetLearnRate(lr float64) error { return SetLearnRate(w.inner, lr) }
+
+// MarshalBinary saves the memory of the wrapped solver.
+func (w *wrapped) MarshalBinary() ([]byte, error) {
+	switch s := w.inner.(type) {
+	case encoding.BinaryMarshaler:
+		return s.MarshalBinary()
+	case *gorgonia.VanillaSolver:
+		return nil, nil
 	}
-	for _, s := range active {
-		if err := s.shadow.show(s); err != nil {
+	return nil, fmt.Errorf("want a wrapped solver without a memory, or one that is an encoding.BinaryMarshaler, got %T: take NewSGD or NewAdam for runs that are saved (%w)", w.inner, ErrStock)
+}
+
+// UnmarshalBinary restores it.
+func (w *wrapped) UnmarshalBinary(b []byte) error {
+	if s, ok := w.inner.(encoding.BinaryUnmarshaler); ok {
+		return s.UnmarshalBinary(b)
+	}
+	return fmt.Errorf("want a wrapped solver that is an encoding.BinaryUnmarshaler, got %T (%w)", w.inner, ErrStock)
+}
+
+// Plan shows the wrapped solver a shadow of every parameter that it has seen, in one order.
+func (w *wrapped) Plan(parts []*Part) error {
+	order := w.order
+	for _, p := range parts {
+		of := p.bound.of
+		if !slices.Contains(order, of) {
+			order = append(order[:len(order):len(order)], of)
+			w.shadows[of] = newShadow(of)
+		}
+	}
+	shown := make([]gorgonia.ValueGrad, len(order))
+	for i, of := range order {
+		w.shadows[of].grad.Zero()
+		shown[i] = w.shadows[of].node
+	}
+	for _, p := range parts {
+		if err := w.shadows[p.bound.of].show(p); err != nil {
 			return err
 		}
 	}
-	if err := c.call(shown); err != nil {
+	if err := w.call(shown); err != nil {
 		return err
 	}
-	for _, s := range active {
-		if err := s.shadow.follow(s); err != nil {
-			return err
-		}
-	}
+	w.order = order
 	return nil
 }
 
 // call steps the wrapped solver, and turns a panic into an error.
-func (c *Constrained) call(shown []gorgonia.ValueGrad) (err error) {
+func (w *wrapped) call(shown []gorgonia.ValueGrad) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("solvers: %T panicked: %v (%w)", c.inner, r, ErrStock)
+			err = fmt.Errorf("solvers: %T panicked: %v (%w)", w.inner, r, ErrStock)
 		}
 	}()
-	if err := c.inner.Step(shown); err != nil {
-		return fmt.Errorf("solvers: %T: %w (%w)", c.inner, err, ErrStock)
+	if err := w.inner.Step(shown); err != nil {
+		return fmt.Errorf("solvers: %T: %w (%w)", w.inner, err, ErrStock)
 	}
 	return nil
+}
+
+// Direction is minus the displacement of the shadow, made tangent; the rate is 1.
+func (w *wrapped) Direction(p *Part) error {
+	sh := w.shadows[p.bound.of]
+	var buf manifolds.Points
+	if l := p.bound.layout; !l.Contiguous() || len(p.bound.of.parts) > 1 {
+		buf = p.borrow(false)
+	}
+	y, err := p.batch(sh.weights, &buf)
+	if err != nil {
+		return err
+	}
+	if p.X.Data64() != nil && y.Data64() == nil {
+		y = widen(p.borrow(true), y)
+	}
+	if err := p.Direction.Combine(1, p.X, -1, y); err != nil {
+		return err
+	}
+	p.Rate = 1
+	if p.bound.euclidean { // to the bit what the wrapped solver made
+		n := p.Direction.Norm()
+		p.memory.progress = manifolds.Progress{Direction: n * n, Length: n * n, Factor: 1}
+		p.Placed = true
+		return p.Next.CopyFrom(y)
+	}
+	return p.Manifold.Tangent(p.Direction, p.X, p.Direction)
 }
 
 // shadow is what the wrapped solver sees of a parameter: a node, since some take
@@ -134,79 +204,49 @@ type shadow struct {
 	weights, grad dense.View
 }
 
-func newShadow(s *slot) *shadow {
+func newShadow(p *parameter) *shadow {
 	sh := &shadow{}
-	value, slope := blankValue(s), blankValue(s)
+	value, slope := blankValue(p), blankValue(p)
 	sh.weights, _ = dense.Of(value)
 	sh.grad, _ = dense.Of(slope)
-	sh.node = gorgonia.NodeFromAny(gorgonia.NewGraph(), value, gorgonia.WithName(s.name))
+	sh.node = gorgonia.NodeFromAny(gorgonia.NewGraph(), value, gorgonia.WithName(p.name))
 	gorgonia.WithGrad(slope)(sh.node)
 	return sh
 }
 
-func blankValue(s *slot) gorgonia.Value {
-	of := tensor.Float32
-	if s.weights.F64 != nil {
-		of = tensor.Float64
-	}
+func blankValue(p *parameter) gorgonia.Value {
+	double := p.precision == "float64"
 	switch {
-	case len(s.shape) > 0:
-		return tensor.New(tensor.Of(of), tensor.WithShape(s.shape...))
-	case of == tensor.Float64:
+	case len(p.shape) > 0 && double:
+		return tensor.New(tensor.Of(tensor.Float64), tensor.WithShape(p.shape.Clone()...))
+	case len(p.shape) > 0:
+		return tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(p.shape.Clone()...))
+	case double:
 		return gorgonia.NewF64(0)
 	}
 	return gorgonia.NewF32(0)
 }
 
-// show copies weights and Riemannian gradient of the slot.
-func (sh *shadow) show(s *slot) error {
-	g := s.borrow()
-	defer giveBack(g)
-	from, err := s.batch(s.grad, &g)
-	if err == nil {
-		err = manifolds.Gradient(s.manifold, g, s.x, from)
+// show copies weights and Riemannian gradient of the part.
+func (sh *shadow) show(p *Part) error {
+	if err := p.Riemannian(p.Gradient, p.Gradient); err != nil {
+		return p.fail(ErrConstraint, err.Error(), err)
 	}
-	if err == nil {
-		err = s.put(sh.grad, g)
-	}
-	if err == nil {
-		err = s.put(sh.weights, s.x)
-	}
-	if err != nil {
-		return s.fail(ErrConstraint, err.Error(), err)
-	}
-	s.stats.riemannian, s.stats.geometric = g.Norm(), 1
-	return nil
-}
-
-// follow makes the displacement of the shadow the step of the slot.
-func (sh *shadow) follow(s *slot) error {
-	s.ensure(&s.next)
-	d := s.borrow()
-	defer giveBack(d)
-	y, err := s.batch(sh.weights, &d)
-	if err != nil {
-		return s.fail(ErrParameter, err.Error(), err)
-	}
-	if s.euclidean { // to the bit what the wrapped solver made
-		if err := s.next.CopyFrom(y); err != nil {
-			return s.fail(ErrParameter, err.Error(), err)
+	for _, c := range []struct {
+		to   dense.View
+		from manifolds.Points
+		what string
+	}{{sh.grad, p.Gradient, "gradient: "}, {sh.weights, p.X, "weights: "}} {
+		x := c.from
+		if p.single() && x.Data64() != nil {
+			x = p.borrow(false)
+			if err := narrow(x, c.from); err != nil {
+				return p.fail(ErrDiverged, c.what+err.Error(), err)
+			}
 		}
-	}
-	if err := d.Combine(1, y, -1, s.x); err != nil {
-		return s.fail(ErrParameter, err.Error(), err)
-	}
-	if s.stats.length = d.Norm(); !(s.stats.length < 1e30) {
-		return s.fail(ErrDiverged, fmt.Sprintf("want a finite step, got one of length %g", s.stats.length), nil)
-	}
-	if s.euclidean {
-		return nil
-	}
-	if err := s.manifold.Tangent(d, s.x, d); err != nil {
-		return s.fail(ErrConstraint, err.Error(), err)
-	}
-	if err := s.manifold.Retract(s.next, s.x, d); err != nil {
-		return s.fail(ErrDiverged, err.Error(), err)
+		if err := p.put(c.to, x); err != nil {
+			return p.fail(ErrParameter, err.Error(), err)
+		}
 	}
 	return nil
 }

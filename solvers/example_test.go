@@ -100,9 +100,11 @@ func ExampleParam() {
 // Rule is all that a solver needs.
 type normalised struct{}
 
+func (normalised) Name() string { return "normalised SGD" }
+
 func (normalised) State() []solvers.State { return nil }
 
-func (normalised) Direction(p *solvers.Parameter) error {
+func (normalised) Direction(p *solvers.Part) error {
 	if err := p.Riemannian(p.Direction, p.Gradient); err != nil {
 		return err
 	}

@@ -117,11 +117,13 @@ type heavyBall struct {
 	last         manifolds.Points
 }
 
+func (heavyBall) Name() string { return "heavy ball" }
+
 func (heavyBall) State() []solvers.State {
 	return []solvers.State{{Name: "momentum", Kind: solvers.Tangent}}
 }
 
-func (h *heavyBall) Direction(p *solvers.Parameter) error {
+func (h *heavyBall) Direction(p *solvers.Part) error {
 	old, next := p.Old[0], p.New[0]
 	if _, flat := p.Manifold.(manifolds.Euclidean); !flat && p.Step > 1 {
 		if err := p.Manifold.Tangent(next, p.X, old); err != nil {
@@ -197,8 +199,10 @@ func TestFailedRuleChangesNothing(t *testing.T) {
 // stubborn fails at its third parameter.
 type stubborn struct{ calls int }
 
+func (*stubborn) Name() string { return "stubborn" }
+
 func (*stubborn) State() []solvers.State { return nil }
-func (s *stubborn) Direction(p *solvers.Parameter) error {
+func (s *stubborn) Direction(p *solvers.Part) error {
 	if s.calls++; s.calls == 3 {
 		return errBreakage
 	}

@@ -62,8 +62,10 @@ func TestUnknownOptions(t *testing.T) {
 // nothing is a rule that stays where it is.
 type nothing struct{}
 
+func (nothing) Name() string { return "nothing" }
+
 func (nothing) State() []solvers.State { return nil }
-func (nothing) Direction(p *solvers.Parameter) error {
+func (nothing) Direction(p *solvers.Part) error {
 	return p.Direction.Combine(0, p.Gradient, 0, p.Gradient)
 }
 

@@ -319,4 +319,3 @@ func finite(x manifolds.Points) (norm float64, err error) {
 	}
 	return norm, nil // the norm alone overflows
 }
-

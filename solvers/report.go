@@ -237,7 +237,8 @@ func (p ParameterReport) notes(r Report) (notes []string) {
 			notes = append(notes, fmt.Sprintf(format, args...))
 		}
 	}
-	note(p.Kernel, "kernel")
+	note(p.Kernel, "kernel: %s", p.Role)
+	note(!p.Kernel, "%s", p.Role)
 	note(p.Frozen, "frozen")
 	note(p.Projected, "projected at first")
 	note(p.Reprojections > 0, "re-projected %d times", p.Reprojections)

@@ -3,13 +3,16 @@
 package solvers
 
 import (
+	"encoding"
 	"fmt"
+	"reflect"
 	"slices"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/roles"
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
@@ -17,7 +20,8 @@ import (
 // weights of that moment, a solver made with the same options goes on from it to the
 // bit. Its fields can be written to disk as they are; models/checkpoint does.
 type Snapshot struct {
-	Solver     string // its name
+	Solver     string // the name of its rule
+	Rule       []byte // what the rule remembers itself, if it is an encoding.BinaryMarshaler
 	Steps      int    // made so far: the place in the schedule
 	Turn       int    // of the watch over feasibility
 	LearnRate  float64
@@ -28,16 +32,19 @@ type Snapshot struct {
 type ParameterSnapshot struct {
 	Name      string
 	Shape     []int
-	Precision string // float32 or float64
-	Manifold  string // with its final scale
+	Precision string   // float32 or float64
+	Manifold  string   // with its final scale, as reports print it
+	Identity  []string // the whole value of the manifold of each part; snapshots of before have none
 	Grouping  string
 	Norm      float64 // of the weights when they were first seen
 
 	Steps         int
 	Reprojections int
 	Projected     bool
-	Bounds        [2]float64 // of gradients and weights
-	State         []Block
+	// Bounds are, for each part, those of its gradients, of its points and of its momentum, and how
+	// often it was re-projected.
+	Bounds []float64
+	State  []Block // the blocks of each part, one part after the other
 }
 
 // Block is a block of state, as the rule lists it, of shape (points, n, p). One of F32
@@ -49,39 +56,107 @@ type Block struct {
 	F64   []float64
 }
 
-// Snapshot copies the state of the solver; with StepShare only the own share has blocks of state. It fails where Step would for the options of the
-// solver, and where two parameters have one name.
+// Snapshot copies the state of the solver; with StepShare only the own share has blocks of state. It fails where Step
+// would for the options of the solver, where two parameters have one name, and where the rule has a memory that cannot
+// be read.
 func (s *Solver) Snapshot() (*Snapshot, error) {
 	e := &s.engine
 	if e.err != nil {
 		return nil, e.err
 	}
-	snap := &Snapshot{Solver: s.name, Steps: e.steps, Turn: e.turn, LearnRate: e.learnRate}
-	names := map[string]bool{}
-	for _, a := range e.slots {
-		if names[a.name] {
-			return nil, a.fail(ErrParameter, "want parameters of unique names, to find them again", nil)
+	snap := &Snapshot{Solver: s.String(), Steps: e.steps, Turn: e.turn, LearnRate: e.learnRate}
+	if m, ok := e.rule.(encoding.BinaryMarshaler); ok {
+		var err error
+		if snap.Rule, err = m.MarshalBinary(); err != nil {
+			return nil, fmt.Errorf("solvers: snapshot: %w", err)
 		}
-		names[a.name] = true
-		p := a.snapshot()
-		if !a.theirs {
-			a.allocate(e.rule) // where Init has seen the parameter and no step yet
-			for i, k := range a.kinds {
-				p.State = append(p.State, blockOf(k.Name, a.old[i]).clone())
+	}
+	names := map[string]bool{}
+	for _, p := range e.list {
+		if names[p.name] {
+			return nil, p.fail(ErrParameter, "want parameters of unique names, to find them again", nil)
+		}
+		names[p.name] = true
+		ps := p.snapshot()
+		if !p.theirs {
+			for _, q := range p.parts {
+				q.allocate() // where Init has seen the parameter and no step yet
+				for i, k := range q.bound.kinds {
+					ps.State = append(ps.State, blockOf(q.blockName(k.Name), q.memory.state[i]).clone())
+				}
+				if q.memory.square != nil {
+					ps.State = append(ps.State, Block{Name: q.blockName(squares), Shape: []int{len(q.memory.square), 1, 1}, F64: slices.Clone(q.memory.square)})
+				}
 			}
 		}
-		snap.Parameters = append(snap.Parameters, p)
+		snap.Parameters = append(snap.Parameters, ps)
 	}
 	return snap, nil
 }
 
-// snapshot is that of the parameter without its state.
-func (s *slot) snapshot() ParameterSnapshot {
-	return ParameterSnapshot{
-		Name: s.name, Shape: slices.Clone([]int(s.shape)), Precision: s.weights.Precision(),
-		Manifold: manifolds.Name(s.manifold), Grouping: s.constraint.Grouping.String(), Norm: s.norm,
-		Steps: s.steps, Reprojections: s.stats.reprojections, Projected: s.projected, Bounds: [2]float64{s.longest, s.size},
+// squares is the block of the means of squared norms behind the geometric factor.
+const squares = "mean square of the direction"
+
+// blockName tells the blocks of several parts apart.
+func (p *Part) blockName(name string) string {
+	if p.bound.name == "" {
+		return name
 	}
+	return p.bound.name + ": " + name
+}
+
+// snapshot is that of the parameter without its state.
+func (p *parameter) snapshot() ParameterSnapshot {
+	s := ParameterSnapshot{
+		Name: p.name, Shape: slices.Clone([]int(p.shape)), Precision: p.precision,
+		Grouping: p.constraint.Grouping.String(), Norm: p.norm, Steps: p.steps, Projected: p.projected,
+	}
+	for i, q := range p.parts {
+		if i > 0 {
+			s.Manifold += " + "
+		}
+		s.Manifold += manifolds.Name(q.Manifold)
+		s.Identity = append(s.Identity, identityOf(q.Manifold))
+		m := &q.memory
+		s.Reprojections += m.reprojections
+		s.Bounds = append(s.Bounds, m.longest, m.size, m.momentum, float64(m.reprojections))
+	}
+	return s
+}
+
+// identityOf is the whole value of a manifold, to the bit; its name is rounded.
+func identityOf(m manifolds.Manifold) string { return describe(reflect.ValueOf(m)) }
+
+// describe writes a value with its types, and pointers as what they point to.
+func describe(v reflect.Value) string {
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		if v.IsNil() {
+			return "nil"
+		}
+		return describe(v.Elem())
+	case reflect.Struct:
+		s := v.Type().String() + "{"
+		for i := range v.NumField() {
+			if i > 0 {
+				s += ", "
+			}
+			s += v.Type().Field(i).Name + ": " + describe(v.Field(i))
+		}
+		return s + "}"
+	case reflect.Slice, reflect.Array:
+		s := v.Type().String() + "{"
+		for i := range v.Len() {
+			if i > 0 {
+				s += ", "
+			}
+			s += describe(v.Index(i))
+		}
+		return s + "}"
+	case reflect.Func, reflect.Chan, reflect.UnsafePointer:
+		return v.Type().String() // a value that another program cannot have
+	}
+	return fmt.Sprint(v) // numbers in the fewest digits that tell them apart
 }
 
 // blockOf is the block with the very numbers of x.
@@ -95,11 +170,14 @@ func (b Block) clone() Block {
 }
 
 // Restore makes the state of the solver, which has made no step, that of a snapshot: of
-// a solver of the same name, for parameters of the same names, shapes, precision,
+// a solver of the same rule, for parameters of the same names, shapes, precision,
 // manifolds and groupings, given as to Step with the weights of that moment. The learning rate
 // becomes that of the snapshot; everything else that options say is the solver's own.
 // If anything does not match, Restore returns an error that says what, and the solver is
 // as before.
+//
+// Snapshots from before tangent momentum was the default do not say which kind of momentum they hold. They
+// are restored where it is tangent, or AmbientMomentum is asked for.
 func (s *Solver) Restore(model []gorgonia.ValueGrad, snap *Snapshot) error {
 	e := &s.engine
 	switch {
@@ -107,17 +185,17 @@ func (s *Solver) Restore(model []gorgonia.ValueGrad, snap *Snapshot) error {
 		return e.err
 	case snap == nil:
 		return fmt.Errorf("solvers: restore: want a snapshot, got nil (%w)", ErrParameter)
-	case len(e.slots) > 0:
-		return fmt.Errorf("solvers: restore: want a solver that has seen no parameters, got one that knows %d (%w)", len(e.slots), ErrParameter)
-	case snap.Solver != s.name:
-		return fmt.Errorf("solvers: restore: want the snapshot of %s, got that of %s (%w)", s.name, snap.Solver, ErrParameter)
+	case len(e.list) > 0:
+		return fmt.Errorf("solvers: restore: want a solver that has seen no parameters, got one that knows %d (%w)", len(e.list), ErrParameter)
+	case snap.Solver != s.String():
+		return fmt.Errorf("solvers: restore: want the snapshot of %s, got that of %s (%w)", s, snap.Solver, ErrParameter)
 	case len(model) != len(snap.Parameters):
 		return fmt.Errorf("solvers: restore: want the %d parameters of the snapshot, got %d (%w)", len(snap.Parameters), len(model), ErrParameter)
 	case snap.Steps < 0 || snap.Turn < 0:
 		return fmt.Errorf("solvers: restore: want counts that are not negative, got %d steps and turn %d (%w)", snap.Steps, snap.Turn, ErrParameter)
 	}
-	lr := config{}
-	if err := LearnRate(snap.LearnRate).apply(&lr); err != nil {
+	lr := settings{}
+	if err := LearnRate(snap.LearnRate).part(&lr); err != nil {
 		return err
 	}
 	byName := map[string]gorgonia.ValueGrad{}
@@ -126,73 +204,169 @@ func (s *Solver) Restore(model []gorgonia.ValueGrad, snap *Snapshot) error {
 			byName[nameOf(v, i)] = v
 		}
 	}
-	restored := book{}
-	for _, p := range snap.Parameters {
-		v := byName[p.Name]
+	restored, graphs := book{}, &roles.Reader{}
+	for _, ps := range snap.Parameters {
+		v := byName[ps.Name]
 		if v == nil {
-			return &ParameterError{Name: p.Name, Shape: p.Shape, Kind: ErrParameter, Cause: "want this parameter of the snapshot among those given, got none of its name"}
+			return &ParameterError{Name: ps.Name, Shape: ps.Shape, Kind: ErrParameter, Cause: "want this parameter of the snapshot among those given, got none of its name"}
 		}
 		w, err := dense.Of(v.Value())
 		if err != nil {
-			return &ParameterError{Name: p.Name, Shape: p.Shape, Kind: ErrParameter, Cause: "weights: " + err.Error(), Err: err}
+			return &ParameterError{Name: ps.Name, Shape: ps.Shape, Kind: ErrParameter, Cause: "weights: " + err.Error(), Err: err}
 		}
 		if restored.find(v, w) != nil {
-			return &ParameterError{Name: p.Name, Shape: p.Shape, Kind: ErrParameter, Cause: "want every parameter once, got it twice"}
+			return &ParameterError{Name: ps.Name, Shape: ps.Shape, Kind: ErrParameter, Cause: "want every parameter once, got it twice"}
 		}
-		a, err := e.bindTo(p, w)
+		p, err := e.bindTo(v, ps, w, graphs)
 		if err != nil {
 			return err
 		}
-		a.allocate(e.rule)
-		if err := a.restore(p); err != nil {
+		if err := p.restore(ps, w); err != nil {
 			return err
 		}
-		restored.add(v, a)
+		restored.list = append(restored.list, p)
+		restored.know(v, p)
 	}
-	if len(restored.slots) > 0 {
-		if err := e.unmatched(restored.slots); err != nil {
+	if len(restored.list) > 0 {
+		if err := e.unmatched(restored.list); err != nil {
 			return err
+		}
+	}
+	if u, ok := e.rule.(encoding.BinaryUnmarshaler); ok && snap.Rule != nil {
+		if err := u.UnmarshalBinary(snap.Rule); err != nil {
+			return fmt.Errorf("solvers: restore: %s: %w (%w)", s, err, ErrParameter)
 		}
 	}
 	e.book, e.steps, e.turn, e.learnRate = restored, snap.Steps, snap.Turn, snap.LearnRate
+	e.lookUp(model)
 	return nil
 }
 
-// bindTo makes the slot of a parameter of a snapshot.
-func (e *engine) bindTo(p ParameterSnapshot, w dense.View) (*slot, error) {
-	a, err := e.bindAt(p.Name, w, p.Norm)
+// bindTo makes the parameter of a snapshot.
+func (e *engine) bindTo(v gorgonia.ValueGrad, ps ParameterSnapshot, w dense.View, graphs *roles.Reader) (*parameter, error) {
+	p, err := e.bindAt(v, ps.Name, w, ps.Norm, graphs)
 	if err != nil {
 		return nil, err
 	}
-	is := a.snapshot()
-	for _, c := range []struct{ what, want, got string }{
-		{"a parameter of shape", fmt.Sprint(tensor.Shape(p.Shape)), fmt.Sprint(tensor.Shape(is.Shape))},
-		{"precision", p.Precision, is.Precision},
-		{"the manifold", p.Manifold, is.Manifold},
-		{"the grouping", p.Grouping, is.Grouping},
-	} {
+	is := p.snapshot()
+	type pair struct{ what, want, got string }
+	pairs := []pair{
+		{"a parameter of shape", fmt.Sprint(tensor.Shape(ps.Shape)), fmt.Sprint(tensor.Shape(is.Shape))},
+		{"precision", ps.Precision, is.Precision},
+		{"the manifold", ps.Manifold, is.Manifold},
+		{"the grouping", ps.Grouping, is.Grouping},
+	}
+	if ps.Identity != nil {
+		pairs = append(pairs, pair{"the manifold", fmt.Sprint(ps.Identity), fmt.Sprint(is.Identity)})
+	}
+	for _, c := range pairs {
 		if c.want != c.got {
-			return nil, a.fail(ErrConstraint, fmt.Sprintf("want %s %s of the snapshot, got %s", c.what, c.want, c.got), nil)
+			return nil, p.fail(ErrConstraint, fmt.Sprintf("want %s %s of the snapshot, got %s", c.what, c.want, c.got), nil)
 		}
 	}
-	return a, nil
+	return p, nil
 }
 
-// restore copies what a snapshot says of the parameter.
-func (s *slot) restore(p ParameterSnapshot) error {
-	if len(p.State) != len(s.kinds) {
-		return s.fail(ErrParameter, fmt.Sprintf("want %d blocks of state, got %d", len(s.kinds), len(p.State)), nil)
+// restore copies what a snapshot says of the parameter, whose weights are given.
+func (p *parameter) restore(ps ParameterSnapshot, w dense.View) error {
+	want := 0
+	for _, q := range p.parts {
+		q.allocate()
+		want += len(q.bound.kinds)
 	}
-	for i, k := range s.kinds {
-		want, got := blockOf(k.Name, s.old[i]), p.State[i]
-		if got.Name != want.Name || !slices.Equal(got.Shape, want.Shape) || len(got.F32) != len(want.F32) || len(got.F64) != len(want.F64) {
-			return s.fail(ErrParameter, fmt.Sprintf("want the state %q of shape %v, %d float32 and %d float64 numbers, got %q of shape %v, %d and %d",
-				want.Name, want.Shape, len(want.F32), len(want.F64), got.Name, got.Shape, len(got.F32), len(got.F64)), nil)
+	blocks := ps.State
+	next := func(name string) (Block, bool) {
+		if len(blocks) == 0 || blocks[0].Name != name {
+			return Block{}, false
 		}
-		copy(want.F32, got.F32)
-		copy(want.F64, got.F64)
+		b := blocks[0]
+		blocks = blocks[1:]
+		return b, true
 	}
-	s.steps, s.stats.reprojections, s.projected = p.Steps, p.Reprojections, p.Projected
-	s.longest, s.size = p.Bounds[0], p.Bounds[1]
+	for _, q := range p.parts {
+		for i, k := range q.bound.kinds {
+			got, ok := next(q.blockName(k.Name))
+			if !ok && ps.Identity == nil && k.Name == ambientMomentum {
+				got, ok = next(tangentMomentum) // one name for both, before
+			}
+			if !ok {
+				return p.fail(ErrParameter, fmt.Sprintf("want %d blocks of state with %q among them, got %s", want, q.blockName(k.Name), names(ps.State)), nil)
+			}
+			wanted := blockOf(q.blockName(k.Name), q.memory.state[i])
+			if !slices.Equal(got.Shape, wanted.Shape) || len(got.F32) != len(wanted.F32) || len(got.F64) != len(wanted.F64) {
+				return p.fail(ErrParameter, fmt.Sprintf("want the state %q of shape %v, %d float32 and %d float64 numbers, got shape %v, %d and %d",
+					wanted.Name, wanted.Shape, len(wanted.F32), len(wanted.F64), got.Shape, len(got.F32), len(got.F64)), nil)
+			}
+			copy(wanted.F32, got.F32)
+			copy(wanted.F64, got.F64)
+			if ps.Identity == nil && k.Kind == Tangent && k.Name == tangentMomentum {
+				if err := q.tangent(q.memory.state[i], w); err != nil {
+					return err
+				}
+			}
+			if i == 0 {
+				q.memory.momentum = q.memory.state[i].Norm()
+			}
+		}
+		if got, ok := next(q.blockName(squares)); ok {
+			if len(got.F64) != q.bound.layout.K {
+				return p.fail(ErrParameter, fmt.Sprintf("want the state %q of %d numbers, got %d", squares, q.bound.layout.K, len(got.F64)), nil)
+			}
+			q.memory.square, q.memory.nextSquare = slices.Clone(got.F64), make([]float64, len(got.F64))
+		}
+	}
+	if len(blocks) > 0 {
+		return p.fail(ErrParameter, fmt.Sprintf("want %d blocks of state, got %s", want, names(ps.State)), nil)
+	}
+	p.steps, p.projected = ps.Steps, ps.Projected
+	switch {
+	case len(ps.Bounds) == 4*len(p.parts):
+		for i, q := range p.parts {
+			b := ps.Bounds[4*i:]
+			q.memory.longest, q.memory.size, q.memory.momentum, q.memory.reprojections = b[0], b[1], b[2], int(b[3])
+		}
+	case len(ps.Bounds) == 2 && len(p.parts) == 1:
+		m := &p.parts[0].memory
+		m.longest, m.size, m.reprojections = ps.Bounds[0], ps.Bounds[1], ps.Reprojections
+	default:
+		return p.fail(ErrParameter, fmt.Sprintf("want 4 bounds for each of %d parts, got %d", len(p.parts), len(ps.Bounds)), nil)
+	}
 	return nil
+}
+
+// tangent refuses momentum that is not tangent at the weights: a snapshot from before AmbientMomentum had to be asked for.
+func (p *Part) tangent(mu manifolds.Points, w dense.View) error {
+	if p.bound.euclidean {
+		return nil
+	}
+	var buf manifolds.Points
+	x, err := p.batch(w, &buf)
+	if err != nil {
+		return p.fail(ErrParameter, err.Error(), err)
+	}
+	u := mu.Like()
+	if err := p.Manifold.Tangent(u, x, mu); err != nil {
+		return p.fail(ErrConstraint, err.Error(), err)
+	}
+	if err := u.Combine(1, mu, -1, u); err != nil {
+		return p.fail(ErrConstraint, err.Error(), err)
+	}
+	if u.Norm() > 1e-3*mu.Norm() {
+		return p.fail(ErrParameter, "want tangent momentum, got a snapshot with ambient momentum, the default of that time: restore it into a solver with AmbientMomentum()", nil)
+	}
+	return nil
+}
+
+func names(blocks []Block) string {
+	if len(blocks) == 0 {
+		return "none"
+	}
+	s := ""
+	for i, b := range blocks {
+		if i > 0 {
+			s += ", "
+		}
+		s += fmt.Sprintf("%q", b.Name)
+	}
+	return s
 }

@@ -99,6 +99,11 @@ func (e *engine) choose(p *Part, plans bool) error {
 	gradient := of.gradient * p.step.slope
 	p.memory.longest = max(p.memory.longest, gradient)
 	p.Old = p.step.from
+	if e.list[e.turn%len(e.list)] == of {
+		if err := p.watch(); err != nil {
+			return err
+		}
+	}
 	if !plans && e.direct(p, gradient) {
 		p.step.way = inPlace
 		return nil
@@ -134,6 +139,40 @@ func (e *engine) direct(p *Part, gradient float64) bool {
 		return (p.bound.euclidean || s.factor == noFactor) && r.Fits(p, p.step.slope)
 	}
 	return false
+}
+
+// watch measures how far ambient momentum is from its bound.
+func (p *Part) watch() error {
+	r, ok := p.bound.of.settings.rule.(Linear)
+	if !ok || p.bound.euclidean {
+		return nil
+	}
+	d := p.descent(r)
+	if d.Tangent || d.Keep == 0 {
+		return nil
+	}
+	var buf manifolds.Points
+	if l := p.bound.layout; !l.Contiguous() || len(p.bound.of.parts) > 1 {
+		buf = p.borrow(false)
+	}
+	g, err := p.batch(p.bound.of.grad, &buf)
+	if err != nil {
+		return p.fail(ErrParameter, err.Error(), err)
+	}
+	f := scratch.Get[float64](2 * g.K)
+	defer scratch.Put(f)
+	along, squares := f[:g.K], f[g.K:]
+	if err := manifolds.Inner(manifolds.Euclidean{}, along, p.X, p.X, g); err != nil {
+		return p.fail(ErrParameter, err.Error(), err)
+	}
+	if err := manifolds.Inner(manifolds.Euclidean{}, squares, p.X, p.X, p.X); err != nil {
+		return p.fail(ErrParameter, err.Error(), err)
+	}
+	p.memory.outward = 0
+	for i, s := range along {
+		p.memory.outward = max(p.memory.outward, d.Rate*d.Take*s/squares[i]/((1-d.Keep)*(1-d.Keep)/d.Keep))
+	}
+	return nil
 }
 
 // grows reports whether unconstrained weights stay far from overflow.
@@ -411,7 +450,7 @@ func (e *engine) aim(p *Part, wide bool) error {
 		if k.Kind != Tangent || p.bound.euclidean {
 			continue
 		}
-		if err := manifolds.TransportAlong(p.Manifold, p.New[i], p.X, p.Direction, p.Next, p.New[i]); err != nil {
+		if err := p.Manifold.Transport(p.New[i], p.X, p.Next, p.New[i]); err != nil {
 			return p.fail(ErrDiverged, err.Error(), err)
 		}
 	}

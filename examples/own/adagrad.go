@@ -25,11 +25,13 @@ func NewAdagrad(opts ...solvers.Option) *solvers.Solver {
 
 type adagrad struct{ eps float64 }
 
+func (adagrad) Name() string { return "Adagrad" }
+
 func (adagrad) State() []solvers.State {
 	return []solvers.State{{Name: "sum of squares", Kind: solvers.PerPoint}}
 }
 
-func (r adagrad) Direction(p *solvers.Parameter) error {
+func (r adagrad) Direction(p *solvers.Part) error {
 	grad := p.Gradient
 	if err := p.Riemannian(grad, grad); err != nil {
 		return err
