@@ -93,17 +93,13 @@ func (s spheres[T]) holds(n int) bool {
 
 func double[T vec.Float]() bool { return vec.Eps[T]() < 0x1p-30 }
 
-// largest is the largest finite number.
-func largest[T vec.Float]() float64 {
-	if double[T]() {
-		return math.MaxFloat64
-	}
-	return math.MaxFloat32
-}
-
-// fits reports whether T holds the coefficient c to its full precision.
+// fits reports whether T holds the coefficient c to its full precision, and float64 what it was computed from.
 func fits[T vec.Float](c float64) bool {
-	return double[T]() || c == 0 || math.Abs(c) > 0x1p-126 && math.Abs(c) < 0x1p127
+	a := math.Abs(c)
+	if double[T]() {
+		return a > 0x1p-500 && a < 0x1p500
+	}
+	return a > 0x1p-126 && a < 0x1p127
 }
 
 func dot[T vec.Float](l line, x, y []T) float64 {
@@ -160,44 +156,50 @@ func extent[T vec.Float](l line, x []T) (unit, norm float64) {
 }
 
 func norm[T vec.Float](l line, x []T) float64 {
+	if s := dot(l, x, x); s > 0x1p-960 && s < math.Inf(1) {
+		return math.Sqrt(s)
+	}
 	unit, norm := extent(l, x)
 	return unit * norm
 }
 
-// combine sets dst to (a x + c) + (b y + d). Where T holds a and b, and c and d are 0, it computes in T, else in float64: taking a
-// mean off a vector, c and d, loses no digits of what is left. It reports false if the result is not finite in T, which it looks for
-// only in float64.
-func combine[T vec.Float](l line, dst []T, a float64, x []T, c, b float64, y []T, d float64) bool {
-	if c == 0 && d == 0 && fits[T](a) && fits[T](b) {
-		f, g := T(a), T(b)
-		if l.stride == 1 {
-			x, y, dst := x[l.at:l.at+l.n], y[l.at:l.at+l.n], dst[l.at:l.at+l.n]
-			for e := range dst {
-				dst[e] = f*x[e] + g*y[e]
-			}
-			return true
+// combine sets dst to a x + b y + c, computed in T, which must hold a and b to their full precision.
+func combine[T vec.Float](l line, dst []T, a float64, x []T, b float64, y []T, c float64) {
+	f, g, h := T(a), T(b), T(c)
+	if l.stride == 1 {
+		x, y, dst := x[l.at:l.at+l.n], y[l.at:l.at+l.n], dst[l.at:l.at+l.n]
+		for e := range dst {
+			dst[e] = f*x[e] + g*y[e] + h
 		}
-		for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
-			dst[e] = f*x[e] + g*y[e]
-		}
-		return true
+		return
 	}
-	ok, top := true, largest[T]()
 	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
-		v := (a*float64(x[e]) + c) + (b*float64(y[e]) + d)
-		if !(math.Abs(v) <= top) {
-			ok = false
-		}
-		dst[e] = T(v)
+		dst[e] = f*x[e] + g*y[e] + h
 	}
-	return ok
 }
 
-// centre takes the mean off the elements of x, if the sphere is centred.
-func (s spheres[T]) centre(l line, dst, x []T) {
-	m, rest := s.mean(l, x)
+// combineWide sets dst to (a x + c) + (b y + d), computed in float64: with coefficients that T does not hold, and without losing
+// the digits of what is left when a mean c, d is taken off. It reports whether the result is finite.
+func combineWide[T vec.Float](l line, dst []T, a float64, x []T, c, b float64, y []T, d float64) bool {
+	square := 0.0
 	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
-		dst[e] = T(float64(x[e]) - m - rest)
+		v := (a*float64(x[e]) + c) + (b*float64(y[e]) + d)
+		square += v * v
+		dst[e] = T(v)
+	}
+	return finite(l, dst, square)
+}
+
+// finite reports whether all elements of x are, whose squares had the given sum until they were rounded to T.
+func finite[T vec.Float](l line, x []T, square float64) bool {
+	return square < 1e76 || double[T]() && square < 1e300 || maxAbs(l, x) <= math.MaxFloat64
+}
+
+// centre sets dst to x without its mean, but for the rounding of the mean.
+func (s spheres[T]) centre(l line, dst, x []T) {
+	h := T(-s.mean(l, x))
+	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+		dst[e] = x[e] + h
 	}
 }
 
@@ -229,20 +231,33 @@ func (s spheres[T]) normalise(l line, dst []T, before float64) string {
 	return ""
 }
 
-// mean returns the mean of x as the sum of two numbers, which a centred sphere takes off every element one after the other; 0 and 0
-// on others. In float64 the second is the mean of what the first leaves, so that a mean much larger than the rest does not round it.
-func (s spheres[T]) mean(l line, x []T) (m, rest float64) {
-	if !s.centred {
-		return 0, 0
+// mean returns what a centred sphere takes off every element, and 0 on others.
+func (s spheres[T]) mean(l line, x []T) float64 {
+	if s.centred {
+		return sum(l, x) / float64(l.n)
 	}
-	m = sum(l, x) / float64(l.n)
-	if double[T]() {
-		for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
-			rest += float64(x[e]) - m
-		}
-		rest /= float64(l.n)
+	return 0
+}
+
+// rest returns the mean of x - m, where m is the mean of x as float64 holds it. It is added to m where m is much larger than the
+// rest of x, whose digits its rounding would take. In float32, that is no loss.
+func (s spheres[T]) rest(l line, x []T, m float64) float64 {
+	if m == 0 || !double[T]() {
+		return 0
 	}
-	return m, rest
+	d := 0.0
+	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+		d += float64(x[e]) - m
+	}
+	return d / float64(l.n)
+}
+
+// dominates reports whether the mean m may be so much larger than the rest of x that to take it off in T loses digits. The distance
+// of one element from the mean is a lower bound of the norm of the rest.
+func dominates[T vec.Float](l line, x []T, m float64) bool {
+	last := l.at + (l.n-1)*l.stride
+	d := max(math.Abs(float64(x[l.at])-m), math.Abs(float64(x[last])-m), math.Abs(float64(x[l.at+l.n/2*l.stride])-m))
+	return !(m*m*float64(l.n) <= 16*d*d)
 }
 
 // along returns <x, g> / r^2 for a point x, which T may not hold.
@@ -286,24 +301,29 @@ func (s spheres[T]) project(dst, x block[T]) error {
 
 // adjoint: r / |v - mean v| times the tangent projection of g at y.
 func (s spheres[T]) adjoint(dst, v, y, g block[T]) error {
-	top := largest[T]()
 	return s.each(v, func(l line) string {
-		size, floor := s.spread(l, v.data)
+		size, floor := math.Sqrt(dot(l, v.data, v.data)), 0.0
+		if s.centred || !fits[T](size) {
+			size, floor = s.spread(l, v.data)
+		}
 		f := s.r / size
 		if !(size > floor) || math.IsInf(size, 0) || math.IsInf(f, 0) {
 			return fmt.Sprintf("want a vector with a direction, got norm %g", size)
 		}
-		m, rest := s.mean(l, g.data)
-		c := s.alongCentred(l, y.data, g.data, m)
-		reason := ""
+		m, rest, c, square := 0.0, 0.0, dot(l, y.data, g.data)/(s.r*s.r), 0.0
+		if s.centred || !fits[T](c) {
+			m = s.mean(l, g.data)
+			c, rest = s.alongCentred(l, y.data, g.data, m), s.rest(l, g.data, m)
+		}
 		for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
 			w := f * ((float64(g.data[e]) - m) - (c*float64(y.data[e]) + rest))
-			if !(math.Abs(w) <= top) {
-				reason = overflow
-			}
+			square += w * w
 			dst.data[e] = T(w)
 		}
-		return reason
+		if !finite(l, dst.data, square) {
+			return overflow
+		}
+		return ""
 	}, "adjoint")
 }
 
@@ -334,8 +354,8 @@ func (s spheres[T]) spread(l line, v []T) (size, floor float64) {
 		return size, 0
 	}
 	floor = constant[T]() * size
-	mean, rest := s.mean(l, v)
-	q := 0.0
+	mean, q := s.mean(l, v), 0.0
+	rest := s.rest(l, v, mean)
 	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
 		d := (float64(v[e]) - mean - rest) / size // at most 1
 		q += d * d
@@ -346,9 +366,13 @@ func (s spheres[T]) spread(l line, v []T) (size, floor float64) {
 // tangent: g - mean(g) - x <x, g> / r^2.
 func (s spheres[T]) tangent(dst, x, g block[T]) error {
 	return s.each(x, func(l line) string {
-		m, rest := s.mean(l, g.data)
+		m := s.mean(l, g.data)
+		if c := dot(l, x.data, g.data) / (s.r * s.r); fits[T](c) && (m == 0 || !dominates(l, g.data, m)) {
+			combine(l, dst.data, 1, g.data, -c, x.data, -m)
+			return ""
+		}
 		c := s.alongCentred(l, x.data, g.data, m)
-		if !(math.Abs(c) <= math.MaxFloat64) || !combine(l, dst.data, 1, g.data, -m, -c, x.data, -rest) {
+		if !combineWide(l, dst.data, 1, g.data, -m, -c, x.data, -s.rest(l, g.data, m)) {
 			return overflow
 		}
 		return ""
@@ -361,9 +385,12 @@ func (s spheres[T]) retract(dst, x, v block[T]) error {
 		return s.exp(dst, x, v)
 	}
 	return s.each(x, func(l line) string {
-		m, rest := s.mean(l, v.data)
-		own, _ := s.mean(l, x.data) // rounding only, but it would add up
-		combine(l, dst.data, 1, v.data, -m, 1, x.data, -rest-own)
+		own, m := s.mean(l, x.data), s.mean(l, v.data) // rounding only, but it would add up
+		if m*m*float64(l.n) <= s.r*s.r || !dominates(l, v.data, m) {
+			combine(l, dst.data, 1, x.data, 1, v.data, -m-own)
+		} else {
+			combineWide(l, dst.data, 1, v.data, -m, 1, x.data, -own-s.rest(l, v.data, m))
+		}
 		return s.normalise(l, dst.data, 0)
 	}, "retract")
 }
@@ -390,9 +417,12 @@ func (s spheres[T]) exp(dst, x, v block[T]) error {
 			sinc = math.Sin(t) / t
 		}
 		cos := math.Cos(t)
-		m, _ := s.mean(l, v.data) // rounding only, as that of x
-		own, _ := s.mean(l, x.data)
-		combine(l, dst.data, sinc, v.data, -sinc*m, cos, x.data, -cos*own)
+		m := cos*s.mean(l, x.data) + sinc*s.mean(l, v.data) // rounding only
+		if fits[T](cos) && fits[T](sinc) {
+			combine(l, dst.data, cos, x.data, sinc, v.data, -m)
+		} else {
+			combineWide(l, dst.data, cos, x.data, -m, sinc, v.data, 0)
+		}
 		return s.normalise(l, dst.data, 0)
 	}, "exp")
 }
@@ -409,7 +439,6 @@ func (s spheres[T]) transport(dst, x, y, u block[T]) error {
 // tangent u, without the cancellation in r^2 + <x, y>: a reflection, and so an isometry whatever the rounding of s.
 func (s spheres[T]) parallel(dst, x, y, u block[T]) error {
 	floor := 8 * vec.Eps[T]() * s.r
-	top := largest[T]()
 	return s.each(x, func(l line) string {
 		uz, zz := 0.0, 0.0
 		for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
@@ -420,15 +449,16 @@ func (s spheres[T]) parallel(dst, x, y, u block[T]) error {
 		if !(math.Sqrt(zz) > floor) {
 			return "want points that are not antipodal"
 		}
-		c, reason := 2*uz/zz, ""
+		c, square := 2*uz/zz, 0.0
 		for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
 			w := float64(u.data[e]) - c*(float64(x.data[e])+float64(y.data[e]))
-			if !(math.Abs(w) <= top) {
-				reason = overflow
-			}
+			square += w * w
 			dst.data[e] = T(w)
 		}
-		return reason
+		if !finite(l, dst.data, square) {
+			return overflow
+		}
+		return ""
 	}, "parallel transport")
 }
 
@@ -439,32 +469,30 @@ func (s spheres[T]) transportAlong(dst, x, v, y, u block[T]) error {
 	if !s.geodesic {
 		return s.tangent(dst, y, u)
 	}
-	top := largest[T]()
 	return s.each(x, func(l line) string {
 		speed, t, reason := s.angle(l, v.data)
 		if reason != "" {
 			return reason
 		}
-		a, b := 0.0, 0.0 // a of (v - m)/|v|, and b of x, are added
-		m, _ := s.mean(l, v.data)
-		if speed > 0 {
-			for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
-				a += float64(u.data[e]) * ((float64(v.data[e]) - m) / speed)
-			}
-			half := math.Sin(t / 2)
-			a, b = -2*half*half*a, -math.Sin(t)*a/s.r
+		m, unit, along := s.mean(l, v.data), speed, 0.0
+		if speed == 0 {
+			unit = 1 // for e = 0
 		}
 		for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
-			w := float64(u.data[e])
-			if speed > 0 {
-				w += a*((float64(v.data[e])-m)/speed) + b*float64(x.data[e])
-			}
-			if !(math.Abs(w) <= top) {
-				reason = overflow
-			}
+			along += float64(u.data[e]) * ((float64(v.data[e]) - m) / unit)
+		}
+		half := math.Sin(t / 2)
+		a, b := -2*half*half*along, -math.Sin(t)*along/s.r // cos t - 1 is -2 sin^2(t/2)
+		square := 0.0
+		for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+			w := float64(u.data[e]) + (a*((float64(v.data[e])-m)/unit) + b*float64(x.data[e]))
+			square += w * w
 			dst.data[e] = T(w)
 		}
-		return reason
+		if !finite(l, dst.data, square) {
+			return overflow
+		}
+		return ""
 	}, "transport along")
 }
 
