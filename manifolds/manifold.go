@@ -79,6 +79,15 @@ type ParallelTransporter interface {
 	ParallelTransport(dst, x, y, u Points) error
 }
 
+// Quotient is implemented by a manifold whose points are classes of matrices, such as the subspaces that orthonormal bases span. The
+// tangent vectors of a quotient are horizontal: orthogonal to the directions in which the class stays the same. The tangent
+// projection is then not the derivative of Project, and points are compared by class.
+type Quotient interface {
+	// Same returns the largest distance between the classes of x and y over the batch, relative to the size of the points: 0 where
+	// they are the same, and in proportion to a small step between them.
+	Same(x, y Points) (float64, error)
+}
+
 // PathTransporter is implemented by a manifold that transports along the curve of its own retraction. Momentum goes with the step
 // then, also where that is longer than the shortest way between its ends.
 type PathTransporter interface {
