@@ -148,6 +148,9 @@ func (c Constraint) Bind(shape []int, norm float64) ([]Piece, error) {
 		return nil, fmt.Errorf("%w (shape %v, %v)", err, shape, c.Grouping)
 	}
 	if c.Scale.rule == unit || c.Scale.rule == auto {
+		if err := probe(c.Manifold, l.N, l.P); err != nil {
+			return nil, err
+		}
 		return []Piece{{Manifold: c.Manifold, Layout: l}}, nil
 	}
 	m, ok := c.Manifold.(Scalable)
@@ -171,11 +174,18 @@ func (c Constraint) Bind(shape []int, norm float64) ([]Piece, error) {
 	if !same(scaled, c.Manifold) {
 		return nil, promoted("Scaled", scaled, c.Manifold)
 	}
+	if err := probe(scaled, l.N, l.P); err != nil {
+		return nil, err
+	}
 	return []Piece{{Manifold: scaled, Layout: l}}, nil
 }
 
-// same reports whether two manifolds are of one type.
-func same(a, b Manifold) bool { return reflect.TypeOf(a) == reflect.TypeOf(b) }
+// same reports whether a method of want returned a manifold of the type that it was called on. The manifolds of this package may be
+// given by pointer, of which their methods know nothing.
+func same(got, want Manifold) bool {
+	g, w := reflect.TypeOf(got), reflect.TypeOf(want)
+	return g == w || ours(want) && w.Kind() == reflect.Pointer && g == w.Elem()
+}
 
 // promoted is the error of a method that returns another type than it is called on.
 func promoted(method string, got, want Manifold) error {

@@ -79,6 +79,22 @@ type ParallelTransporter interface {
 	ParallelTransport(dst, x, y, u Points) error
 }
 
+// Quotient is implemented by a manifold whose points are classes of matrices, such as the subspaces that orthonormal bases span. The
+// tangent vectors of a quotient are horizontal: orthogonal to the directions in which the class stays the same. The tangent
+// projection is then not the derivative of Project, and points are compared by class.
+type Quotient interface {
+	// Same returns the largest distance between the classes of x and y over the batch, relative to the size of the points: 0 where
+	// they are the same, and in proportion to a small step between them.
+	Same(x, y Points) (float64, error)
+}
+
+// PathTransporter is implemented by a manifold that transports along the curve of its own retraction. Momentum goes with the step
+// then, also where that is longer than the shortest way between its ends.
+type PathTransporter interface {
+	// TransportAlong carries u, tangent at x, along t -> R_x(t v), t from 0 to 1, to y = R_x(v).
+	TransportAlong(dst, x, v, y, u Points) error
+}
+
 // Differentiable is implemented by a manifold that can differentiate Project. A
 // node that normalises onto the manifold needs it.
 type Differentiable interface {
@@ -145,6 +161,18 @@ func Inner(m Manifold, out []float64, x, u, v Points) error {
 		return t.Inner(out, x, u, v)
 	}
 	return frobenius(out, x, u, v)
+}
+
+// TransportAlong carries u, tangent at x, to y = R_x(v) along the curve of the step if m is a PathTransporter, and by Transport
+// otherwise.
+func TransportAlong(m Manifold, dst, x, v, y, u Points) error {
+	if t, ok := m.(PathTransporter); ok {
+		return t.TransportAlong(dst, x, v, y, u)
+	}
+	if err := Agree("transport along", x, v); err != nil {
+		return err
+	}
+	return m.Transport(dst, x, y, u)
 }
 
 // PropertiesOf returns the properties that m declares for n x p matrices. A manifold that is not Described has the dimension -1,

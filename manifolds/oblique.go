@@ -112,10 +112,16 @@ func (m Oblique) Transport(dst, x, y, u Points) error {
 	return lift4(m.Check(x.N, x.P), "transport", dst, x, y, u, m.s32().transport, m.s64().transport)
 }
 
-// ParallelTransport writes u_j - <u_j, y_j> / (r^2 + <x_j, y_j>) (x_j + y_j), along the
-// shortest geodesic from x to y. It fails at antipodal points.
+// ParallelTransport writes u_j - 2 <u_j, s_j> / |s_j|^2 s_j with s = x + y, along the shortest geodesic from x to y. It fails at
+// antipodal points, and at those that the precision does not tell from them, |s_j| <= 8 eps r.
 func (m Oblique) ParallelTransport(dst, x, y, u Points) error {
 	return lift4(m.Check(x.N, x.P), "parallel transport", dst, x, y, u, m.s32().parallel, m.s64().parallel)
+}
+
+// TransportAlong writes the tangent projection of u at y, or, if Geodesic, the parallel transport of u along the geodesic with velocity
+// v, which may be of any length: u_j + <u_j, e_j> ((cos t - 1) e_j - sin t x_j/r) with e_j = v_j/|v_j| and t = |v_j|/r.
+func (m Oblique) TransportAlong(dst, x, v, y, u Points) error {
+	return lift5(m.Check(x.N, x.P), "transport along", dst, x, v, y, u, m.s32().transportAlong, m.s64().transportAlong)
 }
 
 // Exp writes cos(|v_j|/r) x_j + r sin(|v_j|/r) v_j/|v_j|.
@@ -174,6 +180,7 @@ var (
 	_ Exponential         = Oblique{}
 	_ Logarithm           = Oblique{}
 	_ ParallelTransporter = Oblique{}
+	_ PathTransporter     = Oblique{}
 	_ Differentiable      = Oblique{}
 	_ Described           = Oblique{}
 	_ Scalable            = Oblique{}

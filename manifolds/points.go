@@ -207,6 +207,17 @@ func lift4(shape error, op string, dst, x, y, u Points,
 	return f32(dst.b32(), x.b32(), y.b32(), u.b32())
 }
 
+func lift5(shape error, op string, dst, x, v, y, u Points,
+	f32 func(dst, x, v, y, u block[float32]) error, f64 func(dst, x, v, y, u block[float64]) error) error {
+	if err := admit(shape, op, dst, x, v, y, u); err != nil {
+		return err
+	}
+	if x.f64 != nil {
+		return f64(dst.b64(), x.b64(), v.b64(), y.b64(), u.b64())
+	}
+	return f32(dst.b32(), x.b32(), v.b32(), y.b32(), u.b32())
+}
+
 func liftOut(shape error, op string, out []float64, x, u, v Points,
 	f32 func(out []float64, x, u, v block[float32]) error, f64 func(out []float64, x, u, v block[float64]) error) error {
 	if err := admit(shape, op, x, u, v); err != nil {

@@ -67,9 +67,16 @@ func (m Sphere) Transport(dst, x, y, u Points) error {
 	return lift4(m.Check(x.N, x.P), "transport", dst, x, y, u, m.s32().transport, m.s64().transport)
 }
 
-// ParallelTransport writes u - <u, y> / (r^2 + <x, y>) (x + y), along the shortest geodesic from x to y. It fails at antipodal points.
+// ParallelTransport writes u - 2 <u, s> / |s|^2 s with s = x + y, along the shortest geodesic from x to y. It fails at
+// antipodal points, and at those that the precision does not tell from them, |s| <= 8 eps r.
 func (m Sphere) ParallelTransport(dst, x, y, u Points) error {
 	return lift4(m.Check(x.N, x.P), "parallel transport", dst, x, y, u, m.s32().parallel, m.s64().parallel)
+}
+
+// TransportAlong writes the tangent projection of u at y, or, if Geodesic, the parallel transport of u along the geodesic with velocity
+// v, which may be of any length: u + <u, e> ((cos t - 1) e - sin t x/r) with e = v/|v| and t = |v|/r.
+func (m Sphere) TransportAlong(dst, x, v, y, u Points) error {
+	return lift5(m.Check(x.N, x.P), "transport along", dst, x, v, y, u, m.s32().transportAlong, m.s64().transportAlong)
 }
 
 // Exp writes cos(|v|/r) x + r sin(|v|/r) v/|v|.
@@ -119,6 +126,7 @@ var (
 	_ Exponential         = Sphere{}
 	_ Logarithm           = Sphere{}
 	_ ParallelTransporter = Sphere{}
+	_ PathTransporter     = Sphere{}
 	_ Differentiable      = Sphere{}
 	_ Described           = Sphere{}
 	_ Scalable            = Sphere{}

@@ -65,6 +65,9 @@ func (s spheres[T]) line(b block[T], i, j int) line {
 // each calls f for every vector of the batch until one fails.
 func (s spheres[T]) each(b block[T], f func(l line) string, op string) error {
 	count := s.lines(b)
+	if n := s.line(b, 0, 0).n; !s.holds(n) {
+		return &PointError{s.name, op, 0, fmt.Sprintf("want a radius that the precision holds for %d elements, got %g", n, s.r)}
+	}
 	for i := range b.k {
 		for j := range count {
 			if reason := f(s.line(b, i, j)); reason != "" {
@@ -76,6 +79,27 @@ func (s spheres[T]) each(b block[T], f func(l line) string, op string) error {
 		}
 	}
 	return nil
+}
+
+// holds reports whether vectors of n elements and norm r can be written with the precision of T: elements that are less than the
+// smallest normal number are all rounded by as much, which in float32 may be no more than eps r together; and in float64, r^2 must
+// be far from overflow and underflow.
+func (s spheres[T]) holds(n int) bool {
+	if double[T]() {
+		return s.r > 0x1p-480 && s.r < 0x1p480
+	}
+	return s.r > 0x1p-125*math.Sqrt(float64(n)) && s.r < 0x1p126
+}
+
+func double[T vec.Float]() bool { return vec.Eps[T]() < 0x1p-30 }
+
+// fits reports whether T holds the coefficient c to its full precision, and float64 what it was computed from.
+func fits[T vec.Float](c float64) bool {
+	a := math.Abs(c)
+	if double[T]() {
+		return a > 0x1p-500 && a < 0x1p500
+	}
+	return a > 0x1p-126 && a < 0x1p127
 }
 
 func dot[T vec.Float](l line, x, y []T) float64 {
@@ -90,6 +114,9 @@ func dot[T vec.Float](l line, x, y []T) float64 {
 }
 
 func sum[T vec.Float](l line, x []T) float64 {
+	if l.stride == 1 {
+		return vec.Sum(x[l.at : l.at+l.n])
+	}
 	s := 0.0
 	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
 		s += float64(x[e])
@@ -97,51 +124,109 @@ func sum[T vec.Float](l line, x []T) float64 {
 	return s
 }
 
+// maxAbs returns the largest |x|, or NaN if there is one.
+func maxAbs[T vec.Float](l line, x []T) float64 {
+	m := 0.0
+	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+		m = max(m, math.Abs(float64(x[e])))
+	}
+	return m
+}
+
+// extent returns two numbers whose product is |x|, so that neither overflows or vanishes: 1 and |x|, or the largest element and what
+// the norm is in units of it. They are 1 and 0 for the vector 0, and not finite if x is not.
+func extent[T vec.Float](l line, x []T) (unit, norm float64) {
+	s := dot(l, x, x)
+	if s > 0x1p-960 && s < math.Inf(1) {
+		return 1, math.Sqrt(s)
+	}
+	unit = maxAbs(l, x)
+	if unit == 0 {
+		return 1, 0
+	}
+	if !(unit <= math.MaxFloat64) {
+		return 1, unit
+	}
+	s = 0
+	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+		q := float64(x[e]) / unit
+		s += q * q
+	}
+	return unit, math.Sqrt(s)
+}
+
 func norm[T vec.Float](l line, x []T) float64 {
 	if s := dot(l, x, x); s > 0x1p-960 && s < math.Inf(1) {
 		return math.Sqrt(s)
 	}
-	largest := 0.0
-	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
-		a := math.Abs(float64(x[e]))
-		if a != a || math.IsInf(a, 0) {
-			return a
-		}
-		largest = max(largest, a)
-	}
-	if largest == 0 {
-		return 0
-	}
-	s := 0.0
-	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
-		q := float64(x[e]) / largest
-		s += q * q
-	}
-	return largest * math.Sqrt(s)
+	unit, norm := extent(l, x)
+	return unit * norm
 }
 
-// combine sets dst to a x + b y + c.
+// combine sets dst to a x + b y + c, computed in T, which must hold a and b to their full precision.
 func combine[T vec.Float](l line, dst []T, a float64, x []T, b float64, y []T, c float64) {
 	f, g, h := T(a), T(b), T(c)
+	if l.stride == 1 {
+		x, y, dst := x[l.at:l.at+l.n], y[l.at:l.at+l.n], dst[l.at:l.at+l.n]
+		for e := range dst {
+			dst[e] = f*x[e] + g*y[e] + h
+		}
+		return
+	}
 	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
 		dst[e] = f*x[e] + g*y[e] + h
 	}
 }
 
-// normalise scales the vector, whose norm was size before it was centred, to
-// norm r.
-func (s spheres[T]) normalise(l line, dst []T, size float64) string {
-	n := norm(l, dst)
-	scale := s.r / n
+// combineWide sets dst to (a x + c) + (b y + d), computed in float64: with coefficients that T does not hold, and without losing
+// the digits of what is left when a mean c, d is taken off. It reports whether the result is finite.
+func combineWide[T vec.Float](l line, dst []T, a float64, x []T, c, b float64, y []T, d float64) bool {
+	square := 0.0
+	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+		v := (a*float64(x[e]) + c) + (b*float64(y[e]) + d)
+		square += v * v
+		dst[e] = T(v)
+	}
+	return finite(l, dst, square)
+}
+
+// finite reports whether all elements of x are, whose squares had the given sum until they were rounded to T.
+func finite[T vec.Float](l line, x []T, square float64) bool {
+	return square < 1e76 || double[T]() && square < 1e300 || maxAbs(l, x) <= math.MaxFloat64
+}
+
+// centre sets dst to x without its mean, but for the rounding of the mean.
+func (s spheres[T]) centre(l line, dst, x []T) {
+	h := T(-s.mean(l, x))
+	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+		dst[e] = x[e] + h
+	}
+}
+
+// constant is how short a vector is after centring, relative to what it was before, if its elements are all equal. Those of any other
+// vector differ by half an eps at least, which is far more: the mean and what is left of it are computed to eps^2.
+func constant[T vec.Float]() float64 { return 0x1p-16 * vec.Eps[T]() }
+
+// normalise scales the vector, whose norm was before until it was centred, to norm r.
+func (s spheres[T]) normalise(l line, dst []T, before float64) string {
+	unit, n := extent(l, dst)
 	floor := 0.0
 	if s.centred {
-		floor = 4 * vec.Eps[T]() * math.Sqrt(float64(l.n)) * size
+		floor = constant[T]() * before
 	}
-	if !(n > floor) || math.IsInf(n, 0) || math.IsInf(scale, 0) {
-		return fmt.Sprintf("want a vector with a direction, got norm %g", n)
+	if !(unit*n > floor) && !(floor == 0 && n > 0) || math.IsInf(n, 0) {
+		return fmt.Sprintf("want a vector with a direction, got norm %g", unit*n)
+	}
+	// r / |x| and its inverse may be more than the range of float64.
+	scale := s.r / n
+	if unit == 1 && scale > 0x1p-1000 && scale < math.Inf(1) {
+		for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+			dst[e] = T(scale * float64(dst[e]))
+		}
+		return ""
 	}
 	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
-		dst[e] = T(scale * float64(dst[e]))
+		dst[e] = T(float64(dst[e]) / unit / n * s.r)
 	}
 	return ""
 }
@@ -154,29 +239,62 @@ func (s spheres[T]) mean(l line, x []T) float64 {
 	return 0
 }
 
-// centre takes the mean off every element, if the sphere is centred.
-func (s spheres[T]) centre(l line, x []T) {
-	if s.centred {
-		combine(l, x, 1, x, 0, x, -s.mean(l, x))
+// rest returns the mean of x - m, where m is the mean of x as float64 holds it. It is added to m where m is much larger than the
+// rest of x, whose digits its rounding would take. In float32, that is no loss.
+func (s spheres[T]) rest(l line, x []T, m float64) float64 {
+	if m == 0 || !double[T]() {
+		return 0
 	}
+	d := 0.0
+	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+		d += float64(x[e]) - m
+	}
+	return d / float64(l.n)
+}
+
+// dominates reports whether the mean m may be so much larger than the rest of x that to take it off in T loses digits. The distance
+// of one element from the mean is a lower bound of the norm of the rest.
+func dominates[T vec.Float](l line, x []T, m float64) bool {
+	last := l.at + (l.n-1)*l.stride
+	d := max(math.Abs(float64(x[l.at])-m), math.Abs(float64(x[last])-m), math.Abs(float64(x[l.at+l.n/2*l.stride])-m))
+	return !(m*m*float64(l.n) <= 16*d*d)
+}
+
+// along returns <x, g> / r^2 for a point x, which T may not hold.
+func (s spheres[T]) along(l line, x, g []T) float64 {
+	d := dot(l, x, g)
+	if a := math.Abs(d); a > 0x1p-960 && a < math.Inf(1) {
+		return d / (s.r * s.r)
+	}
+	unit := maxAbs(l, g)
+	if d != d || unit == 0 || math.IsInf(unit, 0) {
+		return d
+	}
+	d = 0
+	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+		d += float64(x[e]) / s.r * (float64(g[e]) / unit)
+	}
+	return d * unit / s.r
 }
 
 // project: r (x - mean) / |x - mean|.
 func (s spheres[T]) project(dst, x block[T]) error {
 	return s.each(x, func(l line) string {
 		if !s.centred {
-			combine(l, dst.data, 1, x.data, 0, x.data, 0)
+			for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+				dst.data[e] = x.data[e]
+			}
 			return s.normalise(l, dst.data, 0)
 		}
 		// The rounding of the first mean is as large as that of x, which may be
 		// much larger than what is left of it: centre that, too, at each length.
-		size := norm(l, x.data)
-		combine(l, dst.data, 1, x.data, 0, x.data, -s.mean(l, x.data))
-		s.centre(l, dst.data)
-		if reason := s.normalise(l, dst.data, size); reason != "" {
+		before := norm(l, x.data)
+		s.centre(l, dst.data, x.data)
+		s.centre(l, dst.data, dst.data)
+		if reason := s.normalise(l, dst.data, before); reason != "" {
 			return reason
 		}
-		s.centre(l, dst.data)
+		s.centre(l, dst.data, dst.data)
 		return s.normalise(l, dst.data, 0)
 	}, "project")
 }
@@ -184,17 +302,48 @@ func (s spheres[T]) project(dst, x block[T]) error {
 // adjoint: r / |v - mean v| times the tangent projection of g at y.
 func (s spheres[T]) adjoint(dst, v, y, g block[T]) error {
 	return s.each(v, func(l line) string {
-		size, floor := s.spread(l, v.data)
+		size, floor := math.Sqrt(dot(l, v.data, v.data)), 0.0
+		if s.centred || !fits[T](size) {
+			size, floor = s.spread(l, v.data)
+		}
 		f := s.r / size
 		if !(size > floor) || math.IsInf(size, 0) || math.IsInf(f, 0) {
 			return fmt.Sprintf("want a vector with a direction, got norm %g", size)
 		}
-		c, m := dot(l, y.data, g.data)/(s.r*s.r), s.mean(l, g.data)
+		m, rest, c, square := 0.0, 0.0, dot(l, y.data, g.data)/(s.r*s.r), 0.0
+		if s.centred || !fits[T](c) {
+			m = s.mean(l, g.data)
+			c, rest = s.alongCentred(l, y.data, g.data, m), s.rest(l, g.data, m)
+		}
 		for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
-			dst.data[e] = T(f * (float64(g.data[e]) - c*float64(y.data[e]) - m))
+			w := f * ((float64(g.data[e]) - m) - (c*float64(y.data[e]) + rest))
+			square += w * w
+			dst.data[e] = T(w)
+		}
+		if !finite(l, dst.data, square) {
+			return overflow
 		}
 		return ""
 	}, "adjoint")
+}
+
+// overflow is the reason of a result that is not finite.
+const overflow = "want a finite result: the vectors are not finite, or too large for the precision"
+
+// alongCentred returns <y, g - mean> / r^2. It is <y, g> / r^2 but for what the rounding of y has in common with the mean.
+func (s spheres[T]) alongCentred(l line, y, g []T, mean float64) float64 {
+	if mean == 0 {
+		return s.along(l, y, g)
+	}
+	d := 0.0
+	if l.stride == 1 {
+		_, d = vec.DotShift(g[l.at:l.at+l.n], y[l.at:l.at+l.n], mean)
+	} else {
+		for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+			d += float64(y[e]) * (float64(g[e]) - mean)
+		}
+	}
+	return d / (s.r * s.r)
 }
 
 // spread returns |v - mean v|, and the norm below which that is rounding; |v|
@@ -204,18 +353,11 @@ func (s spheres[T]) spread(l line, v []T) (size, floor float64) {
 	if !s.centred || !(size > 0) || math.IsInf(size, 0) {
 		return size, 0
 	}
-	floor = 4 * vec.Eps[T]() * math.Sqrt(float64(l.n)) * size
-	mean := 0.0
-	for range 2 { // once more for what is left of a mean much larger than the rest
-		d := 0.0
-		for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
-			d += float64(v[e]) - mean
-		}
-		mean += d / float64(l.n)
-	}
-	q := 0.0
+	floor = constant[T]() * size
+	mean, q := s.mean(l, v), 0.0
+	rest := s.rest(l, v, mean)
 	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
-		d := (float64(v[e]) - mean) / size // at most 1
+		d := (float64(v[e]) - mean - rest) / size // at most 1
 		q += d * d
 	}
 	return size * math.Sqrt(q), floor
@@ -224,8 +366,15 @@ func (s spheres[T]) spread(l line, v []T) (size, floor float64) {
 // tangent: g - mean(g) - x <x, g> / r^2.
 func (s spheres[T]) tangent(dst, x, g block[T]) error {
 	return s.each(x, func(l line) string {
-		c := dot(l, x.data, g.data) / (s.r * s.r)
-		combine(l, dst.data, 1, g.data, -c, x.data, -s.mean(l, g.data))
+		m := s.mean(l, g.data)
+		if c := dot(l, x.data, g.data) / (s.r * s.r); fits[T](c) && (m == 0 || !dominates(l, g.data, m)) {
+			combine(l, dst.data, 1, g.data, -c, x.data, -m)
+			return ""
+		}
+		c := s.alongCentred(l, x.data, g.data, m)
+		if !combineWide(l, dst.data, 1, g.data, -m, -c, x.data, -s.rest(l, g.data, m)) {
+			return overflow
+		}
 		return ""
 	}, "tangent")
 }
@@ -236,26 +385,44 @@ func (s spheres[T]) retract(dst, x, v block[T]) error {
 		return s.exp(dst, x, v)
 	}
 	return s.each(x, func(l line) string {
-		m := s.mean(l, x.data) + s.mean(l, v.data) // rounding only, but it would add up
-		combine(l, dst.data, 1, x.data, 1, v.data, -m)
+		own, m := s.mean(l, x.data), s.mean(l, v.data) // rounding only, but it would add up
+		if m*m*float64(l.n) <= s.r*s.r || !dominates(l, v.data, m) {
+			combine(l, dst.data, 1, x.data, 1, v.data, -m-own)
+		} else {
+			combineWide(l, dst.data, 1, v.data, -m, 1, x.data, -own-s.rest(l, v.data, m))
+		}
 		return s.normalise(l, dst.data, 0)
 	}, "retract")
+}
+
+// angle returns |v|, for a centred sphere that of what is left without the mean, and the angle that a geodesic with velocity v runs
+// through in a unit of time. It says if v is not finite.
+func (s spheres[T]) angle(l line, v []T) (speed, t float64, reason string) {
+	speed, _ = s.spread(l, v)
+	if t = speed / s.r; !(t <= math.MaxFloat64) {
+		return speed, t, fmt.Sprintf("want a finite step, got norm %g", speed)
+	}
+	return speed, t, ""
 }
 
 // exp: cos(|v|/r) x + r sin(|v|/r) v/|v|, normalised against rounding.
 func (s spheres[T]) exp(dst, x, v block[T]) error {
 	return s.each(x, func(l line) string {
-		t := norm(l, v.data) / s.r
-		if !(t <= math.MaxFloat64) {
-			return fmt.Sprintf("want a finite step, got norm %g", t*s.r)
+		_, t, reason := s.angle(l, v.data)
+		if reason != "" {
+			return reason
 		}
 		sinc := 1.0
 		if t > 0 {
 			sinc = math.Sin(t) / t
 		}
 		cos := math.Cos(t)
-		m := cos*s.mean(l, x.data) + sinc*s.mean(l, v.data)
-		combine(l, dst.data, cos, x.data, sinc, v.data, -m)
+		m := cos*s.mean(l, x.data) + sinc*s.mean(l, v.data) // rounding only
+		if fits[T](cos) && fits[T](sinc) {
+			combine(l, dst.data, cos, x.data, sinc, v.data, -m)
+		} else {
+			combineWide(l, dst.data, cos, x.data, -m, sinc, v.data, 0)
+		}
 		return s.normalise(l, dst.data, 0)
 	}, "exp")
 }
@@ -268,19 +435,65 @@ func (s spheres[T]) transport(dst, x, y, u block[T]) error {
 	return s.tangent(dst, y, u)
 }
 
-// parallel: u - <u, y> / (r^2 + <x, y>) (x + y), along the geodesic from x to y.
+// parallel: u - 2 <u, s> / |s|^2 s with s = x + y, along the shortest geodesic from x to y. It is u - <u, y> / (r^2 + <x, y>) s for
+// tangent u, without the cancellation in r^2 + <x, y>: a reflection, and so an isometry whatever the rounding of s.
 func (s spheres[T]) parallel(dst, x, y, u block[T]) error {
+	floor := 8 * vec.Eps[T]() * s.r
 	return s.each(x, func(l line) string {
-		d := s.r*s.r + dot(l, x.data, y.data)
-		if !(d > 1e-14*s.r*s.r) {
+		uz, zz := 0.0, 0.0
+		for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+			z := float64(x.data[e]) + float64(y.data[e])
+			uz += float64(u.data[e]) * z
+			zz += z * z
+		}
+		if !(math.Sqrt(zz) > floor) {
 			return "want points that are not antipodal"
 		}
-		c := T(dot(l, u.data, y.data) / d)
+		c, square := 2*uz/zz, 0.0
 		for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
-			dst.data[e] = u.data[e] - c*(x.data[e]+y.data[e])
+			w := float64(u.data[e]) - c*(float64(x.data[e])+float64(y.data[e]))
+			square += w * w
+			dst.data[e] = T(w)
+		}
+		if !finite(l, dst.data, square) {
+			return overflow
 		}
 		return ""
 	}, "parallel transport")
+}
+
+// transportAlong: the tangent projection at y, or parallel transport along the geodesic with velocity v, for |v| of any length,
+//
+//	u + <u, e> ((cos t - 1) e - sin t x/r),  e = v/|v|,  t = |v|/r.
+func (s spheres[T]) transportAlong(dst, x, v, y, u block[T]) error {
+	if !s.geodesic {
+		return s.tangent(dst, y, u)
+	}
+	return s.each(x, func(l line) string {
+		speed, t, reason := s.angle(l, v.data)
+		if reason != "" {
+			return reason
+		}
+		m, unit, along := s.mean(l, v.data), speed, 0.0
+		if speed == 0 {
+			unit = 1 // for e = 0
+		}
+		for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+			along += float64(u.data[e]) * ((float64(v.data[e]) - m) / unit)
+		}
+		half := math.Sin(t / 2)
+		a, b := -2*half*half*along, -math.Sin(t)*along/s.r // cos t - 1 is -2 sin^2(t/2)
+		square := 0.0
+		for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
+			w := float64(u.data[e]) + (a*((float64(v.data[e])-m)/unit) + b*float64(x.data[e]))
+			square += w * w
+			dst.data[e] = T(w)
+		}
+		if !finite(l, dst.data, square) {
+			return overflow
+		}
+		return ""
+	}, "transport along")
 }
 
 // chord is d = y + sign x - mean, and what the projection d - along x of y to
@@ -327,7 +540,9 @@ func (s spheres[T]) log(dst, x, y block[T]) error {
 			d := float64(y.data[e]) + c.sign*float64(x.data[e]) - c.mean
 			dst.data[e] = T(scale * (d - c.along*float64(x.data[e])))
 		}
-		s.centre(l, dst.data)
+		if s.centred {
+			s.centre(l, dst.data, dst.data)
+		}
 		return ""
 	}, "log")
 }

@@ -435,13 +435,15 @@ func (m sharing) Retract(dst, x, v points) error {
 	return err
 }
 
-// An allocation for each call.
+// An allocation for each point.
 type allocating struct{ sphere }
 
 var sink points
 
 func (m allocating) Tangent(dst, x, g points) error {
-	sink = x.Like()
+	for k := range x.K {
+		sink = x.Slice(k, k+1).Like()
+	}
 	return m.sphere.Tangent(dst, x, g)
 }
 

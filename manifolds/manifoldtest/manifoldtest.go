@@ -23,20 +23,32 @@
 //	exponential    a retraction whose curves have constant speed and stationary energy
 //	logarithm      exp_x(log_x y) = y, |log_x y| = dist(x, y), dist is a distance
 //	parallel       an isometry, undone by swapping x and y, log_x y goes to -log_y x
+//	path           TransportAlong ends in the tangent space at y, linear, and for short steps where Transport does
+//	quotient       Same tells classes apart, in proportion to the step between them
 //	adjoint        <P'(v) u, g> = <u, P'(v)* g>
 //	curvature      the bound holds, the injectivity radius is not negative
 //	dimension      the rank of T
-//	scale          {s x} has its points, norm, radius and curvature where they should be
+//	scale          {s x} has its points, norm, radius and curvature where they should be, and the type of x's manifold
+//	grouping       For keeps the type and a grouping that is named, and chooses one where none is
 //	random         on the manifold, seeded, independent, uniform
 //	aliasing       dst may be an argument, and no other argument is written
 //	mismatch       batches that do not agree are an error that writes nothing
 //	batch          a point does not depend on its neighbours
 //	precision      float32 is float64, rounded
 //	concurrency    calls on different batches do not disturb each other
-//	allocations    none after warm-up
+//	allocations    at most one a call after warm-up
 //
 // Oracles of an optional interface are skipped where a manifold lacks it.
 // Everything is seeded: a run gives the same result every time.
+//
+// One allocation in a call is allowed, for a copy or work space; the manifolds of this library have none. More than one is mostly one
+// for each point of the batch, which makes steps slow.
+//
+// On a manifolds.Quotient, the tangent projection is not the derivative of the projection. Instead, P(x + tg) and R_x(t T g) are the same
+// class to first order, and exp_x(log_x y) is the class of y.
+//
+// A type that embeds another manifold has the optional methods of that, which belong to other geometry. Each of them that has not
+// been written anew is found by the oracle of its interface.
 //
 // The slopes that the O(t^2) of the table stand for are fitted in float64 to the
 // best window of a range of t, as in Manopt's checkgradient (Boumal et al.,
@@ -175,10 +187,13 @@ var oracles = []oracle{
 	{"exponential", has[manifolds.Exponential], exponential},
 	{"logarithm", has[manifolds.Logarithm], logarithm},
 	{"parallel", has[manifolds.ParallelTransporter], parallel},
+	{"path", has[manifolds.PathTransporter], path},
+	{"quotient", has[manifolds.Quotient], quotient},
 	{"adjoint", has[manifolds.Differentiable], adjoint},
 	{"curvature", has[manifolds.Described], curvature},
 	{"dimension", has[manifolds.Described], dimension},
 	{"scale", has[manifolds.Scalable], scale},
+	{"grouping", has[manifolds.Grouper], grouping},
 	{"random", has[manifolds.Sampler], random},
 	{"aliasing", nil, aliasing},
 	{"mismatch", nil, mismatch},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"reflect"
 
 	"github.com/kernelfold/kernelfold/manifolds"
 )
@@ -89,6 +90,9 @@ func scale(t *trial) {
 		st.compare(t, x, s, of)
 		t.failures = append(t.failures, st.failures...)
 
+		if got, want := fmt.Sprintf("%T", sm), fmt.Sprintf("%T", t.m); reflect.TypeOf(sm) != reflect.TypeOf(t.m) {
+			t.fail("Scaled(s) is of the type it is called on", want, got)
+		}
 		again, ok := sm.(manifolds.Scalable)
 		if !ok {
 			t.fail("Scaled(s)"+of, "a Scalable manifold", fmt.Sprintf("%T", sm))

@@ -19,10 +19,16 @@ func tangent(t *trial) {
 		t.equal("T(s g) = s T g for tiny and huge s", t.tangent(x, scaled(s, g)), scaled(s, u), times(s, norms(g)))
 	}
 
-	// The tangent space is that of the manifold: the derivative of the nearest
-	// point at a point is the orthogonal projection onto it.
 	g = resize(g, lengths(x))
 	u = t.tangent(x, g)
+	if has[manifolds.Quotient](t.m) {
+		t.order("P(x + tg) is R_x(t T g) + O(t^2) as a class", 2, []float64{4 * t.tol}, func(s float64) []float64 {
+			return []float64{t.same(t.project(combine(1, x, s, g)), t.retract(x, scaled(s, u)))}
+		})
+		return
+	}
+	// The tangent space is that of the manifold: the derivative of the nearest
+	// point at a point is the orthogonal projection onto it.
 	t.order("P(x + tg) = x + t T g + O(t^2)", 2, t.rounding(x), func(s float64) []float64 {
 		return norms(minus(t.project(combine(1, x, s, g)), combine(1, x, s, u)))
 	})

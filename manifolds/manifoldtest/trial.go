@@ -89,6 +89,15 @@ func (t *trial) equal(property string, got, want manifolds.Points, size []float6
 	t.vanish(property, norms(minus(wide(got), wide(want))), size)
 }
 
+// equalPoints asserts that two batches are the same points, on a quotient the same classes.
+func (t *trial) equalPoints(property string, got, want manifolds.Points, size []float64) {
+	if has[manifolds.Quotient](t.m) {
+		t.atMost(property+" as a class, Same", t.same(got, want), 4*t.tol)
+		return
+	}
+	t.equal(property, got, want, size)
+}
+
 // equalNumbers asserts |got - want| <= tol * size for each point.
 func (t *trial) equalNumbers(property string, got, want, size []float64) {
 	diff := make([]float64, len(got))
@@ -196,6 +205,18 @@ func (t *trial) parallel(x, y, u manifolds.Points) manifolds.Points {
 	dst := filledLike(x, math.NaN())
 	t.done("ParallelTransport(x, y, u)", t.m.(manifolds.ParallelTransporter).ParallelTransport(dst, x, y, u))
 	return dst
+}
+
+func (t *trial) along(x, v, y, u manifolds.Points) manifolds.Points {
+	dst := filledLike(x, math.NaN())
+	t.done("TransportAlong(x, v, y, u)", t.m.(manifolds.PathTransporter).TransportAlong(dst, x, v, y, u))
+	return dst
+}
+
+func (t *trial) same(x, y manifolds.Points) float64 {
+	d, err := t.m.(manifolds.Quotient).Same(x, y)
+	t.done("Same(x, y)", err)
+	return d
 }
 
 func (t *trial) adjoint(v, y, g manifolds.Points) manifolds.Points {
