@@ -75,7 +75,7 @@ func Move(m Manifold, y, x, v Points, u ...Points) error {
 		return err
 	}
 	for _, u := range u {
-		if err := m.Transport(u, x, y, u); err != nil {
+		if err := TransportAlong(m, u, x, v, y, u); err != nil {
 			return err
 		}
 	}

@@ -450,7 +450,7 @@ func (e *engine) aim(p *Part, wide bool) error {
 		if k.Kind != Tangent || p.bound.euclidean {
 			continue
 		}
-		if err := p.Manifold.Transport(p.New[i], p.X, p.Next, p.New[i]); err != nil {
+		if err := manifolds.TransportAlong(p.Manifold, p.New[i], p.X, p.Direction, p.Next, p.New[i]); err != nil {
 			return p.fail(ErrDiverged, err.Error(), err)
 		}
 	}
