@@ -60,12 +60,12 @@ func (m stiefel[T]) descendPoints(x block[T], mu, g []T, d Descent, curvature fl
 			vec.Scale(v, d.Slope, gi)
 		}
 		clear(gi)
-		m.lean(s, x, xi, v)
+		m.tangentProject(s, x, xi, v)
 		if mi != nil && d.Tangent {
 			if d.Keep == d.Ahead && d.Take == d.Slope {
 				copy(mi, v)
 			} else {
-				m.lean(s, x, xi, mi)
+				m.tangentProject(s, x, xi, mi)
 			}
 		}
 		norm, f := vec.Norm(v), 1.0
@@ -75,8 +75,8 @@ func (m stiefel[T]) descendPoints(x block[T], mu, g []T, d Descent, curvature fl
 		step := d.Rate / f * norm
 		total = total.plus(Moved{norm * norm, step * step, f})
 		vec.Combine(v, 1, xi, -d.Rate/f, v)
-		if m.back(xi, v, x) == "" && mi != nil && d.Tangent {
-			m.lean(s, x, xi, mi)
+		if m.retractInPlace(xi, v, x) == nil && mi != nil && d.Tangent {
+			m.tangentProject(s, x, xi, mi)
 		}
 	}
 	return total
@@ -84,7 +84,7 @@ func (m stiefel[T]) descendPoints(x block[T], mu, g []T, d Descent, curvature fl
 
 // descendSlices makes the step for as many points at once as it can.
 func (m stiefel[T]) descendSlices(x block[T], mu, g []T, d Descent, curvature float64) Moved {
-	f, total := flockOf(x), Moved{Factor: 1}
+	f, total := laneBatchOf(x), Moved{Factor: 1}
 	defer f.free()
 	step := lanes.Step{
 		Keep: d.Keep, Take: d.Take, Ahead: d.Ahead, Slope: d.Slope,
@@ -115,7 +115,7 @@ func (m stiefel[T]) descendSlices(x block[T], mu, g []T, d Descent, curvature fl
 }
 
 // descendLanes makes the step for no more points than there are lanes.
-func (m stiefel[T]) descendLanes(f *flock[T], x, mu, g []T, d Descent, curvature float64) Moved {
+func (m stiefel[T]) descendLanes(f *laneBatch[T], x, mu, g []T, d Descent, curvature float64) Moved {
 	total, count, way := Moved{Factor: 1}, len(x)/f.np, f.flat[:len(x)]
 	if mu != nil {
 		vec.Combine(way, d.Ahead, mu, d.Slope, g)
@@ -126,7 +126,7 @@ func (m stiefel[T]) descendLanes(f *flock[T], x, mu, g []T, d Descent, curvature
 	clear(g)
 	lanes.Load(f.x, x, f.np)
 	lanes.Load(f.v, way, f.np)
-	m.leanLanes(f, f.x, f.v)
+	m.tangentProjectLanes(f, f.x, f.v)
 	lanes.Dots(f.sums, f.v, f.v)
 	for l := range f.t {
 		f.t[l] = T(-d.Rate)
@@ -143,7 +143,7 @@ func (m stiefel[T]) descendLanes(f *flock[T], x, mu, g []T, d Descent, curvature
 		total.Length += step
 	}
 	lanes.Advance(f.y, f.x, f.t, f.v)
-	good := m.backs(f)
+	good := m.retractLanesInPlace(f)
 	for l := range count {
 		if good>>l&1 == 0 {
 			m.careful(f, l)
@@ -152,9 +152,9 @@ func (m stiefel[T]) descendLanes(f *flock[T], x, mu, g []T, d Descent, curvature
 	if mu != nil && d.Tangent {
 		if d.Keep != d.Ahead || d.Take != d.Slope {
 			lanes.Load(f.v, mu, f.np)
-			m.leanLanes(f, f.x, f.v)
+			m.tangentProjectLanes(f, f.x, f.v)
 		}
-		m.leanLanes(f, f.y, f.v)
+		m.tangentProjectLanes(f, f.y, f.v)
 		lanes.Store(mu, f.v, f.np)
 	}
 	lanes.Store(x, f.y, f.np)
@@ -162,12 +162,12 @@ func (m stiefel[T]) descendLanes(f *flock[T], x, mu, g []T, d Descent, curvature
 }
 
 // careful retracts x + t v in one lane by the methods for single points, or leaves it at x.
-func (m stiefel[T]) careful(f *flock[T], lane int) {
+func (m stiefel[T]) careful(f *laneBatch[T], lane int) {
 	x, v, y := f.flat[:f.np], f.flat[f.np:2*f.np], f.flat[2*f.np:3*f.np]
 	lanes.Lane(x, f.x, lane)
 	lanes.Lane(v, f.v, lane)
 	vec.Combine(v, 1, x, float64(f.t[lane]), v)
-	if m.back(y, v, f.block) == "" {
+	if m.retractInPlace(y, v, f.block) == nil {
 		x = y
 	}
 	lanes.SetLane(f.y, x, lane)
