@@ -109,7 +109,7 @@ func Descend(m Manifold, x, mu, g Points, d Descent) (Progress, error) {
 			factor = GeometricFactor(math.Sqrt(square), c)
 		}
 		f[i] = -d.Rate / factor
-		p = p.Plus(Progress{square, f[i] * f[i] * square, factor})
+		p = p.Plus(Progress{Direction: square, Length: f[i] * f[i] * square, Factor: factor})
 	}
 	if d.Decay != 0 {
 		if err := v.Combine(1, v, d.Decay, x); err != nil {
@@ -182,9 +182,9 @@ func plain[T vec.Float](d Descent, b Bounds, size, most float64) bool {
 		d.Rate < size/(little*little) && d.Rate*direction <= most*size
 }
 
-// longest is the length of a step, in sizes of the manifold, up to which the rounding of
+// reach is the length of a step, in sizes of the manifold, up to which the rounding of
 // x + v leaves its direction intact.
-func longest[T vec.Float]() float64 {
+func reach[T vec.Float]() float64 {
 	if vec.Eps[T]() < 0x1p-30 {
 		return 1e9
 	}
@@ -215,7 +215,7 @@ func (Euclidean) Descend(x, m, g Points, d Descent) (Progress, error) {
 // ahead, and the geometric factor of a point of several vectors belongs to all of them.
 func (s spheres[T]) descends(lines int, d Descent, b Bounds) bool {
 	return !s.geodesic && d.Decay == 0 && !(d.Tangent && d.LooksAhead()) && !(d.Geometric && lines > 1) &&
-		plain[T](d, b, s.r, longest[T]())
+		plain[T](d, b, s.r, reach[T]())
 }
 
 func (s spheres[T]) descend(x block[T], m, g []T, d Descent) (Progress, error) {

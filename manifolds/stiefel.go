@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 
+	"github.com/kernelfold/kernelfold/internal/frames"
 	"github.com/kernelfold/kernelfold/internal/gemm"
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/internal/vec"
@@ -37,46 +38,6 @@ type Stiefel struct {
 	Metric StiefelMetric
 	// Retraction chooses how a step returns to the manifold.
 	Retraction StiefelRetraction
-}
-
-// StiefelMetric is an inner product on the tangent spaces of Stiefel.
-type StiefelMetric uint8
-
-// The metrics of Stiefel.
-const (
-	// EuclideanMetric is <u, v> = tr(u^T v).
-	EuclideanMetric StiefelMetric = iota
-	// CanonicalMetric is <u, v> = tr(u^T (I - x x^T / (2 r^2)) v).
-	CanonicalMetric
-)
-
-// StiefelRetraction is a way back to Stiefel from x + v.
-type StiefelRetraction uint8
-
-// The retractions of Stiefel.
-const (
-	// CholeskyQR is the Q of x + v = Q R, R with positive diagonal, through the
-	// Cholesky factor of the Gram matrix: n p^2 multiply-adds, twice that
-	// where |v|^2 > 1, and Householder QR beyond what the precision can carry.
-	CholeskyQR StiefelRetraction = iota
-	// QR is the same Q by Householder reflections in float64, with the sign fix.
-	QR
-	// Polar is (x + v) (I + v^T v)^(-1/2), of second order: in as many terms of
-	// the series as |v^T v| asks for, after Newton-Schulz iterations where that is
-	// larger, and in float64 as Project does from 1 on.
-	Polar
-	// Geodesic is the exponential map of the metric.
-	Geodesic
-)
-
-var retractionNames = [...]string{"Cholesky-QR", "QR", "polar", "geodesic"}
-
-// String names the retraction.
-func (r StiefelRetraction) String() string {
-	if int(r) < len(retractionNames) {
-		return retractionNames[r]
-	}
-	return fmt.Sprintf("StiefelRetraction(%d)", uint8(r))
 }
 
 // String names the manifold and what differs from its zero value.
@@ -152,53 +113,6 @@ func (m Stiefel) ProjectAdjoint(dst, v, y, g Points) error {
 	return lift4(m.Check(v.N, v.P), "adjoint", dst, v, y, g, stiefel[float32](m).adjoint, stiefel[float64](m).adjoint)
 }
 
-// Tangent writes g - x sym(x^T g) / r^2.
-func (m Stiefel) Tangent(dst, x, g Points) error {
-	return lift3(m.Check(x.N, x.P), "tangent", dst, x, g, stiefel[float32](m).tangent, stiefel[float64](m).tangent)
-}
-
-// Gradient writes g - x sym(x^T g) / r^2 in the Euclidean metric and
-// g - x g^T x / r^2 in the canonical one.
-func (m Stiefel) Gradient(dst, x, g Points) error {
-	if m.Metric == EuclideanMetric {
-		return m.Tangent(dst, x, g)
-	}
-	return lift3(m.Check(x.N, x.P), "gradient", dst, x, g, stiefel[float32](m).gradient, stiefel[float64](m).gradient)
-}
-
-// Inner writes tr(u^T v), less tr((x^T u)^T (x^T v)) / (2 r^2) in the canonical
-// metric.
-func (m Stiefel) Inner(out []float64, x, u, v Points) error {
-	if m.Metric == EuclideanMetric {
-		return frobenius(out, x, u, v)
-	}
-	return liftOut(m.Check(x.N, x.P), "inner product", out, x, u, v, stiefel[float32](m).inner, stiefel[float64](m).inner)
-}
-
-// Retract writes the point that Retraction reaches from x by v.
-func (m Stiefel) Retract(dst, x, v Points) error {
-	return lift3(m.Check(x.N, x.P), "retract", dst, x, v, stiefel[float32](m).retract, stiefel[float64](m).retract)
-}
-
-// Transport writes the tangent projection of u at y.
-func (m Stiefel) Transport(dst, x, y, u Points) error {
-	if err := Agree("transport", x, y, u); err != nil {
-		return err
-	}
-	return m.Tangent(dst, y, u)
-}
-
-// Exp writes the exponential map of the metric. With A = x^T v and r = 1 it is
-//
-//	[x v] exp([A, -v^T v; I, A]) [I; 0] exp(-A)   in the Euclidean metric,
-//	[x w] exp([A/2, -w^T w; I, A/2]) [I; 0]       in the canonical, w = v - x A/2
-//
-// (Edelman, Arias, Smith 1998, eq. 2.42; the second in the form without a QR
-// factorisation derived in docs/geometry.md).
-func (m Stiefel) Exp(dst, x, v Points) error {
-	return lift3(m.Check(x.N, x.P), "exp", dst, x, v, stiefel[float32](m).exp, stiefel[float64](m).exp)
-}
-
 // Membership returns the largest |x^T x / r^2 - I| in the Frobenius norm.
 func (m Stiefel) Membership(x Points) float64 {
 	return lift1(x, stiefel[float32](m).membership, stiefel[float64](m).membership)
@@ -236,174 +150,85 @@ func (b block[T]) tall(data []T) gemm.Mat[T] {
 	return x
 }
 
-// tangent: g - x sym(x^T g) / r^2.
-func (m stiefel[T]) tangent(dst, x, g block[T]) error {
-	if x.small() {
-		return m.tangents(dst, x, g, false)
-	}
-	return m.subtract(dst, x, g, m.lean)
-}
+// q is the shorter side of the points.
+func (b block[T]) q() int { return min(b.n, b.p) }
 
-// gradient: g - x g^T x / r^2.
-func (m stiefel[T]) gradient(dst, x, g block[T]) error {
-	if x.small() {
-		return m.tangents(dst, x, g, true)
-	}
-	return m.subtract(dst, x, g, m.turn)
-}
-
-// subtract copies g, which f turns into what dst is to be.
-func (m stiefel[T]) subtract(dst, x, g block[T], f func(s []T, b block[T], x, v []T)) error {
-	s := scratch.Get[T](min(x.n, x.p) * min(x.n, x.p))
-	defer scratch.Put(s)
-	aliased := &dst.data[0] == &x.data[0]
-	var v []T
-	if aliased {
-		v = scratch.Get[T](x.n * x.p)
-		defer scratch.Put(v)
-	}
-	for i := range x.k {
-		if !aliased {
-			v = dst.at(i)
-		}
-		if &v[0] != &g.at(i)[0] {
-			copy(v, g.at(i))
-		}
-		f(s, x, x.at(i), v)
-		if aliased {
-			copy(dst.at(i), v)
-		}
-	}
-	return nil
-}
-
-// lean: v <- v - x sym(x^T v) / r^2, with work space s.
-func (m stiefel[T]) lean(s []T, b block[T], x, v []T) {
-	q := min(b.n, b.p)
-	gemm.Mul(gemm.Of(s, q, q), 1/(m.r()*m.r()), b.tall(x).T(), b.tall(v), 0)
-	symmetrize(s, q)
-	gemm.Mul(b.tall(v), -1, b.tall(x), gemm.Of(s, q, q), 1)
-}
-
-// turn: v <- v - x v^T x / r^2 = v - x (x^T v)^T / r^2, with work space s.
-func (m stiefel[T]) turn(s []T, b block[T], x, v []T) {
-	q := min(b.n, b.p)
-	gemm.Mul(gemm.Of(s, q, q).T(), 1/(m.r()*m.r()), b.tall(x).T(), b.tall(v), 0)
-	gemm.Mul(b.tall(v), -1, b.tall(x), gemm.Of(s, q, q), 1)
-}
-
-// symmetrize: s <- (s + s^T) / 2, in tiles that stay in the cache.
-func symmetrize[T vec.Float](s []T, q int) {
-	const tile = 32
-	for i0 := 0; i0 < q; i0 += tile {
-		for j0 := 0; j0 <= i0; j0 += tile {
-			for i := i0; i < min(i0+tile, q); i++ {
-				for j := j0; j < min(j0+tile, i); j++ {
-					v := (s[i*q+j] + s[j*q+i]) / 2
-					s[i*q+j], s[j*q+i] = v, v
-				}
-			}
-		}
-	}
-}
-
-// inner: tr(u^T v) - tr((x^T u)^T (x^T v)) / (2 r^2).
-func (m stiefel[T]) inner(out []float64, x, u, v block[T]) error {
-	if x.small() {
-		return m.inners(out, x, u, v)
-	}
-	q := min(x.n, x.p)
-	a, b := scratch.Get[T](q*q), scratch.Get[T](q*q)
-	for i := range x.k {
-		xt := x.tall(x.at(i)).T()
-		gemm.Mul(gemm.Of(a, q, q), 1, xt, x.tall(u.at(i)), 0)
-		gemm.Mul(gemm.Of(b, q, q), 1, xt, x.tall(v.at(i)), 0)
-		out[i] = vec.Dot(u.at(i), v.at(i)) - vec.Dot(a, b)/(2*m.r()*m.r())
-	}
-	scratch.Put(a)
-	scratch.Put(b)
-	return nil
-}
-
-// membership: |x^T x / r^2 - I|.
-func (m stiefel[T]) membership(x block[T]) float64 {
-	if x.small() {
-		return m.memberships(x)
-	}
-	q := min(x.n, x.p)
-	g := scratch.Get[T](q * q)
-	worst := 0.0
-	for i := range x.k {
-		e := m.defect(g, x.tall(x.at(i)), q)
-		if !(e <= math.MaxFloat64) {
-			worst = math.NaN()
-			break
-		}
-		worst = max(worst, e)
-	}
-	scratch.Put(g)
-	return worst
-}
-
-// defect sets g to x^T x / r^2 - I and returns its Frobenius norm.
-func (m stiefel[T]) defect(g []T, x gemm.Mat[T], q int) float64 {
-	gemm.Gram(gemm.Of(g, q, q), 1/(m.r()*m.r()), x)
-	for i := range q {
-		g[i*q+i]--
-	}
-	return vec.Norm(g)
-}
-
-// retract computes y = x + v and hands it to the retraction.
-func (m stiefel[T]) retract(dst, x, v block[T]) error {
-	if m.Retraction == Geodesic {
-		return m.exp(dst, x, v)
-	}
-	if x.small() && m.Retraction != QR {
-		return m.retractions(dst, x, v)
-	}
-	y := scratch.Get[T](x.n * x.p)
-	defer scratch.Put(y)
-	for i := range x.k {
-		vec.Combine(y, 1, x.at(i), 1, v.at(i))
-		if reason := m.back(dst.at(i), y, x); reason != "" {
-			return &PointError{"Stiefel", "retract", i, reason}
-		}
-	}
-	return nil
-}
-
-// back sets dst to what the retraction makes of y = x + v, or says why it cannot. y is
-// overwritten.
-func (m stiefel[T]) back(dst, y []T, b block[T]) string {
-	switch m.Retraction {
-	case QR:
-		return householder(dst, y, b, m.r())
-	case Polar:
-		return m.newtonSchulz(dst, y, b)
-	}
-	return m.choleskyQR(dst, y, b)
-}
-
-// project: the polar factor.
+// project: the polar factor, in float64.
 func (m stiefel[T]) project(dst, x block[T]) error {
+	if err := m.holds("project"); err != nil {
+		return err
+	}
 	if x.small() {
-		return m.polarFactors(dst, x)
+		return m.projectLanes(dst, x)
 	}
 	for i := range x.k {
-		if reason := polar(dst.at(i), x.at(i), x, m.r()); reason != "" {
-			return &PointError{"Stiefel", "project", i, reason}
+		if err := m.projectPoint(dst.at(i), x.at(i), x); err != nil {
+			return &PointError{"Stiefel", "project", i, err.Error()}
 		}
 	}
 	return nil
+}
+
+func (m stiefel[T]) projectPoint(dst, x []T, b block[T]) error {
+	return frames.Polar(b.tall(dst), b.tall(x), m.r(), vec.Eps[T]())
 }
 
 // adjoint: that of the derivative of the polar factor.
 func (m stiefel[T]) adjoint(dst, v, _, g block[T]) error {
 	for i := range v.k {
-		if reason := polarAdjoint(dst.at(i), v.at(i), g.at(i), v, m.r()); reason != "" {
-			return &PointError{"Stiefel", "adjoint", i, reason}
+		known := allFinite(g.at(i))
+		err := frames.PolarAdjoint(v.tall(dst.at(i)), v.tall(v.at(i)), v.tall(g.at(i)), m.r())
+		if err == nil && known && !allFinite(dst.at(i)) {
+			err = errRange[T]("gradient")
+		}
+		if err != nil {
+			return &PointError{"Stiefel", "adjoint", i, err.Error()}
 		}
 	}
 	return nil
+}
+
+// membership: |x^T x / r^2 - I|. Where T cannot hold the products it is computed in float64, and where that cannot
+// either it is the largest float64.
+func (m stiefel[T]) membership(x block[T]) float64 {
+	if m.inRange() {
+		if e := m.defects(x); e <= math.MaxFloat64 {
+			return e
+		}
+	}
+	if !allFinite(x.data) {
+		return math.NaN()
+	}
+	wide, exponent := m.widened()
+	y, g, worst := scratch.Get[float64](x.n*x.p), scratch.Get[float64](x.q()*x.q()), 0.0
+	defer scratch.Put(y)
+	defer scratch.Put(g)
+	for i := range x.k {
+		ldexp(y, x.at(i), -exponent)
+		one := block[float64]{1, x.n, x.p, y}
+		if e := frames.Defect(g, one.tall(y), wide.r()); e <= math.MaxFloat64 {
+			worst = max(worst, e)
+		} else {
+			return math.MaxFloat64
+		}
+	}
+	return worst
+}
+
+// defects: the largest |x^T x / r^2 - I|, or NaN if one is not finite.
+func (m stiefel[T]) defects(x block[T]) float64 {
+	if x.small() {
+		return m.defectsLanes(x)
+	}
+	g := scratch.Get[T](x.q() * x.q())
+	defer scratch.Put(g)
+	worst := 0.0
+	for i := range x.k {
+		e := frames.Defect(g, x.tall(x.at(i)), m.r())
+		if !(e <= math.MaxFloat64) {
+			return math.NaN()
+		}
+		worst = max(worst, e)
+	}
+	return worst
 }

@@ -40,10 +40,11 @@ func BenchmarkStiefel(b *testing.B) {
 			{"Membership", func() error { m.Membership(x); return nil }},
 			{"Descend", func() error {
 				d := manifolds.Descent{Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 0.01}
-				if m.Descends(s[1], s[2], d) {
-					m.Descend(x, v, g, d)
+				if !m.Descends(m, x, d, manifolds.Bounds{Gradient: g.Norm(), Momentum: v.Norm()}) {
+					return nil
 				}
-				return nil
+				_, err := m.Descend(x, v, g, d)
+				return err
 			}},
 		} {
 			b.Run(fmt.Sprintf("%dx%dx%d/%s", s[0], s[1], s[2], o.name), func(b *testing.B) {

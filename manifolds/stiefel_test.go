@@ -129,3 +129,100 @@ func TestStiefelPolarRetraction(t *testing.T) {
 		}
 	})
 }
+
+// svdPolar returns r times the polar factor of a point by gonum's singular value decomposition.
+func svdPolar(t *testing.T, x manifolds.Points, k int, r float64) *mat.Dense {
+	a := mat.NewDense(x.N, x.P, nil)
+	a.Apply(func(i, j int, _ float64) float64 { return x.At(k, i, j) }, a)
+	var svd mat.SVD
+	require.True(t, svd.Factorize(a, mat.SVDThin))
+	var u, v, y mat.Dense
+	svd.UTo(&u)
+	svd.VTo(&v)
+	y.Mul(&u, v.T())
+	y.Scale(r, &y)
+	return &y
+}
+
+// differenceTo returns the largest difference of the elements of a point from those of a matrix.
+func differenceTo(want *mat.Dense, x manifolds.Points, k int) float64 {
+	d := 0.0
+	for i := range x.N {
+		for j := range x.P {
+			if e := math.Abs(want.At(i, j) - x.At(k, i, j)); !(e <= d) {
+				d = e
+			}
+		}
+	}
+	return d
+}
+
+// A bank of which one filter is longer than the others projects to that bank, whichever filter and point it is. The first
+// singular vector is then nearly a coordinate vector, which a power iteration from a fixed start may miss.
+func TestStiefelProjectOfScaledFilters(t *testing.T) {
+	rng := rand.New(rand.NewPCG(11, 12))
+	for _, s := range []struct{ tries, n, p int }{{320, 64, 288}, {96, 48, 48}, {100, 30, 20}, {300, 6, 8}, {300, 3, 3}} {
+		for try := range s.tries {
+			x := points64(t, make([]float64, s.n*s.p), 1, s.n, s.p)
+			require.NoError(t, manifolds.Stiefel{}.Random(x, rng))
+			y, z := x.Like(), x.Like()
+			require.NoError(t, y.Combine(1, x, 0, x))
+			q := min(s.n, s.p) // where there are more rows than columns, the columns are the orthogonal ones
+			filter, factor := try%q, []float64{1.8, 1.8, 1.8, 2.5, 40, 1e3}[try/q%6]
+			for j := range max(s.n, s.p) {
+				if s.n > s.p {
+					y.Set(0, j, filter, factor*y.At(0, j, filter))
+				} else if j < s.p {
+					y.Set(0, filter, j, factor*y.At(0, filter, j))
+				}
+			}
+			what := fmt.Sprintf("%dx%d, filter %d times %g", s.n, s.p, filter, factor)
+			require.NoError(t, manifolds.Stiefel{}.Project(z, y), what)
+			tol := 100 * factor * math.Sqrt(float64(x.Len())) * 0x1p-52 // the condition number is the factor
+			require.LessOrEqual(t, largestDifference(x, z), tol, what)
+			require.LessOrEqual(t, differenceTo(svdPolar(t, y, 0, 1), z, 0), tol, what)
+			y32 := narrowed(t, y)
+			z32 := y32.Like()
+			require.NoError(t, manifolds.Stiefel{}.Project(z32, y32), what)
+			require.LessOrEqual(t, largestDifference(x, z32), 10*0x1p-23+tol, what)
+		}
+	}
+}
+
+// A step by polar retraction never ascends: y = R_x(v) maximises <y, x + v>, so that for points of one norm
+// <y, v> >= <x, x> - <x, y> >= 0, and f(x) = <c, x> with a tangent c falls along v = -c, however long.
+func TestStiefelPolarRetractionDescends(t *testing.T) {
+	rng := rand.New(rand.NewPCG(13, 14))
+	m := manifolds.Stiefel{Retraction: manifolds.Polar}
+	for _, s := range []struct{ tries, n, p int }{{192, 64, 288}, {100, 20, 50}, {300, 3, 3}, {300, 5, 8}} {
+		for try := range s.tries {
+			x := points64(t, make([]float64, s.n*s.p), 1, s.n, s.p)
+			require.NoError(t, m.Random(x, rng))
+			v, y := x.Like(), x.Like()
+			filter, size := try%s.n, []float64{1.5, 0.1 + 10*rng.Float64(), 100}[try%3]
+			if try%2 == 1 {
+				filter = 42 % s.n
+			}
+			for j := range s.p { // a gradient in one filter
+				v.Set(0, filter, j, rng.NormFloat64())
+			}
+			if s.n < s.p { // across all filters, so that it only lengthens this one
+				a, b := mat.NewDense(s.n, s.p, x.Data64()), mat.NewDense(s.n, s.p, v.Data64())
+				var along, inside mat.Dense
+				along.Mul(b, a.T())
+				inside.Mul(&along, a)
+				b.Sub(b, &inside)
+			}
+			require.NoError(t, m.Tangent(v, x, v))
+			require.NoError(t, v.Combine(size/v.Norm(), v, 0, v))
+			require.NoError(t, m.Retract(y, x, v))
+			out := []float64{0}
+			require.NoError(t, manifolds.Inner(manifolds.Euclidean{}, out, x, y, v))
+			require.Positive(t, out[0], "%dx%d, filter %d, step %g", s.n, s.p, filter, size)
+			sum := x.Like()
+			require.NoError(t, sum.Combine(1, x, 1, v))
+			tol := 100 * (1 + size) * math.Sqrt(float64(x.Len())) * 0x1p-52
+			require.LessOrEqual(t, differenceTo(svdPolar(t, sum, 0, 1), y, 0), tol, "%dx%d, filter %d, step %g", s.n, s.p, filter, size)
+		}
+	}
+}

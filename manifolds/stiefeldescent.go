@@ -35,12 +35,12 @@ func (m Stiefel) Descend(x, mu, g Points, d Descent) (Progress, error) {
 var _ Descender = Stiefel{}
 
 func (m stiefel[T]) descend(x block[T], mu, g []T, d Descent) (p Progress, err error) {
-	note := func(point int, reason string) {
+	note := func(point int, reason error) {
 		if mu != nil {
 			clear(mu[point*x.n*x.p : (point+1)*x.n*x.p])
 		}
 		if err == nil {
-			err = &PointError{"Stiefel", "step", point, reason}
+			err = &PointError{"Stiefel", "step", point, reason.Error()}
 		}
 	}
 	if x.small() {
@@ -60,7 +60,7 @@ func (m stiefel[T]) factor(square float64, d Descent) float64 {
 }
 
 // descendPoints makes the step point by point.
-func (m stiefel[T]) descendPoints(x block[T], mu, g []T, d Descent, lost func(point int, reason string)) Progress {
+func (m stiefel[T]) descendPoints(x block[T], mu, g []T, d Descent, lost func(point int, reason error)) Progress {
 	np, q := x.n*x.p, min(x.n, x.p)
 	v, s := scratch.Get[T](np), scratch.Get[T](q*q)
 	defer scratch.Put(v)
@@ -77,32 +77,32 @@ func (m stiefel[T]) descendPoints(x block[T], mu, g []T, d Descent, lost func(po
 			vec.Scale(v, d.Slope, gi)
 		}
 		clear(gi)
-		m.lean(s, x, xi, v)
+		m.tangentProject(s, x, xi, v)
 		if mi != nil && d.Tangent {
 			if !d.LooksAhead() {
 				copy(mi, v)
 			} else {
-				m.lean(s, x, xi, mi)
+				m.tangentProject(s, x, xi, mi)
 			}
 		}
 		square := vec.Dot(v, v)
 		f := m.factor(square, d)
 		vec.Combine(v, 1, xi, -d.Rate/f, v)
-		if reason := m.back(xi, v, x); reason != "" {
-			lost(i, reason)
+		if err := m.retractInPlace(xi, v, x); err != nil {
+			lost(i, err)
 			continue
 		}
 		total = total.Plus(Progress{Direction: square, Length: d.Rate / f * d.Rate / f * square, Factor: f})
 		if mi != nil && d.Tangent {
-			m.lean(s, x, xi, mi)
+			m.tangentProject(s, x, xi, mi)
 		}
 	}
 	return total
 }
 
 // descendSlices makes the step for as many points at once as it can.
-func (m stiefel[T]) descendSlices(x block[T], mu, g []T, d Descent, lost func(point int, reason string)) Progress {
-	f, total := flockOf(x), Progress{Factor: 1}
+func (m stiefel[T]) descendSlices(x block[T], mu, g []T, d Descent, lost func(point int, reason error)) Progress {
+	f, total := laneBatchOf(x), Progress{Factor: 1}
 	defer f.free()
 	frames := x.n == x.p && m.Retraction == CholeskyQR && !(d.Tangent && d.LooksAhead())
 	for from := 0; from < x.k; {
@@ -123,14 +123,14 @@ func (m stiefel[T]) descendSlices(x block[T], mu, g []T, d Descent, lost func(po
 		count := min(lanes.Width[T](), x.k-from)
 		at := from
 		total = total.Plus(m.descendLanes(&f, part(x.data, count), part(mu, count), part(g, count), d,
-			func(lane int, reason string) { lost(at+lane, reason) }))
+			func(lane int, reason error) { lost(at+lane, reason) }))
 		from += count
 	}
 	return total
 }
 
 // descendLanes makes the step for no more points than there are lanes.
-func (m stiefel[T]) descendLanes(f *flock[T], x, mu, g []T, d Descent, lost func(lane int, reason string)) Progress {
+func (m stiefel[T]) descendLanes(f *laneBatch[T], x, mu, g []T, d Descent, lost func(lane int, reason error)) Progress {
 	total, count, way := Progress{Factor: 1}, len(x)/f.np, f.flat[:len(x)]
 	if mu != nil {
 		vec.Combine(way, d.Ahead, mu, d.Slope, g)
@@ -141,7 +141,7 @@ func (m stiefel[T]) descendLanes(f *flock[T], x, mu, g []T, d Descent, lost func
 	clear(g)
 	lanes.Load(f.x, x, f.np)
 	lanes.Load(f.v, way, f.np)
-	m.leanLanes(f, f.x, f.v)
+	m.tangentProjectLanes(f, f.x, f.v)
 	lanes.Dots(f.sums, f.v, f.v)
 	for l, square := range f.sums {
 		c := m.factor(square, d)
@@ -151,27 +151,27 @@ func (m stiefel[T]) descendLanes(f *flock[T], x, mu, g []T, d Descent, lost func
 		}
 	}
 	lanes.Advance(f.y, f.x, f.t, f.v)
-	good := m.backs(f)
-	reasons := [32]string{} // of the lanes without a step
+	good := m.retractLanesInPlace(f)
+	failures := [32]error{} // of the lanes without a step
 	failed := false
 	for l := range count {
 		if good>>l&1 == 0 {
-			reasons[l] = m.careful(f, l)
-			failed = failed || reasons[l] != ""
+			failures[l] = m.careful(f, l)
+			failed = failed || failures[l] != nil
 		}
 	}
 	if mu != nil && d.Tangent {
 		if d.LooksAhead() {
 			lanes.Load(f.v, mu, f.np)
-			m.leanLanes(f, f.x, f.v)
+			m.tangentProjectLanes(f, f.x, f.v)
 		}
-		m.leanLanes(f, f.y, f.v)
+		m.tangentProjectLanes(f, f.y, f.v)
 		lanes.Store(mu, f.v, f.np)
 	}
 	lanes.Store(x, f.y, f.np)
 	for l := 0; failed && l < count; l++ {
-		if reasons[l] != "" {
-			lost(l, reasons[l])
+		if failures[l] != nil {
+			lost(l, failures[l])
 		}
 	}
 	return total
@@ -179,14 +179,14 @@ func (m stiefel[T]) descendLanes(f *flock[T], x, mu, g []T, d Descent, lost func
 
 // careful retracts x + t v in one lane by the methods for single points, or leaves it at x
 // and says why.
-func (m stiefel[T]) careful(f *flock[T], lane int) (reason string) {
+func (m stiefel[T]) careful(f *laneBatch[T], lane int) (err error) {
 	x, v, y := f.flat[:f.np], f.flat[f.np:2*f.np], f.flat[2*f.np:3*f.np]
 	lanes.Lane(x, f.x, lane)
 	lanes.Lane(v, f.v, lane)
 	vec.Combine(v, 1, x, float64(f.t[lane]), v)
-	if reason = m.back(y, v, f.block); reason == "" {
+	if err = m.retractInPlace(y, v, f.block); err == nil {
 		x = y
 	}
 	lanes.SetLane(f.y, x, lane)
-	return reason
+	return err
 }

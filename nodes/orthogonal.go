@@ -4,10 +4,10 @@ package nodes
 
 import (
 	"fmt"
-	"math"
 
 	"gorgonia.org/gorgonia"
 
+	"github.com/kernelfold/kernelfold/internal/frames"
 	"github.com/kernelfold/kernelfold/internal/gemm"
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/internal/vec"
@@ -89,30 +89,13 @@ func wide[T vec.Float](b bank, data []T) gemm.Mat[T] {
 
 // start sets x to X_0 and returns by what v was divided.
 func (s newtonSchulz[T]) start(x, v []T) (float64, error) {
-	// By the largest element first, so that no product overflows or vanishes.
-	largest := vec.MaxAbs(v)
-	if !usable(largest) {
-		return 0, fmt.Errorf("want a matrix of positive finite norm, got largest element %g", largest)
-	}
-	for i, a := range v {
-		x[i] = T(float64(a) / largest)
-	}
-	m := wide(s.bank, x)
-	g := scratch.Get[T](m.R * m.R)
-	defer scratch.Put(g)
-	gemm.Gram(gemm.Of(g, m.R, m.R), 1, m.T())
-	root := math.Sqrt(vec.Norm(g))
-	vec.Scale(x, 1/root, x)
-	return largest * root, nil
+	copy(x, v)
+	return frames.StartNewtonSchulz(wide(s.bank, x).T())
 }
 
 // step sets y to 3/2 x - 1/2 x x^T x. g holds q*q values.
 func (s newtonSchulz[T]) step(y, x, g []T) {
-	m := wide(s.bank, x)
-	q := m.R
-	gemm.Gram(gemm.Of(g, q, q), 1, m.T())
-	copy(y, x)
-	gemm.Mul(wide(s.bank, y), -0.5, gemm.Of(g, q, q), m, 1.5)
+	frames.StepNewtonSchulz(wide(s.bank, y).T(), wide(s.bank, x).T(), g)
 }
 
 func (s newtonSchulz[T]) Forward(out []T, in [][]T) error {
@@ -131,10 +114,8 @@ func (s newtonSchulz[T]) Forward(out []T, in [][]T) error {
 	return nil
 }
 
-// Backward takes the steps again, keeps them, and goes back through them: with Y
-// the gradient in X_k+1, that in X_k is
-// 3/2 Y - 1/2 (Y X^T X + X Y^T X + X X^T Y), and with Y the gradient in
-// X = X_0, c what V was divided by, that in V is (Y - <Y, X> X X^T X) / c.
+// Backward takes the steps again, keeps them, and goes back through them. With Y the gradient in X = X_0 and c what V
+// was divided by, that in V is (Y - <Y, X> X X^T X) / c.
 func (s newtonSchulz[T]) Backward(dst []T, _ int, in [][]T, _, grad []T) error {
 	q, n := min(s.bank.d, s.bank.f), len(dst)
 	xs := scratch.Get[T](n * s.iterations)
@@ -150,22 +131,11 @@ func (s newtonSchulz[T]) Backward(dst []T, _ int, in [][]T, _, grad []T) error {
 	for k := 1; k < s.iterations; k++ {
 		s.step(at(k), at(k-1), g)
 	}
-	square := gemm.Of(g, q, q)
 	vec.Scale(dst, s.radius, grad)
 	for k := s.iterations - 1; k >= 0; k-- {
-		copy(y, dst)
-		x, m, d := wide(s.bank, at(k)), wide(s.bank, y), wide(s.bank, dst)
-		gemm.Gram(square, 1, x.T())
-		gemm.Mul(d, -0.5, square, m, 1.5) // X X^T Y
-		gemm.Mul(square, 1, m, x.T(), 0)  // Y X^T + X Y^T
-		for i := range q {
-			for j := range q {
-				a[i*q+j] = g[i*q+j] + g[j*q+i]
-			}
-		}
-		gemm.Mul(d, -0.5, gemm.Of(a, q, q), x, 1)
+		frames.AdjointNewtonSchulz(wide(s.bank, dst).T(), wide(s.bank, at(k)).T(), wide(s.bank, y).T(), g, a)
 	}
-	x := wide(s.bank, at(0))
+	x, square := wide(s.bank, at(0)), gemm.Of(g, q, q)
 	gemm.Gram(square, 1, x.T())
 	along := vec.Dot(dst, at(0))
 	vec.Scale(dst, 1/c, dst)

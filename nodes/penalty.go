@@ -10,6 +10,7 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kernelfold/kernelfold/internal/frames"
 	"github.com/kernelfold/kernelfold/internal/gemm"
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/internal/vec"
@@ -105,11 +106,7 @@ type gramPenalty[T vec.Float] struct{ penalty }
 
 // defect sets e to X X^T - I.
 func (p gramPenalty[T]) defect(e []T, w []T) {
-	x := wide(p.bank, w)
-	gemm.Gram(gemm.Of(e, x.R, x.R), 1, x.T())
-	for i := range x.R {
-		e[i*x.R+i]--
-	}
+	frames.Defect(e, wide(p.bank, w).T(), 1)
 }
 
 func (p gramPenalty[T]) Forward(out []T, in [][]T) error {
@@ -336,9 +333,7 @@ func (p overlaps[T]) product(z, x, y, w []T, oy, ox int) {
 	// part for -o, in the same order.
 	gemm.Mul(gemm.Of(z, p.d, p.d), 1, gemm.Of(x, p.d, n), gemm.Of(y, p.d, n).T(), 0)
 	if oy == 0 && ox == 0 {
-		for i := range p.d {
-			z[i*p.d+i]--
-		}
+		frames.AddDiagonal(z, p.d, -1)
 	}
 }
 

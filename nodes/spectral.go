@@ -6,12 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"sync"
 
 	"gorgonia.org/gorgonia"
 
+	"github.com/kernelfold/kernelfold/internal/frames"
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
@@ -60,7 +60,7 @@ func (p *PowerIteration) SetVectors(u, v []float64) error {
 		return fmt.Errorf("nodes.PowerIteration: want vectors of length %d and %d, got %d and %d", len(p.u), len(p.v), len(u), len(v))
 	}
 	nu, nv := vec.Norm(u), vec.Norm(v)
-	if !usable(nu) || !usable(nv) {
+	if !frames.Invertible(nu) || !frames.Invertible(nv) {
 		return fmt.Errorf("nodes.PowerIteration: want vectors with a direction, got norms %g and %g", nu, nv)
 	}
 	p.u, p.v = make([]float64, len(u)), make([]float64, len(v))
@@ -100,11 +100,6 @@ func (p *PowerIteration) UnmarshalJSON(text []byte) error {
 	defer p.mu.Unlock()
 	p.seed, p.u, p.v, p.sigma = s.Seed, s.U, s.V, s.Sigma
 	return nil
-}
-
-// usable reports whether a vector of this norm can be divided by it.
-func usable(norm float64) bool {
-	return norm > 0 && !math.IsInf(norm, 0) && !math.IsInf(1/norm, 0)
 }
 
 // SpectralNorm returns w / sigma, where sigma = u^T W v estimates the largest
@@ -150,7 +145,7 @@ func SpectralNorm(w *gorgonia.Node, state *PowerIteration, iterations int) (*gor
 		return nil, fmt.Errorf("%s: input 0, %s: %w", name, w.Name(), err)
 	}
 	if v, ok := leafValue(w); ok {
-		if n := v.Norm(); !usable(n) {
+		if n := v.Norm(); !frames.Invertible(n) {
 			return nil, fmt.Errorf("%s: the value of %s: want a matrix of positive finite norm, got %g", name, w.Name(), n)
 		}
 	}
@@ -213,12 +208,12 @@ func (s spectral[T]) Forward(out []T, in [][]T) error {
 	for range iterations {
 		s.timesTransposed(r.v, w, r.u, row)
 		n := vec.Norm(r.v)
-		if !usable(n) {
+		if !frames.Invertible(n) {
 			return fmt.Errorf("want a matrix with W^T u other than 0, got |W^T u| = %g", n)
 		}
 		vec.Scale(r.v, 1/n, r.v)
 		s.times(r.u, w, r.v, row)
-		if n = vec.Norm(r.u); !usable(n) {
+		if n = vec.Norm(r.u); !frames.Invertible(n) {
 			return fmt.Errorf("want a matrix with W v other than 0, got |W v| = %g", n)
 		}
 		vec.Scale(r.u, 1/n, r.u)
@@ -227,7 +222,7 @@ func (s spectral[T]) Forward(out []T, in [][]T) error {
 	defer scratch.Put(wv)
 	s.times(wv, w, r.v, row)
 	r.sigma = vec.Dot(r.u, wv)
-	if !usable(r.sigma) {
+	if !frames.Invertible(r.sigma) {
 		return fmt.Errorf("want a positive estimate of the largest singular value, got %g", r.sigma)
 	}
 	for i, x := range w {

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kernelfold/kernelfold/internal/cpu"
+	"github.com/kernelfold/kernelfold/internal/frames"
 	"github.com/kernelfold/kernelfold/internal/lanes"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
@@ -84,17 +85,16 @@ func testSlices[T vec.Float](t *testing.T) {
 			require.NoError(t, m.project(x, x), what)
 			for i := range k {
 				one, y := block[T]{1, n, p, raw.at(i)}, make([]T, n*p)
-				require.Empty(t, polar(y, raw.at(i), one, m.r()), what)
+				require.NoError(t, m.projectPoint(y, raw.at(i), one), what)
 				// the condition of random slices is a thousand now and then
 				alike(t, block[T]{1, n, p, y}, block[T]{1, n, p, x.at(i)}, 1e5*(vec.Eps[float64]()/vec.Eps[T]()+1e-5), m.r(), "project "+what)
 			}
-			assert.LessOrEqual(t, m.memberships(x), 30*vec.Eps[T](), what)
-			q := min(n, p)
+			assert.LessOrEqual(t, m.defectsLanes(x), 30*vec.Eps[T](), what)
 			single := 0.0
 			for i := range k {
-				single = max(single, m.defect(make([]T, q*q), raw.tall(raw.at(i)), q))
+				single = max(single, frames.Defect(make([]T, raw.q()*raw.q()), raw.tall(raw.at(i)), m.r()))
 			}
-			assert.InEpsilon(t, single, m.memberships(raw), 1e3*vec.Eps[T](), what)
+			assert.InEpsilon(t, single, m.defectsLanes(raw), 1e3*vec.Eps[T](), what)
 
 			g, _ := layer[T](rng, k, n, p)
 			size := vec.Norm(g.data)
@@ -102,10 +102,10 @@ func testSlices[T vec.Float](t *testing.T) {
 			want := x.clone()
 			require.NoError(t, m.tangent(v, x, g))
 			check(t)
-			require.NoError(t, m.subtract(want, x, g, m.lean))
+			m.singly(t, want, x, g, false)
 			alike(t, want, v, 10, size, "tangent "+what)
 			require.NoError(t, m.gradient(v, x, g))
-			require.NoError(t, m.subtract(want, x, g, m.turn))
+			m.singly(t, want, x, g, true)
 			alike(t, want, v, 10, size, "gradient "+what)
 
 			require.NoError(t, m.tangent(v, x, g))
@@ -122,13 +122,21 @@ func testSlices[T vec.Float](t *testing.T) {
 			for i := range k {
 				vec.Combine(want.at(i), 1, x.at(i), 1, v.at(i))
 				z := slices.Clone(want.at(i))
-				require.Empty(t, m.back(want.at(i), z, want))
+				require.NoError(t, m.retractInPlace(want.at(i), z, want))
 			}
 			alike(t, want, y, 20, m.r(), "retract "+what)
 			require.NoError(t, m.retract(x, x, v))
 			assert.Equal(t, y, block[T]{k, n, p, x.data}, "in place")
 		}
 	})
+}
+
+// singly sets dst to the tangent projections, or canonical gradients, of g by the methods for single points.
+func (m stiefel[T]) singly(t *testing.T, dst, x, g block[T], canonical bool) {
+	copy(dst.data, g.data)
+	for i := range x.k {
+		require.NoError(t, m.subtractNormal(make([]T, x.q()*x.q()), x, x.at(i), dst.at(i), canonical))
+	}
 }
 
 // canonical is tr(u^T v) - tr((x^T u)^T (x^T v)) / (2 r^2) at point i.
@@ -171,12 +179,12 @@ func testFar[T vec.Float](t *testing.T) {
 			}
 			y := x.clone()
 			require.NoError(t, m.retract(y, x, v))
-			assert.LessOrEqual(t, m.memberships(y), 40*vec.Eps[T]())
+			assert.LessOrEqual(t, m.defectsLanes(y), 40*vec.Eps[T]())
 			for i := range k {
 				a, b := make([]T, s[0]*s[1]), make([]T, s[0]*s[1])
 				vec.Combine(a, 1, x.at(i), 1, v.at(i))
 				size := 1 + vec.Norm(v.at(i))
-				require.Empty(t, m.back(b, a, x))
+				require.NoError(t, m.retractInPlace(b, a, x))
 				alike(t, block[T]{1, s[0], s[1], b}, block[T]{1, s[0], s[1], y.at(i)}, 30*size, m.r(), fmt.Sprint(r, s, i))
 			}
 			bad := k - 3
@@ -194,15 +202,28 @@ func testFar[T vec.Float](t *testing.T) {
 }
 
 func TestStiefelDescends(t *testing.T) {
-	d := Descent{Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 0.1}
-	assert.True(t, Stiefel{}.Descends(3, 3, d))
-	assert.True(t, Stiefel{Radius: 2}.Descends(8, 1, d))
-	assert.True(t, Stiefel{Retraction: Polar}.Descends(9, 300, d))
-	assert.False(t, Stiefel{Metric: CanonicalMetric}.Descends(3, 3, d))
-	assert.False(t, Stiefel{Retraction: QR}.Descends(3, 3, d))
-	assert.False(t, Stiefel{Retraction: Geodesic}.Descends(3, 3, d))
-	d.Decay = 0.1
-	assert.False(t, Stiefel{}.Descends(3, 3, d))
+	d, b := Descent{Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 0.1}, Bounds{1, 1}
+	batch := func(n, p int) Points {
+		x, err := Points32(make([]float32, 2*n*p), 2, n, p)
+		require.NoError(t, err)
+		return x
+	}
+	descends := func(m Stiefel, n, p int, d Descent, b Bounds) bool { return m.Descends(m, batch(n, p), d, b) }
+	assert.True(t, descends(Stiefel{}, 3, 3, d, b))
+	assert.True(t, descends(Stiefel{Radius: 2}, 8, 1, d, b))
+	assert.True(t, descends(Stiefel{Retraction: Polar}, 9, 300, d, b))
+	assert.False(t, descends(Stiefel{Metric: CanonicalMetric}, 3, 3, d, b))
+	assert.False(t, descends(Stiefel{Retraction: QR}, 3, 3, d, b))
+	assert.False(t, descends(Stiefel{Retraction: Geodesic}, 3, 3, d, b))
+	assert.False(t, descends(Stiefel{Radius: 1e-20}, 3, 3, d, b), "squares vanish")
+	assert.False(t, descends(Stiefel{}, 3, 3, d, Bounds{1e6, 0}), "a step of 10^5 radii")
+	assert.False(t, descends(Stiefel{}, 3, 3, d, Bounds{1e-14, 0}), "squares of the gradient vanish")
+	assert.True(t, descends(Stiefel{}, 3, 3, d, Bounds{}))
+	assert.False(t, Stiefel{}.Descends(struct{ Stiefel }{}, batch(3, 3), d, b), "another type")
+	d.Rate = 1e20
+	assert.False(t, descends(Stiefel{}, 3, 3, d, Bounds{}), "the rate alone is beyond float32")
+	d.Rate, d.Decay = 0.1, 0.1
+	assert.False(t, descends(Stiefel{}, 3, 3, d, b))
 }
 
 // TestStiefelDescent compares steps at once with the same steps by the methods of a
@@ -235,7 +256,7 @@ func testDescent[T vec.Float](t *testing.T) {
 				clear(mu.data)
 			}
 
-			v, u, y, want := x.clone(), x.clone(), x.clone(), Moved{Factor: 1}
+			v, u, y, want := x.clone(), x.clone(), x.clone(), Progress{Factor: 1}
 			vec.Combine(v.data, d.Ahead, mu.data, d.Slope, g.data)
 			vec.Combine(u.data, d.Keep, mu.data, d.Take, g.data)
 			require.NoError(t, m.tangent(v, x, v))
@@ -264,7 +285,8 @@ func testDescent[T vec.Float](t *testing.T) {
 			if without {
 				momentum = nil
 			}
-			got := m.descend(x, momentum, g.data, d, curvature)
+			got, err := m.descend(x, momentum, g.data, d)
+			require.NoError(t, err, what)
 			checkX(t)
 			checkM(t)
 			checkG(t)
@@ -288,13 +310,13 @@ func testDescent[T vec.Float](t *testing.T) {
 	test(3, 10, 10)
 }
 
-// TestStiefelDescentCannotFail: steps of any length lead to points, and where there
-// is nothing to retract the point stays.
+// TestStiefelDescentCannotFail: steps up to the longest that the precision carries lead to points, and where a step is
+// longer, or there is nothing to retract, the point stays.
 func TestStiefelDescentCannotFail(t *testing.T) {
-	everywhere(t, testCannotFail[float32], testCannotFail[float64])
+	everywhere(t, testLostPoints[float32], testLostPoints[float64])
 }
 
-func testCannotFail[T vec.Float](t *testing.T) {
+func testLostPoints[T vec.Float](t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 8))
 	for _, s := range [][2]int{{3, 3}, {5, 2}, {2, 3}, {8, 8}, {9, 9}, {30, 12}} {
 		k, m := 37, stiefel[T]{}
@@ -307,12 +329,27 @@ func testCannotFail[T vec.Float](t *testing.T) {
 		}
 		const bad = 5
 		x.at(bad)[1] = T(math.NaN())
-		before := x.clone()
-		m.descend(x, mu.data, g.data, Descent{Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 0.1}, 0)
+		before, step := x.clone(), x.clone()
+		vec.Combine(step.data, 0.09, mu.data, 0.1, g.data)
+		require.NoError(t, m.tangent(step, x, step))
+		_, err := m.descend(x, mu.data, g.data, Descent{Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 0.1})
+		var lost *PointError
+		require.ErrorAs(t, err, &lost)
+		assert.Equal(t, bad, lost.Point)
 		assert.Equal(t, fmt.Sprint(before.at(bad)), fmt.Sprint(x.at(bad)))
+		assert.Zero(t, vec.Norm(mu.at(bad)), "its momentum is gone")
 		copy(x.at(bad), x.at(0))
 		assert.LessOrEqual(t, m.membership(x), 40*vec.Eps[T]())
-		assert.NotEqual(t, before.at(k-1), x.at(k-1))
+		for i := range k {
+			if i == bad {
+				continue
+			}
+			if far := vec.Norm(step.at(i)) / longest[T](); far > 1.01 {
+				assert.Equal(t, before.at(i), x.at(i), "a step of %g limits", far)
+			} else if far < 0.99 && vec.Norm(step.at(i)) > 1 {
+				assert.NotEqual(t, before.at(i), x.at(i), "a step of %g limits", far)
+			}
+		}
 	}
 }
 
@@ -327,7 +364,11 @@ func TestStiefelDescendsOnPoints(t *testing.T) {
 	require.NoError(t, y.CopyFrom(x))
 	h := x.Like()
 	require.NoError(t, h.CopyFrom(g))
-	assert.Equal(t, Stiefel{}.Descend(x, mu, g, d), Stiefel{}.Descend(y, Points{}, h, d))
+	with, err := Stiefel{}.Descend(x, mu, g, d)
+	require.NoError(t, err)
+	without, err := Stiefel{}.Descend(y, Points{}, h, d)
+	require.NoError(t, err)
+	assert.Equal(t, with, without)
 	assert.Equal(t, x.Data64(), y.Data64(), "momentum begins at 0")
-	assert.Zero(t, testing.AllocsPerRun(5, func() { Stiefel{}.Descend(x, mu, g, d) }))
+	assert.Zero(t, testing.AllocsPerRun(5, func() { _, _ = Stiefel{}.Descend(x, mu, g, d) }))
 }

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package frames is the numerics of orthonormal frames: matrices of n x q, n >= q, whose columns are orthogonal and
+// have norm r. Packages manifolds and nodes share it.
+//
+//	gram.go          Gram matrices, the defect |x^T x / r^2 - I|, bounds of eigenvalues
+//	qr.go            the Q of x = Q R, by Cholesky factors and by Householder reflections
+//	series.go        (I + E)^(-1/2)
+//	newtonschulz.go  Newton-Schulz iteration, its start and its adjoint
+//	polar.go         the polar factor
+//	svd.go           the singular value decomposition, and the adjoint of the polar factor
+//	exp.go           exponentials that move frames, and their adjoint
+//	cayley.go        Cayley transforms that move frames, and their adjoint
+//	convert.go       between precisions
+//
+// Matrices are strided views, so that a wide matrix is handed over as its transpose. Square work space is a row-major slice.
+// Unless a comment says otherwise, arguments must not overlap.
+//
+// Errors say what was wanted and what came, without a prefix: the caller knows the operation and the point.
+package frames

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package frames
+
+import (
+	"github.com/kernelfold/kernelfold/internal/gemm"
+	"github.com/kernelfold/kernelfold/internal/scratch"
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// A frame x moves along Omega = w x^T - x w^T, r = 1, or along a geodesic, within the span of K = [x w]:
+// Omega K = K N with the matrix of 2q x 2q
+//
+//	N = [x^T w, -w^T w; I, x^T w],
+//
+// so that phi(Omega) x = K F, F = phi(N) [I; 0] of 2q x q, for phi the exponential or the Cayley transform.
+
+// Generator sets N, 2q x 2q, to [c A, -G; I, c A], where A and G are q x q.
+func Generator[T vec.Float](n []float64, c float64, a, g []T, q int) {
+	clear(n[2*q*q : 4*q*q])
+	for i := range q {
+		top, bottom := n[i*2*q:][:2*q], n[(q+i)*2*q:][:2*q]
+		for j := range q {
+			v := c * float64(a[i*q+j])
+			top[j], top[q+j], bottom[q+j] = v, -float64(g[i*q+j]), v
+		}
+		bottom[i] = 1
+	}
+}
+
+// Exp sets e to exp(a), both p x p. a is overwritten.
+func Exp(e, a []float64, p int) {
+	work := scratch.Get[float64](2 * p * p)
+	gemm.Exp(e, a, work, p)
+	scratch.Put(work)
+}
+
+// ExpColumns sets f, 2q x q, to exp(N) [I; 0].
+func ExpColumns(f, n []float64, q int) {
+	p := 2 * q
+	e, a := scratch.Get[float64](p*p), scratch.Get[float64](p*p)
+	copy(a, n[:p*p])
+	Exp(e, a, p)
+	for i := range p {
+		copy(f[i*q:(i+1)*q], e[i*p:])
+	}
+	scratch.Put(a)
+	scratch.Put(e)
+}
+
+// ExpColumnsAdjoint sets dn, p x p with p = 2q, to the gradient in N of a function whose gradient in exp(N) [I; 0] is
+// df: the derivative of exp at N^T in the direction [df, 0], which is the corner of exp [N^T, [df, 0]; 0, N^T]
+// (Mathias 1996).
+func ExpColumnsAdjoint(dn, n, df []float64, q int) {
+	p := 2 * q
+	e, a := scratch.Get[float64](4*p*p), scratch.Get[float64](4*p*p)
+	clear(a)
+	for i := range p {
+		for j := range p {
+			a[i*2*p+j] = n[j*p+i]
+			a[(p+i)*2*p+p+j] = n[j*p+i]
+		}
+		copy(a[i*2*p+p:i*2*p+p+q], df[i*q:(i+1)*q])
+	}
+	Exp(e, a, 2*p)
+	for i := range p {
+		copy(dn[i*p:(i+1)*p], e[i*2*p+p:])
+	}
+	scratch.Put(a)
+	scratch.Put(e)
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package frames
+
+import (
+	"math"
+
+	"github.com/kernelfold/kernelfold/internal/gemm"
+	"github.com/kernelfold/kernelfold/internal/scratch"
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// Polar sets dst to r times the polar factor of x = U S W^T, which is U W^T, the nearest frame to x: in float64, by
+// Newton-Schulz iteration, or by the singular value decomposition where that fails. It is defect-free to an eps, that
+// of the precision of whoever asks. It fails if x has not full rank in float64. dst may be x.
+func Polar[T vec.Float](dst, x gemm.Mat[T], r, eps float64) error {
+	n, q := x.R, x.C
+	a, y := scratch.Get[float64](n*q), scratch.Get[float64](n*q)
+	defer scratch.Put(a)
+	defer scratch.Put(y)
+	if _, err := normalize(a, x); err != nil {
+		return err
+	}
+	if tallPolar(y, a, n, q, eps) || squarePolar(y, a, n, q) {
+		Narrow(dst, y, r)
+		return nil
+	}
+	d, err := decompose(x)
+	if err != nil {
+		return err
+	}
+	gemm.Mul(gemm.Of(a, n, q), 1, gemm.Of(d.u, n, q), gemm.Of(d.wt, q, q), 0)
+	d.free()
+	Narrow(dst, a, r)
+	return nil
+}
+
+// tallPolar sets y to the polar factor of a far taller than wide a, which is Q times that of R where a = Q R, by
+// Cholesky-QR: a first pass, whose defect grows as the square of the condition number, and a second that mends it. It
+// reports false, with a as it was, where the defect does not vanish in a precision of eps.
+func tallPolar(y, a []float64, n, q int, eps float64) bool {
+	if n < 2*q {
+		return false
+	}
+	square := func() []float64 { return scratch.Get[float64](q * q) }
+	g, h, u, r := square(), square(), square(), square()
+	defer scratch.Put(g)
+	defer scratch.Put(h)
+	defer scratch.Put(u)
+	defer scratch.Put(r)
+	of := func(x []float64) gemm.Mat[float64] { return gemm.Of(x, q, q) }
+
+	gemm.Gram(of(g), 1, gemm.Of(a, n, q))
+	if !gemm.Cholesky(g, q) {
+		return false
+	}
+	gemm.InverseTransposed(u, g, q)
+	gemm.MulUpper(gemm.Of(y, n, q), gemm.Of(a, n, q), of(u))
+	if e := Defect(h, gemm.Of(y, n, q), 1); !(e < eps*math.Sqrt(float64(n*q))/8) {
+		return false
+	}
+	AddDiagonal(h, q, 1)
+	if !gemm.Cholesky(h, q) {
+		return false
+	}
+	gemm.InverseTransposed(u, h, q)
+	ClearUpper(g, q)
+	ClearUpper(h, q)
+	gemm.Mul(of(r), 1, of(h).T(), of(g).T(), 0)
+	if !squarePolar(h, r, q, q) {
+		return false
+	}
+	gemm.Mul(of(g), 1, of(u), of(h), 0)
+	copy(a, y)
+	gemm.Mul(gemm.Of(y, n, q), 1, gemm.Of(a, n, q), of(g), 0)
+	return true
+}
+
+// squarePolar sets y to the polar factor of the n x q matrix a by Newton-Schulz iteration. It starts at a over a bound of
+// its largest singular value, times sqrt 2: all singular values are then at most sqrt 2, which an iteration takes to
+// 1/sqrt 2, and none is made -1. This is stable (Nakatsukasa, Higham 2012), and takes log_1.5 of the condition number
+// and of the ratio of the bound to the singular value, and five iterations more. It reports false where the condition
+// number is above about a million. a is overwritten.
+func squarePolar(y, a []float64, n, q int) bool {
+	g := scratch.Get[float64](q * q)
+	defer scratch.Put(g)
+	gemm.Gram(gemm.Of(g, q, q), 1, gemm.Of(a, n, q))
+	vec.Scale(a, math.Sqrt(2/EigenvalueBound(g, q)), a)
+	if !gemm.Cholesky(g, q) {
+		return false
+	}
+	// The squares of the singular values lie from 0 to 2, so that the defect is at most sqrt q.
+	return NewtonSchulz(gemm.Of(y, n, q), gemm.Of(a, n, q), 1, 1.01*math.Sqrt(float64(q)), 45)
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package frames
+
+import (
+	"fmt"
+	"math"
+
+	lapackgo "gonum.org/v1/gonum/lapack/gonum"
+
+	"github.com/kernelfold/kernelfold/internal/gemm"
+	"github.com/kernelfold/kernelfold/internal/scratch"
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+var lapack64 lapackgo.Implementation
+
+// rankTolerance is the ratio of the smallest to the largest pivot, or singular value, up to which a matrix of n rows
+// computed with in float64 counts as one of lower rank. The rounding errors of a column of n elements add up as
+// sqrt(n); the 4 leaves room for them to conspire.
+func rankTolerance(n int) float64 { return 4 * math.Sqrt(float64(n)) * 0x1p-52 }
+
+// CholeskyQR sets dst to r times the Q of y = Q R, R with a positive diagonal, by the Cholesky factor of the Gram matrix:
+// y^T y = R^T R, Q = y R^-1. The error of a pass is eps times the squared condition number of y. For y = x + v, with x
+// a frame of norm r and v tangent, that is at most 1 + |v|^2 / r^2, which the trace of the Gram matrix gives as
+// 1 + excess. A second pass follows where the excess is above 1.
+//
+// It reports false, with y as it was or Q of the same R, if the excess is not below longest or y has not full rank. y
+// is overwritten. dst and y have one layout.
+func CholeskyQR[T vec.Float](dst, y gemm.Mat[T], r, longest float64) bool {
+	q := y.C
+	g, u := scratch.Get[T](q*q), scratch.Get[T](q*q)
+	defer scratch.Put(g)
+	defer scratch.Put(u)
+	// The second pass mends an error of up to a hundredth.
+	longest = min(longest, 0.01/vec.Eps[T]())
+	for {
+		gemm.Gram(gemm.Of(g, q, q), 1/(r*r), y)
+		excess := 0.0
+		for i := range q {
+			excess += float64(g[i*q+i]) - 1
+		}
+		if !(excess < longest) || !gemm.Cholesky(g, q) {
+			return false
+		}
+		gemm.InverseTransposed(u, g, q)
+		gemm.MulUpper(dst, y, gemm.Of(u, q, q))
+		if excess < 1 {
+			return true
+		}
+		copy(y.Data, dst.Data[:len(y.Data)])
+	}
+}
+
+// Householder sets dst to r times the Q of y = Q R, R with a positive diagonal, by Householder reflections in float64.
+// The error is that of float64 times the condition number of y. It fails if y has not full rank in float64. dst may be y.
+func Householder[T vec.Float](dst, y gemm.Mat[T], r float64) error {
+	n, q := y.R, y.C
+	a, whole := scratch.Get[float64](n*q), scratch.Get[float64](3*q)
+	defer scratch.Put(a)
+	defer scratch.Put(whole)
+	scale, err := normalize(a, y)
+	if err != nil {
+		return err
+	}
+	tau, work, signs := whole[:q], whole[q:2*q], whole[2*q:]
+	lapack64.Dgeqr2(n, q, a, q, tau, work)
+	largest := 0.0
+	for j := range q {
+		signs[j] = math.Copysign(r, a[j*q+j])
+		largest = max(largest, math.Abs(a[j*q+j]))
+	}
+	for j := range q {
+		if d := math.Abs(a[j*q+j]); !(d > rankTolerance(n)*largest) {
+			return fmt.Errorf("want full rank, got a diagonal of R from %.3g to %.3g", scale*d, scale*largest)
+		}
+	}
+	lapack64.Dorg2r(n, q, q, a, q, tau, work)
+	for i := range n {
+		for j := range q {
+			dst.Data[i*dst.RS+j*dst.CS] = T(signs[j] * a[i*q+j])
+		}
+	}
+	return nil
+}
