@@ -264,10 +264,11 @@ func gridSize() int {
 	return n
 }
 
-// at returns case number i of the grid, and false if it does not exist or repeats another.
+// at returns case number i of the grid in an order in which every stretch is a mixture, and false if it does not exist or
+// repeats another.
 func at(i int) (Case, bool) {
 	var c Case
-	rest := i
+	rest := i * 6700417 % gridSize() // a prime that does not divide the size
 	for _, a := range crossed {
 		*axes[a].of(&c) = rest % axes[a].n()
 		rest /= axes[a].n()

@@ -32,17 +32,17 @@ const (
 
 // problem is one parameter: where its points lie, and on which set.
 type problem struct {
-	name     string
-	m        geometry
-	k, n, p  int
-	where    []int   // element e of point i is weight where[i*n*p+e]
-	parts    [][]int // elements of the parts of a point
-	pn, pp   int     // shape of a part
-	r        float64 // radius; 1 where nothing is constrained
-	steps    int
-	precise  precision
-	memory   []float64 // what a wrapped solver remembers: its Snapshot does not show it
-	sizes    []float64 // of what was added up to the first block of state, for each part, before it was transported
+	name    string
+	m       geometry
+	k, n, p int
+	where   []int   // element e of point i is weight where[i*n*p+e]
+	parts   [][]int // elements of the parts of a point
+	pn, pp  int     // shape of a part
+	r       float64 // radius; 1 where nothing is constrained
+	steps   int
+	precise precision
+	memory  []float64 // what a wrapped solver remembers: its Snapshot does not show it
+	sizes   []float64 // of what was added up to the first block of state, for each part, before it was transported
 }
 
 // precision is what weights are stored in.
@@ -302,6 +302,7 @@ func (o *problem) step(rl rule, x, g []float64, state [][]float64, rate float64)
 					y = start
 				}
 			}
+			damping = max(1, damping) // |x + v| >= |x| for v tangent at x; rounding says less where x is lost in v
 			kappa := 1 + (1+a)/damping
 			diameter := 2 * math.Sqrt(float64(min(o.pn, o.pp)))
 			if o.m.family == flat {

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package extremes
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kernelfold/kernelfold/manifolds"
+	"github.com/kernelfold/kernelfold/solvers"
+)
+
+var (
+	outFile  = flag.String("extremes.out", "", "file for the tables of TestExtremes")
+	oneCase  = flag.String("extremes.case", "", "name of a case to replay in TestReplay")
+	every    = flag.Int("extremes.every", 8, "TestExtremes takes every so-manieth case of the grid; 1 takes all")
+	from     = flag.Int("extremes.from", 0, "the first of them, to share the grid among processes")
+	progress = 20000
+)
+
+// A sample of the grid. Cases of the classes in known fail today and are counted;
+// any other failure fails the test.
+func TestSample(t *testing.T) {
+	s, surprises := newSummary(), 0
+	for i := 0; s.cases < 3000; i++ {
+		c, ok := at(i)
+		if !ok {
+			continue
+		}
+		v := judge(c, c.build())
+		s.add(v)
+		if len(v.Failures) > 0 && !known[v.class()] {
+			if surprises++; surprises <= 10 {
+				t.Errorf("%s\n\t%v\n\treplay: go test -run Replay ./internal/extremes -extremes.case '%s'", c, v.Failures, c)
+			}
+		}
+	}
+	t.Logf("%d cases, %d steps right, %d justified errors, %d cases of known failures, %d others", s.cases, s.steps, total(s.errors), s.failed-surprises, surprises)
+	// A judge that lets nothing through, or a solver that refuses everything, is no test.
+	require.Greater(t, s.steps, s.cases)
+}
+
+// The whole grid, or every 8th case of it.
+func TestExtremes(t *testing.T) {
+	if os.Getenv("KERNELFOLD_LONG") == "" {
+		t.Skip("takes an hour: set KERNELFOLD_LONG=1")
+	}
+	s, start := newSummary(), time.Now()
+	for i := *from; i < gridSize(); i += *every {
+		c, ok := at(i)
+		if !ok {
+			continue
+		}
+		v := judge(c, c.build())
+		if s.add(v); len(v.Failures) > 0 && s.classes[v.class()].count == 1 {
+			t.Errorf("%s\n\t%v", c, v.Failures)
+		}
+		if s.cases%progress == 0 {
+			t.Logf("%3.0f %%, %d cases, %d failed, %v", 100*float64(i)/float64(gridSize()), s.cases, s.failed, time.Since(start).Round(time.Second))
+			require.NoError(t, save(s))
+		}
+	}
+	require.NoError(t, save(s))
+	var b bytes.Buffer
+	require.NoError(t, s.write(&b))
+	t.Log("\n" + b.String())
+}
+
+func save(s *summary) error {
+	if *outFile == "" {
+		return nil
+	}
+	var b bytes.Buffer
+	if err := s.write(&b); err != nil {
+		return err
+	}
+	return os.WriteFile(*outFile, b.Bytes(), 0o644)
+}
+
+// Replays the case that -extremes.case names.
+func TestReplay(t *testing.T) {
+	if *oneCase == "" {
+		t.Skip("no -extremes.case")
+	}
+	c, err := ParseCase(*oneCase)
+	require.NoError(t, err)
+	v := judge(c, c.build())
+	t.Logf("%d steps right, justified errors %v, weights within %.3g eps r at conditioning %.3g, membership error %.3g eps",
+		v.Steps, v.Errors, v.Weights, v.Kappa, v.Member)
+	for _, f := range v.Failures {
+		t.Error(f)
+	}
+}
+
+// The name of a case is the case.
+func TestNames(t *testing.T) {
+	n := 0
+	for i := range 2000 {
+		c, ok := at(i)
+		if !ok {
+			continue
+		}
+		n++
+		d, err := ParseCase(c.String())
+		require.NoError(t, err)
+		require.Equal(t, c, d)
+	}
+	require.Greater(t, n, 500)
+	for _, bad := range []string{"", "SGD", "a/b/c/d/e/f/g/h/i/j/k/l/m"} {
+		_, err := ParseCase(bad)
+		require.Error(t, err)
+	}
+}
+
+// The momentum that NewSGD has by default is that of TangentMomentum.
+func TestDefaultMomentumIsTangent(t *testing.T) {
+	c := ordinary("SGD.tangent", "Sphere")
+	v := judge(c, solvers.NewSGD(solvers.LearnRate(rates[c.rate]), solvers.Momentum(theta),
+		solvers.Param("kernel", manifolds.Sphere{}, manifolds.PerFilter, manifolds.Unit)))
+	if known["ambient momentum by default"] {
+		require.NotEmpty(t, v.Failures)
+		t.Skip("the default is ambient momentum: ", v.Failures)
+	}
+	require.Empty(t, v.Failures)
+}
+
+// On Euclidean space every grouping cuts weights into points; a rule without
+// numbers per point does not see them.
+func TestOrdinaryCasesPass(t *testing.T) {
+	for _, s := range solverKinds {
+		for _, m := range manifoldKinds {
+			c := ordinary(s.name, m.name)
+			v := judge(c, c.build())
+			if len(v.Failures) > 0 && known[v.class()] {
+				continue
+			}
+			require.Empty(t, v.Failures, "%s", c)
+			require.Equal(t, 3, v.Steps, "%s", c)
+		}
+	}
+}
+
+// ordinary is a case in which nothing is extreme.
+func ordinary(solver, manifold string) Case {
+	c, err := ParseCase(solver + "/" + manifold + "/PerFilter/Unit/6x4x3x3/float64/inplace/p1/w1e+00/generic/random1e+00/lr1e-01/s1")
+	if err != nil {
+		panic(err)
+	}
+	return c
+}
