@@ -71,6 +71,25 @@ func TestExtremes(t *testing.T) {
 	t.Log("\n" + b.String())
 }
 
+// Layers that two cores share in place.
+func TestExtremesLarge(t *testing.T) {
+	if os.Getenv("KERNELFOLD_LONG") == "" {
+		t.Skip("takes minutes: set KERNELFOLD_LONG=1")
+	}
+	for _, solver := range []string{"SGD.tangent", "SGD.ambient", "Adam"} {
+		for _, manifold := range []string{"Euclidean", "Sphere", "CentredSphere", "Oblique.rows", "Stiefel.cholesky", "Stiefel.polar"} {
+			for _, p := range precisions {
+				c, err := ParseCase(solver + "/" + manifold + "/PerKernel/Unit/1024x128x3x3/" + p.name + "/inplace/p2/w1e+00/generic/random1e+00/lr1e-01/s1")
+				require.NoError(t, err)
+				v := judge(c, c.build())
+				for _, f := range v.Failures {
+					t.Errorf("%s: %v", c, f)
+				}
+			}
+		}
+	}
+}
+
 func save(s *summary) error {
 	if *outFile == "" {
 		return nil

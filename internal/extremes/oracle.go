@@ -102,32 +102,32 @@ type prediction struct {
 	reasons  Reason
 }
 
-// rounding is the number of roundings, in units of eps, that a step may add to a
-// part of m elements with frames of q vectors, for a conditioning of 1. A step
-// rounds each element about ten times; products of frames add the root of q;
-// and in float64 the sums of the solver and of the oracle are rounded as well,
-// like the root of m.
+// rounding is the number of roundings, in units of eps, that a step may add to a part, for
+// a conditioning of 1: 8 on spheres, where each element is rounded about ten times and
+// the norm takes their root mean square; 16 sqrt(q) for frames of q vectors, whose products are
+// made and undone; twice that for their exponential, which squares again and again. In float64
+// the sums of m elements, of the solver and of the oracle, are rounded as well: 4 sqrt(m) more.
 func (o *problem) rounding() float64 {
-	c := 16.0
-	q, size := 1, o.pn*o.pp
+	c := 8.0
 	if o.m.family == stiefel {
-		q = min(o.pn, o.pp)
-	}
-	c *= math.Sqrt(float64(q))
-	if o.m.family == stiefel && o.m.retraction == byGeodesic {
-		c *= 8 // the exponential of a matrix squares its result again and again
+		c = 16 * math.Sqrt(float64(min(o.pn, o.pp)))
+		if o.m.retraction == byGeodesic {
+			c *= 2
+		}
 	}
 	if o.precise.eps < 0x1p-40 {
-		c += 4 * math.Sqrt(float64(size))
+		c += 4 * math.Sqrt(float64(o.pn*o.pp))
 	}
 	return c
 }
 
-// member is the membership error that is allowed after a step.
+// member is the membership error that is allowed after a step: that of rounding, and never more than what a
+// solver takes for a reason to project.
 func (o *problem) member() float64 {
 	return min(o.rounding()*o.precise.eps, o.drift())
 }
 
+// drift is the membership error beyond which a solver projects, as option Tolerance documents it.
 func (o *problem) drift() float64 {
 	return o.precise.drift * math.Sqrt(max(1, float64(min(o.n, o.p))/64))
 }
@@ -157,7 +157,7 @@ func (o *problem) gather(w []float64) []float64 {
 	return x
 }
 
-// on reports whether all points are within the drift that solvers leave alone.
+// worst is the largest membership error of the points x.
 func (o *problem) worst(x []float64) float64 {
 	worst := 0.0
 	for i := range o.k {
