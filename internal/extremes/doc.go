@@ -16,7 +16,7 @@
 // No other package imports this one. `go test` runs a sample. The whole grid is
 // a command:
 //
-//	KERNELFOLD_LONG=1 go test -run Extremes -timeout 0 ./internal/extremes -extremes.out table.md
+//	KERNELFOLD_LONG=1 go test -run Extremes -timeout 0 ./internal/extremes -extremes.parts 1 -extremes.out table.md
 //
 // The flag -extremes.case replays one case by the name that a failure prints.
 package extremes

@@ -38,7 +38,27 @@ type geometry struct {
 	retraction retraction
 }
 
-func norm(x []float64) float64 { return floats.Norm(x, 2) }
+// norm returns |x|, rounded once or twice, however many elements x has: the radius of the
+// scale Initial is the norm of a whole layer. Squares and their sum carry their
+// rounding errors along (Ogita, Rump, Oishi 2005).
+func norm(x []float64) float64 {
+	largest := floats.Norm(x, math.Inf(1))
+	if largest == 0 || math.IsInf(largest, 0) || math.IsNaN(largest) {
+		return largest
+	}
+	_, exponent := math.Frexp(largest)
+	total, rest := 0.0, 0.0
+	for _, v := range x {
+		v = math.Ldexp(v, -exponent)
+		square := v * v
+		rest += math.FMA(v, v, -square)
+		next := total + square
+		part := next - total
+		rest += (total - (next - part)) + (square - part)
+		total = next
+	}
+	return math.Ldexp(math.Sqrt(total+rest), exponent)
+}
 
 // combine returns a x + b y.
 func combine(a float64, x []float64, b float64, y []float64) []float64 {

@@ -94,7 +94,7 @@ type Verdict struct {
 	Failures []Failure
 	Errors   []string // the justified errors, by reason and kind
 	Steps    int      // that returned nil and are right
-	Weights  float64  // largest error of the weights, in eps times the conditioning of the step
+	Weights  float64  // largest error of the weights, in eps r times the conditioning of step and projection; at most rounding
 	Member   float64  // largest membership error, in eps
 	Kappa    float64  // the conditioning where Weights is
 }
@@ -386,7 +386,7 @@ func (v *Verdict) compare(step int, q *subject, want *prediction, after map[stri
 					q.name, i, j, want.tol[at], distance, distance/eps/o.r/want.kappa[at], want.kappa[at], want.length[at])
 			}
 			if want.known[at] && want.kappa[at] > 0 {
-				if e := distance / (eps * o.r * want.kappa[at]); e > v.Weights && distance > 8*o.precise.least*math.Sqrt(float64(len(y))) {
+				if e := o.rounding() * distance / want.tol[at]; e > v.Weights && distance > 8*o.precise.least*math.Sqrt(float64(len(y))) {
 					v.Weights, v.Kappa = e, want.kappa[at]
 				}
 			}
@@ -418,7 +418,8 @@ func (v *Verdict) compareState(step int, q *subject, want *prediction, state [][
 			distance = norm(combine(1, s, -1, o.pick(want.state[b], i, j, 1)))
 		}
 		if !(distance <= want.stateTol[b][at]) {
-			v.add(WrongState, step, "%s: block %d, point %d part %d: want an error up to %.3g, got %.3g", q.name, b, i, j, want.stateTol[b][at], distance)
+			v.add(WrongState, step, "%s: block %d, point %d part %d: want an error up to %.3g, got %.3g (step of %.4g radii)",
+				q.name, b, i, j, want.stateTol[b][at], distance, want.length[at])
 			return
 		}
 	}

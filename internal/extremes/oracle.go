@@ -103,14 +103,14 @@ type prediction struct {
 }
 
 // rounding is the number of roundings, in units of eps, that a step may add to a part, for
-// a conditioning of 1: 8 on spheres, where each element is rounded about ten times and
+// a conditioning of 1: 16 on spheres, where each element is rounded about ten times and
 // the norm takes their root mean square; 16 sqrt(q) for frames of q vectors, whose products are
 // made and undone; twice that for their exponential, which squares again and again. In float64
 // the sums of m elements, of the solver and of the oracle, are rounded as well: 4 sqrt(m) more.
 func (o *problem) rounding() float64 {
-	c := 8.0
+	c := 16.0
 	if o.m.family == stiefel {
-		c = 16 * math.Sqrt(float64(min(o.pn, o.pp)))
+		c *= math.Sqrt(float64(min(o.pn, o.pp)))
 		if o.m.retraction == byGeodesic {
 			c *= 2
 		}

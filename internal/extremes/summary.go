@@ -72,7 +72,7 @@ func (s *summary) write(w io.Writer) error {
 	for _, e := range sorted(s.errors) {
 		fmt.Fprintf(&b, "| %s | %d |\n", e, s.errors[e])
 	}
-	fmt.Fprintf(&b, "\nLargest error of the weights, in eps r times the conditioning of the step:\n\n| |")
+	fmt.Fprintf(&b, "\nLargest error of the weights, in eps r times the conditioning of the step and of\nthe projection before it:\n\n| |")
 	for _, k := range solverKinds {
 		fmt.Fprintf(&b, " %s |", k.name)
 	}
