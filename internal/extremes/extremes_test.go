@@ -16,10 +16,10 @@ import (
 )
 
 var (
-	outFile  = flag.String("extremes.out", "", "file for the tables of TestExtremes")
-	oneCase  = flag.String("extremes.case", "", "name of a case to replay in TestReplay")
-	parts    = flag.Int("extremes.parts", 8, "number of parts of the grid, each a mixture of all of it; 1 for the whole")
-	part     = flag.Int("extremes.part", 0, "the part that TestExtremes takes, from 0, to share the grid among processes")
+	outFile = flag.String("extremes.out", "", "file for the tables of TestExtremes")
+	oneCase = flag.String("extremes.case", "", "name of a case to replay in TestReplay")
+	parts   = flag.Int("extremes.parts", 8, "number of parts of the grid, each a mixture of all of it; 1 for the whole")
+	part    = flag.Int("extremes.part", 0, "the part that TestExtremes takes, from 0, to share the grid among processes")
 )
 
 const progress = 20000 // cases

@@ -97,11 +97,8 @@ type Verdict struct {
 	Weights  float64  // largest error of the weights, in eps r times the conditioning of step and projection; at most rounding
 	Member   float64  // largest membership error, in eps
 	Kappa    float64  // the conditioning where Weights is
-}
 
-// fault reports whether the case has failed in this way.
-func (v *Verdict) fault(f Fault) bool {
-	return slices.ContainsFunc(v.Failures, func(g Failure) bool { return g.Fault == f })
+	Determined, Undetermined int // parts that were compared, and parts of which only membership and movement were
 }
 
 func (v *Verdict) add(f Fault, step int, format string, args ...any) {
@@ -241,8 +238,21 @@ type blocks struct {
 	data  [][]float64
 }
 
+// equal compares to the bit. A parameter that a solver does not show has made no step, and its state is zero.
 func (b blocks) equal(c blocks) bool {
+	if b.data == nil || c.data == nil {
+		return b.steps == 0 && c.steps == 0 && b.zero() && c.zero()
+	}
 	return b.steps == c.steps && slices.EqualFunc(b.data, c.data, identical)
+}
+
+func (b blocks) zero() bool {
+	for _, x := range b.data {
+		if slices.ContainsFunc(x, func(v float64) bool { return v != 0 }) {
+			return false
+		}
+	}
+	return true
 }
 
 // snapshot reads the state of a solver that shows it.
@@ -384,6 +394,11 @@ func (v *Verdict) compare(step int, q *subject, want *prediction, after map[stri
 			case want.known[at] && !(distance <= want.tol[at]):
 				v.add(WrongWeights, step, "%s: point %d part %d: want an error up to %.3g, got %.3g = %.3g eps r times the conditioning %.3g (step of %.3g radii)",
 					q.name, i, j, want.tol[at], distance, distance/eps/o.r/want.kappa[at], want.kappa[at], want.length[at])
+			}
+			if want.known[at] {
+				v.Determined++
+			} else {
+				v.Undetermined++
 			}
 			if want.known[at] && want.kappa[at] > 0 {
 				if e := o.rounding() * distance / want.tol[at]; e > v.Weights && distance > 8*o.precise.least*math.Sqrt(float64(len(y))) {

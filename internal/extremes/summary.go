@@ -20,6 +20,7 @@ func (v *Verdict) class() string {
 type summary struct {
 	cases, steps int
 	failed       int
+	parts        [2]int // compared with the oracle, and too ill-conditioned for it
 	errors       map[string]int
 	classes      map[string]*class
 	worst        map[[2]string]*Verdict // by solver and manifold: the largest error of the weights
@@ -42,6 +43,8 @@ func (s *summary) add(v *Verdict) {
 	for _, e := range v.Errors {
 		s.errors[e]++
 	}
+	s.parts[0] += v.Determined
+	s.parts[1] += v.Undetermined
 	solver, manifold, p := solverKinds[v.Case.solver].name, manifoldKinds[v.Case.manifold].name, precisions[v.Case.precision].name
 	if len(v.Failures) > 0 {
 		s.failed++
@@ -68,6 +71,8 @@ func (s *summary) write(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d cases of three steps: %d steps right, %d ended in a justified error, %d cases failed.\n",
 		s.cases, s.steps, total(s.errors), s.failed)
+	fmt.Fprintf(&b, "%.1f %% of the points of right steps are determined by their inputs and agree with the oracle; the others are on the manifold and have moved.\n",
+		100*float64(s.parts[0])/float64(max(1, s.parts[0]+s.parts[1])))
 	fmt.Fprintf(&b, "\n| justified error | steps |\n|---|---:|\n")
 	for _, e := range sorted(s.errors) {
 		fmt.Fprintf(&b, "| %s | %d |\n", e, s.errors[e])
