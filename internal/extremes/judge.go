@@ -240,7 +240,7 @@ type blocks struct {
 
 // equal compares to the bit. A parameter that a solver does not show has made no step, and its state is zero.
 func (b blocks) equal(c blocks) bool {
-	if b.data == nil || c.data == nil {
+	if len(b.data) != len(c.data) {
 		return b.steps == 0 && c.steps == 0 && b.zero() && c.zero()
 	}
 	return b.steps == c.steps && slices.EqualFunc(b.data, c.data, identical)
