@@ -1,0 +1,450 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package extremes
+
+import (
+	"fmt"
+	"math"
+)
+
+// rule is the equations of a solver.
+type rule struct {
+	kind      ruleKind
+	momentum  float64 // theta
+	dampening float64 // tau
+	nesterov  bool
+	tangent   bool // momentum in the tangent space
+	largest   bool // AMSGrad
+}
+
+type ruleKind uint8
+
+const (
+	descent  ruleKind = iota // SGD
+	adaptive                 // Adam
+	wrapped                  // Constrain around stock Vanilla or Momentum
+)
+
+// The numbers of Adam; those of NewAdam's defaults.
+const (
+	beta1, beta2, adamEps = 0.9, 0.999, 1e-8
+)
+
+// problem is one parameter: where its points lie, and on which set.
+type problem struct {
+	name    string
+	m       geometry
+	k, n, p int
+	where   []int   // element e of point i is weight where[i*n*p+e]
+	parts   [][]int // elements of the parts of a point
+	pn, pp  int     // shape of a part
+	r       float64 // radius; 1 where nothing is constrained
+	steps   int
+	precise precision
+	memory  []float64 // what a wrapped solver remembers: its Snapshot does not show it
+	sizes   []float64 // of what was added up to the first block of state, for each part, before it was transported
+}
+
+// precision is what weights are stored in.
+type precision struct {
+	name    string
+	eps     float64 // from 1 to the next number
+	largest float64
+	least   float64
+	drift   float64 // membership error that a solver leaves alone
+}
+
+var precisions = []precision{
+	{"float32", 0x1p-23, math.MaxFloat32, math.SmallestNonzeroFloat32, 1e-5},
+	{"float64", 0x1p-52, math.MaxFloat64, math.SmallestNonzeroFloat64, 1e-11},
+}
+
+// Reason says why a step may, or must, end in an error.
+type Reason uint8
+
+// The reasons. A step for which there is none must not fail.
+const (
+	// NotFinite: a gradient is NaN or infinite. The error is required.
+	NotFinite Reason = 1 << iota
+	// Degenerate: the weights have no nearest point on the manifold: a zero
+	// vector, a rank-deficient matrix, a constant filter on a centred sphere.
+	// The error is required.
+	Degenerate
+	// Ill: the weights have a nearest point, but their conditioning is beyond
+	// 1e10. Both endings are right.
+	Ill
+	// Overflow: a number of the step (state, squared gradient of Adam,
+	// displacement, weight) exceeds 1/16 of the largest of the precision. Both
+	// endings are right; what is stored must be finite in either.
+	Overflow
+	// Winding: the exponential map of Stiefel for a step that may be longer than 10^4
+	// radii, the limit that it documents. Both endings are right.
+	Winding
+	// TooLong: the learning rate times the size of the direction, before its
+	// normal part is taken off, exceeds r/(16 eps): less than four bits of where
+	// the step starts would be left. Both endings are right.
+	TooLong
+)
+
+// prediction is what the oracle says of a step.
+type prediction struct {
+	start    []float64   // the points before the step, on the manifold
+	weights  []float64   // the points after it
+	state    [][]float64 // in the order of the solver's blocks
+	tol      []float64   // of the weights, for each part, in the norm, absolute
+	stateTol [][]float64 // of the state, for each part, or point
+	kappa    []float64   // conditioning, for each part: tol / (c eps r)
+	length   []float64   // of the tangent step over r, for each part
+	noise    []float64   // of the direction, to rounding, over r, for each part
+	known    []bool      // the step is determined by its inputs in this precision
+	sizes    []float64   // of what was added up to the first block of state, for each part
+	memory   []float64   // of a wrapped solver after the step
+	reasons  Reason
+}
+
+// rounding is the number of roundings, in units of eps, that a step may add to a part, for
+// a conditioning of 1: 16 on spheres, where each element is rounded about ten times and
+// the norm takes their root mean square; 16 sqrt(q) for frames of q vectors, whose products are
+// made and undone; twice that for their exponential, which squares again and again. In float64
+// the sums of m elements, of the solver and of the oracle, are rounded as well: 4 sqrt(m) more.
+func (o *problem) rounding() float64 {
+	c := 16.0
+	if o.m.family == stiefel {
+		c *= math.Sqrt(float64(min(o.pn, o.pp)))
+		if o.m.retraction == byGeodesic {
+			c *= 2
+		}
+	}
+	if o.precise.eps < 0x1p-40 {
+		c += 4 * math.Sqrt(float64(o.pn*o.pp))
+	}
+	return c
+}
+
+// member is the membership error that is allowed after a step: that of rounding, and never more than what a
+// solver takes for a reason to project.
+func (o *problem) member() float64 {
+	return min(o.rounding()*o.precise.eps, o.drift())
+}
+
+// drift is the membership error beyond which a solver projects, as option Tolerance documents it.
+func (o *problem) drift() float64 {
+	return o.precise.drift * math.Sqrt(max(1, float64(min(o.n, o.p))/64))
+}
+
+// pick gathers the elements of part j of point i of a batch.
+func (o *problem) pick(batch []float64, i, j int, factor float64) []float64 {
+	at := o.parts[j]
+	x := make([]float64, len(at))
+	for e, a := range at {
+		x[e] = factor * batch[i*o.n*o.p+a]
+	}
+	return x
+}
+
+func (o *problem) set(batch []float64, i, j int, factor float64, x []float64) {
+	for e, a := range o.parts[j] {
+		batch[i*o.n*o.p+a] = factor * x[e]
+	}
+}
+
+// gather brings weights in row-major order of the layer to the order of the points.
+func (o *problem) gather(w []float64) []float64 {
+	x := make([]float64, len(w))
+	for e, at := range o.where {
+		x[e] = w[at]
+	}
+	return x
+}
+
+// worst is the largest membership error of the points x.
+func (o *problem) worst(x []float64) float64 {
+	worst := 0.0
+	for i := range o.k {
+		for j := range o.parts {
+			e := o.m.membership(o.pick(x, i, j, 1/o.r), o.pn, o.pp)
+			if !(e <= worst) {
+				worst = e
+			}
+		}
+	}
+	return worst
+}
+
+// step predicts the step of the weights x with Euclidean gradient g, both in the order of the points,
+// at the learning rate, from the state before it.
+func (o *problem) step(rl rule, x, g []float64, state [][]float64, rate float64) *prediction {
+	eps := o.precise.eps
+	total := o.k * len(o.parts)
+	out := &prediction{
+		start: make([]float64, len(x)), weights: make([]float64, len(x)),
+		tol: make([]float64, total), kappa: make([]float64, total), length: make([]float64, total),
+		noise: make([]float64, total), known: make([]bool, total),
+	}
+	for range state {
+		out.state = append(out.state, nil)
+		out.stateTol = append(out.stateTol, make([]float64, total))
+	}
+	for b := range state {
+		out.state[b] = make([]float64, len(state[b]))
+	}
+	if rl.kind == wrapped && o.memory == nil {
+		o.memory = make([]float64, len(x))
+	}
+	if o.sizes == nil {
+		o.sizes = make([]float64, total)
+	}
+	out.memory, out.sizes = make([]float64, len(x)), make([]float64, total)
+	for _, v := range g {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			out.reasons |= NotFinite
+			return out
+		}
+	}
+
+	off := o.worst(x)
+	project := off > o.drift()
+	o.steps++
+	for i := range o.k {
+		starts := make([][]float64, len(o.parts))
+		grads := make([][]float64, len(o.parts))
+		sq, sqErr := 0.0, 0.0
+		bases := make([]float64, len(o.parts))
+		for j := range o.parts {
+			start := o.pick(x, i, j, 1/o.r)
+			base := o.rounding() * eps
+			if o.m.family != flat {
+				if project {
+					projected, cond := o.m.project(start, o.pn, o.pp)
+					switch {
+					case math.IsInf(cond, 1):
+						out.reasons |= Degenerate
+						return out
+					case cond > 1e10:
+						out.reasons |= Ill
+					}
+					start = projected
+					base += 64 * 0x1p-52 * cond // the projection is computed in float64
+				} else {
+					base += min(off, o.drift())
+				}
+			}
+			o.set(out.start, i, j, o.r, start)
+			starts[j], bases[j] = start, base
+			e := o.pick(g, i, j, 1)
+			grads[j] = o.m.gradient(start, e, o.pn, o.pp)
+			s := o.m.square(start, grads[j], o.pn, o.pp)
+			d := base * norm(e)
+			sq += s
+			sqErr += 2*math.Sqrt(s)*d + d*d
+		}
+		// The denominator of Adam, one for each point, and what rounding does to it.
+		denominator, denominatorErr := 1.0, 0.0
+		if rl.kind == adaptive {
+			s := beta2*state[1][i] + (1-beta2)*sq
+			out.state[1][i] = s
+			c := o.rounding() * eps
+			sErr := c*s + (1-beta2)*sqErr + 8*o.precise.least
+			for j := range o.parts {
+				out.stateTol[1][i*len(o.parts)+j] = sErr
+			}
+			if rl.largest {
+				s = max(s, state[2][i])
+				out.state[2][i] = s
+				for j := range o.parts {
+					out.stateTol[2][i*len(o.parts)+j] = sErr
+				}
+			}
+			correct := 1 - math.Pow(beta2, float64(o.steps))
+			root := math.Sqrt(s / correct)
+			denominator = root + adamEps
+			low := math.Sqrt(max(0, s-sErr) / correct)
+			denominatorErr = min(root-low, root) + c*denominator
+			if max(sq, s) >= o.precise.largest/16 {
+				out.reasons |= Overflow
+			}
+		}
+		for j := range o.parts {
+			at := i*len(o.parts) + j
+			start, grad, base := starts[j], grads[j], bases[j]
+			e := o.pick(g, i, j, 1)
+			dir, spread, next, nextSize := o.direction(rl, i, j, start, e, grad, state, rate)
+			if rl.kind == adaptive {
+				c1 := 1 - math.Pow(beta1, float64(o.steps))
+				low := max(denominator-denominatorErr, adamEps/2)
+				spread = spread/c1/low + norm(dir)/c1*denominatorErr/low/denominator/eps/o.rounding()
+				dir = combine(1/c1/denominator, dir, 0, dir)
+			}
+			factor := -rate / o.r
+			if rl.kind == wrapped { // the displacement that it made
+				factor = 1 / o.r
+				dir = o.m.tangent(start, dir, o.pn, o.pp)
+			}
+			v := combine(factor, dir, 0, dir)
+			t, a := norm(v), math.Abs(factor)*spread
+			if max(a*o.r, t*o.r) >= o.precise.largest/16 {
+				out.reasons |= Overflow
+			}
+			if o.m.family != flat && max(a, t)*eps >= 1.0/16 {
+				out.reasons |= TooLong
+			}
+			if o.m.family == stiefel && o.m.retraction == byGeodesic && max(a, t) >= 1e4 {
+				out.reasons |= Winding
+			}
+			// What the inputs do not determine is not computed.
+			sensitive := o.m.geodesic || (o.m.family == stiefel && o.m.retraction == byGeodesic)
+			known := !(sensitive && a*eps > 1e-2)
+			y, damping := start, 1.0
+			if known {
+				var ok bool
+				if y, damping, ok = o.m.retract(start, v, o.pn, o.pp); !ok {
+					known = false
+					y = start
+				}
+			}
+			damping = max(1, damping) // |x + v| >= |x| for v tangent at x; rounding says less where x is lost in v
+			kappa := 1 + (1+a)/damping
+			diameter := 2 * math.Sqrt(float64(min(o.pn, o.pp)))
+			if o.m.family == flat {
+				kappa, diameter = norm(start)+a, math.Inf(1)
+			} else if o.m.family == sphere {
+				diameter = 2
+			}
+			tol := base * kappa
+			if !known || tol > diameter {
+				known, tol = false, diameter*(1+1e-3)
+			}
+			for _, w := range y {
+				if math.Abs(w)*o.r >= o.precise.largest/16 {
+					out.reasons |= Overflow
+				}
+			}
+			o.set(out.weights, i, j, o.r, y)
+			out.kappa[at], out.known[at] = kappa, known
+			out.length[at], out.noise[at] = t, base*a
+			out.tol[at] = tol*o.r + 8*o.precise.least*math.Sqrt(float64(len(y)))
+
+			if next == nil {
+				continue
+			}
+			for _, w := range next {
+				if math.Abs(w) >= o.precise.largest/16 {
+					out.reasons |= Overflow
+				}
+			}
+			out.sizes[at] = nextSize
+			if rl.kind == wrapped {
+				o.set(out.memory, i, j, 1, next)
+				continue
+			}
+			stateTol := base*nextSize + 8*o.precise.least*math.Sqrt(float64(len(next)))
+			if o.m.family != flat && (rl.kind == adaptive || rl.tangent) {
+				next = o.m.transport(start, v, y, next, o.pn, o.pp)
+				stateTol += min(tol, 2) * 2 * nextSize
+			}
+			o.set(out.state[0], i, j, 1, next)
+			out.stateTol[0][at] = stateTol
+		}
+	}
+	return out
+}
+
+// direction returns the direction of a rule, the size of the numbers that were added up to
+// it (its rounding is eps times that), and the first block of state with its size.
+func (o *problem) direction(rl rule, i, j int, start, g, grad []float64, state [][]float64, rate float64) (dir []float64, spread float64, next []float64, nextSize float64) {
+	size, at := norm(g), i*len(o.parts)+j
+	// Transport takes off what points along the weights. What is left is as
+	// exact as what was there before, and may be much smaller.
+	before := o.sizes[at]
+	switch {
+	case rl.kind == wrapped: // c <- theta c - rate grad
+		c := combine(rl.momentum, o.pick(o.memory, i, j, 1), -rate, grad)
+		// The wrapped solver moves weights: its displacement is rounded with them.
+		n := rl.momentum*before + rate*size
+		return c, n + o.r*norm(start), c, n
+	case rl.kind == adaptive: // m <- beta1 T(m) + (1 - beta1) grad
+		old := o.pick(state[0], i, j, 1)
+		m := combine(beta1, o.m.tangent(start, old, o.pn, o.pp), 1-beta1, grad)
+		n := beta1*before + (1-beta1)*size
+		return m, n, m, n
+	case rl.momentum == 0:
+		return grad, size, nil, 0
+	}
+	take := 1 - rl.dampening
+	if o.steps == 1 {
+		take = 1
+	}
+	old := o.pick(state[0], i, j, 1)
+	n := rl.momentum*before + take*size
+	if rl.tangent {
+		mu := combine(rl.momentum, o.m.tangent(start, old, o.pn, o.pp), take, grad)
+		if !rl.nesterov {
+			return mu, n, mu, n
+		}
+		return combine(1, grad, rl.momentum, mu), size + rl.momentum*n, mu, n
+	}
+	mu := combine(rl.momentum, old, take, g)
+	if !rl.nesterov {
+		return o.m.gradient(start, mu, o.pn, o.pp), n, mu, n
+	}
+	return o.m.gradient(start, combine(1, g, rl.momentum, mu), o.pn, o.pp), size + rl.momentum*n, mu, n
+}
+
+// cut says where the points of weights of shape (D, C, A, B) lie: element e of
+// point i is weight where[i*n*p+e]. It follows the table of groupings.
+func cut(grouping string, shape []int) (where []int, k, n, p int) {
+	if len(shape) != 4 || grouping == "PerWeight" {
+		size := 1
+		for _, s := range shape {
+			size *= s
+		}
+		for e := range size {
+			where = append(where, e)
+		}
+		return where, size, 1, 1
+	}
+	d, c, a, b := shape[0], shape[1], shape[2], shape[3]
+	at := func(i, j, u, v int) { where = append(where, ((i*c+j)*a+u)*b+v) }
+	switch grouping {
+	case "PerInputChannel":
+		for j := range c {
+			for i := range d {
+				for u := range a {
+					for v := range b {
+						at(i, j, u, v)
+					}
+				}
+			}
+		}
+		return where, c, d, a * b
+	case "PerTap":
+		for u := range a {
+			for v := range b {
+				for i := range d {
+					for j := range c {
+						at(i, j, u, v)
+					}
+				}
+			}
+		}
+		return where, a * b, d, c
+	}
+	for i := range d {
+		for j := range c {
+			for u := range a {
+				for v := range b {
+					at(i, j, u, v)
+				}
+			}
+		}
+	}
+	switch grouping {
+	case "PerKernel":
+		return where, d * c, a, b
+	case "PerFilter":
+		return where, d, c, a * b
+	case "FilterBank":
+		return where, 1, d, c * a * b
+	}
+	panic(fmt.Sprintf("extremes: no grouping %q", grouping))
+}
