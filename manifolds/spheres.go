@@ -5,6 +5,7 @@ package manifolds
 import (
 	"fmt"
 	"math"
+	"unsafe"
 
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
@@ -91,15 +92,15 @@ func (s spheres[T]) holds(n int) bool {
 	return s.r > 0x1p-125*math.Sqrt(float64(n)) && s.r < 0x1p126
 }
 
-func double[T vec.Float]() bool { return vec.Eps[T]() < 0x1p-30 }
+func double[T vec.Float]() bool { return unsafe.Sizeof(T(0)) == 8 }
 
 // fits reports whether T holds the coefficient c to its full precision, and float64 what it was computed from.
 func fits[T vec.Float](c float64) bool {
-	a := math.Abs(c)
+	a, least, most := math.Abs(c), 0x1p-126, 0x1p127
 	if double[T]() {
-		return a > 0x1p-500 && a < 0x1p500
+		least, most = 0x1p-500, 0x1p500
 	}
-	return a > 0x1p-126 && a < 0x1p127
+	return a > least && a < most
 }
 
 func dot[T vec.Float](l line, x, y []T) float64 {
