@@ -5,6 +5,7 @@ package manifolds
 import (
 	"fmt"
 	"math"
+	"unsafe"
 
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
@@ -91,15 +92,15 @@ func (s spheres[T]) holds(n int) bool {
 	return s.r > 0x1p-125*math.Sqrt(float64(n)) && s.r < 0x1p126
 }
 
-func double[T vec.Float]() bool { return vec.Eps[T]() < 0x1p-30 }
+func double[T vec.Float]() bool { return unsafe.Sizeof(T(0)) == 8 }
 
 // fits reports whether T holds the coefficient c to its full precision, and float64 what it was computed from.
 func fits[T vec.Float](c float64) bool {
-	a := math.Abs(c)
+	a, least, most := math.Abs(c), 0x1p-126, 0x1p127
 	if double[T]() {
-		return a > 0x1p-500 && a < 0x1p500
+		least, most = 0x1p-500, 0x1p500
 	}
-	return a > 0x1p-126 && a < 0x1p127
+	return a > least && a < most
 }
 
 func dot[T vec.Float](l line, x, y []T) float64 {
@@ -114,7 +115,7 @@ func dot[T vec.Float](l line, x, y []T) float64 {
 }
 
 func sum[T vec.Float](l line, x []T) float64 {
-	if l.stride == 1 {
+	if l.stride == 1 && l.n > 32 {
 		return vec.Sum(x[l.at : l.at+l.n])
 	}
 	s := 0.0
@@ -255,9 +256,15 @@ func (s spheres[T]) rest(l line, x []T, m float64) float64 {
 // dominates reports whether the mean m may be so much larger than the rest of x that to take it off in T loses digits. The distance
 // of one element from the mean is a lower bound of the norm of the rest.
 func dominates[T vec.Float](l line, x []T, m float64) bool {
-	last := l.at + (l.n-1)*l.stride
-	d := max(math.Abs(float64(x[l.at])-m), math.Abs(float64(x[last])-m), math.Abs(float64(x[l.at+l.n/2*l.stride])-m))
-	return !(m*m*float64(l.n) <= 16*d*d)
+	bound := m * m * float64(l.n) / 16
+	if d := float64(x[l.at]) - m; d*d >= bound {
+		return false
+	}
+	if d := float64(x[l.at+l.n/2*l.stride]) - m; d*d >= bound {
+		return false
+	}
+	d := float64(x[l.at+(l.n-1)*l.stride]) - m
+	return !(d*d >= bound)
 }
 
 // along returns <x, g> / r^2 for a point x, which T may not hold.
@@ -312,8 +319,9 @@ func (s spheres[T]) adjoint(dst, v, y, g block[T]) error {
 		}
 		m, rest, c, square := 0.0, 0.0, dot(l, y.data, g.data)/(s.r*s.r), 0.0
 		if s.centred || !fits[T](c) {
-			m = s.mean(l, g.data)
-			c, rest = s.alongCentred(l, y.data, g.data, m), s.rest(l, g.data, m)
+			if m = s.mean(l, g.data); !fits[T](c) || dominates(l, g.data, m) {
+				c, rest = s.alongCentred(l, y.data, g.data, m), s.rest(l, g.data, m)
+			}
 		}
 		for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
 			w := f * ((float64(g.data[e]) - m) - (c*float64(y.data[e]) + rest))
@@ -366,7 +374,10 @@ func (s spheres[T]) spread(l line, v []T) (size, floor float64) {
 // tangent: g - mean(g) - x <x, g> / r^2.
 func (s spheres[T]) tangent(dst, x, g block[T]) error {
 	return s.each(x, func(l line) string {
-		m := s.mean(l, g.data)
+		m := 0.0
+		if s.centred {
+			m = s.mean(l, g.data)
+		}
 		if c := dot(l, x.data, g.data) / (s.r * s.r); fits[T](c) && (m == 0 || !dominates(l, g.data, m)) {
 			combine(l, dst.data, 1, g.data, -c, x.data, -m)
 			return ""
@@ -385,7 +396,10 @@ func (s spheres[T]) retract(dst, x, v block[T]) error {
 		return s.exp(dst, x, v)
 	}
 	return s.each(x, func(l line) string {
-		own, m := s.mean(l, x.data), s.mean(l, v.data) // rounding only, but it would add up
+		own, m := 0.0, 0.0
+		if s.centred {
+			own, m = s.mean(l, x.data), s.mean(l, v.data) // rounding only, but it would add up
+		}
 		if m*m*float64(l.n) <= s.r*s.r || !dominates(l, v.data, m) {
 			combine(l, dst.data, 1, x.data, 1, v.data, -m-own)
 		} else {
