@@ -45,7 +45,11 @@ type mode struct{ training bool }
 // apply adds a node to the graph of its inputs.
 func apply(s signature, f32 body[float32], f64 body[float64], in ...*gorgonia.Node) (*gorgonia.Node, error) {
 	o := &op{signature: s, f32: f32, f64: f64}
-	n, err := gorgonia.ApplyOp(o, in...)
+	var of gorgonia.Op = o
+	if s.mode != nil {
+		of = &modal{o}
+	}
+	n, err := gorgonia.ApplyOp(of, in...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.name, err)
 	}
@@ -135,13 +139,18 @@ func (o *op) WriteHash(h hash.Hash) {
 	fmt.Fprintf(h, "%+v %T %+v %T %+v", o.signature, o.f32, o.f32, o.f64, o.f64)
 }
 
+// modal is the forward part of a node that differs between training and evaluation.
+type modal struct{ *op }
+
 // SetTraining is called by NewTapeMachine, with false under gorgonia.EvalMode.
-func (o *op) SetTraining(training bool) error {
-	if o.mode != nil {
-		o.mode.training = training
-	}
+func (o *modal) SetTraining(training bool) error {
+	o.mode.training = training
 	return nil
 }
+
+// Training reports whether the next run of the node is one in training. Other packages find
+// it by an assertion to interface{ Training() bool } on the Op of a node.
+func (o *modal) Training() bool { return o.mode.training }
 
 func (o *op) Hashcode() uint32 { return hashcode(o) }
 
@@ -207,32 +216,6 @@ func split64(v []dense.View) [][]float64 {
 	return s
 }
 
-// buffer is memory for the value of a node, made at its first run.
-type buffer struct{ value gorgonia.Value }
-
-func (b *buffer) get(shape tensor.Shape, like dense.View) (gorgonia.Value, dense.View) {
-	of := tensor.Float32
-	if like.F64 != nil {
-		of = tensor.Float64
-	}
-	if b.value == nil || b.value.Dtype() != of {
-		switch {
-		case len(shape) > 0:
-			b.value = tensor.New(tensor.Of(of), tensor.WithShape(shape.Clone()...))
-		case of == tensor.Float64:
-			b.value = gorgonia.NewF64(0)
-		default:
-			b.value = gorgonia.NewF32(0)
-		}
-	}
-	d, err := dense.Of(b.value)
-	if err != nil { // something reshaped it: it is ours no more
-		b.value = nil
-		return b.get(shape, like)
-	}
-	return b.value, d
-}
-
 // DiffWRT tells in which inputs the cost is differentiated.
 func (o *op) DiffWRT(inputs int) []bool {
 	d := make([]bool, inputs)
@@ -251,7 +234,7 @@ func (o *op) SymDiff(in gorgonia.Nodes, out, grad *gorgonia.Node) (gorgonia.Node
 			gradients = append(gradients, nil)
 			continue
 		}
-		g := &gradient{op: o, input: i}
+		g := &gradient{op: o, input: i, grad: grad}
 		n, err := gorgonia.ApplyOp(g, all...)
 		if err != nil {
 			return nil, fmt.Errorf("%s: gradient in input %d: %w", o.name, i, err)
@@ -269,6 +252,7 @@ type gradient struct {
 	op     *op
 	input  int
 	node   *gorgonia.Node
+	grad   *gorgonia.Node // the last input
 	buffer buffer
 }
 
@@ -308,6 +292,9 @@ func (g *gradient) InferShape(in ...gorgonia.DimSizer) (tensor.Shape, error) {
 }
 
 func (g *gradient) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
+	if g.onLispMachine() {
+		return nil, machineError(g.op.name)
+	}
 	views, err := g.op.views(in, g.shapes())
 	if err != nil {
 		return nil, err
@@ -332,6 +319,7 @@ func (g *gradient) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 
 var (
 	_ gorgonia.SDOp        = (*op)(nil)
-	_ gorgonia.TrainModeOp = (*op)(nil)
+	_ gorgonia.SDOp        = (*modal)(nil)
+	_ gorgonia.TrainModeOp = (*modal)(nil)
 	_ gorgonia.Op          = (*gradient)(nil)
 )

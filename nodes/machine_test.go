@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/manifolds"
+	"github.com/kernelfold/kernelfold/nodes"
+)
+
+// constructors makes each node of the package, by name, on inputs of the shapes given. The first input is
+// differentiated.
+func constructors(t *testing.T) map[string]constructor {
+	type in = []*gorgonia.Node
+	type node = *gorgonia.Node
+	image, kernel, channel := []int{2, 3, 4, 4}, []int{4, 3, 3, 3}, []int{1, 3, 1, 1}
+	square, flat := tensor.Shape{2, 2}, []int{0, 0}
+	base := func(n node) node { copy(n.Value().Data().([]float64), haar(t)); return n }
+	return map[string]constructor{
+		"BatchNorm": {func(v in) (node, error) {
+			y, _, _, _, err := nodes.BatchNorm(v[0], v[1], v[2], 0.1, 1e-5)
+			return y, err
+		}, [][]int{image, channel, channel}},
+		"BatchNormWith": {func(v in) (node, error) { return nodes.BatchNormWith(v[0], v[1], v[2], statistics(t, 3), 1e-5) },
+			[][]int{image, channel, channel}},
+		"Bias": {func(v in) (node, error) { return nodes.Bias(v[0], v[1]) }, [][]int{image, channel}},
+		"Conv2d": {func(v in) (node, error) {
+			return nodes.Conv2d(v[0], v[1], tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, nil)
+		}, [][]int{image, kernel}},
+		"Conv2dGroups": {func(v in) (node, error) {
+			return nodes.Conv2dGroups(v[0], v[1], tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, nil, 3)
+		}, [][]int{image, {3, 1, 3, 3}}},
+		"Dropout":                 {func(v in) (node, error) { return nodes.Dropout(v[0], 0.5, &nodes.Noise{}) }, [][]int{image}},
+		"GroupNorm":               {func(v in) (node, error) { return nodes.GroupNorm(v[0], v[1], v[2], 3, 3, 1e-5) }, [][]int{image, channel, channel}},
+		"Linear":                  {func(v in) (node, error) { return nodes.Linear(v[0], v[1], v[2]) }, [][]int{{2, 3}, {3, 4}, {1, 4}}},
+		"CrossEntropy":            {func(v in) (node, error) { return nodes.CrossEntropy(v[0], v[1]) }, [][]int{{2, 3}, {2, 3}}},
+		"Normalize":               {func(v in) (node, error) { return nodes.Normalize(v[0], manifolds.Stiefel{}) }, [][]int{kernel}},
+		"UnitNorm":                {func(v in) (node, error) { return nodes.UnitNorm(v[0]) }, [][]int{kernel}},
+		"Orthogonalize":           {func(v in) (node, error) { return nodes.Orthogonalize(v[0], 3, manifolds.Unit) }, [][]int{kernel}},
+		"SoftOrthogonality":       {func(v in) (node, error) { return nodes.SoftOrthogonality(v[0]) }, [][]int{kernel}},
+		"DoubleSoftOrthogonality": {func(v in) (node, error) { return nodes.DoubleSoftOrthogonality(v[0]) }, [][]int{kernel}},
+		"MutualCoherence":         {func(v in) (node, error) { return nodes.MutualCoherence(v[0]) }, [][]int{kernel}},
+		"SRIP":                    {func(v in) (node, error) { return nodes.SRIP(v[0], 2, 1) }, [][]int{kernel}},
+		"ConvOrthogonality":       {func(v in) (node, error) { return nodes.ConvOrthogonality(v[0], []int{1, 1}) }, [][]int{kernel}},
+		"MaxPool2D":               {func(v in) (node, error) { return nodes.MaxPool2D(v[0], square, flat, []int{2, 2}) }, [][]int{image}},
+		"AveragePool2D":           {func(v in) (node, error) { return nodes.AveragePool2D(v[0], square, flat, []int{2, 2}) }, [][]int{image}},
+		"GlobalAveragePool2D":     {func(v in) (node, error) { return nodes.GlobalAveragePool2D(v[0]) }, [][]int{image}},
+		"Rectify":                 {func(v in) (node, error) { return nodes.Rectify(v[0]) }, [][]int{image}},
+		"Shortcut":                {func(v in) (node, error) { return nodes.Shortcut(v[0], 6, 2) }, [][]int{image}},
+		"SpectralNorm":            {func(v in) (node, error) { return nodes.SpectralNorm(v[0], nodes.NewPowerIteration(1), 1) }, [][]int{kernel}},
+		"StochasticDepth":         {func(v in) (node, error) { return nodes.StochasticDepth(v[0], v[1], 0.5, &nodes.Noise{}) }, [][]int{image, image}},
+		"ExpTrivialization":       {func(v in) (node, error) { return nodes.ExpTrivialization(v[0], base(v[1])) }, [][]int{kernel, kernel}},
+		"CayleyTrivialization":    {func(v in) (node, error) { return nodes.CayleyTrivialization(v[0], base(v[1])) }, [][]int{kernel, kernel}},
+		"WeightNorm":              {func(v in) (node, error) { return nodes.WeightNorm(v[0], v[1]) }, [][]int{kernel, {4, 1, 1, 1}}},
+		"CentredWeightNorm":       {func(v in) (node, error) { return nodes.CentredWeightNorm(v[0], v[1]) }, [][]int{kernel, {4, 1, 1, 1}}},
+		"WeightStandardization":   {func(v in) (node, error) { return nodes.WeightStandardization(v[0], 1e-5) }, [][]int{kernel}},
+	}
+}
+
+type constructor struct {
+	build  func(in []*gorgonia.Node) (*gorgonia.Node, error)
+	shapes [][]int
+}
+
+// haar is a filter bank of four orthonormal filters.
+func haar(t *testing.T) []float64 {
+	t.Helper()
+	return nodes.Orthonormal(1, 1)(tensor.Float64, 4, 3, 3, 3).([]float64)
+}
+
+// graph makes a graph of the node, with the sum of its elements as cost.
+func (c constructor) graph(t *testing.T) (inputs gorgonia.Nodes, y, cost *gorgonia.Node) {
+	t.Helper()
+	g := gorgonia.NewGraph()
+	for i, s := range c.shapes {
+		n := zeros(g, "input "+string(rune('0'+i)), tensor.Float64, s...)
+		for k := range tensor.Shape(s).TotalSize() {
+			set(n, k, 0.25+float64((7*k+3*i)%11)/13)
+		}
+		inputs = append(inputs, n)
+	}
+	y, err := c.build(inputs)
+	require.NoError(t, err)
+	cost = y
+	if y.Dims() > 0 {
+		cost = gorgonia.Must(gorgonia.Sum(y))
+	}
+	return inputs, y, cost
+}
+
+// TestConstructorsAreComplete compares the table with the source of the package.
+func TestConstructorsAreComplete(t *testing.T) {
+	table := constructors(t)
+	packages, err := parser.ParseDir(token.NewFileSet(), ".", func(f fs.FileInfo) bool { return !strings.HasSuffix(f.Name(), "_test.go") }, 0)
+	require.NoError(t, err)
+	found := 0
+	for _, f := range packages["nodes"].Files {
+		for _, d := range f.Decls {
+			fn, ok := d.(*ast.FuncDecl)
+			if !ok || fn.Recv != nil || !fn.Name.IsExported() || fn.Type.Results == nil {
+				continue
+			}
+			star, ok := fn.Type.Results.List[0].Type.(*ast.StarExpr)
+			if !ok {
+				continue
+			}
+			if s, ok := star.X.(*ast.SelectorExpr); ok && s.Sel.Name == "Node" {
+				found++
+				assert.Contains(t, table, fn.Name.Name)
+			}
+		}
+	}
+	assert.Len(t, table, found)
+}
+
+// TestLispMachineIsRefused runs each node on the machine that skips operations without DoDiff: without the error its run
+// would succeed with gradients of zero, and a solver would take them.
+func TestLispMachineIsRefused(t *testing.T) {
+	for name, c := range constructors(t) {
+		t.Run(name, func(t *testing.T) {
+			// Without a symbolic gradient, as Lisp machines are used.
+			_, _, cost := c.graph(t)
+			vm := gorgonia.NewLispMachine(cost.Graph())
+			err := nodes.Cause(vm.RunAll())
+			assert.ErrorIs(t, err, nodes.ErrMachine)
+			if name != "UnitNorm" { // which is a Normalize
+				assert.ErrorContains(t, err, "nodes."+strings.TrimSuffix(name, "With"))
+			}
+			assert.ErrorContains(t, err, "gorgonia.NewTapeMachine")
+
+			// With a symbolic gradient, run as part of a forward pass, Node.Grad would be zero too.
+			in, _, cost := c.graph(t)
+			_, err = gorgonia.Grad(cost, in[0])
+			require.NoError(t, err)
+			vm = gorgonia.NewLispMachine(cost.Graph(), gorgonia.ExecuteFwdOnly())
+			assert.ErrorIs(t, nodes.Cause(vm.RunAll()), nodes.ErrMachine)
+		})
+	}
+}
+
+// TestLispMachineForward evaluates each node without gradients on both machines.
+func TestLispMachineForward(t *testing.T) {
+	for name, c := range constructors(t) {
+		t.Run(name, func(t *testing.T) {
+			_, want, _ := c.graph(t)
+			vm := gorgonia.NewTapeMachine(want.Graph())
+			defer vm.Close()
+			require.NoError(t, vm.RunAll())
+			_, got, _ := c.graph(t)
+			lisp := gorgonia.NewLispMachine(got.Graph(), gorgonia.ExecuteFwdOnly())
+			defer lisp.Close()
+			require.NoError(t, lisp.RunAll())
+			assert.Equal(t, want.Value().Data(), got.Value().Data())
+		})
+	}
+}
+
+// TestEvaluationMachineSwitchesSharedNodes is how training comes to go on in evaluation mode: a machine for evaluation
+// on a subgraph shares its operations with the graph. Training of the op tells.
+func TestEvaluationMachineSwitchesSharedNodes(t *testing.T) {
+	table := constructors(t)
+	for _, name := range []string{"BatchNorm", "BatchNormWith", "Dropout", "StochasticDepth"} {
+		_, y, cost := table[name].graph(t)
+		mode, ok := y.Op().(interface{ Training() bool })
+		require.True(t, ok, name)
+		g := cost.Graph()
+		gorgonia.NewTapeMachine(g).Close()
+		assert.True(t, mode.Training(), name)
+		gorgonia.NewTapeMachine(g.SubgraphRoots(y), gorgonia.EvalMode()).Close()
+		assert.False(t, mode.Training(), name)
+		gorgonia.NewTapeMachine(g).Close()
+		assert.True(t, mode.Training(), name)
+	}
+	_, y, _ := table["Rectify"].graph(t)
+	_, ok := y.Op().(interface{ Training() bool })
+	assert.False(t, ok, "a node that does the same in both modes has none")
+}
+
+// TestBuffersLeavePools gives the values of all nodes to the pools of package tensor and has the pools handed out
+// again: the next run must neither use what is now another tensor nor fail.
+func TestBuffersLeavePools(t *testing.T) {
+	for name, c := range constructors(t) {
+		if name == "Dropout" || name == "StochasticDepth" || name == "SpectralNorm" || name == "SRIP" {
+			continue // differ from run to run
+		}
+		in, y, cost := c.graph(t)
+		d, err := gorgonia.Grad(cost, in[0])
+		require.NoError(t, err)
+		vm := gorgonia.NewTapeMachine(cost.Graph())
+		require.NoError(t, vm.RunAll(), name)
+		copied := func(n *gorgonia.Node) any {
+			v, err := gorgonia.CloneValue(n.Value())
+			require.NoError(t, err)
+			return v.Data()
+		}
+		value, gradient := copied(y), copied(d[0])
+		vm.Reset()
+		cost.Graph().UnbindAllNonInputs()
+		var others []*tensor.Dense
+		for range 200 {
+			o := tensor.New(tensor.Of(tensor.Float64), tensor.WithShape(5, 1, 1, 2))
+			others = append(others, o)
+		}
+		require.NoError(t, nodes.Cause(vm.RunAll()), name)
+		assert.Equal(t, value, y.Value().Data(), name)
+		assert.Equal(t, gradient, d[0].Value().Data(), name)
+		for _, o := range others {
+			require.Equal(t, tensor.Shape{5, 1, 1, 2}, o.Shape(), name)
+			require.Equal(t, make([]float64, 10), o.Data(), name)
+		}
+		vm.Close()
+	}
+}
