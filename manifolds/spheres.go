@@ -405,6 +405,9 @@ func (s spheres[T]) retract(dst, x, v block[T]) error {
 		} else {
 			combineWide(l, dst.data, 1, v.data, -m, 1, x.data, -own-s.rest(l, v.data, m))
 		}
+		if s.centred && own*own+m*m > 0 { // what is left may be much shorter than the mean that was taken off
+			s.centre(l, dst.data, dst.data)
+		}
 		return s.normalise(l, dst.data, 0)
 	}, "retract")
 }

@@ -77,12 +77,13 @@ const (
 	// displacement, weight) exceeds 1/16 of the largest of the precision. Both
 	// endings are right; what is stored must be finite in either.
 	Overflow
-	// Winding: the exponential map of Stiefel for a step that may be longer than 10^4
+	// Winding: the exponential map of Stiefel for a step that may be longer than 100
 	// radii, the limit that it documents. Both endings are right.
 	Winding
 	// TooLong: the learning rate times the size of the direction, before its
 	// normal part is taken off, exceeds r/(16 eps): less than four bits of where
-	// the step starts would be left. Both endings are right.
+	// the step starts would be left. On Stiefel also from 2^40 radii on, the limit that its
+	// retractions document. Both endings are right.
 	TooLong
 )
 
@@ -285,10 +286,10 @@ func (o *problem) step(rl rule, x, g []float64, state [][]float64, rate float64)
 			if max(a*o.r, t*o.r) >= o.precise.largest/16 {
 				out.reasons |= Overflow
 			}
-			if o.m.family != flat && max(a, t)*eps >= 1.0/16 {
+			if o.m.family != flat && max(a, t)*eps >= 1.0/16 || o.m.family == stiefel && max(a, t) >= 0x1p40 {
 				out.reasons |= TooLong
 			}
-			if o.m.family == stiefel && o.m.retraction == byGeodesic && max(a, t) >= 1e4 {
+			if o.m.family == stiefel && o.m.retraction == byGeodesic && max(a, t) >= 100 {
 				out.reasons |= Winding
 			}
 			// What the inputs do not determine is not computed.
