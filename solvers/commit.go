@@ -49,7 +49,7 @@ func (p *parameter) keep() error {
 			q.memory.momentum, q.memory.size = q.step.momentum, q.step.size
 			err = q.put(p.weights, q.memory.next)
 		}
-		if q.step.dirty && q.step.way != still {
+		if q.step.dirty {
 			if p.steps > 0 {
 				q.memory.reprojections++
 			} else {
