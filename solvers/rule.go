@@ -154,7 +154,7 @@ func (p *Part) Bound() float64 { return p.memory.size }
 
 // Longest returns the norm of the longest gradient so far, that of this step included, scaled
 // and clipped as Gradient is.
-func (p *Part) Longest() float64 { return p.memory.longest }
+func (p *Part) Longest() float64 { return p.step.longest }
 
 // New makes a solver of any Rule. It has the options that all solvers have, and those
 // of the rule.

@@ -97,7 +97,7 @@ func (e *engine) choose(p *Part, plans bool) error {
 	p.step.scale = e.scale()
 	p.step.slope = e.scale() * e.shrink * of.shrinkage(e.scale())
 	gradient := of.gradient * p.step.slope
-	p.memory.longest = max(p.memory.longest, gradient)
+	p.step.longest = max(p.memory.longest, gradient)
 	p.Old = p.step.from
 	if e.list[e.turn%len(e.list)] == of {
 		if err := p.watch(); err != nil {
@@ -464,7 +464,7 @@ func (p *Part) measure(wide bool) error {
 	if p.bound.euclidean {
 		n := v.Norm()
 		progress.Direction, progress.Length = n*n, lr*n*lr*n
-		p.memory.progress = progress
+		p.step.progress = progress
 		if err := p.bounded(n); err != nil {
 			return err
 		}
@@ -501,9 +501,12 @@ func (p *Part) measure(wide bool) error {
 		longest = max(longest, length)
 		progress = progress.Plus(manifolds.Progress{Direction: sq, Length: length, Factor: factor})
 	}
-	p.memory.progress = progress
+	p.step.progress = progress
 	if err := p.bounded(math.Sqrt(progress.Direction)); err != nil {
 		return err
+	}
+	if p.step.shown > 0 {
+		p.step.progress.Direction = p.step.shown
 	}
 	if size := p.memory.size; !wide && p.single() && longest*float64(v.K) > 1e4*size*size {
 		return errLong
