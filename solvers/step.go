@@ -169,8 +169,12 @@ func (p *Part) watch() error {
 		return p.fail(ErrParameter, err.Error(), err)
 	}
 	p.memory.outward = 0
+	decay := 0.0 // AmbientDecay adds so much to s of every point
+	if s := &p.bound.of.settings; s.decayOf == decayAmbient && p.step.slope > 0 {
+		decay = s.decay / p.step.slope
+	}
 	for i, s := range along {
-		p.memory.outward = max(p.memory.outward, d.Rate*d.Take*s/squares[i]/((1-d.Keep)*(1-d.Keep)/d.Keep))
+		p.memory.outward = max(p.memory.outward, d.Rate*d.Take*(s/squares[i]+decay)/((1-d.Keep)*(1-d.Keep)/d.Keep))
 	}
 	return nil
 }
