@@ -207,29 +207,68 @@ func follow(t *testing.T, of tensor.Dtype, e example, s stepper, newPoint func()
 	}
 }
 
+// geometricFactor makes g_t as a function of the squared norms of the directions of a point on a
+// manifold of curvature c, in their order.
+type geometricFactor func(c float64) func(square float64) float64
+
+// sampled is that of the direction itself.
+func sampled(c float64) func(float64) float64 {
+	return func(square float64) float64 {
+		r := math.Sqrt(c * square)
+		return max(1, r*(2+r))
+	}
+}
+
+// predictable is that of the mean of the squares of the directions before, by the weights 1, 0.9, 0.81 ...
+func predictable(c float64) func(float64) float64 {
+	var past []float64
+	return func(square float64) float64 {
+		sum, all, weight := 0.0, 0.0, 1.0
+		for i := len(past) - 1; i >= 0; i-- {
+			sum += weight * past[i]
+			all += weight
+			weight *= 0.9
+		}
+		past = append(past, square)
+		if all == 0 {
+			return 1
+		}
+		return sampled(c)(sum / all)
+	}
+}
+
 func TestPaperAlgorithm(t *testing.T) {
 	const theta = 0.9
 	for _, of := range precisions {
 		for _, e := range examples {
 			for _, c := range []struct {
-				name                         string
-				opts                         []solvers.Option
-				tangent, nesterov, geometric bool
-				theta, tau                   float64
+				name              string
+				opts              []solvers.Option
+				tangent, nesterov bool
+				factor            geometricFactor
+				theta, tau        float64
 			}{
-				{"plain", nil, false, false, false, 0, 0},
-				{"plain, geometric", []solvers.Option{solvers.GeometricStep(true)}, false, false, true, 0, 0},
-				{"ambient", []solvers.Option{solvers.Momentum(theta), solvers.AmbientMomentum()}, false, false, false, theta, 0},
-				{"ambient, geometric", []solvers.Option{solvers.Momentum(theta), solvers.GeometricStep(true)}, false, false, true, theta, 0},
-				{"ambient, Nesterov, dampening", []solvers.Option{solvers.Momentum(theta), solvers.Nesterov(), solvers.Dampening(0.25)}, false, true, false, theta, 0.25},
-				{"tangent", []solvers.Option{solvers.Momentum(theta), solvers.TangentMomentum()}, true, false, false, theta, 0},
-				{"tangent, geometric", []solvers.Option{solvers.Momentum(theta), solvers.TangentMomentum(), solvers.GeometricStep(true)}, true, false, true, theta, 0},
-				{"tangent, Nesterov, dampening", []solvers.Option{solvers.Momentum(theta), solvers.TangentMomentum(), solvers.Nesterov(), solvers.Dampening(0.25)}, true, true, false, theta, 0.25},
+				{"plain", nil, false, false, nil, 0, 0},
+				{"plain, predictable factor", []solvers.Option{solvers.GeometricStep()}, false, false, predictable, 0, 0},
+				{"plain, sampled factor", []solvers.Option{solvers.SampledGeometricStep()}, false, false, sampled, 0, 0},
+				{"ambient", []solvers.Option{solvers.Momentum(theta), solvers.AmbientMomentum()}, false, false, nil, theta, 0},
+				{"ambient, predictable factor", []solvers.Option{solvers.Momentum(theta), solvers.AmbientMomentum(), solvers.GeometricStep()}, false, false, predictable, theta, 0},
+				{"ambient, sampled factor", []solvers.Option{solvers.Momentum(theta), solvers.AmbientMomentum(), solvers.SampledGeometricStep()}, false, false, sampled, theta, 0},
+				{"ambient, Nesterov, dampening", []solvers.Option{solvers.Momentum(theta), solvers.AmbientMomentum(), solvers.Nesterov(), solvers.Dampening(0.25)}, false, true, nil, theta, 0.25},
+				{"default", []solvers.Option{solvers.Momentum(theta)}, true, false, nil, theta, 0},
+				{"tangent", []solvers.Option{solvers.Momentum(theta), solvers.TangentMomentum()}, true, false, nil, theta, 0},
+				{"tangent, predictable factor", []solvers.Option{solvers.Momentum(theta), solvers.GeometricStep()}, true, false, predictable, theta, 0},
+				{"tangent, sampled factor", []solvers.Option{solvers.Momentum(theta), solvers.SampledGeometricStep()}, true, false, sampled, theta, 0},
+				{"tangent, Nesterov, dampening", []solvers.Option{solvers.Momentum(theta), solvers.Nesterov(), solvers.Dampening(0.25)}, true, true, nil, theta, 0.25},
 			} {
 				t.Run(of.String()+"/"+e.name+"/"+c.name, func(t *testing.T) {
 					s := solvers.NewSGD(append(c.opts, solvers.LearnRate(lr), solvers.Kernels(e.manifold, e.grouping))...)
 					follow(t, of, e, s, func() func(x, g []float64, step int) []float64 {
 						var mu []float64
+						factorOf := func(float64) float64 { return 1 }
+						if c.factor != nil {
+							factorOf = c.factor(e.geo.c)
+						}
 						return func(x, g []float64, step int) []float64 {
 							if c.tangent {
 								g = e.geo.gradient(x, g)
@@ -246,13 +285,7 @@ func TestPaperAlgorithm(t *testing.T) {
 							if !c.tangent {
 								d = e.geo.gradient(x, d)
 							}
-							factor := 1.0
-							if c.geometric {
-								R, rho := math.Sqrt(e.geo.inner(x, d, d)), 1/math.Sqrt(e.geo.c)
-								gamma2 := max((2*rho+R)*(2*rho+R), 1+e.geo.c*(rho+R))
-								factor = math.Sqrt(max(1, R*R*gamma2))
-							}
-							y := e.geo.retract(x, plus(-lr/factor, d, 0, d))
+							y := e.geo.retract(x, plus(-lr/factorOf(e.geo.inner(x, d, d)), d, 0, d))
 							if c.tangent {
 								mu = e.geo.tangent(y, mu)
 							}
@@ -312,7 +345,7 @@ func TestGeometricFactorOnTheUnitSphere(t *testing.T) {
 		p := newParam("kernel", tensor.Float64, 1, 1, 2, 2)
 		put(p.w, []float64{1, 0, 0, 0})
 		put(p.g, []float64{7, 0, R, 0}) // 7 is normal
-		s := solvers.NewSGD(solvers.LearnRate(0.5), solvers.GeometricStep(true), solvers.Kernels(manifolds.Sphere{Radius: 1}))
+		s := solvers.NewSGD(solvers.LearnRate(0.5), solvers.SampledGeometricStep(), solvers.Kernels(manifolds.Sphere{Radius: 1}))
 		require.NoError(t, s.Step(valueGrads([]*param{p})))
 		r := s.Report().Parameters[0]
 		want := max(1, R*(2+R))

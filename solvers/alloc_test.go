@@ -40,11 +40,13 @@ func TestStepsDoNotAllocate(t *testing.T) {
 // Nor do the options that work on gradients.
 func TestOptionsDoNotAllocate(t *testing.T) {
 	for _, of := range precisions {
-		s := solvers.NewSGD(solvers.Momentum(0.9), solvers.GeometricStep(true), solvers.ClipNorm(1), solvers.ClipValue(1), solvers.BatchSize(3),
-			solvers.AmbientDecay(0.1), solvers.Anneal(solvers.Warmup(5, solvers.Cosine(100, 0))), places[3].kernels())
-		count, bytes := allocations(t, s, of)
-		assert.LessOrEqual(t, count, 6.0)
-		assert.LessOrEqual(t, bytes, 6*64.0)
+		for _, own := range [][]solvers.Option{{solvers.GeometricStep()}, {solvers.SampledGeometricStep(), solvers.AmbientMomentum()}} {
+			s := solvers.NewSGD(append(own, solvers.Momentum(0.9), solvers.ClipNorm(1), solvers.ClipValue(1), solvers.BatchSize(3),
+				solvers.AmbientDecay(0.1), solvers.Anneal(solvers.Warmup(5, solvers.Cosine(100, 0))), places[3].kernels())...)
+			count, bytes := allocations(t, s, of)
+			assert.LessOrEqual(t, count, 6.0)
+			assert.LessOrEqual(t, bytes, 6*64.0)
+		}
 	}
 }
 

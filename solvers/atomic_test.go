@@ -98,7 +98,7 @@ func faults() []fault {
 		{"gradient that is the weights", solvers.ErrParameter, []string{`"offset"`}, instead("offset", func(p *param) gorgonia.ValueGrad { return &broken{param: p, g: p.w} })},
 		{"nil parameter", solvers.ErrParameter, []string{"number 3", "nil"}, instead("norm2", func(*param) gorgonia.ValueGrad { return nil })},
 		{"parameter twice", solvers.ErrParameter, []string{`"conv1"`, "twice"}, func(m []*param) []gorgonia.ValueGrad { return append(valueGrads(m), m[0]) }},
-		{"parameter twice, in another wrapper", solvers.ErrParameter, []string{`"bias1"`, "twice"}, func(m []*param) []gorgonia.ValueGrad { return append(valueGrads(m), pair{m[1].w, m[1].g}) }},
+		{"parameter twice, in another wrapper", solvers.ErrParameter, []string{`as "bias1" and as "number 6"`, "one tensor"}, func(m []*param) []gorgonia.ValueGrad { return append(valueGrads(m), pair{m[1].w, m[1].g}) }},
 	}
 	for _, bad := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
 		for _, at := range []struct {
@@ -141,7 +141,7 @@ func survives(t *testing.T, of tensor.Dtype, make func() stepper, good int, atte
 		run(t, reference, twin, 10+step)
 		same(t, weights(twin), weights(m), "step ", step+1, " after the failed one")
 	}
-	assert.Equal(t, reference.Report(), solver.Report())
+	sameReport(t, reference.Report(), solver.Report())
 }
 
 func TestFailedStepChangesNothing(t *testing.T) {
@@ -340,7 +340,7 @@ func TestFailedFirstStepAfterInit(t *testing.T) {
 					run(t, solver, m, 1)
 					run(t, reference, twin, 1)
 					same(t, weights(twin), weights(m))
-					assert.Equal(t, reference.Report(), solver.Report())
+					sameReport(t, reference.Report(), solver.Report())
 				})
 			}
 		}

@@ -47,9 +47,13 @@ func (p *parameter) keep() error {
 			q.memory.state, q.memory.spare = q.memory.spare, q.memory.state
 			q.memory.square, q.memory.nextSquare = q.memory.nextSquare, q.memory.square
 			q.memory.momentum, q.memory.size = q.step.momentum, q.step.size
+			q.memory.progress = q.step.progress
 			err = q.put(p.weights, q.memory.next)
 		}
-		if q.step.dirty && q.step.way != still {
+		if q.step.way != still {
+			q.memory.longest = q.step.longest
+		}
+		if q.step.dirty {
 			if p.steps > 0 {
 				q.memory.reprojections++
 			} else {

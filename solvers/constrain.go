@@ -11,6 +11,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
@@ -189,7 +190,7 @@ func (w *wrapped) Direction(p *Part) error {
 	p.Rate = 1
 	if p.bound.euclidean { // to the bit what the wrapped solver made
 		n := p.Direction.Norm()
-		p.memory.progress = manifolds.Progress{Direction: n * n, Length: n * n, Factor: 1}
+		p.step.progress = manifolds.Progress{Direction: p.step.shown, Length: n * n, Factor: 1}
 		p.Placed = true
 		return p.Next.CopyFrom(y)
 	}
@@ -231,6 +232,19 @@ func blankValue(p *parameter) gorgonia.Value {
 func (sh *shadow) show(p *Part) error {
 	if err := p.Riemannian(p.Gradient, p.Gradient); err != nil {
 		return p.fail(ErrConstraint, err.Error(), err)
+	}
+	if p.bound.euclidean {
+		n := p.Gradient.Norm()
+		p.step.shown = n * n
+	} else {
+		squares := scratch.Get[float64](p.Gradient.K)
+		defer scratch.Put(squares)
+		if err := manifolds.Inner(p.Manifold, squares, p.X, p.Gradient, p.Gradient); err != nil {
+			return p.fail(ErrConstraint, err.Error(), err)
+		}
+		for _, sq := range squares {
+			p.step.shown += sq
+		}
 	}
 	for _, c := range []struct {
 		to   dense.View

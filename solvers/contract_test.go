@@ -230,7 +230,7 @@ func TestMissingGradients(t *testing.T) {
 				before := get(start)
 				w := gorgonia.NewTensor(g, of, 4, gorgonia.WithName("w"), gorgonia.WithValue(start))
 				cost := gorgonia.Must(gorgonia.Sum(gorgonia.Must(gorgonia.Square(w))))
-				solver := s.of(solvers.Kernels(manifolds.Sphere{}))
+				solver := s.of(solvers.Param("w", manifolds.Sphere{}))
 
 				step := func() {
 					t.Helper()

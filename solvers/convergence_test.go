@@ -243,7 +243,7 @@ func contenders() []contender {
 	// ambient momentum a brake: see TestAmbientMomentumBrakes. It gets a smaller
 	// rate and is still on its way.
 	ambient := func(name string, own ...solvers.Option) contender {
-		c := native(name, solvers.NewSGD, 0.02, append(own, solvers.Momentum(0.9))...)
+		c := native(name, solvers.NewSGD, 0.02, append(own, solvers.Momentum(0.9), solvers.AmbientMomentum())...)
 		c.gap, c.off = 1e-6, 1e-2
 		return c
 	}
@@ -258,10 +258,11 @@ func contenders() []contender {
 	return []contender{
 		native("SGD", solvers.NewSGD, 0.25),
 		ambient("SGD ambient momentum"),
-		native("SGD tangent momentum", solvers.NewSGD, 0.05, solvers.Momentum(0.9), solvers.TangentMomentum()),
+		native("SGD tangent momentum", solvers.NewSGD, 0.05, solvers.Momentum(0.9)),
 		ambient("SGD Nesterov", solvers.Nesterov()),
-		native("SGD tangent Nesterov", solvers.NewSGD, 0.05, solvers.Momentum(0.9), solvers.Nesterov(), solvers.TangentMomentum()),
-		native("SGD geometric", solvers.NewSGD, 0.25, solvers.GeometricStep(true)),
+		native("SGD tangent Nesterov", solvers.NewSGD, 0.05, solvers.Momentum(0.9), solvers.Nesterov()),
+		native("SGD geometric", solvers.NewSGD, 0.25, solvers.GeometricStep()),
+		native("SGD sampled geometric", solvers.NewSGD, 0.25, solvers.SampledGeometricStep()),
 		native("Adam", solvers.NewAdam, 0.1, solvers.Anneal(falling)),
 		native("AMSGrad", solvers.NewAdam, 0.1, solvers.AMSGrad(), solvers.Anneal(falling)),
 		wrapped("Vanilla", 0.25, solvers.Constant(), func() gorgonia.Solver { return gorgonia.NewVanillaSolver() }),

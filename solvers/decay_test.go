@@ -23,11 +23,11 @@ var decaying = []struct {
 	ambient bool
 }{
 	{"SGD", solvers.NewSGD, false},
-	{"SGD momentum", func(o ...solvers.Option) *solvers.Solver {
-		return solvers.NewSGD(append(o, solvers.Momentum(0.9))...)
+	{"SGD ambient momentum", func(o ...solvers.Option) *solvers.Solver {
+		return solvers.NewSGD(append(o, solvers.Momentum(0.9), solvers.AmbientMomentum())...)
 	}, true},
 	{"SGD tangent momentum", func(o ...solvers.Option) *solvers.Solver {
-		return solvers.NewSGD(append(o, solvers.Momentum(0.9), solvers.TangentMomentum())...)
+		return solvers.NewSGD(append(o, solvers.Momentum(0.9))...)
 	}, false},
 	{"Adam", solvers.NewAdam, false},
 	{"AdamW", solvers.NewAdamW, false},

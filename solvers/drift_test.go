@@ -45,8 +45,8 @@ func TestNoDrift(t *testing.T) {
 			name string
 			own  []solvers.Option
 		}{
-			{"ambient", []solvers.Option{solvers.Momentum(0.9)}},
-			{"tangent", []solvers.Option{solvers.Momentum(0.9), solvers.TangentMomentum()}},
+			{"ambient", []solvers.Option{solvers.Momentum(0.9), solvers.AmbientMomentum()}},
+			{"tangent", []solvers.Option{solvers.Momentum(0.9)}},
 		} {
 			t.Run(at.name+"/"+s.name, func(t *testing.T) {
 				log := &tangency{every: 101}

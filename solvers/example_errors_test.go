@@ -76,7 +76,7 @@ func ExampleOption() {
 	// Output:
 	// solvers: SGD has no option Betas (unusable option) true
 	// solvers: Momentum: want a number in [0, 1), got 1 (unusable option) true
-	// solvers: SGD: Nesterov, Dampening and TangentMomentum need a Momentum greater than 0 (unusable option) true
+	// solvers: SGD: Nesterov, Dampening, TangentMomentum and AmbientMomentum need a Momentum greater than 0 (unusable option) true
 }
 
 // What has no nearest point cannot be constrained, and a manifold of fixed scale has
@@ -101,5 +101,5 @@ func ExampleErrConstraint() {
 	// Output:
 	// solvers: parameter "kernel" (4, 2, 3, 3): manifolds: Stiefel: project: point 0: want full rank true
 	// solvers: parameter "kernel" (4, 2, 3, 3): want no weight decay on Sphere, whose points have a fixed scale true
-	// solvers: Param("kernle", Sphere) applies to no parameter: got kernel(4, 2, 3, 3) (unusable constraint) true
+	// solvers: Param("kernle", Sphere) applies to no parameter: got kernel(4, 2, 3, 3) (filter of Conv2d) (unusable constraint) true
 }

@@ -37,12 +37,12 @@ func descend(solver reporter, n int) solvers.ParameterReport {
 	return solver.Report().Parameters[0]
 }
 
-// The momentum is ambient, as in the paper, or a tangent vector that is
-// transported. They start alike, and part.
+// The momentum is a tangent vector that is transported, or ambient, as in the paper. They start
+// alike, and part.
 func ExampleNewSGD() {
 	for _, momentum := range [][]solvers.Option{
 		{solvers.Momentum(0.9)},
-		{solvers.Momentum(0.9), solvers.TangentMomentum()},
+		{solvers.Momentum(0.9), solvers.AmbientMomentum()},
 		{solvers.Momentum(0.9), solvers.Nesterov()},
 		{solvers.Momentum(0.9), solvers.Dampening(0.5)},
 	} {
@@ -52,10 +52,10 @@ func ExampleNewSGD() {
 		fmt.Printf("%.4f %.4f\n", first.StepLength, tenth.StepLength)
 	}
 	// Output:
-	// 0.0784 0.0619
 	// 0.0784 0.0605
-	// 0.1489 0.0409
-	// 0.0784 0.0598
+	// 0.0784 0.0619
+	// 0.1489 0.0407
+	// 0.0784 0.0573
 }
 
 // Adam moves a constrained point by about the learning rate, as a whole.
@@ -96,7 +96,7 @@ func ExampleWhere() {
 	// Output: Sphere(r=0.7071), 8 points, per kernel
 }
 
-// What is taken for a convolution kernel, by its shape.
+// What is taken for a convolution kernel where no graph says what the parameter is used for.
 func ExampleIsKernel() {
 	for _, shape := range []tensor.Shape{{64, 32, 3, 3}, {64, 32, 1, 1}, {64, 1, 3, 3}, {1, 64, 1, 1}, {512, 10}} {
 		fmt.Println(shape, solvers.IsKernel(shape))
@@ -160,7 +160,7 @@ func ExampleSolver_Init() {
 // A run that goes on from a snapshot is the run that was not interrupted, to the bit.
 func ExampleSolver_Snapshot() {
 	newSolver := func() *solvers.Solver {
-		return solvers.NewSGD(solvers.LearnRate(1e-4), solvers.Momentum(0.9), solvers.TangentMomentum(), solvers.Kernels(manifolds.Sphere{}))
+		return solvers.NewSGD(solvers.LearnRate(1e-4), solvers.Momentum(0.9), solvers.Kernels(manifolds.Sphere{}))
 	}
 	kernel, vm := layer()
 	defer vm.Close()
@@ -213,15 +213,88 @@ func ExampleSolver_SetLearnRate() {
 	// solvers: LearnRate: want a number in [0, +Inf), got -1 (unusable option)
 }
 
-// The geometric factor shortens steps whose gradient is long, point by point.
+// The geometric factor shortens the steps of points whose past directions were long. It knows none
+// before the first step.
 func ExampleGeometricStep() {
+	solver := solvers.NewSGD(solvers.LearnRate(1e-4), solvers.GeometricStep(), solvers.Kernels(manifolds.Sphere{}))
+	fmt.Println("first step, factor above 1:", descend(solver, 1).GeometricFactor > 1)
+
+	solver = solvers.NewSGD(solvers.LearnRate(1e-4), solvers.GeometricStep(), solvers.Kernels(manifolds.Sphere{}))
+	fmt.Println("second step, factor above 1:", descend(solver, 2).GeometricFactor > 1)
+	// Output:
+	// first step, factor above 1: false
+	// second step, factor above 1: true
+}
+
+// With the paper's own factor no step is longer than the learning rate, the first included. It is
+// a function of the gradient that it divides: see docs/solvers.md for what that costs.
+func ExampleSampledGeometricStep() {
 	for _, on := range []bool{false, true} {
-		p := descend(solvers.NewSGD(solvers.LearnRate(0.01), solvers.GeometricStep(on), solvers.Kernels(manifolds.Sphere{})), 1)
+		p := descend(solvers.NewSGD(solvers.LearnRate(0.01), solvers.SampledGeometricStep(on), solvers.Kernels(manifolds.Sphere{})), 1)
 		fmt.Println("no point moves farther than the learning rate:", p.StepLength <= 0.01*2, "- factor above 1:", p.GeometricFactor > 1)
 	}
 	// Output:
 	// no point moves farther than the learning rate: false - factor above 1: false
 	// no point moves farther than the learning rate: true - factor above 1: true
+}
+
+// A gradient with a part that points away from the sphere disturbs ambient momentum. The report says how far it is
+// from the bound.
+func ExampleAmbientMomentum() {
+	for _, rate := range []float64{1e-6, 1e-3} {
+		solver := solvers.NewSGD(solvers.LearnRate(rate), solvers.Momentum(0.9), solvers.AmbientMomentum(), solvers.Kernels(manifolds.Sphere{}))
+		p := descend(solver, 1)
+		fmt.Printf("%.2g times the bound, %d warnings\n", p.Outward, len(solver.Report().Warnings))
+	}
+	// Output:
+	// 0.02 times the bound, 0 warnings
+	// 20 times the bound, 1 warnings
+}
+
+// Parameters with settings of their own: Param, Kernels and Where select them.
+func ExampleOption_With() {
+	solver := solvers.NewSGD(solvers.LearnRate(1e-4), solvers.Momentum(0.9),
+		solvers.Kernels(manifolds.Sphere{}),
+		solvers.Param("kernel", nil).With(solvers.LearnRate(1e-5), solvers.Momentum(0.5), solvers.ClipNorm(10)), // still on the sphere
+	)
+	p := descend(solver, 1)
+	fmt.Println(p.Manifold, p.LearnRate)
+	fmt.Println(solver.SetLearnRate(1e-3)) // rates keep their quotient
+	fmt.Printf("%.4g\n", solver.Report().Parameters[0].LearnRate)
+	// Output:
+	// Sphere 1e-05
+	// <nil>
+	// 0.0001
+}
+
+// A parameter that is not trained, or not yet.
+func ExampleFrozen() {
+	solver := solvers.NewSGD(solvers.Kernels(manifolds.Sphere{}).With(solvers.Frozen()))
+	p := descend(solver, 3)
+	fmt.Println("frozen:", p.Frozen, "- projected:", p.Projected, "- step:", p.StepLength)
+	// Output: frozen: true - projected: false - step: 0
+}
+
+// A graph that is built anew, as for another batch size, brings new nodes. A parameter is adopted under its name and shape;
+// Forget drops those that are gone.
+func ExampleSolver_Forget() {
+	solver := solvers.NewSGD(solvers.LearnRate(1e-4), solvers.Momentum(0.9), solvers.Kernels(manifolds.Sphere{}))
+	step := func(v ...gorgonia.ValueGrad) {
+		if err := solver.Step(v); err != nil {
+			fmt.Println(err)
+		}
+	}
+	kernel, vm := layer()
+	defer vm.Close()
+	if err := vm.RunAll(); err != nil {
+		fmt.Println(err)
+	}
+	old := newParam("old", tensor.Float64, 3)
+	put(old.w, []float64{1, 0, 0})
+	step(kernel, old)
+	step(kernel)
+	fmt.Println(solver.Forget(), len(solver.Report().Parameters))
+	// Output: [old] 1
 }
 
 // Gradients are divided by the batch size, clamped, and scaled to a joint norm, in
@@ -250,7 +323,7 @@ func ExampleWeightDecay() {
 
 	p := descend(solvers.NewSGD(stiefel, solvers.EuclideanDecay(1e-4)), 1) // of the other parameters
 	fmt.Println(p.Manifold)
-	p = descend(solvers.NewSGD(stiefel, solvers.AmbientDecay(1e-4), solvers.Momentum(0.9)), 1) // the paper's
+	p = descend(solvers.NewSGD(stiefel, solvers.AmbientDecay(1e-4), solvers.Momentum(0.9), solvers.AmbientMomentum()), 1) // the paper's
 	fmt.Println(p.Manifold)
 	// Output:
 	// solvers: parameter "kernel" (4, 2, 3, 3): want no weight decay on Stiefel, whose points have a fixed scale, got WeightDecay(0.0001): say EuclideanDecay for the other parameters, or AmbientDecay for the paper's

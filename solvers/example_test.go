@@ -92,7 +92,7 @@ func ExampleParam() {
 	fmt.Println(err)
 	fmt.Println(errors.Is(err, solvers.ErrConstraint))
 	// Output:
-	// solvers: Param("kernle", Sphere) applies to no parameter: got kernel(4, 2, 3, 3) (unusable constraint)
+	// solvers: Param("kernle", Sphere) applies to no parameter: got kernel(4, 2, 3, 3) (filter of Conv2d) (unusable constraint)
 	// true
 }
 
@@ -116,6 +116,45 @@ func (normalised) Direction(p *solvers.Part) error {
 		norms[i] = 1 / (math.Sqrt(sq) + 1e-12)
 	}
 	return p.Direction.Scale(norms, p.Direction)
+}
+
+// trust bounds the step of a point of norm r by its share of r.
+type trust struct {
+	normalised
+	share float64
+}
+
+func (trust) Name() string { return "trust" }
+
+func (r trust) Direction(p *solvers.Part) error {
+	if err := r.normalised.Direction(p); err != nil {
+		return err
+	}
+	p.Rate = min(p.Rate, r.share*p.Bound()/math.Sqrt(float64(p.X.K)))
+	return nil
+}
+
+// Share is an option of the rule, and an error with any other.
+func Share(share float64) solvers.Option {
+	return solvers.Tune("Share", func(r solvers.Rule) (solvers.Rule, bool) {
+		t, ok := r.(trust)
+		t.share = share
+		return t, ok
+	})
+}
+
+// An option of a rule of one's own works as those of this package do, in With too.
+func ExampleTune() {
+	sphere := solvers.Kernels(manifolds.Sphere{})
+	p := descend(solvers.New(trust{share: 1}, solvers.LearnRate(0.5), Share(0.01), sphere), 1)
+	fmt.Printf("%.3f\n", p.StepLength)
+	p = descend(solvers.New(trust{share: 1}, solvers.LearnRate(0.5), sphere.With(Share(0.1))), 1)
+	fmt.Printf("%.3f\n", p.StepLength)
+	descend(solvers.NewSGD(Share(0.1)), 1)
+	// Output:
+	// 0.020
+	// 0.200
+	// solvers: SGD has no option Share (unusable option)
 }
 
 // A solver of one's own: normalised Riemannian gradient descent, whose points

@@ -64,8 +64,8 @@ func TestGorgoniaModels(t *testing.T) {
 		steps  int
 	}{
 		{"SGD", rosenbrock, solvers.NewSGD(solvers.LearnRate(0.001)), 0.185, 1000},
-		{"SGD momentum", rosenbrock, solvers.NewSGD(solvers.LearnRate(0.001), solvers.Momentum(0.9)), 0.39, 1000},
-		{"SGD tangent momentum", rosenbrock, solvers.NewSGD(solvers.LearnRate(0.001), solvers.Momentum(0.9), solvers.TangentMomentum()), 0.39, 1000},
+		{"SGD ambient momentum", rosenbrock, solvers.NewSGD(solvers.LearnRate(0.001), solvers.Momentum(0.9), solvers.AmbientMomentum()), 0.39, 1000},
+		{"SGD tangent momentum", rosenbrock, solvers.NewSGD(solvers.LearnRate(0.001), solvers.Momentum(0.9)), 0.39, 1000},
 		{"SGD Nesterov", rosenbrock, solvers.NewSGD(solvers.LearnRate(0.001), solvers.Momentum(0.9), solvers.Nesterov()), 0.39, 1000},
 		{"Adam", rosenbrock, solvers.NewAdam(solvers.LearnRate(0.1)), 0.113, 1000},
 		{"AMSGrad", rosenbrock, solvers.NewAdam(solvers.LearnRate(0.1), solvers.AMSGrad()), 0.113, 1000},

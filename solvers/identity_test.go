@@ -39,7 +39,11 @@ func TestOrderAndLengthMayChange(t *testing.T) {
 	makers := append(everySolver(0.01),
 		maker{name: "SGD with everything", of: func(opts ...solvers.Option) stepper {
 			return solvers.NewSGD(append(opts, solvers.Momentum(0.9), solvers.ClipValue(1.5), solvers.ClipNorm(2),
-				solvers.AmbientDecay(0.01), solvers.Anneal(solvers.Cosine(10, 0.1)), solvers.GeometricStep(true))...)
+				solvers.AmbientDecay(0.01), solvers.Anneal(solvers.Cosine(10, 0.1)), solvers.GeometricStep())...)
+		}},
+		maker{name: "SGD with everything of the paper", of: func(opts ...solvers.Option) stepper {
+			return solvers.NewSGD(append(opts, solvers.Momentum(0.9), solvers.AmbientMomentum(), solvers.ClipValue(1.5), solvers.ClipNorm(2),
+				solvers.AmbientDecay(0.01), solvers.Anneal(solvers.Cosine(10, 0.1)), solvers.SampledGeometricStep())...)
 		}})
 	for _, of := range precisions {
 		for _, s := range makers {

@@ -51,10 +51,11 @@ func TestRobbinsMonroConverges(t *testing.T) {
 			own  []solvers.Option
 		}{
 			{"plain", 0.2, nil},
-			{"ambient momentum", 0.2, []solvers.Option{solvers.Momentum(0.5), solvers.Dampening(0.5)}},
-			{"tangent momentum", 0.2, []solvers.Option{solvers.Momentum(0.9), solvers.Dampening(0.9), solvers.TangentMomentum()}},
+			{"ambient momentum", 0.2, []solvers.Option{solvers.Momentum(0.5), solvers.Dampening(0.5), solvers.AmbientMomentum()}},
+			{"tangent momentum", 0.2, []solvers.Option{solvers.Momentum(0.9), solvers.Dampening(0.9)}},
 			// Noise makes the direction longer than 2, and the factor about 10.
-			{"geometric step", 2, []solvers.Option{solvers.GeometricStep(true)}},
+			{"sampled geometric step", 2, []solvers.Option{solvers.SampledGeometricStep()}},
+			{"geometric step", 2, []solvers.Option{solvers.GeometricStep()}},
 		} {
 			t.Run(c.name+"/"+s.name, func(t *testing.T) {
 				// quantiles returns the median and the 90 % quantile of the distance

@@ -94,6 +94,9 @@ func configure(r Rule, defaults settings, opts []Option) (config, error) {
 	}
 	c.base = c.learnRate
 	for _, s := range c.selections { // errors of options for some parameters come as early as the others
+		if s.constraint == nil && len(s.options) == 0 {
+			return c, optionError("%s: want a manifold, or options by With, got nil and none", s.name)
+		}
 		if _, err := c.settings.with(s.options); err != nil {
 			return c, fmt.Errorf("%w, in %s", err, s.name)
 		}

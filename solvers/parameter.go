@@ -85,6 +85,9 @@ type underway struct {
 	scale    float64 // the part of it that comes before ClipValue
 	momentum float64 // norm of the first block of state after the step
 	size     float64 // norm of the points after it
+	longest  float64 // of the gradients so far and this one
+	progress manifolds.Progress
+	shown    float64 // |grad|^2 that a wrapped solver was shown, which is not along the step; 0 for others
 }
 
 // way is how the step of a part is made.

@@ -41,10 +41,12 @@ func TestReportOfOneStep(t *testing.T) {
 		}{
 			{"plain", 1, nil, 4, 2, 1, -2},
 			{"radius 2", 2, nil, 4, 2, 1, -1},
-			// c = 1, rho = 1, R = 4: g = R max(2 + R, (1 + 1 + R)^(1/2)) = 24.
-			{"geometric", 1, []solvers.Option{solvers.GeometricStep(true)}, 4, 2. / 24, 24, -2. / 24},
-			// c = 1/4, rho = 2, R = 4: g = R (2 rho + R) = 32.
-			{"geometric, radius 2", 2, []solvers.Option{solvers.GeometricStep(true)}, 4, 2. / 32, 32, -1. / 32},
+			// R' = 4: g = R' (2 + R') = 24.
+			{"sampled geometric step", 1, []solvers.Option{solvers.SampledGeometricStep()}, 4, 2. / 24, 24, -2. / 24},
+			// R' = 4/2: g = R' (2 + R') = 8.
+			{"sampled geometric step, radius 2", 2, []solvers.Option{solvers.SampledGeometricStep()}, 4, 2. / 8, 8, -1. / 8},
+			// nothing is known before the first step.
+			{"geometric step", 1, []solvers.Option{solvers.GeometricStep()}, 4, 2, 1, -2},
 			// the gradient before the batch size, the direction after.
 			{"batch size", 1, []solvers.Option{solvers.BatchSize(2)}, 2, 1, 1, -1},
 			{"momentum", 1, []solvers.Option{solvers.Momentum(0.5), solvers.Nesterov()}, 6, 3, 1, -3},
@@ -145,8 +147,9 @@ func TestReportIsACopy(t *testing.T) {
 // parameter, the columns one below the other.
 func TestReportString(t *testing.T) {
 	m := model(tensor.Float32, 1)
-	s := solvers.NewSGD(solvers.LearnRate(0.5), solvers.Kernels(manifolds.Stiefel{}), solvers.GeometricStep(true))
+	s := solvers.NewSGD(solvers.LearnRate(0.5), solvers.Kernels(manifolds.Stiefel{}), solvers.GeometricStep())
 	run(t, s, m, 1)
+	run(t, s, m, 2)
 	lines := strings.Split(strings.TrimRight(s.Report().String(), "\n"), "\n")
 	require.Len(t, lines, 2+len(m))
 	assert.Contains(t, lines[0], "SGD")
@@ -167,4 +170,5 @@ func TestReportString(t *testing.T) {
 		assert.Contains(t, lines[2], want)
 	}
 	assert.NotContains(t, lines[3], "kernel")
+	assert.Contains(t, lines[3], "no graph: judged by its shape")
 }

@@ -111,7 +111,7 @@ type Part struct {
 	Gradient  manifolds.Points   // Euclidean gradient, scaled and clipped; may be written
 	Direction manifolds.Points   // to be written
 	Old, New  []manifolds.Points // state before and after, in the order of State; write New
-	Rate      float64            // learning rate
+	Rate      float64            // learning rate; may be written
 	Decay     float64            // decoupled weight decay, 0 on a manifold; what Direction writes is without it
 	Step      int                // 1 for the first step of this part
 
@@ -154,7 +154,7 @@ func (p *Part) Bound() float64 { return p.memory.size }
 
 // Longest returns the norm of the longest gradient so far, that of this step included, scaled
 // and clipped as Gradient is.
-func (p *Part) Longest() float64 { return p.memory.longest }
+func (p *Part) Longest() float64 { return p.step.longest }
 
 // New makes a solver of any Rule. It has the options that all solvers have, and those
 // of the rule.

@@ -194,10 +194,10 @@ func (e *engine) exchange(active []*parameter, share Share) error {
 }
 
 // figures are how many numbers are sent of a part beside its weights.
-const figures = 7
+const figures = 8
 
 func (m *memory) figures() [figures]float64 {
-	return [figures]float64{m.progress.Direction, m.progress.Length, m.progress.Factor, float64(m.reprojections), m.longest, m.size, m.momentum}
+	return [figures]float64{m.progress.Direction, m.progress.Length, m.progress.Factor, float64(m.reprojections), m.longest, m.size, m.momentum, m.outward}
 }
 
 // write writes what the step has changed to the beginning of b, and moves b behind it.
@@ -223,7 +223,7 @@ func (p *parameter) read(b *[]byte) {
 		}
 		m := &q.memory
 		m.progress = manifolds.Progress{Direction: f[0], Length: f[1], Factor: f[2]}
-		m.reprojections, m.longest, m.size, m.momentum = int(f[3]), f[4], f[5], f[6]
+		m.reprojections, m.longest, m.size, m.momentum, m.outward = int(f[3]), f[4], f[5], f[6], f[7]
 		m.state, m.spare = nil, nil
 	}
 	*b = at

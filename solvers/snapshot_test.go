@@ -105,7 +105,7 @@ func TestRestoreRefuses(t *testing.T) {
 		{"another solver", solvers.NewAdam(sphere), nil, "want the snapshot of Adam, got that of SGD"},
 		{"another manifold", solvers.NewSGD(momentum, solvers.Kernels(manifolds.CentredSphere{})), nil, "want the manifold Sphere"},
 		{"another grouping", solvers.NewSGD(momentum, solvers.Kernels(manifolds.Sphere{Radius: 1}, manifolds.PerTap)), nil, "want the grouping per filter of the snapshot, got per tap"},
-		{"no momentum", solvers.NewSGD(sphere), nil, "want 0 blocks of state, got 1"},
+		{"no momentum", solvers.NewSGD(sphere), nil, `want 0 blocks of state, got "momentum"`},
 		{"too few", solvers.NewSGD(momentum, sphere), func(_ *solvers.Snapshot, m []*param) []*param { return m[1:] }, "want the 6 parameters of the snapshot, got 5"},
 		{"another name", solvers.NewSGD(momentum, sphere), func(s *solvers.Snapshot, m []*param) []*param {
 			s.Parameters[2].Name = "nonesuch"

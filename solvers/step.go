@@ -97,7 +97,7 @@ func (e *engine) choose(p *Part, plans bool) error {
 	p.step.scale = e.scale()
 	p.step.slope = e.scale() * e.shrink * of.shrinkage(e.scale())
 	gradient := of.gradient * p.step.slope
-	p.memory.longest = max(p.memory.longest, gradient)
+	p.step.longest = max(p.memory.longest, gradient)
 	p.Old = p.step.from
 	if e.list[e.turn%len(e.list)] == of {
 		if err := p.watch(); err != nil {
@@ -169,8 +169,12 @@ func (p *Part) watch() error {
 		return p.fail(ErrParameter, err.Error(), err)
 	}
 	p.memory.outward = 0
+	decay := 0.0 // AmbientDecay adds so much to s of every point
+	if s := &p.bound.of.settings; s.decayOf == decayAmbient && p.step.slope > 0 {
+		decay = s.decay / p.step.slope
+	}
 	for i, s := range along {
-		p.memory.outward = max(p.memory.outward, d.Rate*d.Take*s/squares[i]/((1-d.Keep)*(1-d.Keep)/d.Keep))
+		p.memory.outward = max(p.memory.outward, d.Rate*d.Take*(s/squares[i]+decay)/((1-d.Keep)*(1-d.Keep)/d.Keep))
 	}
 	return nil
 }
@@ -203,10 +207,10 @@ func (p *Part) extreme(gradient float64) bool {
 // rate is the learning rate of the parameters with the settings, in the step that comes next.
 func (e *engine) rate(s *settings) float64 {
 	lr := s.learnRate
-	if e.base > 0 {
-		lr *= e.learnRate / e.base
-	} else if lr == e.base {
+	if lr == e.base {
 		lr = e.learnRate
+	} else if e.base > 0 {
+		lr *= e.learnRate / e.base
 	}
 	return lr * e.schedule.At(e.steps)
 }
@@ -464,7 +468,7 @@ func (p *Part) measure(wide bool) error {
 	if p.bound.euclidean {
 		n := v.Norm()
 		progress.Direction, progress.Length = n*n, lr*n*lr*n
-		p.memory.progress = progress
+		p.step.progress = progress
 		if err := p.bounded(n); err != nil {
 			return err
 		}
@@ -501,9 +505,12 @@ func (p *Part) measure(wide bool) error {
 		longest = max(longest, length)
 		progress = progress.Plus(manifolds.Progress{Direction: sq, Length: length, Factor: factor})
 	}
-	p.memory.progress = progress
+	p.step.progress = progress
 	if err := p.bounded(math.Sqrt(progress.Direction)); err != nil {
 		return err
+	}
+	if p.step.shown > 0 {
+		p.step.progress.Direction = p.step.shown
 	}
 	if size := p.memory.size; !wide && p.single() && longest*float64(v.K) > 1e4*size*size {
 		return errLong

@@ -32,21 +32,21 @@ var textbook = []struct {
 	{"SGD", solvers.NewSGD, nil, func() recurrence {
 		return func(x, g float64, _ int) float64 { return x - lr*g }
 	}},
-	{"momentum", solvers.NewSGD, []solvers.Option{solvers.Momentum(0.9)}, func() recurrence {
+	{"ambient momentum", solvers.NewSGD, []solvers.Option{solvers.Momentum(0.9), solvers.AmbientMomentum()}, func() recurrence {
 		mu := 0.0
 		return func(x, g float64, _ int) float64 {
 			mu = 0.9*mu + g
 			return x - lr*mu
 		}
 	}},
-	{"tangent momentum", solvers.NewSGD, []solvers.Option{solvers.Momentum(0.9), solvers.TangentMomentum()}, func() recurrence {
+	{"tangent momentum", solvers.NewSGD, []solvers.Option{solvers.Momentum(0.9)}, func() recurrence {
 		mu := 0.0
 		return func(x, g float64, _ int) float64 {
 			mu = 0.9*mu + g
 			return x - lr*mu
 		}
 	}},
-	{"dampening", solvers.NewSGD, []solvers.Option{solvers.Momentum(0.9), solvers.Dampening(0.3)}, func() recurrence {
+	{"ambient momentum, dampening", solvers.NewSGD, []solvers.Option{solvers.Momentum(0.9), solvers.Dampening(0.3), solvers.AmbientMomentum()}, func() recurrence {
 		mu := 0.0
 		return func(x, g float64, t int) float64 {
 			if mu = 0.9*mu + 0.7*g; t == 1 {
@@ -55,14 +55,14 @@ var textbook = []struct {
 			return x - lr*mu
 		}
 	}},
-	{"Nesterov", solvers.NewSGD, []solvers.Option{solvers.Momentum(0.9), solvers.Nesterov()}, func() recurrence {
+	{"ambient Nesterov", solvers.NewSGD, []solvers.Option{solvers.Momentum(0.9), solvers.Nesterov(), solvers.AmbientMomentum()}, func() recurrence {
 		mu := 0.0
 		return func(x, g float64, _ int) float64 {
 			mu = 0.9*mu + g
 			return x - lr*(g+0.9*mu)
 		}
 	}},
-	{"tangent Nesterov", solvers.NewSGD, []solvers.Option{solvers.Momentum(0.9), solvers.Nesterov(), solvers.TangentMomentum()}, func() recurrence {
+	{"tangent Nesterov", solvers.NewSGD, []solvers.Option{solvers.Momentum(0.9), solvers.Nesterov()}, func() recurrence {
 		mu := 0.0
 		return func(x, g float64, _ int) float64 {
 			mu = 0.9*mu + g
@@ -83,7 +83,10 @@ var textbook = []struct {
 			return x - lr*mu
 		}
 	}},
-	{"geometric step", solvers.NewSGD, []solvers.Option{solvers.GeometricStep(true)}, func() recurrence { // flat: g_t = 1
+	{"geometric step", solvers.NewSGD, []solvers.Option{solvers.GeometricStep()}, func() recurrence { // flat: g_t = 1
+		return func(x, g float64, _ int) float64 { return x - lr*g }
+	}},
+	{"sampled geometric step", solvers.NewSGD, []solvers.Option{solvers.SampledGeometricStep()}, func() recurrence {
 		return func(x, g float64, _ int) float64 { return x - lr*g }
 	}},
 	{"Adam", solvers.NewAdam, nil, func() recurrence { return adam(0.9, 0.999, 1e-8, 0, false) }},
