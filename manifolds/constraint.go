@@ -27,6 +27,8 @@ type Option interface {
 // options say otherwise:
 //
 //	manifolds.On(manifolds.Stiefel{}, manifolds.PerKernel, manifolds.Unit)
+//
+// It cannot fail: what is wrong with the arguments is an error of Bind.
 func On(m Manifold, opts ...Option) Constraint {
 	c := Constraint{Manifold: m}
 	for _, o := range opts {
@@ -121,6 +123,9 @@ func (s Scale) String() string {
 // Bind resolves the constraint for weights of the given shape and Frobenius
 // norm (which only the scale Initial looks at): the manifold at its final
 // scale, and the layout of its points. A layer is one piece, unless the manifold is a Composite.
+//
+// It fails if the shape cannot be cut or the manifold does not admit it; if a promoted For or Scaled returns another type than it is
+// called on; and if a type of another package has a Gradient, Inner or TransportAlong that does not belong to its Tangent and Transport.
 func (c Constraint) Bind(shape []int, norm float64) ([]Piece, error) {
 	if c.Manifold == nil {
 		return nil, fmt.Errorf("manifolds: want a manifold, got nil")
