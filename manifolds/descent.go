@@ -149,9 +149,10 @@ type Descender interface {
 
 	// Descend makes the step. Without momentum mu has no points, K = 0.
 	//
-	// A point that is not on the manifold, as somebody else has written it, has no step. It
-	// stays as it is, without momentum, and the error is a *PointError that names
-	// the first; the others have moved.
+	// A point that is not on the manifold, because somebody else has written it, is brought
+	// back by the retraction where that is defined. Otherwise it stays as it is, without
+	// momentum, and the error is a *PointError that names the first such point; the
+	// others have moved.
 	Descend(x, mu, g Points, d Descent) (Progress, error)
 }
 

@@ -18,7 +18,7 @@ import (
 //	[x w] exp([A/2, -w^T w; I, A/2]) [I; 0]       in the canonical, w = v - x A/2
 //
 // (Edelman, Arias, Smith 1998, eq. 2.42; the second in the form without a QR
-// factorisation derived in docs/geometry.md). It fails for steps longer than 100 r.
+// factorisation derived in docs/geometry.md). It fails for steps longer than 128 |x|.
 func (m Stiefel) Exp(dst, x, v Points) error {
 	return lift3(m.Check(x.N, x.P), "exp", dst, x, v, stiefel[float32](m).exp, stiefel[float64](m).exp)
 }
@@ -41,8 +41,8 @@ func (m stiefel[T]) exp(dst, x, v block[T]) error {
 func (m stiefel[T]) expPoint(dst, x, v []T, b block[T]) error {
 	// A longer step goes round the manifold so many times that the phase is lost in float32.
 	length := vec.Norm(v) / m.r()
-	if !(length <= 100) {
-		return fmt.Errorf("want a step of at most 100 radii, got %.3g", length)
+	if most := 128 * math.Sqrt(float64(b.q())); !(length <= most) {
+		return fmt.Errorf("want a step of at most %.3g radii, got %.3g", most, length)
 	}
 	single := vec.Eps[T]() > 0x1p-30
 	if m.inRange() && !(single && length > 4*math.Sqrt(float64(b.q()))) {

@@ -45,7 +45,7 @@ func (r StiefelRetraction) String() string {
 // With eps the distance from 1 to the next number of the precision, the error of the point is a few eps r sqrt(n) for
 // steps up to a few r, and a few r sqrt(n) (eps + 2^-52 |v| / r) for longer ones, since x + v is then summed
 // up in float64. A step longer than 2^20 r in float32, or 2^40 r in float64, leads to a *PointError, and one longer
-// than 100 r with Geodesic: x is then lost in the rounding of v.
+// than 128 |x| with Geodesic: x is then lost in the rounding of v.
 func (m Stiefel) Retract(dst, x, v Points) error {
 	return lift3(m.Check(x.N, x.P), "retract", dst, x, v, stiefel[float32](m).retract, stiefel[float64](m).retract)
 }

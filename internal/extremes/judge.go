@@ -292,7 +292,7 @@ var allowed = []struct {
 	{Degenerate, "degenerate weights", []error{solvers.ErrConstraint}},
 	{Ill, "ill-conditioned weights", []error{solvers.ErrConstraint}},
 	{Overflow, "overflow", []error{solvers.ErrDiverged, solvers.ErrNotFinite}},
-	{Winding, "step beyond 100 radii", []error{solvers.ErrDiverged}},
+	{Winding, "step beyond 128 |x|", []error{solvers.ErrDiverged}},
 	{TooLong, "step too long", []error{solvers.ErrDiverged}},
 }
 

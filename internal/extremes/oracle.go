@@ -77,8 +77,8 @@ const (
 	// displacement, weight) exceeds 1/16 of the largest of the precision. Both
 	// endings are right; what is stored must be finite in either.
 	Overflow
-	// Winding: the exponential map of Stiefel for a step that may be longer than 100
-	// radii, the limit that it documents. Both endings are right.
+	// Winding: the exponential map of Stiefel for a step that may be longer than
+	// 128 |x|, the limit that it documents. Both endings are right.
 	Winding
 	// TooLong: the learning rate times the size of the direction, before its
 	// normal part is taken off, exceeds r/(16 eps): less than four bits of where
@@ -289,7 +289,7 @@ func (o *problem) step(rl rule, x, g []float64, state [][]float64, rate float64)
 			if o.m.family != flat && max(a, t)*eps >= 1.0/16 || o.m.family == stiefel && max(a, t) >= 0x1p40 {
 				out.reasons |= TooLong
 			}
-			if o.m.family == stiefel && o.m.retraction == byGeodesic && max(a, t) >= 100 {
+			if o.m.family == stiefel && o.m.retraction == byGeodesic && max(a, t) >= 128*math.Sqrt(float64(min(o.pn, o.pp))) {
 				out.reasons |= Winding
 			}
 			// What the inputs do not determine is not computed.

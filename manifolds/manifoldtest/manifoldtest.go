@@ -25,6 +25,7 @@
 //	parallel       an isometry, undone by swapping x and y, log_x y goes to -log_y x
 //	path           TransportAlong ends in the tangent space at y, linear, and for short steps where Transport does
 //	quotient       Same tells classes apart, in proportion to the step between them
+//	descent        Descend, where it is offered, is manifolds.Descend: points, momentum, what it reports
 //	adjoint        <P'(v) u, g> = <u, P'(v)* g>
 //	curvature      the bound holds, the injectivity radius is not negative
 //	dimension      the rank of T
@@ -189,6 +190,7 @@ var oracles = []oracle{
 	{"parallel", has[manifolds.ParallelTransporter], parallel},
 	{"path", has[manifolds.PathTransporter], path},
 	{"quotient", has[manifolds.Quotient], quotient},
+	{"descent", has[manifolds.Descender], descent},
 	{"adjoint", has[manifolds.Differentiable], adjoint},
 	{"curvature", has[manifolds.Described], curvature},
 	{"dimension", has[manifolds.Described], dimension},

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifoldtest
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/kernelfold/kernelfold/manifolds"
+)
+
+// descent: Descend, where the manifold offers it, makes the step that manifolds.Descend makes by the other methods.
+func descent(t *trial) {
+	m := t.m.(manifolds.Descender)
+	const theta = 0.9
+	for _, d := range []manifolds.Descent{
+		{Slope: 1},
+		{Keep: theta, Take: 0.7, Ahead: theta, Slope: 0.7},
+		{Keep: theta, Take: 1, Ahead: theta * theta, Slope: 1 + theta},
+		{Keep: theta, Take: 1, Ahead: theta, Slope: 1, Tangent: true},
+		{Keep: theta, Take: 1, Ahead: theta * theta, Slope: 1 + theta, Tangent: true},
+	} {
+		for _, geometric := range []bool{false, true} {
+			for _, rate := range []float64{0, 1e-3, 0.5, 20} {
+				d.Geometric, d.Rate = geometric, rate
+				t.descend(m, d)
+			}
+		}
+	}
+}
+
+// descend compares one step, if the manifold offers it.
+func (t *trial) descend(m manifolds.Descender, d manifolds.Descent) {
+	x := t.point()
+	size := norms(x)
+	mu, g := t.vector(x, 0.3), resize(t.gauss(), times(0.5, size))
+	if !d.Tangent {
+		mu = resize(t.gauss(), times(0.3, size))
+	}
+	if d.Keep == 0 {
+		mu = manifolds.Points{}
+	}
+	b := manifolds.Bounds{Gradient: g.Norm()}
+	if mu.K > 0 {
+		b.Momentum = mu.Norm()
+	}
+	if !m.Descends(t.m, x, d, b) {
+		return
+	}
+	of := fmt.Sprintf(" for %+v", d)
+	y, nu, h := clone(x), mu, clone(g)
+	if mu.K > 0 {
+		nu = clone(mu)
+	}
+	want, err := manifolds.Descend(t.m, y, nu, h, d)
+	t.done("manifolds.Descend"+of, err)
+	before := clone(x)
+	got, err := m.Descend(x, mu, g, d)
+	t.done("Descend"+of, err)
+	reach := make([]float64, x.K) // the longest that may be added to a point, and the point
+	for k := range reach {
+		reach[k] = size[k] + d.Rate*b.Direction(d)
+	}
+	t.equal("Descend makes the step of manifolds.Descend"+of, x, y, reach)
+	if mu.K > 0 {
+		t.equal("Descend leaves the momentum of manifolds.Descend"+of, mu, nu, times(b.After(d)*(1+d.Rate*b.Direction(d)/least(size)), ones(x.K)))
+	}
+	t.atMost("Descend clears the gradient, |g|", g.Norm(), 0)
+	tol := 4 * t.tol * (1 + b.Direction(d)*b.Direction(d))
+	t.atMost("Descend reports |v|^2, difference"+of, math.Abs(got.Direction-want.Direction), tol)
+	t.atMost("Descend reports |Rate/g_t v|^2, difference"+of, math.Abs(got.Length-want.Length), tol*d.Rate*d.Rate)
+	t.atMost("Descend reports the largest g_t, difference"+of, math.Abs(got.Factor-want.Factor), tol*want.Factor)
+
+	t.stray(m, before, d)
+}
+
+// stray puts a point off the manifold where only an error is right.
+func (t *trial) stray(m manifolds.Descender, x manifolds.Points, d manifolds.Descent) {
+	at := x.K / 2
+	lost := clone(x)
+	for i := range x.N {
+		for j := range x.P {
+			lost.Set(at, i, j, 0)
+		}
+	}
+	if !(t.m.Membership(lost.Slice(at, at+1)) > 0.1) { // zero is a point
+		return
+	}
+	mu, g := manifolds.Points{}, resize(t.gauss(), times(0.5, norms(x)))
+	if d.Keep != 0 {
+		mu = t.vector(x, 0.3)
+	}
+	_, err := m.Descend(lost, mu, g, d)
+	var p *manifolds.PointError
+	switch {
+	case err == nil:
+		if e := t.m.Membership(lost); !(e < 1e-2) { // by an ill-conditioned retraction
+			t.fail("Descend brings a point that is 0 to the manifold, or returns an error", "a membership error below 0.01", fmt.Sprint(e))
+		}
+	case !errors.As(err, &p):
+		t.fail("Descend with a point that is 0", "a *PointError", fmt.Sprint(err))
+	case p.Point != at:
+		t.fail("Descend names the point that is 0", fmt.Sprint(at), fmt.Sprint(p.Point))
+	default:
+		t.atMost("Descend leaves a point without a step where it is, |x|", lost.Slice(at, at+1).Norm(), 0)
+		if mu.K > 0 {
+			t.atMost("Descend takes the momentum off a point without a step, |m|", mu.Slice(at, at+1).Norm(), 0)
+		}
+	}
+}
+
+func least(a []float64) float64 {
+	s := a[0]
+	for _, v := range a {
+		s = min(s, v)
+	}
+	return s
+}
