@@ -40,7 +40,7 @@ func scaledBatch(t *testing.T, x manifolds.Points, factor float64, single bool) 
 	return z
 }
 
-// inUnits returns x / unit in float64, the unit being one that its inverse may not be.
+// inUnits returns x / unit in float64.
 func inUnits(t *testing.T, x manifolds.Points, unit float64) manifolds.Points {
 	y := make([]float64, x.Len())
 	for i, v := range values(x) {
