@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"sync"
 
@@ -100,11 +99,6 @@ func (p *PowerIteration) UnmarshalJSON(text []byte) error {
 	defer p.mu.Unlock()
 	p.seed, p.u, p.v, p.sigma = s.Seed, s.U, s.V, s.Sigma
 	return nil
-}
-
-// usable reports whether a vector of this norm can be divided by it.
-func usable(norm float64) bool {
-	return norm > 0 && !math.IsInf(norm, 0) && !math.IsInf(1/norm, 0)
 }
 
 // SpectralNorm returns w / sigma, where sigma = u^T W v estimates the largest
