@@ -135,7 +135,7 @@ func TestOnManifold(t *testing.T) {
 	}
 	_, err := models.CNN(1, models.Options{Shape: [3]int{1, 8, 8}, Classes: 3, Widths: []int{2},
 		Kernels: models.OnManifold(manifolds.Stiefel{}, manifolds.PerWeight, manifolds.Times(-1))})
-	assert.ErrorContains(t, err, "models: conv1: initial weights: nodes.OnManifold: ")
+	assert.ErrorContains(t, err, "models: conv1: initial weights: nodes.ManifoldInit: ")
 }
 
 // An initialiser of package nodes draws what it draws from a seed of the layer's own.

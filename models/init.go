@@ -25,9 +25,9 @@ type Init func(seed uint64) gorgonia.InitWFn
 
 // OnManifold draws kernels from the uniform distribution on a manifold, under the
 // constraint that solvers.Kernels makes of the same arguments, so that a solver finds them
-// where it wants them. The manifold must be a manifolds.Sampler. See nodes.OnManifold.
+// where it wants them. The manifold must be a manifolds.Sampler. See nodes.ManifoldInit.
 func OnManifold(m manifolds.Manifold, opts ...manifolds.Option) Init {
-	return func(seed uint64) gorgonia.InitWFn { return nodes.OnManifold(manifolds.On(m, opts...), seed) }
+	return func(seed uint64) gorgonia.InitWFn { return nodes.ManifoldInit(manifolds.On(m, opts...), seed) }
 }
 
 // heNormal draws normal numbers of variance gain^2/fan-in.

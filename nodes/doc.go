@@ -25,7 +25,7 @@
 //	            GlobalAveragePool2D, BatchNorm, GroupNorm, Dropout, Shortcut,
 //	            StochasticDepth, CrossEntropy
 //	initial     HeNormal, HeUniform, GlorotNormal, GlorotUniform, Orthonormal,
-//	            UnitFilters, OnManifold
+//	            UnitFilterInit, ManifoldInit
 //	products    BLAS, for the stock operations
 //
 // Every node checks its inputs when the graph is built, and says what it wanted

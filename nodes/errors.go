@@ -5,6 +5,7 @@ package nodes
 import (
 	"errors"
 	"fmt"
+	"math"
 )
 
 // ErrNotFinite is wrapped by the error of a run that met a NaN or an infinity where a node
@@ -42,3 +43,8 @@ type notFiniteError string
 
 func (e notFiniteError) Error() string { return string(e) }
 func (e notFiniteError) Unwrap() error { return ErrNotFinite }
+
+// usable reports whether a vector of this norm can be divided by it.
+func usable(norm float64) bool {
+	return norm > 0 && !math.IsInf(norm, 0) && !math.IsInf(1/norm, 0)
+}

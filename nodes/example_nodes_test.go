@@ -224,10 +224,10 @@ func ExampleHeNormal() {
 
 // Slices of a layer that start on the spheres where a solver with the same
 // constraint keeps them.
-func ExampleOnManifold() {
+func ExampleManifoldInit() {
 	c := manifolds.On(manifolds.Sphere{}, manifolds.PerKernel)
 	w := gorgonia.NewTensor(gorgonia.NewGraph(), tensor.Float64, 4, gorgonia.WithName("w"), gorgonia.WithShape(8, 4, 3, 3),
-		gorgonia.WithInit(nodes.OnManifold(c, 1)))
+		gorgonia.WithInit(nodes.ManifoldInit(c, 1)))
 	slices, err := manifolds.Points64(w.Value().Data().([]float64), 32, 3, 3)
 	check(err)
 	fmt.Println("on spheres of radius 1/sqrt(4):", manifolds.Sphere{Radius: 0.5}.Membership(slices) < 1e-14)
@@ -235,9 +235,9 @@ func ExampleOnManifold() {
 }
 
 // Filters of norm 2 in random directions.
-func ExampleUnitFilters() {
+func ExampleUnitFilterInit() {
 	w := gorgonia.NewTensor(gorgonia.NewGraph(), tensor.Float64, 4, gorgonia.WithName("w"), gorgonia.WithShape(8, 4, 3, 3),
-		gorgonia.WithInit(nodes.UnitFilters(2, 1)))
+		gorgonia.WithInit(nodes.UnitFilterInit(2, 1)))
 	filters, err := manifolds.Points64(w.Value().Data().([]float64), 8, 4, 9)
 	check(err)
 	fmt.Println(manifolds.Sphere{Radius: 2}.Membership(filters) < 1e-14)

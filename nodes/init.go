@@ -59,19 +59,19 @@ func Orthonormal(gain float64, seed uint64) gorgonia.InitWFn {
 	return onManifold("nodes.Orthonormal", manifolds.On(manifolds.Stiefel{}, manifolds.Unit), gain, seed)
 }
 
-// UnitFilters draws filters independently from the uniform distribution on the sphere of
+// UnitFilterInit draws filters independently from the uniform distribution on the sphere of
 // radius gain. It takes kernels of rank 4 and matrices.
-func UnitFilters(gain float64, seed uint64) gorgonia.InitWFn {
-	return onManifold("nodes.UnitFilters", manifolds.On(manifolds.Sphere{}, manifolds.Unit), gain, seed)
+func UnitFilterInit(gain float64, seed uint64) gorgonia.InitWFn {
+	return onManifold("nodes.UnitFilterInit", manifolds.On(manifolds.Sphere{}, manifolds.Unit), gain, seed)
 }
 
-// OnManifold draws weights from the uniform distribution on the manifold of a constraint,
+// ManifoldInit draws weights from the uniform distribution on the manifold of a constraint,
 // with its grouping and at its scale, so that a solver with that constraint has nothing
 // to project at its first step. manifolds.Initial stands for the norm that HeNormal
 // gives with a gain of sqrt(2), sqrt(2 out). The manifold must be a
 // manifolds.Sampler and admit the shape.
-func OnManifold(c manifolds.Constraint, seed uint64) gorgonia.InitWFn {
-	return onManifold("nodes.OnManifold", c, 1, seed)
+func ManifoldInit(c manifolds.Constraint, seed uint64) gorgonia.InitWFn {
+	return onManifold("nodes.ManifoldInit", c, 1, seed)
 }
 
 // plusMinus is uniform on (-1, 1).

@@ -24,9 +24,9 @@ func draw(init gorgonia.InitWFn, of tensor.Dtype, shape ...int) []float64 {
 
 var initialisers = map[string]func(gain float64, seed uint64) gorgonia.InitWFn{
 	"HeNormal": nodes.HeNormal, "HeUniform": nodes.HeUniform, "GlorotNormal": nodes.GlorotNormal, "GlorotUniform": nodes.GlorotUniform,
-	"Orthonormal": nodes.Orthonormal, "UnitFilters": nodes.UnitFilters,
-	"OnManifold": func(_ float64, seed uint64) gorgonia.InitWFn {
-		return nodes.OnManifold(manifolds.On(manifolds.Oblique{}, manifolds.Initial), seed)
+	"Orthonormal": nodes.Orthonormal, "UnitFilterInit": nodes.UnitFilterInit,
+	"ManifoldInit": func(_ float64, seed uint64) gorgonia.InitWFn {
+		return nodes.ManifoldInit(manifolds.On(manifolds.Oblique{}, manifolds.Initial), seed)
 	},
 }
 
@@ -42,7 +42,7 @@ func TestInitialisersAreSeeded(t *testing.T) {
 				for i, v := range draw(init(1, 5), tensor.Float32, shape...) {
 					assert.Equal(t, float64(float32(w[i])), v)
 				}
-				if name == "OnManifold" {
+				if name == "ManifoldInit" {
 					return
 				}
 				for i, v := range draw(init(3, 5), tensor.Float64, shape...) {
@@ -118,9 +118,9 @@ func TestOrthonormal(t *testing.T) {
 	}
 }
 
-func TestUnitFilters(t *testing.T) {
+func TestUnitFilterInit(t *testing.T) {
 	for _, shape := range [][]int{{8, 3, 3, 3}, {2, 1, 1, 1}, {1, 4, 2, 5}} {
-		w := draw(nodes.UnitFilters(2, 3), tensor.Float64, shape...)
+		w := draw(nodes.UnitFilterInit(2, 3), tensor.Float64, shape...)
 		size := len(w) / shape[0]
 		for f := range shape[0] {
 			s := 0.0
@@ -133,13 +133,13 @@ func TestUnitFilters(t *testing.T) {
 }
 
 // Weights are on the manifold of the constraint: to project them moves nothing.
-func TestOnManifold(t *testing.T) {
+func TestManifoldInit(t *testing.T) {
 	for _, c := range []manifolds.Constraint{
 		manifolds.On(manifolds.Stiefel{}), manifolds.On(manifolds.Stiefel{}, manifolds.PerKernel, manifolds.Unit),
 		manifolds.On(manifolds.Sphere{}), manifolds.On(manifolds.Oblique{}, manifolds.Initial), manifolds.On(manifolds.CentredSphere{}),
 	} {
 		shape := []int{6, 4, 3, 3}
-		w := draw(nodes.OnManifold(c, 4), tensor.Float64, shape...)
+		w := draw(nodes.ManifoldInit(c, 4), tensor.Float64, shape...)
 		squares := 0.0
 		for _, v := range w {
 			squares += v * v
@@ -166,8 +166,8 @@ func TestInitialisersPanic(t *testing.T) {
 		assert.PanicsWithError(t, "nodes."+name+": want weights of rank 1, 2 or 4, got shape [2 3 3]", func() { init(1, 1)(tensor.Float64, 2, 3, 3) })
 		assert.PanicsWithError(t, "nodes."+name+": want positive sizes, got shape [2 0]", func() { init(1, 1)(tensor.Float64, 2, 0) })
 	}
-	flat := nodes.OnManifold(manifolds.On(flatland{}), 1)
-	assert.PanicsWithError(t, "nodes.OnManifold: want a manifold that is a manifolds.Sampler, got "+manifolds.Name(flatland{}), func() { flat(tensor.Float64, 3, 3) })
+	flat := nodes.ManifoldInit(manifolds.On(flatland{}), 1)
+	assert.PanicsWithError(t, "nodes.ManifoldInit: want a manifold that is a manifolds.Sampler, got "+manifolds.Name(flatland{}), func() { flat(tensor.Float64, 3, 3) })
 }
 
 // flatland is a manifold that cannot be drawn from.

@@ -7,7 +7,9 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -133,6 +135,39 @@ func testPool(t *testing.T, f pool, fill float64, reduce func([]float64) float64
 
 func TestMaxPool2D(t *testing.T)     { testPool(t, nodes.MaxPool2D, math.Inf(-1), maximum) }
 func TestAveragePool2D(t *testing.T) { testPool(t, nodes.AveragePool2D, 0, mean) }
+
+// TestAveragePool2DOften repeats the checks of a small pooling, 1,000 times with KERNELFOLD_LONG=1, while other goroutines
+// allocate: no value may become another tensor. docs/gorgonia.md has what was found.
+func TestAveragePool2DOften(t *testing.T) {
+	runs := 5
+	if os.Getenv("KERNELFOLD_LONG") != "" {
+		runs = 1000
+	}
+	stop := make(chan struct{})
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				tensor.ReturnTensor(tensor.New(tensor.Of(tensor.Float64), tensor.WithShape(1, 2, 2, 2)))
+				runtime.GC()
+			}
+		}
+	})
+	for i := range runs {
+		err := nodetest.Check(nodetest.Case{
+			Build:  poolBuild(nodes.AveragePool2D, poolings[0]),
+			Inputs: []nodetest.Input{{Shape: []int{1, 2, 4, 4}}},
+		})
+		if !assert.NoError(t, err, "run %d", i) {
+			break
+		}
+	}
+	close(stop)
+	wait.Wait()
+}
 
 func TestGlobalAveragePool2D(t *testing.T) {
 	for _, shape := range append(images(), []int{1, 2, 40, 30}) {

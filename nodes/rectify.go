@@ -25,9 +25,6 @@ func Rectify(x *gorgonia.Node) (*gorgonia.Node, error) {
 	return apply(signature{name: name, in: shapes, out: shapes[0]}, rectify[float32]{}, rectify[float64]{}, x)
 }
 
-// grain is the number of elements below which another core does not pay.
-const grain = 1 << 15
-
 type rectify[T vec.Float] struct{}
 
 func (rectify[T]) Forward(out []T, in [][]T) error {

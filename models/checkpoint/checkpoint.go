@@ -72,7 +72,7 @@ func save(d disk, path string, m *models.Model, s Solver, loop any) error {
 //
 // The weights are written to the memory that they lie in, so that predictors see them.
 //
-// Load is all or nothing. A loop that is Particular is asked too before anything changes.
+// Load is all or nothing. A loop that is an Accepter is asked too before anything changes.
 func Load(path string, m *models.Model, s Solver, loop any) error {
 	if err := load(path, m, s, loop); err != nil {
 		return fmt.Errorf("checkpoint: load %s: %w", path, err)
@@ -144,7 +144,7 @@ func (f *reading) loop(loop any) (set func(), err error) {
 	if err := decode(text, from.Interface()); err != nil {
 		return nil, fmt.Errorf("state of the loop: %w (%w)", err, ErrMismatch)
 	}
-	if p, ok := loop.(Particular); ok {
+	if p, ok := loop.(Accepter); ok {
 		if err := p.Accept(from.Interface()); err != nil {
 			return nil, fmt.Errorf("state of the loop: %w (%w)", err, ErrMismatch)
 		}
@@ -152,8 +152,8 @@ func (f *reading) loop(loop any) (set func(), err error) {
 	return func() { to.Elem().Set(from.Elem()) }, nil
 }
 
-// Particular is implemented by the state of a loop that does not go on from any other.
-type Particular interface {
+// Accepter is implemented by the state of a loop that checks a saved state before it goes on from it.
+type Accepter interface {
 	// Accept returns an error if saved, of the same type, is not a state to go on from.
 	Accept(saved any) error
 }

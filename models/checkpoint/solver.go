@@ -23,28 +23,28 @@ type Solver interface {
 	Restore(parameters []gorgonia.ValueGrad, snapshot *solvers.Snapshot) error
 }
 
-// Taken is the snapshot of a solver in place of the solver: Save writes it, and Load puts one there. The ranks of a group take and
+// HeldSnapshot is the snapshot of a solver in place of the solver: Save writes it, and Load puts one there. The ranks of a group take and
 // restore snapshots all together, while one of them writes and reads:
 //
-//	var t checkpoint.Taken
+//	var t checkpoint.HeldSnapshot
 //	t.Of, err = solver.Snapshot() // of a *distributed.Solver, on all ranks
 //	if err == nil && group.Root() {
 //		err = checkpoint.Save(path, model, &t, loop)
 //	}
-type Taken struct{ Of *solvers.Snapshot }
+type HeldSnapshot struct{ Of *solvers.Snapshot }
 
 // Snapshot returns the snapshot.
-func (t *Taken) Snapshot() (*solvers.Snapshot, error) { return t.Of, nil }
+func (t *HeldSnapshot) Snapshot() (*solvers.Snapshot, error) { return t.Of, nil }
 
 // Restore takes the snapshot.
-func (t *Taken) Restore(_ []gorgonia.ValueGrad, s *solvers.Snapshot) error {
+func (t *HeldSnapshot) Restore(_ []gorgonia.ValueGrad, s *solvers.Snapshot) error {
 	t.Of = s
 	return nil
 }
 
 var (
 	_ Solver = (*solvers.Solver)(nil)
-	_ Solver = (*Taken)(nil)
+	_ Solver = (*HeldSnapshot)(nil)
 )
 
 // isNil tells whether there is no solver.

@@ -97,7 +97,7 @@ func (r *run) write(file string) error {
 		s = r.solver.(checkpoint.Solver)
 	}
 	if s != nil && r.several() {
-		var t checkpoint.Taken
+		var t checkpoint.HeldSnapshot
 		var err error
 		if t.Of, err = s.Snapshot(); err != nil {
 			return fmt.Errorf("train: %w", err)
@@ -117,7 +117,7 @@ func (r *run) write(file string) error {
 func (r *run) resume() error {
 	s := state{Plan: r.Plan}
 	solver := r.solver.(checkpoint.Solver)
-	var t checkpoint.Taken
+	var t checkpoint.HeldSnapshot
 	if r.several() {
 		solver = &t
 	}

@@ -79,7 +79,32 @@ type then func(*gorgonia.Node) (*gorgonia.Node, error)
 
 // graph makes a graph of the case with a machine. A nil after stands for no
 // operation on the node.
+//
+// The tape machine takes two nodes of one hash for one. The hash of gorgonia.Read contains an address, so
+// two nodes in several billion have one hash by accident, and the graph is built again.
 func (c *Case) graph(of tensor.Dtype, build Build, after then, gradients bool) (*graph, error) {
+	for range 3 {
+		g, err := c.tryGraph(of, build, after, gradients)
+		if err != nil || !collides(g.node.Graph()) {
+			return g, err
+		}
+	}
+	return nil, fmt.Errorf("want nodes of different hashes, got two of one hash in three graphs")
+}
+
+// collides reports whether two nodes of a graph have one hash.
+func collides(g *gorgonia.ExprGraph) bool {
+	seen := map[uint32]*gorgonia.Node{}
+	for _, n := range g.AllNodes() {
+		if other, ok := seen[n.Hashcode()]; ok && other != n {
+			return true
+		}
+		seen[n.Hashcode()] = n
+	}
+	return false
+}
+
+func (c *Case) tryGraph(of tensor.Dtype, build Build, after then, gradients bool) (*graph, error) {
 	g := &graph{c: c, leaves: c.leaves(of)}
 	var err error
 	if g.node, err = add(build, g.leaves); err != nil {

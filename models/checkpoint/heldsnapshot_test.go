@@ -16,7 +16,7 @@ import (
 )
 
 // A snapshot is written as its solver would be, more than once, and what is read restores a solver.
-func TestTaken(t *testing.T) {
+func TestHeldSnapshot(t *testing.T) {
 	solver := func() *solvers.Solver {
 		return solvers.NewSGD(solvers.Momentum(0.9), solvers.Kernels(manifolds.Stiefel{}))
 	}
@@ -26,7 +26,7 @@ func TestTaken(t *testing.T) {
 	r.save(t, path)
 	want, err := os.ReadFile(path)
 	require.NoError(t, err)
-	var taken Taken
+	var taken HeldSnapshot
 	taken.Of, err = r.solver.Snapshot()
 	require.NoError(t, err)
 	for range 2 {
@@ -37,14 +37,14 @@ func TestTaken(t *testing.T) {
 	}
 
 	other := runOf(t, precisions[0], 2, solver())
-	var read Taken
+	var read HeldSnapshot
 	require.NoError(t, Load(path, other.model, &read, &other.loop))
 	require.NoError(t, other.solver.Restore(gorgonia.NodesToValueGrads(other.model.Learnables), read.Of))
 	r.steps(t, 2)
 	other.steps(t, 2)
 	assert.Equal(t, r.memory(t), other.memory(t))
 
-	assert.ErrorContains(t, Save(path, r.model, &Taken{}, nil), "want a snapshot of the solver, got nil")
+	assert.ErrorContains(t, Save(path, r.model, &HeldSnapshot{}, nil), "want a snapshot of the solver, got nil")
 	var none *solvers.Solver
 	assert.NoError(t, Save(path, r.model, none, nil), "no solver")
 	assert.NoError(t, Load(path, r.model, none, nil))
