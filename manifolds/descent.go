@@ -36,7 +36,7 @@ type Progress = descent.Progress
 
 // GeometricFactor returns
 //
-//	g(R, c) = max(1, R' (2 + R')),  R' = R c^(1/2),
+//	g(R, c) = max(1, R' (2 + R')),  R' = R c^(-1/2),
 //
 // by which the learning rate is divided for a direction of norm R on a manifold of
 // sectional curvature at most c. On the unit sphere it is the factor of Ozay and Okatani

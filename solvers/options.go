@@ -230,12 +230,12 @@ func Frozen(on ...bool) Option {
 
 // GeometricStep divides the step of every constrained point by a factor
 //
-//	g_t = max(1, R' (2 + R')),  R' = R c^(1/2),
+//	g_t = max(1, R' (2 + R')),  R' = R c^(-1/2),
 //
 // manifolds.GeometricFactor, where c is the manifold's curvature bound and R the root of the mean
 // of the squared norms of the point's past directions, by the weights 0.9^k for the k-th last step;
-// the first step has the factor 1. No step is longer than about the learning
-// rate times R/g_t, which is below 1/(2 + R') in units of c^(-1/2).
+// the first step has the factor 1. On a sphere of radius r, R' is r R: the norm of the gradient of the same cost as a function of x/r, so
+// that the factor does not depend on the scale.
 //
 // The factor is known before the gradient of a step is drawn. So a step is unbiased, and
 // with steps of infinite sum and finite sum of squares (RobbinsMonro) the theorem of Robbins and Monro
@@ -244,8 +244,8 @@ func Frozen(on ...bool) Option {
 func GeometricStep(on ...bool) Option { return geometric("GeometricStep", ofPast, on) }
 
 // SampledGeometricStep is GeometricStep with the norm of the very direction that it divides for
-// R, as in the algorithm of Ozay and Okatani (arXiv 1610.07008). A step is then no longer than the learning
-// rate times R/g_t whatever the gradient, but long gradients count less than
+// R, as in the algorithm of Ozay and Okatani (arXiv 1610.07008). On the unit sphere a step is then no longer than the smaller of R and
+// 1/(2 + R) learning rates, whatever the gradient. But long gradients count less than
 // short ones: the mean of the steps does not point along the mean gradient, and where gradients are rare and long
 // the solver converges elsewhere than to a minimum of the cost (docs/solvers.md has an example).
 func SampledGeometricStep(on ...bool) Option {

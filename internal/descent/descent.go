@@ -45,12 +45,15 @@ func (a Progress) Plus(b Progress) Progress {
 
 // Factor returns the geometric step factor
 //
-//	g(R, c) = max(1, R' (2 + R')),  R' = R c^(1/2),
+//	g(R, c) = max(1, R' (2 + R')),  R' = R c^(-1/2),
 //
 // for a direction of norm R where the sectional curvature is at most c, and 1 where c is 0.
 // On the unit sphere it is the factor of Ozay and Okatani (arXiv 1610.07008, theorem 2), and
-// on a sphere of radius r that of the same loss, rescaled to the unit sphere.
+// on a sphere of radius r that of the same loss as a function of x/r, whose gradient is r times as long.
 func Factor(r, c float64) float64 {
-	r *= math.Sqrt(c)
+	if c == 0 {
+		return 1
+	}
+	r /= math.Sqrt(c)
 	return max(1, r*(2+r))
 }

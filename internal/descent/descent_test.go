@@ -21,9 +21,9 @@ func TestFactorIsThePapersOnTheUnitSphere(t *testing.T) {
 	assert.Equal(t, 1.0, descent.Factor(1e9, 0))
 }
 
-// Rescaling a manifold by s divides gradients by s and curvature by s^2: the factor stays.
+// A manifold s times as large has gradients 1/s as long, and 1/s^2 of the curvature: the factor stays.
 func TestFactorHasNoScale(t *testing.T) {
 	for _, s := range []float64{1e-30, 0.125, 8, 1e30} {
-		assert.InEpsilon(t, descent.Factor(2, 1), descent.Factor(2*s, 1/(s*s)), 1e-14, "scale %g", s)
+		assert.InEpsilon(t, descent.Factor(2, 1), descent.Factor(2/s, 1/(s*s)), 1e-14, "scale %g", s)
 	}
 }

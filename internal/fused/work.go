@@ -26,7 +26,7 @@ const (
 	share     = iota // 1/n if the points are centred, else 0
 	rate             //
 	radius           //
-	root             // of the curvature
+	root             // of the inverse curvature, if g_t is asked for
 	bend             // 1/radius^2
 	one              //
 	least            // what |x|^2 has to exceed
@@ -75,7 +75,7 @@ func (o Sphere) terms(s descent.Step, n int) (t [terms]float64) {
 		t[share] = 1 / float64(n)
 	}
 	if s.Geometric {
-		t[root] = 1 / o.Radius // of 1/radius^2
+		t[root] = o.Radius
 	}
 	return t
 }
@@ -174,7 +174,7 @@ func (w *work[T]) blendOne(i int) {
 	vv := max(0, dd-c*xd)
 	g := 1.0
 	if k := term(root); k > 0 {
-		g = descent.Factor(math.Sqrt(vv), k*k)
+		g = descent.Factor(math.Sqrt(vv), 1/(k*k))
 	}
 	t, r := term(rate)/g, term(radius)
 	f := r / math.Sqrt(xx+t*t*vv)

@@ -17,7 +17,7 @@ const (
 	share = iota // 1/n if the points are centred, else 0
 	rate
 	radius
-	root // of the curvature
+	root // of the inverse curvature, or 0
 	bend // 1/radius^2
 	one
 	least // what |x|^2 has to exceed

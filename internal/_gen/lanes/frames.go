@@ -30,7 +30,7 @@ const (
 	half        // 0.5
 	threeHalves // 1.5
 	unit        // 1
-	root        // of the curvature
+	root        // of the inverse curvature
 	two         // 2
 )
 
@@ -196,7 +196,7 @@ func halves64(v VecVirtual) (low, high VecVirtual) {
 	return low, high
 }
 
-// shorten divides t by g_t, which is max(1, r (2 + r)) for r = |v| times the root of the curvature.
+// shorten divides t by g_t, which is max(1, r (2 + r)) for r = |v| over the root of the curvature.
 func (f framer) shorten(t, low, high VecVirtual) {
 	r, a := ZMM(), ZMM()
 	VCVTPD2PS(low, r.AsY())
