@@ -214,7 +214,7 @@ type geometricFactor func(c float64) func(square float64) float64
 // sampled is that of the direction itself.
 func sampled(c float64) func(float64) float64 {
 	return func(square float64) float64 {
-		r := math.Sqrt(c * square)
+		r := math.Sqrt(square / c)
 		return max(1, r*(2+r))
 	}
 }

@@ -365,13 +365,13 @@ func solve(t *testing.T, of tensor.Dtype, a arena, s contender) (gap, off float6
 // With ambient momentum the gradients of earlier points are projected at this
 // one. Near a solution they are normal, x_old S with S = x^T g symmetric, and
 // their tangent part at x is (x_old - x) S: a force against the way that was made, or
-// along it, of the rate times |S|. It outweighs the momentum unless
+// along it, of the rate times |S|. Where S < 0, as here, it outweighs the momentum unless
 //
 //	rate |S| < (1 - theta^2) / theta,
 //
 // with 2 |S| in the canonical metric, a bound like that of gradient descent with
 // the rate over 1 - theta. Tangent momentum, and momentum of Riemannian gradients
-// in Constrain, are not bound by it.
+// in Constrain, are not bound by it. TestBoundsOfAmbientMomentum has both signs.
 func TestAmbientMomentumBrakes(t *testing.T) {
 	a := arena{"Brockett", []int{8, 3, 1, 1}, place{"", manifolds.Stiefel{Metric: manifolds.CanonicalMetric},
 		[]manifolds.Option{manifolds.FilterBank, manifolds.Unit}}, brockett}
@@ -381,9 +381,9 @@ func TestAmbientMomentumBrakes(t *testing.T) {
 		own       []solvers.Option
 		converges bool
 	}{
-		{0.02, nil, true},  // 0.16
-		{0.05, nil, false}, // 0.4
-		{0.05, []solvers.Option{solvers.TangentMomentum()}, true},
+		{0.02, []solvers.Option{solvers.AmbientMomentum()}, true},  // 0.16
+		{0.05, []solvers.Option{solvers.AmbientMomentum()}, false}, // 0.4
+		{0.05, nil, true},
 	} {
 		s := contender{maker: maker{of: func(opts ...solvers.Option) stepper {
 			return solvers.NewSGD(append(append(opts, c.own...), solvers.LearnRate(c.rate), solvers.Momentum(0.9))...)

@@ -43,8 +43,8 @@ func TestReportOfOneStep(t *testing.T) {
 			{"radius 2", 2, nil, 4, 2, 1, -1},
 			// R' = 4: g = R' (2 + R') = 24.
 			{"sampled geometric step", 1, []solvers.Option{solvers.SampledGeometricStep()}, 4, 2. / 24, 24, -2. / 24},
-			// R' = 4/2: g = R' (2 + R') = 8.
-			{"sampled geometric step, radius 2", 2, []solvers.Option{solvers.SampledGeometricStep()}, 4, 2. / 8, 8, -1. / 8},
+			// R' = 4*2: g = R' (2 + R') = 80.
+			{"sampled geometric step, radius 2", 2, []solvers.Option{solvers.SampledGeometricStep()}, 4, 2. / 80, 80, -1. / 80},
 			// nothing is known before the first step.
 			{"geometric step", 1, []solvers.Option{solvers.GeometricStep()}, 4, 2, 1, -2},
 			// the gradient before the batch size, the direction after.
