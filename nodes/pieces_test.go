@@ -38,7 +38,7 @@ func TestSeveralPiecesAreRefused(t *testing.T) {
 	v := given(gorgonia.NewGraph(), tensor.Float64, "v", tensor.Shape{3, 2, 3, 3}, make([]float64, 54))
 	_, err := nodes.Normalize(v, split{manifolds.Sphere{}})
 	assert.EqualError(t, err, "nodes.Normalize: input 0, v: manifolds: want a layer of one piece, got 2: sphere, free")
-	assert.PanicsWithError(t, "nodes.OnManifold: manifolds: want a layer of one piece, got 2: sphere, free", func() {
-		nodes.OnManifold(manifolds.On(split{manifolds.Sphere{}}), 1)(tensor.Float64, 3, 2, 3, 3)
+	assert.PanicsWithError(t, "nodes.ManifoldInit: manifolds: want a layer of one piece, got 2: sphere, free", func() {
+		nodes.ManifoldInit(manifolds.On(split{manifolds.Sphere{}}), 1)(tensor.Float64, 3, 2, 3, 3)
 	})
 }
