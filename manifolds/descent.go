@@ -189,7 +189,7 @@ func reach[T vec.Float]() float64 {
 	if vec.Eps[T]() < 0x1p-30 {
 		return 1e9
 	}
-	return 1e4
+	return 2e3
 }
 
 // Descends reports true for numbers whose squares do not overflow.

@@ -215,7 +215,7 @@ func (m stiefel[T]) retractLanesInPlace(f *laneBatch[T]) (good uint32) {
 func (m stiefel[T]) choleskyQRLanes(f *laneBatch[T]) (good uint32) {
 	y := f.tall(f.y)
 	lanes.Mul(f.square(), 1/(m.r()*m.r()), y.T(), y, 0)
-	good = lanes.Cholesky(f.s, f.q, float64(f.q)+1)
+	good = lanes.Cholesky(f.s, f.q, lanes.LeastPivot, float64(f.q)+1)
 	lanes.Solve(y, f.s)
 	return good
 }

@@ -23,29 +23,40 @@ func rankTolerance(n int) float64 { return 4 * math.Sqrt(float64(n)) * 0x1p-52 }
 // CholeskyQR sets dst to r times the Q of y = Q R, R with a positive diagonal, by the Cholesky factor of the Gram matrix:
 // y^T y = R^T R, Q = y R^-1. The error of a pass is eps times the squared condition number of y. For y = x + v, with x
 // a frame of norm r and v tangent, that is at most 1 + |v|^2 / r^2, which the trace of the Gram matrix gives as
-// 1 + excess. A second pass follows where the excess is above 1.
+// 1 + excess, and no pivot is below r^2. A second pass follows where the excess is above 1, or a pivot is
+// small against its diagonal element, as where v is not tangent because nothing but rounding is left of it.
 //
 // It reports false, with y as it was or Q of the same R, if the excess is not below longest or y has not full rank. y
 // is overwritten. dst and y have one layout.
 func CholeskyQR[T vec.Float](dst, y gemm.Mat[T], r, longest float64) bool {
 	q := y.C
-	g, u := scratch.Get[T](q*q), scratch.Get[T](q*q)
+	g, u, diagonal := scratch.Get[T](q*q), scratch.Get[T](q*q), scratch.Get[T](q)
 	defer scratch.Put(g)
 	defer scratch.Put(u)
+	defer scratch.Put(diagonal)
 	// The second pass mends an error of up to a hundredth.
-	longest = min(longest, 0.01/vec.Eps[T]())
+	longest, least := min(longest, 0.01/vec.Eps[T]()), 100*vec.Eps[T]()
 	for {
 		gemm.Gram(gemm.Of(g, q, q), 1/(r*r), y)
 		excess := 0.0
 		for i := range q {
+			diagonal[i] = g[i*q+i]
 			excess += float64(g[i*q+i]) - 1
 		}
 		if !(excess < longest) || !gemm.Cholesky(g, q) {
 			return false
 		}
+		share := 1.0 // the least pivot over its diagonal element
+		for i, d := range diagonal {
+			l := float64(g[i*q+i])
+			share = min(share, l*l/float64(d))
+		}
+		if !(share > least) {
+			return false
+		}
 		gemm.InverseTransposed(u, g, q)
 		gemm.MulUpper(dst, y, gemm.Of(u, q, q))
-		if excess < 1 {
+		if excess < 1 && share > 0.25 {
 			return true
 		}
 		copy(y.Data, dst.Data[:len(y.Data)])

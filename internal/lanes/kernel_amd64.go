@@ -163,7 +163,7 @@ func frames[T vec.Float](x, m, g []T, n int, radius float64, s descent.Step) (in
 	r := radius * radius
 	c := [...]float32{
 		float32(s.Keep), float32(s.Take), float32(s.Ahead), float32(s.Slope), float32(-s.Rate), float32(1 / r), float32(0.5 / r),
-		float32(3 * vec.Eps[T]()), 4, 0.5, 1.5, 1, float32(radius), 2,
+		LeastPivot, 4, 0.5, 1.5, 1, float32(radius), 2,
 	}
 	var sums struct { // as the kernel knows them
 		direction, length [group]float64

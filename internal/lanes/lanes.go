@@ -136,13 +136,18 @@ func Symmetrize[T vec.Float](s []T, q int) {
 	symmetrize(s, q)
 }
 
+// LeastPivot is the share of its diagonal element that every pivot of y^T y has at least where
+// one pass of Cholesky-QR makes y orthonormal to rounding: its error is eps over that. For
+// y = x + v, with x orthonormal and v tangent and of norm below 1, every share is above 1/2.
+const LeastPivot = 0.25
+
 // Cholesky replaces the lower triangle of the symmetric q x q matrices G by L, G = L L^T,
-// with 1/l_ii in place of l_ii. It returns the lanes, one a bit, in which G is positive
-// definite to working precision and has a trace below limit. What is in the other lanes
+// with 1/l_ii in place of l_ii. It returns the lanes, one a bit, in which every pivot
+// l_ii^2 is above so many g_ii and the trace is below limit. What is in the other lanes
 // is of no use.
-func Cholesky[T vec.Float](g []T, q int, limit float64) uint32 {
+func Cholesky[T vec.Float](g []T, q int, least, limit float64) uint32 {
 	Of(g, q, q).check()
-	return cholesky(g, q, T(float64(q)*vec.Eps[T]()), T(limit))
+	return cholesky(g, q, T(least), T(limit))
 }
 
 // Solve sets Y = Y L^-T, where Cholesky left L.

@@ -234,7 +234,7 @@ func testOrthonormal[T vec.Float](t *testing.T) {
 				}
 			}
 			upper := slices.Clone(g)
-			good := Cholesky(g, q, 1e4)
+			good := Cholesky(g, q, float64(q)*vec.Eps[T](), 1e4)
 			assert.Equal(t, uint32(1<<w-1)&^8, good)
 			for i := range q {
 				for j := i + 1; j < q; j++ {
@@ -285,7 +285,7 @@ func testRefuses[T vec.Float](t *testing.T) {
 		SetLane(g, b[:], i+2)
 		want &^= 1 << (i + 2)
 	}
-	assert.Equal(t, fmt.Sprintf("%b", want), fmt.Sprintf("%b", Cholesky(g, 2, 7)))
+	assert.Equal(t, fmt.Sprintf("%b", want), fmt.Sprintf("%b", Cholesky(g, 2, 2*vec.Eps[T](), 7)))
 }
 
 func TestAdvance(t *testing.T) { everywhere(t, testAdvance[float32], testAdvance[float64]) }
@@ -341,7 +341,7 @@ func TestPanics(t *testing.T) {
 		"product of other shapes": func() { Mul(Of(x, 2, 2), 1, Of(x, 2, 1), Of(x, 2, 2), 0) },
 		"short lines":             func() { Mul(Of(x, 2, 2), 1, Of(x[1:], 2, 2), Of(x, 2, 2), 0) },
 		"short square":            func() { Symmetrize(x, 3) },
-		"short Gram matrix":       func() { Cholesky(x, 3, 1) },
+		"short Gram matrix":       func() { Cholesky(x, 3, 0, 1) },
 		"short factor":            func() { Solve(Of(x, 1, 4), x) },
 		"factors of other width":  func() { Advance(x, x, x[:31], x) },
 		"sums of other width":     func() { Dots(make([]float64, 31), x, x) },
