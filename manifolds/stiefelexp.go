@@ -36,16 +36,18 @@ func (m stiefel[T]) exp(dst, x, v block[T]) error {
 	return nil
 }
 
-// expPoint chooses the precision. In float32 it is float64 for steps that are long for each column: the phases of the
-// exponential are as large as the step, and their rounding eps times that.
+// expPoint chooses the way: without a factorisation for steps that are not long for each column, and by skew matrices in
+// float64 for others, as the phases of the exponential are as large as the step.
 func (m stiefel[T]) expPoint(dst, x, v []T, b block[T]) error {
 	// A longer step goes round the manifold so many times that the phase is lost in float32.
 	length := vec.Norm(v) / m.r()
 	if most := 128 * math.Sqrt(float64(b.q())); !(length <= most) {
 		return fmt.Errorf("want a step of at most %.3g radii, got %.3g", most, length)
 	}
-	single := vec.Eps[T]() > 0x1p-30
-	if m.inRange() && !(single && length > 4*math.Sqrt(float64(b.q()))) {
+	if length > 4*math.Sqrt(float64(b.q())) {
+		return m.expLong(dst, x, v, b)
+	}
+	if m.inRange() {
 		return m.expNative(dst, x, v, b)
 	}
 	wide, exponent := m.widened()
@@ -59,6 +61,35 @@ func (m stiefel[T]) expPoint(dst, x, v []T, b block[T]) error {
 		return err
 	}
 	ldexp(dst, xs, exponent)
+	return nil
+}
+
+// expLong is the exponential by skew matrices, and the nearest frame to that.
+func (m stiefel[T]) expLong(dst, x, v []T, b block[T]) error {
+	n, q := max(b.n, b.p), b.q()
+	whole := scratch.Get[float64](3 * n * q)
+	defer scratch.Put(whole)
+	xs, vs, y := whole[:n*q], whole[n*q:2*n*q], whole[2*n*q:]
+	tx, tv := b.tall(x), b.tall(v)
+	for i := range n {
+		for j := range q {
+			xs[i*q+j], vs[i*q+j] = float64(tx.At(i, j))/m.r(), float64(tv.At(i, j))/m.r()
+		}
+	}
+	c := 2.0
+	if m.Metric == CanonicalMetric {
+		c = 1
+	}
+	frames.Geodesic(y, xs, vs, c, n, q)
+	if err := frames.Polar(gemm.Of(xs, n, q), gemm.Of(y, n, q), m.r(), vec.Eps[T]()); err != nil {
+		return err
+	}
+	to := b.tall(dst)
+	for i := range n {
+		for j := range q {
+			to.Data[i*to.RS+j*to.CS] = T(xs[i*q+j])
+		}
+	}
 	return nil
 }
 

@@ -28,6 +28,47 @@ func Generator[T vec.Float](n []float64, c float64, a, g []T, q int) {
 	}
 }
 
+// Geodesic sets y to the point at time 1 of the geodesic from the frame x, x^T x = I, with tangent velocity v = x A + Q R, Q
+// orthonormal and normal to x. All are row-major n x q. In the Euclidean metric, c = 2, and in the canonical, c = 1, it is
+//
+//	[x Q] exp([c A, -R^T; R, 0]) [I; 0] exp((1-c) A).
+//
+// Both exponentials are of skew matrices, so their error is eps |v| however far the geodesic goes. Generator, without a
+// factorisation, has eps |v|^2.
+func Geodesic(y, x, v []float64, c float64, n, q int) {
+	of := func(s []float64, r, c int) gemm.Mat[float64] { return gemm.Of(s, r, c) }
+	w, whole := scratch.Get[float64](n*q), scratch.Get[float64](12*q*q)
+	defer scratch.Put(w)
+	defer scratch.Put(whole)
+	a, r, m, f, e := whole[:q*q], whole[q*q:2*q*q], whole[2*q*q:6*q*q], whole[6*q*q:8*q*q], whole[8*q*q:9*q*q]
+
+	gemm.Mul(of(a, q, q), 1, of(x, n, q).T(), of(v, n, q), 0)
+	Skew(a, q) // but for rounding it is
+	copy(w, v)
+	gemm.Mul(of(w, n, q), -1, of(x, n, q), of(a, q, q), 1)
+	ThinQR(w, r, n, q)
+	clear(m)
+	for i := range q {
+		for j := range q {
+			m[i*2*q+j] = c * a[i*q+j]
+			m[i*2*q+q+j] = -r[j*q+i]
+			m[(q+i)*2*q+j] = r[i*q+j]
+		}
+	}
+	ExpColumns(f, m, q)
+	if c != 1 {
+		for i := range a {
+			a[i] *= 1 - c
+		}
+		Exp(e, a, q)
+		g := m[:2*q*q]
+		gemm.Mul(of(g, 2*q, q), 1, of(f, 2*q, q), of(e, q, q), 0)
+		f = g
+	}
+	gemm.Mul(of(y, n, q), 1, of(x, n, q), of(f[:q*q], q, q), 0)
+	gemm.Mul(of(y, n, q), 1, of(w, n, q), of(f[q*q:], q, q), 1)
+}
+
 // Exp sets e to exp(a), both p x p. a is overwritten.
 func Exp(e, a []float64, p int) {
 	work := scratch.Get[float64](2 * p * p)

@@ -4,6 +4,7 @@ package frames
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -133,4 +134,85 @@ func TestWidenAndNarrow(t *testing.T) {
 		Narrow(y, w, 0.25)
 		assert.Equal(t, x, y)
 	}
+}
+
+// The geodesic by skew matrices is that by the generator, and stays a frame however long it is.
+func TestGeodesic(t *testing.T) {
+	rng := rand.New(rand.NewPCG(11, 12))
+	for _, s := range [][2]int{{3, 3}, {4, 3}, {9, 4}, {20, 1}, {64, 20}} {
+		n, q := s[0], s[1]
+		for _, c := range []float64{1, 2} {
+			x, v, y := make([]float64, n*q), make([]float64, n*q), make([]float64, n*q)
+			for i := range x {
+				x[i], v[i] = rng.NormFloat64(), rng.NormFloat64()
+			}
+			require.NoError(t, Householder(gemm.Of(x, n, q), gemm.Of(x, n, q), 1))
+			a := make([]float64, q*q) // v <- v - x sym(x^T v)
+			gemm.Mul(gemm.Of(a, q, q), 1, gemm.Of(x, n, q).T(), gemm.Of(v, n, q), 0)
+			Symmetrize(a, q)
+			gemm.Mul(gemm.Of(v, n, q), -1, gemm.Of(x, n, q), gemm.Of(a, q, q), 1)
+			size := vec.Norm(v)
+			for _, length := range []float64{1e-3, 1, 100, 1e4, 0} {
+				vec.Scale(v, length/size, v)
+				size = length
+				Geodesic(y, x, v, c, n, q)
+				gram := make([]float64, q*q)
+				e := Defect(gram, gemm.Of(y, n, q), 1)
+				assert.LessOrEqual(t, e, 1e-13*float64(q)*(1+length), "%d x %d, c = %g, length %g", n, q, c, length)
+				if length == 0 {
+					assert.InDeltaSlice(t, x, y, 1e-14)
+				}
+				if length == 1 {
+					assert.InDeltaSlice(t, generated(x, v, c, n, q), y, 1e-13)
+				}
+			}
+		}
+	}
+}
+
+// generated is the geodesic by exp([cA, -w^T w; I, cA]), c = 1 or 1/2, without a factorisation.
+func generated(x, v []float64, metric float64, n, q int) []float64 {
+	w, a, g := slices.Clone(v), make([]float64, q*q), make([]float64, q*q)
+	gemm.Mul(gemm.Of(a, q, q), 1, gemm.Of(x, n, q).T(), gemm.Of(v, n, q), 0)
+	half := 1.0
+	if metric == 1 {
+		half = 0.5
+		gemm.Mul(gemm.Of(w, n, q), -0.5, gemm.Of(x, n, q), gemm.Of(a, q, q), 1)
+	}
+	gemm.Gram(gemm.Of(g, q, q), 1, gemm.Of(w, n, q))
+	n2, f := make([]float64, 4*q*q), make([]float64, 2*q*q)
+	Generator(n2, half, a, g, q)
+	ExpColumns(f, n2, q)
+	if metric == 2 {
+		e, minus, h := make([]float64, q*q), make([]float64, q*q), make([]float64, 2*q*q)
+		vec.Scale(minus, -1, a)
+		Exp(e, minus, q)
+		gemm.Mul(gemm.Of(h, 2*q, q), 1, gemm.Of(f, 2*q, q), gemm.Of(e, q, q), 0)
+		f = h
+	}
+	y := make([]float64, n*q)
+	gemm.Mul(gemm.Of(y, n, q), 1, gemm.Of(x, n, q), gemm.Of(f[:q*q], q, q), 0)
+	gemm.Mul(gemm.Of(y, n, q), 1, gemm.Of(w, n, q), gemm.Of(f[q*q:], q, q), 1)
+	return y
+}
+
+// Of a matrix that has not full rank, Q is orthonormal all the same and Q R is the matrix.
+func TestThinQR(t *testing.T) {
+	rng := rand.New(rand.NewPCG(13, 14))
+	const n, p = 9, 4
+	a := make([]float64, n*p)
+	for i := range n {
+		for j := range p - 1 {
+			a[i*p+j] = rng.NormFloat64()
+		}
+		a[i*p+p-1] = a[i*p] - 2*a[i*p+1]
+	}
+	q, r := slices.Clone(a), make([]float64, p*p)
+	ThinQR(q, r, n, p)
+	assert.LessOrEqual(t, Defect(make([]float64, p*p), gemm.Of(q, n, p), 1), 1e-14)
+	back := make([]float64, n*p)
+	gemm.Mul(gemm.Of(back, n, p), 1, gemm.Of(q, n, p), gemm.Of(r, p, p), 0)
+	assert.InDeltaSlice(t, a, back, 1e-14)
+	assert.InDelta(t, 0, r[p*p-1], 1e-14)
+	assert.Zero(t, r[p])
 }

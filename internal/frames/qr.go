@@ -63,6 +63,20 @@ func CholeskyQR[T vec.Float](dst, y gemm.Mat[T], r, longest float64) bool {
 	}
 }
 
+// ThinQR replaces the row-major n x p matrix a, n >= p, by Q and sets r to R, p x p, of a = Q R, by Householder
+// reflections. Where a has not full rank, some columns of Q are any that make it orthonormal, and their rows of R vanish.
+func ThinQR(a, r []float64, n, p int) {
+	whole := scratch.Get[float64](2 * p)
+	defer scratch.Put(whole)
+	tau, work := whole[:p], whole[p:]
+	lapack64.Dgeqr2(n, p, a, p, tau, work)
+	for i := range p {
+		clear(r[i*p : i*p+i])
+		copy(r[i*p+i:(i+1)*p], a[i*p+i:(i+1)*p])
+	}
+	lapack64.Dorg2r(n, p, p, a, p, tau, work)
+}
+
 // Householder sets dst to r times the Q of y = Q R, R with a positive diagonal, by Householder reflections in float64.
 // The error is that of float64 times the condition number of y. It fails if y has not full rank in float64. dst may be y.
 func Householder[T vec.Float](dst, y gemm.Mat[T], r float64) error {
