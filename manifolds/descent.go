@@ -232,14 +232,14 @@ func (s spheres[T]) descend(x block[T], m, g []T, d Descent) (Progress, error) {
 	default:
 		p, lost = fused.Columns(x.data, m, g, x.n, x.p, o, d)
 	}
-	if lost < 0 {
+	if lost < 0 && p.Direction <= math.MaxFloat64 {
 		return p, nil
 	}
-	return p, s.astray(x, m, lost/lines)
+	return p, s.astray(x, m, max(0, lost/lines)) // Inf among x is lost too, and makes the direction NaN
 }
 
-// astray takes the momentum off the vectors that have not moved, of which the first is in
-// the given point, and says so.
+// astray takes the momentum off the vectors that have no step, none of which is before the given
+// point, and names the first.
 func (s spheres[T]) astray(x block[T], m []T, first int) error {
 	reason := ""
 	for i := first; i < x.k; i++ {
@@ -250,7 +250,7 @@ func (s spheres[T]) astray(x block[T], m []T, first int) error {
 				continue
 			}
 			if reason == "" {
-				reason = fmt.Sprintf("want a vector of norm %g, got %g", s.r, size)
+				first, reason = i, fmt.Sprintf("want a vector of norm %g, got %g", s.r, size)
 			}
 			for e, end := l.at, l.at+l.n*l.stride; m != nil && e < end; e += l.stride {
 				m[e] = 0

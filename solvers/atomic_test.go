@@ -346,3 +346,34 @@ func TestFailedFirstStepAfterInit(t *testing.T) {
 		}
 	}
 }
+
+// A step that fails late, for a gradient that is finite and too long, is no different: not even in how the next one is made.
+func TestTooLongAGradientChangesNothing(t *testing.T) {
+	for _, of := range precisions {
+		long := map[tensor.Dtype]float64{tensor.Float32: 1e38, tensor.Float64: 1e307}[of]
+		for _, s := range native(1e10) {
+			for _, good := range []int{0, 3} {
+				t.Run(fmt.Sprintf("%v/%s/after %d", of, s.name, good), func(t *testing.T) {
+					survives(t, of, func() stepper { return s.of(solvers.LearnRate(0.01), solvers.Kernels(manifolds.Sphere{})) }, good, func(s stepper, m []*param) error {
+						for _, p := range m {
+							kept := p.g
+							defer func() { p.g = kept }()
+							p.g = p.g.Clone().(*tensor.Dense)
+							g := get(p.g)
+							for i := range g {
+								g[i] *= long
+							}
+							put(p.g, g)
+						}
+						solver := s.(*solvers.Solver)
+						lr := solver.Report().LearnRate
+						require.NoError(t, solver.SetLearnRate(1e38))
+						err := solver.Step(valueGrads(m))
+						require.NoError(t, solver.SetLearnRate(lr))
+						return err
+					}, solvers.ErrDiverged, nil)
+				})
+			}
+		}
+	}
+}

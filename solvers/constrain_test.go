@@ -12,6 +12,8 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kernelfold/kernelfold/internal/mpi"
+	"github.com/kernelfold/kernelfold/internal/mpi/mpitest"
 	"github.com/kernelfold/kernelfold/manifolds"
 	"github.com/kernelfold/kernelfold/solvers"
 )
@@ -380,6 +382,110 @@ func TestLeftOutParameterHasNoGradient(t *testing.T) {
 		assert.Len(t, shown, 6)
 		for name, sq := range shown {
 			assert.Equal(t, name == "conv1", sq == 0, name)
+		}
+	}
+}
+
+// saved is a wrapped solver with a memory that can be read: steps get shorter with their number.
+type saved struct {
+	rate  float64
+	steps byte
+}
+
+func (s *saved) Step(model []gorgonia.ValueGrad) error {
+	s.steps++
+	return gorgonia.NewVanillaSolver(gorgonia.WithLearnRate(s.rate / float64(s.steps))).Step(model)
+}
+func (s *saved) SetLearnRate(lr float64) error { s.rate = lr; return nil }
+func (s *saved) MarshalBinary() ([]byte, error) {
+	return []byte{s.steps}, nil
+}
+func (s *saved) UnmarshalBinary(b []byte) error {
+	if len(b) != 1 {
+		return errors.New("want one byte")
+	}
+	s.steps = b[0]
+	return nil
+}
+
+// A wrapped solver without a memory, or with one that can be read, goes on from a snapshot to the bit; others are an error.
+func TestSnapshotOfConstrain(t *testing.T) {
+	for _, of := range precisions {
+		for _, make := range []func() gorgonia.Solver{
+			func() gorgonia.Solver { return gorgonia.NewVanillaSolver(gorgonia.WithLearnRate(0.01)) },
+			func() gorgonia.Solver { return &saved{rate: 0.05} },
+		} {
+			m := model(of, 1)
+			s := solvers.Constrain(make(), manifolds.Stiefel{})
+			for step := range uint64(3) {
+				run(t, s, m, step)
+			}
+			snap, err := s.Snapshot()
+			require.NoError(t, err)
+			again, twin := solvers.Constrain(make(), manifolds.Stiefel{}), copied(m, of)
+			require.NoError(t, again.Restore(valueGrads(twin), snap))
+			for step := range uint64(3) {
+				run(t, s, m, 5+step)
+				run(t, again, twin, 5+step)
+			}
+			same(t, weights(m), weights(twin))
+			if _, ok := s.Unwrap().(*saved); ok {
+				snap.Rule = []byte{1, 2}
+				require.ErrorContains(t, solvers.Constrain(make(), manifolds.Stiefel{}).Restore(valueGrads(copied(m, of)), snap), "want one byte")
+			}
+		}
+		for _, inner := range []gorgonia.Solver{gorgonia.NewMomentum(), gorgonia.NewAdamSolver(), gorgonia.NewRMSPropSolver()} {
+			s := solvers.Constrain(inner, manifolds.Stiefel{})
+			run(t, s, model(of, 1), 1)
+			_, err := s.Snapshot()
+			require.ErrorIs(t, err, solvers.ErrStock)
+			assert.Contains(t, err.Error(), fmt.Sprintf("%T", inner))
+		}
+	}
+}
+
+// SetLearnRate is that of the wrapped solver, through wrappers, and an error where there is none.
+func TestSetLearnRateOfConstrain(t *testing.T) {
+	for _, of := range precisions {
+		for _, inner := range []gorgonia.Solver{gorgonia.NewVanillaSolver(gorgonia.WithLearnRate(0.01)), &saved{rate: 0.01}} {
+			m, twin := model(of, 1), model(of, 1)
+			s := solvers.Constrain(inner, manifolds.Sphere{})
+			require.NoError(t, s.SetLearnRate(0.25))
+			run(t, s, m, 1)
+			run(t, solvers.Constrain(gorgonia.NewVanillaSolver(gorgonia.WithLearnRate(0.25)), manifolds.Sphere{}), twin, 1)
+			same(t, weights(twin), weights(m))
+			require.NoError(t, solvers.SetLearnRate(s, 0.5))
+		}
+	}
+	err := solvers.Constrain(gorgonia.NewAdaGradSolver(), manifolds.Sphere{}).SetLearnRate(0.1)
+	require.ErrorIs(t, err, solvers.ErrOption)
+	assert.Contains(t, err.Error(), "AdaGradSolver")
+	require.ErrorIs(t, solvers.SetLearnRate(gorgonia.NewVanillaSolver(), -1), solvers.ErrOption)
+}
+
+// Processes divide the projections and retractions of a wrapped solver, which all of them run.
+func TestShareOfConstrain(t *testing.T) {
+	for _, of := range precisions {
+		for _, s := range wrapped(0.05) {
+			for _, at := range places {
+				t.Run(of.String()+"/"+s.name+"/"+at.name, func(t *testing.T) {
+					twin := model(of, 1)
+					reference := s.of(at.kernels())
+					for step := range uint64(3) {
+						run(t, reference, twin, step)
+					}
+					mpitest.Run(t, 2, func(t *testing.T, c mpi.Comm) {
+						m := model(of, 1)
+						solver := s.of(at.kernels()).(*solvers.Constrained)
+						for step := range uint64(3) {
+							gradients(m, step)
+							require.NoError(t, solver.StepShare(valueGrads(m), shareOf(c)))
+						}
+						same(t, weights(twin), weights(m))
+						assert.Equal(t, reference.Report(), solver.Report())
+					})
+				})
+			}
 		}
 	}
 }

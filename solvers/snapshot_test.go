@@ -154,3 +154,121 @@ func TestRestoreRefuses(t *testing.T) {
 	_, err = solvers.NewSGD(solvers.LearnRate(-1)).Snapshot()
 	require.ErrorIs(t, err, solvers.ErrOption)
 }
+
+// aged makes a snapshot one of before manifolds were identified by their whole value: one bound of gradients and one of
+// points, and one name for both kinds of momentum.
+func aged(s *solvers.Snapshot) *solvers.Snapshot {
+	for i := range s.Parameters {
+		p := &s.Parameters[i]
+		p.Identity = nil
+		p.Bounds = p.Bounds[:2]
+		for j := range p.State {
+			if p.State[j].Name == "ambient momentum" {
+				p.State[j].Name = "momentum"
+			}
+		}
+	}
+	return s
+}
+
+// Snapshots of before go on where it is known what their momentum is: where it is tangent, or AmbientMomentum is asked for.
+func TestOldSnapshots(t *testing.T) {
+	for _, of := range precisions {
+		for _, at := range places {
+			t.Run(of.String()+"/"+at.name, func(t *testing.T) {
+				make := func(o ...solvers.Option) *solvers.Solver {
+					return solvers.NewSGD(append(o, solvers.LearnRate(0.05), solvers.Momentum(0.9), at.kernels())...)
+				}
+				ambient := solvers.AmbientMomentum()
+				for _, c := range []struct {
+					was, is []solvers.Option
+					fits    bool
+				}{
+					{nil, nil, true},
+					{[]solvers.Option{ambient}, []solvers.Option{ambient}, true},
+					{[]solvers.Option{ambient}, nil, false},
+				} {
+					m := model(of, 1)
+					s := make(c.was...)
+					for step := range uint64(4) {
+						run(t, s, m, step)
+					}
+					snap, err := s.Snapshot()
+					require.NoError(t, err)
+					again, twin := make(c.is...), copied(m, of)
+					before := weights(twin)
+					err = again.Restore(valueGrads(twin), aged(snap))
+					same(t, before, weights(twin))
+					if !c.fits {
+						require.ErrorIs(t, err, solvers.ErrParameter)
+						for _, want := range []string{`"conv1"`, "want tangent momentum", "restore it into a solver with AmbientMomentum()"} {
+							assert.Contains(t, err.Error(), want)
+						}
+						assert.NotContains(t, err.Error(), "\n")
+						run(t, again, twin, 5) // as before: it starts anew
+						continue
+					}
+					require.NoError(t, err)
+					for step := range uint64(3) {
+						run(t, s, m, 5+step)
+						run(t, again, twin, 5+step)
+					}
+					same(t, weights(m), weights(twin))
+				}
+			})
+		}
+	}
+	// Adam's were tangent all the time.
+	m := model(tensor.Float32, 1)
+	s := solvers.NewAdam(solvers.Kernels(manifolds.Sphere{}))
+	run(t, s, m, 1)
+	snap, err := s.Snapshot()
+	require.NoError(t, err)
+	again, twin := solvers.NewAdam(solvers.Kernels(manifolds.Sphere{})), copied(m, tensor.Float32)
+	require.NoError(t, again.Restore(valueGrads(twin), aged(snap)))
+	run(t, s, m, 2)
+	run(t, again, twin, 2)
+	same(t, weights(m), weights(twin))
+}
+
+// The two kinds of momentum are not each other's state.
+func TestSnapshotOfTheOtherMomentum(t *testing.T) {
+	kinds := []solvers.Option{solvers.TangentMomentum(), solvers.AmbientMomentum()}
+	for i, kind := range kinds {
+		m := model(tensor.Float32, 1)
+		s := solvers.NewSGD(kind, solvers.Momentum(0.9), solvers.Kernels(manifolds.Sphere{}))
+		run(t, s, m, 1)
+		snap, err := s.Snapshot()
+		require.NoError(t, err)
+		other := solvers.NewSGD(kinds[1-i], solvers.Momentum(0.9), solvers.Kernels(manifolds.Sphere{}))
+		err = other.Restore(valueGrads(copied(m, tensor.Float32)), snap)
+		require.ErrorIs(t, err, solvers.ErrParameter)
+		assert.Contains(t, err.Error(), `"ambient momentum"`)
+		assert.Contains(t, err.Error(), `"momentum"`)
+	}
+}
+
+// The predictable factor knows past directions, which a snapshot has.
+func TestSnapshotOfTheGeometricStep(t *testing.T) {
+	for _, of := range precisions {
+		make := func() *solvers.Solver {
+			return solvers.NewSGD(solvers.GeometricStep(), solvers.LearnRate(0.5), solvers.Kernels(manifolds.Sphere{}))
+		}
+		m := model(of, 1)
+		s := make()
+		for step := range uint64(3) {
+			run(t, s, m, step)
+		}
+		snap, err := s.Snapshot()
+		require.NoError(t, err)
+		again, twin := make(), copied(m, of)
+		require.NoError(t, again.Restore(valueGrads(twin), snap))
+		for step := range uint64(3) {
+			run(t, s, m, 5+step)
+			run(t, again, twin, 5+step)
+		}
+		same(t, weights(m), weights(twin))
+		assert.Equal(t, s.Report(), again.Report())
+		assert.Greater(t, s.Report().Parameters[0].GeometricFactor, 1.0)
+	}
+}

@@ -82,7 +82,7 @@ func (e *engine) choose(p *Part, plans bool) error {
 	of := p.bound.of
 	s := &of.settings
 	p.step.way, p.Step = still, of.steps+1
-	if of.theirs || s.frozen {
+	if s.frozen || of.theirs && !plans {
 		return nil
 	}
 	p.allocate()
@@ -103,6 +103,9 @@ func (e *engine) choose(p *Part, plans bool) error {
 		if err := p.watch(); err != nil {
 			return err
 		}
+	}
+	if of.theirs {
+		return nil
 	}
 	if !plans && e.direct(p, gradient) {
 		p.step.way = inPlace

@@ -128,7 +128,7 @@ func TestWarningOfEvaluationMode(t *testing.T) {
 	r := s.Report()
 	require.Len(t, r.Warnings, 1)
 	assert.Contains(t, r.Warnings[0], "in evaluation mode at the last look: BatchNorm")
-	assert.Equal(t, 3, strings.Count(r.Warnings[0], "BatchNorm"), "one for each operation")
+	assert.Equal(t, 2, strings.Count(r.Warnings[0], "BatchNorm with"), "one for each that gradients come through: %s", r.Warnings[0])
 
 	again := gorgonia.NewTapeMachine(net.Graph, gorgonia.BindDualValues(net.Learnables...))
 	defer again.Close()
