@@ -33,6 +33,7 @@ func (c *config) bindAt(v gorgonia.ValueGrad, name string, w dense.View, norm fl
 		return nil, p.fail(ErrNotFinite, "want finite weights, got "+w.FirstBad(), nil)
 	}
 	p.settings = c.settings
+	p.settings.learnRate = c.base // SetLearnRate scales the rates of all parameters
 	free := true
 	for _, s := range c.selections {
 		if !s.matches(p) {

@@ -115,7 +115,7 @@ func (e *engine) lookUp(model []gorgonia.ValueGrad) {
 // Report describes every parameter the solver has seen.
 func (s *Solver) Report() Report {
 	e := &s.engine
-	r := Report{Solver: s.String(), Steps: e.steps, LearnRate: e.rate(&e.settings), Refused: e.refused, Err: e.last}
+	r := Report{Solver: s.String(), Steps: e.steps, LearnRate: e.learnRate * e.schedule.At(e.steps), Refused: e.refused, Err: e.last}
 	if r.Err == nil {
 		r.Err = e.err
 	}

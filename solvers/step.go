@@ -203,10 +203,10 @@ func (p *Part) extreme(gradient float64) bool {
 // rate is the learning rate of the parameters with the settings, in the step that comes next.
 func (e *engine) rate(s *settings) float64 {
 	lr := s.learnRate
-	if e.base > 0 {
-		lr *= e.learnRate / e.base
-	} else if lr == e.base {
+	if lr == e.base {
 		lr = e.learnRate
+	} else if e.base > 0 {
+		lr *= e.learnRate / e.base
 	}
 	return lr * e.schedule.At(e.steps)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/kernelfold/kernelfold/internal/descent"
 	"github.com/kernelfold/kernelfold/internal/fused"
 	"github.com/kernelfold/kernelfold/internal/gemm"
 	"github.com/kernelfold/kernelfold/internal/vec"
@@ -37,7 +38,7 @@ func measureBounds() (b bounds) {
 	}
 	bytes := float64(4 * n)
 	b.read = bytes / fastest(func() { vec.MaxAbs(g) }) / 1e9
-	step := fused.Step{Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 1e-3}
+	step := descent.Step{Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 1e-3}
 	b.update = 6 * bytes / fastest(func() { fused.Flat(x, m, g, step, 1) }) / 1e9
 
 	const p, q = 512, 4608
