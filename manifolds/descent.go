@@ -24,6 +24,9 @@ import (
 //	v  = Ahead m + Slope grad(g)
 //	m <- T(Keep m + Take grad(g)).
 //
+// Where T is the tangent projection at y, which the next step applies to m anyway, Late saves it: m is left at x,
+// and comes from the point before.
+//
 // In Euclidean space x moves by -Rate (v + Decay x). With Geometric, g_t is GeometricFactor
 // of the norm of v at each point, and 1 otherwise.
 //
@@ -53,6 +56,12 @@ func Direction(m Manifold, v, nu, x, mu, g Points, d Descent) error {
 			return err
 		}
 		return Gradient(m, v, x, v)
+	}
+	if d.Tangent && d.Late {
+		if err := m.Tangent(nu, x, mu); err != nil {
+			return err
+		}
+		mu = nu
 	}
 	if d.Tangent {
 		if err := Gradient(m, g, x, g); err != nil {
@@ -120,7 +129,7 @@ func Descend(m Manifold, x, mu, g Points, d Descent) (Progress, error) {
 		return p, err
 	}
 	var tangents []Points
-	if d.Tangent && mu.K > 0 {
+	if d.Tangent && !d.Late && mu.K > 0 {
 		tangents = []Points{nu}
 	}
 	if err := Move(m, y, x, v, tangents...); err != nil {
@@ -213,9 +222,10 @@ func (Euclidean) Descend(x, m, g Points, d Descent) (Progress, error) {
 }
 
 // descends: moving by geodesics needs other sums, as does tangent momentum seen from
-// ahead, and the geometric factor of a point of several vectors belongs to all of them.
+// ahead, and the geometric factor of a point of several vectors belongs to all of them. There is nothing to save by
+// late transport.
 func (s spheres[T]) descends(lines int, d Descent, b Bounds) bool {
-	return !s.geodesic && d.Decay == 0 && !(d.Tangent && d.LooksAhead()) && !(d.Geometric && lines > 1) &&
+	return !s.geodesic && d.Decay == 0 && !d.Late && !(d.Tangent && d.LooksAhead()) && !(d.Geometric && lines > 1) &&
 		plain[T](d, b, s.r, reach[T]())
 }
 

@@ -93,7 +93,7 @@ func (m stiefel[T]) descendPoints(x block[T], mu, g []T, d Descent, lost func(po
 			continue
 		}
 		total = total.Plus(Progress{Direction: square, Length: d.Rate / f * d.Rate / f * square, Factor: f})
-		if mi != nil && d.Tangent {
+		if mi != nil && d.Tangent && !d.Late {
 			m.tangentProject(s, x, xi, mi)
 		}
 	}
@@ -165,7 +165,9 @@ func (m stiefel[T]) descendLanes(f *laneBatch[T], x, mu, g []T, d Descent, lost 
 			lanes.Load(f.v, mu, f.np)
 			m.tangentProjectLanes(f, f.x, f.v)
 		}
-		m.tangentProjectLanes(f, f.y, f.v)
+		if !d.Late {
+			m.tangentProjectLanes(f, f.y, f.v)
+		}
 		lanes.Store(mu, f.v, f.np)
 	}
 	lanes.Store(x, f.y, f.np)

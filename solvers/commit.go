@@ -38,6 +38,7 @@ func (e *engine) commit(active []*parameter) error {
 // keep makes the step of a parameter real.
 func (p *parameter) keep() error {
 	var first error
+	cleared := len(p.parts) == 1 && p.parts[0].step.way == inPlace && p.parts[0].bound.layout.Contiguous()
 	for _, q := range p.parts {
 		var err error
 		switch q.step.way {
@@ -46,6 +47,7 @@ func (p *parameter) keep() error {
 		case inBuffers, inFloat64:
 			q.memory.state, q.memory.spare = q.memory.spare, q.memory.state
 			q.memory.square, q.memory.nextSquare = q.memory.nextSquare, q.memory.square
+			q.memory.late = false
 			q.memory.momentum, q.memory.size = q.step.momentum, q.step.size
 			q.memory.progress = q.step.progress
 			err = q.put(p.weights, q.memory.next)
@@ -64,7 +66,9 @@ func (p *parameter) keep() error {
 			first = err
 		}
 	}
-	p.grad.Zero()
+	if !cleared {
+		p.grad.Zero()
+	}
 	if p.still++; p.gradient != 0 || p.settings.frozen {
 		p.still = 0
 	}
@@ -95,6 +99,7 @@ func (p *Part) advance() error {
 		}
 		p.memory.progress, err = p.bound.descender.Descend(p.X, mu, g, d)
 		p.memory.momentum = b.After(d)
+		p.memory.late = d.Late
 	case InPlace:
 		p.Old = p.memory.state
 		p.memory.progress, err = r.Advance(p, g, p.step.slope)

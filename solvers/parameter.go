@@ -67,6 +67,7 @@ type memory struct {
 	nextSquare    []float64
 	longest       float64 // bound of the gradients so far, as the rule sees them
 	momentum      float64 // bound of the first block of state
+	late          bool    // that block is tangent at the point before the last step: its transport is due
 	size          float64 // bound of the points
 	own, next     manifolds.Points
 	reprojections int

@@ -54,7 +54,7 @@ type sharing struct {
 //
 // From the first step that it takes part in, a parameter belongs to one process for good, or to each. New parameters
 // are dealt out by the work in a step: the largest first, each to the process that has the least to
-// do. A rule that plans with state of its own is not divided: every process makes the whole step.
+// do. The work of a Planner is not divided, since it sees all parts: every process makes the whole step.
 func (s *Solver) StepShare(model []gorgonia.ValueGrad, share Share) error {
 	e := &s.engine
 	defer e.finish()
@@ -133,7 +133,7 @@ func (e *engine) assign(share Share) error {
 // divisible reports whether one process may move the parameter for all.
 func (p *parameter) divisible() bool {
 	_, plans := p.settings.rule.(Planner)
-	return !p.settings.frozen && !(plans && len(p.settings.rule.State()) > 0)
+	return !p.settings.frozen && !plans
 }
 
 // identify computes the plan: what all processes must agree on.
@@ -194,17 +194,21 @@ func (e *engine) exchange(active []*parameter, share Share) error {
 }
 
 // figures are how many numbers are sent of a part beside its weights.
-const figures = 8
+const figures = 9
 
-func (m *memory) figures() [figures]float64 {
-	return [figures]float64{m.progress.Direction, m.progress.Length, m.progress.Factor, float64(m.reprojections), m.longest, m.size, m.momentum, m.outward}
+func (p *Part) figures() [figures]float64 {
+	m, projected := &p.memory, 0.0
+	if p.bound.of.projected {
+		projected = 1
+	}
+	return [figures]float64{m.progress.Direction, m.progress.Length, m.progress.Factor, float64(m.reprojections), m.longest, m.size, m.momentum, m.outward, projected}
 }
 
 // write writes what the step has changed to the beginning of b, and moves b behind it.
 func (p *parameter) write(b *[]byte) {
 	at := (*b)[copy(*b, p.weights.Bytes()):]
 	for _, q := range p.parts {
-		for _, v := range q.memory.figures() {
+		for _, v := range q.figures() {
 			binary.LittleEndian.PutUint64(at, math.Float64bits(v))
 			at = at[8:]
 		}
@@ -225,6 +229,7 @@ func (p *parameter) read(b *[]byte) {
 		m.progress = manifolds.Progress{Direction: f[0], Length: f[1], Factor: f[2]}
 		m.reprojections, m.longest, m.size, m.momentum, m.outward = int(f[3]), f[4], f[5], f[6], f[7]
 		m.state, m.spare = nil, nil
+		p.projected = f[8] == 1
 	}
 	*b = at
 }

@@ -82,7 +82,11 @@ func (s *Solver) Snapshot() (*Snapshot, error) {
 			for _, q := range p.parts {
 				q.allocate() // where Init has seen the parameter and no step yet
 				for i, k := range q.bound.kinds {
-					ps.State = append(ps.State, blockOf(q.blockName(k.Name), q.memory.state[i]).clone())
+					name := q.blockName(k.Name)
+					if q.memory.late && i == 0 {
+						name += beforeTransport
+					}
+					ps.State = append(ps.State, blockOf(name, q.memory.state[i]).clone())
 				}
 				if q.memory.square != nil {
 					ps.State = append(ps.State, Block{Name: q.blockName(squares), Shape: []int{len(q.memory.square), 1, 1}, F64: slices.Clone(q.memory.square)})
@@ -96,6 +100,9 @@ func (s *Solver) Snapshot() (*Snapshot, error) {
 
 // squares is the block of the means of squared norms behind the geometric factor.
 const squares = "mean square of the direction"
+
+// beforeTransport ends the name of a block of tangent vectors that are still at the point before the last step.
+const beforeTransport = ", before its transport"
 
 // blockName tells the blocks of several parts apart.
 func (p *Part) blockName(name string) string {
@@ -286,6 +293,10 @@ func (p *parameter) restore(ps ParameterSnapshot, w dense.View) error {
 	for _, q := range p.parts {
 		for i, k := range q.bound.kinds {
 			got, ok := next(q.blockName(k.Name))
+			if !ok && i == 0 && k.Kind == Tangent {
+				got, ok = next(q.blockName(k.Name) + beforeTransport)
+				q.memory.late = ok
+			}
 			if !ok && ps.Identity == nil && k.Name == ambientMomentum {
 				got, ok = next(tangentMomentum) // one name for both, before
 			}

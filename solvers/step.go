@@ -111,6 +111,9 @@ func (e *engine) choose(p *Part, plans bool) error {
 		p.step.way = inPlace
 		return nil
 	}
+	if err := p.arrived(); err != nil {
+		return err
+	}
 	p.step.way = inBuffers
 	if p.single() && p.extreme(gradient) {
 		p.step.way = inFloat64
@@ -142,6 +145,20 @@ func (e *engine) direct(p *Part, gradient float64) bool {
 		return (p.bound.euclidean || s.factor == noFactor) && r.Fits(p, p.step.slope)
 	}
 	return false
+}
+
+// arrived makes up for the transport that a step in place has left to the next.
+func (p *Part) arrived() error {
+	if !p.memory.late || p.step.carried {
+		return nil
+	}
+	u := p.borrow(false)
+	if err := p.Manifold.Tangent(u, p.X, p.step.from[0]); err != nil {
+		return p.fail(ErrConstraint, err.Error(), err)
+	}
+	p.step.from = slices.Clone(p.step.from)
+	p.step.from[0] = u
+	return nil
 }
 
 // watch measures how far ambient momentum is from its bound.
@@ -198,6 +215,7 @@ func (p *Part) descent(r Linear) manifolds.Descent {
 	d.Slope *= p.step.slope
 	d.Rate, d.Decay = p.Rate, p.Decay
 	d.Geometric = p.bound.of.settings.factor == ofThisSample && p.bound.properties.Curvature > 0
+	d.Late = d.Tangent && p.bound.properties.Cost > 0 // a projection costs products
 	return d
 }
 
@@ -414,14 +432,14 @@ func (e *engine) prepare(p *parameter) error {
 		if q.step.way != inBuffers && q.step.way != inFloat64 {
 			continue
 		}
-		x := q.X
+		x, lent := q.X, len(q.step.borrowed)
 		err := e.aim(q, q.step.way == inFloat64)
 		if err == errLong { // once more with the digits that it takes
 			q.step.way = inFloat64
-			for _, b := range q.step.borrowed {
+			for _, b := range q.step.borrowed[lent:] {
 				giveBack(b)
 			}
-			q.step.borrowed = q.step.borrowed[:0]
+			q.step.borrowed = q.step.borrowed[:lent]
 			q.X, q.Gradient, q.Placed = x, manifolds.Points{}, false
 			err = e.aim(q, true)
 		}

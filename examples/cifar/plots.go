@@ -16,7 +16,7 @@ type picture struct {
 var plots = []picture{
 	{
 		"loss.png", "Loss", "mean cross-entropy (nats)",
-		func(e train.Epoch) float64 { return e.Loss },
+		func(e train.Epoch) float64 { return e.TrainLoss },
 		func(e train.Epoch) float64 { return e.ValidationLoss },
 		func(e train.Epoch) float64 { return e.TestLoss },
 	},
@@ -24,7 +24,7 @@ var plots = []picture{
 		"accuracy.png", "Accuracy", "images classified rightly (%)",
 		func(e train.Epoch) float64 { return 100 * e.TrainAccuracy },
 		func(e train.Epoch) float64 { return 100 * e.ValidationAccuracy },
-		func(e train.Epoch) float64 { return 100 * e.Accuracy },
+		func(e train.Epoch) float64 { return 100 * e.TestAccuracy },
 	},
 }
 

@@ -240,14 +240,14 @@ func (c *command) finish(stdout io.Writer, set *imageSet, epochs []train.Epoch, 
 		fmt.Fprintf(stdout, "\n%v", r.Report())
 	}
 	last := epochs[len(epochs)-1]
-	fmt.Fprintf(stdout, "\nepoch %d, the last: test accuracy %.2f %%\n", last.Number, 100*last.Accuracy)
+	fmt.Fprintf(stdout, "\nepoch %d, the last: test accuracy %.2f %%\n", last.Number, 100*last.TestAccuracy)
 	for _, e := range slices.Backward(epochs) {
 		if e.Best {
 			by := "validation"
 			if c.Validation == 0 {
 				by = "test"
 			}
-			fmt.Fprintf(stdout, "epoch %d, the best by %s accuracy: test accuracy %.2f %%\n", e.Number, by, 100*e.Accuracy)
+			fmt.Fprintf(stdout, "epoch %d, the best by %s accuracy: test accuracy %.2f %%\n", e.Number, by, 100*e.TestAccuracy)
 			break
 		}
 	}

@@ -83,16 +83,16 @@ func (s *settings) trial(ctx context.Context, m *models.Model, e entry, set *ima
 		},
 		AfterEpoch: func(at train.Epoch) error {
 			// Kernels of fixed size keep the numbers finite for long.
-			if guess := math.Log(float64(len(set.Classes))); at.Loss > 100*guess {
-				return fmt.Errorf("diverged in epoch %d: want a mean loss below %.0f, 100 times that of guessing, got %.4g", at.Number, 100*guess, at.Loss)
+			if guess := math.Log(float64(len(set.Classes))); at.TrainLoss > 100*guess {
+				return fmt.Errorf("diverged in epoch %d: want a mean loss below %.0f, 100 times that of guessing, got %.4g", at.Number, 100*guess, at.TrainLoss)
 			}
 			error, err := membership(m, solver, e)
 			if err != nil {
 				return err
 			}
 			seconds := at.Elapsed.Seconds()
-			one.Epochs = append(one.Epochs, epochJSON{at.Loss, at.Accuracy, seconds, error})
-			one.TestAccuracy, one.FinalLoss, one.Membership = at.Accuracy, at.Loss, error
+			one.Epochs = append(one.Epochs, epochJSON{at.TrainLoss, at.TestAccuracy, seconds, error})
+			one.TestAccuracy, one.FinalLoss, one.Membership = at.TestAccuracy, at.TrainLoss, error
 			one.Seconds += seconds
 			return nil
 		},

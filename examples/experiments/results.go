@@ -76,7 +76,7 @@ type epoch struct {
 }
 
 func newEpoch(e train.Epoch) epoch {
-	return epoch{finite(e.Loss), e.TrainAccuracy, e.Elapsed.Seconds()}
+	return epoch{finite(e.TrainLoss), e.TrainAccuracy, e.Elapsed.Seconds()}
 }
 
 // measure evaluates the net.

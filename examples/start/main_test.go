@@ -30,7 +30,7 @@ func TestStart(t *testing.T) {
 	require.NoError(t, w.Close())
 	out := <-read
 
-	require.Len(t, regexp.MustCompile(`(?m)^conv\d\.weight .* Stiefel .* filter bank .* kernel, projected at first$`).FindAllString(out, -1), 2, out)
+	require.Len(t, regexp.MustCompile(`(?m)^conv\d\.weight .* Stiefel .* filter bank .* kernel: filter of Conv2d, projected at first$`).FindAllString(out, -1), 2, out)
 	require.FileExists(t, "out/start/best.safetensors")
 	numbers := regexp.MustCompile(`\d`)
 	lines := strings.Split(strings.TrimSpace(out), "\n")

@@ -20,6 +20,9 @@ import "math"
 //	v  = Ahead m + Slope grad(g)
 //	m <- T(Keep m + Take grad(g)).
 //
+// Where T is the tangent projection at y, and m goes into the projection of the next step at y anyway, Late
+// leaves m at x and saves that one.
+//
 // In Euclidean space x moves by -Rate (v + Decay x). Without momentum there is no m.
 type Step struct {
 	Keep, Take   float64
@@ -27,6 +30,7 @@ type Step struct {
 	Rate         float64
 	Decay        float64 // only in Euclidean space
 	Tangent      bool    // whether m is a tangent vector
+	Late         bool    // whether a tangent m comes, and is left, before its transport by projection
 	Geometric    bool    // whether g_t is Factor of the norm of v, or 1
 }
 

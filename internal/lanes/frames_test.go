@@ -79,7 +79,10 @@ func stepped(x, m, g []float64, s trial) descent.Progress {
 		x[e] -= t * v[e]
 	}
 	frame(x, s.Radius)
-	if s.Tangent {
+	switch {
+	case s.Tangent && s.Late:
+		copy(m, v)
+	case s.Tangent:
 		copy(m, leaned(x, v, s.Radius))
 	}
 	return descent.Progress{Direction: norm * norm, Length: t * t * norm * norm, Factor: factor}
@@ -98,7 +101,7 @@ func TestFrames(t *testing.T) { everywhere(t, testFrames, testFrames) }
 func testFrames(t *testing.T) {
 	rng, level := source(11), cpu.Use
 	for k := range 71 {
-		for mask := range 8 {
+		for mask := range 16 {
 			with := mask&1 == 0
 			s := trial{descent.Step{Keep: 0.9, Take: 0.8, Ahead: 0.7, Slope: 1.1, Rate: 0.1}, []float64{1, 3, 0.05}[k%3]}
 			if mask&2 != 0 {
@@ -106,6 +109,9 @@ func testFrames(t *testing.T) {
 			}
 			if mask&4 != 0 {
 				s.Geometric = true
+			}
+			if mask&8 != 0 {
+				s.Late = s.Tangent
 			}
 			x, checkX := guarded[float32](rng, 9*k)
 			m, checkM := guarded[float32](rng, 9*k)

@@ -172,7 +172,7 @@ func frames[T vec.Float](x, m, g []T, n int, radius float64, s descent.Step) (in
 	for l := range sums.steps {
 		sums.steps[l] = c[4] // the longest
 	}
-	moved := frames32AVX512(f32(x), f32(m), f32(g), blocks, &c[0], &sums.direction[0], flag(s.Geometric), flag(s.Tangent))
+	moved := frames32AVX512(f32(x), f32(m), f32(g), blocks, &c[0], &sums.direction[0], flag(s.Geometric), flag(s.Tangent), flag(s.Late))
 	total := descent.Progress{Factor: 1}
 	for l := range group {
 		total.Direction += sums.direction[l]

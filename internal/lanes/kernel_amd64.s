@@ -4828,9 +4828,9 @@ l322:
 	VZEROUPPER
 	RET
 
-// func frames32AVX512(x *float32, m *float32, slopes *float32, blocks int, c *float32, sums *float64, geometric int, tangent int) int
+// func frames32AVX512(x *float32, m *float32, slopes *float32, blocks int, c *float32, sums *float64, geometric int, tangent int, late int) int
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·frames32AVX512(SB), NOSPLIT, $0-72
+TEXT ·frames32AVX512(SB), NOSPLIT, $0-80
 	MOVQ  x+0(FP), AX
 	MOVQ  m+8(FP), CX
 	MOVQ  slopes+16(FP), DX
@@ -5217,9 +5217,12 @@ l325:
 	VMOVUPD       Z23, 192(SI)
 	VMAXPS        256(SI), Z21, Z21
 	VMOVUPS       Z21, 256(SI)
+	MOVQ          late+64(FP), R9
+	TESTQ         R9, R9
+	JNZ           l326
 	MOVQ          tangent+56(FP), R9
 	TESTQ         R9, R9
-	JZ            l326
+	JZ            l327
 	VMULPS        Z10, Z0, Z19
 	VFMADD231PS   Z13, Z4, Z19
 	VFMADD231PS   Z16, Z7, Z19
@@ -5281,6 +5284,7 @@ l325:
 	VFNMADD231PS  Z11, Z23, Z6
 	VFNMADD231PS  Z15, Z24, Z6
 
+l327:
 l326:
 	VALIGND $0x0f, Z14, Z14, Z14
 	VALIGND $0x0e, Z18, Z18, Z18
@@ -5341,7 +5345,7 @@ l326:
 	VMOVUPS Z18, 512(AX)
 	MOVQ    tangent+56(FP), R9
 	TESTQ   R9, R9
-	JZ      l327
+	JZ      l328
 	VALIGND $0x0f, Z5, Z5, Z5
 	VALIGND $0x0e, Z9, Z9, Z9
 	VALIGND $0x0d, Z4, Z4, Z4
@@ -5399,9 +5403,9 @@ l326:
 	VMOVUPS Z7, 384(CX)
 	VMOVUPS Z8, 448(CX)
 	VMOVUPS Z9, 512(CX)
-	JMP     l328
+	JMP     l329
 
-l327:
+l328:
 	VMOVUPS          (CX), Z0
 	VMULPS.BCST      (BX), Z0, Z0
 	VMOVUPS          (DX), Z1
@@ -5448,7 +5452,7 @@ l327:
 	VFMADD231PS.BCST 4(BX), Z1, Z0
 	VMOVUPS          Z0, 512(CX)
 
-l328:
+l329:
 	VXORPS  Z0, Z0, Z0
 	VMOVUPS Z0, (DX)
 	VMOVUPS Z0, 64(DX)
@@ -5467,6 +5471,6 @@ l328:
 	JNZ     l323
 
 l324:
-	MOVQ R8, ret+64(FP)
+	MOVQ R8, ret+72(FP)
 	VZEROUPPER
 	RET

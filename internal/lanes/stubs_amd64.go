@@ -149,4 +149,4 @@ func transpose64AVX512(dst *float64, src *float64, rows int, cols int)
 // frames32AVX512 makes the step for blocks > 0 times 16 frames of 3 x 3, and returns the number of blocks before the first with a frame whose pivots are too small or whose trace is too large. That block and those after it are left alone.
 //
 //go:noescape
-func frames32AVX512(x *float32, m *float32, slopes *float32, blocks int, c *float32, sums *float64, geometric int, tangent int) int
+func frames32AVX512(x *float32, m *float32, slopes *float32, blocks int, c *float32, sums *float64, geometric int, tangent int, late int) int

@@ -20,6 +20,8 @@ func descent(t *trial) {
 		{Keep: theta, Take: 1, Ahead: theta * theta, Slope: 1 + theta},
 		{Keep: theta, Take: 1, Ahead: theta, Slope: 1, Tangent: true},
 		{Keep: theta, Take: 1, Ahead: theta * theta, Slope: 1 + theta, Tangent: true},
+		{Keep: theta, Take: 1, Ahead: theta, Slope: 1, Tangent: true, Late: true},
+		{Keep: theta, Take: 1, Ahead: theta * theta, Slope: 1 + theta, Tangent: true, Late: true},
 	} {
 		for _, geometric := range []bool{false, true} {
 			for _, rate := range []float64{0, 1e-3, 0.5, 20} {
@@ -35,7 +37,7 @@ func (t *trial) descend(m manifolds.Descender, d manifolds.Descent) {
 	x := t.point()
 	size := norms(x)
 	mu, g := t.vector(x, 0.3), resize(t.gauss(), times(0.5, size))
-	if !d.Tangent {
+	if !d.Tangent || d.Late {
 		mu = resize(t.gauss(), times(0.3, size))
 	}
 	if d.Keep == 0 {

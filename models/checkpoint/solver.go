@@ -11,16 +11,29 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kernelfold/kernelfold/internal/wrap"
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/safetensors"
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// Solver is one whose state can be kept, such as a *solvers.Solver.
+// Solver is a solver whose state can be kept: those of package solvers, and distributed.Average around them. Keeper finds the one in a
+// wrapper.
 type Solver interface {
 	Snapshot() (*solvers.Snapshot, error)
 	// Restore makes the state of the solver that of a snapshot, whose parameters are given.
 	Restore(parameters []gorgonia.ValueGrad, snapshot *solvers.Snapshot) error
+}
+
+// Keeper returns the solver whose state is to be kept: s, or the first one that it wraps, by the method Unwrap, that is
+// a Solver. It fails, with an error that names s and all that it wraps, if there is none. A wrapper with state of its own
+// must be a Solver itself to have it kept.
+func Keeper(s gorgonia.Solver) (Solver, error) {
+	k, ok := wrap.Find[Solver](s)
+	if !ok {
+		return nil, fmt.Errorf("checkpoint: want a solver with the methods Snapshot and Restore, such as those of package solvers, got %s", wrap.Describe(s))
+	}
+	return k, nil
 }
 
 // HeldSnapshot is the snapshot of a solver in place of the solver: Save writes it, and Load puts one there. The ranks of a group take and
@@ -74,6 +87,7 @@ func (c *content) addSolver(m *models.Model, s Solver) error {
 		if shape, ok := shapes[p.Name]; !ok || !shape.Eq(p.Shape) {
 			return fmt.Errorf("want a solver of the parameters of the model, got one that knows %q of shape %v", p.Name, p.Shape)
 		}
+		p.Bounds = slices.Clone(p.Bounds)
 		for k := range p.Bounds { // what is beyond bounds stays there, and JSON has no infinity
 			p.Bounds[k] = min(p.Bounds[k], math.MaxFloat64)
 		}

@@ -42,8 +42,8 @@ type part struct{ first, images int }
 
 // part returns that of a rank.
 func (p plan) part(of ranks) part {
-	n := p.Batch / of.size()
-	return part{of.rank() * n, n}
+	n := p.Batch / of.Size()
+	return part{of.Rank() * n, n}
 }
 
 // startFeed gathers a part of the batches of the epochs from first to last, beginning with the given

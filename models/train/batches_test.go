@@ -39,14 +39,14 @@ func collect(p plan, of part, data images.Split, first, step, last int) (all []s
 func TestFeed(t *testing.T) {
 	data := numbered(23)
 	p := plan{Seed: 5, Images: 23, Batch: 4, Shape: [3]int{1, 2, 2}, Augment: images.Augmentation{Pad: 1, Flip: true}}
-	whole := collect(p, p.part(ranks{}), data, 1, 0, 3)
+	whole := collect(p, p.part(ranksOf(nil)), data, 1, 0, 3)
 	assert.Len(t, whole, 15)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	for at := range whole {
-		assert.Equal(t, whole[at:], collect(p, p.part(ranks{}), data, at/5+1, at%5, 3), "from step %d", at)
+		assert.Equal(t, whole[at:], collect(p, p.part(ranksOf(nil)), data, at/5+1, at%5, 3), "from step %d", at)
 	}
 	p.Seed++
-	assert.NotEqual(t, whole, collect(p, p.part(ranks{}), data, 1, 0, 3))
+	assert.NotEqual(t, whole, collect(p, p.part(ranksOf(nil)), data, 1, 0, 3))
 }
 
 // An epoch has every image once at most, with its label, and epochs differ.
@@ -54,7 +54,7 @@ func TestFeedShuffles(t *testing.T) {
 	data := numbered(40)
 	p := plan{Seed: 1, Images: 40, Batch: 8, Shape: [3]int{1, 2, 2}}
 	orders := map[string]bool{}
-	f := startFeed(p, p.part(ranks{}), data, 1, 0, 6)
+	f := startFeed(p, p.part(ranksOf(nil)), data, 1, 0, 6)
 	defer f.close()
 	for range 6 {
 		order := ""
@@ -80,7 +80,7 @@ func TestFeedShuffles(t *testing.T) {
 func TestFeedCloses(t *testing.T) {
 	p := plan{Images: 40, Batch: 4, Shape: [3]int{1, 2, 2}}
 	for kept := range ahead + 2 {
-		f := startFeed(p, p.part(ranks{}), numbered(40), 1, 0, 1000)
+		f := startFeed(p, p.part(ranksOf(nil)), numbered(40), 1, 0, 1000)
 		for range 7 {
 			f.empty <- <-f.ready
 		}

@@ -9,7 +9,9 @@ import (
 
 	"gorgonia.org/gorgonia"
 
+	"github.com/kernelfold/kernelfold/internal/wrap"
 	"github.com/kernelfold/kernelfold/models/checkpoint"
+	"github.com/kernelfold/kernelfold/solvers/distributed"
 )
 
 // Checkpoint says where a run is saved: weights, statistics and noise of the model, the state of the
@@ -28,8 +30,8 @@ type Checkpoint struct {
 	// those of the first run were, and data, batch, seed and augmentation be the same; Epochs
 	// may be more.
 	Resume bool
-	// WeightsOnly leaves the solver out, since only those of package solvers can be saved, made by
-	// NewSGD and its like, and by distributed.Average around them. What is saved can be evaluated but not resumed.
+	// WeightsOnly leaves the solver out, for solvers whose state cannot be saved: see checkpoint.Keeper. Such a
+	// checkpoint can be evaluated but not resumed.
 	WeightsOnly bool
 }
 
@@ -50,15 +52,31 @@ func (c *Checkpoint) check(s gorgonia.Solver, root bool) error {
 		return fmt.Errorf("train: checkpoint: want a positive number of epochs, got %d", c.Every)
 	case c.Resume && c.WeightsOnly:
 		return fmt.Errorf("train: checkpoint: want a run that was saved with its solver to resume, got WeightsOnly")
-	case ours(s) == nil && !c.WeightsOnly:
-		return fmt.Errorf("train: checkpoint: want a *solvers.Solver, whose state can be saved, or WeightsOnly, got %T", inner(s))
-	case !root:
+	}
+	if !c.WeightsOnly {
+		if err := keeps(s); err != nil {
+			return fmt.Errorf("train: want a solver whose state can be saved, or Checkpoint.WeightsOnly, got %s: %w", wrap.Describe(s), err)
+		}
+	}
+	if !root {
 		return nil
 	}
 	if err := os.MkdirAll(c.Dir, 0o777); err != nil {
 		return fmt.Errorf("train: checkpoint: %w", err)
 	}
 	return nil
+}
+
+// keeps returns an error if the state of a solver cannot be saved. It waits for no other rank.
+func keeps(s gorgonia.Solver) error {
+	k, err := checkpoint.Keeper(s)
+	for d, ok := k.(*distributed.Solver); ok && err == nil; d, ok = k.(*distributed.Solver) {
+		k, err = checkpoint.Keeper(d.Unwrap())
+	}
+	if err == nil {
+		_, err = k.Snapshot()
+	}
+	return err
 }
 
 // saveEpoch saves after an epoch.
@@ -93,18 +111,19 @@ func (r *run) save() error {
 // write writes a file on rank 0. A snapshot of the solver is taken by all ranks.
 func (r *run) write(file string) error {
 	var s checkpoint.Solver
+	var err error
 	if !r.Checkpoint.WeightsOnly {
-		s = r.solver.(checkpoint.Solver)
+		if s, err = checkpoint.Keeper(r.solver); err != nil {
+			return fmt.Errorf("train: %w", err)
+		}
 	}
 	if s != nil && r.several() {
 		var t checkpoint.HeldSnapshot
-		var err error
 		if t.Of, err = s.Snapshot(); err != nil {
 			return fmt.Errorf("train: %w", err)
 		}
 		s = &t
 	}
-	var err error
 	if r.root() {
 		if err = checkpoint.Save(filepath.Join(r.Checkpoint.Dir, file), r.model, s, &r.state); err != nil {
 			err = fmt.Errorf("train: %w", err)
@@ -116,7 +135,11 @@ func (r *run) write(file string) error {
 // resume takes the state from the checkpoint, that of the solver on all ranks.
 func (r *run) resume() error {
 	s := state{Plan: r.Plan}
-	solver := r.solver.(checkpoint.Solver)
+	keeper, err := checkpoint.Keeper(r.solver)
+	if err != nil {
+		return fmt.Errorf("train: %w", err)
+	}
+	solver := keeper
 	var t checkpoint.HeldSnapshot
 	if r.several() {
 		solver = &t
@@ -133,7 +156,7 @@ func (r *run) resume() error {
 	if err := r.agree(nil); err != nil {
 		return err
 	}
-	if err := r.solver.(checkpoint.Solver).Restore(r.weights, t.Of); err != nil {
+	if err := keeper.Restore(r.weights, t.Of); err != nil {
 		return fmt.Errorf("train: %w", err)
 	}
 	return nil

@@ -9,11 +9,12 @@ import (
 	"hash/crc32"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/wrap"
 	"github.com/kernelfold/kernelfold/models/images"
 	"github.com/kernelfold/kernelfold/nodes"
 )
 
-// compare makes it an error if the ranks are not told the same.
+// compare returns an error unless all ranks were given the same data and options.
 func (r *run) compare() error {
 	if !r.several() {
 		return nil
@@ -28,10 +29,10 @@ func (r *run) compare() error {
 	for _, b := range r.model.Buffers() {
 		fmt.Fprintln(model, b.Name, b.Statistics != nil)
 	}
-	own := fmt.Sprintf("solver %T, model %08x, batches %+v of images of labels %08x, %d epochs, test %d %08x, validation %d %08x, best %d, patience %d, checkpoint %v every %d, resumed %v, weights only %v",
-		r.solver, model.Sum32(), r.Plan, labels(r.data), r.Epochs, r.Test.Len(), labels(r.Test), r.Validation.Len(), labels(r.Validation), r.Best, r.Patience,
+	own := fmt.Sprintf("solver %s, model %08x, batches %+v of images of labels %08x, %d epochs, test %d %08x, validation %d %08x, best %d, patience %d, checkpoint %v every %d, resumed %v, weights only %v",
+		wrap.Describe(r.solver), model.Sum32(), r.Plan, labels(r.data), r.Epochs, r.Test.Len(), labels(r.Test), r.Validation.Len(), labels(r.Validation), r.Best, r.Patience,
 		c.Dir != "", c.Every, c.Resume, c.WeightsOnly)
-	first, err := r.group.Broadcast([]byte(own))
+	first, err := r.Broadcast([]byte(own))
 	if err != nil {
 		return err
 	}
@@ -113,7 +114,7 @@ func (r *run) broadcast(c *common) (first common, err error) {
 	if err := r.agree(err); err != nil {
 		return first, err
 	}
-	b, err := r.group.Broadcast(packed.Bytes())
+	b, err := r.Broadcast(packed.Bytes())
 	if err == nil {
 		err = gob.NewDecoder(bytes.NewReader(b)).Decode(&first)
 	}

@@ -39,7 +39,7 @@ func TestDefaultConstraintsTrain(t *testing.T) {
 			return 0
 		}
 		require.NoError(t, err)
-		return epochs[len(epochs)-1].Accuracy
+		return epochs[len(epochs)-1].TestAccuracy
 	}
 	assert.Less(t, accuracy(false, solvers.LearnRate(0.1)), 0.5, "unconstrained, learning rate 0.1: too easy to tell anything")
 

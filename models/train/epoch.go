@@ -8,22 +8,22 @@ import (
 	"time"
 )
 
-// Epoch is what AfterEpoch sees. Numbers that there are not, as those of a test part
-// that is empty, are NaN. In JSON they are null, and the duration is in seconds.
+// Epoch is what AfterEpoch sees. A value that was not measured, such as the test loss without a test part, is NaN, and
+// null in JSON. There the duration is in seconds, and TrainLoss is called loss.
 type Epoch struct {
 	Number, Of int
 	Images     int     // trained on
-	Loss       float64 // mean of the losses of its steps
-	// TrainAccuracy is the share of the training images classified rightly, 0..1,
-	// each before the step it took part in, and augmented.
+	TrainLoss  float64 // mean of the losses of its steps
+	// TrainAccuracy is the share of the training images classified correctly, 0..1,
+	// each, as augmented, before the step that it took part in.
 	TrainAccuracy float64
 	TestLoss      float64 // mean cross-entropy on Options.Test
-	Accuracy      float64 // share of Options.Test classified rightly, 0..1
+	TestAccuracy  float64 // share of Options.Test classified correctly, 0..1
 	// ValidationLoss and ValidationAccuracy are the same on Options.Validation.
 	ValidationLoss, ValidationAccuracy float64
 	LearnRate                          float64       // of its first step
 	Elapsed                            time.Duration // of the steps, without evaluation and hooks
-	Best                               bool          // none before it was better
+	Best                               bool          // better than all before
 }
 
 // Rate returns how many images were trained on in a second.
@@ -53,9 +53,9 @@ func (e Epoch) decisive() (loss, accuracy float64) {
 	case !math.IsNaN(e.ValidationLoss):
 		return e.ValidationLoss, e.ValidationAccuracy
 	case !math.IsNaN(e.TestLoss):
-		return e.TestLoss, e.Accuracy
+		return e.TestLoss, e.TestAccuracy
 	}
-	return e.Loss, e.TrainAccuracy
+	return e.TrainLoss, e.TrainAccuracy
 }
 
 // epochJSON is an Epoch in JSON.
@@ -84,7 +84,7 @@ func (e Epoch) MarshalJSON() ([]byte, error) {
 		return &v
 	}
 	return json.Marshal(epochJSON{
-		e.Number, e.Of, e.Images, number(e.Loss), number(e.TrainAccuracy), number(e.TestLoss), number(e.Accuracy),
+		e.Number, e.Of, e.Images, number(e.TrainLoss), number(e.TrainAccuracy), number(e.TestLoss), number(e.TestAccuracy),
 		number(e.ValidationLoss), number(e.ValidationAccuracy), number(e.LearnRate), number(e.Rate()), e.Elapsed.Seconds(), e.Best,
 	})
 }
@@ -102,8 +102,8 @@ func (e *Epoch) UnmarshalJSON(b []byte) error {
 		return *v
 	}
 	*e = Epoch{
-		Number: j.Number, Of: j.Of, Images: j.Images, Loss: number(j.Loss), TrainAccuracy: number(j.TrainAccuracy),
-		TestLoss: number(j.TestLoss), Accuracy: number(j.Accuracy),
+		Number: j.Number, Of: j.Of, Images: j.Images, TrainLoss: number(j.Loss), TrainAccuracy: number(j.TrainAccuracy),
+		TestLoss: number(j.TestLoss), TestAccuracy: number(j.Accuracy),
 		ValidationLoss: number(j.ValidationLoss), ValidationAccuracy: number(j.ValidationAccuracy), LearnRate: number(j.LearnRate),
 		Elapsed: time.Duration(math.Round(j.Seconds * float64(time.Second))), Best: j.Best,
 	}

@@ -29,7 +29,7 @@ func Evaluate(ctx context.Context, p *models.Predictor, data images.Split) (loss
 
 // measure is Evaluate on all ranks, each of which counts its part.
 func (r *run) measure(data images.Split) (loss, accuracy float64, err error) {
-	n, np, k := data.Len(), r.size(), r.rank()
+	n, np, k := data.Len(), r.Size(), r.Rank()
 	loss, right, err := count(r.ctx, r.predictor, data, n*k/np, n*(k+1)/np)
 	switch cause := notFinite(err); {
 	case err == nil:
@@ -41,7 +41,7 @@ func (r *run) measure(data images.Split) (loss, accuracy float64, err error) {
 	if err := r.agree(err); err != nil {
 		return 0, 0, err
 	}
-	sums, err := r.sum(loss, float64(right))
+	sums, err := r.Sum(loss, float64(right))
 	if err != nil {
 		return 0, 0, err
 	}

@@ -68,7 +68,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println("the loss falls:", epochs[len(epochs)-1].Loss < epochs[0].Loss)
+	fmt.Println("the loss falls:", epochs[len(epochs)-1].TrainLoss < epochs[0].TrainLoss)
 	fmt.Println("a line an epoch:", strings.Count(table.String(), "\n") == len(epochs)+1)
 
 	_, best := digits()
@@ -157,7 +157,7 @@ func ExampleCheckpoint() {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println(len(resumed), "epochs, the last loss the same to the bit:", resumed[3].Loss == whole[3].Loss)
+	fmt.Println(len(resumed), "epochs, the last loss the same to the bit:", resumed[3].TrainLoss == whole[3].TrainLoss)
 	// Output: 4 epochs, the last loss the same to the bit: true
 }
 

@@ -28,14 +28,14 @@ func ExampleFit() {
 	epochs, err := train.Fit(context.Background(), m, solver, set.Train, train.Options{
 		Epochs: 8, Seed: 1, Test: set.Test,
 		AfterEpoch: func(e train.Epoch) error {
-			if e.Accuracy > 0.9 {
+			if e.TestAccuracy > 0.9 {
 				return train.ErrStop
 			}
 			return nil
 		},
 	})
 	fmt.Println("error:", err)
-	fmt.Println("over 90 % of the test images:", epochs[len(epochs)-1].Accuracy > 0.9)
+	fmt.Println("over 90 % of the test images:", epochs[len(epochs)-1].TestAccuracy > 0.9)
 	// Output:
 	// error: <nil>
 	// over 90 % of the test images: true

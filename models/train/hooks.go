@@ -35,7 +35,7 @@ type Step struct {
 	Number, Of int     // of the run, from 1
 	Epoch      int     // from 1
 	Loss       float64 // mean cross-entropy of the batch, before the step
-	Accuracy   float64 // share of the batch classified rightly before the step, 0..1
+	Accuracy   float64 // share of the batch classified correctly before the step, 0..1
 }
 
 // callBegin calls every hook's Begin.

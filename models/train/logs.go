@@ -11,10 +11,9 @@ import (
 	"strconv"
 )
 
-// CSV returns a hook that writes a table to w with a line for each epoch, after a line of
-// names, which are those of Epoch in JSON. Numbers that there are not are empty. A run that is resumed
-// writes the epochs before the resumption first, so that w, empty at first, holds the whole
-// run.
+// CSV returns a hook that writes a table to w: a line of names, those of Epoch in JSON, and a line for each epoch. A
+// value that was not measured is empty. A resumed run writes the epochs before the resumption first, so that w,
+// empty at first, holds the whole run.
 func CSV(w io.Writer) Hook {
 	c := csv.NewWriter(w)
 	return lines(func() error {
@@ -22,7 +21,7 @@ func CSV(w io.Writer) Hook {
 			"validation_loss", "validation_accuracy", "learning_rate", "images_per_second", "seconds", "best"})
 	}, func(e Epoch) error {
 		row := []string{strconv.Itoa(e.Number), strconv.Itoa(e.Images)}
-		for _, v := range []float64{e.Loss, e.TrainAccuracy, e.TestLoss, e.Accuracy, e.ValidationLoss, e.ValidationAccuracy,
+		for _, v := range []float64{e.TrainLoss, e.TrainAccuracy, e.TestLoss, e.TestAccuracy, e.ValidationLoss, e.ValidationAccuracy,
 			e.LearnRate, math.Round(10*e.Rate()) / 10, e.Elapsed.Seconds()} {
 			cell := ""
 			if v-v == 0 {
@@ -37,8 +36,8 @@ func CSV(w io.Writer) Hook {
 	})
 }
 
-// JSON returns a hook that writes to w an Epoch in JSON on a line for each epoch. Of a run
-// that is resumed it does as CSV.
+// JSON returns a hook that writes to w each Epoch in JSON, on a line of its own. It treats a
+// resumed run as CSV does.
 func JSON(w io.Writer) Hook {
 	e := json.NewEncoder(w)
 	return lines(func() error { return nil }, func(at Epoch) error { return e.Encode(at) }, func() error { return nil })

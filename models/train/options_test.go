@@ -62,7 +62,7 @@ func TestBest(t *testing.T) {
 		for _, e := range epochs {
 			assert.Equal(t, number(e) > best, e.Best)
 			best = max(best, number(e))
-			assert.False(t, math.IsNaN(e.TestLoss+e.Accuracy+e.ValidationLoss+e.ValidationAccuracy))
+			assert.False(t, math.IsNaN(e.TestLoss+e.TestAccuracy+e.ValidationLoss+e.ValidationAccuracy))
 		}
 		assert.Greater(t, epochs[11].TrainAccuracy, 0.9)
 	}
@@ -76,7 +76,7 @@ func TestLearnRate(t *testing.T) {
 	fit := func(s gorgonia.Solver, rate func(int) float64) (loss float64, epochs []train.Epoch) {
 		epochs, err := train.Fit(context.Background(), net(t, false), s, set.Train.First(60), train.Options{Epochs: 2, LearnRate: rate})
 		require.NoError(t, err)
-		return epochs[1].Loss, epochs
+		return epochs[1].TrainLoss, epochs
 	}
 	halves := func(step int) float64 {
 		seen = append(seen, step)
@@ -94,7 +94,7 @@ func TestLearnRate(t *testing.T) {
 	_, _ = fit(solvers.Constrain(gorgonia.NewVanillaSolver(), manifolds.Sphere{}), halves)
 
 	_, err := train.Fit(context.Background(), net(t, false), gorgonia.NewAdaGradSolver(), set.Train, train.Options{LearnRate: halves})
-	assert.EqualError(t, err, "train: LearnRate: want a solver whose learning rate can be set, got *gorgonia.AdaGradSolver")
+	assert.EqualError(t, err, "train: LearnRate: solvers: SetLearnRate: want a solver whose learning rate can be set, got *gorgonia.AdaGradSolver (unusable option)")
 }
 
 // Hooks are called in order, and End whatever happens.

@@ -8,34 +8,51 @@ import (
 
 	"gorgonia.org/gorgonia"
 
+	"github.com/kernelfold/kernelfold/internal/wrap"
 	"github.com/kernelfold/kernelfold/nodes"
-	"github.com/kernelfold/kernelfold/solvers"
 	"github.com/kernelfold/kernelfold/solvers/distributed"
 )
 
-// ranks are the processes that make a run together. Without a group there is one.
-//
-// All ranks make the same collective calls in the same order: whatever decides which come next is the same on all of
-// them, or is agreed on before.
-type ranks struct{ group *distributed.Group }
-
-func (r ranks) several() bool { return r.group != nil && r.group.Size() > 1 }
-
-func (r ranks) size() int {
-	if r.group == nil {
-		return 1
-	}
-	return r.group.Size()
+// processes are those that make a run together. All of them make the same calls, but for Rank and Size, in the same
+// order: whatever decides on the next call is the same on all of them, or is agreed on before.
+type processes interface {
+	Rank() int
+	Size() int
+	// Agree returns nil if err is nil on every process, and otherwise the error of the first that failed.
+	Agree(err error) error
+	// Sum returns the sum over the processes of each value.
+	Sum(values ...float64) ([]float64, error)
+	// Broadcast returns what process 0 gave.
+	Broadcast(b []byte) ([]byte, error)
 }
 
-func (r ranks) rank() int {
-	if r.group == nil {
-		return 0
+var (
+	_ processes = (*distributed.Group)(nil)
+	_ processes = alone{}
+)
+
+// alone is the one process of a run without a group.
+type alone struct{}
+
+func (alone) Rank() int                           { return 0 }
+func (alone) Size() int                           { return 1 }
+func (alone) Agree(err error) error               { return err }
+func (alone) Sum(v ...float64) ([]float64, error) { return v, nil }
+func (alone) Broadcast(b []byte) ([]byte, error)  { return b, nil }
+
+// ranks are the processes of a run, with what a training loop agrees on.
+type ranks struct{ processes }
+
+func ranksOf(g *distributed.Group) ranks {
+	if g == nil {
+		return ranks{alone{}}
 	}
-	return r.group.Rank()
+	return ranks{g}
 }
 
-func (r ranks) root() bool { return r.rank() == 0 }
+func (r ranks) several() bool { return r.Size() > 1 }
+
+func (r ranks) root() bool { return r.Rank() == 0 }
 
 // cancelled is the error of the context of a run.
 type cancelled struct{ error }
@@ -54,19 +71,19 @@ func (r ranks) agree(err error) error {
 	if diverged {
 		cause = d.Cause
 	}
-	all := r.group.Agree(cause)
+	all := r.Agree(cause)
 	var first *distributed.RankError
 	if !errors.As(all, &first) {
 		return all
 	}
 	kind := make([]float64, 6)
-	if first.Rank == r.rank() {
+	if first.Rank == r.Rank() {
 		kind[0], kind[1] = number(errors.Is(err, ErrStop)), number(errors.As(err, new(cancelled)))
 		if diverged {
 			kind = append(kind[:2], 1, float64(d.Step), float64(d.Epoch), d.Loss)
 		}
 	}
-	kind, e := r.group.Sum(kind...)
+	kind, e := r.Sum(kind...)
 	switch {
 	case e != nil:
 		return e
@@ -87,31 +104,21 @@ func number(is bool) float64 {
 	return 0
 }
 
-// sum returns the sums over the ranks.
-func (r ranks) sum(values ...float64) ([]float64, error) {
-	if !r.several() {
-		return values, nil
-	}
-	return r.group.Sum(values...)
-}
-
-// meet is sum where the run of a machine ends, that may have failed with err: then all ranks return an error as agree has it.
+// meet is Sum for the end of the run of a machine: it also passes on err, so that every rank returns an error, that of
+// agree, if the run failed on one.
 //
-// A rank that has failed sums nothing. So the others have an error as well, here or, if the machine sums too, in the
-// synchronised batch normalisation to which they come next.
+// A rank that has failed sums nothing. So the others get an error too: here or, if their machines sum as well, in the next
+// synchronised batch normalisation.
 func (r ranks) meet(err error, values ...float64) ([]float64, error) {
-	if !r.several() {
-		return values, err
-	}
 	var sums []float64
 	own := err // unless it is the failure of another
 	switch {
 	case err == nil:
-		sums, err = r.group.Sum(values...)
+		sums, err = r.Sum(values...)
 	case errors.Is(err, nodes.ErrSums):
 		own = nil
 	default:
-		_, _ = r.group.Sum()
+		_, _ = r.Sum()
 	}
 	if err == nil {
 		return sums, nil
@@ -122,33 +129,10 @@ func (r ranks) meet(err error, values ...float64) ([]float64, error) {
 	return nil, r.agree(err)
 }
 
-// admit refuses a solver that is not of all ranks.
+// admit refuses a solver that does not average over all ranks.
 func (r ranks) admit(s gorgonia.Solver) error {
-	if !r.several() {
-		return nil
+	if _, ok := wrap.Find[*distributed.Solver](s); !ok && r.several() {
+		return fmt.Errorf("train: want a solver of all %d ranks, made by distributed.Average, got %s", r.Size(), wrap.Describe(s))
 	}
-	for of := s; ; {
-		switch w := of.(type) {
-		case *distributed.Solver:
-			return nil
-		case interface{ Unwrap() gorgonia.Solver }:
-			of = w.Unwrap()
-		default:
-			return fmt.Errorf("train: want a solver of all %d ranks, made by distributed.Average, got %T", r.size(), s)
-		}
-	}
-}
-
-// inner is the solver that makes the steps of a rank.
-func inner(s gorgonia.Solver) gorgonia.Solver {
-	if d, ok := s.(*distributed.Solver); ok {
-		return d.Unwrap()
-	}
-	return s
-}
-
-// ours is the solver of package solvers that makes the steps of a rank, or nil.
-func ours(s gorgonia.Solver) *solvers.Solver {
-	o, _ := inner(s).(*solvers.Solver)
-	return o
+	return nil
 }

@@ -162,7 +162,7 @@ func TestRanksTrainAsOne(t *testing.T) {
 		steps, epochs, err := fit(m, nil)
 		require.NoError(t, err)
 		require.Len(t, steps, 2*26*8)
-		assert.Less(t, epochs[25].Loss, 0.9*epochs[0].Loss, "it has learnt something")
+		assert.Less(t, epochs[25].TrainLoss, 0.9*epochs[0].TrainLoss, "it has learnt something")
 		want := numbers(m)
 		for _, np := range []int{2, 4} {
 			t.Run(fmt.Sprintf("%v, batch norm %v, dropout %v, %d ranks", c.of, c.norm, c.noise, np), func(t *testing.T) {
@@ -174,12 +174,12 @@ func TestRanksTrainAsOne(t *testing.T) {
 					alike(t, g, numbers(m))
 					require.Len(t, done, len(epochs))
 					for i, e := range done {
-						assert.InDelta(t, epochs[i].Loss, e.Loss, c.tolerance)
+						assert.InDelta(t, epochs[i].TrainLoss, e.TrainLoss, c.tolerance)
 						assert.InDelta(t, epochs[i].TestLoss, e.TestLoss, 10*c.tolerance)
 						assert.InDelta(t, epochs[i].ValidationLoss, e.ValidationLoss, 10*c.tolerance)
 						assert.Equal(t, epochs[i].Images, e.Images)
 						if c.of == tensor.Float64 {
-							assert.Equal(t, epochs[i].Accuracy, e.Accuracy)
+							assert.Equal(t, epochs[i].TestAccuracy, e.TestAccuracy)
 							assert.Equal(t, epochs[i].ValidationAccuracy, e.ValidationAccuracy)
 							assert.Equal(t, epochs[i].TrainAccuracy, e.TrainAccuracy)
 							assert.Equal(t, epochs[i].Best, e.Best)

@@ -6,32 +6,32 @@ import (
 	"fmt"
 	"math"
 
-	"gorgonia.org/gorgonia"
+	"github.com/kernelfold/kernelfold/internal/wrap"
+	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// setLearnRate changes the learning rate of a solver. gorgonia.WithLearnRate does nothing, in
-// silence, to solvers that it does not know.
-func setLearnRate(s gorgonia.Solver, rate float64) error {
-	switch s := s.(type) {
-	case interface{ SetLearnRate(float64) error }:
-		return s.SetLearnRate(rate)
-	case interface{ Unwrap() gorgonia.Solver }:
-		return setLearnRate(s.Unwrap(), rate)
-	case *gorgonia.VanillaSolver, *gorgonia.Momentum, *gorgonia.RMSPropSolver, *gorgonia.AdamSolver, *gorgonia.BarzilaiBorweinSolver:
-		gorgonia.WithLearnRate(rate)(s)
+// setRate sets the learning rate of the step that comes next, if the options say one.
+func (r *run) setRate() error {
+	if r.LearnRate == nil {
 		return nil
 	}
-	return fmt.Errorf("train: LearnRate: want a solver whose learning rate can be set, got %T", s)
+	if err := solvers.SetLearnRate(r.solver, r.LearnRate(r.Steps)); err != nil {
+		return fmt.Errorf("train: LearnRate: %w", err)
+	}
+	return nil
 }
 
-// learnRate returns the learning rate of the step that comes next, from 0, or NaN if nobody knows
-// it.
-func (o *Options) learnRate(s gorgonia.Solver, step int) float64 {
-	if s := ours(s); s != nil {
-		return s.Report().LearnRate
+// rate returns the learning rate of the step that comes next, or NaN if nobody knows it.
+func (r *run) rate() float64 {
+	lr := math.NaN()
+	if r.LearnRate != nil {
+		lr = r.LearnRate(r.Steps)
+		if solvers.SetLearnRate(r.solver, lr) != nil {
+			return lr // the step returns the error
+		}
 	}
-	if o.LearnRate != nil {
-		return o.LearnRate(step)
+	if s, ok := wrap.Find[*solvers.Solver](r.solver); ok {
+		return s.Report().LearnRate // with its schedule
 	}
-	return math.NaN()
+	return lr
 }

@@ -185,7 +185,7 @@ func TestCheckpointOptions(t *testing.T) {
 	}
 	stock := gorgonia.NewAdamSolver()
 	assert.EqualError(t, fit(stateful(t), stock, train.Checkpoint{Dir: dir}, 1),
-		"train: checkpoint: want a *solvers.Solver, whose state can be saved, or WeightsOnly, got *gorgonia.AdamSolver")
+		"train: want a solver whose state can be saved, or Checkpoint.WeightsOnly, got *gorgonia.AdamSolver: checkpoint: want a solver with the methods Snapshot and Restore, such as those of package solvers, got *gorgonia.AdamSolver")
 	assert.ErrorContains(t, fit(stateful(t), stock, train.Checkpoint{Dir: dir, WeightsOnly: true, Resume: true}, 1), "got WeightsOnly")
 	assert.ErrorContains(t, fit(stateful(t), stock, train.Checkpoint{WeightsOnly: true}, 1), "want a directory, got none")
 	assert.ErrorContains(t, fit(stateful(t), stock, train.Checkpoint{Dir: dir, Every: -1}, 1), "positive number of epochs, got -1")

@@ -11,6 +11,7 @@ import (
 
 	"gorgonia.org/gorgonia"
 
+	"github.com/kernelfold/kernelfold/internal/wrap"
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/images"
 	"github.com/kernelfold/kernelfold/nodes"
@@ -52,9 +53,9 @@ type state struct {
 }
 
 func newRun(ctx context.Context, m *models.Model, solver gorgonia.Solver, data images.Split, o Options) (*run, error) {
-	r := &run{Options: o, ranks: ranks{o.Group}, ctx: ctx, model: m, solver: solver, data: data, weights: gorgonia.NodesToValueGrads(m.Learnables)}
+	r := &run{Options: o, ranks: ranksOf(o.Group), ctx: ctx, model: m, solver: solver, data: data, weights: gorgonia.NodesToValueGrads(m.Learnables)}
 	spec := m.Spec()
-	r.Plan = plan{o.Seed, data.Len(), spec.Batch * r.size(), spec.Shape, o.Augment}
+	r.Plan = plan{o.Seed, data.Len(), spec.Batch * r.Size(), spec.Shape, o.Augment}
 	part := r.Plan.part(r.ranks)
 	if r.root() {
 		r.hooks = append(append(r.hooks, o.Hooks...), Hook{AfterStep: o.AfterStep, AfterEpoch: o.AfterEpoch})
@@ -87,7 +88,7 @@ func (r *run) begin() error {
 		if err := r.resume(); err != nil {
 			return err
 		}
-	} else if s, ok := r.solver.(Initialiser); ok {
+	} else if s, ok := wrap.Find[Initialiser](r.solver); ok {
 		if err := s.Init(r.weights); err != nil {
 			return fmt.Errorf("train: %w", err)
 		}
@@ -143,7 +144,7 @@ func (r *run) outOfPatience() bool {
 func (r *run) epoch() error {
 	number := len(r.Done) + 1
 	if r.Step == 0 {
-		r.Current = Epoch{Number: number, LearnRate: r.learnRate(r.solver, r.Steps)}
+		r.Current = Epoch{Number: number, LearnRate: r.rate()}
 	}
 	var hook error // of the step before, so that each step agrees once
 	for r.Step < r.Plan.steps() {
@@ -189,13 +190,13 @@ func (r *run) evaluate() (Epoch, error) {
 	}
 	e, steps := r.Current, float64(r.Plan.steps())
 	e.Of, e.Images = r.Epochs, r.Plan.steps()*r.Plan.Batch
-	e.Loss /= steps
+	e.TrainLoss /= steps
 	e.TrainAccuracy = float64(r.Right) / float64(e.Images)
 	for _, part := range []struct {
 		split          images.Split
 		loss, accuracy *float64
 	}{
-		{r.Test, &e.TestLoss, &e.Accuracy},
+		{r.Test, &e.TestLoss, &e.TestAccuracy},
 		{r.Validation, &e.ValidationLoss, &e.ValidationAccuracy},
 	} {
 		*part.loss, *part.accuracy = math.NaN(), math.NaN()
@@ -221,7 +222,7 @@ func (r *run) step(epoch int) (Step, error) {
 		return at, err
 	}
 	at.Accuracy = float64(right) / float64(r.Plan.Batch)
-	r.Current.Loss += at.Loss
+	r.Current.TrainLoss += at.Loss
 	r.Current.Elapsed += time.Since(start)
 	r.Right += right
 	r.Step++
@@ -239,7 +240,7 @@ func (r *run) move(b *batch, at *Step) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	at.Loss = sums[0] / float64(r.size())
+	at.Loss = sums[0] / float64(r.Size())
 	if math.IsNaN(at.Loss) || math.IsInf(at.Loss, 0) {
 		return 0, &DivergedError{at.Number, at.Epoch, at.Loss, nil}
 	}
@@ -257,10 +258,8 @@ func (r *run) compute(b *batch, at *Step) (loss float64, hits int, err error) {
 	if err := r.model.SetBatch(b.pixels, b.labels); err != nil {
 		return 0, 0, err
 	}
-	if r.LearnRate != nil {
-		if err := setLearnRate(r.solver, r.LearnRate(r.Steps)); err != nil {
-			return 0, 0, err
-		}
+	if err := r.setRate(); err != nil {
+		return 0, 0, err
 	}
 	if err := r.vm.RunAll(); err != nil {
 		if cause := notFinite(err); cause != nil {
@@ -274,10 +273,13 @@ func (r *run) compute(b *batch, at *Step) (loss float64, hits int, err error) {
 	return r.model.Loss(), right(r.logits.Data(), b.labels), nil
 }
 
-// diverged tells whether a step failed for a gradient that is not finite.
+// diverged tells whether a step failed for a weight or a gradient that is not finite.
 func (r *run) diverged(err error) bool {
-	if r.several() { // whose gradients are of all ranks
-		return errors.Is(err, solvers.ErrNotFinite) || errors.Is(err, distributed.ErrOverflow)
+	if errors.Is(err, solvers.ErrNotFinite) || errors.Is(err, distributed.ErrOverflow) {
+		return true
+	}
+	if r.several() { // the gradients may be finite on this rank
+		return false
 	}
 	for _, w := range r.weights {
 		if g, e := w.Grad(); e == nil && g != nil && !finite(g) {

@@ -10,7 +10,7 @@
 //		Augment: images.Augmentation{Pad: 4, Flip: true},
 //		Hooks:   []train.Hook{progress.New(os.Stderr), train.CSV(file)},
 //		AfterEpoch: func(e train.Epoch) error {
-//			fmt.Println(e.Number, e.Loss, e.Accuracy)
+//			fmt.Println(e.Number, e.TrainLoss, e.TestAccuracy)
 //			return nil
 //		},
 //	})
@@ -41,9 +41,8 @@ type Options struct {
 	Seed uint64
 	// Augment varies the training images, each time anew.
 	Augment images.Augmentation
-	// LearnRate, unless it is nil, sets the learning rate before each step of the
-	// run, counted from 0. It is for the solvers of Gorgonia, wrapped by
-	// solvers.Constrain or not; those of package solvers have solvers.Anneal.
+	// LearnRate, unless it is nil, is the learning rate of each step of the
+	// run, counted from 0, by solvers.SetLearnRate. The schedule of solvers.Anneal multiplies it.
 	LearnRate func(step int) float64
 
 	// Group is the ranks that make the run together, each with a part of every batch: see Fit.
@@ -69,10 +68,9 @@ type Options struct {
 	AfterEpoch func(Epoch) error
 }
 
-// Initialiser is implemented by solvers that put the weights where they
-// belong before the first step, as those of package solvers project kernels onto their
-// manifold. Fit then does so before the first run, so that the first loss is already that
-// of the constrained net.
+// Initialiser is implemented by solvers that prepare the weights before the first step, as those of package solvers
+// project kernels onto their manifold. Fit calls the Init of the solver, or of the first one that it wraps, before the first
+// run, so that the first loss is already that of the constrained net.
 type Initialiser interface {
 	Init([]gorgonia.ValueGrad) error
 }
@@ -84,9 +82,11 @@ type Initialiser interface {
 // and after the run was saved; a *DivergedError when the loss, the weights or a gradient stopped
 // being finite; that of the solver, of a hook or of a checkpoint.
 //
+// A solver that wraps another is looked through if it has the method Unwrap() gorgonia.Solver.
+//
 // With Options.Group, all of whose ranks call Fit with the same arguments, a batch is that of all of them together: np ranks with
-// models of b images train as one rank does with a model of np b images. The solver must be of all ranks, made by
-// distributed.Average. All begin with the weights, the statistics and the noise of rank 0.
+// models of b images train as one rank does with a model of np b images. The solver must be made by
+// distributed.Average, or wrap one that is. All begin with the weights, the statistics and the noise of rank 0.
 //
 //   - Batch normalisations normalise the part of their rank, unless the model was made with models.Options.BatchNormOver. Running
 //     statistics are those of rank 0 wherever they are used: in evaluations, in checkpoints and after Fit.
@@ -100,7 +100,7 @@ func Fit(ctx context.Context, m *models.Model, solver gorgonia.Solver, data imag
 	if o.Epochs == 0 {
 		o.Epochs = 1
 	}
-	if err := (ranks{o.Group}).agree(o.check(m, solver, data)); err != nil {
+	if err := ranksOf(o.Group).agree(o.check(m, solver, data)); err != nil {
 		return nil, err
 	}
 	r, err := newRun(ctx, m, solver, data, o)
@@ -120,8 +120,8 @@ func Fit(ctx context.Context, m *models.Model, solver gorgonia.Solver, data imag
 
 // check refuses what no run can be made of.
 func (o *Options) check(m *models.Model, solver gorgonia.Solver, data images.Split) error {
-	spec, all := m.Spec(), ranks{o.Group}
-	batch := spec.Batch * all.size()
+	spec, all := m.Spec(), ranksOf(o.Group)
+	batch := spec.Batch * all.Size()
 	switch {
 	case o.Epochs < 0:
 		return fmt.Errorf("train: want a positive number of epochs, got %d", o.Epochs)

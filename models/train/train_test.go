@@ -35,12 +35,12 @@ func net(t *testing.T, bn bool) *models.Model {
 // never equals.
 func comparable(t *testing.T, e train.Epoch) train.Epoch {
 	e.Elapsed = 0
-	for _, v := range []*float64{&e.TestLoss, &e.Accuracy, &e.ValidationLoss, &e.ValidationAccuracy, &e.LearnRate} {
+	for _, v := range []*float64{&e.TestLoss, &e.TestAccuracy, &e.ValidationLoss, &e.ValidationAccuracy, &e.LearnRate} {
 		if math.IsNaN(*v) {
 			*v = 0
 		}
 	}
-	assert.False(t, math.IsNaN(e.Loss) || math.IsNaN(e.TrainAccuracy))
+	assert.False(t, math.IsNaN(e.TrainLoss) || math.IsNaN(e.TrainAccuracy))
 	return e
 }
 
@@ -72,8 +72,8 @@ func TestFit(t *testing.T) {
 		assert.Equal(t, 66, steps)
 		require.Len(t, epochs, 6)
 		first, last := epochs[0], epochs[5]
-		assert.Less(t, last.Loss, first.Loss/2)
-		assert.Greater(t, last.Accuracy, 0.5)
+		assert.Less(t, last.TrainLoss, first.TrainLoss/2)
+		assert.Greater(t, last.TestAccuracy, 0.5)
 		assert.Equal(t, epochs, run(), "the same seed, the same numbers")
 	}
 }
@@ -137,7 +137,7 @@ func TestCancel(t *testing.T) {
 	})
 	assert.ErrorIs(t, err, context.Canceled)
 	require.Len(t, epochs, 1, "the completed epoch is kept")
-	assert.True(t, math.IsNaN(epochs[0].Accuracy), "there is no test part")
+	assert.True(t, math.IsNaN(epochs[0].TestAccuracy), "there is no test part")
 }
 
 func TestHooks(t *testing.T) {

@@ -4,12 +4,12 @@ package distributed
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
 
 	"gorgonia.org/gorgonia"
 
+	"github.com/kernelfold/kernelfold/internal/wrap"
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
@@ -28,18 +28,19 @@ func CheckEvery(n int) Option {
 	}
 }
 
-// Share says whether the work of a *solvers.Solver is shared, which is the default, or done whole on every rank.
-func Share(on bool) Option {
-	return func(s *Solver) error { s.share = on; return nil }
+// Divide says whether the work of a step is divided among the ranks, which is the default, or done whole on every rank.
+// Only the work of a solver with the method StepShare can be divided, such as those of package solvers.
+func Divide(on bool) Option {
+	return func(s *Solver) error { s.divide = on; return nil }
 }
 
-// ShareFrom shares the parameters on which a step is work of n multiplications for each weight or more, by
-// manifolds.Properties.Cost, such as banks of n orthonormal filters: 16 by default, 0 is all. Each rank moves the others
-// itself, which takes less time than to hear where another rank has moved them. A slow network asks for a larger n.
-func ShareFrom(n int) Option {
+// DivideFrom divides the parameters on which a step costs n multiplications per weight or more, by
+// manifolds.Properties.Cost, such as banks of n orthonormal filters: 16 by default, 0 divides all. Each rank moves the other
+// parameters itself, which is cheaper than receiving the new weights from another rank. Choose a larger n for a slow network.
+func DivideFrom(n int) Option {
 	return func(s *Solver) error {
 		if n < 0 {
-			return fmt.Errorf("distributed: ShareFrom: want 0 or more, got %d (%w)", n, solvers.ErrOption)
+			return fmt.Errorf("distributed: DivideFrom: want 0 or more, got %d (%w)", n, solvers.ErrOption)
 		}
 		s.heavy = n
 		return nil
@@ -48,12 +49,12 @@ func ShareFrom(n int) Option {
 
 // Solver makes the steps of another solver with the mean of the gradients of all ranks. It is made by Average.
 type Solver struct {
-	group *Group
-	inner gorgonia.Solver
-	every int
-	share bool
-	heavy int
-	err   error // of the options
+	group  *Group
+	inner  gorgonia.Solver
+	every  int
+	divide bool
+	heavy  int
+	err    error // of the options
 
 	parameters
 	mean
@@ -65,11 +66,28 @@ type Solver struct {
 
 var _ gorgonia.Solver = (*Solver)(nil)
 
+// What the wrapped solver may have. Keeper, initialiser and reporter are looked for through wrappers; a sharer is the
+// wrapped solver itself, since a wrapper may do more in its Step.
+type (
+	keeper interface {
+		Snapshot() (*solvers.Snapshot, error)
+		Restore([]gorgonia.ValueGrad, *solvers.Snapshot) error
+	}
+	initialiser interface {
+		Init([]gorgonia.ValueGrad) error
+	}
+	reporter interface{ Report() solvers.Report }
+	sharer   interface {
+		StepShare([]gorgonia.ValueGrad, solvers.Share) error
+	}
+)
+
 // Average returns a solver that replaces gradients by their mean over the ranks of the group, and then makes the step
-// of s: one of package solvers, a stock one, or any other, with its options. All ranks begin with the weights, and the
-// state of a *solvers.Solver, of rank 0.
+// of s: one of package solvers, a stock one, or any other, with its options. All ranks begin with the weights of rank 0, and
+// with the state of its solver if that has the methods Snapshot and Restore, as those of package solvers do. Wrappers with the
+// method Unwrap are looked through.
 func Average(g *Group, s gorgonia.Solver, opts ...Option) *Solver {
-	d := &Solver{group: g, inner: s, every: 100, share: true, heavy: 16}
+	d := &Solver{group: g, inner: s, every: 100, divide: true, heavy: 16}
 	if g == nil || s == nil {
 		d.err = fmt.Errorf("distributed: Average: want a group and a solver, got %v and %v (%w)", g, s, solvers.ErrOption)
 	}
@@ -80,7 +98,7 @@ func Average(g *Group, s gorgonia.Solver, opts ...Option) *Solver {
 	}
 	if d.err == nil {
 		d.part = solvers.Share{Size: 1, Agree: d.agree}
-		if _, ok := s.(*solvers.Solver); ok && d.share {
+		if _, ok := s.(sharer); ok && d.divide {
 			d.part = solvers.Share{Rank: g.Rank(), Size: g.Size(), Heavy: d.heavy, Agree: d.agree, Exchange: g.exchange}
 		}
 	}
@@ -95,22 +113,14 @@ func (s *Solver) Init(model []gorgonia.ValueGrad) error {
 	if s.group == nil {
 		return s.err
 	}
-	err := s.err
-	if err == nil {
-		err = s.look(model)
-	}
-	if errors.Is(err, errOthers) {
-		err = nil
-	}
+	_, err := s.look(model)
 	if err := s.group.Agree(err); err != nil {
 		return err
 	}
 	if err := s.adopt(model); err != nil {
 		return err
 	}
-	i, ok := s.inner.(interface {
-		Init([]gorgonia.ValueGrad) error
-	})
+	i, ok := wrap.Find[initialiser](s.inner)
 	if !ok {
 		return nil
 	}
@@ -141,9 +151,7 @@ func (s *Solver) Step(model []gorgonia.ValueGrad) error {
 		}
 	}
 	s.put(s.grads, s.group.Size())
-	one, ok := s.inner.(interface {
-		StepShare([]gorgonia.ValueGrad, solvers.Share) error
-	})
+	one, ok := s.inner.(sharer)
 	if !ok {
 		return s.group.Agree(s.inner.Step(model))
 	}
@@ -157,14 +165,11 @@ func (s *Solver) Step(model []gorgonia.ValueGrad) error {
 // average sums the gradients over the ranks.
 func (s *Solver) average(model []gorgonia.ValueGrad) error {
 	for {
-		err := s.err
-		if err == nil {
-			err = s.look(model)
-		}
-		if err == nil {
+		known, err := s.look(model)
+		if err == nil && known {
 			err = s.takeGradients(model)
 		}
-		all, e := s.add(s.group.comm, s.grads, err == nil)
+		all, e := s.add(s.group.comm, s.grads, err == nil && known)
 		switch {
 		case e != nil:
 			return s.group.failed("sum", e)
@@ -174,9 +179,6 @@ func (s *Solver) average(model []gorgonia.ValueGrad) error {
 			return s.notFinite()
 		}
 		// Some rank has failed, or has parameters that it did not have at the step before.
-		if errors.Is(err, errOthers) {
-			err = nil
-		}
 		if err := s.group.blame(err); err != nil {
 			return err
 		}
@@ -203,13 +205,13 @@ func (s *Solver) notFinite() error {
 		&s.list[i], s.group.Size(), sum.FirstBad(), ErrOverflow)
 }
 
-// agree is the say of the ranks between all that can fail in a step and the moment when weights move.
+// agree decides, after all that can fail in a step and before a weight moves, whether the ranks make it.
 func (s *Solver) agree(err error, plan uint64) error {
 	word := plan | 1
 	if err != nil {
 		word = 0
 	}
-	all, e := s.group.tell(word)
+	all, e := s.group.gatherWord(word)
 	if e != nil {
 		return e
 	}
@@ -225,7 +227,7 @@ func (s *Solver) agree(err error, plan uint64) error {
 		return nil
 	}
 	lines := []string{"the solver " + nameOf(s.inner)}
-	if i, ok := s.inner.(interface{ Report() solvers.Report }); ok {
+	if i, ok := wrap.Find[reporter](s.inner); ok {
 		r := i.Report()
 		lines = append(lines, fmt.Sprint("the learning rate ", r.LearnRate))
 		for _, p := range r.Parameters {
@@ -260,7 +262,7 @@ func (s *Solver) Unwrap() gorgonia.Solver { return s.inner }
 // alone.
 func (s *Solver) Report() solvers.Report {
 	r := solvers.Report{}
-	if i, ok := s.inner.(interface{ Report() solvers.Report }); ok {
+	if i, ok := wrap.Find[reporter](s.inner); ok {
 		r = i.Report()
 	}
 	r.Solver = s.String()

@@ -29,9 +29,9 @@ func TestStepsOfTheMean(t *testing.T) {
 				t.Run(fmt.Sprintf("%v/%s/mixed %v", of, s.name, mixed), func(t *testing.T) {
 					onRanks(t, func(t *testing.T, g *distributed.Group) {
 						m, twin := net(of, uint64(1+g.Rank()), mixed), net(of, 1, mixed)
-						solver, whole, reference := average(g, s.make()), average(g, s.make(), distributed.Share(false)), s.make()
+						solver, whole, reference := average(g, s.make()), average(g, s.make(), distributed.Divide(false)), s.make()
 						if of == tensor.Float64 {
-							whole = average(g, s.make(), distributed.ShareFrom(5)) // some of them
+							whole = average(g, s.make(), distributed.DivideFrom(5)) // some of them
 						}
 						n := net(of, 1, mixed)
 						require.NoError(t, solver.Init(all(m)))
@@ -130,7 +130,7 @@ func TestParametersJoin(t *testing.T) {
 // the smallest of the buffers that a step needs.
 func TestStepsDoNotAllocate(t *testing.T) {
 	onRanks(t, func(t *testing.T, g *distributed.Group) {
-		for _, opts := range [][]distributed.Option{{}, {distributed.Share(false)}, {distributed.ShareFrom(1000)}, {distributed.CheckEvery(1)}} {
+		for _, opts := range [][]distributed.Option{{}, {distributed.Divide(false)}, {distributed.DivideFrom(1000)}, {distributed.CheckEvery(1)}} {
 			m := append(net(tensor.Float32, 1, false), newParam("large", tensor.Float32, 1, 64, 32, 3, 3))
 			solver := average(g, solvers.NewSGD(solvers.Momentum(0.9), kernels(manifolds.Sphere{})), opts...)
 			given := all(m)

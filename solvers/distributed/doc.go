@@ -11,7 +11,7 @@
 //	...
 //	defer group.Close()
 //
-// The processes speak by MPI, in programs that are built with -tags mpi. Without the tag, or
+// The processes communicate by MPI, in programs built with -tags mpi. Without the tag, or
 // without a launcher, the same program runs as one rank.
 //
 // # A step
@@ -21,15 +21,22 @@
 // a net without batch normalisation trains as on one rank, but for rounding. Batch normalisation sees the part of its
 // rank.
 //
-// The work of a *solvers.Solver is shared: parameters with much to do, such as large filter banks on Stiefel, go to
-// different ranks. Each moves its own, keeps the state of those alone, and tells the others where they went (stage 1 of
-// ZeRO: Rajbhandari, Rasley, Ruwase, He, SC 2020). What is little work each rank does itself, and any other solver does
-// everything on every rank.
+// The work of a solver of package solvers is divided: parameters whose steps are costly, such as large filter banks on
+// Stiefel, are distributed over the ranks. Each rank moves its own, keeps the state of those alone, and sends the new weights
+// to the others (stage 1 of ZeRO: Rajbhandari, Rasley, Ruwase, He, SC 2020). Every rank moves the cheap parameters
+// itself. Any other solver makes the whole step on every rank.
+//
+// # Wrappers
+//
+// A solver of your own that wraps another should have the method Unwrap() gorgonia.Solver. Average, package train and package
+// checkpoint then find the state, the report and the learning rate of the solver inside. A wrapper with state of its own should
+// have Snapshot and Restore as well. One that embeds a *solvers.Solver has its StepShare, which Average calls in place of
+// Step: such a wrapper should hold the solver in a field instead.
 //
 // # Errors
 //
-// What fails on one rank is an error on every rank, a *RankError that names it, and a step that fails leaves the
-// weights of all ranks as they were. So no rank waits for one that has given up, as long as all make the same
-// calls. A program that fails alone should exit with a status other than 0 and without Close, as log.Fatal does: the
+// A failure on one rank is an error on every rank, a *RankError that names the rank, and a step that fails leaves the
+// weights of all ranks as they were. As long as all ranks make the same calls, none waits for one that has failed. A
+// program that fails on one rank only should exit with a status other than 0 and without Close, as log.Fatal does: the
 // launcher then ends the other ranks, as it does when a process dies.
 package distributed

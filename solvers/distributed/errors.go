@@ -81,7 +81,7 @@ func (g *Group) Agree(err error) error {
 	if err != nil {
 		bad = 1
 	}
-	all, e := g.tell(bad)
+	all, e := g.gatherWord(bad)
 	if e != nil {
 		return e
 	}
@@ -93,7 +93,7 @@ func (g *Group) Agree(err error) error {
 	return nil
 }
 
-// blame is Agree where some rank is known to have failed. It returns nil if none says so.
+// blame is Agree for when some rank may have failed. It returns nil if none has.
 func (g *Group) blame(err error) error {
 	all, e := g.Gather(encode(err))
 	if e != nil {

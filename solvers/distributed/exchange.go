@@ -4,7 +4,7 @@ package distributed
 
 import "slices"
 
-// parts are what the ranks tell each other in an exchange.
+// parts are the buffers of an exchange.
 type parts struct {
 	all  []byte
 	each [][]byte
@@ -12,8 +12,8 @@ type parts struct {
 
 // exchange returns the parts of all ranks, of the given sizes, of which own, with room for the longest, is this rank's.
 //
-// There are two ways. In a gather of parts that are filled up to the longest one a rank receives n - 1 times that; in a
-// broadcast of each rank it sends or receives all there is. The shorter one is taken.
+// A gather pads all parts to the longest, so a rank receives n - 1 times that length; one broadcast from each rank moves the
+// total length. The shorter way is taken.
 func (g *Group) exchange(own []byte, sizes []int) ([][]byte, error) {
 	n, longest, total := g.Size(), slices.Max(sizes), 0
 	for _, size := range sizes {

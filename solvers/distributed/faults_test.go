@@ -187,7 +187,7 @@ func TestFailedRetraction(t *testing.T) {
 				make := func() gorgonia.Solver {
 					return solvers.NewSGD(solvers.Momentum(0.9), kernels(breakable{manifolds.Sphere{}, &broken}))
 				}
-				solver, reference := average(g, make(), distributed.Share(!whole)), average(g, make(), distributed.Share(!whole))
+				solver, reference := average(g, make(), distributed.Divide(!whole)), average(g, make(), distributed.Divide(!whole))
 				for step := range 6 {
 					gradients(m, step, g.Rank())
 					if step == 0 || step == 3 {
@@ -244,7 +244,7 @@ func TestFlippedBit(t *testing.T) {
 		for k := range net(tensor.Float32, 1, false) {
 			for _, whole := range []bool{false, true} {
 				m := net(tensor.Float32, 1, false)
-				solver := average(g, solvers.NewSGD(kernels(manifolds.Stiefel{})), distributed.CheckEvery(3), distributed.Share(!whole))
+				solver := average(g, solvers.NewSGD(kernels(manifolds.Stiefel{})), distributed.CheckEvery(3), distributed.Divide(!whole))
 				for step := 1; step < 6; step++ {
 					gradients(m, step, g.Rank())
 					require.NoError(t, solver.Step(all(m)))
@@ -293,8 +293,8 @@ func TestOtherSolvers(t *testing.T) {
 		{"solver", func() made { return sgd() }, func() made { return made{solver: solvers.NewAdam()} }, []string{"the solver SGD", "the solver Adam"}},
 		{"stock solver", func() made { return made{solver: gorgonia.NewVanillaSolver()} }, func() made { return made{solver: gorgonia.NewMomentum()} }, []string{"VanillaSolver", "Momentum"}},
 		{"check", func() made { return sgd() }, func() made { m := sgd(); m.opts = append(m.opts, distributed.CheckEvery(7)); return m }, []string{"CheckEvery(100)", "CheckEvery(7)"}},
-		{"share", func() made { return sgd() }, func() made { m := sgd(); m.opts = append(m.opts, distributed.Share(false)); return m }, []string{"Share(true)", "Share(false)"}},
-		{"shares", func() made { return sgd() }, func() made { m := sgd(); m.opts = append(m.opts, distributed.ShareFrom(5)); return m }, []string{"ShareFrom(0)", "ShareFrom(5)"}},
+		{"divide", func() made { return sgd() }, func() made { m := sgd(); m.opts = append(m.opts, distributed.Divide(false)); return m }, []string{"Divide(true)", "Divide(false)"}},
+		{"divide from", func() made { return sgd() }, func() made { m := sgd(); m.opts = append(m.opts, distributed.DivideFrom(5)); return m }, []string{"DivideFrom(0)", "DivideFrom(5)"}},
 		{"learning rate", func() made { return sgd() }, func() made { return sgd(solvers.LearnRate(0.2)) }, []string{"learning rate 0.1", "learning rate 0.2"}},
 		{"manifold", func() made { return sgd(kernels(manifolds.Sphere{})) }, func() made { return sgd(kernels(manifolds.Sphere{}), solvers.Param("conv3", manifolds.Stiefel{})) }, []string{`"conv3"`, "Sphere", "Stiefel"}},
 		{"grouping", func() made { return sgd(kernels(manifolds.Sphere{})) }, func() made { return sgd(kernels(manifolds.Sphere{}, manifolds.PerKernel)) }, []string{`"conv1"`, manifolds.PerKernel.String()}},
@@ -332,7 +332,7 @@ func TestBadOptions(t *testing.T) {
 	onRanks(t, func(t *testing.T, g *distributed.Group) {
 		for _, s := range []*distributed.Solver{
 			average(g, solvers.NewSGD(), distributed.CheckEvery(-1)),
-			average(g, solvers.NewSGD(), distributed.ShareFrom(-1)),
+			average(g, solvers.NewSGD(), distributed.DivideFrom(-1)),
 			average(g, nil),
 			average(g, solvers.NewSGD(solvers.LearnRate(-1))),
 		} {

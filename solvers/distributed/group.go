@@ -91,7 +91,7 @@ func (g *Group) Mean(values ...float64) ([]float64, error) {
 	return means, err
 }
 
-// Broadcast returns what rank 0 gave. What other ranks give is not looked at.
+// Broadcast returns what rank 0 gave, and ignores what other ranks give.
 func (g *Group) Broadcast(b []byte) ([]byte, error) {
 	size := binary.LittleEndian.AppendUint64(nil, uint64(len(b)))
 	if err := g.comm.Broadcast(0, size); err != nil {
@@ -105,7 +105,7 @@ func (g *Group) Broadcast(b []byte) ([]byte, error) {
 
 // Gather returns what each rank gave, in their order. The lengths may differ.
 func (g *Group) Gather(b []byte) ([][]byte, error) {
-	sizes, err := g.tell(uint64(len(b)))
+	sizes, err := g.gatherWord(uint64(len(b)))
 	if err != nil {
 		return nil, err
 	}
@@ -123,8 +123,8 @@ func (g *Group) Gather(b []byte) ([][]byte, error) {
 	return parts, g.failed("gather", g.comm.Gather(all, own))
 }
 
-// tell gathers a number of each rank, 8 bytes each, without allocation.
-func (g *Group) tell(w uint64) ([]byte, error) {
+// gatherWord gathers a number of each rank, 8 bytes each, without allocation.
+func (g *Group) gatherWord(w uint64) ([]byte, error) {
 	if g.word == nil {
 		g.word, g.words = make([]byte, 8), make([]byte, 8*g.Size())
 	}

@@ -57,7 +57,7 @@ func severalRanks(t *testing.T, body func(t *testing.T, g *distributed.Group)) {
 
 // average shares everything, however small it is.
 func average(g *distributed.Group, s gorgonia.Solver, opts ...distributed.Option) *distributed.Solver {
-	return distributed.Average(g, s, append([]distributed.Option{distributed.ShareFrom(0)}, opts...)...)
+	return distributed.Average(g, s, append([]distributed.Option{distributed.DivideFrom(0)}, opts...)...)
 }
 
 // param is a parameter without a graph.

@@ -10,15 +10,15 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// mean adds up the gradients of all ranks, one buffer for each precision. An element more in that of float32 is 0 on
-// a rank whose gradients are there, and 1 on one that has failed: so a rank that has nothing to add takes part, and
-// the others hear of it.
+// mean adds up the gradients of all ranks, one buffer for each precision. The buffer of float32 has one more element, which is 0 on
+// a rank that has gradients and 1 on one that has failed: a failed rank takes part in the sum, and the others learn of
+// the failure from it.
 type mean struct {
 	own32, sum32 []float32
 	own64, sum64 []float64
 }
 
-// fit makes room for gradients of the sizes of the weights.
+// fit allocates the buffers for gradients of the sizes of the weights.
 func (m *mean) fit(weights []dense.View) {
 	n32, n64 := 1, 0
 	for _, w := range weights {
@@ -35,7 +35,7 @@ func room[T any](b []T, n int) []T {
 	return b[:n]
 }
 
-// add sums the gradients over the ranks; with none to add, ready is false. All reports whether every rank was ready.
+// add sums the gradients over the ranks. Ready is false on a rank that has none; all reports whether every rank was ready.
 func (m *mean) add(c mpi.Comm, grads []dense.View, ready bool) (all bool, err error) {
 	flag := len(m.own32) - 1
 	m.own32[flag] = 1

@@ -223,7 +223,7 @@ func steps(t *testing.T, c mpi.Comm, net func() []*param, m manifolds.Manifold) 
 		ways[i].net = net()
 	}
 	ways[0].solver = sgd()
-	ways[1].solver = distributed.Average(g, sgd(), distributed.Share(false))
+	ways[1].solver = distributed.Average(g, sgd(), distributed.Divide(false))
 	ways[2].solver = distributed.Average(g, sgd())
 	for _, p := range ways[0].net {
 		out.Weights += p.w.Size()

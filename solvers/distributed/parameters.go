@@ -3,7 +3,6 @@
 package distributed
 
 import (
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"reflect"
@@ -13,10 +12,11 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/wrap"
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// parameters are those of a step. What is said of them, but for the memory, is the same on all ranks.
+// parameters are those of a step. All but their memory is the same on all ranks.
 type parameters struct {
 	list           []parameter
 	weights, grads []dense.View // of the step under way
@@ -35,28 +35,26 @@ func (p *parameter) fail(kind error, cause string, err error) error {
 	return &solvers.ParameterError{Name: p.name, Shape: p.shape, Kind: kind, Cause: cause, Err: err}
 }
 
-// errOthers tells that the parameters of a step are not those of the step before.
-var errOthers = errors.New("other parameters")
-
-// look views the weights. It returns errOthers where the parameters are not those in the list.
-func (p *parameters) look(model []gorgonia.ValueGrad) error {
-	others := len(model) != len(p.list)
+// look views the weights. Known reports whether the parameters are those in the list. An error of the options comes first.
+func (s *Solver) look(model []gorgonia.ValueGrad) (known bool, err error) {
+	if s.err != nil {
+		return false, s.err
+	}
+	p := &s.parameters
+	known = len(model) == len(p.list)
 	p.weights = p.weights[:0]
 	for i, v := range model {
 		if v == nil {
-			return fmt.Errorf("distributed: want a gorgonia.ValueGrad as parameter %d, got nil (%w)", i, solvers.ErrParameter)
+			return false, fmt.Errorf("distributed: want a gorgonia.ValueGrad as parameter %d, got nil (%w)", i, solvers.ErrParameter)
 		}
 		w, err := dense.Of(v.Value())
 		if err != nil {
-			return &solvers.ParameterError{Name: called(v, i), Kind: solvers.ErrParameter, Cause: "weights: " + err.Error(), Err: err}
+			return false, &solvers.ParameterError{Name: called(v, i), Kind: solvers.ErrParameter, Cause: "weights: " + err.Error(), Err: err}
 		}
 		p.weights = append(p.weights, w)
-		others = others || !p.list[i].is(v, i, w)
+		known = known && p.list[i].is(v, i, w)
 	}
-	if others {
-		return errOthers
-	}
-	return nil
+	return known, nil
 }
 
 // is reports whether the parameter at position i, with the weights w, is p.
@@ -119,7 +117,7 @@ func (g *Group) same(lines []string) error {
 	text := []byte(strings.Join(lines, "\n"))
 	h := fnv.New64a()
 	h.Write(text)
-	all, err := g.tell(h.Sum64())
+	all, err := g.gatherWord(h.Sum64())
 	if err != nil {
 		return err
 	}
@@ -153,13 +151,13 @@ func (g *Group) same(lines []string) error {
 	return fmt.Errorf("distributed: want the same on every rank, got other checksums of it (%w)", ErrDifferent) // cannot happen
 }
 
-// adopt makes the parameters of a step, which look has seen, those of the list, if all ranks have the same, and gives
-// those that are new the weights of rank 0. At the first call the solvers get the state of that of rank 0 as well.
+// adopt makes the parameters that look has seen those of the list, if all ranks have the same, and gives
+// new ones the weights of rank 0. The first call also gives the solvers the state of that of rank 0.
 func (s *Solver) adopt(model []gorgonia.ValueGrad) error {
 	before := s.list
 	s.list = nil
 	s.note(model)
-	err := s.compare(fmt.Sprintf("the solver %s (%T), CheckEvery(%d), Share(%v), ShareFrom(%d)", nameOf(s.inner), s.inner, s.every, s.share, s.heavy))
+	err := s.compare(fmt.Sprintf("the solver %s (%s), CheckEvery(%d), Divide(%v), DivideFrom(%d)", nameOf(s.inner), wrap.Describe(s.inner), s.every, s.divide, s.heavy))
 	if err == nil && s.known == nil {
 		err = s.beginAlike(model)
 	}

@@ -5,15 +5,17 @@ package distributed
 import (
 	"bytes"
 	"encoding/gob"
+	"errors"
 	"fmt"
 
 	"gorgonia.org/gorgonia"
 
+	"github.com/kernelfold/kernelfold/internal/wrap"
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// Snapshot returns the state of a *solvers.Solver, whole on every rank: all of them call it, though only one may write
-// it to disk.
+// Snapshot returns the whole state of the wrapped solver on every rank. All ranks must call it, also if only one writes
+// it to disk. The wrapped solver, or one that it wraps, must have the methods Snapshot and Restore.
 func (s *Solver) Snapshot() (*solvers.Snapshot, error) {
 	inner, err := s.keeper()
 	if err != nil {
@@ -31,7 +33,7 @@ func (s *Solver) Snapshot() (*solvers.Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, b := range all { // a parameter's state is with the one rank that moves it, or with all of them
+	for _, b := range all { // the state of a parameter is on the rank that moves it, or on all of them
 		other, err := unpack(b)
 		if err != nil {
 			return nil, err
@@ -45,9 +47,9 @@ func (s *Solver) Snapshot() (*solvers.Snapshot, error) {
 	return snap, nil
 }
 
-// Restore makes the state of a *solvers.Solver that of the snapshot that rank 0 gives, which may be of another number
-// of ranks. All ranks call it; what the others give is not looked at. The weights are those of rank 0 from the next
-// Init or Step on.
+// Restore gives the wrapped solver the state of the snapshot of rank 0, which may come from another number of ranks.
+// All ranks must call it; the snapshots of the others are ignored. The next Init or Step gives all ranks the weights of
+// rank 0.
 func (s *Solver) Restore(model []gorgonia.ValueGrad, snap *solvers.Snapshot) error {
 	inner, err := s.keeper()
 	if err != nil {
@@ -72,27 +74,32 @@ func (s *Solver) Restore(model []gorgonia.ValueGrad, snap *solvers.Snapshot) err
 	return s.group.Agree(err)
 }
 
-// keeper is the wrapped solver as one whose state can be kept.
-func (s *Solver) keeper() (*solvers.Solver, error) {
+// keeper returns the solver, the wrapped one or one that it wraps, whose state can be kept.
+func (s *Solver) keeper() (keeper, error) {
 	if s.err != nil {
 		return nil, s.err
 	}
-	inner, ok := s.inner.(*solvers.Solver)
+	inner, ok := wrap.Find[keeper](s.inner)
 	if !ok {
-		return nil, fmt.Errorf("distributed: want a *solvers.Solver, whose state is known, got %T (%w)", s.inner, solvers.ErrOption)
+		return nil, fmt.Errorf("distributed: want a solver with the methods Snapshot and Restore, such as those of package solvers, got %s (%w)",
+			wrap.Describe(s.inner), solvers.ErrOption)
 	}
 	return inner, nil
 }
 
-// beginAlike gives the solver the state of that of rank 0, unless it has it.
+// beginAlike gives the solver the state of that of rank 0, unless it has it. State that cannot be kept, such as that of a
+// stock solver in Constrain, is taken to be alike.
 func (s *Solver) beginAlike(model []gorgonia.ValueGrad) error {
-	inner, ok := s.inner.(*solvers.Solver)
+	inner, ok := wrap.Find[keeper](s.inner)
 	if !ok || s.group.Size() == 1 {
 		return nil
 	}
 	snap, err := inner.Snapshot()
 	var own []byte
-	if err == nil {
+	switch {
+	case errors.Is(err, solvers.ErrStock):
+		err = nil
+	case err == nil:
 		own, err = pack(snap)
 	}
 	if err := s.group.Agree(err); err != nil {
@@ -102,14 +109,18 @@ func (s *Solver) beginAlike(model []gorgonia.ValueGrad) error {
 	if err != nil {
 		return err
 	}
-	if !bytes.Equal(own, first) {
+	switch {
+	case bytes.Equal(own, first):
+	case len(own) == 0 || len(first) == 0:
+		err = fmt.Errorf("distributed: want solvers whose state can be kept on every rank or on none, got %d bytes of state on rank 0 and %d here (%w)", len(first), len(own), ErrDifferent)
+	default:
 		err = become(inner, model, snap, first)
 	}
 	return s.group.Agree(err)
 }
 
 // become gives a solver, whose state is own, the state of another rank.
-func become(s *solvers.Solver, model []gorgonia.ValueGrad, own *solvers.Snapshot, packed []byte) error {
+func become(s keeper, model []gorgonia.ValueGrad, own *solvers.Snapshot, packed []byte) error {
 	first, err := unpack(packed)
 	if err != nil {
 		return err

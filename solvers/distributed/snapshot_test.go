@@ -24,7 +24,7 @@ func TestSnapshotGoesOn(t *testing.T) {
 				t.Run(fmt.Sprintf("%v/%s/share %v", of, s.name, share), func(t *testing.T) {
 					onRanks(t, func(t *testing.T, g *distributed.Group) {
 						m := net(of, 1, true)
-						solver := average(g, s.make(), distributed.Share(share))
+						solver := average(g, s.make(), distributed.Divide(share))
 						// Each rank has the same gradients, so that their mean is exact on 1, 2 and 4.
 						step := func(s gorgonia.Solver, m []*param, k int) {
 							gradients(m, k, 0)
@@ -50,7 +50,7 @@ func TestSnapshotGoesOn(t *testing.T) {
 							return c
 						}
 						twin, alone := copied(), copied()
-						again := average(g, s.make(), distributed.Share(!share))
+						again := average(g, s.make(), distributed.Divide(!share))
 						given := snap
 						if !g.Root() {
 							given = nil
@@ -145,6 +145,6 @@ func TestRestoreRefuses(t *testing.T) {
 		assert.ErrorContains(t, err, "want the snapshot of Adam, got that of SGD")
 		alike(t, g, []byte(err.Error()))
 		_, err = average(g, gorgonia.NewAdamSolver()).Snapshot()
-		assert.ErrorContains(t, err, "want a *solvers.Solver")
+		assert.ErrorContains(t, err, "want a solver with the methods Snapshot and Restore, such as those of package solvers, got *gorgonia.AdamSolver")
 	})
 }

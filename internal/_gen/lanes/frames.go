@@ -68,7 +68,7 @@ func (f framer) mixed(i, a, b int) VecVirtual {
 
 // frames is a whole step for 3 x 3 matrices in registers, 16 at a time.
 func frames() {
-	TEXT("frames32AVX512", NOSPLIT, "func(x, m, slopes *float32, blocks int, c *float32, sums *float64, geometric, tangent int) int")
+	TEXT("frames32AVX512", NOSPLIT, "func(x, m, slopes *float32, blocks int, c *float32, sums *float64, geometric, tangent, late int) int")
 	Pragma("noescape")
 	Doc("frames32AVX512 makes the step for blocks > 0 times 16 frames of 3 x 3, and returns the number of blocks before the first with a frame whose pivots are too small or whose trace is too large. That block and those after it are left alone.")
 	f := framer{x: load("x"), m: load("m"), g: load("slopes"), c: load("c"), sums: load("sums"), turn: simd.NewNine(simd.Machine{Bits: 32, Wide: true})}
@@ -96,7 +96,12 @@ func frames() {
 	f.orthonormalize(y, out)
 	f.sum(t, low, high)
 
+	moved := label()
+	late := load("late")
+	TESTQ(late, late)
+	JNZ(LabelRef(moved))
 	branch("tangent", func() { f.lean(y, v) })
+	Label(moved)
 	y = f.turn.Points(y)
 	for i := range y {
 		VMOVUPS(y[i], place(f.x, i))

@@ -116,11 +116,11 @@ func (m *meter) epoch(e train.Epoch) error {
 		}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "epoch %d/%d: loss %.3f, accuracy %.1f %%", e.Number, m.run.Epochs, e.Loss, 100*e.TrainAccuracy)
+	fmt.Fprintf(&b, "epoch %d/%d: loss %.3f, accuracy %.1f %%", e.Number, m.run.Epochs, e.TrainLoss, 100*e.TrainAccuracy)
 	for _, part := range []struct {
 		name           string
 		loss, accuracy float64
-	}{{"validation", e.ValidationLoss, e.ValidationAccuracy}, {"test", e.TestLoss, e.Accuracy}} {
+	}{{"validation", e.ValidationLoss, e.ValidationAccuracy}, {"test", e.TestLoss, e.TestAccuracy}} {
 		if !math.IsNaN(part.loss) {
 			fmt.Fprintf(&b, ", %s loss %.3f, %s accuracy %.1f %%", part.name, part.loss, part.name, 100*part.accuracy)
 		}

@@ -26,7 +26,7 @@ func drive(t *testing.T, m *meter, from int) {
 		require.NoError(t, h.AfterStep(train.Step{Number: n, Of: 20, Epoch: (n-1)/10 + 1, Loss: 1.5, Accuracy: 0.25}))
 		if n%10 == 0 {
 			require.NoError(t, h.AfterEpoch(train.Epoch{
-				Number: n / 10, Of: 2, Images: 320, Loss: 1.5, TrainAccuracy: 0.25, TestLoss: 1.75, Accuracy: 0.5,
+				Number: n / 10, Of: 2, Images: 320, TrainLoss: 1.5, TrainAccuracy: 0.25, TestLoss: 1.75, TestAccuracy: 0.5,
 				ValidationLoss: math.NaN(), Elapsed: time.Second,
 			}))
 		}
