@@ -149,7 +149,7 @@ func (e *engine) direct(p *Part, gradient float64) bool {
 
 // arrived makes up for the transport that a step in place has left to the next.
 func (p *Part) arrived() error {
-	if !p.memory.late || p.step.carried {
+	if !p.memory.late {
 		return nil
 	}
 	u := p.borrow(false)
@@ -604,7 +604,7 @@ func (p *Part) carry() error {
 		rounding = 1e-11
 	}
 	for i, k := range p.bound.kinds {
-		if k.Kind != Tangent {
+		if k.Kind != Tangent || i == 0 && p.memory.late { // projected in this step anyway
 			continue
 		}
 		old := p.memory.state[i]
