@@ -213,7 +213,7 @@ func (p *Part) load(check bool) error {
 	if !check {
 		return nil
 	}
-	if p.bound.of.elsewhere || p.bound.of.steps == 0 {
+	if p.bound.of.elsewhere || p.bound.of.steps == 0 || p.bound.euclidean {
 		p.memory.size = x.Norm()
 	}
 	if p.bound.euclidean {

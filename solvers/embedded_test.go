@@ -93,6 +93,8 @@ func TestEmbeddedManifold(t *testing.T) {
 				m, plain := model(of, 1), model(of, 1)
 				solver := s.of(solvers.Kernels(grassmann{manifolds.Stiefel{}, count}))
 				stiefel := s.of(solvers.Kernels(manifolds.Stiefel{}))
+				require.NoError(t, solver.Init(valueGrads(m)))
+				*count = called{} // binding may try a manifold
 				for step := range uint64(4) {
 					run(t, solver, m, step)
 					run(t, stiefel, plain, step)

@@ -69,7 +69,7 @@ func TestOutwardGradients(t *testing.T) {
 				{"half of each", c / 2, append(ambient[:3:3], solvers.AmbientDecay(c))},
 				{"batch size", 10 * c, append(ambient[1:3:3], solvers.LearnRate(rate), solvers.BatchSize(10))},
 			} {
-				gap, r := rayleighPlus(t, a.c, 20000, a.opts...)
+				gap, r := rayleighPlus(t, a.c, 12000, a.opts...)
 				if s <= 0.010 {
 					if a.name != "batch size" { // its curvature is a tenth
 						assert.Less(t, gap, 1e-12, a.name)
@@ -107,11 +107,11 @@ func TestBoundsOfAmbientMomentum(t *testing.T) {
 		{0.5, 0.45, true}, {0.5, 0.55, false},
 		{0.5, -0.9, true}, {0.5, -1.6, false},
 	} {
-		const rate = 0.01
+		const rate = 0.02
 		opts := []solvers.Option{solvers.LearnRate(rate), solvers.Momentum(c.theta)}
-		gap, _ := rayleighPlus(t, c.s/rate/2, 40000, append(opts, solvers.AmbientMomentum())...)
+		gap, _ := rayleighPlus(t, c.s/rate/2, 20000, append(opts, solvers.AmbientMomentum())...)
 		assert.Equal(t, c.converges, gap < 1e-12, "ambient, theta %g, rate s = %g: gap %g", c.theta, c.s, gap)
-		gap, _ = rayleighPlus(t, c.s/rate/2, 40000, opts...)
+		gap, _ = rayleighPlus(t, c.s/rate/2, 20000, opts...)
 		assert.Less(t, gap, 1e-12, "tangent, theta %g, rate s = %g", c.theta, c.s)
 	}
 }

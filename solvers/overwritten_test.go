@@ -197,3 +197,33 @@ func TestScaledInPlace(t *testing.T) {
 		}
 	}
 }
+
+// Nothing in the step of an unconstrained parameter shows that a weight is NaN. It is found when it is the turn of the parameter to be
+// measured, once in as many steps as there are parameters.
+func TestUnconstrainedWeightOverwritten(t *testing.T) {
+	for _, of := range precisions {
+		for _, s := range native(0.01) {
+			for _, bad := range []float64{nan, inf} {
+				m := model(of, 1)
+				solver := s.of(solvers.Kernels(manifolds.Sphere{}))
+				run(t, solver, m, 0)
+				w := get(m[4].w)
+				w[2] = bad
+				put(m[4].w, w)
+				var err error
+				for step := range uint64(len(m)) {
+					gradients(m, step)
+					before, g := weights(m), slopes(m)
+					if err = solver.Step(valueGrads(m)); err != nil {
+						same(t, before, weights(m))
+						same(t, g, slopes(m))
+						break
+					}
+				}
+				require.ErrorIs(t, err, solvers.ErrNotFinite, s.name)
+				assert.Contains(t, err.Error(), `"linear"`)
+				assert.Contains(t, err.Error(), "element 2 of 30")
+			}
+		}
+	}
+}

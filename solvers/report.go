@@ -67,7 +67,6 @@ type trouble struct {
 	refused    int
 	still      int // steps in a row in which all gradients were 0
 	modes      []roles.Mode
-	modesOf    int // parameters there were when the modes were looked up
 	evaluating []string
 }
 

@@ -95,6 +95,13 @@ func TestWaysOfAStepAgree(t *testing.T) {
 						twice = append(twice, q)
 						require.NotNil(t, twice[i])
 					}
+					for _, each := range []struct {
+						s *solvers.Solver
+						m []*param
+					}{{a, want}, {b, inBuffers}, {c, inFloat64}, {d, twice}} {
+						require.NoError(t, each.s.Init(valueGrads(each.m)))
+					}
+					direct, buffers, wide, shared = wayTaken{}, wayTaken{}, wayTaken{}, wayTaken{} // binding may try a manifold
 					for step := range uint64(steps) {
 						run(t, a, want, step)
 						run(t, b, inBuffers, step)

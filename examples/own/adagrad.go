@@ -3,6 +3,7 @@
 package own
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/kernelfold/kernelfold/manifolds"
@@ -14,11 +15,11 @@ import (
 // gradient grad:
 //
 //	s <- s + |grad|^2               one number for each point
-//	v  = grad / (sqrt(s) + 1e-8)
+//	v  = grad / (sqrt(s) + eps)
 //	x <- R_x(-lr v)
 //
 // Unconstrained parameters have a point for each weight, which makes this the
-// textbook's Adagrad.
+// textbook's Adagrad. Options beyond the common ones: AdagradEps, 1e-8 without it.
 func NewAdagrad(opts ...solvers.Option) *solvers.Solver {
 	return solvers.New(adagrad{eps: 1e-8}, opts...)
 }
@@ -29,6 +30,23 @@ func (adagrad) Name() string { return "Adagrad" }
 
 func (adagrad) State() []solvers.State {
 	return []solvers.State{{Name: "sum of squares", Kind: solvers.PerPoint}}
+}
+
+// AdagradEps sets what Adagrad adds to the root of the sum of squares.
+func AdagradEps(eps float64) solvers.Option {
+	return solvers.Tune("AdagradEps", func(r solvers.Rule) (solvers.Rule, bool) {
+		a, ok := r.(adagrad)
+		a.eps = eps
+		return a, ok
+	})
+}
+
+// Check returns an error for an option with an impossible value.
+func (r adagrad) Check() error {
+	if !(r.eps > 0) {
+		return fmt.Errorf("own: AdagradEps: want a positive number, got %g (%w)", r.eps, solvers.ErrOption)
+	}
+	return nil
 }
 
 func (r adagrad) Direction(p *solvers.Part) error {

@@ -3,6 +3,7 @@
 package own_test
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -107,4 +108,32 @@ func ExampleNewAdagrad() {
 	// Output:
 	// Stiefel true 0.025
 	// sum of squares [1 1 1] <nil>
+}
+
+// The option reaches the rule, for all parameters and for some, and is an error with an impossible value or another rule.
+func TestAdagradEps(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for _, c := range []struct {
+		option solvers.Option
+		eps    float64
+	}{
+		{own.AdagradEps(0.5), 0.5},
+		{solvers.Param("w", nil).With(own.AdagradEps(2)), 2},
+	} {
+		p := newParameter(rng, 1)
+		start := p.w.Float64s()[0]
+		p.g.Float64s()[0] = 3
+		if err := own.NewAdagrad(solvers.LearnRate(1), c.option).Step([]gorgonia.ValueGrad{p}); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := p.w.Float64s()[0], start-3/(3+c.eps); math.Abs(got-want) > 1e-15 {
+			t.Errorf("eps %v: want %v, got %v", c.eps, want, got)
+		}
+	}
+	p := newParameter(rng, 1)
+	for _, s := range []*solvers.Solver{own.NewAdagrad(own.AdagradEps(-1)), solvers.NewSGD(own.AdagradEps(1))} {
+		if err := s.Step([]gorgonia.ValueGrad{p}); !errors.Is(err, solvers.ErrOption) {
+			t.Errorf("want an error of an option, got %v", err)
+		}
+	}
 }

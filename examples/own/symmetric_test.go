@@ -42,7 +42,7 @@ func ExampleSymmetric() {
 
 	vm := gorgonia.NewTapeMachine(g, gorgonia.BindDualValues(w))
 	defer vm.Close()
-	solver := solvers.NewSGD(solvers.LearnRate(0.1), solvers.Kernels(own.Symmetric{}))
+	solver := solvers.NewSGD(solvers.LearnRate(0.1), solvers.Param("w", own.Symmetric{}))
 	for range 100 {
 		if err := vm.RunAll(); err != nil {
 			log.Fatal(err)
