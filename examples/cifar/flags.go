@@ -33,6 +33,7 @@ type settings struct {
 	Grouping   string  `json:"grouping"`
 	LearnRate  float64 `json:"learning_rate"`
 	Momentum   float64 `json:"momentum"`
+	Ambient    bool    `json:"ambient_momentum,omitempty"`
 	Decay      float64 `json:"decay"`
 	Schedule   string  `json:"schedule"`
 	Epochs     int     `json:"epochs"`
@@ -57,6 +58,7 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	f.StringVar(&c.Grouping, "grouping", "default", "how a kernel is cut into points: "+strings.Join(groupingNames(), ", "))
 	f.Float64Var(&c.LearnRate, "lr", 0, "learning `rate` (default: each solver its own)")
 	f.Float64Var(&c.Momentum, "momentum", 0.9, "of sgd and stock-momentum")
+	f.BoolVar(&c.Ambient, "ambient", false, "keep the momentum of sgd in the ambient space, as in the paper, instead of the tangent spaces")
 	f.Float64Var(&c.Decay, "decay", 1e-4, "weight decay of parameters on no manifold, of sgd, adam and adamw")
 	f.StringVar(&c.Schedule, "schedule", "step", "of the learning rate: "+strings.Join(scheduleNames, ", ")+"; step divides it by 10 after half and three quarters of the epochs")
 	f.IntVar(&c.Epochs, "epochs", 0, "passes over the training images (default: 30, of drawn digits 8)")

@@ -21,7 +21,7 @@ var plots = []picture{
 		func(e train.Epoch) float64 { return e.TestLoss },
 	},
 	{
-		"accuracy.png", "Accuracy", "images classified rightly (%)",
+		"accuracy.png", "Accuracy", "accuracy (%)",
 		func(e train.Epoch) float64 { return 100 * e.TrainAccuracy },
 		func(e train.Epoch) float64 { return 100 * e.ValidationAccuracy },
 		func(e train.Epoch) float64 { return 100 * e.TestAccuracy },

@@ -125,6 +125,8 @@ func (s *settings) solver(steps int) (gorgonia.Solver, error) {
 		return nil, cli.Usage("-lr: want a positive number, got %g", s.LearnRate)
 	case !(s.Momentum >= 0 && s.Momentum < 1):
 		return nil, cli.Usage("-momentum: want a number from 0 to less than 1, got %g", s.Momentum)
+	case s.Ambient && (s.Solver != "sgd" || s.Momentum == 0):
+		return nil, cli.Usage("-ambient: want -solver sgd with a momentum, got %s with %g", s.Solver, s.Momentum)
 	case !(s.Decay >= 0) || math.IsInf(s.Decay, 0):
 		return nil, cli.Usage("-decay: want a number of 0 or more, got %g", s.Decay)
 	case !slices.Contains(scheduleNames, s.Schedule):
@@ -143,6 +145,9 @@ func (s *settings) solver(steps int) (gorgonia.Solver, error) {
 	options := []solvers.Option{solvers.LearnRate(s.LearnRate), solvers.Anneal(s.schedule(steps)), solvers.EuclideanDecay(s.Decay)}
 	if s.Solver == "sgd" {
 		options = append(options, solvers.Momentum(s.Momentum))
+		if s.Ambient {
+			options = append(options, solvers.AmbientMomentum())
+		}
 	}
 	if m != nil {
 		options = append(options, solvers.Kernels(m, grouping...))

@@ -110,8 +110,13 @@ func (c *command) train(ctx context.Context, g *distributed.Group, stdout, stder
 	switch {
 	case errors.Is(err, context.Canceled):
 		return c.interrupted(len(epochs))
-	case err != nil || !g.Root():
+	case err != nil:
+		if r, ok := j.solver.(reporter); ok && g.Root() {
+			fmt.Fprintf(stdout, "\n%v", r.Report()) // says at which parameter, and what else is wrong
+		}
 		return err
+	case !g.Root():
+		return nil
 	}
 	return c.finish(stdout, set, epochs, j.solver)
 }

@@ -21,7 +21,7 @@ const floor = 1e-8
 
 var plots = []picture{
 	{"loss.png", "Training loss", figure.Axis{Label: "mean cross-entropy (nats)", Zero: true}, func(e epochJSON) float64 { return e.Loss }},
-	{"accuracy.png", "Test accuracy", figure.Axis{Label: "test images classified rightly (%)"}, func(e epochJSON) float64 { return 100 * e.Accuracy }},
+	{"accuracy.png", "Test accuracy", figure.Axis{Label: "test accuracy (%)"}, func(e epochJSON) float64 { return 100 * e.Accuracy }},
 	{"membership.png", "Membership error", figure.Axis{Label: "largest membership error", Log: true}, func(e epochJSON) float64 { return math.Max(floor, e.Membership) }},
 }
 

@@ -63,6 +63,7 @@ type solverJSON struct {
 	Seconds      float64     `json:"seconds"`
 	Membership   float64     `json:"membership_error"`
 	Epochs       []epochJSON `json:"epochs"`
+	Warnings     []string    `json:"warnings,omitempty"` // of the report of the solver at the end
 }
 
 // constrained tells whether the solver has a manifold.
@@ -152,6 +153,11 @@ func (r *results) table(w io.Writer) {
 	}
 	if free {
 		fmt.Fprintln(w, "\n* nothing is constrained: the distance of the filters from the unit sphere")
+	}
+	for _, o := range r.Solvers {
+		for _, warning := range o.Warnings {
+			fmt.Fprintf(w, "\n%s: warning: %s\n", o.Name, warning)
+		}
 	}
 	if r.Interrupted {
 		fmt.Fprintln(w, "\ninterrupted: only the epochs that were complete")

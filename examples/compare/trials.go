@@ -97,6 +97,13 @@ func (s *settings) trial(ctx context.Context, m *models.Model, e entry, set *ima
 			return nil
 		},
 	})
+	if r, ok := solver.(reporter); ok {
+		report := r.Report()
+		one.Warnings = report.Warnings
+		if err == nil {
+			err = report.Err
+		}
+	}
 	return one, err
 }
 

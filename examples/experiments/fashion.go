@@ -37,14 +37,14 @@ var fashion = experiment{
 }
 
 // fashionMethods are the stock solvers, Euclidean SGD, and each constraint with either momentum,
-// with and without the geometric step.
+// with and without the geometric step of the paper.
 func fashionMethods() []method {
 	list := []method{stockMomentum, stockAdam, euclidean}
 	for _, k := range constraints {
 		transported := k.method(", transported", solvers.TangentMomentum())
-		both := k.method(", transported, g_t", solvers.TangentMomentum(), solvers.GeometricStep(true))
+		both := k.method(", transported, g_t", solvers.TangentMomentum(), solvers.SampledGeometricStep())
 		transported.minor, both.minor = true, true
-		list = append(list, k.method(""), k.method(", g_t", solvers.GeometricStep(true)), transported, both)
+		list = append(list, k.method(""), k.method(", g_t", solvers.SampledGeometricStep()), transported, both)
 	}
 	return list
 }

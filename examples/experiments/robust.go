@@ -45,11 +45,11 @@ func robustMethods() []method {
 	return list
 }
 
-// steady are the constraints with the geometric step, which is for large gradients.
+// steady are the constraints with the geometric step of the paper, which is for large gradients.
 func steady() []method {
 	var list []method
 	for _, k := range constraints {
-		list = append(list, k.method(", g_t", solvers.GeometricStep(true)))
+		list = append(list, k.method(", g_t", solvers.SampledGeometricStep()))
 	}
 	return list
 }

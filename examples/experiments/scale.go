@@ -44,7 +44,7 @@ func scaleMethods() []method {
 			add(manifolds.Unit, "")
 		}
 		add(manifolds.UnitFilters, "")
-		add(manifolds.UnitFilters, ", g_t", solvers.GeometricStep(true))
+		add(manifolds.UnitFilters, ", g_t", solvers.SampledGeometricStep())
 		add(manifolds.FilterNorm(2), "")
 		add(manifolds.Initial, "")
 	}

@@ -60,7 +60,7 @@ var (
 	_ Solver = (*HeldSnapshot)(nil)
 )
 
-// isNil tells whether there is no solver.
+// isNil reports whether there is no solver.
 func isNil(s Solver) bool {
 	p, ok := s.(*solvers.Solver)
 	return s == nil || ok && p == nil

@@ -42,7 +42,7 @@ func (r *run) compare() error {
 	return r.agree(err)
 }
 
-// common is what all ranks have of rank 0.
+// common is what all ranks take over from rank 0.
 type common struct {
 	State      *state   // at the beginning
 	Weights    [][]byte // at the beginning
@@ -50,7 +50,7 @@ type common struct {
 	Statistics []nodes.Statistics
 }
 
-// share gives all ranks the running statistics of rank 0, and at the beginning everything else that a run goes on from.
+// share gives all ranks the running statistics of rank 0, and at the beginning the weights, the noise and the state of the loop too.
 func (r *run) share(beginning bool) error {
 	if !r.several() {
 		return nil

@@ -12,7 +12,7 @@ import (
 	"github.com/kernelfold/kernelfold/nodes"
 )
 
-// DivergedError tells that a run left the finite numbers.
+// DivergedError reports that a loss, a weight or a gradient of a run is not finite.
 type DivergedError struct {
 	Step  int     // of the run, from 1
 	Epoch int     // from 1
@@ -33,8 +33,8 @@ func (e *DivergedError) Unwrap() error { return e.Cause }
 
 var errNotFinite = errors.New("want finite values in the net, got NaN")
 
-// notFinite returns what a run of a graph says of numbers that are not finite, or nil if
-// its error is another one.
+// notFinite returns the cause in the error of a graph that stopped at a value that is not finite, or nil for any other
+// error.
 func notFinite(err error) error {
 	if err == nil {
 		return nil

@@ -37,7 +37,7 @@ const (
 	ByLoss                    // the lower the better
 )
 
-// better tells whether e is better than another epoch, on the part that decides.
+// better reports whether e is better than another epoch, on the part that decides.
 func (m Measure) better(e, than Epoch) bool {
 	loss, accuracy := e.decisive()
 	otherLoss, otherAccuracy := than.decisive()
@@ -47,7 +47,7 @@ func (m Measure) better(e, than Epoch) bool {
 	return accuracy > otherAccuracy
 }
 
-// decisive returns loss and accuracy of the part that tells which epoch is best.
+// decisive returns loss and accuracy of the part by which epochs are compared.
 func (e Epoch) decisive() (loss, accuracy float64) {
 	switch {
 	case !math.IsNaN(e.ValidationLoss):

@@ -39,8 +39,8 @@ type run struct {
 	saved, savedEpochs int // steps and epochs made when the run was saved last
 }
 
-// state is what the loop knows between two steps, beside the weights and the solver. It is kept in
-// checkpoints.
+// state is what the loop knows between two steps, apart from the weights and the solver. Checkpoints
+// hold it.
 type state struct {
 	Plan      plan
 	Done      []Epoch
@@ -135,7 +135,7 @@ func (r *run) all() error {
 	return err
 }
 
-// outOfPatience tells whether too many epochs went by without a better one.
+// outOfPatience reports whether too many epochs went by without a better one.
 func (r *run) outOfPatience() bool {
 	return r.Patience > 0 && len(r.Done)-r.BestSoFar >= r.Patience
 }
@@ -175,7 +175,7 @@ func (r *run) epoch() error {
 	return r.agree(r.callEpoch(e))
 }
 
-// goOn returns what keeps this rank from another step: the error of a hook, or that of the context.
+// goOn returns the error of a hook or of the context that keeps this rank from another step.
 func (r *run) goOn(hook error) error {
 	if err := r.ctx.Err(); hook == nil && err != nil {
 		return cancelled{err}
@@ -273,7 +273,7 @@ func (r *run) compute(b *batch, at *Step) (loss float64, hits int, err error) {
 	return r.model.Loss(), right(r.logits.Data(), b.labels), nil
 }
 
-// diverged tells whether a step failed for a weight or a gradient that is not finite.
+// diverged reports whether a step failed for a weight or a gradient that is not finite.
 func (r *run) diverged(err error) bool {
 	if errors.Is(err, solvers.ErrNotFinite) || errors.Is(err, distributed.ErrOverflow) {
 		return true

@@ -51,12 +51,11 @@ type Options struct {
 
 	// Test and Validation are evaluated after each epoch, unless they are empty.
 	Test, Validation images.Split
-	// Best is the number that tells which epoch is best, taken on Validation, or on
+	// Best is the measure by which epochs are compared: on Validation, or on
 	// Test if there is no validation part, or on the training batches if there is neither.
-	// A best epoch that is chosen on Test makes its accuracy on Test look better than it is.
+	// The accuracy on Test of an epoch that was chosen on Test is better than on other images.
 	Best Measure
-	// Patience ends the run early, after so many epochs without a better one.
-	// 0 is for ever.
+	// Patience ends the run after so many epochs without a better one. With 0 there is no such end.
 	Patience int
 
 	// Checkpoint says where the run is saved.
