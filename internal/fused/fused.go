@@ -22,7 +22,7 @@ type Sphere struct {
 }
 
 // part returns the elements from..to of x, or nil if x is nil.
-func piece[T vec.Float](x []T, from, to int) []T {
+func part[T vec.Float](x []T, from, to int) []T {
 	if x == nil {
 		return nil
 	}
