@@ -4,10 +4,10 @@ package manifolds
 
 import "math/rand/v2"
 
-// CentredSphere is the set {x : |x| = r, sum of x = 0} of n x p matrices: a
-// totally geodesic subsphere of Sphere, so every formula is that of the sphere
-// after centring. It is the geometry of centred weight normalisation (Huang et
-// al., ICCV 2017) and of weight standardisation (Qiao et al., 2019).
+// CentredSphere is the set {x : |x| = r, sum of x = 0} of n x p matrices. It is a totally
+// geodesic subsphere of Sphere, so the formulas are those of Sphere after subtracting the mean.
+// It is the geometry of centred weight normalisation (Huang et al., ICCV 2017) and of weight
+// standardisation (Qiao et al., 2019).
 //
 //	tangent space  {v : <x, v> = 0, sum of v = 0}
 //	dimension      n p - 2
@@ -18,9 +18,9 @@ import "math/rand/v2"
 // Its grouping is PerFilter. Membership is the larger of ||x|/r - 1| and
 // |sum of x| / (r sqrt(n p)), the cosine between x and the matrix of ones.
 type CentredSphere struct {
-	// Radius is r; zero stands for 1, or for what the constraint's Scale says.
+	// Radius is r. Zero stands for 1, or for the radius that the Scale of a constraint chooses.
 	Radius float64
-	// Geodesic moves by the exponential map and parallel transport instead of
+	// Geodesic makes Retract the exponential map and Transport parallel transport, instead of
 	// normalisation and tangent projection.
 	Geodesic bool
 }
@@ -36,7 +36,7 @@ func (m CentredSphere) Check(n, p int) error {
 	return checkRadius("CentredSphere", m.Radius)
 }
 
-// String names the manifold and what differs from its zero value.
+// String returns the name and the fields that are not at their defaults.
 func (m CentredSphere) String() string {
 	return label("CentredSphere", m.Radius, geodesicLabel(m.Geodesic))
 }
@@ -74,14 +74,16 @@ func (m CentredSphere) Transport(dst, x, y, u Points) error {
 	return lift4(m.Check(x.N, x.P), "transport", dst, x, y, u, m.s32().transport, m.s64().transport)
 }
 
-// ParallelTransport writes u - 2 <u, s> / |s|^2 s with s = x + y, along the shortest geodesic from x to y. It fails at
-// antipodal points, and at those that the precision does not tell from them, |s| <= 8 eps r.
+// ParallelTransport writes u - 2 <u, s> / |s|^2 s with s = x + y, the parallel transport along
+// the shortest geodesic from x to y. It fails for points that are antipodal within rounding,
+// |s| <= 8 eps r.
 func (m CentredSphere) ParallelTransport(dst, x, y, u Points) error {
 	return lift4(m.Check(x.N, x.P), "parallel transport", dst, x, y, u, m.s32().parallel, m.s64().parallel)
 }
 
-// TransportAlong writes the tangent projection of u at y, or, if Geodesic, the parallel transport of u along the geodesic with velocity
-// v, which may be of any length: u + <u, e> ((cos t - 1) e - sin t x/r) with e = v/|v| and t = |v|/r.
+// TransportAlong writes the tangent projection of u at y. If Geodesic, it writes the parallel
+// transport of u along the geodesic with velocity v, of any length:
+// u + <u, e> ((cos t - 1) e - sin t x/r) with e = v/|v| and t = |v|/r.
 func (m CentredSphere) TransportAlong(dst, x, v, y, u Points) error {
 	return lift5(m.Check(x.N, x.P), "transport along", dst, x, v, y, u, m.s32().transportAlong, m.s64().transportAlong)
 }
@@ -91,13 +93,13 @@ func (m CentredSphere) Exp(dst, x, v Points) error {
 	return lift3(m.Check(x.N, x.P), "exp", dst, x, v, m.s32().exp, m.s64().exp)
 }
 
-// Log writes the projection of y to the tangent space, given the length
-// r theta, theta the angle by atan2. It fails at antipodal points.
+// Log writes the projection of y onto the tangent space at x, rescaled to length r theta, where
+// theta is the angle between x and y by atan2. It fails at antipodal points.
 func (m CentredSphere) Log(dst, x, y Points) error {
 	return lift3(m.Check(x.N, x.P), "log", dst, x, y, m.s32().log, m.s64().log)
 }
 
-// Dist writes r theta, theta the angle between x and y by atan2.
+// Dist writes r theta, where theta is the angle between x and y by atan2.
 func (m CentredSphere) Dist(out []float64, x, y Points) error {
 	return liftOut(m.Check(x.N, x.P), "distance", out, x, x, y, m.s32().dist, m.s64().dist)
 }

@@ -4,7 +4,7 @@ package manifolds
 
 import "fmt"
 
-// positive is the least that every manifold asks of a shape.
+// positive returns an error unless n and p are positive, as every manifold requires.
 func positive(name string, n, p int) error {
 	if n < 1 || p < 1 {
 		return shapeError(name, "positive sizes", n, p)

@@ -8,9 +8,9 @@ import (
 	"reflect"
 )
 
-// Constraint puts the weights of a layer on a manifold: what a point is
-// (Grouping), which set it lies in (Manifold), and how large that set is
-// (Scale). It is made by On.
+// Constraint puts the weights of a layer on a manifold. Grouping says which weights form one
+// point, Manifold in which set the points lie, and Scale how large that set is. Use On to make
+// one.
 type Constraint struct {
 	Manifold Manifold
 	Grouping Grouping
@@ -22,13 +22,14 @@ type Option interface {
 	set(*Constraint)
 }
 
-// On returns the constraint of m with m's own grouping and its own size if
-// that was given (Sphere{Radius: 2}), else the scale UnitFilters, unless the
-// options say otherwise:
+// On returns the constraint that keeps weights on m. The options choose its grouping and scale:
 //
 //	manifolds.On(manifolds.Stiefel{}, manifolds.PerKernel, manifolds.Unit)
 //
-// It cannot fail: what is wrong with the arguments is an error of Bind.
+// Without a Grouping, m's preferred grouping is used. Without a Scale, a size that m states
+// itself (Sphere{Radius: 2}) is kept, and otherwise the scale is UnitFilters.
+//
+// On cannot fail; Bind reports invalid arguments.
 func On(m Manifold, opts ...Option) Constraint {
 	c := Constraint{Manifold: m}
 	for _, o := range opts {
@@ -39,7 +40,7 @@ func On(m Manifold, opts ...Option) Constraint {
 		if c.Grouping == Default {
 			c.Grouping = grouping
 		}
-		if same(oriented, m) { // else Bind returns the error
+		if same(oriented, m) { // otherwise Bind returns the error
 			c.Manifold = oriented
 		}
 	} else if c.Grouping == Default {
@@ -57,17 +58,16 @@ func On(m Manifold, opts ...Option) Constraint {
 func (g Grouping) set(c *Constraint) { c.Grouping = g }
 func (s Scale) set(c *Constraint)    { c.Scale = s }
 
-// String names manifold, grouping and scale, as reports print them.
+// String returns the manifold, grouping and scale as reports print them.
 func (c Constraint) String() string {
 	return fmt.Sprintf("%s, %v, %v", Name(c.Manifold), c.Grouping, c.Scale)
 }
 
-// Scale says how large the manifold of a constraint is made. It decides the
-// variance of what a layer puts out, and so whether a net without batch
-// normalisation can train. See docs/choosing.md for the experiment behind the
-// default.
+// Scale chooses the size of the manifold of a constraint. The size decides the variance of a
+// layer's output, and therefore whether a net without batch normalisation can train.
+// docs/choosing.md describes the experiment behind the default.
 //
-// Its zero value leaves the choice to On. A Scale is an Option of On.
+// A Scale is an Option of On. With the zero value On chooses the scale.
 type Scale struct {
 	rule  scaleRule
 	value float64
@@ -85,24 +85,23 @@ const (
 
 // The scales that do not need a number.
 var (
-	// UnitFilters makes the filters of a layer have norm 1 in the root mean
-	// square, whatever the grouping: slices of a layer with C input channels lie
-	// on spheres of radius 1/sqrt(C). The output of a layer then has the variance of its
-	// input, as far as that is white.
+	// UnitFilters gives the filters of a layer a root mean square norm of 1, whatever the
+	// grouping: with PerKernel and C input channels, the slices lie on spheres of radius
+	// 1/sqrt(C). If the input of a layer is white noise, the output then has the same variance.
 	UnitFilters = Scale{rule: unitFilters, value: 1}
-	// Unit takes the manifold as it is given.
+	// Unit leaves the size of the manifold as it is.
 	Unit = Scale{rule: unit}
-	// Initial makes the layer keep the Frobenius norm it has at the first step.
+	// Initial keeps the Frobenius norm that the layer has at the first step.
 	Initial = Scale{rule: initial}
 )
 
-// FilterNorm makes the filters of a layer have norm s in the root mean square.
+// FilterNorm gives the filters of a layer a root mean square norm of s.
 func FilterNorm(s float64) Scale { return Scale{rule: unitFilters, value: s} }
 
-// Times makes the manifold s times as large as it is given.
+// Times multiplies the size of the manifold by s.
 func Times(s float64) Scale { return Scale{rule: fixed, value: s} }
 
-// String names the scale as reports print it.
+// String returns the scale as reports print it.
 func (s Scale) String() string {
 	switch s.rule {
 	case unit:
@@ -120,12 +119,14 @@ func (s Scale) String() string {
 	return "default scale"
 }
 
-// Bind resolves the constraint for weights of the given shape and Frobenius
-// norm (which only the scale Initial looks at): the manifold at its final
-// scale, and the layout of its points. A layer is one piece, unless the manifold is a Composite.
+// Bind applies the constraint to weights of the given shape and Frobenius norm and returns the
+// manifold at its final scale with the layout of its points. Only the scale Initial uses the
+// norm. A layer is one piece, unless the manifold is a Composite.
 //
-// It fails if the shape cannot be cut or the manifold does not admit it; if a promoted For or Scaled returns another type than it is
-// called on; and if a type of another package has a Gradient, Inner or TransportAlong that does not belong to its Tangent and Transport.
+// Bind fails if the shape cannot be cut by the grouping or is not admitted by the manifold. It
+// also fails if a type that embeds a manifold lacks methods of its own: if its For or Scaled
+// returns a type other than its own, or if its Gradient, Inner or TransportAlong do not belong
+// to its Tangent and Transport.
 func (c Constraint) Bind(shape []int, norm float64) ([]Piece, error) {
 	if c.Manifold == nil {
 		return nil, fmt.Errorf("manifolds: want a manifold, got nil")
@@ -163,7 +164,7 @@ func (c Constraint) Bind(shape []int, norm float64) ([]Piece, error) {
 		return nil, fmt.Errorf("manifolds: %s cannot be scaled: want the scale Unit, got %v", Name(c.Manifold), c.Scale)
 	}
 	var s float64
-	layer := m.Norm(l.N, l.P) * math.Sqrt(float64(l.K)) // Frobenius norm of the layer at unit scale
+	layer := m.Norm(l.N, l.P) * math.Sqrt(float64(l.K)) // norm of the layer at unit scale
 	switch c.Scale.rule {
 	case initial:
 		s = norm / layer
@@ -185,14 +186,14 @@ func (c Constraint) Bind(shape []int, norm float64) ([]Piece, error) {
 	return []Piece{{Manifold: scaled, Layout: l}}, nil
 }
 
-// same reports whether a method of want returned a manifold of the type that it was called on. The manifolds of this package may be
-// given by pointer, of which their methods know nothing.
+// same reports whether got, returned by a method of want, has the type of want. For a pointer to
+// a manifold of this package, whose methods return values, the type pointed to will do.
 func same(got, want Manifold) bool {
 	g, w := reflect.TypeOf(got), reflect.TypeOf(want)
 	return g == w || ours(want) && w.Kind() == reflect.Pointer && g == w.Elem()
 }
 
-// promoted is the error of a method that returns another type than it is called on.
+// promoted returns the error for a method of want that returned got, of another type.
 func promoted(method string, got, want Manifold) error {
 	return fmt.Errorf("manifolds: %s: want %s to return a %T, got a %T: a type that embeds a manifold has its methods promoted, and needs a %s of its own",
 		Name(want), method, want, got, method)

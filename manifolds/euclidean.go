@@ -10,11 +10,10 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// Euclidean is R^{n x p}: every matrix is a point and every matrix is tangent.
-// Project and Tangent are the identity, Exp_x(v) = x + v, Log_x(y) = y - x.
-// Curvature 0, infinite injectivity radius. Its grouping is PerWeight, so that
-// a rule with one number a point, like Adam's second moment, is the textbook's
-// component-wise rule.
+// Euclidean is R^{n x p}: every matrix is a point and every matrix is a tangent vector. Project
+// and Tangent are the identity, Exp_x(v) = x + v, Log_x(y) = y - x. The curvature is 0 and the
+// injectivity radius is infinite. Its grouping is PerWeight, so that a rule that keeps one
+// number per point, such as Adam's second moment, is the usual component-wise rule.
 //
 // Membership is 0 for a finite batch.
 type Euclidean struct{}
@@ -33,7 +32,7 @@ var (
 // String returns "Euclidean".
 func (Euclidean) String() string { return "Euclidean" }
 
-// For chooses PerWeight where no grouping is named.
+// For returns m, and PerWeight in place of Default.
 func (m Euclidean) For(g Grouping) (Manifold, Grouping) { return m, g.or(PerWeight) }
 
 // Check accepts every positive shape.
@@ -101,8 +100,8 @@ func (m Euclidean) Dist(out []float64, x, y Points) error {
 	return liftOut(m.Check(x.N, x.P), "distance", out, x, x, y, distances[float32], distances[float64])
 }
 
-// Random fills dst with independent standard normal values, there being no
-// uniform distribution.
+// Random fills dst with independent standard normal values, because there is no uniform
+// distribution on R^{n x p}.
 func (m Euclidean) Random(dst Points, rng *rand.Rand) error {
 	gaussian(dst, rng)
 	return nil
@@ -128,7 +127,7 @@ func distances[T vec.Float](out []float64, x, _, y block[T]) error {
 	return nil
 }
 
-// finite returns an error that names the first point that is not.
+// finite returns an error that names the first point of x that is not finite.
 func (Euclidean) finite(op string, x Points) error {
 	if x.Norm() <= math.MaxFloat64 {
 		return nil

@@ -17,8 +17,8 @@ import "fmt"
 //	FilterBank       1                  D x C*A*B, a row for each filter
 //	PerWeight        D*C*A*B            1 x 1
 //
-// The zero value, Default, stands for the grouping a manifold prefers. A
-// Grouping is an Option of On.
+// The zero value, Default, stands for the grouping that the manifold prefers. A Grouping is an
+// Option of On.
 type Grouping uint8
 
 // The groupings.
@@ -42,35 +42,38 @@ func (g Grouping) String() string {
 	return fmt.Sprintf("Grouping(%d)", uint8(g))
 }
 
-// Grouper is implemented by a manifold that prefers a grouping, or treats rows and columns differently.
+// Grouper is implemented by a manifold that prefers a grouping, or treats rows and columns
+// differently. A manifold that is not a Grouper prefers PerFilter.
 type Grouper interface {
-	// For returns the manifold for points cut by g, and the grouping, which is g or, if g is Default, the manifold's own
-	// choice; that of a manifold which is no Grouper is PerFilter. The manifold returned is of the type that For is
-	// called on: a type that embeds another manifold has to write For anew, since Constraint.Bind refuses the one that
-	// embedding promotes.
+	// For returns the manifold to use for points cut by g, and the grouping: g itself or, if g
+	// is Default, the one that the manifold prefers. The manifold must have the type that For
+	// is called on, so a type that embeds another manifold needs a For of its own:
+	// Constraint.Bind refuses the promoted one.
 	For(g Grouping) (Manifold, Grouping)
 }
 
-// or returns g, and own in place of Default.
-func (g Grouping) or(own Grouping) Grouping {
+// or returns g, or preferred if g is Default.
+func (g Grouping) or(preferred Grouping) Grouping {
 	if g == Default {
-		return own
+		return preferred
 	}
 	return g
 }
 
-// Layout says where the points of a layer, or of a Piece of it, lie in its row-major weights. A Grouping cuts the weights into
-// numbered points: element (i, j) of point number c is weight c*StrideK + i*StrideN + j*StrideP.
+// Layout says where the points of a layer, or of a Piece of it, lie in its row-major weights. A
+// Grouping cuts the weights into numbered points: element (i, j) of point c is weight
+// c*StrideK + i*StrideN + j*StrideP.
 type Layout struct {
 	K, N, P                   int
 	StrideK, StrideN, StrideP int
 
-	// Order chooses among the points of the cut: point k of the batch is number Order[k], and K is the length of Order. Nil
-	// stands for all of them, 0, ..., K-1.
+	// Order selects points of the cut: point k of the batch is point Order[k] of the cut, and K
+	// is the length of Order. Nil selects all points in order, 0, ..., K-1.
 	Order []int32
 }
 
-// Pick returns the layout of some of the points of l: point k of the batch is point order[k] of l.
+// Pick returns the layout of the points of l with the numbers in order: point k of the new
+// layout is point order[k] of l.
 func (l Layout) Pick(order ...int32) (Layout, error) {
 	picked := make([]int32, len(order))
 	for k, c := range order {
@@ -88,7 +91,7 @@ func (l Layout) Pick(order ...int32) (Layout, error) {
 	return l, nil
 }
 
-// at returns the place of element (0, 0) of point k.
+// at returns the index of element (0, 0) of point k.
 func (l Layout) at(k int) int {
 	if l.Order != nil {
 		k = int(l.Order[k])
@@ -96,7 +99,8 @@ func (l Layout) at(k int) int {
 	return k * l.StrideK
 }
 
-// span returns the first and the last weight that belong to points of l. It reports false for what is not a layout.
+// span returns the indices of the first and the last weight that belong to points of l. It
+// returns false if the fields of l do not form a layout.
 func (l Layout) span() (first, last int, ok bool) {
 	if l.K < 1 || l.N < 1 || l.P < 1 || l.StrideK < 0 || l.StrideN < 0 || l.StrideP < 0 || l.Order != nil && len(l.Order) != l.K {
 		return 0, 0, false
@@ -111,8 +115,8 @@ func (l Layout) span() (first, last int, ok bool) {
 	return first, last + (l.N-1)*l.StrideN + (l.P-1)*l.StrideP, true
 }
 
-// Layout cuts weights of the given shape, of rank 4 or 2, into points.
-// PerWeight cuts weights of any rank.
+// Layout returns the layout of the points of weights of the given shape, which must have rank 4
+// or 2. PerWeight takes weights of any rank.
 func (g Grouping) Layout(shape []int) (Layout, error) {
 	size := 1
 	for _, s := range shape {
@@ -157,14 +161,15 @@ func (g Grouping) Layout(shape []int) (Layout, error) {
 	return Layout{}, fmt.Errorf("manifolds: %v is not a way to cut weights: want PerKernel, PerFilter, PerInputChannel, PerTap, FilterBank or PerWeight", g)
 }
 
-// Contiguous reports whether the points are all of the layer and lie one after the other in row-major
-// order, so that the weights themselves are the batch. With an Order it reports false.
+// Contiguous reports whether the points fill the layer and lie one after the other in row-major
+// order, so that the weights can be used as the batch without a copy. It returns false for a
+// layout with an Order.
 func (l Layout) Contiguous() bool {
 	return l.Order == nil && (l.StrideP == 1 || l.P == 1) && (l.StrideN == l.P || l.N == 1) && (l.StrideK == l.N*l.P || l.K == 1)
 }
 
-// Gather copies the points of the weights w, given as a batch of any shape in
-// row-major order, to dst.
+// Gather copies the points of the layout from the weights w to dst. w holds all weights of the
+// layer in row-major order, as a batch of any shape.
 func (l Layout) Gather(dst, w Points) error {
 	if err := l.fits("gather", dst, w); err != nil {
 		return err
@@ -177,7 +182,7 @@ func (l Layout) Gather(dst, w Points) error {
 	return nil
 }
 
-// Scatter copies the batch src back to the places of its points in w. Other weights stay as they are.
+// Scatter copies the points src to their places in the weights w. Other weights do not change.
 func (l Layout) Scatter(w, src Points) error {
 	if err := l.fits("scatter", src, w); err != nil {
 		return err

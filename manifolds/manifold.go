@@ -7,18 +7,16 @@ import (
 	"math/rand/v2"
 )
 
-// Manifold is a set of n x p matrices with the operations a first-order
-// solver needs. Every method works on a whole batch of points at once, in
-// place, destination first; dst may be one of the arguments but must not
-// overlap one in part. All batches of a call have the same K, N, P and
-// precision, or the call returns an error and writes nothing.
+// Manifold is a set of n x p matrices with the operations that a first-order solver needs. Every
+// method works on a whole batch of points. The destination dst comes first; it may be the same
+// batch as another argument but must not overlap one in part. Unless all batches of a call have
+// the same K, N, P and precision, the call returns an error and writes nothing.
 //
-// A type outside this package that has these six methods is as good as the
-// ones here; everything else (Metric, Exponential, Scalable ...) is optional
-// and found by type assertion. manifoldtest.Run tells whether it is right.
+// A type of another package that has these six methods can do what the types of this package
+// can. All other interfaces (Metric, Exponential, Scalable ...) are optional and found by type
+// assertion. Check a type of your own with manifoldtest.Run.
 //
-// A Manifold is a value: methods keep no state, and may run concurrently on
-// different batches.
+// Methods keep no state and may run concurrently on different batches.
 type Manifold interface {
 	// Check returns an error if no n x p matrix is a point.
 	Check(n, p int) error
@@ -32,16 +30,16 @@ type Manifold interface {
 	// tangent space at x.
 	Tangent(dst, x, g Points) error
 
-	// Retract writes R_x(v), v tangent at x: R_x(0) = x and
+	// Retract writes R_x(v) for v tangent at x. A retraction R fulfils R_x(0) = x and
 	// |R_x(tv) - (x + tv)| = O(t^2).
 	Retract(dst, x, v Points) error
 
 	// Transport carries u, tangent at x, to the tangent space at y.
 	Transport(dst, x, y, u Points) error
 
-	// Membership returns the largest membership error over the batch: zero on
-	// the manifold, relative to its size, NaN for a non-finite point. The doc
-	// of each manifold says how it is measured.
+	// Membership returns the largest membership error over the batch, relative to the size of
+	// the manifold. It is zero on the manifold and NaN for a point that is not finite. Each
+	// manifold documents how it is measured.
 	Membership(x Points) float64
 }
 
@@ -79,62 +77,68 @@ type ParallelTransporter interface {
 	ParallelTransport(dst, x, y, u Points) error
 }
 
-// Quotient is implemented by a manifold whose points are classes of matrices, such as the subspaces that orthonormal bases span. The
-// tangent vectors of a quotient are horizontal: orthogonal to the directions in which the class stays the same. The tangent
-// projection is then not the derivative of Project, and points are compared by class.
+// Quotient is implemented by a manifold whose points are equivalence classes of matrices, such
+// as the subspaces spanned by orthonormal bases. Its tangent vectors are horizontal: orthogonal
+// to the directions in which the class does not change. The tangent projection is then not the
+// derivative of Project, and two points are equal if they are in one class.
 type Quotient interface {
-	// Same returns the largest distance between the classes of x and y over the batch, relative to the size of the points: 0 where
-	// they are the same, and in proportion to a small step between them.
+	// Same returns the largest distance between the classes of x and y over the batch, relative
+	// to the size of the points. It is 0 where the classes are equal, and proportional to the
+	// length of a small step between them.
 	Same(x, y Points) (float64, error)
 }
 
-// PathTransporter is implemented by a manifold that transports along the curve of its own retraction. Momentum goes with the step
-// then, also where that is longer than the shortest way between its ends.
+// PathTransporter is implemented by a manifold that transports along the curve of its own
+// retraction. Momentum then follows the step, even where the step is longer than the shortest
+// geodesic between its ends.
 type PathTransporter interface {
-	// TransportAlong carries u, tangent at x, along t -> R_x(t v), t from 0 to 1, to y = R_x(v).
+	// TransportAlong carries u, tangent at x, along the curve t -> R_x(t v) for t from 0 to 1,
+	// to y = R_x(v).
 	TransportAlong(dst, x, v, y, u Points) error
 }
 
-// Differentiable is implemented by a manifold that can differentiate Project. A
-// node that normalises onto the manifold needs it.
+// Differentiable is implemented by a manifold that can differentiate Project. A node of package
+// nodes that projects onto a manifold needs it.
 type Differentiable interface {
-	// ProjectAdjoint writes P'(v)* g, where P'(v) is the derivative of Project at
-	// v: with y = P(v), <P'(v) u, g> = <u, P'(v)* g> for every u. It turns the
-	// Euclidean gradient g of a function of y into that of the function of v. It
-	// fails, with a *PointError, where Project does.
+	// ProjectAdjoint writes P'(v)* g, the adjoint of the derivative P'(v) of Project at v:
+	// <P'(v) u, g> = <u, P'(v)* g> for every u. With y = P(v), it turns the Euclidean gradient
+	// g with respect to y into the gradient with respect to v. It fails, with a *PointError,
+	// where Project does.
 	ProjectAdjoint(dst, v, y, g Points) error
 }
 
-// Properties are what is known of the manifold of n x p matrices.
+// Properties are known facts about a manifold of n x p matrices.
 type Properties struct {
-	// Dim is the dimension; negative if it is unknown.
+	// Dim is the dimension, or a negative number if it is unknown.
 	Dim int
-	// Curvature is an upper bound of the sectional curvature; 0 if the manifold is flat or the curvature is unknown.
+	// Curvature is an upper bound of the sectional curvature. It is 0 if the manifold is flat
+	// or no bound is known.
 	Curvature float64
-	// InjectivityRadius is the injectivity radius or a lower bound of it; 0 if it is unknown.
+	// InjectivityRadius is the injectivity radius or a lower bound of it. It is 0 if none is
+	// known.
 	InjectivityRadius float64
-	// Cost is the number of multiplications for each weight in one step, beyond a few passes over memory; 0 for none.
-	// Work is divided among processes by it.
+	// Cost estimates the multiplications per weight in one step, beyond a few passes over
+	// memory. Work is balanced among processes by it. It may be 0.
 	Cost int
 }
 
-// Described is implemented by a manifold some of whose properties are known.
+// Described is implemented by a manifold that declares its Properties.
 type Described interface {
 	// Properties returns the properties of the manifold of n x p matrices.
 	Properties(n, p int) Properties
 }
 
-// Scalable is implemented by a manifold that can be made larger or smaller,
-// and all of whose points have the same Frobenius norm. A Scale other than Unit
-// needs it.
+// Scalable is implemented by a manifold that can be made larger or smaller, and whose points all
+// have the same Frobenius norm. Every Scale other than Unit needs it.
 type Scalable interface {
-	// Scaled returns the manifold {s x}, a value of the type it is called on. A type that embeds another manifold has to
-	// write it anew: Constraint.Bind refuses the one that embedding promotes, which returns the embedded type.
+	// Scaled returns the manifold {s x}, a value of the type that Scaled is called on. A type
+	// that embeds another manifold needs a Scaled of its own: the promoted one returns the
+	// embedded type, and Constraint.Bind refuses it.
 	Scaled(s float64) Manifold
-	// Norm returns the Frobenius norm of its n x p points.
+	// Norm returns the Frobenius norm of the n x p points.
 	Norm(n, p int) float64
-	// Sized reports whether the size was chosen explicitly, as by a radius. It is
-	// then kept unless a Scale is named.
+	// Sized reports whether the size was set explicitly, for example by a radius. On keeps that
+	// size unless its options name a Scale.
 	Sized() bool
 }
 
@@ -154,8 +158,7 @@ func Gradient(m Manifold, dst, x, g Points) error {
 	return m.Tangent(dst, x, g)
 }
 
-// Inner writes the inner product <u, v>_x in the metric of m, one number a
-// point, to out.
+// Inner writes the inner product <u, v>_x of each point, in the metric of m, to out.
 func Inner(m Manifold, out []float64, x, u, v Points) error {
 	if t, ok := m.(Metric); ok {
 		return t.Inner(out, x, u, v)
@@ -163,8 +166,8 @@ func Inner(m Manifold, out []float64, x, u, v Points) error {
 	return frobenius(out, x, u, v)
 }
 
-// TransportAlong carries u, tangent at x, to y = R_x(v) along the curve of the step if m is a PathTransporter, and by Transport
-// otherwise.
+// TransportAlong carries u, tangent at x, to y = R_x(v): along the curve of the retraction if m
+// is a PathTransporter, and otherwise by Transport.
 func TransportAlong(m Manifold, dst, x, v, y, u Points) error {
 	if t, ok := m.(PathTransporter); ok {
 		return t.TransportAlong(dst, x, v, y, u)
@@ -175,8 +178,8 @@ func TransportAlong(m Manifold, dst, x, v, y, u Points) error {
 	return m.Transport(dst, x, y, u)
 }
 
-// PropertiesOf returns the properties that m declares for n x p matrices. A manifold that is not Described has the dimension -1,
-// for unknown, and nothing else.
+// PropertiesOf returns the properties that m declares for n x p matrices. If m is not Described,
+// Dim is -1 for unknown, and all other fields are 0.
 func PropertiesOf(m Manifold, n, p int) Properties {
 	if d, ok := m.(Described); ok {
 		return d.Properties(n, p)
@@ -184,7 +187,7 @@ func PropertiesOf(m Manifold, n, p int) Properties {
 	return Properties{Dim: -1}
 }
 
-// Name returns what m calls itself: its String method, or its type.
+// Name returns the result of m's String method if it has one, and otherwise its type.
 func Name(m Manifold) string {
 	if s, ok := m.(fmt.Stringer); ok {
 		return s.String()

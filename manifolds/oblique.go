@@ -8,8 +8,8 @@ import (
 	"math/rand/v2"
 )
 
-// Oblique is the set {x : every column of x has norm r} of n x p matrices, or
-// every row: a product of spheres. The paper's Ob(A, B) is that of the columns,
+// Oblique is the set {x : every column of x has norm r} of n x p matrices, or the same for rows:
+// a product of spheres. Ob(A, B) of Ozay and Okatani (arXiv 1610.07008) is the one of columns,
 // ddiag(x^T x) = I.
 //
 //	tangent space  {v : <x_j, v_j> = 0 for every column j}
@@ -21,16 +21,17 @@ import (
 // Its grouping is PerKernel, as in the paper. Membership is the largest
 // ||x_j|/r - 1|.
 type Oblique struct {
-	// Radius is r; zero stands for 1, or for what the constraint's Scale says.
+	// Radius is r. Zero stands for 1, or for the radius that the Scale of a constraint chooses.
 	Radius float64
 	// Axis chooses columns or rows.
 	Axis Axis
-	// Geodesic moves by the exponential map and parallel transport instead of
+	// Geodesic makes Retract the exponential map and Transport parallel transport, instead of
 	// normalisation and tangent projection.
 	Geodesic bool
 }
 
-// For settles the axis Auto for a grouping, and chooses PerKernel where none is named.
+// For returns m with its axis chosen if it is Auto (Columns for PerKernel, else Rows), and
+// PerKernel in place of Default.
 func (m Oblique) For(g Grouping) (Manifold, Grouping) {
 	g = g.or(PerKernel)
 	if m.Axis == Auto {
@@ -74,7 +75,7 @@ func (m Oblique) Check(n, p int) error {
 	return checkRadius("Oblique", m.Radius)
 }
 
-// String names the manifold and what differs from its zero value.
+// String returns the name and the fields that are not at their defaults.
 func (m Oblique) String() string {
 	return label("Oblique", m.Radius, m.axisLabel(), geodesicLabel(m.Geodesic))
 }
@@ -112,14 +113,16 @@ func (m Oblique) Transport(dst, x, y, u Points) error {
 	return lift4(m.Check(x.N, x.P), "transport", dst, x, y, u, m.s32().transport, m.s64().transport)
 }
 
-// ParallelTransport writes u_j - 2 <u_j, s_j> / |s_j|^2 s_j with s = x + y, along the shortest geodesic from x to y. It fails at
-// antipodal points, and at those that the precision does not tell from them, |s_j| <= 8 eps r.
+// ParallelTransport writes u_j - 2 <u_j, s_j> / |s_j|^2 s_j with s = x + y, the parallel
+// transport along the shortest geodesic from x to y. It fails for vectors that are antipodal
+// within rounding, |s_j| <= 8 eps r.
 func (m Oblique) ParallelTransport(dst, x, y, u Points) error {
 	return lift4(m.Check(x.N, x.P), "parallel transport", dst, x, y, u, m.s32().parallel, m.s64().parallel)
 }
 
-// TransportAlong writes the tangent projection of u at y, or, if Geodesic, the parallel transport of u along the geodesic with velocity
-// v, which may be of any length: u_j + <u_j, e_j> ((cos t - 1) e_j - sin t x_j/r) with e_j = v_j/|v_j| and t = |v_j|/r.
+// TransportAlong writes the tangent projection of u at y. If Geodesic, it writes the parallel
+// transport of u along the geodesic with velocity v, of any length:
+// u_j + <u_j, e_j> ((cos t - 1) e_j - sin t x_j/r) with e_j = v_j/|v_j| and t = |v_j|/r.
 func (m Oblique) TransportAlong(dst, x, v, y, u Points) error {
 	return lift5(m.Check(x.N, x.P), "transport along", dst, x, v, y, u, m.s32().transportAlong, m.s64().transportAlong)
 }
@@ -129,13 +132,14 @@ func (m Oblique) Exp(dst, x, v Points) error {
 	return lift3(m.Check(x.N, x.P), "exp", dst, x, v, m.s32().exp, m.s64().exp)
 }
 
-// Log writes the projection of y to the tangent space, vector by vector, given the length
-// r theta, theta the angle by atan2. It fails at antipodal points.
+// Log writes, for each vector, the projection of y_j onto the tangent space at x_j, rescaled to
+// length r theta_j, where theta_j is the angle between x_j and y_j by atan2. It fails at
+// antipodal points.
 func (m Oblique) Log(dst, x, y Points) error {
 	return lift3(m.Check(x.N, x.P), "log", dst, x, y, m.s32().log, m.s64().log)
 }
 
-// Dist writes r (sum of theta_j^2)^(1/2), theta_j the angles between x_j and y_j by
+// Dist writes r (sum of theta_j^2)^(1/2), where theta_j is the angle between x_j and y_j by
 // atan2.
 func (m Oblique) Dist(out []float64, x, y Points) error {
 	return liftOut(m.Check(x.N, x.P), "distance", out, x, x, y, m.s32().dist, m.s64().dist)
@@ -152,8 +156,9 @@ func (m Oblique) Random(dst Points, rng *rand.Rand) error {
 	return m.Project(dst, dst)
 }
 
-// Properties returns the dimension (n - 1) p, or n (p - 1) for rows, the curvature 1/r^2, which is that of the planes within one
-// sphere, mixed planes being flat, and the injectivity radius pi r.
+// Properties returns the dimension (n - 1) p, or n (p - 1) for rows; the curvature 1/r^2, which
+// is that of planes within one sphere (planes across two spheres are flat); and the injectivity
+// radius pi r.
 func (m Oblique) Properties(n, p int) Properties {
 	if m.Axis == Rows {
 		return sphereProperties(n*(p-1), m.Radius)

@@ -7,30 +7,31 @@ import (
 	"strings"
 )
 
-// Piece is a batch of points of a layer with the manifold, at its final scale, that they lie on. A layer on an ordinary manifold is
-// one piece of all its points.
+// Piece is a batch of points of a layer and the manifold, at its final scale, that they lie on.
+// On an ordinary manifold a layer is one piece that holds all points.
 type Piece struct {
 	Manifold Manifold
 	Layout   Layout
 	Name     string // empty if the layer is one piece
 }
 
-// Composite is implemented by a manifold of which different points of a layer lie on different factors, such as half of the filters
-// on a sphere and half free.
+// Composite is implemented by a manifold that puts different points of a layer on different
+// manifolds, its factors: for example half of the filters on a sphere and the other half free.
 type Composite interface {
-	// Pieces returns the pieces of a layer of the given shape and Frobenius norm. The constraint is that which is being bound, and
-	// c.Manifold the receiver. Every weight belongs to exactly one piece, and the pieces have different names, or Constraint.Bind
+	// Pieces returns the pieces of a layer of the given shape and Frobenius norm. c is the
+	// constraint being bound, and c.Manifold is the receiver. Every weight must belong to
+	// exactly one piece and the names of the pieces must differ; otherwise Constraint.Bind
 	// returns an error.
 	//
-	// A factor f bound to the whole layer,
+	// To make a piece, bind a factor f to the whole layer and choose its points with
+	// Layout.Pick:
 	//
-	//	Single(Constraint{Manifold: f, Grouping: c.Grouping, Scale: c.Scale}.Bind(shape, norm))
-	//
-	// is a Piece whose Layout.Pick leaves it some of the points.
+	//	piece, err := Single(Constraint{Manifold: f, Grouping: c.Grouping, Scale: c.Scale}.Bind(shape, norm))
+	//	piece.Layout, err = piece.Layout.Pick(order...)
 	Pieces(shape []int, c Constraint, norm float64) ([]Piece, error)
 }
 
-// Single returns the only piece of a layer, for code that cannot work on several:
+// Single returns the only piece of a layer, for code that works on one piece:
 //
 //	piece, err := manifolds.Single(c.Bind(shape, norm))
 //
@@ -49,8 +50,8 @@ func Single(pieces []Piece, err error) (Piece, error) {
 	return pieces[0], nil
 }
 
-// cover returns an error unless every weight of a layer of the given shape is an element of exactly one of the pieces, and their
-// names tell them apart.
+// cover returns an error unless every weight of a layer of the given shape belongs to exactly one
+// piece and the names of the pieces differ.
 func cover(pieces []Piece, shape []int) error {
 	size := 1
 	for _, s := range shape {
@@ -62,7 +63,7 @@ func cover(pieces []Piece, shape []int) error {
 	if len(pieces) == 0 {
 		return fmt.Errorf("want a piece, got none")
 	}
-	of, names := make([]int, size), map[string]bool{} // of[e] is 1 + the piece that weight e belongs to
+	of, names := make([]int, size), map[string]bool{} // of[e] is 1 + the index of weight e's piece
 	for i, p := range pieces {
 		called := fmt.Sprintf("piece %d, %q", i, p.Name)
 		if len(pieces) > 1 && (p.Name == "" || names[p.Name]) {

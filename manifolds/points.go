@@ -8,9 +8,9 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// Points is a batch of K points, each an N x P matrix, one after the other in
-// row-major order, in float32 or float64. It is a view: it does not own the
-// numbers, and copying it copies no numbers.
+// Points is a batch of K points, each an N x P matrix, one after the other in row-major order, in
+// float32 or float64. It is a view: it does not own the values, and copying it does not copy
+// them.
 type Points struct {
 	K, N, P int
 	f32     []float32
@@ -88,7 +88,7 @@ func (x Points) Like() Points {
 	return y
 }
 
-// CopyFrom copies the values of x to dst. The batches have one shape and precision.
+// CopyFrom copies the values of x to dst. Both must have the same shape and precision.
 func (dst Points) CopyFrom(x Points) error {
 	if err := Agree("copy", dst, x); err != nil {
 		return err
@@ -98,7 +98,7 @@ func (dst Points) CopyFrom(x Points) error {
 	return nil
 }
 
-// String gives the shape and precision, not the values.
+// String returns the shape and precision, not the values.
 func (x Points) String() string {
 	return fmt.Sprintf("%d points of %dx%d %s", x.K, x.N, x.P, x.precision())
 }
@@ -110,8 +110,8 @@ func (x Points) precision() string {
 	return "float32"
 }
 
-// Agree returns an error, naming the operation, unless all batches have one
-// shape and one precision: the check that a Manifold owes its caller.
+// Agree returns an error that names the operation unless all batches have the same shape and
+// precision. Every method of a Manifold must check that.
 func Agree(op string, x Points, others ...Points) error {
 	for _, y := range others {
 		if x.K != y.K || x.N != y.N || x.P != y.P || len(x.f32) != len(y.f32) || len(x.f64) != len(y.f64) {
@@ -149,7 +149,7 @@ func perPoint(op string, out []float64, x Points) error {
 	return nil
 }
 
-// block is a batch at one precision, what the generic kernels work on.
+// block is a batch at one precision. The generic code works on blocks.
 type block[T vec.Float] struct {
 	k, n, p int
 	data    []T
@@ -163,9 +163,8 @@ func (b block[T]) at(i int) []T {
 func (x Points) b32() block[float32] { return block[float32]{x.K, x.N, x.P, x.f32} }
 func (x Points) b64() block[float64] { return block[float64]{x.K, x.N, x.P, x.f64} }
 
-// The lifts below are the one place where precision is chosen. They take what
-// Check said of the shape, check that the batches agree, and call the kernel of
-// the right precision.
+// The lift functions below are the only place where the precision is chosen. Each takes the
+// result of Check for the shape, checks that the batches agree, and calls f32 or f64.
 
 func lift1(x Points, f32 func(x block[float32]) float64, f64 func(x block[float64]) float64) float64 {
 	if x.f64 != nil {

@@ -9,12 +9,14 @@ import (
 	"reflect"
 )
 
-// Methods of optional interfaces that a type has by embedding another manifold are those of the other geometry. Binding a constraint
-// looks for those that a solver calls, at one small point, and only in types of other packages. manifoldtest checks much more.
+// A type that embeds another manifold inherits the methods of that manifold's optional
+// interfaces, which belong to the other geometry. Constraint.Bind therefore checks the optional
+// methods that a solver calls, for types of other packages and at one small point. manifoldtest
+// checks much more.
 
-// probe returns an error if Gradient, Inner or TransportAlong do not belong to the Tangent, Retract and Transport of m. The point is
-// of n x p, or of fewer rows and columns if m admits them. A manifold that cannot be probed, because it fails where it should not, is
-// left to whoever uses it.
+// probe returns an error if Gradient, Inner or TransportAlong do not belong to the Tangent,
+// Retract and Transport of m. The point is n x p, or smaller if m admits that. If a method of m
+// fails at the point, probe returns nil: the failure will show in use.
 func probe(m Manifold, n, p int) error {
 	metric, hasMetric := m.(Metric)
 	path, hasPath := m.(PathTransporter)
@@ -40,7 +42,7 @@ func probe(m Manifold, n, p int) error {
 	if m.Project(x, x) != nil || m.Tangent(u, x, u) != nil || m.Tangent(v, x, v) != nil || !(u.Norm() > 1e-6) || !(v.Norm() > 1e-6) {
 		return nil // there is next to no tangent space
 	}
-	const tolerance = 1e-6 // far above the rounding of float64, far below another geometry
+	const tolerance = 1e-6 // far above rounding, far below the difference to another geometry
 	if hasMetric {
 		grad, again, inner := x.Like(), x.Like(), []float64{0}
 		if metric.Gradient(grad, x, g) != nil || m.Tangent(again, x, grad) != nil || metric.Inner(inner, x, grad, u) != nil {
@@ -54,7 +56,7 @@ func probe(m Manifold, n, p int) error {
 		}
 	}
 	if hasPath {
-		// Both transports leave u as it is but for terms in the length of the step.
+		// Both transports change u only by terms of the order of the length of the step.
 		const step = 1e-3
 		y, along, there := x.Like(), x.Like(), x.Like()
 		if v.Combine(step*x.Norm()/v.Norm(), v, 0, v) != nil || m.Retract(y, x, v) != nil ||
@@ -83,7 +85,8 @@ func ours(m Manifold) bool {
 	return t.PkgPath() == reflect.TypeOf(Sphere{}).PkgPath()
 }
 
-// foreign is the error of a method that is of other geometry than those of Manifold.
+// foreign returns the error for a method of m that belongs to another geometry than its Tangent,
+// Retract and Transport.
 func foreign(m Manifold, want string, off float64) error {
 	return fmt.Errorf("manifolds: %s: want %s, got a relative difference of %.2g: a type that embeds a manifold (%T) has its methods promoted, and needs its own",
 		Name(m), want, off, m)

@@ -13,12 +13,11 @@ import "math/rand/v2"
 //	retraction     r (x + v) / |x + v|, second order, along the geodesic
 //	curvature      1/r^2
 //
-// Its grouping is PerFilter: the flattened filter is the point. Membership is
-// ||x|/r - 1|.
+// Its grouping is PerFilter: a point is one flattened filter. Membership is ||x|/r - 1|.
 type Sphere struct {
-	// Radius is r; zero stands for 1, or for what the constraint's Scale says.
+	// Radius is r. Zero stands for 1, or for the radius that the Scale of a constraint chooses.
 	Radius float64
-	// Geodesic moves by the exponential map and parallel transport instead of
+	// Geodesic makes Retract the exponential map and Transport parallel transport, instead of
 	// normalisation and tangent projection.
 	Geodesic bool
 }
@@ -31,7 +30,7 @@ func (m Sphere) Check(n, p int) error {
 	return checkRadius("Sphere", m.Radius)
 }
 
-// String names the manifold and what differs from its zero value.
+// String returns the name and the fields that are not at their defaults.
 func (m Sphere) String() string { return label("Sphere", m.Radius, geodesicLabel(m.Geodesic)) }
 
 func (m Sphere) s32() spheres[float32] {
@@ -67,14 +66,16 @@ func (m Sphere) Transport(dst, x, y, u Points) error {
 	return lift4(m.Check(x.N, x.P), "transport", dst, x, y, u, m.s32().transport, m.s64().transport)
 }
 
-// ParallelTransport writes u - 2 <u, s> / |s|^2 s with s = x + y, along the shortest geodesic from x to y. It fails at
-// antipodal points, and at those that the precision does not tell from them, |s| <= 8 eps r.
+// ParallelTransport writes u - 2 <u, s> / |s|^2 s with s = x + y, the parallel transport along
+// the shortest geodesic from x to y. It fails for points that are antipodal within rounding,
+// |s| <= 8 eps r.
 func (m Sphere) ParallelTransport(dst, x, y, u Points) error {
 	return lift4(m.Check(x.N, x.P), "parallel transport", dst, x, y, u, m.s32().parallel, m.s64().parallel)
 }
 
-// TransportAlong writes the tangent projection of u at y, or, if Geodesic, the parallel transport of u along the geodesic with velocity
-// v, which may be of any length: u + <u, e> ((cos t - 1) e - sin t x/r) with e = v/|v| and t = |v|/r.
+// TransportAlong writes the tangent projection of u at y. If Geodesic, it writes the parallel
+// transport of u along the geodesic with velocity v, of any length:
+// u + <u, e> ((cos t - 1) e - sin t x/r) with e = v/|v| and t = |v|/r.
 func (m Sphere) TransportAlong(dst, x, v, y, u Points) error {
 	return lift5(m.Check(x.N, x.P), "transport along", dst, x, v, y, u, m.s32().transportAlong, m.s64().transportAlong)
 }
@@ -84,13 +85,13 @@ func (m Sphere) Exp(dst, x, v Points) error {
 	return lift3(m.Check(x.N, x.P), "exp", dst, x, v, m.s32().exp, m.s64().exp)
 }
 
-// Log writes the projection of y to the tangent space, given the length
-// r theta, theta the angle by atan2. It fails at antipodal points.
+// Log writes the projection of y onto the tangent space at x, rescaled to length r theta, where
+// theta is the angle between x and y by atan2. It fails at antipodal points.
 func (m Sphere) Log(dst, x, y Points) error {
 	return lift3(m.Check(x.N, x.P), "log", dst, x, y, m.s32().log, m.s64().log)
 }
 
-// Dist writes r theta, theta the angle between x and y by atan2.
+// Dist writes r theta, where theta is the angle between x and y by atan2.
 func (m Sphere) Dist(out []float64, x, y Points) error {
 	return liftOut(m.Check(x.N, x.P), "distance", out, x, x, y, m.s32().dist, m.s64().dist)
 }

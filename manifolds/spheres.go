@@ -14,9 +14,9 @@ import (
 type Axis uint8
 
 const (
-	// Auto is Columns for single slices (PerKernel) and raw batches, as in the
-	// paper, and Rows for every other grouping, where a row is what one filter
-	// or one channel contributes to the point.
+	// Auto is Columns with PerKernel, and where there is no grouping, as in the paper of Ozay
+	// and Okatani. It is Rows with every other grouping: there a row belongs to one filter or
+	// one channel.
 	Auto Axis = iota
 	// Columns gives every column of a point the same norm.
 	Columns
@@ -26,9 +26,8 @@ const (
 	whole // the point is one vector: the sphere
 )
 
-// spheres is the geometry that Sphere, CentredSphere and Oblique share: the
-// vectors of a batch, each on a sphere of radius r, and orthogonal to the vector
-// of ones if centred.
+// spheres is the geometry that Sphere, CentredSphere and Oblique share: each vector of a batch
+// lies on a sphere of radius r and, if centred, is orthogonal to the vector of ones.
 type spheres[T vec.Float] struct {
 	name     string
 	r        float64
@@ -37,7 +36,7 @@ type spheres[T vec.Float] struct {
 	geodesic bool
 }
 
-// line is one of the vectors: elements at, at+stride, ..., n of them.
+// line is one vector of a batch: the n elements at, at+stride, at+2*stride, ...
 type line struct{ at, n, stride int }
 
 // lines returns how many vectors a point holds.
@@ -82,9 +81,10 @@ func (s spheres[T]) each(b block[T], f func(l line) string, op string) error {
 	return nil
 }
 
-// holds reports whether vectors of n elements and norm r can be written with the precision of T: elements that are less than the
-// smallest normal number are all rounded by as much, which in float32 may be no more than eps r together; and in float64, r^2 must
-// be far from overflow and underflow.
+// holds reports whether T can hold vectors of n elements and norm r to its precision. In float32
+// the rounding errors of elements below the smallest normal number, which do not shrink with the
+// element, must add up to no more than eps r. In float64, r^2 must be far from overflow and
+// underflow.
 func (s spheres[T]) holds(n int) bool {
 	if double[T]() {
 		return s.r > 0x1p-480 && s.r < 0x1p480
@@ -94,7 +94,8 @@ func (s spheres[T]) holds(n int) bool {
 
 func double[T vec.Float]() bool { return unsafe.Sizeof(T(0)) == 8 }
 
-// fits reports whether T holds the coefficient c to its full precision, and float64 what it was computed from.
+// fits reports whether T holds the coefficient c to full precision, and float64 the squares and
+// products from which c was computed.
 func fits[T vec.Float](c float64) bool {
 	a, least, most := math.Abs(c), 0x1p-126, 0x1p127
 	if double[T]() {
@@ -125,7 +126,7 @@ func sum[T vec.Float](l line, x []T) float64 {
 	return s
 }
 
-// maxAbs returns the largest |x|, or NaN if there is one.
+// maxAbs returns the largest absolute value among the elements of x, or NaN if one is NaN.
 func maxAbs[T vec.Float](l line, x []T) float64 {
 	m := 0.0
 	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
@@ -134,8 +135,9 @@ func maxAbs[T vec.Float](l line, x []T) float64 {
 	return m
 }
 
-// extent returns two numbers whose product is |x|, so that neither overflows or vanishes: 1 and |x|, or the largest element and what
-// the norm is in units of it. They are 1 and 0 for the vector 0, and not finite if x is not.
+// extent returns the norm of x as a product unit*norm in which neither factor overflows or
+// vanishes: unit is 1 or the largest element. For x = 0 it returns 1 and 0, and if x is not
+// finite, norm is not finite.
 func extent[T vec.Float](l line, x []T) (unit, norm float64) {
 	s := dot(l, x, x)
 	if s > 0x1p-960 && s < math.Inf(1) {
@@ -164,7 +166,7 @@ func norm[T vec.Float](l line, x []T) float64 {
 	return unit * norm
 }
 
-// combine sets dst to a x + b y + c, computed in T, which must hold a and b to their full precision.
+// combine sets dst to a x + b y + c, computed in T. a and b must fit T.
 func combine[T vec.Float](l line, dst []T, a float64, x []T, b float64, y []T, c float64) {
 	f, g, h := T(a), T(b), T(c)
 	if l.stride == 1 {
@@ -179,8 +181,9 @@ func combine[T vec.Float](l line, dst []T, a float64, x []T, b float64, y []T, c
 	}
 }
 
-// combineWide sets dst to (a x + c) + (b y + d), computed in float64: with coefficients that T does not hold, and without losing
-// the digits of what is left when a mean c, d is taken off. It reports whether the result is finite.
+// combineWide sets dst to (a x + c) + (b y + d), computed in float64. Use it for coefficients
+// that do not fit T, and where subtracting a mean (c or d) cancels leading digits. It reports
+// whether the result is finite.
 func combineWide[T vec.Float](l line, dst []T, a float64, x []T, c, b float64, y []T, d float64) bool {
 	square := 0.0
 	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
@@ -191,12 +194,13 @@ func combineWide[T vec.Float](l line, dst []T, a float64, x []T, c, b float64, y
 	return finite(l, dst, square)
 }
 
-// finite reports whether all elements of x are, whose squares had the given sum until they were rounded to T.
+// finite reports whether all elements of x are finite. square is the sum of their squares before
+// they were rounded to T; where it is moderate, x need not be read.
 func finite[T vec.Float](l line, x []T, square float64) bool {
 	return square < 1e76 || double[T]() && square < 1e300 || maxAbs(l, x) <= math.MaxFloat64
 }
 
-// centre sets dst to x without its mean, but for the rounding of the mean.
+// centre sets dst to x minus its mean, which is rounded to T.
 func (s spheres[T]) centre(l line, dst, x []T) {
 	h := T(-s.mean(l, x))
 	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
@@ -204,21 +208,23 @@ func (s spheres[T]) centre(l line, dst, x []T) {
 	}
 }
 
-// constant is how short a vector is after centring, relative to what it was before, if its elements are all equal. Those of any other
-// vector differ by half an eps at least, which is far more: the mean and what is left of it are computed to eps^2.
-func constant[T vec.Float]() float64 { return 0x1p-16 * vec.Eps[T]() }
+// constantRatio bounds |x - mean x| / |x| for a vector whose elements are all equal: if a vector
+// is shorter than this after centring, nothing but rounding is left. The elements of any other
+// vector differ by eps/2 at least, which is far more.
+func constantRatio[T vec.Float]() float64 { return 0x1p-16 * vec.Eps[T]() }
 
-// normalise scales the vector, whose norm was before until it was centred, to norm r.
+// normalise scales a vector to norm r. before is its norm before it was centred. It returns the
+// reason if the vector has no direction.
 func (s spheres[T]) normalise(l line, dst []T, before float64) string {
 	unit, n := extent(l, dst)
 	floor := 0.0
 	if s.centred {
-		floor = constant[T]() * before
+		floor = constantRatio[T]() * before
 	}
 	if !(unit*n > floor) && !(floor == 0 && n > 0) || math.IsInf(n, 0) {
 		return fmt.Sprintf("want a vector with a direction, got norm %g", unit*n)
 	}
-	// r / |x| and its inverse may be more than the range of float64.
+	// r / |x| or its inverse may overflow float64.
 	scale := s.r / n
 	if unit == 1 && scale > 0x1p-1000 && scale < math.Inf(1) {
 		for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
@@ -232,7 +238,7 @@ func (s spheres[T]) normalise(l line, dst []T, before float64) string {
 	return ""
 }
 
-// mean returns what a centred sphere takes off every element, and 0 on others.
+// mean returns the mean of x on a centred sphere, and 0 on other spheres.
 func (s spheres[T]) mean(l line, x []T) float64 {
 	if s.centred {
 		return sum(l, x) / float64(l.n)
@@ -240,9 +246,10 @@ func (s spheres[T]) mean(l line, x []T) float64 {
 	return 0
 }
 
-// rest returns the mean of x - m, where m is the mean of x as float64 holds it. It is added to m where m is much larger than the
-// rest of x, whose digits its rounding would take. In float32, that is no loss.
-func (s spheres[T]) rest(l line, x []T, m float64) float64 {
+// meanError returns the mean of x - m, where m is the computed mean of x: the rounding error of
+// m. Where m is much larger than x - m, that error would be large against x - m, so it is
+// subtracted as well. In float32 it is 0, because m is computed in float64.
+func (s spheres[T]) meanError(l line, x []T, m float64) float64 {
 	if m == 0 || !double[T]() {
 		return 0
 	}
@@ -253,8 +260,9 @@ func (s spheres[T]) rest(l line, x []T, m float64) float64 {
 	return d / float64(l.n)
 }
 
-// dominates reports whether the mean m may be so much larger than the rest of x that to take it off in T loses digits. The distance
-// of one element from the mean is a lower bound of the norm of the rest.
+// dominates reports whether the mean m may be so much larger than x - m that subtracting it in T
+// loses digits. The distance of one element from the mean is a lower bound of |x - m|; dominates
+// tries three elements.
 func dominates[T vec.Float](l line, x []T, m float64) bool {
 	bound := m * m * float64(l.n) / 16
 	if d := float64(x[l.at]) - m; d*d >= bound {
@@ -267,7 +275,7 @@ func dominates[T vec.Float](l line, x []T, m float64) bool {
 	return !(d*d >= bound)
 }
 
-// along returns <x, g> / r^2 for a point x, which T may not hold.
+// along returns <x, g> / r^2 for a point x, also where the product overflows or vanishes.
 func (s spheres[T]) along(l line, x, g []T) float64 {
 	d := dot(l, x, g)
 	if a := math.Abs(d); a > 0x1p-960 && a < math.Inf(1) {
@@ -293,8 +301,8 @@ func (s spheres[T]) project(dst, x block[T]) error {
 			}
 			return s.normalise(l, dst.data, 0)
 		}
-		// The rounding of the first mean is as large as that of x, which may be
-		// much larger than what is left of it: centre that, too, at each length.
+		// The rounding error of the first mean is relative to x, which may be much larger than
+		// x - mean. So centre the result again, before and after it is scaled.
 		before := norm(l, x.data)
 		s.centre(l, dst.data, x.data)
 		s.centre(l, dst.data, dst.data)
@@ -317,14 +325,14 @@ func (s spheres[T]) adjoint(dst, v, y, g block[T]) error {
 		if !(size > floor) || math.IsInf(size, 0) || math.IsInf(f, 0) {
 			return fmt.Sprintf("want a vector with a direction, got norm %g", size)
 		}
-		m, rest, c, square := 0.0, 0.0, dot(l, y.data, g.data)/(s.r*s.r), 0.0
+		m, err, c, square := 0.0, 0.0, dot(l, y.data, g.data)/(s.r*s.r), 0.0 // err is that of m
 		if s.centred || !fits[T](c) {
 			if m = s.mean(l, g.data); !fits[T](c) || dominates(l, g.data, m) {
-				c, rest = s.alongCentred(l, y.data, g.data, m), s.rest(l, g.data, m)
+				c, err = s.alongCentred(l, y.data, g.data, m), s.meanError(l, g.data, m)
 			}
 		}
 		for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
-			w := f * ((float64(g.data[e]) - m) - (c*float64(y.data[e]) + rest))
+			w := f * ((float64(g.data[e]) - m) - (c*float64(y.data[e]) + err))
 			square += w * w
 			dst.data[e] = T(w)
 		}
@@ -335,10 +343,11 @@ func (s spheres[T]) adjoint(dst, v, y, g block[T]) error {
 	}, "adjoint")
 }
 
-// overflow is the reason of a result that is not finite.
+// overflow is the reason given where a result is not finite.
 const overflow = "want a finite result: the vectors are not finite, or too large for the precision"
 
-// alongCentred returns <y, g - mean> / r^2. It is <y, g> / r^2 but for what the rounding of y has in common with the mean.
+// alongCentred returns <y, g - mean> / r^2. For an exactly centred y this is <y, g> / r^2, but
+// rounding leaves y a small mean, which a large mean of g would multiply.
 func (s spheres[T]) alongCentred(l line, y, g []T, mean float64) float64 {
 	if mean == 0 {
 		return s.along(l, y, g)
@@ -354,18 +363,18 @@ func (s spheres[T]) alongCentred(l line, y, g []T, mean float64) float64 {
 	return d / (s.r * s.r)
 }
 
-// spread returns |v - mean v|, and the norm below which that is rounding; |v|
-// and 0 if the sphere is not centred.
+// spread returns |v - mean v|, and the norm up to which that is only rounding. If the sphere is
+// not centred it returns |v| and 0.
 func (s spheres[T]) spread(l line, v []T) (size, floor float64) {
 	size = norm(l, v)
 	if !s.centred || !(size > 0) || math.IsInf(size, 0) {
 		return size, 0
 	}
-	floor = constant[T]() * size
+	floor = constantRatio[T]() * size
 	mean, q := s.mean(l, v), 0.0
-	rest := s.rest(l, v, mean)
+	err := s.meanError(l, v, mean)
 	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
-		d := (float64(v[e]) - mean - rest) / size // at most 1
+		d := (float64(v[e]) - mean - err) / size // at most 1
 		q += d * d
 	}
 	return size * math.Sqrt(q), floor
@@ -383,7 +392,7 @@ func (s spheres[T]) tangent(dst, x, g block[T]) error {
 			return ""
 		}
 		c := s.alongCentred(l, x.data, g.data, m)
-		if !combineWide(l, dst.data, 1, g.data, -m, -c, x.data, -s.rest(l, g.data, m)) {
+		if !combineWide(l, dst.data, 1, g.data, -m, -c, x.data, -s.meanError(l, g.data, m)) {
 			return overflow
 		}
 		return ""
@@ -396,24 +405,24 @@ func (s spheres[T]) retract(dst, x, v block[T]) error {
 		return s.exp(dst, x, v)
 	}
 	return s.each(x, func(l line) string {
-		own, m := 0.0, 0.0
+		mx, m := 0.0, 0.0 // the means of x and v: zero but for rounding, which would accumulate
 		if s.centred {
-			own, m = s.mean(l, x.data), s.mean(l, v.data) // rounding only, but it would add up
+			mx, m = s.mean(l, x.data), s.mean(l, v.data)
 		}
 		if m*m*float64(l.n) <= s.r*s.r || !dominates(l, v.data, m) {
-			combine(l, dst.data, 1, x.data, 1, v.data, -m-own)
+			combine(l, dst.data, 1, x.data, 1, v.data, -m-mx)
 		} else {
-			combineWide(l, dst.data, 1, v.data, -m, 1, x.data, -own-s.rest(l, v.data, m))
+			combineWide(l, dst.data, 1, v.data, -m, 1, x.data, -mx-s.meanError(l, v.data, m))
 		}
-		if s.centred && own*own+m*m > 0 { // what is left may be much shorter than the mean that was taken off
+		if s.centred && mx*mx+m*m > 0 { // again: the result may be much shorter than the means
 			s.centre(l, dst.data, dst.data)
 		}
 		return s.normalise(l, dst.data, 0)
 	}, "retract")
 }
 
-// angle returns |v|, for a centred sphere that of what is left without the mean, and the angle that a geodesic with velocity v runs
-// through in a unit of time. It says if v is not finite.
+// angle returns the speed |v| (|v - mean v| on a centred sphere) and the angle t = speed/r of the
+// geodesic step with velocity v. reason is not empty if v is not finite.
 func (s spheres[T]) angle(l line, v []T) (speed, t float64, reason string) {
 	speed, _ = s.spread(l, v)
 	if t = speed / s.r; !(t <= math.MaxFloat64) {
@@ -452,8 +461,9 @@ func (s spheres[T]) transport(dst, x, y, u block[T]) error {
 	return s.tangent(dst, y, u)
 }
 
-// parallel: u - 2 <u, s> / |s|^2 s with s = x + y, along the shortest geodesic from x to y. It is u - <u, y> / (r^2 + <x, y>) s for
-// tangent u, without the cancellation in r^2 + <x, y>: a reflection, and so an isometry whatever the rounding of s.
+// parallel: u - 2 <u, s> / |s|^2 s with s = x + y, along the shortest geodesic from x to y. For
+// tangent u this equals u - <u, y> / (r^2 + <x, y>) s, but avoids the cancellation in
+// r^2 + <x, y>. It is a reflection, and therefore an isometry whatever the rounding of s.
 func (s spheres[T]) parallel(dst, x, y, u block[T]) error {
 	floor := 8 * vec.Eps[T]() * s.r
 	return s.each(x, func(l line) string {
@@ -479,7 +489,8 @@ func (s spheres[T]) parallel(dst, x, y, u block[T]) error {
 	}, "parallel transport")
 }
 
-// transportAlong: the tangent projection at y, or parallel transport along the geodesic with velocity v, for |v| of any length,
+// transportAlong: the tangent projection at y, or parallel transport along the geodesic with
+// velocity v, of any length,
 //
 //	u + <u, e> ((cos t - 1) e - sin t x/r),  e = v/|v|,  t = |v|/r.
 func (s spheres[T]) transportAlong(dst, x, v, y, u block[T]) error {
@@ -493,7 +504,7 @@ func (s spheres[T]) transportAlong(dst, x, v, y, u block[T]) error {
 		}
 		m, unit, along := s.mean(l, v.data), speed, 0.0
 		if speed == 0 {
-			unit = 1 // for e = 0
+			unit = 1 // then e = 0
 		}
 		for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
 			along += float64(u.data[e]) * ((float64(v.data[e]) - m) / unit)
@@ -513,9 +524,9 @@ func (s spheres[T]) transportAlong(dst, x, v, y, u block[T]) error {
 	}, "transport along")
 }
 
-// chord is d = y + sign x - mean, and what the projection d - along x of y to
-// the tangent space at x needs of it. Projecting y - x (y + x for an obtuse
-// angle theta) instead of y keeps that accurate where the points are close.
+// chord describes d = y + sign x - mean, where sign is -1, or 1 if the angle theta between x and
+// y is obtuse. d - along x is the projection of y onto the tangent space at x, and norm is its
+// norm. Projecting d instead of y keeps it accurate where y is close to x or -x.
 type chord struct{ sign, mean, along, norm, theta float64 }
 
 func (s spheres[T]) chord(l line, x, y []T) chord {
@@ -539,7 +550,7 @@ func (s spheres[T]) chord(l line, x, y []T) chord {
 	return c
 }
 
-// log: the projection of y to the tangent space at x, given the length r theta.
+// log: the projection of y onto the tangent space at x, rescaled to length r theta.
 func (s spheres[T]) log(dst, x, y block[T]) error {
 	return s.each(x, func(l line) string {
 		c := s.chord(l, x.data, y.data)
@@ -581,7 +592,7 @@ func (s spheres[T]) dist(out []float64, x, _, y block[T]) error {
 // membership: ||x|/r - 1|, and |sum x| / (sqrt(n) r) if centred.
 func (s spheres[T]) membership(x block[T]) float64 {
 	if s.axis != Columns && !s.centred {
-		if e, ok := s.extremes(x); ok {
+		if e, ok := s.membershipByRange(x); ok {
 			return e
 		}
 	}
@@ -603,10 +614,10 @@ func (s spheres[T]) membership(x block[T]) float64 {
 	return worst
 }
 
-// extremes is membership for vectors that lie one after the other: it takes one root of
-// the smallest and one of the largest square. It says if that will not do, because a
-// square overflows or vanishes.
-func (s spheres[T]) extremes(x block[T]) (worst float64, ok bool) {
+// membershipByRange is membership for vectors that lie one after the other: it takes only the
+// roots of the smallest and the largest squared norm. ok is false if a square overflows or
+// vanishes; membership must then be computed vector by vector.
+func (s spheres[T]) membershipByRange(x block[T]) (worst float64, ok bool) {
 	n := s.line(x, 0, 0).n
 	least, most := math.Inf(1), 0.0
 	for at := 0; at < len(x.data); at += n {
@@ -627,13 +638,14 @@ func (s spheres[T]) extremes(x block[T]) (worst float64, ok bool) {
 	return worst, least > 0x1p-960 && most < math.Inf(1)
 }
 
-// sphereProperties are those of spheres of radius r, zero standing for 1, and of products of them.
+// sphereProperties returns the properties of a sphere of radius r, or of a product of such
+// spheres. Zero stands for r = 1.
 func sphereProperties(dim int, r float64) Properties {
 	r = size(r).value()
 	return Properties{Dim: dim, Curvature: 1 / (r * r), InjectivityRadius: math.Pi * r}
 }
 
-// size is a radius as users give it: zero stands for 1.
+// size is a radius as given by the user: zero stands for 1.
 type size float64
 
 func (s size) value() float64 {
@@ -643,7 +655,8 @@ func (s size) value() float64 {
 	return float64(s)
 }
 
-// label is the name of a manifold with its radius and properties.
+// label returns the name of a manifold with, in brackets, its radius unless that is 1, and those
+// properties that are not empty.
 func label(name string, radius float64, properties ...string) string {
 	if radius != 0 && radius != 1 {
 		properties = append([]string{fmt.Sprintf("r=%.4g", radius)}, properties...)

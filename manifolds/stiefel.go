@@ -13,10 +13,10 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// Stiefel is the set {x : x^T x = r^2 I} of n x p matrices with n >= p; where
-// n < p it is {x : x x^T = r^2 I}. The vectors along the shorter side are
-// orthogonal and have norm r, so on a filter bank with fewer filters than weights
-// a filter, the filters are. Below, x is tall and r = 1.
+// Stiefel is the set {x : x^T x = r^2 I} of n x p matrices with n >= p, and {x : x x^T = r^2 I}
+// where n < p. That is, if n >= p the columns, and otherwise the rows, are orthogonal and have
+// norm r. With the grouping FilterBank, the filters of a layer are orthogonal if there are no
+// more of them than weights in one filter. In the formulas below n >= p and r = 1.
 //
 //	tangent space  {v : x^T v + v^T x = 0}
 //	dimension      n p - p (p + 1) / 2
@@ -32,7 +32,7 @@ import (
 // Edelman, Arias, Smith, The geometry of algorithms with orthogonality
 // constraints, SIAM J. Matrix Anal. Appl. 20 (1998).
 type Stiefel struct {
-	// Radius is r; zero stands for 1, or for what the constraint's Scale says.
+	// Radius is r. Zero stands for 1, or for the radius that the Scale of a constraint chooses.
 	Radius float64
 	// Metric chooses the inner product of tangent vectors.
 	Metric StiefelMetric
@@ -40,7 +40,7 @@ type Stiefel struct {
 	Retraction StiefelRetraction
 }
 
-// String names the manifold and what differs from its zero value.
+// String returns the name and the fields that are not at their defaults.
 func (m Stiefel) String() string {
 	metric, retraction := "", ""
 	if m.Metric == CanonicalMetric {
@@ -52,7 +52,7 @@ func (m Stiefel) String() string {
 	return label("Stiefel", m.Radius, metric, retraction)
 }
 
-// For chooses FilterBank where no grouping is named.
+// For returns m, and FilterBank in place of Default.
 func (m Stiefel) For(g Grouping) (Manifold, Grouping) { return m, g.or(FilterBank) }
 
 // Check accepts every positive shape.
@@ -66,9 +66,11 @@ func (m Stiefel) Check(n, p int) error {
 	return checkRadius("Stiefel", m.Radius)
 }
 
-// Properties returns, with q the shorter side, the dimension n p - q (q + 1) / 2, the curvature bound of the metric over r^2, and
-// the injectivity radius: pi r in the Euclidean metric (Zimmermann, Stoye 2024), and in the canonical metric the lower bound
-// pi r / (5/4)^(1/2) (Rentmeesters 2013). Each row or column of a product of frames costs q multiplications for each weight.
+// Properties returns, with q the smaller of n and p, the dimension n p - q (q + 1) / 2; the
+// curvature bound of the metric divided by r^2; the injectivity radius, pi r in the Euclidean
+// metric (Zimmermann, Stoye 2024) and the lower bound pi r / (5/4)^(1/2) in the canonical one
+// (Rentmeesters 2013); and the cost q, because a product with a q x q matrix takes q
+// multiplications per weight.
 func (m Stiefel) Properties(n, p int) Properties {
 	q, r := min(n, p), size(m.Radius).value()
 	bound := 1.0
@@ -86,7 +88,7 @@ func (m Stiefel) Properties(n, p int) Properties {
 // Sized reports whether a radius was given.
 func (m Stiefel) Sized() bool { return m.Radius != 0 }
 
-// Norm returns r sqrt(q) with q the shorter side.
+// Norm returns r sqrt(q), where q is the smaller of n and p.
 func (m Stiefel) Norm(n, p int) float64 {
 	return size(m.Radius).value() * math.Sqrt(float64(min(n, p)))
 }
@@ -97,9 +99,9 @@ func (m Stiefel) Scaled(s float64) Manifold {
 	return m
 }
 
-// Project writes r times the polar factor of x: by Newton-Schulz iteration, or the
-// singular value decomposition where x is too near to a matrix of lower rank for that. It
-// fails where x has not full rank in float64, whose precision it computes in.
+// Project writes r times the polar factor of x, computed in float64 by Newton-Schulz iteration
+// or, where x is close to a matrix of lower rank, by singular value decomposition. It fails
+// where x does not have full rank in float64.
 func (m Stiefel) Project(dst, x Points) error {
 	return lift2(m.Check(x.N, x.P), "project", dst, x, stiefel[float32](m).project, stiefel[float64](m).project)
 }
@@ -150,7 +152,7 @@ func (b block[T]) tall(data []T) gemm.Mat[T] {
 	return x
 }
 
-// q is the shorter side of the points.
+// q is the smaller of n and p.
 func (b block[T]) q() int { return min(b.n, b.p) }
 
 // project: the polar factor, in float64.
@@ -173,7 +175,7 @@ func (m stiefel[T]) projectPoint(dst, x []T, b block[T]) error {
 	return frames.Polar(b.tall(dst), b.tall(x), m.r(), vec.Eps[T]())
 }
 
-// adjoint: that of the derivative of the polar factor.
+// adjoint: the adjoint of the derivative of the polar factor.
 func (m stiefel[T]) adjoint(dst, v, _, g block[T]) error {
 	for i := range v.k {
 		known := allFinite(g.at(i))
@@ -188,8 +190,8 @@ func (m stiefel[T]) adjoint(dst, v, _, g block[T]) error {
 	return nil
 }
 
-// membership: |x^T x / r^2 - I|. Where T cannot hold the products it is computed in float64, and where that cannot
-// either it is the largest float64.
+// membership: |x^T x / r^2 - I|. Where the products overflow or vanish in T they are computed in
+// float64, and where they overflow there too, the result is the largest float64.
 func (m stiefel[T]) membership(x block[T]) float64 {
 	if m.inRange() {
 		if e := m.defects(x); e <= math.MaxFloat64 {
@@ -215,7 +217,7 @@ func (m stiefel[T]) membership(x block[T]) float64 {
 	return worst
 }
 
-// defects: the largest |x^T x / r^2 - I|, or NaN if one is not finite.
+// defects: the largest |x^T x / r^2 - I|, or NaN if any of them is not finite.
 func (m stiefel[T]) defects(x block[T]) float64 {
 	if x.small() {
 		return m.defectsLanes(x)

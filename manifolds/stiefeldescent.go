@@ -10,21 +10,21 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// Descends reports true for Cholesky-QR and polar retraction in the Euclidean metric, unless
-// numbers come in whose squares might overflow or vanish.
+// Descends returns true for the Cholesky-QR and polar retractions in the Euclidean metric,
+// unless squares might overflow or vanish or the step is very long.
 func (s Stiefel) Descends(m Manifold, x Points, d Descent, b Bounds) bool {
 	of, ok := m.(Stiefel)
 	if !ok || of.Metric != EuclideanMetric || of.Retraction != CholeskyQR && of.Retraction != Polar || d.Decay != 0 {
 		return false
 	}
 	if x.f64 != nil {
-		return plain[float64](d, b, size(of.Radius).value(), 1e6)
+		return safe[float64](d, b, size(of.Radius).value(), 1e6)
 	}
-	return plain[float32](d, b, size(of.Radius).value(), 1e3)
+	return safe[float32](d, b, size(of.Radius).value(), 1e3)
 }
 
-// Descend makes the step for as many small points at once as there are lanes, and for larger
-// ones with the products alone between two sweeps.
+// Descend makes the step for small points in lanes, many at once, and for larger points one
+// after the other.
 func (m Stiefel) Descend(x, mu, g Points, d Descent) (Progress, error) {
 	if x.f64 != nil {
 		return stiefel[float64](m).descend(x.b64(), mu.f64, g.f64, d)
@@ -35,7 +35,7 @@ func (m Stiefel) Descend(x, mu, g Points, d Descent) (Progress, error) {
 var _ Descender = Stiefel{}
 
 func (m stiefel[T]) descend(x block[T], mu, g []T, d Descent) (p Progress, err error) {
-	note := func(point int, reason error) {
+	fail := func(point int, reason error) {
 		if mu != nil {
 			clear(mu[point*x.n*x.p : (point+1)*x.n*x.p])
 		}
@@ -44,14 +44,14 @@ func (m stiefel[T]) descend(x block[T], mu, g []T, d Descent) (p Progress, err e
 		}
 	}
 	if x.small() {
-		p = m.descendSlices(x, mu, g, d, note)
+		p = m.descendSlices(x, mu, g, d, fail)
 	} else {
-		p = m.descendPoints(x, mu, g, d, note)
+		p = m.descendPoints(x, mu, g, d, fail)
 	}
 	return p, err
 }
 
-// factor is g_t for a direction whose square is given.
+// factor returns g_t for a direction whose squared norm is given.
 func (m stiefel[T]) factor(square float64, d Descent) float64 {
 	if !d.Geometric {
 		return 1
@@ -59,8 +59,8 @@ func (m stiefel[T]) factor(square float64, d Descent) float64 {
 	return GeometricFactor(math.Sqrt(square), 1/(m.r()*m.r()))
 }
 
-// descendPoints makes the step point by point.
-func (m stiefel[T]) descendPoints(x block[T], mu, g []T, d Descent, lost func(point int, reason error)) Progress {
+// descendPoints makes the step point by point and calls fail for each point without a step.
+func (m stiefel[T]) descendPoints(x block[T], mu, g []T, d Descent, fail func(point int, reason error)) Progress {
 	np, q := x.n*x.p, min(x.n, x.p)
 	v, s := scratch.Get[T](np), scratch.Get[T](q*q)
 	defer scratch.Put(v)
@@ -89,7 +89,7 @@ func (m stiefel[T]) descendPoints(x block[T], mu, g []T, d Descent, lost func(po
 		f := m.factor(square, d)
 		vec.Combine(v, 1, xi, -d.Rate/f, v)
 		if err := m.retractInPlace(xi, v, x); err != nil {
-			lost(i, err)
+			fail(i, err)
 			continue
 		}
 		total = total.Plus(Progress{Direction: square, Length: d.Rate / f * d.Rate / f * square, Factor: f})
@@ -100,8 +100,8 @@ func (m stiefel[T]) descendPoints(x block[T], mu, g []T, d Descent, lost func(po
 	return total
 }
 
-// descendSlices makes the step for as many points at once as it can.
-func (m stiefel[T]) descendSlices(x block[T], mu, g []T, d Descent, lost func(point int, reason error)) Progress {
+// descendSlices makes the step in lanes and calls fail for each point without a step.
+func (m stiefel[T]) descendSlices(x block[T], mu, g []T, d Descent, fail func(point int, reason error)) Progress {
 	f, total := laneBatchOf(x), Progress{Factor: 1}
 	defer f.free()
 	frames := x.n == x.p && m.Retraction == CholeskyQR && !(d.Tangent && d.LooksAhead())
@@ -123,24 +123,24 @@ func (m stiefel[T]) descendSlices(x block[T], mu, g []T, d Descent, lost func(po
 		count := min(lanes.Width[T](), x.k-from)
 		at := from
 		total = total.Plus(m.descendLanes(&f, part(x.data, count), part(mu, count), part(g, count), d,
-			func(lane int, reason error) { lost(at+lane, reason) }))
+			func(lane int, reason error) { fail(at+lane, reason) }))
 		from += count
 	}
 	return total
 }
 
 // descendLanes makes the step for no more points than there are lanes.
-func (m stiefel[T]) descendLanes(f *laneBatch[T], x, mu, g []T, d Descent, lost func(lane int, reason error)) Progress {
-	total, count, way := Progress{Factor: 1}, len(x)/f.np, f.flat[:len(x)]
+func (m stiefel[T]) descendLanes(f *laneBatch[T], x, mu, g []T, d Descent, fail func(lane int, reason error)) Progress {
+	total, count, direction := Progress{Factor: 1}, len(x)/f.np, f.flat[:len(x)]
 	if mu != nil {
-		vec.Combine(way, d.Ahead, mu, d.Slope, g)
+		vec.Combine(direction, d.Ahead, mu, d.Slope, g)
 		vec.Combine(mu, d.Keep, mu, d.Take, g)
 	} else {
-		vec.Scale(way, d.Slope, g)
+		vec.Scale(direction, d.Slope, g)
 	}
 	clear(g)
 	lanes.Load(f.x, x, f.np)
-	lanes.Load(f.v, way, f.np)
+	lanes.Load(f.v, direction, f.np)
 	m.tangentProjectLanes(f, f.x, f.v)
 	lanes.Dots(f.sums, f.v, f.v)
 	for l, square := range f.sums {
@@ -152,11 +152,11 @@ func (m stiefel[T]) descendLanes(f *laneBatch[T], x, mu, g []T, d Descent, lost 
 	}
 	lanes.Advance(f.y, f.x, f.t, f.v)
 	good := m.retractLanesInPlace(f)
-	failures := [32]error{} // of the lanes without a step
+	failures := [32]error{} // by lane; nil for a lane that has moved
 	failed := false
 	for l := range count {
 		if good>>l&1 == 0 {
-			failures[l] = m.careful(f, l)
+			failures[l] = m.retractLane(f, l)
 			failed = failed || failures[l] != nil
 		}
 	}
@@ -173,15 +173,15 @@ func (m stiefel[T]) descendLanes(f *laneBatch[T], x, mu, g []T, d Descent, lost 
 	lanes.Store(x, f.y, f.np)
 	for l := 0; failed && l < count; l++ {
 		if failures[l] != nil {
-			lost(l, failures[l])
+			fail(l, failures[l])
 		}
 	}
 	return total
 }
 
-// careful retracts x + t v in one lane by the methods for single points, or leaves it at x
-// and says why.
-func (m stiefel[T]) careful(f *laneBatch[T], lane int) (err error) {
+// retractLane sets y in one lane to the retraction of x + t v, with the methods for single
+// points. If that fails it sets y to x and returns the reason.
+func (m stiefel[T]) retractLane(f *laneBatch[T], lane int) (err error) {
 	x, v, y := f.flat[:f.np], f.flat[f.np:2*f.np], f.flat[2*f.np:3*f.np]
 	lanes.Lane(x, f.x, lane)
 	lanes.Lane(v, f.v, lane)

@@ -17,13 +17,13 @@ import (
 //	[x v] exp([A, -v^T v; I, A]) [I; 0] exp(-A)   in the Euclidean metric,
 //	[x w] exp([A/2, -w^T w; I, A/2]) [I; 0]       in the canonical, w = v - x A/2
 //
-// (Edelman, Arias, Smith 1998, eq. 2.42; the second in the form without a QR
-// factorisation derived in docs/geometry.md). It fails for steps longer than 128 |x|.
+// (Edelman, Arias, Smith 1998, eq. 2.42; docs/geometry.md derives the second form, which needs
+// no QR factorisation). It fails for steps longer than 128 |x|.
 func (m Stiefel) Exp(dst, x, v Points) error {
 	return lift3(m.Check(x.N, x.P), "exp", dst, x, v, stiefel[float32](m).exp, stiefel[float64](m).exp)
 }
 
-// exp is that of each point.
+// exp: the exponential map of each point.
 func (m stiefel[T]) exp(dst, x, v block[T]) error {
 	if err := m.holds("exp"); err != nil {
 		return err
@@ -36,10 +36,11 @@ func (m stiefel[T]) exp(dst, x, v block[T]) error {
 	return nil
 }
 
-// expPoint chooses the way: without a factorisation for steps that are not long for each column, and by skew matrices in
-// float64 for others, as the phases of the exponential are as large as the step.
+// expPoint writes the exponential map of one point. Steps longer than 4 radii per column are
+// computed in float64 and by exponentials of skew matrices: the rotation angles are as large as
+// the step, and so are their rounding errors, relative to eps.
 func (m stiefel[T]) expPoint(dst, x, v []T, b block[T]) error {
-	// A longer step goes round the manifold so many times that the phase is lost in float32.
+	// The rotation angles of a longer step are meaningless in float32.
 	length := vec.Norm(v) / m.r()
 	if most := 128 * math.Sqrt(float64(b.q())); !(length <= most) {
 		return fmt.Errorf("want a step of at most %.3g radii, got %.3g", most, length)
@@ -64,7 +65,7 @@ func (m stiefel[T]) expPoint(dst, x, v []T, b block[T]) error {
 	return nil
 }
 
-// expLong is the exponential by skew matrices, and the nearest frame to that.
+// expLong writes the exponential map by exponentials of skew matrices, and projects the result.
 func (m stiefel[T]) expLong(dst, x, v []T, b block[T]) error {
 	n, q := max(b.n, b.p), b.q()
 	whole := scratch.Get[float64](3 * n * q)
@@ -93,7 +94,8 @@ func (m stiefel[T]) expLong(dst, x, v []T, b block[T]) error {
 	return nil
 }
 
-// expNative: [x w] exp(N) [I; 0], times exp(-A) in the Euclidean metric, and a Newton-Schulz step against rounding.
+// expNative: [x w] exp(N) [I; 0], in the Euclidean metric times exp(-A), and then Newton-Schulz
+// iteration to remove rounding errors.
 func (m stiefel[T]) expNative(dst, x, v []T, b block[T]) error {
 	q, s := b.q(), 1/(m.r()*m.r())
 	a, g := scratch.Get[T](q*q), scratch.Get[T](q*q)
@@ -109,7 +111,7 @@ func (m stiefel[T]) expNative(dst, x, v []T, b block[T]) error {
 
 	copy(w, v)
 	gemm.Mul(gemm.Of(a, q, q), s, b.tall(x).T(), b.tall(w), 0) // A = x^T v
-	frames.Skew(a, q)                                          // but for rounding it is
+	frames.Skew(a, q)                                          // A is skew up to rounding
 	half := 1.0
 	if m.Metric == CanonicalMetric {
 		half = 0.5

@@ -11,11 +11,12 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// This file holds the operations of Stiefel on layers of small points, such as slices of 3 x 3: as many at once as there
-// are lanes. What lanes cannot do in one pass is left to the methods for single points.
+// This file holds the operations of Stiefel on small points, such as 3 x 3 slices. They work on
+// many points at once, one in each lane of package internal/lanes. Points that fail there are
+// left to the methods for single points.
 
-// small reports whether lanes pay. A single point takes them too, so that its result has the same bits alone and in a
-// batch.
+// small reports whether points are small enough for lanes. A batch of one point uses lanes too,
+// so that a point gets the same bits alone and in a batch.
 func (b block[T]) small() bool { return max(b.n, b.p) <= lanes.Most }
 
 // part holds the points from, ..., to-1.
@@ -24,15 +25,15 @@ func (b block[T]) part(from, to int) []T {
 	return b.data[from*np : to*np : to*np]
 }
 
-// laneBatch is the work space for points in lanes.
+// laneBatch is the workspace for points in lanes. A line holds one element of every lane.
 type laneBatch[T vec.Float] struct {
 	block[T]           // of one point
-	np, q    int       // elements of a point, and its shorter side
+	np, q    int       // n p, and the smaller of n and p
 	x, v, y  []T       // np lines each
-	flat     []T       // as many numbers, one point after the other
+	flat     []T       // of the same size, for points one after the other
 	s        []T       // q q lines
-	t, ones  []T       // one line
-	sums     []float64 // a number a lane
+	t, ones  []T       // one line each
+	sums     []float64 // one number per lane
 	whole    []T
 }
 
@@ -57,7 +58,7 @@ func (f *laneBatch[T]) free() {
 	scratch.Put(f.sums)
 }
 
-// tall views the lines of points as n x p with n >= p.
+// tall views the lines of points as matrices that are not wider than high.
 func (f *laneBatch[T]) tall(lines []T) lanes.Mat[T] {
 	x := lanes.Of(lines, f.n, f.p)
 	if f.n < f.p {
@@ -77,12 +78,13 @@ func (f *laneBatch[T]) shift(a float64) {
 	}
 }
 
-// tangentProjectLanes: v <- v - x sym(x^T v) / r^2. It names the first lane whose result does not fit T.
+// tangentProjectLanes: v <- v - x sym(x^T v) / r^2. The error is a *PointError that names the
+// first lane whose result does not fit T.
 func (m stiefel[T]) tangentProjectLanes(f *laneBatch[T], x, v []T) error {
 	return m.subtractNormalLanes(f, x, v, false)
 }
 
-// subtractNormalLanes is subtractNormal in all lanes. flat may be overwritten.
+// subtractNormalLanes is subtractNormal in all lanes. It may overwrite flat.
 func (m stiefel[T]) subtractNormalLanes(f *laneBatch[T], x, v []T, canonical bool) error {
 	if m.inRange() {
 		if canonical {
@@ -150,14 +152,14 @@ func (m stiefel[T]) innerLanes(out []float64, x, u, v block[T]) {
 	f.free()
 }
 
-// setDefects sets s to y^T y / r^2 - I and sums to its squared norms.
+// setDefects sets s to y^T y / r^2 - I and sums to the squared norms of s.
 func (m stiefel[T]) setDefects(f *laneBatch[T], y []T) {
 	lanes.Mul(f.square(), 1/(m.r()*m.r()), f.tall(y).T(), f.tall(y), 0)
 	f.shift(-1)
 	lanes.Dots(f.sums, f.s, f.s)
 }
 
-// defectsLanes: the largest |x^T x / r^2 - I|, or NaN if one is not finite.
+// defectsLanes: the largest |x^T x / r^2 - I|, or NaN if any of them is not finite.
 func (m stiefel[T]) defectsLanes(x block[T]) float64 {
 	f, worst := laneBatchOf(x), 0.0
 	defer f.free()
@@ -175,7 +177,7 @@ func (m stiefel[T]) defectsLanes(x block[T]) float64 {
 	return math.Sqrt(worst)
 }
 
-// retractLanes goes from x to x + v and from there to the manifold.
+// retractLanes: the retraction of x + v.
 func (m stiefel[T]) retractLanes(dst, x, v block[T]) error {
 	f := laneBatchOf(x)
 	defer f.free()
@@ -200,18 +202,18 @@ func (m stiefel[T]) retractLanes(dst, x, v block[T]) error {
 	return nil
 }
 
-// retractLanesInPlace replaces y = x + v by what the retraction makes of it, in the lanes that it returns. flat may be
-// overwritten.
+// retractLanesInPlace replaces y = x + v by its retraction in the lanes whose bits are set in
+// good; y is undefined in the others. It may overwrite flat.
 func (m stiefel[T]) retractLanesInPlace(f *laneBatch[T]) (good uint32) {
 	if m.Retraction == Polar {
-		// Where the defect is at most 1, no singular value of y exceeds sqrt 2 r.
+		// If the defect is at most 1, no singular value of y exceeds sqrt(2) r.
 		return m.newtonSchulzLanes(f, 1)
 	}
 	return m.choleskyQRLanes(f)
 }
 
-// choleskyQRLanes replaces y by r times the Q of y = Q R, as frames.CholeskyQR does in one pass, in the lanes that it
-// returns.
+// choleskyQRLanes replaces y by r times the Q of y = Q R, as one pass of frames.CholeskyQR does,
+// in the lanes whose bits are set in good.
 func (m stiefel[T]) choleskyQRLanes(f *laneBatch[T]) (good uint32) {
 	y := f.tall(f.y)
 	lanes.Mul(f.square(), 1/(m.r()*m.r()), y.T(), y, 0)
@@ -220,10 +222,10 @@ func (m stiefel[T]) choleskyQRLanes(f *laneBatch[T]) (good uint32) {
 	return good
 }
 
-// newtonSchulzLanes replaces y by r times its polar factor, as frames.NewtonSchulz does, in the lanes that it returns:
-// those where |y^T y / r^2 - I| is at most limit, and where two dozen iterations suffice, which they do for condition
-// numbers up to a thousand. No singular value of y / r may exceed sqrt 3, which the caller must know from a bound. flat
-// is overwritten.
+// newtonSchulzLanes replaces y by r times its polar factor, as frames.NewtonSchulz does, in the
+// lanes whose bits are set in good. These are the lanes where |y^T y / r^2 - I| is at most limit
+// and where 24 iterations suffice, which they do for condition numbers up to 1000. The caller
+// must make sure that no singular value of y / r exceeds sqrt(3). flat is overwritten.
 func (m stiefel[T]) newtonSchulzLanes(f *laneBatch[T], limit float64) (good uint32) {
 	rounding := vec.Eps[T]() * math.Sqrt(float64(f.q))
 	hopeless := uint32(0)
@@ -232,7 +234,7 @@ func (m stiefel[T]) newtonSchulzLanes(f *laneBatch[T], limit float64) (good uint
 		for l, e := range f.sums {
 			if !(e <= limit*limit) {
 				hopeless |= 1 << l
-			} else if 0.75*e < rounding { // the defect of what is written below
+			} else if 0.75*e < rounding { // the defect after the iteration below
 				good |= 1 << l
 			}
 		}
@@ -247,7 +249,7 @@ func (m stiefel[T]) newtonSchulzLanes(f *laneBatch[T], limit float64) (good uint
 	return good &^ hopeless
 }
 
-// projectLanes projects in float64, whatever T is, in units of r.
+// projectLanes: r times the polar factor, computed in float64 and in units of r.
 func (m stiefel[T]) projectLanes(dst, x block[T]) error {
 	unit := stiefel[float64]{}
 	f := laneBatchOf(block[float64]{n: x.n, p: x.p})
@@ -258,7 +260,7 @@ func (m stiefel[T]) projectLanes(dst, x block[T]) error {
 		for e, v := range x.part(from, to) {
 			points[e] = float64(v)
 		}
-		for at := 0; at < len(points); at += f.np { // to norm sqrt 2: no singular value exceeds it
+		for at := 0; at < len(points); at += f.np { // to norm sqrt(2), which bounds the singular values
 			a := points[at : at+f.np]
 			vec.Scale(a, math.Sqrt2/vec.Norm(a), a)
 		}

@@ -344,7 +344,7 @@ func testLostPoints[T vec.Float](t *testing.T) {
 			if i == bad {
 				continue
 			}
-			if far := vec.Norm(step.at(i)) / longest[T](); far > 1.01 {
+			if far := vec.Norm(step.at(i)) / maxStep[T](); far > 1.01 {
 				assert.Equal(t, before.at(i), x.at(i), "a step of %g limits", far)
 			} else if far < 0.99 && vec.Norm(step.at(i)) > 1 {
 				assert.NotEqual(t, before.at(i), x.at(i), "a step of %g limits", far)

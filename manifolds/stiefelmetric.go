@@ -36,8 +36,8 @@ func (m Stiefel) Gradient(dst, x, g Points) error {
 	return lift3(m.Check(x.N, x.P), "gradient", dst, x, g, stiefel[float32](m).gradient, stiefel[float64](m).gradient)
 }
 
-// Inner writes tr(u^T v), less tr((x^T u)^T (x^T v)) / (2 r^2) in the canonical
-// metric.
+// Inner writes tr(u^T v) in the Euclidean metric and
+// tr(u^T v) - tr((x^T u)^T (x^T v)) / (2 r^2) in the canonical one.
 func (m Stiefel) Inner(out []float64, x, u, v Points) error {
 	if m.Metric == EuclideanMetric {
 		return frobenius(out, x, u, v)
@@ -93,12 +93,14 @@ func (m stiefel[T]) tangents(op string, dst, x, g block[T], canonical bool) erro
 	return nil
 }
 
-// tangentProject: v <- v - x sym(x^T v) / r^2, with work space s. It fails if the result does not fit T.
+// tangentProject: v <- v - x sym(x^T v) / r^2. s is a workspace. It fails if the result does not
+// fit T.
 func (m stiefel[T]) tangentProject(s []T, b block[T], x, v []T) error {
 	return m.subtractNormal(s, b, x, v, false)
 }
 
-// subtractNormal replaces v by its tangent projection or, as a Euclidean gradient, by the canonical gradient.
+// subtractNormal replaces v by its tangent projection or, if canonical, by the gradient in the
+// canonical metric.
 func (m stiefel[T]) subtractNormal(s []T, b block[T], x, v []T, canonical bool) error {
 	if m.inRange() {
 		m.multiplier(s, b, x, v, canonical)
@@ -110,8 +112,8 @@ func (m stiefel[T]) subtractNormal(s []T, b block[T], x, v []T, canonical bool) 
 	return m.subtractNormalWide(b, x, v, canonical)
 }
 
-// multiplier sets s to sym(x^T v) / r^2, or to v^T x / r^2 for the canonical gradient: what x is multiplied with to be
-// subtracted.
+// multiplier sets s to the matrix for which v - x s is the tangent projection or the canonical
+// gradient: sym(x^T v) / r^2 or v^T x / r^2.
 func (m stiefel[T]) multiplier(s []T, b block[T], x, v []T, canonical bool) {
 	to := gemm.Of(s, b.q(), b.q())
 	if canonical {

@@ -9,14 +9,16 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// This file decides in which range of radii and elements the products of frames are safe in T. Outside it, the methods
-// of Stiefel compute in float64, on matrices divided by powers of two, which is exact: {x : x^T x = r^2 I} times 2^-e
-// is the manifold of radius 2^-e r, and what is linear in a vector is linear in its powers of two.
+// This file decides for which radii and elements matrix products can be computed in T without
+// overflow or underflow. For all others, the methods of Stiefel divide the matrices by powers of
+// two, which is exact, and compute in float64: points divided by 2^e lie on the manifold of
+// radius 2^-e r, and the operations on tangent vectors are linear.
 
-// inRange reports whether the radius is one for which products of points, and of points with vectors of elements from
-// 10^-30 to 10^30, neither overflow nor vanish in T: sums of a few thousand products of r and 10^30 stay below the largest
-// float32, 3e38, and single products of r over the root of as many, and 10^-30, above the smallest, 1e-38. In
-// float64 the same holds for elements from 10^-250 to 10^250.
+// inRange reports whether the radius is one for which the product of two points, or of a point
+// and a matrix with elements from 1e-30 to 1e30, neither overflows nor vanishes in T. In float32,
+// sums of a few thousand products of r and 1e30 stay below the largest number, 3e38, and single
+// products of an element of a point and 1e-30 stay above the smallest, 1e-38. In float64 the same
+// holds for elements from 1e-250 to 1e250.
 func (m stiefel[T]) inRange() bool {
 	r, limit := m.r(), 0x1p16
 	if vec.Eps[T]() < 0x1p-30 {
@@ -25,7 +27,8 @@ func (m stiefel[T]) inRange() bool {
 	return 1/limit <= r && r <= limit
 }
 
-// moderate reports whether a point times s, q x q, is finite in T. s that is not finite is not moderate.
+// moderate reports whether the product of a point and s, a q x q matrix, is certain to be finite
+// in T.
 func (m stiefel[T]) moderate(s []T) bool {
 	limit := 0x1p120
 	if vec.Eps[T]() < 0x1p-30 {
@@ -41,8 +44,8 @@ func (m stiefel[T]) widened() (wide stiefel[float64], exponent int) {
 	return wide, exponent
 }
 
-// exponentOf returns the e for which the largest element of x lies from 1/2 2^e to 2^e, and 0 for a zero x and one
-// that is not finite.
+// exponentOf returns the e for which the largest |element| of x lies between 2^(e-1) and 2^e. It
+// returns 0 if x is zero or not finite.
 func exponentOf[T vec.Float](x []T) int {
 	_, e := math.Frexp(vec.MaxAbs(x))
 	return e
@@ -57,8 +60,8 @@ func ldexp[A, B vec.Float](dst []A, x []B, e int) {
 
 func allFinite[T vec.Float](x []T) bool { return vec.MaxAbs(x) <= math.MaxFloat64 }
 
-// extremes returns the largest T, and the smallest that has all its digits.
-func extremes[T vec.Float]() (smallest, largest float64) {
+// limits returns the smallest normal and the largest finite number of T.
+func limits[T vec.Float]() (smallest, largest float64) {
 	if vec.Eps[T]() < 0x1p-30 {
 		return 0x1p-1022, math.MaxFloat64
 	}
@@ -67,15 +70,15 @@ func extremes[T vec.Float]() (smallest, largest float64) {
 
 // holds returns an error unless T can hold points of the radius.
 func (m stiefel[T]) holds(op string) error {
-	if smallest, largest := extremes[T](); !(smallest <= m.r() && m.r() <= largest) {
+	if smallest, largest := limits[T](); !(smallest <= m.r() && m.r() <= largest) {
 		return &PointError{"Stiefel", op, 0, fmt.Sprintf("want a radius from %.3g to %.3g, which the precision holds, got %.3g",
 			smallest, largest, m.r())}
 	}
 	return nil
 }
 
-// errRange says that a result does not fit T.
+// errRange returns the error for a result with elements that overflow T.
 func errRange[T vec.Float](what string) error {
-	_, largest := extremes[T]()
+	_, largest := limits[T]()
 	return fmt.Errorf("want a %s of elements up to %.3g, which the precision holds, got larger ones", what, largest)
 }

@@ -11,20 +11,21 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// StiefelRetraction is a way back to Stiefel from x + v.
+// StiefelRetraction is a retraction of Stiefel: a map from x + v to the manifold.
 type StiefelRetraction uint8
 
 // The retractions of Stiefel.
 const (
-	// CholeskyQR is the Q of x + v = Q R, R with positive diagonal, through the
-	// Cholesky factor of the Gram matrix: n p^2 multiply-adds, twice that
-	// where |v| > r, and in float64 for long steps.
+	// CholeskyQR is the Q of x + v = Q R, where R has a positive diagonal. It uses the Cholesky
+	// factor of the Gram matrix and takes n p^2 multiply-adds, or twice as many where |v| > r.
+	// Long steps are computed in float64.
 	CholeskyQR StiefelRetraction = iota
-	// QR is the same Q by Householder reflections in float64, with the sign fix.
+	// QR is the same Q, computed by Householder reflections in float64, with the signs of Q
+	// chosen so that R has a positive diagonal.
 	QR
-	// Polar is (x + v) (I + v^T v)^(-1/2), of second order: in as many terms of
-	// the series as |v^T v| / r^2 asks for, after Newton-Schulz iterations where that is
-	// larger, and in float64 as Project does from 1 on.
+	// Polar is (x + v) (I + v^T v)^(-1/2), a retraction of second order. It is computed by a
+	// series where |v^T v| / r^2 is small, by Newton-Schulz iteration where it is at most 1, and
+	// in float64, as Project does, for longer steps.
 	Polar
 	// Geodesic is the exponential map of the metric.
 	Geodesic
@@ -40,35 +41,36 @@ func (r StiefelRetraction) String() string {
 	return fmt.Sprintf("StiefelRetraction(%d)", uint8(r))
 }
 
-// Retract writes the point that Retraction reaches from x by v.
+// Retract writes the retraction of x + v that m.Retraction names.
 //
-// With eps the distance from 1 to the next number of the precision, the error of the point is a few eps r sqrt(n) for
-// steps up to a few r, and a few r sqrt(n) (eps + 2^-52 |v| / r) for longer ones, since x + v is then summed
-// up in float64. A step longer than 2^20 r in float32, or 2^40 r in float64, leads to a *PointError, and one longer
-// than 128 |x| with Geodesic: x is then lost in the rounding of v.
+// Let eps be the distance from 1 to the next number of the precision. The error of the result is
+// a few eps r sqrt(n) for steps up to a few r. For longer steps x + v is summed in float64, and
+// the error is a few r sqrt(n) (eps + 2^-52 |v| / r). Retract returns a *PointError for a step
+// longer than 2^20 r in float32 or 2^40 r in float64, in which the digits of x would be lost, and
+// with Geodesic for one longer than 128 |x|.
 func (m Stiefel) Retract(dst, x, v Points) error {
 	return lift3(m.Check(x.N, x.P), "retract", dst, x, v, stiefel[float32](m).retract, stiefel[float64](m).retract)
 }
 
-// longest returns the length, in radii, of the longest step that is retracted. It is 1/8 of 1/eps in float32: the
-// rounding of a longer v alone is as large as x. In float64, where x + v is summed up in the same precision, it leaves
-// an error of 2^-12.
-func longest[T vec.Float]() float64 {
+// maxStep returns the length, in radii, of the longest step that can be retracted. In float32 it
+// is 1/(8 eps): the rounding error of a longer v alone is as large as x. In float64, the same
+// precision as that of the sum x + v, it leaves an error of 2^-12.
+func maxStep[T vec.Float]() float64 {
 	if vec.Eps[T]() < 0x1p-30 {
 		return 0x1p40
 	}
 	return 0x1p20
 }
 
-// admitLength refuses steps of more radii than longest, and those that are not finite.
+// admitLength returns an error if a step is longer than maxStep or not finite.
 func admitLength[T vec.Float](radii float64) error {
-	if !(radii <= longest[T]()) {
-		return fmt.Errorf("want a step of at most %.3g radii, got %.3g", longest[T](), radii)
+	if !(radii <= maxStep[T]()) {
+		return fmt.Errorf("want a step of at most %.3g radii, got %.3g", maxStep[T](), radii)
 	}
 	return nil
 }
 
-// retract goes from x to x + v and from there to the manifold.
+// retract: the retraction of x + v.
 func (m stiefel[T]) retract(dst, x, v block[T]) error {
 	if m.Retraction == Geodesic {
 		return m.exp(dst, x, v)
@@ -98,7 +100,8 @@ func (m stiefel[T]) retract(dst, x, v block[T]) error {
 	return nil
 }
 
-// retractPoint sets dst, which must be neither x nor v, to what the retraction makes of x + v. y is work space.
+// retractPoint sets dst to the retraction of x + v. dst must be neither x nor v. y is a
+// workspace.
 func (m stiefel[T]) retractPoint(dst, x, v, y []T, b block[T]) error {
 	if m.Retraction != QR && m.inRange() {
 		vec.Combine(y, 1, x, 1, v)
@@ -117,8 +120,8 @@ func (m stiefel[T]) retractPoint(dst, x, v, y []T, b block[T]) error {
 	return m.retractLong(dst, sum, b)
 }
 
-// retractInPlace sets dst, which must not be y, to what the retraction makes of y = x + v. y is overwritten. As y is
-// rounded to T, a long step loses digits that retractPoint keeps.
+// retractInPlace sets dst to the retraction of y = x + v. dst must not be y, and y is
+// overwritten. Because y is rounded to T, a long step loses digits that retractPoint keeps.
 func (m stiefel[T]) retractInPlace(dst, y []T, b block[T]) error {
 	if m.Retraction != QR && m.inRange() && m.retractShort(dst, y, b) {
 		return nil
@@ -134,22 +137,25 @@ func (m stiefel[T]) retractInPlace(dst, y []T, b block[T]) error {
 	return m.retractLong(dst, sum, b)
 }
 
-// retractShort sets dst to what the retraction makes of y = x + v, in T, if v is no longer than a few radii for each
-// column. Otherwise it reports false: the rounding of y, eps |y|, is then large against x. dst is then lost, and y is
-// as it was or has the same Q, or polar factor.
+// retractShort sets dst to the retraction of y = x + v, computed in T, if v is no longer than a
+// few radii per column. For a longer v, the rounding error of y, eps |y|, is large against x, and
+// retractShort returns false. dst is then undefined, and y is unchanged or has been replaced by a
+// matrix with the same retraction.
 func (m stiefel[T]) retractShort(dst, y []T, b block[T]) bool {
 	if m.Retraction == Polar {
-		// No singular value of y is below r, and none above sqrt 2 r where the defect is at most 1.
+		// No singular value of y is below r, and if the defect is at most 1, none is above
+		// sqrt(2) r.
 		return frames.NewtonSchulz(b.tall(dst), b.tall(y), m.r(), 1, 10)
 	}
 	limit := 16 * float64(b.q()) // |v|^2 / r^2
 	if vec.Eps[T]() < 0x1p-30 {
-		limit = math.Inf(1) // there is no higher precision: as far as Cholesky factors go
+		limit = math.Inf(1) // there is no higher precision: go on while there is a Cholesky factor
 	}
 	return frames.CholeskyQR(b.tall(dst), b.tall(y), m.r(), limit)
 }
 
-// retractLong sets dst to what the retraction makes of sum, (x + v) / r, in float64. sum is overwritten.
+// retractLong sets dst to r times the retraction of sum = (x + v) / r, computed in float64. sum
+// is overwritten.
 func (m stiefel[T]) retractLong(dst []T, sum []float64, b block[T]) error {
 	y := scratch.Get[float64](len(sum))
 	defer scratch.Put(y)

@@ -12,28 +12,29 @@ import (
 	"github.com/kernelfold/kernelfold/nodes"
 )
 
-// Builder adds layers to a graph by name, so that a net reads like the table of its paper. It
-// makes the weights in the first graph of a net, and finds them again in the others:
+// Builder adds named layers to a graph, so that the code of a net reads like the table in its
+// paper. For the first graph of a net it makes the weights, and for further graphs of the same
+// net it uses the same weights again:
 //
 //	x = b.Conv("conv1", x, 16, 3, 1, 1)
 //	x = b.Rectify(b.BatchNorm("bn1", x))
 //	return b.Linear("fc", b.GlobalAveragePool(x), 10)
 //
-// After the first error nothing is added, and all methods return their input, so a
-// net need not look for errors: Build returns it.
+// A net need not check for errors, because Build returns the first one. After it, the methods
+// add nothing and return their input.
 //
-// Learnables are called after their layers as in PyTorch, "conv1.weight", and have the
-// shapes that package nodes wants: a linear layer (in, out), what is one number a
-// channel (1, channels, 1, 1). Statistics and noise are called like their layer.
+// Learnables are named after their layers as in PyTorch, for example "conv1.weight", and have the
+// shapes that package nodes expects: (in, out) for a linear layer, and (1, channels, 1, 1) for
+// one number per channel. Statistics and noise have the name of their layer.
 type Builder struct {
 	*building
 	scope string
 }
 
-// building is what the scopes of a net share.
+// building is the state that the builders of all parts of a net share.
 type building struct {
 	spec       Spec
-	of         *Model // that has the weights and the buffers already, or nil
+	of         *Model // the model whose weights and buffers are used, or nil to make new ones
 	graph      *gorgonia.ExprGraph
 	learnables gorgonia.Nodes
 	buffers    []Buffer
@@ -45,14 +46,15 @@ func newBuilder(s Spec, of *Model) *Builder {
 	return &Builder{building: &building{spec: s, of: of, graph: gorgonia.NewGraph(), names: map[string]bool{}}}
 }
 
-// Spec returns what the net is made for.
+// Spec returns the specification of the model that is being built.
 func (b *Builder) Spec() Spec { return b.spec }
 
-// In returns a builder for a part of the net, whose names are put before those of its
-// layers, with a dot between.
+// In returns a builder for a part of the net. The names of its layers begin with the name of the
+// part and a dot.
 func (b *Builder) In(part string) *Builder { return &Builder{b.building, b.scope + part + "."} }
 
-// Fail makes Build fail with an error of a layer, if it is the first and not nil.
+// Fail records an error of a layer for Build to return. It does nothing if err is nil or an error
+// has already been recorded.
 func (b *Builder) Fail(layer string, err error) {
 	if err != nil && b.err == nil {
 		b.err = fmt.Errorf("models: %s%s: %w", b.scope, layer, err)
@@ -61,8 +63,8 @@ func (b *Builder) Fail(layer string, err error) {
 
 var errNil = errors.New("want a node, got nil")
 
-// Apply adds any operation of one input, such as nodes.Rectify or gorgonia.Tanh. The name
-// is for its error.
+// Apply adds any operation with one input, such as nodes.Rectify or gorgonia.Tanh. The layer name
+// is used in errors only.
 func (b *Builder) Apply(layer string, x *gorgonia.Node, f func(*gorgonia.Node) (*gorgonia.Node, error)) *gorgonia.Node {
 	if b.err == nil && x == nil {
 		b.Fail(layer, errNil)
@@ -78,8 +80,8 @@ func (b *Builder) Apply(layer string, x *gorgonia.Node, f func(*gorgonia.Node) (
 	return y
 }
 
-// Conv adds a convolution with so many filters of size x size, without a bias. Its
-// kernel, "<layer>.weight", has shape (filters, channels, size, size).
+// Conv adds a convolution without a bias. Its weights, "<layer>.weight", have shape
+// (filters, channels, size, size).
 func (b *Builder) Conv(layer string, x *gorgonia.Node, filters, size, stride, pad int) *gorgonia.Node {
 	return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
 		if x.Dims() != 4 {
@@ -93,8 +95,8 @@ func (b *Builder) Conv(layer string, x *gorgonia.Node, filters, size, stride, pa
 	})
 }
 
-// Bias adds a number to each channel, "<layer>.bias", 0 at first: after a convolution of
-// the same name it is the bias of that.
+// Bias adds one learnable number to each channel: "<layer>.bias", which starts at 0. Call it
+// after Conv with the same layer name to give a convolution a bias.
 func (b *Builder) Bias(layer string, x *gorgonia.Node) *gorgonia.Node {
 	return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
 		β, err := b.perChannel(layer+".bias", zeros, x)
@@ -105,9 +107,9 @@ func (b *Builder) Bias(layer string, x *gorgonia.Node) *gorgonia.Node {
 	})
 }
 
-// BatchNorm adds a batch normalisation with epsilon 1e-5, "<layer>.weight", 1 at first,
-// and "<layer>.bias", 0 at first. Its running statistics, of momentum 0.1, are the
-// buffer "<layer>". With Spec.BatchNormOver it is that of several processes.
+// BatchNorm adds a batch normalisation with epsilon 1e-5. "<layer>.weight" starts at 1 and
+// "<layer>.bias" at 0. Its running statistics, with momentum 0.1, are the buffer "<layer>". With
+// Spec.BatchNormOver, it normalises over the batches of several processes.
 func (b *Builder) BatchNorm(layer string, x *gorgonia.Node) *gorgonia.Node {
 	return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
 		γ, err := b.perChannel(layer+".weight", ones, x)
@@ -129,9 +131,9 @@ func (b *Builder) BatchNorm(layer string, x *gorgonia.Node) *gorgonia.Node {
 	})
 }
 
-// Linear adds a fully connected layer with so many outputs, on images as vectors if x is
-// of rank 4: "<layer>.weight" of shape (in, outputs), which starts as normal numbers of
-// variance 1/in, and "<layer>.bias" of shape (1, outputs), 0 at first.
+// Linear adds a fully connected layer. An x of rank 4 is flattened, one vector per image.
+// "<layer>.weight" has shape (in, outputs) and starts as normal numbers of variance 1/in;
+// "<layer>.bias" has shape (1, outputs) and starts at 0.
 func (b *Builder) Linear(layer string, x *gorgonia.Node, outputs int) *gorgonia.Node {
 	return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
 		if x.Dims() < 2 {
@@ -155,19 +157,19 @@ func (b *Builder) Rectify(x *gorgonia.Node) *gorgonia.Node {
 	return b.Apply("rectify", x, nodes.Rectify)
 }
 
-// MaxPool adds a max pooling of windows of size x size that do not overlap.
+// MaxPool adds max pooling over windows of size x size that do not overlap.
 func (b *Builder) MaxPool(x *gorgonia.Node, size int) *gorgonia.Node {
 	return b.Apply("pool", x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
 		return nodes.MaxPool2D(x, tensor.Shape{size, size}, []int{0, 0}, []int{size, size})
 	})
 }
 
-// GlobalAveragePool adds the mean of each channel.
+// GlobalAveragePool adds global average pooling: the mean of each channel.
 func (b *Builder) GlobalAveragePool(x *gorgonia.Node) *gorgonia.Node {
 	return b.Apply("pool", x, nodes.GlobalAveragePool2D)
 }
 
-// Dropout adds a dropout with probability p, whose noise is the buffer "<layer>".
+// Dropout adds dropout with probability p. Its noise is the buffer "<layer>".
 func (b *Builder) Dropout(layer string, x *gorgonia.Node, p float64) *gorgonia.Node {
 	return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
 		n, err := b.noise(layer)
@@ -178,15 +180,15 @@ func (b *Builder) Dropout(layer string, x *gorgonia.Node, p float64) *gorgonia.N
 	})
 }
 
-// Shortcut adds the shortcut without weights of residual nets: every stride-th row and
-// column, and channels of zeros.
+// Shortcut adds the shortcut of residual nets that has no weights: it takes every stride-th row
+// and column, and adds channels of zeros.
 func (b *Builder) Shortcut(x *gorgonia.Node, channels, stride int) *gorgonia.Node {
 	return b.Apply("shortcut", x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
 		return nodes.Shortcut(x, channels, stride)
 	})
 }
 
-// Add adds a branch to its shortcut.
+// Add adds the sum of a branch and its shortcut.
 func (b *Builder) Add(branch, shortcut *gorgonia.Node) *gorgonia.Node {
 	return b.Apply("sum", branch, func(x *gorgonia.Node) (*gorgonia.Node, error) {
 		if shortcut == nil {
@@ -196,8 +198,8 @@ func (b *Builder) Add(branch, shortcut *gorgonia.Node) *gorgonia.Node {
 	})
 }
 
-// StochasticDepth adds a branch to its shortcut, in training with the probability survival.
-// Its noise is the buffer "<layer>".
+// StochasticDepth adds the sum of a branch and its shortcut. In training the branch is kept with
+// the probability survival. Its noise is the buffer "<layer>".
 func (b *Builder) StochasticDepth(layer string, branch, shortcut *gorgonia.Node, survival float64) *gorgonia.Node {
 	return b.Apply(layer, branch, func(x *gorgonia.Node) (*gorgonia.Node, error) {
 		n, err := b.noise(layer)
@@ -208,8 +210,8 @@ func (b *Builder) StochasticDepth(layer string, branch, shortcut *gorgonia.Node,
 	})
 }
 
-// Weight adds a learnable that starts as init has it, from a seed that depends on that
-// of the net and on the name.
+// Weight adds a learnable with values drawn by init. Its seed depends on the seed of the net and
+// on the name.
 func (b *Builder) Weight(name string, init Init, shape ...int) (*gorgonia.Node, error) {
 	for _, s := range shape {
 		if s < 1 {
@@ -229,8 +231,8 @@ func (b *Builder) Weight(name string, init Init, shape ...int) (*gorgonia.Node, 
 	return n, nil
 }
 
-// initial returns the value of a learnable, that which it has in the model if there
-// is one.
+// initial returns the value for a learnable: the value it has in the model b.of if there is one,
+// and otherwise one drawn by init.
 func (b *Builder) initial(name string, init Init, shape tensor.Shape) (gorgonia.Value, error) {
 	if b.of == nil {
 		return init.draw(b.spec.Dtype, seedOf(b.spec.Seed, name), shape)
@@ -243,7 +245,7 @@ func (b *Builder) initial(name string, init Init, shape tensor.Shape) (gorgonia.
 	return nil, fmt.Errorf("want the learnables that the net had before, got %s of shape %v", name, shape)
 }
 
-// perChannel adds a learnable of one number a channel of x.
+// perChannel adds a learnable with one number per channel of x.
 func (b *Builder) perChannel(name string, init Init, x *gorgonia.Node) (*gorgonia.Node, error) {
 	if x.Dims() != 2 && x.Dims() != 4 {
 		return nil, fmt.Errorf("want rank 2 or 4, got shape %v", x.Shape())
@@ -260,7 +262,8 @@ func (b *Builder) noise(layer string) (*nodes.Noise, error) {
 	return n.Noise, err
 }
 
-// buffer adds the buffer of a layer, that of the model if there is one.
+// buffer adds the buffer of a layer: the one of the model b.of if there is one, and otherwise one
+// made by make.
 func (b *Builder) buffer(layer string, make func(name string) (Buffer, error)) (Buffer, error) {
 	name := b.scope + layer
 	if err := b.claim(name); err != nil {
@@ -281,10 +284,10 @@ func (b *Builder) buffer(layer string, make func(name string) (Buffer, error)) (
 	return one, nil
 }
 
-// claim takes a name for a learnable or a buffer.
+// claim reserves a name for a learnable or a buffer. It returns an error if the name is taken.
 func (b *Builder) claim(name string) error {
 	if name == "input" || name == "target" {
-		return fmt.Errorf("want a name that is not that of the images or the labels, got %q", name)
+		return fmt.Errorf("want a name other than those of the images and the labels, got %q", name)
 	}
 	if b.names[name] {
 		return fmt.Errorf("want unique names, got %q twice", name)

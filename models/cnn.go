@@ -8,17 +8,17 @@ import (
 	"gorgonia.org/gorgonia"
 )
 
-// CNN returns a small convolutional net: for each width a block of
+// CNN returns a small convolutional net. It has one block for each of Widths,
 //
-//	convolution 3x3, padding 1 -> bias or batch norm -> ReLU -> max pooling 2x2
+//	convolution 3x3, padding 1 -> bias or batch norm -> ReLU -> max pooling 2x2,
 //
-// while the image is larger than 1x1, then one linear layer to the logits.
+// and then a linear layer that computes the logits.
 //
-// The learnables are conv1.weight of shape (out, in, 3, 3), conv1.bias of
-// shape (1, out, 1, 1), or bn1.weight and bn1.bias of that shape, and so on, then
-// fc.weight of shape (in, classes) and fc.bias of shape (1, classes).
+// The learnables are conv1.weight of shape (out, in, 3, 3), conv1.bias of shape (1, out, 1, 1) (or
+// bn1.weight and bn1.bias of that shape), and so on for each block, then fc.weight of shape
+// (in, classes) and fc.bias of shape (1, classes).
 //
-// Options of its own are Widths and BatchNorm.
+// It takes the options Widths and BatchNorm.
 func CNN(batch int, o Options) (*Model, error) {
 	if o.Widths == nil {
 		o.Widths = []int{16, 32, 64}
@@ -29,7 +29,7 @@ func CNN(batch int, o Options) (*Model, error) {
 			return nil, fmt.Errorf("models: want positive widths, got %v", o.Widths)
 		}
 		if h < 2 || w < 2 {
-			return nil, fmt.Errorf("models: want images that %d poolings of 2x2 leave something of, got %dx%d", i+1, o.Shape[1], o.Shape[2])
+			return nil, fmt.Errorf("models: want images large enough for %d poolings of 2x2, got %dx%d", i+1, o.Shape[1], o.Shape[2])
 		}
 		h, w = h/2, w/2
 	}

@@ -5,25 +5,25 @@ package models
 import "fmt"
 
 // ConstantDepth returns the residual net of constant depth, RCD, that Ozay and Okatani (2016,
-// Optimization on submanifolds of convolution kernels in CNNs) compare with StochasticDepth:
+// Optimization on submanifolds of convolution kernels in CNNs) compare with StochasticDepth: a
 // ResNet, of depth 110 for CIFAR-10.
 //
-// Options of its own are PreActivation and Projections.
+// It takes the options PreActivation and Projections.
 func ConstantDepth(batch, depth int, o Options) (*Model, error) {
 	return o.resnet("ConstantDepth", batch, depth, nil)
 }
 
-// StochasticDepth returns the residual net of stochastic depth, RSD (Huang, Sun, Liu, Sedra
-// and Weinberger 2016): ResNet, of depth 110 for CIFAR-10, in which a run in training keeps
-// the branch of block l of L with the probability (eq. 4)
+// StochasticDepth returns the residual net of stochastic depth, RSD (Huang, Sun, Liu, Sedra and
+// Weinberger 2016): a ResNet, of depth 110 for CIFAR-10. Each run in training keeps the branch of
+// block l of L with the probability (eq. 4)
 //
 //	p_l = 1 - l/L (1 - p_L),
 //
-// and evaluation multiplies it by p_l. p_L is the option Survival. Which blocks are
-// kept depends on the seed, the name of the block and the number of the run; the buffers
-// layer1.0.survival ... hold that.
+// and evaluation multiplies the branch by p_l. The option Survival is p_L. Which blocks are kept
+// depends on the seed, the name of the block and the number of the run, which the buffers
+// layer1.0.survival ... count.
 //
-// Options of its own are Survival, PreActivation and Projections.
+// It takes the options Survival, PreActivation and Projections.
 func StochasticDepth(batch, depth int, o Options) (*Model, error) {
 	n, err := blocks("StochasticDepth", depth, 6, 2)
 	if err != nil {

@@ -14,9 +14,9 @@ import "gorgonia.org/gorgonia"
 //	fc3    classes
 //
 // with ReLU instead of tanh, max pooling 2x2 after each convolution instead of a trained mean,
-// and cross-entropy instead of radial basis functions. The first layer of 120 is
-// called a convolution in the paper, which is the same for its images. With 10 classes of
-// 28x28 grey images it has 61,706 parameters.
+// and cross-entropy instead of radial basis functions. The paper calls fc1 a convolution, which
+// for images of its size is the same. For 10 classes of 28x28 grey images the net has 61,706
+// parameters.
 func LeNet(batch int, o Options) (*Model, error) {
 	return o.build("LeNet", batch, func(b *Builder, x *gorgonia.Node) *gorgonia.Node {
 		x = b.MaxPool(b.Rectify(b.Bias("conv1", b.Conv("conv1", x, 6, 5, 1, 2))), 2)

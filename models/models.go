@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package models builds reference CNNs as Gorgonia graphs of the operations of package
-// nodes, with initial weights that depend on a seed and nothing else.
+// Package models builds reference CNNs as Gorgonia graphs, with the operations of package nodes
+// and with initial weights that are determined by a seed.
 //
 //	m, err := models.ResNet(32, 20, models.Options{Shape: [3]int{3, 32, 32}, Classes: 10, Seed: 1})
 //	...
@@ -12,10 +12,10 @@
 //	vm.Reset()
 //	...
 //	p, err := m.Predictor()
-//	classes, err := p.Classify(images) // any number of them
+//	classes, err := p.Classify(images) // any number of images
 //
-// Package models/train does this loop. A Predictor is the same net in evaluation, in a
-// graph of its own, on the same weights and statistics.
+// Package models/train has the training loop. A Predictor evaluates the net in a graph of its
+// own, with the weights and statistics of the model.
 //
 //	CNN              blocks of a 3x3 convolution and a pooling
 //	LeNet            LeCun, Bottou, Bengio and Haffner 1998
@@ -25,7 +25,8 @@
 //	ConstantDepth    the residual nets that Ozay and Okatani 2016 train on manifolds,
 //	StochasticDepth  of constant depth, and of Huang et al. 2016
 //
-// Build makes a Model of any other net, that a Net adds to a graph layer by layer.
+// Build makes a Model of any other net, which a function of type Net adds to a graph layer by
+// layer.
 package models
 
 import (
@@ -39,8 +40,8 @@ import (
 	"github.com/kernelfold/kernelfold/nodes"
 )
 
-// Model is a classifier as a graph that computes its mean cross-entropy over
-// a batch and the gradient of that in its learnables, in training.
+// Model is a classifier in training: a graph that computes the mean cross-entropy over a batch
+// and its gradients with respect to the learnables.
 type Model struct {
 	Graph *gorgonia.ExprGraph
 	// Input has shape (batch, channels, height, width).
@@ -57,19 +58,19 @@ type Model struct {
 	spec    Spec
 	net     Net
 	buffers []Buffer
-	cost    gorgonia.Value // what the graph writes Cost to
+	cost    gorgonia.Value // the value of Cost after a run
 }
 
-// Spec is what a Model is made for.
+// Spec specifies a Model.
 type Spec struct {
-	Batch   int          // images a run
+	Batch   int          // number of images in one run
 	Shape   [3]int       // channels, height, width
-	Classes int          // 2 at least
-	Dtype   tensor.Dtype // tensor.Float32 (also if it is not set) or tensor.Float64
-	Seed    uint64       // decides the initial weights and the noise
-	Kernels Init         // how convolution kernels start: see Options
+	Classes int          // at least 2
+	Dtype   tensor.Dtype // tensor.Float32 (the default) or tensor.Float64
+	Seed    uint64       // determines the initial weights and the noise
+	Kernels Init         // initial convolution kernels: see Options
 
-	BatchNormOver nodes.Sums // synchronises batch normalisations: see Options
+	BatchNormOver nodes.Sums // synchronises batch normalisation: see Options
 }
 
 func (s *Spec) check() error {
@@ -89,13 +90,12 @@ func (s *Spec) check() error {
 	return nil
 }
 
-// Net adds a net to a graph: from the images, of shape (batch, channels, height, width), to
-// the logits, of shape (batch, classes). It is called once for each graph that is made of
-// a Model, and must add the same layers, with the same names, each time. Errors stay with
-// the builder.
+// Net adds a net to a graph: it takes the images, of shape (batch, channels, height, width), and
+// returns the logits, of shape (batch, classes). It is called once for each graph of a Model and
+// must add the same layers, with the same names, each time. The builder keeps errors.
 type Net func(b *Builder, images *gorgonia.Node) (logits *gorgonia.Node)
 
-// Build makes a Model of a net: the cost on top of the logits, and the gradients.
+// Build makes a Model of a net: it adds the cost and the gradients to the layers of the net.
 func Build(s Spec, net Net) (*Model, error) {
 	if err := s.check(); err != nil {
 		return nil, err
@@ -122,17 +122,18 @@ func Build(s Spec, net Net) (*Model, error) {
 	return m, nil
 }
 
-// differentiating lets models be built side by side: gorgonia.Grad writes to a node that
-// all graphs share.
+// differentiating lets models be built concurrently: gorgonia.Grad writes to a node that all
+// graphs share.
 var differentiating sync.Mutex
 
-// graph is a net in a graph, without a cost.
+// graph is the graph of a net without a cost.
 type graph struct {
 	b             *Builder
 	input, logits *gorgonia.Node
 }
 
-// graph makes a graph of a net, on the weights and buffers of a model if there is one.
+// graph makes a graph of a net. If of is not nil, the graph uses the weights and buffers of that
+// model.
 func (s Spec) graph(net Net, of *Model) (graph, error) {
 	b := newBuilder(s, of)
 	shape := tensor.Shape{s.Batch, s.Shape[0], s.Shape[1], s.Shape[2]}
@@ -159,10 +160,10 @@ func shapeOf(n *gorgonia.Node) any {
 	return n.Shape()
 }
 
-// Spec returns what the model is made for.
+// Spec returns the specification of the model.
 func (m *Model) Spec() Spec { return m.spec }
 
-// Parameters returns the number of weights.
+// Parameters returns the total number of elements of the learnables.
 func (m *Model) Parameters() int {
 	n := 0
 	for _, l := range m.Learnables {
@@ -171,22 +172,21 @@ func (m *Model) Parameters() int {
 	return n
 }
 
-// Buffer is state of a layer beside its learnables: either the running statistics of a batch
-// normalisation, or the noise of a layer that draws random numbers. The graphs of a
-// model share it.
+// Buffer is the state of a layer that is not learnt: either the running statistics of a batch
+// normalisation, or the noise of a layer that draws random numbers. All graphs of a model share
+// it.
 type Buffer struct {
-	Name       string            // that of its layer, unique
+	Name       string            // the name of the layer, which is unique
 	Statistics *nodes.Statistics // or nil
 	Noise      *nodes.Noise      // or nil
 }
 
-// Buffers returns the state beside the learnables, in the order of the layers. With the
-// values of the learnables it is all that the model has learnt, and all that training
-// needs to go on.
+// Buffers returns the buffers in the order of the layers. The buffers and the values of the
+// learnables are the whole state of the model, all that is needed to continue training.
 func (m *Model) Buffers() []Buffer { return append([]Buffer(nil), m.buffers...) }
 
-// SetBatch copies a batch of images, batch x channels x height x width numbers
-// in row-major order, to Input, and their labels to Target.
+// SetBatch copies a batch of images, of batch x channels x height x width values in row-major
+// order, to Input, and sets Target for their labels.
 func (m *Model) SetBatch(images []float32, labels []int) error {
 	if len(labels) != m.spec.Batch {
 		return fmt.Errorf("models: want %d labels, got %d", m.spec.Batch, len(labels))
@@ -208,7 +208,7 @@ func (m *Model) SetBatch(images []float32, labels []int) error {
 	return nil
 }
 
-// Loss returns the cost of the last run.
+// Loss returns the value of Cost in the last run, or NaN before the first run.
 func (m *Model) Loss() float64 {
 	if m.cost == nil {
 		return math.NaN()

@@ -11,46 +11,48 @@ import (
 	"github.com/kernelfold/kernelfold/nodes"
 )
 
-// Options says what the functions of this package build. The options of the second part
-// are for some nets only; to set one for another net is an error.
+// Options are the arguments of the functions that build a net. The options of the second part
+// apply to some nets only; to set one for another net is an error.
 type Options struct {
 	// Shape is channels, height and width of the images.
 	Shape [3]int
 	// Classes is the number of logits.
 	Classes int
-	// Dtype is tensor.Float32 (also if it is not set) or tensor.Float64.
+	// Dtype is tensor.Float32 (the default) or tensor.Float64.
 	Dtype tensor.Dtype
-	// Seed decides the initial weights and the noise. Those of a layer depend on the seed
-	// and the name of the layer alone.
+	// Seed determines the initial weights and the noise. Those of a layer depend only on the
+	// seed and on the name of the layer.
 	Seed uint64
-	// Kernels draws the convolution kernels. If it is nil they are independent normal
+	// Kernels draws the initial convolution kernels. If it is nil, they are independent normal
 	// numbers of variance 2/fan-in (He, Zhang, Ren and Sun 2015, eq. 10).
 	Kernels Init
-	// BatchNormOver, unless it is nil, makes batch normalisations of training those of the
-	// batches of all processes that train together, such as a *distributed.Group: see
-	// nodes.Synchronised. A net without them, and a Predictor, do without.
+	// BatchNormOver, for example a *distributed.Group, makes batch normalisation in training
+	// use the batches of all processes that train together: see nodes.Synchronised. If it is
+	// nil, each process uses its own batch. A Predictor does not use it.
 	BatchNormOver nodes.Sums
 
-	// Widths is the number of filters of each block of CNN: 16, 32, 64 if it is nil.
+	// Widths is the number of filters in each block of CNN. The default is 16, 32, 64.
 	Widths []int
-	// BatchNorm puts batch normalisation between convolution and rectifier of CNN and
-	// VGG, and leaves out the bias, which it would cancel.
+	// BatchNorm adds batch normalisation after each convolution of CNN and VGG, in place of the
+	// bias, which would have no effect.
 	BatchNorm bool
-	// PreActivation makes ResNet, ConstantDepth and StochasticDepth nets of
+	// PreActivation makes the blocks of ResNet, ConstantDepth and StochasticDepth those with
 	// pre-activation (He, Zhang, Ren and Sun 2016, Identity mappings).
 	PreActivation bool
-	// Projections makes the shortcuts of ResNet, ConstantDepth and StochasticDepth that
-	// change shape convolutions of 1x1 (option B) instead of zeros (option A).
+	// Projections makes shortcuts that change the shape, in ResNet, ConstantDepth and
+	// StochasticDepth, convolutions of 1x1 (option B) instead of adding channels of zeros
+	// (option A).
 	Projections bool
-	// Dropout is the probability of dropout between the convolutions of a block of
-	// WideResNet: 0, which is none, or less than 1.
+	// Dropout is the probability of dropout between the convolutions of a block of WideResNet,
+	// at least 0 and less than 1.
 	Dropout float64
-	// Survival is the probability that the last block of StochasticDepth is kept: 0.5 if
-	// it is 0.
+	// Survival is the probability that the last block of StochasticDepth is kept. The default
+	// is 0.5.
 	Survival float64
 }
 
-// build checks that no option is set beyond those named, and makes the net.
+// build makes the net. It returns an error if an option of the second part is set that is not
+// among those named in has.
 func (o Options) build(name string, batch int, net Net, has ...string) (*Model, error) {
 	for _, option := range []struct {
 		name string

@@ -10,9 +10,9 @@ import (
 	"github.com/kernelfold/kernelfold/nodes"
 )
 
-// Predictor is the net of a Model in evaluation, in a graph of its own, on the same weights
-// and statistics: batch normalisations take the running statistics, nothing is dropped. It
-// must not run at the same time as the model.
+// Predictor evaluates the net of a Model in a graph of its own, with the weights and statistics
+// of the model: batch normalisation uses the running statistics, and nothing is dropped. It must
+// not run at the same time as the model.
 type Predictor struct {
 	model      *Model
 	input      *gorgonia.Node
@@ -23,7 +23,7 @@ type Predictor struct {
 	vm         gorgonia.VM
 }
 
-// Predictor returns a predictor. Close it after use.
+// Predictor returns a predictor for the model. Close it after use.
 func (m *Model) Predictor() (*Predictor, error) {
 	g, err := m.spec.graph(m.net, m)
 	if err != nil {
@@ -35,12 +35,11 @@ func (m *Model) Predictor() (*Predictor, error) {
 	return p, nil
 }
 
-// Logits returns the logits of any number of images, images x classes in row-major
-// order, valid until the next call. The weights and the statistics are those that the
-// model has at this moment. Images go through the net in batches of the model's size, of
-// which the last is filled up.
+// Logits returns the logits of any number of images, as images x classes values in row-major
+// order that are valid until the next call. It uses the current weights and statistics of the
+// model. Images are evaluated in batches of the model's size; the last batch is filled up.
 //
-// Logits that are not finite are an error that wraps nodes.ErrNotFinite.
+// If a logit is not finite, Logits returns an error that wraps nodes.ErrNotFinite.
 func (p *Predictor) Logits(images []float32) ([]float64, error) {
 	if p.vm == nil {
 		return nil, fmt.Errorf("models: want an open predictor, got a closed one")
@@ -70,7 +69,8 @@ func (p *Predictor) Logits(images []float32) ([]float64, error) {
 	return p.out, nil
 }
 
-// batch appends the logits of a batch, filled up with copies of its first image.
+// batch appends the logits of a batch to p.out. A batch that is too small is filled up with
+// copies of its first image.
 func (p *Predictor) batch(images []float32) error {
 	if missing := p.input.Shape().TotalSize() - len(images); missing > 0 {
 		p.pixels = append(p.pixels[:0], images...)
@@ -98,8 +98,8 @@ func (p *Predictor) batch(images []float32) error {
 	return nil
 }
 
-// Classify returns the class of the largest logit of each of any number of images. Errors
-// are those of Logits.
+// Classify returns the class with the largest logit for each of any number of images. It fails
+// where Logits fails.
 func (p *Predictor) Classify(images []float32) ([]int, error) {
 	logits, err := p.Logits(images)
 	if err != nil {
@@ -118,11 +118,11 @@ func (p *Predictor) Classify(images []float32) ([]int, error) {
 	return classes, nil
 }
 
-// Close frees the machine. The predictor cannot be used after it. One that is not
-// closed stays in memory.
+// Close releases the tape machine. The predictor cannot be used afterwards. A predictor that is
+// not closed is never freed.
 func (p *Predictor) Close() error {
-	// The graph writes to p.logits, so the machine reaches the predictor: letting go of
-	// it breaks a cycle that the machine's finalizer would keep in memory for good.
+	// The graph refers to p.logits, so predictor and machine form a cycle, which is never freed
+	// because the machine has a finalizer. Setting p.vm to nil breaks the cycle.
 	vm := p.vm
 	p.vm = nil
 	if vm == nil {
@@ -131,5 +131,5 @@ func (p *Predictor) Close() error {
 	return vm.Close()
 }
 
-// Spec returns what the predictor is made for.
+// Spec returns the specification of the predictor's model.
 func (p *Predictor) Spec() Spec { return p.model.spec }

@@ -23,17 +23,17 @@ import (
 // (option B).
 //
 // With PreActivation a block is y = conv2(ReLU(bn2(conv1(ReLU(bn1(x)))))) + x (He, Zhang, Ren
-// and Sun 2016, Identity mappings, figure 1b), batch norm bn1 and a rectifier come after the
-// last block instead of conv1, and shortcuts that change shape start from ReLU(bn1(x)), as in
-// the authors' code; those of option B have no batch norm.
+// and Sun 2016, Identity mappings, figure 1b). The batch norm bn1 and its ReLU then come after
+// the last block instead of after conv1. As in the authors' code, shortcuts that change shape
+// start from ReLU(bn1(x)), and those of option B have no batch norm.
 //
-// Options of its own are PreActivation and Projections.
+// It takes the options PreActivation and Projections.
 func ResNet(batch, depth int, o Options) (*Model, error) {
 	return o.resnet("ResNet", batch, depth, nil)
 }
 
-// resnet is ResNet with a probability of survival for each block, if it is not nil, and with
-// more options.
+// resnet is ResNet with a probability of survival for each block, unless survival is nil, and
+// with the further options named in has.
 func (o Options) resnet(name string, batch, depth int, survival []float64, has ...string) (*Model, error) {
 	n, err := blocks(name, depth, 6, 2)
 	if err != nil {
@@ -46,7 +46,7 @@ func (o Options) resnet(name string, batch, depth int, survival []float64, has .
 	return o.build(name, batch, r.net, append(has, "PreActivation", "Projections")...)
 }
 
-// blocks returns n of a depth that is each*n + rest.
+// blocks returns the n for which depth = each*n + rest.
 func blocks(name string, depth, each, rest int) (int, error) {
 	if depth <= rest || (depth-rest)%each != 0 {
 		return 0, fmt.Errorf("models: %s: want a depth of %dn+%d, got %d", name, each, rest, depth)
@@ -54,15 +54,15 @@ func blocks(name string, depth, each, rest int) (int, error) {
 	return (depth - rest) / each, nil
 }
 
-// residual is what the residual nets of this package have in common: a convolution,
-// three stages of so many blocks, and a linear layer.
+// residual describes the residual nets of this package: a convolution, three stages of blocks,
+// and a linear layer.
 type residual struct {
-	blocks        int    // of a stage
-	widths        [3]int // of the stages
+	blocks        int    // blocks in each stage
+	widths        [3]int // filters in each stage
 	preActivation bool
 	projections   bool      // shortcuts that change shape are convolutions
-	dropout       float64   // between the convolutions of a block
-	survival      []float64 // of each block, or nil
+	dropout       float64   // probability between the convolutions of a block
+	survival      []float64 // probability for each block, or nil
 }
 
 func (r residual) net(b *Builder, x *gorgonia.Node) *gorgonia.Node {
@@ -85,7 +85,7 @@ func (r residual) net(b *Builder, x *gorgonia.Node) *gorgonia.Node {
 	return b.Linear("fc", b.GlobalAveragePool(x), b.Spec().Classes)
 }
 
-// block adds block number l.
+// block adds block number l of the net.
 func (r residual) block(b *Builder, x *gorgonia.Node, width, stride, l int) *gorgonia.Node {
 	reshapes := stride != 1 || x.Shape()[1] != width
 	if r.preActivation {

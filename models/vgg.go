@@ -8,8 +8,8 @@ import (
 	"gorgonia.org/gorgonia"
 )
 
-// vgg is table 1 of the paper, columns A, B, D and E: filters of 3x3 convolutions, with
-// 0 for a max pooling.
+// vgg holds columns A, B, D and E of table 1 of the paper: the number of filters of each 3x3
+// convolution, and 0 for a max pooling.
 var vgg = map[int][]int{
 	11: {64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0},
 	13: {64, 64, 0, 128, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0},
@@ -17,15 +17,15 @@ var vgg = map[int][]int{
 	19: {64, 64, 0, 128, 128, 0, 256, 256, 256, 256, 0, 512, 512, 512, 512, 0, 512, 512, 512, 512, 0},
 }
 
-// VGG returns the convolutions of VGG-11, -13, -16 or -19 (Simonyan and Zisserman 2015,
-// table 1), with one linear layer after them instead of three, as is usual for images of 32x32,
-// of which five poolings leave one pixel.
+// VGG returns the convolutions of VGG-11, -13, -16 or -19 (Simonyan and Zisserman 2015, table 1)
+// followed by one linear layer instead of three. This is the usual form for images of 32x32, which
+// the five poolings reduce to one pixel.
 //
-// Layers are numbered as torchvision does, with rectifiers and poolings: features.0.weight,
-// features.0.bias ... classifier.weight. With BatchNorm, convolutions have no bias,
-// which torchvision's have to no effect.
+// Layers are numbered as in torchvision, counting rectifiers and poolings: features.0.weight,
+// features.0.bias ... classifier.weight. With BatchNorm, convolutions have no bias; in
+// torchvision they keep one, which has no effect.
 //
-// Its own option is BatchNorm.
+// It takes the option BatchNorm.
 func VGG(batch, depth int, o Options) (*Model, error) {
 	layers, ok := vgg[depth]
 	if !ok {

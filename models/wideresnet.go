@@ -5,7 +5,7 @@ package models
 import "fmt"
 
 // WideResNet returns WRN-d-k, the wide residual net of depth d = 6n+4 and widening factor k
-// (Zagoruyko and Komodakis 2016, table 1): ResNet of pre-activation with 16k, 32k and 64k
+// (Zagoruyko and Komodakis 2016, table 1): a ResNet with pre-activation and with 16k, 32k and 64k
 // filters in the blocks,
 //
 //	conv1         3x3, 16 filters
@@ -14,9 +14,9 @@ import "fmt"
 //	layer3.0 ...  n blocks, 64k filters, the first with stride 2
 //	fc            bn1, ReLU, global average pooling, then a linear layer
 //
-// Shortcuts that change shape are convolutions of 1x1, shortcut.0, counted by d in the paper.
+// Shortcuts that change shape are convolutions of 1x1, shortcut.0. The paper counts them in d.
 //
-// Its own option is Dropout.
+// It takes the option Dropout.
 func WideResNet(batch, depth, widen int, o Options) (*Model, error) {
 	n, err := blocks("WideResNet", depth, 6, 4)
 	if err != nil {

@@ -10,9 +10,10 @@ import (
 	"github.com/kernelfold/kernelfold/internal/gemm"
 )
 
-// CayleyColumns sets f, 2q x q, to (I - N/2)^-1 (I + N/2) [I; 0]. It fails where I - N/2 is singular in float64. That
-// of Generator, with c = 1, never is but for rounding: the eigenvalues of N are those of Omega and 0, so that the real
-// part of those of I - N/2 is 1.
+// CayleyColumns sets f, 2q x q, to (I - N/2)^-1 (I + N/2) [I; 0]. It fails where I - N/2 is
+// singular in float64. For the N of Generator with c = 1 that cannot happen, except by rounding:
+// the eigenvalues of N are those of Omega and 0, all imaginary, so the eigenvalues of I - N/2 have
+// real part 1.
 func CayleyColumns(f, n []float64, q int) error {
 	p := 2 * q
 	right := mat.NewDense(p, q, nil)
@@ -27,8 +28,8 @@ func CayleyColumns(f, n []float64, q int) error {
 	return cayleySolve(f, n, right, q, false)
 }
 
-// CayleyColumnsAdjoint sets dn, p x p with p = 2q, to the gradient in N of a function whose gradient in what
-// CayleyColumns makes of it, f, is df:
+// CayleyColumnsAdjoint sets dn, p x p with p = 2q, to the gradient with respect to N of a function
+// whose gradient with respect to f, the result of CayleyColumns, is df:
 //
 //	1/2 (I - N/2)^-T df ([I; 0] + f)^T.
 func CayleyColumnsAdjoint(dn, n, f, df []float64, q int) error {

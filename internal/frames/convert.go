@@ -27,8 +27,8 @@ func Narrow[T vec.Float](x gemm.Mat[T], src []float64, factor float64) {
 	}
 }
 
-// normalize sets the row-major dst to x over its largest element, in float64, and returns that element, so that the
-// squares of dst neither overflow nor vanish.
+// normalize sets the row-major dst to x divided by its largest element, in float64, and returns
+// that element. The squares of dst then neither overflow nor vanish.
 func normalize[T vec.Float](dst []float64, x gemm.Mat[T]) (largest float64, err error) {
 	Widen(dst, x, 1)
 	if largest = vec.MaxAbs(dst[:x.R*x.C]); !Invertible(largest) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package frames is the numerics of orthonormal frames: matrices of n x q, n >= q, whose columns are orthogonal and
-// have norm r. Packages manifolds and nodes share it.
+// Package frames holds the numerics of orthonormal frames: n x q matrices with n >= q whose
+// columns are orthogonal and have norm r. Packages manifolds and nodes share it.
 //
 //	gram.go          Gram matrices, the defect |x^T x / r^2 - I|, bounds of eigenvalues
 //	qr.go            the Q of x = Q R, by Cholesky factors and by Householder reflections
@@ -13,8 +13,9 @@
 //	cayley.go        Cayley transforms that move frames, and their adjoint
 //	convert.go       between precisions
 //
-// Matrices are strided views, so that a wide matrix is handed over as its transpose. Square work space is a row-major slice.
-// Unless a comment says otherwise, arguments must not overlap.
+// Matrices are strided views; pass the transpose of a wide matrix. Square workspaces are row-major
+// slices. Unless a comment says otherwise, arguments must not overlap.
 //
-// Errors say what was wanted and what came, without a prefix: the caller knows the operation and the point.
+// Errors say what was wanted and what came, without a prefix, because the caller knows the
+// operation and the point.
 package frames

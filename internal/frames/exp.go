@@ -89,9 +89,9 @@ func ExpColumns(f, n []float64, q int) {
 	scratch.Put(e)
 }
 
-// ExpColumnsAdjoint sets dn, p x p with p = 2q, to the gradient in N of a function whose gradient in exp(N) [I; 0] is
-// df: the derivative of exp at N^T in the direction [df, 0], which is the corner of exp [N^T, [df, 0]; 0, N^T]
-// (Mathias 1996).
+// ExpColumnsAdjoint sets dn, p x p with p = 2q, to the gradient with respect to N of a function
+// whose gradient with respect to exp(N) [I; 0] is df. This is the derivative of exp at N^T in the
+// direction [df, 0], which is the upper right block of exp [N^T, [df, 0]; 0, N^T] (Mathias 1996).
 func ExpColumnsAdjoint(dn, n, df []float64, q int) {
 	p := 2 * q
 	e, a := scratch.Get[float64](4*p*p), scratch.Get[float64](4*p*p)

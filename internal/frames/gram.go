@@ -49,16 +49,17 @@ func Skew[T vec.Float](a []T, q int) {
 	}
 }
 
-// ClearUpper sets what is above the diagonal of l, q x q, to 0.
+// ClearUpper sets the elements above the diagonal of l, q x q, to 0.
 func ClearUpper[T vec.Float](l []T, q int) {
 	for i := range q {
 		clear(l[i*q+i+1 : (i+1)*q])
 	}
 }
 
-// EigenvalueBound returns an upper bound of the largest eigenvalue of the symmetric positive semidefinite g, q x q: the
-// smaller of its Frobenius norm and of its largest row sum of absolute values. Unlike the result of a power iteration
-// it is never below the eigenvalue, but for rounding.
+// EigenvalueBound returns an upper bound of the largest eigenvalue of the symmetric positive
+// semidefinite g, q x q: the smaller of its Frobenius norm and its largest row sum of absolute
+// values. Unlike the result of a power iteration, it is never below the eigenvalue, except by
+// rounding.
 func EigenvalueBound(g []float64, q int) float64 {
 	rows := 0.0
 	for i := range q {
@@ -71,8 +72,8 @@ func EigenvalueBound(g []float64, q int) float64 {
 	return min(rows, vec.Norm(g[:q*q]))
 }
 
-// Invertible reports whether a vector of this norm can be divided by it: the norm is positive, and it and its inverse
-// are finite.
+// Invertible reports whether a vector of the given norm can be divided by it: the norm is
+// positive, and the norm and its inverse are finite.
 func Invertible(norm float64) bool {
 	return norm > 0 && !math.IsInf(norm, 0) && !math.IsInf(1/norm, 0)
 }

@@ -15,12 +15,14 @@ import (
 //
 //	y <- y (3 I - y^T y / r^2) / 2
 //
-// until the defect E = y^T y / r^2 - I is small enough for the series y (I + E)^(-1/2). A singular value s of y / r goes
-// to 1 if s < sqrt 3, and to -1 or anywhere if it is larger: the caller must know that it is not. That follows from
-// |E| <= limit where limit is at most 2.
+// until the defect E = y^T y / r^2 - I is small enough for the series y (I + E)^(-1/2). A singular
+// value s of y / r converges to 1 if s < sqrt(3); a larger one may converge to -1 or not at all.
+// The caller must make sure that none is larger. A limit of at most 2 is sufficient.
 //
-// It reports false, with y as it was, if |E| exceeds limit at first, and, with a y of the same polar factor, if that many
-// iterations do not do. y is overwritten. dst and y have one layout.
+// NewtonSchulz returns false if |E| exceeds limit, or if the given number of iterations does not
+// suffice. In the first case y is unchanged if that happens in the first iteration; otherwise y has
+// been replaced by a matrix with the same polar factor. y is overwritten. dst and y must have the
+// same layout.
 func NewtonSchulz[T vec.Float](dst, y gemm.Mat[T], r, limit float64, iterations int) bool {
 	n, q := y.R, y.C
 	g := scratch.Get[T](q * q)
@@ -45,13 +47,14 @@ func NewtonSchulz[T vec.Float](dst, y gemm.Mat[T], r, limit float64, iterations 
 	return false
 }
 
-// StartNewtonSchulz divides x, R >= C and all of Data, by
+// StartNewtonSchulz divides x by
 //
 //	|x^T x|_F^(1/2),
 //
-// an upper bound of its singular values, and returns that. It fails if x is zero or not finite.
+// an upper bound of its singular values, and returns that bound. x must have R >= C and fill its
+// Data. It fails if x is zero or not finite.
 func StartNewtonSchulz[T vec.Float](x gemm.Mat[T]) (float64, error) {
-	// By the largest element first, so that no product overflows or vanishes.
+	// Divide by the largest element first, so that no product overflows or vanishes.
 	largest := vec.MaxAbs(x.Data)
 	if !Invertible(largest) {
 		return 0, fmt.Errorf("want a matrix of positive finite norm, got largest element %g", largest)
@@ -67,7 +70,8 @@ func StartNewtonSchulz[T vec.Float](x gemm.Mat[T]) (float64, error) {
 	return largest * root, nil
 }
 
-// StepNewtonSchulz sets y to 3/2 x - 1/2 x x^T x. g is work space, q x q. x and y have one layout.
+// StepNewtonSchulz sets y to 3/2 x - 1/2 x x^T x. g is a q x q workspace. x and y must have the
+// same layout.
 func StepNewtonSchulz[T vec.Float](y, x gemm.Mat[T], g []T) {
 	q := x.C
 	gemm.Gram(gemm.Of(g, q, q), 1, x)
@@ -75,11 +79,12 @@ func StepNewtonSchulz[T vec.Float](y, x gemm.Mat[T], g []T) {
 	gemm.Mul(y, -0.5, x, gemm.Of(g, q, q), 1.5)
 }
 
-// AdjointNewtonSchulz replaces d, the gradient in what StepNewtonSchulz makes of x, by that in x,
+// AdjointNewtonSchulz replaces d, the gradient with respect to the result of StepNewtonSchulz, by
+// the gradient with respect to x,
 //
 //	3/2 D - 1/2 (D x^T x + x D^T x + x x^T D).
 //
-// The work space holds a matrix of the layout of x, and twice q x q.
+// The workspaces are work, with the layout of x, and g and s, q x q each.
 func AdjointNewtonSchulz[T vec.Float](d, x, work gemm.Mat[T], g, s []T) {
 	q := x.C
 	square := gemm.Of(g, q, q)

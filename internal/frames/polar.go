@@ -10,9 +10,10 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// Polar sets dst to r times the polar factor of x = U S W^T, which is U W^T, the nearest frame to x: in float64, by
-// Newton-Schulz iteration, or by the singular value decomposition where that fails. It is defect-free to an eps, that
-// of the precision of whoever asks. It fails if x has not full rank in float64. dst may be x.
+// Polar sets dst to r times U W^T, the polar factor of x = U S W^T, which is the frame nearest to
+// x. It computes in float64, by Newton-Schulz iteration or, where that fails, by singular value
+// decomposition. The defect of the result is of the order of eps, the precision that the caller
+// needs. Polar fails if x does not have full rank in float64. dst may be x.
 func Polar[T vec.Float](dst, x gemm.Mat[T], r, eps float64) error {
 	n, q := x.R, x.C
 	a, y := scratch.Get[float64](n*q), scratch.Get[float64](n*q)
@@ -35,9 +36,10 @@ func Polar[T vec.Float](dst, x gemm.Mat[T], r, eps float64) error {
 	return nil
 }
 
-// tallPolar sets y to the polar factor of a far taller than wide a, which is Q times that of R where a = Q R, by
-// Cholesky-QR: a first pass, whose defect grows as the square of the condition number, and a second that mends it. It
-// reports false, with a as it was, where the defect does not vanish in a precision of eps.
+// tallPolar sets y to the polar factor of a matrix that is much taller than wide: with a = Q R it
+// is Q times the polar factor of R. Q comes from Cholesky-QR in two passes. The defect after the
+// first grows as the square of the condition number, and the second removes it. tallPolar returns
+// false, with a unchanged, if n < 2 q or if the defect is not below the precision eps.
 func tallPolar(y, a []float64, n, q int, eps float64) bool {
 	if n < 2*q {
 		return false
@@ -76,11 +78,12 @@ func tallPolar(y, a []float64, n, q int, eps float64) bool {
 	return true
 }
 
-// squarePolar sets y to the polar factor of the n x q matrix a by Newton-Schulz iteration. It starts at a over a bound of
-// its largest singular value, times sqrt 2: all singular values are then at most sqrt 2, which an iteration takes to
-// 1/sqrt 2, and none is made -1. This is stable (Nakatsukasa, Higham 2012), and takes log_1.5 of the condition number
-// and of the ratio of the bound to the singular value, and five iterations more. It reports false where the condition
-// number is above about a million. a is overwritten.
+// squarePolar sets y to the polar factor of the n x q matrix a by Newton-Schulz iteration. It
+// starts at sqrt(2) a / b, where b is an upper bound of the largest singular value. All singular
+// values are then at most sqrt(2), which one iteration maps to 1/sqrt(2), so that none converges
+// to -1. This is stable (Nakatsukasa, Higham 2012). The number of iterations is about
+// log_1.5(b / smallest singular value) + 5. squarePolar returns false if the condition number is
+// above about a million. a is overwritten.
 func squarePolar(y, a []float64, n, q int) bool {
 	g := scratch.Get[float64](q * q)
 	defer scratch.Put(g)
@@ -89,6 +92,6 @@ func squarePolar(y, a []float64, n, q int) bool {
 	if !gemm.Cholesky(g, q) {
 		return false
 	}
-	// The squares of the singular values lie from 0 to 2, so that the defect is at most sqrt q.
+	// The squares of the singular values lie from 0 to 2, so the defect is at most sqrt(q).
 	return NewtonSchulz(gemm.Of(y, n, q), gemm.Of(a, n, q), 1, 1.01*math.Sqrt(float64(q)), 45)
 }

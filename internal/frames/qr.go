@@ -15,27 +15,30 @@ import (
 
 var lapack64 lapackgo.Implementation
 
-// rankTolerance is the ratio of the smallest to the largest pivot, or singular value, up to which a matrix of n rows
-// computed with in float64 counts as one of lower rank. The rounding errors of a column of n elements add up as
-// sqrt(n); the 4 leaves room for them to conspire.
+// rankTolerance returns the ratio of the smallest to the largest pivot, or singular value, up to
+// which a float64 matrix of n rows counts as rank-deficient. The rounding errors of a column of n
+// elements add up to about sqrt(n) eps; the 4 is a safety margin.
 func rankTolerance(n int) float64 { return 4 * math.Sqrt(float64(n)) * 0x1p-52 }
 
-// CholeskyQR sets dst to r times the Q of y = Q R, R with a positive diagonal, by the Cholesky factor of the Gram matrix:
-// y^T y = R^T R, Q = y R^-1. The error of a pass is eps times the squared condition number of y. For y = x + v, with x
-// a frame of norm r and v tangent, that is at most 1 + |v|^2 / r^2, which the trace of the Gram matrix gives as
-// 1 + excess, and no pivot is below r^2. A second pass follows where the excess is above 1, or a pivot is
-// small against its diagonal element, as where v is not tangent because nothing but rounding is left of it.
+// CholeskyQR sets dst to r times the Q of y = Q R, where R has a positive diagonal, by the Cholesky
+// factor of the Gram matrix: y^T y = R^T R, Q = y R^-1. The error of one pass is eps times the
+// squared condition number of y. For y = x + v, with x a frame of norm r and v tangent, the squared
+// condition number is at most 1 + excess, where excess = |v|^2 / r^2 is read off the trace of the
+// Gram matrix, and no pivot is below r^2. A second pass follows where the excess is at least 1, or
+// where a pivot is small relative to its diagonal element: v is then not tangent, because it
+// consists of rounding errors.
 //
-// It reports false, with y as it was or Q of the same R, if the excess is not below longest or y has not full rank. y
-// is overwritten. dst and y have one layout.
-func CholeskyQR[T vec.Float](dst, y gemm.Mat[T], r, longest float64) bool {
+// CholeskyQR returns false if the excess is not below maxExcess or y does not have full rank. y is
+// then unchanged or has been replaced by a matrix with the same Q. y is overwritten. dst and y must
+// have the same layout.
+func CholeskyQR[T vec.Float](dst, y gemm.Mat[T], r, maxExcess float64) bool {
 	q := y.C
 	g, u, diagonal := scratch.Get[T](q*q), scratch.Get[T](q*q), scratch.Get[T](q)
 	defer scratch.Put(g)
 	defer scratch.Put(u)
 	defer scratch.Put(diagonal)
-	// The second pass mends an error of up to a hundredth.
-	longest, least := min(longest, 0.01/vec.Eps[T]()), 100*vec.Eps[T]()
+	// The second pass can correct an error of up to 0.01.
+	maxExcess, least := min(maxExcess, 0.01/vec.Eps[T]()), 100*vec.Eps[T]()
 	for {
 		gemm.Gram(gemm.Of(g, q, q), 1/(r*r), y)
 		excess := 0.0
@@ -43,7 +46,7 @@ func CholeskyQR[T vec.Float](dst, y gemm.Mat[T], r, longest float64) bool {
 			diagonal[i] = g[i*q+i]
 			excess += float64(g[i*q+i]) - 1
 		}
-		if !(excess < longest) || !gemm.Cholesky(g, q) {
+		if !(excess < maxExcess) || !gemm.Cholesky(g, q) {
 			return false
 		}
 		share := 1.0 // the least pivot over its diagonal element
@@ -77,8 +80,9 @@ func ThinQR(a, r []float64, n, p int) {
 	lapack64.Dorg2r(n, p, p, a, p, tau, work)
 }
 
-// Householder sets dst to r times the Q of y = Q R, R with a positive diagonal, by Householder reflections in float64.
-// The error is that of float64 times the condition number of y. It fails if y has not full rank in float64. dst may be y.
+// Householder sets dst to r times the Q of y = Q R, where R has a positive diagonal, by Householder
+// reflections in float64. The error is 2^-52 times the condition number of y. It fails if y does
+// not have full rank in float64. dst may be y.
 func Householder[T vec.Float](dst, y gemm.Mat[T], r float64) error {
 	n, q := y.R, y.C
 	a, whole := scratch.Get[float64](n*q), scratch.Get[float64](3*q)

@@ -8,14 +8,15 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// mostTerms is the highest degree of the series.
-const mostTerms = 6
+// maxDegree is the highest degree of the series.
+const maxDegree = 6
 
-// SeriesDegree returns how many terms after the first (I + E)^(-1/2) needs, |E| = e, for the defect of y (I + E)^(-1/2)
-// to be below tol, or 0 if that is more than most, at most 6.
+// SeriesDegree returns the degree that the series of (I + E)^(-1/2) needs, where |E| = e, so that
+// the defect of y (I + E)^(-1/2) is below tol. It returns 0 if that degree is above most or above
+// 6.
 func SeriesDegree(e, tol float64, most int) int {
-	rest := e * e // of the first degree; each coefficient is below 1/2
-	for d := 1; d <= min(most, mostTerms); d++ {
+	rest := e * e // after the first degree; each coefficient is below 1/2
+	for d := 1; d <= min(most, maxDegree); d++ {
 		if rest < tol*(1-e) {
 			return d
 		}
@@ -28,7 +29,7 @@ func SeriesDegree(e, tol float64, most int) int {
 //
 //	(I + E)^(-1/2) = I - E/2 + 3/8 E^2 - 5/16 E^3 + ...
 func InverseRoot[T vec.Float](e []T, q, degree int) {
-	c := [mostTerms + 1]float64{1}
+	c := [maxDegree + 1]float64{1}
 	for k := 1; k <= degree; k++ {
 		c[k] = -c[k-1] * float64(2*k-1) / float64(2*k)
 	}

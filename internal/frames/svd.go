@@ -21,7 +21,8 @@ type singular struct {
 	values []float64 // descending
 }
 
-// decompose fails where x has not full rank. What it returns is to be freed.
+// decompose returns the decomposition of x, which the caller must free. It fails if x does not have
+// full rank.
 func decompose[T vec.Float](x gemm.Mat[T]) (singular, error) {
 	n, q := x.R, x.C
 	a := scratch.Get[float64](n * q)
@@ -30,7 +31,7 @@ func decompose[T vec.Float](x gemm.Mat[T]) (singular, error) {
 	if err != nil {
 		return singular{}, err
 	}
-	lwork := 8*q + n + 2*q*q // room for the path by QR of tall matrices
+	lwork := 8*q + n + 2*q*q // enough for dgesvd to begin with a QR factorisation if x is tall
 	work := scratch.Get[float64](lwork)
 	defer scratch.Put(work)
 	d := singular{n, q, scale, scratch.Get[float64](n * q), scratch.Get[float64](q * q), scratch.Get[float64](q)}
@@ -51,13 +52,13 @@ func (d singular) free() {
 	scratch.Put(d.values)
 }
 
-// PolarAdjoint sets dst to the adjoint, applied to g, of the derivative of r times the polar factor at v = U S W^T:
-// with M = U^T g W it is
+// PolarAdjoint sets dst to P'(v)* g, where P'(v) is the derivative of r times the polar factor at
+// v = U S W^T. With M = U^T g W it is
 //
 //	r (U K W^T + (I - U U^T) g W S^-1 W^T),   K_ij = (M_ij - M_ji) / (s_i + s_j),
 //
-// which is r (U (K - M S^-1) + g W S^-1) W^T. It computes in float64, and fails if v has not full rank. dst may be g
-// or v.
+// which is r (U (K - M S^-1) + g W S^-1) W^T. It computes in float64, and fails if v does not have
+// full rank. dst may be g or v.
 func PolarAdjoint[T vec.Float](dst, v, g gemm.Mat[T], r float64) error {
 	d, err := decompose(v)
 	if err != nil {

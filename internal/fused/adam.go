@@ -13,18 +13,18 @@ import (
 //	m <- Beta1 m + (1-Beta1) g',  s <- Beta2 s + (1-Beta2) g'^2,  g' = Slope g
 //	x <- Shrink x - Rate m/Correct1 / (sqrt(s/Correct2) + Eps),  g <- 0.
 //
-// With a slice largest (AMSGrad), s in the last line is the largest s so far.
+// With AMSGrad, the largest s so far takes the place of s in the last line.
 type AdamStep struct {
 	Beta1, Beta2, Eps, Slope, Shrink, Rate, Correct1, Correct2 float64
 }
 
-// Adam makes the step and returns the sum of squares of what x moves by for a Rate of 1.
-// largest may be nil.
+// Adam makes the step and returns the squared norm of the step for a Rate of 1. largest holds the
+// largest s so far, for AMSGrad; it is nil otherwise.
 func Adam[T vec.Float](x, m, s, largest, g []T, a AdamStep) float64 {
 	total := 0.0
-	for from := 0; from < len(x); from += stretch {
-		to := min(from+stretch, len(x))
-		total += adam(x[from:to], m[from:to], s[from:to], piece(largest, from, to), g[from:to], a)
+	for from := 0; from < len(x); from += chunk {
+		to := min(from+chunk, len(x))
+		total += adam(x[from:to], m[from:to], s[from:to], part(largest, from, to), g[from:to], a)
 	}
 	return total
 }

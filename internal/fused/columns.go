@@ -10,36 +10,36 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// run is how many rows are taken at a time. A lane of float32 sums so many elements before
-// float64 takes over.
-const run = 64
+// rowBlock is the number of rows that are processed at a time. In float32, sums over that many elements
+// rowBlock in float32 and are then added up in float64.
+const rowBlock = 64
 
-// Columns makes the step for the columns of the row-major r x c matrices that x holds one
-// after the other, each column on a sphere, and returns the first matrix with a column
-// that has no step, or -1.
-func Columns[T vec.Float](x, m, g []T, r, c int, o Sphere, s descent.Step) (p descent.Progress, lost int) {
+// Columns makes the step for the columns of row-major r x c matrices that lie one after the other
+// in x. Each column lies on a sphere. failed is the index of the first matrix with a column that could
+// not move, or -1.
+func Columns[T vec.Float](x, m, g []T, r, c int, o Sphere, s descent.Step) (p descent.Progress, failed int) {
 	var w work[T]
 	w.begin(o, s, r)
 	size := r * c
-	if c < 16 { // too narrow: as many as fill a crowd side by side
-		together := min(crowd/c, len(x)/size)
+	if c < 16 { // too narrow for vectors: copy several matrices side by side
+		together := min(maxPoints/c, len(x)/size)
 		all := scratch.Get[T](3 * together * size)
 		for from := 0; from < len(x); from += together * size {
 			to := min(from+together*size, len(x))
-			w.sideBySide(x[from:to], piece(m, from, to), g[from:to], r, c, from/size, o, s, all)
+			w.sideBySide(x[from:to], part(m, from, to), g[from:to], r, c, from/size, o, s, all)
 		}
 		scratch.Put(all)
-		return w.moved()
+		return w.results()
 	}
 	for from := 0; from < len(x); from += size {
 		to := from + size
-		w.columns(x[from:to], piece(m, from, to), g[from:to], r, c, c, from/size, o, s)
+		w.columns(x[from:to], part(m, from, to), g[from:to], r, c, c, from/size, o, s)
 	}
-	return w.moved()
+	return w.results()
 }
 
-// sideBySide makes the step for the columns of matrices together, in a copy where their
-// rows lie side by side.
+// sideBySide makes the step for the columns of several matrices in a copy in which the matrices lie
+// side by side. at is the index of the first matrix.
 func (w *work[T]) sideBySide(x, m, g []T, r, c, at int, o Sphere, s descent.Step, all []T) {
 	n := len(x)
 	xs, ms, gs := all[:n], all[n:2*n], all[2*n:3*n]
@@ -58,7 +58,7 @@ func (w *work[T]) sideBySide(x, m, g []T, r, c, at int, o Sphere, s descent.Step
 	clear(g)
 }
 
-// copyRows sets wide to the r x c matrices of x side by side.
+// copyRows sets wide to the r x c matrices of x, side by side.
 func copyRows[T vec.Float](wide, x []T, r, c int) {
 	stride := len(x) / r
 	for i := range r {
@@ -96,20 +96,20 @@ func copyRowsBack[T vec.Float](x, wide []T, r, c int) {
 	}
 }
 
-// columns makes the step for the columns of r x c numbers, in which matrices of width columns
-// lie side by side. The first of them is the at-th of all.
+// columns makes the step for the c columns of r elements, in which matrices of width columns lie
+// side by side. at is the index of the first matrix.
 func (w *work[T]) columns(x, m, g []T, r, c, width, at int, o Sphere, s descent.Step) {
-	for from := 0; from < c; from += crowd {
-		cols := min(crowd, c-from)
-		w.sums = [5][crowd]float64{}
-		for i := 0; i < r; i += run {
-			start, to := i*c+from, (min(i+run, r)-1)*c+from+cols
-			w.columnMoments(x[start:to], piece(m, start, to), g[start:to], min(run, r-i), c, cols, o, s)
+	for from := 0; from < c; from += maxPoints {
+		cols := min(maxPoints, c-from)
+		w.sums = [5][maxPoints]float64{}
+		for i := 0; i < r; i += rowBlock {
+			start, to := i*c+from, (min(i+rowBlock, r)-1)*c+from+cols
+			w.columnMoments(x[start:to], part(m, start, to), g[start:to], min(rowBlock, r-i), c, cols, o, s)
 		}
 		long := w.blends(cols)
-		for i := 0; i < r; i += run {
-			start, to := i*c+from, (min(i+run, r)-1)*c+from+cols
-			w.columnApply(x[start:to], piece(m, start, to), g[start:to], min(run, r-i), c, cols, s)
+		for i := 0; i < r; i += rowBlock {
+			start, to := i*c+from, (min(i+rowBlock, r)-1)*c+from+cols
+			w.columnApply(x[start:to], part(m, start, to), g[start:to], min(rowBlock, r-i), c, cols, s)
 		}
 		for j := 0; long && j < cols; j++ {
 			if w.isLong(j, at+(from+j)/width) {
@@ -119,7 +119,7 @@ func (w *work[T]) columns(x, m, g []T, r, c, width, at int, o Sphere, s descent.
 	}
 }
 
-// normalise gives the column that begins x the norm.
+// normalise scales the first column of x to the given norm.
 func normalise[T vec.Float](x []T, r, c int, norm float64) {
 	square := 0.0
 	for i := range r {
@@ -131,7 +131,7 @@ func normalise[T vec.Float](x []T, r, c int, norm float64) {
 	}
 }
 
-// columnMoments adds to the sums of columns those over some rows, which lie stride apart.
+// columnMoments adds the sums over some rows, stride elements apart, to the sums of the columns.
 func (w *work[T]) columnMoments(x, m, g []T, rows, stride, cols int, o Sphere, s descent.Step) {
 	if w.columnMomentsKernel(x, m, g, rows, stride, cols, o, s) {
 		return
@@ -154,7 +154,7 @@ func (w *work[T]) columnMoments(x, m, g []T, rows, stride, cols int, o Sphere, s
 	}
 }
 
-// columnApply makes the step of columns in some rows.
+// columnApply applies the coefficients of the columns to some rows.
 func (w *work[T]) columnApply(x, m, g []T, rows, stride, cols int, s descent.Step) {
 	if w.columnApplyKernel(x, m, g, rows, stride, cols, s) {
 		return

@@ -18,7 +18,7 @@ import (
 
 // lengths are those that a kernel could get wrong.
 func lengths() []int {
-	all := []int{stretch - 1, stretch, 2*stretch + 17}
+	all := []int{chunk - 1, chunk, 2*chunk + 17}
 	for n := range 71 {
 		all = append(all, n)
 	}
@@ -219,8 +219,8 @@ func TestPointsThatAreNone(t *testing.T) {
 				}
 				clear(x[n : 2*n])
 				x[2*n] = float32(math.NaN())
-				_, lost := Spheres(x, m, g, n, s.Sphere, s.Step)
-				assert.Equal(t, 1, lost, name)
+				_, failed := Spheres(x, m, g, n, s.Sphere, s.Step)
+				assert.Equal(t, 1, failed, name)
 				assert.Zero(t, vec.MaxAbs(x[n:2*n]), name)
 				assert.True(t, math.IsNaN(vec.MaxAbs(x[2*n:])), name)
 				assert.False(t, math.IsNaN(vec.MaxAbs(x[:n])), name)

@@ -7,19 +7,18 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// stretch is how many elements are summed in the lanes of a vector, in their precision,
-// before float64 takes over.
-const stretch = 1 << 12
+// chunk is the number of elements that are summed in their own precision, in the lanes of a
+// vector, before the sums are added up in float64.
+const chunk = 1 << 12
 
-// Flat makes the step in Euclidean space, where the projection is the identity and the
-// retraction is addition:
+// Flat makes the step in Euclidean space:
 //
 //	x <- Shrink x - Rate d,  d = Ahead m + Slope g,  m <- Keep m + Take g,  g <- 0.
 func Flat[T vec.Float](x, m, g []T, s descent.Step, shrink float64) descent.Progress {
 	square := 0.0
-	for from := 0; from < len(x); from += stretch {
-		to := min(from+stretch, len(x))
-		square += flat(x[from:to], piece(m, from, to), g[from:to], s, shrink)
+	for from := 0; from < len(x); from += chunk {
+		to := min(from+chunk, len(x))
+		square += flat(x[from:to], part(m, from, to), g[from:to], s, shrink)
 	}
 	return descent.Progress{Direction: square, Length: s.Rate * s.Rate * square, Factor: 1}
 }

@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package fused makes whole steps of gradient descent in two passes over memory, or
-// one: projection, update, retraction, transport and the clearing of the gradient
-// together, in place.
+// Package fused makes whole steps of gradient descent in place, in one or two passes over memory:
+// tangent projection, update, retraction, transport and the clearing of the gradient together.
 //
-// Within is when a step can be made here: no square overflows or is lost, and no step is so
-// long that rounding shows. A point that is not on its sphere, because it is not finite or
-// shorter than a thousandth of the radius, has no step: it and its momentum stay as they
-// are, and the step returns the first such point.
+// The caller must make sure that no square overflows or vanishes and that no step is so long that
+// rounding errors become large. A point that is not on its sphere, because it is not finite or
+// shorter than a thousandth of the radius, does not move: it and its momentum stay as they are, and
+// the functions return the index of the first such point.
 //
-// Points are independent: a step made for some of them, and then for the others, has
-// the same bits as one made for all.
+// Points are independent: the bits of a result do not depend on how the points are divided among
+// calls.
 package fused
 
 import "github.com/kernelfold/kernelfold/internal/vec"
 
-// Spheres are of radius Radius, in the space orthogonal to the vector of ones if Centred.
+// Sphere is a sphere of the given radius. If Centred, it lies in the space orthogonal to the vector
+// of ones.
 type Sphere struct {
 	Radius  float64
 	Centred bool
 }
 
-// piece is the elements from..to of x, or nil if x is.
-func piece[T vec.Float](x []T, from, to int) []T {
+// part returns the elements from..to of x, or nil if x is nil.
+func part[T vec.Float](x []T, from, to int) []T {
 	if x == nil {
 		return nil
 	}

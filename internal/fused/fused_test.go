@@ -193,11 +193,11 @@ func compare[T vec.Float](t *testing.T, rng *rand.Rand, name string, n, k int, s
 		m = nil
 	}
 	x0, m0, g0 := wide(x), wide(m), wide(g)
-	moved, lost := Spheres(x, m, g, n, s.Sphere, s.Step)
+	moved, failed := Spheres(x, m, g, n, s.Sphere, s.Step)
 	if zero >= k {
 		zero = -1
 	}
-	require.Equal(t, zero, lost, name)
+	require.Equal(t, zero, failed, name)
 	check(t, fmt.Sprintf("%s n=%d k=%d", name, n, k), x, m, g, x0, m0, g0, n, s, moved)
 	guarded(t, allX, offset, n*k)
 	guarded(t, allM, offset, n*k)
@@ -216,7 +216,7 @@ func check[T vec.Float](t *testing.T, name string, x, m, g []T, x0, m0, g0 []flo
 	eps := vec.Eps[T]()
 	total, dd := descent.Progress{Factor: 1}, 0.0
 	for i := 0; i < len(x); i += n {
-		at := func(x []float64) []float64 { return piece(x, i, i+n) }
+		at := func(x []float64) []float64 { return part(x, i, i+n) }
 		if vec.Norm(at(x0)) == 0 {
 			require.Zero(t, vec.Norm(x[i:i+n]), name)
 			continue
@@ -312,8 +312,8 @@ func compareColumns[T vec.Float](t *testing.T, rng *rand.Rand, name string, r, c
 		x[i/(r*c)*r*c+i%r*c+i/r%c] = v
 	}
 	x0, m0, g0 := wide(cols), wide(turned(m)), wide(turned(g))
-	moved, lost := Columns(x, m, g, r, c, s.Sphere, s.Step)
-	require.Equal(t, -1, lost, name)
+	moved, failed := Columns(x, m, g, r, c, s.Sphere, s.Step)
+	require.Equal(t, -1, failed, name)
 	check(t, fmt.Sprintf("%s %d matrices of %d x %d", name, k, r, c), turned(x), turned(m), g, x0, m0, g0, r, s, moved)
 	guarded(t, allX, offset, n)
 	guarded(t, allM, offset, n)

@@ -12,9 +12,9 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// Each function below runs a kernel and says whether there is one.
+// Each function below runs a kernel. It reports whether there is one for this machine.
 
-// kernel is a level at a precision.
+// kernel is an instruction set and a precision: narrow is AVX2 and wide is AVX-512.
 type kernel int
 
 const (
@@ -39,7 +39,8 @@ func choose[T vec.Float]() kernel {
 	return none
 }
 
-// groupOfNine is how many points of 9 elements a kernel takes at once, 0 without one.
+// groupOfNine returns the number of points of 9 elements that a kernel processes at once, or 0 if
+// there is no kernel.
 func groupOfNine[T vec.Float]() int {
 	switch choose[T]() {
 	case narrow32:
@@ -50,17 +51,17 @@ func groupOfNine[T vec.Float]() int {
 	return 0
 }
 
-// singles is x, which is of float32.
+// singles returns x, whose elements must be float32.
 func singles[T vec.Float](x []T) []float32 { return unsafe.Slice(single(x), len(x)) }
 
-// stepOfNine makes the step for the groups of points, up to one with a long step, and
-// returns how many it has moved.
-func stepOfNine(x, m, g []float32, lanes int, n *nineStep, r *room, tangent bool) int {
-	k, terms, room := len(x)/(nine*lanes), &n.terms[0], (*float32)(unsafe.Pointer(r))
+// stepOfNine makes the step for groups of points. It stops after a group with a long step and
+// returns the number of groups that it has moved.
+func stepOfNine(x, m, g []float32, lanes int, n *nineStep, r *nineState, tangent bool) int {
+	k, terms, state := len(x)/(nine*lanes), &n.terms[0], (*float32)(unsafe.Pointer(r))
 	if lanes == 8 {
-		return stepOfNine32AVX2(&x[0], &m[0], &g[0], k, terms, room, tangent)
+		return stepOfNine32AVX2(&x[0], &m[0], &g[0], k, terms, state, tangent)
 	}
-	return stepOfNine32AVX512(&x[0], &m[0], &g[0], k, terms, room, tangent)
+	return stepOfNine32AVX512(&x[0], &m[0], &g[0], k, terms, state, tangent)
 }
 
 func single[T vec.Float](x []T) *float32 { return (*float32)(unsafe.Pointer(unsafe.SliceData(x))) }
@@ -84,8 +85,8 @@ func (w *work[T]) momentsKernel(x, m, g []T, n, k int, o Sphere, s descent.Step)
 
 func (w *work[T]) blendsKernel(k int) bool {
 	for i := k; i%8 != 0; i++ {
-		// No point, though a kernel takes it along: one that has no step to make.
-		w.sums[sumXX][i] = 1 / w.terms[bend][0]
+		// The kernel processes whole vectors: fill the last with a point that does not move.
+		w.sums[sumXX][i] = 1 / w.terms[inverseSquare][0]
 		for j := sumXD; j <= sumD; j++ {
 			w.sums[j][i] = 0
 		}

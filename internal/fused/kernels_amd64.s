@@ -2066,15 +2066,15 @@ plainWhole:
 	VZEROUPPER
 	RET
 
-// func stepOfNine32AVX2(x *float32, m *float32, grad *float32, k int, terms *float32, room *float32, tangent bool) int
+// func stepOfNine32AVX2(x *float32, m *float32, grad *float32, k int, terms *float32, state *float32, tangent bool) int
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·stepOfNine32AVX2(SB), NOSPLIT, $0-64
 	MOVQ         x+0(FP), AX
 	MOVQ         m+8(FP), CX
 	MOVQ         grad+16(FP), DX
 	MOVQ         k+24(FP), BX
-	MOVQ         room+40(FP), SI
-	LEAQ         turns<>+0(SB), DI
+	MOVQ         state+40(FP), SI
+	LEAQ         rotations<>+0(SB), DI
 	LEAQ         spread32AVX2<>+0(SB), R8
 	MOVQ         terms+32(FP), R9
 	VBROADCASTSS (R9), Y0
@@ -3337,23 +3337,23 @@ out:
 	VZEROUPPER
 	RET
 
-DATA turns<>+0(SB)/4, $0x00000000
-DATA turns<>+4(SB)/4, $0x00000001
-DATA turns<>+8(SB)/4, $0x00000002
-DATA turns<>+12(SB)/4, $0x00000003
-DATA turns<>+16(SB)/4, $0x00000004
-DATA turns<>+20(SB)/4, $0x00000005
-DATA turns<>+24(SB)/4, $0x00000006
-DATA turns<>+28(SB)/4, $0x00000007
-DATA turns<>+32(SB)/4, $0x00000000
-DATA turns<>+36(SB)/4, $0x00000001
-DATA turns<>+40(SB)/4, $0x00000002
-DATA turns<>+44(SB)/4, $0x00000003
-DATA turns<>+48(SB)/4, $0x00000004
-DATA turns<>+52(SB)/4, $0x00000005
-DATA turns<>+56(SB)/4, $0x00000006
-DATA turns<>+60(SB)/4, $0x00000007
-GLOBL turns<>(SB), RODATA|NOPTR, $64
+DATA rotations<>+0(SB)/4, $0x00000000
+DATA rotations<>+4(SB)/4, $0x00000001
+DATA rotations<>+8(SB)/4, $0x00000002
+DATA rotations<>+12(SB)/4, $0x00000003
+DATA rotations<>+16(SB)/4, $0x00000004
+DATA rotations<>+20(SB)/4, $0x00000005
+DATA rotations<>+24(SB)/4, $0x00000006
+DATA rotations<>+28(SB)/4, $0x00000007
+DATA rotations<>+32(SB)/4, $0x00000000
+DATA rotations<>+36(SB)/4, $0x00000001
+DATA rotations<>+40(SB)/4, $0x00000002
+DATA rotations<>+44(SB)/4, $0x00000003
+DATA rotations<>+48(SB)/4, $0x00000004
+DATA rotations<>+52(SB)/4, $0x00000005
+DATA rotations<>+56(SB)/4, $0x00000006
+DATA rotations<>+60(SB)/4, $0x00000007
+GLOBL rotations<>(SB), RODATA|NOPTR, $64
 
 DATA spread32AVX2<>+0(SB)/4, $0x00000000
 DATA spread32AVX2<>+4(SB)/4, $0x00000000
@@ -6130,14 +6130,14 @@ plainWhole:
 	VZEROUPPER
 	RET
 
-// func stepOfNine32AVX512(x *float32, m *float32, grad *float32, k int, terms *float32, room *float32, tangent bool) int
+// func stepOfNine32AVX512(x *float32, m *float32, grad *float32, k int, terms *float32, state *float32, tangent bool) int
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·stepOfNine32AVX512(SB), NOSPLIT, $0-64
 	MOVQ         x+0(FP), AX
 	MOVQ         m+8(FP), CX
 	MOVQ         grad+16(FP), DX
 	MOVQ         k+24(FP), BX
-	MOVQ         room+40(FP), SI
+	MOVQ         state+40(FP), SI
 	MOVL         $0x0000cc66, DI
 	KMOVW        DI, K1
 	MOVL         $0x0000f078, DI

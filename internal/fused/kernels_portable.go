@@ -9,11 +9,11 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// Without kernels nothing is done.
+// Without kernels these functions report that they have done nothing.
 
 func groupOfNine[T vec.Float]() int                                                   { return 0 }
 func singles[T vec.Float](_ []T) []float32                                            { return nil }
-func stepOfNine(_, _, _ []float32, _ int, _ *nineStep, _ *room, _ bool) int           { return 0 }
+func stepOfNine(_, _, _ []float32, _ int, _ *nineStep, _ *nineState, _ bool) int      { return 0 }
 func (w *work[T]) momentsKernel(_, _, _ []T, _, _ int, _ Sphere, _ descent.Step) bool { return false }
 func (w *work[T]) blendsKernel(_ int) bool                                            { return false }
 func (w *work[T]) applyKernel(_, _, _ []T, _, _ int, _ descent.Step) bool             { return false }

@@ -7,27 +7,27 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// block is how many elements the two sweeps take at a time, so that the second finds
-// x, m and g in the cache.
+// block is the number of elements that the two passes process at a time, so that the second pass
+// finds x, m and g in the cache.
 const block = 1 << 14
 
-// Spheres makes the step for the vectors of n elements that x holds one after the
-// other, each on a sphere, and returns the first that has none, or -1.
-func Spheres[T vec.Float](x, m, g []T, n int, o Sphere, s descent.Step) (p descent.Progress, lost int) {
+// Spheres makes the step for vectors of n elements that lie one after the other in x, each on a
+// sphere. failed is the index of the first vector that could not move, or -1.
+func Spheres[T vec.Float](x, m, g []T, n int, o Sphere, s descent.Step) (p descent.Progress, failed int) {
 	if lanes := groupOfNine[T](); lanes > 0 && n == nine {
 		return spheresOfNine(singles(x), singles(m), singles(g), o, s, lanes)
 	}
 	var w work[T]
 	w.begin(o, s, n)
-	size := n * min(crowd, max(1, block/n))
+	size := n * min(maxPoints, max(1, block/n))
 	for from := 0; from < len(x); from += size {
 		to := min(from+size, len(x))
-		w.step(x[from:to:to], piece(m, from, to), g[from:to:to], n, from/n, o, s)
+		w.step(x[from:to:to], part(m, from, to), g[from:to:to], n, from/n, o, s)
 	}
-	return w.moved()
+	return w.results()
 }
 
-// step makes the step for at most a crowd of vectors, of which the first is the at-th.
+// step makes the step for at most 64 vectors. at is the index of the first vector.
 func (w *work[T]) step(x, m, g []T, n, at int, o Sphere, s descent.Step) {
 	k := len(x) / n
 	w.moments(x, m, g, n, k, o, s)
@@ -35,13 +35,13 @@ func (w *work[T]) step(x, m, g []T, n, at int, o Sphere, s descent.Step) {
 	w.apply(x, m, g, n, k, s)
 	for i := 0; long && i < k; i++ {
 		if w.isLong(i, at+i) {
-			settle(x[i*n:(i+1)*n], o)
+			renormalise(x[i*n:(i+1)*n], o)
 		}
 	}
 }
 
-// settle centres the vector, if the sphere is centred, and gives it its norm.
-func settle[T vec.Float](x []T, o Sphere) {
+// renormalise centres the vector if the sphere is centred, and scales it to the radius.
+func renormalise[T vec.Float](x []T, o Sphere) {
 	if o.Centred {
 		vec.Shift(x, x, -vec.Sum(x)/float64(len(x)))
 	}

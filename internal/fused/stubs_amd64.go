@@ -6,32 +6,32 @@
 
 package fused
 
-// moments32AVX2 sums x x, x d and d d, and x and d if centred, for k vectors of n elements,
+// moments32AVX2 computes the sums of x x, x d and d d, and of x and d if centred, for k vectors of n elements,
 // where d = ahead m + slope grad. Each sum has 64 places. m may be nil.
 //
 //go:noescape
 func moments32AVX2(x *float32, m *float32, grad *float32, n int, k int, ahead float32, slope float32, centred bool, sums *float64)
 
-// blends32AVX2 turns the sums of k points into what their step blends, each with 64 places.
-// The third sum becomes |t d|^2. It adds to the results among the terms.
+// blends32AVX2 computes the coefficients of k points from their sums, each with 64 places.
+// It replaces the third sum by |t d|^2 and adds to the results in terms.
 //
 //go:noescape
 func blends32AVX2(terms *float64, sums *float64, k int, blend *float32)
 
-// apply32AVX2 blends k vectors of n elements: x becomes a x + f d + b, with d = ahead m + slope grad;
-// m becomes keep m + take grad, or, if tangent, d + h x' + c x + e, with x' what x becomes; and
-// grad becomes 0. blend holds a, f, b, h, c and e, 64 places each. m may be nil.
+// apply32AVX2 updates k vectors of n elements. With d = ahead m + slope grad, x' = a x + f d + b replaces x;
+// keep m + take grad replaces m or, if tangent, d + h x' + c x + e; and 0 replaces grad.
+// blend holds a, f, b, h, c and e, 64 places each. m may be nil.
 //
 //go:noescape
 func apply32AVX2(x *float32, m *float32, grad *float32, n int, k int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
 
-// momentsOfColumns32AVX2 adds to the sums of the first cols columns, at most a crowd, those over some rows, which
-// lie stride elements apart. There is at least one row.
+// momentsOfColumns32AVX2 adds the sums over some rows, stride elements apart, to the sums of cols columns, at most 64.
+// There is at least one row.
 //
 //go:noescape
 func momentsOfColumns32AVX2(x *float32, m *float32, grad *float32, rows int, stride int, cols int, ahead float32, slope float32, centred bool, sums *float64)
 
-// applyToColumns32AVX2 is apply for some rows of cols columns, at most a crowd, which lie stride elements apart.
+// applyToColumns32AVX2 is apply for some rows, stride elements apart, of cols columns, at most 64.
 //
 //go:noescape
 func applyToColumns32AVX2(x *float32, m *float32, grad *float32, rows int, stride int, cols int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
@@ -47,38 +47,38 @@ func flat32AVX2(x *float32, m *float32, grad *float32, n int, ahead float32, slo
 //go:noescape
 func adam32AVX2(x *float32, m *float32, s *float32, largest *float32, grad *float32, n int, slope float32, beta1 float32, rest1 float32, beta2 float32, rest2 float32, scale1 float32, scale2 float32, eps float32, shrink float32, rate float32) float64
 
-// stepOfNine32AVX2 makes the step of k > 0 times 8 vectors of 9 elements. It stops after such a group
-// with a |t d|^2 > r^2 and returns how many groups it has moved. Results add to those in the room.
+// stepOfNine32AVX2 makes the step of k > 0 groups of 8 vectors of 9 elements. It stops after a group with a
+// |t d|^2 > r^2 and returns the number of groups that it has moved. It adds to the results in state.
 //
 //go:noescape
-func stepOfNine32AVX2(x *float32, m *float32, grad *float32, k int, terms *float32, room *float32, tangent bool) int
+func stepOfNine32AVX2(x *float32, m *float32, grad *float32, k int, terms *float32, state *float32, tangent bool) int
 
-// moments32AVX512 sums x x, x d and d d, and x and d if centred, for k vectors of n elements,
+// moments32AVX512 computes the sums of x x, x d and d d, and of x and d if centred, for k vectors of n elements,
 // where d = ahead m + slope grad. Each sum has 64 places. m may be nil.
 //
 //go:noescape
 func moments32AVX512(x *float32, m *float32, grad *float32, n int, k int, ahead float32, slope float32, centred bool, sums *float64)
 
-// blends32AVX512 turns the sums of k points into what their step blends, each with 64 places.
-// The third sum becomes |t d|^2. It adds to the results among the terms.
+// blends32AVX512 computes the coefficients of k points from their sums, each with 64 places.
+// It replaces the third sum by |t d|^2 and adds to the results in terms.
 //
 //go:noescape
 func blends32AVX512(terms *float64, sums *float64, k int, blend *float32)
 
-// apply32AVX512 blends k vectors of n elements: x becomes a x + f d + b, with d = ahead m + slope grad;
-// m becomes keep m + take grad, or, if tangent, d + h x' + c x + e, with x' what x becomes; and
-// grad becomes 0. blend holds a, f, b, h, c and e, 64 places each. m may be nil.
+// apply32AVX512 updates k vectors of n elements. With d = ahead m + slope grad, x' = a x + f d + b replaces x;
+// keep m + take grad replaces m or, if tangent, d + h x' + c x + e; and 0 replaces grad.
+// blend holds a, f, b, h, c and e, 64 places each. m may be nil.
 //
 //go:noescape
 func apply32AVX512(x *float32, m *float32, grad *float32, n int, k int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
 
-// momentsOfColumns32AVX512 adds to the sums of the first cols columns, at most a crowd, those over some rows, which
-// lie stride elements apart. There is at least one row.
+// momentsOfColumns32AVX512 adds the sums over some rows, stride elements apart, to the sums of cols columns, at most 64.
+// There is at least one row.
 //
 //go:noescape
 func momentsOfColumns32AVX512(x *float32, m *float32, grad *float32, rows int, stride int, cols int, ahead float32, slope float32, centred bool, sums *float64)
 
-// applyToColumns32AVX512 is apply for some rows of cols columns, at most a crowd, which lie stride elements apart.
+// applyToColumns32AVX512 is apply for some rows, stride elements apart, of cols columns, at most 64.
 //
 //go:noescape
 func applyToColumns32AVX512(x *float32, m *float32, grad *float32, rows int, stride int, cols int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
@@ -94,38 +94,38 @@ func flat32AVX512(x *float32, m *float32, grad *float32, n int, ahead float32, s
 //go:noescape
 func adam32AVX512(x *float32, m *float32, s *float32, largest *float32, grad *float32, n int, slope float32, beta1 float32, rest1 float32, beta2 float32, rest2 float32, scale1 float32, scale2 float32, eps float32, shrink float32, rate float32) float64
 
-// stepOfNine32AVX512 makes the step of k > 0 times 16 vectors of 9 elements. It stops after such a group
-// with a |t d|^2 > r^2 and returns how many groups it has moved. Results add to those in the room.
+// stepOfNine32AVX512 makes the step of k > 0 groups of 16 vectors of 9 elements. It stops after a group with a
+// |t d|^2 > r^2 and returns the number of groups that it has moved. It adds to the results in state.
 //
 //go:noescape
-func stepOfNine32AVX512(x *float32, m *float32, grad *float32, k int, terms *float32, room *float32, tangent bool) int
+func stepOfNine32AVX512(x *float32, m *float32, grad *float32, k int, terms *float32, state *float32, tangent bool) int
 
-// moments64AVX2 sums x x, x d and d d, and x and d if centred, for k vectors of n elements,
+// moments64AVX2 computes the sums of x x, x d and d d, and of x and d if centred, for k vectors of n elements,
 // where d = ahead m + slope grad. Each sum has 64 places. m may be nil.
 //
 //go:noescape
 func moments64AVX2(x *float64, m *float64, grad *float64, n int, k int, ahead float64, slope float64, centred bool, sums *float64)
 
-// blends64AVX2 turns the sums of k points into what their step blends, each with 64 places.
-// The third sum becomes |t d|^2. It adds to the results among the terms.
+// blends64AVX2 computes the coefficients of k points from their sums, each with 64 places.
+// It replaces the third sum by |t d|^2 and adds to the results in terms.
 //
 //go:noescape
 func blends64AVX2(terms *float64, sums *float64, k int, blend *float64)
 
-// apply64AVX2 blends k vectors of n elements: x becomes a x + f d + b, with d = ahead m + slope grad;
-// m becomes keep m + take grad, or, if tangent, d + h x' + c x + e, with x' what x becomes; and
-// grad becomes 0. blend holds a, f, b, h, c and e, 64 places each. m may be nil.
+// apply64AVX2 updates k vectors of n elements. With d = ahead m + slope grad, x' = a x + f d + b replaces x;
+// keep m + take grad replaces m or, if tangent, d + h x' + c x + e; and 0 replaces grad.
+// blend holds a, f, b, h, c and e, 64 places each. m may be nil.
 //
 //go:noescape
 func apply64AVX2(x *float64, m *float64, grad *float64, n int, k int, ahead float64, slope float64, keep float64, take float64, tangent bool, blend *float64)
 
-// momentsOfColumns64AVX2 adds to the sums of the first cols columns, at most a crowd, those over some rows, which
-// lie stride elements apart. There is at least one row.
+// momentsOfColumns64AVX2 adds the sums over some rows, stride elements apart, to the sums of cols columns, at most 64.
+// There is at least one row.
 //
 //go:noescape
 func momentsOfColumns64AVX2(x *float64, m *float64, grad *float64, rows int, stride int, cols int, ahead float64, slope float64, centred bool, sums *float64)
 
-// applyToColumns64AVX2 is apply for some rows of cols columns, at most a crowd, which lie stride elements apart.
+// applyToColumns64AVX2 is apply for some rows, stride elements apart, of cols columns, at most 64.
 //
 //go:noescape
 func applyToColumns64AVX2(x *float64, m *float64, grad *float64, rows int, stride int, cols int, ahead float64, slope float64, keep float64, take float64, tangent bool, blend *float64)
@@ -141,32 +141,32 @@ func flat64AVX2(x *float64, m *float64, grad *float64, n int, ahead float64, slo
 //go:noescape
 func adam64AVX2(x *float64, m *float64, s *float64, largest *float64, grad *float64, n int, slope float64, beta1 float64, rest1 float64, beta2 float64, rest2 float64, scale1 float64, scale2 float64, eps float64, shrink float64, rate float64) float64
 
-// moments64AVX512 sums x x, x d and d d, and x and d if centred, for k vectors of n elements,
+// moments64AVX512 computes the sums of x x, x d and d d, and of x and d if centred, for k vectors of n elements,
 // where d = ahead m + slope grad. Each sum has 64 places. m may be nil.
 //
 //go:noescape
 func moments64AVX512(x *float64, m *float64, grad *float64, n int, k int, ahead float64, slope float64, centred bool, sums *float64)
 
-// blends64AVX512 turns the sums of k points into what their step blends, each with 64 places.
-// The third sum becomes |t d|^2. It adds to the results among the terms.
+// blends64AVX512 computes the coefficients of k points from their sums, each with 64 places.
+// It replaces the third sum by |t d|^2 and adds to the results in terms.
 //
 //go:noescape
 func blends64AVX512(terms *float64, sums *float64, k int, blend *float64)
 
-// apply64AVX512 blends k vectors of n elements: x becomes a x + f d + b, with d = ahead m + slope grad;
-// m becomes keep m + take grad, or, if tangent, d + h x' + c x + e, with x' what x becomes; and
-// grad becomes 0. blend holds a, f, b, h, c and e, 64 places each. m may be nil.
+// apply64AVX512 updates k vectors of n elements. With d = ahead m + slope grad, x' = a x + f d + b replaces x;
+// keep m + take grad replaces m or, if tangent, d + h x' + c x + e; and 0 replaces grad.
+// blend holds a, f, b, h, c and e, 64 places each. m may be nil.
 //
 //go:noescape
 func apply64AVX512(x *float64, m *float64, grad *float64, n int, k int, ahead float64, slope float64, keep float64, take float64, tangent bool, blend *float64)
 
-// momentsOfColumns64AVX512 adds to the sums of the first cols columns, at most a crowd, those over some rows, which
-// lie stride elements apart. There is at least one row.
+// momentsOfColumns64AVX512 adds the sums over some rows, stride elements apart, to the sums of cols columns, at most 64.
+// There is at least one row.
 //
 //go:noescape
 func momentsOfColumns64AVX512(x *float64, m *float64, grad *float64, rows int, stride int, cols int, ahead float64, slope float64, centred bool, sums *float64)
 
-// applyToColumns64AVX512 is apply for some rows of cols columns, at most a crowd, which lie stride elements apart.
+// applyToColumns64AVX512 is apply for some rows, stride elements apart, of cols columns, at most 64.
 //
 //go:noescape
 func applyToColumns64AVX512(x *float64, m *float64, grad *float64, rows int, stride int, cols int, ahead float64, slope float64, keep float64, take float64, tangent bool, blend *float64)

@@ -9,32 +9,33 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// crowd is how many points have room in a work.
-const crowd = 64
+// maxPoints is the number of points that a work holds.
+const maxPoints = 64
 
-// work is what happens between the two sweeps of a step on spheres: sums of x and d
-// come in, and coefficients of what x and m become go out.
+// work is the state of a step on spheres, which takes two passes. The first pass computes sums of x
+// and d for each point. From the sums follow the coefficients with which the second pass computes
+// the next x and m.
 type work[T vec.Float] struct {
-	terms [terms][8]float64 // all eight equal, until they are results
-	sums  [5][crowd]float64
-	blend [6][crowd]T
-	lost  int // the first point that has no step, or -1
+	terms  [terms][8]float64 // constants eight times each, then results to be combined
+	sums   [5][maxPoints]float64
+	blend  [6][maxPoints]T
+	failed int // index of the first point that could not move, or -1
 }
 
-// The terms of a step, and what it did.
+// The rows of terms: constants of a step, then its results.
 const (
-	share     = iota // 1/n if the points are centred, else 0
-	rate             //
-	radius           //
-	root             // of the inverse curvature, if g_t is asked for
-	bend             // 1/radius^2
-	one              //
-	least            // what |x|^2 has to exceed
-	never            // infinity
-	direction        // sum of |v|^2
-	length           // sum of |t v|^2
-	factor           // largest g_t
-	long             // largest |t d|^2
+	inverseN      = iota // 1/n if the points are centred, else 0
+	rate                 //
+	radius               //
+	root                 // the radius if the step is geometric, else 0
+	inverseSquare        // 1/radius^2
+	one                  //
+	minSquare            // lower bound of |x|^2
+	infinity             //
+	direction            // sum of |v|^2
+	length               // sum of |t v|^2
+	factor               // largest g_t
+	long                 // largest |t d|^2
 	terms
 )
 
@@ -59,7 +60,7 @@ const (
 
 // begin prepares w for a step of points of n elements.
 func (w *work[T]) begin(o Sphere, s descent.Step, n int) {
-	w.lost = -1
+	w.failed = -1
 	for i, v := range o.terms(s, n) {
 		for j := range w.terms[i] {
 			w.terms[i][j] = v
@@ -67,12 +68,12 @@ func (w *work[T]) begin(o Sphere, s descent.Step, n int) {
 	}
 }
 
-// terms are those for points of n elements.
+// terms returns the constants of a step for points of n elements.
 func (o Sphere) terms(s descent.Step, n int) (t [terms]float64) {
 	t[rate], t[radius], t[one], t[factor] = s.Rate, o.Radius, 1, 1
-	t[bend], t[least], t[never] = 1/(o.Radius*o.Radius), 1e-6*o.Radius*o.Radius, math.Inf(1)
+	t[inverseSquare], t[minSquare], t[infinity] = 1/(o.Radius*o.Radius), 1e-6*o.Radius*o.Radius, math.Inf(1)
 	if o.Centred {
-		t[share] = 1 / float64(n)
+		t[inverseN] = 1 / float64(n)
 	}
 	if s.Geometric {
 		t[root] = o.Radius
@@ -80,29 +81,30 @@ func (o Sphere) terms(s descent.Step, n int) (t [terms]float64) {
 	return t
 }
 
-// moved gathers the results.
-func (w *work[T]) moved() (p descent.Progress, lost int) {
+// results returns the results of the step.
+func (w *work[T]) results() (p descent.Progress, failed int) {
 	for j := range 8 {
 		p = p.Plus(descent.Progress{Direction: w.terms[direction][j], Length: w.terms[length][j], Factor: w.terms[factor][j]})
 	}
-	return p, w.lost
+	return p, w.failed
 }
 
-// isLong says that the step of point i, the at-th of all, is so long that rounding asks for
-// another normalisation: an error of c by a part e turns into one of |x| by e |t d|/r. It
-// notes a point that has no step.
+// isLong reports whether the step of point i is so long that the point must be normalised again: a
+// relative error e of c becomes a relative error e |t d|/r of |x|. It records a point that could
+// not move, where at is its index in the whole batch.
 func (w *work[T]) isLong(i, at int) bool {
 	l, r := w.sums[sumDD][i], w.terms[radius][0]
 	if math.IsInf(l, 1) {
-		if w.lost < 0 {
-			w.lost = at
+		if w.failed < 0 {
+			w.failed = at
 		}
 		return false
 	}
 	return l > r*r
 }
 
-// moments sums over the elements of the k points of n elements, with d = Ahead m + Slope g.
+// moments computes the sums over the elements of k points of n elements, with
+// d = Ahead m + Slope g.
 func (w *work[T]) moments(x, m, g []T, n, k int, o Sphere, s descent.Step) {
 	if w.momentsKernel(x, m, g, n, k, o, s) {
 		return
@@ -127,13 +129,13 @@ func (w *work[T]) moments(x, m, g []T, n, k int, o Sphere, s descent.Step) {
 	}
 }
 
-// blends turns the sums of k points into their coefficients and returns whether one of
-// their steps is long. With c = <x, d>/|x|^2,
+// blends computes the coefficients of k points from their sums and reports whether one of their
+// steps is long. With c = <x, d>/|x|^2,
 //
 //	v = d - c x,  y = r (x - t v)/|x - t v|,  |x - t v|^2 = |x|^2 + t^2 |v|^2,
 //	<y, v> = -t |v|^2 r/|x - t v|.
 //
-// Means are taken off x and d first if the points are centred.
+// If the points are centred, the means of x and d are subtracted first.
 func (w *work[T]) blends(k int) bool {
 	w.terms[long] = [8]float64{}
 	if !w.blendsKernel(k) {
@@ -159,14 +161,14 @@ func (w *work[T]) blendOne(i int) {
 		}
 	}
 	x, d := 0.0, 0.0 // means
-	if k := term(share); k > 0 {
+	if k := term(inverseN); k > 0 {
 		x, d = sum(sumX)*k, sum(sumD)*k
 	}
 	xx := sum(sumXX) - sum(sumX)*x
 	xd := sum(sumXD) - sum(sumD)*x
 	dd := sum(sumDD) - sum(sumD)*d
-	if !(xx > term(least)) {
-		w.sums[sumDD][i], w.terms[long][0] = term(never), term(never)
+	if !(xx > term(minSquare)) {
+		w.sums[sumDD][i], w.terms[long][0] = term(infinity), term(infinity)
 		set(1, 0, 0, 0, 0, 0)
 		return
 	}
@@ -179,8 +181,8 @@ func (w *work[T]) blendOne(i int) {
 	t, r := term(rate)/g, term(radius)
 	f := r / math.Sqrt(xx+t*t*vv)
 	a := f * (1 + t*c)
-	set(a, -f*t, f*t*d-a*x, f*t*vv*term(bend), -c, c*x-d)
-	l := t * t * sum(sumDD) // of d as it is, not centred: its rounding counts
+	set(a, -f*t, f*t*d-a*x, f*t*vv*term(inverseSquare), -c, c*x-d)
+	l := t * t * sum(sumDD) // of d before centring, because that sets the rounding errors
 	w.sums[sumDD][i] = l
 	w.terms[direction][0] += vv
 	w.terms[length][0] += t * t * vv
@@ -188,7 +190,7 @@ func (w *work[T]) blendOne(i int) {
 	w.terms[long][0] = max(w.terms[long][0], l)
 }
 
-// apply makes the step of the k points.
+// apply computes the next x and m of k points and clears g.
 func (w *work[T]) apply(x, m, g []T, n, k int, s descent.Step) {
 	if w.applyKernel(x, m, g, n, k, s) {
 		return
@@ -200,7 +202,7 @@ func (w *work[T]) apply(x, m, g []T, n, k int, s descent.Step) {
 	}
 }
 
-// applyOne makes the step of element e, which is one of point i.
+// applyOne applies the coefficients of point i to element e.
 func (w *work[T]) applyOne(x, m, g []T, e, i int, s descent.Step) {
 	b := &w.blend
 	v, d := x[e], T(s.Slope)*g[e]

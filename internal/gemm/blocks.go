@@ -18,22 +18,22 @@ const (
 	maxCols      = 2048
 )
 
-// A factor is read where it lies, not packed, for so few tiles: packing would cost
-// more than it saves. Rows that lie a multiple of so many bytes apart drive each other
-// out of the cache, and may be read twice at most.
+// A factor that is needed for at most fewTiles tiles is read in place, because packing would cost
+// more than it saves. Rows that lie a multiple of badDistance bytes apart evict each other from the
+// cache, and may be read at most twice.
 const (
 	fewTiles    = 3
 	badDistance = 1024
 )
 
-// form is what is known of a product.
+// form says which elements of a product are needed or known to be zero.
 type form int
 
 const (
 	general form = iota
-	lowerC       // C is wanted on and below the diagonal; tiles above it are left as they are
-	lowerA       // A is zero above the diagonal, and mostly not read there
-	upperB       // B is zero below the diagonal, and mostly not read there
+	lowerC       // only C on and below the diagonal is needed; tiles above it are not computed
+	lowerA       // A is zero above the diagonal and mostly not read there
+	upperB       // B is zero below the diagonal and mostly not read there
 )
 
 // product is C = alpha A B, or C += alpha A B. The columns of C have stride 1.
@@ -46,7 +46,7 @@ type product[T vec.Float] struct {
 	diagonal int // the column of the diagonal in row 0, for lowerC
 }
 
-// transposed is the same product, of the transposes.
+// transposed returns the transposed product, C^T = alpha B^T A^T.
 func (p product[T]) transposed() product[T] {
 	p.c, p.a, p.b = p.c.T(), p.b.T(), p.a.T()
 	switch p.form {
@@ -58,12 +58,12 @@ func (p product[T]) transposed() product[T] {
 	return p
 }
 
-// sources are where the tiles of a block read.
+// sources says where the tiles of a block read A and B.
 type sources[T vec.Float] struct {
 	packedA, packedB []T
-	at               []int // of the rows of B where it is not packed
-	readsA, readsB   bool  // A or B where it lies
-	shared           bool  // A is B^T, and read from packed B
+	at               []int // offsets of the rows of B if it is not packed
+	readsA, readsB   bool  // A or B is read in place
+	shared           bool  // A is B^T and is read from packed B
 }
 
 // run multiplies on this goroutine.
@@ -90,7 +90,7 @@ func (p product[T]) run() {
 	}
 	work := scratch.Get[T](forAt + forA + forB)
 	s.packedA, s.packedB = work[forAt:], work[forAt+forA:]
-	if s.readsB { // a slice made of borrowed floats, so that nothing is allocated
+	if s.readsB { // a slice of ints in the workspace, so that nothing is allocated
 		s.at = unsafe.Slice((*int)(unsafe.Pointer(unsafe.SliceData(work))), depth)
 		for i := range s.at {
 			s.at[i] = i * p.b.RS
@@ -174,8 +174,8 @@ func (p *product[T]) block(s *sources[T], i0, mb, j0, nb, p0, kb int) {
 	}
 }
 
-// within returns the rows of panel i where panels are cut within those of B, which
-// are as wide as a tile. Some are empty.
+// within returns the rows of panel i of A = B^T if A is read from the panels of B, which are as wide
+// as a tile. Some panels are empty.
 func within[T vec.Float](rows, i int) (from, to int) {
 	width := tileWidth[T]()
 	most := panelsOf[T](width)

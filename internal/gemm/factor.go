@@ -9,21 +9,21 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// leaf is the side of the squares on the diagonal that are factored and inverted
-// element by element. All the rest is products.
+// leaf is the size of the diagonal blocks that are factored and inverted element by element. All
+// other blocks are computed by products.
 const leaf = 16
 
 // Cholesky replaces the lower triangle of the symmetric row-major n x n matrix g
 // by L, g = L L^T. It reports whether g is positive definite to working
-// precision; if not, the triangle is left half done.
+// precision; if not, the contents of the triangle are undefined.
 func Cholesky[T vec.Float](g []T, n int) bool {
 	u := scratch.Get[T](n * n)
 	defer scratch.Put(u)
 	return CholeskyInverse(u, g, n)
 }
 
-// CholeskyInverse is Cholesky, and sets u, upper triangular and row-major with a zero
-// lower triangle, to L^-T.
+// CholeskyInverse does what Cholesky does and also sets u to L^-T, row-major and upper triangular
+// with a lower triangle of zeros.
 func CholeskyInverse[T vec.Float](u, g []T, n int) bool {
 	if n == 0 {
 		return true
@@ -37,8 +37,8 @@ func CholeskyInverse[T vec.Float](u, g []T, n int) bool {
 	return f.factor(Of(u, n, n), Of(g, n, n), 0)
 }
 
-// InverseTransposed sets u, upper triangular and row-major with a zero lower
-// triangle, to L^-T, where the lower triangle of l is L.
+// InverseTransposed sets u to L^-T, row-major and upper triangular with a lower triangle of zeros,
+// where L is the lower triangle of l.
 func InverseTransposed[T vec.Float](u, l []T, n int) {
 	if n == 0 {
 		return
@@ -48,19 +48,19 @@ func InverseTransposed[T vec.Float](u, l []T, n int) {
 	scratch.Put(f.work)
 }
 
-// factors is what a factorisation needs beside its matrices. It halves them:
+// factors is the workspace of a factorisation. The factorisation is recursive, by halves:
 //
 //	    [ P 0 ]          [ P^-T  -P^-T Q^T R^-T ]
 //	L = [ Q R ]   L^-T = [ 0      R^-T          ]
 type factors[T vec.Float] struct {
-	whole []T // what was on the diagonal of G before anything was subtracted
-	work  []T // a quarter of a matrix
+	whole []T // the diagonal of G before anything was subtracted
+	work  []T // as large as a quarter of the matrix
 	tiny  float64
 }
 
 func half(n int) int { return (n/2 + leaf - 1) / leaf * leaf }
 
-// factor is CholeskyInverse of a square whose first row is row i of G.
+// factor is CholeskyInverse for a diagonal block that begins at row i of G.
 func (f *factors[T]) factor(u, g Mat[T], i int) bool {
 	n := g.R
 	if n <= leaf {
@@ -84,7 +84,7 @@ func (f *factors[T]) factor(u, g Mat[T], i int) bool {
 	return true
 }
 
-// invert is InverseTransposed of a square.
+// invert is InverseTransposed for a diagonal block.
 func (f *factors[T]) invert(u, l Mat[T]) {
 	n := l.R
 	if n <= leaf {
@@ -98,7 +98,7 @@ func (f *factors[T]) invert(u, l Mat[T]) {
 	f.corner(u, l, p)
 }
 
-// corner completes an inverse of which the squares on the diagonal are known.
+// corner completes an inverse whose two diagonal blocks are known.
 func (f *factors[T]) corner(u, l Mat[T], p int) {
 	r := l.R - p
 	for i := p; i < l.R; i++ {
@@ -109,12 +109,12 @@ func (f *factors[T]) corner(u, l Mat[T], p int) {
 	Mul(u.Sub(0, p, p, r), -1, u.Sub(0, 0, p, p), t, 0)
 }
 
-// leaf is factor of a square up to leaf.
+// leaf is factor for a block of at most leaf rows.
 func (f *factors[T]) leaf(u, g Mat[T], i int) bool {
 	var l, v [leaf * leaf]T
 	var pivots [leaf]T
 	n := g.R
-	turn(Of(l[:], n, leaf), g)
+	transposeLeaf(Of(l[:], n, leaf), g)
 	for j := range n {
 		v[j*leaf+j] = 1
 	}
@@ -130,14 +130,14 @@ func (f *factors[T]) leaf(u, g Mat[T], i int) bool {
 			row[j] = l[j*leaf+i]
 		}
 	}
-	turn(u, Of(v[:], n, leaf))
+	transposeLeaf(u, Of(v[:], n, leaf))
 	return true
 }
 
-// turn sets A, a square up to leaf, to B^T.
-func turn[T vec.Float](a, b Mat[T]) {
+// transposeLeaf sets A, a square block of at most leaf rows, to B^T.
+func transposeLeaf[T vec.Float](a, b Mat[T]) {
 	n := a.R
-	if n == leaf { // a whole number of the squares that packing takes: it writes nothing else
+	if n == leaf { // pack works in squares that divide leaf, so it writes nothing outside A
 		pack(a.Data, a.RS, b.T(), 1)
 		return
 	}
@@ -148,7 +148,7 @@ func turn[T vec.Float](a, b Mat[T]) {
 	}
 }
 
-// invert is InverseTransposed of a square up to leaf.
+// invert is InverseTransposed for a block of at most leaf rows.
 func invert[T vec.Float](u, l Mat[T]) {
 	var v [leaf * leaf]float64 // L^-1, by rows
 	n := l.R

@@ -3,9 +3,9 @@
 // Package gemm multiplies matrices, and factors the small ones that the
 // geometry of orthonormal frames needs.
 //
-// A Mat is a strided view, so that a transpose costs nothing and a formula for
-// tall matrices serves wide ones. Products are packed into panels, in float32
-// or float64, and are deterministic: the same to the bit on one core and on many.
+// A Mat is a strided view, so a transpose costs nothing, and a formula for tall matrices can be used
+// for the transposes of wide ones. Products run in float32 or float64, on factors packed into
+// panels. They are deterministic: the bits are the same on one core and on many.
 package gemm
 
 import (
@@ -47,9 +47,9 @@ func Mul[T vec.Float](c Mat[T], alpha float64, a, b Mat[T], beta float64) {
 	multiply(c, alpha, a, b, beta, general)
 }
 
-// MulUpper sets C = A U for an upper triangular U, whose zeros are stored, in about half
-// the time of Mul: it leaves out most terms below the diagonal, so that what is not
-// finite in A need not reach columns before its own. C must not overlap A or U.
+// MulUpper sets C = A U for an upper triangular U whose zeros are stored, in about half the time of
+// Mul. It leaves out most terms below the diagonal of U, so NaN or Inf in a column of A need not
+// reach earlier columns of C. C must not overlap A or U.
 func MulUpper[T vec.Float](c, a, u Mat[T]) { multiply(c, 1, a, u, 0, upperB) }
 
 func multiply[T vec.Float](c Mat[T], alpha float64, a, b Mat[T], beta float64, f form) {
@@ -88,7 +88,7 @@ func multiply[T vec.Float](c Mat[T], alpha float64, a, b Mat[T], beta float64, f
 	}
 }
 
-// scale sets C = beta C, and with beta = 0 does not look at what C was.
+// scale sets C = beta C. With beta = 0 it does not read C.
 func (m Mat[T]) scale(beta T) {
 	for i := range m.R {
 		for j, e := 0, i*m.RS; j < m.C; j, e = j+1, e+m.CS {

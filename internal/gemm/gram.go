@@ -4,8 +4,8 @@ package gemm
 
 import "github.com/kernelfold/kernelfold/internal/vec"
 
-// Gram sets G = alpha A^T A, symmetric to the bit, in half the time of Mul. The rows
-// or the columns of G have stride 1.
+// Gram sets G = alpha A^T A in about half the time of Mul. G is exactly symmetric. Its rows or its
+// columns must have stride 1.
 func Gram[T vec.Float](g Mat[T], alpha float64, a Mat[T]) {
 	if g.CS != 1 {
 		g = g.T()
@@ -25,7 +25,7 @@ func Gram[T vec.Float](g Mat[T], alpha float64, a Mat[T]) {
 	mirror(g, T(alpha))
 }
 
-// mirror multiplies the lower triangle with alpha and copies it to the upper one.
+// mirror multiplies the lower triangle by alpha and copies it to the upper one.
 func mirror[T vec.Float](g Mat[T], alpha T) {
 	lanes := transposeLanes[T]()
 	for i0 := 0; i0 < g.R; i0 += lanes {

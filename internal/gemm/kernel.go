@@ -9,18 +9,18 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// The kernels in portable Go, which specify those in assembly.
+// The kernels in portable Go specify the kernels in assembly.
 
 // Modes of a tile.
 const (
-	modeAdd      = 1 // to what C holds
-	modeQuarters = 2 // B comes in four pieces
+	modeAdd      = 1 // add to C
+	modeQuarters = 2 // each row of B lies in four pieces
 )
 
 const (
 	portableHeight = 2
 	portableWidth  = 4
-	maxHeight      = 14 // of any level
+	maxHeight      = 14 // with any instruction set
 	maxWidth       = 32
 )
 
@@ -52,9 +52,9 @@ func multiples(n int) (m [maxDepth]int) {
 	return m
 }
 
-// portableTile sets the rows x cols tile C to A B, or adds A B to it. Element
-// (i, p) of A is a[i*rs+p*cs]. Row p of B begins at b[at[p]], its second half, or its next
-// quarter, step elements after. C has rows ldc elements apart.
+// portableTile sets the rows x cols tile C to A B, or adds A B to it. Element (i, p) of A is
+// a[i*rs+p*cs]. Row p of B begins at b[at[p]]; its second half, or with modeQuarters each further
+// quarter, begins step elements later. The rows of C are ldc elements apart.
 func portableTile[T vec.Float](rows, cols int, a []T, rs, cs int, b []T, at []int, step int, c []T, ldc, mode int) {
 	var s [portableHeight * portableWidth]T
 	for p, o := range at {
@@ -107,10 +107,9 @@ func portableTranspose[T vec.Float](dst []T, stride int, src []T, ld, cols, k in
 	}
 }
 
-// portableEliminate factors an n x n square, of which l has the columns, leaf elements
-// apart, G = L L^T, and leaves L below and on the diagonal. It takes the steps that
-// make the identity of L on the rows of v. The pivots are the squares of the diagonal
-// of L.
+// portableEliminate factors an n x n matrix G = L L^T. l holds the columns of G, leaf elements
+// apart, and then those of L on and below the diagonal. The row operations that turn L into the
+// identity are applied to v as well. pivots are the squares of the diagonal of L.
 func portableEliminate[T vec.Float](l, v *[leaf * leaf]T, pivots *[leaf]T, n int) {
 	for k := range n {
 		lk, vk := l[k*leaf:][:leaf], v[k*leaf:][:leaf]

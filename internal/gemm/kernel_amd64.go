@@ -31,7 +31,7 @@ func tileWidth[T vec.Float]() int {
 	return portableWidth
 }
 
-// transposeLanes is the side of the squares that transpose takes.
+// transposeLanes is the size of the square blocks that transpose works in.
 func transposeLanes[T vec.Float]() int {
 	if cpu.Use >= cpu.AVX2 {
 		return 32 / sizeOf[T]()
@@ -39,7 +39,7 @@ func transposeLanes[T vec.Float]() int {
 	return 1
 }
 
-// tile is portableTile at any level. B is read across the whole width of a tile.
+// tile is portableTile with the instructions in use. It reads B across the whole width of a tile.
 func tile[T vec.Float](rows, cols int, a []T, rs, cs int, b []T, at []int, step int, c []T, ldc, mode int) {
 	if cpu.Use == cpu.Portable {
 		portableTile(rows, cols, a, rs, cs, b, at, step, c, ldc, mode)
@@ -58,7 +58,8 @@ func tile[T vec.Float](rows, cols int, a []T, rs, cs int, b []T, at []int, step 
 	}
 }
 
-// copyRows is portableCopy at any level. It may write up to a whole number of vectors.
+// copyRows is portableCopy with the instructions in use. It may write beyond cols, up to a whole
+// number of vectors.
 func copyRows[T vec.Float](dst []T, stride int, src []T, ld, cols, k int, alpha T) {
 	if cpu.Use == cpu.Portable {
 		portableCopy(dst, stride, src, ld, cols, k, alpha)
@@ -77,8 +78,8 @@ func copyRows[T vec.Float](dst []T, stride int, src []T, ld, cols, k int, alpha 
 	}
 }
 
-// transpose is portableTranspose at any level, for cols up to transposeLanes and k
-// no less. It may write as many elements for each p.
+// transpose is portableTranspose with the instructions in use. cols must be at most transposeLanes,
+// and k at least transposeLanes. It may write transposeLanes elements for each p.
 func transpose[T vec.Float](dst []T, stride int, src []T, ld, cols, k int, alpha T) {
 	if cpu.Use == cpu.Portable {
 		portableTranspose(dst, stride, src, ld, cols, k, alpha)
@@ -92,7 +93,7 @@ func transpose[T vec.Float](dst []T, stride int, src []T, ld, cols, k int, alpha
 	}
 }
 
-// eliminate is portableEliminate at any level.
+// eliminate is portableEliminate with the instructions in use.
 func eliminate[T vec.Float](l, v *[leaf * leaf]T, pivots *[leaf]T, n int) {
 	switch wide := cpu.Use >= cpu.AVX512; {
 	case cpu.Use == cpu.Portable:

@@ -4,17 +4,17 @@ package gemm
 
 import "github.com/kernelfold/kernelfold/internal/vec"
 
-// slack is how many elements packing may write beyond a panel.
+// slack is the number of elements that packing may write beyond a panel.
 const slack = 64
 
-// panelsOf returns into how many panels so many rows of A are cut. Panel i has the
-// rows from i*rows/panels to (i+1)*rows/panels: their heights differ by one at most.
+// panelsOf returns the number of panels into which rows of A are cut. Panel i has the rows from
+// i*rows/panels to (i+1)*rows/panels, so the heights differ by at most one.
 func panelsOf[T vec.Float](rows int) int { return ceil(rows, tileHeight[T]()) }
 
 func ceil(n, by int) int { return (n + by - 1) / by }
 
-// packRows copies alpha A in panels, one after the other, each with the values that
-// a kernel takes next lying next to each other. It needs slack elements beyond.
+// packRows copies alpha A in panels, one after the other, in the order in which a kernel reads the
+// elements. dst must have slack elements more than A.
 func packRows[T vec.Float](dst []T, alpha T, a Mat[T]) {
 	panels := panelsOf[T](a.R)
 	for i := range panels {
@@ -23,7 +23,7 @@ func packRows[T vec.Float](dst []T, alpha T, a Mat[T]) {
 	}
 }
 
-// packCols copies B in panels as wide as a tile. It needs slack elements beyond.
+// packCols copies B in panels as wide as a tile. dst must have slack elements more than the panels.
 func packCols[T vec.Float](dst []T, b Mat[T]) {
 	width := tileWidth[T]()
 	for j := 0; j < b.C; j += width {
@@ -31,15 +31,14 @@ func packCols[T vec.Float](dst []T, b Mat[T]) {
 	}
 }
 
-// pack copies alpha B to rows of the given stride, which lie in ascending order in
-// what may be written up to slack elements beyond the last. What is written between
-// the rows is arbitrary.
+// pack copies alpha B to rows that are stride elements apart in dst. It may write arbitrary values
+// between the rows and up to slack elements beyond the last row.
 func pack[T vec.Float](dst []T, stride int, b Mat[T], alpha T) {
 	switch lanes := transposeLanes[T](); {
 	case b.CS == 1:
 		copyRows(dst, stride, b.Data, b.RS, b.C, b.R, alpha)
 	case b.RS == 1 && b.R >= lanes:
-		// The square on the left comes last: it mends what the others write beyond their row.
+		// From right to left, because a block may write beyond its row into the block to its right.
 		for j := (b.C - 1) / lanes * lanes; j >= 0; j -= lanes {
 			transpose(dst[j:], stride, b.Data[j*b.CS:], b.CS, min(lanes, b.C-j), b.R, alpha)
 		}

@@ -4,15 +4,14 @@ package gemm
 
 import "github.com/kernelfold/kernelfold/internal/vec"
 
-// Panels is a matrix A packed once for many products, at the level that cpu.Use
-// has then.
+// Panels is a matrix A packed once for many products, for the instructions that cpu.Use names at
+// that time.
 type Panels[T vec.Float] struct {
 	r, c int
 	data []T
 }
 
-// Pack makes the panels those of alpha A. The memory of the last matrix is used
-// again.
+// Pack packs alpha A. It reuses the memory of the last matrix.
 func (p *Panels[T]) Pack(alpha float64, a Mat[T]) {
 	if n := a.R*a.C + slack; cap(p.data) < n {
 		p.data = make([]T, n)
@@ -21,8 +20,8 @@ func (p *Panels[T]) Pack(alpha float64, a Mat[T]) {
 	packRows(p.data, T(alpha), a)
 }
 
-// Slack is how many elements beyond the last one of a patch must be there to be
-// read. What they hold, NaN included, does not matter.
+// Slack is the number of elements beyond the last one of a patch that must exist, because they may
+// be read. Their values do not matter and may be NaN.
 const Slack = 64
 
 // Patches is a matrix B of len(At) rows that is not stored: its rows are patches of
@@ -30,8 +29,8 @@ const Slack = 64
 //
 //	Data[At[k] + j/Width*Pitch + j%Width].
 //
-// A convolution is a product with such a matrix: a row for each tap, At where the
-// tap meets the first pixel.
+// A convolution is a product with such a matrix: it has one row for each tap of the kernel, and At
+// is the offset of the input under that tap for the first output pixel.
 type Patches[T vec.Float] struct {
 	Data               []T
 	At                 []int
@@ -59,7 +58,7 @@ func MulPatches[T vec.Float](c Mat[T], a *Panels[T], b Patches[T], add bool) {
 	if add {
 		m.mode = modeAdd
 	}
-	// What is gone through in the inner loop should be what stays in the cache.
+	// The factor that the inner loop runs through should be the one that stays in the cache.
 	if c.R*a.c*sizeOf[T]() <= bytesOfBlock {
 		for t := range m.tiles {
 			for i := range m.panels {
@@ -84,15 +83,15 @@ func (b *Patches[T]) span() (first, last int) {
 	return first, last + (b.Rows-1)*b.Pitch + b.Width - 1
 }
 
-// tiling says how the columns of patches are cut into tiles.
+// tiling says how the columns of a Patches are cut into tiles.
 type tiling struct {
 	tiles  int
-	whole  int  // tiles before those of single rows
-	band   int  // rows of the image in a tile of those
+	whole  int  // number of tiles of band rows, which come first; the others have one row
+	band   int  // rows of the image in such a tile
 	across int  // tiles across a row
-	step   int  // between the pieces of a tile
-	mode   int  // modeQuarters or none
-	flat   bool // tiles run over the pitch, from row to row, and hold elements between rows too
+	step   int  // distance between the pieces of a tile
+	mode   int  // modeQuarters or 0
+	flat   bool // tiles ignore rows: they run over the pitch and include elements between rows
 }
 
 func tilingOf[T vec.Float](b *Patches[T]) tiling {
@@ -150,8 +149,8 @@ func (m *patchwork[T]) tile(i, t int) {
 	}
 }
 
-// collect moves those elements of a tile that lie in the image to rows from..to of C.
-// The tile begins at element start of the rows of the image, laid end to end.
+// collect copies those elements of a flat tile that lie in the image to rows from..to of C. The tile
+// begins at element start, counted over rows of Pitch elements.
 func (m *patchwork[T]) collect(from, to, start int) {
 	b, width := m.b, tileWidth[T]()
 	for y, x, j := start/b.Pitch, start%b.Pitch, 0; j < width && y < b.Rows; y, x, j = y+1, 0, j+b.Pitch-x {

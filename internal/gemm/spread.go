@@ -9,11 +9,11 @@ import (
 	"github.com/kernelfold/kernelfold/internal/par"
 )
 
-// grain is how many multiply-adds are worth a goroutine.
+// grain is the number of multiply-adds for which a goroutine is worthwhile.
 const grain = 1 << 20
 
-// spread multiplies on as many cores as are worth it. C is cut, the sums in its
-// elements are not: they are the same to the bit on any number of cores.
+// spread multiplies on several cores if the product is large. It divides C, but not the sums for one
+// element, so the bits of the result do not depend on the number of cores.
 func (p product[T]) spread() {
 	if parts := p.c.R * p.c.C * p.a.C / grain; parts > 1 && runtime.GOMAXPROCS(0) > 1 {
 		p.share(parts)
@@ -22,7 +22,7 @@ func (p product[T]) spread() {
 	}
 }
 
-// share multiplies on several cores, in so many parts at most.
+// share multiplies on several cores, in at most the given number of parts.
 func (p product[T]) share(parts int) {
 	n, unit, byRows := p.c.C, tileWidth[T](), p.c.R >= p.c.C
 	switch p.form {
@@ -54,6 +54,6 @@ func (p product[T]) share(parts int) {
 	})
 }
 
-// sameArea maps 0..n to itself, so that equal ranges become rows of equal parts of a
-// triangle.
+// sameArea maps 0..n to itself so that ranges of equal length become ranges of rows that cover equal
+// areas of a lower triangle.
 func sameArea(i, n int) int { return int(math.Sqrt(float64(i)/float64(n)) * float64(n)) }

@@ -12,7 +12,7 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// variant is a level and a precision, as the names of the kernels end.
+// variant is a precision and an instruction set, as in the names of the kernels.
 type variant int
 
 const (
@@ -23,7 +23,7 @@ const (
 	of64AVX512
 )
 
-// choose returns the variant for T on the machine as it is used.
+// choose returns the variant for T and the instructions in use.
 func choose[T vec.Float]() variant {
 	v := portable
 	switch {
@@ -149,15 +149,15 @@ func dots[T vec.Float](out []float64, u, v []T) {
 	}
 }
 
-// frames serves 3 x 3 frames of float32, 16 at a time.
+// frames has a kernel for 3 x 3 frames of float32, 16 at a time.
 func frames[T vec.Float](x, m, g []T, n int, radius float64, s descent.Step) (int, descent.Progress) {
 	const group = 16
 	blocks := len(x) / (group * 9)
-	unseen := s.Rate == 0 && s.Geometric // g_t is read off the step
+	unseen := s.Rate == 0 && s.Geometric // g_t is computed from the step, which is 0
 	if n != 3 || blocks == 0 || unseen || choose[T]() != of32AVX512 {
 		return 0, descent.Progress{Factor: 1}
 	}
-	if m == nil { // g stands in for it
+	if m == nil { // pass g in its place, with coefficients of 0
 		m, s.Keep, s.Take, s.Ahead, s.Tangent = g, 0, 0, 0, false
 	}
 	r := radius * radius
@@ -165,7 +165,7 @@ func frames[T vec.Float](x, m, g []T, n int, radius float64, s descent.Step) (in
 		float32(s.Keep), float32(s.Take), float32(s.Ahead), float32(s.Slope), float32(-s.Rate), float32(1 / r), float32(0.5 / r),
 		LeastPivot, 4, 0.5, 1.5, 1, float32(radius), 2,
 	}
-	var sums struct { // as the kernel knows them
+	var sums struct { // in the layout of the kernel
 		direction, length [group]float64
 		steps             [group]float32
 	}

@@ -3,13 +3,13 @@
 // Package lanes does linear algebra on many tiny matrices at once, such as the 3 x 3
 // slices of a convolution.
 //
-// A vector register holds the same element of several matrices, its lanes, so that
-// nothing crosses lanes and no size is too small to be fast. A line is one element of
-// all lanes, 128 bytes: 32 matrices of float32, 16 of float64. Load and Store convert
+// Each lane of a vector register belongs to another matrix, and a register holds the same element
+// of all of them. No operation crosses lanes, so even the smallest matrices are fast. A line is one
+// element of all lanes, 128 bytes: 32 matrices of float32 or 16 of float64. Load and Store convert
 // from and to matrices that lie one after the other.
 //
-// Rounding is that of T, but for Dots, which sums in float64. A lane with values that
-// are not finite does not disturb the others.
+// Operations compute in T, except Dots, which sums in float64. A lane with values that are not
+// finite does not affect the others.
 package lanes
 
 import (
@@ -20,7 +20,7 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// Most is the largest side of a matrix for which lanes pay.
+// Most is the largest number of rows or columns for which lanes are faster.
 const Most = 8
 
 const (
@@ -35,8 +35,8 @@ func Width[T vec.Float]() int {
 	return lineBytes / int(unsafe.Sizeof(x))
 }
 
-// Borrow lends n lines, aligned for vectors, with arbitrary contents. They go back by
-// scratch.Put(whole).
+// Borrow returns a workspace of n lines, aligned for vectors, with arbitrary contents. Return it
+// with scratch.Put(whole).
 func Borrow[T vec.Float](n int) (lines, whole []T) {
 	w := Width[T]()
 	whole = scratch.Get[T]((n + 1) * w)
@@ -71,8 +71,8 @@ func (m Mat[T]) check() {
 	}
 }
 
-// Load writes the matrices of n elements that src holds one after the other to the
-// lanes of n lines. Lanes for which there is no matrix get the last one.
+// Load writes the matrices of n elements that lie one after the other in src to the lanes of n
+// lines. If there are fewer matrices than lanes, the remaining lanes get the last matrix.
 func Load[T vec.Float](dst, src []T, n int) {
 	w, count := Width[T](), len(src)/n
 	dst = dst[:n*w]
@@ -88,8 +88,7 @@ func Load[T vec.Float](dst, src []T, n int) {
 	}
 }
 
-// Store writes the first lanes of n lines to the matrices that dst holds, at most Width
-// of them.
+// Store writes the first lanes of n lines to the matrices in dst, of which there are at most Width.
 func Store[T vec.Float](dst, src []T, n int) {
 	w, count := Width[T](), len(dst)/n
 	src = src[:n*w]
@@ -136,28 +135,27 @@ func Symmetrize[T vec.Float](s []T, q int) {
 	symmetrize(s, q)
 }
 
-// LeastPivot is the share of its diagonal element that every pivot of y^T y has at least where
-// one pass of Cholesky-QR makes y orthonormal to rounding: its error is eps over that. For
-// y = x + v, with x orthonormal and v tangent and of norm below 1, every share is above 1/2.
+// LeastPivot is a lower bound of the pivots of y^T y, relative to their diagonal elements, for
+// which one pass of Cholesky-QR makes y orthonormal to rounding: its error is eps over that. For
+// y = x + v, with x orthonormal and v tangent and of norm below 1, they are all above 1/2.
 const LeastPivot = 0.25
 
-// Cholesky replaces the lower triangle of the symmetric q x q matrices G by L, G = L L^T,
-// with 1/l_ii in place of l_ii. It returns the lanes, one a bit, in which every pivot
-// l_ii^2 is above so many g_ii and the trace is below limit. What is in the other lanes
-// is of no use.
+// Cholesky replaces the lower triangle of the symmetric q x q matrices G by L, G = L L^T, with
+// 1/l_ii in place of l_ii. It returns a bit mask of the lanes in which every pivot l_ii^2 is above
+// least g_ii and the trace is below limit. The contents of all other lanes are undefined.
 func Cholesky[T vec.Float](g []T, q int, least, limit float64) uint32 {
 	Of(g, q, q).check()
 	return cholesky(g, q, T(least), T(limit))
 }
 
-// Solve sets Y = Y L^-T, where Cholesky left L.
+// Solve sets Y = Y L^-T, where l is the result of Cholesky.
 func Solve[T vec.Float](y Mat[T], l []T) {
 	y.check()
 	Of(l, y.C, y.C).check()
 	solve(y, l)
 }
 
-// Advance sets Y = X + t V, where t is a line, a factor for each lane. Y may be X or V.
+// Advance sets Y = X + t V, where t is a line that holds one factor for each lane. Y may be X or V.
 func Advance[T vec.Float](y, x, t, v []T) {
 	if w := Width[T](); len(y) == 0 || len(y)%w != 0 || len(x) != len(y) || len(v) != len(y) || len(t) != w {
 		panic("lanes: shapes do not match")
@@ -165,7 +163,7 @@ func Advance[T vec.Float](y, x, t, v []T) {
 	advance(y, x, t, v)
 }
 
-// Dots sets out, one number a lane, to the sum of the products of the lines of u and v.
+// Dots sets out, with one number per lane, to the sum of the products of the lines of u and v.
 func Dots[T vec.Float](out []float64, u, v []T) {
 	if w := Width[T](); len(u) == 0 || len(u)%w != 0 || len(u) != len(v) || len(out) != w {
 		panic("lanes: shapes do not match")
@@ -173,7 +171,7 @@ func Dots[T vec.Float](out []float64, u, v []T) {
 	dots(out, u, v)
 }
 
-// The functions below say what the assembly does.
+// The functions below specify the assembly.
 
 func transposePortable[T vec.Float](dst, src []T, rows, cols int) {
 	for i := range rows {
@@ -184,8 +182,8 @@ func transposePortable[T vec.Float](dst, src []T, rows, cols int) {
 }
 
 func productPortable[T vec.Float](c Mat[T], alpha T, a, b Mat[T], beta T) {
-	var room [mostLanes]T
-	sum := room[:Width[T]()]
+	var buffer [mostLanes]T
+	sum := buffer[:Width[T]()]
 	for i := range c.R {
 		for j := range c.C {
 			clear(sum)

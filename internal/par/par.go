@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package par spreads work over the cores.
+// Package par distributes work over the cores.
 //
-// However calls are nested, no more goroutines work at once than GOMAXPROCS: a
-// call takes helpers from what is left of that number, and does everything itself
-// where nothing is.
+// No matter how calls are nested, at most GOMAXPROCS goroutines work at once: a call starts helpers
+// only while fewer than that are at work, and otherwise does all the work itself.
 package par
 
 import (
@@ -13,12 +12,12 @@ import (
 	"sync/atomic"
 )
 
-// helpers is the number of goroutines at work beside those that called.
+// helpers is the number of goroutines at work, not counting the callers.
 var helpers atomic.Int64
 
-// Do calls f(i) once for every i from 0 to n-1, in any order, and returns when all
-// have returned. What f does for an index must not depend on which others run
-// beside it, so that the number of cores does not show in the result.
+// Do calls f(i) once for every i from 0 to n-1, in any order and concurrently, and returns when all
+// calls have returned. The calls must be independent of each other, so that the result does not
+// depend on the number of cores.
 func Do(n int, f func(i int)) {
 	want := min(n, runtime.GOMAXPROCS(0)) - 1
 	if want <= 0 {
@@ -44,7 +43,7 @@ func Do(n int, f func(i int)) {
 	group.Wait()
 }
 
-// hire returns how many of the helpers wanted are free, and takes them.
+// hire reserves up to want helpers and returns their number.
 func hire(want int) int {
 	for {
 		busy := helpers.Load()
@@ -58,8 +57,8 @@ func hire(want int) int {
 	}
 }
 
-// Ranges calls f for ranges that make up 0..n, each of at least grain indices but
-// for one, as Do calls it for indices. The ranges depend on n, grain and GOMAXPROCS alone.
+// Ranges divides 0..n into ranges of at least grain indices, or one range if n is smaller, and calls
+// f for each of them, as Do does. The ranges depend only on n, grain and GOMAXPROCS.
 func Ranges(n, grain int, f func(from, to int)) {
 	parts := min(runtime.GOMAXPROCS(0), n/max(grain, 1))
 	if parts < 2 {

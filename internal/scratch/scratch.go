@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package scratch lends work space. What is returned is kept for the next
-// borrower, so that a loop that borrows the same sizes again allocates nothing
-// after its first round. It holds as many buffers as were ever lent at once.
+// Package scratch lends workspaces. A workspace that is returned is kept and lent again, so a loop
+// that borrows the same sizes in each iteration allocates nothing after the first. The package keeps
+// as many buffers as were ever lent at once.
 package scratch
 
 import (
@@ -42,7 +42,7 @@ func Get[T vec.Float](n int) []T {
 	}
 	last := len(s.free) - 1
 	if best < 0 {
-		if last >= 0 { // too small for anything like this: let it go
+		if last >= 0 { // drop one that is too small, so that the number of buffers does not grow
 			s.free[last] = nil
 			s.free = s.free[:last]
 		}

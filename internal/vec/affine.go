@@ -4,7 +4,8 @@ package vec
 
 import "math"
 
-// nothing is what is added where nothing is: +0 would turn -0 into +0.
+// nothing is the addend for functions that add nothing. It is -0, because adding +0 turns -0 into
+// +0.
 var nothing = math.Copysign(0, -1)
 
 // Scale sets dst to a x.

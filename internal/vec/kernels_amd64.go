@@ -10,10 +10,10 @@ import (
 	"github.com/kernelfold/kernelfold/internal/cpu"
 )
 
-// Each function below runs a kernel on the first elements, and says on how many: all of
-// them with AVX-512, a whole number of vectors with AVX2, none without either.
+// Each function below runs a kernel on the first elements and returns their number: all elements
+// with AVX-512, a whole number of vectors with AVX2, and none without either.
 
-// kernel is a level at a precision.
+// kernel is an instruction set and a precision: narrow is AVX2 and wide is AVX-512.
 type kernel int
 
 const (
@@ -24,7 +24,7 @@ const (
 	wide64
 )
 
-// choose returns the kernel for n elements, and how many of them it takes.
+// choose returns the kernel for n elements, and the number of elements that it processes.
 func choose[T Float](n int) (kernel, int) {
 	switch single := unsafe.Sizeof(T(0)) == 4; {
 	case cpu.Use == cpu.AVX512 && single:

@@ -4,7 +4,7 @@
 
 package vec
 
-// Without kernels none of the elements is done.
+// Without kernels, the number of processed elements is 0.
 
 func dotKernel[T Float](_, _ []T) (int, float64)                          { return 0, 0 }
 func sumKernel[T Float](_ []T) (int, float64)                             { return 0, 0 }

@@ -2,10 +2,10 @@
 
 package vec
 
-// MaxPairs is a row of 2 x 2 max pooling with stride 2 over the rows r0 and r1, which
-// hold 2 len(dst) elements each:
+// MaxPairs computes one row of 2 x 2 max pooling with stride 2 over the rows r0 and r1, which hold
+// 2 len(dst) elements each:
 //
-//	dst[j] = max(r0[2j], r0[2j+1], r1[2j], r1[2j+1]), NaN if one of them is.
+//	dst[j] = max(r0[2j], r0[2j+1], r1[2j], r1[2j+1]), NaN if one of them is NaN.
 func MaxPairs[T Float](dst, r0, r1 []T) {
 	r0, r1 = r0[:2*len(dst)], r1[:2*len(dst)]
 	for j := maxPairsKernel(dst, r0, r1); j < len(dst); j++ {
@@ -13,9 +13,9 @@ func MaxPairs[T Float](dst, r0, r1 []T) {
 	}
 }
 
-// MaxPairsBack is the gradient of [MaxPairs], y being its result: g[j] goes to the first
-// of r0[2j], r0[2j+1], r1[2j], r1[2j+1] that equals y[j], at its place in d0 or d1, and
-// 0 to the other three.
+// MaxPairsBack is the gradient of [MaxPairs], where y is its result. The gradient g[j] goes to the
+// first of r0[2j], r0[2j+1], r1[2j], r1[2j+1] that equals y[j], at its place in d0 or d1. The other
+// three places are set to 0.
 func MaxPairsBack[T Float](d0, d1, r0, r1, y, g []T) {
 	n := 2 * len(y)
 	d0, d1, r0, r1, g = d0[:n], d1[:n], r0[:n], r1[:n], g[:len(y)]

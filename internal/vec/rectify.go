@@ -14,8 +14,8 @@ func Rectify[T Float](dst, x []T) {
 	}
 }
 
-// RectifyBack sets dst to g where y > 0 and to 0 elsewhere: the gradient of [Rectify],
-// y being its input or its output.
+// RectifyBack sets dst to g where y > 0 and to 0 elsewhere: the gradient of [Rectify], where y is its
+// input or its output.
 func RectifyBack[T Float](dst, y, g []T) {
 	dst, g = dst[:len(y)], g[:len(y)]
 	for i := rectifyBackKernel(dst, y, g); i < len(y); i++ {

@@ -55,7 +55,7 @@ func SquareShift[T Float](x []T, mean float64) float64 {
 	return s
 }
 
-// MaxAbs returns the largest |x[i]|, or NaN if there is one.
+// MaxAbs returns the largest |x[i]|, or NaN if any x[i] is NaN.
 func MaxAbs[T Float](x []T) float64 {
 	done, top := maxAbsKernel(x)
 	m := float64(top)

@@ -2,12 +2,11 @@
 
 // Package vec holds the vector kernels that every other package is built on.
 //
-// Sums run in float64 for both precisions, so that the square of no float32
-// overflows or vanishes. Slices of one call have one length; dst may be an
-// argument.
+// Sums run in float64 for both precisions, so squares of float32 numbers neither overflow nor
+// vanish. All slices of a call have the same length; dst may be one of the arguments.
 //
-// What is not a sum has the same bits at every level of [cpu.Level]: a product is
-// rounded before it is added to. Sums differ in their order.
+// Results that are not sums have the same bits at every [cpu.Level], because products are rounded
+// before anything is added to them. Sums may differ, because the order of addition does.
 package vec
 
 // Float is the set of precisions.

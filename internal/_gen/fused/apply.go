@@ -12,12 +12,12 @@ import (
 	"github.com/kernelfold/kernelfold/internal/_gen/simd"
 )
 
-// apply writes the second sweep.
+// apply writes the second pass.
 func apply(m simd.Machine) {
 	m.Function("apply", "func(x, m, grad *%[1]s, n, k int, ahead, slope, keep, take %[1]s, tangent bool, blend *%[1]s)",
-		"blends k vectors of n elements: x becomes a x + f d + b, with d = ahead m + slope grad;",
-		"m becomes keep m + take grad, or, if tangent, d + h x' + c x + e, with x' what x becomes; and",
-		fmt.Sprintf("grad becomes 0. blend holds a, f, b, h, c and e, %d places each. m may be nil.", crowd))
+		"updates k vectors of n elements. With d = ahead m + slope grad, x' = a x + f d + b replaces x;",
+		"keep m + take grad replaces m or, if tangent, d + h x' + c x + e; and 0 replaces grad.",
+		fmt.Sprintf("blend holds a, f, b, h, c and e, %d places each. m may be nil.", maxPoints))
 	x, n, k, blend, tangent := simd.Pointer("x"), simd.Pointer("n"), simd.Pointer("k"), simd.Pointer("blend"), GP8()
 	d := newDirection(m)
 	keep, take := m.Constant("keep"), m.Constant("take")
@@ -40,7 +40,7 @@ func apply(m simd.Machine) {
 		}
 		c := m.Vecs(count)
 		for i := range c {
-			m.Broadcast(Mem{Base: blend, Disp: m.Size() * crowd * i}, c[i])
+			m.Broadcast(Mem{Base: blend, Disp: m.Size() * maxPoints * i}, c[i])
 		}
 		row(m, label, n, rest, 2, func(p simd.Part, u int, at GPVirtual, disp int) {
 			v, g, w := m.Vec(), m.Vec(), m.Vec()

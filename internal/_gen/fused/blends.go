@@ -12,23 +12,24 @@ import (
 	"github.com/kernelfold/kernelfold/internal/_gen/simd"
 )
 
-// The rows of a terms, of eight equal places each; from direct on they are results.
+// The rows of terms, of eight equal places each: constants of a step, and from direct on its
+// results.
 const (
-	share = iota // 1/n if the points are centred, else 0
+	inverseN = iota // 1/n if the points are centred, else 0
 	rate
 	radius
-	root // of the inverse curvature, or 0
-	bend // 1/radius^2
+	root          // the radius if the step is geometric, else 0; its inverse in stepOfNine
+	inverseSquare // 1/radius^2
 	one
-	least // what |x|^2 has to exceed
-	never // infinity
+	minSquare // lower bound of |x|^2
+	infinity
 	direct
 	length
 	factor
 	long
 )
 
-// The coefficients of a blend.
+// The coefficients of an update.
 const (
 	blendA = iota
 	blendF
@@ -38,15 +39,15 @@ const (
 	blendE
 )
 
-// blends writes the step from the sums to the coefficients, for a vector of points at a
-// time, in float64.
+// blends writes the computation of the coefficients from the sums, for a vector of points at a time,
+// in float64.
 func blends(m simd.Machine) {
 	m.Function("blends", "func(terms, sums *float64, k int, blend *%[1]s)",
-		fmt.Sprintf("turns the sums of k points into what their step blends, each with %d places.", crowd),
-		"The third sum becomes |t d|^2. It adds to the results among the terms.")
+		fmt.Sprintf("computes the coefficients of k points from their sums, each with %d places.", maxPoints),
+		"It replaces the third sum by |t d|^2 and adds to the results in terms.")
 	d := m.Double()
 	terms, from, k, blend := simd.Pointer("terms"), simd.Pointer("sums"), simd.Pointer("k"), simd.Pointer("blend")
-	sum := func(i int) Mem { return Mem{Base: from, Disp: 8 * crowd * i} }
+	sum := func(i int) Mem { return Mem{Base: from, Disp: 8 * maxPoints * i} }
 
 	Label("loop")
 	s := sums{d.Vec(), d.Vec(), d.Vec(), d.Vec(), d.Vec()}
@@ -63,7 +64,7 @@ func blends(m simd.Machine) {
 		blender{d, terms}.gather(r.op, r.v, r.row)
 	}
 	for i, v := range o.blend {
-		to := Mem{Base: blend, Disp: m.Size() * crowd * i}
+		to := Mem{Base: blend, Disp: m.Size() * maxPoints * i}
 		switch {
 		case m.Bits == 64:
 			d.Store(v, to)
@@ -82,7 +83,7 @@ func blends(m simd.Machine) {
 	simd.End()
 }
 
-// blender is a machine beside the terms of a step.
+// blender is a machine with the address of the terms of a step.
 type blender struct {
 	simd.Machine
 	terms Register
@@ -90,18 +91,18 @@ type blender struct {
 
 func (b blender) term(i int) Mem { return Mem{Base: b.terms, Disp: 64 * i} }
 
-// gather joins v into a result, and overwrites it.
+// gather combines v with result i by op. It overwrites v.
 func (b blender) gather(op func(b, a, v Op), v VecVirtual, i int) {
 	op(b.term(i), v, v)
 	b.Store(v, b.term(i))
 }
 
-// sums are those over the elements of points, of x x, x d and d d; and of x and d, which
-// are nil unless the points are centred.
+// sums are the sums over the elements of points of x x, x d and d d, and of x and d, which are nil
+// unless the points are centred.
 type sums struct{ xx, xd, dd, x, d VecVirtual }
 
-// solution is what points blend, where b and e are nil unless they are centred, and
-// |v|^2, |t v|^2 and |t d|^2.
+// solution holds the coefficients of points, of which b and e are nil unless the points are
+// centred, and |v|^2, |t v|^2 and |t d|^2.
 type solution struct {
 	blend                [6]VecVirtual
 	direct, length, long VecVirtual
@@ -115,20 +116,20 @@ func solved(d blender, label string, s sums) (o solution) {
 	dd, x, mean := d.Vec(), d.Vec(), d.Vec()
 	d.Move(s.dd, dd)
 	if centred {
-		d.Mul(term(share), s.x, x)
+		d.Mul(term(inverseN), s.x, x)
 		d.FNMA(s.x, x, xx)
 		d.FNMA(s.d, x, xd)
-		d.Mul(term(share), s.d, mean)
+		d.Mul(term(inverseN), s.d, mean)
 		d.FNMA(s.d, mean, dd)
 	}
-	alive := newAlive(d.Machine, term(least), xx)
+	valid := newValid(d.Machine, term(minSquare), xx)
 	c, vv, t, tmp := d.Vec(), d.Vec(), d.Vec(), d.Vec()
 	d.Div(xx, xd, c)
 	d.Move(dd, vv)
 	d.FNMA(xd, c, vv)
 	d.Zero(tmp)
 	d.Max(vv, tmp, vv)
-	alive.keep(vv)
+	valid.keep(vv)
 	d.Load(term(rate), t)
 	bits := GP64()
 	MOVQ(term(root), bits)
@@ -149,8 +150,8 @@ func solved(d blender, label string, s sums) (o solution) {
 	f := d.Vec()
 	o.direct, o.length, o.long = vv, d.Vec(), s.dd
 	d.Mul(t, t, tmp)
-	d.Mul(tmp, s.dd, o.long) // of d as it is, not centred: its rounding counts
-	alive.keepOr(o.long, term(never))
+	d.Mul(tmp, s.dd, o.long) // of d before centring, because that sets the rounding errors
+	valid.keepOr(o.long, term(infinity))
 	d.Mul(vv, tmp, o.length)
 	d.Add(o.length, xx, f)
 	d.Load(term(radius), tmp)
@@ -161,21 +162,21 @@ func solved(d blender, label string, s sums) (o solution) {
 	a := d.Vec()
 	d.Move(f, a)
 	d.FMA(c, t, a)
-	alive.keepOr(a, term(one))
-	alive.keep(t)
-	alive.keep(c)
+	valid.keepOr(a, term(one))
+	valid.keep(t)
+	valid.keep(c)
 	h := d.Vec()
 	d.Mul(vv, t, h)
-	d.Mul(term(bend), h, h)
+	d.Mul(term(inverseSquare), h, h)
 	o.blend = [6]VecVirtual{a, t, nil, h, c, nil}
 	if centred {
 		b := d.Vec()
 		d.Mul(mean, t, b)
 		d.FNMA(a, x, b)
-		alive.keep(b)
+		valid.keep(b)
 		d.Mul(c, x, x)
 		d.Sub(mean, x, x)
-		alive.keep(x)
+		valid.keep(x)
 		o.blend[2], o.blend[5] = b, x
 	}
 	d.Zero(tmp)
@@ -184,28 +185,28 @@ func solved(d blender, label string, s sums) (o solution) {
 	return o
 }
 
-// alive says which points are not zero.
-type alive struct {
+// valid is the mask of the points that are not zero.
+type valid struct {
 	simd.Machine
 	mask Op
 }
 
-func newAlive(d simd.Machine, least Mem, xx VecVirtual) alive {
-	a := alive{d, nil}
+func newValid(d simd.Machine, minSquare Mem, xx VecVirtual) valid {
+	a := valid{d, nil}
 	if d.Wide {
 		a.mask = K()
 	} else {
 		a.mask = d.Vec()
 	}
-	d.Compare(simd.Above, least, xx, a.mask)
+	d.Compare(simd.Above, minSquare, xx, a.mask)
 	return a
 }
 
-// keep sets v to 0 for the others.
-func (a alive) keep(v VecVirtual) { a.Keep(a.mask, v) }
+// keep sets v to 0 for all other points.
+func (a valid) keep(v VecVirtual) { a.Keep(a.mask, v) }
 
-// keepOr sets v to w for the others.
-func (a alive) keepOr(v VecVirtual, w Mem) {
+// keepOr sets v to w for all other points.
+func (a valid) keepOr(v VecVirtual, w Mem) {
 	other := a.Vec()
 	switch {
 	case a.Wide:

@@ -18,8 +18,8 @@ type tile struct {
 	d                  direction
 	x                  GPVirtual
 	rows, stride, cols GPVirtual
-	side               GPVirtual // what there is for each column beside it
-	size               int       // of one such thing
+	side               GPVirtual // an array with one number per column
+	size               int       // of such a number, in bytes
 }
 
 func newTile(m simd.Machine, side string, size int) tile {
@@ -29,12 +29,12 @@ func newTile(m simd.Machine, side string, size int) tile {
 	return t
 }
 
-// run runs the body for so many vectors of columns at a time, then for single ones, then
-// for a piece.
+// run runs the body for several vectors of columns at a time, then for single vectors, then for the
+// remaining columns.
 func (t tile) run(label string, together int, body func(name string, p simd.Part, vectors int)) {
-	turns := []int{together, 1}
+	counts := []int{together, 1}
 	if together == 1 {
-		turns = turns[1:]
+		counts = counts[1:]
 	}
 	move := func(vectors int) {
 		by := U32(vectors * t.Bytes())
@@ -45,14 +45,14 @@ func (t tile) run(label string, together int, body func(name string, p simd.Part
 		}
 		ADDQ(U32(vectors*t.Lanes()*t.size), t.side)
 	}
-	for _, turn := range turns {
-		name := fmt.Sprint(label, turn)
-		lanes := U32(turn * t.Lanes())
+	for _, vectors := range counts {
+		name := fmt.Sprint(label, vectors)
+		lanes := U32(vectors * t.Lanes())
 		SUBQ(lanes, t.cols)
 		JL(LabelRef(name + "Done"))
 		Label(name)
-		body(name, simd.Part{Machine: t.Machine}, turn)
-		move(turn)
+		body(name, simd.Part{Machine: t.Machine}, vectors)
+		move(vectors)
 		SUBQ(lanes, t.cols)
 		JGE(LabelRef(name))
 		Label(name + "Done")
@@ -64,7 +64,7 @@ func (t tile) run(label string, together int, body func(name string, p simd.Part
 	simd.End()
 }
 
-// each runs the body for each row, with at its offset in bytes.
+// each runs the body for each row; at is the offset of the row in bytes.
 func (t tile) each(name string, body func(at GPVirtual)) {
 	at, left := GP64(), GP64()
 	XORQ(at, at)
@@ -76,11 +76,11 @@ func (t tile) each(name string, body func(at GPVirtual)) {
 	JNZ(LabelRef(name + "Row"))
 }
 
-// momentsOfColumns writes the first sweep for columns.
+// momentsOfColumns writes the first pass for columns.
 func momentsOfColumns(m simd.Machine) {
 	m.Function("momentsOfColumns", "func(x, m, grad *%[1]s, rows, stride, cols int, ahead, slope %[1]s, centred bool, sums *float64)",
-		"adds to the sums of the first cols columns, at most a crowd, those over some rows, which",
-		"lie stride elements apart. There is at least one row.")
+		fmt.Sprintf("adds the sums over some rows, stride elements apart, to the sums of cols columns, at most %d.", maxPoints),
+		"There is at least one row.")
 	t := newTile(m, "sums", 8)
 	centred := GP8()
 	Load(Param("centred"), centred)
@@ -119,7 +119,7 @@ func momentsOfColumns(m simd.Machine) {
 			})
 			for i, s := range all {
 				for j, v := range s {
-					addWide(m, v, Mem{Base: t.side, Disp: 8 * (crowd*j + i*m.Lanes())})
+					addWide(m, v, Mem{Base: t.side, Disp: 8 * (maxPoints*j + i*m.Lanes())})
 				}
 			}
 		})
@@ -133,7 +133,7 @@ func momentsOfColumns(m simd.Machine) {
 	variant("plainCentred", false, true)
 }
 
-// addWide adds v to what lies there in float64.
+// addWide adds v to the float64 numbers at to.
 func addWide(m simd.Machine, v VecVirtual, to Mem) {
 	d := m.Double()
 	if m.Bits == 64 {
@@ -151,10 +151,10 @@ func addWide(m simd.Machine, v VecVirtual, to Mem) {
 	}
 }
 
-// applyToColumns writes the second sweep for columns.
+// applyToColumns writes the second pass for columns.
 func applyToColumns(m simd.Machine) {
 	m.Function("applyToColumns", "func(x, m, grad *%[1]s, rows, stride, cols int, ahead, slope, keep, take %[1]s, tangent bool, blend *%[1]s)",
-		"is apply for some rows of cols columns, at most a crowd, which lie stride elements apart.")
+		fmt.Sprintf("is apply for some rows, stride elements apart, of cols columns, at most %d.", maxPoints))
 	t := newTile(m, "blend", m.Size())
 	zero, tangent := m.Zeros(1)[0], GP8()
 	Load(Param("tangent"), tangent)
@@ -177,7 +177,7 @@ func applyToColumns(m simd.Machine) {
 			for i := range c {
 				c[i] = m.Vecs(count)
 				for j, v := range c[i] {
-					m.Load(Mem{Base: t.side, Disp: m.Size() * (crowd*j + i*m.Lanes())}, v)
+					m.Load(Mem{Base: t.side, Disp: m.Size() * (maxPoints*j + i*m.Lanes())}, v)
 				}
 			}
 			t.each(name, func(at GPVirtual) {

@@ -13,8 +13,8 @@ import (
 	"github.com/kernelfold/kernelfold/internal/_gen/simd"
 )
 
-// crowd is how many points the work space of a step has room for.
-const crowd = 64
+// maxPoints is the number of points that the workspace of a step holds.
+const maxPoints = 64
 
 func main() {
 	ConstraintExpr("amd64,!noasm")
@@ -33,27 +33,27 @@ func main() {
 	simd.Write()
 }
 
-// row runs the body for the n elements of a row: so many vectors at a time, then single
-// ones, then a piece with the mask of the n elements' rest. u counts the vectors of one
-// turn.
+// row runs the body for the n elements of a row: for several vectors at a time, then for single
+// vectors, then for the remaining elements, with the mask rest. u counts the vectors that are
+// processed at a time.
 func row(m simd.Machine, label string, n GPVirtual, rest simd.Mask, unrolled int, body func(p simd.Part, u int, at GPVirtual, disp int)) {
 	at, left := GP64(), GP64()
 	XORQ(at, at)
 	MOVQ(n, left)
-	turns := []int{unrolled, 1}
+	counts := []int{unrolled, 1}
 	if unrolled == 1 {
-		turns = turns[1:]
+		counts = counts[1:]
 	}
-	for _, turn := range turns {
-		name := label + map[bool]string{true: "One", false: "Many"}[turn == 1]
-		lanes := U32(turn * m.Lanes())
+	for _, vectors := range counts {
+		name := label + map[bool]string{true: "One", false: "Many"}[vectors == 1]
+		lanes := U32(vectors * m.Lanes())
 		SUBQ(lanes, left)
 		JL(LabelRef(name + "Done"))
 		Label(name)
-		for u := range turn {
+		for u := range vectors {
 			body(simd.Part{Machine: m}, u, at, u*m.Bytes())
 		}
-		ADDQ(U32(turn*m.Bytes()), at)
+		ADDQ(U32(vectors*m.Bytes()), at)
 		SUBQ(lanes, left)
 		JGE(LabelRef(name))
 		Label(name + "Done")
@@ -64,7 +64,7 @@ func row(m simd.Machine, label string, n GPVirtual, rest simd.Mask, unrolled int
 	Label(label + "Whole")
 }
 
-// restOf is the mask of the elements that no whole vector holds.
+// restOf returns the mask of the elements that remain after the whole vectors.
 func restOf(m simd.Machine, n GPVirtual) simd.Mask {
 	rest := GP64()
 	MOVQ(n, rest)
@@ -83,7 +83,7 @@ func newDirection(m simd.Machine) direction {
 	return direction{simd.Pointer("m"), simd.Pointer("grad"), m.Constant("ahead"), m.Constant("slope"), true}
 }
 
-// at sets d, g and u, where u is that of m.
+// at sets v to d, g to the gradient and, if there is one, u to the momentum.
 func (d direction) at(p simd.Part, at GPVirtual, disp int, v, g, u VecVirtual) {
 	p.Load(simd.At(d.grad, at, disp), g)
 	p.Mul(d.slope, g, v)
@@ -93,7 +93,7 @@ func (d direction) at(p simd.Part, at GPVirtual, disp int, v, g, u VecVirtual) {
 	}
 }
 
-// advance moves on by so many bytes.
+// advance moves the pointers on by a number of bytes.
 func (d direction) advance(by GPVirtual) {
 	ADDQ(by, d.grad)
 	if d.momentum {

@@ -12,13 +12,12 @@ import (
 	"github.com/kernelfold/kernelfold/internal/_gen/simd"
 )
 
-// moments writes the first sweep. Sums of float32 run in as many lanes as a few vectors
-// have and are joined in float64: a lane sums at most n/64 elements with AVX-512, n/16
-// with AVX2.
+// moments writes the first pass. Sums of float32 run in the lanes of a few vectors and are then
+// added up in float64: one lane sums at most n/64 elements with AVX-512, and n/16 with AVX2.
 func moments(m simd.Machine) {
 	m.Function("moments", "func(x, m, grad *%[1]s, n, k int, ahead, slope %[1]s, centred bool, sums *float64)",
-		"sums x x, x d and d d, and x and d if centred, for k vectors of n elements,",
-		fmt.Sprintf("where d = ahead m + slope grad. Each sum has %d places. m may be nil.", crowd))
+		"computes the sums of x x, x d and d d, and of x and d if centred, for k vectors of n elements,",
+		fmt.Sprintf("where d = ahead m + slope grad. Each sum has %d places. m may be nil.", maxPoints))
 	x, n, k, sums, centred := simd.Pointer("x"), simd.Pointer("n"), simd.Pointer("k"), simd.Pointer("sums"), GP8()
 	d := newDirection(m)
 	Load(Param("centred"), centred)
@@ -66,7 +65,7 @@ func moments(m simd.Machine) {
 		}
 		for j, s := range all[0] {
 			total(m, s)
-			VMOVSD(s.AsX(), Mem{Base: sums, Disp: 8 * crowd * j})
+			VMOVSD(s.AsX(), Mem{Base: sums, Disp: 8 * maxPoints * j})
 		}
 		ADDQ(U32(8), sums)
 		ADDQ(size, x)
@@ -84,7 +83,7 @@ func moments(m simd.Machine) {
 	variant("plainCentred", false, true)
 }
 
-// total adds the elements of s into its first, in float64.
+// total sums the elements of s in float64 and leaves the sum in the first element.
 func total(m simd.Machine, s VecVirtual) {
 	d, tmp := m.Double(), m.Double().Vec()
 	if m.Bits == 32 {

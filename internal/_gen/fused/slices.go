@@ -13,19 +13,19 @@ import (
 	"github.com/kernelfold/kernelfold/internal/_gen/simd"
 )
 
-// Points of 3 x 3 are too short for a vector each. They are taken as many at a time as a
-// vector has lanes, in float32, and stay in the first cache for their whole step.
+// Points of 3 x 3 are shorter than a vector register. A kernel processes as many points at a time as
+// a register has lanes, in float32, and they stay in the first-level cache for their whole step.
 
 const nine = 9
 
-// Memory is asked for so many groups ahead, while there are more than many left: few are
-// in a cache already.
+// Memory is prefetched far groups ahead while more than many groups are left. A smaller batch is in
+// a cache already.
 const (
 	far  = 10
 	many = 256
 )
 
-// The rows of a room, of sixteen places of 32 bits each, after those of a terms.
+// The rows of a state, of sixteen places of 32 bits each, after the rows of terms.
 const (
 	ahead = long + 1 + iota
 	slope
@@ -39,24 +39,24 @@ const (
 	mixed    = elements + nine
 )
 
-// group is what a kernel for such points has at hand.
+// group is the state of the kernel for such points.
 type group struct {
 	blender
-	turn   *simd.Nine
-	spread Register // where the points of the numbers have their coefficients
+	layout *simd.Nine
+	spread Register // table of the lanes that hold the coefficients of each element's point
 }
 
 func newGroup(b blender) *group {
 	g := &group{b, simd.NewNine(b.Machine), GP64()}
 	spread := GLOBL("spread"+b.Suffix(), attr.RODATA|attr.NOPTR)
 	for i := range nine * b.Lanes() {
-		DATA(4*i, U32(g.turn.Place(i/nine)))
+		DATA(4*i, U32(g.layout.Place(i/nine)))
 	}
 	LEAQ(spread, g.spread)
 	return g
 }
 
-// register loads what lies there.
+// register loads o into a register unless it is one.
 func (g *group) register(o Op) VecVirtual {
 	if v, ok := o.(VecVirtual); ok {
 		return v
@@ -66,7 +66,7 @@ func (g *group) register(o Op) VecVirtual {
 	return v
 }
 
-// kept is v, in row i of the room if there are few registers.
+// kept returns v or, with AVX2, which has few registers, its copy in row i of the state.
 func (g *group) kept(v VecVirtual, i int) Op {
 	if g.Wide {
 		return v
@@ -75,7 +75,7 @@ func (g *group) kept(v VecVirtual, i int) Op {
 	return g.term(i)
 }
 
-// constant is row i of the room, in a register if there are many.
+// constant returns row i of the state, with AVX-512 in a register.
 func (g *group) constant(i int) Op {
 	if g.Wide {
 		return g.register(g.term(i))
@@ -83,14 +83,14 @@ func (g *group) constant(i int) Op {
 	return g.term(i)
 }
 
-// stepOfNine writes the whole step for points of 9 elements. The sums of a group come
-// before the blending of the one before it, which hides how long its coefficients take.
+// stepOfNine writes the whole step for points of 9 elements. The sums of a group are computed before
+// the update of the group before it, which hides the latency of the coefficients.
 func stepOfNine(m simd.Machine) {
-	m.Function("stepOfNine", "func(x, m, grad *%[1]s, k int, terms, room *%[1]s, tangent bool) int",
-		fmt.Sprintf("makes the step of k > 0 times %d vectors of 9 elements. It stops after such a group", m.Lanes()),
-		"with a |t d|^2 > r^2 and returns how many groups it has moved. Results add to those in the room.")
+	m.Function("stepOfNine", "func(x, m, grad *%[1]s, k int, terms, state *%[1]s, tangent bool) int",
+		fmt.Sprintf("makes the step of k > 0 groups of %d vectors of 9 elements. It stops after a group with a", m.Lanes()),
+		"|t d|^2 > r^2 and returns the number of groups that it has moved. It adds to the results in state.")
 	x, mom, grad, left := simd.Pointer("x"), simd.Pointer("m"), simd.Pointer("grad"), simd.Pointer("k")
-	g := newGroup(blender{m, simd.Pointer("room")})
+	g := newGroup(blender{m, simd.Pointer("state")})
 	terms, v := simd.Pointer("terms"), g.Vec()
 	for i := range take + 1 {
 		if i < direct || i > long { // not a result
@@ -103,7 +103,7 @@ func stepOfNine(m simd.Machine) {
 	MOVQ(I32(-size), at)
 	XORQ(done, done)
 	ahead, slope, keep, take := g.constant(ahead), g.constant(slope), g.constant(keep), g.constant(take)
-	// direction is d, with m and the gradient.
+	// direction returns d, m and the gradient.
 	direction := func(disp int) (d, m, v VecVirtual) {
 		d, m, v = g.Vec(), g.Vec(), g.Vec()
 		g.Load(simd.At(grad, at, disp), v)
@@ -112,7 +112,7 @@ func stepOfNine(m simd.Machine) {
 		g.FMA(ahead, m, d)
 		return d, m, v
 	}
-	// apply blends the group at hand.
+	// apply updates the group.
 	apply := func(centred, tangent bool) {
 		zero := g.Zeros(1)[0]
 		var blend [6]Op
@@ -147,10 +147,10 @@ func stepOfNine(m simd.Machine) {
 				g.FMA(keep, m, d)
 			}
 			g.Store(d, simd.At(mom, at, disp))
-			g.Store(zero, simd.At(grad, at, disp)) // after m, which may be it
+			g.Store(zero, simd.At(grad, at, disp)) // after m, which may be the same array
 		}
 	}
-	MOVQ(g.term(share), bits)
+	MOVQ(g.term(inverseN), bits)
 	TESTQ(bits, bits)
 	JNZ(LabelRef("centred"))
 	variant := func(label string, centred bool) {
@@ -205,15 +205,15 @@ func stepOfNine(m simd.Machine) {
 	simd.End()
 }
 
-// sums are those of the points of a group, of whose vectors d and x return the i-th.
+// sums returns the sums of the points of a group. d and x return vector i of the group.
 func (g *group) sums(d, x func(i int) VecVirtual, centred bool) sums {
 	load := func(f func(i int) VecVirtual) (v [nine]VecVirtual) {
 		for i := range v {
 			v[i] = f(i)
 		}
-		return g.turn.Elements(v)
+		return g.layout.Elements(v)
 	}
-	// add adds a b to a sum, which the first begins.
+	// add adds a b to a sum, or sets it if e = 0.
 	add := func(e int, a VecVirtual, b Op, sum VecVirtual) {
 		if e == 0 {
 			g.Mul(b, a, sum)
@@ -250,9 +250,9 @@ func (g *group) sums(d, x func(i int) VecVirtual, centred bool) sums {
 	return s
 }
 
-// long leaves |t d|^2/r^2 in its row, and sets bits where it is above 1.
+// long stores |t d|^2/r^2 in its row, and sets bits for the points where it is above 1.
 func (g *group) long(o solution, bits GPVirtual) {
-	g.Mul(g.term(bend), o.long, o.long)
+	g.Mul(g.term(inverseSquare), o.long, o.long)
 	g.Store(o.long, g.term(long))
 	if g.Wide {
 		above := K()
@@ -264,7 +264,7 @@ func (g *group) long(o solution, bits GPVirtual) {
 	}
 }
 
-// total adds v to the numbers of float64 from row i on.
+// total adds v to the float64 numbers that begin in row i.
 func (g *group) total(v VecVirtual, i int) {
 	d := g.Double()
 	low, high := d.Vec(), d.Vec()

@@ -13,7 +13,7 @@ import (
 // nine is a 3 x 3 matrix of 16 lanes, in row-major order.
 type nine [9]VecVirtual
 
-// at is the place of element (i, j).
+// at is the index of element (i, j).
 func at(i, j int) int { return 3*i + j }
 
 // The coefficients of a step, in the order of their array.
@@ -25,7 +25,7 @@ const (
 	back        // -Rate
 	whole       // 1/r^2
 	halved      // 1/(2 r^2)
-	tiny        // the least share of a pivot
+	tiny        // the smallest pivot, relative to its diagonal element
 	limit       // of the trace
 	half        // 0.5
 	threeHalves // 1.5
@@ -41,10 +41,10 @@ const (
 	steps      = 256
 )
 
-// framer writes the kernel for 3 x 3 frames.
+// framer holds the registers of the kernel for 3 x 3 frames.
 type framer struct {
 	x, m, g, c, sums Register
-	turn             *simd.Nine
+	layout           *simd.Nine
 }
 
 func (f framer) coefficient(i int) Mem { return Mem{Base: f.c, Disp: 4 * i} }
@@ -57,7 +57,7 @@ func (f framer) spread(i int) VecVirtual {
 
 func place(p Register, i int) Mem { return Mem{Base: p, Disp: 64 * i} }
 
-// mixed is a m + b g.
+// mixed returns a m + b g for coefficients a and b.
 func (f framer) mixed(i, a, b int) VecVirtual {
 	v, w := ZMM(), ZMM()
 	VMULPS_BCST(f.coefficient(a), first(place(f.m, i)), v)
@@ -66,12 +66,12 @@ func (f framer) mixed(i, a, b int) VecVirtual {
 	return v
 }
 
-// frames is a whole step for 3 x 3 matrices in registers, 16 at a time.
+// frames writes a whole step for 3 x 3 matrices in registers, 16 at a time.
 func frames() {
 	TEXT("frames32AVX512", NOSPLIT, "func(x, m, slopes *float32, blocks int, c *float32, sums *float64, geometric, tangent, late int) int")
 	Pragma("noescape")
 	Doc("frames32AVX512 makes the step for blocks > 0 times 16 frames of 3 x 3, and returns the number of blocks before the first with a frame whose pivots are too small or whose trace is too large. That block and those after it are left alone.")
-	f := framer{x: load("x"), m: load("m"), g: load("slopes"), c: load("c"), sums: load("sums"), turn: simd.NewNine(simd.Machine{Bits: 32, Wide: true})}
+	f := framer{x: load("x"), m: load("m"), g: load("slopes"), c: load("c"), sums: load("sums"), layout: simd.NewNine(simd.Machine{Bits: 32, Wide: true})}
 	blocks, done := load("blocks"), GP64()
 	XORQ(done, done)
 	top, out := label(), label()
@@ -81,12 +81,12 @@ func frames() {
 	for i := range v {
 		v[i] = f.mixed(i, ahead, slope)
 	}
-	v = f.turn.Elements(v)
+	v = f.layout.Elements(v)
 	for i := range y {
 		y[i] = first(place(f.x, i))
 	}
-	y = f.turn.Elements(y)
-	f.lean(y, v)
+	y = f.layout.Elements(y)
+	f.tangentProject(y, v)
 	low, high := f.squares(v)
 	t := f.spread(back)
 	branch("geometric", func() { f.shorten(t, low, high) })
@@ -100,9 +100,9 @@ func frames() {
 	late := load("late")
 	TESTQ(late, late)
 	JNZ(LabelRef(moved))
-	branch("tangent", func() { f.lean(y, v) })
+	branch("tangent", func() { f.tangentProject(y, v) })
 	Label(moved)
-	y = f.turn.Points(y)
+	y = f.layout.Points(y)
 	for i := range y {
 		VMOVUPS(y[i], place(f.x, i))
 	}
@@ -110,7 +110,7 @@ func frames() {
 	flag := load("tangent")
 	TESTQ(flag, flag)
 	JZ(LabelRef(ambient))
-	for i, u := range f.turn.Points(v) {
+	for i, u := range f.layout.Points(v) {
 		VMOVUPS(u, place(f.m, i))
 	}
 	JMP(LabelRef(next))
@@ -135,7 +135,7 @@ func frames() {
 	end()
 }
 
-// branch runs body if a parameter is not 0.
+// branch writes body so that it runs if a parameter is not 0.
 func branch(name string, body func()) {
 	flag, past := load(name), label()
 	TESTQ(flag, flag)
@@ -144,8 +144,8 @@ func branch(name string, body func()) {
 	Label(past)
 }
 
-// lean: v <- v - x sym(x^T v) / r^2.
-func (f framer) lean(x, v nine) {
+// tangentProject: v <- v - x sym(x^T v) / r^2.
+func (f framer) tangentProject(x, v nine) {
 	var s [3][3]VecVirtual
 	for j := range 3 {
 		for k := j; k < 3; k++ {
@@ -176,7 +176,7 @@ func (f framer) lean(x, v nine) {
 	}
 }
 
-// squares is |v|^2 in float64, of the first eight lanes and of the others.
+// squares returns |v|^2 in float64, for the first eight lanes and for the others.
 func (f framer) squares(v nine) (low, high VecVirtual) {
 	low, high = ZMM(), ZMM()
 	for i, w := range v {
@@ -192,7 +192,7 @@ func (f framer) squares(v nine) (low, high VecVirtual) {
 	return low, high
 }
 
-// halves64 is v in float64.
+// halves64 converts v to float64.
 func halves64(v VecVirtual) (low, high VecVirtual) {
 	low, high = ZMM(), ZMM()
 	VEXTRACTF64X4(Imm(1), v, high.AsY())
@@ -215,7 +215,7 @@ func (f framer) shorten(t, low, high VecVirtual) {
 	VDIVPS(a, t, t)
 }
 
-// sum adds up |v|^2 and |t v|^2, and keeps the t nearest to 0.
+// sum adds |v|^2 and |t v|^2 to the sums, and keeps the t nearest to 0.
 func (f framer) sum(t, low, high VecVirtual) {
 	a, b := halves64(t)
 	for i, v := range []VecVirtual{low, high} {
@@ -231,8 +231,8 @@ func (f framer) sum(t, low, high VecVirtual) {
 	VMOVUPS(t, Mem{Base: f.sums, Disp: steps})
 }
 
-// orthonormalize: y <- r times the Q of y = Q R, by y^T y / r^2 = L L^T. It goes out if a
-// lane asks for care.
+// orthonormalize: y <- r times the Q of y = Q R, by y^T y / r^2 = L L^T. It jumps to out if a pivot
+// is too small or a trace too large in any lane.
 func (f framer) orthonormalize(y nine, out string) {
 	var l [3][3]VecVirtual
 	scale := f.spread(whole)
@@ -285,7 +285,7 @@ func first(m Mem) VecVirtual {
 	return v
 }
 
-// inverseRoot is 1/sqrt(x) by an estimate to 14 bits and a step of Newton,
+// inverseRoot returns 1/sqrt(x), by an estimate of 14 bits and a Newton step,
 // z (1.5 - 0.5 x z^2).
 func inverseRoot(x, half, onePointFive VecVirtual) VecVirtual {
 	z, w := ZMM(), ZMM()

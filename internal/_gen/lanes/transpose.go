@@ -43,7 +43,7 @@ func transpose(m machine) {
 		m.loadMasked(Mem{Base: from, Index: j, Scale: uint8(m.size())}, read, v[k])
 		ADDQ(fromRow, from)
 	})
-	m.turn(v)
+	m.transposeTile(v)
 	to := copied(j)
 	IMULQ(toRow, to)
 	ADDQ(load("dst"), to)
@@ -145,9 +145,9 @@ func (m machine) loadMasked(from Mem, mask Register, v VecVirtual) {
 	}
 }
 
-// turn transposes the square matrix whose rows are v: within the quarters of 128
-// bits first, then these as wholes.
-func (m machine) turn(v []VecVirtual) {
+// transposeTile transposes the square matrix whose rows are v: first within the quarters of 128
+// bits, then the quarters as wholes.
+func (m machine) transposeTile(v []VecVirtual) {
 	w := 16 / m.size()
 	for g := 0; g < len(v); g += w {
 		q := v[g : g+w]
@@ -179,7 +179,7 @@ func (m machine) turn(v []VecVirtual) {
 	}
 }
 
-// pair replaces x and y by what two instructions make of them.
+// pair replaces x and y by the results of two instructions.
 func (m machine) pair(first, second func(y, x, to Op), x, y *VecVirtual) {
 	a, b := m.vector(), m.vector()
 	first(*y, *x, a)

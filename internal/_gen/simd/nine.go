@@ -9,17 +9,20 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// Nine turns groups of points of 9 elements in float32: nine vectors of L numbers hold L
-// points, one after the other. Element e of point l is number p = 9 l + e mod L of vector
-// r, L r + p = 9 l + e, and so r = u (e - p) mod 9 with u the inverse of L. Turning number
-// p of all vectors by -u p mod 9 vectors leaves element e of all points in vector
-// u e mod 9, and turning the numbers of that by e leaves point l at 9 l mod L, whatever e
-// is. The first is a round for each bit of -u p mod 9.
+// Nine converts groups of points of 9 elements in float32 between two layouts. In memory, nine
+// vectors of L lanes hold L points, one after the other. For arithmetic, each vector holds one
+// element of all points.
+//
+// Element e of point l lies in lane p of vector r, where L r + p = 9 l + e, and so
+// r = u (e - p) mod 9 with u the inverse of L modulo 9. Rotating lane p of all vectors by
+// -u p mod 9 vectors leaves element e of all points in vector u e mod 9. Rotating the lanes of that
+// vector by e leaves point l in lane 9 l mod L, for every e. The first rotation takes one round for
+// each bit of -u p mod 9.
 type Nine struct {
 	Machine
-	inverse int
-	masks   []Op
-	turns   Register // 0, 1 ... L-1 twice, with AVX2
+	inverse   int
+	masks     []Op
+	rotations Register // with AVX2, a table of 0, 1 ... L-1, twice
 }
 
 // NewNine prepares its masks.
@@ -44,24 +47,24 @@ func NewNine(m Machine) *Nine {
 		g.masks = append(g.masks, k)
 	}
 	if !m.Wide {
-		g.turns = GP64()
-		table := GLOBL("turns", attr.RODATA|attr.NOPTR)
+		g.rotations = GP64()
+		table := GLOBL("rotations", attr.RODATA|attr.NOPTR)
 		for i := range 2 * lanes {
 			DATA(4*i, U32(i%lanes))
 		}
-		LEAQ(table, g.turns)
+		LEAQ(table, g.rotations)
 	}
 	return g
 }
 
-// Place is where point l lies in the vector of an element.
+// Place is the lane of point l in the vector of an element.
 func (g *Nine) Place(l int) int { return 9 * l % g.Lanes() }
 
 // Elements returns the vectors of the elements. It overwrites v.
 func (g *Nine) Elements(v [9]VecVirtual) (elements [9]VecVirtual) {
 	g.rounds(v, false)
 	for e := range elements {
-		elements[e] = g.turned(v[g.inverse*e%9], e)
+		elements[e] = g.rotated(v[g.inverse*e%9], e)
 	}
 	return elements
 }
@@ -69,13 +72,13 @@ func (g *Nine) Elements(v [9]VecVirtual) (elements [9]VecVirtual) {
 // Points is the inverse of Elements.
 func (g *Nine) Points(elements [9]VecVirtual) (v [9]VecVirtual) {
 	for e := range elements {
-		v[g.inverse*e%9] = g.turned(elements[e], g.Lanes()-e)
+		v[g.inverse*e%9] = g.rotated(elements[e], g.Lanes()-e)
 	}
 	g.rounds(v, true)
 	return v
 }
 
-// rounds turns by vectors, or back. Each round goes once around all nine.
+// rounds rotates the lanes among the vectors, or back.
 func (g *Nine) rounds(v [9]VecVirtual, back bool) {
 	for b, mask := range g.masks {
 		by, first := 1<<b, g.Vec()
@@ -98,8 +101,8 @@ func (g *Nine) rounds(v [9]VecVirtual, back bool) {
 	}
 }
 
-// turned is v with its numbers turned.
-func (g *Nine) turned(v VecVirtual, by int) VecVirtual {
+// rotated returns v with its lanes rotated.
+func (g *Nine) rotated(v VecVirtual, by int) VecVirtual {
 	by %= g.Lanes()
 	if by == 0 {
 		return v
@@ -108,7 +111,7 @@ func (g *Nine) turned(v VecVirtual, by int) VecVirtual {
 	if g.Wide {
 		VALIGND(Imm(uint64(by)), v, v, w)
 	} else {
-		g.Load(Mem{Base: g.turns, Disp: 4 * by}, w)
+		g.Load(Mem{Base: g.rotations, Disp: 4 * by}, w)
 		VPERMPS(v, w, w)
 	}
 	return w

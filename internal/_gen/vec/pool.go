@@ -137,7 +137,7 @@ func maxPairsBack(m simd.Machine) {
 	y, g, n := simd.Pointer("y"), simd.Pointer("grad"), simd.Pointer("n")
 	_, mix := orders(m)
 	pairs(m, n, func(single simd.Part, pair [2]simd.Part, at, double GPVirtual) {
-		top, left := m.Vec(), m.Vec() // left is what of g has found no place
+		top, left := m.Vec(), m.Vec() // left is g where no element equal to y was found yet
 		single.Load(simd.At(y, at, 0), top)
 		single.Load(simd.At(g, at, 0), left)
 		mix(top)
