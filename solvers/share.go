@@ -54,7 +54,7 @@ type sharing struct {
 //
 // From the first step that it takes part in, a parameter belongs to one process for good, or to each. New parameters
 // are dealt out by the work in a step: the largest first, each to the process that has the least to
-// do. The work of a Planner is not divided, since it sees all parts: every process makes the whole step.
+// do. A Planner with state needs the state of all parts, so its work is not divided.
 func (s *Solver) StepShare(model []gorgonia.ValueGrad, share Share) error {
 	e := &s.engine
 	defer e.finish()
@@ -133,7 +133,7 @@ func (e *engine) assign(share Share) error {
 // divisible reports whether one process may move the parameter for all.
 func (p *parameter) divisible() bool {
 	_, plans := p.settings.rule.(Planner)
-	return !p.settings.frozen && !plans
+	return !p.settings.frozen && !(plans && len(p.settings.rule.State()) > 0)
 }
 
 // identify computes the plan: what all processes must agree on.

@@ -107,7 +107,7 @@ func (e *engine) choose(p *Part, plans bool) error {
 	if of.theirs {
 		return nil
 	}
-	if !plans && e.direct(p, gradient) {
+	if !plans && e.direct(p) {
 		p.step.way = inPlace
 		return nil
 	}
@@ -124,7 +124,7 @@ func (e *engine) choose(p *Part, plans bool) error {
 // direct reports whether the step of a part can be made at once: the state is that which the last step left,
 // nothing is done to single elements of the gradient, nobody else needs it, and no number
 // comes near overflow.
-func (e *engine) direct(p *Part, gradient float64) bool {
+func (e *engine) direct(p *Part) bool {
 	of := p.bound.of
 	s := &of.settings
 	if p.step.carried || of.shared || s.clipValue > 0 || s.decay > 0 && s.decayOf == decayAmbient || len(of.parts) > 1 ||
@@ -136,10 +136,7 @@ func (e *engine) direct(p *Part, gradient float64) bool {
 		if p.bound.descender == nil {
 			return false
 		}
-		d, b := p.descent(r), manifolds.Bounds{Gradient: gradient / p.step.slope, Momentum: p.memory.momentum}
-		if p.step.slope == 0 {
-			b.Gradient = 0
-		}
+		d, b := p.descent(r), manifolds.Bounds{Gradient: of.gradient, Momentum: p.memory.momentum}
 		return p.bound.descender.Descends(p.Manifold, p.X, d, b) && p.grows(d, b)
 	case InPlace:
 		return (p.bound.euclidean || s.factor == noFactor) && r.Fits(p, p.step.slope)
