@@ -25,14 +25,20 @@ type Predictor struct {
 
 // Predictor returns a predictor for the model. Close it after use.
 func (m *Model) Predictor() (*Predictor, error) {
-	g, err := m.spec.graph(m.net, m)
-	if err != nil {
-		return nil, err
+	var collision error
+	for range 3 { // the hashes of a graph contain addresses: another graph has others
+		g, err := m.spec.graph(m.net, m)
+		if err != nil {
+			return nil, err
+		}
+		p := &Predictor{model: m, input: g.input, learnables: g.b.learnables}
+		gorgonia.Read(g.logits, &p.logits)
+		if collision = nodes.CheckGraph(g.b.graph); collision == nil {
+			p.vm = gorgonia.NewTapeMachine(g.b.graph, gorgonia.EvalMode())
+			return p, nil
+		}
 	}
-	p := &Predictor{model: m, input: g.input, learnables: g.b.learnables}
-	gorgonia.Read(g.logits, &p.logits)
-	p.vm = gorgonia.NewTapeMachine(g.b.graph, gorgonia.EvalMode())
-	return p, nil
+	return nil, collision
 }
 
 // Logits returns the logits of any number of images, as images x classes values in row-major

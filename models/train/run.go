@@ -74,6 +74,9 @@ func newRun(ctx context.Context, m *models.Model, solver gorgonia.Solver, data i
 		return nil, err
 	}
 	gorgonia.Read(m.Logits, &r.logits)
+	if err := r.agree(nodes.CheckGraph(m.Graph)); err != nil {
+		return nil, fmt.Errorf("train: %w", err)
+	}
 	r.vm = gorgonia.NewTapeMachine(m.Graph, gorgonia.BindDualValues(m.Learnables...))
 	r.feed = startFeed(r.Plan, part, data, len(r.Done)+1, r.Step, o.Epochs)
 	return r, nil
@@ -273,9 +276,9 @@ func (r *run) compute(b *batch, at *Step) (loss float64, hits int, err error) {
 	return r.model.Loss(), right(r.logits.Data(), b.labels), nil
 }
 
-// diverged reports whether a step failed for a weight or a gradient that is not finite.
+// diverged reports whether a step failed because a weight or a gradient is not finite, or because it is too long.
 func (r *run) diverged(err error) bool {
-	if errors.Is(err, solvers.ErrNotFinite) || errors.Is(err, distributed.ErrOverflow) {
+	if errors.Is(err, solvers.ErrNotFinite) || errors.Is(err, solvers.ErrDiverged) || errors.Is(err, distributed.ErrOverflow) {
 		return true
 	}
 	if r.several() { // the gradients may be finite on this rank
