@@ -66,6 +66,7 @@ func (e *engine) recognise(model []gorgonia.ValueGrad) (fresh int, err error) {
 			e.active = append(e.active, nil)
 			continue
 		}
+		p.weights = w
 		if err := e.once(p, v, i); err != nil {
 			return 0, err
 		}
@@ -114,6 +115,7 @@ func (e *engine) welcome(model []gorgonia.ValueGrad) error {
 			e.list = append(e.list, p)
 			e.know(v, p)
 		}
+		p.weights = w
 		if err := e.once(p, v, i); err != nil {
 			return err
 		}
@@ -123,17 +125,13 @@ func (e *engine) welcome(model []gorgonia.ValueGrad) error {
 	return nil
 }
 
-// view views weights and gradient of a parameter for the step under way.
+// view checks the weights of a parameter and views its gradient for the step under way.
 func (e *engine) view(p *parameter, v gorgonia.ValueGrad, gradients bool) error {
-	w, err := dense.Of(v.Value())
-	if err != nil {
-		return p.fail(ErrParameter, "weights: "+err.Error(), err)
-	}
+	w := p.weights
 	if !p.shape.Eq(w.Shape) || p.precision != w.Precision() {
 		return p.fail(ErrParameter, fmt.Sprintf("want weights of shape %v, %s, as at the first step, got %v, %s",
 			p.shape, p.precision, w.Shape, w.Precision()), nil)
 	}
-	p.weights = w
 	if at := address(w); p.storage != at {
 		e.moved(p, at)
 		p.elsewhere = true
