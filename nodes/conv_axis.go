@@ -57,8 +57,8 @@ func (a axis) elements(p int) (c comb, shift int) {
 	return comb{at: at, step: a.stride, n: max(0, (a.size-at+a.stride-1)/a.stride), size: a.size}, shift
 }
 
-// comb selects every step-th of size elements, n in all. Element u of the comb is element u*step + at,
-// which may lie outside of 0..size-1.
+// comb selects every step-th of size elements, n in all. Element u of the comb is element u*step +
+// at, which may lie outside of 0..size-1.
 type comb struct{ at, step, n, size int }
 
 // inside returns the range of u whose elements lie inside of 0..size-1.

@@ -43,8 +43,8 @@ const (
 	byDots
 )
 
-// windowRows are the rows of windows: all rows of the kernel or, with dilation along columns, the taps
-// of one row.
+// windowRows are the rows of windows: all rows of the kernel or, with dilation along columns, the
+// taps of one row.
 type windowRows struct {
 	offset int // of the first row in the image
 	column int // of the first row in the product

@@ -12,10 +12,10 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// Noise is the random state of a node. The numbers that run r in training draws are a function of Seed,
-// r and, where each image has numbers of its own, the position of the image in the batch. A net that
-// is loaded therefore continues with the same numbers as if it had never stopped. To save and load a
-// Noise, read and write the fields between runs. Give each node a Noise of its own.
+// Noise is the random state of a node. The numbers that run r in training draws are a function of
+// Seed, r and, where each image has numbers of its own, the position of the image in the batch. A
+// net that is loaded therefore continues with the same numbers as if it had never stopped. To save
+// and load a Noise, read and write the fields between runs. Give each node a Noise of its own.
 type Noise struct {
 	Seed uint64
 	Run  uint64 // number of runs in training so far
@@ -38,10 +38,10 @@ func (n *Noise) draw(i int) rand.PCG {
 //
 //	y[i] = x[i] m[i] / (1-p),   m[i] = 0 with probability p, else 1,
 //
-// where each run draws the mask m from the noise, separately for each image (along the first axis). In
-// evaluation, on a machine with gorgonia.EvalMode, y is a copy of x. The gradient is
-// dx[i] = dy[i] m[i] / (1-p), and dy in evaluation. The mode of a graph is that of the machine made
-// last for it.
+// where each run draws the mask m from the noise, separately for each image (along the first axis).
+// In evaluation, on a machine with gorgonia.EvalMode, y is a copy of x. The gradient is dx[i] =
+// dy[i] m[i] / (1-p), and dy in evaluation. The mode of a graph is that of the machine made last
+// for it.
 //
 // x has any shape. Dropout returns an error for a p outside of [0, 1) and for a nil noise.
 //

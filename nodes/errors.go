@@ -7,9 +7,9 @@ import (
 	"fmt"
 )
 
-// ErrNotFinite is wrapped by the error of a run in which a node met NaN or Inf and could not continue:
-// the net has diverged, or its input is invalid. To test for it, apply Cause to the error of the
-// machine:
+// ErrNotFinite is wrapped by the error of a run in which a node met NaN or Inf and could not
+// continue: the net has diverged, or its input is invalid. To test for it, apply Cause to the error
+// of the machine:
 //
 //	errors.Is(nodes.Cause(vm.RunAll()), nodes.ErrNotFinite)
 var ErrNotFinite = errors.New("not finite")

@@ -11,8 +11,8 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// GroupNorm is group normalisation (Wu and He 2018, eq. 1 to 7): the channels of each image are divided
-// into groups of C/numGroups consecutive channels, and
+// GroupNorm is group normalisation (Wu and He 2018, eq. 1 to 7): the channels of each image are
+// divided into groups of C/numGroups consecutive channels, and
 //
 //	y[b,c,u,v] = γ[c] (x[b,c,u,v] - μ) / sqrt(σ² + ε) + β[c],
 //

@@ -13,10 +13,10 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// The initialisers below are for gorgonia.WithInit. The numbers depend only on the seed and the shape;
-// float32 weights are the float64 ones rounded. Give each layer a seed of its own, because layers of
-// the same shape and seed start with the same weights. The stock initialisers are seeded by the clock,
-// and HeN and HeU among them panic on float32.
+// The initialisers below are for gorgonia.WithInit. The numbers depend only on the seed and the
+// shape; float32 weights are the float64 ones rounded. Give each layer a seed of its own, because
+// layers of the same shape and seed start with the same weights. The stock initialisers are seeded
+// by the clock, and HeN and HeU among them panic on float32.
 //
 // Weights have shape (out, in, height, width), with fan-in in*height*width and fan-out
 // out*height*width; or shape (in, out); or, for a vector, (in), with fan-out 1.
@@ -52,8 +52,8 @@ func GlorotUniform(gain float64, seed uint64) gorgonia.InitWFn {
 
 // Orthonormal draws a filter bank, the matrix of the flattened filters, from the uniform (Haar)
 // distribution on matrices with orthonormal rows, or orthonormal columns if there are fewer columns
-// than rows, and multiplies it by gain (Saxe, McClelland and Ganguli 2014). It takes kernels of rank 4
-// and matrices.
+// than rows, and multiplies it by gain (Saxe, McClelland and Ganguli 2014). It takes kernels of
+// rank 4 and matrices.
 func Orthonormal(gain float64, seed uint64) gorgonia.InitWFn {
 	return onManifold("nodes.Orthonormal", manifolds.On(manifolds.Stiefel{}, manifolds.Unit), gain, seed)
 }

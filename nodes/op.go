@@ -15,11 +15,11 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// body computes the value and the gradients of a node, at one precision. The slices hold whole tensors
-// in row-major order; the body stores their shapes. All fields of a body are part of the hash of the
-// node, so that different nodes are never merged. State must be behind a pointer, which identifies it
-// in the hash. The methods are exported because staticcheck reports unexported methods of generic
-// types as unused.
+// body computes the value and the gradients of a node, at one precision. The slices hold whole
+// tensors in row-major order; the body stores their shapes. All fields of a body are part of the
+// hash of the node, so that different nodes are never merged. State must be behind a pointer, which
+// identifies it in the hash. The methods are exported because staticcheck reports unexported
+// methods of generic types as unused.
 type body[T vec.Float] interface {
 	// Forward writes the value of the node to out. It must not keep or change in.
 	Forward(out []T, in [][]T) error
@@ -55,8 +55,8 @@ func apply(s signature, f32 body[float32], f64 body[float64], in ...*gorgonia.No
 	return n, nil
 }
 
-// admit checks the inputs of a node and returns their shapes. The inputs must be nodes of one graph and
-// one precision, and must have the given ranks, where 0 stands for any rank.
+// admit checks the inputs of a node and returns their shapes. The inputs must be nodes of one graph
+// and one precision, and must have the given ranks, where 0 stands for any rank.
 func admit(name string, ranks []int, in ...*gorgonia.Node) ([]tensor.Shape, error) {
 	shapes := make([]tensor.Shape, len(in))
 	var graph *gorgonia.ExprGraph
@@ -147,8 +147,8 @@ func (o *modal) SetTraining(training bool) error {
 	return nil
 }
 
-// Training reports whether the next run of the node is in training. Other packages find it by asserting
-// interface{ Training() bool } on the Op of a node.
+// Training reports whether the next run of the node is in training. Other packages find it by
+// asserting interface{ Training() bool } on the Op of a node.
 func (o *modal) Training() bool { return o.mode.training }
 
 func (o *op) Hashcode() uint32 { return hashcode(o) }
@@ -244,9 +244,9 @@ func (o *op) SymDiff(in gorgonia.Nodes, out, grad *gorgonia.Node) (gorgonia.Node
 	return gradients, nil
 }
 
-// gradient is the operation that computes the gradient of a node with respect to one input. Its inputs
-// are the inputs of the node, the output and the gradient with respect to the output, so that the
-// machine does not overwrite these values too early.
+// gradient is the operation that computes the gradient of a node with respect to one input. Its
+// inputs are the inputs of the node, the output and the gradient with respect to the output, so
+// that the machine does not overwrite these values too early.
 type gradient struct {
 	op     *op
 	input  int

@@ -22,12 +22,12 @@ import (
 //	W = r X_iterations
 //
 // (Huang et al., Controllable orthogonalization in training DNNs, CVPR 2020, section 3.1 and, for
-// X_0, section 3.2). v has shape (out, in, height, width), or (in, out) for a fully connected layer. V
-// has one row of in*height*width weights for each filter. If V has more rows than columns, the
-// columns are orthogonalised instead of the rows. r is the radius of manifolds.Stiefel at the given
-// scale. The zero value of scale is manifolds.UnitFilters; manifolds.Initial is an error. With many
-// iterations W converges to Normalize(v, manifolds.Stiefel{}, scale), without a singular value
-// decomposition.
+// X_0, section 3.2). v has shape (out, in, height, width), or (in, out) for a fully connected
+// layer. V has one row of in*height*width weights for each filter. If V has more rows than columns,
+// the columns are orthogonalised instead of the rows. r is the radius of manifolds.Stiefel at the
+// given scale. The zero value of scale is manifolds.UnitFilters; manifolds.Initial is an error.
+// With many iterations W converges to Normalize(v, manifolds.Stiefel{}, scale), without a singular
+// value decomposition.
 //
 // The singular values of X_0 lie in (0, 1]. A small one grows by a factor of 3/2 per iteration, and
 // near 1 the convergence is quadratic. With few iterations, small singular values of V stay small, so
@@ -35,9 +35,9 @@ import (
 // iterates B, where X = B V. This function iterates X, because rounding errors in B grow with the
 // condition number of V V^T after it has converged.
 //
-// The gradient is exact, through all iterations. Orthogonalize returns an error if iterations is below
-// 1. A filter bank of norm 0 is an error of Orthogonalize if v already has a value, and otherwise of
-// the run. A rank-deficient V is no error; the rank of W is then at most that of V.
+// The gradient is exact, through all iterations. Orthogonalize returns an error if iterations is
+// below 1. A filter bank of norm 0 is an error of Orthogonalize if v already has a value, and
+// otherwise of the run. A rank-deficient V is no error; the rank of W is then at most that of V.
 //
 // To centre the filters first, as in the paper, pass WeightStandardization(v, eps) as v.
 func Orthogonalize(v *gorgonia.Node, iterations int, scale manifolds.Scale) (*gorgonia.Node, error) {
@@ -112,9 +112,9 @@ func (s newtonSchulz[T]) Forward(out []T, in [][]T) error {
 	return nil
 }
 
-// Backward repeats the iterations, keeps their results, and goes back through them. With c the number
-// by which V was divided and Y the gradient with respect to X = X_0, the gradient with respect to V is
-// (Y - <Y, X> X X^T X) / c.
+// Backward repeats the iterations, keeps their results, and goes back through them. With c the
+// number by which V was divided and Y the gradient with respect to X = X_0, the gradient with
+// respect to V is (Y - <Y, X> X X^T X) / c.
 func (s newtonSchulz[T]) Backward(dst []T, _ int, in [][]T, _, grad []T) error {
 	q, n := min(s.bank.d, s.bank.f), len(dst)
 	xs := scratch.Get[T](n * s.iterations)

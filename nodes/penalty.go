@@ -22,10 +22,10 @@ import (
 //	penalty, err := nodes.SoftOrthogonality(w)
 //	cost, err = gorgonia.Add(cost, gorgonia.Must(gorgonia.Mul(penalty, factor)))
 //
-// w has shape (out, in, height, width), or (in, out) for a fully connected layer. X is the filter bank
-// of w, with one row of in*height*width weights for each filter, or its transpose if that has fewer
-// rows, because only then can the rows be orthonormal. E is X X^T - I. A kernel that is not finite is
-// an error.
+// w has shape (out, in, height, width), or (in, out) for a fully connected layer. X is the filter
+// bank of w, with one row of in*height*width weights for each filter, or its transpose if that has
+// fewer rows, because only then can the rows be orthonormal. E is X X^T - I. A kernel that is not
+// finite is an error.
 
 // SoftOrthogonality returns |E|_F^2, where E = X X^T - I (Bansal, Chen, Wang, Can we gain more from
 // orthogonality regularizations in training deep networks?, NeurIPS 2018, section 3.1). X is the
@@ -40,8 +40,8 @@ func SoftOrthogonality(w *gorgonia.Node) (*gorgonia.Node, error) {
 	return penalise("nodes.SoftOrthogonality", penalty{kind: soft}, w)
 }
 
-// DoubleSoftOrthogonality returns |W W^T - I|_F^2 + |W^T W - I|_F^2 (Bansal et al. 2018, section 3.2),
-// where W is the filter bank. Because the two terms differ by a constant, it is twice
+// DoubleSoftOrthogonality returns |W W^T - I|_F^2 + |W^T W - I|_F^2 (Bansal et al. 2018, section
+// 3.2), where W is the filter bank. Because the two terms differ by a constant, it is twice
 // SoftOrthogonality plus the difference between the rows and columns of W. w has the shapes of
 // SoftOrthogonality.
 func DoubleSoftOrthogonality(w *gorgonia.Node) (*gorgonia.Node, error) {
@@ -173,8 +173,8 @@ func (p gramPenalty[T]) Backward(dst []T, _ int, in [][]T, _, grad []T) error {
 	return nil
 }
 
-// iterate returns the unit vectors v_0, ..., v_iterations+1 and the norms |E v_k|. If some E v_k is 0,
-// all further vectors and norms are 0.
+// iterate returns the unit vectors v_0, ..., v_iterations+1 and the norms |E v_k|. If some E v_k is
+// 0, all further vectors and norms are 0.
 func (p gramPenalty[T]) iterate(e []T, q int) (vs [][]float64, sizes []float64) {
 	rng := rand.New(rand.NewPCG(p.seed, 0))
 	v := make([]float64, q)
@@ -196,7 +196,8 @@ func (p gramPenalty[T]) iterate(e []T, q int) (vs [][]float64, sizes []float64) 
 	return append(vs, v), sizes
 }
 
-// iterateBack replaces e by g times the derivative of |E v_iterations| with respect to E, symmetrised.
+// iterateBack replaces e by g times the derivative of |E v_iterations| with respect to E,
+// symmetrised.
 func (p gramPenalty[T]) iterateBack(e []T, q int, g float64) {
 	vs, sizes := p.iterate(e, q)
 	d := make([]float64, q*q)
@@ -234,15 +235,16 @@ func product64[T vec.Float](e []T, v []float64) []float64 {
 //
 //	sum over offsets o of |Z_o - [o = 0] I|_F^2,   Z_o[i,j] = <w_i, w_j shifted by o>
 //
-// (Wang et al., Orthogonal convolutional neural networks, CVPR 2020, eq. 7). o runs over the multiples
-// of the stride at which two filters overlap; these are the offsets between -P and P with the paper's
-// P = floor((k-1)/stride) stride, for example 5x5 offsets for a 3x3 kernel and stride 1. w has shape
-// (out, in, height, width), and stride is that of the convolution, as for gorgonia.Conv2d. The padding
-// of the convolution does not matter, because it affects only rows at the border.
+// (Wang et al., Orthogonal convolutional neural networks, CVPR 2020, eq. 7). o runs over the
+// multiples of the stride at which two filters overlap; these are the offsets between -P and P with
+// the paper's P = floor((k-1)/stride) stride, for example 5x5 offsets for a 3x3 kernel and stride
+// 1. w has shape (out, in, height, width), and stride is that of the convolution, as for
+// gorgonia.Conv2d. The padding of the convolution does not matter, because it affects only rows at
+// the border.
 //
-// The term for o = 0 is |W W^T - I|_F^2 for the filter bank W, so this penalty is at least as large as
-// SoftOrthogonality. If out > in*stride^2 it cannot be 0; it then differs by a constant from the same
-// penalty for columns (lemma 1 of the paper).
+// The term for o = 0 is |W W^T - I|_F^2 for the filter bank W, so this penalty is at least as large
+// as SoftOrthogonality. If out > in*stride^2 it cannot be 0; it then differs by a constant from the
+// same penalty for columns (lemma 1 of the paper).
 //
 // ConvOrthogonality returns an error unless stride is two numbers of at least 1 and w has rank 4.
 func ConvOrthogonality(w *gorgonia.Node, stride []int) (*gorgonia.Node, error) {

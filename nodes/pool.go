@@ -38,9 +38,9 @@ func MaxPool2D(x *gorgonia.Node, kernel tensor.Shape, pad, stride []int) (*gorgo
 	return apply(s, maxPool[float32]{w}, maxPool[float64]{w}, x)
 }
 
-// AveragePool2D is average pooling: y[b,c,i,j] is the sum over the window of MaxPool2D, with zeros as
-// padding, divided by kernel[0]*kernel[1], as in PyTorch with count_include_pad. Shapes, arguments and
-// errors are those of MaxPool2D, but NaN is no error.
+// AveragePool2D is average pooling: y[b,c,i,j] is the sum over the window of MaxPool2D, with zeros
+// as padding, divided by kernel[0]*kernel[1], as in PyTorch with count_include_pad. Shapes,
+// arguments and errors are those of MaxPool2D, but NaN is no error.
 //
 // gorgonia.AveragePool2D divides by the width of the image instead.
 func AveragePool2D(x *gorgonia.Node, kernel tensor.Shape, pad, stride []int) (*gorgonia.Node, error) {
@@ -131,8 +131,8 @@ func (w window) span(axis, i int) (from, to int) {
 	return max(from, 0), min(from+w.kernel[axis], size)
 }
 
-// each calls f for every element of the result, with the index o of the element, the index of the first
-// element of its plane, and the window in the plane. It may process planes concurrently.
+// each calls f for every element of the result, with the index o of the element, the index of the
+// first element of its plane, and the window in the plane. It may process planes concurrently.
 func (w window) each(f func(o, plane, top, bottom, left, right int)) {
 	parallel(w.planes, w.planes*w.height*w.width, func(from, to int) {
 		for p := from; p < to; p++ {
@@ -151,15 +151,15 @@ func (w window) each(f func(o, plane, top, bottom, left, right int)) {
 
 type maxPool[T vec.Float] struct{ window }
 
-// quarters reports whether the pooling is 2x2 with stride 2 and without padding. Each pixel is then in
-// one window, except that an odd last row or column is in none.
+// quarters reports whether the pooling is 2x2 with stride 2 and without padding. Each pixel is then
+// in one window, except that an odd last row or column is in none.
 func (w window) quarters() bool {
 	return w.kernel == [2]int{2, 2} && w.stride == [2]int{2, 2} && w.top == 0 && w.left == 0 &&
 		w.rows == w.height/2 && w.columns == w.width/2
 }
 
-// pairs calls f for every row of the result, with the index of its first element and that of the first
-// element of the upper of its two rows in the image.
+// pairs calls f for every row of the result, with the index of its first element and that of the
+// first element of the upper of its two rows in the image.
 func (w window) pairs(f func(out, upper int)) {
 	parallel(w.planes, w.planes*w.height*w.width, func(from, to int) {
 		for p := from; p < to; p++ {

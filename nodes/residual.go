@@ -16,9 +16,9 @@ import (
 //
 //	y[b,c,i,j] = x[b,c, stride i, stride j] for c < C, 0 for C <= c < channels.
 //
-// x has shape (B, C, H, W), the result (B, channels, 1+(H-1)/stride, 1+(W-1)/stride),
-// rounded down. This is the shape of a 3x3 convolution with padding 1 and the same stride, to which it
-// can be added with gorgonia.Add.
+// x has shape (B, C, H, W), the result (B, channels, 1+(H-1)/stride, 1+(W-1)/stride), rounded down.
+// This is the shape of a 3x3 convolution with padding 1 and the same stride, to which it can be
+// added with gorgonia.Add.
 //
 // Shortcut returns an error for another rank, for fewer channels than C and for a stride that is not
 // positive.
@@ -52,8 +52,8 @@ type shortcutLayer struct {
 
 type shortcut[T vec.Float] struct{ shortcutLayer }
 
-// each calls f for each row of the result that is copied from x, with the index o of its first element
-// and the index i of the first element of the row in x.
+// each calls f for each row of the result that is copied from x, with the index o of its first
+// element and the index i of the first element of the row in x.
 func (s shortcut[T]) each(f func(o, i int)) {
 	for b := range s.images {
 		for c := range s.from {

@@ -2,18 +2,19 @@
 
 package nodes
 
-// Convolution is implemented by the operation of a node that computes a convolution. Solvers use it to
-// find out which parameters are kernels: solvers.Kernels constrains the filter input of convolutions.
-// An operation of another package that has this method is treated like those of this package.
+// Convolution is implemented by the operation of a node that computes a convolution. Solvers use it
+// to find out which parameters are kernels: solvers.Kernels constrains the filter input of
+// convolutions. An operation of another package that has this method is treated like those of this
+// package.
 type Convolution interface {
 	// FilterInput returns the index, from 0, of the input that is the kernel, of shape
 	// (out, in, height, width). It is negative if the operation is not a convolution.
 	FilterInput() int
 }
 
-// KernelMap is implemented by the operation of a node that maps a kernel to a kernel, such as WeightNorm
-// or Normalize. If the value of the node is used as a kernel, its kernel input is a kernel too, and its
-// other inputs, such as the gain of WeightNorm, are not.
+// KernelMap is implemented by the operation of a node that maps a kernel to a kernel, such as
+// WeightNorm or Normalize. If the value of the node is used as a kernel, its kernel input is a
+// kernel too, and its other inputs, such as the gain of WeightNorm, are not.
 type KernelMap interface {
 	// KernelInput returns the index, from 0, of the input that is the kernel. It is negative if the
 	// operation is not such a map.

@@ -19,9 +19,9 @@ import (
 // warmUp is the minimal number of iterations in the first run of a PowerIteration.
 const warmUp = 15
 
-// PowerIteration is the state of SpectralNorm: the vectors u and v, which converge to the first singular
-// vectors of a kernel. It belongs to the kernel: save and load it together with the kernel, and share it
-// among graphs with the same weights. It may be used from several goroutines.
+// PowerIteration is the state of SpectralNorm: the vectors u and v, which converge to the first
+// singular vectors of a kernel. It belongs to the kernel: save and load it together with the
+// kernel, and share it among graphs with the same weights. It may be used from several goroutines.
 type PowerIteration struct {
 	mu    sync.Mutex
 	seed  uint64
@@ -48,9 +48,9 @@ func (p *PowerIteration) Sigma() float64 {
 	return p.sigma
 }
 
-// SetVectors sets u and v, for example to vectors that Vectors has returned, and scales them to norm 1.
-// It returns an error for vectors that are empty, zero or not finite, and for vectors of other lengths
-// than those that the state already has.
+// SetVectors sets u and v, for example to vectors that Vectors has returned, and scales them to
+// norm 1. It returns an error for vectors that are empty, zero or not finite, and for vectors of
+// other lengths than those that the state already has.
 func (p *PowerIteration) SetVectors(u, v []float64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -82,8 +82,8 @@ func (p *PowerIteration) MarshalJSON() ([]byte, error) {
 	return json.Marshal(powerIteration{p.seed, p.u, p.v, p.sigma})
 }
 
-// UnmarshalJSON restores a state that MarshalJSON has returned. If SetVectors would refuse the vectors,
-// it returns an error and leaves the state unchanged.
+// UnmarshalJSON restores a state that MarshalJSON has returned. If SetVectors would refuse the
+// vectors, it returns an error and leaves the state unchanged.
 func (p *PowerIteration) UnmarshalJSON(text []byte) error {
 	var s powerIteration
 	if err := json.Unmarshal(text, &s); err != nil {
@@ -105,26 +105,26 @@ func (p *PowerIteration) UnmarshalJSON(text []byte) error {
 //
 //	v = W^T u / |W^T u|,   u = W v / |W v|,
 //
-// Each run makes the given number of iterations, starting from the vectors of the last run (Miyato et
-// al., Spectral normalization for generative adversarial networks, ICLR 2018, algorithm 1, where it is
-// one iteration). w has shape (out, in, height, width), or (in, out) for a fully connected layer, and W
-// has one row of in*height*width weights for each filter. sigma is the norm of this matrix, not of the
-// convolution, whose norm is at most (height*width)^(1/2) times as large.
+// Each run makes the given number of iterations, starting from the vectors of the last run (Miyato
+// et al., Spectral normalization for generative adversarial networks, ICLR 2018, algorithm 1, where
+// it is one iteration). w has shape (out, in, height, width), or (in, out) for a fully connected
+// layer, and W has one row of in*height*width weights for each filter. sigma is the norm of this
+// matrix, not of the convolution, whose norm is at most (height*width)^(1/2) times as large.
 //
 // The gradient treats u and v as constants, which is correct to first order where they are singular
 // vectors:
 //
 //	dL/dw = (g - <g, w/sigma> u v^T) / sigma,   g = dL/d(w/sigma).
 //
-// v is updated before u, as in torch.nn.utils.spectral_norm. The newer PyTorch parametrization updates u
-// first, so its results differ by half an iteration until both have converged.
+// v is updated before u, as in torch.nn.utils.spectral_norm. The newer PyTorch parametrization
+// updates u first, so its results differ by half an iteration until both have converged.
 //
-// On a machine made with gorgonia.EvalMode(), u and v do not change. The first run of a new state makes
-// at least 15 iterations, in either mode. A run that fails leaves the state unchanged.
+// On a machine made with gorgonia.EvalMode(), u and v do not change. The first run of a new state
+// makes at least 15 iterations, in either mode. A run that fails leaves the state unchanged.
 //
-// SpectralNorm returns an error for a nil state, for iterations below 1, for a state whose vectors have
-// other lengths, and for a w whose value is already known and zero or not finite. A run fails if the
-// estimate sigma is not positive.
+// SpectralNorm returns an error for a nil state, for iterations below 1, for a state whose vectors
+// have other lengths, and for a w whose value is already known and zero or not finite. A run fails
+// if the estimate sigma is not positive.
 func SpectralNorm(w *gorgonia.Node, state *PowerIteration, iterations int) (*gorgonia.Node, error) {
 	const name = "nodes.SpectralNorm"
 	shapes, b, err := admitKernel(name, []int{0}, w)
@@ -170,8 +170,8 @@ type spectral[T vec.Float] struct {
 	used       *spectralRun
 }
 
-// spectralRun holds the vectors and sigma with which the value of a node was computed. The gradient needs
-// them, because a run of another graph may have changed the state.
+// spectralRun holds the vectors and sigma with which the value of a node was computed. The gradient
+// needs them, because a run of another graph may have changed the state.
 type spectralRun struct {
 	u, v  []float64
 	sigma float64

@@ -23,13 +23,13 @@ import (
 //
 //	y = shortcut + survival branch.
 //
-// The gradient is dy with respect to the shortcut, and b dy (in evaluation survival dy) with respect to
-// the branch. The mode of a graph is that of the machine made last for it. Every run computes all nodes
-// of a graph, so a branch that is left out is computed nevertheless, and batch normalisations in it
-// update their statistics.
+// The gradient is dy with respect to the shortcut, and b dy (in evaluation survival dy) with
+// respect to the branch. The mode of a graph is that of the machine made last for it. Every run
+// computes all nodes of a graph, so a branch that is left out is computed nevertheless, and batch
+// normalisations in it update their statistics.
 //
-// The inputs may have any shape. StochasticDepth returns an error for inputs of different shapes, for a
-// probability outside of (0, 1] and for a nil noise.
+// The inputs may have any shape. StochasticDepth returns an error for inputs of different shapes,
+// for a probability outside of (0, 1] and for a nil noise.
 func StochasticDepth(branch, shortcut *gorgonia.Node, survival float64, noise *Noise) (*gorgonia.Node, error) {
 	const name = "nodes.StochasticDepth"
 	shapes, err := admit(name, []int{0, 0}, branch, shortcut)

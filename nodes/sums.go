@@ -39,8 +39,8 @@ func newAllReduce(over Sums, place ...any) *allReduce {
 	return &allReduce{over, float64(h.Sum32() & 0xffff)} // 16 bits: sums of squares are exact
 }
 
-// sum returns the sums of values over all processes. If the processes are not all at the same place, all
-// of them get an error.
+// sum returns the sums of values over all processes. If the processes are not all at the same
+// place, all of them get an error.
 func (m *allReduce) sum(values []float64) ([]float64, error) {
 	s, err := m.over.Sum(append([]float64{1, m.key, m.key * m.key}, values...)...)
 	if err != nil {

@@ -21,20 +21,20 @@ import (
 //
 // where x is the filter bank of base, transposed if it has more columns than rows, and t is the
 // projection of v onto the tangent space at x (Lezcano-Casado, Trivializations for gradient-based
-// optimization on manifolds, NeurIPS 2019; Edelman, Arias, Smith 1998, eq. 2.42, for the metric). Every
-// v gives a point of the manifold, v = 0 gives base, and for a small tangent v, W is base + v to first
-// order. v and base have the same shape, (out, in, height, width), or (in, out) for a fully connected
-// layer.
+// optimization on manifolds, NeurIPS 2019; Edelman, Arias, Smith 1998, eq. 2.42, for the metric).
+// Every v gives a point of the manifold, v = 0 gives base, and for a small tangent v, W is base + v
+// to first order. v and base have the same shape, (out, in, height, width), or (in, out) for a
+// fully connected layer.
 //
-// base must be a point, x^T x = r^2 I for some r; Orthonormal draws such points. There is no gradient
-// with respect to base, so do not pass it to the solver. For the dynamic trivialisation of the paper,
-// which restarts from the current W, copy W to base and set v to 0 between steps. If the filter bank is
-// n x q with n >= q, or its transpose is, the cost is of the order of n q^2 + 64 q^3 multiply-adds, in
-// float64.
+// base must be a point, x^T x = r^2 I for some r; Orthonormal draws such points. There is no
+// gradient with respect to base, so do not pass it to the solver. For the dynamic trivialisation of
+// the paper, which restarts from the current W, copy W to base and set v to 0 between steps. If the
+// filter bank is n x q with n >= q, or its transpose is, the cost is of the order of n q^2 + 64 q^3
+// multiply-adds, in float64.
 //
-// A base with |x^T x / r^2 - I| above 1e-4, and a v that is not finite or longer than 10^4 r, are errors
-// of the run, or of ExpTrivialization if both inputs already have values. W is as close to orthonormal
-// as base is.
+// A base with |x^T x / r^2 - I| above 1e-4, and a v that is not finite or longer than 10^4 r, are
+// errors of the run, or of ExpTrivialization if both inputs already have values. W is as close to
+// orthonormal as base is.
 func ExpTrivialization(v, base *gorgonia.Node) (*gorgonia.Node, error) {
 	return trivialise("nodes.ExpTrivialization", false, v, base)
 }
@@ -94,7 +94,8 @@ func (f workspace) free() {
 	scratch.Put(f.generator)
 }
 
-// tall views a kernel as its filter bank, or as the transpose if the bank has fewer rows than columns.
+// tall views a kernel as its filter bank, or as the transpose if the bank has fewer rows than
+// columns.
 func (t trivialization[T]) tall(data []T) gemm.Mat[T] { return wide(t.bank, data).T() }
 
 func (t trivialization[T]) move(v, base []T) (workspace, error) {
@@ -166,9 +167,9 @@ func (t trivialization[T]) Forward(out []T, in [][]T) error {
 	return nil
 }
 
-// Backward: let G be the gradient with respect to W. The gradient with respect to F is K^T G. The adjoint
-// of frames.ExpColumns or frames.CayleyColumns gives the gradient with respect to N, called N here. The
-// gradient with respect to w is the sum of G F_2^T, because W = K F, and
+// Backward: let G be the gradient with respect to W. The gradient with respect to F is K^T G. The
+// adjoint of frames.ExpColumns or frames.CayleyColumns gives the gradient with respect to N, called
+// N here. The gradient with respect to w is the sum of G F_2^T, because W = K F, and
 //
 //	x (N_11 + N_22) - w (N_12 + N_12^T).
 func (t trivialization[T]) Backward(dst []T, _ int, in [][]T, _, grad []T) error {

@@ -17,9 +17,9 @@ import (
 //
 //	w_i = g_i v_i / |v_i|,
 //
-// so that its norm g_i is learnt separately from its direction (Salimans, Kingma, Weight normalization,
-// NIPS 2016, eq. 2). v has shape (out, in, height, width) and g has (out, 1, 1, 1); for a fully
-// connected layer the shapes are (in, out) and (1, out). w has the shape of v.
+// so that its norm g_i is learnt separately from its direction (Salimans, Kingma, Weight
+// normalization, NIPS 2016, eq. 2). v has shape (out, in, height, width) and g has (out, 1, 1, 1);
+// for a fully connected layer the shapes are (in, out) and (1, out). w has the shape of v.
 //
 //	dL/dg_i = <dL/dw_i, v_i> / |v_i|
 //	dL/dv_i = (g_i/|v_i|) (dL/dw_i - <dL/dw_i, v_i> v_i / |v_i|^2)
@@ -34,11 +34,11 @@ func WeightNorm(v, g *gorgonia.Node) (*gorgonia.Node, error) {
 //
 //	w_i = g_i (v_i - mean v_i) / |v_i - mean v_i|
 //
-// (Huang et al., Centered weight normalization in accelerating training of deep
-// neural networks, ICCV 2017, eq. 4). Shapes are those of WeightNorm. The gradients are those of
-// WeightNorm for v_i - mean v_i, and the gradient with respect to v_i is centred as well. A filter whose
-// elements are all equal, or that has only one element, is an error. With g_i = 1 it is
-// Normalize(v, manifolds.CentredSphere{}, manifolds.Unit).
+// (Huang et al., Centered weight normalization in accelerating training of deep neural networks,
+// ICCV 2017, eq. 4). Shapes are those of WeightNorm. The gradients are those of WeightNorm for v_i
+// - mean v_i, and the gradient with respect to v_i is centred as well. A filter whose elements are
+// all equal, or that has only one element, is an error. With g_i = 1 it is Normalize(v,
+// manifolds.CentredSphere{}, manifolds.Unit).
 func CentredWeightNorm(v, g *gorgonia.Node) (*gorgonia.Node, error) {
 	return normWithGain("nodes.CentredWeightNorm", v, g, true)
 }
@@ -73,14 +73,15 @@ func normWithGain(name string, v, g *gorgonia.Node, centred bool) (*gorgonia.Nod
 //	w_i = (v_i - mean v_i) / (var v_i + eps)^(1/2),
 //
 // with mean 0 and, for small eps, variance 1 (Qiao et al., Micro-batch training with batch-channel
-// normalization and weight standardization, 2019, eq. 2 and 3). var divides by n = in*height*width, and
-// eps is inside the root. (The authors' program divides by n-1 and adds 1e-5 outside the root.) v has
-// shape (out, in, height, width), or (in, out) for a fully connected layer, and w has the shape of v.
+// normalization and weight standardization, 2019, eq. 2 and 3). var divides by n = in*height*width,
+// and eps is inside the root. (The authors' program divides by n-1 and adds 1e-5 outside the root.)
+// v has shape (out, in, height, width), or (in, out) for a fully connected layer, and w has the
+// shape of v.
 //
 //	dL/dv_i = centre(dL/dw_i - <dL/dw_i, w_i> w_i / n) / (var v_i + eps)^(1/2)
 //
-// eps must not be negative. For a filter whose elements are all equal, w_i is 0 if eps > 0; if eps = 0
-// the filter is an error.
+// eps must not be negative. For a filter whose elements are all equal, w_i is 0 if eps > 0; if eps
+// = 0 the filter is an error.
 func WeightStandardization(v *gorgonia.Node, eps float64) (*gorgonia.Node, error) {
 	const name = "nodes.WeightStandardization"
 	shapes, b, err := admitKernel(name, []int{0}, v)
@@ -103,8 +104,8 @@ func WeightStandardization(v *gorgonia.Node, eps float64) (*gorgonia.Node, error
 	return apply(s, f32, f64, v)
 }
 
-// filterNorm computes w_i = s c_i / (|c_i|^2 + extra)^(1/2) in float64, where c_i is v_i or, if centred,
-// v_i - mean v_i, and s is size or, if size is 0, the gain g_i.
+// filterNorm computes w_i = s c_i / (|c_i|^2 + extra)^(1/2) in float64, where c_i is v_i or, if
+// centred, v_i - mean v_i, and s is size or, if size is 0, the gain g_i.
 type filterNorm[T vec.Float] struct {
 	bank    bank
 	centred bool

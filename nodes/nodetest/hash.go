@@ -30,8 +30,8 @@ func (c *Case) hash() error {
 	return errors.Join(errs...)
 }
 
-// variants checks that the node and its variants are different nodes in one graph, and that the hashes
-// of their gradients differ, because Gorgonia merges nodes with the same hash.
+// variants checks that the node and its variants are different nodes in one graph, and that the
+// hashes of their gradients differ, because Gorgonia merges nodes with the same hash.
 func (c *Case) variants() error {
 	builds := append([]Build{c.Build}, c.Variants...)
 	leaves := c.leaves(tensor.Float64)
@@ -76,10 +76,10 @@ func (c *Case) variants() error {
 // Hash checks that the hash of an op covers all its fields, exported or not, except those named in
 // unhashed. It changes one field at a time, in a copy of the op, and checks that Hashcode changes.
 //
-// It descends into structs, slices, arrays, interfaces and ops that the op points to. A pointer to a
-// gorgonia.Node need not be hashed, because it only says where the op is in a graph. Any other pointer
-// is assumed to point to state: the pointer must be hashed, but not the fields it points to. Functions,
-// channels and nil interfaces are not checked.
+// It descends into structs, slices, arrays, interfaces and ops that the op points to. A pointer to
+// a gorgonia.Node need not be hashed, because it only says where the op is in a graph. Any other
+// pointer is assumed to point to state: the pointer must be hashed, but not the fields it points
+// to. Functions, channels and nil interfaces are not checked.
 func Hash(op gorgonia.Op, unhashed ...string) error {
 	if op == nil {
 		return errors.New("want an op, got nil")

@@ -12,8 +12,8 @@ import (
 
 var precisions = []tensor.Dtype{tensor.Float32, tensor.Float64}
 
-// graph is the graph of a case: the leaves, the node, the result computed from it, and the gradients of
-// <cotangent, result> with respect to the leaves.
+// graph is the graph of a case: the leaves, the node, the result computed from it, and the
+// gradients of <cotangent, result> with respect to the leaves.
 type graph struct {
 	c          *Case
 	leaves     gorgonia.Nodes
@@ -79,8 +79,9 @@ type then func(*gorgonia.Node) (*gorgonia.Node, error)
 
 // graph makes a graph of the case with a machine. If after is not nil, it is applied to the node.
 //
-// The tape machine mistakes two nodes with the same hash for one. The hash of gorgonia.Read contains an
-// address, so two nodes may happen to have the same hash. The graph is then built again.
+// The tape machine mistakes two nodes with the same hash for one. The hash of gorgonia.Read
+// contains an address, so two nodes may happen to have the same hash. The graph is then built
+// again.
 func (c *Case) graph(of tensor.Dtype, build Build, after then, gradients bool) (*graph, error) {
 	for range 3 {
 		g, err := c.tryGraph(of, build, after, gradients)

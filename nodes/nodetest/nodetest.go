@@ -35,9 +35,9 @@
 //
 // Let s be the largest magnitude of the numbers compared or 1, whichever is larger, n the number of
 // elements of the largest input or output, and eps the distance from 1 to the next number of the
-// precision. Values and gradients may differ by 64 sqrt(n) eps s, because sums of n rounded numbers do.
-// Central differences with step h = 2^-17, whose error is of the order of h^2 + eps/h, may differ by
-// 1e-7 s. Condition multiplies all tolerances.
+// precision. Values and gradients may differ by 64 sqrt(n) eps s, because sums of n rounded numbers
+// do. Central differences with step h = 2^-17, whose error is of the order of h^2 + eps/h, may
+// differ by 1e-7 s. Condition multiplies all tolerances.
 package nodetest
 
 import (
@@ -132,8 +132,8 @@ type Failure struct {
 func (f *Failure) Error() string { return "nodetest: " + f.Property + ": " + f.Err.Error() }
 func (f *Failure) Unwrap() error { return f.Err }
 
-// Check checks a node. It returns nil if the node has all properties, and otherwise one *Failure for each
-// property that it lacks, joined by errors.Join.
+// Check checks a node. It returns nil if the node has all properties, and otherwise one *Failure
+// for each property that it lacks, joined by errors.Join.
 func Check(c Case) error {
 	if err := c.prepare(); err != nil {
 		return err
@@ -150,8 +150,8 @@ func Check(c Case) error {
 	return errors.Join(errs...)
 }
 
-// prepare checks the case and sets missing values, on a copy of the inputs. It also runs the node once:
-// a panic in the goroutine of a machine would end the process, here it becomes an error.
+// prepare checks the case and sets missing values, on a copy of the inputs. It also runs the node
+// once: a panic in the goroutine of a machine would end the process, here it becomes an error.
 func (c *Case) prepare() error {
 	if c.Build == nil || len(c.Inputs) == 0 {
 		return errors.New("nodetest: want a case with Build and at least one input")

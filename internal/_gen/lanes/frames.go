@@ -30,7 +30,7 @@ const (
 	half        // 0.5
 	threeHalves // 1.5
 	unit        // 1
-	root        // of the inverse curvature
+	root        // the radius
 	two         // 2
 )
 

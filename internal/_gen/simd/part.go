@@ -4,7 +4,8 @@ package simd
 
 import . "github.com/mmcloughlin/avo/operand"
 
-// Part is a machine that touches memory for whole vectors, or, with a mask, for the lanes of the mask alone.
+// Part is a machine that touches memory for whole vectors, or, with a mask, for the lanes of the
+// mask alone.
 type Part struct {
 	Machine
 	Mask Mask
