@@ -29,7 +29,7 @@ func (p Part) Store(v, to Op) {
 	}
 }
 
-// Clear sets the lanes beyond the mask to 0.
+// Clear sets the lanes outside the mask to 0.
 func (p Part) Clear(v Op) {
 	if p.Mask != nil {
 		p.Keep(p.Mask, v)
