@@ -177,7 +177,8 @@ func TestRadiusAndScale(t *testing.T) {
 	}
 }
 
-// The types below embed a manifold and have geometry of their own, which the methods that embedding promotes know nothing of.
+// The types below embed a manifold and have geometry of their own, which the methods that embedding
+// promotes know nothing of.
 type (
 	embedsSphere  struct{ manifolds.Sphere }
 	embedsOblique struct{ manifolds.Oblique }

@@ -13,8 +13,8 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// halves puts points with even numbers on one manifold and the others on another. Of a manifold it has no more than the methods of
-// the first: nothing but its pieces is used.
+// halves puts points with even numbers on one manifold and the others on another. Of a manifold it
+// has no more than the methods of the first: nothing but its pieces is used.
 type halves struct {
 	manifolds.Manifold
 	second manifolds.Manifold
@@ -42,7 +42,8 @@ func (h halves) Pieces(shape []int, c manifolds.Constraint, norm float64) ([]man
 	return pieces, nil
 }
 
-// Each point of a layer on a composite lies on its own factor, at the scale that the layer asks for, whatever the grouping.
+// Each point of a layer on a composite lies on its own factor, at the scale that the layer asks
+// for, whatever the grouping.
 func TestComposite(t *testing.T) {
 	for _, g := range []manifolds.Grouping{manifolds.PerKernel, manifolds.PerFilter, manifolds.PerInputChannel, manifolds.PerTap} {
 		shape := []int{5, 4, 3, 3}
@@ -180,7 +181,8 @@ func TestPick(t *testing.T) {
 	assert.ErrorContains(t, err, "want a point, got none")
 }
 
-// With an Order, Gather and Scatter leave the other weights alone, accept any weights that hold the points, and refuse others.
+// With an Order, Gather and Scatter leave the other weights alone, accept any weights that hold the
+// points, and refuse others.
 func TestGatherInOrder(t *testing.T) {
 	l, err := manifolds.PerTap.Layout([]int{2, 3, 2, 2}) // 4 points of 2x3, tap t of w[d,c] at 12d + 4c + t
 	require.NoError(t, err)

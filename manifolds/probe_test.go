@@ -11,7 +11,8 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// flatTop is the set of matrices whose first row is zero, written on top of Stiefel: a subspace, in which everything is linear.
+// flatTop is the set of matrices whose first row is zero, written on top of Stiefel: a subspace, in
+// which everything is linear.
 type flatTop struct{ manifolds.Stiefel }
 
 func (m flatTop) clear(dst, x manifolds.Points) error {
@@ -60,7 +61,8 @@ func (m halved) For(g manifolds.Grouping) (manifolds.Manifold, manifolds.Groupin
 	return m, g
 }
 
-// onSphere is a sphere of twice the size, with the paths of the embedded one; centredPaths one whose transport goes elsewhere.
+// onSphere is a sphere of twice the size, with the paths of the embedded one; centredPaths one
+// whose transport goes elsewhere.
 type (
 	onSphere struct {
 		manifolds.Sphere

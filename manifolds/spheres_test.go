@@ -16,8 +16,9 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// The tests below hold the spheres against their formulas, computed with 300 bits from the numbers that the operations get, at radii
-// and lengths of 1e-30 to 1e30. Nothing of the implementation is used.
+// The tests below hold the spheres against their formulas, computed with 300 bits from the numbers
+// that the operations get, at radii and lengths of 1e-30 to 1e30. Nothing of the implementation is
+// used.
 
 // exact is a vector with 300 bits.
 type exact []*big.Float
@@ -170,8 +171,9 @@ func (w world) tangent(x, g exact) exact {
 	return g.plus(mul(num(-1), quo(x.dot(g), mul(num(w.r), num(w.r)))), x)
 }
 
-// near asserts that the vectors of got are those of want within c eps of the given sizes, or of the smallest number of the
-// precision; and if want has an element that the precision cannot hold, that the operation failed at a point.
+// near asserts that the vectors of got are those of want within c eps of the given sizes, or of the
+// smallest number of the precision; and if want has an element that the precision cannot hold, that
+// the operation failed at a point.
 func (w world) near(t *testing.T, what string, err error, got manifolds.Points, want []exact, size []*big.Float, c float64) {
 	t.Helper()
 	eps, top, least := 0x1p-52, math.MaxFloat64, math.SmallestNonzeroFloat64
@@ -319,7 +321,8 @@ func everySize(t *testing.T, w world, rng *rand.Rand, like manifolds.Points, siz
 		assert.LessOrEqual(t, w.m.Membership(dst), 8*eps, at("Retract"))
 	}
 
-	// Exp and transport along it. The angle carries the rounding of |v|, and so do its sine and cosine.
+	// Exp and transport along it. The angle carries the rounding of |v|, and so do its sine and
+	// cosine.
 	u := draw(like.Like(), rng, size, 0)
 	require.NoError(t, w.m.Tangent(u, x, u))
 	vv, vu := w.vectors(v), w.vectors(u)

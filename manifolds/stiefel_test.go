@@ -157,8 +157,9 @@ func differenceTo(want *mat.Dense, x manifolds.Points, k int) float64 {
 	return d
 }
 
-// A bank of which one filter is longer than the others projects to that bank, whichever filter and point it is. The first
-// singular vector is then nearly a coordinate vector, which a power iteration from a fixed start may miss.
+// A bank of which one filter is longer than the others projects to that bank, whichever filter and
+// point it is. The first singular vector is then nearly a coordinate vector, which a power
+// iteration from a fixed start may miss.
 func TestStiefelProjectOfScaledFilters(t *testing.T) {
 	rng := rand.New(rand.NewPCG(11, 12))
 	for _, s := range []struct{ tries, n, p int }{{320, 64, 288}, {96, 48, 48}, {100, 30, 20}, {300, 6, 8}, {300, 3, 3}} {
@@ -189,8 +190,9 @@ func TestStiefelProjectOfScaledFilters(t *testing.T) {
 	}
 }
 
-// A step by polar retraction never ascends: y = R_x(v) maximises <y, x + v>, so that for points of one norm
-// <y, v> >= <x, x> - <x, y> >= 0, and f(x) = <c, x> with a tangent c falls along v = -c, however long.
+// A step by polar retraction never ascends: y = R_x(v) maximises <y, x + v>, so that for points of
+// one norm <y, v> >= <x, x> - <x, y> >= 0, and f(x) = <c, x> with a tangent c falls along v = -c,
+// however long.
 func TestStiefelPolarRetractionDescends(t *testing.T) {
 	rng := rand.New(rand.NewPCG(13, 14))
 	m := manifolds.Stiefel{Retraction: manifolds.Polar}

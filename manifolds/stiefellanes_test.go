@@ -131,7 +131,8 @@ func testSlices[T vec.Float](t *testing.T) {
 	})
 }
 
-// singly sets dst to the tangent projections, or canonical gradients, of g by the methods for single points.
+// singly sets dst to the tangent projections, or canonical gradients, of g by the methods for
+// single points.
 func (m stiefel[T]) singly(t *testing.T, dst, x, g block[T], canonical bool) {
 	copy(dst.data, g.data)
 	for i := range x.k {
@@ -310,8 +311,8 @@ func testDescent[T vec.Float](t *testing.T) {
 	test(3, 10, 10)
 }
 
-// TestStiefelDescentCannotFail: steps up to the longest that the precision carries lead to points, and where a step is
-// longer, or there is nothing to retract, the point stays.
+// TestStiefelDescentCannotFail: steps up to the longest that the precision carries lead to points,
+// and where a step is longer, or there is nothing to retract, the point stays.
 func TestStiefelDescentCannotFail(t *testing.T) {
 	everywhere(t, testLostPoints[float32], testLostPoints[float64])
 }

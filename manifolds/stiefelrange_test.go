@@ -58,8 +58,8 @@ func epsOf(single bool) float64 {
 
 var rangeShapes = [][3]int{{19, 3, 3}, {3, 8, 5}, {18, 2, 7}, {2, 9, 9}, {1, 40, 12}, {2, 12, 40}}
 
-// forRanges calls f for radii and sizes of vectors from 10^-30 to 10^30, with a random point and tangent vector in float64,
-// at unit radius and of norm 1.
+// forRanges calls f for radii and sizes of vectors from 10^-30 to 10^30, with a random point and
+// tangent vector in float64, at unit radius and of norm 1.
 func forRanges(t *testing.T, f func(what string, single bool, r, size float64, x, v manifolds.Points)) {
 	rng := rand.New(rand.NewPCG(21, 22))
 	for _, s := range rangeShapes {
@@ -78,7 +78,8 @@ func forRanges(t *testing.T, f func(what string, single bool, r, size float64, x
 	}
 }
 
-// What is linear in a vector is, at all scales, what float64 makes of the same numbers at radius 1 and norm 1.
+// What is linear in a vector is, at all scales, what float64 makes of the same numbers at radius 1
+// and norm 1.
 func TestStiefelTangentAtEveryScale(t *testing.T) {
 	forRanges(t, func(what string, single bool, r, size float64, x, v manifolds.Points) {
 		m, unit := manifolds.Stiefel{Radius: r, Metric: manifolds.CanonicalMetric}, manifolds.Stiefel{Metric: manifolds.CanonicalMetric}
@@ -133,7 +134,8 @@ func TestStiefelPointsAtEveryRadius(t *testing.T) {
 		y, want := raw.Like(), x.Like()
 		require.NoError(t, m.Project(y, raw), what)
 		require.NoError(t, unit.Project(want, inUnits(t, raw, size)), what)
-		// the condition number of random slices is a thousand now and then, and float32 is projected in float64
+		// the condition number of random slices is a thousand now and then, and float32 is
+		// projected in float64
 		require.LessOrEqual(t, largestDifference(want, inUnits(t, y, r)), 4*eps+1e5*0x1p-52, what)
 		require.LessOrEqual(t, m.Membership(y), 10*root*eps, what)
 

@@ -16,8 +16,8 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// exactQ returns r times the Q of x + v = Q R, R with a positive diagonal, by Gram-Schmidt in 300 bits: of the rows
-// where there are more columns.
+// exactQ returns r times the Q of x + v = Q R, R with a positive diagonal, by Gram-Schmidt in 300
+// bits: of the rows where there are more columns.
 func exactQ(x, v manifolds.Points, k int, r float64) manifolds.Points {
 	n, q, wide := max(x.N, x.P), min(x.N, x.P), x.N < x.P
 	at := func(a manifolds.Points, i, j int) float64 {
@@ -118,8 +118,8 @@ func TestStiefelLongSteps(t *testing.T) {
 	})
 }
 
-// The polar factor y of s = x + v is the frame for which y^T s is symmetric and positive definite: a check that needs no
-// other decomposition.
+// The polar factor y of s = x + v is the frame for which y^T s is symmetric and positive definite:
+// a check that needs no other decomposition.
 func TestStiefelLongPolarStepsAreNearest(t *testing.T) {
 	longSteps(t, func(what string, single bool, r, length float64, x, v manifolds.Points) {
 		m, y := manifolds.Stiefel{Radius: r, Retraction: manifolds.Polar}, x.Like()

@@ -15,12 +15,14 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// angles are those at which transport loses digits if it divides by r^2 + <x, y>, that of antipodal points, and longer ones.
+// angles are those at which transport loses digits if it divides by r^2 + <x, y>, that of antipodal
+// points, and longer ones.
 var angles = []float64{
 	1e-6, 1, math.Pi - 1e-1, math.Pi - 1e-2, math.Pi - 1e-3, math.Pi - 1e-4, math.Pi - 1e-5, math.Pi - 1e-6, math.Pi - 1e-7, math.Pi, 3, 10,
 }
 
-// around draws x, v and u tangent at x, each vector of v of length r times the angle, and y = Exp_x(v).
+// around draws x, v and u tangent at x, each vector of v of length r times the angle, and y =
+// Exp_x(v).
 func around(t *testing.T, w world, rng *rand.Rand, x manifolds.Points, angle float64) (v, y, u manifolds.Points) {
 	v, y, u = draw(x.Like(), rng, 1, 0), x.Like(), draw(x.Like(), rng, 1, 0)
 	require.NoError(t, w.m.Random(x, rng))
@@ -92,7 +94,8 @@ func TestParallelTransportNearAntipodes(t *testing.T) {
 	}
 }
 
-// Transport along a geodesic depends on the geodesic and not on its ends: it goes on through the opposite point and around.
+// Transport along a geodesic depends on the geodesic and not on its ends: it goes on through the
+// opposite point and around.
 func TestTransportAlong(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
 	for _, bits := range []int{32, 64} {
@@ -158,7 +161,8 @@ func TestTransportAlongFallsBack(t *testing.T) {
 	}
 }
 
-// There is no shortest geodesic to the opposite point, and none that is known where rounding decides about it.
+// There is no shortest geodesic to the opposite point, and none that is known where rounding
+// decides about it.
 func TestAntipodesAreRefused(t *testing.T) {
 	rng := rand.New(rand.NewPCG(9, 10))
 	const pairs = 3000
@@ -186,7 +190,8 @@ func TestAntipodesAreRefused(t *testing.T) {
 	}
 }
 
-// What is not finite, and a radius that the precision does not hold, is an error of every operation, and never NaN.
+// What is not finite, and a radius that the precision does not hold, is an error of every
+// operation, and never NaN.
 func TestSpheresRefuse(t *testing.T) {
 	rng := rand.New(rand.NewPCG(11, 12))
 	ops := func(m sphereLike) map[string]func(dst, x, y, u manifolds.Points) error {
@@ -241,7 +246,8 @@ func TestSpheresRefuse(t *testing.T) {
 	}
 }
 
-// A vector of equal elements has no direction once it is centred; one in which a single element differs by one rounding has.
+// A vector of equal elements has no direction once it is centred; one in which a single element
+// differs by one rounding has.
 func TestCentredDirections(t *testing.T) {
 	for _, bits := range []int{32, 64} {
 		for _, mean := range []float64{0, 0.7, 1e6, -1e30} {

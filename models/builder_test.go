@@ -46,7 +46,7 @@ func TestBuilderErrors(t *testing.T) {
 		"models: survival: nodes.StochasticDepth: want a probability of survival": func(b *models.Builder, x node) node { return b.StochasticDepth("survival", x, x, 2) },
 		"models: survival: nodes.StochasticDepth: input 1: want a node, got nil":  func(b *models.Builder, x node) node { return b.StochasticDepth("survival", x, nil, 1) },
 		"models: shortcut: nodes.Shortcut: want at least the 3 channels":          func(b *models.Builder, x node) node { return b.Shortcut(x, 2, 1) },
-		`models: bn: want a name that is not that of`: func(b *models.Builder, x node) node {
+		`models: bn: want a name other than those of`: func(b *models.Builder, x node) node {
 			return b.Apply("bn", x, func(x node) (node, error) { return b.Weight("target", nil, 3, 3) })
 		},
 		"models: fc: initial weights: nodes.HeNormal: want weights of rank 1, 2 or 4": func(b *models.Builder, x node) node {

@@ -50,8 +50,8 @@ func sums(t *testing.T) []string {
 	return d.lines
 }
 
-// Machines of one net, in any process, come to the sums of batch normalisations in the same order, although Gorgonia keeps
-// graphs in maps.
+// Machines of one net, in any process, come to the sums of batch normalisations in the same order,
+// although Gorgonia keeps graphs in maps.
 func TestOrderOfSums(t *testing.T) {
 	const variable = "KERNELFOLD_ORDER_OF_SUMS"
 	if file := os.Getenv(variable); file != "" {

@@ -14,15 +14,15 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// bank reads a kernel as the matrix of its filters: row i is filter i, of
-// in*height*width weights, whichever way the kernel holds them.
+// bank views a kernel as its filter bank: the matrix whose row i holds the in*height*width weights
+// of filter i, in either memory layout of a kernel.
 type bank struct {
-	d, f   int // filters, weights a filter
-	rs, cs int // element (i, j) is number i*rs + j*cs
+	d, f   int // number of filters, weights per filter
+	rs, cs int // element (i, j) is weight i*rs + j*cs
 }
 
-// admitKernel checks that the first input is a kernel of shape (out, in, height,
-// width), or (in, out) for a fully connected layer, and the others as admit does.
+// admitKernel checks the inputs as admit does, and that the first is a kernel of shape
+// (out, in, height, width), or (in, out) for a fully connected layer.
 func admitKernel(name string, ranks []int, in ...*gorgonia.Node) ([]tensor.Shape, bank, error) {
 	shapes, err := admit(name, ranks, in...)
 	if err != nil {
@@ -39,7 +39,7 @@ func admitKernel(name string, ranks []int, in ...*gorgonia.Node) ([]tensor.Shape
 	return shapes, bank{l.N, l.P, l.StrideN, l.StrideP}, nil
 }
 
-// matrixOf views the data of a kernel as its bank.
+// matrixOf views the data of a kernel as its filter bank.
 func matrixOf[T vec.Float](b bank, data []T) gemm.Mat[T] {
 	return gemm.Mat[T]{Data: data, R: b.d, C: b.f, RS: b.rs, CS: b.cs}
 }
@@ -62,8 +62,8 @@ func write[T vec.Float](data []T, b bank, i int, src []float64) {
 	}
 }
 
-// leafValue returns the value that an input has when the graph is built, or false
-// if it has none or is itself computed.
+// leafValue returns the value that an input already has when the graph is built, or false if it has
+// none or is the result of an operation.
 func leafValue(n *gorgonia.Node) (dense.View, bool) {
 	if n.Op() != nil || n.Value() == nil {
 		return dense.View{}, false
@@ -72,9 +72,9 @@ func leafValue(n *gorgonia.Node) (dense.View, bool) {
 	return v, err == nil
 }
 
-// try computes a node when the graph is built, if its inputs have values by then,
-// so that a kernel without an answer is found as early as it can be.
-func try(s signature, f32 body[float32], f64 body[float64], in ...*gorgonia.Node) error {
+// computeEarly computes a node when the graph is built, if its inputs already have values, so that
+// an error about these values comes as early as possible.
+func computeEarly(s signature, f32 body[float32], f64 body[float64], in ...*gorgonia.Node) error {
 	views := make([]dense.View, len(in))
 	for i, n := range in {
 		v, ok := leafValue(n)

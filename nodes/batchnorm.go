@@ -13,24 +13,23 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// Statistics are the running mean and variance of each channel of a batch
-// normalisation. They are the state of the nodes made with them, in one graph or in
-// several, so that a net for evaluation sees what the net for training has
-// learnt. To save and load them, read and write the fields between runs.
+// Statistics are the running mean and variance of each channel of a batch normalisation. Nodes in
+// several graphs can share them, so that a graph for evaluation uses the statistics of the graph for
+// training. To save and load them, read and write the fields between runs.
 //
 // Nodes that share statistics must not run at the same time.
 type Statistics struct {
-	Mean     []float64 // 0 at first
-	Variance []float64 // 1 at first
-	// Momentum is the weight m of a batch, as in PyTorch, and as in stock BatchNorm:
+	Mean     []float64 // starts at 0
+	Variance []float64 // starts at 1
+	// Momentum is the weight m of a batch, as in PyTorch and in gorgonia.BatchNorm:
 	//
 	//	running = (1-m) running + m batch.
 	Momentum float64
-	// Batches counts the runs in training.
+	// Batches is the number of runs in training.
 	Batches uint64
 }
 
-// NewStatistics returns statistics of mean 0 and variance 1.
+// NewStatistics returns statistics with mean 0 and variance 1.
 func NewStatistics(channels int, momentum float64) (*Statistics, error) {
 	if channels < 1 {
 		return nil, fmt.Errorf("nodes.NewStatistics: want a positive number of channels, got %d", channels)
@@ -60,15 +59,14 @@ func (s *Statistics) check(channels int) error {
 	return nil
 }
 
-// finite says whether x is neither NaN nor infinite.
+// finite reports whether x is neither NaN nor infinite.
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
-// BatchNorm is batch normalisation as BatchNormWith has it, with the signature of
-// gorgonia.BatchNorm: it makes the statistics, and returns the scale, the bias and the
-// statistics beside the node. The momentum is that of Statistics.
+// BatchNorm is BatchNormWith with the signature of gorgonia.BatchNorm: it makes the statistics, with
+// the given momentum, and returns the scale, the bias and the statistics together with the node.
 //
-// Where scale or bias are nil it makes learnables of shape (1, C, 1, 1), or (1, C), that
-// start at 1 and 0 and are called like x, followed by _γ and _β.
+// If scale or bias is nil, BatchNorm makes a learnable of shape (1, C, 1, 1), or (1, C), that starts
+// at 1 or 0. Its name is the name of x followed by _γ or _β.
 func BatchNorm(x, scale, bias *gorgonia.Node, momentum, epsilon float64) (y, γ, β *gorgonia.Node, s *Statistics, err error) {
 	const name = "nodes.BatchNorm"
 	shapes, err := admit(name, []int{0}, x)
@@ -103,22 +101,20 @@ func BatchNorm(x, scale, bias *gorgonia.Node, momentum, epsilon float64) (y, γ,
 // x has shape (B, C, H, W), γ and β have (1, C, 1, 1); or x has (B, C), and γ and β
 // have (1, C). The gradients are exact in both modes:
 //
-//   - In training μ and σ² are the mean and the variance (divided by n = B H W) of
-//     the channel, gradients flow through them, and every run moves s by them, with the
-//     variance divided by n-1, as PyTorch does. A channel of one element has no
-//     variance: an error of the run.
-//   - In evaluation, on a machine with gorgonia.EvalMode, they are those of s.
+//   - In training, μ and σ² are the mean and the variance (divided by n = B H W) of the channel in
+//     this batch, and gradients flow through them. Every run updates s with them, where the variance
+//     is divided by n-1, as in PyTorch. A run fails if a channel has only one element.
+//   - In evaluation, on a machine with gorgonia.EvalMode, μ and σ² are the running values in s.
 //
-// Making machines and switching modes leaves s alone, where
-// gorgonia.BatchNorm forgets its statistics and has a wrong gradient in
-// evaluation. The mode is that of the machine made last of the graph: make one graph for
-// training and one for evaluation, with one s.
+// Neither making a machine nor changing the mode changes s. (gorgonia.BatchNorm loses its statistics
+// then, and its gradient in evaluation is wrong.) The mode of a graph is that of the machine made
+// last for it, so make one graph for training and one for evaluation, with the same s.
 //
-// With Synchronised they are those of the batches of several processes.
+// With the option Synchronised, μ and σ² are those of the batches of several processes.
 //
-// A run on a channel with a NaN or an infinity is an error, and leaves s as it was.
-// Wrong ranks and shapes, statistics of another number of channels or out of range and
-// an epsilon that is not positive are errors.
+// A run fails and leaves s unchanged if a channel contains NaN or Inf. BatchNormWith returns an error
+// for wrong ranks or shapes, for statistics with a wrong number of channels or with values out of
+// range, and for an epsilon that is not positive.
 func BatchNormWith(x, scale, bias *gorgonia.Node, s *Statistics, epsilon float64, opts ...BatchNormOption) (*gorgonia.Node, error) {
 	const name = "nodes.BatchNorm"
 	shapes, err := admitAffine(name, x, scale, bias, epsilon)
@@ -146,24 +142,26 @@ func BatchNormWith(x, scale, bias *gorgonia.Node, s *Statistics, epsilon float64
 // BatchNormOption is an option of BatchNormWith.
 type BatchNormOption func(l *batchNormLayer, name string)
 
-// Synchronised makes n, μ and σ² of training those of the batches of all processes that over sums over, which make the same
-// runs of the same graph; nil is this one alone. A run sums twice on its way forward, for μ and for σ², and the gradient in
-// x once:
+// Synchronised computes n, μ and σ² of training from the batches of all processes of over. The
+// processes must make the same runs of the same graph. A nil over stands for this process alone. The
+// forward pass calls over.Sum twice, for μ and for σ², and the gradient with respect to x calls it
+// once:
 //
 //	dx[b,c,u,v] = γ[c]/sqrt(σ²[c]+ε) (dy[b,c,u,v] - Σ dy/n - x^[b,c,u,v] Σ dy x^/n),   x^ = (x-μ)/sqrt(σ²+ε),
 //
-// with sums over channel c of all batches: that of the sum of all costs, through the other processes too. The gradients in
-// γ and β are those of the own batch alone, so that the mean over processes of the gradients of all parameters is
-// that of the mean of their costs. All processes move s alike.
+// where the sums run over channel c of all batches. This is the gradient of the sum of the costs of
+// all processes. The gradients with respect to γ and β come from the batch of this process only, so
+// the mean over processes of the gradients of all parameters is the gradient of the mean of the
+// costs. All processes update s in the same way.
 //
-// Evaluation does not sum.
+// Evaluation does not call over.Sum.
 func Synchronised(over Sums) BatchNormOption {
 	return func(l *batchNormLayer, name string) {
-		l.forMean, l.forVariance, l.forGradient = meet(over, name, "mean"), meet(over, name, "variance"), meet(over, name, "gradient")
+		l.forMean, l.forVariance, l.forGradient = newAllReduce(over, name, "mean"), newAllReduce(over, name, "variance"), newAllReduce(over, name, "gradient")
 	}
 }
 
-// perChannel is the shape of a number for each channel.
+// perChannel returns the shape of one number per channel of x.
 func perChannel(x tensor.Shape) tensor.Shape {
 	s := tensor.Shape{1, x[1]}
 	for range x[2:] {
@@ -172,8 +170,7 @@ func perChannel(x tensor.Shape) tensor.Shape {
 	return s
 }
 
-// admitAffine checks the inputs of a normalisation with a scale and a bias for each
-// channel.
+// admitAffine checks the inputs of a normalisation with one scale and one bias per channel.
 func admitAffine(name string, x, scale, bias *gorgonia.Node, epsilon float64) ([]tensor.Shape, error) {
 	shapes, err := admit(name, []int{0, 0, 0}, x, scale, bias)
 	if err != nil {
@@ -197,28 +194,28 @@ func admitAffine(name string, x, scale, bias *gorgonia.Node, epsilon float64) ([
 	return shapes, nil
 }
 
-// batchNormLayer is what both precisions share.
+// batchNormLayer holds the fields that both precisions share.
 type batchNormLayer struct {
-	channels, area int // area is the number of elements of an image's channel
+	channels, area int // area is the number of pixels of an image
 	epsilon        float64
 	statistics     *Statistics
 	mode           *mode
 	moments        *moments
 
-	forMean, forVariance, forGradient *meeting // of all processes, or nil
+	forMean, forVariance, forGradient *allReduce // nil if there is one process
 }
 
-// moments are those that the last run normalised with. The gradients of a run,
-// which come after its value, need them again.
+// moments are the mean and scale with which the last run has normalised. The gradients of that run
+// need them.
 type moments struct {
 	mean, scale []float64 // scale is 1/sqrt(variance + epsilon)
-	count       float64   // elements of a channel
+	count       float64   // number of elements of a channel
 	training    bool
 }
 
 type batchNorm[T vec.Float] struct{ batchNormLayer }
 
-// planes calls f for the elements of channel c of each image.
+// planes calls f with the range of elements of channel c in each image.
 func (n batchNorm[T]) planes(c, size int, f func(from, to int)) {
 	for from := c * n.area; from < size; from += n.channels * n.area {
 		f(from, from+n.area)
@@ -237,7 +234,7 @@ func (n batchNorm[T]) Forward(out []T, in [][]T) error {
 			return err
 		}
 	} else {
-		m.count = 1 // of sums that are 0
+		m.count = 1 // the sums that are divided by it are 0
 		copy(m.mean, n.statistics.Mean)
 		for c, v := range n.statistics.Variance {
 			m.scale[c] = 1 / math.Sqrt(v+n.epsilon)
@@ -253,7 +250,7 @@ func (n batchNorm[T]) Forward(out []T, in [][]T) error {
 	return nil
 }
 
-// sum returns that of channel c.
+// sum returns the sum over channel c.
 func (n batchNorm[T]) sum(c int, x []T) (sum float64) {
 	n.planes(c, len(x), func(i, j int) { sum += vec.Sum(x[i:j]) })
 	return sum
@@ -265,7 +262,8 @@ func (n batchNorm[T]) squares(c int, x []T, μ float64) (sum float64) {
 	return sum
 }
 
-// measure computes mean, variance and count of the batch, or of those of all processes.
+// measure computes the mean and variance of each channel, and the number of its elements, over the
+// batch or, if synchronised, over the batches of all processes.
 func (n batchNorm[T]) measure(x []T, mean, variance []float64) (count float64, err error) {
 	count = float64(len(x) / n.channels)
 	if n.forMean == nil {
@@ -306,7 +304,7 @@ func (n batchNorm[T]) measure(x []T, mean, variance []float64) (count float64, e
 	return count, nil
 }
 
-// train computes the moments of a batch and moves the statistics.
+// train computes the moments of a batch and updates the statistics.
 func (n batchNorm[T]) train(x []T) error {
 	m, s := n.moments, n.statistics
 	variance := m.scale
@@ -332,7 +330,7 @@ func (n batchNorm[T]) train(x []T) error {
 	return nil
 }
 
-// sums returns sum g and sum g (x-μ)/sqrt(σ²+ε) over channel c.
+// sums returns the sums of g and of g (x-μ)/sqrt(σ²+ε) over channel c.
 func (n batchNorm[T]) sums(c int, x, grad []T) (g, gx float64) {
 	μ := n.moments.mean[c]
 	n.planes(c, len(x), func(i, j int) {
@@ -343,7 +341,7 @@ func (n batchNorm[T]) sums(c int, x, grad []T) (g, gx float64) {
 	return g, gx * n.moments.scale[c]
 }
 
-// allSums returns the two sums of each channel over all processes.
+// allSums returns the two sums of each channel, over all processes.
 func (n batchNorm[T]) allSums(x, grad []T) ([]float64, error) {
 	own := make([]float64, 2*n.channels)
 	parallel(n.channels, len(x), func(from, to int) {
@@ -381,8 +379,8 @@ func (n batchNorm[T]) Backward(dst []T, input int, in [][]T, _, grad []T) error 
 				dst[c] = T(g)
 				continue
 			}
-			// dx = γ/sqrt(σ²+ε) (g - mean g - x^ mean(g x^)), where x^ is x normalised; in
-			// evaluation without the means.
+			// dx = γ/sqrt(σ²+ε) (g - mean g - x^ mean(g x^)), where x^ is the normalised x.
+			// In evaluation the means are left out.
 			a := m.scale[c] * float64(γ[c])
 			d := -a * gx / m.count * m.scale[c]
 			b := -a*g/m.count - d*m.mean[c]

@@ -17,8 +17,8 @@ import (
 //
 //	y[b,c,u,v] = x[b,c,u,v] + β[c].
 //
-// x has shape (B, C, H, W) and β (1, C, 1, 1), or x has (B, C) and β (1, C). It is
-// gorgonia.BroadcastAdd over the axes 0, 2 and 3, without the broadcast.
+// x has shape (B, C, H, W) and β (1, C, 1, 1), or x has (B, C) and β (1, C). It computes the same as
+// gorgonia.BroadcastAdd over the axes 0, 2 and 3, but does not expand β.
 //
 // Wrong ranks and shapes are errors.
 func Bias(x, bias *gorgonia.Node) (*gorgonia.Node, error) {
@@ -78,7 +78,7 @@ func (a addBias[T]) Backward(dst []T, input int, _ [][]T, _, grad []T) error {
 	return nil
 }
 
-// addRows sets every row of dst to that of x plus b.
+// addRows sets every row of dst to the row of x plus b.
 func addRows[T vec.Float](dst, x, b []T) {
 	copy(dst, x)
 	for i := 0; i < len(dst); i += len(b) {

@@ -8,14 +8,14 @@ import (
 	"github.com/kernelfold/kernelfold/internal/blas"
 )
 
-// BLAS returns matrix products for the stock operations. One line at the start speeds up a
-// program that is otherwise left as it is:
+// BLAS returns faster matrix products for the stock operations of Gorgonia. One line at the start of
+// a program installs them:
 //
 //	gorgonia.Use(nodes.BLAS())
 //
-// gorgonia.Mul, gorgonia.Conv2d and their gradients then run on the kernels of this
-// module, in float32 and float64, on all cores. The rest is that of gonum, the default; what
-// it refuses is refused alike. Sums are rounded in another order than gonum's, and 0
-// times NaN is NaN, where gonum skips zeros. [Conv2d] and [Linear] need no such line,
-// and gain more.
+// gorgonia.Mul, gorgonia.Conv2d and their gradients then use the matrix kernels of this module, in
+// float32 and float64 and on all cores. All other BLAS functions are those of gonum, Gorgonia's
+// default, and invalid arguments are refused as there. Sums are rounded in another order than
+// in gonum, and 0 times NaN is NaN, where gonum skips zeros. [Conv2d] and [Linear] are faster still
+// and do not need this line.
 func BLAS() gorgonia.BLAS { return blas.Implementation{} }

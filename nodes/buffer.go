@@ -12,19 +12,20 @@ import (
 )
 
 // buffer holds the value of a node, which every run overwrites. It is made at the first run.
-type buffer struct{ made any } // nil or a *memory; an interface, since nodetest.Hash leaves nil interfaces out
+type buffer struct{ made any } // nil or a *memory; an interface because nodetest.Hash skips nil interfaces
 
-// memory is a value and what it was when it was made.
+// memory is a value, and its data and shape at the time when it was made.
 type memory struct {
 	value gorgonia.Value
 	view  dense.View
 }
 
-// get returns the value for a result of the given shape, in the precision of like.
+// get returns the value to write a result of the given shape to, in the precision of like.
 //
-// A machine binds the value to the node and passes it to other operations, so it can be changed from
-// outside: gorgonia.Reshape changes its shape, and ExprGraph.UnbindAll and UnbindAllNonInputs give it to the pool
-// of package tensor, after which it may become any other tensor. Such a value is abandoned.
+// A machine binds the value to the node and passes it to other operations, so other code can change
+// it: gorgonia.Reshape changes its shape, and ExprGraph.UnbindAll and UnbindAllNonInputs return it to
+// the pool of package tensor, from where it may be reused for any other tensor. get then makes a
+// value anew.
 func (b *buffer) get(shape tensor.Shape, like dense.View) (gorgonia.Value, dense.View) {
 	of := tensor.Float32
 	if like.F64 != nil {
@@ -56,7 +57,7 @@ func (b *buffer) get(shape tensor.Shape, like dense.View) (gorgonia.Value, dense
 	return m.value, m.view
 }
 
-// intact reports whether the value still is the tensor that was made, in its memory and of its shape.
+// intact reports whether the value still has the memory and the shape that it was made with.
 func (m *memory) intact(of tensor.Dtype, shape tensor.Shape) bool {
 	if m.value.Dtype() != of {
 		return false

@@ -12,13 +12,14 @@ import (
 // ErrCollision is wrapped by the error of CheckGraph.
 var ErrCollision = errors.New("two nodes have one hash")
 
-// CheckGraph returns an error if gorgonia.NewTapeMachine would take two nodes of the graph for one.
+// CheckGraph returns an error if gorgonia.NewTapeMachine would mistake two nodes of the graph for the
+// same node.
 //
-// The compiler of the tape machine merges nodes of equal 32-bit hash without comparing them. A collision makes a run fail
-// with a value of a wrong shape, or silently compute something else. Its probability is about n^2 / 2^33 for a
-// graph of n nodes: one in 10,000 for 1,000 nodes. The hash of gorgonia.Read, and of nodes with state, contains an
-// address, so the same program may have a collision in one run and none in the next. If there is one, build the
-// graph again.
+// The compiler of the tape machine merges nodes with the same 32-bit hash without comparing them. A
+// collision makes a run fail with a value of a wrong shape, or silently gives a wrong result. In a
+// graph of n nodes its probability is about n^2 / 2^33, that is, one in 10,000 for 1,000 nodes. The
+// hashes of gorgonia.Read and of nodes with state contain an address, so the same program may have a
+// collision in one run and none in the next. After a collision, build the graph again.
 func CheckGraph(g *gorgonia.ExprGraph) error {
 	seen := make(map[uint32]*gorgonia.Node, len(g.AllNodes()))
 	for _, n := range g.AllNodes() {

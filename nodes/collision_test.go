@@ -16,8 +16,8 @@ import (
 	"github.com/kernelfold/kernelfold/nodes"
 )
 
-// namedLike returns a name for an input of type and shape t with the hash wanted, by a search from both ends: FNV-1a
-// can be run backwards.
+// namedLike returns a name for an input of type and shape t with the hash wanted, by a search from
+// both ends: FNV-1a can be run backwards.
 func namedLike(t string, want uint32) string {
 	const prime, inverse = 16777619, 899433627 // inverse*prime = 1 modulo 2^32
 	h := fnv.New32a()
@@ -47,8 +47,8 @@ func namedLike(t string, want uint32) string {
 	return ""
 }
 
-// TestHashCollision makes a graph in which gorgonia.Read of a node has the hash of an input. CheckGraph finds it. Without
-// that the machine gives a node the value of another.
+// TestHashCollision makes a graph in which gorgonia.Read of a node has the hash of an input.
+// CheckGraph finds it. Without that the machine gives a node the value of another.
 func TestHashCollision(t *testing.T) {
 	image := func(g *gorgonia.ExprGraph) *gorgonia.Node { return zeros(g, "x", tensor.Float64, 1, 2, 4, 4) }
 	pooled := func(x *gorgonia.Node) *gorgonia.Node {

@@ -19,30 +19,30 @@ import (
 //
 //	y[b,o,i,j] = sum_cuv x[b,c, i*stride[0] + u*dilation[0] - top, j*stride[1] + v*dilation[1] - left] w[o,c,u,v],
 //
-// where x is 0 outside of the image. x has shape (B, C, H, W), w (O, C, KH, KW), and the
-// result (B, O, 1+(H+top+bottom-dilation[0]*(KH-1)-1)/stride[0], ...) with divisions
-// rounded down. The gradients in both are exact.
+// where x is 0 outside of the image. x has shape (B, C, H, W), w (O, C, KH, KW), and the result
+// (B, O, 1+(H+top+bottom-dilation[0]*(KH-1)-1)/stride[0], ...) with divisions rounded down. The
+// gradients with respect to x and w are exact.
 //
 // kernelShape is {KH, KW}. pad is {rows, columns}, on both sides, or {top, bottom, left,
 // right}, or nil for none; dilation may be nil for none.
 //
-// Images are not unfolded into a matrix: products read the taps where they lie in an image
-// with padding around it, and write the result where it belongs (on why, see Anderson et
-// al. 2017, and Zhang, Franchetti and Low 2018). A batch is spread over the cores. The
-// gradient in w adds up what the cores have in a fixed order: it is the same to the bit
-// for one GOMAXPROCS, the value and the gradient in x for any.
+// Images are not unfolded into a matrix (im2col). Matrix products read the padded image in place and
+// write the result in place, which saves memory and time (Anderson et al. 2017; Zhang, Franchetti and
+// Low 2018). The batch is divided among the cores. The bits of the value and of the gradient with
+// respect to x do not depend on the number of cores; those of the gradient with respect to w depend
+// on GOMAXPROCS only.
 //
-// Wrong ranks, a kernelShape that is not that of w, channels that do not match, a
-// kernel that is larger than the padded image, strides and dilations that are not
-// positive and negative padding are errors.
+// Conv2d returns an error for wrong ranks, a kernelShape other than that of w, channels that do not
+// match, a kernel larger than the padded image, strides or dilations that are not positive, and
+// negative padding.
 func Conv2d(x, w *gorgonia.Node, kernelShape tensor.Shape, pad, stride, dilation []int) (*gorgonia.Node, error) {
 	return conv2d("nodes.Conv2d", x, w, kernelShape, pad, stride, dilation, 1)
 }
 
-// Conv2dGroups is Conv2d in groups: channels and filters are divided into groups of
-// neighbours, and the filters of a group see the channels of that group alone. w has
-// shape (O, C/groups, KH, KW), as in PyTorch. With groups = C it is a depthwise
-// convolution. groups must divide C and O.
+// Conv2dGroups is a grouped convolution: channels and filters are divided into groups of neighbours,
+// and the filters of a group see only the channels of the same group. w has shape
+// (O, C/groups, KH, KW), as in PyTorch. groups must divide C and O. With groups = C it is a depthwise
+// convolution.
 func Conv2dGroups(x, w *gorgonia.Node, kernelShape tensor.Shape, pad, stride, dilation []int, groups int) (*gorgonia.Node, error) {
 	return conv2d("nodes.Conv2dGroups", x, w, kernelShape, pad, stride, dilation, groups)
 }
@@ -89,31 +89,31 @@ func conv2d(name string, x, w *gorgonia.Node, kernel tensor.Shape, pad, stride, 
 	}
 	var along [2]axis
 	for i := range along {
-		room := in[2+i] + sides[2*i] + sides[2*i+1] - dilation[i]*(kernel[i]-1) - 1
-		if room < 0 {
+		last := in[2+i] + sides[2*i] + sides[2*i+1] - dilation[i]*(kernel[i]-1) - 1 // last start of a kernel
+		if last < 0 {
 			return nil, fmt.Errorf("%s: want a kernel that fits into the padded image, got images of shape %v, kernel %v, dilation %v, padding %v",
 				name, in, kernel, dilation, pad)
 		}
-		along[i] = axis{size: in[2+i], kernel: kernel[i], stride: stride[i], dilation: dilation[i], pad: sides[2*i], out: room/stride[i] + 1}
+		along[i] = axis{size: in[2+i], kernel: kernel[i], stride: stride[i], dilation: dilation[i], pad: sides[2*i], out: last/stride[i] + 1}
 	}
 	p := newConvPlan(in[0], in[1], filter[0], groups, along[0], along[1])
 	s := signature{name: name, in: shapes, out: tensor.Shape{in[0], filter[0], along[0].out, along[1].out}}
 	return apply(s, conv[float32]{p, &convWork[float32]{}}, conv[float64]{p, &convWork[float64]{}}, x, w)
 }
 
-// conv is a convolution as products with patches of images.
+// conv computes a convolution as matrix products with patches of images.
 type conv[T vec.Float] struct {
 	*convPlan
 	work *convWork[T]
 }
 
-// convWork is memory that the runs of a node share.
+// convWork is memory that all runs of a node reuse.
 type convWork[T vec.Float] struct {
-	weights []gemm.Panels[T] // packed once a run, for all images
+	weights []gemm.Panels[T] // packed once per run, for all images
 	grads   []gemm.Panels[T] // one for each part of the batch
 }
 
-// panels makes p at least n long.
+// panels extends p to at least n elements.
 func panels[T vec.Float](p *[]gemm.Panels[T], n int) []gemm.Panels[T] {
 	for len(*p) < n {
 		*p = append(*p, gemm.Panels[T]{})
@@ -121,15 +121,15 @@ func panels[T vec.Float](p *[]gemm.Panels[T], n int) []gemm.Panels[T] {
 	return *p
 }
 
-// zeroed borrows n zeros, and what patches may read beyond them.
+// zeroed borrows a workspace of n zeros, followed by the elements that patches may read beyond them.
 func zeroed[T vec.Float](n int) []T {
 	s := scratch.Get[T](n + gemm.Slack)
 	clear(s)
 	return s
 }
 
-// Forward multiplies, for images that are together, the filters with the patches that the
-// taps see. Where there are less of them than cores, the filters are cut into blocks.
+// Forward multiplies the filters by the patches of each group of images. If there are fewer groups
+// than cores, it also divides the filters into blocks.
 func (c conv[T]) Forward(out []T, in [][]T) error {
 	x, w := in[0], in[1]
 	n := c.inputs * c.area
@@ -159,19 +159,19 @@ func (c conv[T]) Forward(out []T, in [][]T) error {
 	return nil
 }
 
-// jobs is the number of products that the batch is cut into, and job the first image of
-// one and how many they are.
+// jobs returns the number of groups of images into which the layout divides the batch.
 func (c *convPlan) jobs(l *layout) int { return (c.batch + l.together - 1) / l.together }
 
+// job returns the first image of group i and the number of its images.
 func (c *convPlan) job(i int, l *layout) (first, images int) {
 	first = i * l.together
 	return first, min(l.together, c.batch-first)
 }
 
-// results is where a product belongs: its rows are planes of images, its columns pixels of
-// a lattice, of all images that are together.
+// results describes the destination of a product. The rows of the product are planes of images; its
+// columns are pixels of a lattice, for all images of a group.
 type results[T vec.Float] struct {
-	dst      []T // of the first image
+	dst      []T // planes of the first image
 	planes   int
 	pixels   *lattice
 	images   int
@@ -179,7 +179,7 @@ type results[T vec.Float] struct {
 	together int
 }
 
-// multiply writes the product. piece is work space.
+// multiply writes the product of a and b to its destination. piece is a workspace.
 func (r *results[T]) multiply(a *gemm.Panels[T], b gemm.Patches[T], piece []T) {
 	n := r.pixels.n() * r.together
 	if r.together == 1 && r.pixels.whole() {
@@ -194,7 +194,7 @@ func (r *results[T]) multiply(a *gemm.Panels[T], b gemm.Patches[T], piece []T) {
 	}
 }
 
-// Backward writes one of the gradients.
+// Backward writes the gradient with respect to the images or the filters.
 func (c conv[T]) Backward(dst []T, i int, in [][]T, _, grad []T) error {
 	if i == 0 {
 		c.images(dst, in[1], grad)
@@ -204,8 +204,8 @@ func (c conv[T]) Backward(dst []T, i int, in [][]T, _, grad []T) error {
 	return nil
 }
 
-// images writes the gradient in the images. It is a convolution of grad, without
-// strides, for every phase of the image: the pixels that one set of taps meets.
+// images writes the gradient with respect to the images. For each phase of the image, that is, for
+// the pixels under the same set of taps, it is a convolution of grad without strides.
 func (c conv[T]) images(dst, w, grad []T) {
 	flipped := scratch.Get[T](len(w))
 	par.Ranges(c.channels, 1+grain*c.channels/len(w), func(from, to int) {
@@ -238,7 +238,7 @@ func (c conv[T]) images(dst, w, grad []T) {
 			y := padded(&c.grad, buffer, grad[b*c.filters*c.pixelsOut:], images)
 			size := c.channels * c.pixelsIn
 			dx := dst[b*size:][:images*size]
-			if c.unseen {
+			if c.uncovered {
 				clear(dx)
 			}
 			for i := range c.phases {
@@ -254,7 +254,7 @@ func (c conv[T]) images(dst, w, grad []T) {
 	})
 }
 
-// pick copies the taps listed of a kernel.
+// pick copies the listed taps of a kernel.
 func pick[T vec.Float](dst, kernel []T, taps []int) {
 	if len(taps) == len(kernel) {
 		copy(dst, kernel)

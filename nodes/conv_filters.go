@@ -11,12 +11,12 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// kernels writes the gradient in the filters. Parts of the batch are summed up side by
-// side, and their sums one by one, in order.
+// kernels writes the gradient with respect to the filters. It sums over parts of the batch
+// concurrently, and then adds up these sums in a fixed order.
 func (c conv[T]) kernels(dst, x, grad []T) {
 	n := c.inputs * c.area
 	size := c.filters * n
-	const most = 1 << 25 // elements of sums
+	const most = 1 << 25 // limit of the elements of sums
 	parts := min(runtime.GOMAXPROCS(0), c.batch, max(1, most/size))
 	sums := scratch.Get[T](parts * size)
 	packed := panels(&c.work.grads, parts)
@@ -55,9 +55,9 @@ func (c conv[T]) kernels(dst, x, grad []T) {
 	scratch.Put(sums)
 }
 
-// windows sets sum, as (O, KH, KW, C/groups), to the product of grad and of the matrix that
-// has a row for each pixel of the result, the window that the pixel sees. The channels of
-// an image are laid next to each other for it, so that a window is a few long rows.
+// windows sets sum, of shape (O, KH, KW, C/groups), to the product of grad and the matrix that has
+// one row for each pixel of the result: the window of the image under the kernel. For this the
+// channels of a pixel are stored next to each other, so that a window consists of a few long rows.
 func (c conv[T]) windows(sum, x, grad []T, packed *gemm.Panels[T]) {
 	n := c.inputs * c.area
 	buffer := zeroed[T](c.window.size())
@@ -76,8 +76,8 @@ func (c conv[T]) windows(sum, x, grad []T, packed *gemm.Panels[T]) {
 	scratch.Put(buffer)
 }
 
-// columns sets sum, as (O, C/groups, KH, KW), to the same product by way of the matrix: what
-// each tap sees in a row. Where there are few taps that costs little.
+// columns sets sum, of shape (O, C/groups, KH, KW), to the same product, but stores the matrix, with
+// one row for each tap. That is cheap for kernels of few taps.
 func (c conv[T]) columns(sum, x, grad []T) {
 	n := c.inputs * c.area
 	buffer, columns := zeroed[T](c.single.size()), scratch.Get[T](n*c.pixelsOut)
@@ -85,7 +85,7 @@ func (c conv[T]) columns(sum, x, grad []T) {
 		image := padded(&c.single, buffer, x, 1)
 		for g := range c.groups {
 			seen := image[g*c.inputs*c.single.plane():]
-			if c.area > 1 { // else the image is the matrix
+			if c.area > 1 { // otherwise the image is the matrix
 				unfold(columns, seen, &c.singleTaps)
 				seen = columns
 			}
@@ -98,8 +98,8 @@ func (c conv[T]) columns(sum, x, grad []T) {
 	scratch.Put(columns)
 }
 
-// dots sets sum to the same tap by tap, for filters that see one channel which no others
-// see: that is too little for products.
+// dots sets sum to the same product, tap by tap. It is for depthwise convolutions, whose matrices are
+// too small for matrix products.
 func (c conv[T]) dots(sum, x, grad []T) {
 	buffer := zeroed[T](c.single.size())
 	clear(sum)

@@ -7,17 +7,17 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// lattice is a set of pixels.
+// lattice is a rectangular grid of pixels of an image.
 type lattice struct{ rows, cols comb }
 
 func (l *lattice) n() int      { return l.rows.n * l.cols.n }
 func (l *lattice) whole() bool { return l.rows.whole() && l.cols.whole() }
 
-// plane is the number of pixels of the image that the lattice is of.
+// plane returns the number of pixels of the whole image.
 func (l *lattice) plane() int { return l.rows.size * l.cols.size }
 
-// gather copies the pixels of a lattice from src to every step-th element of dst, and leaves
-// in dst those that are outside.
+// gather copies the pixels of a lattice from src to every step-th element of dst. It does not write
+// the elements of pixels outside the image.
 func gather[T vec.Float](l *lattice, dst []T, step int, src []T) {
 	top, bottom := l.rows.inside()
 	left, right := l.cols.inside()
@@ -45,8 +45,8 @@ func gather[T vec.Float](l *lattice, dst []T, step int, src []T) {
 	}
 }
 
-// scatter copies the pixels of a lattice that is all inside from every step-th element of
-// src to dst.
+// scatter copies every step-th element of src to the pixels of a lattice in dst. All pixels must lie
+// inside the image.
 func scatter[T vec.Float](l *lattice, dst, src []T, step int) {
 	for u := range l.rows.n {
 		to := dst[(l.rows.at+u*l.rows.step)*l.cols.size:][:l.cols.size]
@@ -58,7 +58,7 @@ func scatter[T vec.Float](l *lattice, dst, src []T, step int) {
 	}
 }
 
-// unfold copies the patches that the taps see to dst, one after the other.
+// unfold copies the patches to dst, one after the other.
 func unfold[T vec.Float](dst, src []T, t *taps) {
 	for _, e := range t.at {
 		for range t.rows {
@@ -68,22 +68,22 @@ func unfold[T vec.Float](dst, src []T, t *taps) {
 	}
 }
 
-// layout is how products read images: lattices of equal size one after the other, each with
-// all channels. Images that are narrow come several together, pixel by pixel, so that
-// their rows are long enough for kernels.
+// layout is the memory layout in which products read images: lattices of equal size one after the
+// other, each with all channels. Several narrow images form a group whose pixels are interleaved, so
+// that rows are long enough for the kernels of package gemm.
 type layout struct {
 	channels int
-	together int
+	together int // images in a group
 	lattices []lattice
 }
 
 func (l *layout) plane() int { return l.lattices[0].n() * l.together }
 func (l *layout) size() int  { return len(l.lattices) * l.channels * l.plane() }
 
-// join returns how many of so many images should be together if products have rows of
-// the given width.
+// join returns the number of images that a group should have if the rows of products have the given
+// width.
 func join(images, width int) int {
-	const narrow, wide = 8, 32 // kernels have tiles of 32, 16 or 8, of one row or of several
+	const narrow, wide = 8, 32 // kernels have tiles of 32, 16 or 8 columns, of one row or several
 	if width >= narrow {
 		return 1
 	}
@@ -91,8 +91,8 @@ func join(images, width int) int {
 	return (images + parts - 1) / parts
 }
 
-// padded returns the images at the start of src in a layout: buffer, which has zeros outside, or
-// src itself if that is the layout and what follows may be read.
+// padded returns the images at the start of src in a layout. It returns buffer, which must be zero
+// outside the images, or src itself if it already has the layout and gemm.Slack elements after it.
 func padded[T vec.Float](l *layout, buffer, src []T, images int) []T {
 	if len(l.lattices) == 1 && l.together == 1 && l.lattices[0].whole() && len(src) >= l.size()+gemm.Slack {
 		return src
@@ -109,8 +109,8 @@ func padded[T vec.Float](l *layout, buffer, src []T, images int) []T {
 	return buffer
 }
 
-// interleave copies the image at the start of src, of which the layout has one
-// lattice, to dst with the given number of channels next to each other.
+// interleave copies the image at the start of src to dst, where the given number of channels of a
+// pixel lie next to each other. The layout must have one lattice.
 func interleave[T vec.Float](l *layout, dst, src []T, channels int) {
 	rows, cols := l.lattices[0].rows, l.lattices[0].cols
 	top, bottom := rows.inside()
@@ -149,7 +149,7 @@ func transpose[T vec.Float](dst, src []T, r, c, stride int) {
 	}
 }
 
-// taps are where a product finds the rows of its patches.
+// taps are the positions of patches for a product, as in gemm.Patches.
 type taps struct {
 	at                 []int
 	rows, width, pitch int

@@ -2,39 +2,39 @@
 
 package nodes
 
-// convPlan is the geometry of a convolution, and where its products read.
+// convPlan is the geometry of a convolution and of its matrix products.
 type convPlan struct {
 	batch, channels, filters int
 	groups, inputs, outputs  int // inputs and outputs are the channels and filters of a group
-	area                     int // of the kernel
+	area                     int // taps of the kernel
 	pixelsIn, pixelsOut      int
 
-	// The value: taps of the first group in the phases of padded images.
+	// For the value: taps of the first group in the phases of padded images.
 	image  layout
 	taps   taps
 	result lattice
 
-	// The gradient in the images, by phases of the image.
-	grad   layout
-	phases []phase
-	unseen bool // no tap meets some phase
+	// For the gradient with respect to the images, by phases of the image.
+	grad      layout
+	phases    []phase
+	uncovered bool // some phase has no taps
 
-	// The gradient in the filters.
+	// For the gradient with respect to the filters.
 	method       method
-	single       layout // image and taps for one image
+	single       layout // image and taps, for one image
 	singleTaps   taps
 	window       layout
 	rowsOfWindow []windowRows
 }
 
-// phase is the pixels of an image that are a number of strides apart.
+// phase is a set of pixels of an image whose distances are multiples of the strides.
 type phase struct {
 	pixels lattice
-	kernel []int // the taps that meet them
-	taps   taps  // the same in the result, for each filter of the first group
+	kernel []int // the taps in this phase
+	taps   taps  // their positions in the result, for each filter of the first group
 }
 
-// method is a way to the gradient in the filters.
+// method is a way to compute the gradient with respect to the filters.
 type method int
 
 const (
@@ -43,11 +43,11 @@ const (
 	byDots
 )
 
-// windowRows are rows of a window, that is rows of the kernel, or taps if there is something
-// between them.
+// windowRows are the rows of windows: all rows of the kernel or, with dilation along columns, the
+// taps of one row.
 type windowRows struct {
-	offset int // in the image
-	column int // in the product
+	offset int // of the first row in the image
+	column int // of the first row in the product
 	taps   taps
 }
 
@@ -92,7 +92,7 @@ func (p *convPlan) planImages(rows, cols axis) {
 	seen := lattice{rows.result(), cols.result()}
 	together := join(p.batch, (cols.size+cols.stride-1)/cols.stride)
 	p.grad = layout{p.filters, together, []lattice{seen}}
-	p.unseen = len(rows.phases())*len(cols.phases()) < rows.stride*cols.stride
+	p.uncovered = len(rows.phases())*len(cols.phases()) < rows.stride*cols.stride
 	for _, i := range rows.phases() {
 		for _, j := range cols.phases() {
 			var f phase
@@ -143,7 +143,7 @@ func (p *convPlan) planKernels(rows, cols axis) {
 			p.rowsOfWindow = append(p.rowsOfWindow, windowRows{u * down, u * width, t})
 		}
 	}
-	const short = 16 // rows that kernels make half a tile of, or less
+	const short = 16 // rows up to half the width of a tile
 	switch {
 	case p.inputs == 1 && p.outputs == 1:
 		p.method = byDots

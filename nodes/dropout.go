@@ -12,24 +12,23 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// Noise is the random state of a node. What run r in training draws is a function of (Seed, r), and
-// of the position of an image in the batch where each image has numbers of its own, so that
-// a net that is loaded goes on with the numbers that it would have had if it had never
-// stopped. To save and load it, read and write the fields between runs. Give each node a Noise of
-// its own.
+// Noise is the random state of a node. The numbers that run r in training draws are a function of
+// Seed, r and, where each image has numbers of its own, the position of the image in the batch. A
+// net that is loaded therefore continues with the same numbers as if it had never stopped. To save
+// and load a Noise, read and write the fields between runs. Give each node a Noise of its own.
 type Noise struct {
 	Seed uint64
-	Run  uint64 // runs in training so far
+	Run  uint64 // number of runs in training so far
 
-	// First is the position of the first image in a batch of which other processes have the
-	// other parts: all parts together draw what the whole batch would. It says where a process
-	// is, and is not saved.
+	// First is the position of this process's first image in the whole batch, if several
+	// processes share a batch. All parts together then draw the same numbers as the whole batch
+	// in one process. It is not saved.
 	First int `json:"-"`
 }
 
-// draw begins the random numbers of image i of the whole batch in the next run.
+// draw returns the source of random numbers for image i of the whole batch in the next run.
 func (n *Noise) draw(i int) rand.PCG {
-	const golden = 0x9e3779b97f4a7c15 // 2^64 over the golden ratio keeps the images of near seeds apart
+	const golden = 0x9e3779b97f4a7c15 // 2^64 over the golden ratio; separates images of close seeds
 	var pcg rand.PCG
 	pcg.Seed(n.Seed+golden*uint64(i), n.Run)
 	return pcg
@@ -39,15 +38,14 @@ func (n *Noise) draw(i int) rand.PCG {
 //
 //	y[i] = x[i] m[i] / (1-p),   m[i] = 0 with probability p, else 1,
 //
-// with a mask m that each run draws from the noise, that of each image (of the first axis) by itself, and
-// in evaluation, on a machine with gorgonia.EvalMode, a copy of x. The gradient is
-// dx[i] = dy[i] m[i] / (1-p), and dy in evaluation. The mode is that of the machine made last
-// of the graph.
+// where each run draws the mask m from the noise, separately for each image (along the first axis).
+// In evaluation, on a machine with gorgonia.EvalMode, y is a copy of x. The gradient is dx[i] =
+// dy[i] m[i] / (1-p), and dy in evaluation. The mode of a graph is that of the machine made last
+// for it.
 //
-// x has any shape. Errors are a p outside of [0, 1) and noise that is nil.
+// x has any shape. Dropout returns an error for a p outside of [0, 1) and for a nil noise.
 //
-// The gradient of gorgonia.Dropout is wrong unless p = 1/2, and its masks come from
-// the clock.
+// The gradient of gorgonia.Dropout is wrong unless p = 1/2, and its masks are seeded by the clock.
 func Dropout(x *gorgonia.Node, p float64, noise *Noise) (*gorgonia.Node, error) {
 	const name = "nodes.Dropout"
 	shapes, err := admit(name, []int{0}, x)
@@ -77,7 +75,7 @@ type dropoutLayer struct {
 	mask        *mask
 }
 
-// mask is that of the last run, which its gradient needs.
+// mask is the mask of the last run, which the gradient of that run needs.
 type mask struct {
 	keep     []bool
 	training bool
@@ -107,7 +105,7 @@ func (d dropout[T]) Backward(dst []T, _ int, _ [][]T, _, grad []T) error {
 	return nil
 }
 
-// apply is the linear map of the last run.
+// apply applies the linear map of the last run.
 func (d dropout[T]) apply(dst, x []T) {
 	if !d.mask.training {
 		copy(dst, x)

@@ -11,20 +11,19 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// GroupNorm is group normalisation (Wu and He 2018, eq. 1 to 7): the channels of each
-// image are cut into groups of C/numGroups that follow one another, and
+// GroupNorm is group normalisation (Wu and He 2018, eq. 1 to 7): the channels of each image are
+// divided into groups of C/numGroups consecutive channels, and
 //
 //	y[b,c,u,v] = γ[c] (x[b,c,u,v] - μ) / sqrt(σ² + ε) + β[c],
 //
-// where μ and σ² are the mean and the variance, divided by their number, of the
-// elements of image b and the group of c. One group is layer normalisation over all
-// of an image, C groups are instance normalisation. It does the same in training
-// and evaluation.
+// where μ and σ² are the mean and the (biased) variance of the elements of image b in the group of c.
+// One group is layer normalisation over the whole image, and C groups are instance normalisation.
+// Training and evaluation are the same.
 //
-// x has shape (B, C, H, W), γ and β have (1, C, 1, 1); or x has (B, C), and γ and β
-// have (1, C). Errors are other ranks and shapes, a numChannels that is not C, a number of groups
-// that does not divide it and an epsilon that is not positive. A NaN or an infinity makes
-// its group NaN.
+// x has shape (B, C, H, W), γ and β have (1, C, 1, 1); or x has (B, C), and γ and β have (1, C).
+// GroupNorm returns an error for other ranks and shapes, a numChannels that is not C, a number of
+// groups that does not divide C and an epsilon that is not positive. If a group contains NaN or Inf,
+// its results are NaN.
 //
 // gorgonia.GroupNorm is wrong for groups of more than about 256 elements.
 func GroupNorm(x, scale, bias *gorgonia.Node, numGroups, numChannels int, epsilon float64) (*gorgonia.Node, error) {
@@ -49,14 +48,14 @@ func GroupNorm(x, scale, bias *gorgonia.Node, numGroups, numChannels int, epsilo
 
 type groupNormLayer struct {
 	images, groups int
-	channels, area int // of a group, and of a channel
+	channels, area int // channels of a group, pixels of a channel
 	epsilon        float64
 }
 
 type groupNorm[T vec.Float] struct{ groupNormLayer }
 
-// moments returns the mean of group k, counted over all images, and
-// 1/sqrt(variance + epsilon).
+// moments returns the mean of group k and 1/sqrt(variance + epsilon). Groups are numbered over all
+// images.
 func (n groupNorm[T]) moments(x []T, k int) (mean, scale float64) {
 	size := n.channels * n.area
 	x = x[k*size : (k+1)*size]
@@ -64,7 +63,7 @@ func (n groupNorm[T]) moments(x []T, k int) (mean, scale float64) {
 	return mean, 1 / math.Sqrt(vec.SquareShift(x, mean)/float64(size)+n.epsilon)
 }
 
-// planes calls f for the channels of group k: their number and their elements.
+// planes calls f with the index and the range of elements of each channel of group k.
 func (n groupNorm[T]) planes(k int, f func(c, from, to int)) {
 	for i := range n.channels {
 		from := (k*n.channels + i) * n.area
@@ -116,7 +115,7 @@ func (n groupNorm[T]) Backward(dst []T, input int, in [][]T, _, grad []T) error 
 	parallel(n.images*n.groups, len(x), func(first, last int) {
 		for k := first; k < last; k++ {
 			mean, scale := n.moments(x, k)
-			var sum, sumx float64 // of h = γ g, and of h x^, where x^ is x normalised
+			var sum, sumx float64 // sums of h = γ g and of h x^, where x^ is the normalised x
 			n.planes(k, func(c, i, j int) {
 				s, sx := vec.DotShift(x[i:j], grad[i:j], mean)
 				sum += float64(γ[c]) * s

@@ -13,71 +13,69 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// The initialisers below are for gorgonia.WithInit. A seed and a shape give one set of
-// numbers, of which float32 weights have the rounded ones; give layers seeds
-// of their own, or those of one shape start alike. The stock initialisers take the clock as
-// their seed, and of them HeN and HeU panic on float32.
+// The initialisers below are for gorgonia.WithInit. The numbers depend only on the seed and the
+// shape; float32 weights are the float64 ones rounded. Give each layer a seed of its own, because
+// layers of the same shape and seed start with the same weights. The stock initialisers are seeded
+// by the clock, and HeN and HeU among them panic on float32.
 //
-// Weights have shape (out, in, height, width), fan-in in*height*width and fan-out
-// out*height*width, or shape (in, out), or a vector's (in), of fan-out 1.
+// Weights have shape (out, in, height, width), with fan-in in*height*width and fan-out
+// out*height*width; or shape (in, out); or, for a vector, (in), with fan-out 1.
 //
-// An InitWFn cannot return an error. Weights that are not float32 or float64, or
-// not of the shapes that an initialiser knows, make it panic when the graph is built,
-// as they do the stock ones, with a message that names it, what it wants and what it got.
+// An InitWFn cannot return an error. If weights are neither float32 nor float64, or have a shape that
+// an initialiser does not support, it panics when the graph is built, as stock initialisers do. The
+// message names the initialiser, what was wanted and what came.
 
-// HeNormal draws independent normal numbers of mean 0 and variance gain^2/fan-in (He, Zhang,
-// Ren and Sun 2015, eq. 10). Before a ReLU the gain should be sqrt(2). It stands for
-// gorgonia.HeN.
+// HeNormal draws independent normal numbers of mean 0 and variance gain^2/fan-in (He, Zhang, Ren and
+// Sun 2015, eq. 10). Before a ReLU the gain should be sqrt(2). It replaces gorgonia.HeN.
 func HeNormal(gain float64, seed uint64) gorgonia.InitWFn {
 	return independent("nodes.HeNormal", seed, func(in, _ float64) float64 { return gain / math.Sqrt(in) }, (*rand.Rand).NormFloat64)
 }
 
-// HeUniform draws independent numbers from the interval ±gain sqrt(3/fan-in), which have
-// the variance of HeNormal. It stands for gorgonia.HeU.
+// HeUniform draws independent uniform numbers from the interval ±gain sqrt(3/fan-in), which have the
+// variance of HeNormal. It replaces gorgonia.HeU.
 func HeUniform(gain float64, seed uint64) gorgonia.InitWFn {
 	return independent("nodes.HeUniform", seed, func(in, _ float64) float64 { return gain * math.Sqrt(3/in) }, plusMinus)
 }
 
 // GlorotNormal draws independent normal numbers of mean 0 and variance
-// 2 gain^2/(fan-in + fan-out) (Glorot and Bengio 2010, eq. 12). It stands for
+// 2 gain^2/(fan-in + fan-out) (Glorot and Bengio 2010, eq. 12). It replaces
 // gorgonia.GlorotN.
 func GlorotNormal(gain float64, seed uint64) gorgonia.InitWFn {
 	return independent("nodes.GlorotNormal", seed, func(in, out float64) float64 { return gain * math.Sqrt(2/(in+out)) }, (*rand.Rand).NormFloat64)
 }
 
-// GlorotUniform draws independent numbers from the interval
-// ±gain sqrt(6/(fan-in + fan-out)) (Glorot and Bengio 2010, eq. 16). It stands for
-// gorgonia.GlorotU.
+// GlorotUniform draws independent uniform numbers from the interval
+// ±gain sqrt(6/(fan-in + fan-out)) (Glorot and Bengio 2010, eq. 16). It replaces gorgonia.GlorotU.
 func GlorotUniform(gain float64, seed uint64) gorgonia.InitWFn {
 	return independent("nodes.GlorotUniform", seed, func(in, out float64) float64 { return gain * math.Sqrt(6/(in+out)) }, plusMinus)
 }
 
-// Orthonormal draws a filter bank, the matrix of the flattened filters, from the uniform
-// (Haar) distribution on the matrices whose rows, or columns if there are fewer, are
-// orthonormal, times gain (Saxe, McClelland and Ganguli 2014). It takes kernels of rank 4 and matrices.
+// Orthonormal draws a filter bank, the matrix of the flattened filters, from the uniform (Haar)
+// distribution on matrices with orthonormal rows, or orthonormal columns if there are fewer columns
+// than rows, and multiplies it by gain (Saxe, McClelland and Ganguli 2014). It takes kernels of
+// rank 4 and matrices.
 func Orthonormal(gain float64, seed uint64) gorgonia.InitWFn {
 	return onManifold("nodes.Orthonormal", manifolds.On(manifolds.Stiefel{}, manifolds.Unit), gain, seed)
 }
 
-// UnitFilterInit draws filters independently from the uniform distribution on the sphere of
+// UnitFilterInit draws each filter independently from the uniform distribution on the sphere of
 // radius gain. It takes kernels of rank 4 and matrices.
 func UnitFilterInit(gain float64, seed uint64) gorgonia.InitWFn {
 	return onManifold("nodes.UnitFilterInit", manifolds.On(manifolds.Sphere{}, manifolds.Unit), gain, seed)
 }
 
-// ManifoldInit draws weights from the uniform distribution on the manifold of a constraint,
-// with its grouping and at its scale, so that a solver with that constraint has nothing
-// to project at its first step. manifolds.Initial stands for the norm that HeNormal
-// gives with a gain of sqrt(2), sqrt(2 out). The manifold must be a
-// manifolds.Sampler and admit the shape.
+// ManifoldInit draws weights from the uniform distribution on the manifold of a constraint, with its
+// grouping and at its scale. A solver with the same constraint then need not project the weights at
+// its first step. The scale manifolds.Initial gives the norm sqrt(2 out), which is that of HeNormal
+// with a gain of sqrt(2). The manifold must be a manifolds.Sampler and admit the shape.
 func ManifoldInit(c manifolds.Constraint, seed uint64) gorgonia.InitWFn {
 	return onManifold("nodes.ManifoldInit", c, 1, seed)
 }
 
-// plusMinus is uniform on (-1, 1).
+// plusMinus returns a uniform number from (-1, 1).
 func plusMinus(rng *rand.Rand) float64 { return 2*rng.Float64() - 1 }
 
-// independent draws each weight from one distribution, times a scale.
+// independent draws each weight from the same distribution and multiplies it by a scale.
 func independent(name string, seed uint64, scale func(in, out float64) float64, draw func(*rand.Rand) float64) gorgonia.InitWFn {
 	return func(of tensor.Dtype, shape ...int) any {
 		in, out, err := fans(shape)
@@ -127,7 +125,7 @@ func onManifold(name string, c manifolds.Constraint, gain float64, seed uint64) 
 	}
 }
 
-// sample fills w with a random point of the constraint.
+// sample fills w with random points of the constraint.
 func sample(w []float64, shape []int, c manifolds.Constraint, rng *rand.Rand) error {
 	in, _, err := fans(shape)
 	if err != nil {
@@ -156,7 +154,7 @@ func sample(w []float64, shape []int, c manifolds.Constraint, rng *rand.Rand) er
 	return layout.Scatter(all, points)
 }
 
-// weights is w in the precision that is asked for.
+// weights converts w to the given precision.
 func weights(name string, of tensor.Dtype, w []float64) any {
 	switch of {
 	case tensor.Float64:

@@ -18,9 +18,9 @@ import (
 //
 //	y[b,j] = sum_i x[b,i] w[i,j] + β[j].
 //
-// x has shape (B, n), w (n, m) and β (1, m), or β is nil for none; the result has (B, m). x
-// may have a higher rank, (B, C, H, W) with n = C H W: it is read as a matrix, with no
-// gorgonia.Reshape, which shares its memory with what it reshapes.
+// x has shape (B, n), w (n, m) and β (1, m); the result has (B, m). β may be nil for none. x may have
+// a higher rank, such as (B, C, H, W) with n = C H W, and is then read as a matrix. There is no need
+// for gorgonia.Reshape, whose result shares the memory of its input.
 //
 // Wrong ranks and shapes are errors.
 func Linear(x, w, bias *gorgonia.Node) (*gorgonia.Node, error) {
@@ -47,7 +47,7 @@ func Linear(x, w, bias *gorgonia.Node) (*gorgonia.Node, error) {
 	return apply(s, linear[float32]{batch, rows, cols}, linear[float64]{batch, rows, cols}, in...)
 }
 
-// linear is a product of (batch, rows) and (rows, cols).
+// linear multiplies a batch x rows matrix by a rows x cols matrix.
 type linear[T vec.Float] struct{ batch, rows, cols int }
 
 func (l linear[T]) Forward(out []T, in [][]T) error {

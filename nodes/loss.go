@@ -13,22 +13,22 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// CrossEntropy is the mean cross-entropy of a batch, a scalar, from logits:
+// CrossEntropy is the mean cross-entropy of a batch, a scalar, computed from logits:
 //
 //	L = -1/B sum_b sum_k t[b,k] log p[b,k],   p[b,k] = exp z[b,k] / sum_j exp z[b,j].
 //
-// Logits z and targets t have shape (B, K). A target is 1 at the label and 0 elsewhere,
-// or any weights of the classes, such as smoothed labels. The node is not
-// differentiated in the targets. The gradient is
+// Logits z and targets t have shape (B, K). A target is 1 at the label and 0 elsewhere, or any other
+// weights of the classes, such as smoothed labels. There is no gradient with respect to the targets.
+// The gradient with respect to the logits is
 //
 //	dL/dz[b,k] = (p[b,k] sum_j t[b,j] - t[b,k]) / B.
 //
-// Logits are shifted by the largest of their row, so finite ones give no overflow and
-// log p is right where p vanishes. A class of target 0 counts for nothing, also if its
-// logit is -Inf. Where a row has a NaN or +Inf, or nothing but -Inf, L is NaN: a net
-// that diverges is seen in its cost.
+// The largest logit of a row is subtracted first, so finite logits do not overflow, and log p is
+// accurate even where p underflows to 0. A class with target 0 contributes nothing, even if its logit
+// is -Inf. L is NaN if a row contains NaN or +Inf or only -Inf, so the cost shows that a net has
+// diverged.
 //
-// Inputs that are not of rank 2, and of one shape, are an error.
+// CrossEntropy returns an error unless both inputs have rank 2 and the same shape.
 func CrossEntropy(logits, targets *gorgonia.Node) (*gorgonia.Node, error) {
 	const name = "nodes.CrossEntropy"
 	shapes, err := admit(name, []int{2, 2}, logits, targets)
@@ -48,13 +48,13 @@ type crossEntropy[T vec.Float] struct {
 	softmax *softmax[T]
 }
 
-// softmax is that of the last run, which its gradient needs.
+// softmax is the softmax of the last run, which the gradient of that run needs.
 type softmax[T vec.Float] struct {
 	p      []T
-	losses []float64 // of the rows
+	losses []float64 // one for each row
 }
 
-// size makes room for rows of so many classes.
+// size allocates memory for the given number of rows and classes.
 func (s *softmax[T]) size(rows, classes int) {
 	if len(s.losses) != rows {
 		s.p, s.losses = make([]T, rows*classes), make([]float64, rows)
@@ -79,7 +79,7 @@ func (c crossEntropy[T]) Forward(out []T, in [][]T) error {
 //
 //	p = exp(z - a) / sum exp(z - a),  -sum t (z - a - log sum exp(z - a)).
 func entropy[T vec.Float](p, z, t []T) float64 {
-	largest := float64(slices.Max(z)) // NaN if there is one
+	largest := float64(slices.Max(z)) // NaN if any logit is NaN
 	sum := 0.0
 	for k, v := range z {
 		e := math.Exp(float64(v) - largest)

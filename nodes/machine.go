@@ -9,14 +9,14 @@ import (
 	"gorgonia.org/gorgonia"
 )
 
-// ErrMachine is wrapped by the error of a run on a gorgonia.NewLispMachine that needs the gradient of
-// a node of this package. Without it such a run would succeed with gradients of zero, since that machine skips
-// operations that it cannot differentiate. Call gorgonia.Grad and run the graph on gorgonia.NewTapeMachine.
-// Of what a machine returns, ask Cause:
+// ErrMachine is wrapped by the error of a run on a gorgonia.NewLispMachine that needs the gradient
+// of a node of this package. That machine skips operations that it cannot differentiate, so without
+// this error the run would succeed with gradients of zero. Call gorgonia.Grad and run the graph on
+// gorgonia.NewTapeMachine instead. To test for the error, apply Cause to the error of the machine:
 //
 //	errors.Is(nodes.Cause(vm.RunAll()), nodes.ErrMachine)
 //
-// A graph without gradients may be evaluated by gorgonia.NewLispMachine(g, gorgonia.ExecuteFwdOnly()).
+// gorgonia.NewLispMachine(g, gorgonia.ExecuteFwdOnly()) can evaluate a graph without gradients.
 var ErrMachine = errors.New("want a tape machine")
 
 func machineError(name string) error {
@@ -24,7 +24,8 @@ func machineError(name string) error {
 		"build the graph anew, call gorgonia.Grad and use gorgonia.NewTapeMachine", name, ErrMachine)
 }
 
-// DoDiff is how a Lisp machine differentiates an operation. Operations without it are skipped.
+// DoDiff is called by a Lisp machine to differentiate an operation. It skips operations without
+// DoDiff.
 func (o *op) DoDiff(gorgonia.ExecutionContext, gorgonia.Nodes, *gorgonia.Node) error {
 	return machineError(o.name)
 }
@@ -33,10 +34,10 @@ func (g *gradient) DoDiff(gorgonia.ExecutionContext, gorgonia.Nodes, *gorgonia.N
 	return machineError(g.op.name)
 }
 
-// onLispMachine reports whether a Lisp machine runs the gradient node. That machine binds a derivative to
-// every node that it has run, and so Node.Grad of a learnable returns zeros instead of the value of its
-// gradient node. A tape machine binds derivatives to what is differentiated, which the gradient in
-// the output is not.
+// onLispMachine reports whether a Lisp machine runs the gradient node. A Lisp machine binds a
+// derivative to every node that it has run, so Node.Grad of a learnable returns zeros instead of
+// the value of its gradient node. A tape machine binds derivatives only to nodes that are
+// differentiated, which the gradient with respect to the output is not.
 func (g *gradient) onLispMachine() bool {
 	if g.grad == nil || g.grad.Deriv() != nil { // a second derivative is bound by either machine
 		return false

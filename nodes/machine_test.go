@@ -19,8 +19,8 @@ import (
 	"github.com/kernelfold/kernelfold/nodes"
 )
 
-// constructors makes each node of the package, by name, on inputs of the shapes given. The first input is
-// differentiated.
+// constructors makes each node of the package, by name, on inputs of the shapes given. The first
+// input is differentiated.
 func constructors(t *testing.T) map[string]constructor {
 	type in = []*gorgonia.Node
 	type node = *gorgonia.Node
@@ -129,8 +129,8 @@ func TestConstructorsAreComplete(t *testing.T) {
 	assert.Len(t, table, found)
 }
 
-// TestLispMachineIsRefused runs each node on the machine that skips operations without DoDiff: without the error its run
-// would succeed with gradients of zero, and a solver would take them.
+// TestLispMachineIsRefused runs each node on the machine that skips operations without DoDiff:
+// without the error its run would succeed with gradients of zero, and a solver would take them.
 func TestLispMachineIsRefused(t *testing.T) {
 	for name, c := range constructors(t) {
 		t.Run(name, func(t *testing.T) {
@@ -171,8 +171,9 @@ func TestLispMachineForward(t *testing.T) {
 	}
 }
 
-// TestEvaluationMachineSwitchesSharedNodes is how training comes to go on in evaluation mode: a machine for evaluation
-// on a subgraph shares its operations with the graph. Training of the op tells.
+// TestEvaluationMachineSwitchesSharedNodes is how training comes to go on in evaluation mode: a
+// machine for evaluation on a subgraph shares its operations with the graph. Training of the op
+// tells.
 func TestEvaluationMachineSwitchesSharedNodes(t *testing.T) {
 	table := constructors(t)
 	for _, name := range []string{"BatchNorm", "BatchNormWith", "Dropout", "StochasticDepth"} {
@@ -192,8 +193,8 @@ func TestEvaluationMachineSwitchesSharedNodes(t *testing.T) {
 	assert.False(t, ok, "a node that does the same in both modes has none")
 }
 
-// TestBuffersLeavePools gives the values of all nodes to the pools of package tensor and has the pools handed out
-// again: the next run must neither use what is now another tensor nor fail.
+// TestBuffersLeavePools gives the values of all nodes to the pools of package tensor and has the
+// pools handed out again: the next run must neither use what is now another tensor nor fail.
 func TestBuffersLeavePools(t *testing.T) {
 	for name, c := range constructors(t) {
 		if name == "Dropout" || name == "StochasticDepth" || name == "SpectralNorm" || name == "SRIP" {

@@ -12,36 +12,35 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// Normalize returns w = P(v), the projection of the free kernel v to the
-// constraint manifolds.On(m, opts...): the nearest kernel that fulfils it. A
-// convolution with w in place of v is constrained whatever the solver does to v.
+// Normalize returns w = P(v), the projection of the free kernel v onto the constraint
+// manifolds.On(m, opts...): the nearest kernel that fulfils it. A convolution with w in place of v
+// fulfils the constraint, no matter how the solver changes v.
 //
 //	w, err := nodes.Normalize(v, manifolds.Stiefel{})
 //	y, err := gorgonia.Conv2d(x, w, ...)
 //
-// v has the shape (out, in, height, width), or (in, out) for a fully connected
-// layer, and w has that of v. The arguments after v are those of solvers.Kernels
-// and mean the same, so that what is learnt with the node can be kept by the
-// solver. The gradient in v is P'(v)* of that in w; the manifold must be
-// manifolds.Differentiable, as all of package manifolds are.
+// v has shape (out, in, height, width), or (in, out) for a fully connected layer, and w has the shape
+// of v. The arguments after v have the same meaning as those of solvers.Kernels, so training can
+// start with the node and continue with the constraint in the solver. The gradient with respect to v
+// is P'(v)* applied to the gradient with respect to w. The manifold must be
+// manifolds.Differentiable, as all manifolds of package manifolds are.
 //
 //	manifolds.Sphere{}, manifolds.Unit         v/|v|, filter by filter
 //	manifolds.CentredSphere{}, manifolds.Unit  (v - mean v)/|v - mean v|
 //	manifolds.Oblique{}, manifolds.PerTap      every row of every tap
 //	manifolds.Stiefel{}                        the polar factor of the filter bank
 //
-// The scale manifolds.Initial is the norm that v has when the graph is built; v
-// must have a value then. An error of the manifold, for a shape or a scale that
-// does not fit, comes at once, and so does a value of v that has no projection.
-// At run time a kernel without one (a filter of norm 0 on a sphere, a bank without
-// full rank on Stiefel) is an error that is manifolds.ErrDegenerate.
+// The scale manifolds.Initial is the norm that v has when the graph is built, so v must have a value
+// then. Normalize returns an error if the shape or the scale does not suit the manifold, or if v
+// already has a value without a projection. A run fails with an error that wraps
+// manifolds.ErrDegenerate if v has no projection then: a filter of norm 0 on a sphere, or a filter
+// bank without full rank on Stiefel.
 //
-// Onto Stiefel the value is a polar factor and its gradient a singular value
-// decomposition, both in float64: for large banks see Orthogonalize.
+// For Stiefel, the value is a polar factor and the gradient takes a singular value decomposition,
+// both in float64. For large filter banks see Orthogonalize.
 //
-// The norm of v is free, and under gradient descent it grows: the gradient is
-// orthogonal to v where P does not depend on the norm (Salimans, Kingma 2016,
-// section 2.1).
+// The norm of v is not constrained. It grows under gradient descent, because the gradient is
+// orthogonal to v where P does not depend on the norm (Salimans, Kingma 2016, section 2.1).
 func Normalize(v *gorgonia.Node, m manifolds.Manifold, opts ...manifolds.Option) (*gorgonia.Node, error) {
 	const name = "nodes.Normalize"
 	shapes, _, err := admitKernel(name, []int{0}, v)
@@ -74,12 +73,12 @@ func Normalize(v *gorgonia.Node, m manifolds.Manifold, opts ...manifolds.Option)
 	if !ok {
 		return nil, fmt.Errorf("%s: want a manifold that implements manifolds.Differentiable, got %s", name, manifolds.Name(bound))
 	}
-	// The name of a manifold rounds its radius; this does not.
+	// Not the name of the manifold, in which the radius is rounded.
 	identity := fmt.Sprintf("%T %#v", bound, bound)
 	s := signature{name: name, in: shapes, out: shapes[0]}
 	f32 := normalize[float32]{identity, layout, d}
 	f64 := normalize[float64]{identity, layout, d}
-	if err := try(s, f32, f64, v); err != nil {
+	if err := computeEarly(s, f32, f64, v); err != nil {
 		return nil, err
 	}
 	return apply(s, f32, f64, v)
@@ -99,7 +98,7 @@ type differentiable interface {
 
 // normalize is Normalize at one precision.
 type normalize[T vec.Float] struct {
-	identity string // of the manifold, for the hash
+	identity string // identifies the manifold in the hash
 	layout   manifolds.Layout
 	manifold differentiable
 }
@@ -141,8 +140,8 @@ func (n normalize[T]) Backward(dst []T, _ int, in [][]T, out, grad []T) error {
 	return l.Scatter(n.points(dst), batch[2])
 }
 
-// points views the values of a layer as a batch. They are as many as the layout
-// has places, which the node has checked.
+// points views the values of a layer as a batch. The node has checked that their number is that of
+// the layout.
 func (n normalize[T]) points(data []T) manifolds.Points {
 	var x manifolds.Points
 	switch d := any(data).(type) {

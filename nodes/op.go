@@ -15,31 +15,30 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// body is what tells one node from another, at one precision: its value and its
-// gradients. The slices hold whole tensors in row-major order, whose shapes are
-// fields of the body. All fields of a body are hashed, so that no two different
-// nodes are merged; state belongs behind a pointer, which is its identity. The methods
-// are exported for staticcheck, which takes others of generic types for unused.
+// body computes the value and the gradients of a node, at one precision. The slices hold whole
+// tensors in row-major order; the body stores their shapes. All fields of a body are part of the
+// hash of the node, so that different nodes are never merged. State must be behind a pointer, which
+// identifies it in the hash. The methods are exported because staticcheck reports unexported
+// methods of generic types as unused.
 type body[T vec.Float] interface {
-	// Forward writes the value of the node. It must not keep or change in.
+	// Forward writes the value of the node to out. It must not keep or change in.
 	Forward(out []T, in [][]T) error
-	// Backward writes the gradient of the cost in input i, given that in the
-	// output, grad. dst holds arbitrary values before.
+	// Backward writes the gradient of the cost with respect to input i to dst. grad is the gradient
+	// with respect to the output. dst holds arbitrary values before the call.
 	Backward(dst []T, i int, in [][]T, out, grad []T) error
 }
 
-// signature is the graph side of a node.
+// signature describes a node to the graph.
 type signature struct {
 	name     string // as in the program: "nodes.WeightNorm"
 	in       []tensor.Shape
 	out      tensor.Shape
-	constant int // bit i is set if the cost is not differentiated in input i
+	constant int // bit i is set if there is no gradient with respect to input i
 	mode     *mode
 }
 
-// mode tells a node, and its body, whether to train or to evaluate. A node that
-// does the same in both has none. It is what the machine says that was made last
-// of the node's graph.
+// mode says whether a node and its body are in training or in evaluation. It is nil for a node that
+// does the same in both. The machine that was made last for the graph sets it.
 type mode struct{ training bool }
 
 // apply adds a node to the graph of its inputs.
@@ -56,8 +55,8 @@ func apply(s signature, f32 body[float32], f64 body[float64], in ...*gorgonia.No
 	return n, nil
 }
 
-// admit checks the inputs of a node and returns their shapes: present, in one
-// graph, of one precision, and of the ranks wanted, where 0 stands for any.
+// admit checks the inputs of a node and returns their shapes. The inputs must be nodes of one graph
+// and one precision, and must have the given ranks, where 0 stands for any rank.
 func admit(name string, ranks []int, in ...*gorgonia.Node) ([]tensor.Shape, error) {
 	shapes := make([]tensor.Shape, len(in))
 	var graph *gorgonia.ExprGraph
@@ -85,8 +84,8 @@ func admit(name string, ranks []int, in ...*gorgonia.Node) ([]tensor.Shape, erro
 	return shapes, nil
 }
 
-// op is the forward part of a node. Its output lies in a buffer of its own that
-// every run reuses; nothing is kept of the inputs.
+// op is the operation of a node. It writes its output to a buffer of its own, which every run reuses,
+// and does not keep its inputs.
 type op struct {
 	signature
 	f32    body[float32]
@@ -121,7 +120,7 @@ func (o *op) InferShape(in ...gorgonia.DimSizer) (tensor.Shape, error) {
 	return o.out.Clone(), o.expect(in)
 }
 
-// expect checks that the inputs have the shapes that the node was made for.
+// expect checks that the inputs have the shapes for which the node was made.
 func (o *op) expect(in []gorgonia.DimSizer) error {
 	if len(in) < len(o.in) {
 		return fmt.Errorf("%s: want %d inputs, got %d", o.name, len(o.in), len(in))
@@ -139,7 +138,7 @@ func (o *op) WriteHash(h hash.Hash) {
 	fmt.Fprintf(h, "%+v %T %+v %T %+v", o.signature, o.f32, o.f32, o.f64, o.f64)
 }
 
-// modal is the forward part of a node that differs between training and evaluation.
+// modal is the operation of a node that differs between training and evaluation.
 type modal struct{ *op }
 
 // SetTraining is called by NewTapeMachine, with false under gorgonia.EvalMode.
@@ -148,8 +147,8 @@ func (o *modal) SetTraining(training bool) error {
 	return nil
 }
 
-// Training reports whether the next run of the node is one in training. Other packages find
-// it by an assertion to interface{ Training() bool } on the Op of a node.
+// Training reports whether the next run of the node is in training. Other packages find it by
+// asserting interface{ Training() bool } on the Op of a node.
 func (o *modal) Training() bool { return o.mode.training }
 
 func (o *op) Hashcode() uint32 { return hashcode(o) }
@@ -178,7 +177,7 @@ func (o *op) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 	return v, nil
 }
 
-// views checks the values that the machine brings.
+// views checks the values that the machine passes.
 func (s *signature) views(in []gorgonia.Value, shapes []tensor.Shape) ([]dense.View, error) {
 	if len(in) != len(shapes) {
 		return nil, fmt.Errorf("%s: want %d inputs, got %d", s.name, len(shapes), len(in))
@@ -216,7 +215,7 @@ func split64(v []dense.View) [][]float64 {
 	return s
 }
 
-// DiffWRT tells in which inputs the cost is differentiated.
+// DiffWRT says with respect to which inputs there are gradients.
 func (o *op) DiffWRT(inputs int) []bool {
 	d := make([]bool, inputs)
 	for i := range d {
@@ -245,9 +244,9 @@ func (o *op) SymDiff(in gorgonia.Nodes, out, grad *gorgonia.Node) (gorgonia.Node
 	return gradients, nil
 }
 
-// gradient is the backward part of a node in one of its inputs. It takes the
-// inputs, the output and the gradient in the output; that they are inputs of it
-// keeps the machine from overwriting them before.
+// gradient is the operation that computes the gradient of a node with respect to one input. Its
+// inputs are the inputs of the node, the output and the gradient with respect to the output, so
+// that the machine does not overwrite these values too early.
 type gradient struct {
 	op     *op
 	input  int
@@ -256,8 +255,8 @@ type gradient struct {
 	buffer buffer
 }
 
-// wanted says whether anything uses the gradient. Gorgonia has a node made for the gradient
-// in every input, in the images too, and machines run them all.
+// wanted reports whether anything uses the gradient. Gorgonia makes a gradient node for every input,
+// even for the images, and machines run them all.
 func (g *gradient) wanted() bool {
 	return g.node == nil || len(g.node.DerivOf()) > 0 || g.node.Graph().To(g.node.ID()).Len() > 0
 }
@@ -282,7 +281,7 @@ func (g *gradient) Type() hm.Type {
 	return hm.NewFnType(append(types, typeOf(g.op.in[g.input]))...)
 }
 
-// shapes are those of the inputs of the gradient node.
+// shapes returns the shapes of the inputs of the gradient node.
 func (g *gradient) shapes() []tensor.Shape {
 	return append(append([]tensor.Shape{}, g.op.in...), g.op.out, g.op.out)
 }

@@ -14,34 +14,32 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// Orthogonalize returns the kernel whose filter bank W is that of v with its
-// singular values moved towards r, by Newton-Schulz iteration:
+// Orthogonalize returns the kernel whose filter bank W is the filter bank V of v with its singular
+// values moved towards r, by Newton-Schulz iteration:
 //
 //	X_0 = V / |V V^T|_F^(1/2)
 //	X_k+1 = 3/2 X_k - 1/2 X_k X_k^T X_k
 //	W = r X_iterations
 //
-// (Huang et al., Controllable orthogonalization in training DNNs, CVPR 2020,
-// section 3.1 and, for the bound X_0, 3.2.) V has a row of in*height*width weights
-// for each filter of v, which has the shape (out, in, height, width), or (in, out) for
-// a fully connected layer; where it has more rows than columns the columns are
-// orthogonalised. r is what scale, a scale of manifolds, gives the filter bank; its
-// zero value is manifolds.UnitFilters, and Initial is not admitted. With many
-// iterations W is Normalize(v, manifolds.Stiefel{}, scale), without a singular
+// (Huang et al., Controllable orthogonalization in training DNNs, CVPR 2020, section 3.1 and, for
+// X_0, section 3.2). v has shape (out, in, height, width), or (in, out) for a fully connected
+// layer. V has one row of in*height*width weights for each filter. If V has more rows than columns,
+// the columns are orthogonalised instead of the rows. r is the radius of manifolds.Stiefel at the
+// given scale. The zero value of scale is manifolds.UnitFilters; manifolds.Initial is an error.
+// With many iterations W converges to Normalize(v, manifolds.Stiefel{}, scale), without a singular
 // value decomposition.
 //
-// A singular value of X_0, which lies in (0, 1], grows by 3/2 in an iteration
-// while it is small and approaches 1 quadratically. Few iterations leave the
-// directions in which V is weak weak: how orthogonal W is can be chosen (the
-// paper takes 5 and more). X is iterated, and not B in X = B V as there, since
-// rounding in B grows with the condition of V V^T once it has converged.
+// The singular values of X_0 lie in (0, 1]. A small one grows by a factor of 3/2 per iteration, and
+// near 1 the convergence is quadratic. With few iterations, small singular values of V stay small, so
+// the number of iterations chooses how orthogonal W is (the paper takes 5 and more). The paper
+// iterates B, where X = B V. This function iterates X, because rounding errors in B grow with the
+// condition number of V V^T after it has converged.
 //
-// The gradient is exact through the iterations. iterations below 1 is an error. A
-// bank of norm 0 is one, at once or when it runs; one without full rank is not,
-// and W has no more rank than it.
+// The gradient is exact, through all iterations. Orthogonalize returns an error if iterations is
+// below 1. A filter bank of norm 0 is an error of Orthogonalize if v already has a value, and
+// otherwise of the run. A rank-deficient V is no error; the rank of W is then at most that of V.
 //
-// To centre the filters first, as the paper does, give it
-// WeightStandardization(v, eps).
+// To centre the filters first, as in the paper, pass WeightStandardization(v, eps) as v.
 func Orthogonalize(v *gorgonia.Node, iterations int, scale manifolds.Scale) (*gorgonia.Node, error) {
 	const name = "nodes.Orthogonalize"
 	shapes, b, err := admitKernel(name, []int{0}, v)
@@ -64,7 +62,7 @@ func Orthogonalize(v *gorgonia.Node, iterations int, scale manifolds.Scale) (*go
 	}
 	s := signature{name: name, in: shapes, out: shapes[0]}
 	f32, f64 := newtonSchulz[float32]{b, iterations, r}, newtonSchulz[float64]{b, iterations, r}
-	if err := try(s, f32, f64, v); err != nil {
+	if err := computeEarly(s, f32, f64, v); err != nil {
 		return nil, err
 	}
 	return apply(s, f32, f64, v)
@@ -77,8 +75,8 @@ type newtonSchulz[T vec.Float] struct {
 	radius     float64
 }
 
-// wide views the data of a kernel as its bank, or as the transpose of that, with
-// no more rows than columns.
+// wide views the data of a kernel as its filter bank, or as the transpose if the bank has more rows
+// than columns.
 func wide[T vec.Float](b bank, data []T) gemm.Mat[T] {
 	m := matrixOf(b, data)
 	if m.R > m.C {
@@ -87,13 +85,13 @@ func wide[T vec.Float](b bank, data []T) gemm.Mat[T] {
 	return m
 }
 
-// start sets x to X_0 and returns by what v was divided.
+// start sets x to X_0 and returns the number by which v was divided.
 func (s newtonSchulz[T]) start(x, v []T) (float64, error) {
 	copy(x, v)
 	return frames.StartNewtonSchulz(wide(s.bank, x).T())
 }
 
-// step sets y to 3/2 x - 1/2 x x^T x. g holds q*q values.
+// step sets y to 3/2 x - 1/2 x x^T x. g is a workspace of q*q elements.
 func (s newtonSchulz[T]) step(y, x, g []T) {
 	frames.StepNewtonSchulz(wide(s.bank, y).T(), wide(s.bank, x).T(), g)
 }
@@ -114,8 +112,9 @@ func (s newtonSchulz[T]) Forward(out []T, in [][]T) error {
 	return nil
 }
 
-// Backward takes the steps again, keeps them, and goes back through them. With Y the gradient in X = X_0 and c what V
-// was divided by, that in V is (Y - <Y, X> X X^T X) / c.
+// Backward repeats the iterations, keeps their results, and goes back through them. With c the
+// number by which V was divided and Y the gradient with respect to X = X_0, the gradient with
+// respect to V is (Y - <Y, X> X X^T X) / c.
 func (s newtonSchulz[T]) Backward(dst []T, _ int, in [][]T, _, grad []T) error {
 	q, n := min(s.bank.d, s.bank.f), len(dst)
 	xs := scratch.Get[T](n * s.iterations)

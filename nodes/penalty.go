@@ -16,52 +16,54 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// The penalties below are scalars to be added, times a factor, to a cost, of how
-// far a filter bank is from orthonormal:
+// The penalties below are scalars that measure how far a filter bank is from orthonormal. Add them,
+// times a factor, to the cost:
 //
 //	penalty, err := nodes.SoftOrthogonality(w)
 //	cost, err = gorgonia.Add(cost, gorgonia.Must(gorgonia.Mul(penalty, factor)))
 //
-// X is the bank of w, a row of in*height*width weights for each filter, or its
-// transpose where that has fewer rows: the side that can be orthonormal. w has
-// the shape (out, in, height, width), or (in, out) for a fully connected layer. E
-// is X X^T - I. A kernel that is not finite is an error.
+// w has shape (out, in, height, width), or (in, out) for a fully connected layer. X is the filter
+// bank of w, with one row of in*height*width weights for each filter, or its transpose if that has
+// fewer rows, because only then can the rows be orthonormal. E is X X^T - I. A kernel that is not
+// finite is an error.
 
-// SoftOrthogonality returns |E|_F^2, E = X X^T - I (Bansal, Chen, Wang, Can we gain
-// more from orthogonality regularizations in training deep networks?, NeurIPS 2018,
-// section 3.1). X is the filter bank of w, of shape (out, in, height, width) or
-// (in, out), or its transpose where that has fewer rows. Taken over the longer
-// side it would be larger by the difference of the sides, with the same gradient
+// SoftOrthogonality returns |E|_F^2, where E = X X^T - I (Bansal, Chen, Wang, Can we gain more from
+// orthogonality regularizations in training deep networks?, NeurIPS 2018, section 3.1). X is the
+// filter bank of w, or its transpose if that has fewer rows. w has shape (out, in, height, width) or
+// (in, out). The gradient is
 //
 //	dL/dX = 4 E X.
+//
+// With X^T in place of X, the penalty would differ by a constant, the difference between rows and
+// columns.
 func SoftOrthogonality(w *gorgonia.Node) (*gorgonia.Node, error) {
 	return penalise("nodes.SoftOrthogonality", penalty{kind: soft}, w)
 }
 
-// DoubleSoftOrthogonality returns |W W^T - I|_F^2 + |W^T W - I|_F^2 (Bansal et al.
-// 2018, section 3.2). As the two differ by a constant, it is twice
-// SoftOrthogonality plus the difference of the sides of W. Shapes are as there.
+// DoubleSoftOrthogonality returns |W W^T - I|_F^2 + |W^T W - I|_F^2 (Bansal et al. 2018, section
+// 3.2), where W is the filter bank. Because the two terms differ by a constant, it is twice
+// SoftOrthogonality plus the difference between the rows and columns of W. w has the shapes of
+// SoftOrthogonality.
 func DoubleSoftOrthogonality(w *gorgonia.Node) (*gorgonia.Node, error) {
 	return penalise("nodes.DoubleSoftOrthogonality", penalty{kind: doubleSoft}, w)
 }
 
-// MutualCoherence returns the largest |E_ij|, E = X X^T - I (Bansal et al. 2018,
-// section 3.3, where X is not normalised either). X is that of SoftOrthogonality.
-// The gradient is that of the first element which is largest; it is 0 where E is.
+// MutualCoherence returns the largest |E_ij|, where E = X X^T - I and X is that of SoftOrthogonality
+// (Bansal et al. 2018, section 3.3, where X is not normalised either). The gradient is that of the
+// first largest element, and 0 where E is 0.
 func MutualCoherence(w *gorgonia.Node) (*gorgonia.Node, error) {
 	return penalise("nodes.MutualCoherence", penalty{kind: coherence}, w)
 }
 
-// SRIP returns the spectral norm of E = X X^T - I, the constant of the restricted
-// isometry property in its spectral form (Bansal et al. 2018, section 3.4), by
-// power iteration from a vector drawn from seed:
+// SRIP returns an estimate of the spectral norm of E = X X^T - I, the constant of the restricted
+// isometry property in its spectral form (Bansal et al. 2018, section 3.4). It uses power iteration
+// from a random vector that depends on seed:
 //
 //	v_k+1 = E v_k / |E v_k|,   the penalty is |E v_iterations|.
 //
-// X is that of SoftOrthogonality. The gradient is exact through the iterations. The
-// estimate is at most the norm and approaches it as they grow in number; the
-// paper takes 2, and one more costs little beside X X^T. iterations below 1 is an
-// error.
+// X is that of SoftOrthogonality. The gradient is exact, through all iterations. The estimate is at
+// most the norm, and approaches it with more iterations. The paper takes 2; further iterations are
+// cheap compared with X X^T. iterations below 1 is an error.
 func SRIP(w *gorgonia.Node, iterations int, seed uint64) (*gorgonia.Node, error) {
 	const name = "nodes.SRIP"
 	if iterations < 1 {
@@ -78,7 +80,7 @@ func penalise(name string, p penalty, w *gorgonia.Node) (*gorgonia.Node, error) 
 	p.bank = b
 	s := signature{name: name, in: shapes, out: tensor.ScalarShape()}
 	f32, f64 := gramPenalty[float32]{p}, gramPenalty[float64]{p}
-	if err := try(s, f32, f64, w); err != nil {
+	if err := computeEarly(s, f32, f64, w); err != nil {
 		return nil, err
 	}
 	return apply(s, f32, f64, w)
@@ -171,8 +173,8 @@ func (p gramPenalty[T]) Backward(dst []T, _ int, in [][]T, _, grad []T) error {
 	return nil
 }
 
-// iterate returns the unit vectors v_0, ..., v_iterations, and |E v_k|. They end in
-// zeros where an E v_k is 0.
+// iterate returns the unit vectors v_0, ..., v_iterations+1 and the norms |E v_k|. If some E v_k is
+// 0, all further vectors and norms are 0.
 func (p gramPenalty[T]) iterate(e []T, q int) (vs [][]float64, sizes []float64) {
 	rng := rand.New(rand.NewPCG(p.seed, 0))
 	v := make([]float64, q)
@@ -194,12 +196,12 @@ func (p gramPenalty[T]) iterate(e []T, q int) (vs [][]float64, sizes []float64) 
 	return append(vs, v), sizes
 }
 
-// iterateBack replaces e by g times the derivative of |E v_iterations| in E, made
-// symmetric.
+// iterateBack replaces e by g times the derivative of |E v_iterations| with respect to E,
+// symmetrised.
 func (p gramPenalty[T]) iterateBack(e []T, q int, g float64) {
 	vs, sizes := p.iterate(e, q)
 	d := make([]float64, q*q)
-	y := append([]float64(nil), vs[p.iterations+1]...) // the gradient in E v_k
+	y := append([]float64(nil), vs[p.iterations+1]...) // the gradient with respect to E v_k
 	for k := p.iterations; k >= 0 && sizes[p.iterations] > 0; k-- {
 		for i := range q {
 			for j := range q {
@@ -228,25 +230,23 @@ func product64[T vec.Float](e []T, v []float64) []float64 {
 	return y
 }
 
-// ConvOrthogonality returns how far the rows of a convolution, as a linear map of
-// images, are from orthonormal:
+// ConvOrthogonality measures how far the rows of the matrix of a convolution, a linear map of images,
+// are from orthonormal:
 //
 //	sum over offsets o of |Z_o - [o = 0] I|_F^2,   Z_o[i,j] = <w_i, w_j shifted by o>
 //
-// (Wang et al., Orthogonal convolutional neural networks, CVPR 2020, eq. 7), where o
-// runs over the multiples of the stride at which two filters overlap, 5x5 of them
-// for a kernel of 3x3 and stride 1: those between -P and P with the paper's
-// P = floor((k-1)/stride) stride. w has the shape (out, in, height, width) and
-// stride is that of the convolution, as gorgonia.Conv2d takes it. The padding of
-// the convolution plays no part, as it changes only the rows at the margin.
+// (Wang et al., Orthogonal convolutional neural networks, CVPR 2020, eq. 7). o runs over the
+// multiples of the stride at which two filters overlap; these are the offsets between -P and P with
+// the paper's P = floor((k-1)/stride) stride, for example 5x5 offsets for a 3x3 kernel and stride
+// 1. w has shape (out, in, height, width), and stride is that of the convolution, as for
+// gorgonia.Conv2d. The padding of the convolution does not matter, because it affects only rows at
+// the border.
 //
-// The kernel terms without a shift are SoftOrthogonality over the filters, so
-// that this is at least as large. Where out > in*stride^2 it cannot be 0, and
-// differs from what holds the columns against orthonormal ones by a constant
-// (there, lemma 1).
+// The term for o = 0 is |W W^T - I|_F^2 for the filter bank W, so this penalty is at least as large
+// as SoftOrthogonality. If out > in*stride^2 it cannot be 0; it then differs by a constant from the
+// same penalty for columns (lemma 1 of the paper).
 //
-// A stride that is not two numbers of at least 1, and a kernel of other rank, are
-// errors.
+// ConvOrthogonality returns an error unless stride is two numbers of at least 1 and w has rank 4.
 func ConvOrthogonality(w *gorgonia.Node, stride []int) (*gorgonia.Node, error) {
 	const name = "nodes.ConvOrthogonality"
 	shapes, err := admit(name, []int{4}, w)
@@ -263,7 +263,7 @@ func ConvOrthogonality(w *gorgonia.Node, stride []int) (*gorgonia.Node, error) {
 	s := signature{name: name, in: shapes, out: tensor.ScalarShape()}
 	f32 := overlaps[float32]{k[0], k[1], k[2], k[3], stride[0], stride[1]}
 	f64 := overlaps[float64]{k[0], k[1], k[2], k[3], stride[0], stride[1]}
-	if err := try(s, f32, f64, w); err != nil {
+	if err := computeEarly(s, f32, f64, w); err != nil {
 		return nil, err
 	}
 	return apply(s, f32, f64, w)
@@ -272,8 +272,8 @@ func ConvOrthogonality(w *gorgonia.Node, stride []int) (*gorgonia.Node, error) {
 // overlaps is ConvOrthogonality at one precision.
 type overlaps[T vec.Float] struct{ d, c, a, b, sy, sx int }
 
-// each calls f for the offsets of one half of the plane, Z_-o being the transpose
-// of Z_o, with how often each counts.
+// each calls f for the offsets in one half of the plane, with the number of times that each counts:
+// Z_-o is the transpose of Z_o.
 func (p overlaps[T]) each(f func(oy, ox int, count float64)) {
 	f(0, 0, 1)
 	for ox := p.sx; ox < p.b; ox += p.sx {
@@ -286,8 +286,8 @@ func (p overlaps[T]) each(f func(oy, ox int, count float64)) {
 	}
 }
 
-// part calls f with the runs of weights of a filter that lie under the same filter
-// shifted by (oy, ox): n weights from each of at.
+// part calls f for each run of weights of a filter that overlap the filter shifted by (oy, ox). A run
+// is n weights from index at.
 func (p overlaps[T]) part(oy, ox int, f func(at, n int)) {
 	from, n := max(0, -ox), p.b-max(ox, -ox)
 	for c := range p.c {
@@ -297,7 +297,7 @@ func (p overlaps[T]) part(oy, ox int, f func(at, n int)) {
 	}
 }
 
-// width returns how many weights of a filter part has.
+// width returns the number of weights of one filter in part.
 func (p overlaps[T]) width(oy, ox int) int {
 	return p.c * (p.a - max(oy, -oy)) * (p.b - max(ox, -ox))
 }
@@ -324,13 +324,13 @@ func (p overlaps[T]) scatter(w, src []T, oy, ox int) {
 	}
 }
 
-// product sets z to Z_o - [o = 0] I, and x and y to the parts it is the product of.
+// product sets z to Z_o - [o = 0] I, and x and y to the two parts whose product it is.
 func (p overlaps[T]) product(z, x, y, w []T, oy, ox int) {
 	n := p.width(oy, ox)
 	p.gather(x, w, oy, ox)
 	p.gather(y, w, -oy, -ox)
-	// Element t of a part under the shifted filter is element t of that filter's own
-	// part for -o, in the same order.
+	// The weights of the part for o coincide with the weights of the shifted filter's part for -o, in
+	// the same order.
 	gemm.Mul(gemm.Of(z, p.d, p.d), 1, gemm.Of(x, p.d, n), gemm.Of(y, p.d, n).T(), 0)
 	if oy == 0 && ox == 0 {
 		frames.AddDiagonal(z, p.d, -1)

@@ -17,19 +17,17 @@ import (
 //	i*stride[0] - top  <= u < i*stride[0] - top  + kernel[0],
 //	j*stride[1] - left <= v < j*stride[1] - left + kernel[1]
 //
-// that lies in the image: padding never wins. x has shape (B, C, H, W), the result
+// that lies in the image; padding is never the largest. x has shape (B, C, H, W), the result
 // (B, C, 1+(H+top+bottom-kernel[0])/stride[0], 1+(W+left+right-kernel[1])/stride[1])
 // with divisions rounded down. The gradient goes to the first largest element of a
 // window, in row-major order.
 //
-// pad is {rows, columns}, on both sides, or {top, bottom, left, right}, as for
-// gorgonia.MaxPool2D, which with four numbers starts its windows at bottom and
-// right instead of top and left.
+// pad is {rows, columns}, on both sides, or {top, bottom, left, right}, as for gorgonia.MaxPool2D.
+// (With four numbers, gorgonia.MaxPool2D uses bottom and right where it should use top and left.)
 //
-// A kernel that is not {rows, columns}, strides that are not positive and padding
-// that is negative or as large as the kernel, so that a window would hold nothing,
-// are errors, as is a kernel that is larger than the padded image. A NaN in a window
-// is an error of the run.
+// MaxPool2D returns an error for a kernel that is not {rows, columns} or is larger than the padded
+// image, for strides that are not positive, and for padding that is negative or not smaller than the
+// kernel, because a window could then lie outside the image. A run fails if a window contains NaN.
 func MaxPool2D(x *gorgonia.Node, kernel tensor.Shape, pad, stride []int) (*gorgonia.Node, error) {
 	const name = "nodes.MaxPool2D"
 	shape, w, err := newWindow(name, x, kernel, pad, stride)
@@ -40,9 +38,9 @@ func MaxPool2D(x *gorgonia.Node, kernel tensor.Shape, pad, stride []int) (*gorgo
 	return apply(s, maxPool[float32]{w}, maxPool[float64]{w}, x)
 }
 
-// AveragePool2D is average pooling: y[b,c,i,j] is the sum over the window of
-// MaxPool2D, padding counting as zeros, divided by kernel[0]*kernel[1], as in PyTorch
-// with count_include_pad. Shapes, arguments and errors are those of MaxPool2D.
+// AveragePool2D is average pooling: y[b,c,i,j] is the sum over the window of MaxPool2D, with zeros
+// as padding, divided by kernel[0]*kernel[1], as in PyTorch with count_include_pad. Shapes,
+// arguments and errors are those of MaxPool2D, but NaN is no error.
 //
 // gorgonia.AveragePool2D divides by the width of the image instead.
 func AveragePool2D(x *gorgonia.Node, kernel tensor.Shape, pad, stride []int) (*gorgonia.Node, error) {
@@ -133,8 +131,8 @@ func (w window) span(axis, i int) (from, to int) {
 	return max(from, 0), min(from+w.kernel[axis], size)
 }
 
-// each calls f for every element of the result: with its index, that of the first
-// element of its image, and the window in it. Images may be done side by side.
+// each calls f for every element of the result, with the index o of the element, the index of the
+// first element of its plane, and the window in the plane. It may process planes concurrently.
 func (w window) each(f func(o, plane, top, bottom, left, right int)) {
 	parallel(w.planes, w.planes*w.height*w.width, func(from, to int) {
 		for p := from; p < to; p++ {
@@ -153,15 +151,15 @@ func (w window) each(f func(o, plane, top, bottom, left, right int)) {
 
 type maxPool[T vec.Float] struct{ window }
 
-// quarters says whether the windows are the 2x2 quarters of an image, each pixel in
-// one, but for a last row or column that is in none.
+// quarters reports whether the pooling is 2x2 with stride 2 and without padding. Each pixel is then
+// in one window, except that an odd last row or column is in none.
 func (w window) quarters() bool {
 	return w.kernel == [2]int{2, 2} && w.stride == [2]int{2, 2} && w.top == 0 && w.left == 0 &&
 		w.rows == w.height/2 && w.columns == w.width/2
 }
 
-// pairs calls f for every row of the result, with its first element and that of the
-// upper one of its two rows of the image.
+// pairs calls f for every row of the result, with the index of its first element and that of the
+// first element of the upper of its two rows in the image.
 func (w window) pairs(f func(out, upper int)) {
 	parallel(w.planes, w.planes*w.height*w.width, func(from, to int) {
 		for p := from; p < to; p++ {
@@ -178,24 +176,24 @@ func (m maxPool[T]) Forward(out []T, in [][]T) error {
 		m.pairs(func(o, u int) {
 			vec.MaxPairs(out[o:o+m.columns], x[u:u+2*m.columns], x[u+m.width:u+m.width+2*m.columns])
 		})
-		return m.numbers(out)
+		return m.checkNaN(out)
 	}
 	m.each(func(o, plane, top, bottom, left, right int) {
 		largest := x[plane+top*m.width+left]
 		for u := top; u < bottom; u++ {
 			for _, v := range x[plane+u*m.width+left : plane+u*m.width+right] {
-				if v > largest || v != v { // nothing is larger than NaN
+				if v > largest || v != v { // once NaN, always NaN
 					largest = v
 				}
 			}
 		}
 		out[o] = largest
 	})
-	return m.numbers(out)
+	return m.checkNaN(out)
 }
 
-// numbers returns an error for a NaN.
-func (m maxPool[T]) numbers(out []T) error {
+// checkNaN returns an error if out contains NaN.
+func (m maxPool[T]) checkNaN(out []T) error {
 	if !math.IsNaN(vec.Sum(out)) {
 		return nil
 	}

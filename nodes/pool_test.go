@@ -136,8 +136,9 @@ func testPool(t *testing.T, f pool, fill float64, reduce func([]float64) float64
 func TestMaxPool2D(t *testing.T)     { testPool(t, nodes.MaxPool2D, math.Inf(-1), maximum) }
 func TestAveragePool2D(t *testing.T) { testPool(t, nodes.AveragePool2D, 0, mean) }
 
-// TestAveragePool2DOften repeats the checks of a small pooling, 1,000 times with KERNELFOLD_LONG=1, while other goroutines
-// allocate: no value may become another tensor. docs/gorgonia.md has what was found.
+// TestAveragePool2DOften repeats the checks of a small pooling, 1,000 times with KERNELFOLD_LONG=1,
+// while other goroutines allocate: no value may become another tensor. docs/gorgonia.md has what
+// was found.
 func TestAveragePool2DOften(t *testing.T) {
 	runs := 5
 	if os.Getenv("KERNELFOLD_LONG") != "" {

@@ -11,11 +11,11 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// Rectify is the rectified linear unit, y = max(x, 0), of any shape.
+// Rectify is the rectified linear unit, y = max(x, 0), for any shape.
 //
-// It is gorgonia.Rectify in one pass: the gradient at 0 is 1, as there, where PyTorch
-// has 0, and NaN stays NaN, with gradient 0. Of minus infinity it makes 0, where
-// gorgonia.Rectify, which multiplies by 0, has NaN.
+// It computes gorgonia.Rectify in one pass. The gradient at x = 0 is 1, as in gorgonia.Rectify; in
+// PyTorch it is 0. NaN stays NaN and has gradient 0. Minus infinity gives 0; gorgonia.Rectify, which
+// multiplies it by 0, gives NaN.
 func Rectify(x *gorgonia.Node) (*gorgonia.Node, error) {
 	const name = "nodes.Rectify"
 	shapes, err := admit(name, []int{0}, x)
@@ -33,7 +33,7 @@ func (rectify[T]) Forward(out []T, in [][]T) error {
 }
 
 func (rectify[T]) Backward(dst []T, _ int, in [][]T, _, grad []T) error {
-	// x + least > 0 is x >= 0, also where x is denormal or -0.
+	// x + least > 0 is equivalent to x >= 0, even where x is denormal or -0.
 	least := math.SmallestNonzeroFloat64
 	if vec.Eps[T]() > 0x1p-30 {
 		least = math.SmallestNonzeroFloat32

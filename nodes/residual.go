@@ -11,17 +11,17 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// Shortcut is the shortcut without weights, option A, of residual nets (He, Zhang, Ren
-// and Sun 2016, section 3.3): it takes every stride-th row and column, and fills up with
-// channels of zeros, after those of x:
+// Shortcut is the shortcut of residual nets without weights, option A (He, Zhang, Ren and Sun 2016,
+// section 3.3): it takes every stride-th row and column of x and appends channels of zeros:
 //
 //	y[b,c,i,j] = x[b,c, stride i, stride j] for c < C, 0 for C <= c < channels.
 //
-// x has shape (B, C, H, W), the result (B, channels, 1+(H-1)/stride, 1+(W-1)/stride),
-// rounded down, which is what a 3x3 convolution with padding 1 and that stride gives.
-// Add it to one with gorgonia.Add, whose gradient is right.
+// x has shape (B, C, H, W), the result (B, channels, 1+(H-1)/stride, 1+(W-1)/stride), rounded down.
+// This is the shape of a 3x3 convolution with padding 1 and the same stride, to which it can be
+// added with gorgonia.Add.
 //
-// Errors are another rank, fewer channels than C and a stride that is not positive.
+// Shortcut returns an error for another rank, for fewer channels than C and for a stride that is not
+// positive.
 func Shortcut(x *gorgonia.Node, channels, stride int) (*gorgonia.Node, error) {
 	const name = "nodes.Shortcut"
 	shapes, err := admit(name, []int{4}, x)
@@ -52,8 +52,8 @@ type shortcutLayer struct {
 
 type shortcut[T vec.Float] struct{ shortcutLayer }
 
-// each calls f for each row of the result that is not of zeros: where it starts, and
-// where the row of x.
+// each calls f for each row of the result that is copied from x, with the index o of its first
+// element and the index i of the first element of the row in x.
 func (s shortcut[T]) each(f func(o, i int)) {
 	for b := range s.images {
 		for c := range s.from {

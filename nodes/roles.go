@@ -2,27 +2,26 @@
 
 package nodes
 
-// Convolution is implemented by the operation of a node that convolves. A solver finds by
-// it that a parameter is a kernel: solvers.Kernels constrains what a convolution takes
-// as its filter. An operation of another package that has this method is treated
-// like those of this one.
+// Convolution is implemented by the operation of a node that computes a convolution. Solvers use it
+// to find out which parameters are kernels: solvers.Kernels constrains the filter input of
+// convolutions. An operation of another package that has this method is treated like those of this
+// package.
 type Convolution interface {
-	// FilterInput returns the number of the input that is convolved with, a kernel of shape
-	// (out, in, height, width), counted from 0. It is negative if the operation is not
-	// a convolution.
+	// FilterInput returns the index, from 0, of the input that is the kernel, of shape
+	// (out, in, height, width). It is negative if the operation is not a convolution.
 	FilterInput() int
 }
 
-// KernelMap is implemented by the operation of a node whose value is a kernel made of
-// one of its inputs, as WeightNorm and Normalize make one. That input is a kernel if the value
-// is, and the other inputs, such as the gain of WeightNorm, are not.
+// KernelMap is implemented by the operation of a node that maps a kernel to a kernel, such as
+// WeightNorm or Normalize. If the value of the node is used as a kernel, its kernel input is a
+// kernel too, and its other inputs, such as the gain of WeightNorm, are not.
 type KernelMap interface {
-	// KernelInput returns the number of the input of which the kernel is made, counted from
-	// 0. It is negative if the operation is not such a map.
+	// KernelInput returns the index, from 0, of the input that is the kernel. It is negative if the
+	// operation is not such a map.
 	KernelInput() int
 }
 
-// FilterInput is that of the body, if it is a convolution, and else negative.
+// FilterInput returns that of the body, or -1 if the body is not a Convolution.
 func (o *op) FilterInput() int {
 	if c, ok := o.f64.(Convolution); ok {
 		return c.FilterInput()
@@ -30,7 +29,7 @@ func (o *op) FilterInput() int {
 	return -1
 }
 
-// KernelInput is that of the body, if it makes a kernel, and else negative.
+// KernelInput returns that of the body, or -1 if the body is not a KernelMap.
 func (o *op) KernelInput() int {
 	if m, ok := o.f64.(KernelMap); ok {
 		return m.KernelInput()

@@ -16,13 +16,12 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// warmUp is how often a fresh PowerIteration iterates when it first runs.
+// warmUp is the minimal number of iterations in the first run of a PowerIteration.
 const warmUp = 15
 
-// PowerIteration is the state of a SpectralNorm: the vectors u and v that approach
-// the first singular vectors of a kernel. It belongs to the kernel, and is saved
-// and loaded with it; graphs on the same weights share it. It may be used
-// from several goroutines.
+// PowerIteration is the state of SpectralNorm: the vectors u and v, which converge to the first
+// singular vectors of a kernel. It belongs to the kernel: save and load it together with the
+// kernel, and share it among graphs with the same weights. It may be used from several goroutines.
 type PowerIteration struct {
 	mu    sync.Mutex
 	seed  uint64
@@ -30,29 +29,28 @@ type PowerIteration struct {
 	sigma float64
 }
 
-// NewPowerIteration returns a state whose first vector is drawn from seed, when
-// it first runs.
+// NewPowerIteration returns a state whose first run starts from a random vector that depends on seed.
 func NewPowerIteration(seed uint64) *PowerIteration { return &PowerIteration{seed: seed} }
 
-// Vectors returns copies of u, one number a filter, and of v, one number a weight
-// of a filter; nil before the first run.
+// Vectors returns copies of u, with one number per filter, and of v, with one number per weight of a
+// filter. Both are nil before the first run.
 func (p *PowerIteration) Vectors() (u, v []float64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return append([]float64(nil), p.u...), append([]float64(nil), p.v...)
 }
 
-// Sigma returns the estimate u^T W v of the largest singular value in the last run,
-// and 0 before the first.
+// Sigma returns the estimate u^T W v of the largest singular value in the last run, or 0 before the
+// first run.
 func (p *PowerIteration) Sigma() float64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.sigma
 }
 
-// SetVectors sets u and v, as Vectors returned them, and scales them to norm 1.
-// Vectors that are empty, zero or not finite are an error, and so are vectors of
-// other lengths once the state has some.
+// SetVectors sets u and v, for example to vectors that Vectors has returned, and scales them to
+// norm 1. It returns an error for vectors that are empty, zero or not finite, and for vectors of
+// other lengths than those that the state already has.
 func (p *PowerIteration) SetVectors(u, v []float64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -69,7 +67,7 @@ func (p *PowerIteration) SetVectors(u, v []float64) error {
 	return nil
 }
 
-// powerIteration is a PowerIteration on disk.
+// powerIteration is the JSON form of a PowerIteration.
 type powerIteration struct {
 	Seed  uint64    `json:"seed"`
 	U     []float64 `json:"u,omitempty"`
@@ -77,15 +75,15 @@ type powerIteration struct {
 	Sigma float64   `json:"sigma,omitempty"`
 }
 
-// MarshalJSON gives the whole state, to the bit.
+// MarshalJSON returns the whole state, without rounding.
 func (p *PowerIteration) MarshalJSON() ([]byte, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return json.Marshal(powerIteration{p.seed, p.u, p.v, p.sigma})
 }
 
-// UnmarshalJSON sets the whole state to what MarshalJSON gave. Vectors that
-// SetVectors would refuse are an error, and leave the state as it was.
+// UnmarshalJSON restores a state that MarshalJSON has returned. If SetVectors would refuse the
+// vectors, it returns an error and leaves the state unchanged.
 func (p *PowerIteration) UnmarshalJSON(text []byte) error {
 	var s powerIteration
 	if err := json.Unmarshal(text, &s); err != nil {
@@ -107,28 +105,26 @@ func (p *PowerIteration) UnmarshalJSON(text []byte) error {
 //
 //	v = W^T u / |W^T u|,   u = W v / |W v|,
 //
-// as many times a run as iterations says, from where the last run ended (Miyato et
-// al., Spectral normalization for generative adversarial networks, ICLR 2018,
-// algorithm 1, which takes one). W has a row of in*height*width weights for each
-// filter of w, which has the shape (out, in, height, width), or (in, out) for a
-// fully connected layer. sigma is the norm of that matrix, not of the convolution,
-// which is at most (height*width)^(1/2) times as large.
+// Each run makes the given number of iterations, starting from the vectors of the last run (Miyato
+// et al., Spectral normalization for generative adversarial networks, ICLR 2018, algorithm 1, where
+// it is one iteration). w has shape (out, in, height, width), or (in, out) for a fully connected
+// layer, and W has one row of in*height*width weights for each filter. sigma is the norm of this
+// matrix, not of the convolution, whose norm is at most (height*width)^(1/2) times as large.
 //
-// The gradient takes u and v as constant, as which sigma changes to first order
-// where they are singular vectors:
+// The gradient treats u and v as constants, which is correct to first order where they are singular
+// vectors:
 //
 //	dL/dw = (g - <g, w/sigma> u v^T) / sigma,   g = dL/d(w/sigma).
 //
-// The order is that of torch.nn.utils.spectral_norm; the newer parametrization
-// there takes u first, and is half an iteration apart until both have converged.
+// v is updated before u, as in torch.nn.utils.spectral_norm. The newer PyTorch parametrization
+// updates u first, so its results differ by half an iteration until both have converged.
 //
-// A machine made with gorgonia.EvalMode() keeps u and v as they are. A fresh state
-// is brought near the singular vectors by 15 iterations when it first runs, in
-// either mode. A run that fails leaves the state as it was.
+// On a machine made with gorgonia.EvalMode(), u and v do not change. The first run of a new state
+// makes at least 15 iterations, in either mode. A run that fails leaves the state unchanged.
 //
-// A nil state, iterations below 1 and vectors of other lengths are errors at once;
-// a kernel whose estimate is not positive, such as 0, is one when it runs, and at once if it is
-// 0 by then.
+// SpectralNorm returns an error for a nil state, for iterations below 1, for a state whose vectors
+// have other lengths, and for a w whose value is already known and zero or not finite. A run fails
+// if the estimate sigma is not positive.
 func SpectralNorm(w *gorgonia.Node, state *PowerIteration, iterations int) (*gorgonia.Node, error) {
 	const name = "nodes.SpectralNorm"
 	shapes, b, err := admitKernel(name, []int{0}, w)
@@ -155,7 +151,7 @@ func SpectralNorm(w *gorgonia.Node, state *PowerIteration, iterations int) (*gor
 	return apply(s, spectral[float32]{b, state, iterations, m, used}, spectral[float64]{b, state, iterations, m, used}, w)
 }
 
-// fits checks that the vectors, if there are some, are those of such a bank.
+// fits checks that the vectors, if there are any, have the lengths for the filter bank.
 func (p *PowerIteration) fits(b bank) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -174,8 +170,8 @@ type spectral[T vec.Float] struct {
 	used       *spectralRun
 }
 
-// spectralRun is what the value of a node was computed with, which its gradient
-// needs: the state may have moved on in another graph.
+// spectralRun holds the vectors and sigma with which the value of a node was computed. The gradient
+// needs them, because a run of another graph may have changed the state.
 type spectralRun struct {
 	u, v  []float64
 	sigma float64

@@ -18,18 +18,18 @@ import (
 //
 //	y = shortcut + b branch,   b = 1 with the probability survival, else 0,
 //
-// with one b for the whole batch, that each run draws from the noise, and in evaluation, on
-// a machine with gorgonia.EvalMode,
+// where each run draws one b for the whole batch from the noise. In evaluation, on a machine with
+// gorgonia.EvalMode,
 //
 //	y = shortcut + survival branch.
 //
-// The gradients are dy in the shortcut, and b dy, or survival dy, in the branch. The mode
-// is that of the machine made last of the graph. A graph has all its nodes in every run, so
-// a branch that is left out is computed all the same, and the statistics of batch
-// normalisations in it move.
+// The gradient is dy with respect to the shortcut, and b dy (in evaluation survival dy) with
+// respect to the branch. The mode of a graph is that of the machine made last for it. Every run
+// computes all nodes of a graph, so a branch that is left out is computed nevertheless, and batch
+// normalisations in it update their statistics.
 //
-// Both inputs have one shape, any. Errors are other shapes, a probability outside of (0, 1]
-// and noise that is nil.
+// The inputs may have any shape. StochasticDepth returns an error for inputs of different shapes,
+// for a probability outside of (0, 1] and for a nil noise.
 func StochasticDepth(branch, shortcut *gorgonia.Node, survival float64, noise *Noise) (*gorgonia.Node, error) {
 	const name = "nodes.StochasticDepth"
 	shapes, err := admit(name, []int{0, 0}, branch, shortcut)
@@ -55,7 +55,7 @@ type depthLayer struct {
 	survival float64
 	noise    *Noise
 	mode     *mode
-	factor   *float64 // of the branch in the last run, which its gradient needs
+	factor   *float64 // factor of the branch in the last run, for the gradient of that run
 }
 
 type stochasticDepth[T vec.Float] struct{ depthLayer }
@@ -70,7 +70,7 @@ func (s stochasticDepth[T]) Forward(out []T, in [][]T) error {
 			*s.factor = 1
 		}
 	}
-	if *s.factor == 0 { // also of a branch that is not finite
+	if *s.factor == 0 { // the branch may be NaN or Inf, so do not multiply
 		copy(out, in[1])
 		return nil
 	}

@@ -8,38 +8,40 @@ import (
 	"hash/fnv"
 )
 
-// Sums adds up numbers over processes that train one net together, each on a part of every batch. A *distributed.Group of
-// package solvers/distributed is one.
+// Sums adds up numbers over processes that train one net together, each on a part of every batch. The
+// *distributed.Group of package solvers/distributed implements it.
 type Sums interface {
-	// Sum returns the sum over all processes of each value, the same on all of them. They call it with as many values, and
-	// each call waits for the others.
+	// Sum returns the sum of each value over all processes, with the same result on all of them. All
+	// processes must call Sum with the same number of values; each call waits for the others.
 	Sum(values ...float64) ([]float64, error)
 }
 
-// ErrSums is wrapped by the error of a run that could not sum over all processes, as when another one has failed. Of what
-// a machine returns, ask Cause.
+// ErrSums is wrapped by the error of a run that could not sum over all processes, for example because
+// another process has failed. To test for it, apply Cause to the error of the machine.
 var ErrSums = errors.New("no sum over all processes")
 
-// meeting is a place in a graph where processes add up numbers.
-type meeting struct {
+// allReduce is a sum over processes at one place in a graph.
+type allReduce struct {
 	over Sums
-	// key tells the place from others. Machines run the nodes of a graph in an order that depends on the order in which they
-	// were made alone, so that processes that build the same net come to the same places; the key proves it.
+	// key identifies the place. Machines run the nodes of a graph in the order in which they were
+	// created, so processes that build the same net sum at the same places in the same order. The key
+	// verifies that.
 	key float64
 }
 
-// meet returns a place in a graph, or nil if there is only one process.
-func meet(over Sums, place ...any) *meeting {
+// newAllReduce returns the sum at a place in a graph, or nil if there is only one process.
+func newAllReduce(over Sums, place ...any) *allReduce {
 	if over == nil {
 		return nil
 	}
 	h := fnv.New32a()
 	fmt.Fprint(h, place...)
-	return &meeting{over, float64(h.Sum32() & 0xffff)} // 16 bits: sums of squares are exact
+	return &allReduce{over, float64(h.Sum32() & 0xffff)} // 16 bits: sums of squares are exact
 }
 
-// sum returns the sums of values over all processes. If they are not all at one place, it is an error on all of them.
-func (m *meeting) sum(values []float64) ([]float64, error) {
+// sum returns the sums of values over all processes. If the processes are not all at the same
+// place, all of them get an error.
+func (m *allReduce) sum(values []float64) ([]float64, error) {
 	s, err := m.over.Sum(append([]float64{1, m.key, m.key * m.key}, values...)...)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSums, err)
@@ -47,7 +49,7 @@ func (m *meeting) sum(values []float64) ([]float64, error) {
 	if len(s) != 3+len(values) {
 		return nil, fmt.Errorf("%w: want %d sums, got %d", ErrSums, 3+len(values), len(s))
 	}
-	// n sum k² = (sum k)² for equal keys k alone.
+	// n sum k² = (sum k)² only if all keys k are equal.
 	if n, k, kk := s[0], s[1], s[2]; n*kk != k*k {
 		return nil, fmt.Errorf("%w: want %v processes in the same node of the same net, got some in another", ErrSums, n)
 	}

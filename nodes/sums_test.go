@@ -28,7 +28,8 @@ func (o over) Sum(values ...float64) ([]float64, error) {
 	return sums, o.Sum64(sums, values)
 }
 
-// normalised is a batch normalisation and the gradients of the cost sum(c y) on the images from..to of a batch.
+// normalised is a batch normalisation and the gradients of the cost sum(c y) on the images from..to
+// of a batch.
 type normalised struct {
 	y, dx, dγ, dβ []float64
 	s             *nodes.Statistics

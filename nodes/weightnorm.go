@@ -17,35 +17,34 @@ import (
 //
 //	w_i = g_i v_i / |v_i|,
 //
-// its norm g_i learnt apart from its direction (Salimans, Kingma, Weight
-// normalization, NIPS 2016, eq. 2). v has the shape (out, in, height, width) and g
-// (out, 1, 1, 1); for a fully connected layer they are (in, out) and (1, out). w
-// has the shape of v.
+// so that its norm g_i is learnt separately from its direction (Salimans, Kingma, Weight
+// normalization, NIPS 2016, eq. 2). v has shape (out, in, height, width) and g has (out, 1, 1, 1);
+// for a fully connected layer the shapes are (in, out) and (1, out). w has the shape of v.
 //
 //	dL/dg_i = <dL/dw_i, v_i> / |v_i|
 //	dL/dv_i = (g_i/|v_i|) (dL/dw_i - <dL/dw_i, v_i> v_i / |v_i|^2)
 //
-// To start from a kernel as it is, give g the norms of its filters. A filter v_i
-// of norm 0 is an error, when the graph is built if v has its value by then, and
-// else when it runs.
+// To start from an existing kernel, set g to the norms of its filters. A filter v_i of norm 0 is an
+// error: of WeightNorm if v already has a value, and otherwise of the run.
 func WeightNorm(v, g *gorgonia.Node) (*gorgonia.Node, error) {
-	return gained("nodes.WeightNorm", v, g, false)
+	return normWithGain("nodes.WeightNorm", v, g, false)
 }
 
 // CentredWeightNorm returns the kernel whose filter i is
 //
 //	w_i = g_i (v_i - mean v_i) / |v_i - mean v_i|
 //
-// (Huang et al., Centered weight normalization in accelerating training of deep
-// neural networks, ICCV 2017, eq. 4). Shapes are those of WeightNorm, and so are the
-// gradients with v_i - mean v_i for v_i and that in v_i centred. A
-// filter whose elements are equal, or that has only one, is an error. Without
-// gain it is Normalize(v, manifolds.CentredSphere{}, manifolds.Unit).
+// (Huang et al., Centered weight normalization in accelerating training of deep neural networks,
+// ICCV 2017, eq. 4). Shapes are those of WeightNorm. The gradients are those of WeightNorm for v_i
+// - mean v_i, and the gradient with respect to v_i is centred as well. A filter whose elements are
+// all equal, or that has only one element, is an error. With g_i = 1 it is Normalize(v,
+// manifolds.CentredSphere{}, manifolds.Unit).
 func CentredWeightNorm(v, g *gorgonia.Node) (*gorgonia.Node, error) {
-	return gained("nodes.CentredWeightNorm", v, g, true)
+	return normWithGain("nodes.CentredWeightNorm", v, g, true)
 }
 
-func gained(name string, v, g *gorgonia.Node, centred bool) (*gorgonia.Node, error) {
+// normWithGain adds the node of WeightNorm or CentredWeightNorm.
+func normWithGain(name string, v, g *gorgonia.Node, centred bool) (*gorgonia.Node, error) {
 	shapes, b, err := admitKernel(name, []int{0, 0}, v, g)
 	if err != nil {
 		return nil, err
@@ -63,7 +62,7 @@ func gained(name string, v, g *gorgonia.Node, centred bool) (*gorgonia.Node, err
 	if err := f32.admit(); err != nil {
 		return nil, fmt.Errorf("%s: input 0, %s: %w", name, v.Name(), err)
 	}
-	if err := try(s, f32, f64, v, g); err != nil {
+	if err := computeEarly(s, f32, f64, v, g); err != nil {
 		return nil, err
 	}
 	return apply(s, f32, f64, v, g)
@@ -73,17 +72,16 @@ func gained(name string, v, g *gorgonia.Node, centred bool) (*gorgonia.Node, err
 //
 //	w_i = (v_i - mean v_i) / (var v_i + eps)^(1/2),
 //
-// of mean 0 and variance 1 (Qiao et al., Micro-batch training with batch-channel
-// normalization and weight standardization, 2019, eq. 2 and 3). var is the mean of
-// the squares, over in*height*width weights; eps is within the root. (The
-// authors' program divides by n-1 and adds 1e-5 to the root.) v has the shape
-// (out, in, height, width), or (in, out) for a fully connected layer, and w that
-// of v.
+// with mean 0 and, for small eps, variance 1 (Qiao et al., Micro-batch training with batch-channel
+// normalization and weight standardization, 2019, eq. 2 and 3). var divides by n = in*height*width,
+// and eps is inside the root. (The authors' program divides by n-1 and adds 1e-5 outside the root.)
+// v has shape (out, in, height, width), or (in, out) for a fully connected layer, and w has the
+// shape of v.
 //
 //	dL/dv_i = centre(dL/dw_i - <dL/dw_i, w_i> w_i / n) / (var v_i + eps)^(1/2)
 //
-// eps must not be negative. With eps = 0 a filter whose elements are equal is an
-// error, and else w_i = 0.
+// eps must not be negative. For a filter whose elements are all equal, w_i is 0 if eps > 0; if eps
+// = 0 the filter is an error.
 func WeightStandardization(v *gorgonia.Node, eps float64) (*gorgonia.Node, error) {
 	const name = "nodes.WeightStandardization"
 	shapes, b, err := admitKernel(name, []int{0}, v)
@@ -100,15 +98,14 @@ func WeightStandardization(v *gorgonia.Node, eps float64) (*gorgonia.Node, error
 	if err := f32.admit(); err != nil {
 		return nil, fmt.Errorf("%s: input 0, %s: %w", name, v.Name(), err)
 	}
-	if err := try(s, f32, f64, v); err != nil {
+	if err := computeEarly(s, f32, f64, v); err != nil {
 		return nil, err
 	}
 	return apply(s, f32, f64, v)
 }
 
-// filterNorm is w_i = s c_i / (|c_i|^2 + extra)^(1/2), where c_i is v_i or
-// v_i - mean v_i, and s is size or, if that is 0, the gain g_i. It computes in
-// float64.
+// filterNorm computes w_i = s c_i / (|c_i|^2 + extra)^(1/2) in float64, where c_i is v_i or, if
+// centred, v_i - mean v_i, and s is size or, if size is 0, the gain g_i.
 type filterNorm[T vec.Float] struct {
 	bank    bank
 	centred bool
@@ -116,7 +113,7 @@ type filterNorm[T vec.Float] struct {
 	size    float64
 }
 
-// admit returns an error if no filter of this size has an answer.
+// admit returns an error if filters have too few weights to be centred.
 func (n filterNorm[T]) admit() error {
 	if n.centred && n.extra == 0 && n.bank.f < 2 {
 		return fmt.Errorf("want filters of at least 2 weights, to be centred, got %d", n.bank.f)
@@ -131,7 +128,7 @@ func (n filterNorm[T]) unit(c []float64, v []T, i int) (float64, error) {
 	if n.centred {
 		floor = 4 * vec.Eps[T]() * math.Sqrt(float64(len(c))) * vec.Norm(c)
 		centre(c)
-		centre(c) // once more for what is left of a mean much larger than the rest
+		centre(c) // again, because a large mean leaves a rounding error
 	}
 	norm := vec.Norm(c)
 	size := math.Hypot(norm, math.Sqrt(n.extra))
@@ -158,7 +155,7 @@ func centre(c []float64) {
 	}
 }
 
-// scale returns s of filter i.
+// scale returns the s of filter i.
 func (n filterNorm[T]) scale(in [][]T, i int) float64 {
 	if n.size == 0 {
 		return float64(in[1][i])

@@ -16,12 +16,12 @@ import (
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// stepper is what a case needs of a solver.
+// stepper is the method of a solver that a case uses.
 type stepper interface {
 	Step([]gorgonia.ValueGrad) error
 }
 
-// solverKind is a solver with the equations that the oracle has for it.
+// solverKind is a solver and the rule by which the oracle predicts it.
 type solverKind struct {
 	name string
 	rule rule
@@ -64,7 +64,7 @@ var solverKinds = []solverKind{
 	}),
 }
 
-// manifoldKind is a manifold with the oracle's geometry of it.
+// manifoldKind is a manifold and its geometry for the oracle.
 type manifoldKind struct {
 	name     string
 	geometry geometry
@@ -109,17 +109,17 @@ var scales = []named[manifolds.Scale]{
 	{"Unit", manifolds.Unit}, {"Initial", manifolds.Initial}, {"UnitFilters", manifolds.UnitFilters},
 }
 
-// shapes are those of the kernels: full and partial vectors of lanes, wide and tall
-// banks, and one large enough to be shared by two cores through buffers. The last, which the grid
-// leaves out, is large enough for it in place.
+// shapes are the shapes of the kernels: for full and partial vectors of lanes, wide and tall filter
+// banks, and one that is large enough to be divided among two cores through buffers. The last,
+// which the grid leaves out, is large enough to be divided in place.
 var shapes = []named[[]int]{
 	{"6x4x3x3", []int{6, 4, 3, 3}}, {"4x3x2x3", []int{4, 3, 2, 3}}, {"3x17x2x2", []int{3, 17, 2, 2}},
 	{"20x2x3x3", []int{20, 2, 3, 3}}, {"48x24x3x3", []int{48, 24, 3, 3}},
 	{"1024x128x3x3", []int{1024, 128, 3, 3}},
 }
 
-// paths: a solver may move a parameter in place, or through buffers. A clip that
-// no gradient reaches makes it take the buffers.
+// paths are the two ways in which a solver can move a parameter: in place or through buffers.
+// Clipping at a value that no gradient reaches makes it use buffers.
 var paths = []string{"inplace", "buffers"}
 
 var filterKinds = []string{"generic", "equal", "duplicated", "zero"}
@@ -127,7 +127,7 @@ var filterKinds = []string{"generic", "equal", "duplicated", "zero"}
 // magnitudes of the weights.
 var magnitudes = []float64{1e-30, 1e-16, 1e-8, 1, 1e8, 1e19, 1e30}
 
-// gradientKind makes gradients, from the weights of that moment.
+// gradientKind makes gradients from the current weights.
 type gradientKind struct {
 	name string
 	fill func(rng *rand.Rand, w []float64, perFilter int, g []float64)
@@ -195,7 +195,7 @@ type Case struct {
 	seed                                                             uint64
 }
 
-// String is the name of the case, which ParseCase understands.
+// String returns the name of the case, for ParseCase.
 func (c Case) String() string {
 	return strings.Join([]string{
 		solverKinds[c.solver].name, manifoldKinds[c.manifold].name, groupings[c.grouping].name, scales[c.scale].name, shapes[c.shape].name,
@@ -204,7 +204,7 @@ func (c Case) String() string {
 	}, "/")
 }
 
-// ParseCase finds the case of a name.
+// ParseCase returns the case with the given name.
 func ParseCase(name string) (Case, error) {
 	var c Case
 	words := strings.Split(name, "/")
@@ -254,10 +254,11 @@ var axes = []axis{
 	{func(c *Case) *int { return &c.rate }, func() int { return len(rates) }},
 }
 
-// crossed are the axes that the grid crosses. Scale, shape and number of cores are drawn for each case.
+// crossed are the axes of the grid. Scale, shape and number of cores are drawn at random for each
+// case.
 var crossed = []int{0, 1, 2, 5, 6, 8, 9, 10, 11}
 
-// gridSize is the number of places in the grid; At skips those that say nothing.
+// gridSize returns the number of places in the grid. at reports false for those that are skipped.
 func gridSize() int {
 	n := 1
 	for _, a := range crossed {
@@ -266,8 +267,8 @@ func gridSize() int {
 	return n
 }
 
-// at returns case number i of the grid in an order in which every stretch is a mixture, and false if it does not exist or
-// repeats another.
+// at returns case number i of the grid, or false if it does not exist or repeats another. The order
+// is such that every range of numbers is a mixture of all kinds of cases.
 func at(i int) (Case, bool) {
 	var c Case
 	rest := i * 6700417 % gridSize() // a prime that does not divide the size
@@ -311,7 +312,8 @@ func (p *parameter) Value() gorgonia.Value         { return p.w.tensor }
 func (p *parameter) Grad() (gorgonia.Value, error) { return p.g.tensor, nil }
 func (p *parameter) Name() string                  { return p.name }
 
-// weights makes those of the kernel: rows of the filters are drawn, copied or zero.
+// weights returns the weights of the kernel. Its filters are random, equal, duplicated or partly
+// zero.
 func (c Case) weights(rng *rand.Rand) []float64 {
 	shape := shapes[c.shape].value
 	d, per := shape[0], shape[1]*shape[2]*shape[3]
@@ -333,7 +335,7 @@ func (c Case) weights(rng *rand.Rand) []float64 {
 	return w
 }
 
-// problem is the oracle's view of the kernel, whose weights have the given Frobenius norm.
+// problem returns the oracle's problem for the kernel, whose weights have the given Frobenius norm.
 func (c Case) problem(frobenius float64) *problem {
 	kind := manifoldKinds[c.manifold]
 	shape := shapes[c.shape].value
@@ -387,7 +389,8 @@ func (c Case) problem(frobenius float64) *problem {
 	return o
 }
 
-// bias is the second parameter of every model, unconstrained.
+// bias returns the oracle's problem for the bias, the second parameter of every model, which is not
+// constrained.
 func (c Case) bias(n int) *problem {
 	o := &problem{name: "bias", precise: precisions[c.precision], r: 1, parts: [][]int{{0}}, pn: 1, pp: 1}
 	o.where, o.k, o.n, o.p = cut("PerWeight", []int{n})

@@ -1,36 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package extremes judges the solvers at the ends of what numbers can hold. It
-// holds a grid of cases (every solver, manifold, grouping, retraction and
-// precision, with weights from 1e-30 to 1e30, gradients from 0 to 1e30 and
-// learning rates from 0 to 1e25), an oracle of one solver step in float64,
-// written from the formulas and apart from the code it judges, and a judge that
-// knows the solvers through their public API only.
+// Package extremes tests the solvers with extreme numbers. It has a grid of cases (every solver,
+// manifold, grouping, retraction and precision, with weights from 1e-30 to 1e30, gradients from 0
+// to 1e30 and learning rates from 0 to 1e25); an oracle that predicts one step of a solver in
+// float64, written from the formulas and independent of the code that it judges; and a judge that
+// uses only the public API of the solvers.
 //
-// Every step must end in one of two ways. Either it returns nil, and the weights,
-// the state and the manifold are right within a multiple of eps times the
-// conditioning of the step, and the gradients are zero; or it returns a typed
-// error that names the parameter, there is a reason for it (see Reason), and
-// weights, gradients and state are as before, to the bit.
+// Every step must end in one of two ways. Either it returns nil; then the weights and the state are
+// correct and the weights on the manifold within a multiple of eps times the conditioning of the
+// step, and the gradients are zero. Or it returns a typed error that names the parameter and has a
+// reason (see Reason); then weights, gradients and state have the same bits as before.
 //
-// The conditioning is that of the exact step with respect to relative errors of eps in the
-// weights, the gradient and the state: for a step from x on a sphere of radius r,
+// The conditioning is that of the exact step with respect to relative errors of eps in the weights,
+// the gradient and the state. For a step from x on a sphere of radius r it is
 //
 //	kappa = 1 + (1 + a) / (|x + v| / r),  a = rate |d| / r,
 //
-// d the sum of the sizes of what is added up to the direction before its normal part is taken
-// off, v the tangent step; along a geodesic, where nothing is divided by |x + v|,
-// 1 + (1 + a). On Stiefel the least singular value of x + v takes the place of |x + v|. Where
-// kappa eps reaches the diameter of the manifold the inputs do not determine where the
-// step ends; then the point must be on the manifold and must not be where it was, unless the
-// direction is rounding.
+// where v is the tangent step and |d| the sum of the norms of the terms of the direction before the
+// tangent projection. Along a geodesic nothing is divided by |x + v|, and it is 1 + (1 + a). On
+// Stiefel the smallest singular value of x + v takes the place of |x + v|. Where kappa eps reaches
+// the diameter of the manifold, the inputs do not determine the end of the step. The point must
+// then be on the manifold and must have moved, unless the direction is only rounding.
 //
-// Zero gradients without momentum, and a learning rate of 0, leave weights that are on
-// their manifold as they are to rounding, not to the bit: a retraction of length 0 may
-// still take off what rounding left.
+// With zero gradients and no momentum, or with a learning rate of 0, weights on the manifold may
+// change by rounding errors, because a retraction of length 0 normalises them again.
 //
-// No other package imports this one. `go test` runs a sample. The whole grid is
-// a command:
+// No other package imports this one. `go test` runs a sample. This command runs the whole grid:
 //
 //	KERNELFOLD_LONG=1 go test -run Extremes -timeout 0 ./internal/extremes -extremes.parts 1 -extremes.out table.md
 //

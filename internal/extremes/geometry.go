@@ -18,7 +18,7 @@ const (
 	stiefel               // matrices with orthonormal columns, or rows if there are fewer
 )
 
-// retraction is a way back to a Stiefel manifold.
+// retraction is a retraction of the Stiefel manifold.
 type retraction uint8
 
 const (
@@ -27,9 +27,9 @@ const (
 	byGeodesic                   // the exponential map of the metric
 )
 
-// geometry is a manifold of radius 1. Its methods work on one part: a vector
-// for spheres, an n x p matrix in row-major order for Stiefel, one weight where
-// nothing is constrained. Points and vectors are divided by the radius before.
+// geometry is a manifold of radius 1. Its methods work on one part of a point: a vector for
+// spheres, an n x p matrix in row-major order for Stiefel, one weight where nothing is constrained.
+// The caller divides points and vectors by the radius.
 type geometry struct {
 	family     family
 	centred    bool
@@ -38,9 +38,9 @@ type geometry struct {
 	retraction retraction
 }
 
-// norm returns |x|, rounded once or twice, however many elements x has: the radius of the
-// scale Initial is the norm of a whole layer. Squares and their sum carry their
-// rounding errors along (Ogita, Rump, Oishi 2005).
+// norm returns |x| with an error of one or two roundings, no matter how many elements x has: for
+// the scale Initial, the radius is the norm of a whole layer. Rounding errors of the squares and of
+// the sum are summed separately (Ogita, Rump, Oishi 2005).
 func norm(x []float64) float64 {
 	largest := floats.Norm(x, math.Inf(1))
 	if largest == 0 || math.IsInf(largest, 0) || math.IsNaN(largest) {
@@ -75,7 +75,7 @@ func centre(x []float64) []float64 {
 	for i := range y {
 		y[i] = x[i] - mean
 	}
-	// The mean of large numbers is itself rounded: once more for what is left.
+	// The mean of large numbers has a rounding error, so subtract the mean of the result as well.
 	rest := floats.Sum(y) / float64(len(y))
 	for i := range y {
 		y[i] -= rest
@@ -133,7 +133,7 @@ func svd(a mat.Matrix) (u *mat.Dense, s []float64, v *mat.Dense, ok bool) {
 	return u, d.Values(nil), v, true
 }
 
-// membership is the distance from the set as the manifolds measure it.
+// membership returns the membership error as the manifolds define it.
 func (m geometry) membership(x []float64, n, p int) float64 {
 	switch m.family {
 	case sphere:
@@ -226,8 +226,8 @@ func (m geometry) square(x, u []float64, n, p int) float64 {
 	return s
 }
 
-// retract returns R_x(v), v tangent at x, and the least singular value of x + v,
-// or its norm: how much a disturbance of v is damped.
+// retract returns R_x(v) for v tangent at x, and the smallest singular value of x + v, or on a
+// sphere its norm: the factor by which errors of v are divided.
 func (m geometry) retract(x, v []float64, n, p int) (y []float64, damping float64, ok bool) {
 	switch m.family {
 	case sphere:
@@ -239,7 +239,7 @@ func (m geometry) retract(x, v []float64, n, p int) (y []float64, damping float6
 			return combine(math.Cos(t), x, math.Sin(t)/t, v), 1, true
 		}
 		y = combine(1, x, 1, v)
-		if m.centred { // what rounding leaves of the mean of v
+		if m.centred { // v has a mean by rounding
 			y = centre(y)
 		}
 		size := norm(y)
@@ -299,7 +299,7 @@ func (m geometry) exp(x, v *mat.Dense) (*mat.Dense, bool) {
 	a := times(x.T(), v)
 	a = scaled(0.5, sum(a, scaled(-1, a.T())))
 	w := sum(v, scaled(-1, times(x, times(x.T(), v))))
-	w = sum(w, scaled(-1, times(x, times(x.T(), w)))) // orthogonal to x also where w is small
+	w = sum(w, scaled(-1, times(x, times(x.T(), w)))) // again, because w may be small
 	u, s, z, ok := svd(w)
 	if !ok {
 		return nil, false

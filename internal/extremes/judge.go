@@ -52,14 +52,14 @@ func widen(f32 []float32, f64 []float64) []float64 {
 	return x
 }
 
-// identical compares to the bit, NaN equal to NaN.
+// identical reports whether all bits are equal, where NaN equals NaN.
 func identical(a, b []float64) bool {
 	return slices.EqualFunc(a, b, func(x, y float64) bool {
 		return math.Float64bits(x) == math.Float64bits(y) || (x != x && y != y)
 	})
 }
 
-// Fault is a kind of wrong ending.
+// Fault is a way in which a step can be wrong.
 type Fault string
 
 // The faults.
@@ -79,7 +79,7 @@ const (
 	NotAtomic    Fault = "error, but values changed"
 )
 
-// Failure is one wrong ending of a step.
+// Failure is one fault of a step.
 type Failure struct {
 	Fault  Fault
 	Step   int
@@ -88,17 +88,17 @@ type Failure struct {
 
 func (f Failure) String() string { return fmt.Sprintf("step %d: %s: %s", f.Step, f.Fault, f.Detail) }
 
-// Verdict is what the judge says of a case.
+// Verdict is the result of judging a case.
 type Verdict struct {
 	Case     Case
 	Failures []Failure
 	Errors   []string // the justified errors, by reason and kind
-	Steps    int      // that returned nil and are right
-	Weights  float64  // largest error of the weights, in eps r times the conditioning of step and projection; at most rounding
+	Steps    int      // steps that returned nil and are correct
+	Weights  float64  // largest error of the weights, in eps r times the conditioning; at most rounding()
 	Member   float64  // largest membership error, in eps
-	Kappa    float64  // the conditioning where Weights is
+	Kappa    float64  // the conditioning of the step with the largest error
 
-	Determined, Undetermined int // parts that were compared, and parts of which only membership and movement were
+	Determined, Undetermined int // parts compared with the oracle, and parts checked only for membership and movement
 }
 
 func (v *Verdict) add(f Fault, step int, format string, args ...any) {
@@ -113,9 +113,9 @@ type subject struct {
 	grad   []float64
 }
 
-// judge makes three steps of the case with the solver and returns what is wrong. The
-// first two have the gradient of the case; the third has one of size 1, so that state
-// and transport of the others take part in it.
+// judge makes three steps of the case with the solver and returns the verdict. The first two steps
+// have the gradient of the case. The third has a gradient of size 1, so that the state of the first
+// two, and its transport, have an effect.
 func judge(c Case, s stepper) *Verdict {
 	v := &Verdict{Case: c}
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
@@ -160,7 +160,7 @@ func judge(c Case, s stepper) *Verdict {
 				q.oracle.steps = steps[i]
 			}
 			if rl := solverKinds[c.solver].rule; rl.kind == wrapped {
-				return v // what it did to its own state cannot be taken back
+				return v // the wrapped solver has changed its own state
 			}
 			if predicted[0].reasons&(Degenerate|Ill) != 0 {
 				return v
@@ -172,7 +172,7 @@ func judge(c Case, s stepper) *Verdict {
 				q.oracle.sizes, q.oracle.memory = predicted[i].sizes, predicted[i].memory
 			}
 			if !right {
-				return v // whatever follows, follows from this
+				return v // further failures would only be consequences
 			}
 			v.Steps++
 		}
@@ -232,13 +232,14 @@ func (o *problem) fits(rl rule, state [][]float64) bool {
 	return slices.Equal(sizes(state), sizes(o.blank(rl)))
 }
 
-// blocks are those of a parameter in a snapshot.
+// blocks holds the state of a parameter in a snapshot.
 type blocks struct {
 	steps int
 	data  [][]float64
 }
 
-// equal compares to the bit. A parameter that a solver does not show has made no step, and its state is zero.
+// equal reports whether all bits are equal. A parameter that is not in a snapshot has made no step,
+// and its state is zero.
 func (b blocks) equal(c blocks) bool {
 	if len(b.data) != len(c.data) {
 		return b.steps == 0 && c.steps == 0 && b.zero() && c.zero()
@@ -255,7 +256,7 @@ func (b blocks) zero() bool {
 	return true
 }
 
-// snapshot reads the state of a solver that shows it.
+// snapshot returns the state of all parameters, if the solver has the method Snapshot.
 func snapshot(s stepper) map[string]blocks {
 	out := map[string]blocks{}
 	t, ok := s.(interface {
@@ -282,7 +283,7 @@ func snapshot(s stepper) map[string]blocks {
 var kinds = []error{solvers.ErrNoGradient, solvers.ErrNotFinite, solvers.ErrDiverged, solvers.ErrParameter,
 	solvers.ErrConstraint, solvers.ErrOption, solvers.ErrStock}
 
-// allowed are the kinds that a reason may end in.
+// allowed lists the kinds of errors for each reason.
 var allowed = []struct {
 	reason Reason
 	name   string
@@ -381,7 +382,7 @@ func (v *Verdict) compare(step int, q *subject, want *prediction, after map[stri
 				v.Member = max(v.Member, member/eps)
 			}
 			should := norm(combine(1, target, -1, x)) > 2*want.tol[at]
-			if !want.known[at] { // somewhere else, by a direction that is more than rounding
+			if !want.known[at] { // must move if the direction is more than rounding
 				t := want.length[at]
 				should = t > 1e-3 && t > 4*want.noise[at]
 			}
@@ -416,9 +417,9 @@ func (v *Verdict) compare(step int, q *subject, want *prediction, after map[stri
 	return true
 }
 
-// compareState judges the state of a part. A tangent vector is compared after its
-// projection to the tangent space where the point is now: a solver may carry it there at
-// the end of a step or at the start of the next.
+// compareState judges the state of a part. A tangent vector is first projected onto the tangent
+// space at the current point, because a solver may transport it at the end of a step or at the
+// start of the next.
 func (v *Verdict) compareState(step int, q *subject, want *prediction, state [][]float64, i, j int, y []float64) {
 	o, rl, at := q.oracle, solverKinds[v.Case.solver].rule, i*len(q.oracle.parts)+j
 	for b := range state {

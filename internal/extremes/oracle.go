@@ -7,7 +7,7 @@ import (
 	"math"
 )
 
-// rule is the equations of a solver.
+// rule describes the equations of a solver.
 type rule struct {
 	kind      ruleKind
 	momentum  float64 // theta
@@ -25,12 +25,12 @@ const (
 	wrapped                  // Constrain around stock Vanilla or Momentum
 )
 
-// The numbers of Adam; those of NewAdam's defaults.
+// The constants of Adam, which are the defaults of NewAdam.
 const (
 	beta1, beta2, adamEps = 0.9, 0.999, 1e-8
 )
 
-// problem is one parameter: where its points lie, and on which set.
+// problem is one parameter: the layout of its points, and their manifold.
 type problem struct {
 	name    string
 	m       geometry
@@ -41,17 +41,17 @@ type problem struct {
 	r       float64 // radius; 1 where nothing is constrained
 	steps   int
 	precise precision
-	memory  []float64 // what a wrapped solver remembers: its Snapshot does not show it
-	sizes   []float64 // of what was added up to the first block of state, for each part, before it was transported
+	memory  []float64 // state of a wrapped solver, which is not in its Snapshot
+	sizes   []float64 // for each part, the sum of the norms of the terms of the first block of state
 }
 
-// precision is what weights are stored in.
+// precision is the precision of the weights.
 type precision struct {
 	name    string
 	eps     float64 // from 1 to the next number
 	largest float64
 	least   float64
-	drift   float64 // membership error that a solver leaves alone
+	drift   float64 // membership error up to which a solver does not project
 }
 
 var precisions = []precision{
@@ -62,7 +62,7 @@ var precisions = []precision{
 // Reason says why a step may, or must, end in an error.
 type Reason uint8
 
-// The reasons. A step for which there is none must not fail.
+// The reasons. A step without a reason must not fail.
 const (
 	// NotFinite: a gradient is NaN or infinite. The error is required.
 	NotFinite Reason = 1 << iota
@@ -70,44 +70,44 @@ const (
 	// vector, a rank-deficient matrix, a constant filter on a centred sphere.
 	// The error is required.
 	Degenerate
-	// Ill: the weights have a nearest point, but their conditioning is beyond
-	// 1e10. Both endings are right.
+	// Ill: the weights have a nearest point, but the conditioning of the projection is above 1e10.
+	// Both an error and success are right.
 	Ill
-	// Overflow: a number of the step (state, squared gradient of Adam,
-	// displacement, weight) exceeds 1/16 of the largest of the precision. Both
-	// endings are right; what is stored must be finite in either.
+	// Overflow: a number of the step (state, squared gradient of Adam, displacement, weight)
+	// exceeds 1/16 of the largest of the precision. Both an error and success are right; all stored
+	// numbers must be finite.
 	Overflow
-	// Winding: the exponential map of Stiefel for a step that may be longer than
-	// 128 |x|, the limit that it documents. Both endings are right.
+	// Winding: the exponential map of Stiefel for a step that may be longer than 128 |x|, its
+	// documented limit. Both an error and success are right.
 	Winding
-	// TooLong: the learning rate times the size of the direction, before its
-	// normal part is taken off, exceeds r/(16 eps): less than four bits of where
-	// the step starts would be left. On Stiefel also from 2^40 radii on, the limit that its
-	// retractions document. Both endings are right.
+	// TooLong: the learning rate times the norm of the direction, before the tangent projection,
+	// exceeds r/(16 eps), so that less than four bits of the starting point would be left; or, on
+	// Stiefel, it exceeds 2^40 radii, the documented limit of the retractions. Both an error and
+	// success are right.
 	TooLong
 )
 
-// prediction is what the oracle says of a step.
+// prediction is the oracle's prediction of a step.
 type prediction struct {
 	start    []float64   // the points before the step, on the manifold
 	weights  []float64   // the points after it
-	state    [][]float64 // in the order of the solver's blocks
-	tol      []float64   // of the weights, for each part, in the norm, absolute
-	stateTol [][]float64 // of the state, for each part, or point
-	kappa    []float64   // conditioning, for each part: tol / (c eps r)
-	length   []float64   // of the tangent step over r, for each part
-	noise    []float64   // of the direction, to rounding, over r, for each part
-	known    []bool      // the step is determined by its inputs in this precision
-	sizes    []float64   // of what was added up to the first block of state, for each part
-	memory   []float64   // of a wrapped solver after the step
+	state    [][]float64 // the state after it, in the order of the solver's blocks
+	tol      []float64   // absolute tolerance for the norm of the error of each part
+	stateTol [][]float64 // the same for the state, for each part or point
+	kappa    []float64   // conditioning for each part: tol / (c eps r)
+	length   []float64   // length of the tangent step of each part, in radii
+	noise    []float64   // rounding error of the step of each part, in radii
+	known    []bool      // the inputs determine the step in this precision
+	sizes    []float64   // as in problem, after the step
+	memory   []float64   // as in problem, after the step
 	reasons  Reason
 }
 
-// rounding is the number of roundings, in units of eps, that a step may add to a part, for
-// a conditioning of 1: 16 on spheres, where each element is rounded about ten times and
-// the norm takes their root mean square; 16 sqrt(q) for frames of q vectors, whose products are
-// made and undone; twice that for their exponential, which squares again and again. In float64
-// the sums of m elements, of the solver and of the oracle, are rounded as well: 4 sqrt(m) more.
+// rounding returns the error, in eps, that a step may add to a part for a conditioning of 1. It is
+// 16 on spheres, where each element is rounded about ten times; 16 sqrt(q) for frames of q vectors,
+// because of the matrix products; and twice that for their exponential, which squares matrices
+// repeatedly. In float64, sums of m elements in the solver and in the oracle have rounding errors
+// as well, which adds 4 sqrt(m).
 func (o *problem) rounding() float64 {
 	c := 16.0
 	if o.m.family == stiefel {
@@ -122,13 +122,14 @@ func (o *problem) rounding() float64 {
 	return c
 }
 
-// member is the membership error that is allowed after a step: that of rounding, and never more than what a
-// solver takes for a reason to project.
+// member returns the membership error that is allowed after a step: that of rounding, but no more
+// than the error beyond which a solver projects.
 func (o *problem) member() float64 {
 	return min(o.rounding()*o.precise.eps, o.drift())
 }
 
-// drift is the membership error beyond which a solver projects, as option Tolerance documents it.
+// drift returns the membership error beyond which a solver projects, as documented for the option
+// Tolerance.
 func (o *problem) drift() float64 {
 	return o.precise.drift * math.Sqrt(max(1, float64(min(o.n, o.p))/64))
 }
@@ -149,7 +150,7 @@ func (o *problem) set(batch []float64, i, j int, factor float64, x []float64) {
 	}
 }
 
-// gather brings weights in row-major order of the layer to the order of the points.
+// gather returns the weights, given in row-major order of the layer, in the order of the points.
 func (o *problem) gather(w []float64) []float64 {
 	x := make([]float64, len(w))
 	for e, at := range o.where {
@@ -158,7 +159,7 @@ func (o *problem) gather(w []float64) []float64 {
 	return x
 }
 
-// worst is the largest membership error of the points x.
+// worst returns the largest membership error of the points x.
 func (o *problem) worst(x []float64) float64 {
 	worst := 0.0
 	for i := range o.k {
@@ -172,8 +173,8 @@ func (o *problem) worst(x []float64) float64 {
 	return worst
 }
 
-// step predicts the step of the weights x with Euclidean gradient g, both in the order of the points,
-// at the learning rate, from the state before it.
+// step predicts the step from the weights x with Euclidean gradient g, both in the order of the
+// points, the state before the step and the learning rate.
 func (o *problem) step(rl rule, x, g []float64, state [][]float64, rate float64) *prediction {
 	eps := o.precise.eps
 	total := o.k * len(o.parts)
@@ -239,7 +240,7 @@ func (o *problem) step(rl rule, x, g []float64, state [][]float64, rate float64)
 			sq += s
 			sqErr += 2*math.Sqrt(s)*d + d*d
 		}
-		// The denominator of Adam, one for each point, and what rounding does to it.
+		// The denominator of Adam, one for each point, and its rounding error.
 		denominator, denominatorErr := 1.0, 0.0
 		if rl.kind == adaptive {
 			s := beta2*state[1][i] + (1-beta2)*sq
@@ -277,7 +278,7 @@ func (o *problem) step(rl rule, x, g []float64, state [][]float64, rate float64)
 				dir = combine(1/c1/denominator, dir, 0, dir)
 			}
 			factor := -rate / o.r
-			if rl.kind == wrapped { // the displacement that it made
+			if rl.kind == wrapped { // the direction is the displacement of the wrapped solver
 				factor = 1 / o.r
 				dir = o.m.tangent(start, dir, o.pn, o.pp)
 			}
@@ -292,7 +293,7 @@ func (o *problem) step(rl rule, x, g []float64, state [][]float64, rate float64)
 			if o.m.family == stiefel && o.m.retraction == byGeodesic && max(a, t) >= 128*math.Sqrt(float64(min(o.pn, o.pp))) {
 				out.reasons |= Winding
 			}
-			// What the inputs do not determine is not computed.
+			// The step is not computed if the inputs do not determine it.
 			sensitive := o.m.geodesic || (o.m.family == stiefel && o.m.retraction == byGeodesic)
 			known := !(sensitive && a*eps > 1e-2)
 			y, damping := start, 1.0
@@ -350,17 +351,18 @@ func (o *problem) step(rl rule, x, g []float64, state [][]float64, rate float64)
 	return out
 }
 
-// direction returns the direction of a rule, the size of the numbers that were added up to
-// it (its rounding is eps times that), and the first block of state with its size.
+// direction returns the direction of a rule, the sum of the norms of its terms (the rounding error
+// is eps times that), and the next first block of state with the same sum for it.
 func (o *problem) direction(rl rule, i, j int, start, g, grad []float64, state [][]float64, rate float64) (dir []float64, spread float64, next []float64, nextSize float64) {
 	size, at := norm(g), i*len(o.parts)+j
-	// Transport takes off what points along the weights. What is left is as
-	// exact as what was there before, and may be much smaller.
+	// Transport removes the component along the weights. The absolute error of the rest is that of
+	// the whole vector, which may be much larger than the rest.
 	before := o.sizes[at]
 	switch {
 	case rl.kind == wrapped: // c <- theta c - rate grad
 		c := combine(rl.momentum, o.pick(o.memory, i, j, 1), -rate, grad)
-		// The wrapped solver moves weights: its displacement is rounded with them.
+		// The wrapped solver moves weights, so its displacement has the rounding error of the
+		// weights.
 		n := rl.momentum*before + rate*size
 		return c, n + o.r*norm(start), c, n
 	case rl.kind == adaptive: // m <- beta1 T(m) + (1 - beta1) grad
@@ -391,8 +393,8 @@ func (o *problem) direction(rl rule, i, j int, start, g, grad []float64, state [
 	return o.m.gradient(start, combine(1, g, rl.momentum, mu), o.pn, o.pp), size + rl.momentum*n, mu, n
 }
 
-// cut says where the points of weights of shape (D, C, A, B) lie: element e of
-// point i is weight where[i*n*p+e]. It follows the table of groupings.
+// cut returns the layout of the points of weights of shape (D, C, A, B), as in the table of
+// groupings: element e of point i is weight where[i*n*p+e].
 func cut(grouping string, shape []int) (where []int, k, n, p int) {
 	if len(shape) != 4 || grouping == "PerWeight" {
 		size := 1

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// class says what kind of failure this is: the fault, the manifold and the precision.
+// class returns the kind of a failure: the fault, the manifold and the precision.
 func (v *Verdict) class() string {
 	return fmt.Sprintf("%s | %s | %s", v.Failures[0].Fault, manifoldKinds[v.Case.manifold].name, precisions[v.Case.precision].name)
 }
@@ -20,7 +20,7 @@ func (v *Verdict) class() string {
 type summary struct {
 	cases, steps int
 	failed       int
-	parts        [2]int // compared with the oracle, and too ill-conditioned for it
+	parts        [2]int // parts compared with the oracle, and parts too ill-conditioned for that
 	errors       map[string]int
 	classes      map[string]*class
 	worst        map[[2]string]*Verdict // by solver and manifold: the largest error of the weights

@@ -8,12 +8,13 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// A frame x moves along Omega = w x^T - x w^T, r = 1, or along a geodesic, within the span of K = [x w]:
-// Omega K = K N with the matrix of 2q x 2q
+// A frame x moves along Omega = w x^T - x w^T, r = 1, or along a geodesic, within the span of K =
+// [x w]: Omega K = K N with the matrix of 2q x 2q
 //
 //	N = [x^T w, -w^T w; I, x^T w],
 //
-// so that phi(Omega) x = K F, F = phi(N) [I; 0] of 2q x q, for phi the exponential or the Cayley transform.
+// so that phi(Omega) x = K F, F = phi(N) [I; 0] of 2q x q, for phi the exponential or the Cayley
+// transform.
 
 // Generator sets N, 2q x 2q, to [c A, -G; I, c A], where A and G are q x q.
 func Generator[T vec.Float](n []float64, c float64, a, g []T, q int) {

@@ -9,8 +9,8 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// Defect sets e, q x q, to x^T x / r^2 - I and returns its Frobenius norm. Where r^2 or the squares of the elements of
-// x do not fit T, the result is not finite.
+// Defect sets e, q x q, to x^T x / r^2 - I and returns its Frobenius norm. Where r^2 or the squares
+// of the elements of x do not fit T, the result is not finite.
 func Defect[T vec.Float](e []T, x gemm.Mat[T], r float64) float64 {
 	gemm.Gram(gemm.Of(e, x.C, x.C), 1/(r*r), x)
 	AddDiagonal(e, x.C, -1)

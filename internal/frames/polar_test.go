@@ -78,7 +78,8 @@ func TestPolarAdjoint(t *testing.T) {
 			numeric += (a.Data[i] - b.Data[i]) / (2 * h) * g.Data[i]
 			exact += u.Data[i] * dst.Data[i]
 		}
-		// the error of central differences is h^2 times a third derivative, which grows with the inverse singular value
+		// the error of central differences is h^2 times a third derivative, which grows with the
+		// inverse singular value
 		assert.InDelta(t, exact, numeric, 1e-5*(1+math.Abs(exact)), s)
 	}
 }

@@ -10,13 +10,13 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// rowBlock is the number of rows that are processed at a time. In float32, sums over that many elements
-// rowBlock in float32 and are then added up in float64.
+// rowBlock is the number of rows that are processed at a time. In float32, sums over that many
+// elements rowBlock in float32 and are then added up in float64.
 const rowBlock = 64
 
 // Columns makes the step for the columns of row-major r x c matrices that lie one after the other
-// in x. Each column lies on a sphere. failed is the index of the first matrix with a column that could
-// not move, or -1.
+// in x. Each column lies on a sphere. failed is the index of the first matrix with a column that
+// could not move, or -1.
 func Columns[T vec.Float](x, m, g []T, r, c int, o Sphere, s descent.Step) (p descent.Progress, failed int) {
 	var w work[T]
 	w.begin(o, s, r)

@@ -38,7 +38,8 @@ func pack[T vec.Float](dst []T, stride int, b Mat[T], alpha T) {
 	case b.CS == 1:
 		copyRows(dst, stride, b.Data, b.RS, b.C, b.R, alpha)
 	case b.RS == 1 && b.R >= lanes:
-		// From right to left, because a block may write beyond its row into the block to its right.
+		// From right to left: the last block of a row may write beyond it, into the beginning of the
+		// next row, which the first block then overwrites.
 		for j := (b.C - 1) / lanes * lanes; j >= 0; j -= lanes {
 			transpose(dst[j:], stride, b.Data[j*b.CS:], b.CS, min(lanes, b.C-j), b.R, alpha)
 		}

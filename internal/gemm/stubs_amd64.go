@@ -7,10 +7,10 @@
 package gemm
 
 // mul32AVX2 sets the rows x cols tile C to A B, or adds A B to it. Element (i, p) of A is
-// a[i*rs+p*cs]. Row p of B begins at b[at[p]], its second vector, or its next quarter of a
-// tile, step elements after. C has rows ldc elements apart. rows is 1 to 6, cols 1 to 16,
-// and k at least 1. B is read across the whole width of a tile, or of its first vector
-// where cols is no more, C within cols alone.
+// a[i*rs+p*cs]. Row p of B begins at b[at[p]]; its second vector, or each further quarter of a
+// tile, begins step elements later. The rows of C are ldc elements apart. rows is 1 to 6,
+// cols 1 to 16 and k at least 1. B is read across the whole width of a tile, or of one vector if
+// cols is no more than that; C is read and written only within cols.
 //
 //go:noescape
 func mul32AVX2(rows int, cols int, k int, a *float32, rs int, cs int, b *float32, at *int, step int, c *float32, ldc int, mode int)
@@ -21,18 +21,18 @@ func mul32AVX2(rows int, cols int, k int, a *float32, rs int, cs int, b *float32
 //go:noescape
 func copy32AVX2(dst *float32, stride int, src *float32, ld int, cols int, k int, alpha float32)
 
-// eliminate32AVX2 factors an n x n square, n at most 16, of which l has the columns, 16 elements
-// apart, G = L L^T, and leaves L below and on the diagonal. It takes the steps that make
-// the identity of L on the rows of v. The pivots are the squares of the diagonal of L.
+// eliminate32AVX2 factors an n x n matrix G = L L^T, n at most 16. l holds the columns of G, 16 elements
+// apart, and then those of L on and below the diagonal. The row operations that turn L into the
+// identity are applied to v as well. pivots are the squares of the diagonal of L.
 //
 //go:noescape
 func eliminate32AVX2(l *float32, v *float32, pivots *float32, n int)
 
 // mul32AVX512 sets the rows x cols tile C to A B, or adds A B to it. Element (i, p) of A is
-// a[i*rs+p*cs]. Row p of B begins at b[at[p]], its second vector, or its next quarter of a
-// tile, step elements after. C has rows ldc elements apart. rows is 1 to 14, cols 1 to 32,
-// and k at least 1. B is read across the whole width of a tile, or of its first vector
-// where cols is no more, C within cols alone.
+// a[i*rs+p*cs]. Row p of B begins at b[at[p]]; its second vector, or each further quarter of a
+// tile, begins step elements later. The rows of C are ldc elements apart. rows is 1 to 14,
+// cols 1 to 32 and k at least 1. B is read across the whole width of a tile, or of one vector if
+// cols is no more than that; C is read and written only within cols.
 //
 //go:noescape
 func mul32AVX512(rows int, cols int, k int, a *float32, rs int, cs int, b *float32, at *int, step int, c *float32, ldc int, mode int)
@@ -43,9 +43,9 @@ func mul32AVX512(rows int, cols int, k int, a *float32, rs int, cs int, b *float
 //go:noescape
 func copy32AVX512(dst *float32, stride int, src *float32, ld int, cols int, k int, alpha float32)
 
-// eliminate32AVX512 factors an n x n square, n at most 16, of which l has the columns, 16 elements
-// apart, G = L L^T, and leaves L below and on the diagonal. It takes the steps that make
-// the identity of L on the rows of v. The pivots are the squares of the diagonal of L.
+// eliminate32AVX512 factors an n x n matrix G = L L^T, n at most 16. l holds the columns of G, 16 elements
+// apart, and then those of L on and below the diagonal. The row operations that turn L into the
+// identity are applied to v as well. pivots are the squares of the diagonal of L.
 //
 //go:noescape
 func eliminate32AVX512(l *float32, v *float32, pivots *float32, n int)
@@ -57,10 +57,10 @@ func eliminate32AVX512(l *float32, v *float32, pivots *float32, n int)
 func transpose32(dst *float32, stride int, src *float32, ld int, cols int, k int, alpha float32)
 
 // mul64AVX2 sets the rows x cols tile C to A B, or adds A B to it. Element (i, p) of A is
-// a[i*rs+p*cs]. Row p of B begins at b[at[p]], its second vector, or its next quarter of a
-// tile, step elements after. C has rows ldc elements apart. rows is 1 to 6, cols 1 to 8,
-// and k at least 1. B is read across the whole width of a tile, or of its first vector
-// where cols is no more, C within cols alone.
+// a[i*rs+p*cs]. Row p of B begins at b[at[p]]; its second vector, or each further quarter of a
+// tile, begins step elements later. The rows of C are ldc elements apart. rows is 1 to 6,
+// cols 1 to 8 and k at least 1. B is read across the whole width of a tile, or of one vector if
+// cols is no more than that; C is read and written only within cols.
 //
 //go:noescape
 func mul64AVX2(rows int, cols int, k int, a *float64, rs int, cs int, b *float64, at *int, step int, c *float64, ldc int, mode int)
@@ -71,18 +71,18 @@ func mul64AVX2(rows int, cols int, k int, a *float64, rs int, cs int, b *float64
 //go:noescape
 func copy64AVX2(dst *float64, stride int, src *float64, ld int, cols int, k int, alpha float64)
 
-// eliminate64AVX2 factors an n x n square, n at most 16, of which l has the columns, 16 elements
-// apart, G = L L^T, and leaves L below and on the diagonal. It takes the steps that make
-// the identity of L on the rows of v. The pivots are the squares of the diagonal of L.
+// eliminate64AVX2 factors an n x n matrix G = L L^T, n at most 16. l holds the columns of G, 16 elements
+// apart, and then those of L on and below the diagonal. The row operations that turn L into the
+// identity are applied to v as well. pivots are the squares of the diagonal of L.
 //
 //go:noescape
 func eliminate64AVX2(l *float64, v *float64, pivots *float64, n int)
 
 // mul64AVX512 sets the rows x cols tile C to A B, or adds A B to it. Element (i, p) of A is
-// a[i*rs+p*cs]. Row p of B begins at b[at[p]], its second vector, or its next quarter of a
-// tile, step elements after. C has rows ldc elements apart. rows is 1 to 14, cols 1 to 16,
-// and k at least 1. B is read across the whole width of a tile, or of its first vector
-// where cols is no more, C within cols alone.
+// a[i*rs+p*cs]. Row p of B begins at b[at[p]]; its second vector, or each further quarter of a
+// tile, begins step elements later. The rows of C are ldc elements apart. rows is 1 to 14,
+// cols 1 to 16 and k at least 1. B is read across the whole width of a tile, or of one vector if
+// cols is no more than that; C is read and written only within cols.
 //
 //go:noescape
 func mul64AVX512(rows int, cols int, k int, a *float64, rs int, cs int, b *float64, at *int, step int, c *float64, ldc int, mode int)
@@ -93,9 +93,9 @@ func mul64AVX512(rows int, cols int, k int, a *float64, rs int, cs int, b *float
 //go:noescape
 func copy64AVX512(dst *float64, stride int, src *float64, ld int, cols int, k int, alpha float64)
 
-// eliminate64AVX512 factors an n x n square, n at most 16, of which l has the columns, 16 elements
-// apart, G = L L^T, and leaves L below and on the diagonal. It takes the steps that make
-// the identity of L on the rows of v. The pivots are the squares of the diagonal of L.
+// eliminate64AVX512 factors an n x n matrix G = L L^T, n at most 16. l holds the columns of G, 16 elements
+// apart, and then those of L on and below the diagonal. The row operations that turn L into the
+// identity are applied to v as well. pivots are the squares of the diagonal of L.
 //
 //go:noescape
 func eliminate64AVX512(l *float64, v *float64, pivots *float64, n int)

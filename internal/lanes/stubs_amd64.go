@@ -6,147 +6,173 @@
 
 package lanes
 
-// product32AVX2 sets C = alpha A B + beta C. Sizes are positive, cols is at most 8, strides are in lines. With beta = 0, C need not be initialised.
+// product32AVX2 sets C = alpha A B + beta C. Sizes are positive, cols is at most 8, strides are in
+// lines. With beta = 0, C need not be initialised.
 //
 //go:noescape
 func product32AVX2(c *float32, a *float32, b *float32, rows int, cols int, inner int, cr int, cc int, ar int, ac int, br int, bc int, alpha float32, beta float32)
 
-// symmetrize32AVX2 sets S = half (S + S^T), S of q x q lines, off its diagonal.
+// symmetrize32AVX2 sets the elements of S off its diagonal to those of half (S + S^T), where S has
+// q x q lines.
 //
 //go:noescape
 func symmetrize32AVX2(s *float32, q int, half float32)
 
-// cholesky32AVX2 replaces the lower triangle of gram by L, gram = L L^T, with 1/l_ii in place of l_ii. It returns the lanes, one a bit, whose pivots are all above tiny gram_ii and whose trace is below limit.
+// cholesky32AVX2 replaces the lower triangle of gram by L, gram = L L^T, with 1/l_ii in place of
+// l_ii. It returns a bit mask of the lanes whose pivots are all above tiny gram_ii and whose trace
+// is below limit.
 //
 //go:noescape
 func cholesky32AVX2(gram *float32, q int, tiny float32, one float32, limit float32) uint32
 
-// solve32AVX2 sets Y = Y L^-T, Y of rows x q lines, L as cholesky leaves it.
+// solve32AVX2 sets Y = Y L^-T, where Y has rows x q lines and L is the result of cholesky.
 //
 //go:noescape
 func solve32AVX2(y *float32, l *float32, rows int, q int, yr int, yc int)
 
-// advance32AVX2 sets Y = X + t V, each of n > 0 lines, t one line.
+// advance32AVX2 sets Y = X + t V, where t is one line and the others have n > 0 lines.
 //
 //go:noescape
 func advance32AVX2(y *float32, x *float32, t *float32, v *float32, n int)
 
-// dots32AVX2 sets out, one number a lane, to the sum of the n > 0 lines of u times those of v.
+// dots32AVX2 sets out, with one number per lane, to the sum of the n > 0 lines of u times those of
+// v.
 //
 //go:noescape
 func dots32AVX2(out *float64, u *float32, v *float32, n int)
 
-// transpose32AVX2 writes the transpose of the row-major rows x cols matrix src, neither 0.
+// transpose32AVX2 sets dst to the transpose of the row-major rows x cols matrix src. rows and cols
+// are positive.
 //
 //go:noescape
 func transpose32AVX2(dst *float32, src *float32, rows int, cols int)
 
-// product32AVX512 sets C = alpha A B + beta C. Sizes are positive, cols is at most 8, strides are in lines. With beta = 0, C need not be initialised.
+// product32AVX512 sets C = alpha A B + beta C. Sizes are positive, cols is at most 8, strides are
+// in lines. With beta = 0, C need not be initialised.
 //
 //go:noescape
 func product32AVX512(c *float32, a *float32, b *float32, rows int, cols int, inner int, cr int, cc int, ar int, ac int, br int, bc int, alpha float32, beta float32)
 
-// symmetrize32AVX512 sets S = half (S + S^T), S of q x q lines, off its diagonal.
+// symmetrize32AVX512 sets the elements of S off its diagonal to those of half (S + S^T), where S
+// has q x q lines.
 //
 //go:noescape
 func symmetrize32AVX512(s *float32, q int, half float32)
 
-// cholesky32AVX512 replaces the lower triangle of gram by L, gram = L L^T, with 1/l_ii in place of l_ii. It returns the lanes, one a bit, whose pivots are all above tiny gram_ii and whose trace is below limit.
+// cholesky32AVX512 replaces the lower triangle of gram by L, gram = L L^T, with 1/l_ii in place of
+// l_ii. It returns a bit mask of the lanes whose pivots are all above tiny gram_ii and whose trace
+// is below limit.
 //
 //go:noescape
 func cholesky32AVX512(gram *float32, q int, tiny float32, one float32, limit float32) uint32
 
-// solve32AVX512 sets Y = Y L^-T, Y of rows x q lines, L as cholesky leaves it.
+// solve32AVX512 sets Y = Y L^-T, where Y has rows x q lines and L is the result of cholesky.
 //
 //go:noescape
 func solve32AVX512(y *float32, l *float32, rows int, q int, yr int, yc int)
 
-// advance32AVX512 sets Y = X + t V, each of n > 0 lines, t one line.
+// advance32AVX512 sets Y = X + t V, where t is one line and the others have n > 0 lines.
 //
 //go:noescape
 func advance32AVX512(y *float32, x *float32, t *float32, v *float32, n int)
 
-// dots32AVX512 sets out, one number a lane, to the sum of the n > 0 lines of u times those of v.
+// dots32AVX512 sets out, with one number per lane, to the sum of the n > 0 lines of u times those
+// of v.
 //
 //go:noescape
 func dots32AVX512(out *float64, u *float32, v *float32, n int)
 
-// transpose32AVX512 writes the transpose of the row-major rows x cols matrix src, neither 0.
+// transpose32AVX512 sets dst to the transpose of the row-major rows x cols matrix src. rows and
+// cols are positive.
 //
 //go:noescape
 func transpose32AVX512(dst *float32, src *float32, rows int, cols int)
 
-// product64AVX2 sets C = alpha A B + beta C. Sizes are positive, cols is at most 8, strides are in lines. With beta = 0, C need not be initialised.
+// product64AVX2 sets C = alpha A B + beta C. Sizes are positive, cols is at most 8, strides are in
+// lines. With beta = 0, C need not be initialised.
 //
 //go:noescape
 func product64AVX2(c *float64, a *float64, b *float64, rows int, cols int, inner int, cr int, cc int, ar int, ac int, br int, bc int, alpha float64, beta float64)
 
-// symmetrize64AVX2 sets S = half (S + S^T), S of q x q lines, off its diagonal.
+// symmetrize64AVX2 sets the elements of S off its diagonal to those of half (S + S^T), where S has
+// q x q lines.
 //
 //go:noescape
 func symmetrize64AVX2(s *float64, q int, half float64)
 
-// cholesky64AVX2 replaces the lower triangle of gram by L, gram = L L^T, with 1/l_ii in place of l_ii. It returns the lanes, one a bit, whose pivots are all above tiny gram_ii and whose trace is below limit.
+// cholesky64AVX2 replaces the lower triangle of gram by L, gram = L L^T, with 1/l_ii in place of
+// l_ii. It returns a bit mask of the lanes whose pivots are all above tiny gram_ii and whose trace
+// is below limit.
 //
 //go:noescape
 func cholesky64AVX2(gram *float64, q int, tiny float64, one float64, limit float64) uint32
 
-// solve64AVX2 sets Y = Y L^-T, Y of rows x q lines, L as cholesky leaves it.
+// solve64AVX2 sets Y = Y L^-T, where Y has rows x q lines and L is the result of cholesky.
 //
 //go:noescape
 func solve64AVX2(y *float64, l *float64, rows int, q int, yr int, yc int)
 
-// advance64AVX2 sets Y = X + t V, each of n > 0 lines, t one line.
+// advance64AVX2 sets Y = X + t V, where t is one line and the others have n > 0 lines.
 //
 //go:noescape
 func advance64AVX2(y *float64, x *float64, t *float64, v *float64, n int)
 
-// dots64AVX2 sets out, one number a lane, to the sum of the n > 0 lines of u times those of v.
+// dots64AVX2 sets out, with one number per lane, to the sum of the n > 0 lines of u times those of
+// v.
 //
 //go:noescape
 func dots64AVX2(out *float64, u *float64, v *float64, n int)
 
-// transpose64AVX2 writes the transpose of the row-major rows x cols matrix src, neither 0.
+// transpose64AVX2 sets dst to the transpose of the row-major rows x cols matrix src. rows and cols
+// are positive.
 //
 //go:noescape
 func transpose64AVX2(dst *float64, src *float64, rows int, cols int)
 
-// product64AVX512 sets C = alpha A B + beta C. Sizes are positive, cols is at most 8, strides are in lines. With beta = 0, C need not be initialised.
+// product64AVX512 sets C = alpha A B + beta C. Sizes are positive, cols is at most 8, strides are
+// in lines. With beta = 0, C need not be initialised.
 //
 //go:noescape
 func product64AVX512(c *float64, a *float64, b *float64, rows int, cols int, inner int, cr int, cc int, ar int, ac int, br int, bc int, alpha float64, beta float64)
 
-// symmetrize64AVX512 sets S = half (S + S^T), S of q x q lines, off its diagonal.
+// symmetrize64AVX512 sets the elements of S off its diagonal to those of half (S + S^T), where S
+// has q x q lines.
 //
 //go:noescape
 func symmetrize64AVX512(s *float64, q int, half float64)
 
-// cholesky64AVX512 replaces the lower triangle of gram by L, gram = L L^T, with 1/l_ii in place of l_ii. It returns the lanes, one a bit, whose pivots are all above tiny gram_ii and whose trace is below limit.
+// cholesky64AVX512 replaces the lower triangle of gram by L, gram = L L^T, with 1/l_ii in place of
+// l_ii. It returns a bit mask of the lanes whose pivots are all above tiny gram_ii and whose trace
+// is below limit.
 //
 //go:noescape
 func cholesky64AVX512(gram *float64, q int, tiny float64, one float64, limit float64) uint32
 
-// solve64AVX512 sets Y = Y L^-T, Y of rows x q lines, L as cholesky leaves it.
+// solve64AVX512 sets Y = Y L^-T, where Y has rows x q lines and L is the result of cholesky.
 //
 //go:noescape
 func solve64AVX512(y *float64, l *float64, rows int, q int, yr int, yc int)
 
-// advance64AVX512 sets Y = X + t V, each of n > 0 lines, t one line.
+// advance64AVX512 sets Y = X + t V, where t is one line and the others have n > 0 lines.
 //
 //go:noescape
 func advance64AVX512(y *float64, x *float64, t *float64, v *float64, n int)
 
-// dots64AVX512 sets out, one number a lane, to the sum of the n > 0 lines of u times those of v.
+// dots64AVX512 sets out, with one number per lane, to the sum of the n > 0 lines of u times those
+// of v.
 //
 //go:noescape
 func dots64AVX512(out *float64, u *float64, v *float64, n int)
 
-// transpose64AVX512 writes the transpose of the row-major rows x cols matrix src, neither 0.
+// transpose64AVX512 sets dst to the transpose of the row-major rows x cols matrix src. rows and
+// cols are positive.
 //
 //go:noescape
 func transpose64AVX512(dst *float64, src *float64, rows int, cols int)
 
-// frames32AVX512 makes the step for blocks > 0 times 16 frames of 3 x 3, and returns the number of blocks before the first with a frame whose pivots are too small or whose trace is too large. That block and those after it are left alone.
+// frames32AVX512 makes the step for blocks > 0 blocks of 16 frames of 3 x 3. It returns the number
+// of blocks before the first that holds a frame whose pivots are too small or whose trace is too
+// large; that block and those after it do not change.
 //
 //go:noescape
 func frames32AVX512(x *float32, m *float32, slopes *float32, blocks int, c *float32, sums *float64, geometric int, tangent int, late int) int

@@ -9,22 +9,22 @@ import (
 	"gorgonia.org/gorgonia"
 )
 
-// Mode is an operation that does not do the same in training and in evaluation. It keeps
-// the operation alive, and not its graph.
+// Mode is an operation that differs between training and evaluation. It keeps the operation in
+// memory, but not its graph.
 type Mode struct {
 	Name string // such as "BatchNorm with bn1_γ", its first learnable
 	op   gorgonia.Op
 }
 
-// Training reports whether the operation is in training mode at this moment. The
-// mode is what the machine set that was made last on a graph with the operation.
+// Training reports whether the operation is in training mode now. The mode was set by the machine
+// that was made last for a graph with the operation.
 func (m Mode) Training() bool {
 	training, ok := training(m.op)
 	return training || !ok
 }
 
-// training returns the mode of an operation, and whether it has one. That of a stock
-// batch normalisation is an unexported field.
+// training returns the mode of an operation, and whether it has one. For a stock batch
+// normalisation the mode is an unexported field.
 func training(op gorgonia.Op) (training, ok bool) {
 	switch o := op.(type) {
 	case interface{ Training() bool }:
@@ -37,14 +37,14 @@ func training(op gorgonia.Op) (training, ok bool) {
 	return false, false
 }
 
-// Modes returns the operations downstream of the parameters that have a mode: stock
-// batch normalisations, and operations with the method Training() bool. The
-// backward pass is left out. Nodes of other graphs and nil are skipped.
+// Modes returns the operations that have a mode and depend on the parameters: stock batch
+// normalisations, and operations with the method Training() bool. It leaves out the backward pass,
+// and ignores nil and nodes of other graphs.
 func (g *Graph) Modes(parameters ...*gorgonia.Node) []Mode {
 	var modes []Mode
 	seen := map[*gorgonia.Node]bool{}
-	var climb func(n *gorgonia.Node)
-	climb = func(n *gorgonia.Node) {
+	var visit func(n *gorgonia.Node)
+	visit = func(n *gorgonia.Node) {
 		for _, c := range g.consumers[n] {
 			if seen[c] || g.backward(c) || ignored[typeName(c.Op())] {
 				continue
@@ -53,21 +53,21 @@ func (g *Graph) Modes(parameters ...*gorgonia.Node) []Mode {
 			if _, ok := training(c.Op()); ok {
 				modes = append(modes, Mode{g.modeName(c), c.Op()})
 			}
-			climb(c)
+			visit(c)
 		}
 	}
 	for _, p := range parameters {
-		climb(p)
+		visit(p)
 	}
 	return modes
 }
 
-// modeName names an operation by the first learnable that goes into it, or into what
-// it is multiplied with, as is the scale of a stock batch normalisation.
+// modeName names an operation by its first learnable. For a stock batch normalisation that is the
+// scale by which its value is multiplied.
 func (g *Graph) modeName(n *gorgonia.Node) string {
 	name := opName(n.Op())
 	in := g.inputs(n)
-	in = in[min(1, len(in)):] // the first are activations
+	in = in[min(1, len(in)):] // the first input is the activations
 	for _, c := range g.consumers[n] {
 		if typeName(c.Op()) == "gorgonia.elemBinOp" && !g.backward(c) {
 			in = append(in, g.inputs(c)...)
@@ -84,10 +84,10 @@ func (g *Graph) modeName(n *gorgonia.Node) string {
 	return name
 }
 
-// Evaluating returns the names of the operations downstream of the parameters that are in
-// evaluation mode at this moment. Where there are some, gradients in the parameters did not
-// come from a machine made for training, or a machine for evaluation was made after
-// it on the same operations, as gorgonia.ExprGraph.SubgraphRoots shares them.
+// Evaluating returns the names of the operations that depend on the parameters and are in
+// evaluation mode now. If there are any, the gradients of the parameters do not come from a machine
+// for training, or a machine for evaluation was made after it for the same operations.
+// (gorgonia.ExprGraph.SubgraphRoots shares operations.)
 func Evaluating(parameters ...*gorgonia.Node) (names []string) {
 	var graphs []*gorgonia.ExprGraph
 	in := map[*gorgonia.ExprGraph][]*gorgonia.Node{}
@@ -110,6 +110,6 @@ func Evaluating(parameters ...*gorgonia.Node) (names []string) {
 	return names
 }
 
-// Differentiated reports whether gorgonia.Grad has made a node for the gradient in n, so that a
-// tape machine can have computed it. A LispMachine makes none.
+// Differentiated reports whether gorgonia.Grad has made a node for the gradient with respect to n,
+// which a tape machine needs. A LispMachine makes no such node.
 func Differentiated(n *gorgonia.Node) bool { return n != nil && n.Deriv() != nil }

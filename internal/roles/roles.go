@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package roles finds out from a graph what a parameter is for: whether a
-// convolution convolves with it, and so whether it is a kernel.
+// Package roles finds out from a graph whether a parameter is a kernel, that is, the filter of a
+// convolution.
 //
-// A shape does not say. A stock gorgonia.BatchNorm(x, nil, nil, ...) makes its scale
-// and bias in the shape of x, (B, C, H, W), many programs build biases so, and a
-// learnt image has four axes too. The graph knows: a kernel is what a convolution
-// takes as its filter, as it is or through operations that make a kernel of it, such
-// as a weight normalisation.
+// The shape of a parameter is ambiguous: gorgonia.BatchNorm(x, nil, nil, ...) makes its scale and
+// bias in the shape of x, (B, C, H, W), many programs make biases in that shape, and a learnt image
+// has four axes too. The graph is not: a kernel is the filter input of a convolution, either
+// directly or through operations that map kernels to kernels, such as weight normalisation.
 //
-// An operation of another package takes part by one method, which it may have whatever
-// it is:
+// An operation of another package is recognised by one of these methods:
 //
-//	FilterInput() int // which input it convolves with; negative if it is no convolution
-//	KernelInput() int // of which input its value is a kernel made; negative if of none
+//	FilterInput() int // index of the filter input; negative if the operation is not a convolution
+//	KernelInput() int // index of the kernel input; negative if it does not map kernels to kernels
 //
 // Package nodes describes them as nodes.Convolution and nodes.KernelMap.
 package roles
@@ -29,12 +27,12 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Role is what a parameter is for.
+// Role says whether a parameter is a kernel.
 type Role int
 
 const (
-	Unknown Role = iota // it is in no graph, or nothing in its graph uses it
-	Kernel              // a convolution convolves with it
+	Unknown Role = iota // the parameter is in no graph, or nothing in its graph uses it
+	Kernel              // the filter of a convolution
 	Other               // anything else
 )
 
@@ -52,11 +50,11 @@ func (r Role) String() string {
 type Answer struct {
 	Role  Role
 	Why   string // such as "filter of Conv2d through WeightNorm"
-	ByUse bool   // whether the graph said so, and not the shape
+	ByUse bool   // the graph decided, not the shape
 }
 
-// ByShape judges a parameter by its shape alone: it is a kernel if it has rank 4 and more
-// than one size other than 1. It is for parameters whose graph cannot be asked.
+// ByShape judges a parameter by its shape: it is a kernel if it has rank 4 and more than one size
+// other than 1. It is for parameters without a graph.
 func ByShape(shape tensor.Shape) Answer {
 	large := 0
 	for _, s := range shape {
@@ -71,9 +69,8 @@ func ByShape(shape tensor.Shape) Answer {
 	return a
 }
 
-// Of asks the graph of n for its role. It reads the whole graph; for several
-// parameters take a Reader, or Read. The role is Unknown if n is nil, is in no graph or
-// is used by nothing.
+// Of returns the role of n in its graph. It reads the whole graph, so use a Reader or Read for
+// several parameters. The role is Unknown if n is nil, is in no graph or is used by nothing.
 func Of(n *gorgonia.Node) Answer {
 	if n == nil || n.Graph() == nil {
 		return Answer{Why: "no graph"}
@@ -81,16 +78,16 @@ func Of(n *gorgonia.Node) Answer {
 	return Read(n.Graph()).Of(n)
 }
 
-// A Reader judges parameters and reads each graph once. It keeps the graphs
-// alive and does not see what is added to them later, so it should be dropped once the
-// parameters at hand are judged. The zero value is ready for use.
+// A Reader judges parameters and reads each graph once. It keeps the graphs in memory and does not
+// see nodes that are added later, so drop it when the parameters have been judged. The zero value
+// is ready for use.
 type Reader struct {
 	graphs map[*gorgonia.ExprGraph]*Graph
 }
 
-// Of returns the role of a parameter with a value of the given shape: by its use if it is a
-// *gorgonia.Node, or embeds one, that something in its graph uses, and by its
-// shape otherwise. The role is never Unknown.
+// Of returns the role of a parameter with a value of the given shape. The use decides if the
+// parameter is or embeds a *gorgonia.Node that something in its graph uses; otherwise the shape
+// decides. The role is never Unknown.
 func (r *Reader) Of(v gorgonia.ValueGrad, shape tensor.Shape) Answer {
 	n := nodeOf(v)
 	if n == nil || n.Graph() == nil {
@@ -137,19 +134,18 @@ func (r *Reader) Graph(g *gorgonia.ExprGraph) *Graph {
 	return read
 }
 
-// A Graph is a graph with its edges, read once. It is a snapshot: nodes that
-// are added to the graph later are not in it.
+// A Graph is a snapshot of a graph with its edges. It does not contain nodes that are added later.
 type Graph struct {
 	consumers map[*gorgonia.Node][]*gorgonia.Node // in the order in which they were made
 	byAddress map[uintptr]*gorgonia.Node
 }
 
-// Read reads the edges of g, which takes time linear in them. It does not change g,
-// but no other goroutine may add to g meanwhile.
+// Read reads the edges of g, in time linear in their number. It does not change g, but no other
+// goroutine may add to g at the same time.
 //
-// ExprGraph.To and From are not used: they look nodes up by a cached position,
-// which is wrong after Gorgonia has removed a node (as gorgonia.BinaryXent does,
-// which replaces log(1-x)), and To sorts the graph's own slice.
+// It does not use ExprGraph.To and From. They look up nodes by a cached position, which is wrong
+// after Gorgonia has removed a node (gorgonia.BinaryXent, for example, replaces log(1-x)), and To
+// sorts a slice of the graph.
 func Read(g *gorgonia.ExprGraph) *Graph {
 	r := &Graph{map[*gorgonia.Node][]*gorgonia.Node{}, map[uintptr]*gorgonia.Node{}}
 	for _, n := range g.AllNodes() {
@@ -168,8 +164,8 @@ func Read(g *gorgonia.ExprGraph) *Graph {
 	return r
 }
 
-// inputs returns the inputs of a node in the order of its operation's arguments.
-// Gorgonia has them in an unexported field. An input that is not of the graph is nil.
+// inputs returns the inputs of a node in the order of its operation's arguments. Gorgonia keeps
+// them in an unexported field. An input that is not in the graph is nil.
 func (g *Graph) inputs(n *gorgonia.Node) []*gorgonia.Node {
 	children := reflect.ValueOf(n).Elem().FieldByName("children")
 	if !children.IsValid() {
@@ -182,9 +178,9 @@ func (g *Graph) inputs(n *gorgonia.Node) []*gorgonia.Node {
 	return in
 }
 
-// backward reports whether a node belongs to the backward pass: it is a gradient, or
-// has one among its inputs. Leaves and constants are not counted: the constant 1 is
-// the gradient of the cost, and can be an input of anything.
+// backward reports whether a node belongs to the backward pass: whether it is a gradient or has one
+// among its inputs. Inputs that are leaves or constants do not count, because the constant 1 is the
+// gradient of the cost and may be an input of any node.
 func (g *Graph) backward(n *gorgonia.Node) bool {
 	if len(n.DerivOf()) > 0 {
 		return true
@@ -197,16 +193,16 @@ func (g *Graph) backward(n *gorgonia.Node) bool {
 	return false
 }
 
-// place is a node whose value is made of the parameter.
+// place is a node whose value is computed from the parameter.
 type place struct {
 	node     *gorgonia.Node
-	repeated bool // whether it is the parameter repeated, as a gain for each filter
+	repeated bool // the value repeats the parameter, as for a gain per filter
 }
 
-// Of returns the role of n, a node of the graph. It climbs from n through the operations
-// that keep a kernel a kernel: those with a KernelInput, reshapes, transposes, slices,
-// concatenations, operations of one input that keep its shape, and element-wise
-// operations, unless they are with activations.
+// Of returns the role of n, a node of the graph. It follows n through all operations that map
+// kernels to kernels: those with a KernelInput, reshapes, transposes, slices, concatenations,
+// operations with one input that keep its shape, and element-wise operations that do not involve
+// activations.
 func (g *Graph) Of(n *gorgonia.Node) Answer {
 	var filters, reasons, elsewheres, combined []string
 	start := place{node: n}
@@ -273,7 +269,7 @@ func (g *Graph) Of(n *gorgonia.Node) Answer {
 	return a
 }
 
-// imageOf begins the reason of what is convolved, and not convolved with.
+// imageOf is the beginning of the reason for the image input of a convolution.
 const imageOf = "input of "
 
 func path(names []string) string {
@@ -293,25 +289,25 @@ func distinct(s []string) (d []string) {
 	return d
 }
 
-// kind says what a consumer makes of an input.
+// kind says how a consumer uses an input.
 type kind int
 
 const (
-	otherwise kind = iota // no kernel, and no part of a layer: a penalty, a cost
-	elsewhere             // no kernel, but another part of a layer
-	filter                // it is the filter of a convolution
-	passes                // the consumer's value is to be looked at in its place
+	otherwise kind = iota // neither a kernel nor part of a layer: input of a penalty or a cost
+	elsewhere             // not a kernel, but another part of a layer
+	filter                // the filter of a convolution
+	passes                // the input is a kernel if the value of the consumer is one
 )
 
-// use is what a consumer makes of one of its inputs.
+// use says how a consumer uses one of its inputs.
 type use struct {
 	kind    kind
-	name    string // of the convolution, or of what the input passes through
-	reason  string // why the input is no kernel; with passes, in case that nothing above says more
+	name    string // name of the convolution, or of the operation that the input passes through
+	reason  string // why the input is not a kernel; with passes, if there is no better reason
 	repeats bool   // with passes: the value repeats the input
 }
 
-// ignored are operations that say nothing about their inputs.
+// ignored are operations from which nothing follows about their inputs.
 var ignored = map[string]bool{"gorgonia.readOp": true, "gorgonia.letOp": true, "gorgonia.sizeOp": true}
 
 // norms are the stock normalisations whose scale and bias are nodes of their own.
@@ -403,7 +399,7 @@ func (g *Graph) elementwise(c *gorgonia.Node, in []*gorgonia.Node, i int) use {
 	return use{kind: passes, name: name, reason: how + " other values", repeats: !in[i].Shape().Eq(c.Shape())}
 }
 
-// norm returns the name of the stock normalisation that n is the value of, before scale and bias.
+// norm returns the name of the stock normalisation whose value, before scale and bias, is n, or "".
 func (g *Graph) norm(n *gorgonia.Node) string {
 	if n == nil {
 		return ""
@@ -411,10 +407,11 @@ func (g *Graph) norm(n *gorgonia.Node) string {
 	return norms[typeName(n.Op())]
 }
 
-// convolves reports whether the product c convolves images with its input i: whether the
-// other factor is the matrix of patches that gorgonia.Im2Col makes, (B, rows, columns, CAB)
-// read as (B rows columns) x CAB or the transpose, and the product sums over CAB. The
-// gradient in the filter is a product with the patches too, but sums over the images.
+// convolves reports whether the matrix product c is a convolution with its input i as the filter.
+// That is so if the other factor is the matrix of patches that gorgonia.Im2Col makes, of shape (B,
+// rows, columns, CAB) reshaped to (B rows columns) x CAB, or its transpose, and the product sums
+// over CAB. The gradient with respect to the filter is a product with the patches too, but sums
+// over images.
 func (g *Graph) convolves(c *gorgonia.Node, i int) bool {
 	n := g.inputs(c)[1-i]
 	transposed := false
@@ -449,9 +446,9 @@ func (g *Graph) convolves(c *gorgonia.Node, i int) bool {
 }
 
 // activation reports whether n depends, element by element, on the value of a convolution, a
-// pooling or a normalisation. Coefficients that are repeated over a tensor are left out:
-// kernels that a dynamic convolution mixes by coefficients stay kernels, also where the
-// coefficients depend on activations.
+// pooling or a normalisation. A dependence through coefficients that are repeated over a tensor
+// does not count: in a dynamic convolution, which mixes several kernels by coefficients, these are
+// kernels even if the coefficients depend on activations.
 func (g *Graph) activation(n *gorgonia.Node) bool {
 	seen := map[*gorgonia.Node]bool{}
 	var depends func(n *gorgonia.Node) bool
@@ -494,8 +491,8 @@ func kernelInput(op gorgonia.Op) int {
 	return -1
 }
 
-// typeName is the type of an operation, or of what it points to. Those of Gorgonia are not exported, so that their
-// names are all there is to know them by.
+// typeName returns the name of the type of an operation, without a pointer. The types of Gorgonia
+// are not exported, so they can only be recognised by name.
 func typeName(op gorgonia.Op) string {
 	if op == nil {
 		return ""
@@ -503,8 +500,8 @@ func typeName(op gorgonia.Op) string {
 	return strings.TrimPrefix(reflect.TypeOf(op).String(), "*")
 }
 
-// opName is the name of an operation for people: "WeightNorm" of one that prints as
-// "nodes.WeightNorm[(8, 3, 3, 3)]", and else that of its type.
+// opName returns the name of an operation for messages: "WeightNorm" for one that prints as
+// "nodes.WeightNorm[(8, 3, 3, 3)]", and for stock operations the name of the type.
 func opName(op gorgonia.Op) string {
 	name := op.String()
 	if t, ok := strings.CutPrefix(typeName(op), "gorgonia."); ok && t != "elemUnaryOp" {

@@ -26,7 +26,7 @@ func dotShift32AVX2(x *float32, y *float32, n int, mean float64) (sum float64, d
 //go:noescape
 func squareShift32AVX2(x *float32, n int, mean float64) float64
 
-// maxAbs32AVX2 returns the largest |x[i]|, or NaN if there is one.
+// maxAbs32AVX2 returns the largest |x[i]|, or NaN if any x[i] is NaN.
 //
 //go:noescape
 func maxAbs32AVX2(x *float32, n int) float32
@@ -41,7 +41,7 @@ func affine32AVX2(dst *float32, x *float32, n int, a float32, b float32)
 //go:noescape
 func affine232AVX2(dst *float32, x *float32, y *float32, n int, a float32, b float32, c float32)
 
-// rectify32AVX2 sets dst[i] to max(x[i], 0), NaN if x[i] is.
+// rectify32AVX2 sets dst[i] to max(x[i], 0), or to NaN if x[i] is NaN.
 //
 //go:noescape
 func rectify32AVX2(dst *float32, x *float32, n int)
@@ -51,7 +51,7 @@ func rectify32AVX2(dst *float32, x *float32, n int)
 //go:noescape
 func rectifyBack32AVX2(dst *float32, y *float32, grad *float32, n int)
 
-// maxPairs32AVX2 sets dst[j] to the largest of r0[2j], r0[2j+1], r1[2j] and r1[2j+1], to NaN if one is.
+// maxPairs32AVX2 sets dst[j] to the largest of r0[2j], r0[2j+1], r1[2j] and r1[2j+1], or to NaN if one is NaN.
 //
 //go:noescape
 func maxPairs32AVX2(dst *float32, r0 *float32, r1 *float32, n int)
@@ -82,7 +82,7 @@ func dotShift32AVX512(x *float32, y *float32, n int, mean float64) (sum float64,
 //go:noescape
 func squareShift32AVX512(x *float32, n int, mean float64) float64
 
-// maxAbs32AVX512 returns the largest |x[i]|, or NaN if there is one.
+// maxAbs32AVX512 returns the largest |x[i]|, or NaN if any x[i] is NaN.
 //
 //go:noescape
 func maxAbs32AVX512(x *float32, n int) float32
@@ -97,7 +97,7 @@ func affine32AVX512(dst *float32, x *float32, n int, a float32, b float32)
 //go:noescape
 func affine232AVX512(dst *float32, x *float32, y *float32, n int, a float32, b float32, c float32)
 
-// rectify32AVX512 sets dst[i] to max(x[i], 0), NaN if x[i] is.
+// rectify32AVX512 sets dst[i] to max(x[i], 0), or to NaN if x[i] is NaN.
 //
 //go:noescape
 func rectify32AVX512(dst *float32, x *float32, n int)
@@ -107,7 +107,7 @@ func rectify32AVX512(dst *float32, x *float32, n int)
 //go:noescape
 func rectifyBack32AVX512(dst *float32, y *float32, grad *float32, n int)
 
-// maxPairs32AVX512 sets dst[j] to the largest of r0[2j], r0[2j+1], r1[2j] and r1[2j+1], to NaN if one is.
+// maxPairs32AVX512 sets dst[j] to the largest of r0[2j], r0[2j+1], r1[2j] and r1[2j+1], or to NaN if one is NaN.
 //
 //go:noescape
 func maxPairs32AVX512(dst *float32, r0 *float32, r1 *float32, n int)
@@ -138,7 +138,7 @@ func dotShift64AVX2(x *float64, y *float64, n int, mean float64) (sum float64, d
 //go:noescape
 func squareShift64AVX2(x *float64, n int, mean float64) float64
 
-// maxAbs64AVX2 returns the largest |x[i]|, or NaN if there is one.
+// maxAbs64AVX2 returns the largest |x[i]|, or NaN if any x[i] is NaN.
 //
 //go:noescape
 func maxAbs64AVX2(x *float64, n int) float64
@@ -153,7 +153,7 @@ func affine64AVX2(dst *float64, x *float64, n int, a float64, b float64)
 //go:noescape
 func affine264AVX2(dst *float64, x *float64, y *float64, n int, a float64, b float64, c float64)
 
-// rectify64AVX2 sets dst[i] to max(x[i], 0), NaN if x[i] is.
+// rectify64AVX2 sets dst[i] to max(x[i], 0), or to NaN if x[i] is NaN.
 //
 //go:noescape
 func rectify64AVX2(dst *float64, x *float64, n int)
@@ -163,7 +163,7 @@ func rectify64AVX2(dst *float64, x *float64, n int)
 //go:noescape
 func rectifyBack64AVX2(dst *float64, y *float64, grad *float64, n int)
 
-// maxPairs64AVX2 sets dst[j] to the largest of r0[2j], r0[2j+1], r1[2j] and r1[2j+1], to NaN if one is.
+// maxPairs64AVX2 sets dst[j] to the largest of r0[2j], r0[2j+1], r1[2j] and r1[2j+1], or to NaN if one is NaN.
 //
 //go:noescape
 func maxPairs64AVX2(dst *float64, r0 *float64, r1 *float64, n int)
@@ -194,7 +194,7 @@ func dotShift64AVX512(x *float64, y *float64, n int, mean float64) (sum float64,
 //go:noescape
 func squareShift64AVX512(x *float64, n int, mean float64) float64
 
-// maxAbs64AVX512 returns the largest |x[i]|, or NaN if there is one.
+// maxAbs64AVX512 returns the largest |x[i]|, or NaN if any x[i] is NaN.
 //
 //go:noescape
 func maxAbs64AVX512(x *float64, n int) float64
@@ -209,7 +209,7 @@ func affine64AVX512(dst *float64, x *float64, n int, a float64, b float64)
 //go:noescape
 func affine264AVX512(dst *float64, x *float64, y *float64, n int, a float64, b float64, c float64)
 
-// rectify64AVX512 sets dst[i] to max(x[i], 0), NaN if x[i] is.
+// rectify64AVX512 sets dst[i] to max(x[i], 0), or to NaN if x[i] is NaN.
 //
 //go:noescape
 func rectify64AVX512(dst *float64, x *float64, n int)
@@ -219,7 +219,7 @@ func rectify64AVX512(dst *float64, x *float64, n int)
 //go:noescape
 func rectifyBack64AVX512(dst *float64, y *float64, grad *float64, n int)
 
-// maxPairs64AVX512 sets dst[j] to the largest of r0[2j], r0[2j+1], r1[2j] and r1[2j+1], to NaN if one is.
+// maxPairs64AVX512 sets dst[j] to the largest of r0[2j], r0[2j+1], r1[2j] and r1[2j+1], or to NaN if one is NaN.
 //
 //go:noescape
 func maxPairs64AVX512(dst *float64, r0 *float64, r1 *float64, n int)

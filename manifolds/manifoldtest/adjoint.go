@@ -12,7 +12,7 @@ import (
 // near the manifold and at points a third and three times as large.
 func adjoint(t *trial) {
 	x, a, g, h := t.point(), t.near(), t.gauss(), t.gauss()
-	if !has[manifolds.Quotient](t.m) { // whose tangent projection is not the derivative of P
+	if !has[manifolds.Quotient](t.m) { // there the tangent projection is not the derivative of P
 		t.equal("P'(x)* g = T g on the manifold", t.adjoint(x, x, g), t.tangent(x, g), times(4, norms(g)))
 	}
 	for _, s := range []float64{1. / 3, 1, 3} {
@@ -26,7 +26,7 @@ func adjoint(t *trial) {
 			t.equal("P'(v)* (c g) = c P'(v)* g for tiny and huge c", t.adjoint(v, y, scaled(c, g)), scaled(c, p), times(4*c/s, norms(g)))
 		}
 
-		// In three directions at once, since the terms in t^2 of one alone may vanish.
+		// In three directions at once, because the terms in t^2 may vanish for one of them.
 		var us []manifolds.Points
 		noise := make([]float64, v.K)
 		for range 3 {
@@ -43,7 +43,7 @@ func adjoint(t *trial) {
 		})
 	}
 
-	// Where there is no projection there is no derivative of it.
+	// Where Project has no answer, ProjectAdjoint must fail.
 	last := x.K - 1
 	for _, f := range []struct {
 		name string

@@ -13,15 +13,15 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// op is an operation that writes a batch, with arguments that it accepts.
+// op is an operation that writes a batch, with valid arguments.
 type op struct {
 	name string
 	args []manifolds.Points
 	call func(dst manifolds.Points, args []manifolds.Points) error
 }
 
-// gauge is an operation that writes one number a point.
-type gauge struct {
+// measure is an operation that writes one number per point.
+type measure struct {
 	name string
 	args []manifolds.Points
 	call func(out []float64, args []manifolds.Points) error
@@ -70,29 +70,30 @@ func (t *trial) ops() []op {
 	return ops
 }
 
-// gauges returns every operation that writes one number a point.
-func (t *trial) gauges() []gauge {
+// measures returns every operation that writes one number per point.
+func (t *trial) measures() []measure {
 	x := t.point()
 	u, v := t.vector(x, 1), t.vector(x, 0.7)
-	var gauges []gauge
+	var measures []measure
 	if m, ok := t.m.(manifolds.Metric); ok {
-		gauges = append(gauges, gauge{"Inner", batches{x, u, v}, func(out []float64, a batches) error { return m.Inner(out, a[0], a[1], a[2]) }})
+		measures = append(measures, measure{"Inner", batches{x, u, v}, func(out []float64, a batches) error { return m.Inner(out, a[0], a[1], a[2]) }})
 	}
 	if m, ok := t.m.(manifolds.Logarithm); ok {
 		y := t.retract(x, scaled(0.3, u))
-		gauges = append(gauges, gauge{"Dist", batches{x, y}, func(out []float64, a batches) error { return m.Dist(out, a[0], a[1]) }})
+		measures = append(measures, measure{"Dist", batches{x, y}, func(out []float64, a batches) error { return m.Dist(out, a[0], a[1]) }})
 	}
-	return gauges
+	return measures
 }
 
-// do calls an operation with a destination of its own.
+// do calls an operation and returns its result, in a batch of its own.
 func (t *trial) do(o op, args batches) manifolds.Points {
 	dst := filledLike(args[0], math.NaN())
 	t.done(o.name, o.call(dst, args))
 	return dst
 }
 
-func (t *trial) read(g gauge, args batches) []float64 {
+// read calls an operation and returns its numbers.
+func (t *trial) read(g measure, args batches) []float64 {
 	out := filledNumbers(args[0].K, math.NaN())
 	t.done(g.name, g.call(out, args))
 	return out
@@ -114,13 +115,13 @@ func clones(args batches) batches {
 	return c
 }
 
-// aliasing: dst may be an argument, the others are only read, and nothing beside
-// dst is written.
+// aliasing: dst may be one of the arguments. The operation changes neither other arguments nor
+// memory next to dst.
 func aliasing(t *trial) {
 	for _, o := range t.ops() {
 		want := t.do(o, o.args)
 
-		// In the middle of a larger batch, whose ends are guards.
+		// dst is the middle of a larger batch, whose ends are guards.
 		const guard = 7.5
 		wide := filled(t.prec, Shape{t.shape.K + 2, t.shape.N, t.shape.P}, guard)
 		args := clones(o.args)
@@ -145,7 +146,7 @@ func aliasing(t *trial) {
 			}
 		}
 	}
-	for _, g := range t.gauges() {
+	for _, g := range t.measures() {
 		args := clones(g.args)
 		t.read(g, args)
 		for i := range args {
@@ -154,8 +155,7 @@ func aliasing(t *trial) {
 	}
 }
 
-// misfits returns batches that do not agree with those of the trial, and what is
-// wrong with them.
+// misfits returns batches that do not agree with those of the trial, and the differences.
 func (t *trial) misfits() []misfit {
 	s, other := t.shape, double
 	if t.prec.double {
@@ -182,8 +182,8 @@ type misfit struct {
 	manifolds.Points
 }
 
-// mismatch: an argument of another shape or precision, or a shape that Check does
-// not admit, is an error, and dst is as before.
+// mismatch: an argument of another shape or precision, or a shape that Check does not admit, is an
+// error and leaves dst unchanged.
 func mismatch(t *trial) {
 	const before = 7.5
 	refused := func(call string, err error, dst manifolds.Points) {
@@ -198,7 +198,7 @@ func mismatch(t *trial) {
 			dst := filledLike(w.Points, before)
 			refused(o.name+" into a batch with "+w.what, o.call(dst, o.args), dst)
 			if len(o.args) == 1 {
-				continue // dst against the argument has been tried
+				continue // the case that dst does not fit the argument has been tried
 			}
 			for i := range o.args {
 				args := slices.Clone(o.args)
@@ -217,7 +217,7 @@ func mismatch(t *trial) {
 			t.fail("the output after "+call, fmt.Sprint(before), fmt.Sprint(out[i]))
 		}
 	}
-	for _, g := range t.gauges() {
+	for _, g := range t.measures() {
 		for _, n := range []int{t.shape.K - 1, t.shape.K + 1} {
 			out := filledNumbers(n, before)
 			refusedNumbers(fmt.Sprintf("%s into %+d numbers too many", g.name, n-t.shape.K), g.call(out, g.args), out)
@@ -240,7 +240,7 @@ func mismatch(t *trial) {
 	}
 }
 
-// batch: point k of a batch is the point that it would be alone.
+// batch: the result for a point does not depend on the other points of the batch.
 func batch(t *trial) {
 	if t.shape.K == 1 {
 		return
@@ -256,7 +256,7 @@ func batch(t *trial) {
 			t.equal("each point of "+o.name+" is what it is alone", got, t.do(o, alone), add(norms(got), norms(alone[0])))
 		}
 	}
-	for _, g := range t.gauges() {
+	for _, g := range t.measures() {
 		all := t.read(g, g.args)
 		for k := range all {
 			alone := slices.Clone(g.args)
@@ -268,7 +268,7 @@ func batch(t *trial) {
 	}
 }
 
-// precise: float32 takes other paths than float64, to the same place.
+// precise: the results in float32 are those in float64, rounded.
 func precise(t *trial) {
 	if t.prec.double {
 		return
@@ -282,7 +282,7 @@ func precise(t *trial) {
 		}
 		t.equal(o.name+" in float32 is that in float64", t.do(o, o.args), t.do(o, args), times(4, size))
 	}
-	for _, g := range t.gauges() {
+	for _, g := range t.measures() {
 		args := slices.Clone(g.args)
 		for i := range args {
 			args[i] = wide(args[i])
@@ -293,8 +293,8 @@ func precise(t *trial) {
 	}
 }
 
-// concurrency: calls on different batches, at the same time, come to what they
-// come to one after the other.
+// concurrency: concurrent calls on different batches have the same results as calls one after the
+// other.
 func concurrency(t *trial) {
 	const callers, rounds = 4, 3
 	for _, o := range t.ops() {
@@ -326,10 +326,10 @@ func concurrency(t *trial) {
 	}
 }
 
-// allocations: after a first call, the operations of a step take no memory, or one block each: a copy of an argument, or work space
-// for all points. Batches
-// large enough to be shared among processors may; they are not tried. The
-// race detector allocates for its own purposes.
+// allocations: after a first call, each operation allocates at most once, for a copy of an argument
+// or a workspace for all points. Batches that are large enough to be divided among processors may
+// allocate more and are not tried. Nothing is checked under the race detector, which allocates
+// itself.
 func allocations(t *trial) {
 	if raceEnabled || t.shape.K*t.shape.N*t.shape.P > 4096 {
 		return
@@ -344,7 +344,7 @@ func allocations(t *trial) {
 		dst := t.dst()
 		few(o.name, func() { o.call(dst, o.args) })
 	}
-	for _, g := range t.gauges() {
+	for _, g := range t.measures() {
 		out := make([]float64, t.shape.K)
 		few(g.name, func() { g.call(out, g.args) })
 	}
@@ -355,8 +355,8 @@ func allocations(t *trial) {
 	}
 }
 
-// mallocs returns the allocations of a call after warm-up: the least over several
-// tries, since others may allocate meanwhile and the collector may empty pools.
+// mallocs returns the allocations of a call after warm-up. It takes the least of several tries,
+// because other goroutines may allocate at the same time and the garbage collector may empty pools.
 func mallocs(call func()) uint64 {
 	const tries, calls = 16, 4
 	call()

@@ -10,7 +10,8 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// descent: Descend, where the manifold offers it, makes the step that manifolds.Descend makes by the other methods.
+// descent: where Descends returns true, the method Descend makes the same step as the function
+// manifolds.Descend, which uses the other methods.
 func descent(t *trial) {
 	m := t.m.(manifolds.Descender)
 	const theta = 0.9
@@ -32,7 +33,7 @@ func descent(t *trial) {
 	}
 }
 
-// descend compares one step, if the manifold offers it.
+// descend compares one step, if Descends returns true for it.
 func (t *trial) descend(m manifolds.Descender, d manifolds.Descent) {
 	x := t.point()
 	size := norms(x)
@@ -60,11 +61,11 @@ func (t *trial) descend(m manifolds.Descender, d manifolds.Descent) {
 	before := clone(x)
 	got, err := m.Descend(x, mu, g, d)
 	t.done("Descend"+of, err)
-	reach := make([]float64, x.K) // the longest that may be added to a point, and the point
-	for k := range reach {
-		reach[k] = size[k] + d.Rate*b.Direction(d)
+	scale := make([]float64, x.K) // size of a point plus the longest step
+	for k := range scale {
+		scale[k] = size[k] + d.Rate*b.Direction(d)
 	}
-	t.equal("Descend makes the step of manifolds.Descend"+of, x, y, reach)
+	t.equal("Descend makes the step of manifolds.Descend"+of, x, y, scale)
 	if mu.K > 0 {
 		t.equal("Descend leaves the momentum of manifolds.Descend"+of, mu, nu, times(b.After(d)*(1+d.Rate*b.Direction(d)/least(size)), ones(x.K)))
 	}
@@ -74,11 +75,12 @@ func (t *trial) descend(m manifolds.Descender, d manifolds.Descent) {
 	t.atMost("Descend reports |Rate/g_t v|^2, difference"+of, math.Abs(got.Length-want.Length), tol*d.Rate*d.Rate)
 	t.atMost("Descend reports the largest g_t, difference"+of, math.Abs(got.Factor-want.Factor), tol*want.Factor)
 
-	t.stray(m, before, d)
+	t.offManifold(m, before, d)
 }
 
-// stray puts a point off the manifold where only an error is right.
-func (t *trial) stray(m manifolds.Descender, x manifolds.Points, d manifolds.Descent) {
+// offManifold sets one point to zero and makes the step. Unless zero is a point of the manifold, the
+// retraction must bring the point back, or the step must return an error that names it.
+func (t *trial) offManifold(m manifolds.Descender, x manifolds.Points, d manifolds.Descent) {
 	at := x.K / 2
 	lost := clone(x)
 	for i := range x.N {
@@ -97,7 +99,7 @@ func (t *trial) stray(m manifolds.Descender, x manifolds.Points, d manifolds.Des
 	var p *manifolds.PointError
 	switch {
 	case err == nil:
-		if e := t.m.Membership(lost); !(e < 1e-2) { // by an ill-conditioned retraction
+		if e := t.m.Membership(lost); !(e < 1e-2) { // the retraction may be ill-conditioned
 			t.fail("Descend brings a point that is 0 to the manifold, or returns an error", "a membership error below 0.01", fmt.Sprint(e))
 		}
 	case !errors.As(err, &p):

@@ -12,8 +12,8 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds/manifoldtest"
 )
 
-// A type that embeds a manifold and has geometry of its own in the six methods has the optional methods of the embedded manifold as
-// well. They are wrong for it, and the kit finds each of them.
+// A type that embeds a manifold and has geometry of its own in the six methods has the optional
+// methods of the embedded manifold as well. They are wrong for it, and the kit finds each of them.
 
 // cylindrical is the Cylinder, written on top of a sphere with geodesics.
 type cylindrical struct{ manifolds.Sphere }
@@ -27,8 +27,8 @@ func (cylindrical) Transport(dst, x, y, u points) error {
 }
 func (cylindrical) Membership(x points) float64 { return Cylinder{}.Membership(x) }
 
-// subspaces is the Grassmann manifold on top of Stiefel, as somebody would write it who takes the projection and the retraction as
-// they are and makes the tangent vectors horizontal.
+// subspaces is the Grassmann manifold on top of Stiefel, as somebody would write it who takes the
+// projection and the retraction as they are and makes the tangent vectors horizontal.
 type subspaces struct{ manifolds.Stiefel }
 
 func (m subspaces) Tangent(dst, x, g points) error { return grassmann{}.Tangent(dst, x, g) }
@@ -36,7 +36,8 @@ func (m subspaces) Transport(dst, x, y, u points) error {
 	return grassmann{}.Transport(dst, x, y, u)
 }
 
-// borrowed is a sphere that takes the geodesics of another, of which TransportAlong is the only optional method that is left.
+// borrowed is a sphere that takes the geodesics of another, of which TransportAlong is the only
+// optional method that is left.
 type borrowed struct {
 	manifolds.Manifold
 	manifolds.PathTransporter

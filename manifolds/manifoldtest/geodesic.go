@@ -23,14 +23,14 @@ func exponential(t *trial) {
 	})
 	if t.prec.double {
 		t.constantSpeed(x, v)
-		if x.N*x.P <= 64 { // else it is left to smaller shapes
+		if x.N*x.P <= 64 { // larger shapes take too long
 			t.stationary(x, v)
 		}
 	}
 }
 
-// constantSpeed: <y', y'>_y = <v, v>_x along y = Exp_x(sv). The central difference
-// errs by h^2 |y”'| / 6 and by rounding over h, 1e-10 each.
+// constantSpeed: <y', y'>_y = <v, v>_x along y = Exp_x(sv). The error of the central difference is
+// h^2/6 times the third derivative, plus rounding / h, about 1e-10 each.
 func (t *trial) constantSpeed(x, v manifolds.Points) {
 	const h = 1e-5
 	vv := t.inner(x, v, v)
@@ -46,9 +46,9 @@ func (t *trial) constantSpeed(x, v manifolds.Points) {
 	}
 }
 
-// stationary: a geodesic is a critical point of the energy, the integral of
-// <y', y'>_y, among curves with its ends. Energies are sums over chords, whose
-// error of order 1/chords^2 is the tolerance.
+// stationary: a geodesic is a critical point of the energy, the integral of <y', y'>_y, among
+// curves with the same ends. Energies are computed as sums over chords; the tolerance is their
+// error, of order 1/chords^2.
 func (t *trial) stationary(x, v manifolds.Points) {
 	const chords, eps, tolerance = 64, 1e-4, 1e-3
 	for k := range min(x.K, 2) {
@@ -92,8 +92,8 @@ func ones(n int) []float64 {
 	return x
 }
 
-// reach is the length of the geodesics to try in units of |x|: less than the
-// injectivity radius where that is known, so that they are shortest.
+// reach returns the injectivity radius in units of |x|, up to which geodesics are shortest, or a
+// small length if the radius is unknown.
 func (t *trial) reach(x manifolds.Points) float64 {
 	radius := t.known().InjectivityRadius
 	if radius == 0 {
@@ -109,7 +109,7 @@ func (t *trial) reach(x manifolds.Points) float64 {
 	return radius / longest
 }
 
-// logarithm: the inverse of the exponential map, and the distance it measures.
+// logarithm: Log is the inverse of the exponential map, and Dist the length of Log.
 func logarithm(t *trial) {
 	x := t.point()
 	zero, size := make([]float64, x.K), lengths(x)
@@ -125,8 +125,7 @@ func logarithm(t *trial) {
 		y := t.exp(x, v)
 		w := t.logarithmAt(x, y)
 		at := fmt.Sprintf(" for v of %g of the injectivity radius", f)
-		// The distance is well conditioned all the way, the direction is not near
-		// the cut locus.
+		// Near the cut locus the distance is well conditioned, but the direction is not.
 		t.equalNumbers("dist(x, Exp_x(v)) = |v|"+at, t.dist(x, y), length, size)
 		if f <= 0.9 {
 			t.equal("log_x Exp_x(v) = v"+at, w, v, times(4, size))
@@ -134,7 +133,7 @@ func logarithm(t *trial) {
 	}
 }
 
-// logarithmAt asserts what holds for any two points, and returns log_x y.
+// logarithmAt checks the equations that hold for any two points, and returns log_x y.
 func (t *trial) logarithmAt(x, y manifolds.Points) manifolds.Points {
 	size := lengths(x)
 	d, v := t.dist(x, y), t.log(x, y)
@@ -150,8 +149,8 @@ func (t *trial) logarithmAt(x, y manifolds.Points) manifolds.Points {
 // parallel: parallel transport along the shortest geodesic.
 func parallel(t *trial) {
 	x := t.point()
-	// Rounding in y is amplified near the cut locus, by 6 on a sphere at 0.9 of the
-	// injectivity radius.
+	// Near the cut locus, rounding errors of y are amplified: on a sphere by a factor of 6 at 0.9 of
+	// the injectivity radius.
 	for _, f := range []float64{1e-3, 0.5, 0.9} {
 		v := t.vector(x, f*t.reach(x))
 		y := t.retract(x, v)
@@ -175,8 +174,8 @@ func parallel(t *trial) {
 	u := t.vector(x, 1)
 	t.equal("transport from x to x is the identity", t.parallel(x, x, u), u, norms(u))
 
-	// Parallel: with the metric of the ambient space, the derivative along the
-	// geodesic is normal. The central difference errs by 1e-10.
+	// With the metric of the ambient space, the derivative of a parallel vector along the geodesic is
+	// normal. The error of the central difference is about 1e-10.
 	if t.prec.double && has[manifolds.Exponential](t.m) && !has[manifolds.Metric](t.m) {
 		const h = 1e-5
 		v := t.vector(x, 0.3*t.reach(x))
@@ -190,13 +189,13 @@ func parallel(t *trial) {
 	}
 }
 
-// curvature: the injectivity radius is not negative, and no plane is curved more than
-// the bound says. The curvature of the plane of u and w is read off the distance
-// of the ends of two geodesics,
+// curvature: the injectivity radius is not negative, and no plane has a larger curvature than the
+// bound. The curvature of the plane of u and w follows from the distance between the ends of two
+// geodesics,
 //
 //	d(Exp_x(u), Exp_x(w))^2 = |u - w|^2 - K/3 |u ^ w|^2 + ...
 //
-// whose next terms are two orders smaller.
+// where further terms are smaller by two orders.
 func curvature(t *trial) {
 	bound, radius := t.known().Curvature, t.known().InjectivityRadius
 	if math.IsNaN(bound) {

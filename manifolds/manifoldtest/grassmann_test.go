@@ -14,8 +14,9 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds/manifoldtest"
 )
 
-// grassmann is the set of the p-dimensional subspaces of R^n, each represented by an n x p matrix with orthonormal columns that span
-// it: a quotient, on which x and x q are one point for every orthogonal q.
+// grassmann is the set of the p-dimensional subspaces of R^n, each represented by an n x p matrix
+// with orthonormal columns that span it: a quotient, on which x and x q are one point for every
+// orthogonal q.
 //
 //	horizontal space  {v : x^T v = 0}
 //	dimension         p (n - p)
@@ -25,8 +26,9 @@ import (
 //	exponential       x W cos(s) W^T + U sin(s) W^T, v = U s W^T
 //	curvature         at most 2; injectivity radius pi/2
 //
-// Edelman, Arias, Smith, The geometry of algorithms with orthogonality constraints, SIAM J. Matrix Anal. Appl. 20 (1998);
-// Bendokat, Zimmermann, Absil, A Grassmann manifold handbook, Adv. Comput. Math. 50 (2024).
+// Edelman, Arias, Smith, The geometry of algorithms with orthogonality constraints, SIAM J. Matrix
+// Anal. Appl. 20 (1998); Bendokat, Zimmermann, Absil, A Grassmann manifold handbook, Adv. Comput.
+// Math. 50 (2024).
 type grassmann struct{}
 
 func (grassmann) String() string { return "grassmann" }
@@ -140,7 +142,8 @@ func (x mat) columns(f mat) mat {
 	return x
 }
 
-// svd turns the columns of x until they are orthogonal: x W = U s, by the one-sided method of Jacobi. It returns U s, s and W.
+// svd turns the columns of x until they are orthogonal: x W = U s, by the one-sided method of
+// Jacobi. It returns U s, s and W.
 func (d desk) svd(x mat) (us, s, w mat) {
 	us, s, w = d.mat(x.n, x.p), d.mat(1, x.p), d.mat(x.p, x.p)
 	copy(us.a, x.a)
@@ -296,7 +299,8 @@ func (m grassmann) Random(dst points, rng *rand.Rand) error {
 	return m.Project(dst, dst)
 }
 
-// Same returns the largest |y - x x^T y| / sqrt(p), which is the root mean square of the sines of the angles between the subspaces.
+// Same returns the largest |y - x x^T y| / sqrt(p), which is the root mean square of the sines of
+// the angles between the subspaces.
 func (m grassmann) Same(x, y points) (float64, error) {
 	if err := m.admit("same", x, y); err != nil {
 		return 0, err
@@ -398,7 +402,8 @@ func (m grassmann) Dist(out []float64, x, y points) error {
 	})
 }
 
-// ParallelTransport writes (u + (U (cos s - 1) - x W sin s) U^T u) q for log_x y = U s W^T, with q the rotation from where Exp leads to y.
+// ParallelTransport writes (u + (U (cos s - 1) - x W sin s) U^T u) q for log_x y = U s W^T, with q
+// the rotation from where Exp leads to y.
 func (m grassmann) ParallelTransport(dst, x, y, u points) error {
 	if err := m.admit("parallel transport", dst, x, y, u); err != nil {
 		return err

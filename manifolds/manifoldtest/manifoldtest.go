@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package manifoldtest tells whether a manifolds.Manifold is right.
+// Package manifoldtest tests whether a manifolds.Manifold is correct.
 //
-// Run holds a manifold against the equations that define its operations, in a
-// test; Check does the same in a program or a notebook and returns an error:
+// Run checks the equations that define the operations of a manifold, in a test. Check does the same
+// in a program or a notebook and returns an error.
 //
 //	func TestCylinder(t *testing.T) {
 //		manifoldtest.Run(t, Cylinder{}, manifoldtest.Shape{K: 2, N: 5, P: 3})
@@ -13,8 +13,8 @@
 // for float64:
 //
 //	project        P(a) is on the manifold, P(P(a)) = P(a), no point is nearer to a
-//	membership     zero on the manifold, in proportion to the distance off it, NaN for NaN
-//	degenerate     no answer is an error, never a NaN
+//	membership     zero on the manifold, proportional to the distance from it, NaN for NaN
+//	degenerate     where there is no answer, an error and never NaN
 //	tangent        T is linear, T T = T, <T u, w> = <u, T w>, and T is the derivative of P
 //	metric         <u, v>_x is an inner product, <grad f, u>_x = <g, u>
 //	gradient       f(R_x(tv)) - f(x) - t <grad f, v>_x = O(t^2)
@@ -24,36 +24,36 @@
 //	logarithm      exp_x(log_x y) = y, |log_x y| = dist(x, y), dist is a distance
 //	parallel       an isometry, undone by swapping x and y, log_x y goes to -log_y x
 //	path           TransportAlong ends in the tangent space at y, linear, and for short steps where Transport does
-//	quotient       Same tells classes apart, in proportion to the step between them
-//	descent        Descend, where it is offered, is manifolds.Descend: points, momentum, what it reports
+//	quotient       Same is proportional to the step between two classes
+//	descent        the method Descend makes the step of manifolds.Descend: points, momentum, progress
 //	adjoint        <P'(v) u, g> = <u, P'(v)* g>
 //	curvature      the bound holds, the injectivity radius is not negative
 //	dimension      the rank of T
-//	scale          {s x} has its points, norm, radius and curvature where they should be, and the type of x's manifold
-//	grouping       For keeps the type and a grouping that is named, and chooses one where none is
+//	scale          Scaled(s) has the right points, norm, radius and curvature, and keeps the type
+//	grouping       For keeps the type and the grouping, and chooses a grouping in place of Default
 //	random         on the manifold, seeded, independent, uniform
 //	aliasing       dst may be an argument, and no other argument is written
-//	mismatch       batches that do not agree are an error that writes nothing
-//	batch          a point does not depend on its neighbours
-//	precision      float32 is float64, rounded
-//	concurrency    calls on different batches do not disturb each other
-//	allocations    at most one a call after warm-up
+//	mismatch       batches that do not agree are an error, and dst is unchanged
+//	batch          the result for a point does not depend on other points of the batch
+//	precision      results in float32 are those in float64, rounded
+//	concurrency    calls on different batches do not affect each other
+//	allocations    at most one per call, after warm-up
 //
-// Oracles of an optional interface are skipped where a manifold lacks it.
-// Everything is seeded: a run gives the same result every time.
+// The oracles of an optional interface are skipped if a manifold does not have it. All random numbers
+// are seeded, so every run gives the same result.
 //
-// One allocation in a call is allowed, for a copy or work space; the manifolds of this library have none. More than one is mostly one
-// for each point of the batch, which makes steps slow.
+// One allocation per call is allowed, for a copy or a workspace; the manifolds of this library make
+// none. If there are more, there is usually one for each point of the batch, which makes steps slow.
 //
-// On a manifolds.Quotient, the tangent projection is not the derivative of the projection. Instead, P(x + tg) and R_x(t T g) are the same
-// class to first order, and exp_x(log_x y) is the class of y.
+// On a manifolds.Quotient, the tangent projection is not the derivative of the projection. The
+// oracles check instead that P(x + tg) and R_x(t T g) are the same class to first order, and that
+// exp_x(log_x y) is in the class of y.
 //
-// A type that embeds another manifold has the optional methods of that, which belong to other geometry. Each of them that has not
-// been written anew is found by the oracle of its interface.
+// A type that embeds another manifold inherits its optional methods, which belong to the other
+// geometry. The oracle of each optional interface finds them.
 //
-// The slopes that the O(t^2) of the table stand for are fitted in float64 to the
-// best window of a range of t, as in Manopt's checkgradient (Boumal et al.,
-// 2014), and may fall short of their order by 0.1.
+// For each O(t^2) in the table, a slope is fitted in float64 to the best window of a range of t, as
+// in Manopt's checkgradient (Boumal et al., 2014). It may be up to 0.1 below the order.
 package manifoldtest
 
 import (
@@ -66,13 +66,13 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// Shape is that of a batch: K points of N x P.
+// Shape is the shape of a batch: K points of N x P.
 type Shape struct{ K, N, P int }
 
 // String returns "K points of NxP".
 func (s Shape) String() string { return fmt.Sprintf("%d points of %dx%d", s.K, s.N, s.P) }
 
-// defaults are the shapes tried if none are named.
+// defaults are the shapes that are tried if none are given.
 var defaults = []Shape{
 	{19, 3, 3},
 	{3, 8, 3},
@@ -85,10 +85,10 @@ var defaults = []Shape{
 	{1, 9, 32},
 }
 
-// Run checks m on batches of the given shapes. With none it takes those that m
-// admits of a table: slices, tall, wide and square points, single rows, columns
-// and numbers, batches of one and of many. Every oracle is a subtest, float32 and
-// float64 are subtests of it.
+// Run checks m on batches of the given shapes. Without shapes it tries a list of default shapes, as
+// far as m admits them: slices, tall, wide and square points, single rows, columns and numbers,
+// batches of one point and of many. Every oracle is a subtest with the subtests float32 and
+// float64.
 func Run(t *testing.T, m manifolds.Manifold, shapes ...Shape) {
 	t.Helper()
 	admitted, err := admit(m, shapes)
@@ -111,10 +111,9 @@ func Run(t *testing.T, m manifolds.Manifold, shapes ...Shape) {
 	}
 }
 
-// Check checks m on batches of the given shapes, or of those that Run takes if
-// there are none. It returns nil if m is right, and else all that is wrong with it, each
-// a *Failure, joined by errors.Join. An equation that fails at several shapes is
-// reported for the first.
+// Check checks m on batches of the given shapes, or of the default shapes of Run if there are none.
+// It returns nil if all equations hold, and otherwise one *Failure for each equation that does not,
+// joined by errors.Join. An equation that fails for several shapes is reported for the first.
 func Check(m manifolds.Manifold, shapes ...Shape) error {
 	admitted, err := admit(m, shapes)
 	if err != nil {
@@ -148,9 +147,9 @@ func (f *Failure) Error() string {
 		f.Manifold, f.Oracle, f.Precision, f.Shape, f.Property, f.Want, f.Got)
 }
 
-// Failures lists what an error of Check joins, for a program that wants to sort
-// it: by oracle, or to leave one out. The interpreter of a notebook, for one, allocates
-// with every call, and cannot pass the oracle of allocations.
+// Failures returns the failures that an error of Check joins, for example to ignore those of one
+// oracle: the interpreter of a notebook allocates in every call, so the oracle "allocations" always
+// fails there.
 func Failures(err error) []*Failure {
 	var joined interface{ Unwrap() []error }
 	if !errors.As(err, &joined) {
@@ -166,8 +165,8 @@ func Failures(err error) []*Failure {
 	return failures
 }
 
-// oracle is a group of equations; needs tells whether a manifold has the
-// optional interface they are about.
+// oracle is a group of equations. needs reports whether a manifold has the optional interface that
+// they are about; nil stands for always.
 type oracle struct {
 	name  string
 	needs func(manifolds.Manifold) bool
@@ -265,7 +264,7 @@ func examine(m manifolds.Manifold, o oracle, p precision, s Shape) []*Failure {
 	return t.failures
 }
 
-// origin finds the line that panicked.
+// origin returns the line of code that panicked.
 func origin() string {
 	lines := strings.Split(string(debug.Stack()), "\n")
 	for i, l := range lines {

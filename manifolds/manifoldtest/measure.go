@@ -11,9 +11,9 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// dimension: that of the tangent space, the rank of the matrix whose columns are
-// T applied to the unit matrices, which is its own Gram matrix. Points of more
-// than 64 elements are left to smaller shapes.
+// dimension: Dim is the dimension of the tangent space. That is the rank of the matrix whose
+// columns are T applied to the unit matrices; T is a projection, so the matrix equals its Gram
+// matrix. Points of more than 64 elements are not tried, because they take too long.
 func dimension(t *trial) {
 	np, got := t.shape.N*t.shape.P, t.known().Dim
 	if np > 64 || got < 0 {
@@ -40,7 +40,7 @@ func dimension(t *trial) {
 	}
 }
 
-// known are the properties that the manifold declares for the points of the trial.
+// known returns the properties that the manifold declares for the points of the trial.
 func (t *trial) known() manifolds.Properties {
 	return manifolds.PropertiesOf(t.m, t.shape.N, t.shape.P)
 }
@@ -72,7 +72,7 @@ func rank(a [][]float64, tol float64) int {
 	return len(a)
 }
 
-// scale: {s x} is the manifold m, s times as large, and all else is as before.
+// scale: Scaled(s) is the manifold {s x}, with all operations scaled accordingly.
 func scale(t *trial) {
 	m := t.m.(manifolds.Scalable)
 	n, p := t.shape.N, t.shape.P
@@ -110,8 +110,7 @@ func scale(t *trial) {
 	}
 }
 
-// compare holds the operations of the scaled manifold st.m at s x against those
-// of t.m at x.
+// compare compares the operations of the scaled manifold st.m at s x with those of t.m at x.
 func (st *trial) compare(t *trial, x manifolds.Points, s float64, of string) {
 	defer func() {
 		if r := recover(); r != nil && r != (abandon{}) {
@@ -145,12 +144,12 @@ func (t *trial) nearly(property string, got, want float64) {
 	}
 }
 
-// random: seeded points of the manifold. On a Scalable manifold, which is
-// compact, they are uniform: the mean of the divergence of every tangent vector
-// field is 0 (the divergence theorem). The fields are T_x c and T_x(d*x + b <b, x>),
-// the gradients of linear and quadratic functions, so that first and second
-// moments are put to the test on any manifold alike; on a unit sphere of
-// dimension n the first says E[x] = 0 and the second E[x x^T] = I/(n+1).
+// random: Random draws points of the manifold, and the same ones for the same seed. On a Scalable
+// manifold, which is compact, they must be uniform. For uniform points the mean of the divergence
+// of every tangent vector field is 0 (divergence theorem). The test uses the fields T_x c and
+// T_x(d*x + b <b, x>), the gradients of linear and quadratic functions, which test first and second
+// moments on any manifold: on a unit sphere of dimension n the first says that E[x] = 0 and the
+// second that E[x x^T] = I/(n+1).
 func random(t *trial) {
 	m := t.m.(manifolds.Sampler)
 	draw := func(shape Shape, seed uint64) manifolds.Points {
@@ -164,15 +163,15 @@ func random(t *trial) {
 
 	np := t.shape.N * t.shape.P
 	if np > 24 {
-		return // left to smaller shapes
+		return // larger shapes take too long
 	}
-	// A mean over the samples lies within 5 standard errors of its expectation but
-	// for one time in two million.
+	// The probability that a mean deviates from its expectation by more than 5 standard errors is one
+	// in two million.
 	const samples, errors = 1000, 5.0
 	x = draw(Shape{samples, t.shape.N, t.shape.P}, 2)
 	t.member("a random point", x)
 
-	// Points differ, and a seed decides which.
+	// Different points and different seeds give different results.
 	if u := norms(t.tangent(x, repeat(t.gauss(), 0, samples))); u[0] > t.tol {
 		first, size := x.Slice(0, 1), lengths(x)[0]
 		other := draw(Shape{1, t.shape.N, t.shape.P}, 3)
@@ -180,7 +179,7 @@ func random(t *trial) {
 		t.atLeast("one point and the next, their distance", norms(minus(first, x.Slice(1, 2)))[0]/size, t.tol)
 	}
 
-	// Where -x is a point of the manifold for every x, x and -x are alike.
+	// Where -x is a point of the manifold for every x, x and -x are equally likely.
 	if t.m.Membership(scaled(-1, x)) <= t.tol {
 		for e := range np {
 			coordinate := make([]float64, samples)
@@ -224,8 +223,8 @@ func random(t *trial) {
 	}
 }
 
-// standardErrors returns the distance of the mean of independent x from 0, in
-// standard errors.
+// standardErrors returns the distance of the mean of the independent numbers x from 0, in standard
+// errors.
 func standardErrors(x []float64) float64 {
 	n, mean, square := float64(len(x)), 0.0, 0.0
 	for _, v := range x {

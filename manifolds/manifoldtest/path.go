@@ -8,7 +8,8 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// path: TransportAlong goes with the curve t -> R_x(tv), and for short steps where Transport goes.
+// path: TransportAlong is linear, ends in the tangent space at y, and agrees with Transport for short
+// steps.
 func path(t *trial) {
 	x := t.point()
 	u, w := t.vector(x, 1), t.vector(x, 0.7)
@@ -29,7 +30,7 @@ func path(t *trial) {
 	})
 }
 
-// quotient: Same is 0 for one class, the same both ways, and in proportion to a horizontal step.
+// quotient: Same is 0 for equal classes, symmetric, and proportional to a small horizontal step.
 func quotient(t *trial) {
 	m := t.m.(manifolds.Quotient)
 	x := t.point()
@@ -58,7 +59,8 @@ func quotient(t *trial) {
 
 func abs(x float64) float64 { return max(x, -x) }
 
-// grouping: For keeps its type, and a grouping that is named.
+// grouping: For returns a manifold of its own type, keeps a grouping that is given, and chooses one
+// in place of Default.
 func grouping(t *trial) {
 	m := t.m.(manifolds.Grouper)
 	for _, g := range []manifolds.Grouping{

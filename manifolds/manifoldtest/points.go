@@ -87,7 +87,7 @@ func scaled(a float64, x manifolds.Points) manifolds.Points {
 	return z
 }
 
-// resize returns the points of x scaled to the given norms; 0 stays 0.
+// resize returns the points of x scaled to the given norms. A zero point stays zero.
 func resize(x manifolds.Points, size []float64) manifolds.Points {
 	z := x.Like()
 	n, np := norms(x), x.N*x.P
@@ -132,7 +132,7 @@ func roots(x []float64) []float64 {
 	return r
 }
 
-// add returns the sums of numbers, one a point.
+// add returns the sums of lists of numbers, element by element.
 func add(xs ...[]float64) []float64 {
 	s := make([]float64, len(xs[0]))
 	for _, x := range xs {
@@ -151,7 +151,7 @@ func times(a float64, x []float64) []float64 {
 	return s
 }
 
-// mul returns the products of numbers, one a point.
+// mul returns the products of two lists of numbers, element by element.
 func mul(x, y []float64) []float64 {
 	s := make([]float64, len(x))
 	for k := range x {

@@ -22,18 +22,18 @@ func project(t *trial) {
 	t.member("P(a)", x)
 	t.equal("P(P(a)) = P(a)", t.project(x), x, lengths(x))
 
-	// The nearest point in the first order: a - P(a) is normal there.
+	// A necessary condition for the nearest point: a - P(a) is normal at P(a).
 	off := minus(a, x)
 	normal := t.tangent(x, off)
 	t.vanish("a - P(a) is normal at P(a), |T(a - P(a))|", norms(normal), lengths(x))
 
-	// And truly: no other point of the manifold is nearer.
+	// Compare with other points of the manifold: none may be nearer.
 	t.nearest(a, x, t.point())
 	for _, f := range []float64{1e-2, 0.1, 1} {
 		t.nearest(a, x, t.retract(x, t.vector(x, f)))
 	}
 
-	// The scale of a does not matter, except to its nearest point.
+	// Points of tiny and huge norm.
 	for _, s := range []float64{t.prec.tiny, t.prec.huge} {
 		t.far(fmt.Sprintf("P(%.0e a)", s), scaled(s, a))
 	}
@@ -51,9 +51,9 @@ func (t *trial) nearest(a, x, y manifolds.Points) {
 	}
 }
 
-// far projects points of tiny or huge norm. Manifolds whose points all have one
-// norm are cones' cross-sections, or close to it, and must cope; others may find
-// the answer degenerate, but may not get it wrong.
+// far projects points of tiny or huge norm. A Scalable manifold, whose points all have the same norm,
+// must return a point. Other manifolds may return an error that is ErrDegenerate, but not a wrong
+// result.
 func (t *trial) far(call string, a manifolds.Points) {
 	dst := t.dst()
 	err := t.m.Project(dst, a)
@@ -64,8 +64,8 @@ func (t *trial) far(call string, a manifolds.Points) {
 	t.member(call, dst)
 }
 
-// membership: 0 on the manifold, in proportion to the distance off it, NaN for a
-// point that is none.
+// membership: Membership is 0 on the manifold, proportional to the distance from it, and NaN for a
+// point that is not finite.
 func membership(t *trial) {
 	x := t.point()
 	t.member("P(a)", x)
@@ -74,7 +74,7 @@ func membership(t *trial) {
 	g := t.gauss()
 	n := minus(g, t.tangent(x, g))
 	last, np := x.K-1, x.N*x.P
-	if norms(n)[last] > t.tol*norms(g)[last] { // else there are no normals
+	if norms(n)[last] > t.tol*norms(g)[last] { // otherwise there are no normal vectors
 		n = resize(n, lengths(x))
 		off := func(delta float64) float64 {
 			y := clone(x)
@@ -100,8 +100,8 @@ func membership(t *trial) {
 	}
 }
 
-// degenerate: an operation without an answer says so, in a *PointError that
-// names the point, and what it returns without an error is a point.
+// degenerate: where an operation has no answer it returns a *PointError that names the point; where
+// it returns no error, the result is a point.
 func degenerate(t *trial) {
 	x := t.point()
 	last, np := x.K-1, x.N*x.P
@@ -130,8 +130,7 @@ func degenerate(t *trial) {
 		{"zero column", change(a, func(i, j int, a float64) float64 { return a * float64(min(j, 1)) })},
 		{"denormal", change(a, func(i, j int, a float64) float64 { return math.SmallestNonzeroFloat64 })},
 	}
-	// Nearly rank one, by more and more, to where the square of what is missing is
-	// lost beside 1.
+	// Closer and closer to rank one, until the squares of the small singular values vanish beside 1.
 	for _, e := range []float64{0.2, 0.3, 0.4, 0.5, 0.6, 0.7} {
 		noise := math.Pow(t.prec.eps, e)
 		inputs = append(inputs, input{
@@ -143,7 +142,7 @@ func degenerate(t *trial) {
 		t.answer("Project of a "+in.name+" matrix", last, t.m.Project, in.a)
 	}
 
-	// A retraction and an exponential map, of steps without end or sense.
+	// Retraction and exponential map for steps to zero and for huge steps.
 	moves := []struct {
 		name string
 		move func(dst, x, v manifolds.Points) error
@@ -178,7 +177,7 @@ func degenerate(t *trial) {
 		}
 	}
 
-	// The opposite point, where it is one, lies on the cut locus.
+	// The antipodal point, if it is on the manifold, lies on the cut locus.
 	y := change(x, func(i, j int, x float64) float64 { return -x })
 	if !(t.m.Membership(y) <= t.tol) {
 		return
@@ -203,7 +202,7 @@ func degenerate(t *trial) {
 	}
 }
 
-// answer asserts that op fails as it should or writes points of the manifold.
+// answer asserts that op writes points of the manifold or returns a *PointError for the given point.
 func (t *trial) answer(call string, point int, op func(dst, a manifolds.Points) error, a manifolds.Points) {
 	dst := t.dst()
 	if t.pointError(call, point, op(dst, a)) {
@@ -211,8 +210,8 @@ func (t *trial) answer(call string, point int, op func(dst, a manifolds.Points) 
 	}
 }
 
-// pointError reports whether err is nil, and asserts that otherwise it says which
-// point has no answer.
+// pointError reports whether err is nil. If not, it asserts that err is a *PointError for the given
+// point.
 func (t *trial) pointError(call string, point int, err error) bool {
 	if err == nil {
 		return true

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// retract: R_x(v) is a point, and to first order x + v.
+// retract: R_x(v) is a point of the manifold, and equals x + v to first order.
 func retract(t *trial) {
 	x := t.point()
 	t.equal("R_x(0) = x", t.retract(x, x.Like()), x, lengths(x))
@@ -18,7 +18,7 @@ func retract(t *trial) {
 		return norms(minus(t.retract(x, scaled(s, v)), combine(1, x, s, v)))
 	})
 
-	// A walk. Rounding may add up, but may not grow.
+	// A random walk: rounding errors may add up, but not grow exponentially.
 	const walk = 32
 	y := x
 	for range walk {
@@ -27,7 +27,8 @@ func retract(t *trial) {
 	t.atMost(fmt.Sprintf("Membership after %d retractions", walk), t.m.Membership(y), walk*t.tol)
 }
 
-// transport: from the tangent space at x to the one at y.
+// transport: Transport maps the tangent space at x to that at y; it is linear, continuous, and the
+// identity for y = x.
 func transport(t *trial) {
 	x := t.point()
 	y := t.retract(x, t.vector(x, 0.5))

@@ -10,12 +10,12 @@ import (
 )
 
 const (
-	slopeTolerance = 0.1 // what a fitted slope may fall short of its order
-	slopeWindow    = 9   // points of the best window, two decades
+	slopeTolerance = 0.1 // the amount by which a fitted slope may be below its order
+	slopeWindow    = 9   // points in a window: two decades
 )
 
-// steps are the t of a slope, four a decade. At the smallest, the residual of a
-// quadratic is 1e-10, far above rounding.
+// steps are the values of t for a slope, four per decade. At the smallest, a residual of order t^2 is
+// 1e-10, far above rounding.
 var steps = func() []float64 {
 	ts := make([]float64, 17)
 	for i := range ts {
@@ -24,9 +24,9 @@ var steps = func() []float64 {
 	return ts
 }()
 
-// order asserts that residual(t) = O(t^want) for every point; residual returns
-// one number a point. Residuals below noise, one number a point, are rounding. It
-// does nothing in float32, whose rounding leaves no room for a slope.
+// order asserts that residual(t) = O(t^want) for every point. residual and noise hold one number per
+// point; residuals below noise are rounding errors. In float32 it checks nothing, because rounding
+// errors hide the slope.
 func (t *trial) order(property string, want float64, noise []float64, residual func(t float64) []float64) {
 	if !t.prec.double {
 		return
@@ -37,7 +37,7 @@ func (t *trial) order(property string, want float64, noise []float64, residual f
 	}
 }
 
-// slopes returns the least slope over the points, and where.
+// slopes returns the smallest slope over the points, and the index of its point.
 func (t *trial) slopes(noise []float64, residual func(t float64) []float64) (worst float64, at int) {
 	es := make([][]float64, len(noise))
 	for _, s := range steps {
@@ -54,9 +54,9 @@ func (t *trial) slopes(noise []float64, residual func(t float64) []float64) (wor
 	return worst, at
 }
 
-// slope fits log e = q log t + c by least squares over the window of t whose
-// residuals e exceed noise and lie closest to a line, and returns q. Where all but
-// a few e are noise it returns infinity.
+// slope fits log e = q log t + c by least squares and returns q. It uses the window of t in which all
+// residuals e exceed noise and lie closest to a line. If there are too few such residuals it returns
+// infinity.
 func slope(ts, es []float64, noise float64) float64 {
 	best, q := math.Inf(1), math.Inf(1)
 	for _, e := range es {
@@ -71,7 +71,7 @@ func slope(ts, es []float64, noise float64) float64 {
 		}
 		if n := to - from; n >= 3 {
 			s, misfit := fit(ts[from:to], es[from:to])
-			misfit += float64(slopeWindow - n) // a short window is straight more easily
+			misfit += float64(slopeWindow - n) // prefer long windows; short ones fit too easily
 			if misfit < best {
 				best, q = misfit, s
 			}
@@ -93,14 +93,13 @@ func fit(ts, es []float64) (slope, misfit float64) {
 	return slope, math.Sqrt(max(0, syy-slope*sxy) / n)
 }
 
-// rounding is the noise in the difference of points of x's size.
+// rounding returns the rounding error of the difference of two points of the size of x.
 func (t *trial) rounding(x manifolds.Points) []float64 { return times(4*t.tol, lengths(x)) }
 
-// RetractionOrder measures to which order in t the retraction of m follows the
-// geodesic of its exponential map: R_x(tv) - Exp_x(tv) = O(t^(q+1)), with q = 1 for
-// every retraction, 2 for one of second order, and infinity where they are the
-// same. The shape names the points to measure at; the worst counts. It fails for
-// a manifold that is not Exponential.
+// RetractionOrder measures the order q of the retraction of m: R_x(tv) - Exp_x(tv) = O(t^(q+1)).
+// Every retraction has q >= 1, one of second order has q = 2, and q is infinite if the retraction
+// is the exponential map. It measures at a batch of the given shape and returns the smallest order.
+// It fails for a manifold that is not Exponential.
 func RetractionOrder(m manifolds.Manifold, s Shape) (q float64, err error) {
 	if _, err := admit(m, []Shape{s}); err != nil {
 		return 0, err

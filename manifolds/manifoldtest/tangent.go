@@ -27,14 +27,14 @@ func tangent(t *trial) {
 		})
 		return
 	}
-	// The tangent space is that of the manifold: the derivative of the nearest
-	// point at a point is the orthogonal projection onto it.
+	// T projects onto the tangent space of this manifold: at a point of the manifold, the
+	// derivative of P is the orthogonal projection onto the tangent space.
 	t.order("P(x + tg) = x + t T g + O(t^2)", 2, t.rounding(x), func(s float64) []float64 {
 		return norms(minus(t.project(combine(1, x, s, g)), combine(1, x, s, u)))
 	})
 }
 
-// metric: the inner product, and the gradient that belongs to it.
+// metric: Inner is an inner product, and Gradient belongs to it.
 func metric(t *trial) {
 	x := t.point()
 	g, u, v := t.gauss(), t.vector(x, 1), t.vector(x, 0.7)
@@ -65,8 +65,8 @@ func positive(x []float64) []float64 {
 	return y
 }
 
-// gradient: f(R_x(tv)) - f(x) - t <grad f, v>_x = O(t^2), f three random quadratics
-// at once, since the terms in t^2 and t^3 of one alone may cancel.
+// gradient: f(R_x(tv)) - f(x) - t <grad f, v>_x = O(t^2). It uses three random quadratic functions
+// f at once, because the terms in t^2 and t^3 may cancel for one of them.
 func gradient(t *trial) {
 	x := t.point()
 	v := t.vector(x, 1)
@@ -91,12 +91,11 @@ func gradient(t *trial) {
 	})
 }
 
-// quadratic is f(x) = <c, x> + (<d, x*x> + <b, x>^2) / 2, x*x element by element,
-// one function a point.
+// quadratic is f(x) = <c, x> + (<d, x*x> + <b, x>^2) / 2, where x*x is taken element by element.
+// There is one function for each point.
 type quadratic struct{ b, c, d manifolds.Points }
 
-// quadratic draws a function whose three terms are alike in size at points of the
-// given norms.
+// quadratic draws functions whose three terms are of similar size at points of the given norms.
 func (t *trial) quadratic(size []float64) quadratic {
 	b, c, d := t.gauss(), t.gauss(), t.gauss()
 	return quadratic{resize(b, inverse(size)), c, scaledBy(inverse(size), d)}
@@ -112,7 +111,7 @@ func (f quadratic) gradient(x manifolds.Points) manifolds.Points {
 	return plus(plus(f.c, product(f.d, x)), scaledBy(dots(f.b, x), f.b))
 }
 
-// size is that of the terms, whose rounding f carries.
+// size returns the size of the terms, which sets the rounding error of f.
 func (f quadratic) size(x manifolds.Points) []float64 {
 	n, bx := norms(x), dots(f.b, x)
 	return add(mul(norms(f.c), n), mul(norms(f.d), mul(n, n)), mul(bx, bx))
@@ -127,7 +126,7 @@ func product(x, y manifolds.Points) manifolds.Points {
 	return z
 }
 
-// scaledBy returns the points of x, each times its number.
+// scaledBy returns the points of x, where point k is multiplied by a[k].
 func scaledBy(a []float64, x manifolds.Points) manifolds.Points {
 	z, np := x.Like(), x.N*x.P
 	for e := range x.Len() {

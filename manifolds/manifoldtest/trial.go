@@ -11,8 +11,8 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// precision is float32 or float64: its rounding, and norms that are tiny and
-// huge but whose squares float64 can still hold.
+// precision is float32 or float64, with its eps and with tiny and huge norms whose squares float64
+// can still hold.
 type precision struct {
 	name       string
 	double     bool
@@ -26,13 +26,13 @@ var (
 	precisions = []precision{single, double}
 )
 
-// slack is the c of the tolerance c sqrt(n) eps. Each operation is a few passes
-// over the n elements of a point, and each pass adds n roundings of random sign,
-// sqrt(n) eps in all; a factorisation is about ten of them, and the points that
-// the trials draw are conditioned no worse than a few.
+// slack is the c of the tolerance c sqrt(n) eps. An operation makes a few passes over the n
+// elements of a point, and a factorisation about ten. Each pass adds n rounding errors of random
+// sign, about sqrt(n) eps together. The condition numbers of the points that the trials draw are
+// small.
 const slack = 32
 
-// trial is an oracle at work: one manifold at one precision and shape.
+// trial is one run of an oracle: one manifold at one precision and shape.
 type trial struct {
 	m        manifolds.Manifold
 	oracle   string
@@ -43,7 +43,7 @@ type trial struct {
 	failures []*Failure
 }
 
-// abandon is the panic by which a trial ends that cannot go on.
+// abandon is the panic value that ends a trial early.
 type abandon struct{}
 
 func newTrial(m manifolds.Manifold, name string, p precision, s Shape) *trial {
@@ -60,7 +60,7 @@ func (t *trial) fail(property, want, got string) {
 	t.failures = append(t.failures, &Failure{manifolds.Name(t.m), t.oracle, t.prec.name, t.shape, property, want, got})
 }
 
-// done ends a trial whose operation failed where it must not.
+// done records a failure and ends the trial if err is not nil.
 func (t *trial) done(call string, err error) {
 	if err != nil {
 		t.fail(call, "no error", err.Error())
@@ -68,7 +68,7 @@ func (t *trial) done(call string, err error) {
 	}
 }
 
-// The assertions. Each takes the equation it checks, as the report prints it.
+// The assertions below take the equation that they check, as failures print it.
 
 // atMost asserts got <= bound, and that got is not NaN.
 func (t *trial) atMost(property string, got, bound float64) {
@@ -89,7 +89,7 @@ func (t *trial) equal(property string, got, want manifolds.Points, size []float6
 	t.vanish(property, norms(minus(wide(got), wide(want))), size)
 }
 
-// equalPoints asserts that two batches are the same points, on a quotient the same classes.
+// equalPoints asserts that two batches hold the same points, or on a quotient the same classes.
 func (t *trial) equalPoints(property string, got, want manifolds.Points, size []float64) {
 	if has[manifolds.Quotient](t.m) {
 		t.atMost(property+" as a class, Same", t.same(got, want), 4*t.tol)
@@ -142,8 +142,8 @@ func (t *trial) sameBits(property string, got, want manifolds.Points) {
 	}
 }
 
-// The operations of the manifold, each into a batch full of NaN, so that what it
-// does not write or reads before writing shows.
+// The functions below call the operations of the manifold. The destination is full of NaN, so that
+// elements that are not written, or are read before, show.
 
 func (t *trial) dst() manifolds.Points { return filled(t.prec, t.shape, math.NaN()) }
 
@@ -225,7 +225,7 @@ func (t *trial) adjoint(v, y, g manifolds.Points) manifolds.Points {
 	return dst
 }
 
-// What the trials draw.
+// The functions below draw random arguments.
 
 // gauss returns a batch of independent standard normal numbers.
 func (t *trial) gauss() manifolds.Points {
@@ -239,17 +239,15 @@ func (t *trial) gauss() manifolds.Points {
 // point returns points of the manifold: the projection of a Gaussian batch.
 func (t *trial) point() manifolds.Points { return t.project(t.gauss()) }
 
-// near returns points off the manifold, but so near that the projection of all
-// is well conditioned.
+// near returns points off the manifold, but so close to it that their projection is well conditioned.
 func (t *trial) near() manifolds.Points {
 	x := t.point()
 	return plus(x, resize(t.gauss(), times(0.2, lengths(x))))
 }
 
-// vector returns tangent vectors at x, of norm f |x|. Every other one is the
-// projection of a matrix with a single non-zero element, and so as local to a row
-// and a column as tangent vectors get. Where the tangent space is 0 so is the
-// vector.
+// vector returns tangent vectors at x of norm f |x|. Every other one is the projection of a matrix
+// with a single non-zero element, to test tangent vectors that are concentrated in one row and
+// column. If the tangent space is {0}, the vector is 0.
 func (t *trial) vector(x manifolds.Points, f float64) manifolds.Points {
 	g := t.gauss()
 	np := g.N * g.P
@@ -272,8 +270,8 @@ func (t *trial) vector(x manifolds.Points, f float64) manifolds.Points {
 	return resize(v, size)
 }
 
-// lengths returns the norms of the points, and 1 for the point 0: the length
-// that steps at x are measured in.
+// lengths returns the norms of the points, or 1 for the point 0. Steps at x are measured in these
+// lengths.
 func lengths(x manifolds.Points) []float64 {
 	n := norms(x)
 	for k := range n {

@@ -17,7 +17,7 @@ const (
 	step  = 0x1p-17
 )
 
-// rounding is the tolerance for numbers that come of sums of n.
+// rounding returns the relative tolerance for sums of n terms.
 func (c *Case) rounding(eps float64, n int) float64 {
 	for _, in := range c.Inputs {
 		n = max(n, len(in.Data))
@@ -25,8 +25,8 @@ func (c *Case) rounding(eps float64, n int) float64 {
 	return 64 * math.Sqrt(float64(n)) * eps * c.Condition
 }
 
-// compare says where got is further from want than tolerance times the largest
-// magnitude, or 1.
+// compare returns an error for the first element of got that differs from want by more than tolerance
+// times the largest magnitude or, if that is less than 1, by more than tolerance.
 func compare(what string, got, want []float64, tolerance float64) error {
 	if len(got) != len(want) {
 		return fmt.Errorf("%s: want %d numbers, got %d", what, len(want), len(got))
@@ -43,7 +43,7 @@ func compare(what string, got, want []float64, tolerance float64) error {
 	return nil
 }
 
-// same says where got and want differ in a bit.
+// same returns an error for the first element whose bits differ.
 func same(what string, got, want []float64) error {
 	for i := range want {
 		if math.Float64bits(got[i]) != math.Float64bits(want[i]) {
@@ -71,7 +71,7 @@ func (c *Case) value() error {
 		return err
 	}
 	in := c.data()
-	for i := range in { // the reference may do with them what it likes
+	for i := range in { // the reference may overwrite its arguments
 		in[i] = append([]float64{}, in[i]...)
 	}
 	return compare("value", r.value, c.Value(in), c.rounding(eps64, len(r.value)))
@@ -206,7 +206,7 @@ func (c *Case) repetition() error {
 		other := make([][]float64, len(data))
 		for i, x := range data {
 			other[i] = x
-			if !c.Inputs[i].Constant { // one that is may be labels
+			if !c.Inputs[i].Constant { // a constant input may hold labels
 				other[i] = reversed(x)
 			}
 		}
@@ -224,7 +224,8 @@ func (c *Case) repetition() error {
 	return nil
 }
 
-// reversed keeps the numbers, which the node may want something of, such as a sign.
+// reversed returns the numbers in reverse order. It does not change the numbers, because a node may
+// require something of them, such as a sign.
 func reversed(x []float64) []float64 {
 	r := make([]float64, len(x))
 	for i, v := range x {
@@ -233,8 +234,7 @@ func reversed(x []float64) []float64 {
 	return r
 }
 
-// writers are operations that Gorgonia computes in the memory of their input where
-// it can.
+// writers are operations that Gorgonia computes in place where it can.
 var writers = []struct {
 	name       string
 	op         then
@@ -260,8 +260,7 @@ var writers = []struct {
 	}, func(y float64) float64 { return math.Sqrt(1 + y*y) }, func(y float64) float64 { return y / math.Sqrt(1+y*y) }},
 }
 
-// inPlace compares the gradients of f(y), whose f may write into y, with those of
-// <f'(y) c, y>.
+// inPlace compares the gradients of <c, f(y)>, where f may write into y, with those of <f'(y) c, y>.
 func (c *Case) inPlace() error {
 	plain, cotangent, err := c.base(tensor.Float64)
 	if err != nil {

@@ -30,8 +30,8 @@ func (c *Case) hash() error {
 	return errors.Join(errs...)
 }
 
-// variants checks that the node and its variants are as many nodes of one graph,
-// and that their gradients differ in their hash, by which Gorgonia merges nodes.
+// variants checks that the node and its variants are different nodes in one graph, and that the
+// hashes of their gradients differ, because Gorgonia merges nodes with the same hash.
 func (c *Case) variants() error {
 	builds := append([]Build{c.Build}, c.Variants...)
 	leaves := c.leaves(tensor.Float64)
@@ -73,13 +73,13 @@ func (c *Case) variants() error {
 	return nil
 }
 
-// Hash checks that the hash of an op covers every field of it, exported or not, but
-// those named: it changes one at a time, in a copy, and wants another Hashcode.
+// Hash checks that the hash of an op covers all its fields, exported or not, except those named in
+// unhashed. It changes one field at a time, in a copy of the op, and checks that Hashcode changes.
 //
-// It goes into structs, slices, arrays, interfaces and ops that the op points to. A
-// pointer to a gorgonia.Node says where in a graph the op is and need not be hashed. Any
-// other pointer is taken for one to state, whose identity should be; what is in it is
-// not looked at, nor are functions, channels and nil interfaces.
+// It descends into structs, slices, arrays, interfaces and ops that the op points to. A pointer to
+// a gorgonia.Node need not be hashed, because it only says where the op is in a graph. Any other
+// pointer is assumed to point to state: the pointer must be hashed, but not the fields it points
+// to. Functions, channels and nil interfaces are not checked.
 func Hash(op gorgonia.Op, unhashed ...string) error {
 	if op == nil {
 		return errors.New("want an op, got nil")
@@ -116,15 +116,15 @@ type mutator struct {
 	errs     []error
 }
 
-// try sets v to something else and looks at the hash. store writes v to where it
-// came from, if v is a copy.
+// try sets v to other and checks that the hash changes. If v is a copy, store writes it back to its
+// origin.
 func (m *mutator) try(v, other reflect.Value, path string, store func()) {
 	old := reflect.New(v.Type()).Elem()
 	old.Set(v)
 	defer func() {
 		v.Set(old)
 		store()
-		_ = recover() // a hash that panics on a field reads it
+		_ = recover() // if the hash panics on the changed field, it reads the field
 	}()
 	v.Set(other)
 	store()

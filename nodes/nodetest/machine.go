@@ -12,8 +12,8 @@ import (
 
 var precisions = []tensor.Dtype{tensor.Float32, tensor.Float64}
 
-// graph is a case as a graph: the leaves, the node, what is made of it, and the
-// gradients of <cotangent, result> in the leaves.
+// graph is the graph of a case: the leaves, the node, the result computed from it, and the
+// gradients of <cotangent, result> with respect to the leaves.
 type graph struct {
 	c          *Case
 	leaves     gorgonia.Nodes
@@ -25,7 +25,7 @@ type graph struct {
 	vm         gorgonia.VM
 }
 
-// run is what came of a run: all numbers as float64, which float32 fit in.
+// run holds the results of a run, all converted to float64.
 type run struct {
 	value     []float64
 	gradients [][]float64 // nil for a constant input
@@ -54,13 +54,13 @@ func (c *Case) leaves(of tensor.Dtype) gorgonia.Nodes {
 	var leaves gorgonia.Nodes
 	for i, in := range c.Inputs {
 		n := leaf(g, of, in.Shape, fmt.Sprintf("input %d", i))
-		set(n.Value(), in.Data) // a node may look at it when it is built
+		set(n.Value(), in.Data) // a node may read it when it is built
 		leaves = append(leaves, n)
 	}
 	return leaves
 }
 
-// add calls build, and turns a panic of it into an error.
+// add calls build and converts a panic into an error.
 func add(build Build, leaves gorgonia.Nodes) (n *gorgonia.Node, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -77,11 +77,11 @@ func add(build Build, leaves gorgonia.Nodes) (n *gorgonia.Node, err error) {
 // then is an operation on the value of the node.
 type then func(*gorgonia.Node) (*gorgonia.Node, error)
 
-// graph makes a graph of the case with a machine. A nil after stands for no
-// operation on the node.
+// graph makes a graph of the case with a machine. If after is not nil, it is applied to the node.
 //
-// The tape machine takes two nodes of one hash for one. The hash of gorgonia.Read contains an address, so
-// two nodes in several billion have one hash by accident, and the graph is built again.
+// The tape machine mistakes two nodes with the same hash for one. The hash of gorgonia.Read
+// contains an address, so two nodes may happen to have the same hash. The graph is then built
+// again.
 func (c *Case) graph(of tensor.Dtype, build Build, after then, gradients bool) (*graph, error) {
 	for range 3 {
 		g, err := c.tryGraph(of, build, after, gradients)
@@ -92,7 +92,7 @@ func (c *Case) graph(of tensor.Dtype, build Build, after then, gradients bool) (
 	return nil, fmt.Errorf("want nodes of different hashes, got two of one hash in three graphs")
 }
 
-// collides reports whether two nodes of a graph have one hash.
+// collides reports whether two nodes of a graph have the same hash.
 func collides(g *gorgonia.ExprGraph) bool {
 	seen := map[uint32]*gorgonia.Node{}
 	for _, n := range g.AllNodes() {
@@ -157,7 +157,7 @@ func (g *graph) differentiate(of tensor.Dtype, result *gorgonia.Node) (err error
 	return nil
 }
 
-// run runs the machine on data and, where there are gradients, on cotangent.
+// run runs the machine on data and, if there are gradients, on cotangent.
 func (g *graph) run(data [][]float64, cotangent []float64) (*run, error) {
 	for i, n := range g.leaves {
 		set(n.Value(), data[i])
@@ -181,7 +181,7 @@ func (g *graph) run(data [][]float64, cotangent []float64) (*run, error) {
 	return r, nil
 }
 
-// once makes a graph, runs it once and throws it away.
+// once makes a graph, runs it once and discards it.
 func (c *Case) once(of tensor.Dtype, after then, gradients bool, data [][]float64, cotangent []float64) (*run, error) {
 	g, err := c.graph(of, c.Build, after, gradients)
 	if err != nil {
@@ -191,7 +191,7 @@ func (c *Case) once(of tensor.Dtype, after then, gradients bool, data [][]float6
 	return g.run(data, cotangent)
 }
 
-// base runs the case with gradients, and with a cotangent of its own.
+// base runs the case with gradients and returns the results and the cotangent.
 func (c *Case) base(of tensor.Dtype) (r *run, cotangent []float64, err error) {
 	g, err := c.graph(of, c.Build, nil, true)
 	if err != nil {
@@ -208,8 +208,7 @@ func (c *Case) cotangent(n *gorgonia.Node) []float64 {
 	return normal(rand.New(rand.NewPCG(3, 4)), size(n.Shape()))
 }
 
-// tryout runs the op of the node outside a machine, and turns a panic into an
-// error.
+// tryout runs the op of the node without a machine and converts a panic into an error.
 func (c *Case) tryout(of tensor.Dtype) (err error) {
 	leaves := c.leaves(of)
 	n, err := add(c.Build, leaves)

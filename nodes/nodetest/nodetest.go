@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package nodetest tells whether an operation of a Gorgonia graph is right, on the
-// tape machine.
+// Package nodetest tests whether an operation of a Gorgonia graph is correct on the tape machine.
 //
-// Run holds a node against a direct loop, in a test; Check does the same in a
-// program or a notebook and returns an error:
+// Run compares a node with a reference function, in a test. Check does the same in a program or a
+// notebook and returns an error.
 //
 //	func TestDouble(t *testing.T) {
 //		nodetest.Run(t, nodetest.Case{
@@ -22,10 +21,10 @@
 //
 // Each property is a subtest of Run:
 //
-//	value        the node is what Value says, in float64
-//	gradient     J'c, for a random c, is the central difference of <c, y> in every input
+//	value        the value of the node is that of Value, in float64
+//	gradient     J'c, for a random c, is the central difference of <c, y> for every input
 //	precision    value and gradients in float32 are those in float64, rounded
-//	inputs       no input is written
+//	inputs       no input is written to
 //	determinism  two graphs give the same bits
 //	repetition   a machine that has run on other inputs gives the same bits
 //	in place     ops that write into the value of the node change neither the result nor a gradient
@@ -34,12 +33,11 @@
 //
 // # Tolerances
 //
-// Sizes are relative to s, the largest magnitude of the numbers compared or 1,
-// whichever is larger; n is the number of elements of the largest input or output,
-// eps the distance from 1 to the next number of the precision. Values and
-// gradients may differ by 64 sqrt(n) eps s, as sums of n rounded numbers do, and
-// central differences with step h = 2^-17, whose error is of the order of
-// h^2 + eps/h, by 1e-7 s. All of it times Condition.
+// Let s be the largest magnitude of the numbers compared or 1, whichever is larger, n the number of
+// elements of the largest input or output, and eps the distance from 1 to the next number of the
+// precision. Values and gradients may differ by 64 sqrt(n) eps s, because sums of n rounded numbers
+// do. Central differences with step h = 2^-17, whose error is of the order of h^2 + eps/h, may
+// differ by 1e-7 s. Condition multiplies all tolerances.
 package nodetest
 
 import (
@@ -51,38 +49,38 @@ import (
 	"gorgonia.org/gorgonia"
 )
 
-// Build adds a node to the graph of its inputs. It is called many times, for
-// graphs of either precision, and starts from the same state every time.
+// Build adds a node to the graph of its inputs. It is called many times, for graphs of either
+// precision, and must start from the same state every time.
 type Build func(in []*gorgonia.Node) (*gorgonia.Node, error)
 
 // Input is a leaf of the graph.
 type Input struct {
-	Shape []int     // () is a scalar
-	Data  []float64 // row-major; independent standard normal numbers if it is nil
-	// Constant says that the node is not differentiated in this input.
+	Shape []int     // empty for a scalar
+	Data  []float64 // row-major; if nil, independent standard normal numbers
+	// Constant says that there is no gradient with respect to this input.
 	Constant bool
 }
 
-// Case is a node, its inputs, and what is true of it.
+// Case describes a node to be tested, its inputs and its properties.
 type Case struct {
 	Build  Build
 	Inputs []Input
-	// Value computes the node from its inputs, all in row-major order. Without it
-	// the property value is not checked.
+	// Value is the reference function. It computes the value of the node from its inputs, all in
+	// row-major order. If it is nil, the property "value" is not checked.
 	Value func(in [][]float64) []float64
-	// Variants are nodes on the same inputs that each differ from Build, and from one
-	// another, in what they compute.
+	// Variants are nodes with the same inputs. Each must compute something other than Build and all
+	// other variants.
 	Variants []Build
 	// Eval runs machines in evaluation mode.
 	Eval bool
-	// Varies says that the node changes from run to run of one machine, as dropout
-	// does. Repetition is not checked then.
+	// Varies says that the value changes from run to run of one machine, as with dropout. The
+	// property "repetition" is then not checked.
 	Varies bool
-	// Condition is a factor on all tolerances, 1 if it is not set, for nodes that
-	// magnify rounding or have large third derivatives.
+	// Condition is a factor for all tolerances, by default 1. Set it for nodes that amplify rounding
+	// errors or have large third derivatives.
 	Condition float64
-	// Unhashed names fields of the op that are memory and no parameters, which the
-	// hash may leave out.
+	// Unhashed names fields of the op that need not be part of the hash, because they are memory and
+	// not parameters.
 	Unhashed []string
 }
 
@@ -125,7 +123,7 @@ func Run(t *testing.T, c Case) {
 	}
 }
 
-// Failure is a property that a node lacks.
+// Failure is a property that a node does not have.
 type Failure struct {
 	Property string // as in the package comment
 	Err      error
@@ -134,8 +132,8 @@ type Failure struct {
 func (f *Failure) Error() string { return "nodetest: " + f.Property + ": " + f.Err.Error() }
 func (f *Failure) Unwrap() error { return f.Err }
 
-// Check checks a node. It returns nil if the node is right, and else all that is
-// wrong with it, each a *Failure, joined by errors.Join.
+// Check checks a node. It returns nil if the node has all properties, and otherwise one *Failure
+// for each property that it lacks, joined by errors.Join.
 func Check(c Case) error {
 	if err := c.prepare(); err != nil {
 		return err
@@ -152,9 +150,8 @@ func Check(c Case) error {
 	return errors.Join(errs...)
 }
 
-// prepare checks the case and fills in what is left out, on a copy of the inputs.
-// A node that panics does so here and not in the goroutine of a machine, where it
-// would end the process.
+// prepare checks the case and sets missing values, on a copy of the inputs. It also runs the node
+// once: a panic in the goroutine of a machine would end the process, here it becomes an error.
 func (c *Case) prepare() error {
 	if c.Build == nil || len(c.Inputs) == 0 {
 		return errors.New("nodetest: want a case with Build and at least one input")
@@ -173,7 +170,7 @@ func (c *Case) prepare() error {
 		if len(in.Data) != n {
 			return fmt.Errorf("nodetest: input %d: want %d numbers for shape %v, got %d", i, n, in.Shape, len(in.Data))
 		}
-		// Both precisions take the same numbers.
+		// Use numbers that float32 holds exactly, so that both precisions get the same input.
 		in.Data = append([]float64{}, in.Data...)
 		for j, x := range in.Data {
 			in.Data[j] = float64(float32(x))

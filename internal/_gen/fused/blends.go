@@ -18,7 +18,7 @@ const (
 	inverseN = iota // 1/n if the points are centred, else 0
 	rate
 	radius
-	root          // the radius if the step is geometric, else 0; its inverse in stepOfNine
+	root          // the radius if the step is geometric, else 0
 	inverseSquare // 1/radius^2
 	one
 	minSquare // lower bound of |x|^2

@@ -10,19 +10,19 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// side is that of the squares that eliminate takes.
+// side is the size of the matrices that eliminate factors.
 const side = 16
 
-// eliminate writes the Cholesky factorisation of a small square, by columns, beside
-// the inversion of the factor, by rows: both subtract the same multiples.
+// eliminate writes the Cholesky factorisation of a small matrix, by columns, together with the
+// inversion of the factor, by rows, because both subtract the same multiples.
 func eliminate(m machine) {
 	f := m.float()
 	name := "eliminate" + m.suffix()
 	TEXT(name, NOSPLIT, fmt.Sprintf("func(l, v, pivots *%s, n int)", f.name()))
 	Pragma("noescape")
-	Doc(fmt.Sprintf("%s factors an n x n square, n at most %d, of which l has the columns, %[2]d elements", name, side),
-		"apart, G = L L^T, and leaves L below and on the diagonal. It takes the steps that make",
-		"the identity of L on the rows of v. The pivots are the squares of the diagonal of L.")
+	Doc(fmt.Sprintf("%s factors an n x n matrix G = L L^T, n at most %d. l holds the columns of G, %[2]d elements", name, side),
+		"apart, and then those of L on and below the diagonal. The row operations that turn L into the",
+		"identity are applied to v as well. pivots are the squares of the diagonal of L.")
 	vectors, row := side/m.lanes(), side*f.size()
 	lk, vk, pivots, n, k, li, vi, i := RAX, RBX, RCX, RDX, RSI, R8, R9, RDI
 	Load(Param("l"), lk)

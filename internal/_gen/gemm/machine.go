@@ -25,8 +25,7 @@ func pick[F any](f float, single, double F) F {
 	return double
 }
 
-// machine is a set of instructions at a precision. A tile is as wide as two of its
-// vectors.
+// machine is an instruction set at a precision. A tile is as wide as two of its vectors.
 type machine interface {
 	float() float
 	suffix() string // of the names of functions
@@ -42,10 +41,10 @@ type machine interface {
 	addFrom(from Mem, v VecPhysical)
 	insert(from Mem, v VecPhysical) // loads its upper half
 
-	// masks prepares masks for vectors 0 and 1 of a row of cols elements. It
-	// overwrites cols and R13, and those below the last three vectors.
+	// masks prepares masks for vectors 0 and 1 of a row of cols elements. It overwrites cols, R13 and,
+	// with AVX2, the last three vectors.
 	masks(cols GPPhysical)
-	masksCost() bool                           // more than doing without
+	masksCost() bool                           // whether masked stores are slower than whole ones
 	loadMasked(i int, from Mem, v VecPhysical) // zeros beyond
 	addMasked(i int, from Mem, v VecPhysical)
 	storeMasked(i int, v VecPhysical, to Mem)
@@ -113,7 +112,7 @@ func (m avx2) insert(from Mem, v VecPhysical)    { VINSERTF128(Imm(1), from, v, 
 
 func (m avx2) masksCost() bool { return true }
 
-// masks reads them from a table: as many ones as a tile is wide, as many zeros.
+// masks reads the masks from a table of ones and zeros, each as wide as a tile.
 func (m avx2) masks(cols GPPhysical) {
 	width, start := 64, R13
 	LEAQ(onesThenZeros, start)

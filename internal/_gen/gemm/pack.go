@@ -10,8 +10,7 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// copyRows writes the way to pack a panel whose rows lie in memory as they do in
-// the panel.
+// copyRows writes the kernel that packs a panel whose rows are contiguous in memory.
 func copyRows(m machine) {
 	name, t := "copy"+m.suffix(), m.float().name()
 	TEXT(name, NOSPLIT, fmt.Sprintf("func(dst *%[1]s, stride int, src *%[1]s, ld, cols, k int, alpha %[1]s)", t))
@@ -57,8 +56,8 @@ func copyRows(m machine) {
 	}
 }
 
-// transpose writes the way to pack a panel whose columns lie in memory as rows, by
-// squares as large as a vector.
+// transpose writes the kernel that packs a panel whose columns are contiguous in memory, by square blocks
+// as large as a vector.
 func transpose(m avx2) {
 	f, n := m.float(), m.lanes()
 	name, t := fmt.Sprint("transpose", f.bits), f.name()
@@ -72,7 +71,7 @@ func transpose(m avx2) {
 	Load(Param("cols"), k)
 	shift := f.shift()
 	SHLQ(shift, stride)
-	for j := 1; j < n; j++ { // no row beyond the last: that one again
+	for j := 1; j < n; j++ { // beyond the last row, repeat it
 		LEAQ(Mem{Base: rows[j-1], Index: stride, Scale: 1}, rows[j])
 		CMPQ(k, Imm(uint64(j)))
 		CMOVQLE(rows[j-1], rows[j])

@@ -10,23 +10,22 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// Of the mode of a product.
+// Bits of the mode of a product.
 const (
-	add      = 1 // to what C holds
-	quarters = 2 // B comes in four pieces
+	add      = 1 // add to C
+	quarters = 2 // each row of B lies in four pieces
 )
 
-// product writes the kernel. It dispatches on the number of rows, so that each
-// height has a loop of its own with all sums in registers.
+// product writes the kernel. It has a separate loop for each number of rows, with all sums in registers.
 func product(m machine) {
 	name, f := "mul"+m.suffix(), m.float()
 	TEXT(name, NOSPLIT, fmt.Sprintf("func(rows, cols, k int, a *%[1]s, rs, cs int, b *%[1]s, at *int, step int, c *%[1]s, ldc, mode int)", f.name()))
 	Pragma("noescape")
 	Doc(name+" sets the rows x cols tile C to A B, or adds A B to it. Element (i, p) of A is",
-		"a[i*rs+p*cs]. Row p of B begins at b[at[p]], its second vector, or its next quarter of a",
-		"tile, step elements after. C has rows ldc elements apart. rows is 1 to "+fmt.Sprint(m.height())+", cols 1 to "+fmt.Sprint(2*m.lanes())+",",
-		"and k at least 1. B is read across the whole width of a tile, or of its first vector",
-		"where cols is no more, C within cols alone.")
+		"a[i*rs+p*cs]. Row p of B begins at b[at[p]]; its second vector, or each further quarter of a",
+		"tile, begins step elements later. The rows of C are ldc elements apart. rows is 1 to "+fmt.Sprint(m.height())+",",
+		"cols 1 to "+fmt.Sprint(2*m.lanes())+" and k at least 1. B is read across the whole width of a tile, or of one vector if",
+		"cols is no more than that; C is read and written only within cols.")
 	t := tile{machine: m, a: []GPPhysical{RAX, RBX, RCX, R14, R15}, rs: R12, cs: R13, b: [4]GPPhysical{RSI, R8, R9, R10}, at: RDI, k: RDX, off: R11}
 	rows, step := R11, R10
 	Load(Param("k"), t.k)
@@ -106,9 +105,9 @@ func (t tile) write() {
 	t.store(1)
 }
 
-// fetch calls C into the cache: in the end all of it is needed at once.
+// fetch prefetches C, because all of it is needed at once in the end.
 func (t tile) fetch() {
-	const worth = 64 // rows of B
+	const worth = 64 // rows of B for which that is worthwhile
 	c, ldc := t.off, t.a[1]
 	CMPQ(t.k, Imm(worth))
 	JL(LabelRef(t.label("fetched")))
@@ -139,8 +138,8 @@ func (t tile) unrolled(name string, load func(off GPPhysical) []VecPhysical) {
 	Label(done)
 }
 
-// ahead is how many bytes of packed A are fetched before they are needed: A comes from
-// memory once, B stays in a cache.
+// ahead is the distance in bytes at which packed A is prefetched: A is read from memory once, while B stays
+// in a cache.
 const ahead = 2048
 
 // loop adds the products of n rows of B at a time.
@@ -170,12 +169,12 @@ func (t tile) loop(name string, n int, load func(off GPPhysical) []VecPhysical, 
 	again(LabelRef(t.label(name)))
 }
 
-// row is where piece i of a row of B lies.
+// row returns the address of piece i of a row of B.
 func (t tile) row(i int, off GPPhysical) Mem {
 	return Mem{Base: t.b[i], Index: off, Scale: uint8(t.float().size())}
 }
 
-// first loads the first vector of a row of B, halves both, and quarters both from
+// first loads the first vector of a row of B; halves loads both vectors, and quarters both vectors from
 // four pieces.
 func (t tile) first(off GPPhysical) []VecPhysical {
 	b := t.vector(2 * t.height())

@@ -30,7 +30,7 @@ const (
 	half        // 0.5
 	threeHalves // 1.5
 	unit        // 1
-	root        // of the inverse curvature
+	root        // the radius
 	two         // 2
 )
 
@@ -70,7 +70,7 @@ func (f framer) mixed(i, a, b int) VecVirtual {
 func frames() {
 	TEXT("frames32AVX512", NOSPLIT, "func(x, m, slopes *float32, blocks int, c *float32, sums *float64, geometric, tangent, late int) int")
 	Pragma("noescape")
-	Doc("frames32AVX512 makes the step for blocks > 0 times 16 frames of 3 x 3, and returns the number of blocks before the first with a frame whose pivots are too small or whose trace is too large. That block and those after it are left alone.")
+	Doc(wrapped("frames32AVX512 makes the step for blocks > 0 blocks of 16 frames of 3 x 3. It returns the number of blocks before the first that holds a frame whose pivots are too small or whose trace is too large; that block and those after it do not change.")...)
 	f := framer{x: load("x"), m: load("m"), g: load("slopes"), c: load("c"), sums: load("sums"), layout: simd.NewNine(simd.Machine{Bits: 32, Wide: true})}
 	blocks, done := load("blocks"), GP64()
 	XORQ(done, done)

@@ -97,12 +97,27 @@ func (m machine) storeLine(v []VecVirtual, p Register) {
 	}
 }
 
-// start begins a function of the given parameters and result, where %s stands for the
-// precision.
+// start begins a function with the given parameters and result, where %s stands for the precision.
 func (m machine) start(name, signature, doc string) {
 	TEXT(m.name(name), NOSPLIT, strings.ReplaceAll("func"+signature, "%s", m.number()))
 	Pragma("noescape")
-	Doc(m.name(name) + " " + doc)
+	Doc(wrapped(m.name(name) + " " + doc)...)
+}
+
+// wrapped cuts a comment into lines of about 100 columns.
+func wrapped(text string) (lines []string) {
+	line := ""
+	for _, word := range strings.Fields(text) {
+		if line != "" && len(line)+1+len(word) > 97 {
+			lines = append(lines, line)
+			line = ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	return append(lines, line)
 }
 
 func end() {

@@ -128,7 +128,7 @@ func strided(p, by Register, n int) (at []Mem) {
 
 // symmetrize: the lines at (i, j) and (j, i) become half their sum.
 func symmetrize(m machine) {
-	m.start("symmetrize", "(s *%s, q int, half %s)", "sets S = half (S + S^T), S of q x q lines, off its diagonal.")
+	m.start("symmetrize", "(s *%s, q int, half %s)", "sets the elements of S off its diagonal to those of half (S + S^T), where S has q x q lines.")
 	s, row, half := load("s"), lines("q"), m.spread("half")
 	count, out := load("q"), label()
 	DECQ(count)
@@ -158,7 +158,7 @@ func symmetrize(m machine) {
 // 1/l_ii, so that nothing is divided twice.
 func cholesky(m machine) {
 	m.start("cholesky", "(gram *%s, q int, tiny, one, limit %s) uint32",
-		"replaces the lower triangle of gram by L, gram = L L^T, with 1/l_ii in place of l_ii. It returns the lanes, one a bit, whose pivots are all above tiny gram_ii and whose trace is below limit.")
+		"replaces the lower triangle of gram by L, gram = L L^T, with 1/l_ii in place of l_ii. It returns a bit mask of the lanes whose pivots are all above tiny gram_ii and whose trace is below limit.")
 	g, row, result := load("gram"), lines("q"), GP32()
 	tiny, one, limit := m.spread("tiny"), m.spread("one"), m.spread("limit")
 	XORL(result, result)
@@ -221,7 +221,7 @@ func cholesky(m machine) {
 
 // solve: row by row, y_ij = (y_ij - sum y_ik l_jk) / l_jj.
 func solve(m machine) {
-	m.start("solve", "(y, l *%s, rows, q, yr, yc int)", "sets Y = Y L^-T, Y of rows x q lines, L as cholesky leaves it.")
+	m.start("solve", "(y, l *%s, rows, q, yr, yc int)", "sets Y = Y L^-T, where Y has rows x q lines and L is the result of cholesky.")
 	y, l, rows, row, yr, yc := load("y"), load("l"), load("rows"), lines("q"), lines("yr"), lines("yc")
 	times(rows, func() {
 		p, lj, j := copied(y), copied(l), GP64()
@@ -254,7 +254,7 @@ func solve(m machine) {
 
 // advance adds a line of factors times a matrix.
 func advance(m machine) {
-	m.start("advance", "(y, x, t, v *%s, n int)", "sets Y = X + t V, each of n > 0 lines, t one line.")
+	m.start("advance", "(y, x, t, v *%s, n int)", "sets Y = X + t V, where t is one line and the others have n > 0 lines.")
 	y, x, v, n := load("y"), load("x"), load("v"), load("n")
 	t := m.loadLine(load("t"))
 	times(n, func() {
@@ -271,7 +271,7 @@ func advance(m machine) {
 
 // dots sums in float64.
 func dots(m machine) {
-	m.start("dots", "(out *float64, u, v *%s, n int)", "sets out, one number a lane, to the sum of the n > 0 lines of u times those of v.")
+	m.start("dots", "(out *float64, u, v *%s, n int)", "sets out, with one number per lane, to the sum of the n > 0 lines of u times those of v.")
 	out, u, v, n := load("out"), load("u"), load("v"), load("n")
 	double := machine{64, m.wide}
 	sum := make([]VecVirtual, line/m.size()*8/m.bytes())

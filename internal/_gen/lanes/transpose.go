@@ -8,10 +8,10 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// transpose goes in square tiles. The last tile of a row or column of tiles reaches
-// back to be whole; a matrix narrower than a tile is read and written under masks.
+// transpose works in square tiles. The last tile of a row or column of tiles overlaps the one before it,
+// so that it is whole; a matrix narrower than a tile is read and written with masks.
 func transpose(m machine) {
-	m.start("transpose", "(dst, src *%s, rows, cols int)", "writes the transpose of the row-major rows x cols matrix src, neither 0.")
+	m.start("transpose", "(dst, src *%s, rows, cols int)", "sets dst to the transpose of the row-major rows x cols matrix src. rows and cols are positive.")
 	t := m.bytes() / m.size()
 	rows, cols := load("rows"), load("cols")
 	high, across := copied(rows), copied(cols) // of a tile
@@ -83,8 +83,8 @@ func each(v []VecVirtual, n Register, body func(k int)) {
 	Label(out)
 }
 
-// next moves at on by step to the next tile, or back to the last whole one, and
-// goes to the label unless all n are done.
+// next moves at by step to the next tile, or back to the last whole one, and jumps to the label again
+// unless all n are done.
 func next(at, step, n Register, again string) {
 	done, last := label(), GP64()
 	ADDQ(step, at)
@@ -104,7 +104,7 @@ func scaled(n Register, by int) GPVirtual {
 	return s
 }
 
-// mask chooses the first n elements of a vector.
+// mask returns the mask of the first n elements of a vector.
 func (m machine) mask(n Register) Register {
 	if m.wide {
 		bits, k := GP64(), K()

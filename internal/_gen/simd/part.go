@@ -4,7 +4,8 @@ package simd
 
 import . "github.com/mmcloughlin/avo/operand"
 
-// Part is a machine that touches memory for whole vectors, or, with a mask, for the lanes of the mask alone.
+// Part is a machine that touches memory for whole vectors, or, with a mask, for the lanes of the
+// mask alone.
 type Part struct {
 	Machine
 	Mask Mask
@@ -28,7 +29,7 @@ func (p Part) Store(v, to Op) {
 	}
 }
 
-// Clear sets the lanes beyond the mask to 0.
+// Clear sets the lanes outside the mask to 0.
 func (p Part) Clear(v Op) {
 	if p.Mask != nil {
 		p.Keep(p.Mask, v)

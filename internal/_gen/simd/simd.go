@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package simd names the instructions that AVX2 and AVX-512 have in common, at both
-// precisions, so that one generator writes all four kernels. Operands are in the order
-// of Go's assembler: the destination comes last.
+// Package simd gives common names to the instructions of AVX2 and AVX-512 at both precisions, so that one
+// generator writes all four kernels. Operands are in the order of Go's assembler: the destination comes
+// last.
 package simd
 
 import (
@@ -17,13 +17,13 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// Machine is a set of instructions at a precision.
+// Machine is an instruction set at a precision.
 type Machine struct {
 	Bits int  // 32 or 64
 	Wide bool // AVX-512
 }
 
-// Machines are all four.
+// Machines returns all four machines.
 func Machines() []Machine {
 	return []Machine{{32, false}, {32, true}, {64, false}, {64, true}}
 }
@@ -39,7 +39,7 @@ func (m Machine) Suffix() string {
 	return fmt.Sprint(m.Bits, "AVX2")
 }
 
-// Size is that of an element in bytes.
+// Size is the size of an element in bytes.
 func (m Machine) Size() int { return m.Bits / 8 }
 
 // Bytes is the size of a vector.
@@ -56,7 +56,7 @@ func (m Machine) Lanes() int { return m.Bytes() / m.Size() }
 // Double is the machine at 64 bits.
 func (m Machine) Double() Machine { return Machine{64, m.Wide} }
 
-// Vec is a register for a vector.
+// Vec returns a register for a vector.
 func (m Machine) Vec() VecVirtual {
 	if m.Wide {
 		return ZMM()
@@ -64,7 +64,7 @@ func (m Machine) Vec() VecVirtual {
 	return YMM()
 }
 
-// Vecs are n of them.
+// Vecs returns n such registers.
 func (m Machine) Vecs(n int) []VecVirtual {
 	v := make([]VecVirtual, n)
 	for i := range v {
@@ -73,7 +73,7 @@ func (m Machine) Vecs(n int) []VecVirtual {
 	return v
 }
 
-// Zeros are n of them, set to 0.
+// Zeros returns n such registers, set to 0.
 func (m Machine) Zeros(n int) []VecVirtual {
 	v := m.Vecs(n)
 	for i := range v {
@@ -82,14 +82,14 @@ func (m Machine) Zeros(n int) []VecVirtual {
 	return v
 }
 
-// Constant is a register with the argument of that name in all lanes.
+// Constant returns a register with the argument of the given name in all lanes.
 func (m Machine) Constant(name string) VecVirtual {
 	v := m.Vec()
 	m.Broadcast(Argument(name), v)
 	return v
 }
 
-// Argument is where the argument of that name lies.
+// Argument returns the address of the argument of the given name.
 func Argument(name string) Mem {
 	p, err := Param(name).Resolve()
 	if err != nil {
@@ -98,10 +98,10 @@ func Argument(name string) Mem {
 	return p.Addr
 }
 
-// Pointer loads the argument of that name, of 64 bits.
+// Pointer loads the 64-bit argument of the given name into a register.
 func Pointer(name string) GPVirtual { return Load(Param(name), GP64()).(GPVirtual) }
 
-// Function begins a function, with %[1]s in its signature for the precision.
+// Function begins a function. %[1]s in its signature stands for the precision.
 func (m Machine) Function(name, signature string, doc ...string) {
 	TEXT(name+m.Suffix(), attr.NOSPLIT, fmt.Sprintf(signature, m.Type()))
 	Pragma("noescape")
@@ -109,7 +109,7 @@ func (m Machine) Function(name, signature string, doc ...string) {
 	Doc(doc...)
 }
 
-// End ends it.
+// End ends a function.
 func End() {
 	VZEROUPPER()
 	RET()
@@ -155,7 +155,7 @@ const (
 // AddScalar adds the first elements.
 func (m Machine) AddScalar(b, a, v Op) { m.pick(VADDSS, VADDSD)(b, a, v) }
 
-// LoadMasked and StoreMasked touch the lanes of the mask alone; a load zeroes the rest.
+// LoadMasked loads the lanes of the mask and sets the others to 0.
 func (m Machine) LoadMasked(k Mask, from, v Op) {
 	if m.Wide {
 		if m.Bits == 32 {
@@ -172,6 +172,7 @@ func (m Machine) LoadMasked(k Mask, from, v Op) {
 	}
 }
 
+// StoreMasked stores the lanes of the mask only.
 func (m Machine) StoreMasked(k Mask, v, to Op) {
 	switch {
 	case m.Wide:
@@ -183,7 +184,7 @@ func (m Machine) StoreMasked(k Mask, v, to Op) {
 	}
 }
 
-// Keep sets the lanes beyond the mask to 0.
+// Keep sets the lanes outside the mask to 0.
 func (m Machine) Keep(k Mask, v Op) {
 	switch {
 	case !m.Wide:
@@ -195,10 +196,10 @@ func (m Machine) Keep(k Mask, v Op) {
 	}
 }
 
-// Mask says which lanes are alive: an opmask, or a vector with AVX2.
+// Mask selects lanes. It is an opmask register or, with AVX2, a vector.
 type Mask Op
 
-// First is the mask of the first n lanes, of all if n is larger.
+// First returns the mask of the first n lanes, or of all lanes if n is larger.
 func (m Machine) First(n GPVirtual) Mask {
 	if m.Wide {
 		ones, k := GP64(), K()
@@ -235,7 +236,7 @@ func onesThenZeros() Mem {
 	return *table
 }
 
-// Lower is the lower half of a vector.
+// Lower returns the lower half of a vector.
 func (m Machine) Lower(v VecVirtual) VecVirtual {
 	if m.Wide {
 		return v.AsY().(VecVirtual)
@@ -252,7 +253,7 @@ func (m Machine) Upper(v, w VecVirtual) {
 	}
 }
 
-// Total adds the elements of v, of 64 bits, into its first. It overwrites tmp.
+// Total sums the 64-bit elements of v and leaves the sum in the first element. It overwrites tmp.
 func (m Machine) Total(v, tmp VecVirtual) {
 	if m.Wide {
 		VEXTRACTF64X4(Imm(1), v, tmp.AsY())
@@ -264,12 +265,12 @@ func (m Machine) Total(v, tmp VecVirtual) {
 	VADDSD(tmp.AsX(), v.AsX(), v.AsX())
 }
 
-// At is the element, in bytes, of what p points to.
+// At returns the address p + index + disp, in bytes.
 func At(p, index Register, disp int) Mem {
 	return Mem{Base: p, Index: index, Scale: 1, Disp: disp}
 }
 
-// Write writes the files that the command line names, each below the licence.
+// Write writes the files named on the command line, with the licence line on top.
 func Write() {
 	Generate()
 	for _, name := range []string{"out", "stubs"} {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command vec writes the assembly of internal/vec. With AVX-512 a kernel takes any
-// number of elements, with AVX2 a whole number of vectors.
+// Command vec writes the assembly of internal/vec. With AVX-512 a kernel processes any number of elements,
+// with AVX2 a whole number of vectors.
 package main
 
 //go:generate go run . -out ../../vec/kernels_amd64.s -stubs ../../vec/stubs_amd64.go -pkg vec
@@ -32,7 +32,7 @@ func main() {
 	simd.Write()
 }
 
-// loop runs the body for each vector of the n elements, with at the offset in bytes.
+// loop runs the body for each vector of the n elements; at is its offset in bytes.
 func loop(m simd.Machine, n GPVirtual, body func(p simd.Part, at GPVirtual)) {
 	at := GP64()
 	XORQ(at, at)

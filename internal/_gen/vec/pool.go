@@ -11,10 +11,11 @@ import (
 	"github.com/kernelfold/kernelfold/internal/_gen/simd"
 )
 
-// Two vectors of pairs, a and b, are taken apart within their pieces of 128 bits, so
-// that the firsts, and the seconds, come in the order a0 b0 a1 b1 ... of half pieces.
+// Two vectors of pairs, a and b, are separated into the first and the second elements of the pairs. The
+// instructions work within pieces of 128 bits, so the half pieces of the results come in the order
+// a0 b0 a1 b1 ...
 
-// firsts and seconds take a and b apart.
+// firsts sets v to the first elements of the pairs of a and b, and seconds to the second elements.
 func firsts(m simd.Machine, a, b, v VecVirtual) {
 	if m.Bits == 32 {
 		VSHUFPS(Imm(0x88), b, a, v)
@@ -31,7 +32,7 @@ func seconds(m simd.Machine, a, b, v VecVirtual) {
 	}
 }
 
-// order is a permutation of half pieces.
+// order permutes the half pieces of a vector.
 type order func(v VecVirtual)
 
 func orders(m simd.Machine) (sort, mix order) {
@@ -63,8 +64,8 @@ func table(name string, values [8]int) Mem {
 	return t
 }
 
-// pairs runs the body for as many pairs as a vector has lanes, with at the offset in
-// bytes of the single elements and double that of the pairs.
+// pairs runs the body for as many pairs at a time as a vector has lanes. at is the offset in bytes of the
+// single elements, and double that of the pairs.
 func pairs(m simd.Machine, n GPVirtual, body func(single simd.Part, pair [2]simd.Part, at, double GPVirtual)) {
 	double := GP64()
 	XORQ(double, double)
@@ -87,7 +88,7 @@ func pairs(m simd.Machine, n GPVirtual, body func(single simd.Part, pair [2]simd
 
 func maxPairs(m simd.Machine) {
 	m.Function("maxPairs", "func(dst, r0, r1 *%[1]s, n int)",
-		"sets dst[j] to the largest of r0[2j], r0[2j+1], r1[2j] and r1[2j+1], to NaN if one is.")
+		"sets dst[j] to the largest of r0[2j], r0[2j+1], r1[2j] and r1[2j+1], or to NaN if one is NaN.")
 	dst, r0, r1, n := simd.Pointer("dst"), simd.Pointer("r0"), simd.Pointer("r1"), simd.Pointer("n")
 	sort, _ := orders(m)
 	var ones VecVirtual
@@ -95,7 +96,7 @@ func maxPairs(m simd.Machine) {
 		ones = m.Vec()
 		VPTERNLOGD(Imm(0xff), ones, ones, ones)
 	}
-	// larger sets b to the larger one; all bits set are a NaN.
+	// larger sets b to the larger of a and b, or to NaN (all bits set) if one is NaN.
 	larger := func(a, b VecVirtual) {
 		if m.Wide {
 			k := K()

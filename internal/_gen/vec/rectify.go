@@ -10,7 +10,7 @@ import (
 )
 
 func rectify(m simd.Machine) {
-	m.Function("rectify", "func(dst, x *%[1]s, n int)", "sets dst[i] to max(x[i], 0), NaN if x[i] is.")
+	m.Function("rectify", "func(dst, x *%[1]s, n int)", "sets dst[i] to max(x[i], 0), or to NaN if x[i] is NaN.")
 	dst, x, n, zero, v := simd.Pointer("dst"), simd.Pointer("x"), simd.Pointer("n"), m.Zeros(1)[0], m.Vec()
 	loop(m, n, func(p simd.Part, at GPVirtual) {
 		p.Load(simd.At(x, at, 0), v)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package rolestest has small programs in the manner of those that people train with
-// Gorgonia, each with the list of its kernels. They differ in how the parameters look: biases
-// and scales in the shape of activations, weights used twice, networks of several
-// graphs, learnt images. All of them run, in a fraction of a second.
+// Package rolestest has small programs like those that people train with Gorgonia, each with the
+// list of its kernels. They have difficult parameters: biases and scales in the shape of
+// activations, weights that are used twice, networks of several graphs, learnt images. Each runs in
+// a fraction of a second.
 package rolestest
 
 import (
@@ -17,20 +17,20 @@ import (
 	"github.com/kernelfold/kernelfold/nodes"
 )
 
-// Net is a graph whose cost can be differentiated in the learnables.
+// Net is a graph with a cost and learnables.
 type Net struct {
 	Graph      *gorgonia.ExprGraph
 	Cost       *gorgonia.Node
 	Learnables gorgonia.Nodes
 	Kernels    []string // names of the learnables that are kernels, in the order of Learnables
-	// Frozen are further parameters of the graph, which the cost is not differentiated in,
-	// and FrozenKernels the names of those that are kernels.
+	// Frozen are further parameters of the graph, which are not trained, and FrozenKernels the
+	// names of those that are kernels.
 	Frozen        gorgonia.Nodes
 	FrozenKernels []string
 }
 
-// Machine differentiates the cost in the learnables and returns a machine that computes their
-// gradients. It is called once for a net.
+// Machine adds the gradients of the cost to the graph and returns a machine that computes them.
+// Call it once for a net.
 func (n *Net) Machine() (gorgonia.VM, error) {
 	if _, err := gorgonia.Grad(n.Cost, n.Learnables...); err != nil {
 		return nil, fmt.Errorf("rolestest: %w", err)
@@ -38,13 +38,13 @@ func (n *Net) Machine() (gorgonia.VM, error) {
 	return gorgonia.NewTapeMachine(n.Graph, gorgonia.BindDualValues(n.Learnables...)), nil
 }
 
-// Program makes the nets of a program, afresh at each call.
+// Program makes the nets of a program. Each call of Nets makes new ones.
 type Program struct {
 	Name string
 	Nets func(of tensor.Dtype) []*Net
 }
 
-// Programs are all programs.
+// Programs returns all programs.
 func Programs() []Program {
 	return []Program{
 		{"two heads", one(twoHeads)},
@@ -151,7 +151,7 @@ func (b *builder) pool(x *gorgonia.Node) *gorgonia.Node {
 	return must(gorgonia.MaxPool2D(x, tensor.Shape{2, 2}, []int{0, 0}, []int{2, 2}))
 }
 
-// bias adds one number a channel by a broadcast.
+// bias adds one number per channel by a broadcast.
 func (b *builder) bias(x, β *gorgonia.Node) *gorgonia.Node {
 	return must(gorgonia.BroadcastAdd(x, β, nil, []byte{0, 2, 3}))
 }
@@ -167,8 +167,8 @@ func (b *builder) square(x *gorgonia.Node) *gorgonia.Node {
 	return must(gorgonia.Mean(must(gorgonia.Square(x))))
 }
 
-// twoHeads is a net for a board game in the manner of agogo: a residual tower
-// shared by a policy and a value, stock batch norm, 1x1 convolutions at the heads.
+// twoHeads is a net for a board game like that of agogo: a residual tower shared by a policy and a
+// value head, with stock batch norm and 1x1 convolutions at the heads.
 func twoHeads(b *builder) {
 	norm := func(x *gorgonia.Node, name string) *gorgonia.Node {
 		y, γ, β, _, err := gorgonia.BatchNorm(x, nil, nil, 0.9, 1e-5)
@@ -191,8 +191,8 @@ func twoHeads(b *builder) {
 	b.Cost = b.add(b.square(p), b.square(v))
 }
 
-// fullBiases is a detector in the manner of tiny-yolo programs: each convolution has a
-// bias of zeros in the full shape of its output.
+// fullBiases is a detector like tiny-yolo programs: each convolution has a bias of zeros in the
+// full shape of its output.
 func fullBiases(b *builder) {
 	x := b.data("image", 2, 3, 8, 8)
 	for i, filters := range []int{4, 6, 8} {
@@ -207,7 +207,7 @@ func fullBiases(b *builder) {
 	b.Cost = b.square(b.add(x, b.zeros("detect.bias", x.Shape()...)))
 }
 
-// unet goes down and up again, with skip connections by Concat.
+// unet is a U-Net with skip connections by Concat.
 func unet(b *builder) {
 	x := b.data("image", 1, 2, 8, 8)
 	down1 := b.relu(b.bias(b.stock(x, b.kernel("down1", 4, 2, 3, 3)), b.weight("down1.bias", 1, 4, 1, 1)))
@@ -230,7 +230,7 @@ func (b *builder) generate(z *gorgonia.Node) *gorgonia.Node {
 	return must(gorgonia.Tanh(b.stock(x, b.kernel("g.conv2", 1, 4, 3, 3))))
 }
 
-// discriminator has its weights as leaves, so that it can be applied more than once.
+// discriminator holds the weights as leaves, so that it can be applied more than once.
 type discriminator struct{ conv1, bias1, conv2, out *gorgonia.Node }
 
 func (b *builder) discriminator() discriminator {
@@ -299,9 +299,9 @@ func stockBatchNorm(b *builder) {
 	b.Cost = b.square(b.stock(b.relu(x), b.kernel("conv3", 2, 5, 3, 3)))
 }
 
-// scaledActivations multiplies activations with a learnt number for each of them, and
-// with one for each channel. In the backward pass these numbers meet the patches of images,
-// as a filter does in the forward pass.
+// scaledActivations multiplies activations by one learnt number each, and by one per channel. In
+// the backward pass these numbers are multiplied by patches of images, as a filter is in the
+// forward pass.
 func scaledActivations(b *builder) {
 	x := b.stock(b.data("image", 2, 3, 4, 4), b.kernel("conv1", 4, 3, 3, 3))
 	x = must(gorgonia.HadamardProd(x, b.weight("each", 2, 4, 4, 4)))
@@ -310,7 +310,7 @@ func scaledActivations(b *builder) {
 	b.Cost = b.square(must(gorgonia.HadamardDiv(b.stock(x, b.kernel("conv3", 1, 4, 1, 1)), b.weight("divisor", 2, 1, 4, 4))))
 }
 
-// own has the layers of package nodes.
+// own is a net of layers of package nodes.
 func own(b *builder) {
 	x := b.conv(b.data("image", 4, 4, 6, 6), b.kernel("conv", 6, 4, 3, 3))
 	x = must(nodes.Bias(x, b.weight("bias", 1, 6, 1, 1)))
@@ -325,7 +325,7 @@ func own(b *builder) {
 	b.Cost = b.add(b.square(x), must(nodes.SoftOrthogonality(w)))
 }
 
-// made has kernels that operations of package nodes make of others.
+// made has kernels that operations of package nodes compute from other kernels.
 func made(b *builder) {
 	x := b.data("image", 2, 4, 6, 6)
 	layer := func(w *gorgonia.Node) {
@@ -359,8 +359,8 @@ func made(b *builder) {
 	b.Cost = b.square(must(nodes.Linear(x, fc, nil)))
 }
 
-// madeByStock has kernels that are scaled, masked, transposed and put together by
-// stock operations, and one that is not of rank 4.
+// madeByStock has kernels that are scaled, masked, transposed and concatenated by stock operations,
+// and one that is not of rank 4.
 func madeByStock(b *builder) {
 	half := gorgonia.NewConstant(float32(0.5))
 	if b.of == tensor.Float64 {
@@ -381,7 +381,7 @@ func madeByStock(b *builder) {
 	b.Cost = b.square(must(gorgonia.Conv1d(must(gorgonia.Reshape(x, tensor.Shape{2, 4, 1, 36})), b.kernel("line", 3, 4, 1, 5), 5, 2, 1, 1)))
 }
 
-// siamese compares two images by one tower.
+// siamese compares two images that pass through the same tower.
 func siamese(b *builder) {
 	conv1, bias1 := b.kernel("conv1", 4, 1, 3, 3), b.weight("bias1", 1, 4, 1, 1)
 	conv2, scale := b.kernel("conv2", 4, 4, 3, 3), b.weight("scale", 1, 4, 1, 1)
@@ -393,8 +393,8 @@ func siamese(b *builder) {
 	b.Cost = b.square(must(gorgonia.Sub(tower("left"), tower("right"))))
 }
 
-// crossCorrelation follows an object in the manner of SiamFC: the features of the object are
-// the filter that the scene is convolved with. The biases under them are no kernels.
+// crossCorrelation tracks an object like SiamFC: the scene is convolved with the features of the
+// object. The biases of these features are not kernels.
 func crossCorrelation(b *builder) {
 	w, β := b.kernel("conv", 4, 1, 3, 3), b.zeros("bias", 1, 4, 3, 3)
 	scene := b.stock(b.data("scene", 1, 1, 8, 8), w)
@@ -402,8 +402,8 @@ func crossCorrelation(b *builder) {
 	b.Cost = b.square(b.stock(scene, object))
 }
 
-// learntImage moves an image until its features are those of another, as style
-// transfer does. The convolutions are learnt no more.
+// learntImage changes an image until its features are those of another, as in style transfer. The
+// convolutions are not trained.
 func learntImage(b *builder) {
 	x := b.weight("image", 1, 3, 8, 8)
 	conv1, conv2 := b.leaf("conv1", 0.3, 4, 3, 3, 3), b.leaf("conv2", 0.3, 4, 4, 3, 3)
