@@ -57,8 +57,7 @@ func outputs(shape []int) float64 {
 	return float64(shape[0])
 }
 
-// Whatever the manifold and the grouping, each scale fixes the Frobenius norm of a
-// layer as it says.
+// Each scale fixes the Frobenius norm of a layer as documented, for all manifolds and groupings.
 func TestScales(t *testing.T) {
 	const initial = 3.7
 	for _, m := range scalable {
@@ -278,7 +277,7 @@ func TestScaleString(t *testing.T) {
 	assert.Equal(t, manifolds.UnitFilters, manifolds.FilterNorm(1))
 }
 
-// A constraint prints as it stands in reports.
+// A constraint prints as in reports.
 func ExampleOn() {
 	fmt.Println(manifolds.On(manifolds.Stiefel{}))
 	fmt.Println(manifolds.On(manifolds.Sphere{}, manifolds.PerKernel, manifolds.Initial))

@@ -88,7 +88,7 @@ func ExampleSphere_Log() {
 	// exp(log) is y: true
 }
 
-// What has no nearest point is an error that names the point.
+// Where there is no nearest point, the error names the point.
 func ExamplePointError() {
 	x, _ := manifolds.Points32([]float32{3, 0, 0, 4 /**/, 0, 0, 0, 0}, 2, 2, 2)
 	err := manifolds.Sphere{}.Project(x, x)

@@ -325,14 +325,14 @@ func (s spheres[T]) adjoint(dst, v, y, g block[T]) error {
 		if !(size > floor) || math.IsInf(size, 0) || math.IsInf(f, 0) {
 			return fmt.Sprintf("want a vector with a direction, got norm %g", size)
 		}
-		m, err, c, square := 0.0, 0.0, dot(l, y.data, g.data)/(s.r*s.r), 0.0 // err is that of m
+		m, delta, c, square := 0.0, 0.0, dot(l, y.data, g.data)/(s.r*s.r), 0.0 // delta is the rounding error of m
 		if s.centred || !fits[T](c) {
 			if m = s.mean(l, g.data); !fits[T](c) || dominates(l, g.data, m) {
-				c, err = s.alongCentred(l, y.data, g.data, m), s.meanError(l, g.data, m)
+				c, delta = s.alongCentred(l, y.data, g.data, m), s.meanError(l, g.data, m)
 			}
 		}
 		for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
-			w := f * ((float64(g.data[e]) - m) - (c*float64(y.data[e]) + err))
+			w := f * ((float64(g.data[e]) - m) - (c*float64(y.data[e]) + delta))
 			square += w * w
 			dst.data[e] = T(w)
 		}
@@ -372,9 +372,9 @@ func (s spheres[T]) spread(l line, v []T) (size, floor float64) {
 	}
 	floor = constantRatio[T]() * size
 	mean, q := s.mean(l, v), 0.0
-	err := s.meanError(l, v, mean)
+	delta := s.meanError(l, v, mean)
 	for e, end := l.at, l.at+l.n*l.stride; e < end; e += l.stride {
-		d := (float64(v[e]) - mean - err) / size // at most 1
+		d := (float64(v[e]) - mean - delta) / size // at most 1
 		q += d * d
 	}
 	return size * math.Sqrt(q), floor

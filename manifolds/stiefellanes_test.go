@@ -50,8 +50,8 @@ func (b block[T]) clone() block[T] {
 	return b
 }
 
-// alike asserts that two batches are equal to a tolerance that says how many roundings
-// of numbers of that size.
+// alike asserts that two batches are equal within the given number of roundings of numbers of the
+// given size.
 func alike[T vec.Float](t *testing.T, want, got block[T], roundings, size float64, what string) {
 	t.Helper()
 	for e, w := range want.data {

@@ -78,8 +78,8 @@ func forRanges(t *testing.T, f func(what string, single bool, r, size float64, x
 	}
 }
 
-// What is linear in a vector is, at all scales, what float64 makes of the same numbers at radius 1
-// and norm 1.
+// Operations that are linear in a vector agree, at all scales, with those in float64 on the same
+// numbers at radius 1 and norm 1.
 func TestStiefelTangentAtEveryScale(t *testing.T) {
 	forRanges(t, func(what string, single bool, r, size float64, x, v manifolds.Points) {
 		m, unit := manifolds.Stiefel{Radius: r, Metric: manifolds.CanonicalMetric}, manifolds.Stiefel{Metric: manifolds.CanonicalMetric}
@@ -123,7 +123,7 @@ func TestStiefelTangentAtEveryScale(t *testing.T) {
 	})
 }
 
-// Points are, at all radii, what float64 makes of the same numbers at radius 1.
+// Operations that return points agree, at all radii, with those in float64 at radius 1.
 func TestStiefelPointsAtEveryRadius(t *testing.T) {
 	forRanges(t, func(what string, single bool, r, size float64, x, v manifolds.Points) {
 		eps, root := epsOf(single), math.Sqrt(float64(x.N*x.P))

@@ -146,7 +146,7 @@ func TestStiefelLongPolarStepsAreNearest(t *testing.T) {
 	})
 }
 
-// A step in whose rounding the point is lost is an error, never a wrong point.
+// A step so long that the digits of the point would be lost is an error, never a wrong point.
 func TestStiefelRefusesLongerSteps(t *testing.T) {
 	rng := rand.New(rand.NewPCG(33, 34))
 	for _, s := range [][3]int{{21, 3, 3}, {1, 2, 7}, {2, 9, 9}, {1, 12, 40}} {

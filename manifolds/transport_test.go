@@ -161,8 +161,8 @@ func TestTransportAlongFallsBack(t *testing.T) {
 	}
 }
 
-// There is no shortest geodesic to the opposite point, and none that is known where rounding
-// decides about it.
+// ParallelTransport fails for antipodal points, also where only rounding decides which geodesic is
+// the shortest.
 func TestAntipodesAreRefused(t *testing.T) {
 	rng := rand.New(rand.NewPCG(9, 10))
 	const pairs = 3000

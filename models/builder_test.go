@@ -63,7 +63,7 @@ func TestBuilderErrors(t *testing.T) {
 
 var errNo = errors.New("no")
 
-// TestNetMustRepeat builds nets that are others for the predictor.
+// TestNetMustRepeat builds nets that differ when the predictor builds them again.
 func TestNetMustRepeat(t *testing.T) {
 	spec := models.Spec{Batch: 2, Shape: [3]int{3, 4, 4}, Classes: 5}
 	for want, second := range map[string]models.Net{

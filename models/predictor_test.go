@@ -15,8 +15,8 @@ import (
 	"github.com/kernelfold/kernelfold/nodes"
 )
 
-// TestPredictor trains each net a little, and then predicts: any number of images, in any
-// company, gives the logits of each alone, from the weights and statistics of the moment.
+// TestPredictor trains each net a little and then predicts. The logits of an image do not depend on
+// the other images, and are those of the current weights and statistics.
 func TestPredictor(t *testing.T) {
 	o := models.Options{Shape: [3]int{2, 32, 32}, Classes: 3, Dtype: tensor.Float64, Seed: 4}
 	for name, build := range every(o) {

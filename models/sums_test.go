@@ -16,7 +16,7 @@ import (
 	"github.com/kernelfold/kernelfold/models"
 )
 
-// diary is one process that writes down what it is to sum.
+// diary is the Sums of a single process. It records what it is asked to sum.
 type diary struct{ lines []string }
 
 func (d *diary) Sum(values ...float64) ([]float64, error) {

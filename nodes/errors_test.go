@@ -15,7 +15,7 @@ import (
 	"github.com/kernelfold/kernelfold/nodes"
 )
 
-// A NaN and an infinity are told from other failures in what a machine returns.
+// Cause distinguishes NaN and Inf from other failures of a machine.
 func TestNotFinite(t *testing.T) {
 	for name, c := range map[string]struct {
 		build func(x *gorgonia.Node) (*gorgonia.Node, error)

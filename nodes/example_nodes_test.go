@@ -149,8 +149,7 @@ func ExampleShortcut() {
 	// Output: (1, 2, 1, 2) [1 3 0 0]
 }
 
-// In training the branch is there or not; in evaluation it counts by its
-// probability.
+// In training the branch is kept or left out; in evaluation it is multiplied by its probability.
 func ExampleStochasticDepth() {
 	g := gorgonia.NewGraph()
 	branch, shortcut := constant(g, "branch", []int{1}, 8), constant(g, "shortcut", []int{1}, 1)
@@ -174,7 +173,7 @@ func ExampleStochasticDepth() {
 	// evaluation [5]
 }
 
-// The error of the operation that failed, out of pages of text.
+// Cause extracts the error of the operation that failed.
 func ExampleCause() {
 	g := gorgonia.NewGraph()
 	x := constant(g, "x", []int{1, 1, 2, 2}, 1, math.NaN(), 3, 4)
@@ -244,7 +243,7 @@ func ExampleUnitFilterInit() {
 	// Output: true
 }
 
-// The state of nodes goes to JSON and back to the bit.
+// JSON saves and restores the state of nodes without rounding.
 func ExampleStatistics() {
 	statistics, err := nodes.NewStatistics(2, 0.1)
 	check(err)

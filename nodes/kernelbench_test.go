@@ -14,9 +14,9 @@ import (
 	"github.com/kernelfold/kernelfold/nodes"
 )
 
-// BenchmarkKernels takes a step, value and gradient, of a convolution of 8 images of
-// 64 channels and 16x16 pixels with 64 filters of 3x3, in float32, on the kernel as it is
-// (plain) and on what each node makes of it: the difference is what the node costs.
+// BenchmarkKernels takes a step, value and gradient, of a convolution of 8 images of 64 channels
+// and 16x16 pixels with 64 filters of 3x3, in float32, without a node (plain) and with each node:
+// the difference is the cost of the node.
 func BenchmarkKernels(b *testing.B) {
 	shape := tensor.Shape{64, 64, 3, 3}
 	rng := rand.New(rand.NewPCG(1, 1))

@@ -171,9 +171,9 @@ func TestLispMachineForward(t *testing.T) {
 	}
 }
 
-// TestEvaluationMachineSwitchesSharedNodes is how training comes to go on in evaluation mode: a
-// machine for evaluation on a subgraph shares its operations with the graph. Training of the op
-// tells.
+// TestEvaluationMachineSwitchesSharedNodes shows how training can continue in evaluation mode by
+// mistake: a machine for evaluation of a subgraph shares operations with the graph. The method
+// Training of the operation shows it.
 func TestEvaluationMachineSwitchesSharedNodes(t *testing.T) {
 	table := constructors(t)
 	for _, name := range []string{"BatchNorm", "BatchNormWith", "Dropout", "StochasticDepth"} {
@@ -193,8 +193,8 @@ func TestEvaluationMachineSwitchesSharedNodes(t *testing.T) {
 	assert.False(t, ok, "a node that does the same in both modes has none")
 }
 
-// TestBuffersLeavePools gives the values of all nodes to the pools of package tensor and has the
-// pools handed out again: the next run must neither use what is now another tensor nor fail.
+// TestBuffersLeavePools returns the values of all nodes to the pools of package tensor and takes
+// tensors from the pools again. The next run must neither write to these tensors nor fail.
 func TestBuffersLeavePools(t *testing.T) {
 	for name, c := range constructors(t) {
 		if name == "Dropout" || name == "StochasticDepth" || name == "SpectralNorm" || name == "SRIP" {

@@ -75,8 +75,8 @@ func TestNet(t *testing.T) {
 	}
 }
 
-// The same net learns a batch by heart, and a graph for evaluation, which shares weights
-// and statistics, agrees.
+// The same net overfits a batch, and a graph for evaluation that shares weights and statistics
+// agrees.
 func TestNetTrains(t *testing.T) {
 	s := [2]*nodes.Statistics{statistics(t, 4), statistics(t, 6)}
 	build := func() (in gorgonia.Nodes, logits, cost *gorgonia.Node) {

@@ -15,7 +15,7 @@ import (
 	"github.com/kernelfold/kernelfold/nodes/nodetest"
 )
 
-// The number of processors does not show in a bit of the result.
+// The bits of the results do not depend on the number of processors.
 func TestParallel(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	p := pooling{[]int{3, 2}, []int{1, 1}, []int{2, 1}}

@@ -213,8 +213,8 @@ func TestConvOrthogonalityIsThatOfConv2d(t *testing.T) {
 	}
 }
 
-// At an orthonormal bank the penalties are 0, and so are their gradients, which is
-// where |x| has none.
+// For an orthonormal bank the penalties and their gradients are 0, even where they are not
+// differentiable.
 func TestPenaltiesVanish(t *testing.T) {
 	for name, build := range map[string]func(*gorgonia.Node) (*gorgonia.Node, error){
 		"SoftOrthogonality": nodes.SoftOrthogonality,

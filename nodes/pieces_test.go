@@ -33,7 +33,7 @@ func (split) Pieces(shape []int, c manifolds.Constraint, norm float64) ([]manifo
 	return pieces, nil
 }
 
-// The nodes know layers of one piece only, and say so.
+// The nodes return an error for layers of several pieces.
 func TestSeveralPiecesAreRefused(t *testing.T) {
 	v := given(gorgonia.NewGraph(), tensor.Float64, "v", tensor.Shape{3, 2, 3, 3}, make([]float64, 54))
 	_, err := nodes.Normalize(v, split{manifolds.Sphere{}})

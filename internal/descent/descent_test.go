@@ -21,8 +21,8 @@ func TestFactorIsThePapersOnTheUnitSphere(t *testing.T) {
 	assert.Equal(t, 1.0, descent.Factor(1e9, 0))
 }
 
-// A manifold s times as large has gradients 1/s as long, and 1/s^2 of the curvature: the factor
-// stays.
+// On a manifold s times as large, gradients are 1/s times as long and the curvature is 1/s^2 times as
+// large, so the factor is the same.
 func TestFactorHasNoScale(t *testing.T) {
 	for _, s := range []float64{1e-30, 0.125, 8, 1e30} {
 		assert.InEpsilon(t, descent.Factor(2, 1), descent.Factor(2/s, 1/(s*s)), 1e-14, "scale %g", s)

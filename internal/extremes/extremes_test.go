@@ -45,7 +45,7 @@ func TestSample(t *testing.T) {
 		}
 	}
 	t.Logf("%d cases: %d steps right, %d justified errors, %d cases of known failures, %d others", s.cases, s.steps, total(s.errors), s.failed-surprises, surprises)
-	// A judge that lets nothing through, or a solver that refuses everything, is no test.
+	// The test would be worthless if the judge accepted nothing or the solvers refused everything.
 	require.Greater(t, s.steps, s.cases)
 }
 
@@ -76,7 +76,7 @@ func TestExtremes(t *testing.T) {
 	t.Log("\n" + b.String())
 }
 
-// Layers that two cores share in place.
+// Layers that are divided among two cores in place.
 func TestExtremesLarge(t *testing.T) {
 	if os.Getenv("KERNELFOLD_LONG") == "" {
 		t.Skip("takes minutes: set KERNELFOLD_LONG=1")
@@ -121,7 +121,7 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// The name of a case is the case.
+// ParseCase inverts String.
 func TestNames(t *testing.T) {
 	n := 0
 	for i := range 2000 {
@@ -141,7 +141,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// The momentum that NewSGD has by default is that of TangentMomentum.
+// TangentMomentum is the default of NewSGD.
 func TestDefaultMomentumIsTangent(t *testing.T) {
 	c := ordinary("SGD.tangent", "Sphere")
 	v := judge(c, solvers.NewSGD(solvers.LearnRate(rates[c.rate]), solvers.Momentum(theta),
@@ -153,7 +153,7 @@ func TestDefaultMomentumIsTangent(t *testing.T) {
 	require.Empty(t, v.Failures)
 }
 
-// Where nothing is extreme every step is right.
+// All steps of cases without extreme numbers are right.
 func TestOrdinaryCasesPass(t *testing.T) {
 	for _, s := range solverKinds {
 		for _, m := range manifoldKinds {

@@ -4,12 +4,11 @@ package extremes
 
 import "fmt"
 
-// known are the classes of failures that the solvers have today: the fault, the
-// precision and the manifolds. What is mended leaves the list; with an empty list TestSample
-// accepts no failure.
+// known lists the classes of failures that the solvers are known to have: the fault, the precision
+// and the manifolds. With an empty list TestSample accepts no failure.
 var known = classes(nil)
 
-// ambientByDefault says that NewSGD has AmbientMomentum where neither kind is named.
+// ambientByDefault says whether NewSGD uses AmbientMomentum if neither kind is named.
 const ambientByDefault = false
 
 type knownFault struct {

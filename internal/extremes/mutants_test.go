@@ -16,7 +16,7 @@ import (
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// broken wraps a solver and spoils its steps.
+// broken wraps a solver and makes its steps wrong.
 type broken struct {
 	*solvers.Solver
 	step  func(s *solvers.Solver, model []gorgonia.ValueGrad) error
@@ -47,8 +47,7 @@ func gradientOf(model []gorgonia.ValueGrad) []float64 {
 	return g.(*tensor.Dense).Float64s()
 }
 
-// The mutants below embed the interface, not a manifold: none has a step of
-// its own in place.
+// The mutants below embed the interface and not a manifold, so that they have no fused step.
 
 // noTransport leaves tangent vectors as they are.
 type noTransport struct{ manifolds.Manifold }

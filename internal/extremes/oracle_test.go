@@ -46,7 +46,7 @@ func TestCircleAngles(t *testing.T) {
 }
 
 // Tangent momentum on a circle is a number m (counterclockwise): m <- theta m + h. Along the
-// geodesic transport keeps it; by projection it is shortened by the cosine of the turn.
+// geodesic, transport keeps it; projection multiplies it by the cosine of the angle.
 func TestCircleMomentum(t *testing.T) {
 	for _, geodesic := range []bool{false, true} {
 		o := circle(geometry{family: sphere, geodesic: geodesic}, 1)
@@ -296,7 +296,7 @@ func TestGeometries(t *testing.T) {
 	}
 }
 
-// Where the nearest point is not unique there is none.
+// project returns no point where the nearest point is not unique.
 func TestDegenerate(t *testing.T) {
 	_, cond := geometry{family: sphere}.project(make([]float64, 4), 4, 1)
 	require.True(t, math.IsInf(cond, 1))

@@ -59,8 +59,8 @@ func TestSymmetricAndSkewParts(t *testing.T) {
 	}
 }
 
-// The bound is never below the eigenvalue, also where the eigenvector is orthogonal to any vector a
-// power iteration could start from, and at most sqrt q times as large.
+// The bound is at least the eigenvalue and at most sqrt(q) times as large, even if the eigenvector is
+// nearly orthogonal to the start of a power iteration.
 func TestEigenvalueBound(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 1))
 	for range 300 {

@@ -42,7 +42,7 @@ func TestPolar(t *testing.T) {
 	assert.ErrorContains(t, Polar(y, y, 1, 0x1p-52), "want a finite matrix")
 }
 
-// No path turns a singular vector round, whichever column is long.
+// No method changes the sign of a singular vector, whichever column is long.
 func TestSquarePolarOfLongColumns(t *testing.T) {
 	rng := rand.New(rand.NewPCG(8, 1))
 	for try := range 400 {

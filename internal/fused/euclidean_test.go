@@ -16,7 +16,7 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// lengths are those that a kernel could get wrong.
+// lengths returns lengths for which a kernel could be wrong.
 func lengths() []int {
 	all := []int{chunk - 1, chunk, 2*chunk + 17}
 	for n := range 71 {
@@ -120,8 +120,8 @@ func testAdam[T vec.Float](t *testing.T) {
 	}
 }
 
-// TestAdamWithoutEps has no use for what lies behind the last element, where both moments
-// are 0.
+// TestAdamWithoutEps checks that a kernel ignores the elements behind the last, where both moments
+// are 0 and the step would be 0/0.
 func TestAdamWithoutEps(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
 		x, m, s, g := []float32{1, 2, 3}, []float32{0, 0, 0}, []float32{0, 0, 0}, []float32{4, -5, 6}
@@ -131,8 +131,8 @@ func TestAdamWithoutEps(t *testing.T) {
 	})
 }
 
-// TestPartsOfABatch makes a step for some points, then for the others: the bits are those
-// of one step.
+// TestPartsOfABatch makes the step in two calls for parts of a batch and compares the bits with one
+// call.
 func TestPartsOfABatch(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
 		t.Run("float32", testPartsOfABatch[float32])
@@ -208,7 +208,7 @@ func TestManySteps(t *testing.T) {
 	})
 }
 
-// TestPointsThatAreNone leaves zero where it is, and does not make a point of NaN.
+// TestPointsThatAreNone checks that a zero or NaN vector does not move.
 func TestPointsThatAreNone(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
 		for _, n := range []int{9, 20, 70} {

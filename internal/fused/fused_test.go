@@ -58,7 +58,7 @@ type trial struct {
 	Sphere
 }
 
-// reference makes the step of one point by the lines of the comment of descent.Step.
+// reference makes the step of one point by the formulas of descent.Step.
 func reference(x, m, g []float64, s trial) (y, p []float64, o descent.Progress) {
 	project := func(x, d []float64) []float64 {
 		v := make([]float64, len(d))
@@ -134,7 +134,7 @@ func kinds(r float64) map[string]trial {
 	return all
 }
 
-// stride is that between the lengths that are tried: with -short not every one.
+// stride returns the distance between the lengths to try, which is larger with -short.
 func stride() int {
 	if testing.Short() {
 		return 7
@@ -204,7 +204,7 @@ func compare[T vec.Float](t *testing.T, rng *rand.Rand, name string, n, k int, s
 	guarded(t, allG, offset, n*k)
 }
 
-// near is InDelta for millions of numbers.
+// near is assert.InDelta for many numbers.
 func near(t *testing.T, want, got, tol float64, message ...any) {
 	if !(math.Abs(want-got) <= tol) {
 		t.Helper()
@@ -293,7 +293,7 @@ func compareColumns[T vec.Float](t *testing.T, rng *rand.Rand, name string, r, c
 	if !momentum {
 		m = nil
 	}
-	turned := func(x []T) []T { // the columns one after the other
+	transposed := func(x []T) []T { // the columns one after the other
 		var all []T
 		for from := 0; from < len(x); from += r * c {
 			for j := range c {
@@ -304,17 +304,17 @@ func compareColumns[T vec.Float](t *testing.T, rng *rand.Rand, name string, r, c
 		}
 		return all
 	}
-	cols := turned(x)
+	cols := transposed(x)
 	for i := 0; i < n; i += r {
 		onSphere(cols[i:i+r], s)
 	}
 	for i, v := range cols {
 		x[i/(r*c)*r*c+i%r*c+i/r%c] = v
 	}
-	x0, m0, g0 := wide(cols), wide(turned(m)), wide(turned(g))
+	x0, m0, g0 := wide(cols), wide(transposed(m)), wide(transposed(g))
 	moved, failed := Columns(x, m, g, r, c, s.Sphere, s.Step)
 	require.Equal(t, -1, failed, name)
-	check(t, fmt.Sprintf("%s %d matrices of %d x %d", name, k, r, c), turned(x), turned(m), g, x0, m0, g0, r, s, moved)
+	check(t, fmt.Sprintf("%s %d matrices of %d x %d", name, k, r, c), transposed(x), transposed(m), g, x0, m0, g0, r, s, moved)
 	guarded(t, allX, offset, n)
 	guarded(t, allM, offset, n)
 	guarded(t, allG, offset, n)

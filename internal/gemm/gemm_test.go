@@ -169,7 +169,7 @@ func testMulWithGeneralStrides[T vec.Float](t *testing.T) {
 	}
 }
 
-// Sums are not cut, so that they are the same on any number of cores.
+// Sums are not divided, so that the bits are the same on any number of cores.
 func TestCoresDoNotShow(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	everyLevel(t, testCoresDoNotShow[float32], testCoresDoNotShow[float64])

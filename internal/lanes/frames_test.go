@@ -37,8 +37,8 @@ func frame(a []float64, r float64) {
 	}
 }
 
-// leaned returns v - x sym(x^T v) / r^2.
-func leaned(x, v []float64, r float64) []float64 {
+// tangentProjected returns v - x sym(x^T v) / r^2.
+func tangentProjected(x, v []float64, r float64) []float64 {
 	var sym [9]float64
 	for j := range 3 {
 		for k := range 3 {
@@ -69,7 +69,7 @@ func stepped(x, m, g []float64, s trial) descent.Progress {
 		d[e] = s.Ahead*m[e] + s.Slope*g[e]
 		m[e] = s.Keep*m[e] + s.Take*g[e]
 	}
-	v, factor := leaned(x, d, s.Radius), 1.0
+	v, factor := tangentProjected(x, d, s.Radius), 1.0
 	norm := vec.Norm(v)
 	if s.Geometric {
 		factor = descent.Factor(norm, 1/(s.Radius*s.Radius))
@@ -83,7 +83,7 @@ func stepped(x, m, g []float64, s trial) descent.Progress {
 	case s.Tangent && s.Late:
 		copy(m, v)
 	case s.Tangent:
-		copy(m, leaned(x, v, s.Radius))
+		copy(m, tangentProjected(x, v, s.Radius))
 	}
 	return descent.Progress{Direction: norm * norm, Length: t * t * norm * norm, Factor: factor}
 }

@@ -168,7 +168,7 @@ func testMul[T vec.Float](t *testing.T) {
 	})
 }
 
-// TestMulIsTheProduct says what productPortable is.
+// TestMulIsTheProduct compares productPortable with the definition of the product.
 func TestMulIsTheProduct(t *testing.T) {
 	rng := source(5)
 	x, y, z := random[float64](rng, 6*16), random[float64](rng, 12*16), make([]float64, 8*16)
@@ -207,8 +207,8 @@ func testSymmetrize[T vec.Float](t *testing.T) {
 	}
 }
 
-// TestOrthonormal: Cholesky and Solve make the columns of Y orthonormal, to the
-// left of the product of which with the factor is what Y was.
+// TestOrthonormal: Cholesky and Solve replace Y by Q with orthonormal columns, where Q times the
+// factor is the old Y.
 func TestOrthonormal(t *testing.T) { everywhere(t, testOrthonormal[float32], testOrthonormal[float64]) }
 
 func testOrthonormal[T vec.Float](t *testing.T) {

@@ -29,7 +29,7 @@ func TestEveryIndexOnce(t *testing.T) {
 	}
 }
 
-// Nested calls share the cores: there are never more at work than GOMAXPROCS.
+// Nested calls share the cores: at most GOMAXPROCS goroutines are at work.
 func TestNestedCallsDoNotOversubscribe(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
 	var working, most atomic.Int64

@@ -18,9 +18,8 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds/manifoldtest"
 )
 
-// A kit that cannot fail shows nothing. Each type below is a manifold with one
-// defect, mostly one that has been shipped somewhere; each must be caught by the
-// oracle named in TestBroken.
+// The tests must be able to fail. Each type below is a manifold with one defect, mostly one that has
+// occurred in some library; the oracle named in TestBroken must find it.
 
 type (
 	points = manifolds.Points
@@ -206,7 +205,7 @@ func (m divided) ProjectAdjoint(dst, v, y, g points) error {
 	return dst.Scale(r, g)
 }
 
-// A derivative where there is none.
+// ProjectAdjoint returns a result where Project has none.
 type hopeful struct{ sphere }
 
 func (m hopeful) ProjectAdjoint(dst, v, y, g points) error {
@@ -216,7 +215,7 @@ func (m hopeful) ProjectAdjoint(dst, v, y, g points) error {
 	return dst.CopyFrom(g)
 }
 
-// A bound of the curvature that is none.
+// A wrong bound of the curvature.
 type flat struct{ sphere }
 
 func (m flat) Properties(n, p int) manifolds.Properties {
@@ -254,7 +253,7 @@ type halfNorm struct{ manifolds.Oblique }
 
 func (m halfNorm) Norm(n, p int) float64 { return 1 }
 
-// Points around a pole, points around an axis, and points of one's own seed.
+// Random points around a pole, random points around an axis, and random points that ignore the seed.
 type polarRandom struct{ sphere }
 
 func (m polarRandom) Random(dst points, rng *rand.Rand) error {
@@ -285,8 +284,7 @@ func (m repeated) Random(dst points, rng *rand.Rand) error {
 	return nil
 }
 
-// Membership errors that look at the first point only, are those of the squares,
-// or take NaN for small.
+// Membership errors of the first point only, errors of the squares, and a small error for NaN.
 type firstOnly struct{ sphere }
 
 func (m firstOnly) Membership(x points) float64 { return m.sphere.Membership(x.Slice(0, 1)) }
@@ -335,8 +333,8 @@ func (m miscountedPoint) Project(dst, x points) error {
 	return err
 }
 
-// Aliasing: dst is written before v has been read, an argument is scratch, and
-// what dst held counts.
+// Aliasing: dst is written before v is read, an argument is used as a workspace, and the result
+// depends on the old contents of dst.
 type overwriting struct{ sphere }
 
 func (m overwriting) Retract(dst, x, v points) error {
@@ -388,8 +386,8 @@ func (m panicking) Tangent(dst, x, g points) error {
 	return m.sphere.Tangent(dst, x, g)
 }
 
-// A batch of several takes another retraction than one point alone; float32
-// takes another than float64.
+// A batch of several points uses another retraction than a single point; float32 uses another than
+// float64.
 type coupled struct{ sphere }
 
 func (m coupled) Retract(dst, x, v points) error {
@@ -404,8 +402,8 @@ func (m split) Retract(dst, x, v points) error {
 	return m.sphere.Retract(dst, x, v)
 }
 
-// Work space that calls share. Each access is locked, so that this is no data
-// race, but another call may come between.
+// A workspace that concurrent calls share. Each access is locked, so there is no data race, but
+// calls may overwrite each other's values.
 type sharing struct {
 	sphere
 	work *work

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/kernelfold/kernelfold/manifolds"
 )
@@ -67,7 +68,7 @@ func (t *trial) descend(m manifolds.Descender, d manifolds.Descent) {
 	}
 	t.equal("Descend makes the step of manifolds.Descend"+of, x, y, scale)
 	if mu.K > 0 {
-		t.equal("Descend leaves the momentum of manifolds.Descend"+of, mu, nu, times(b.After(d)*(1+d.Rate*b.Direction(d)/least(size)), ones(x.K)))
+		t.equal("Descend leaves the momentum of manifolds.Descend"+of, mu, nu, times(b.After(d)*(1+d.Rate*b.Direction(d)/slices.Min(size)), ones(x.K)))
 	}
 	t.atMost("Descend clears the gradient, |g|", g.Norm(), 0)
 	tol := 4 * t.tol * (1 + b.Direction(d)*b.Direction(d))
@@ -112,12 +113,4 @@ func (t *trial) offManifold(m manifolds.Descender, x manifolds.Points, d manifol
 			t.atMost("Descend takes the momentum off a point without a step, |m|", mu.Slice(at, at+1).Norm(), 0)
 		}
 	}
-}
-
-func least(a []float64) float64 {
-	s := a[0]
-	for _, v := range a {
-		s = min(s, v)
-	}
-	return s
 }

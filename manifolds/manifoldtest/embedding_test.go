@@ -12,8 +12,9 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds/manifoldtest"
 )
 
-// A type that embeds a manifold and has geometry of its own in the six methods has the optional
-// methods of the embedded manifold as well. They are wrong for it, and the kit finds each of them.
+// A type that embeds a manifold and defines the six methods for another geometry also has the
+// optional methods of the embedded manifold. They are wrong for it, and manifoldtest finds each of
+// them.
 
 // cylindrical is the Cylinder, written on top of a sphere with geodesics.
 type cylindrical struct{ manifolds.Sphere }

@@ -152,8 +152,7 @@ func (m Sheared) Transport(dst, x, y, u manifolds.Points) error {
 	return dst.CopyFrom(u)
 }
 
-// What is wrong comes with the oracle that found it, the equation, and by how
-// much it is missed.
+// A failure names the oracle, the equation, and the size of the error.
 func ExampleCheck_failure() {
 	fmt.Println(manifoldtest.Check(Sheared{}, manifoldtest.Shape{K: 2, N: 3, P: 3}))
 	// Output:

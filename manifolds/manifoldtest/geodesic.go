@@ -92,9 +92,9 @@ func ones(n int) []float64 {
 	return x
 }
 
-// reach returns the injectivity radius in units of |x|, up to which geodesics are shortest, or a
-// small length if the radius is unknown.
-func (t *trial) reach(x manifolds.Points) float64 {
+// shortestLength returns the injectivity radius in units of |x|, up to which geodesics are
+// shortest, or a small length if the radius is unknown.
+func (t *trial) shortestLength(x manifolds.Points) float64 {
 	radius := t.known().InjectivityRadius
 	if radius == 0 {
 		return 0.1
@@ -120,7 +120,7 @@ func logarithm(t *trial) {
 		return
 	}
 	for _, f := range []float64{1e-6, 1e-3, 0.1, 0.5, 0.9, 0.999, 1 - 1e-6} {
-		v := t.vector(x, f*t.reach(x))
+		v := t.vector(x, f*t.shortestLength(x))
 		length := roots(t.inner(x, v, v))
 		y := t.exp(x, v)
 		w := t.logarithmAt(x, y)
@@ -152,7 +152,7 @@ func parallel(t *trial) {
 	// Near the cut locus, rounding errors of y are amplified: on a sphere by a factor of 6 at 0.9 of
 	// the injectivity radius.
 	for _, f := range []float64{1e-3, 0.5, 0.9} {
-		v := t.vector(x, f*t.reach(x))
+		v := t.vector(x, f*t.shortestLength(x))
 		y := t.retract(x, v)
 		if has[manifolds.Exponential](t.m) {
 			y = t.exp(x, v)
@@ -178,7 +178,7 @@ func parallel(t *trial) {
 	// normal. The error of the central difference is about 1e-10.
 	if t.prec.double && has[manifolds.Exponential](t.m) && !has[manifolds.Metric](t.m) {
 		const h = 1e-5
-		v := t.vector(x, 0.3*t.reach(x))
+		v := t.vector(x, 0.3*t.shortestLength(x))
 		at := func(s float64) manifolds.Points { return t.parallel(x, t.exp(x, scaled(s, v)), u) }
 		du := t.tangent(t.exp(x, v), scaled(1/(2*h), minus(at(1+h), at(1-h))))
 		for k, d := range norms(du) {

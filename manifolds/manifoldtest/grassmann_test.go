@@ -60,7 +60,8 @@ type mat struct {
 
 func (x mat) at(i, j int) float64 { return x.a[i*x.p+j] }
 
-// desk is the work space of one call, a single allocation. Its first number says how many are in use.
+// desk is the workspace of one call, a single allocation. Its first element is the number of
+// elements in use.
 type desk []float64
 
 func newDesk(x points, matrices int) desk {
@@ -68,7 +69,7 @@ func newDesk(x points, matrices int) desk {
 	return make(desk, 1+matrices*side*side)
 }
 
-// clean makes all of the work space available again.
+// clean makes the whole workspace available again.
 func (d desk) clean() { d[0] = 1 }
 
 func (d desk) mat(n, p int) mat {
@@ -250,7 +251,7 @@ func (m grassmann) Retract(dst, x, v points) error {
 
 // horizontal returns g - x x^T g.
 func (d desk) horizontal(x, g mat) mat {
-	for range 2 { // the second time for what rounding has left
+	for range 2 { // the second time to remove rounding errors
 		g.plus(-1, d.mul(x, d.tmul(x, g)))
 	}
 	return g
@@ -449,7 +450,7 @@ var (
 	_ manifolds.Grouper             = grassmann{}
 )
 
-// A quotient passes the kit, which compares its points by class.
+// A quotient passes the tests, which compare its points by class.
 func TestGrassmann(t *testing.T) {
 	manifoldtest.Run(t, grassmann{})
 	manifoldtest.Run(t, grassmann{}, manifoldtest.Shape{K: 3, N: 6, P: 2}, manifoldtest.Shape{K: 2, N: 7, P: 4})
@@ -465,7 +466,7 @@ func (m vertical) Transport(dst, x, y, u points) error {
 	return manifolds.Stiefel{}.Transport(dst, x, y, u)
 }
 
-// Points that are told apart by their matrices.
+// Same compares matrices instead of classes.
 type represented struct{ grassmann }
 
 func (m represented) Same(x, y points) (float64, error) {
@@ -476,7 +477,7 @@ func (m represented) Same(x, y points) (float64, error) {
 	return d.Norm() / x.Norm(), nil
 }
 
-// Points that are all the same.
+// Same returns 0 for all points.
 type alike struct{ grassmann }
 
 func (m alike) Same(x, y points) (float64, error) {
@@ -484,7 +485,7 @@ func (m alike) Same(x, y points) (float64, error) {
 	return 0, err
 }
 
-// A distance that does not fall in proportion to the step.
+// A distance that is not proportional to the step.
 type squaredSame struct{ grassmann }
 
 func (m squaredSame) Same(x, y points) (float64, error) {
@@ -492,7 +493,7 @@ func (m squaredSame) Same(x, y points) (float64, error) {
 	return d * d, err
 }
 
-// A logarithm that looks at the matrix that represents a point, and not at the point.
+// A logarithm that depends on the representative of a point.
 type unaligned struct{ grassmann }
 
 func (m unaligned) Log(dst, x, y points) error {

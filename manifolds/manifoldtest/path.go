@@ -4,6 +4,7 @@ package manifoldtest
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/kernelfold/kernelfold/manifolds"
 )
@@ -48,7 +49,7 @@ func quotient(t *trial) {
 		t.atLeast("Same grows in proportion, of 1e-2 v over 1e-3 v", far/near, 7)
 		t.atMost("Same grows in proportion, of 1e-2 v over 1e-3 v", far/near, 13)
 		y := t.retract(at, step)
-		t.atMost("Same(x, y) is Same(y, x), relative difference", abs(t.same(at, y)-t.same(y, at)), 4*t.tol)
+		t.atMost("Same(x, y) is Same(y, x), relative difference", math.Abs(t.same(at, y)-t.same(y, at)), 4*t.tol)
 	}
 	for _, w := range t.misfits() {
 		if _, err := m.Same(x, w.Points); err == nil {
@@ -56,8 +57,6 @@ func quotient(t *trial) {
 		}
 	}
 }
-
-func abs(x float64) float64 { return max(x, -x) }
 
 // grouping: For returns a manifold of its own type, keeps a grouping that is given, and chooses one
 // in place of Default.

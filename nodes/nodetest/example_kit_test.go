@@ -11,7 +11,7 @@ import (
 	"github.com/kernelfold/kernelfold/nodes/nodetest"
 )
 
-// A node against the loop that says what it is.
+// A node is compared with a loop that defines it.
 func Example() {
 	err := nodetest.Check(nodetest.Case{
 		Build:  func(in []*gorgonia.Node) (*gorgonia.Node, error) { return nodes.Bias(in[0], in[1]) },

@@ -195,8 +195,7 @@ func TestRight(t *testing.T) {
 	assert.NoError(t, nodetest.Check(faulty("")))
 }
 
-// Each fault is found by the property that is meant for it, and by no other that
-// has nothing to do with it.
+// Each fault is found by the property that is meant for it, and by no unrelated property.
 func TestFaults(t *testing.T) {
 	for fault, want := range map[string][]string{
 		"value":         {"value", "in place"},
@@ -224,7 +223,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// What would end the process is an error.
+// A panic that would end the process becomes an error.
 func TestPanics(t *testing.T) {
 	assert.ErrorContains(t, nodetest.Check(faulty("panic")), "the op panics: at the disco")
 	assert.ErrorContains(t, nodetest.Check(faulty("build")), "Build panics: no")
@@ -236,7 +235,7 @@ func TestPanics(t *testing.T) {
 	assert.ErrorContains(t, nodetest.Check(bad), "want 4 numbers for shape [2 2], got 1")
 }
 
-// A node that changes from run to run passes where that is said.
+// A node that changes from run to run passes if Varies is set.
 func TestVaries(t *testing.T) {
 	c := faulty("drift")
 	assert.Error(t, nodetest.Check(c))

@@ -41,8 +41,8 @@ type machine interface {
 	addFrom(from Mem, v VecPhysical)
 	insert(from Mem, v VecPhysical) // loads its upper half
 
-	// masks prepares masks for vectors 0 and 1 of a row of cols elements. It overwrites cols, R13 and,
-	// with AVX2, the last three vectors.
+	// masks prepares masks for vectors 0 and 1 of a row of cols elements. It overwrites cols, R13
+	// and, with AVX2, the last three vectors.
 	masks(cols GPPhysical)
 	masksCost() bool                           // whether masked stores are slower than whole ones
 	loadMasked(i int, from Mem, v VecPhysical) // zeros beyond

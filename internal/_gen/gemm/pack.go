@@ -56,8 +56,8 @@ func copyRows(m machine) {
 	}
 }
 
-// transpose writes the kernel that packs a panel whose columns are contiguous in memory, by square blocks
-// as large as a vector.
+// transpose writes the kernel that packs a panel whose columns are contiguous in memory, by square
+// blocks as large as a vector.
 func transpose(m avx2) {
 	f, n := m.float(), m.lanes()
 	name, t := fmt.Sprint("transpose", f.bits), f.name()

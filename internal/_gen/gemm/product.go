@@ -16,7 +16,8 @@ const (
 	quarters = 2 // each row of B lies in four pieces
 )
 
-// product writes the kernel. It has a separate loop for each number of rows, with all sums in registers.
+// product writes the kernel. It has a separate loop for each number of rows, with all sums in
+// registers.
 func product(m machine) {
 	name, f := "mul"+m.suffix(), m.float()
 	TEXT(name, NOSPLIT, fmt.Sprintf("func(rows, cols, k int, a *%[1]s, rs, cs int, b *%[1]s, at *int, step int, c *%[1]s, ldc, mode int)", f.name()))
@@ -138,8 +139,8 @@ func (t tile) unrolled(name string, load func(off GPPhysical) []VecPhysical) {
 	Label(done)
 }
 
-// ahead is the distance in bytes at which packed A is prefetched: A is read from memory once, while B stays
-// in a cache.
+// ahead is the distance in bytes at which packed A is prefetched: A is read from memory once, while
+// B stays in a cache.
 const ahead = 2048
 
 // loop adds the products of n rows of B at a time.
@@ -174,8 +175,8 @@ func (t tile) row(i int, off GPPhysical) Mem {
 	return Mem{Base: t.b[i], Index: off, Scale: uint8(t.float().size())}
 }
 
-// first loads the first vector of a row of B; halves loads both vectors, and quarters both vectors from
-// four pieces.
+// first loads the first vector of a row of B; halves loads both vectors, and quarters both vectors
+// from four pieces.
 func (t tile) first(off GPPhysical) []VecPhysical {
 	b := t.vector(2 * t.height())
 	VMOVUPS(t.row(0, off), b)

@@ -8,8 +8,8 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// transpose works in square tiles. The last tile of a row or column of tiles overlaps the one before it,
-// so that it is whole; a matrix narrower than a tile is read and written with masks.
+// transpose works in square tiles. The last tile of a row or column of tiles overlaps the one
+// before it, so that it is whole; a matrix narrower than a tile is read and written with masks.
 func transpose(m machine) {
 	m.start("transpose", "(dst, src *%s, rows, cols int)", "sets dst to the transpose of the row-major rows x cols matrix src. rows and cols are positive.")
 	t := m.bytes() / m.size()

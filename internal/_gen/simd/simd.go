@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package simd gives common names to the instructions of AVX2 and AVX-512 at both precisions, so that one
-// generator writes all four kernels. Operands are in the order of Go's assembler: the destination comes
-// last.
+// Package simd gives common names to the instructions of AVX2 and AVX-512 at both precisions, so
+// that one generator writes all four kernels. Operands are in the order of Go's assembler: the
+// destination comes last.
 package simd
 
 import (

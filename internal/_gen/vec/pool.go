@@ -11,9 +11,9 @@ import (
 	"github.com/kernelfold/kernelfold/internal/_gen/simd"
 )
 
-// Two vectors of pairs, a and b, are separated into the first and the second elements of the pairs. The
-// instructions work within pieces of 128 bits, so the half pieces of the results come in the order
-// a0 b0 a1 b1 ...
+// Two vectors of pairs, a and b, are separated into the first and the second elements of the pairs.
+// The instructions work within pieces of 128 bits, so the half pieces of the results come in the
+// order a0 b0 a1 b1 ...
 
 // firsts sets v to the first elements of the pairs of a and b, and seconds to the second elements.
 func firsts(m simd.Machine, a, b, v VecVirtual) {
@@ -64,8 +64,8 @@ func table(name string, values [8]int) Mem {
 	return t
 }
 
-// pairs runs the body for as many pairs at a time as a vector has lanes. at is the offset in bytes of the
-// single elements, and double that of the pairs.
+// pairs runs the body for as many pairs at a time as a vector has lanes. at is the offset in bytes
+// of the single elements, and double that of the pairs.
 func pairs(m simd.Machine, n GPVirtual, body func(single simd.Part, pair [2]simd.Part, at, double GPVirtual)) {
 	double := GP64()
 	XORQ(double, double)

@@ -22,8 +22,9 @@ func load64(p simd.Part, from Mem, v VecVirtual) {
 	}
 }
 
-// sums runs the body, which adds to sums at 64 bits, for four vectors at a time, then for single vectors,
-// then for the remaining elements. It leaves the sums in the first elements of the vectors it returns.
+// sums runs the body, which adds to sums at 64 bits, for four vectors at a time, then for single
+// vectors, then for the remaining elements. It leaves the sums in the first elements of the vectors
+// it returns.
 func sums(m simd.Machine, count int, body func(p simd.Part, at GPVirtual, disp int, sum []VecVirtual)) []VecVirtual {
 	const unrolled = 4
 	n := simd.Pointer("n")
@@ -122,7 +123,8 @@ func squareShift(m simd.Machine) {
 	simd.End()
 }
 
-// maxAbs compares the bits of |x[i]| as integers. The bits of NaN are larger than those of all numbers.
+// maxAbs compares the bits of |x[i]| as integers. The bits of NaN are larger than those of all
+// numbers.
 func maxAbs(m simd.Machine) {
 	m.Function("maxAbs", "func(x *%[1]s, n int) %[1]s", "returns the largest |x[i]|, or NaN if any x[i] is NaN.")
 	x, n, v, abs, other := simd.Pointer("x"), simd.Pointer("n"), m.Vec(), m.Vec(), m.Vec()
