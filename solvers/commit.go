@@ -92,7 +92,7 @@ func (p *Part) advance() error {
 	before := p.memory.size
 	switch r := of.settings.rule.(type) {
 	case Linear:
-		d, mu := p.descent(r), manifolds.Points{}
+		d, mu := p.step.descent, manifolds.Points{}
 		b := manifolds.Bounds{Gradient: of.gradient, Momentum: p.memory.momentum}
 		if len(p.memory.state) > 0 {
 			mu = p.memory.state[0]

@@ -82,11 +82,12 @@ type underway struct {
 	from     []manifolds.Points
 	carried  bool // from is not the state that the last step left
 	borrowed []manifolds.Points
-	slope    float64 // of the gradient
-	scale    float64 // the part of it that comes before ClipValue
-	momentum float64 // norm of the first block of state after the step
-	size     float64 // norm of the points after it
-	longest  float64 // of the gradients so far and this one
+	descent  manifolds.Descent // of a step in place under a linear rule
+	slope    float64           // of the gradient
+	scale    float64           // the part of it that comes before ClipValue
+	momentum float64           // norm of the first block of state after the step
+	size     float64           // norm of the points after it
+	longest  float64           // of the gradients so far and this one
 	progress manifolds.Progress
 	shown    float64 // |grad|^2 that a wrapped solver was shown, which is not along the step; 0 for others
 }

@@ -136,7 +136,8 @@ func (e *engine) direct(p *Part) bool {
 		if p.bound.descender == nil {
 			return false
 		}
-		d, b := p.descent(r), manifolds.Bounds{Gradient: of.gradient, Momentum: p.memory.momentum}
+		p.step.descent = p.descent(r)
+		d, b := p.step.descent, manifolds.Bounds{Gradient: of.gradient, Momentum: p.memory.momentum}
 		return p.bound.descender.Descends(p.Manifold, p.X, d, b) && p.grows(d, b)
 	case InPlace:
 		return (p.bound.euclidean || s.factor == noFactor) && r.Fits(p, p.step.slope)
