@@ -24,7 +24,7 @@ type Option interface {
 
 // On returns the constraint that keeps weights on m. The options choose its grouping and scale:
 //
-//	manifolds.On(manifolds.Stiefel{}, manifolds.PerKernel, manifolds.Unit)
+//	manifolds.On(manifolds.Stiefel{}, manifolds.PerSlice, manifolds.Unit)
 //
 // Without a Grouping, m's preferred grouping is used. Without a Scale, a size that m states
 // itself (Sphere{Radius: 2}) is kept, and otherwise the scale is UnitFilters.
@@ -86,7 +86,7 @@ const (
 // The scales that do not need a number.
 var (
 	// UnitFilters gives the filters of a layer a root mean square norm of 1, whatever the
-	// grouping: with PerKernel and C input channels, the slices lie on spheres of radius
+	// grouping: with PerSlice and C input channels, the slices lie on spheres of radius
 	// 1/sqrt(C). If the input of a layer is white noise, the output then has the same variance.
 	UnitFilters = Scale{rule: unitFilters, value: 1}
 	// Unit leaves the size of the manifold as it is.

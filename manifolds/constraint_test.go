@@ -94,7 +94,7 @@ func TestScales(t *testing.T) {
 // Slices of a layer with C input channels have norm 1/sqrt(C), and each of its
 // filters has norm 1.
 func TestUnitFiltersOfSlices(t *testing.T) {
-	m, l, err := bind(manifolds.On(manifolds.Sphere{}, manifolds.PerKernel), []int{8, 16, 3, 3}, 0)
+	m, l, err := bind(manifolds.On(manifolds.Sphere{}, manifolds.PerSlice), []int{8, 16, 3, 3}, 0)
 	require.NoError(t, err)
 	assert.Equal(t, 8*16, l.K)
 	assert.InEpsilon(t, 0.25, m.(manifolds.Sphere).Radius, 1e-15)
@@ -111,8 +111,8 @@ func TestOnDefaults(t *testing.T) {
 		{manifolds.Sphere{}, manifolds.PerFilter, manifolds.UnitFilters, "Sphere, per filter, unit filters"},
 		{manifolds.Sphere{Radius: 2}, manifolds.PerFilter, manifolds.Unit, "Sphere(r=2), per filter, unit scale"},
 		{manifolds.CentredSphere{}, manifolds.PerFilter, manifolds.UnitFilters, "CentredSphere, per filter, unit filters"},
-		{manifolds.Oblique{Axis: manifolds.Columns}, manifolds.PerKernel, manifolds.UnitFilters, "Oblique, per kernel, unit filters"},
-		{manifolds.Oblique{Radius: 1, Axis: manifolds.Columns}, manifolds.PerKernel, manifolds.Unit, "Oblique, per kernel, unit scale"},
+		{manifolds.Oblique{Axis: manifolds.Columns}, manifolds.PerSlice, manifolds.UnitFilters, "Oblique, per slice, unit filters"},
+		{manifolds.Oblique{Radius: 1, Axis: manifolds.Columns}, manifolds.PerSlice, manifolds.Unit, "Oblique, per slice, unit scale"},
 		{manifolds.Stiefel{}, manifolds.FilterBank, manifolds.UnitFilters, "Stiefel, filter bank, unit filters"},
 		{manifolds.Stiefel{Radius: 0.5}, manifolds.FilterBank, manifolds.Unit, "Stiefel(r=0.5), filter bank, unit scale"},
 		{bare{manifolds.Sphere{}}, manifolds.PerFilter, manifolds.Unit, "manifolds_test.bare, per filter, unit scale"},
@@ -127,8 +127,8 @@ func TestOnOptions(t *testing.T) {
 	c := manifolds.On(manifolds.Stiefel{}, manifolds.PerTap, manifolds.Times(3))
 	assert.Equal(t, manifolds.PerTap, c.Grouping)
 	assert.Equal(t, manifolds.Times(3), c.Scale)
-	c = manifolds.On(manifolds.Stiefel{}, manifolds.Unit, manifolds.Initial, manifolds.PerKernel)
-	assert.Equal(t, manifolds.PerKernel, c.Grouping)
+	c = manifolds.On(manifolds.Stiefel{}, manifolds.Unit, manifolds.Initial, manifolds.PerSlice)
+	assert.Equal(t, manifolds.PerSlice, c.Grouping)
 	assert.Equal(t, manifolds.Initial, c.Scale, "the last of a kind counts")
 	c = manifolds.On(manifolds.Stiefel{}, manifolds.Default, manifolds.Scale{})
 	assert.Equal(t, manifolds.On(manifolds.Stiefel{}), c, "zero values leave the choice")
@@ -139,7 +139,7 @@ func TestOnOptions(t *testing.T) {
 func TestOnOrients(t *testing.T) {
 	for _, g := range groupings {
 		want := manifolds.Rows
-		if g == manifolds.PerKernel {
+		if g == manifolds.PerSlice {
 			want = manifolds.Columns
 		}
 		assert.Equal(t, want, manifolds.On(manifolds.Oblique{}, g).Manifold.(manifolds.Oblique).Axis, "%v", g)
@@ -160,11 +160,11 @@ func TestRadiusAndScale(t *testing.T) {
 		want float64
 	}{
 		{manifolds.On(manifolds.Sphere{Radius: 2}), 2},
-		{manifolds.On(manifolds.Sphere{Radius: 2}, manifolds.PerKernel), 2},
+		{manifolds.On(manifolds.Sphere{Radius: 2}, manifolds.PerSlice), 2},
 		{manifolds.On(manifolds.Sphere{Radius: 2}, manifolds.Unit), 2},
 		{manifolds.On(manifolds.Sphere{Radius: 2}, manifolds.Times(3)), 6},
 		{manifolds.On(manifolds.Sphere{Radius: 2}, manifolds.UnitFilters), 1},
-		{manifolds.On(manifolds.Sphere{Radius: 2}, manifolds.UnitFilters, manifolds.PerKernel), 1. / 3},
+		{manifolds.On(manifolds.Sphere{Radius: 2}, manifolds.UnitFilters, manifolds.PerSlice), 1. / 3},
 		{manifolds.On(manifolds.Sphere{Radius: 2}, manifolds.FilterNorm(5)), 5},
 		{manifolds.On(manifolds.Sphere{Radius: 2}, manifolds.Initial), 7},
 		{manifolds.On(manifolds.Sphere{}), 1},
@@ -201,7 +201,7 @@ func TestBindRefusesPromotedMethods(t *testing.T) {
 			"manifolds: Sphere: want Scaled to return a manifolds_test.embedsSphere, got a manifolds.Sphere" + promoted + "Scaled of its own"},
 		{manifolds.On(embedsOblique{}),
 			"manifolds: Oblique: want For to return a manifolds_test.embedsOblique, got a manifolds.Oblique" + promoted + "For of its own"},
-		{manifolds.On(embedsStiefel{}, manifolds.PerKernel, manifolds.Unit),
+		{manifolds.On(embedsStiefel{}, manifolds.PerSlice, manifolds.Unit),
 			"manifolds: Stiefel: want For to return a manifolds_test.embedsStiefel, got a manifolds.Stiefel" + promoted + "For of its own"},
 		{manifolds.On(embedsPointer{&manifolds.Stiefel{}}),
 			"manifolds: Stiefel: want For to return a manifolds_test.embedsPointer, got a manifolds.Stiefel" + promoted + "For of its own"},
@@ -242,7 +242,7 @@ func TestBindErrors(t *testing.T) {
 		{manifolds.On(manifolds.Oblique{Radius: inf}), shape, 1, "Oblique: want a positive finite radius, got +Inf"},
 		{manifolds.On(manifolds.Oblique{Axis: 77}), shape, 1, "Oblique: want the axis"},
 		{manifolds.On(manifolds.Stiefel{Retraction: 77}), shape, 1, "Stiefel: want a known metric and retraction"},
-		{manifolds.On(manifolds.CentredSphere{}, manifolds.PerKernel), []int{4, 3, 1, 1}, 1, "CentredSphere: want at least 2 elements, got points of 1x1 (shape [4 3 1 1], per kernel)"},
+		{manifolds.On(manifolds.CentredSphere{}, manifolds.PerSlice), []int{4, 3, 1, 1}, 1, "CentredSphere: want at least 2 elements, got points of 1x1 (shape [4 3 1 1], per slice)"},
 		{manifolds.On(sphere, manifolds.Times(0)), shape, 1, "Sphere: want a positive finite scale, got scale 0"},
 		{manifolds.On(sphere, manifolds.Times(-1)), shape, 1, "want a positive finite scale"},
 		{manifolds.On(sphere, manifolds.Times(nan)), shape, 1, "want a positive finite scale"},
@@ -280,10 +280,10 @@ func TestScaleString(t *testing.T) {
 // A constraint prints as in reports.
 func ExampleOn() {
 	fmt.Println(manifolds.On(manifolds.Stiefel{}))
-	fmt.Println(manifolds.On(manifolds.Sphere{}, manifolds.PerKernel, manifolds.Initial))
+	fmt.Println(manifolds.On(manifolds.Sphere{}, manifolds.PerSlice, manifolds.Initial))
 	fmt.Println(manifolds.On(manifolds.Oblique{Radius: 0.5}))
 	// Output:
 	// Stiefel, filter bank, unit filters
-	// Sphere, per kernel, initial scale
-	// Oblique(r=0.5), per kernel, unit scale
+	// Sphere, per slice, initial scale
+	// Oblique(r=0.5), per slice, unit scale
 }

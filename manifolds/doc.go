@@ -22,11 +22,11 @@
 //
 // A Constraint, made by On, is a manifold with a grouping and a scale:
 //
-//	manifolds.On(manifolds.Stiefel{}, manifolds.PerKernel, manifolds.Unit)
+//	manifolds.On(manifolds.Stiefel{}, manifolds.PerSlice, manifolds.Unit)
 //
 // The options of package solvers take the same arguments and build the same constraint:
 //
-//	solvers.Kernels(manifolds.Stiefel{}, manifolds.PerKernel, manifolds.Unit)
+//	solvers.Kernels(manifolds.Stiefel{}, manifolds.PerSlice, manifolds.Unit)
 //
 // # Ownership and aliasing
 //

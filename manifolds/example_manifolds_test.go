@@ -165,7 +165,7 @@ func ExampleGrouper() {
 	fmt.Println(manifolds.On(manifolds.Oblique{}))
 	fmt.Println(manifolds.On(manifolds.Oblique{}, manifolds.FilterBank))
 	// Output:
-	// Oblique, per kernel, unit filters
+	// Oblique, per slice, unit filters
 	// Oblique(rows), filter bank, unit filters
 }
 
@@ -175,7 +175,7 @@ func ExampleScale() {
 	for _, s := range []manifolds.Scale{
 		manifolds.UnitFilters, manifolds.Unit, manifolds.Initial, manifolds.FilterNorm(math.Sqrt2), manifolds.Times(3),
 	} {
-		piece, err := manifolds.Single(manifolds.On(manifolds.Sphere{}, manifolds.PerKernel, s).Bind([]int{64, 32, 3, 3}, 10))
+		piece, err := manifolds.Single(manifolds.On(manifolds.Sphere{}, manifolds.PerSlice, s).Bind([]int{64, 32, 3, 3}, 10))
 		if err != nil {
 			fmt.Println(err)
 			continue

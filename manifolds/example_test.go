@@ -30,13 +30,13 @@ func Example() {
 
 // How a layer of 64 filters of 32x3x3 is cut.
 func ExampleGrouping_Layout() {
-	for _, g := range []manifolds.Grouping{manifolds.PerKernel, manifolds.PerFilter,
+	for _, g := range []manifolds.Grouping{manifolds.PerSlice, manifolds.PerFilter,
 		manifolds.PerInputChannel, manifolds.PerTap, manifolds.FilterBank} {
 		l, err := g.Layout([]int{64, 32, 3, 3})
 		fmt.Printf("%v: %d points of %dx%d, contiguous %v, %v\n", g, l.K, l.N, l.P, l.Contiguous(), err)
 	}
 	// Output:
-	// per kernel: 2048 points of 3x3, contiguous true, <nil>
+	// per slice: 2048 points of 3x3, contiguous true, <nil>
 	// per filter: 64 points of 32x9, contiguous true, <nil>
 	// per input channel: 32 points of 64x9, contiguous false, <nil>
 	// per tap: 9 points of 64x32, contiguous false, <nil>
@@ -48,8 +48,8 @@ func ExampleGrouping_Layout() {
 func ExampleConstraint_Bind() {
 	shape := []int{64, 32, 3, 3}
 	for _, c := range []manifolds.Constraint{
-		manifolds.On(manifolds.Sphere{}, manifolds.PerKernel, manifolds.UnitFilters),
-		manifolds.On(manifolds.Sphere{}, manifolds.PerKernel, manifolds.Unit),
+		manifolds.On(manifolds.Sphere{}, manifolds.PerSlice, manifolds.UnitFilters),
+		manifolds.On(manifolds.Sphere{}, manifolds.PerSlice, manifolds.Unit),
 		manifolds.On(manifolds.Sphere{Radius: 2}),
 	} {
 		pieces, err := c.Bind(shape, 1)
@@ -61,8 +61,8 @@ func ExampleConstraint_Bind() {
 		}
 	}
 	// Output:
-	// Sphere, per kernel, unit filters -> 2048 points on Sphere(r=0.1768)
-	// Sphere, per kernel, unit scale -> 2048 points on Sphere
+	// Sphere, per slice, unit filters -> 2048 points on Sphere(r=0.1768)
+	// Sphere, per slice, unit scale -> 2048 points on Sphere
 	// Sphere(r=2), per filter, unit scale -> 64 points on Sphere(r=2)
 }
 

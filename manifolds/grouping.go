@@ -10,7 +10,7 @@ import "fmt"
 // Gorgonia's x W convention, is cut as D = out, C = in, A = B = 1.
 //
 //	grouping         points in a layer  one point
-//	PerKernel        D*C                A x B, the slice w[d,c]
+//	PerSlice         D*C                A x B, the slice w[d,c]
 //	PerFilter        D                  C x A*B
 //	PerInputChannel  C                  D x A*B
 //	PerTap           A*B                D x C, one spatial position
@@ -24,7 +24,7 @@ type Grouping uint8
 // The groupings.
 const (
 	Default Grouping = iota
-	PerKernel
+	PerSlice
 	PerFilter
 	PerInputChannel
 	PerTap
@@ -32,7 +32,13 @@ const (
 	PerWeight
 )
 
-var groupingNames = [...]string{"default", "per kernel", "per filter", "per input channel", "per tap", "filter bank", "per weight"}
+// PerKernel is PerSlice: the papers of Ozay and Okatani call a slice a kernel. Everywhere else
+// here a kernel is the weight of a convolution, of four axes.
+//
+// Deprecated: say PerSlice.
+const PerKernel = PerSlice
+
+var groupingNames = [...]string{"default", "per slice", "per filter", "per input channel", "per tap", "filter bank", "per weight"}
 
 // String returns the name of the grouping as reports print it.
 func (g Grouping) String() string {
@@ -141,7 +147,7 @@ func (g Grouping) Layout(shape []int) (Layout, error) {
 		return Layout{}, fmt.Errorf("manifolds: %v: want weights of shape (out, in, height, width) or (in, out), got %v", g, shape)
 	}
 	switch g {
-	case PerKernel:
+	case PerSlice:
 		if len(shape) == 2 { // a slice is one weight
 			return Layout{K: size, N: 1, P: 1, StrideK: 1, StrideN: 1, StrideP: 1}, nil
 		}
@@ -158,7 +164,7 @@ func (g Grouping) Layout(shape []int) (Layout, error) {
 		}
 		return Layout{K: 1, N: d, P: c * ab, StrideK: 1, StrideN: sD, StrideP: 1}, nil
 	}
-	return Layout{}, fmt.Errorf("manifolds: %v is not a way to cut weights: want PerKernel, PerFilter, PerInputChannel, PerTap, FilterBank or PerWeight", g)
+	return Layout{}, fmt.Errorf("manifolds: %v is not a way to cut weights: want PerSlice, PerFilter, PerInputChannel, PerTap, FilterBank or PerWeight", g)
 }
 
 // Contiguous reports whether the points fill the layer and lie one after the other in row-major

@@ -13,7 +13,7 @@ import (
 )
 
 var groupings = []manifolds.Grouping{
-	manifolds.PerKernel, manifolds.PerFilter, manifolds.PerInputChannel,
+	manifolds.PerSlice, manifolds.PerFilter, manifolds.PerInputChannel,
 	manifolds.PerTap, manifolds.FilterBank, manifolds.PerWeight,
 }
 
@@ -46,7 +46,7 @@ type place struct{ k, i, j int }
 
 func cut(g manifolds.Grouping, D, C, A, B int) (K, n, p int, at func(d, c, a, b int) place) {
 	switch g {
-	case manifolds.PerKernel:
+	case manifolds.PerSlice:
 		return D * C, A, B, func(d, c, a, b int) place { return place{d*C + c, a, b} }
 	case manifolds.PerFilter:
 		return D, C, A * B, func(d, c, a, b int) place { return place{d, c, a*B + b} }
@@ -82,7 +82,7 @@ func checkLayout(t *testing.T, g manifolds.Grouping, shape []int) {
 	case 2: // (in, out)
 		D, C, A, B = shape[1], shape[0], 1, 1
 		flat = func(d, c, _, _ int) int { return c*D + d }
-		if g == manifolds.PerKernel || g == manifolds.PerWeight { // single weights, in their own order
+		if g == manifolds.PerSlice || g == manifolds.PerWeight { // single weights, in their own order
 			D, C, flat = shape[0], shape[1], func(d, c, _, _ int) int { return d*shape[1] + c }
 		}
 	}
@@ -153,7 +153,7 @@ func TestLayoutErrors(t *testing.T) {
 		want  string
 	}{
 		{manifolds.PerFilter, []int{5}, "per filter: want weights of shape (out, in, height, width) or (in, out), got [5]"},
-		{manifolds.PerKernel, []int{2, 3, 4}, "got [2 3 4]"},
+		{manifolds.PerSlice, []int{2, 3, 4}, "got [2 3 4]"},
 		{manifolds.FilterBank, []int{1, 2, 3, 4, 5}, "got [1 2 3 4 5]"},
 		{manifolds.PerTap, nil, "per tap: want weights"},
 		{manifolds.PerTap, []int{2, 0, 3, 3}, "per tap: want positive sizes, got shape [2 0 3 3]"},
@@ -203,7 +203,7 @@ func TestGatherDoesNotAllocate(t *testing.T) {
 func TestGroupingString(t *testing.T) {
 	for g, want := range map[manifolds.Grouping]string{
 		manifolds.Default:         "default",
-		manifolds.PerKernel:       "per kernel",
+		manifolds.PerSlice:        "per slice",
 		manifolds.PerFilter:       "per filter",
 		manifolds.PerInputChannel: "per input channel",
 		manifolds.PerTap:          "per tap",
@@ -217,12 +217,12 @@ func TestGroupingString(t *testing.T) {
 
 // The slices of a kernel are the kernel itself; the taps are not.
 func ExampleLayout_Contiguous() {
-	for _, g := range []manifolds.Grouping{manifolds.PerKernel, manifolds.PerFilter, manifolds.PerTap} {
+	for _, g := range []manifolds.Grouping{manifolds.PerSlice, manifolds.PerFilter, manifolds.PerTap} {
 		l, err := g.Layout([]int{16, 8, 3, 3})
 		fmt.Printf("%v: %d points of %dx%d, contiguous %v, %v\n", g, l.K, l.N, l.P, l.Contiguous(), err)
 	}
 	// Output:
-	// per kernel: 128 points of 3x3, contiguous true, <nil>
+	// per slice: 128 points of 3x3, contiguous true, <nil>
 	// per filter: 16 points of 8x9, contiguous true, <nil>
 	// per tap: 9 points of 16x8, contiguous false, <nil>
 }

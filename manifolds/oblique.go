@@ -18,7 +18,7 @@ import (
 //	retraction     r (x_j + v_j) / |x_j + v_j|, second order, along the geodesic
 //	curvature      at most 1/r^2
 //
-// Its grouping is PerKernel, as in the paper. Membership is the largest
+// Its grouping is PerSlice, as in the paper. Membership is the largest
 // ||x_j|/r - 1|.
 type Oblique struct {
 	// Radius is r. Zero stands for 1, or for the radius that the Scale of a constraint chooses.
@@ -30,13 +30,13 @@ type Oblique struct {
 	Geodesic bool
 }
 
-// For returns m with its axis chosen if it is Auto (Columns for PerKernel, else Rows), and
-// PerKernel in place of Default.
+// For returns m with its axis chosen if it is Auto (Columns for PerSlice, else Rows), and
+// PerSlice in place of Default.
 func (m Oblique) For(g Grouping) (Manifold, Grouping) {
-	g = g.or(PerKernel)
+	g = g.or(PerSlice)
 	if m.Axis == Auto {
 		m.Axis = Rows
-		if g == PerKernel {
+		if g == PerSlice {
 			m.Axis = Columns
 		}
 	}

@@ -45,7 +45,7 @@ func (h halves) Pieces(shape []int, c manifolds.Constraint, norm float64) ([]man
 // Each point of a layer on a composite lies on its own factor, at the scale that the layer asks
 // for, whatever the grouping.
 func TestComposite(t *testing.T) {
-	for _, g := range []manifolds.Grouping{manifolds.PerKernel, manifolds.PerFilter, manifolds.PerInputChannel, manifolds.PerTap} {
+	for _, g := range []manifolds.Grouping{manifolds.PerSlice, manifolds.PerFilter, manifolds.PerInputChannel, manifolds.PerTap} {
 		shape := []int{5, 4, 3, 3}
 		c := manifolds.On(halves{manifolds.Sphere{}, manifolds.Oblique{Axis: manifolds.Rows}}, g, manifolds.UnitFilters)
 		pieces, err := c.Bind(shape, 1)

@@ -14,7 +14,7 @@ import (
 type Axis uint8
 
 const (
-	// Auto is Columns with PerKernel, and where there is no grouping, as in the paper of Ozay
+	// Auto is Columns with PerSlice, and where there is no grouping, as in the paper of Ozay
 	// and Okatani. It is Rows with every other grouping: there a row belongs to one filter or
 	// one channel.
 	Auto Axis = iota

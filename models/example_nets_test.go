@@ -115,13 +115,13 @@ func ExampleOptions() {
 
 // Kernels that start where a solver with the same arguments keeps them.
 func ExampleOnManifold() {
-	o := models.Options{Shape: [3]int{1, 28, 28}, Classes: 10, Kernels: models.OnManifold(manifolds.Sphere{}, manifolds.PerKernel)}
+	o := models.Options{Shape: [3]int{1, 28, 28}, Classes: 10, Kernels: models.OnManifold(manifolds.Sphere{}, manifolds.PerSlice)}
 	m, err := models.LeNet(4, o)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	solver := solvers.NewSGD(solvers.Kernels(manifolds.Sphere{}, manifolds.PerKernel))
+	solver := solvers.NewSGD(solvers.Kernels(manifolds.Sphere{}, manifolds.PerSlice))
 	if err := solver.Init(gorgonia.NodesToValueGrads(m.Learnables)); err != nil {
 		fmt.Println(err)
 	}

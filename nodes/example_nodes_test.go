@@ -224,7 +224,7 @@ func ExampleHeNormal() {
 // Slices of a layer that start on the spheres where a solver with the same
 // constraint keeps them.
 func ExampleManifoldInit() {
-	c := manifolds.On(manifolds.Sphere{}, manifolds.PerKernel)
+	c := manifolds.On(manifolds.Sphere{}, manifolds.PerSlice)
 	w := gorgonia.NewTensor(gorgonia.NewGraph(), tensor.Float64, 4, gorgonia.WithName("w"), gorgonia.WithShape(8, 4, 3, 3),
 		gorgonia.WithInit(nodes.ManifoldInit(c, 1)))
 	slices, err := manifolds.Points64(w.Value().Data().([]float64), 32, 3, 3)

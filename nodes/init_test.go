@@ -135,7 +135,7 @@ func TestUnitFilterInit(t *testing.T) {
 // Weights are on the manifold of the constraint: to project them moves nothing.
 func TestManifoldInit(t *testing.T) {
 	for _, c := range []manifolds.Constraint{
-		manifolds.On(manifolds.Stiefel{}), manifolds.On(manifolds.Stiefel{}, manifolds.PerKernel, manifolds.Unit),
+		manifolds.On(manifolds.Stiefel{}), manifolds.On(manifolds.Stiefel{}, manifolds.PerSlice, manifolds.Unit),
 		manifolds.On(manifolds.Sphere{}), manifolds.On(manifolds.Oblique{}, manifolds.Initial), manifolds.On(manifolds.CentredSphere{}),
 	} {
 		shape := []int{6, 4, 3, 3}

@@ -51,9 +51,9 @@ func BenchmarkKernels(b *testing.B) {
 		}, nil},
 		{"WeightStandardization", func(v *gorgonia.Node) (*gorgonia.Node, error) { return nodes.WeightStandardization(v, 1e-5) }, nil},
 		{"Sphere", normalize(manifolds.Sphere{}), nil},
-		{"Oblique per kernel", normalize(manifolds.Oblique{}), nil},
+		{"Oblique per slice", normalize(manifolds.Oblique{}), nil},
 		{"Stiefel", normalize(manifolds.Stiefel{}), nil},
-		{"Stiefel per kernel", normalize(manifolds.Stiefel{}, manifolds.PerKernel), nil},
+		{"Stiefel per slice", normalize(manifolds.Stiefel{}, manifolds.PerSlice), nil},
 		{"SpectralNorm", func(v *gorgonia.Node) (*gorgonia.Node, error) {
 			return nodes.SpectralNorm(v, nodes.NewPowerIteration(1), 1)
 		}, nil},

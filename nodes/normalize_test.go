@@ -33,7 +33,7 @@ func pointsOf(s tensor.Shape, g manifolds.Grouping) [][][]int {
 	var k, n, p int
 	place := func(k, i, j int) int { return 0 }
 	switch g {
-	case manifolds.PerKernel:
+	case manifolds.PerSlice:
 		k, n, p = d*c, a, b
 		place = func(k, i, j int) int { return at(k/c, k%c, i, j) }
 		if s.Dims() == 2 {
@@ -157,15 +157,15 @@ func TestNormalize(t *testing.T) {
 		condition float64
 	}{
 		{manifolds.Euclidean{}, func(x [][]float64) [][]float64 { return x }, []manifolds.Grouping{manifolds.PerWeight, manifolds.PerTap}, 1},
-		{manifolds.Sphere{}, sphereLoop, []manifolds.Grouping{manifolds.PerKernel, manifolds.PerFilter, manifolds.PerInputChannel, manifolds.PerTap, manifolds.FilterBank}, 10},
+		{manifolds.Sphere{}, sphereLoop, []manifolds.Grouping{manifolds.PerSlice, manifolds.PerFilter, manifolds.PerInputChannel, manifolds.PerTap, manifolds.FilterBank}, 10},
 		{manifolds.CentredSphere{}, centredLoop, []manifolds.Grouping{manifolds.PerFilter, manifolds.PerInputChannel, manifolds.PerTap}, 100},
-		{manifolds.Oblique{Axis: manifolds.Columns}, columnsLoop, []manifolds.Grouping{manifolds.PerKernel, manifolds.PerFilter}, 100},
+		{manifolds.Oblique{Axis: manifolds.Columns}, columnsLoop, []manifolds.Grouping{manifolds.PerSlice, manifolds.PerFilter}, 100},
 		{manifolds.Oblique{Axis: manifolds.Rows}, rowsLoop, []manifolds.Grouping{manifolds.PerTap, manifolds.FilterBank}, 100},
-		{manifolds.Stiefel{}, polarLoop, []manifolds.Grouping{manifolds.FilterBank, manifolds.PerTap, manifolds.PerFilter, manifolds.PerInputChannel, manifolds.PerKernel}, 100},
+		{manifolds.Stiefel{}, polarLoop, []manifolds.Grouping{manifolds.FilterBank, manifolds.PerTap, manifolds.PerFilter, manifolds.PerInputChannel, manifolds.PerSlice}, 100},
 	} {
 		for _, g := range c.groupings {
 			for _, s := range kernelShapes {
-				if s.Dims() == 2 && g == manifolds.PerKernel {
+				if s.Dims() == 2 && g == manifolds.PerSlice {
 					continue
 				}
 				points := pointsOf(s, g)
@@ -226,7 +226,7 @@ func TestNormalizeScale(t *testing.T) {
 	} {
 		g := gorgonia.NewGraph()
 		v := given(g, tensor.Float64, "v", shape, values)
-		w := gorgonia.Must(nodes.Normalize(v, manifolds.Sphere{}, manifolds.PerKernel, c.scale))
+		w := gorgonia.Must(nodes.Normalize(v, manifolds.Sphere{}, manifolds.PerSlice, c.scale))
 		require.NoError(t, runOnce(g))
 		got := 0.0
 		for _, x := range floats(w.Value()) {
@@ -321,7 +321,7 @@ func TestNormalizeTrains(t *testing.T) {
 	} {
 		for _, c := range []manifolds.Constraint{
 			manifolds.On(manifolds.Stiefel{}),
-			manifolds.On(manifolds.Sphere{}, manifolds.PerKernel),
+			manifolds.On(manifolds.Sphere{}, manifolds.PerSlice),
 			manifolds.On(manifolds.Oblique{}, manifolds.PerTap),
 			manifolds.On(manifolds.CentredSphere{}, manifolds.Initial),
 		} {

@@ -146,12 +146,12 @@ type example struct {
 
 var examples = []example{
 	{"sphere per filter", []int{3, 2, 2, 2}, manifolds.Sphere{Radius: 1}, manifolds.PerFilter, 3, false, 8, 1, sphere(1)},
-	{"sphere per kernel, radius 3", []int{3, 2, 2, 2}, manifolds.Sphere{Radius: 3}, manifolds.PerKernel, 6, false, 4, 1, sphere(3)},
+	{"sphere per slice, radius 3", []int{3, 2, 2, 2}, manifolds.Sphere{Radius: 3}, manifolds.PerSlice, 6, false, 4, 1, sphere(3)},
 	{"wide bank", []int{3, 2, 2, 2}, manifolds.Stiefel{Radius: 1}, manifolds.FilterBank, 1, true, 3, 8, stiefel(8, 3, 1, false)},
 	{"wide bank, Householder", []int{3, 2, 2, 2}, manifolds.Stiefel{Radius: 0.5, Retraction: manifolds.QR}, manifolds.FilterBank, 1, true, 3, 8, stiefel(8, 3, 0.5, false)},
 	{"tall bank", []int{8, 1, 2, 2}, manifolds.Stiefel{Radius: 1}, manifolds.FilterBank, 1, false, 8, 4, stiefel(8, 4, 1, false)},
 	{"tall bank, canonical", []int{8, 1, 2, 2}, manifolds.Stiefel{Radius: 2, Metric: manifolds.CanonicalMetric}, manifolds.FilterBank, 1, false, 8, 4, stiefel(8, 4, 2, true)},
-	{"square slices", []int{2, 3, 3, 3}, manifolds.Stiefel{Radius: 1}, manifolds.PerKernel, 6, false, 3, 3, stiefel(3, 3, 1, false)},
+	{"square slices", []int{2, 3, 3, 3}, manifolds.Stiefel{Radius: 1}, manifolds.PerSlice, 6, false, 3, 3, stiefel(3, 3, 1, false)},
 }
 
 // cut returns the points of the weights, tall.

@@ -324,7 +324,7 @@ func TestFailedFirstStepAfterInit(t *testing.T) {
 						t.Skip("what the wrapped solver did to its own state cannot be taken back")
 					}
 					armed := &breakage{}
-					kernels := solvers.Kernels(fragile{manifolds.Sphere{}, armed}, manifolds.Initial, manifolds.PerKernel)
+					kernels := solvers.Kernels(fragile{manifolds.Sphere{}, armed}, manifolds.Initial, manifolds.PerSlice)
 					m, twin := model(of, 1), model(of, 1)
 					solver, reference := s.of(kernels), s.of(kernels)
 					require.NoError(t, solver.Init(valueGrads(m)))

@@ -58,7 +58,7 @@ func BenchmarkStep(b *testing.B) {
 	}
 	// A slice of a 1x1 convolution is a single weight, and cannot move.
 	slices := func(m manifolds.Manifold) solvers.Option {
-		return solvers.Where(func(_ string, shape tensor.Shape) bool { return shape[2] > 1 }, m, manifolds.PerKernel)
+		return solvers.Where(func(_ string, shape tensor.Shape) bool { return shape[2] > 1 }, m, manifolds.PerSlice)
 	}
 	heavy := solvers.Momentum(0.9)
 	for _, net := range []struct {

@@ -195,11 +195,11 @@ func arenas() []arena {
 	}
 	list := []arena{
 		{"Rayleigh", []int{3, 2, 2, 3}, on("sphere per filter", manifolds.Sphere{}, manifolds.PerFilter), nil},
-		{"Rayleigh", []int{2, 2, 3, 3}, on("sphere per kernel", manifolds.Sphere{}, manifolds.PerKernel), nil},
+		{"Rayleigh", []int{2, 2, 3, 3}, on("sphere per slice", manifolds.Sphere{}, manifolds.PerSlice), nil},
 		{"Rayleigh", []int{4, 2, 1, 3}, on("sphere per tap, geodesic", manifolds.Sphere{Geodesic: true}, manifolds.PerTap), nil},
 		{"Rayleigh", []int{5, 3, 2, 1}, on("sphere per input channel", manifolds.Sphere{}, manifolds.PerInputChannel), nil},
-		{"column-wise Rayleigh", []int{2, 2, 4, 3}, on("oblique columns", manifolds.Oblique{Axis: manifolds.Columns}, manifolds.PerKernel), rayleigh},
-		{"column-wise Rayleigh", []int{2, 2, 3, 4}, on("oblique wide columns, geodesic", manifolds.Oblique{Axis: manifolds.Columns, Geodesic: true}, manifolds.PerKernel), rayleigh},
+		{"column-wise Rayleigh", []int{2, 2, 4, 3}, on("oblique columns", manifolds.Oblique{Axis: manifolds.Columns}, manifolds.PerSlice), rayleigh},
+		{"column-wise Rayleigh", []int{2, 2, 3, 4}, on("oblique wide columns, geodesic", manifolds.Oblique{Axis: manifolds.Columns, Geodesic: true}, manifolds.PerSlice), rayleigh},
 		{"row-wise Rayleigh", []int{3, 2, 2, 2}, on("oblique rows", manifolds.Oblique{Axis: manifolds.Rows}, manifolds.FilterBank), rayleigh},
 	}
 	for _, metric := range []manifolds.StiefelMetric{manifolds.EuclideanMetric, manifolds.CanonicalMetric} {

@@ -20,7 +20,7 @@
 // solver is its textbook form: without Kernels they also replace the stock
 // solvers. Groupings and scales follow the manifold, as in
 //
-//	solvers.Kernels(manifolds.Sphere{}, manifolds.PerKernel, manifolds.Unit)
+//	solvers.Kernels(manifolds.Sphere{}, manifolds.PerSlice, manifolds.Unit)
 //
 // # Contract
 //

@@ -31,14 +31,14 @@ func TestNoDrift(t *testing.T) {
 	}
 	for _, at := range []place{
 		{"sphere", manifolds.Sphere{}, nil},
-		{"sphere, geodesic", manifolds.Sphere{Geodesic: true}, []manifolds.Option{manifolds.PerKernel}},
+		{"sphere, geodesic", manifolds.Sphere{Geodesic: true}, []manifolds.Option{manifolds.PerSlice}},
 		{"centred sphere", manifolds.CentredSphere{}, nil},
-		{"centred sphere, geodesic", manifolds.CentredSphere{Geodesic: true}, []manifolds.Option{manifolds.PerKernel}},
+		{"centred sphere, geodesic", manifolds.CentredSphere{Geodesic: true}, []manifolds.Option{manifolds.PerSlice}},
 		{"oblique", manifolds.Oblique{}, nil},
 		{"oblique, geodesic", manifolds.Oblique{Geodesic: true}, []manifolds.Option{manifolds.FilterBank}},
 		{"Stiefel bank", manifolds.Stiefel{}, nil},
-		{"Stiefel slices", manifolds.Stiefel{}, []manifolds.Option{manifolds.PerKernel}},
-		{"Stiefel slices, polar", manifolds.Stiefel{Retraction: manifolds.Polar}, []manifolds.Option{manifolds.PerKernel}},
+		{"Stiefel slices", manifolds.Stiefel{}, []manifolds.Option{manifolds.PerSlice}},
+		{"Stiefel slices, polar", manifolds.Stiefel{Retraction: manifolds.Polar}, []manifolds.Option{manifolds.PerSlice}},
 		{"Stiefel bank, canonical", manifolds.Stiefel{Metric: manifolds.CanonicalMetric}, nil},
 	} {
 		for _, s := range []struct {
@@ -78,7 +78,7 @@ func TestNoDrift(t *testing.T) {
 				assert.Zero(t, r.Reprojections)
 				assert.Less(t, log.worst, 128*eps(tensor.Float32))
 				assert.Positive(t, log.worst)
-				assert.Less(t, r.Riemannian, 100.0, "the momentum is bounded")
+				assert.Less(t, r.Direction, 100.0, "the momentum is bounded")
 			})
 		}
 	}

@@ -89,11 +89,11 @@ func ExampleWhere() {
 		solvers.Kernels(manifolds.Stiefel{}),
 		solvers.Where(func(name string, shape tensor.Shape) bool {
 			return strings.HasPrefix(name, "kernel") && shape[0] < 8
-		}, manifolds.Sphere{}, manifolds.PerKernel),
+		}, manifolds.Sphere{}, manifolds.PerSlice),
 	)
 	p := descend(solver, 1)
 	fmt.Printf("%s, %d points, %s\n", p.Manifold, p.Points, p.Grouping)
-	// Output: Sphere(r=0.7071), 8 points, per kernel
+	// Output: Sphere(r=0.7071), 8 points, per slice
 }
 
 // What is taken for a convolution kernel where no graph says what the parameter is used for.
@@ -133,7 +133,7 @@ func ExampleSolver_Report() {
 	fmt.Println(r.Solver, r.Steps, r.LearnRate)
 	for _, p := range r.Parameters {
 		fmt.Printf("%s: kernel %v, %d points of %dx%d on %s, %s\n", p.Name, p.Kernel, p.Points, p.N, p.P, p.Manifold, p.Grouping)
-		fmt.Println("the tangent part of the gradient is shorter:", p.Riemannian < p.Gradient)
+		fmt.Println("the tangent part of the gradient is shorter:", p.Direction < p.Gradient)
 		fmt.Println("re-projected", p.Reprojections, "times")
 	}
 	// Output:

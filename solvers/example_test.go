@@ -64,7 +64,7 @@ func Example() {
 
 // Any solver of Gorgonia can be wrapped; its options stay as they are.
 func ExampleConstrain() {
-	solver := solvers.Constrain(gorgonia.NewAdamSolver(gorgonia.WithLearnRate(1e-3)), manifolds.Sphere{}, manifolds.PerKernel)
+	solver := solvers.Constrain(gorgonia.NewAdamSolver(gorgonia.WithLearnRate(1e-3)), manifolds.Sphere{}, manifolds.PerSlice)
 
 	kernel, vm := layer()
 	defer vm.Close()

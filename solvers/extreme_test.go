@@ -21,7 +21,7 @@ import (
 func TestAdamOnGroupedEuclidean(t *testing.T) {
 	const rate, beta1, beta2, small, steps = 0.03, 0.9, 0.95, 1e-6, 5
 	for _, of := range precisions {
-		for _, g := range []manifolds.Grouping{manifolds.Default, manifolds.PerKernel, manifolds.PerFilter, manifolds.PerInputChannel, manifolds.PerTap, manifolds.FilterBank, manifolds.PerWeight} {
+		for _, g := range []manifolds.Grouping{manifolds.Default, manifolds.PerSlice, manifolds.PerFilter, manifolds.PerInputChannel, manifolds.PerTap, manifolds.FilterBank, manifolds.PerWeight} {
 			for _, ams := range []bool{false, true} {
 				t.Run(fmt.Sprint(of, g, ams), func(t *testing.T) {
 					p := newParam("kernel", of, 3, 2, 2, 2)
@@ -148,7 +148,7 @@ func TestTinyAndHugeManifolds(t *testing.T) {
 						}
 						near(t, get(q.w), plus(1/r, get(p.w), 0, get(p.w)), 4, of, "kernel")
 						row, want := s.Report().Parameters[0], reference.Report().Parameters[0]
-						assert.InEpsilon(t, want.Riemannian/r, row.Riemannian, 256*eps(of))
+						assert.InEpsilon(t, want.Direction/r, row.Direction, 256*eps(of))
 						assert.InEpsilon(t, want.StepLength*r, row.StepLength, 256*eps(of))
 						onManifold(t, s.Report(), of)
 					})

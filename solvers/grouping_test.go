@@ -32,7 +32,7 @@ func TestGroupingsAreGatheredPoints(t *testing.T) {
 			func(_, c, a, b, k, i, j int) int { return (k*c+i)*a*b + j }},
 		{manifolds.FilterBank, func(d, c, a, b int) (int, int, int) { return 1, d, c * a * b },
 			func(_, c, a, b, _, i, j int) int { return i*c*a*b + j }},
-		{manifolds.PerKernel, func(d, c, a, b int) (int, int, int) { return d * c, a, b },
+		{manifolds.PerSlice, func(d, c, a, b int) (int, int, int) { return d * c, a, b },
 			func(_, _, a, b, k, i, j int) int { return (k*a+i)*b + j }},
 	}
 	shapes := [][]int{

@@ -228,12 +228,12 @@ func (p place) kernels() solvers.Option { return solvers.Kernels(p.manifold, p.o
 // places are the manifolds in the groupings that people use.
 var places = []place{
 	{"sphere", manifolds.Sphere{}, nil},
-	{"sphere per kernel", manifolds.Sphere{Geodesic: true}, []manifolds.Option{manifolds.PerKernel, manifolds.Unit}},
+	{"sphere per slice", manifolds.Sphere{Geodesic: true}, []manifolds.Option{manifolds.PerSlice, manifolds.Unit}},
 	{"centred sphere", manifolds.CentredSphere{}, nil},
 	{"oblique", manifolds.Oblique{}, nil},
 	{"oblique per tap", manifolds.Oblique{}, []manifolds.Option{manifolds.PerTap}},
 	{"Stiefel bank", manifolds.Stiefel{}, nil},
-	{"Stiefel per kernel", manifolds.Stiefel{Retraction: manifolds.Polar}, []manifolds.Option{manifolds.PerKernel, manifolds.Initial}},
+	{"Stiefel per slice", manifolds.Stiefel{Retraction: manifolds.Polar}, []manifolds.Option{manifolds.PerSlice, manifolds.Initial}},
 	{"Stiefel canonical", manifolds.Stiefel{Metric: manifolds.CanonicalMetric}, []manifolds.Option{manifolds.PerInputChannel}},
 }
 

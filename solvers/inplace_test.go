@@ -43,7 +43,7 @@ func TestCoresDoNotShow(t *testing.T) {
 				return solvers.NewSGD(solvers.Momentum(0.9), solvers.Kernels(manifolds.Sphere{}))
 			}},
 			{"Stiefel", func() gorgonia.Solver {
-				return solvers.NewSGD(solvers.Momentum(0.9), solvers.Kernels(manifolds.Stiefel{}, manifolds.PerKernel))
+				return solvers.NewSGD(solvers.Momentum(0.9), solvers.Kernels(manifolds.Stiefel{}, manifolds.PerSlice))
 			}},
 			{"Adam", func() gorgonia.Solver { return solvers.NewAdam(solvers.Kernels(manifolds.Oblique{})) }},
 		} {

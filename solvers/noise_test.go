@@ -40,7 +40,7 @@ func TestRobbinsMonroConverges(t *testing.T) {
 	}{
 		{"Rayleigh on the sphere", []int{1, 2, 1, 3}, vector(manifolds.Sphere{}, manifolds.PerFilter), 6, 1,
 			func(seed uint64) problem { return rayleigh(source(seed), 6, 1) }},
-		{"column-wise Rayleigh on oblique", []int{1, 1, 5, 2}, vector(manifolds.Oblique{}, manifolds.PerKernel), 5, 2,
+		{"column-wise Rayleigh on oblique", []int{1, 1, 5, 2}, vector(manifolds.Oblique{}, manifolds.PerSlice), 5, 2,
 			func(seed uint64) problem { return rayleigh(source(seed), 5, 2) }},
 		{"Procrustes on Stiefel", []int{5, 2, 1, 1}, vector(manifolds.Stiefel{}, manifolds.FilterBank), 5, 2,
 			func(seed uint64) problem { return procrustes(source(seed), 5, 2) }},

@@ -27,12 +27,12 @@ func momentumOnSpheres() map[string]func() *solvers.Solver {
 	return map[string]func() *solvers.Solver{
 		"sphere":           of(solvers.Kernels(manifolds.Sphere{})),
 		"ambient, sphere":  of(solvers.AmbientMomentum(), solvers.Kernels(manifolds.Sphere{})),
-		"slices":           of(solvers.Kernels(manifolds.Sphere{}, manifolds.PerKernel)),
+		"slices":           of(solvers.Kernels(manifolds.Sphere{}, manifolds.PerSlice)),
 		"centred sphere":   of(solvers.Kernels(manifolds.CentredSphere{})),
 		"oblique":          of(solvers.Kernels(manifolds.Oblique{})),
 		"oblique per tap":  of(solvers.Kernels(manifolds.Oblique{}, manifolds.PerTap)),
 		"Stiefel bank":     of(solvers.Kernels(manifolds.Stiefel{})),
-		"Stiefel slices":   of(solvers.Kernels(manifolds.Stiefel{}, manifolds.PerKernel)),
+		"Stiefel slices":   of(solvers.Kernels(manifolds.Stiefel{}, manifolds.PerSlice)),
 		"ambient, Stiefel": of(solvers.AmbientMomentum(), solvers.Kernels(manifolds.Stiefel{})),
 	}
 }

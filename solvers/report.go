@@ -44,7 +44,7 @@ type ParameterReport struct {
 	LearnRate  float64 // of the next step, with the schedule
 	Frozen     bool
 	Gradient   float64 // norm of the Euclidean gradient of the parameter, as it came
-	Riemannian float64 // norm of the direction, a tangent vector: the paper's R_t
+	Direction  float64 // norm of the direction, a tangent vector: the paper's R_t
 	StepLength float64 // norm of the step before the retraction
 	// GeometricFactor is the largest g_t of a point; 1 without GeometricStep.
 	GeometricFactor float64
@@ -132,7 +132,7 @@ func (e *engine) row(p *parameter, q *Part) ParameterReport {
 	row := ParameterReport{
 		Name: p.name, Part: q.bound.name, Shape: p.shape.Clone(), Kernel: p.role.Role == roles.Kernel, Role: p.role.Why,
 		Manifold: manifolds.Name(q.Manifold), Points: l.K, N: l.N, P: l.P, LearnRate: e.rate(&p.settings), Frozen: p.settings.frozen,
-		Gradient: p.gradient, Riemannian: math.Sqrt(m.progress.Direction), StepLength: math.Sqrt(m.progress.Length),
+		Gradient: p.gradient, Direction: math.Sqrt(m.progress.Direction), StepLength: math.Sqrt(m.progress.Length),
 		GeometricFactor: m.progress.Factor, Outward: m.outward, Membership: q.membership(), Projected: p.projected,
 		Reprojections: m.reprojections, Rebuilt: p.adopted, Still: p.still, Absent: p.seen != e.calls,
 	}
@@ -224,7 +224,7 @@ func (r Report) String() string {
 			membership = fmt.Sprintf("%.1e", p.Membership)
 		}
 		fmt.Fprintf(t, "%s\t%v\t%s\t%s\t%.3g\t%.3g\t%.3g\t%s\t%s\n", label(p), p.Shape, p.Manifold, points,
-			p.Gradient, p.Riemannian, p.StepLength, membership, strings.Join(p.notes(r), ", "))
+			p.Gradient, p.Direction, p.StepLength, membership, strings.Join(p.notes(r), ", "))
 	}
 	t.Flush()
 	return b.String()

@@ -72,7 +72,7 @@ func TestReportOfOneStep(t *testing.T) {
 				assert.Equal(t, []int{2, 1, 2}, []int{p.Points, p.N, p.P})
 				rounding := 8 * eps(of)
 				assert.InEpsilon(t, math.Sqrt(29), p.Gradient, rounding)
-				assert.InEpsilon(t, c.riemannian, p.Riemannian, rounding)
+				assert.InEpsilon(t, c.riemannian, p.Direction, rounding)
 				assert.InEpsilon(t, c.length, p.StepLength, rounding)
 				assert.InEpsilon(t, c.factor, p.GeometricFactor, rounding)
 				assert.LessOrEqual(t, p.Membership, eps(of))
@@ -101,7 +101,7 @@ func TestReportOfConstrain(t *testing.T) {
 	assert.Equal(t, "Constrain(*gorgonia.VanillaSolver)", r.Solver)
 	p := r.Parameters[0]
 	assert.InEpsilon(t, math.Sqrt(29), p.Gradient, 1e-15)
-	assert.InEpsilon(t, 4, p.Riemannian, 1e-15)
+	assert.InEpsilon(t, 4, p.Direction, 1e-15)
 	assert.InEpsilon(t, 2, p.StepLength, 1e-15)
 	assert.InEpsilon(t, 2.5, r.Parameters[1].StepLength, 1e-15)
 }

@@ -77,7 +77,7 @@ func TestLastRuleWins(t *testing.T) {
 			solvers.Where(func(name string, _ tensor.Shape) bool { return name == "linear" }, manifolds.Oblique{}, manifolds.FilterBank),
 			solvers.Param("conv1", manifolds.Sphere{}),
 			solvers.Kernels(manifolds.Stiefel{}),
-			solvers.Param("conv2", manifolds.CentredSphere{}, manifolds.PerKernel),
+			solvers.Param("conv2", manifolds.CentredSphere{}, manifolds.PerSlice),
 		)
 		run(t, solver, m, 1)
 		got := map[string]string{}
@@ -86,7 +86,7 @@ func TestLastRuleWins(t *testing.T) {
 		}
 		assert.Equal(t, map[string]string{
 			"conv1":  "Stiefel; filter bank; 1 of 4x27",
-			"conv2":  "CentredSphere(r=0.5); per kernel; 24 of 2x3", // 24 slices of norm 1/sqrt(4)
+			"conv2":  "CentredSphere(r=0.5); per slice; 24 of 2x3", // 24 slices of norm 1/sqrt(4)
 			"linear": "Oblique(rows); filter bank; 1 of 5x6",
 			"bias1":  "Euclidean; ; 1 of 4x1",
 			"norm2":  "Euclidean; ; 1 of 6x1",
@@ -167,11 +167,11 @@ func TestConstraintsThatDoNotFit(t *testing.T) {
 			opts  []manifolds.Option
 			wants []string
 		}{
-			{"sphere of single weights", one, manifolds.Sphere{}, []manifolds.Option{manifolds.PerKernel}, []string{`"one"`, "dimension 0", "1x1", "per kernel"}},
-			{"centred sphere of pairs", two, manifolds.CentredSphere{}, []manifolds.Option{manifolds.PerKernel}, []string{`"two"`, "dimension 0", "1x2"}},
-			{"centred sphere of single weights", one, manifolds.CentredSphere{}, []manifolds.Option{manifolds.PerKernel}, []string{`"one"`, "2 elements"}},
-			{"oblique with single rows", two, manifolds.Oblique{Axis: manifolds.Columns}, []manifolds.Option{manifolds.PerKernel}, []string{`"two"`, "dimension 0"}},
-			{"Stiefel of single weights", one, manifolds.Stiefel{}, []manifolds.Option{manifolds.PerKernel}, []string{`"one"`, "dimension 0"}},
+			{"sphere of single weights", one, manifolds.Sphere{}, []manifolds.Option{manifolds.PerSlice}, []string{`"one"`, "dimension 0", "1x1", "per slice"}},
+			{"centred sphere of pairs", two, manifolds.CentredSphere{}, []manifolds.Option{manifolds.PerSlice}, []string{`"two"`, "dimension 0", "1x2"}},
+			{"centred sphere of single weights", one, manifolds.CentredSphere{}, []manifolds.Option{manifolds.PerSlice}, []string{`"one"`, "2 elements"}},
+			{"oblique with single rows", two, manifolds.Oblique{Axis: manifolds.Columns}, []manifolds.Option{manifolds.PerSlice}, []string{`"two"`, "dimension 0"}},
+			{"Stiefel of single weights", one, manifolds.Stiefel{}, []manifolds.Option{manifolds.PerSlice}, []string{`"one"`, "dimension 0"}},
 			{"weights of norm 0", nothing, manifolds.Sphere{}, nil, []string{`"nothing"`, "norm 0"}},
 			{"initial scale of norm 0", nothing, manifolds.Sphere{}, []manifolds.Option{manifolds.Initial}, []string{`"nothing"`, "initial scale"}},
 			{"dependent filters", short, manifolds.Stiefel{Radius: -1}, nil, []string{`"short"`, "radius"}},

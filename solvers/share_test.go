@@ -386,7 +386,7 @@ func TestSharePlans(t *testing.T) {
 	want := plan(0, solvers.Kernels(manifolds.Sphere{}))
 	assert.Equal(t, want, plan(1, solvers.Kernels(manifolds.Sphere{})))
 	for _, other := range [][]solvers.Option{
-		{solvers.Kernels(manifolds.Sphere{Geodesic: true})}, {solvers.Kernels(manifolds.Sphere{}, manifolds.PerKernel)},
+		{solvers.Kernels(manifolds.Sphere{Geodesic: true})}, {solvers.Kernels(manifolds.Sphere{}, manifolds.PerSlice)},
 		{solvers.Kernels(manifolds.Sphere{}), solvers.LearnRate(0.02)}, nil,
 	} {
 		assert.NotEqual(t, want, plan(1, other...))

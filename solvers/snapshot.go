@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -261,7 +262,7 @@ func (e *engine) bindTo(v gorgonia.ValueGrad, ps ParameterSnapshot, w dense.View
 		{"a parameter of shape", fmt.Sprint(tensor.Shape(ps.Shape)), fmt.Sprint(tensor.Shape(is.Shape))},
 		{"precision", ps.Precision, is.Precision},
 		{"the manifold", ps.Manifold, is.Manifold},
-		{"the grouping", ps.Grouping, is.Grouping},
+		{"the grouping", strings.Replace(ps.Grouping, "per kernel", "per slice", 1), is.Grouping}, // its former name
 	}
 	if ps.Identity != nil {
 		pairs = append(pairs, pair{"the manifold", fmt.Sprint(ps.Identity), fmt.Sprint(is.Identity)})

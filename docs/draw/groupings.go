@@ -48,7 +48,7 @@ func groupings() (*page, error) {
 	p.text(regular, 9, layerX, p.h-52, soft, fmt.Sprintf("D = %d filters, C = %d channels", outs, ins))
 	p.text(regular, 9, pointX, p.h-52, soft, "the coloured point as the matrix that a manifold sees")
 	for i, n := range []panel{
-		{manifolds.PerKernel, 5, "D·C", "A × B"},
+		{manifolds.PerSlice, 5, "D·C", "A × B"},
 		{manifolds.PerFilter, 1, "D", "C × AB"},
 		{manifolds.PerInputChannel, 2, "C", "D × AB"},
 		{manifolds.PerTap, 4, "A·B", "D × C"},

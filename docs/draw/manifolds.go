@@ -40,7 +40,7 @@ func manifoldsKeep() (*page, error) {
 		{"no constraint", manifolds.Euclidean{}, manifolds.PerFilter, keeps{}, []string{"nothing"}},
 		{"Sphere", manifolds.Sphere{}, manifolds.PerFilter, keeps{norm: true}, []string{"the norm of", "each filter"}},
 		{"CentredSphere", manifolds.CentredSphere{}, manifolds.PerFilter, keeps{norm: true, sum: true}, []string{"norm 1", "and sum 0"}},
-		{"Oblique", manifolds.Oblique{}, manifolds.PerKernel, keeps{norm: true, columns: true}, []string{"the norm of", "each column"}},
+		{"Oblique", manifolds.Oblique{}, manifolds.PerSlice, keeps{norm: true, columns: true}, []string{"the norm of", "each column"}},
 		{"Stiefel", manifolds.Stiefel{}, manifolds.FilterBank, keeps{norm: true, gram: true}, []string{"filters of norm 1,", "at right angles"}},
 	} {
 		w := append([]float64(nil), free...)

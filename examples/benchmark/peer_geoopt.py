@@ -62,8 +62,8 @@ peer.serve(
     "geoopt " + geoopt.__version__,
     {
         "sphere per filter": descent(sphere, filters, unit),
-        "sphere per kernel": descent(sphere, slices, unit),
+        "sphere per slice": descent(sphere, slices, unit),
         "stiefel bank": descent(stiefel, bank, orthonormal),
-        "stiefel per kernel": descent(stiefel, matrices, orthonormal),
+        "stiefel per slice": descent(stiefel, matrices, orthonormal),
     },
 )

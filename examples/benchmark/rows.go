@@ -134,13 +134,13 @@ func kernelContests(net string, s shapes) (all []contest) {
 		peer     string
 		bar
 	}{
-		{"sphere", manifolds.Sphere{}, "sphere per kernel", "geoopt RiemannianSGD, Sphere", bar{10, 20}},
-		{"Stiefel", manifolds.Stiefel{}, "stiefel per kernel", "geoopt RiemannianSGD, EuclideanStiefel", bar{25, 100}},
+		{"sphere", manifolds.Sphere{}, "sphere per slice", "geoopt RiemannianSGD, Sphere", bar{10, 20}},
+		{"Stiefel", manifolds.Stiefel{}, "stiefel per slice", "geoopt RiemannianSGD, EuclideanStiefel", bar{25, 100}},
 	} {
 		all = append(all, contest{
 			name: c.name + " per 3x3, " + net,
 			entrants: []entrant{
-				steps("ours", s, momentumSGD(solvers.Kernels(c.manifold, manifolds.PerKernel))),
+				steps("ours", s, momentumSGD(solvers.Kernels(c.manifold, manifolds.PerSlice))),
 				peerSteps("geoopt", "geoopt", c.kind, s, false),
 			},
 			rows: []row{{
@@ -200,11 +200,11 @@ func solverEntrants(s shapes) []entrant {
 	return []entrant{
 		steps("SGD momentum", s, momentumSGD()),
 		steps("SGD momentum, sphere per filter", s, momentumSGD(solvers.Kernels(manifolds.Sphere{}))),
-		steps("SGD momentum, sphere per 3x3", s, momentumSGD(solvers.Kernels(manifolds.Sphere{}, manifolds.PerKernel))),
+		steps("SGD momentum, sphere per 3x3", s, momentumSGD(solvers.Kernels(manifolds.Sphere{}, manifolds.PerSlice))),
 		steps("SGD momentum, centred sphere", s, momentumSGD(solvers.Kernels(manifolds.CentredSphere{}))),
 		steps("SGD momentum, oblique", s, momentumSGD(solvers.Kernels(manifolds.Oblique{}))),
 		steps("SGD momentum, Stiefel bank", s, momentumSGD(solvers.Kernels(manifolds.Stiefel{}))),
-		steps("SGD momentum, Stiefel per 3x3", s, momentumSGD(solvers.Kernels(manifolds.Stiefel{}, manifolds.PerKernel))),
+		steps("SGD momentum, Stiefel per 3x3", s, momentumSGD(solvers.Kernels(manifolds.Stiefel{}, manifolds.PerSlice))),
 		steps("Adam", s, ourAdam),
 		steps("Adam, sphere per filter", s, constrainedAdam(manifolds.Sphere{})),
 		steps("Adam, Stiefel bank", s, constrainedAdam(manifolds.Stiefel{})),

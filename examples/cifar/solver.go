@@ -59,7 +59,7 @@ var (
 	}
 	groupings = []named[[]manifolds.Option]{
 		{"default", nil},
-		{"kernel", []manifolds.Option{manifolds.PerKernel}},
+		{"kernel", []manifolds.Option{manifolds.PerSlice}},
 		{"filter", []manifolds.Option{manifolds.PerFilter}},
 		{"channel", []manifolds.Option{manifolds.PerInputChannel}},
 		{"tap", []manifolds.Option{manifolds.PerTap}},

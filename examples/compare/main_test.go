@@ -70,7 +70,7 @@ func TestRun(t *testing.T) {
 	for i, want := range []solverJSON{
 		{Name: "momentum", Manifold: "Euclidean", Stock: true},
 		{Name: "sgd-stiefel", Manifold: "Stiefel", Grouping: "filter bank"},
-		{Name: "constrain-adam-sphere-kernel", Manifold: "Sphere", Grouping: "per kernel"},
+		{Name: "constrain-adam-sphere-kernel", Manifold: "Sphere", Grouping: "per slice"},
 	} {
 		s := r.Solvers[i]
 		assert.Equal(t, want, solverJSON{Name: s.Name, Manifold: s.Manifold, Grouping: s.Grouping, Stock: s.Stock})

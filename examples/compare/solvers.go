@@ -82,7 +82,7 @@ var kinds = []named[manifolds.Manifold]{
 }
 
 var groupings = []named[manifolds.Grouping]{
-	{"kernel", manifolds.PerKernel},
+	{"kernel", manifolds.PerSlice},
 	{"filter", manifolds.PerFilter},
 	{"channel", manifolds.PerInputChannel},
 	{"tap", manifolds.PerTap},

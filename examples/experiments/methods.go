@@ -65,10 +65,10 @@ type constraint struct {
 // scale, filters of norm 1.
 var constraints = []constraint{
 	{"sphere per filter", manifolds.Sphere{}, manifolds.PerFilter},
-	{"sphere per slice", manifolds.Sphere{}, manifolds.PerKernel},
+	{"sphere per slice", manifolds.Sphere{}, manifolds.PerSlice},
 	{"centred sphere per filter", manifolds.CentredSphere{}, manifolds.PerFilter},
-	{"oblique per slice", manifolds.Oblique{}, manifolds.PerKernel},
-	{"Stiefel per slice", manifolds.Stiefel{}, manifolds.PerKernel},
+	{"oblique per slice", manifolds.Oblique{}, manifolds.PerSlice},
+	{"Stiefel per slice", manifolds.Stiefel{}, manifolds.PerSlice},
 	{"Stiefel bank", manifolds.Stiefel{}, manifolds.FilterBank},
 }
 

@@ -28,10 +28,10 @@ func scaleMethods() []method {
 	for _, k := range []constraint{
 		{"sphere per filter", manifolds.Sphere{}, manifolds.PerFilter},
 		{"centred sphere per filter", manifolds.CentredSphere{}, manifolds.PerFilter},
-		{"sphere per kernel", manifolds.Sphere{}, manifolds.PerKernel},
-		{"oblique per kernel", manifolds.Oblique{}, manifolds.PerKernel},
+		{"sphere per kernel", manifolds.Sphere{}, manifolds.PerSlice},
+		{"oblique per kernel", manifolds.Oblique{}, manifolds.PerSlice},
 		{"Stiefel bank", manifolds.Stiefel{}, manifolds.FilterBank},
-		{"Stiefel per kernel", manifolds.Stiefel{}, manifolds.PerKernel},
+		{"Stiefel per kernel", manifolds.Stiefel{}, manifolds.PerSlice},
 	} {
 		add := func(s manifolds.Scale, suffix string, more ...solvers.Option) {
 			list = append(list, method{
@@ -40,7 +40,7 @@ func scaleMethods() []method {
 				minor:   s != manifolds.UnitFilters,
 			})
 		}
-		if k.grouping == manifolds.PerKernel { // otherwise unit points are unit filters
+		if k.grouping == manifolds.PerSlice { // otherwise unit points are unit filters
 			add(manifolds.Unit, "")
 		}
 		add(manifolds.UnitFilters, "")

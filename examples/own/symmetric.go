@@ -159,10 +159,10 @@ func (m Symmetric) admit(op string, x manifolds.Points, others ...manifolds.Poin
 // String is the name in reports.
 func (m Symmetric) String() string { return fmt.Sprintf("Symmetric(r=%.4g)", m.radius()) }
 
-// For chooses PerKernel, a slice of 3x3 as a point, unless the program names a grouping.
+// For chooses PerSlice, a slice of 3x3 as a point, unless the program names a grouping.
 func (m Symmetric) For(g manifolds.Grouping) (manifolds.Manifold, manifolds.Grouping) {
 	if g == manifolds.Default {
-		g = manifolds.PerKernel
+		g = manifolds.PerSlice
 	}
 	return m, g
 }

@@ -101,7 +101,7 @@ type named[T any] struct {
 }
 
 var groupings = []named[manifolds.Grouping]{
-	{"PerKernel", manifolds.PerKernel}, {"PerFilter", manifolds.PerFilter}, {"PerInputChannel", manifolds.PerInputChannel},
+	{"PerSlice", manifolds.PerSlice}, {"PerFilter", manifolds.PerFilter}, {"PerInputChannel", manifolds.PerInputChannel},
 	{"PerTap", manifolds.PerTap}, {"FilterBank", manifolds.FilterBank}, {"PerWeight", manifolds.PerWeight},
 }
 

@@ -84,7 +84,7 @@ func TestExtremesLarge(t *testing.T) {
 	for _, solver := range []string{"SGD.tangent", "SGD.ambient", "Adam"} {
 		for _, manifold := range []string{"Euclidean", "Sphere", "CentredSphere", "Oblique.rows", "Stiefel.cholesky", "Stiefel.polar"} {
 			for _, p := range precisions {
-				c, err := ParseCase(solver + "/" + manifold + "/PerKernel/Unit/1024x128x3x3/" + p.name + "/inplace/p2/w1e+00/generic/random1e+00/lr1e-01/s1")
+				c, err := ParseCase(solver + "/" + manifold + "/PerSlice/Unit/1024x128x3x3/" + p.name + "/inplace/p2/w1e+00/generic/random1e+00/lr1e-01/s1")
 				require.NoError(t, err)
 				v := judge(c, c.build())
 				for _, f := range v.Failures {

@@ -442,7 +442,7 @@ func cut(grouping string, shape []int) (where []int, k, n, p int) {
 		}
 	}
 	switch grouping {
-	case "PerKernel":
+	case "PerSlice":
 		return where, d * c, a, b
 	case "PerFilter":
 		return where, d, c, a * b

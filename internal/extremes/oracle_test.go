@@ -314,7 +314,7 @@ func TestCut(t *testing.T) {
 		k, n, p  int
 		second   []int // the first elements of point 1, or of the bank
 	}{
-		{"PerKernel", 6, 2, 2, []int{4, 5, 6, 7}},
+		{"PerSlice", 6, 2, 2, []int{4, 5, 6, 7}},
 		{"PerFilter", 2, 3, 4, []int{12, 13, 14, 15, 16}},
 		{"PerInputChannel", 3, 2, 4, []int{4, 5, 6, 7, 16, 17, 18, 19}},
 		{"PerTap", 4, 2, 3, []int{1, 5, 9, 13, 17, 21}},

@@ -319,3 +319,32 @@ func compareColumns[T vec.Float](t *testing.T, rng *rand.Rand, name string, r, c
 	guarded(t, allM, offset, n)
 	guarded(t, allG, offset, n)
 }
+
+// A gradient with a large mean leaves points on a centred sphere: the rounding of the mean, as
+// large as eps times the mean, is removed.
+func TestLargeMean(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		rng := rand.New(rand.NewPCG(21, 22))
+		s := trial{descent.Step{Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 0.1, Tangent: true}, Sphere{Radius: 0.5, Centred: true}}
+		for _, n := range []int{3, 9, 27, 144, 1152} {
+			const k = 40
+			x, _ := random[float32](rng, n*k, 0, 1)
+			m, g := make([]float32, n*k), make([]float32, n*k)
+			for i := range k {
+				onSphere(x[i*n:(i+1)*n], s)
+			}
+			for range 5 {
+				for i := range g {
+					g[i] = 1e4 + float32(rng.NormFloat64())
+				}
+				_, failed := Spheres(x, m, g, n, s.Sphere, s.Step)
+				require.Equal(t, -1, failed)
+			}
+			for i := range k {
+				p := x[i*n : (i+1)*n]
+				require.InDelta(t, 1, vec.Norm(p)/s.Radius, 4e-7, "n=%d", n)
+				require.InDelta(t, 0, vec.Sum(p)/(math.Sqrt(float64(n))*s.Radius), 4e-7*math.Sqrt(float64(n)), "n=%d", n)
+			}
+		}
+	})
+}

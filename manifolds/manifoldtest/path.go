@@ -63,7 +63,7 @@ func quotient(t *trial) {
 func grouping(t *trial) {
 	m := t.m.(manifolds.Grouper)
 	for _, g := range []manifolds.Grouping{
-		manifolds.Default, manifolds.PerKernel, manifolds.PerFilter, manifolds.PerInputChannel, manifolds.PerTap, manifolds.FilterBank, manifolds.PerWeight,
+		manifolds.Default, manifolds.PerSlice, manifolds.PerFilter, manifolds.PerInputChannel, manifolds.PerTap, manifolds.FilterBank, manifolds.PerWeight,
 	} {
 		call := fmt.Sprintf("For(%v)", g)
 		of, chosen := m.For(g)

@@ -101,7 +101,7 @@ func TestReport(t *testing.T) {
 		require.Len(t, r.Parameters, len(m))
 		for _, p := range r.Parameters {
 			assert.Positive(t, p.Gradient, p.Name)
-			assert.Positive(t, p.Riemannian, p.Name)
+			assert.Positive(t, p.Direction, p.Name)
 			assert.Positive(t, p.StepLength, p.Name)
 		}
 		alike(t, g, []byte(r.String()))

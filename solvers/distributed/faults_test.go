@@ -297,7 +297,7 @@ func TestOtherSolvers(t *testing.T) {
 		{"divide from", func() made { return sgd() }, func() made { m := sgd(); m.opts = append(m.opts, distributed.DivideFrom(5)); return m }, []string{"DivideFrom(0)", "DivideFrom(5)"}},
 		{"learning rate", func() made { return sgd() }, func() made { return sgd(solvers.LearnRate(0.2)) }, []string{"learning rate 0.1", "learning rate 0.2"}},
 		{"manifold", func() made { return sgd(kernels(manifolds.Sphere{})) }, func() made { return sgd(kernels(manifolds.Sphere{}), solvers.Param("conv3", manifolds.Stiefel{})) }, []string{`"conv3"`, "Sphere", "Stiefel"}},
-		{"grouping", func() made { return sgd(kernels(manifolds.Sphere{})) }, func() made { return sgd(kernels(manifolds.Sphere{}, manifolds.PerKernel)) }, []string{`"conv1"`, manifolds.PerKernel.String()}},
+		{"grouping", func() made { return sgd(kernels(manifolds.Sphere{})) }, func() made { return sgd(kernels(manifolds.Sphere{}, manifolds.PerSlice)) }, []string{`"conv1"`, manifolds.PerSlice.String()}},
 		{"constrained", func() made { return made{solver: solvers.Constrain(gorgonia.NewVanillaSolver(), manifolds.Sphere{})} },
 			func() made { return made{solver: solvers.Constrain(gorgonia.NewVanillaSolver(), manifolds.Stiefel{})} }, []string{`"conv1"`, "Sphere", "Stiefel"}},
 	} {
