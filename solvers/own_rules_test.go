@@ -309,7 +309,7 @@ func TestInPlaceRule(t *testing.T) {
 		}
 		for i, p := range m[0] {
 			near(t, get(p.w), get(m[1][i].w), 5, of, p.name)
-			assert.Equal(t, reports[0].Parameters[i].Riemannian, reports[1].Parameters[i].Riemannian)
+			assert.Equal(t, reports[0].Parameters[i].Direction, reports[1].Parameters[i].Direction)
 			assert.InEpsilon(t, reports[0].Parameters[i].StepLength, reports[1].Parameters[i].StepLength, 1e-14)
 		}
 	}

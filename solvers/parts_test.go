@@ -101,7 +101,7 @@ func TestPartsOfAParameter(t *testing.T) {
 						assert.Equal(t, name, row.Part)
 						assert.Equal(t, want.Manifold, row.Manifold)
 						assert.Equal(t, []int{3, 4, 6}, []int{row.Points, row.N, row.P})
-						assert.InEpsilon(t, want.Riemannian, row.Riemannian, 256*eps(of))
+						assert.InEpsilon(t, want.Direction, row.Direction, 256*eps(of))
 						assert.InEpsilon(t, want.StepLength, row.StepLength, 256*eps(of))
 						assert.InEpsilon(t, want.GeometricFactor, row.GeometricFactor, 256*eps(of))
 						assert.True(t, row.Projected)
