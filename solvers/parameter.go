@@ -82,12 +82,13 @@ type underway struct {
 	from     []manifolds.Points
 	carried  bool // from is not the state that the last step left
 	borrowed []manifolds.Points
-	descent  manifolds.Descent // of a step in place under a linear rule
-	slope    float64           // of the gradient
-	scale    float64           // the part of it that comes before ClipValue
-	momentum float64           // norm of the first block of state after the step
-	size     float64           // norm of the points after it
-	longest  float64           // of the gradients so far and this one
+	tangents []manifolds.Points // the blocks of state to transport
+	descent  manifolds.Descent  // of a step in place under a linear rule
+	slope    float64            // of the gradient
+	scale    float64            // the part of it that comes before ClipValue
+	momentum float64            // norm of the first block of state after the step
+	size     float64            // norm of the points after it
+	longest  float64            // of the gradients so far and this one
 	progress manifolds.Progress
 	shown    float64 // |grad|^2 that a wrapped solver was shown, which is not along the step; 0 for others
 }
@@ -272,7 +273,8 @@ func (p *Part) release() {
 		giveBack(x)
 		p.step.borrowed[i] = manifolds.Points{}
 	}
-	p.step = underway{borrowed: p.step.borrowed[:0]}
+	clear(p.step.tangents)
+	p.step = underway{borrowed: p.step.borrowed[:0], tangents: p.step.tangents[:0]}
 	p.X, p.Gradient, p.Direction, p.Next = manifolds.Points{}, manifolds.Points{}, manifolds.Points{}, manifolds.Points{}
 	p.Old, p.New, p.Placed = nil, nil, false
 }

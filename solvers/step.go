@@ -4,6 +4,7 @@ package solvers
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"runtime"
@@ -430,15 +431,21 @@ func (e *engine) prepare(p *parameter) error {
 		if q.step.way != inBuffers && q.step.way != inFloat64 {
 			continue
 		}
-		x, lent := q.X, len(q.step.borrowed)
+		x, planned, lent := q.X, q.Gradient, len(q.step.borrowed)
 		err := e.aim(q, q.step.way == inFloat64)
-		if err == errLong { // once more with the digits that it takes
+		if err == errLong { // once more in float64
 			q.step.way = inFloat64
 			for _, b := range q.step.borrowed[lent:] {
 				giveBack(b)
 			}
 			q.step.borrowed = q.step.borrowed[:lent]
 			q.X, q.Gradient, q.Placed = x, manifolds.Points{}, false
+			if err := q.open(true); err != nil {
+				return q.fail(ErrParameter, err.Error(), err)
+			}
+			if planned.K > 0 { // a rule that plans may have written to it
+				widen(q.Gradient, planned)
+			}
 			err = e.aim(q, true)
 		}
 		if err != nil {
@@ -448,8 +455,8 @@ func (e *engine) prepare(p *parameter) error {
 	return nil
 }
 
-// errLong says that a step is longer than float32 carries its direction.
-var errLong = fmt.Errorf("solvers: a step in float32 is too long")
+// errLong reports a step so long that the rounding errors of float32 would change its direction.
+var errLong = errors.New("solvers: the step is too long for float32")
 
 // aim computes direction v, the step x <- R_x(-lr/g_t v), and the transport of the state.
 func (e *engine) aim(p *Part, wide bool) error {
@@ -466,16 +473,14 @@ func (e *engine) aim(p *Part, wide bool) error {
 	if err := p.measure(wide); err != nil {
 		return err
 	}
-	if err := p.Manifold.Retract(p.Next, p.X, p.Direction); err != nil {
-		return p.fail(ErrDiverged, err.Error(), err)
-	}
+	p.step.tangents = p.step.tangents[:0]
 	for i, k := range p.bound.kinds {
-		if k.Kind != Tangent || p.bound.euclidean {
-			continue
+		if k.Kind == Tangent && !p.bound.euclidean {
+			p.step.tangents = append(p.step.tangents, p.New[i])
 		}
-		if err := manifolds.TransportAlong(p.Manifold, p.New[i], p.X, p.Direction, p.Next, p.New[i]); err != nil {
-			return p.fail(ErrDiverged, err.Error(), err)
-		}
+	}
+	if err := manifolds.Move(p.Manifold, p.Next, p.X, p.Direction, p.step.tangents...); err != nil {
+		return p.fail(ErrDiverged, err.Error(), err)
 	}
 	return p.arrive(wide)
 }
@@ -556,8 +561,8 @@ func (p *Part) bounded(direction float64) error {
 	return p.fail(ErrDiverged, fmt.Sprintf("want a step of finite length, got a direction of norm %g and the learning rate %g", direction, p.Rate), nil)
 }
 
-// arrive checks where the step leads, and takes the results of a step in float64 over into
-// float32. The state may be as large as it likes, if it is finite.
+// arrive checks that the points and the state after the step are finite. Those of a step in float64
+// are first rounded to float32.
 func (p *Part) arrive(wide bool) error {
 	if wide {
 		if err := narrow(p.memory.next, p.Next); err != nil {
