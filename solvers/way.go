@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package solvers
+
+import (
+	"slices"
+
+	"github.com/kernelfold/kernelfold/internal/scratch"
+	"github.com/kernelfold/kernelfold/manifolds"
+)
+
+// choose decides how the step of a part is made.
+func (e *engine) choose(p *Part, plans bool) error {
+	of := p.bound.of
+	s := &of.settings
+	p.step.way, p.Step = still, of.steps+1
+	if s.frozen || of.theirs && !plans {
+		return nil
+	}
+	p.allocate()
+	if err := p.carry(); err != nil {
+		return err
+	}
+	p.Rate = e.rate(s)
+	p.Decay = 0
+	if p.bound.euclidean && s.decayOf != decayAmbient {
+		p.Decay = s.decay
+	}
+	p.step.scale = e.scale()
+	p.step.slope = e.scale() * e.shrink * of.shrinkage(e.scale())
+	gradient := of.gradient * p.step.slope
+	p.step.longest = max(p.memory.longest, gradient)
+	p.Old = p.step.from
+	if e.list[e.turn%len(e.list)] == of {
+		if err := p.watch(); err != nil {
+			return err
+		}
+	}
+	if of.theirs {
+		return nil
+	}
+	if !plans && e.direct(p) {
+		p.step.way = inPlace
+		return nil
+	}
+	if err := p.arrived(); err != nil {
+		return err
+	}
+	p.step.way = inBuffers
+	if p.single() && p.extreme(gradient) {
+		p.step.way = inFloat64
+	}
+	return nil
+}
+
+// direct reports whether the step of a part can be made at once: the state is that which the last step left,
+// nothing is done to single elements of the gradient, nobody else needs it, and no number
+// comes near overflow.
+func (e *engine) direct(p *Part) bool {
+	of := p.bound.of
+	s := &of.settings
+	if p.step.carried || of.shared || s.clipValue > 0 || s.decay > 0 && s.decayOf == decayAmbient || len(of.parts) > 1 ||
+		s.factor == ofPast && !p.bound.euclidean {
+		return false
+	}
+	switch r := s.rule.(type) {
+	case Linear:
+		if p.bound.descender == nil {
+			return false
+		}
+		p.step.descent = p.descent(r)
+		d, b := p.step.descent, manifolds.Bounds{Gradient: of.gradient, Momentum: p.memory.momentum}
+		return p.bound.descender.Descends(p.Manifold, p.X, d, b) && p.grows(d, b)
+	case InPlace:
+		return (p.bound.euclidean || s.factor == noFactor) && r.Fits(p, p.step.slope)
+	}
+	return false
+}
+
+// arrived makes up for the transport that a step in place has left to the next.
+func (p *Part) arrived() error {
+	if !p.memory.late {
+		return nil
+	}
+	u := p.borrow(false)
+	if err := p.Manifold.Tangent(u, p.X, p.step.from[0]); err != nil {
+		return p.fail(ErrConstraint, err.Error(), err)
+	}
+	p.step.from = slices.Clone(p.step.from)
+	p.step.from[0] = u
+	return nil
+}
+
+// watch measures how far ambient momentum is from its bound.
+func (p *Part) watch() error {
+	r, ok := p.bound.of.settings.rule.(Linear)
+	if !ok || p.bound.euclidean {
+		return nil
+	}
+	d := p.descent(r)
+	if d.Tangent || d.Keep == 0 {
+		return nil
+	}
+	var buf manifolds.Points
+	if l := p.bound.layout; !l.Contiguous() || len(p.bound.of.parts) > 1 {
+		buf = p.borrow(false)
+	}
+	g, err := p.batch(p.bound.of.grad, &buf)
+	if err != nil {
+		return p.fail(ErrParameter, err.Error(), err)
+	}
+	f := scratch.Get[float64](2 * g.K)
+	defer scratch.Put(f)
+	along, squares := f[:g.K], f[g.K:]
+	if err := manifolds.Inner(manifolds.Euclidean{}, along, p.X, p.X, g); err != nil {
+		return p.fail(ErrParameter, err.Error(), err)
+	}
+	if err := manifolds.Inner(manifolds.Euclidean{}, squares, p.X, p.X, p.X); err != nil {
+		return p.fail(ErrParameter, err.Error(), err)
+	}
+	p.memory.outward = 0
+	decay := 0.0 // AmbientDecay adds so much to s of every point
+	if s := &p.bound.of.settings; s.decayOf == decayAmbient && p.step.slope > 0 {
+		decay = s.decay / p.step.slope
+	}
+	for i, s := range along {
+		p.memory.outward = max(p.memory.outward, d.Rate*d.Take*(s/squares[i]+decay)/((1-d.Keep)*(1-d.Keep)/d.Keep))
+	}
+	return nil
+}
+
+// grows reports whether unconstrained weights stay far from overflow.
+func (p *Part) grows(d manifolds.Descent, b manifolds.Bounds) bool {
+	limit := 1e15
+	if !p.single() {
+		limit = 1e150
+	}
+	return !p.bound.euclidean || (1+d.Rate*d.Decay)*p.memory.size+d.Rate*b.Direction(d) < limit
+}
+
+// descent is the step of a linear rule, with what options add to it.
+func (p *Part) descent(r Linear) manifolds.Descent {
+	d := r.Descent(p)
+	d.Take *= p.step.slope
+	d.Slope *= p.step.slope
+	d.Rate, d.Decay = p.Rate, p.Decay
+	d.Geometric = p.bound.of.settings.factor == ofThisSample && p.bound.properties.Curvature > 0
+	d.Late = d.Tangent && p.bound.properties.Cost > 0 // a projection costs products
+	return d
+}
+
+// extreme reports whether squares or products of what comes into the step overflow or vanish in float32.
+func (p *Part) extreme(gradient float64) bool {
+	plain := func(v float64) bool { return v == 0 || v > 1e-12 && v < 1e12 }
+	return !plain(p.memory.size) || !plain(gradient) || !plain(p.memory.momentum) || !(p.Rate < 1e12)
+}
+
+// rate is the learning rate of the parameters with the settings, in the step that comes next.
+func (e *engine) rate(s *settings) float64 {
+	lr := s.learnRate
+	if lr == e.base {
+		lr = e.learnRate
+	} else if e.base > 0 {
+		lr *= e.learnRate / e.base
+	}
+	return lr * e.schedule.At(e.steps)
+}
+
+// carry makes from the state before the step. Where the weights are not those that
+// the last step left, its tangent vectors are made tangent at these, unless they are, to
+// rounding: the same values in other memory change nothing.
+func (p *Part) carry() error {
+	p.step.from, p.step.carried = p.memory.state, false
+	if !p.bound.of.elsewhere || p.bound.euclidean || p.bound.of.steps == 0 {
+		return nil
+	}
+	rounding := 1e-5
+	if !p.single() {
+		rounding = 1e-11
+	}
+	for i, k := range p.bound.kinds {
+		if k.Kind != Tangent || i == 0 && p.memory.late { // projected in this step anyway
+			continue
+		}
+		old := p.memory.state[i]
+		u, normal := old.Like(), old.Like()
+		if err := p.Manifold.Tangent(u, p.X, old); err != nil {
+			return p.fail(ErrConstraint, err.Error(), err)
+		}
+		if err := normal.Combine(1, old, -1, u); err != nil {
+			return p.fail(ErrConstraint, err.Error(), err)
+		}
+		if normal.Norm() > rounding*old.Norm() {
+			if !p.step.carried {
+				p.step.from, p.step.carried = slices.Clone(p.memory.state), true
+			}
+			p.step.from[i] = u
+		}
+	}
+	return nil
+}
