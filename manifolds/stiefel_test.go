@@ -163,6 +163,9 @@ func differenceTo(want *mat.Dense, x manifolds.Points, k int) float64 {
 func TestStiefelProjectOfScaledFilters(t *testing.T) {
 	rng := rand.New(rand.NewPCG(11, 12))
 	for _, s := range []struct{ tries, n, p int }{{320, 64, 288}, {96, 48, 48}, {100, 30, 20}, {300, 6, 8}, {300, 3, 3}} {
+		if testing.Short() { // minutes under the race detector
+			s.tries /= 8
+		}
 		for try := range s.tries {
 			x := points64(t, make([]float64, s.n*s.p), 1, s.n, s.p)
 			require.NoError(t, manifolds.Stiefel{}.Random(x, rng))
