@@ -12,9 +12,9 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// commit makes the step real. On one core it goes through the parameters backwards: the gradients that
-// were measured last are still in the cache. It returns the first error in the order of the parameters, after
-// it has moved all.
+// commit makes the step real. On one core it goes through the parameters backwards: the gradients
+// that were measured last are still in the cache. It returns the first error in the order of the
+// parameters, after it has moved all.
 func (e *engine) commit(active []*parameter) error {
 	if runtime.GOMAXPROCS(0) > 1 && weights(active) > 1<<20 {
 		e.order = append(e.order[:0], active...)

@@ -79,8 +79,9 @@ func ConstrainWith(s gorgonia.Solver, opts ...Option) *Constrained {
 //	gorgonia.WithLearnRate(0.01)(c.Unwrap())
 func (c *Constrained) Unwrap() gorgonia.Solver { return c.inner }
 
-// SetLearnRate changes the learning rate of a solver: one with the method SetLearnRate, a stock one, or what one with the
-// method Unwrap wraps. gorgonia.WithLearnRate ignores solvers that it does not know; here they are an error.
+// SetLearnRate changes the learning rate of a solver: one with the method SetLearnRate, a stock
+// one, or what one with the method Unwrap wraps. gorgonia.WithLearnRate ignores solvers that it
+// does not know; here they are an error.
 func SetLearnRate(s gorgonia.Solver, lr float64) error {
 	switch s := s.(type) {
 	case interface{ SetLearnRate(float64) error }:

@@ -27,8 +27,8 @@ var (
 	ErrConstraint = errors.New("unusable constraint")
 	// ErrOption: an option has an impossible value, or the solver does not have it.
 	ErrOption = errors.New("unusable option")
-	// ErrOverwritten: weights were written to by somebody else since the last step, with values from which no
-	// step leads. It is found while others move, and they have.
+	// ErrOverwritten: weights were written to by somebody else since the last step, with values
+	// from which no step leads. It is found while others move, and they have.
 	ErrOverwritten = errors.New("overwritten weights")
 	// ErrStock: the solver that Constrain wraps failed.
 	ErrStock = errors.New("wrapped solver failed")

@@ -130,9 +130,9 @@ func (b *book) drop(which func(*parameter) bool) (names []string) {
 	return names
 }
 
-// rebuilt finds the known parameter of which v, over the weights w, is a new copy: of its name, shape and precision, not
-// seen in this admission, and with the weights that its last step left, or no longer there. It
-// returns nil if there is none, and an error if there are several.
+// rebuilt finds the known parameter of which v, over the weights w, is a new copy: of its name,
+// shape and precision, not seen in this admission, and with the weights that its last step left, or
+// no longer there. It returns nil if there is none, and an error if there are several.
 func (b *book) rebuilt(name string, w dense.View, admission int, collected *bool) (*parameter, error) {
 	var candidates, equal []*parameter
 	for _, p := range b.list {

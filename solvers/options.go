@@ -127,9 +127,9 @@ func (s settings) check() error {
 	return nil
 }
 
-// With sets options for the parameters that Kernels, Param or Where select, in place of those
-// of the solver: LearnRate, WeightDecay and its kin, ClipValue, ClipNorm (of the gradient of each such parameter),
-// Tolerance, GeometricStep, Frozen, and those of the rule, such as Momentum and Betas.
+// With sets options for the parameters that Kernels, Param or Where select, in place of those of
+// the solver: LearnRate, WeightDecay and its kin, ClipValue, ClipNorm (of the gradient of each such
+// parameter), Tolerance, GeometricStep, Frozen, and those of the rule, such as Momentum and Betas.
 //
 //	solvers.Param("head", nil).With(solvers.LearnRate(0.01), solvers.Momentum(0.5))
 func (o Option) With(opts ...Option) Option {
@@ -234,20 +234,21 @@ func Frozen(on ...bool) Option {
 //
 // manifolds.GeometricFactor, where c is the manifold's curvature bound and R the root of the mean
 // of the squared norms of the point's past directions, by the weights 0.9^k for the k-th last step;
-// the first step has the factor 1. On a sphere of radius r, R' is r R: the norm of the gradient of the same cost as a function of x/r, so
-// that the factor does not depend on the scale.
+// the first step has the factor 1. On a sphere of radius r, R' is r R: the norm of the gradient of
+// the same cost as a function of x/r, so that the factor does not depend on the scale.
 //
-// The factor is known before the gradient of a step is drawn. So a step is unbiased, and
-// with steps of infinite sum and finite sum of squares (RobbinsMonro) the theorem of Robbins and Monro
-// applies as Bonnabel (2013) states it for manifolds: for a cost with a single stationary point in a compact region that
-// the iterates do not leave, without momentum.
+// The factor is known before the gradient of a step is drawn. So a step is unbiased, and with steps
+// of infinite sum and finite sum of squares (RobbinsMonro) the theorem of Robbins and Monro applies
+// as Bonnabel (2013) states it for manifolds: for a cost with a single stationary point in a
+// compact region that the iterates do not leave, without momentum.
 func GeometricStep(on ...bool) Option { return geometric("GeometricStep", ofPast, on) }
 
-// SampledGeometricStep is GeometricStep with the norm of the very direction that it divides for
-// R, as in the algorithm of Ozay and Okatani (arXiv 1610.07008). On the unit sphere a step is then no longer than the smaller of R and
-// 1/(2 + R) learning rates, whatever the gradient. But long gradients count less than
-// short ones: the mean of the steps does not point along the mean gradient, and where gradients are rare and long
-// the solver converges elsewhere than to a minimum of the cost (docs/solvers.md has an example).
+// SampledGeometricStep is GeometricStep with the norm of the very direction that it divides for R,
+// as in the algorithm of Ozay and Okatani (arXiv 1610.07008). On the unit sphere a step is then no
+// longer than the smaller of R and 1/(2 + R) learning rates, whatever the gradient. But long
+// gradients count less than short ones: the mean of the steps does not point along the mean
+// gradient, and where gradients are rare and long the solver converges elsewhere than to a minimum
+// of the cost (docs/solvers.md has an example).
 func SampledGeometricStep(on ...bool) Option {
 	return geometric("SampledGeometricStep", ofThisSample, on)
 }
@@ -366,6 +367,6 @@ func selects(option, args string, matches func(*parameter) bool, m manifolds.Man
 	}}
 }
 
-// IsKernel reports whether a parameter of the given shape is taken for a
-// convolution kernel where no graph says what it is used for: rank 4, with more than one size other than 1.
+// IsKernel reports whether a parameter of the given shape is taken for a convolution kernel where
+// no graph says what it is used for: rank 4, with more than one size other than 1.
 func IsKernel(shape tensor.Shape) bool { return roles.ByShape(shape).Role == roles.Kernel }

@@ -136,8 +136,8 @@ func (p *parameter) heaviest() int {
 // witnesses is how many values vouch for the others.
 const witnesses = 4
 
-// witnessOf is a hash of a few values, by which weights that somebody else has written are noticed without
-// reading them all.
+// witnessOf is a hash of a few values, by which weights that somebody else has written are noticed
+// without reading them all.
 func witnessOf(v dense.View) uint64 {
 	const prime = 0x100000001b3 // FNV-1a over words
 	h, n := uint64(0xcbf29ce484222325), v.Len()

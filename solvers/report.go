@@ -28,8 +28,8 @@ type Report struct {
 	Warnings   []string          // what is likely to be a mistake
 }
 
-// ParameterReport is the row of one part of a parameter. Most parameters have one part. The norms are those of the last
-// step.
+// ParameterReport is the row of one part of a parameter. Most parameters have one part. The norms
+// are those of the last step.
 type ParameterReport struct {
 	Name     string
 	Part     string // which part; empty if the parameter has one
@@ -48,9 +48,9 @@ type ParameterReport struct {
 	StepLength float64 // norm of the step before the retraction
 	// GeometricFactor is the largest g_t of a point; 1 without GeometricStep.
 	GeometricFactor float64
-	// Outward is the learning rate times the largest <x, g>/r^2 of a point x of radius r, when that was measured last, over
-	// the bound (1 - theta)^2/theta up to which AmbientMomentum converges; 0 without ambient momentum. On
-	// Stiefel it is a lower bound.
+	// Outward is the learning rate times the largest <x, g>/r^2 of a point x of radius r, when that
+	// was measured last, over the bound (1 - theta)^2/theta up to which AmbientMomentum converges;
+	// 0 without ambient momentum. On Stiefel it is a lower bound.
 	Outward float64
 
 	Membership    float64 // largest membership error, measured now; NaN if the graph of the parameter is gone

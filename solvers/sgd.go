@@ -111,8 +111,8 @@ func TangentMomentum(on ...bool) Option {
 //	eta s < (1 - theta)^2 / theta         where s > 0, the gradient points outward: 0.011 at theta = 0.9
 //	eta |s| < (1 - theta^2) / theta       where s < 0: 0.21 at theta = 0.9
 //
-// The second bound is that of a cost without curvature, and tighter with it. Report says when the first is exceeded.
-// docs/solvers.md derives both. TangentMomentum has no such bound.
+// The second bound is that of a cost without curvature, and tighter with it. Report says when the
+// first is exceeded. docs/solvers.md derives both. TangentMomentum has no such bound.
 func AmbientMomentum(on ...bool) Option {
 	is, err := flag(on)
 	return tuneSGD("AmbientMomentum", err, func(r *sgd) { r.ambient, r.named = is, true })

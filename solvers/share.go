@@ -15,25 +15,28 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// Share is what StepShare needs to know of several processes that make a step together. They have the same weights
-// and gradients, and each moves some of the parameters. Package distributed provides the processes.
+// Share is what StepShare needs to know of several processes that make a step together. They have
+// the same weights and gradients, and each moves some of the parameters. Package distributed
+// provides the processes.
 type Share struct {
 	Rank, Size int // this process, from 0, and how many there are
 
-	// Heavy is the least cost, manifolds.Properties.Cost, of the parameters that are divided among processes, such as the number of
-	// filters of an orthonormal bank; 0 divides all parameters. Each process moves the others itself, which is
-	// cheaper than receiving the new weights from another.
+	// Heavy is the least cost, manifolds.Properties.Cost, of the parameters that are divided among
+	// processes, such as the number of filters of an orthonormal bank; 0 divides all parameters.
+	// Each process moves the others itself, which is cheaper than receiving the new weights from
+	// another.
 	Heavy int
 
-	// Agree is called once in every step, after everything that can fail and before a weight moves, with the error of this
-	// process or nil. The step is made if it returns nil; it should return an error on all processes if one of them failed.
-	// Plans are equal on processes that have the same parameters, constraints, shares and learning rate.
+	// Agree is called once in every step, after everything that can fail and before a weight moves,
+	// with the error of this process or nil. The step is made if it returns nil; it should return
+	// an error on all processes if one of them failed. Plans are equal on processes that have the
+	// same parameters, constraints, shares and learning rate.
 	Agree func(err error, plan uint64) error
 
-	// Exchange is called once after that, unless nothing is divided. Own holds the new weights of this process, and has the
-	// capacity of the longest part; sizes are the lengths of the parts of all processes. It returns the parts of the
-	// others, which are read before the next call. If it fails, the weights of this process may differ from those of the
-	// others.
+	// Exchange is called once after that, unless nothing is divided. Own holds the new weights of
+	// this process, and has the capacity of the longest part; sizes are the lengths of the parts of
+	// all processes. It returns the parts of the others, which are read before the next call. If it
+	// fails, the weights of this process may differ from those of the others.
 	Exchange func(own []byte, sizes []int) (parts [][]byte, err error)
 }
 
@@ -49,12 +52,14 @@ type sharing struct {
 	received    [][]byte
 }
 
-// StepShare is Step for one of several processes. It checks all gradients, moves the parameters that are the share
-// of this process, and takes over where the others have moved theirs. No state is kept of the share of others.
+// StepShare is Step for one of several processes. It checks all gradients, moves the parameters
+// that are the share of this process, and takes over where the others have moved theirs. No state
+// is kept of the share of others.
 //
-// From the first step that it takes part in, a parameter belongs to one process for good, or to each. New parameters
-// are dealt out by the work in a step: the largest first, each to the process that has the least to
-// do. A Planner with state needs the state of all parts, so its work is not divided.
+// From the first step that it takes part in, a parameter belongs to one process for good, or to
+// each. New parameters are dealt out by the work in a step: the largest first, each to the process
+// that has the least to do. A Planner with state needs the state of all parts, so its work is not
+// divided.
 func (s *Solver) StepShare(model []gorgonia.ValueGrad, share Share) error {
 	e := &s.engine
 	defer e.finish()

@@ -57,9 +57,9 @@ type Block struct {
 	F64   []float64
 }
 
-// Snapshot copies the state of the solver; with StepShare only the own share has blocks of state. It fails where Step
-// would for the options of the solver, where two parameters have one name, and where the rule has a memory that cannot
-// be read.
+// Snapshot copies the state of the solver; with StepShare only the own share has blocks of state.
+// It fails where Step would for the options of the solver, where two parameters have one name, and
+// where the rule has a memory that cannot be read.
 func (s *Solver) Snapshot() (*Snapshot, error) {
 	e := &s.engine
 	if e.err != nil {
@@ -102,7 +102,8 @@ func (s *Solver) Snapshot() (*Snapshot, error) {
 // squares is the block of the means of squared norms behind the geometric factor.
 const squares = "mean square of the direction"
 
-// beforeTransport ends the name of a block of tangent vectors that are still at the point before the last step.
+// beforeTransport ends the name of a block of tangent vectors that are still at the point before
+// the last step.
 const beforeTransport = ", before its transport"
 
 // blockName tells the blocks of several parts apart.
@@ -184,8 +185,8 @@ func (b Block) clone() Block {
 // If anything does not match, Restore returns an error that says what, and the solver is
 // as before.
 //
-// Snapshots from before tangent momentum was the default do not say which kind of momentum they hold. They
-// are restored where it is tangent, or AmbientMomentum is asked for.
+// Snapshots from before tangent momentum was the default do not say which kind of momentum they
+// hold. They are restored where it is tangent, or AmbientMomentum is asked for.
 func (s *Solver) Restore(model []gorgonia.ValueGrad, snap *Snapshot) error {
 	e := &s.engine
 	switch {
@@ -346,7 +347,8 @@ func (p *parameter) restore(ps ParameterSnapshot, w dense.View) error {
 	return nil
 }
 
-// tangent refuses momentum that is not tangent at the weights: a snapshot from before AmbientMomentum had to be asked for.
+// tangent refuses momentum that is not tangent at the weights: a snapshot from before
+// AmbientMomentum had to be asked for.
 func (p *Part) tangent(mu manifolds.Points, w dense.View) error {
 	if p.bound.euclidean {
 		return nil

@@ -26,8 +26,8 @@ func (s *Solver) String() string {
 	return s.engine.rule.Name()
 }
 
-// SetLearnRate changes the learning rate from the next step on. Parameters with a rate of their own keep its
-// quotient to that of the others.
+// SetLearnRate changes the learning rate from the next step on. Parameters with a rate of their own
+// keep the ratio of that rate to the solver's.
 func (s *Solver) SetLearnRate(lr float64) error {
 	if r, ok := s.engine.rule.(interface{ SetLearnRate(float64) error }); ok {
 		return r.SetLearnRate(lr)
@@ -42,15 +42,16 @@ func (s *Solver) Init(model []gorgonia.ValueGrad) error { return s.engine.init(m
 
 // Step moves every parameter against its gradient and zeroes the gradient.
 //
-// A step is all or nothing: if it returns an error, which names the parameter,
-// then weights, gradients and state are as before. The exception is a weight that somebody else has overwritten by
-// a value from which no step leads, such as NaN, one by one, since the last step: that is found while
-// others move, and the error says that they have. Parameters may come in any
-// order, new ones may join later, and some may be left out.
+// A step is all or nothing: if it returns an error, which names the parameter, then weights,
+// gradients and state are as before. The exception is ErrOverwritten: since the last step somebody
+// else has set single weights to values from which no step leads, such as NaN, and this is found
+// only while other parameters move. Parameters may come in any order, new ones may join later, and
+// some may be left out.
 //
-// A parameter is known by its *gorgonia.Node or other gorgonia.ValueGrad, and by its memory. One that is rebuilt under its name and shape, as when
-// a graph is built anew for another batch size, takes over the state of the one before: if its weights
-// are those that the last step left, or if the graph before is gone. Report says so.
+// A parameter is recognised by its *gorgonia.Node or other gorgonia.ValueGrad, or by its memory. A
+// graph that is built anew, for another batch size say, has other nodes. A node of a known name and
+// shape takes over the state of the parameter of that name if its weights are those that the last
+// step left, or if the earlier graph is gone. Report says so.
 func (s *Solver) Step(model []gorgonia.ValueGrad) error { return s.StepShare(model, alone) }
 
 // Forget drops the parameters that the last Step or Init has not seen, with their state, and returns

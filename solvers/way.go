@@ -53,9 +53,9 @@ func (e *engine) choose(p *Part, plans bool) error {
 	return nil
 }
 
-// direct reports whether the step of a part can be made at once: the state is that which the last step left,
-// nothing is done to single elements of the gradient, nobody else needs it, and no number
-// comes near overflow.
+// direct reports whether the step of a part can be made at once: the state is that which the last
+// step left, nothing is done to single elements of the gradient, nobody else needs it, and no
+// number comes near overflow.
 func (e *engine) direct(p *Part) bool {
 	of := p.bound.of
 	s := &of.settings

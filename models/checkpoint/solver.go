@@ -17,17 +17,17 @@ import (
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// Solver is a solver whose state can be kept: those of package solvers, and distributed.Average around them. Keeper finds the one in a
-// wrapper.
+// Solver is a solver whose state can be kept: those of package solvers, and distributed.Average
+// around them. Keeper finds the one in a wrapper.
 type Solver interface {
 	Snapshot() (*solvers.Snapshot, error)
 	// Restore makes the state of the solver that of a snapshot, whose parameters are given.
 	Restore(parameters []gorgonia.ValueGrad, snapshot *solvers.Snapshot) error
 }
 
-// Keeper returns the solver whose state is to be kept: s, or the first one that it wraps, by the method Unwrap, that is
-// a Solver. It fails, with an error that names s and all that it wraps, if there is none. A wrapper with state of its own
-// must be a Solver itself to have it kept.
+// Keeper returns the solver whose state is to be kept: s, or the first one that it wraps, by the
+// method Unwrap, that is a Solver. It fails, with an error that names s and all that it wraps, if
+// there is none. A wrapper with state of its own must be a Solver itself to have it kept.
 func Keeper(s gorgonia.Solver) (Solver, error) {
 	k, ok := wrap.Find[Solver](s)
 	if !ok {
@@ -36,8 +36,9 @@ func Keeper(s gorgonia.Solver) (Solver, error) {
 	return k, nil
 }
 
-// HeldSnapshot is the snapshot of a solver in place of the solver: Save writes it, and Load puts one there. The ranks of a group take and
-// restore snapshots all together, while one of them writes and reads:
+// HeldSnapshot is the snapshot of a solver in place of the solver: Save writes it, and Load puts
+// one there. The ranks of a group take and restore snapshots all together, while one of them writes
+// and reads:
 //
 //	var t checkpoint.HeldSnapshot
 //	t.Of, err = solver.Snapshot() // of a *distributed.Solver, on all ranks

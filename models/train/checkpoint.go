@@ -30,8 +30,8 @@ type Checkpoint struct {
 	// those of the first run were, and data, batch, seed and augmentation be the same; Epochs
 	// may be more.
 	Resume bool
-	// WeightsOnly leaves the solver out, for solvers whose state cannot be saved: see checkpoint.Keeper. Such a
-	// checkpoint can be evaluated but not resumed.
+	// WeightsOnly leaves the solver out, for solvers whose state cannot be saved: see
+	// checkpoint.Keeper. Such a checkpoint can be evaluated but not resumed.
 	WeightsOnly bool
 }
 

@@ -50,7 +50,8 @@ type common struct {
 	Statistics []nodes.Statistics
 }
 
-// share gives all ranks the running statistics of rank 0, and at the beginning the weights, the noise and the state of the loop too.
+// share gives all ranks the running statistics of rank 0, and at the beginning the weights, the
+// noise and the state of the loop too.
 func (r *run) share(beginning bool) error {
 	if !r.several() {
 		return nil

@@ -33,8 +33,8 @@ func (e *DivergedError) Unwrap() error { return e.Cause }
 
 var errNotFinite = errors.New("want finite values in the net, got NaN")
 
-// notFinite returns the cause in the error of a graph that stopped at a value that is not finite, or nil for any other
-// error.
+// notFinite returns the cause in the error of a graph that stopped at a value that is not finite,
+// or nil for any other error.
 func notFinite(err error) error {
 	if err == nil {
 		return nil

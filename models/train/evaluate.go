@@ -48,7 +48,8 @@ func (r *run) measure(data images.Split) (loss, accuracy float64, err error) {
 	return sums[0] / float64(n), sums[1] / float64(n), nil
 }
 
-// count returns the sum of the cross-entropies of the images from..to, and how many are classified rightly.
+// count returns the sum of the cross-entropies of the images from..to, and how many are classified
+// rightly.
 func count(ctx context.Context, p *models.Predictor, data images.Split, first, last int) (loss float64, right int, err error) {
 	spec := p.Spec()
 	size := spec.Shape[0] * spec.Shape[1] * spec.Shape[2]

@@ -11,9 +11,9 @@ import (
 	"strconv"
 )
 
-// CSV returns a hook that writes a table to w: a line of names, those of Epoch in JSON, and a line for each epoch. A
-// value that was not measured is empty. A resumed run writes the epochs before the resumption first, so that w,
-// empty at first, holds the whole run.
+// CSV returns a hook that writes a table to w: a line of names, those of Epoch in JSON, and a line
+// for each epoch. A value that was not measured is empty. A resumed run writes the epochs before
+// the resumption first, so that w, empty at first, holds the whole run.
 func CSV(w io.Writer) Hook {
 	c := csv.NewWriter(w)
 	return lines(func() error {

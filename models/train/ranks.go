@@ -13,8 +13,9 @@ import (
 	"github.com/kernelfold/kernelfold/solvers/distributed"
 )
 
-// processes are those that make a run together. All of them make the same calls, but for Rank and Size, in the same
-// order: whatever decides on the next call is the same on all of them, or is agreed on before.
+// processes are those that make a run together. All of them make the same calls, but for Rank and
+// Size, in the same order: whatever decides on the next call is the same on all of them, or is
+// agreed on before.
 type processes interface {
 	Rank() int
 	Size() int
@@ -59,8 +60,8 @@ type cancelled struct{ error }
 
 func (c cancelled) Unwrap() error { return c.error }
 
-// agree returns nil if err is nil on every rank. Otherwise all ranks return the first error, of the same kind: ErrStop, cancelled,
-// a *DivergedError or any other.
+// agree returns nil if err is nil on every rank. Otherwise all ranks return the first error, of the
+// same kind: ErrStop, cancelled, a *DivergedError or any other.
 func (r ranks) agree(err error) error {
 	if !r.several() {
 		return err
@@ -104,11 +105,11 @@ func number(is bool) float64 {
 	return 0
 }
 
-// meet is Sum for the end of the run of a machine: it also passes on err, so that every rank returns an error, that of
-// agree, if the run failed on one.
+// meet is Sum for the end of the run of a machine: it also passes on err, so that every rank
+// returns an error, that of agree, if the run failed on one.
 //
-// A rank that has failed sums nothing. So the others get an error too: here or, if their machines sum as well, in the next
-// synchronised batch normalisation.
+// A rank that has failed sums nothing. So the others get an error too: here or, if their machines
+// sum as well, in the next synchronised batch normalisation.
 func (r ranks) meet(err error, values ...float64) ([]float64, error) {
 	var sums []float64
 	own := err // unless it is the failure of another

@@ -276,7 +276,8 @@ func (r *run) compute(b *batch, at *Step) (loss float64, hits int, err error) {
 	return r.model.Loss(), right(r.logits.Data(), b.labels), nil
 }
 
-// diverged reports whether a step failed because a weight or a gradient is not finite, or because it is too long.
+// diverged reports whether a step failed because a weight or a gradient is not finite, or because
+// it is too long.
 func (r *run) diverged(err error) bool {
 	if errors.Is(err, solvers.ErrNotFinite) || errors.Is(err, solvers.ErrDiverged) || errors.Is(err, distributed.ErrOverflow) {
 		return true

@@ -67,9 +67,10 @@ type Options struct {
 	AfterEpoch func(Epoch) error
 }
 
-// Initialiser is implemented by solvers that prepare the weights before the first step, as those of package solvers
-// project kernels onto their manifold. Fit calls the Init of the solver, or of the first one that it wraps, before the first
-// run, so that the first loss is already that of the constrained net.
+// Initialiser is implemented by solvers that prepare the weights before the first step, as those of
+// package solvers project kernels onto their manifold. Fit calls the Init of the solver, or of the
+// first one that it wraps, before the first run, so that the first loss is already that of the
+// constrained net.
 type Initialiser interface {
 	Init([]gorgonia.ValueGrad) error
 }
@@ -83,9 +84,10 @@ type Initialiser interface {
 //
 // A solver that wraps another is looked through if it has the method Unwrap() gorgonia.Solver.
 //
-// With Options.Group, all of whose ranks call Fit with the same arguments, a batch is that of all of them together: np ranks with
-// models of b images train as one rank does with a model of np b images. The solver must be made by
-// distributed.Average, or wrap one that is. All begin with the weights, the statistics and the noise of rank 0.
+// With Options.Group, all of whose ranks call Fit with the same arguments, a batch is that of all
+// of them together: np ranks with models of b images train as one rank does with a model of np b
+// images. The solver must be made by distributed.Average, or wrap one that is. All begin with the
+// weights, the statistics and the noise of rank 0.
 //
 //   - Batch normalisations normalise the part of their rank, unless the model was made with models.Options.BatchNormOver. Running
 //     statistics are those of rank 0 wherever they are used: in evaluations, in checkpoints and after Fit.

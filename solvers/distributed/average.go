@@ -13,11 +13,13 @@ import (
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// Option configures the solver that Average makes. One with an impossible value is an error at the first step.
+// Option configures the solver that Average makes. One with an impossible value is an error at the
+// first step.
 type Option func(*Solver) error
 
-// CheckEvery compares the weights of all ranks, by a checksum, before every n-th step: 100 by default, 0 is never. If
-// they differ, the step fails on every rank with ErrDiverged, and the error names the first parameter.
+// CheckEvery compares the weights of all ranks, by a checksum, before every n-th step: 100 by
+// default, 0 is never. If they differ, the step fails on every rank with ErrDiverged, and the error
+// names the first parameter.
 func CheckEvery(n int) Option {
 	return func(s *Solver) error {
 		if n < 0 {
@@ -28,15 +30,17 @@ func CheckEvery(n int) Option {
 	}
 }
 
-// Divide says whether the work of a step is divided among the ranks, which is the default, or done whole on every rank.
-// Only the work of a solver with the method StepShare can be divided, such as those of package solvers.
+// Divide says whether the work of a step is divided among the ranks, which is the default, or done
+// whole on every rank. Only the work of a solver with the method StepShare can be divided, such as
+// those of package solvers.
 func Divide(on bool) Option {
 	return func(s *Solver) error { s.divide = on; return nil }
 }
 
 // DivideFrom divides the parameters on which a step costs n multiplications per weight or more, by
-// manifolds.Properties.Cost, such as banks of n orthonormal filters: 16 by default, 0 divides all. Each rank moves the other
-// parameters itself, which is cheaper than receiving the new weights from another rank. Choose a larger n for a slow network.
+// manifolds.Properties.Cost, such as banks of n orthonormal filters: 16 by default, 0 divides all.
+// Each rank moves the other parameters itself, which is cheaper than receiving the new weights from
+// another rank. Choose a larger n for a slow network.
 func DivideFrom(n int) Option {
 	return func(s *Solver) error {
 		if n < 0 {
@@ -47,7 +51,8 @@ func DivideFrom(n int) Option {
 	}
 }
 
-// Solver makes the steps of another solver with the mean of the gradients of all ranks. It is made by Average.
+// Solver makes the steps of another solver with the mean of the gradients of all ranks. It is made
+// by Average.
 type Solver struct {
 	group  *Group
 	inner  gorgonia.Solver
@@ -66,8 +71,8 @@ type Solver struct {
 
 var _ gorgonia.Solver = (*Solver)(nil)
 
-// What the wrapped solver may have. Keeper, initialiser and reporter are looked for through wrappers; a sharer is the
-// wrapped solver itself, since a wrapper may do more in its Step.
+// What the wrapped solver may have. Keeper, initialiser and reporter are looked for through
+// wrappers; a sharer is the wrapped solver itself, since a wrapper may do more in its Step.
 type (
 	keeper interface {
 		Snapshot() (*solvers.Snapshot, error)
@@ -82,10 +87,11 @@ type (
 	}
 )
 
-// Average returns a solver that replaces gradients by their mean over the ranks of the group, and then makes the step
-// of s: one of package solvers, a stock one, or any other, with its options. All ranks begin with the weights of rank 0, and
-// with the state of its solver if that has the methods Snapshot and Restore, as those of package solvers do. Wrappers with the
-// method Unwrap are looked through.
+// Average returns a solver that replaces gradients by their mean over the ranks of the group, and
+// then makes the step of s: one of package solvers, a stock one, or any other, with its options.
+// All ranks begin with the weights of rank 0, and with the state of its solver if that has the
+// methods Snapshot and Restore, as those of package solvers do. Wrappers with the method Unwrap are
+// looked through.
 func Average(g *Group, s gorgonia.Solver, opts ...Option) *Solver {
 	d := &Solver{group: g, inner: s, every: 100, divide: true, heavy: 16}
 	if g == nil || s == nil {
@@ -106,9 +112,9 @@ func Average(g *Group, s gorgonia.Solver, opts ...Option) *Solver {
 	return d
 }
 
-// Init compares the parameters of all ranks, gives all the weights of rank 0, and calls the Init of the solver, if it
-// has one. Call it before the first gradients are taken: the first Step does the same, too late for those that
-// it is given.
+// Init compares the parameters of all ranks, gives all the weights of rank 0, and calls the Init of
+// the solver, if it has one. Call it before the first gradients are taken: the first Step does the
+// same, too late for those that it is given.
 func (s *Solver) Init(model []gorgonia.ValueGrad) error {
 	if s.group == nil {
 		return s.err
@@ -130,11 +136,12 @@ func (s *Solver) Init(model []gorgonia.ValueGrad) error {
 	return s.group.broadcast(s.weights) // projected by machines that may round differently
 }
 
-// Step averages the gradients over the ranks and makes the step of the solver. All ranks call it, with the same
-// parameters in the same order, and all return nil or all an error.
+// Step averages the gradients over the ranks and makes the step of the solver. All ranks call it,
+// with the same parameters in the same order, and all return nil or all an error.
 //
-// A step that fails leaves weights, gradients and state as they were on all ranks, if the solver is one of package
-// solvers. A stock solver that fails on one rank may have moved the weights of others.
+// A step that fails leaves weights, gradients and state as they were on all ranks, if the solver is
+// one of package solvers. A stock solver that fails on one rank may have moved the weights of
+// others.
 func (s *Solver) Step(model []gorgonia.ValueGrad) error {
 	if s.group == nil {
 		return s.err
@@ -258,8 +265,8 @@ func nameOf(s gorgonia.Solver) string {
 // Unwrap returns the solver that makes the steps, whose options may be changed on all ranks alike.
 func (s *Solver) Unwrap() gorgonia.Solver { return s.inner }
 
-// Report is that of the solver; empty but for the name if it has none. It is not collective: one rank may ask
-// alone.
+// Report is that of the solver; empty but for the name if it has none. It is not collective: one
+// rank may ask alone.
 func (s *Solver) Report() solvers.Report {
 	r := solvers.Report{}
 	if i, ok := wrap.Find[reporter](s.inner); ok {

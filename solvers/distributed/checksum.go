@@ -13,8 +13,8 @@ type checksums struct{ own, all []byte }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// check compares the weights of all ranks by checksums, and returns an error, the same on every rank, that names the
-// first parameter that differs.
+// check compares the weights of all ranks by checksums, and returns an error, the same on every
+// rank, that names the first parameter that differs.
 func (s *Solver) check() error {
 	c := &s.sums
 	c.own = c.own[:0]

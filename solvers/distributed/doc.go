@@ -16,27 +16,30 @@
 //
 // # A step
 //
-// Before a step the solver that Average returns replaces the gradients by their mean over the ranks. With a part of
-// the batch on each rank, all of one size, and a cost that is a mean over it, that is the gradient of the whole batch:
-// a net without batch normalisation trains as on one rank, but for rounding. Batch normalisation sees the part of its
-// rank.
+// Before a step the solver that Average returns replaces the gradients by their mean over the
+// ranks. With a part of the batch on each rank, all of one size, and a cost that is a mean over it,
+// that is the gradient of the whole batch: a net without batch normalisation trains as on one rank,
+// but for rounding. Batch normalisation sees the part of its rank.
 //
-// The work of a solver of package solvers is divided: parameters whose steps are costly, such as large filter banks on
-// Stiefel, are distributed over the ranks. Each rank moves its own, keeps the state of those alone, and sends the new weights
-// to the others (stage 1 of ZeRO: Rajbhandari, Rasley, Ruwase, He, SC 2020). Every rank moves the cheap parameters
-// itself. Any other solver makes the whole step on every rank.
+// The work of a solver of package solvers is divided: parameters whose steps are costly, such as
+// large filter banks on Stiefel, are distributed over the ranks. Each rank moves its own, keeps the
+// state of those alone, and sends the new weights to the others (stage 1 of ZeRO: Rajbhandari,
+// Rasley, Ruwase, He, SC 2020). Every rank moves the cheap parameters itself. Any other solver
+// makes the whole step on every rank.
 //
 // # Wrappers
 //
-// A solver of your own that wraps another should have the method Unwrap() gorgonia.Solver. Average, package train and package
-// checkpoint then find the state, the report and the learning rate of the solver inside. A wrapper with state of its own should
-// have Snapshot and Restore as well. One that embeds a *solvers.Solver has its StepShare, which Average calls in place of
-// Step: such a wrapper should hold the solver in a field instead.
+// A solver of your own that wraps another should have the method Unwrap() gorgonia.Solver. Average,
+// package train and package checkpoint then find the state, the report and the learning rate of the
+// solver inside. A wrapper with state of its own should have Snapshot and Restore as well. One that
+// embeds a *solvers.Solver has its StepShare, which Average calls in place of Step: such a wrapper
+// should hold the solver in a field instead.
 //
 // # Errors
 //
-// A failure on one rank is an error on every rank, a *RankError that names the rank, and a step that fails leaves the
-// weights of all ranks as they were. As long as all ranks make the same calls, none waits for one that has failed. A
-// program that fails on one rank only should exit with a status other than 0 and without Close, as log.Fatal does: the
-// launcher then ends the other ranks, as it does when a process dies.
+// A failure on one rank is an error on every rank, a *RankError that names the rank, and a step
+// that fails leaves the weights of all ranks as they were. As long as all ranks make the same
+// calls, none waits for one that has failed. A program that fails on one rank only should exit with
+// a status other than 0 and without Close, as log.Fatal does: the launcher then ends the other
+// ranks, as it does when a process dies.
 package distributed

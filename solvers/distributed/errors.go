@@ -20,11 +20,12 @@ var (
 	ErrOverflow = errors.New("sum overflows")
 )
 
-// RankError is what failed on a rank, on all ranks the same. Where several failed it is that of the first.
+// RankError is what failed on a rank, on all ranks the same. Where several failed it is that of the
+// first.
 type RankError struct {
 	Rank int
-	// Err is the failure itself on the rank that failed. On the others it has the same message, and errors.Is knows the
-	// same errors of this package, of package solvers and of package context.
+	// Err is the failure itself on the rank that failed. On the others it has the same message, and
+	// errors.Is knows the same errors of this package, of package solvers and of package context.
 	Err error
 }
 
@@ -50,7 +51,8 @@ type remote struct {
 func (e *remote) Error() string   { return e.message }
 func (e *remote) Unwrap() []error { return e.kinds }
 
-// encode and decode carry an error to another rank: a byte for each of kinds, and the message. No error is no byte.
+// encode and decode carry an error to another rank: a byte for each of kinds, and the message. No
+// error is no byte.
 func encode(err error) []byte {
 	if err == nil {
 		return nil
@@ -74,8 +76,8 @@ func decode(b []byte) error {
 	return e
 }
 
-// Agree makes the failure of one rank that of all: it returns nil if err is nil on every rank, and otherwise
-// the same *RankError on all of them.
+// Agree makes the failure of one rank that of all: it returns nil if err is nil on every rank, and
+// otherwise the same *RankError on all of them.
 func (g *Group) Agree(err error) error {
 	bad := uint64(0)
 	if err != nil {

@@ -10,10 +10,11 @@ type parts struct {
 	each [][]byte
 }
 
-// exchange returns the parts of all ranks, of the given sizes, of which own, with room for the longest, is this rank's.
+// exchange returns the parts of all ranks, of the given sizes, of which own, with room for the
+// longest, is this rank's.
 //
-// A gather pads all parts to the longest, so a rank receives n - 1 times that length; one broadcast from each rank moves the
-// total length. The shorter way is taken.
+// A gather pads all parts to the longest, so a rank receives n - 1 times that length; one broadcast
+// from each rank moves the total length. The shorter way is taken.
 func (g *Group) exchange(own []byte, sizes []int) ([][]byte, error) {
 	n, longest, total := g.Size(), slices.Max(sizes), 0
 	for _, size := range sizes {

@@ -10,8 +10,8 @@ import (
 	"github.com/kernelfold/kernelfold/internal/mpi"
 )
 
-// Group is the ranks that train together. All of them make the same calls in the same order: each call, but for
-// Rank, Size and Root, waits for the others. A Group is not safe for concurrent use.
+// Group is the ranks that train together. All of them make the same calls in the same order: each
+// call, but for Rank, Size and Root, waits for the others. A Group is not safe for concurrent use.
 type Group struct {
 	comm  mpi.Comm
 	word  []byte // apart from g, since C may not see memory that has pointers to Go's
@@ -19,7 +19,8 @@ type Group struct {
 	parts parts
 }
 
-// Join returns the group of the processes that a launcher such as mpirun or srun started, or of this one alone.
+// Join returns the group of the processes that a launcher such as mpirun or srun started, or of
+// this one alone.
 //
 // In a program built without the tag mpi, more than one process is an error.
 func Join() (*Group, error) {

@@ -10,9 +10,9 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// mean adds up the gradients of all ranks, one buffer for each precision. The buffer of float32 has one more element, which is 0 on
-// a rank that has gradients and 1 on one that has failed: a failed rank takes part in the sum, and the others learn of
-// the failure from it.
+// mean adds up the gradients of all ranks, one buffer for each precision. The buffer of float32 has
+// one more element, which is 0 on a rank that has gradients and 1 on one that has failed: a failed
+// rank takes part in the sum, and the others learn of the failure from it.
 type mean struct {
 	own32, sum32 []float32
 	own64, sum64 []float64
@@ -35,7 +35,8 @@ func room[T any](b []T, n int) []T {
 	return b[:n]
 }
 
-// add sums the gradients over the ranks. Ready is false on a rank that has none; all reports whether every rank was ready.
+// add sums the gradients over the ranks. Ready is false on a rank that has none; all reports
+// whether every rank was ready.
 func (m *mean) add(c mpi.Comm, grads []dense.View, ready bool) (all bool, err error) {
 	flag := len(m.own32) - 1
 	m.own32[flag] = 1

@@ -35,7 +35,8 @@ func (p *parameter) fail(kind error, cause string, err error) error {
 	return &solvers.ParameterError{Name: p.name, Shape: p.shape, Kind: kind, Cause: cause, Err: err}
 }
 
-// look views the weights. Known reports whether the parameters are those in the list. An error of the options comes first.
+// look views the weights. Known reports whether the parameters are those in the list. An error of
+// the options comes first.
 func (s *Solver) look(model []gorgonia.ValueGrad) (known bool, err error) {
 	if s.err != nil {
 		return false, s.err
@@ -103,7 +104,8 @@ func (p *parameters) takeGradients(model []gorgonia.ValueGrad) error {
 	return nil
 }
 
-// compare returns an error, the same on every rank, unless head and the parameters are the same on all of them.
+// compare returns an error, the same on every rank, unless head and the parameters are the same on
+// all of them.
 func (s *Solver) compare(head string) error {
 	lines := []string{head}
 	for i := range s.list {
@@ -112,7 +114,8 @@ func (s *Solver) compare(head string) error {
 	return s.group.same(lines)
 }
 
-// same returns an error, the same on every rank, that names the first difference, unless all ranks have the same lines.
+// same returns an error, the same on every rank, that names the first difference, unless all ranks
+// have the same lines.
 func (g *Group) same(lines []string) error {
 	text := []byte(strings.Join(lines, "\n"))
 	h := fnv.New64a()

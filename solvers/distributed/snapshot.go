@@ -14,8 +14,9 @@ import (
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// Snapshot returns the whole state of the wrapped solver on every rank. All ranks must call it, also if only one writes
-// it to disk. The wrapped solver, or one that it wraps, must have the methods Snapshot and Restore.
+// Snapshot returns the whole state of the wrapped solver on every rank. All ranks must call it,
+// also if only one writes it to disk. The wrapped solver, or one that it wraps, must have the
+// methods Snapshot and Restore.
 func (s *Solver) Snapshot() (*solvers.Snapshot, error) {
 	inner, err := s.keeper()
 	if err != nil {
@@ -47,9 +48,9 @@ func (s *Solver) Snapshot() (*solvers.Snapshot, error) {
 	return snap, nil
 }
 
-// Restore gives the wrapped solver the state of the snapshot of rank 0, which may come from another number of ranks.
-// All ranks must call it; the snapshots of the others are ignored. The next Init or Step gives all ranks the weights of
-// rank 0.
+// Restore gives the wrapped solver the state of the snapshot of rank 0, which may come from another
+// number of ranks. All ranks must call it; the snapshots of the others are ignored. The next Init
+// or Step gives all ranks the weights of rank 0.
 func (s *Solver) Restore(model []gorgonia.ValueGrad, snap *solvers.Snapshot) error {
 	inner, err := s.keeper()
 	if err != nil {
@@ -87,8 +88,8 @@ func (s *Solver) keeper() (keeper, error) {
 	return inner, nil
 }
 
-// beginAlike gives the solver the state of that of rank 0, unless it has it. State that cannot be kept, such as that of a
-// stock solver in Constrain, is taken to be alike.
+// beginAlike gives the solver the state of that of rank 0, unless it has it. State that cannot be
+// kept, such as that of a stock solver in Constrain, is taken to be alike.
 func (s *Solver) beginAlike(model []gorgonia.ValueGrad) error {
 	inner, ok := wrap.Find[keeper](s.inner)
 	if !ok || s.group.Size() == 1 {
