@@ -5,7 +5,9 @@ package solvers
 import (
 	"encoding"
 	"fmt"
+	"reflect"
 	"slices"
+	"sync"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -158,8 +160,22 @@ func (w *wrapped) Plan(parts []*Part) error {
 	return nil
 }
 
+// stock is held while a solver of Gorgonia makes its step. They return tensors to a pool of
+// package tensor, which blocks for ever if several goroutines fill its last place at once.
+var stock sync.Mutex
+
+// isStock reports whether a solver is one of Gorgonia's, which calls no other.
+func isStock(s gorgonia.Solver) bool {
+	t := reflect.TypeOf(s)
+	return t.Kind() == reflect.Pointer && t.Elem().PkgPath() == reflect.TypeFor[gorgonia.VanillaSolver]().PkgPath()
+}
+
 // call steps the wrapped solver, and turns a panic into an error.
 func (w *wrapped) call(shown []gorgonia.ValueGrad) (err error) {
+	if isStock(w.inner) {
+		stock.Lock()
+		defer stock.Unlock()
+	}
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("solvers: %T panicked: %v (%w)", w.inner, r, ErrStock)

@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -220,6 +221,19 @@ func kernels(m manifolds.Manifold, opts ...manifolds.Option) solvers.Option {
 	return solvers.Kernels(m, opts...)
 }
 
+// oneByOne makes the steps of stock solvers one at a time. They return tensors to a pool of package
+// tensor, which blocks for ever if several goroutines fill its last place at once. Ranks are
+// processes, and goroutines only here.
+type oneByOne struct{ gorgonia.Solver }
+
+var stock sync.Mutex
+
+func (o oneByOne) Step(model []gorgonia.ValueGrad) error {
+	stock.Lock()
+	defer stock.Unlock()
+	return o.Solver.Step(model)
+}
+
 func makers() []maker {
 	rate := gorgonia.WithLearnRate(0.02)
 	sgd := func(opts ...solvers.Option) func() gorgonia.Solver {
@@ -235,8 +249,8 @@ func makers() []maker {
 			return solvers.NewAdam(solvers.LearnRate(0.02), solvers.AMSGrad(), kernels(manifolds.CentredSphere{}))
 		}},
 		{"AdamW", func() gorgonia.Solver { return solvers.NewAdamW() }},
-		{"stock Momentum", func() gorgonia.Solver { return gorgonia.NewMomentum(rate, gorgonia.WithMomentum(0.9)) }},
-		{"stock Adam", func() gorgonia.Solver { return gorgonia.NewAdamSolver(rate) }},
+		{"stock Momentum", func() gorgonia.Solver { return oneByOne{gorgonia.NewMomentum(rate, gorgonia.WithMomentum(0.9))} }},
+		{"stock Adam", func() gorgonia.Solver { return oneByOne{gorgonia.NewAdamSolver(rate)} }},
 		{"Constrain(Momentum), Stiefel", func() gorgonia.Solver {
 			return solvers.Constrain(gorgonia.NewMomentum(rate), manifolds.Stiefel{})
 		}},
