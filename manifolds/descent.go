@@ -184,7 +184,7 @@ func (b Bounds) Direction(d Descent) float64 {
 // than maxLength, in units of the size.
 func safe[T vec.Float](d Descent, b Bounds, size, maxLength float64) bool {
 	small, large := 1e-6, 1e15
-	if vec.Eps[T]() < 0x1p-30 {
+	if vec.Double[T]() {
 		small, large = 1e-75, 1e150
 	}
 	direction := b.Direction(d)
@@ -196,7 +196,7 @@ func safe[T vec.Float](d Descent, b Bounds, size, maxLength float64) bool {
 // maxSphereStep is the longest step v, in units of the radius, for which x + v keeps enough
 // digits of x.
 func maxSphereStep[T vec.Float]() float64 {
-	if vec.Eps[T]() < 0x1p-30 {
+	if vec.Double[T]() {
 		return 1e9
 	}
 	return 2e3

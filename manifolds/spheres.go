@@ -5,7 +5,6 @@ package manifolds
 import (
 	"fmt"
 	"math"
-	"unsafe"
 
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
@@ -86,19 +85,17 @@ func (s spheres[T]) each(b block[T], f func(l line) string, op string) error {
 // element, must add up to no more than eps r. In float64, r^2 must be far from overflow and
 // underflow.
 func (s spheres[T]) holds(n int) bool {
-	if double[T]() {
+	if vec.Double[T]() {
 		return s.r > 0x1p-480 && s.r < 0x1p480
 	}
 	return s.r > 0x1p-125*math.Sqrt(float64(n)) && s.r < 0x1p126
 }
 
-func double[T vec.Float]() bool { return unsafe.Sizeof(T(0)) == 8 }
-
 // fits reports whether T holds the coefficient c to full precision, and float64 the squares and
 // products from which c was computed.
 func fits[T vec.Float](c float64) bool {
 	a, least, most := math.Abs(c), 0x1p-126, 0x1p127
-	if double[T]() {
+	if vec.Double[T]() {
 		least, most = 0x1p-500, 0x1p500
 	}
 	return a > least && a < most
@@ -197,7 +194,7 @@ func combineWide[T vec.Float](l line, dst []T, a float64, x []T, c, b float64, y
 // finite reports whether all elements of x are finite. square is the sum of their squares before
 // they were rounded to T; where it is moderate, x need not be read.
 func finite[T vec.Float](l line, x []T, square float64) bool {
-	return square < 1e76 || double[T]() && square < 1e300 || maxAbs(l, x) <= math.MaxFloat64
+	return square < 1e76 || vec.Double[T]() && square < 1e300 || maxAbs(l, x) <= math.MaxFloat64
 }
 
 // centre sets dst to x minus its mean, which is rounded to T.
@@ -250,7 +247,7 @@ func (s spheres[T]) mean(l line, x []T) float64 {
 // m. Where m is much larger than x - m, that error would be large against x - m, so it is
 // subtracted as well. In float32 it is 0, because m is computed in float64.
 func (s spheres[T]) meanError(l line, x []T, m float64) float64 {
-	if m == 0 || !double[T]() {
+	if m == 0 || !vec.Double[T]() {
 		return 0
 	}
 	d := 0.0

@@ -21,7 +21,7 @@ import (
 // holds for elements from 1e-250 to 1e250.
 func (m stiefel[T]) inRange() bool {
 	r, limit := m.r(), 0x1p16
-	if vec.Eps[T]() < 0x1p-30 {
+	if vec.Double[T]() {
 		limit = 0x1p120
 	}
 	return 1/limit <= r && r <= limit
@@ -31,7 +31,7 @@ func (m stiefel[T]) inRange() bool {
 // in T.
 func (m stiefel[T]) moderate(s []T) bool {
 	limit := 0x1p120
-	if vec.Eps[T]() < 0x1p-30 {
+	if vec.Double[T]() {
 		limit = 0x1p1016
 	}
 	return vec.MaxAbs(s)*m.r() <= limit
@@ -62,7 +62,7 @@ func allFinite[T vec.Float](x []T) bool { return vec.MaxAbs(x) <= math.MaxFloat6
 
 // limits returns the smallest normal and the largest finite number of T.
 func limits[T vec.Float]() (smallest, largest float64) {
-	if vec.Eps[T]() < 0x1p-30 {
+	if vec.Double[T]() {
 		return 0x1p-1022, math.MaxFloat64
 	}
 	return 0x1p-126, math.MaxFloat32

@@ -56,7 +56,7 @@ func (m Stiefel) Retract(dst, x, v Points) error {
 // is 1/(8 eps): the rounding error of a longer v alone is as large as x. In float64, the same
 // precision as that of the sum x + v, it leaves an error of 2^-12.
 func maxStep[T vec.Float]() float64 {
-	if vec.Eps[T]() < 0x1p-30 {
+	if vec.Double[T]() {
 		return 0x1p40
 	}
 	return 0x1p20
@@ -148,7 +148,7 @@ func (m stiefel[T]) retractShort(dst, y []T, b block[T]) bool {
 		return frames.NewtonSchulz(b.tall(dst), b.tall(y), m.r(), 1, 10)
 	}
 	limit := 16 * float64(b.q()) // |v|^2 / r^2
-	if vec.Eps[T]() < 0x1p-30 {
+	if vec.Double[T]() {
 		limit = math.Inf(1) // there is no higher precision: go on while there is a Cholesky factor
 	}
 	return frames.CholeskyQR(b.tall(dst), b.tall(y), m.r(), limit)

@@ -35,7 +35,7 @@ func (rectify[T]) Forward(out []T, in [][]T) error {
 func (rectify[T]) Backward(dst []T, _ int, in [][]T, _, grad []T) error {
 	// x + least > 0 is equivalent to x >= 0, even where x is denormal or -0.
 	least := math.SmallestNonzeroFloat64
-	if vec.Eps[T]() > 0x1p-30 {
+	if !vec.Double[T]() {
 		least = math.SmallestNonzeroFloat32
 	}
 	const block = 1 << 11 // stays in the first-level cache

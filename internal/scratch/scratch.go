@@ -23,7 +23,7 @@ var (
 
 func shelfOf[T vec.Float]() *shelf[T] {
 	var s any = &shelf32
-	if vec.Eps[T]() < 0x1p-30 {
+	if vec.Double[T]() {
 		s = &shelf64
 	}
 	return s.(*shelf[T])

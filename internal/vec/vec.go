@@ -9,13 +9,18 @@
 // before anything is added to them. Sums may differ, because the order of addition does.
 package vec
 
+import "unsafe"
+
 // Float is the set of precisions.
 type Float interface{ float32 | float64 }
 
+// Double reports whether T is float64.
+func Double[T Float]() bool { return unsafe.Sizeof(T(0)) == 8 }
+
 // Eps returns the distance from 1 to the next larger T.
 func Eps[T Float]() float64 {
-	if T(1)+T(1e-9) == 1 {
-		return 0x1p-23
+	if Double[T]() {
+		return 0x1p-52
 	}
-	return 0x1p-52
+	return 0x1p-23
 }
