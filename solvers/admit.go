@@ -81,7 +81,12 @@ func (e *engine) once(p *parameter, v gorgonia.ValueGrad, i int) error {
 		p.seen = e.calls
 		return nil
 	}
-	if name := nameOf(v, i); name != p.name {
+	return p.twice(nameOf(v, i))
+}
+
+// twice returns the error for a parameter that came again, under the name.
+func (p *parameter) twice(name string) error {
+	if name != p.name {
 		return p.fail(ErrParameter, fmt.Sprintf("want every parameter once, got it as %q and as %q, which share one tensor: step one of them, with the sum of both gradients", p.name, name), nil)
 	}
 	return p.fail(ErrParameter, "want every parameter once, got it twice", nil)

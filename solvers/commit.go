@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"slices"
 
-	"github.com/kernelfold/kernelfold/internal/par"
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
@@ -17,9 +16,7 @@ import (
 // parameters, after it has moved all.
 func (e *engine) commit(active []*parameter) error {
 	if runtime.GOMAXPROCS(0) > 1 && weights(active) > 1<<20 {
-		e.order = append(e.order[:0], active...)
-		slices.SortStableFunc(e.order, func(a, b *parameter) int { return b.cost() - a.cost() })
-		par.Do(len(e.order), func(i int) { e.order[i].err = e.order[i].keep() })
+		e.spread(active, (*parameter).keep)
 	} else {
 		for _, p := range slices.Backward(active) {
 			p.err = p.keep()
@@ -27,18 +24,13 @@ func (e *engine) commit(active []*parameter) error {
 	}
 	e.steps++
 	e.turn++
-	for _, p := range active {
-		if p.err != nil {
-			return p.err
-		}
-	}
-	return nil
+	return firstError(active)
 }
 
 // keep makes the step of a parameter real.
 func (p *parameter) keep() error {
 	var first error
-	cleared := len(p.parts) == 1 && p.parts[0].step.way == inPlace && p.parts[0].bound.layout.Contiguous()
+	cleared := p.parts[0].step.way == inPlace && p.parts[0].whole()
 	for _, q := range p.parts {
 		var err error
 		switch q.step.way {
@@ -80,12 +72,7 @@ func (p *parameter) keep() error {
 // advance makes the step of a part in place.
 func (p *Part) advance() error {
 	of := p.bound.of
-	var gathered manifolds.Points
-	whole := p.bound.layout.Contiguous() && len(of.parts) == 1
-	if !whole {
-		gathered = p.borrow(false)
-	}
-	g, err := p.batch(of.grad, &gathered)
+	g, err := p.lentBatch(of.grad)
 	if err != nil {
 		return p.fail(ErrParameter, err.Error(), err) // shapes were checked: cannot happen
 	}
@@ -107,7 +94,7 @@ func (p *Part) advance() error {
 	if p.bound.euclidean {
 		p.memory.size = before*(1+p.Rate*p.Decay) + math.Sqrt(p.memory.progress.Length)
 	}
-	if err == nil && (p.step.dirty || !whole) {
+	if err == nil && (p.step.dirty || !p.whole()) {
 		err = p.put(of.weights, p.X)
 	}
 	if err != nil {

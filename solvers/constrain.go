@@ -190,11 +190,7 @@ func (w *wrapped) call(shown []gorgonia.ValueGrad) (err error) {
 // Direction is minus the displacement of the shadow, made tangent; the rate is 1.
 func (w *wrapped) Direction(p *Part) error {
 	sh := w.shadows[p.bound.of]
-	var buf manifolds.Points
-	if l := p.bound.layout; !l.Contiguous() || len(p.bound.of.parts) > 1 {
-		buf = p.borrow(false)
-	}
-	y, err := p.batch(sh.weights, &buf)
+	y, err := p.lentBatch(sh.weights)
 	if err != nil {
 		return err
 	}

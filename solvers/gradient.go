@@ -22,8 +22,12 @@ func (e *engine) scale() float64 {
 
 // shrinkage is the factor by which ClipNorm of the parameter alone scales its gradient.
 func (p *parameter) shrinkage(scale float64) float64 {
-	if limit := p.settings.clipOwn; limit > 0 && p.clipped(scale) > limit {
-		return limit / p.clipped(scale)
+	limit := p.settings.clipOwn
+	if limit == 0 {
+		return 1
+	}
+	if norm := p.clipped(scale); norm > limit {
+		return limit / norm
 	}
 	return 1
 }
@@ -91,13 +95,12 @@ func clip(dst manifolds.Points, g dense.View, scale, limit float64) {
 }
 
 // takeGradient fills Gradient: scaled, clipped, and in the order of the points.
-func (p *Part) takeGradient(wide bool) error {
+func (p *Part) takeGradient() error {
 	of, l := p.bound.of, p.bound.layout
 	scale, limit := p.step.slope, of.settings.clipValue
-	whole := l.Contiguous() && len(of.parts) == 1
 	flat := p.Gradient
-	if !whole {
-		flat = lend(of.weights.Len(), 1, 1, wide || !p.single())
+	if !p.whole() {
+		flat = lend(of.weights.Len(), 1, 1, p.wide() || !p.single())
 		defer giveBack(flat)
 	}
 	if limit > 0 { // the factors of ClipNorm come after it
@@ -111,7 +114,7 @@ func (p *Part) takeGradient(wide bool) error {
 	} else {
 		clip(flat, of.grad, scale, 0)
 	}
-	if whole {
+	if p.whole() {
 		return nil
 	}
 	return l.Gather(p.Gradient, flat)

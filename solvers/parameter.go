@@ -103,6 +103,12 @@ const (
 	inPlace              // at once
 )
 
+// buffered reports whether the step goes through buffers before the weights are written.
+func (w way) buffered() bool { return w == inBuffers || w == inFloat64 }
+
+// wide reports whether the step of the part is made in float64 copies.
+func (p *Part) wide() bool { return p.step.way == inFloat64 }
+
 func (p *parameter) fail(kind error, cause string, err error) error {
 	return &ParameterError{Name: p.name, Shape: p.shape, Kind: kind, Cause: cause, Err: err}
 }
@@ -162,11 +168,15 @@ func points(v dense.View, k, n, p int) (manifolds.Points, error) {
 	return manifolds.Points32(v.F32, k, n, p)
 }
 
+// whole reports whether a value of the parameter's shape serves as the points of the part, without a
+// copy.
+func (p *Part) whole() bool { return p.bound.layout.Contiguous() && len(p.bound.of.parts) == 1 }
+
 // batch views or gathers a value of the parameter's shape as the points of the part; where the
 // layout needs a copy it is made in buf.
 func (p *Part) batch(v dense.View, buf *manifolds.Points) (manifolds.Points, error) {
 	l := p.bound.layout
-	if l.Contiguous() && len(p.bound.of.parts) == 1 {
+	if p.whole() {
 		return points(v, l.K, l.N, l.P)
 	}
 	flat, err := points(v, v.Len(), 1, 1)
@@ -177,10 +187,19 @@ func (p *Part) batch(v dense.View, buf *manifolds.Points) (manifolds.Points, err
 	return *buf, l.Gather(*buf, flat)
 }
 
+// lentBatch is batch with a copy that is borrowed until the end of the step.
+func (p *Part) lentBatch(v dense.View) (manifolds.Points, error) {
+	var buf manifolds.Points
+	if !p.whole() {
+		buf = p.borrow(false)
+	}
+	return p.batch(v, &buf)
+}
+
 // put writes the points to their places in a value of the parameter's shape.
 func (p *Part) put(v dense.View, x manifolds.Points) error {
 	l := p.bound.layout
-	if l.Contiguous() && len(p.bound.of.parts) == 1 {
+	if p.whole() {
 		w, err := points(v, l.K, l.N, l.P)
 		if err != nil {
 			return err

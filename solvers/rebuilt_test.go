@@ -237,4 +237,13 @@ func TestTiedWeights(t *testing.T) {
 	err := s.Step([]gorgonia.ValueGrad{&param{"encoder", p.w, p.g}, &param{"decoder", p.w, p.g.Clone().(*tensor.Dense)}})
 	require.ErrorIs(t, err, solvers.ErrParameter)
 	assert.Contains(t, err.Error(), `got it as "encoder" and as "decoder", which share one tensor`)
+
+	q := newParam("", tensor.Float32, 3, 4)
+	from := solvers.NewSGD()
+	require.NoError(t, from.Step([]gorgonia.ValueGrad{&param{"encoder", p.w, p.g}, &param{"decoder", q.w, q.g}}))
+	snap, err := from.Snapshot()
+	require.NoError(t, err)
+	err = solvers.NewSGD().Restore([]gorgonia.ValueGrad{&param{"encoder", p.w, p.g}, &param{"decoder", p.w, p.g}}, snap)
+	require.ErrorIs(t, err, solvers.ErrParameter)
+	assert.Contains(t, err.Error(), `got it as "encoder" and as "decoder", which share one tensor`)
 }

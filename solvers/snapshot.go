@@ -223,8 +223,8 @@ func (s *Solver) Restore(model []gorgonia.ValueGrad, snap *Snapshot) error {
 		if err != nil {
 			return &ParameterError{Name: ps.Name, Shape: ps.Shape, Kind: ErrParameter, Cause: "weights: " + err.Error(), Err: err}
 		}
-		if restored.find(v, w) != nil {
-			return &ParameterError{Name: ps.Name, Shape: ps.Shape, Kind: ErrParameter, Cause: "want every parameter once, got it twice"}
+		if known := restored.find(v, w); known != nil {
+			return known.twice(ps.Name)
 		}
 		p, err := e.bindTo(v, ps, w, graphs)
 		if err != nil {

@@ -55,7 +55,7 @@ func (e *engine) ready(active []*parameter) error {
 			if err := e.choose(q, plans); err != nil {
 				return err
 			}
-			if q.step.way == inBuffers || q.step.way == inFloat64 {
+			if q.step.way.buffered() {
 				work += q.bound.layout.K * q.bound.layout.N * q.bound.layout.P * min(q.bound.layout.N, q.bound.layout.P, 8)
 			}
 			if plans && (q.step.way != still || p.theirs) {
@@ -65,7 +65,7 @@ func (e *engine) ready(active []*parameter) error {
 	}
 	if plans {
 		for _, q := range e.parts {
-			if err := q.open(q.step.way == inFloat64); err != nil {
+			if err := q.open(); err != nil {
 				return err
 			}
 		}
@@ -95,12 +95,20 @@ func (e *engine) each(active []*parameter, work int, f func(e *engine, p *parame
 		}
 		return nil
 	}
+	e.spread(active, func(p *parameter) error { return f(e, p) })
+	return firstError(active)
+}
+
+// spread calls f for every parameter, on all cores, those with most to do first, and leaves the
+// error with the parameter.
+func (e *engine) spread(active []*parameter, f func(p *parameter) error) {
 	e.order = append(e.order[:0], active...)
 	slices.SortStableFunc(e.order, func(a, b *parameter) int { return cmp.Compare(b.cost(), a.cost()) })
-	for _, p := range active {
-		p.err = nil
-	}
-	par.Do(len(e.order), func(i int) { e.order[i].err = f(e, e.order[i]) })
+	par.Do(len(e.order), func(i int) { e.order[i].err = f(e.order[i]) })
+}
+
+// firstError returns the error that was left with the first of the parameters that has one.
+func firstError(active []*parameter) error {
 	for _, p := range active {
 		if p.err != nil {
 			return p.err
@@ -133,13 +141,13 @@ func (e *engine) init(model []gorgonia.ValueGrad) error {
 
 // open makes what a step in buffers works on: points, gradient, direction, and the
 // state before and after.
-func (p *Part) open(wide bool) error {
+func (p *Part) open() error {
 	if p.Gradient.K > 0 {
 		return nil
 	}
-	of := p.bound.of
+	of, wide := p.bound.of, p.wide()
 	p.Gradient, p.Direction = p.borrow(wide), p.borrow(wide)
-	if err := p.takeGradient(wide); err != nil {
+	if err := p.takeGradient(); err != nil {
 		return p.fail(ErrParameter, err.Error(), err)
 	}
 	p.ensure(&p.memory.next)
@@ -164,11 +172,11 @@ func (p *Part) open(wide bool) error {
 // prepare computes where the parts of a parameter go that do not move in place.
 func (e *engine) prepare(p *parameter) error {
 	for _, q := range p.parts {
-		if q.step.way != inBuffers && q.step.way != inFloat64 {
+		if !q.step.way.buffered() {
 			continue
 		}
 		x, planned, lent := q.X, q.Gradient, len(q.step.borrowed)
-		err := e.aim(q, q.step.way == inFloat64)
+		err := e.aim(q)
 		if err == errLong { // once more in float64
 			q.step.way = inFloat64
 			for _, b := range q.step.borrowed[lent:] {
@@ -176,13 +184,13 @@ func (e *engine) prepare(p *parameter) error {
 			}
 			q.step.borrowed = q.step.borrowed[:lent]
 			q.X, q.Gradient, q.Placed = x, manifolds.Points{}, false
-			if err := q.open(true); err != nil {
+			if err := q.open(); err != nil {
 				return q.fail(ErrParameter, err.Error(), err)
 			}
 			if planned.K > 0 { // a rule that plans may have written to it
 				widen(q.Gradient, planned)
 			}
-			err = e.aim(q, true)
+			err = e.aim(q)
 		}
 		if err != nil {
 			return err
@@ -195,8 +203,8 @@ func (e *engine) prepare(p *parameter) error {
 var errLong = errors.New("solvers: the step is too long for float32")
 
 // aim computes direction v, the step x <- R_x(-lr/g_t v), and the transport of the state.
-func (e *engine) aim(p *Part, wide bool) error {
-	if err := p.open(wide); err != nil {
+func (e *engine) aim(p *Part) error {
+	if err := p.open(); err != nil {
 		return p.fail(ErrParameter, err.Error(), err)
 	}
 	rule := p.bound.of.settings.rule
@@ -204,9 +212,9 @@ func (e *engine) aim(p *Part, wide bool) error {
 		return p.fail(ErrDiverged, err.Error(), err)
 	}
 	if p.Placed {
-		return p.arrive(wide)
+		return p.arrive()
 	}
-	if err := p.measure(wide); err != nil {
+	if err := p.measure(); err != nil {
 		return err
 	}
 	p.step.tangents = p.step.tangents[:0]
@@ -218,11 +226,11 @@ func (e *engine) aim(p *Part, wide bool) error {
 	if err := manifolds.Move(p.Manifold, p.Next, p.X, p.Direction, p.step.tangents...); err != nil {
 		return p.fail(ErrDiverged, err.Error(), err)
 	}
-	return p.arrive(wide)
+	return p.arrive()
 }
 
 // measure notes the length of the direction, and turns it into the step -lr/g_t v, point by point.
-func (p *Part) measure(wide bool) error {
+func (p *Part) measure() error {
 	v, lr, s := p.Direction, p.Rate, &p.bound.of.settings
 	progress := manifolds.Progress{Factor: 1}
 	if p.bound.euclidean {
@@ -272,7 +280,7 @@ func (p *Part) measure(wide bool) error {
 	if p.step.shown > 0 {
 		p.step.progress.Direction = p.step.shown
 	}
-	if size := p.memory.size; !wide && p.single() && longest*float64(v.K) > 1e4*size*size {
+	if size := p.memory.size; !p.wide() && p.single() && longest*float64(v.K) > 1e4*size*size {
 		return errLong
 	}
 	return v.Scale(f, v)
@@ -299,8 +307,8 @@ func (p *Part) bounded(direction float64) error {
 
 // arrive checks that the points and the state after the step are finite. Those of a step in float64
 // are first rounded to float32.
-func (p *Part) arrive(wide bool) error {
-	if wide {
+func (p *Part) arrive() error {
+	if p.wide() {
 		if err := narrow(p.memory.next, p.Next); err != nil {
 			return p.fail(ErrDiverged, "weights: "+err.Error(), err)
 		}

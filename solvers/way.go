@@ -101,11 +101,7 @@ func (p *Part) watch() error {
 	if d.Tangent || d.Keep == 0 {
 		return nil
 	}
-	var buf manifolds.Points
-	if l := p.bound.layout; !l.Contiguous() || len(p.bound.of.parts) > 1 {
-		buf = p.borrow(false)
-	}
-	g, err := p.batch(p.bound.of.grad, &buf)
+	g, err := p.lentBatch(p.bound.of.grad)
 	if err != nil {
 		return p.fail(ErrParameter, err.Error(), err)
 	}

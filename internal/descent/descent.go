@@ -20,8 +20,8 @@ import "math"
 //	v  = Ahead m + Slope grad(g)
 //	m <- T(Keep m + Take grad(g)).
 //
-// Where T is the tangent projection at y, and m goes into the projection of the next step at y anyway, Late
-// leaves m at x and saves that one.
+// Where T is the tangent projection at y, the next step applies it to m anyway. Late saves that
+// projection: m is stored as a tangent vector at x, and comes as one at the point before.
 //
 // In Euclidean space x moves by -Rate (v + Decay x). Without momentum there is no m.
 type Step struct {
