@@ -63,7 +63,7 @@ func main() {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f := flag.NewFlagSet("experiments", flag.ContinueOnError)
 	data := f.String("data", "", "folder of Fashion-MNIST, MNIST or CIFAR-10; drawn digits without it")
-	out := f.String("out", "", "JSON file for the results, which is gone on with if it is there")
+	out := f.String("out", "", "JSON file for the results, which is continued if it exists")
 	quick := f.Bool("quick", false, "a tiny campaign that shows that all works, in less than a minute")
 	limit := f.Int("limit", 0, "training images; 0 is what the experiment wants")
 	epochs := f.Int("epochs", 0, "passes over them; 0 is what the experiment wants")

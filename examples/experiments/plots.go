@@ -15,8 +15,8 @@ var (
 	rateAxis     = figure.Axis{Label: "learning rate", Log: true}
 	epochAxis    = figure.Axis{Label: "epoch", Whole: true}
 	lossAxis     = figure.Axis{Label: "mean cross-entropy (nats)"}
-	accuracyAxis = figure.Axis{Label: "images classified rightly (%)"}
-	testAxis     = figure.Axis{Label: "test images classified rightly (%)"}
+	accuracyAxis = figure.Axis{Label: "accuracy (%)"}
+	testAxis     = figure.Axis{Label: "test accuracy (%)"}
 )
 
 // title of a plot of this campaign, of its search or of the runs with the chosen rates.

@@ -63,7 +63,7 @@ func (s spec) String() string {
 // outcome is what became of a run.
 type outcome struct {
 	spec
-	Accuracy float64 `json:"accuracy"` // share of images classified rightly, 0 if it diverged
+	Accuracy float64 `json:"accuracy"` // share of images classified correctly, 0 if it diverged
 	Diverged string  `json:"diverged,omitempty"`
 	Epochs   []epoch `json:"epochs"`
 }

@@ -49,7 +49,7 @@ func (r *run) measure(data images.Split) (loss, accuracy float64, err error) {
 }
 
 // count returns the sum of the cross-entropies of the images from..to, and how many are classified
-// rightly.
+// correctly.
 func count(ctx context.Context, p *models.Predictor, data images.Split, first, last int) (loss float64, right int, err error) {
 	spec := p.Spec()
 	size := spec.Shape[0] * spec.Shape[1] * spec.Shape[2]

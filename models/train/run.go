@@ -46,7 +46,7 @@ type state struct {
 	Done      []Epoch
 	Current   Epoch   // under way, its sums over its steps
 	Step      int     // made in it
-	Right     int     // images classified rightly in it
+	Right     int     // images classified correctly in it
 	Steps     int     // made in the run
 	Loss      float64 // of the last step
 	BestSoFar int     // number of the best epoch, 0 before there is one
@@ -235,7 +235,7 @@ func (r *run) step(epoch int) (Step, error) {
 }
 
 // move runs the graph on one batch and lets the solver move the weights. It returns how
-// many images were classified rightly before.
+// many images were classified correctly before.
 func (r *run) move(b *batch, at *Step) (int, error) {
 	defer r.vm.Reset()
 	loss, hits, err := r.compute(b, at)
