@@ -2,8 +2,17 @@
 
 // Package par distributes work over the cores.
 //
-// No matter how calls are nested, at most GOMAXPROCS goroutines work at once: a call starts helpers
-// only while fewer than that are at work, and otherwise does all the work itself.
+// A call of Do or Ranges works on its own goroutine and asks helpers to join. The helpers, at most
+// GOMAXPROCS-1 for the whole program, are goroutines that stay. Waking a core that sleeps takes as
+// long as a short operation of a net, so a helper that has finished looks for the next call for a
+// short while before it sleeps. While it looks, it lets other goroutines run; when nothing is called,
+// no helper is awake.
+//
+// Every core has a share of the indices, the same share in each call, so it finds in its cache what it
+// wrote there in the call before. A core that has finished its share takes indices from the others.
+//
+// No matter how calls are nested, and how many goroutines call, at most GOMAXPROCS-1 helpers work. A
+// call never waits for a helper to join: where all are busy or slow to wake, it does the work itself.
 package par
 
 import (
@@ -12,49 +21,28 @@ import (
 	"sync/atomic"
 )
 
-// helpers is the number of goroutines at work, not counting the callers.
-var helpers atomic.Int64
-
 // Do calls f(i) once for every i from 0 to n-1, in any order and concurrently, and returns when all
 // calls have returned. The calls must be independent of each other, so that the result does not
 // depend on the number of cores.
 func Do(n int, f func(i int)) {
-	want := min(n, runtime.GOMAXPROCS(0)) - 1
-	if want <= 0 {
+	shares := min(n, runtime.GOMAXPROCS(0))
+	if shares < 2 {
 		for i := range n {
 			f(i)
 		}
 		return
 	}
-	var next atomic.Int64
-	work := func() {
-		for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-			f(i)
+	c := calls.Get().(*call)
+	c.divide(n, shares, f)
+	for _, h := range helpers(shares - 1) {
+		if h.ask(c) {
+			c.asked = append(c.asked, h)
 		}
 	}
-	var group sync.WaitGroup
-	for range hire(want) {
-		group.Go(func() {
-			work()
-			helpers.Add(-1)
-		})
-	}
-	work()
-	group.Wait()
-}
-
-// hire reserves up to want helpers and returns their number.
-func hire(want int) int {
-	for {
-		busy := helpers.Load()
-		got := min(want, runtime.GOMAXPROCS(0)-1-int(busy))
-		if got <= 0 {
-			return 0
-		}
-		if helpers.CompareAndSwap(busy, busy+int64(got)) {
-			return got
-		}
-	}
+	c.work(0)
+	c.wait()
+	c.f = nil
+	calls.Put(c)
 }
 
 // Ranges divides 0..n into ranges of at least grain indices, or one range if n is smaller, and calls
@@ -68,4 +56,77 @@ func Ranges(n, grain int, f func(from, to int)) {
 		return
 	}
 	Do(parts, func(i int) { f(i*n/parts, (i+1)*n/parts) })
+}
+
+// call is the work of one call of Do.
+type call struct {
+	f      func(i int)
+	shares []share
+	asked  []*helper
+	// open counts the helpers that have joined and not finished. It starts at 0 and is counted down
+	// as they finish, because how many have joined is known only at the end; a caller that goes to
+	// sleep adds their number and asleep.
+	open atomic.Int64
+	done chan struct{} // wakes the caller
+}
+
+const asleep = 1 << 32
+
+// share is the part of the indices that a core begins with.
+type share struct {
+	next atomic.Int64 // the next index to be taken, by whichever core
+	end  int64
+	_    [48]byte // a cache line of its own
+}
+
+var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
+
+func (c *call) divide(n, shares int, f func(int)) {
+	if cap(c.shares) < shares {
+		c.shares = make([]share, shares)
+	}
+	c.shares = c.shares[:shares]
+	for i := range c.shares {
+		s := &c.shares[i]
+		s.next.Store(int64(i * n / shares))
+		s.end = int64((i + 1) * n / shares)
+	}
+	c.f = f
+	c.open.Store(0)
+}
+
+// work takes indices until none are left, first those of the own share.
+func (c *call) work(own int) {
+	for i := range c.shares {
+		s := &c.shares[(own+i)%len(c.shares)]
+		for s.next.Load() < s.end {
+			if next := s.next.Add(1) - 1; next < s.end {
+				c.f(int(next))
+			}
+		}
+	}
+}
+
+// finish says that a helper has finished. The helper must not use the call afterwards.
+func (c *call) finish() {
+	if c.open.Add(-1) == asleep {
+		c.done <- struct{}{}
+	}
+}
+
+// wait returns when the helpers that have joined have finished.
+func (c *call) wait() {
+	joined := int64(0)
+	for _, h := range c.asked {
+		if h.joined(c) {
+			joined++
+		}
+	}
+	c.asked = c.asked[:0]
+	if joined == 0 || spin(func() bool { return c.open.Load() == -joined }) {
+		return
+	}
+	if c.open.Add(joined+asleep) != asleep {
+		<-c.done
+	}
 }

@@ -3,47 +3,175 @@
 package par
 
 import (
+	"fmt"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 )
 
-func TestEveryIndexOnce(t *testing.T) {
-	for _, n := range []int{0, 1, 2, 3, 64, 1000} {
-		seen := make([]atomic.Int32, n)
-		Do(n, func(i int) { seen[i].Add(1) })
-		for i := range seen {
-			assert.EqualValues(t, 1, seen[i].Load(), "index %d of %d", i, n)
-		}
-		covered := make([]atomic.Int32, n)
-		Ranges(n, 7, func(from, to int) {
-			for i := from; i < to; i++ {
-				covered[i].Add(1)
-			}
+// cores runs a test with each of several GOMAXPROCS.
+func cores(t *testing.T, f func(t *testing.T)) {
+	for _, n := range []int{1, 2, 3, 8} {
+		t.Run(fmt.Sprintf("GOMAXPROCS=%d", n), func(t *testing.T) {
+			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(n))
+			f(t)
 		})
-		for i := range covered {
-			assert.EqualValues(t, 1, covered[i].Load(), "index %d of %d", i, n)
-		}
 	}
+}
+
+func TestEveryIndexOnce(t *testing.T) {
+	cores(t, func(t *testing.T) {
+		for _, n := range []int{0, 1, 2, 3, 64, 1000} {
+			seen := make([]atomic.Int32, n)
+			Do(n, func(i int) { seen[i].Add(1) })
+			for i := range seen {
+				assert.EqualValues(t, 1, seen[i].Load(), "index %d of %d", i, n)
+			}
+			covered := make([]atomic.Int32, n)
+			Ranges(n, 7, func(from, to int) {
+				for i := from; i < to; i++ {
+					covered[i].Add(1)
+				}
+			})
+			for i := range covered {
+				assert.EqualValues(t, 1, covered[i].Load(), "index %d of %d", i, n)
+			}
+		}
+	})
+}
+
+// What a call has written can be read after it without further synchronisation, whether its helpers
+// were awake, asleep or late. The race detector watches.
+func TestManyCalls(t *testing.T) {
+	cores(t, func(t *testing.T) {
+		data := make([]int, 100)
+		for k := range 3000 {
+			if k%500 == 0 {
+				time.Sleep(3 * patience) // the helpers fall asleep
+			}
+			Do(len(data), func(i int) {
+				data[i]++
+				if i == len(data)-1 && k%700 == 0 {
+					time.Sleep(3 * patience) // one core is late, and the caller may fall asleep
+				}
+			})
+			for i := range data {
+				if data[i] != k+1 {
+					t.Fatalf("call %d: want index %d to be done, got %d", k, i, data[i])
+				}
+			}
+		}
+	})
 }
 
 // Nested calls share the cores: at most GOMAXPROCS goroutines are at work.
 func TestNestedCallsDoNotOversubscribe(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
 	var working, most atomic.Int64
-	Do(8, func(int) {
+	for range 100 {
+		var done atomic.Int64
 		Do(8, func(int) {
-			now := working.Add(1)
-			for m := most.Load(); now > m && !most.CompareAndSwap(m, now); m = most.Load() {
-			}
-			for range 100 {
-				runtime.Gosched()
-			}
-			working.Add(-1)
+			Do(8, func(int) {
+				now := working.Add(1)
+				for m := most.Load(); now > m && !most.CompareAndSwap(m, now); m = most.Load() {
+				}
+				for range 10 {
+					runtime.Gosched()
+				}
+				done.Add(1)
+				working.Add(-1)
+			})
 		})
-	})
+		assert.EqualValues(t, 64, done.Load())
+	}
 	assert.LessOrEqual(t, most.Load(), int64(4))
-	assert.Zero(t, helpers.Load())
+}
+
+// Goroutines that call at the same time share the helpers, and none waits for another.
+func TestCallsOfSeveralGoroutines(t *testing.T) {
+	cores(t, func(t *testing.T) {
+		var group sync.WaitGroup
+		for g := range 5 {
+			group.Go(func() {
+				sum := make([]int64, 10)
+				for range 500 {
+					Do(len(sum), func(i int) { sum[i] += int64(g) })
+				}
+				for i := range sum {
+					assert.EqualValues(t, 500*g, sum[i])
+				}
+			})
+		}
+		group.Wait()
+	})
+}
+
+// A helper that does not come, because it is busy, does not keep the caller.
+func TestBusyHelper(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	release, occupied := make(chan struct{}), make(chan struct{})
+	go Do(2, func(int) {
+		occupied <- struct{}{}
+		<-release
+	})
+	<-occupied
+	<-occupied // both the caller and the helper of that call are held
+	count := 0
+	Do(100, func(int) { count++ }) // here alone
+	assert.Equal(t, 100, count)
+	close(release)
+}
+
+// The core that an index falls to is the same in each call, as long as no core is late.
+func TestSharesAreTheSame(t *testing.T) {
+	c := &call{}
+	var order []int
+	c.divide(10, 3, func(i int) { order = append(order, i) })
+	c.work(1)
+	assert.Equal(t, []int{3, 4, 5, 6, 7, 8, 9, 0, 1, 2}, order, "the own share first, then those of others")
+}
+
+// Nothing runs while nothing is called.
+func TestHelpersSleep(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(8))
+	Do(8, func(int) {})
+	assert.Eventually(t, func() bool {
+		for _, h := range helpers(7) {
+			if !h.sleeping.Load() {
+				return false
+			}
+		}
+		return true
+	}, 10*time.Second, time.Millisecond)
+}
+
+func TestCallsDoNotAllocate(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	data := make([]int, 64)
+	f := func(i int) { data[i]++ }
+	assert.LessOrEqual(t, testing.AllocsPerRun(1000, func() { Do(len(data), f) }), 0.1)
+}
+
+// BenchmarkCall measures a call of next to no work.
+func BenchmarkCall(b *testing.B) {
+	for _, pause := range []time.Duration{0, 20 * time.Microsecond, time.Millisecond} {
+		b.Run(fmt.Sprintf("after %v", pause), func(b *testing.B) {
+			var in time.Duration
+			for range b.N {
+				for from := time.Now(); time.Since(from) < pause; {
+				}
+				from := time.Now()
+				Do(2, func(int) {
+					for from := time.Now(); time.Since(from) < 5*time.Microsecond; {
+					}
+				})
+				in += time.Since(from)
+			}
+			b.ReportMetric(float64(in.Nanoseconds())/float64(b.N), "ns/call")
+		})
+	}
 }
