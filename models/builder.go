@@ -17,7 +17,7 @@ import (
 // net it uses the same weights again:
 //
 //	x = b.Conv("conv1", x, 16, 3, 1, 1)
-//	x = b.Rectify(b.BatchNorm("bn1", x))
+//	x = b.BatchNormRectify("bn1", x)
 //	return b.Linear("fc", b.GlobalAveragePool(x), 10)
 //
 // A net need not check for errors, because Build returns the first one. After it, the methods
@@ -111,6 +111,31 @@ func (b *Builder) Bias(layer string, x *gorgonia.Node) *gorgonia.Node {
 // "<layer>.bias" at 0. Its running statistics, with momentum 0.1, are the buffer "<layer>". With
 // Spec.BatchNormOver, it normalises over the batches of several processes.
 func (b *Builder) BatchNorm(layer string, x *gorgonia.Node) *gorgonia.Node {
+	return b.batchNorm(layer, x, func() (opts []nodes.BatchNormOption) { return nil })
+}
+
+// BatchNormRectify adds a batch normalisation and a rectified linear unit. It computes
+// b.Rectify(b.BatchNorm(layer, x)), faster.
+func (b *Builder) BatchNormRectify(layer string, x *gorgonia.Node) *gorgonia.Node {
+	return b.batchNorm(layer, x, func() []nodes.BatchNormOption { return []nodes.BatchNormOption{nodes.Rectified()} })
+}
+
+// BatchNormAddRectify adds the end of a residual block: a batch normalisation, the sum with the
+// shortcut, and a rectified linear unit. It computes
+// b.Rectify(b.Add(b.BatchNorm(layer, x), shortcut())), faster. The function shortcut adds the layers
+// of the shortcut, or returns the input of the block.
+func (b *Builder) BatchNormAddRectify(layer string, x *gorgonia.Node, shortcut func() *gorgonia.Node) *gorgonia.Node {
+	return b.batchNorm(layer, x, func() []nodes.BatchNormOption {
+		x := shortcut()
+		if x == nil {
+			b.Fail(layer, errNil)
+		}
+		return []nodes.BatchNormOption{nodes.Plus(x), nodes.Rectified()}
+	})
+}
+
+// batchNorm adds a batch normalisation. The options may add layers, whose weights come after its own.
+func (b *Builder) batchNorm(layer string, x *gorgonia.Node, options func() []nodes.BatchNormOption) *gorgonia.Node {
 	return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
 		γ, err := b.perChannel(layer+".weight", ones, x)
 		if err != nil {
@@ -127,7 +152,11 @@ func (b *Builder) BatchNorm(layer string, x *gorgonia.Node) *gorgonia.Node {
 		if err != nil {
 			return nil, err
 		}
-		return nodes.BatchNormWith(x, γ, β, s.Statistics, 1e-5, nodes.Synchronised(b.spec.BatchNormOver))
+		opts := append(options(), nodes.Synchronised(b.spec.BatchNormOver))
+		if b.err != nil {
+			return nil, b.err
+		}
+		return nodes.BatchNormWith(x, γ, β, s.Statistics, 1e-5, opts...)
 	})
 }
 
@@ -194,7 +223,7 @@ func (b *Builder) Add(branch, shortcut *gorgonia.Node) *gorgonia.Node {
 		if shortcut == nil {
 			return nil, errNil
 		}
-		return gorgonia.Add(x, shortcut)
+		return nodes.Add(x, shortcut)
 	})
 }
 

@@ -37,11 +37,11 @@ func CNN(batch int, o Options) (*Model, error) {
 		for i, width := range o.Widths {
 			x = b.Conv(fmt.Sprintf("conv%d", i+1), x, width, 3, 1, 1)
 			if o.BatchNorm {
-				x = b.BatchNorm(fmt.Sprintf("bn%d", i+1), x)
+				x = b.BatchNormRectify(fmt.Sprintf("bn%d", i+1), x)
 			} else {
-				x = b.Bias(fmt.Sprintf("conv%d", i+1), x)
+				x = b.Rectify(b.Bias(fmt.Sprintf("conv%d", i+1), x))
 			}
-			x = b.MaxPool(b.Rectify(x), 2)
+			x = b.MaxPool(x, 2)
 		}
 		return b.Linear("fc", x, o.Classes)
 	}, "Widths", "BatchNorm")

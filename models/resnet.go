@@ -68,7 +68,7 @@ type residual struct {
 func (r residual) net(b *Builder, x *gorgonia.Node) *gorgonia.Node {
 	x = b.Conv("conv1", x, 16, 3, 1, 1)
 	if !r.preActivation {
-		x = b.Rectify(b.BatchNorm("bn1", x))
+		x = b.BatchNormRectify("bn1", x)
 	}
 	for stage, width := range r.widths {
 		for i := range r.blocks {
@@ -80,7 +80,7 @@ func (r residual) net(b *Builder, x *gorgonia.Node) *gorgonia.Node {
 		}
 	}
 	if r.preActivation {
-		x = b.Rectify(b.BatchNorm("bn1", x))
+		x = b.BatchNormRectify("bn1", x)
 	}
 	return b.Linear("fc", b.GlobalAveragePool(x), b.Spec().Classes)
 }
@@ -89,21 +89,25 @@ func (r residual) net(b *Builder, x *gorgonia.Node) *gorgonia.Node {
 func (r residual) block(b *Builder, x *gorgonia.Node, width, stride, l int) *gorgonia.Node {
 	reshapes := stride != 1 || x.Shape()[1] != width
 	if r.preActivation {
-		y := b.Rectify(b.BatchNorm("bn1", x))
+		y := b.BatchNormRectify("bn1", x)
 		if reshapes {
 			x = y
 		}
 		y = b.Conv("conv1", y, width, 3, stride, 1)
-		y = b.Rectify(b.BatchNorm("bn2", y))
+		y = b.BatchNormRectify("bn2", y)
 		if r.dropout > 0 {
 			y = b.Dropout("dropout", y, r.dropout)
 		}
 		y = b.Conv("conv2", y, width, 3, 1, 1)
 		return r.add(b, y, r.shortcut(b, x, width, stride, reshapes), l)
 	}
-	y := b.Rectify(b.BatchNorm("bn1", b.Conv("conv1", x, width, 3, stride, 1)))
-	y = b.BatchNorm("bn2", b.Conv("conv2", y, width, 3, 1, 1))
-	return b.Rectify(r.add(b, y, r.shortcut(b, x, width, stride, reshapes), l))
+	y := b.BatchNormRectify("bn1", b.Conv("conv1", x, width, 3, stride, 1))
+	y = b.Conv("conv2", y, width, 3, 1, 1)
+	shortcut := func() *gorgonia.Node { return r.shortcut(b, x, width, stride, reshapes) }
+	if r.survival != nil {
+		return b.Rectify(r.add(b, b.BatchNorm("bn2", y), shortcut(), l))
+	}
+	return b.BatchNormAddRectify("bn2", y, shortcut)
 }
 
 func (r residual) shortcut(b *Builder, x *gorgonia.Node, width, stride int, reshapes bool) *gorgonia.Node {

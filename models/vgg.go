@@ -43,11 +43,10 @@ func VGG(batch, depth int, o Options) (*Model, error) {
 			layer := next()
 			x = f.Conv(layer, x, filters, 3, 1, 1)
 			if o.BatchNorm {
-				x = f.BatchNorm(next(), x)
+				x = f.BatchNormRectify(next(), x)
 			} else {
-				x = f.Bias(layer, x)
+				x = f.Rectify(f.Bias(layer, x))
 			}
-			x = f.Rectify(x)
 			next()
 		}
 		return b.Linear("classifier", x, o.Classes)

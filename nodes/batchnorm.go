@@ -9,8 +9,6 @@ import (
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
-
-	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
 // Statistics are the running mean and variance of each channel of a batch normalisation. Nodes in
@@ -128,19 +126,56 @@ func BatchNormWith(x, scale, bias *gorgonia.Node, s *Statistics, epsilon float64
 	if err := s.check(in[1]); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
+	var o batchNormOptions
+	for _, set := range opts {
+		set(&o)
+	}
+	inputs := []*gorgonia.Node{x, scale, bias}
+	if o.plus != nil {
+		inputs = append(inputs, o.plus)
+		if shapes, err = admit(name, []int{0, 0, 0, 0}, inputs...); err != nil {
+			return nil, err
+		}
+		if got := shapes[3]; !slices.Equal(got, in) {
+			return nil, fmt.Errorf("%s: want a shortcut of the shape %v of the input, got %v", name, in, got)
+		}
+	}
 	m := &mode{training: true}
 	l := batchNormLayer{
 		channels: in[1], area: in.TotalSize() / (in[0] * in[1]), epsilon: epsilon, statistics: s, mode: m,
-		moments: &moments{mean: make([]float64, in[1]), scale: make([]float64, in[1])},
+		moments:   &moments{mean: make([]float64, in[1]), scale: make([]float64, in[1])},
+		rectified: o.rectified,
+		forMean:   newAllReduce(o.over, scale.Name(), "mean"), forVariance: newAllReduce(o.over, scale.Name(), "variance"),
+		forGradient: newAllReduce(o.over, scale.Name(), "gradient"),
 	}
-	for _, o := range opts {
-		o(&l, scale.Name())
-	}
-	return apply(signature{name: name, in: shapes, out: in, mode: m}, batchNorm[float32]{l}, batchNorm[float64]{l}, x, scale, bias)
+	return apply(signature{name: name, in: shapes, out: in, mode: m}, batchNorm[float32]{l}, batchNorm[float64]{l}, inputs...)
 }
 
 // BatchNormOption is an option of BatchNormWith.
-type BatchNormOption func(l *batchNormLayer, name string)
+type BatchNormOption func(*batchNormOptions)
+
+type batchNormOptions struct {
+	over      Sums
+	rectified bool
+	plus      *gorgonia.Node
+}
+
+// Rectified makes BatchNormWith rectify what it computes: the node is Rectify of the batch
+// normalisation, to the bit, with fewer passes over memory.
+func Rectified() BatchNormOption {
+	return func(o *batchNormOptions) { o.rectified = true }
+}
+
+// Plus makes BatchNormWith add a node of the shape of x, such as the shortcut of a residual block,
+// before it rectifies:
+//
+//	y = γ (x - μ)/sqrt(σ² + ε) + β + shortcut,   with Rectified: y = max(γ (x - μ)/sqrt(σ² + ε) + β + shortcut, 0).
+//
+// The node is the sum of the batch normalisation and shortcut, to the bit, with fewer passes over
+// memory. A nil shortcut stands for none.
+func Plus(shortcut *gorgonia.Node) BatchNormOption {
+	return func(o *batchNormOptions) { o.plus = shortcut }
+}
 
 // Synchronised computes n, μ and σ² of training from the batches of all processes of over. The
 // processes must make the same runs of the same graph. A nil over stands for this process alone. The
@@ -156,9 +191,7 @@ type BatchNormOption func(l *batchNormLayer, name string)
 //
 // Evaluation does not call over.Sum.
 func Synchronised(over Sums) BatchNormOption {
-	return func(l *batchNormLayer, name string) {
-		l.forMean, l.forVariance, l.forGradient = newAllReduce(over, name, "mean"), newAllReduce(over, name, "variance"), newAllReduce(over, name, "gradient")
-	}
+	return func(o *batchNormOptions) { o.over = over }
 }
 
 // perChannel returns the shape of one number per channel of x.
@@ -192,200 +225,4 @@ func admitAffine(name string, x, scale, bias *gorgonia.Node, epsilon float64) ([
 		return nil, fmt.Errorf("%s: want a positive epsilon, got %v", name, epsilon)
 	}
 	return shapes, nil
-}
-
-// batchNormLayer holds the fields that both precisions share.
-type batchNormLayer struct {
-	channels, area int // area is the number of pixels of an image
-	epsilon        float64
-	statistics     *Statistics
-	mode           *mode
-	moments        *moments
-
-	forMean, forVariance, forGradient *allReduce // nil if there is one process
-}
-
-// moments are the mean and scale with which the last run has normalised. The gradients of that run
-// need them.
-type moments struct {
-	mean, scale []float64 // scale is 1/sqrt(variance + epsilon)
-	count       float64   // number of elements of a channel
-	training    bool
-}
-
-type batchNorm[T vec.Float] struct{ batchNormLayer }
-
-// planes calls f with the range of elements of channel c in each image.
-func (n batchNorm[T]) planes(c, size int, f func(from, to int)) {
-	for from := c * n.area; from < size; from += n.channels * n.area {
-		f(from, from+n.area)
-	}
-}
-
-func (n batchNorm[T]) Forward(out []T, in [][]T) error {
-	x, γ, β := in[0], in[1], in[2]
-	m := n.moments
-	m.training = n.mode.training
-	if err := n.statistics.check(n.channels); err != nil {
-		return err
-	}
-	if m.training {
-		if err := n.train(x); err != nil {
-			return err
-		}
-	} else {
-		m.count = 1 // the sums that are divided by it are 0
-		copy(m.mean, n.statistics.Mean)
-		for c, v := range n.statistics.Variance {
-			m.scale[c] = 1 / math.Sqrt(v+n.epsilon)
-		}
-	}
-	parallel(n.channels, len(x), func(from, to int) {
-		for c := from; c < to; c++ {
-			a := m.scale[c] * float64(γ[c])
-			b := float64(β[c]) - a*m.mean[c]
-			n.planes(c, len(x), func(i, j int) { vec.Affine(out[i:j], x[i:j], a, b) })
-		}
-	})
-	return nil
-}
-
-// sum returns the sum over channel c.
-func (n batchNorm[T]) sum(c int, x []T) (sum float64) {
-	n.planes(c, len(x), func(i, j int) { sum += vec.Sum(x[i:j]) })
-	return sum
-}
-
-// squares returns the sum of (x-μ)² over channel c.
-func (n batchNorm[T]) squares(c int, x []T, μ float64) (sum float64) {
-	n.planes(c, len(x), func(i, j int) { sum += vec.SquareShift(x[i:j], μ) })
-	return sum
-}
-
-// measure computes the mean and variance of each channel, and the number of its elements, over the
-// batch or, if synchronised, over the batches of all processes.
-func (n batchNorm[T]) measure(x []T, mean, variance []float64) (count float64, err error) {
-	count = float64(len(x) / n.channels)
-	if n.forMean == nil {
-		parallel(n.channels, len(x), func(from, to int) {
-			for c := from; c < to; c++ {
-				mean[c] = n.sum(c, x) / count
-				variance[c] = n.squares(c, x, mean[c]) / count
-			}
-		})
-		return count, nil
-	}
-	sums := make([]float64, n.channels+1)
-	parallel(n.channels, len(x), func(from, to int) {
-		for c := from; c < to; c++ {
-			sums[c] = n.sum(c, x)
-		}
-	})
-	sums[n.channels] = count
-	if sums, err = n.forMean.sum(sums); err != nil {
-		return 0, err
-	}
-	count = sums[n.channels]
-	for c := range mean {
-		mean[c] = sums[c] / count
-	}
-	sums = sums[:n.channels]
-	parallel(n.channels, len(x), func(from, to int) {
-		for c := from; c < to; c++ {
-			sums[c] = n.squares(c, x, mean[c])
-		}
-	})
-	if sums, err = n.forVariance.sum(sums); err != nil {
-		return 0, err
-	}
-	for c := range variance {
-		variance[c] = sums[c] / count
-	}
-	return count, nil
-}
-
-// train computes the moments of a batch and updates the statistics.
-func (n batchNorm[T]) train(x []T) error {
-	m, s := n.moments, n.statistics
-	variance := m.scale
-	count, err := n.measure(x, m.mean, variance)
-	switch {
-	case err != nil:
-		return err
-	case count < 2:
-		return fmt.Errorf("want more than one element of a channel in training, got a batch of one with one pixel")
-	}
-	m.count = count
-	for c, v := range variance {
-		if !finite(m.mean[c]) || !finite(v) {
-			return notFinite("channel %d: want a finite mean and variance, got %v and %v", c, m.mean[c], v)
-		}
-	}
-	s.Batches++
-	for c, v := range variance {
-		s.Mean[c] = (1-s.Momentum)*s.Mean[c] + s.Momentum*m.mean[c]
-		s.Variance[c] = (1-s.Momentum)*s.Variance[c] + s.Momentum*v*count/(count-1)
-		m.scale[c] = 1 / math.Sqrt(v+n.epsilon)
-	}
-	return nil
-}
-
-// sums returns the sums of g and of g (x-μ)/sqrt(σ²+ε) over channel c.
-func (n batchNorm[T]) sums(c int, x, grad []T) (g, gx float64) {
-	μ := n.moments.mean[c]
-	n.planes(c, len(x), func(i, j int) {
-		s, sx := vec.DotShift(x[i:j], grad[i:j], μ)
-		g += s
-		gx += sx
-	})
-	return g, gx * n.moments.scale[c]
-}
-
-// allSums returns the two sums of each channel, over all processes.
-func (n batchNorm[T]) allSums(x, grad []T) ([]float64, error) {
-	own := make([]float64, 2*n.channels)
-	parallel(n.channels, len(x), func(from, to int) {
-		for c := from; c < to; c++ {
-			own[2*c], own[2*c+1] = n.sums(c, x, grad)
-		}
-	})
-	return n.forGradient.sum(own)
-}
-
-func (n batchNorm[T]) Backward(dst []T, input int, in [][]T, _, grad []T) error {
-	x, γ := in[0], in[1]
-	m := n.moments
-	var all []float64
-	if input == 0 && m.training && n.forGradient != nil {
-		var err error
-		if all, err = n.allSums(x, grad); err != nil {
-			return err
-		}
-	}
-	parallel(n.channels, len(x), func(from, to int) {
-		for c := from; c < to; c++ {
-			var g, gx float64
-			switch {
-			case all != nil:
-				g, gx = all[2*c], all[2*c+1]
-			case input > 0 || m.training:
-				g, gx = n.sums(c, x, grad)
-			}
-			switch input {
-			case 1:
-				dst[c] = T(gx)
-				continue
-			case 2:
-				dst[c] = T(g)
-				continue
-			}
-			// dx = γ/sqrt(σ²+ε) (g - mean g - x^ mean(g x^)), where x^ is the normalised x.
-			// In evaluation the means are left out.
-			a := m.scale[c] * float64(γ[c])
-			d := -a * gx / m.count * m.scale[c]
-			b := -a*g/m.count - d*m.mean[c]
-			n.planes(c, len(x), func(i, j int) { vec.Affine2(dst[i:j], a, grad[i:j], d, x[i:j], b) })
-		}
-	})
-	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash"
 	"hash/fnv"
+	"slices"
 
 	"github.com/chewxy/hm"
 	"gorgonia.org/gorgonia"
@@ -34,7 +35,9 @@ type signature struct {
 	in       []tensor.Shape
 	out      tensor.Shape
 	constant int // bit i is set if there is no gradient with respect to input i
-	mode     *mode
+	// passes says that the gradient with respect to each input is that with respect to the output.
+	passes bool
+	mode   *mode
 }
 
 // mode says whether a node and its body are in training or in evaluation. It is nil for a node that
@@ -226,14 +229,24 @@ func (o *op) DiffWRT(inputs int) []bool {
 
 // SymDiff returns a gradient node for each input.
 func (o *op) SymDiff(in gorgonia.Nodes, out, grad *gorgonia.Node) (gorgonia.Nodes, error) {
+	if o.passes {
+		return slices.Repeat(gorgonia.Nodes{grad}, len(in)), nil
+	}
 	all := append(append(gorgonia.Nodes{}, in...), out, grad)
 	var gradients gorgonia.Nodes
+	var together *sweep
+	if _, ok := o.f32.(sweeper[float32]); ok {
+		together = &sweep{gradients: make([]*gradient, len(in))}
+	}
 	for i, wanted := range o.DiffWRT(len(in)) {
 		if !wanted {
 			gradients = append(gradients, nil)
 			continue
 		}
-		g := &gradient{op: o, input: i, grad: grad}
+		g := &gradient{op: o, input: i, grad: grad, sweep: together}
+		if together != nil {
+			together.gradients[i] = g
+		}
 		n, err := gorgonia.ApplyOp(g, all...)
 		if err != nil {
 			return nil, fmt.Errorf("%s: gradient in input %d: %w", o.name, i, err)
@@ -252,6 +265,7 @@ type gradient struct {
 	input  int
 	node   *gorgonia.Node
 	grad   *gorgonia.Node // the last input
+	sweep  *sweep         // nil if the body computes each gradient for itself
 	buffer buffer
 }
 
@@ -269,7 +283,7 @@ func (g *gradient) String() string       { return fmt.Sprintf("d%s/d%d", g.op, g
 func (g *gradient) Hashcode() uint32     { return hashcode(g) }
 
 func (g *gradient) WriteHash(h hash.Hash) {
-	fmt.Fprintf(h, "gradient %d of ", g.input)
+	fmt.Fprintf(h, "gradient %d, sweep %p, of ", g.input, g.sweep)
 	g.op.WriteHash(h)
 }
 
@@ -294,9 +308,21 @@ func (g *gradient) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 	if g.onLispMachine() {
 		return nil, machineError(g.op.name)
 	}
+	if g.sweep != nil {
+		if v := g.sweep.take(g); v != nil {
+			return v, nil
+		}
+	}
 	views, err := g.op.views(in, g.shapes())
 	if err != nil {
 		return nil, err
+	}
+	if g.sweep != nil && g.wanted() {
+		v, err := g.sweep.compute(g, views)
+		if err != nil {
+			return nil, fmt.Errorf("%s: gradient in input %d: %w", g.op.name, g.input, err)
+		}
+		return v, nil
 	}
 	v, dst := g.buffer.get(g.op.in[g.input], views[0])
 	if !g.wanted() {

@@ -13,3 +13,14 @@ const grain = 1 << 15
 func parallel(n, elements int, f func(from, to int)) {
 	par.Ranges(n, max(1, n<<14/max(elements, 1)), f)
 }
+
+// block is the number of elements on which several steps are done one after the other, so that what
+// is between the steps stays in the first-level cache.
+const block = 1 << 11
+
+// blocks calls f for consecutive parts of a range, each of at most a block.
+func blocks(from, to int, f func(from, to int)) {
+	for ; from < to; from += block {
+		f(from, min(from+block, to))
+	}
+}

@@ -33,19 +33,19 @@ func (rectify[T]) Forward(out []T, in [][]T) error {
 }
 
 func (rectify[T]) Backward(dst []T, _ int, in [][]T, _, grad []T) error {
+	par.Ranges(len(dst), grain, func(from, to int) {
+		blocks(from, to, func(i, j int) { rectifyBack(dst[i:j], in[0][i:j], grad[i:j]) })
+	})
+	return nil
+}
+
+// rectifyBack sets dst to g where x >= 0 and to 0 elsewhere. dst may be x.
+func rectifyBack[T vec.Float](dst, x, g []T) {
 	// x + least > 0 is equivalent to x >= 0, even where x is denormal or -0.
 	least := math.SmallestNonzeroFloat64
 	if !vec.Double[T]() {
 		least = math.SmallestNonzeroFloat32
 	}
-	const block = 1 << 11 // stays in the first-level cache
-	par.Ranges(len(dst), grain, func(from, to int) {
-		for ; from < to; from += block {
-			end := min(to, from+block)
-			d := dst[from:end]
-			vec.Shift(d, in[0][from:end], least)
-			vec.RectifyBack(d, d, grad[from:end])
-		}
-	})
-	return nil
+	vec.Shift(dst, x, least)
+	vec.RectifyBack(dst, dst, g)
 }
