@@ -75,19 +75,20 @@ func leafValue(n *gorgonia.Node) (dense.View, bool) {
 // computeEarly computes a node when the graph is built, if its inputs already have values, so that
 // an error about these values comes as early as possible.
 func computeEarly(s signature, f32 body[float32], f64 body[float64], in ...*gorgonia.Node) error {
-	views := make([]dense.View, len(in))
+	a := arguments(len(in))
+	defer a.back()
 	for i, n := range in {
 		v, ok := leafValue(n)
 		if !ok || v.Len() != s.in[i].TotalSize() {
 			return nil
 		}
-		views[i] = v
+		a.set(i, v)
 	}
 	var err error
-	if size := s.out.TotalSize(); views[0].F64 != nil {
-		err = f64.Forward(make([]float64, size), split64(views))
+	if size := s.out.TotalSize(); a.views[0].F64 != nil {
+		err = f64.Forward(make([]float64, size), a.f64)
 	} else {
-		err = f32.Forward(make([]float32, size), split32(views))
+		err = f32.Forward(make([]float32, size), a.f32)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: the value of %s: %w", s.name, in[0].Name(), err)

@@ -141,7 +141,7 @@ func BatchNormWith(x, scale, bias *gorgonia.Node, s *Statistics, epsilon float64
 		}
 	}
 	m := &mode{training: true}
-	l := batchNormLayer{
+	l := &batchNormLayer{
 		channels: in[1], area: in.TotalSize() / (in[0] * in[1]), epsilon: epsilon, statistics: s, mode: m,
 		moments:   &moments{mean: make([]float64, in[1]), scale: make([]float64, in[1])},
 		rectified: o.rectified,

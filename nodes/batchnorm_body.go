@@ -37,7 +37,7 @@ type moments struct {
 // A plane is a channel of an image. The cores divide the images, as those of convolutions do, so each
 // finds in its cache what it wrote there in the operation before. Sums over a channel add up the sums
 // of its planes in the order of the images, whatever the number of cores.
-type batchNorm[T vec.Float] struct{ batchNormLayer }
+type batchNorm[T vec.Float] struct{ *batchNormLayer }
 
 // images calls f for each plane of the batch, with its number, its elements and a workspace of a block.
 // The cores divide the images; backwards each goes through its images from the last to the first,
@@ -61,8 +61,8 @@ func (n batchNorm[T]) images(size int, backwards bool, f func(space []T, plane, 
 }
 
 // affine returns the coefficients with which the last run mapped x to a x + b.
-func (n batchNorm[T]) affine(c int, γ, β []T) (a, b float64) {
-	m := n.moments
+func (n batchNorm[T]) affine(c int, in [][]T) (a, b float64) {
+	m, γ, β := n.moments, in[1], in[2]
 	a = m.scale[c] * float64(γ[c])
 	return a, float64(β[c]) - a*m.mean[c]
 }
@@ -87,7 +87,7 @@ func (n batchNorm[T]) Forward(out []T, in [][]T) error {
 		}
 	}
 	n.images(len(x), true, func(_ []T, _, c, from, to int) {
-		a, b := n.affine(c, in[1], in[2])
+		a, b := n.affine(c, in)
 		blocks(from, to, func(i, j int) {
 			n.normalise(out[i:j], in, i, j, a, b)
 			if n.rectified {
@@ -123,7 +123,9 @@ func (n batchNorm[T]) measure(x []T, mean, variance []float64) (count float64, e
 		sums[p] = vec.Sum(plane)
 		squares[p] = vec.SquareShift(plane, sums[p]/each)
 	})
-	total := make([]float64, n.channels+1)
+	total := scratch.Get[float64](n.channels + 1)
+	defer scratch.Put(total)
+	clear(total)
 	for p, s := range sums {
 		total[p%n.channels] += s
 	}
@@ -189,8 +191,8 @@ func (n batchNorm[T]) Runs() uint64 { return n.moments.runs }
 //	dβ = Σ g,   dγ = Σ g x^,   dx = γ/sqrt(σ²+ε) (g - mean g - x^ mean(g x^)),   dshortcut = g.
 //
 // In evaluation the means are left out.
-func (n batchNorm[T]) Sweep(dst, in [][]T, _, grad []T) error {
-	x, γ, β := in[0], in[1], in[2]
+func (n batchNorm[T]) Sweep(dst, in [][]T, grad []T) error {
+	size := len(in[0])
 	m := n.moments
 	kept := grad // g, where it is in memory
 	switch {
@@ -202,11 +204,11 @@ func (n batchNorm[T]) Sweep(dst, in [][]T, _, grad []T) error {
 		par.Ranges(len(grad), grain, func(from, to int) { copy(dst[3][from:to], grad[from:to]) })
 	}
 
-	planes := len(x) / n.area
+	planes := size / n.area
 	sums := scratch.Get[float64](2 * planes)
 	defer scratch.Put(sums)
-	n.images(len(x), false, func(space []T, p, c, from, to int) {
-		a, b := n.affine(c, γ, β)
+	n.images(size, false, func(space []T, p, c, from, to int) {
+		a, b := n.affine(c, in)
 		var s, sx float64
 		blocks(from, to, func(i, j int) {
 			g := grad[i:j]
@@ -217,12 +219,15 @@ func (n batchNorm[T]) Sweep(dst, in [][]T, _, grad []T) error {
 				}
 				n.through(g, in, grad, i, j, a, b)
 			}
-			u, ux := vec.DotShift(x[i:j], g, m.mean[c])
+			u, ux := vec.DotShift(in[0][i:j], g, n.moments.mean[c])
 			s, sx = s+u, sx+ux
 		})
 		sums[2*p], sums[2*p+1] = s, sx
 	})
-	total := make([]float64, 2*n.channels)
+	own := scratch.Get[float64](2 * n.channels)
+	defer scratch.Put(own)
+	clear(own)
+	total := own
 	for p := range planes {
 		c := p % n.channels
 		total[2*c] += sums[2*p]
@@ -249,8 +254,9 @@ func (n batchNorm[T]) Sweep(dst, in [][]T, _, grad []T) error {
 			return err
 		}
 	}
-	n.images(len(x), true, func(_ []T, _, c, from, to int) {
-		a, b := n.affine(c, γ, β)
+	n.images(size, true, func(_ []T, _, c, from, to int) {
+		a, b := n.affine(c, in)
+		m := n.moments
 		d := -a * total[2*c+1] / m.count * m.scale[c]
 		e := -a*total[2*c]/m.count - d*m.mean[c]
 		blocks(from, to, func(i, j int) {
@@ -260,7 +266,7 @@ func (n batchNorm[T]) Sweep(dst, in [][]T, _, grad []T) error {
 			} else {
 				n.through(g, in, grad, i, j, a, b)
 			}
-			vec.Affine2(dst[0][i:j], a, g, d, x[i:j], e)
+			vec.Affine2(dst[0][i:j], a, g, d, in[0][i:j], e)
 		})
 	})
 	return nil

@@ -16,8 +16,9 @@ type buffer struct{ made any } // nil or a *memory; an interface because nodetes
 
 // memory is a value, and its data and shape at the time when it was made.
 type memory struct {
-	value gorgonia.Value
-	view  dense.View
+	value  gorgonia.Value
+	view   dense.View
+	wanted bool // of a gradient: something uses it
 }
 
 // get returns the value to write a result of the given shape to, in the precision of like.

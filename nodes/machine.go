@@ -5,6 +5,7 @@ package nodes
 import (
 	"errors"
 	"fmt"
+	"reflect"
 
 	"gorgonia.org/gorgonia"
 )
@@ -39,12 +40,32 @@ func (g *gradient) DoDiff(gorgonia.ExecutionContext, gorgonia.Nodes, *gorgonia.N
 // the value of its gradient node. A tape machine binds derivatives only to nodes that are
 // differentiated, which the gradient with respect to the output is not.
 func (g *gradient) onLispMachine() bool {
-	if g.grad == nil || g.grad.Deriv() != nil { // a second derivative is bound by either machine
+	if g.grad == nil || !hasDerivative(g.grad) || g.grad.Deriv() != nil { // a second derivative is bound by either machine
 		return false
 	}
 	d, err := g.grad.Grad()
 	return err == nil && d != nil
 }
+
+// hasDerivative reports whether Node.Grad may succeed. Where it fails, which is the case in every run
+// of a tape machine, it records where it was called, and that costs more memory than all else in the
+// step of a net. So this looks at the value that is bound to the node, and asks Node.Grad only if that
+// can have a derivative, or if there is no such field.
+func hasDerivative(n *gorgonia.Node) bool {
+	if boundTo == nil {
+		return true
+	}
+	v := reflect.ValueOf(n).Elem().FieldByIndex(boundTo)
+	return v.Kind() != reflect.Interface || !v.IsNil() && v.Elem().Type().String() == "*gorgonia.dualValue"
+}
+
+// boundTo is the index of the field with the value of a node.
+var boundTo = func() []int {
+	if f, ok := reflect.TypeFor[gorgonia.Node]().FieldByName("boundTo"); ok {
+		return f.Index
+	}
+	return nil
+}()
 
 var (
 	_ gorgonia.ADOp = (*op)(nil)

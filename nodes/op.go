@@ -164,15 +164,17 @@ func hashcode(o gorgonia.Op) uint32 {
 
 // Do computes the node.
 func (o *op) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
-	views, err := o.views(in, o.in)
-	if err != nil {
+	a := arguments(len(in))
+	defer a.back()
+	if err := o.views(a, in, len(o.in)); err != nil {
 		return nil, err
 	}
-	v, out := o.buffer.get(o.out, views[0])
+	v, out := o.buffer.get(o.out, a.views[0])
+	var err error
 	if out.F64 != nil {
-		err = o.f64.Forward(out.F64, split64(views))
+		err = o.f64.Forward(out.F64, a.f64)
 	} else {
-		err = o.f32.Forward(out.F32, split32(views))
+		err = o.f32.Forward(out.F32, a.f32)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.name, err)
@@ -180,42 +182,30 @@ func (o *op) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 	return v, nil
 }
 
-// views checks the values that the machine passes.
-func (s *signature) views(in []gorgonia.Value, shapes []tensor.Shape) ([]dense.View, error) {
-	if len(in) != len(shapes) {
-		return nil, fmt.Errorf("%s: want %d inputs, got %d", s.name, len(shapes), len(in))
+// views checks the values that the machine passes: those of the inputs and, for a gradient, of the
+// output and of the gradient with respect to it.
+func (s *signature) views(a *args, in []gorgonia.Value, n int) error {
+	if len(in) != n {
+		return fmt.Errorf("%s: want %d inputs, got %d", s.name, n, len(in))
 	}
-	views := make([]dense.View, len(in))
 	for i, v := range in {
+		shape := s.out
+		if i < len(s.in) {
+			shape = s.in[i]
+		}
 		if t, ok := v.(*tensor.Dense); ok && t.RequiresIterator() {
 			v = t.Materialize().(*tensor.Dense)
 		}
 		d, err := dense.Of(v)
 		if err != nil {
-			return nil, fmt.Errorf("%s: input %d: %w", s.name, i, err)
+			return fmt.Errorf("%s: input %d: %w", s.name, i, err)
 		}
-		views[i] = d
-		if d.Len() != shapes[i].TotalSize() || d.Precision() != views[0].Precision() {
-			return nil, fmt.Errorf("%s: input %d: want shape %v, %s, got %v, %s", s.name, i, shapes[i], views[0].Precision(), d.Shape, d.Precision())
+		a.set(i, d)
+		if first := a.views[0]; d.Len() != shape.TotalSize() || d.Precision() != first.Precision() {
+			return fmt.Errorf("%s: input %d: want shape %v, %s, got %v, %s", s.name, i, shape, first.Precision(), d.Shape, d.Precision())
 		}
 	}
-	return views, nil
-}
-
-func split32(v []dense.View) [][]float32 {
-	s := make([][]float32, len(v))
-	for i := range v {
-		s[i] = v[i].F32
-	}
-	return s
-}
-
-func split64(v []dense.View) [][]float64 {
-	s := make([][]float64, len(v))
-	for i := range v {
-		s[i] = v[i].F64
-	}
-	return s
+	return nil
 }
 
 // DiffWRT says with respect to which inputs there are gradients.
@@ -237,6 +227,7 @@ func (o *op) SymDiff(in gorgonia.Nodes, out, grad *gorgonia.Node) (gorgonia.Node
 	var together *sweep
 	if _, ok := o.f32.(sweeper[float32]); ok {
 		together = &sweep{gradients: make([]*gradient, len(in))}
+		all = append(all[:len(in)], grad)
 	}
 	for i, wanted := range o.DiffWRT(len(in)) {
 		if !wanted {
@@ -258,8 +249,9 @@ func (o *op) SymDiff(in gorgonia.Nodes, out, grad *gorgonia.Node) (gorgonia.Node
 }
 
 // gradient is the operation that computes the gradient of a node with respect to one input. Its
-// inputs are the inputs of the node, the output and the gradient with respect to the output, so
-// that the machine does not overwrite these values too early.
+// inputs are the inputs of the node, the output (unless the body is a sweeper, which does not need
+// it) and the gradient with respect to the output, so that the machine does not overwrite these
+// values too early.
 type gradient struct {
 	op     *op
 	input  int
@@ -272,10 +264,24 @@ type gradient struct {
 // wanted reports whether anything uses the gradient. Gorgonia makes a gradient node for every input,
 // even for the images, and machines run them all.
 func (g *gradient) wanted() bool {
-	return g.node == nil || len(g.node.DerivOf()) > 0 || g.node.Graph().To(g.node.ID()).Len() > 0
+	m, _ := g.buffer.made.(*memory)
+	if m != nil && m.wanted {
+		return true
+	}
+	wanted := g.node == nil || len(g.node.DerivOf()) > 0 || g.node.Graph().To(g.node.ID()).Len() > 0
+	if m != nil {
+		m.wanted = wanted // which it remains: nodes of a graph do not go
+	}
+	return wanted
 }
 
-func (g *gradient) Arity() int           { return len(g.op.in) + 2 }
+func (g *gradient) Arity() int {
+	if g.sweep != nil {
+		return len(g.op.in) + 1
+	}
+	return len(g.op.in) + 2
+}
+
 func (g *gradient) ReturnsPtr() bool     { return false }
 func (g *gradient) CallsExtern() bool    { return false }
 func (g *gradient) OverwritesInput() int { return -1 }
@@ -289,15 +295,13 @@ func (g *gradient) WriteHash(h hash.Hash) {
 
 func (g *gradient) Type() hm.Type {
 	var types []hm.Type
-	for _, s := range g.shapes() {
+	for _, s := range g.op.in {
 		types = append(types, typeOf(s))
 	}
+	for len(types) < g.Arity() {
+		types = append(types, typeOf(g.op.out))
+	}
 	return hm.NewFnType(append(types, typeOf(g.op.in[g.input]))...)
-}
-
-// shapes returns the shapes of the inputs of the gradient node.
-func (g *gradient) shapes() []tensor.Shape {
-	return append(append([]tensor.Shape{}, g.op.in...), g.op.out, g.op.out)
 }
 
 func (g *gradient) InferShape(in ...gorgonia.DimSizer) (tensor.Shape, error) {
@@ -313,28 +317,28 @@ func (g *gradient) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 			return v, nil
 		}
 	}
-	views, err := g.op.views(in, g.shapes())
-	if err != nil {
+	a := arguments(len(in))
+	defer a.back()
+	if err := g.op.views(a, in, g.Arity()); err != nil {
 		return nil, err
 	}
 	if g.sweep != nil && g.wanted() {
-		v, err := g.sweep.compute(g, views)
+		v, err := g.sweep.compute(g, a)
 		if err != nil {
 			return nil, fmt.Errorf("%s: gradient in input %d: %w", g.op.name, g.input, err)
 		}
 		return v, nil
 	}
-	v, dst := g.buffer.get(g.op.in[g.input], views[0])
+	v, dst := g.buffer.get(g.op.in[g.input], a.views[0])
 	if !g.wanted() {
 		return v, nil
 	}
 	n := len(g.op.in)
+	var err error
 	if dst.F64 != nil {
-		s := split64(views)
-		err = g.op.f64.Backward(dst.F64, g.input, s[:n], s[n], s[n+1])
+		err = g.op.f64.Backward(dst.F64, g.input, a.f64[:n], a.f64[n], a.f64[n+1])
 	} else {
-		s := split32(views)
-		err = g.op.f32.Backward(dst.F32, g.input, s[:n], s[n], s[n+1])
+		err = g.op.f32.Backward(dst.F32, g.input, a.f32[:n], a.f32[n], a.f32[n+1])
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: gradient in input %d: %w", g.op.name, g.input, err)

@@ -7,17 +7,16 @@ import (
 
 	"gorgonia.org/gorgonia"
 
-	"github.com/kernelfold/kernelfold/internal/dense"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
 // sweeper is a body that computes the gradients with respect to all inputs together, because they
-// share passes over memory. Its Backward is not called.
+// share passes over memory. They must not need the value of the node. Its Backward is not called.
 type sweeper[T vec.Float] interface {
 	body[T]
 	// Sweep writes the gradient of the cost with respect to input i to dst[i], unless that is nil.
 	// The other arguments are those of Backward.
-	Sweep(dst, in [][]T, out, grad []T) error
+	Sweep(dst, in [][]T, grad []T) error
 	// Runs returns how often Forward has been called.
 	Runs() uint64
 }
@@ -46,25 +45,26 @@ func (s *sweep) take(g *gradient) gorgonia.Value {
 }
 
 // compute computes all gradients that anything uses, and returns that of g.
-func (s *sweep) compute(g *gradient, views []dense.View) (gorgonia.Value, error) {
+func (s *sweep) compute(g *gradient, a *args) (gorgonia.Value, error) {
 	if s.values == nil {
 		s.values = make([]gorgonia.Value, len(s.gradients))
 	}
 	n := len(g.op.in)
-	dst := make([]dense.View, n)
+	dst := arguments(n)
+	defer dst.back()
 	for i, of := range s.gradients {
 		s.values[i] = nil
 		if of != nil && of.wanted() {
-			s.values[i], dst[i] = of.buffer.get(g.op.in[i], views[0])
+			v, memory := of.buffer.get(g.op.in[i], a.views[0])
+			s.values[i] = v
+			dst.set(i, memory)
 		}
 	}
 	var err error
-	if views[0].F64 != nil {
-		v := split64(views)
-		err = g.op.f64.(sweeper[float64]).Sweep(split64(dst), v[:n], v[n], v[n+1])
+	if a.views[0].F64 != nil {
+		err = g.op.f64.(sweeper[float64]).Sweep(dst.f64, a.f64[:n], a.f64[n])
 	} else {
-		v := split32(views)
-		err = g.op.f32.(sweeper[float32]).Sweep(split32(dst), v[:n], v[n], v[n+1])
+		err = g.op.f32.(sweeper[float32]).Sweep(dst.f32, a.f32[:n], a.f32[n])
 	}
 	if err != nil {
 		clear(s.values)
