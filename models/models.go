@@ -5,7 +5,7 @@
 //
 //	m, err := models.ResNet(32, 20, models.Options{Shape: [3]int{3, 32, 32}, Classes: 10, Seed: 1})
 //	...
-//	vm := gorgonia.NewTapeMachine(m.Graph, gorgonia.BindDualValues(m.Learnables...))
+//	vm := gorgonia.NewTapeMachine(m.Graph, gorgonia.BindDualValues(m.Learnables...), gorgonia.WithEngine(nodes.Engine{}))
 //	err = m.SetBatch(pixels, labels) // fills m.Input and m.Target
 //	err = vm.RunAll()
 //	err = solver.Step(gorgonia.NodesToValueGrads(m.Learnables))
