@@ -104,7 +104,7 @@ func (e *engine) each(active []*parameter, work int, f func(e *engine, p *parame
 func (e *engine) spread(active []*parameter, f func(p *parameter) error) {
 	e.order = append(e.order[:0], active...)
 	slices.SortStableFunc(e.order, func(a, b *parameter) int { return cmp.Compare(b.cost(), a.cost()) })
-	par.Do(len(e.order), func(i int) { e.order[i].err = f(e.order[i]) })
+	par.InOrder(len(e.order), func(i int) { e.order[i].err = f(e.order[i]) })
 }
 
 // firstError returns the error that was left with the first of the parameters that has one.

@@ -25,8 +25,16 @@ import (
 // calls have returned. The calls must be independent of each other, so that the result does not
 // depend on the number of cores.
 func Do(n int, f func(i int)) {
-	shares := min(n, runtime.GOMAXPROCS(0))
-	if shares < 2 {
+	cores := min(n, runtime.GOMAXPROCS(0))
+	do(n, cores, cores, f)
+}
+
+// InOrder is Do for work of which each piece differs in length: the cores take the indices in order,
+// each as it becomes free. If the longest come first, the cores finish at about the same time.
+func InOrder(n int, f func(i int)) { do(n, 1, min(n, runtime.GOMAXPROCS(0)), f) }
+
+func do(n, shares, cores int, f func(i int)) {
+	if cores < 2 {
 		for i := range n {
 			f(i)
 		}
@@ -34,7 +42,7 @@ func Do(n int, f func(i int)) {
 	}
 	c := calls.Get().(*call)
 	c.divide(n, shares, f)
-	for _, h := range helpers(shares - 1) {
+	for _, h := range helpers(cores - 1) {
 		if h.ask(c) {
 			c.asked = append(c.asked, h)
 		}

@@ -31,6 +31,11 @@ func TestEveryIndexOnce(t *testing.T) {
 			for i := range seen {
 				assert.EqualValues(t, 1, seen[i].Load(), "index %d of %d", i, n)
 			}
+			ordered := make([]atomic.Int32, n)
+			InOrder(n, func(i int) { ordered[i].Add(1) })
+			for i := range ordered {
+				assert.EqualValues(t, 1, ordered[i].Load(), "index %d of %d", i, n)
+			}
 			covered := make([]atomic.Int32, n)
 			Ranges(n, 7, func(from, to int) {
 				for i := from; i < to; i++ {
@@ -133,6 +138,20 @@ func TestSharesAreTheSame(t *testing.T) {
 	c.divide(10, 3, func(i int) { order = append(order, i) })
 	c.work(1)
 	assert.Equal(t, []int{3, 4, 5, 6, 7, 8, 9, 0, 1, 2}, order, "the own share first, then those of others")
+}
+
+// Where pieces differ in length, no core begins a later one before an earlier one has begun.
+func TestInOrder(t *testing.T) {
+	cores(t, func(t *testing.T) {
+		var begun atomic.Int64
+		var late atomic.Int64
+		InOrder(200, func(i int) {
+			if before := begun.Add(1) - 1; before < int64(i)-int64(runtime.GOMAXPROCS(0)) {
+				late.Add(1)
+			}
+		})
+		assert.Zero(t, late.Load())
+	})
 }
 
 // Nothing runs while nothing is called.
