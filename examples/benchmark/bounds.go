@@ -3,25 +3,29 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 
 	"github.com/kernelfold/kernelfold/internal/descent"
 	"github.com/kernelfold/kernelfold/internal/fused"
 	"github.com/kernelfold/kernelfold/internal/gemm"
+	"github.com/kernelfold/kernelfold/internal/par"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// bounds is how fast this machine does the three things that solver steps are made
-// of, by our own kernels on arrays of the size of ResNet-18, in wall time.
+// bounds is how fast one thread of this machine does the three things that solver steps are
+// made of, by our own kernels on arrays of the size of ResNet-18, in wall time.
 type bounds struct {
 	read    float64 // GB/s of reading one array: the check that a gradient is finite
 	update  float64 // GB/s of weights, momentum and gradient, each read and written once
-	product float64 // GFLOP/s of 512x4608 by 4608x512
+	product float64 // GFLOP/s of a product of matrices
 }
 
 func measureBounds() (b bounds) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	const repeats = 9
 	fastest := func(f func()) float64 {
 		var seconds []float64
@@ -41,17 +45,54 @@ func measureBounds() (b bounds) {
 	step := descent.Step{Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 1e-3}
 	b.update = 6 * bytes / fastest(func() { fused.Flat(x, m, g, step, 1) }) / 1e9
 
-	const p, q = 512, 4608
-	a, c := gemm.Of(x[:p*q], p, q), gemm.Of(make([]float32, p*p), p, p)
-	b.product = 2 * p * p * q / fastest(func() { gemm.Mul(c, 1, a, a.T(), 0) }) / 1e9
+	b.product = productFlops / fastest(newMatrices().multiply) / 1e9
 	return b
 }
 
-// sphere returns the least milliseconds of a step on spheres: every gradient is read
-// before anything is written, then all is read and written once.
-func (b bounds) sphere(s shapes) float64 {
-	gigabytes := 4e-9 * float64(s.weights())
-	return 1e3 * (gigabytes/b.read + 6*gigabytes/b.update)
+// matrices are those of a product of the size of a layer of ResNet-18: 512x4608 by 4608x512.
+type matrices struct{ a, c gemm.Mat[float32] }
+
+const (
+	productP, productQ = 512, 4608
+	productFlops       = 2 * productP * productP * productQ
+)
+
+func newMatrices() matrices {
+	a := make([]float32, productP*productQ)
+	for i := range a {
+		a[i] = 1
+	}
+	return matrices{gemm.Of(a, productP, productQ), gemm.Of(make([]float32, productP*productP), productP, productP)}
+}
+
+func (m matrices) multiply() { gemm.Mul(m.c, 1, m.a, m.a.T(), 0) }
+
+// sweeps is the entrant of the least that a step with momentum has to do to memory, on all threads: every gradient
+// is read before anything is written, then weights, momentum and gradient are read and written once.
+func sweeps(name string, s shapes) entrant {
+	return entrant{name, func(_ context.Context, stage *stage) (contestant, error) {
+		const grain = 1 << 16
+		parameters := newParameters(s)
+		var momenta [][]float32
+		for _, p := range parameters {
+			momenta = append(momenta, make([]float32, len(p.saved)))
+		}
+		step := descent.Step{Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 1e-3}
+		return local{
+			clock: stage.clock, prepare: func() { restore(parameters) },
+			step: func() error {
+				for _, p := range parameters {
+					g := p.grad.Float32s()
+					par.Ranges(len(g), grain, func(from, to int) { vec.MaxAbs(g[from:to]) })
+				}
+				for i, p := range parameters {
+					x, m, g := p.weight.Float32s(), momenta[i], p.grad.Float32s()
+					par.Ranges(len(g), grain, func(from, to int) { fused.Flat(x[from:to], m[from:to], g[from:to], step, 1) })
+				}
+				return nil
+			},
+		}, nil
+	}}
 }
 
 // stiefel returns the least milliseconds of a step on Stiefel by products of full
@@ -68,10 +109,8 @@ func (b bounds) stiefel(s shapes) float64 {
 
 // print says what the bounds are.
 func (b bounds) print(w io.Writer) {
-	fmt.Fprintf(w, "This machine, by our kernels: memory is read at %.0f GB/s and updated at %.0f GB/s, matrices are multiplied at %.0f GFLOP/s.\n",
+	fmt.Fprintf(w, "One thread of this machine, by our kernels: memory is read at %.0f GB/s and updated at %.0f GB/s, matrices are multiplied at %.0f GFLOP/s.\n",
 		b.read, b.update, b.product)
-	fmt.Fprintf(w, "From that a sphere step on ResNet-18 takes %s ms at least: it reads every gradient, then reads and writes weights, momentum and gradient.\n",
-		digits(b.sphere(resNet18())))
 	fmt.Fprintf(w, "A Stiefel step of 7 n p^2 flops for a bank of n x p takes %s ms on ResNet-18 and %s ms on ResNet-20.\n",
 		digits(b.stiefel(resNet18())), digits(b.stiefel(resNet20())))
 }

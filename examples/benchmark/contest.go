@@ -18,7 +18,8 @@ type contest struct {
 	name     string
 	entrants []entrant
 	rows     []row
-	least    int // steps in a block at least, so that garbage is collected within
+	least    int  // steps in a block at least, so that garbage is collected within
+	counted  bool // memory instead of time: once will do
 }
 
 // entrant makes a contestant. An error of type missing says that it cannot be had.
@@ -30,7 +31,8 @@ type entrant struct {
 // contestant does steps, all alike.
 type contestant interface {
 	// run returns the mean milliseconds of that many steps. With more than one, a
-	// step before them, which warms the caches, is not timed.
+	// step before them, which warms the caches, is not timed. In a contest that is
+	// counted it returns what is counted.
 	run(steps int) (float64, error)
 	close()
 }
@@ -55,16 +57,17 @@ var (
 	quick = plan{5, 20 * time.Millisecond, time.Second}
 )
 
-// times are the milliseconds of a step of each entrant, by name, in each round.
+// times are the milliseconds of a step of each entrant, by name, in each round, or
+// what was counted.
 type times []map[string]float64
 
-// measure runs the contest. Entrants that are missing have no times, and reasons.
+// measure runs the contest. Entrants that are missing have no times, and reasons. Those that are
+// only in rows with a missing one are not run.
 func (c contest) measure(ctx context.Context, s *stage, p *progress) (times, map[string]missing, error) {
-	var names []string
-	var contestants []contestant
+	var all []starter
 	defer func() {
-		for _, c := range contestants {
-			c.close()
+		for _, s := range all {
+			s.close()
 		}
 		runtime.GC() // a contest leaves nothing to the next
 	}()
@@ -83,57 +86,91 @@ func (c contest) measure(ctx context.Context, s *stage, p *progress) (times, map
 		if err != nil {
 			return nil, nil, fmt.Errorf("%s: %s: %w", c.name, e.name, err)
 		}
-		names, contestants = append(names, e.name), append(contestants, made)
+		all = append(all, starter{made, e.name, 1})
 	}
+	needed := c.needed(absent)
+	all = slices.DeleteFunc(all, func(s starter) bool {
+		if !needed[s.name] {
+			s.close()
+		}
+		return !needed[s.name]
+	})
 
-	blocks, err := c.warmUp(ctx, s, names, contestants)
-	if err != nil {
-		return nil, nil, err
+	rounds := 1
+	if !c.counted {
+		if err := c.warmUp(ctx, s, all); err != nil {
+			return nil, nil, err
+		}
+		rounds = s.rounds
 	}
-	var all times
-	for from := time.Now(); len(all) < s.rounds && (len(all) < 3 || time.Since(from) < s.enough); {
+	var t times
+	for from := time.Now(); len(t) < rounds && (len(t) < 3 || time.Since(from) < s.enough); {
 		sample := map[string]float64{}
-		for i, contestant := range contestants {
-			if sample[names[i]], err = c.run(ctx, names[i], contestant, blocks[i]); err != nil {
+		for _, s := range all {
+			var err error
+			if sample[s.name], err = c.run(ctx, s, s.block); err != nil {
 				return nil, nil, err
 			}
 		}
-		all = append(all, sample)
+		t = append(t, sample)
 	}
-	return all, absent, nil
+	return t, absent, nil
+}
+
+// starter is an entrant's contestant, and how many steps make a block of it.
+type starter struct {
+	contestant
+	name  string
+	block int
+}
+
+// needed returns the entrants of the rows that have all of theirs.
+func (c contest) needed(absent map[string]missing) map[string]bool {
+	all := map[string]bool{}
+	for _, r := range c.rows {
+		if r.missing(absent) == "" {
+			for _, name := range r.entrants() {
+				all[name] = true
+			}
+		}
+	}
+	return all
 }
 
 // slow is when a step, in milliseconds, is so long that it fits no cache and leaves
 // time for few: a block may be one step, and is not warmed up.
 const slow = 100
 
-// warmUp has solvers make their state and project the weights, and returns how
+// warmUp has solvers make their state and project the weights, and sets how
 // many steps make a block.
-func (c contest) warmUp(ctx context.Context, s *stage, names []string, contestants []contestant) (blocks []int, err error) {
-	for i, contestant := range contestants {
+func (c contest) warmUp(ctx context.Context, s *stage, all []starter) (err error) {
+	for i := range all {
 		var ms float64
 		for range 2 {
-			if ms, err = c.run(ctx, names[i], contestant, 1); err != nil {
-				return nil, err
+			if ms, err = c.run(ctx, all[i], 1); err != nil {
+				return err
+			}
+			if ms > 5*slow { // whatever it makes first is a small part of it
+				break
 			}
 		}
 		least := max(c.least, 1)
 		if ms < slow {
 			least = max(c.least, 3)
 		}
-		blocks = append(blocks, min(max(int(s.block.Seconds()*1e3/ms), least), 1000))
+		all[i].block = min(max(int(s.block.Seconds()*1e3/ms), least), 1000)
 	}
-	return blocks, nil
+	return nil
 }
 
 // run does a block of steps of an entrant.
-func (c contest) run(ctx context.Context, name string, contestant contestant, steps int) (float64, error) {
+func (c contest) run(ctx context.Context, s starter, steps int) (float64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	ms, err := contestant.run(steps)
+	ms, err := s.run(steps)
 	if err != nil {
-		err = fmt.Errorf("%s: %s: %w", c.name, name, err)
+		err = fmt.Errorf("%s: %s: %w", c.name, s.name, err)
 	}
 	return ms, err
 }
@@ -164,6 +201,11 @@ func (c cost) over(t times) spread {
 		}
 		all = append(all, sum)
 	}
+	return spreadOf(all)
+}
+
+// spreadOf sorts the values.
+func spreadOf(all []float64) spread {
 	slices.Sort(all)
 	return spread{quantile(all, 0.25), quantile(all, 0.5), quantile(all, 0.75)}
 }
@@ -213,3 +255,9 @@ func (l local) close() {
 		l.done()
 	}
 }
+
+// count is a contestant of which something else than time is measured.
+type count func() (float64, error)
+
+func (c count) run(int) (float64, error) { return c() }
+func (count) close()                     {}

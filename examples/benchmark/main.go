@@ -1,19 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Benchmark measures how fast solver steps and training steps are, beside stock
-// Gorgonia, PyTorch and geoopt, all in one interleaved run.
+// Benchmark measures how fast solver steps, training steps and predictions are, and what memory they take, beside
+// stock Gorgonia, PyTorch and geoopt, all in one interleaved run.
 //
 //	go run ./examples/benchmark
 //	go run ./examples/benchmark -quick -rows 'training step' -json results.json
+//	go run ./examples/benchmark -avx2
+//	go run ./examples/benchmark -before /tmp/older-build
 //	go run ./examples/benchmark -scaling -out results
 //
 // A peer that /usr/bin/python3 cannot import is left out, and the rows say so.
 // One thread is measured by process CPU time (wall time where the system does not
 // tell it), more threads by wall time. A ratio is ours/peer, of medians over the rounds.
+// With -avx2 the program runs itself again with AVX-512 hidden from it and from the peers.
 //
-// With -json the rows are written as a list of {name, ours_ms, peer, peer_ms, ratio,
-// must, aim, met}, where what was not measured, or has no bar, is null. The exit status is 0
-// also where a bar is missed, 2 for a wrong command line and 1 for a failure or Ctrl-C, with
+// With -json the rows are written as a list of {name, threads, ours_ms, peer, peer_ms, ratio,
+// must, aim, met, unit, ours, its}. What was not measured is null. A row without a bar has 0 for must and aim,
+// and null for met. The unit is ms, MB (of peak memory) or B (bytes allocated); ours and its are in that unit,
+// and ours_ms and peer_ms are null where it is not ms.
+//
+// With -before the rows are {name, unit, before, now, ratio}: what both builds measured of ours, and now/before.
+//
+// The exit status is 0 also where a bar is missed, 2 for a wrong command line and 1 for a failure or Ctrl-C, with
 // one line on standard error that says why.
 package main
 
@@ -23,8 +31,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"regexp"
 	"runtime"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/kernelfold/kernelfold/examples/internal/cli"
 )
@@ -33,7 +46,14 @@ func main() { cli.Main(run) }
 
 // run is the program: it returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if isChild() {
+		signal.Ignore(os.Interrupt)
+	}
 	err := benchmark(ctx, args, stdout, stderr)
+	var said exitStatus
+	if errors.As(err, &said) {
+		return int(said)
+	}
 	if errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted")
 	}
@@ -45,7 +65,11 @@ type settings struct {
 	plan    plan
 	rows    *regexp.Regexp
 	json    string
-	threads int
+	threads []int
+	avx2    bool
+	before  string
+	same    []string // flags for both builds with -before
+	peak    int
 	scaling bool
 	out     string
 	python  string
@@ -54,39 +78,77 @@ type settings struct {
 // parse reads the command line. Help goes to stdout.
 func parse(args []string, stdout io.Writer) (*settings, error) {
 	s := settings{plan: full}
-	var rows string
+	var rows, threads string
 	var hurry bool
 	f := flag.NewFlagSet("benchmark", flag.ContinueOnError)
-	f.BoolVar(&hurry, "quick", false, "fewer and shorter rounds: less than a minute")
+	f.BoolVar(&hurry, "quick", false, "fewer and shorter rounds: in a minute or two")
 	f.StringVar(&rows, "rows", "", "measure only the rows whose name matches the regular `expression`")
 	f.StringVar(&s.json, "json", "", "write what was measured to `FILE`, as JSON")
-	f.IntVar(&s.threads, "threads", 1, "threads, ours and the peers'; wall time if more than 1")
+	f.StringVar(&threads, "threads", defaultThreads(), "numbers of threads, ours and the peers', as a `list` with commas; wall time if more than 1")
+	f.BoolVar(&s.avx2, "avx2", false, "use AVX2 at most, here and in the peers")
+	f.StringVar(&s.before, "before", "", "compare with another build of this program, `PROGRAM`, instead of judging the rows")
+	f.IntVar(&s.peak, "peak", 0, "only train ResNet-20 on so many `images` and print the peak memory in MB: the program starts itself so")
 	f.BoolVar(&s.scaling, "scaling", false, "measure how time and memory grow instead of the rows")
 	f.StringVar(&s.out, "out", "", "with -scaling: draw scaling.png in `DIR`")
 	f.StringVar(&s.python, "python", "/usr/bin/python3", "`interpreter` of the peers")
-	if err := cli.Parse(f, args, stdout, "benchmark measures solver steps and training steps beside those of stock Gorgonia, PyTorch and geoopt."); err != nil {
+	if err := cli.Parse(f, args, stdout, "benchmark measures solver steps, training steps and predictions beside those of stock Gorgonia, PyTorch and geoopt."); err != nil {
 		return nil, err
 	}
 	if hurry {
 		s.plan = quick
 	}
+	f.Visit(func(g *flag.Flag) {
+		if !slices.Contains([]string{"before", "json", "avx2"}, g.Name) { // -avx2 is in the environment
+			s.same = append(s.same, fmt.Sprintf("-%s=%s", g.Name, g.Value))
+		}
+	})
 	var err error
 	if s.rows, err = regexp.Compile(rows); err != nil {
 		return nil, cli.Usage("-rows: %w", err)
 	}
+	if s.threads, err = parseThreads(threads); err != nil {
+		return nil, cli.Usage("-threads: %w", err)
+	}
 	switch {
 	case f.NArg() > 0:
 		return nil, cli.Usage("want flags only, got %q", f.Arg(0))
-	case s.threads < 1 || s.threads > runtime.NumCPU():
-		return nil, cli.Usage("-threads: want 1 to %d, got %d", runtime.NumCPU(), s.threads)
+	case s.peak < 0:
+		return nil, cli.Usage("-peak: want a positive number, got %d", s.peak)
 	case s.out != "" && !s.scaling:
 		return nil, cli.Usage("-out: want -scaling with it")
 	case rows != "" && s.scaling:
 		return nil, cli.Usage("-rows: want no -scaling with it")
-	case len(only(contests(), s.rows)) == 0:
+	case s.before != "" && (s.scaling || s.peak != 0):
+		return nil, cli.Usage("-before: want no -scaling and no -peak with it")
+	case len(passes(s.threads, s.rows)) == 0:
 		return nil, cli.Usage("-rows: want an expression that matches a row, got %q", rows)
 	}
 	return &s, nil
+}
+
+// defaultThreads is 1,2, or 1 where there is one core.
+func defaultThreads() string {
+	if runtime.NumCPU() == 1 {
+		return "1"
+	}
+	return "1,2"
+}
+
+// parseThreads reads different numbers from 1 to that of the cores.
+func parseThreads(list string) (all []int, err error) {
+	for field := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(field)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("want numbers with commas between them, got %q", list)
+		case n < 1 || n > runtime.NumCPU():
+			return nil, fmt.Errorf("want 1 to %d, got %d", runtime.NumCPU(), n)
+		case slices.Contains(all, n):
+			return nil, fmt.Errorf("want every number once, got %q", list)
+		}
+		all = append(all, n)
+	}
+	return all, nil
 }
 
 func benchmark(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -94,9 +156,19 @@ func benchmark(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	if err != nil {
 		return err
 	}
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(s.threads))
+	if s.avx2 {
+		if done, err := lower(ctx, args, stdout, stderr); done {
+			return err
+		}
+	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(s.threads[0]))
 	p := newProgress(stderr)
-	if s.scaling {
+	switch {
+	case s.peak != 0:
+		return peak(ctx, s.peak, stdout)
+	case s.before != "":
+		return s.compareBefore(ctx, stdout, p)
+	case s.scaling:
 		return s.scale(ctx, stdout, p)
 	}
 	return s.compare(ctx, stdout, p)
@@ -110,16 +182,47 @@ func (s *settings) compare(ctx context.Context, stdout io.Writer, p *progress) e
 		return err
 	}
 	defer out.close()
-	clock := clockFor(s.threads)
-	peers := &peers{python: s.python, threads: s.threads, clock: clock}
-	defer peers.close()
-	stage := &stage{plan: s.plan, threads: s.threads, clock: clock, peers: peers}
 
-	selected := only(contests(), s.rows)
-	p.start(len(selected))
+	all := passes(s.threads, s.rows)
+	parts := 0
+	for _, q := range all {
+		parts += len(q.contests)
+	}
+	p.start(parts)
 	var results []result
+	var versions []string // of the peers
 	var failure error
-	for _, c := range selected {
+	for _, q := range all {
+		r, v, err := s.pass(ctx, q, failure, p)
+		results, failure = append(results, r...), err
+		for _, version := range v {
+			if !slices.Contains(versions, version) {
+				versions = append(versions, version)
+			}
+		}
+	}
+	p.finish()
+	s.header(stdout, versions)
+	table(stdout, results)
+	if failure == nil {
+		fmt.Fprintln(stdout)
+		measureBounds().print(stdout)
+	}
+	if err := out.write(asJSON(results)); failure == nil {
+		failure = err
+	}
+	return failure
+}
+
+// pass measures the contests of a number of threads, and returns the versions of the peers. After a failure nothing
+// is measured, and the results say so.
+func (s *settings) pass(ctx context.Context, q pass, failure error, p *progress) (results []result, versions []string, _ error) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(q.threads))
+	clock := clockFor(q.threads)
+	peers := &peers{python: s.python, threads: q.threads, clock: clock}
+	defer peers.close()
+	stage := &stage{plan: s.plan, threads: q.threads, clock: clock, peers: peers}
+	for _, c := range q.contests {
 		var t times
 		var absent map[string]missing
 		if failure == nil {
@@ -131,19 +234,9 @@ func (s *settings) compare(ctx context.Context, stdout io.Writer, p *progress) e
 				absent = c.all("an error before")
 			}
 		}
-		results = append(results, c.judge(t, absent)...)
+		results = append(results, c.judge(q.threads, t, absent)...)
 	}
-	p.finish()
-	header(stdout, stage)
-	table(stdout, results)
-	if failure == nil {
-		fmt.Fprintln(stdout)
-		measureBounds().print(stdout)
-	}
-	if err := out.write(asJSON(results)); failure == nil {
-		failure = err
-	}
-	return failure
+	return results, peers.versions(), failure
 }
 
 // all gives every entrant the same reason to be missing.

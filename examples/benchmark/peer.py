@@ -4,6 +4,8 @@
     {"do": "make", "name": N, "kind": K, ...}  makes contestant N     {}
     {"do": "run", "name": N, "steps": S}       times S of its steps   {"ms": [...]}
     {"do": "gradients", "name": N}             of a net               {"loss": L, "gradients": [[...], ...]}
+    {"do": "logits", "name": N, ...}           of weights and images  {"logits": [...]}
+    {"do": "memory", "name": N}                bytes of this process  {"now": B, "peak": B}
     {"do": "drop", "name": N}                  forgets it             {}
 
 A request that fails is answered by {"error": ...}. The first line is {"ready":
@@ -44,6 +46,14 @@ def run(contestant, steps):
     return ms
 
 
+def memory():
+    """What Linux says of this process."""
+    with open("/proc/self/status") as f:
+        status = dict(line.split(":", 1) for line in f)
+    now, peak = (1024 * int(status[key].split()[0]) for key in ("VmRSS", "VmHWM"))
+    return {"now": now, "peak": peak}
+
+
 def serve(version, kinds):
     """Answers requests; kinds are the classes of contestants, made of a request."""
     contestants = {}
@@ -60,6 +70,10 @@ def serve(version, kinds):
             elif do == "gradients":
                 loss, gradients = contestants[name].gradients()
                 answer({"loss": loss, "gradients": gradients})
+            elif do == "logits":
+                answer({"logits": contestants[name].logits(request)})
+            elif do == "memory":
+                answer(memory())
             elif do == "drop":
                 contestants.pop(name, None)
                 answer({})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch: unconstrained optimizers, and the training step of a CNN."""
+"""PyTorch: unconstrained optimizers, the training steps of some nets, and prediction."""
 import peer
 
 try:
@@ -58,6 +58,10 @@ class Net:
         return loss, [g.flatten().tolist() for g in (*blocks, weight.T, bias)]
 
 
+def conv(channels, width, stride, size=3):
+    return torch.nn.Conv2d(channels, width, size, stride, size // 2, bias=False)
+
+
 class Block(torch.nn.Module):
     """Two convolutions and a shortcut without weights: option A of He, Zhang, Ren and Sun (2016)."""
 
@@ -75,27 +79,111 @@ class Block(torch.nn.Module):
         return torch.relu(y + x)
 
 
-def conv(channels, width, stride):
-    return torch.nn.Conv2d(channels, width, 3, stride, 1, bias=False)
+class WideBlock(torch.nn.Module):
+    """Pre-activation, and a convolution 1x1 where the shape changes: Zagoruyko and Komodakis (2016)."""
+
+    def __init__(self, channels, width, stride):
+        super().__init__()
+        self.bn1, self.conv1 = torch.nn.BatchNorm2d(channels), conv(channels, width, stride)
+        self.bn2, self.conv2 = torch.nn.BatchNorm2d(width), conv(width, width, 1)
+        self.reshapes = channels != width or stride > 1
+        if self.reshapes:
+            self.shortcut = torch.nn.Sequential(conv(channels, width, stride, 1))
+
+    def forward(self, x):
+        y = torch.relu(self.bn1(x))
+        if self.reshapes:
+            x = self.shortcut(y)
+        y = self.conv1(y)
+        return self.conv2(torch.relu(self.bn2(y))) + x
 
 
-class ResNet20(Net):
-    """models.ResNet of depth 20 under SGD with momentum and weight decay, on random images."""
+class Residual(torch.nn.Module):
+    """models.ResNet and models.WideResNet, with their names of layers: n blocks in each of three stages."""
 
-    def __init__(self, request):
-        batch, channels, *_ = request["input"]
-        layers, channels = [conv(channels, 16, 1), torch.nn.BatchNorm2d(16), torch.nn.ReLU()], 16
-        for width in (16, 32, 64):
-            for block in range(3):
-                layers.append(Block(channels, width, 2 if width > 16 and block == 0 else 1))
+    def __init__(self, block, n, widths, colours, classes):
+        super().__init__()
+        self.early = block is Block  # batch norm and ReLU after the first convolution, not the last
+        self.conv1, self.bn1 = conv(colours, 16, 1), torch.nn.BatchNorm2d(16 if self.early else widths[-1])
+        stages, channels = [], 16
+        for stage, width in enumerate(widths):
+            blocks = []
+            for i in range(n):
+                blocks.append(block(channels, width, 2 if stage > 0 and i == 0 else 1))
                 channels = width
-        pool = [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()]
-        self.net = torch.nn.Sequential(*layers, *pool, torch.nn.Linear(64, request["classes"]))
+            stages.append(torch.nn.Sequential(*blocks))
+        self.layer1, self.layer2, self.layer3 = stages
+        self.pool = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        self.fc = torch.nn.Linear(channels, classes)
+
+    def forward(self, x):
+        x = self.conv1(x)
+        if self.early:
+            x = torch.relu(self.bn1(x))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        if not self.early:
+            x = torch.relu(self.bn1(x))
+        return self.fc(self.pool(x))
+
+
+def resnet20(request):
+    return Residual(Block, 3, (16, 32, 64), request["input"][1], request["classes"])
+
+
+def wrn16_4(request):
+    return Residual(WideBlock, 2, (64, 128, 256), request["input"][1], request["classes"])
+
+
+class Training(Net):
+    """The training step of a net under SGD with momentum and weight decay, on random images."""
+
+    def __init__(self, net, request):
+        self.net = net
         self.images = torch.randn(request["input"])
-        self.labels = torch.randint(request["classes"], (batch,))
+        self.labels = torch.randint(request["classes"], (len(self.images),))
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4)
+
+
+class Prediction:
+    """The logits of random images."""
+
+    def __init__(self, net, request):
+        self.net = net.eval()
+        self.images = torch.randn(request["input"])
+
+    def prepare(self):
+        pass
+
+    def step(self):
+        with torch.no_grad():
+            return self.net(self.images)
+
+    def logits(self, request):
+        """Of the images of a request and all the weights, by name; linear ones are (in, out) there."""
+        parameters, weights = dict(self.net.named_parameters()), request["weights"]
+        if parameters.keys() != weights.keys():
+            raise ValueError(f"want {sorted(parameters)}, got {sorted(weights)}")
+        for name, p in parameters.items():
+            w = torch.tensor(weights[name], dtype=torch.float32)
+            p.data = w.reshape(p.T.shape).T if name == "fc.weight" else w.reshape(p.shape)
+        self.images = torch.tensor(request["images"]).reshape(self.images.shape)
+        return self.step().flatten().tolist()
+
+
+def made(contestant, net):
+    return lambda request: contestant(net(request), request)
 
 
 torch.set_num_threads(peer.threads)
 torch.manual_seed(1)
-peer.serve("torch " + torch.__version__, {"sgd": sgd, "net": Net, "resnet20": ResNet20})
+peer.serve(
+    "torch " + torch.__version__,
+    {
+        "sgd": sgd,
+        "net": Net,
+        "resnet20": made(Training, resnet20),
+        "resnet20 prediction": made(Prediction, resnet20),
+        "wrn16-4": made(Training, wrn16_4),
+        "wrn16-4 prediction": made(Prediction, wrn16_4),
+    },
+)

@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -37,21 +36,14 @@ type peers struct {
 
 // get returns the peer of the script peer_NAME.py, or an error of type missing.
 func (p *peers) get(ctx context.Context, name string) (*peer, error) {
-	if p.dir == "" {
-		dir, err := os.MkdirTemp("", "benchmark-")
-		if err != nil {
-			return nil, err
-		}
-		p.dir, p.running = dir, map[string]*peer{}
-		if err := os.CopyFS(dir, scripts); err != nil {
-			return nil, err
-		}
-	}
 	q, ok := p.running[name]
 	if !ok {
 		var err error
 		if q, err = p.start(ctx, name); err != nil {
 			return nil, err
+		}
+		if p.running == nil {
+			p.running = map[string]*peer{}
 		}
 		p.running[name] = q
 	}
@@ -61,7 +53,18 @@ func (p *peers) get(ctx context.Context, name string) (*peer, error) {
 	return q, nil
 }
 
+// start starts a process of the script peer_NAME.py. It is missing if the script says so.
 func (p *peers) start(ctx context.Context, name string) (*peer, error) {
+	if p.dir == "" {
+		dir, err := os.MkdirTemp("", "benchmark-")
+		if err != nil {
+			return nil, err
+		}
+		p.dir = dir
+		if err := os.CopyFS(dir, scripts); err != nil {
+			return nil, err
+		}
+	}
 	if _, err := exec.LookPath(p.python); err != nil {
 		return &peer{name: name, missing: missing("no " + p.python)}, nil
 	}
@@ -161,8 +164,7 @@ func (p *peer) ended(err error) error {
 	}
 	_ = p.in.Close()
 	_ = p.cmd.Wait() // stderr is whole after it
-	lines := strings.Split(strings.TrimSpace(p.stderr.String()), "\n")
-	return fmt.Errorf("%s: %w: %s", p.name, err, lines[len(lines)-1])
+	return fmt.Errorf("%s: %w: %s", p.name, err, lastLine(p.stderr.String()))
 }
 
 func (p *peer) close() {

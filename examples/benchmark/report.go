@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,18 +18,25 @@ import (
 )
 
 // header says what the numbers depend on.
-func header(w io.Writer, s *stage) {
-	threads := "1 thread"
-	if s.threads > 1 {
-		threads = fmt.Sprintf("%d threads", s.threads)
+func (s *settings) header(w io.Writer, peers []string) {
+	var threads []string
+	for _, n := range s.threads {
+		threads = append(threads, fmt.Sprintf("%s (%s)", plural(n, "thread"), clockFor(n).name))
 	}
-	versions := append([]string{runtime.Version(), "gorgonia v0.9.18"}, s.peers.versions()...)
-	fmt.Fprintf(w, "%s, %s, up to %d rounds; %s/%s, %v; %s\n\n", threads, s.clock.name, s.rounds,
+	versions := append([]string{runtime.Version(), "gorgonia v0.9.18"}, peers...)
+	fmt.Fprintf(w, "%s, up to %d rounds; %s/%s, %v; %s\n\n", strings.Join(threads, " and "), s.plan.rounds,
 		runtime.GOOS, runtime.GOARCH, cpu.Use, strings.Join(versions, ", "))
 }
 
-// table prints the rows for a terminal: milliseconds are medians, with the
-// quartiles beside them.
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// table prints the rows for a terminal: medians, with the quartiles beside them, in
+// milliseconds unless a unit is there.
 func table(w io.Writer, results []result) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	defer t.Flush()
@@ -42,7 +50,7 @@ func table(w io.Writer, results []result) {
 		what = r.what
 		ours, its, ratio, must, aim := "-", "-", "-", "-", "-"
 		if r.missing == "" {
-			ours, its, ratio = r.ourTime.String(), r.itsTime.String(), r.as(r.ratio())
+			ours, its, ratio = r.ourTime.in(r.unit), r.itsTime.in(r.unit), r.as(r.ratio())
 		}
 		if r.must != 0 {
 			must, aim = r.as(r.must), r.as(r.aim)
@@ -52,8 +60,14 @@ func table(w io.Writer, results []result) {
 }
 
 func (s spread) String() string {
+	if s.low == s.high {
+		return digits(s.median)
+	}
 	return fmt.Sprintf("%s (%s..%s)", digits(s.median), digits(s.low), digits(s.high))
 }
+
+// in is the spread in a unit, which is not said of milliseconds.
+func (s spread) in(unit string) string { return strings.TrimSpace(s.String() + " " + unit) }
 
 // digits prints three of them.
 func digits(x float64) string {
@@ -64,28 +78,33 @@ func digits(x float64) string {
 	return fmt.Sprintf("%.*f", min(max(places, 0), 5), x)
 }
 
-// resultJSON is a row for other programs. A ratio, also that of a bar, is ours/peer.
+// resultJSON is a row for other programs. A ratio, also that of a bar, is ours/its. What was not measured is null,
+// and so are the milliseconds of a row in another unit.
 type resultJSON struct {
-	Name   string   `json:"name"`
-	Ours   *float64 `json:"ours_ms"`
-	Peer   string   `json:"peer"`
-	PeerMS *float64 `json:"peer_ms"`
-	Ratio  *float64 `json:"ratio"`
-	Must   *float64 `json:"must"`
-	Aim    *float64 `json:"aim"`
-	Met    *bool    `json:"met"`
+	Name    string   `json:"name"`
+	Threads int      `json:"threads"`
+	OursMS  *float64 `json:"ours_ms"`
+	Peer    string   `json:"peer"`
+	PeerMS  *float64 `json:"peer_ms"`
+	Ratio   *float64 `json:"ratio"`
+	Must    float64  `json:"must"` // 0 where there is no bar
+	Aim     float64  `json:"aim"`
+	Met     *bool    `json:"met"`
+	Unit    string   `json:"unit"`
+	Ours    *float64 `json:"ours"`
+	Its     *float64 `json:"its"`
 }
 
 func asJSON(results []result) []resultJSON {
 	all := []resultJSON{}
 	for _, r := range results {
-		j := resultJSON{Name: r.name(), Peer: r.peer}
-		if r.must != 0 {
-			j.Must, j.Aim = &r.must, &r.aim
-		}
+		j := resultJSON{Name: r.name(), Threads: r.threads, Peer: r.peer, Must: r.must, Aim: r.aim, Unit: cmp.Or(r.unit, "ms")}
 		if r.missing == "" {
 			ratio := r.ratio()
-			j.Ours, j.PeerMS, j.Ratio = &r.ourTime.median, &r.itsTime.median, &ratio
+			j.Ours, j.Its, j.Ratio = &r.ourTime.median, &r.itsTime.median, &ratio
+			if r.unit == "" {
+				j.OursMS, j.PeerMS = j.Ours, j.Its
+			}
 			if r.must != 0 {
 				met := ratio <= r.must
 				j.Met = &met

@@ -4,7 +4,6 @@ package main
 
 import (
 	"fmt"
-	"math"
 	"regexp"
 	"slices"
 
@@ -14,17 +13,53 @@ import (
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// row is a comparison: time of ours against that of a peer. must and aim are bounds
-// for their ratio; a row without a bar has none.
+// row is a comparison: time of ours against that of a peer, or what else was counted.
 type row struct {
 	what, peer string
 	ours, its  cost
-	must, aim  float64
-	as         func(ratio float64) string // how the ratio is printed
+	bar
+	unit  string                     // where it is not ms
+	as    func(ratio float64) string // how the ratio is printed
+	given *premise                   // of the bar, or nil
+}
+
+// bar is the bounds for a ratio of ours to the peer's. A row without a bar has zeros.
+type bar struct{ must, aim float64 }
+
+// timesFaster is the bar of being so many times faster than the peer.
+func timesFaster(must, aim float64) bar { return bar{1 / must, 1 / aim} }
+
+// premise is a ratio above which a row has no bar.
+type premise struct {
+	ours, its cost
+	most      float64
+	otherwise func(ratio float64) string // why there is none
 }
 
 // name tells the row from all others.
 func (r row) name() string { return r.what + ", against " + r.peer }
+
+// entrants returns the names of those that the row needs.
+func (r row) entrants() (names []string) {
+	parts := slices.Concat(r.ours, r.its)
+	if r.given != nil {
+		parts = slices.Concat(parts, r.given.ours, r.given.its)
+	}
+	for _, p := range parts {
+		names = append(names, p.entrant)
+	}
+	return names
+}
+
+// missing returns why an entrant that the row needs is missing, or nothing.
+func (r row) missing(absent map[string]missing) missing {
+	for _, name := range r.entrants() {
+		if m, ok := absent[name]; ok {
+			return m
+		}
+	}
+	return ""
+}
 
 // faster prints a ratio as how much faster ours is.
 func faster(ratio float64) string {
@@ -36,6 +71,9 @@ func faster(ratio float64) string {
 
 // ofItsTime prints a ratio as it is.
 func ofItsTime(ratio float64) string { return fmt.Sprintf("%.2f of its time", ratio) }
+
+// timesTheFloor prints a ratio to a lower bound.
+func timesTheFloor(ratio float64) string { return fmt.Sprintf("%.2f times it", ratio) }
 
 // percent prints a ratio as a share.
 func percent(ratio float64) string { return fmt.Sprintf("%.1f %%", 100*ratio) }
@@ -56,32 +94,69 @@ func stockMomentum() gorgonia.Solver {
 	return gorgonia.NewMomentum(gorgonia.WithLearnRate(1e-3), gorgonia.WithMomentum(0.9))
 }
 
-// contests returns everything that the program compares.
-func contests() (all []contest) {
+// pass is what is measured with a number of threads.
+type pass struct {
+	threads  int
+	contests []contest
+}
+
+// passes returns the contests that have rows whose name matches, for each number of threads.
+func passes(threads []int, names *regexp.Regexp) (all []pass) {
+	for _, n := range threads {
+		c := contests(n)
+		if n > 1 && slices.Contains(threads, 1) {
+			c = append(c, speedUpContest(n))
+		}
+		if c = only(c, names); len(c) > 0 {
+			all = append(all, pass{n, c})
+		}
+	}
+	return all
+}
+
+// contests returns everything that the program compares with so many threads. Bars for several threads are
+// those for 2.
+func contests(threads int) (all []contest) {
+	per := func(one, more bar) bar {
+		if threads == 1 {
+			return one
+		}
+		return more
+	}
 	nets := []struct {
-		name   string
-		shapes shapes
-		bars   // that differ between the nets
+		name                string
+		shapes              shapes
+		bank, sphere, floor bar
 	}{
-		{"ResNet-18", resNet18(), bars{bank: bar{2.5, 3}, sphere: bar{1 / 0.7, 1 / 0.5}}},
-		{"ResNet-20", resNet20(), bars{bank: bar{4, 6}, sphere: bar{1 / 0.4, 1 / 0.3}}},
+		{"ResNet-18", resNet18(), timesFaster(2.5, 3), bar{0.8, 0.7}, bar{1.35, 1.15}},
+		{"ResNet-20", resNet20(), timesFaster(4, 6), bar{0.5, 0.4}, bar{}}, // fits into caches
 	}
 	for _, n := range nets {
 		all = append(all, bankContest(n.name, n.shapes, n.bank))
 	}
 	for _, n := range nets {
-		all = append(all, sphereContest(n.name, n.shapes, n.sphere))
+		all = append(all, sphereContest(n.name, n.shapes, n.sphere, n.floor))
 	}
 	for _, n := range nets {
 		all = append(all, kernelContests(n.name, n.shapes)...)
 	}
-	return append(all, trainingContest(plainNet), resNetContest())
+	all = append(all,
+		trainingContest(plainNet, per(bar{0.8, 0.6}, bar{0.85, 0.65})),
+		resNet(resNetBatch).contest(bar{0.85, 0.65}),
+		wideResNet(wideResNetBatch).contest(bar{0.95, 0.75}),
+		predictionContest(threads),
+		memoryContest(256),
+		allocationContest(),
+	)
+	if threads > 1 {
+		for _, c := range all {
+			for i := range c.rows {
+				c.rows[i].what += fmt.Sprintf(", %d threads", threads)
+			}
+		}
+	}
+	return all
 }
-
-// bar says how many times faster than the peer ours must be, and aims to be.
-type bar struct{ must, aim float64 }
-
-type bars struct{ bank, sphere bar }
 
 // bankContest is the step on Stiefel, where every filter bank is one point.
 func bankContest(net string, s shapes, b bar) contest {
@@ -93,18 +168,18 @@ func bankContest(net string, s shapes, b bar) contest {
 		},
 		rows: []row{{
 			what: "Stiefel SGD step, filter bank, " + net, peer: "geoopt RiemannianSGD, EuclideanStiefel",
-			ours: of("ours"), its: of("geoopt"), must: 1 / b.must, aim: 1 / b.aim, as: faster,
+			ours: of("ours"), its: of("geoopt"), bar: b, as: faster,
 		}},
 	}
 }
 
-// sphereContest is the step on spheres, where every filter is a point.
-func sphereContest(net string, s shapes, b bar) contest {
-	what := "sphere SGD step, per filter, " + net
-	against := func(entrant, peer string, must, aim float64, as func(float64) string) row {
-		return row{what: what, peer: peer, ours: of("ours"), its: of(entrant), must: must, aim: aim, as: as}
+// sphereContest is the step on spheres, where every filter is a point. Where memory bounds it, it is also held
+// against the least that can be done to memory.
+func sphereContest(net string, s shapes, b, floor bar) contest {
+	against := func(entrant, peer string, b bar, as func(float64) string) row {
+		return row{what: "sphere SGD step, per filter, " + net, peer: peer, ours: of("ours"), its: of(entrant), bar: b, as: as}
 	}
-	return contest{
+	c := contest{
 		name: "sphere, " + net,
 		entrants: []entrant{
 			steps("ours", s, momentumSGD(solvers.Kernels(manifolds.Sphere{}))),
@@ -115,13 +190,18 @@ func sphereContest(net string, s shapes, b bar) contest {
 			peerSteps("geoopt", "geoopt", "sphere per filter", s, false),
 		},
 		rows: []row{
-			against("torch", "torch SGD momentum, unconstrained", 1/b.must, 1/b.aim, ofItsTime),
-			against("torch clearing", "the same and zero_grad, as every Gorgonia solver does", 0, 0, ofItsTime),
-			against("stock Momentum", "stock Gorgonia Momentum, unconstrained", 1./3, 1./4, faster),
-			against("stock Adam", "stock Gorgonia Adam, unconstrained", 1./15, 1./20, faster),
-			against("geoopt", "geoopt RiemannianSGD, Sphere", 0, 0, faster),
+			against("torch clearing", "torch SGD momentum and zero_grad, unconstrained", b, ofItsTime),
+			against("torch", "torch SGD momentum, unconstrained", bar{}, ofItsTime),
+			against("stock Momentum", "stock Gorgonia Momentum, unconstrained", bar{}, faster),
+			against("stock Adam", "stock Gorgonia Adam, unconstrained", bar{}, faster),
+			against("geoopt", "geoopt RiemannianSGD, Sphere", bar{}, faster),
 		},
 	}
+	if floor != (bar{}) {
+		c.entrants = append(c.entrants, sweeps("floor", s))
+		c.rows = slices.Insert(c.rows, 1, against("floor", "the floor that memory sets", floor, timesTheFloor))
+	}
+	return c
 }
 
 // kernelContests are the steps where every 3x3 slice is a point, on the layers that have such.
@@ -134,8 +214,8 @@ func kernelContests(net string, s shapes) (all []contest) {
 		peer     string
 		bar
 	}{
-		{"sphere", manifolds.Sphere{}, "sphere per slice", "geoopt RiemannianSGD, Sphere", bar{10, 20}},
-		{"Stiefel", manifolds.Stiefel{}, "stiefel per slice", "geoopt RiemannianSGD, EuclideanStiefel", bar{25, 100}},
+		{"sphere", manifolds.Sphere{}, "sphere per slice", "geoopt RiemannianSGD, Sphere", timesFaster(10, 20)},
+		{"Stiefel", manifolds.Stiefel{}, "stiefel per slice", "geoopt RiemannianSGD, EuclideanStiefel", timesFaster(25, 100)},
 	} {
 		all = append(all, contest{
 			name: c.name + " per 3x3, " + net,
@@ -145,17 +225,30 @@ func kernelContests(net string, s shapes) (all []contest) {
 			},
 			rows: []row{{
 				what: c.name + " SGD step, per 3x3, " + net, peer: c.peer,
-				ours: of("ours"), its: of("geoopt"), must: 1 / c.must, aim: 1 / c.aim, as: faster,
+				ours: of("ours"), its: of("geoopt"), bar: c.bar, as: faster,
 			}},
 		})
 	}
 	return all
 }
 
-// trainingContest is the whole training step, and what a constraint adds to it: the
-// time that the solver takes beyond the unconstrained one, as a share of graph and
-// constrained solver together.
-func trainingContest(n netSpec) contest {
+// constraints are the manifolds whose share of a training step is measured.
+var constraints = []struct {
+	name     string
+	manifold manifolds.Manifold
+}{{"sphere per filter", manifolds.Sphere{}}, {"Stiefel bank", manifolds.Stiefel{}}}
+
+// share is the row of what a constraint adds to a training step: the time that the solver takes
+// beyond the unconstrained one, as a share of graph and constrained solver together.
+func share(what, kept, free string) row {
+	return row{
+		what: "share of the constraint, " + what, peer: "the whole training step",
+		ours: of(kept).minus(free), its: of("graph").plus(kept), bar: bar{0.05, 0.03}, as: percent,
+	}
+}
+
+// trainingContest is the whole training step, and what a constraint adds to it.
+func trainingContest(n netSpec, torch bar) contest {
 	c := contest{
 		name:  "training step",
 		least: 5,
@@ -166,8 +259,8 @@ func trainingContest(n netSpec) contest {
 			n.trains("graph", ourOps, nil),
 		},
 		rows: []row{
-			{what: "training step", peer: "stock Gorgonia", ours: of("ours"), its: of("stock"), must: 1. / 4, aim: 1. / 6, as: faster},
-			{what: "training step", peer: "PyTorch", ours: of("ours"), its: of("torch"), must: 1.5, aim: 1, as: ofItsTime},
+			{what: "training step", peer: "stock Gorgonia", ours: of("ours"), its: of("stock"), bar: timesFaster(4, 6), as: faster},
+			{what: "training step", peer: "PyTorch", ours: of("ours"), its: of("torch"), bar: torch, as: ofItsTime},
 		},
 	}
 	for _, rule := range []struct {
@@ -180,16 +273,10 @@ func trainingContest(n netSpec) contest {
 	} {
 		free := rule.name + ", free"
 		c.entrants = append(c.entrants, steps(free, n.shapes(), rule.free))
-		for _, m := range []struct {
-			name     string
-			manifold manifolds.Manifold
-		}{{"sphere per filter", manifolds.Sphere{}}, {"Stiefel bank", manifolds.Stiefel{}}} {
+		for _, m := range constraints {
 			kept := rule.name + ", " + m.name
 			c.entrants = append(c.entrants, steps(kept, n.shapes(), rule.constrained(m.manifold)))
-			c.rows = append(c.rows, row{
-				what: "share of the constraint, " + kept, peer: "the whole training step",
-				ours: of(kept).minus(free), its: of("graph").plus(kept), must: 0.05, aim: 0.02, as: percent,
-			})
+			c.rows = append(c.rows, share(kept, kept, free))
 		}
 	}
 	return c
@@ -220,8 +307,8 @@ func only(all []contest, names *regexp.Regexp) (kept []contest) {
 		c.rows = slices.DeleteFunc(c.rows, func(r row) bool { return !names.MatchString(r.name()) })
 		needed := map[string]bool{}
 		for _, r := range c.rows {
-			for _, p := range slices.Concat(r.ours, r.its) {
-				needed[p.entrant] = true
+			for _, name := range r.entrants() {
+				needed[name] = true
 			}
 		}
 		c.entrants = slices.DeleteFunc(c.entrants, func(e entrant) bool { return !needed[e.name] })
@@ -230,49 +317,4 @@ func only(all []contest, names *regexp.Regexp) (kept []contest) {
 		}
 	}
 	return kept
-}
-
-// result is a row as measured, or why it was not.
-type result struct {
-	row
-	missing          missing
-	ourTime, itsTime spread
-}
-
-// ratio is that of the medians.
-func (r result) ratio() float64 { return r.ourTime.median / r.itsTime.median }
-
-// verdict holds the ratio against the bar.
-func (r result) verdict() string {
-	switch {
-	case r.missing != "":
-		return "not measured: " + string(r.missing)
-	case r.must == 0:
-		return "no bar"
-	case r.ratio() <= r.aim:
-		return "met, and the aim"
-	case r.ratio() <= r.must:
-		return "met"
-	}
-	return "missed"
-}
-
-// judge makes results of times.
-func (c contest) judge(t times, absent map[string]missing) (all []result) {
-	for _, r := range c.rows {
-		o := result{row: r}
-		for _, p := range slices.Concat(r.ours, r.its) {
-			if m, ok := absent[p.entrant]; ok {
-				o.missing = m
-			}
-		}
-		if o.missing == "" {
-			o.ourTime, o.itsTime = r.ours.over(t), r.its.over(t)
-			if math.IsNaN(o.ratio()) {
-				o.missing = "no time passed"
-			}
-		}
-		all = append(all, o)
-	}
-	return all
 }

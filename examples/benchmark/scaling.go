@@ -133,6 +133,7 @@ func (q *point) measure(ctx context.Context, plan plan, p *progress) error {
 	c := contest{
 		name: fmt.Sprintf("%s %d", q.Series, q.X), least: 2,
 		entrants: []entrant{q.net.trains("ours", ourOps, ourAdam), q.net.trains("stock", stockOps, stockAdam)},
+		rows:     []row{{ours: of("ours"), its: of("stock")}},
 	}
 	t, _, err := c.measure(ctx, s, p)
 	if err != nil {

@@ -95,9 +95,15 @@ func newParameters(s shapes) (all []*parameter) {
 	return all
 }
 
+// restore writes the gradients from the last layer to the first, as a backward pass writes them.
+func restore(all []*parameter) {
+	for _, p := range slices.Backward(all) {
+		copy(p.grad.Float32s(), p.saved)
+	}
+}
+
 // solverStep is a step of a solver on parameters of the given shapes. Solvers zero the gradients;
-// they are written anew while the clock stands, from the last layer to the first, as a
-// backward pass writes them.
+// they are written anew while the clock stands.
 func solverStep(c clock, s shapes, solver gorgonia.Solver) contestant {
 	parameters := newParameters(s)
 	var model []gorgonia.ValueGrad
@@ -105,13 +111,9 @@ func solverStep(c clock, s shapes, solver gorgonia.Solver) contestant {
 		model = append(model, p)
 	}
 	return local{
-		clock: c,
-		prepare: func() {
-			for _, p := range slices.Backward(parameters) {
-				copy(p.grad.Float32s(), p.saved)
-			}
-		},
-		step: func() error { return solver.Step(model) },
+		clock:   c,
+		prepare: func() { restore(parameters) },
+		step:    func() error { return solver.Step(model) },
 	}
 }
 

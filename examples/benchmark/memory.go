@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+)
+
+const peakSteps = 3 // the solver makes its state in the first
+
+// untold is why there is no row on memory where /proc is not that of Linux.
+const untold = missing("the system does not tell the peak of memory")
+
+// memoryContest compares the peak memory of a process that trains with that of PyTorch. Each is a process of its
+// own, and counts from what its runtime takes before the net is made.
+func memoryContest(batch int) contest {
+	return contest{
+		name: "peak memory, ResNet-20", counted: true,
+		entrants: []entrant{peakOurs("ours", batch), peakPeer("torch", batch)},
+		rows: []row{{
+			what: fmt.Sprintf("peak memory, ResNet-20, %d images", batch), peer: "PyTorch", unit: "MB",
+			ours: of("ours"), its: of("torch"), bar: bar{1, 0.7},
+			as: func(ratio float64) string { return fmt.Sprintf("%.2f of its memory", ratio) },
+		}},
+	}
+}
+
+// usage is the memory of a process, in bytes: what it has now, and the most it has had.
+type usage struct{ Now, Peak float64 }
+
+// memoryOf reads the usage from the text of /proc/PID/status.
+func memoryOf(status string) (u usage, err error) {
+	for line := range strings.Lines(status) {
+		name, value, _ := strings.Cut(line, ":")
+		into := map[string]*float64{"VmRSS": &u.Now, "VmHWM": &u.Peak}[name]
+		if into == nil {
+			continue
+		}
+		kB, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 64)
+		if err != nil {
+			return u, fmt.Errorf("%s: %w", name, err)
+		}
+		*into = 1024 * kB
+	}
+	if u.Now == 0 || u.Peak == 0 {
+		return u, untold
+	}
+	return u, nil
+}
+
+func ownMemory() (usage, error) {
+	status, err := os.ReadFile("/proc/self/status")
+	if errors.Is(err, os.ErrNotExist) {
+		return usage{}, untold
+	}
+	if err != nil {
+		return usage{}, err
+	}
+	return memoryOf(string(status))
+}
+
+// peak is the child's part of the row on memory: it trains ResNet-20 and writes the megabytes by which its memory
+// has grown at most.
+func peak(ctx context.Context, batch int, stdout io.Writer) error {
+	before, err := ownMemory()
+	if err != nil {
+		return err
+	}
+	c, err := resNet(batch).training(wall, decaySGD()())
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	for range peakSteps {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if _, err := c.run(1); err != nil {
+			return err
+		}
+	}
+	after, err := ownMemory()
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(stdout).Encode((after.Peak - before.Now) / 1e6)
+}
+
+// peakOurs is the entrant of a child of this program.
+func peakOurs(name string, batch int) entrant {
+	return entrant{name, func(ctx context.Context, s *stage) (contestant, error) {
+		if _, err := ownMemory(); err != nil {
+			return nil, err
+		}
+		self, err := os.Executable()
+		if err != nil {
+			return nil, err
+		}
+		return count(func() (megabytes float64, err error) {
+			out, err := output(ctx, child(ctx, self, "-peak", fmt.Sprint(batch), "-threads", fmt.Sprint(s.threads)))
+			if err != nil {
+				return 0, err
+			}
+			return megabytes, json.Unmarshal(out, &megabytes)
+		}), nil
+	}}
+}
+
+// peakPeer is the entrant of a process of PyTorch that does the same.
+func peakPeer(name string, batch int) entrant {
+	return entrant{name, func(ctx context.Context, s *stage) (contestant, error) {
+		if _, err := s.peers.get(ctx, "torch"); err != nil {
+			return nil, err
+		}
+		return count(func() (float64, error) {
+			p, err := s.peers.start(ctx, "torch")
+			if err != nil {
+				return 0, err
+			}
+			defer p.close()
+			var before, after usage
+			if err := p.ask("memory", name, nil, &before); err != nil {
+				return 0, err
+			}
+			c, err := p.contestant(name, "resnet20", resNet(batch).request())
+			if err != nil {
+				return 0, err
+			}
+			for range peakSteps {
+				if _, err := c.run(1); err != nil {
+					return 0, err
+				}
+			}
+			if err := p.ask("memory", name, nil, &after); err != nil {
+				return 0, err
+			}
+			return (after.Peak - before.Now) / 1e6, nil
+		}), nil
+	}}
+}

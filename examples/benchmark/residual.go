@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"math/rand/v2"
+
+	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/manifolds"
+	"github.com/kernelfold/kernelfold/models"
+	"github.com/kernelfold/kernelfold/solvers"
+)
+
+// residual is a residual net on images of CIFAR's size.
+type residual struct {
+	name  string // as in the rows
+	kind  string // as in peer_torch.py
+	batch int
+	build func(batch int, o models.Options) (*models.Model, error)
+}
+
+// resNet is the ResNet-20 of He, Zhang, Ren and Sun (2016).
+func resNet(batch int) residual {
+	return residual{"ResNet-20", "resnet20", batch, func(batch int, o models.Options) (*models.Model, error) {
+		return models.ResNet(batch, 20, o)
+	}}
+}
+
+// wideResNet is the WRN-16-4 of Zagoruyko and Komodakis (2016): its blocks have 64 to 256 channels.
+func wideResNet(batch int) residual {
+	return residual{"WRN-16-4", "wrn16-4", batch, func(batch int, o models.Options) (*models.Model, error) {
+		return models.WideResNet(batch, 16, 4, o)
+	}}
+}
+
+// The batches of the nets whose training steps are compared.
+const (
+	resNetBatch     = 64
+	wideResNetBatch = 32
+)
+
+// contest is the training step, unconstrained and on Stiefel, beside the same layers in PyTorch, and what a
+// constraint adds to it. All are SGD with momentum; the training steps also have weight decay.
+func (r residual) contest(b bar) contest {
+	what := "training step, " + r.name + ", "
+	against := func(entrant, constraint string) row {
+		return row{what: what + constraint, peer: "PyTorch, unconstrained", ours: of(entrant), its: of("torch"), bar: b, as: ofItsTime}
+	}
+	c := contest{
+		name: "training step, " + r.name,
+		entrants: []entrant{
+			r.trains("free", decaySGD()),
+			r.trains("Stiefel", decaySGD(solvers.Kernels(manifolds.Stiefel{}))),
+			r.peer("torch", r.kind),
+			r.trains("graph", nil),
+			r.steps("SGD, free", momentumSGD()),
+		},
+		rows: []row{against("free", "unconstrained"), against("Stiefel", "Stiefel bank")},
+	}
+	for _, m := range constraints {
+		kept := "SGD, " + m.name
+		c.entrants = append(c.entrants, r.steps(kept, momentumSGD(solvers.Kernels(m.manifold))))
+		c.rows = append(c.rows, share(r.name+", "+kept, kept, "SGD, free"))
+	}
+	return c
+}
+
+// decaySGD is the solver of the training step.
+func decaySGD(opts ...solvers.Option) func() gorgonia.Solver {
+	return momentumSGD(append(opts, solvers.AmbientDecay(5e-4))...)
+}
+
+// model makes the net.
+func (r residual) model(batch int) (*models.Model, error) {
+	return r.build(batch, models.Options{Shape: [3]int{channels, side, side}, Classes: classes, Seed: 1})
+}
+
+// images draws n of them, with labels.
+func (r residual) images(n int) (images []float32, labels []int) {
+	rng := rand.New(rand.NewPCG(3, 3))
+	images, labels = make([]float32, n*channels*side*side), make([]int, n)
+	for i := range images {
+		images[i] = float32(rng.NormFloat64())
+	}
+	for i := range labels {
+		labels[i] = rng.IntN(classes)
+	}
+	return images, labels
+}
+
+// training is the training step on random images; without a solver it is the graph alone.
+func (r residual) training(c clock, solver gorgonia.Solver) (contestant, error) {
+	m, err := r.model(r.batch)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.SetBatch(r.images(r.batch)); err != nil {
+		return nil, err
+	}
+	n := &net{learnables: m.Learnables, vm: gorgonia.NewTapeMachine(m.Graph, gorgonia.BindDualValues(m.Learnables...))}
+	return n.training(c, solver), nil
+}
+
+// trains is the entrant of training.
+func (r residual) trains(name string, solver func() gorgonia.Solver) entrant {
+	return entrant{name, func(_ context.Context, s *stage) (contestant, error) {
+		if solver == nil {
+			return r.training(s.clock, nil)
+		}
+		return r.training(s.clock, solver())
+	}}
+}
+
+// steps is the entrant of a solver step on parameters of the net's shapes.
+func (r residual) steps(name string, solver func() gorgonia.Solver) entrant {
+	return entrant{name, func(_ context.Context, s *stage) (contestant, error) {
+		m, err := r.model(1)
+		if err != nil {
+			return nil, err
+		}
+		var all shapes
+		for _, l := range m.Learnables {
+			all = append(all, l.Shape())
+		}
+		return solverStep(s.clock, all, solver()), nil
+	}}
+}
+
+// peer is the entrant of the net in PyTorch: its training step, or what else the kind says.
+func (r residual) peer(name, kind string) entrant {
+	return entrant{name, func(ctx context.Context, s *stage) (contestant, error) {
+		p, err := s.peers.get(ctx, "torch")
+		if err != nil {
+			return nil, err
+		}
+		return p.contestant(name, kind, r.request())
+	}}
+}
+
+// request is what a peer makes the net of.
+func (r residual) request() map[string]any {
+	return map[string]any{"input": []int{r.batch, channels, side, side}, "classes": classes}
+}
