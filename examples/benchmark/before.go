@@ -67,6 +67,7 @@ func (s *settings) compareBefore(ctx context.Context, stdout io.Writer, p *progr
 		return errors.New("-before: want a row that both builds measure, got none")
 	}
 	s.header(stdout, nil)
+	fmt.Fprintf(stdout, "medians of %d runs of each build\n\n", rounds)
 	printChanges(stdout, changes)
 	return out.write(changes)
 }
@@ -104,7 +105,7 @@ func changesOf(before, now []measured) (all []change) {
 	for _, row := range now[0] {
 		b, n := old[row.Name], current[row.Name]
 		if len(b) < len(before) || len(n) < len(now) {
-			continue
+			continue // not measured each time
 		}
 		c := change{Name: row.Name, Unit: cmp.Or(row.Unit, "ms"), before: spreadOf(b), now: spreadOf(n)}
 		c.Before, c.Now = c.before.median, c.now.median

@@ -39,7 +39,7 @@ func (c contest) judge(threads int, t times, absent map[string]missing) (all []r
 		o := result{row: r, threads: threads, missing: r.missing(absent)}
 		if o.missing == "" {
 			o.ourTime, o.itsTime = r.ours.over(t), r.its.over(t)
-			if math.IsNaN(o.ratio()) {
+			if ratio := o.ratio(); math.IsNaN(ratio) || math.IsInf(ratio, 0) {
 				o.missing = "no time passed"
 			}
 			if g := r.given; g != nil {

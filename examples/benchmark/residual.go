@@ -54,7 +54,6 @@ func (r residual) contest(b bar) contest {
 			r.trains("free", decaySGD()),
 			r.trains("Stiefel", decaySGD(solvers.Kernels(manifolds.Stiefel{}))),
 			r.peer("torch", r.kind),
-			r.trains("graph", nil),
 			r.steps("SGD, free", momentumSGD()),
 		},
 		rows: []row{against("free", "unconstrained"), against("Stiefel", "Stiefel bank")},
@@ -62,7 +61,7 @@ func (r residual) contest(b bar) contest {
 	for _, m := range constraints {
 		kept := "SGD, " + m.name
 		c.entrants = append(c.entrants, r.steps(kept, momentumSGD(solvers.Kernels(m.manifold))))
-		c.rows = append(c.rows, share(r.name+", "+kept, kept, "SGD, free"))
+		c.rows = append(c.rows, share(r.name+", "+kept, of(kept).minus("SGD, free"), of("free").plus(kept).minus("SGD, free")))
 	}
 	return c
 }
@@ -90,7 +89,7 @@ func (r residual) images(n int) (images []float32, labels []int) {
 	return images, labels
 }
 
-// training is the training step on random images; without a solver it is the graph alone.
+// training is the training step on random images.
 func (r residual) training(c clock, solver gorgonia.Solver) (contestant, error) {
 	m, err := r.model(r.batch)
 	if err != nil {
@@ -106,9 +105,6 @@ func (r residual) training(c clock, solver gorgonia.Solver) (contestant, error) 
 // trains is the entrant of training.
 func (r residual) trains(name string, solver func() gorgonia.Solver) entrant {
 	return entrant{name, func(_ context.Context, s *stage) (contestant, error) {
-		if solver == nil {
-			return r.training(s.clock, nil)
-		}
 		return r.training(s.clock, solver())
 	}}
 }
