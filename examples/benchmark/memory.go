@@ -82,7 +82,7 @@ func peak(ctx context.Context, batch int, stdout io.Writer) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if _, err := c.run(1); err != nil {
+		if err := c.(local).once(); err != nil { // without the garbage collection of run
 			return err
 		}
 	}
