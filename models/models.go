@@ -5,7 +5,7 @@
 //
 //	m, err := models.ResNet(32, 20, models.Options{Shape: [3]int{3, 32, 32}, Classes: 10, Seed: 1})
 //	...
-//	vm := gorgonia.NewTapeMachine(m.Graph, gorgonia.BindDualValues(m.Learnables...), gorgonia.WithEngine(nodes.Engine{}))
+//	vm := gorgonia.NewTapeMachine(m.Graph, gorgonia.BindDualValues(m.Learnables...))
 //	err = m.SetBatch(pixels, labels) // fills m.Input and m.Target
 //	err = vm.RunAll()
 //	err = solver.Step(gorgonia.NodesToValueGrads(m.Learnables))
@@ -119,6 +119,7 @@ func Build(s Spec, net Net) (*Model, error) {
 	if _, err = gorgonia.Grad(m.Cost, m.Learnables...); err != nil {
 		return nil, fmt.Errorf("models: gradient: %w", err)
 	}
+	nodes.Plan(m.Graph, m.Logits, m.Cost)
 	return m, nil
 }
 

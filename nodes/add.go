@@ -23,6 +23,19 @@ import (
 //
 // Fewer than two terms and terms of different shapes are errors.
 func Add(terms ...*gorgonia.Node) (*gorgonia.Node, error) {
+	o, err := addition(terms)
+	if err != nil {
+		return nil, err
+	}
+	n, err := gorgonia.ApplyOp(o, terms...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.name, err)
+	}
+	return n, nil
+}
+
+// addition returns the operation of Add.
+func addition(terms []*gorgonia.Node) (*op, error) {
 	const name = "nodes.Add"
 	if len(terms) < 2 {
 		return nil, fmt.Errorf("%s: want two nodes at least, got %d", name, len(terms))
@@ -37,7 +50,7 @@ func Add(terms ...*gorgonia.Node) (*gorgonia.Node, error) {
 		}
 	}
 	s := signature{name: name, in: shapes, out: append(tensor.Shape{}, shapes[0]...), passes: true}
-	return apply(s, add[float32]{}, add[float64]{}, terms...)
+	return &op{signature: s, f32: add[float32]{}, f64: add[float64]{}}, nil
 }
 
 type add[T vec.Float] struct{}

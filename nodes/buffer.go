@@ -12,7 +12,25 @@ import (
 )
 
 // buffer holds the value of a node, which every run overwrites. It is made at the first run.
-type buffer struct{ made any } // nil or a *memory; an interface because nodetest.Hash skips nil interfaces
+//
+// The fields are interfaces because nodetest.Hash skips nil interfaces.
+type buffer struct {
+	made any // nil or a *memory
+	plan any // nil or a *plan, which shares memory
+}
+
+// lent reports whether the value is given up when all nodes that use it have run.
+func (b *buffer) lent() bool {
+	p, ok := b.plan.(*plan)
+	return ok && p.leases[b] != nil
+}
+
+// used says that the node of the buffer has run.
+func (b *buffer) used() {
+	if p, ok := b.plan.(*plan); ok {
+		p.used(b)
+	}
+}
 
 // memory is a value, and its data and shape at the time when it was made.
 type memory struct {
@@ -31,6 +49,12 @@ func (b *buffer) get(shape tensor.Shape, like dense.View) (gorgonia.Value, dense
 	of := tensor.Float32
 	if like.F64 != nil {
 		of = tensor.Float64
+	}
+	if p, ok := b.plan.(*plan); ok {
+		p.current()
+		if l := p.leases[b]; l != nil {
+			return l.begin(of, shape)
+		}
 	}
 	if m, ok := b.made.(*memory); ok && m.intact(of, shape) {
 		return m.value, m.view

@@ -169,6 +169,7 @@ func (o *op) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 	if err := o.views(a, in, len(o.in)); err != nil {
 		return nil, err
 	}
+	defer o.buffer.used()
 	v, out := o.buffer.get(o.out, a.views[0])
 	var err error
 	if out.F64 != nil {
@@ -265,7 +266,7 @@ type gradient struct {
 // even for the images, and machines run them all.
 func (g *gradient) wanted() bool {
 	m, _ := g.buffer.made.(*memory)
-	if m != nil && m.wanted {
+	if m != nil && m.wanted || g.buffer.lent() {
 		return true
 	}
 	wanted := g.node == nil || len(g.node.DerivOf()) > 0 || g.node.Graph().To(g.node.ID()).Len() > 0
@@ -312,6 +313,7 @@ func (g *gradient) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 	if g.onLispMachine() {
 		return nil, machineError(g.op.name)
 	}
+	defer g.buffer.used()
 	if g.sweep != nil {
 		if v := g.sweep.take(g); v != nil {
 			return v, nil

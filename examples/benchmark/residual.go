@@ -10,7 +10,6 @@ import (
 
 	"github.com/kernelfold/kernelfold/manifolds"
 	"github.com/kernelfold/kernelfold/models"
-	"github.com/kernelfold/kernelfold/nodes"
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
@@ -99,7 +98,7 @@ func (r residual) training(c clock, solver gorgonia.Solver) (contestant, error) 
 	if err := m.SetBatch(r.images(r.batch)); err != nil {
 		return nil, err
 	}
-	n := &net{learnables: m.Learnables, vm: gorgonia.NewTapeMachine(m.Graph, gorgonia.BindDualValues(m.Learnables...), gorgonia.WithEngine(nodes.Engine{}))}
+	n := &net{learnables: m.Learnables, vm: gorgonia.NewTapeMachine(m.Graph, gorgonia.BindDualValues(m.Learnables...))}
 	return n.training(c, solver), nil
 }
 

@@ -77,7 +77,7 @@ func newRun(ctx context.Context, m *models.Model, solver gorgonia.Solver, data i
 	if err := r.agree(nodes.CheckGraph(m.Graph)); err != nil {
 		return nil, fmt.Errorf("train: %w", err)
 	}
-	r.vm = gorgonia.NewTapeMachine(m.Graph, gorgonia.BindDualValues(m.Learnables...), gorgonia.WithEngine(nodes.Engine{}))
+	r.vm = gorgonia.NewTapeMachine(m.Graph, gorgonia.BindDualValues(m.Learnables...))
 	r.feed = startFeed(r.Plan, part, data, len(r.Done)+1, r.Step, o.Epochs)
 	return r, nil
 }

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"unsafe"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/internal/dense"
+)
+
+// Plan makes the runs of a graph take less memory and time. Call it when the graph is complete, after
+// gorgonia.Grad; package models does it for its graphs.
+//
+//   - Values and gradients that are not needed at the same time take the same memory, which halves
+//     what the training of a net needs. The value of a node of this package is given up when all
+//     nodes that use it have run; what then is bound to the node is a tensor of shape (1). The values
+//     of nodes that nothing uses stay, and those that a stock operation uses, such as gorgonia.Read.
+//     So do the gradients of leaves, and the values and gradients of the nodes in keep. Of any other
+//     node whose value is wanted after a run, use gorgonia.Read.
+//   - Additions that gorgonia.Grad has made where a value is used more than once are done as those of
+//     Add, on all cores and without allocations.
+//
+// Neither changes a bit of a result. Nodes may be added to the graph later; they are seen in the next
+// run.
+func Plan(g *gorgonia.ExprGraph, keep ...*gorgonia.Node) {
+	for _, n := range g.AllNodes() {
+		addsOwn(n)
+	}
+	p := &plan{graph: g, keep: keep}
+	for _, n := range g.AllNodes() {
+		if b := bufferOf(n); b != nil {
+			b.plan = p
+		}
+	}
+}
+
+// addsOwn gives a node that is a stock addition of two tensors of one shape the operation of Add.
+// Gorgonia has no means to replace an operation, or to add up gradients otherwise. Where its fields
+// have other names, the addition remains.
+func addsOwn(n *gorgonia.Node) {
+	if n.Op() == nil || reflect.TypeOf(n.Op()).String() != "gorgonia.elemBinOp" || !strings.HasPrefix(fmt.Sprint(n.Op()), "+ ") || n.Dims() == 0 {
+		return
+	}
+	v := reflect.ValueOf(n).Elem()
+	children, field := v.FieldByName("children"), v.FieldByName("op")
+	if children.Kind() != reflect.Slice || children.Len() != 2 || field.Kind() != reflect.Interface {
+		return
+	}
+	var terms [2]*gorgonia.Node
+	for i := range terms {
+		terms[i] = (*gorgonia.Node)(children.Index(i).UnsafePointer())
+	}
+	o, err := addition(terms[:])
+	if err != nil {
+		return
+	}
+	reflect.NewAt(field.Type(), unsafe.Pointer(field.UnsafeAddr())).Elem().Set(reflect.ValueOf(o))
+}
+
+// bufferOf returns the buffer of a node of this package, or nil.
+func bufferOf(n *gorgonia.Node) *buffer {
+	switch o := n.Op().(type) {
+	case *op:
+		return &o.buffer
+	case *modal:
+		return &o.buffer
+	case *gradient:
+		return &o.buffer
+	}
+	return nil
+}
+
+// plan shares memory among the values of a graph.
+type plan struct {
+	graph *gorgonia.ExprGraph
+	keep  []*gorgonia.Node
+	nodes int // of the graph for which leases are
+	// leases are those of values that are given up, by their buffers; uses are the leases of the
+	// inputs of a node, by its buffer.
+	leases map[*buffer]*lease
+	uses   map[*buffer][]*lease
+	free   []storage
+}
+
+// fewest is the number of elements from which a value is worth sharing memory.
+const fewest = 1 << 10
+
+// current finds out who uses what, if the graph has changed.
+func (p *plan) current() {
+	all := p.graph.AllNodes()
+	if len(all) == p.nodes {
+		return
+	}
+	p.nodes, p.free = len(all), nil
+	p.leases, p.uses = map[*buffer]*lease{}, map[*buffer][]*lease{}
+	for _, n := range all {
+		b := bufferOf(n)
+		if b == nil || n.Shape().TotalSize() < fewest || slices.Contains(p.keep, n) || slices.ContainsFunc(n.DerivOf(), p.kept) {
+			continue
+		}
+		var users []*buffer
+		ours := true
+		for it := p.graph.To(n.ID()); it.Next(); {
+			u := bufferOf(it.Node().(*gorgonia.Node))
+			ours = ours && u != nil
+			users = append(users, u)
+		}
+		if !ours || len(users) == 0 {
+			continue
+		}
+		l := &lease{plan: p, users: len(users)}
+		p.leases[b] = l
+		for _, u := range users {
+			p.uses[u] = append(p.uses[u], l)
+		}
+	}
+}
+
+// kept reports whether the gradient with respect to n stays: n is a leaf or is to be kept.
+func (p *plan) kept(n *gorgonia.Node) bool { return n.Op() == nil || slices.Contains(p.keep, n) }
+
+// used says that a node has run, and gives up those of its inputs that no other node needs.
+func (p *plan) used(b *buffer) {
+	for _, l := range p.uses[b] {
+		if l.left--; l.left == 0 {
+			l.end()
+		}
+	}
+}
+
+// storage is memory for values.
+type storage struct {
+	f32 []float32
+	f64 []float64
+}
+
+func (s storage) size() int { return len(s.f32) + len(s.f64) }
+
+// take returns free memory for n elements: that which fits best and is not twice as large, the one
+// freed last, which is most likely in the cache, or else new memory.
+func (p *plan) take(of tensor.Dtype, n int) storage {
+	best := -1
+	for i, s := range p.free {
+		if (of == tensor.Float64) == (s.f64 != nil) && s.size() >= n && s.size() < 2*n && (best < 0 || s.size() <= p.free[best].size()) {
+			best = i
+		}
+	}
+	if best >= 0 {
+		s := p.free[best]
+		p.free = slices.Delete(p.free, best, best+1)
+		return s
+	}
+	if of == tensor.Float64 {
+		return storage{f64: make([]float64, n)}
+	}
+	return storage{f32: make([]float32, n)}
+}
+
+// freed is called with memory that is given up. Tests set it.
+var freed func(storage)
+
+// lease is the memory of a value from the run of its node to that of the last node that uses it.
+//
+// The value is one tensor, which machines may keep in registers and write to when the value is of no
+// use any more. While it has no memory, its contents are those of empty.
+type lease struct {
+	plan        *plan
+	users, left int
+	held        storage // its size is 0 between leases
+	value       *tensor.Dense
+	filled      []*tensor.Dense // with each memory that the value has had
+	empty       *tensor.Dense
+	now         *tensor.Dense // what the value is
+}
+
+// begin returns the value, with memory.
+func (l *lease) begin(of tensor.Dtype, shape tensor.Shape) (gorgonia.Value, dense.View) {
+	l.left = l.users
+	if l.value != nil && !l.intact() { // somebody else has it now
+		l.value, l.filled, l.held = nil, nil, storage{}
+	}
+	if l.held.size() == 0 {
+		l.held = l.plan.take(of, shape.TotalSize())
+	}
+	if l.value == nil {
+		l.empty = tensor.New(tensor.Of(of), tensor.WithShape(1))
+		l.value = new(tensor.Dense)
+	}
+	l.become(l.with(of, shape))
+	v, _ := dense.Of(l.value)
+	return l.value, v
+}
+
+// with returns a tensor with the memory that is held.
+func (l *lease) with(of tensor.Dtype, shape tensor.Shape) *tensor.Dense {
+	n := shape.TotalSize()
+	want := dense.View{F32: l.held.f32, F64: l.held.f64}.Storage()
+	for _, t := range l.filled {
+		if v, err := dense.Of(t); err == nil && v.Storage() == want && slices.Equal(v.Shape, shape) {
+			return t
+		}
+	}
+	var backing any = l.held.f32
+	if of == tensor.Float64 {
+		backing = l.held.f64[:n]
+	} else {
+		backing = l.held.f32[:n]
+	}
+	t := tensor.New(tensor.Of(of), tensor.WithShape(shape...), tensor.WithBacking(backing))
+	l.filled = append(l.filled, t)
+	return t
+}
+
+// become makes the value that of t.
+func (l *lease) become(t *tensor.Dense) { *l.value, l.now = *t, t }
+
+// intact reports whether the value is what it was made.
+func (l *lease) intact() bool {
+	is, err := dense.Of(l.value)
+	was, ok := dense.Of(l.now)
+	return err == nil && ok == nil && is.Storage() == was.Storage() && slices.Equal(is.Shape, was.Shape)
+}
+
+// end gives the memory back.
+func (l *lease) end() {
+	if l.held.size() == 0 {
+		return
+	}
+	if freed != nil {
+		freed(l.held)
+	}
+	if l.intact() {
+		l.become(l.empty)
+	}
+	l.plan.free = append(l.plan.free, l.held)
+	l.held = storage{}
+}
