@@ -3,51 +3,75 @@
 package models
 
 import (
+	"errors"
 	"fmt"
-
-	"gorgonia.org/gorgonia"
+	"slices"
 
 	"github.com/kernelfold/kernelfold/nodes"
 )
 
-// Predictor evaluates the net of a Model in a graph of its own, with the weights and statistics
-// of the model: batch normalisation uses the running statistics, and nothing is dropped. It must
-// not run at the same time as the model.
+// Predictor evaluates the net of a Model, with the weights and statistics of the model: batch
+// normalisation uses the running statistics, and nothing is dropped. It must not run at the same
+// time as the model.
+//
+// A predictor has graphs of its own for several numbers of images, from 1 to the batch of the
+// model, and divides images among them, so that its time depends on the number of images and not
+// on the batch. It makes a graph when it first needs it.
 type Predictor struct {
-	model      *Model
-	input      *gorgonia.Node
-	learnables gorgonia.Nodes
-	logits     gorgonia.Value
-	pixels     []float32
-	out        []float64
-	vm         gorgonia.VM
+	model  *Model
+	sizes  []int               // numbers of images for which there may be a graph, the largest first
+	graphs map[int]*evaluation // by number of images; nil if the predictor is closed
+	out    []float64
 }
 
 // Predictor returns a predictor for the model. Close it after use.
 func (m *Model) Predictor() (*Predictor, error) {
-	var collision error
-	for range 3 { // the hashes of a graph contain addresses: another graph has others
-		g, err := m.spec.graph(m.net, m)
-		if err != nil {
-			return nil, err
-		}
-		p := &Predictor{model: m, input: g.input, learnables: g.b.learnables}
-		gorgonia.Read(g.logits, &p.logits)
-		if collision = nodes.CheckGraph(g.b.graph); collision == nil {
-			p.vm = gorgonia.NewTapeMachine(g.b.graph, gorgonia.EvalMode())
-			return p, nil
+	p := &Predictor{model: m, sizes: sizes(m.spec.Batch), graphs: map[int]*evaluation{}}
+	if _, err := p.graph(1); err == nil {
+		return p, nil
+	}
+	p.sizes = p.sizes[:1] // a net may be written for the batch of the model only
+	if _, err := p.graph(m.spec.Batch); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// sizes returns the batch of a model and the powers of 4 up to half of it.
+func sizes(batch int) []int {
+	s := []int{batch}
+	for n := 1; n <= batch/2; n *= 4 {
+		s = slices.Insert(s, 1, n)
+	}
+	return s
+}
+
+// graph returns the largest graph that the images fill, or the smallest graph.
+func (p *Predictor) graph(images int) (*evaluation, error) {
+	size := p.sizes[len(p.sizes)-1]
+	for _, n := range p.sizes {
+		if n <= images {
+			size = n
+			break
 		}
 	}
-	return nil, collision
+	if e := p.graphs[size]; e != nil {
+		return e, nil
+	}
+	e, err := p.model.evaluation(size)
+	if err == nil {
+		p.graphs[size] = e
+	}
+	return e, err
 }
 
 // Logits returns the logits of any number of images, as images x classes values in row-major
 // order that are valid until the next call. It uses the current weights and statistics of the
-// model. Images are evaluated in batches of the model's size; the last batch is filled up.
+// model. The logits of an image do not depend on the other images.
 //
 // If a logit is not finite, Logits returns an error that wraps nodes.ErrNotFinite.
 func (p *Predictor) Logits(images []float32) ([]float64, error) {
-	if p.vm == nil {
+	if p.graphs == nil {
 		return nil, fmt.Errorf("models: want an open predictor, got a closed one")
 	}
 	s := p.model.spec
@@ -55,53 +79,24 @@ func (p *Predictor) Logits(images []float32) ([]float64, error) {
 	if len(images) == 0 || len(images)%size != 0 {
 		return nil, fmt.Errorf("models: want images of %v, %d numbers each, got %d numbers", s.Shape, size, len(images))
 	}
-	for i, n := range p.learnables {
-		if err := gorgonia.Let(n, p.model.Learnables[i].Value()); err != nil {
-			return nil, fmt.Errorf("models: %s: %w", n.Name(), err)
-		}
-	}
 	p.out = p.out[:0]
-	for from := 0; from < len(images); from += s.Batch * size {
-		if err := p.batch(images[from:min(len(images), from+s.Batch*size)]); err != nil {
+	for len(images) > 0 {
+		e, err := p.graph(len(images) / size)
+		if err != nil {
 			return nil, err
 		}
+		n := min(len(images), e.images*size)
+		if p.out, err = e.run(p.out, images[:n]); err != nil {
+			return nil, err
+		}
+		images = images[n:]
 	}
-	p.out = p.out[:len(images)/size*s.Classes]
 	for i, v := range p.out {
 		if v-v != 0 {
 			return nil, fmt.Errorf("models: logit of class %d of image %d: want a finite number, got %v: %w", i%s.Classes, i/s.Classes, v, nodes.ErrNotFinite)
 		}
 	}
 	return p.out, nil
-}
-
-// batch appends the logits of a batch to p.out. A batch that is too small is filled up with
-// copies of its first image.
-func (p *Predictor) batch(images []float32) error {
-	if missing := p.input.Shape().TotalSize() - len(images); missing > 0 {
-		p.pixels = append(p.pixels[:0], images...)
-		first := images[:p.input.Shape().TotalSize()/p.model.spec.Batch]
-		for ; missing > 0; missing -= len(first) {
-			p.pixels = append(p.pixels, first...)
-		}
-		images = p.pixels
-	}
-	if err := fill(p.input, images); err != nil {
-		return err
-	}
-	defer p.vm.Reset()
-	if err := nodes.Cause(p.vm.RunAll()); err != nil {
-		return fmt.Errorf("models: predict: %w", err)
-	}
-	switch l := p.logits.Data().(type) {
-	case []float32:
-		for _, v := range l {
-			p.out = append(p.out, float64(v))
-		}
-	case []float64:
-		p.out = append(p.out, l...)
-	}
-	return nil
 }
 
 // Classify returns the class with the largest logit for each of any number of images. It fails
@@ -124,17 +119,14 @@ func (p *Predictor) Classify(images []float32) ([]int, error) {
 	return classes, nil
 }
 
-// Close releases the tape machine. The predictor cannot be used afterwards. A predictor that is
-// not closed is never freed.
+// Close releases the graphs. The predictor cannot be used afterwards.
 func (p *Predictor) Close() error {
-	// The graph refers to p.logits, so predictor and machine form a cycle, which is never freed
-	// because the machine has a finalizer. Setting p.vm to nil breaks the cycle.
-	vm := p.vm
-	p.vm = nil
-	if vm == nil {
-		return nil
+	var all error
+	for _, e := range p.graphs {
+		all = errors.Join(all, e.vm.Close())
 	}
-	return vm.Close()
+	p.graphs = nil
+	return all
 }
 
 // Spec returns the specification of the predictor's model.
