@@ -117,3 +117,26 @@ func TestPredictorBits(t *testing.T) {
 		}
 	}
 }
+
+// TestPredictorWithoutImages predicts with a net whose logits do not depend on the images.
+func TestPredictorWithoutImages(t *testing.T) {
+	m, err := models.Build(models.Spec{Batch: 2, Shape: [3]int{1, 2, 2}, Classes: 2, Seed: 1}, func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node {
+		return b.Apply("w", x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			w, err := b.Weight("w", func(uint64) gorgonia.InitWFn { return gorgonia.Ones() }, 2, 2)
+			if err != nil {
+				return nil, err
+			}
+			return gorgonia.Tanh(w)
+		})
+	})
+	require.NoError(t, err)
+	p, err := m.Predictor()
+	require.NoError(t, err)
+	defer p.Close()
+	out, err := p.Logits(make([]float32, 3*4))
+	require.NoError(t, err)
+	require.Len(t, out, 6)
+	for _, v := range out {
+		assert.InDelta(t, math.Tanh(1), v, 1e-6)
+	}
+}

@@ -128,10 +128,16 @@ func zeroed[T vec.Float](n int) []T {
 	return s
 }
 
-// Forward multiplies the filters by the patches of each group of images. If there are fewer groups
-// than cores, it also divides the filters into blocks.
 func (c conv[T]) Forward(out []T, in [][]T) error {
-	x, w := in[0], in[1]
+	c.value(out, in[0], in[1], nil)
+	return nil
+}
+
+// value multiplies the filters by the patches of each group of images. If there are fewer groups than
+// cores, it also divides the filters into blocks. If finish is not nil, value calls it, concurrently,
+// for the results of each product while they are in the cache: those of the filters from..to-1 for a
+// number of images from the image first on.
+func (c conv[T]) value(out, x, w []T, finish func(first, images, from, to int)) {
 	n := c.inputs * c.area
 	jobs := c.jobs(&c.image)
 	const least = 32 // filters that are worth a block
@@ -151,12 +157,14 @@ func (c conv[T]) Forward(out []T, in [][]T) error {
 				o, end := i*c.outputs/blocks, (i+1)*c.outputs/blocks
 				r := results[T]{out[(b*c.filters+o)*c.pixelsOut:], end - o, &c.result, images, c.filters * c.pixelsOut, c.image.together}
 				r.multiply(&weights[i], patches(&c.taps, image[g*c.inputs*c.image.plane():]), piece)
+				if finish != nil {
+					finish(b, images, o, end)
+				}
 			}
 		}
 		scratch.Put(buffer)
 		scratch.Put(piece)
 	})
-	return nil
 }
 
 // jobs returns the number of groups of images into which the layout divides the batch.

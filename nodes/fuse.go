@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes
+
+import (
+	"fmt"
+	"reflect"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+)
+
+// Fuse returns a copy of root in a graph of its own that computes the same in evaluation and needs
+// less time. In the copy a convolution and the nodes that follow it are one node, if nothing else
+// uses the values between them:
+//
+//	Conv2d -> BatchNorm or Bias -> sum with another node, or StochasticDepth -> Rectify,
+//
+// where each step after the first may be missing. The node finishes the results of a convolution
+// while they are in the cache, so that what follows the convolution costs no pass over memory: of a
+// batch normalisation in evaluation, which is affine, remain a factor and an addend for each channel,
+// computed from the current statistics in each run. In contrast to factors that are multiplied into
+// the kernel beforehand, this needs no copy of the kernel that could be out of date, and the bits of
+// the results are those of root. Dropout, which does nothing in evaluation, is left out.
+//
+// The inputs of the copy have the names and the values of those of root; values are shared, not
+// copied. Use a machine with gorgonia.EvalMode for it, and none for the graph of root, with which it
+// shares operations. There are no gradients. Fuse returns an error if it cannot copy a node.
+func Fuse(root *gorgonia.Node) (*gorgonia.Node, error) {
+	if root == nil || root.Graph() == nil {
+		return nil, fmt.Errorf("nodes.Fuse: want a node of a graph, got %v", root)
+	}
+	f := fuser{graph: gorgonia.NewGraph(), uses: map[*gorgonia.Node]int{}, copies: map[*gorgonia.Node]*gorgonia.Node{}}
+	f.count(root)
+	n, err := f.copy(root)
+	if err != nil {
+		return nil, fmt.Errorf("nodes.Fuse: %w", err)
+	}
+	return n, nil
+}
+
+// fuser copies a graph.
+type fuser struct {
+	graph  *gorgonia.ExprGraph
+	uses   map[*gorgonia.Node]int // how often other nodes have the node as their input
+	copies map[*gorgonia.Node]*gorgonia.Node
+}
+
+// count counts the uses of all nodes that n needs.
+func (f *fuser) count(n *gorgonia.Node) {
+	for _, c := range inputs(n) {
+		if f.uses[c]++; f.uses[c] == 1 {
+			f.count(c)
+		}
+	}
+}
+
+// inputs returns the inputs of a node in order.
+func inputs(n *gorgonia.Node) (in []*gorgonia.Node) {
+	for c := n.Graph().From(n.ID()); c != nil && c.Next(); {
+		in = append(in, c.Node().(*gorgonia.Node))
+	}
+	return in
+}
+
+// copy returns the copy of a node.
+func (f *fuser) copy(n *gorgonia.Node) (*gorgonia.Node, error) {
+	if c := f.copies[n]; c != nil {
+		return c, nil
+	}
+	in, of := inputs(n), n.Op()
+	if o := operation(n); o != nil {
+		if _, ok := o.f32.(dropout[float32]); ok {
+			return f.copy(in[0])
+		}
+	}
+	if u := f.match(n); u != nil && u.follows() {
+		in, of = u.in, u.op()
+	}
+	c, err := f.apply(n, of, in)
+	f.copies[n] = c
+	return c, err
+}
+
+func (f *fuser) apply(n *gorgonia.Node, of gorgonia.Op, in []*gorgonia.Node) (*gorgonia.Node, error) {
+	switch {
+	case of == nil:
+		c := gorgonia.NewUniqueNode(gorgonia.WithType(n.Type()), gorgonia.WithName(n.Name()), gorgonia.WithShape(n.Shape()...), gorgonia.In(f.graph))
+		if v := n.Value(); v != nil {
+			return c, gorgonia.Let(c, v)
+		}
+		return c, nil
+	case len(in) == 0: // a constant
+		return n.CloneTo(f.graph), nil
+	case of.Type() == nil:
+		return nil, fmt.Errorf("want an operation that computes a value, got %v", of)
+	}
+	copies := make(gorgonia.Nodes, len(in))
+	for i, c := range in {
+		var err error
+		if copies[i], err = f.copy(c); err != nil {
+			return nil, err
+		}
+	}
+	return gorgonia.ApplyOp(of, copies...)
+}
+
+// operation returns the operation of a node of this package, and otherwise nil.
+func operation(n *gorgonia.Node) *op {
+	switch o := n.Op().(type) {
+	case *op:
+		return o
+	case *modal:
+		return o.op
+	}
+	return nil
+}
+
+// match returns the longest chain that ends in n, or nil if there is none.
+func (f *fuser) match(n *gorgonia.Node) *chain {
+	in := inputs(n)
+	o := operation(n)
+	if o == nil {
+		if !isSum(n, in) {
+			return nil
+		}
+		for i := range in {
+			if u := f.inner(in[i]); u.add(in[1-i], 1) {
+				return u
+			}
+		}
+		return nil
+	}
+	switch l := o.f32.(type) {
+	case conv[float32]:
+		return &chain{conv: o, in: in}
+	case batchNorm[float32]:
+		if u := f.inner(in[0]); u.normalise(o, &l.batchNormLayer, in[1:]) {
+			return u
+		}
+	case addBias[float32]:
+		if u := f.inner(in[0]); u.normalise(o, nil, in[1:]) {
+			return u
+		}
+	case stochasticDepth[float32]:
+		if u := f.inner(in[0]); u.add(in[1], l.survival) {
+			return u
+		}
+	case rectify[float32]:
+		if u := f.inner(in[0]); u != nil && !u.last.rectify {
+			u.last.rectify = true
+			return u
+		}
+	}
+	return nil
+}
+
+// inner returns the chain that ends in n, or nil if there is none or if its value has another use.
+func (f *fuser) inner(n *gorgonia.Node) *chain {
+	if f.uses[n] > 1 {
+		return nil
+	}
+	return f.match(n)
+}
+
+// isSum reports whether a node is gorgonia.Add of two nodes of one shape.
+func isSum(n *gorgonia.Node, in []*gorgonia.Node) bool {
+	if len(in) != 2 || in[0].Dims() != 4 || !in[0].Shape().Eq(in[1].Shape()) {
+		return false
+	}
+	g := gorgonia.NewGraph()
+	term := func(name string) *gorgonia.Node {
+		return gorgonia.NewTensor(g, n.Dtype(), 4, gorgonia.WithShape(in[0].Shape()...), gorgonia.WithName(name))
+	}
+	sum, err := gorgonia.Add(term("a"), term("b"))
+	return err == nil && reflect.TypeOf(sum.Op()) == reflect.TypeOf(n.Op()) && sum.Op().Hashcode() == n.Op().Hashcode()
+}
+
+// chain is a convolution and the nodes after it that become one node.
+type chain struct {
+	conv, affine *op // affine is the batch normalisation or the bias, or nil
+	last         finish
+	in           []*gorgonia.Node // of the node: x and w, then scale and bias or bias, then the addend
+}
+
+func (c *chain) follows() bool { return c.affine != nil || c.last.addend || c.last.rectify }
+
+// normalise adds a batch normalisation, or a bias if norm is nil. It returns false if the chain cannot
+// have it.
+func (c *chain) normalise(o *op, norm *batchNormLayer, in []*gorgonia.Node) bool {
+	if c == nil || c.follows() {
+		return false
+	}
+	c.affine, c.last.norm, c.last.bias = o, norm, norm == nil
+	c.in = append(c.in, in...)
+	return true
+}
+
+// add adds a sum of factor times the value with another node. It returns false if the chain cannot have
+// it.
+func (c *chain) add(other *gorgonia.Node, factor float64) bool {
+	if c == nil || c.last.addend || c.last.rectify {
+		return false
+	}
+	c.last.addend, c.last.factor = true, factor
+	c.in = append(c.in, other)
+	return true
+}
+
+// op returns the operation. Only a batch normalisation can fail in a run, so its name is in errors.
+func (c *chain) op() *op {
+	o := c.conv
+	if c.affine != nil {
+		o = c.affine
+	}
+	shapes := make([]tensor.Shape, len(c.in))
+	for i, n := range c.in {
+		shapes[i] = n.Shape()
+	}
+	a, b := c.conv.f32.(conv[float32]), c.conv.f64.(conv[float64])
+	return &op{
+		signature: signature{name: o.name, in: shapes, out: c.conv.out, constant: -1},
+		f32:       fused[float32]{a, c.last, new(affine)},
+		f64:       fused[float64]{b, c.last, new(affine)},
+	}
+}

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes_test
+
+import (
+	"fmt"
+	"math"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/nodes"
+)
+
+// layers makes the layers of a net. Two graphs that are made one after the other with the same state
+// have the same weights, and share statistics.
+type layers struct {
+	g          *gorgonia.ExprGraph
+	of         tensor.Dtype
+	count      int
+	statistics map[int]*nodes.Statistics
+	extreme    float64 // factor of scales and means, and of every second variance; 0 makes those variances 0
+}
+
+func (l *layers) input(shape ...int) *gorgonia.Node {
+	l.count++
+	n := zeros(l.g, fmt.Sprint("n", l.count), l.of, shape...)
+	for i, v := range ramp(n.Shape().TotalSize()) {
+		set(n, i, v)
+	}
+	return n
+}
+
+func (l *layers) conv(x *gorgonia.Node, filters, size, stride, pad, groups int) *gorgonia.Node {
+	w := l.input(filters, x.Shape()[1]/groups, size, size)
+	return gorgonia.Must(nodes.Conv2dGroups(x, w, tensor.Shape{size, size}, []int{pad, pad}, []int{stride, stride}, nil, groups))
+}
+
+func (l *layers) norm(x *gorgonia.Node) *gorgonia.Node {
+	shape := []int{1, x.Shape()[1], 1, 1}[:x.Dims()]
+	γ, β := l.input(shape...), l.input(shape...)
+	s := l.statistics[l.count]
+	if s == nil {
+		s = newStatistics(x.Shape()[1])
+		for c := range s.Mean {
+			s.Mean[c] = math.Cos(float64(c))
+			s.Variance[c] = 1 + math.Sin(float64(c))
+			if l.extreme != 1 {
+				s.Mean[c] *= l.extreme
+				s.Variance[c] *= l.extreme * float64(c%2)
+			}
+		}
+		l.statistics[l.count] = s
+	}
+	return gorgonia.Must(nodes.BatchNormWith(x, γ, β, s, 1e-5))
+}
+
+func newStatistics(channels int) *nodes.Statistics {
+	s, err := nodes.NewStatistics(channels, 0.1)
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
+
+func (l *layers) bias(x *gorgonia.Node) *gorgonia.Node {
+	return gorgonia.Must(nodes.Bias(x, l.input(1, x.Shape()[1], 1, 1)))
+}
+
+func rectified(x *gorgonia.Node) *gorgonia.Node { return gorgonia.Must(nodes.Rectify(x)) }
+
+// net is a net of images x, and the number of nodes, without inputs, that remain of it.
+type net struct {
+	build func(l *layers, x *gorgonia.Node) *gorgonia.Node
+	left  int
+}
+
+var nets = map[string]net{
+	"conv":         {func(l *layers, x *gorgonia.Node) *gorgonia.Node { return l.conv(x, 5, 3, 1, 1, 1) }, 1},
+	"norm":         {func(l *layers, x *gorgonia.Node) *gorgonia.Node { return l.norm(l.conv(x, 5, 3, 1, 1, 1)) }, 1},
+	"bias":         {func(l *layers, x *gorgonia.Node) *gorgonia.Node { return l.bias(l.conv(x, 5, 3, 1, 1, 1)) }, 1},
+	"rectify":      {func(l *layers, x *gorgonia.Node) *gorgonia.Node { return rectified(l.conv(x, 5, 3, 1, 1, 1)) }, 1},
+	"norm, stride": {func(l *layers, x *gorgonia.Node) *gorgonia.Node { return rectified(l.norm(l.conv(x, 5, 3, 2, 1, 1))) }, 1},
+	"groups":       {func(l *layers, x *gorgonia.Node) *gorgonia.Node { return rectified(l.norm(l.conv(x, 8, 3, 1, 1, 4))) }, 1},
+	"pointwise":    {func(l *layers, x *gorgonia.Node) *gorgonia.Node { return rectified(l.bias(l.conv(x, 7, 1, 1, 0, 1))) }, 1},
+	"many filters": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
+		return rectified(l.norm(l.conv(x, 150, 3, 1, 1, 1)))
+	}, 1},
+	"block": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
+		x = rectified(l.norm(l.conv(x, 6, 3, 1, 1, 1)))
+		y := rectified(l.norm(l.conv(x, 6, 3, 1, 1, 1)))
+		return rectified(gorgonia.Must(gorgonia.Add(l.norm(l.conv(y, 6, 3, 1, 1, 1)), x)))
+	}, 3},
+	"block, shortcut first": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
+		y := rectified(l.norm(l.conv(x, 4, 3, 1, 1, 1)))
+		return rectified(gorgonia.Must(gorgonia.Add(x, l.conv(y, 4, 3, 1, 1, 1))))
+	}, 2},
+	"projection": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
+		y := rectified(l.norm(l.conv(x, 6, 3, 2, 1, 1)))
+		return rectified(gorgonia.Must(gorgonia.Add(l.norm(l.conv(y, 6, 3, 1, 1, 1)), l.norm(l.conv(x, 6, 1, 2, 0, 1)))))
+	}, 3},
+	"pre-activation": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
+		x = l.conv(x, 6, 3, 1, 1, 1) // used twice
+		y := l.conv(rectified(l.norm(x)), 6, 3, 1, 1, 1)
+		return gorgonia.Must(gorgonia.Add(l.conv(rectified(l.norm(y)), 6, 3, 1, 1, 1), x))
+	}, 5},
+	"used twice": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
+		y := l.norm(l.conv(x, 6, 3, 1, 1, 1))
+		return gorgonia.Must(gorgonia.Add(rectified(y), y))
+	}, 3},
+	"twice in one": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
+		y := l.norm(l.conv(x, 6, 3, 1, 1, 1))
+		return gorgonia.Must(gorgonia.Add(y, y))
+	}, 2},
+	"twice normed": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
+		return l.norm(rectified(rectified(l.bias(l.norm(l.norm(l.conv(x, 6, 3, 1, 1, 1)))))))
+	}, 6},
+	"sums": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
+		y := gorgonia.Must(gorgonia.Add(l.conv(x, 4, 3, 1, 1, 1), x))
+		return l.bias(gorgonia.Must(gorgonia.Add(y, x)))
+	}, 3},
+	"other operations": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
+		y := gorgonia.Must(gorgonia.Tanh(l.conv(x, 4, 3, 1, 1, 1)))
+		y = gorgonia.Must(gorgonia.Sub(l.conv(y, 4, 3, 1, 1, 1), x))
+		y = gorgonia.Must(gorgonia.HadamardProd(l.norm(l.conv(y, 4, 3, 1, 1, 1)), x))
+		var two any = 2.0
+		if l.of == tensor.Float32 {
+			two = float32(2)
+		}
+		return gorgonia.Must(gorgonia.Mul(y, gorgonia.NewConstant(two)))
+	}, 7},
+	"stochastic depth": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
+		y := l.norm(l.conv(x, 4, 3, 1, 1, 1))
+		return rectified(gorgonia.Must(nodes.StochasticDepth(y, x, 0.3, &nodes.Noise{Seed: 1})))
+	}, 1},
+	"dropout": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
+		y := gorgonia.Must(nodes.Dropout(rectified(l.norm(l.conv(x, 4, 3, 1, 1, 1))), 0.3, &nodes.Noise{Seed: 1}))
+		y = gorgonia.Must(nodes.Dropout(l.conv(y, 4, 3, 1, 1, 1), 0.3, &nodes.Noise{Seed: 1}))
+		return y
+	}, 2},
+	"head": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
+		x = gorgonia.Must(nodes.GlobalAveragePool2D(rectified(l.norm(l.conv(x, 4, 3, 1, 1, 1)))))
+		y := gorgonia.Must(nodes.Linear(x, l.input(4, 3), l.input(1, 3)))
+		return rectified(l.norm(y))
+	}, 5},
+}
+
+// evaluate runs a graph in evaluation and returns the bits of n.
+func evaluate(t *testing.T, n *gorgonia.Node) []uint64 {
+	t.Helper()
+	vm := gorgonia.NewTapeMachine(n.Graph(), gorgonia.EvalMode())
+	defer vm.Close()
+	require.NoError(t, vm.RunAll())
+	var bits []uint64
+	for _, v := range floats(n.Value()) {
+		if math.IsNaN(v) {
+			v = math.NaN() // the bits of NaNs are unspecified
+		}
+		bits = append(bits, math.Float64bits(v))
+	}
+	return bits
+}
+
+// TestFuse compares nets in evaluation with their copies. The bits are the same, also for statistics
+// and scales with which results overflow or cancel.
+func TestFuse(t *testing.T) {
+	for name, c := range nets {
+		for _, of := range []tensor.Dtype{tensor.Float32, tensor.Float64} {
+			for _, extreme := range []float64{1, 0, 1e9, 1e36} {
+				for _, size := range []int{1, 3} {
+					t.Run(fmt.Sprint(name, " ", of, " ", extreme, " ", size), func(t *testing.T) {
+						state := map[int]*nodes.Statistics{}
+						build := func() (*gorgonia.Node, *layers) {
+							l := &layers{g: gorgonia.NewGraph(), of: of, statistics: state, extreme: extreme}
+							return c.build(l, l.input(size, 4, 8, 8)), l
+						}
+						plain, _ := build()
+						want := evaluate(t, plain)
+						root, l := build()
+						fused, err := nodes.Fuse(root)
+						require.NoError(t, err)
+						assert.Equal(t, want, evaluate(t, fused))
+
+						inputs := fused.Graph().Inputs()
+						assert.Len(t, inputs, l.count, "every input once")
+						for _, n := range inputs {
+							original := l.g.ByName(n.Name())
+							require.Len(t, original, 1)
+							assert.Same(t, original[0].Value(), n.Value(), "%s is shared", n.Name())
+						}
+						left := 0
+						for _, n := range fused.Graph().AllNodes() {
+							if n.Op() != nil && fused.Graph().From(n.ID()).Len() > 0 {
+								left++
+							}
+						}
+						assert.Equal(t, c.left, left)
+					})
+				}
+			}
+		}
+	}
+}
+
+// TestFuseIsCurrent changes weights, statistics and inputs between runs.
+func TestFuseIsCurrent(t *testing.T) {
+	state := map[int]*nodes.Statistics{}
+	build := func() *gorgonia.Node {
+		l := &layers{g: gorgonia.NewGraph(), of: tensor.Float32, statistics: state, extreme: 1}
+		return nets["block"].build(l, l.input(2, 4, 8, 8))
+	}
+	plain := build()
+	fused, err := nodes.Fuse(build())
+	require.NoError(t, err)
+	last := evaluate(t, fused)
+	assert.Equal(t, evaluate(t, plain), last)
+	for i, in := range fused.Graph().Inputs() {
+		for _, n := range append(plain.Graph().ByName(in.Name()), in) {
+			set(n, 0, 0.123*float64(i+1))
+		}
+		now := evaluate(t, fused)
+		assert.Equal(t, evaluate(t, plain), now)
+		assert.NotEqual(t, last, now, in.Name())
+		last = now
+	}
+	for _, s := range state {
+		s.Mean[1]++
+		s.Variance[2]++
+		now := evaluate(t, fused)
+		assert.Equal(t, evaluate(t, plain), now)
+		assert.NotEqual(t, last, now)
+		last = now
+	}
+}
+
+// TestFuseOnCores compares runs on different numbers of cores, which divide images and filters.
+func TestFuseOnCores(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for _, size := range []int{1, 5} {
+		l := &layers{g: gorgonia.NewGraph(), of: tensor.Float32, statistics: map[int]*nodes.Statistics{}, extreme: 1}
+		fused, err := nodes.Fuse(nets["many filters"].build(l, l.input(size, 4, 8, 8)))
+		require.NoError(t, err)
+		runtime.GOMAXPROCS(1)
+		want := evaluate(t, fused)
+		for _, n := range []int{2, 3, 8} {
+			runtime.GOMAXPROCS(n)
+			assert.Equal(t, want, evaluate(t, fused), "%d cores, %d images", n, size)
+		}
+	}
+}
+
+func TestFuseErrors(t *testing.T) {
+	_, err := nodes.Fuse(nil)
+	assert.ErrorContains(t, err, "nodes.Fuse: want a node of a graph, got ")
+	_, err = nodes.Fuse(gorgonia.NewConstant(1.0))
+	assert.ErrorContains(t, err, "nodes.Fuse: want a node of a graph, got ")
+
+	var v gorgonia.Value
+	l := &layers{g: gorgonia.NewGraph(), of: tensor.Float32}
+	_, err = nodes.Fuse(gorgonia.Read(rectified(l.input(2, 4, 8, 8)), &v))
+	assert.ErrorContains(t, err, "nodes.Fuse: ", "a statement cannot be copied")
+
+	l = &layers{g: gorgonia.NewGraph(), of: tensor.Float32, statistics: map[int]*nodes.Statistics{}, extreme: 1}
+	fused, err := nodes.Fuse(nets["norm"].build(l, l.input(2, 4, 8, 8)))
+	require.NoError(t, err)
+	_, err = gorgonia.Grad(gorgonia.Must(gorgonia.Sum(fused)), fused.Graph().Inputs()...)
+	assert.Error(t, err, "it has no gradient")
+
+	l = &layers{g: gorgonia.NewGraph(), of: tensor.Float32, statistics: map[int]*nodes.Statistics{}, extreme: 1}
+	fused, err = nodes.Fuse(nets["norm"].build(l, l.input(2, 4, 8, 8)))
+	require.NoError(t, err)
+	for _, s := range l.statistics {
+		s.Variance[2] = math.NaN()
+	}
+	vm := gorgonia.NewTapeMachine(fused.Graph(), gorgonia.EvalMode())
+	defer vm.Close()
+	assert.EqualError(t, nodes.Cause(vm.RunAll()), "nodes.BatchNorm: channel 2: want a running mean and variance that are finite, got -0.4161468365471424 and NaN")
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes
+
+import (
+	"errors"
+	"math"
+
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// fused is a convolution in evaluation and what follows it: see Fuse.
+type fused[T vec.Float] struct {
+	conv[T]
+	finish
+	affine *affine
+}
+
+// finish describes what follows a convolution of result r:
+//
+//	y = ReLU(factor (a r + b) + addend).
+//
+// The operations are those of the nodes that it replaces, in their order, so the bits are the same.
+type finish struct {
+	norm    *batchNormLayer // gives a and b, or nil
+	bias    bool            // an input is b
+	addend  bool            // the last input is the addend
+	factor  float64         // if there is an addend
+	rectify bool
+}
+
+// affine has the factor and the addend of each channel, which each run computes.
+type affine struct{ a, b []float64 }
+
+func (f fused[T]) Forward(out []T, in [][]T) error {
+	if err := f.coefficients(in[2:]); err != nil {
+		return err
+	}
+	var addend []T
+	if f.addend {
+		addend = in[len(in)-1]
+	}
+	f.value(out, in[0], in[1], func(first, images, from, to int) {
+		for i := first; i < first+images; i++ {
+			for c := from; c < to; c++ {
+				start := (i*f.filters + c) * f.pixelsOut
+				y, a, b := out[start:start+f.pixelsOut], f.affine.a[c], f.affine.b[c]
+				if f.norm != nil || f.bias {
+					vec.Affine(y, y, a, b)
+				}
+				if f.addend {
+					vec.Combine(y, f.factor, y, 1, addend[start:])
+				}
+				if f.rectify {
+					vec.Rectify(y, y)
+				}
+			}
+		}
+	})
+	return nil
+}
+
+// coefficients computes the factor and the addend of each channel. in are the inputs after x and w.
+func (f fused[T]) coefficients(in [][]T) error {
+	m := f.affine
+	if m.a == nil {
+		m.a, m.b = make([]float64, f.filters), make([]float64, f.filters)
+	}
+	switch {
+	case f.norm != nil:
+		s := f.norm.statistics
+		if err := s.check(f.filters); err != nil {
+			return err
+		}
+		for c, v := range s.Variance {
+			m.a[c] = 1 / math.Sqrt(v+f.norm.epsilon) * float64(in[0][c])
+			m.b[c] = float64(in[1][c]) - m.a[c]*s.Mean[c]
+		}
+	case f.bias:
+		for c, v := range in[0] {
+			m.a[c], m.b[c] = 1, float64(v)
+		}
+	}
+	return nil
+}
+
+// Backward is never called: the node has no gradient in any input.
+func (f fused[T]) Backward([]T, int, [][]T, []T, []T) error {
+	return errors.New("want no gradient of a node that Fuse has made")
+}
