@@ -4,7 +4,6 @@ package nodes
 
 import (
 	"fmt"
-	"reflect"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -14,7 +13,7 @@ import (
 // less time. In the copy a convolution and the nodes that follow it are one node, if nothing else
 // uses the values between them:
 //
-//	Conv2d -> BatchNorm or Bias -> sum with another node, or StochasticDepth -> Rectify,
+//	Conv2d -> BatchNorm or Bias -> Add of another node, or StochasticDepth -> Rectify,
 //
 // where each step after the first may be missing. The node finishes the results of a convolution
 // while they are in the cache, so that what follows the convolution costs no pass over memory: of a
@@ -118,37 +117,41 @@ func operation(n *gorgonia.Node) *op {
 
 // match returns the longest chain that ends in n, or nil if there is none.
 func (f *fuser) match(n *gorgonia.Node) *chain {
-	in := inputs(n)
 	o := operation(n)
 	if o == nil {
-		if !isSum(n, in) {
-			return nil
-		}
-		for i := range in {
-			if u := f.inner(in[i]); u.add(in[1-i], 1) {
-				return u
-			}
-		}
 		return nil
 	}
+	in := inputs(n)
 	switch l := o.f32.(type) {
 	case conv[float32]:
 		return &chain{conv: o, in: in}
 	case batchNorm[float32]:
-		if u := f.inner(in[0]); u.normalise(o, &l.batchNormLayer, in[1:]) {
-			return u
+		u := f.inner(in[0])
+		if !u.normalise(o, &l.batchNormLayer, in[1:3]) {
+			return nil
 		}
+		if len(in) > 3 {
+			u.add(in[3], 1)
+		}
+		u.last.rectify = l.rectified
+		return u
 	case addBias[float32]:
 		if u := f.inner(in[0]); u.normalise(o, nil, in[1:]) {
 			return u
+		}
+	case add[float32]:
+		for i := range in {
+			if u := f.inner(in[i]); len(in) == 2 && u.add(in[1-i], 1) {
+				return u
+			}
 		}
 	case stochasticDepth[float32]:
 		if u := f.inner(in[0]); u.add(in[1], l.survival) {
 			return u
 		}
 	case rectify[float32]:
-		if u := f.inner(in[0]); u != nil && !u.last.rectify {
-			u.last.rectify = true
+		if u := f.inner(in[0]); u != nil {
+			u.last.rectify = true // for the second time it changes nothing
 			return u
 		}
 	}
@@ -161,19 +164,6 @@ func (f *fuser) inner(n *gorgonia.Node) *chain {
 		return nil
 	}
 	return f.match(n)
-}
-
-// isSum reports whether a node is gorgonia.Add of two nodes of one shape.
-func isSum(n *gorgonia.Node, in []*gorgonia.Node) bool {
-	if len(in) != 2 || in[0].Dims() != 4 || !in[0].Shape().Eq(in[1].Shape()) {
-		return false
-	}
-	g := gorgonia.NewGraph()
-	term := func(name string) *gorgonia.Node {
-		return gorgonia.NewTensor(g, n.Dtype(), 4, gorgonia.WithShape(in[0].Shape()...), gorgonia.WithName(name))
-	}
-	sum, err := gorgonia.Add(term("a"), term("b"))
-	return err == nil && reflect.TypeOf(sum.Op()) == reflect.TypeOf(n.Op()) && sum.Op().Hashcode() == n.Op().Hashcode()
 }
 
 // chain is a convolution and the nodes after it that become one node.

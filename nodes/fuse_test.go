@@ -40,7 +40,7 @@ func (l *layers) conv(x *gorgonia.Node, filters, size, stride, pad, groups int) 
 	return gorgonia.Must(nodes.Conv2dGroups(x, w, tensor.Shape{size, size}, []int{pad, pad}, []int{stride, stride}, nil, groups))
 }
 
-func (l *layers) norm(x *gorgonia.Node) *gorgonia.Node {
+func (l *layers) norm(x *gorgonia.Node, opts ...nodes.BatchNormOption) *gorgonia.Node {
 	shape := []int{1, x.Shape()[1], 1, 1}[:x.Dims()]
 	γ, β := l.input(shape...), l.input(shape...)
 	s := l.statistics[l.count]
@@ -56,7 +56,7 @@ func (l *layers) norm(x *gorgonia.Node) *gorgonia.Node {
 		}
 		l.statistics[l.count] = s
 	}
-	return gorgonia.Must(nodes.BatchNormWith(x, γ, β, s, 1e-5))
+	return gorgonia.Must(nodes.BatchNormWith(x, γ, β, s, 1e-5, opts...))
 }
 
 func newStatistics(channels int) *nodes.Statistics {
@@ -93,35 +93,50 @@ var nets = map[string]net{
 	"block": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
 		x = rectified(l.norm(l.conv(x, 6, 3, 1, 1, 1)))
 		y := rectified(l.norm(l.conv(x, 6, 3, 1, 1, 1)))
-		return rectified(gorgonia.Must(gorgonia.Add(l.norm(l.conv(y, 6, 3, 1, 1, 1)), x)))
+		return rectified(gorgonia.Must(nodes.Add(l.norm(l.conv(y, 6, 3, 1, 1, 1)), x)))
 	}, 3},
 	"block, shortcut first": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
 		y := rectified(l.norm(l.conv(x, 4, 3, 1, 1, 1)))
-		return rectified(gorgonia.Must(gorgonia.Add(x, l.conv(y, 4, 3, 1, 1, 1))))
+		return rectified(gorgonia.Must(nodes.Add(x, l.conv(y, 4, 3, 1, 1, 1))))
 	}, 2},
+	"block of two nodes": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
+		y := l.norm(l.conv(x, 4, 3, 1, 1, 1), nodes.Rectified())
+		return l.norm(l.conv(y, 4, 3, 1, 1, 1), nodes.Plus(x), nodes.Rectified())
+	}, 2},
+	"norm of a sum": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
+		y := gorgonia.Must(nodes.Add(l.conv(x, 4, 3, 1, 1, 1), x))
+		return l.norm(y, nodes.Plus(x), nodes.Rectified())
+	}, 2},
+	"sum after a rectifier": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
+		return gorgonia.Must(nodes.Add(x, l.norm(l.conv(x, 4, 3, 1, 1, 1), nodes.Rectified())))
+	}, 2},
+	"three terms": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
+		y := l.norm(l.conv(x, 4, 3, 1, 1, 1))
+		return gorgonia.Must(nodes.Add(y, x, l.conv(x, 4, 1, 1, 0, 1)))
+	}, 3},
 	"projection": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
 		y := rectified(l.norm(l.conv(x, 6, 3, 2, 1, 1)))
-		return rectified(gorgonia.Must(gorgonia.Add(l.norm(l.conv(y, 6, 3, 1, 1, 1)), l.norm(l.conv(x, 6, 1, 2, 0, 1)))))
+		return rectified(gorgonia.Must(nodes.Add(l.norm(l.conv(y, 6, 3, 1, 1, 1)), l.norm(l.conv(x, 6, 1, 2, 0, 1)))))
 	}, 3},
 	"pre-activation": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
 		x = l.conv(x, 6, 3, 1, 1, 1) // used twice
 		y := l.conv(rectified(l.norm(x)), 6, 3, 1, 1, 1)
-		return gorgonia.Must(gorgonia.Add(l.conv(rectified(l.norm(y)), 6, 3, 1, 1, 1), x))
+		return gorgonia.Must(nodes.Add(l.conv(rectified(l.norm(y)), 6, 3, 1, 1, 1), x))
 	}, 5},
 	"used twice": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
 		y := l.norm(l.conv(x, 6, 3, 1, 1, 1))
-		return gorgonia.Must(gorgonia.Add(rectified(y), y))
+		return gorgonia.Must(nodes.Add(rectified(y), y))
 	}, 3},
 	"twice in one": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
 		y := l.norm(l.conv(x, 6, 3, 1, 1, 1))
-		return gorgonia.Must(gorgonia.Add(y, y))
+		return gorgonia.Must(nodes.Add(y, y))
 	}, 2},
 	"twice normed": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
 		return l.norm(rectified(rectified(l.bias(l.norm(l.norm(l.conv(x, 6, 3, 1, 1, 1)))))))
-	}, 6},
+	}, 6}, // the first norm is part of the convolution
 	"sums": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
-		y := gorgonia.Must(gorgonia.Add(l.conv(x, 4, 3, 1, 1, 1), x))
-		return l.bias(gorgonia.Must(gorgonia.Add(y, x)))
+		y := gorgonia.Must(nodes.Add(l.conv(x, 4, 3, 1, 1, 1), x))
+		return l.bias(gorgonia.Must(nodes.Add(y, x)))
 	}, 3},
 	"other operations": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
 		y := gorgonia.Must(gorgonia.Tanh(l.conv(x, 4, 3, 1, 1, 1)))
