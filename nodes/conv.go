@@ -129,15 +129,13 @@ func zeroed[T vec.Float](n int) []T {
 }
 
 func (c conv[T]) Forward(out []T, in [][]T) error {
-	c.value(out, in[0], in[1], nil)
+	c.Convolve(out, in[0], in[1], func(region) {})
 	return nil
 }
 
-// value multiplies the filters by the patches of each group of images. If there are fewer groups than
-// cores, it also divides the filters into blocks. If finish is not nil, value calls it, concurrently,
-// for the results of each product while they are in the cache: those of the filters from..to-1 for a
-// number of images from the image first on.
-func (c conv[T]) value(out, x, w []T, finish func(first, images, from, to int)) {
+// Convolve multiplies the filters by the patches of each group of images. If there are fewer groups
+// than cores, it also divides the filters into blocks.
+func (c conv[T]) Convolve(out, x, w []T, finish func(region)) {
 	n := c.inputs * c.area
 	jobs := c.jobs(&c.image)
 	const least = 32 // filters that are worth a block
@@ -145,7 +143,11 @@ func (c conv[T]) value(out, x, w []T, finish func(first, images, from, to int)) 
 	weights := panels(&c.work.weights, c.groups*blocks)
 	par.Do(c.groups*blocks, func(i int) {
 		o, end := i*c.outputs/blocks, (i+1)*c.outputs/blocks
-		weights[i].Pack(1, gemm.Of(w[o*n:], end-o, n))
+		if jobs == 1 { // packing would take a large part of the time
+			weights[i].View(w[o*n:], end-o, n)
+		} else {
+			weights[i].Pack(1, gemm.Of(w[o*n:], end-o, n))
+		}
 	})
 	par.Ranges(jobs*blocks, 1, func(from, to int) {
 		buffer, piece := zeroed[T](c.image.size()), scratch.Get[T](c.outputs*c.pixelsOut*c.image.together)
@@ -157,14 +159,17 @@ func (c conv[T]) value(out, x, w []T, finish func(first, images, from, to int)) 
 				o, end := i*c.outputs/blocks, (i+1)*c.outputs/blocks
 				r := results[T]{out[(b*c.filters+o)*c.pixelsOut:], end - o, &c.result, images, c.filters * c.pixelsOut, c.image.together}
 				r.multiply(&weights[i], patches(&c.taps, image[g*c.inputs*c.image.plane():]), piece)
-				if finish != nil {
-					finish(b, images, o, end)
-				}
+				finish(region{b, b + images, o, end, 0, c.pixelsOut})
 			}
 		}
 		scratch.Put(buffer)
 		scratch.Put(piece)
 	})
+	if jobs == 1 { // do not keep w
+		for i := range weights {
+			weights[i].View(nil, 0, 0)
+		}
+	}
 }
 
 // jobs returns the number of groups of images into which the layout divides the batch.

@@ -123,7 +123,7 @@ func (f *fuser) match(n *gorgonia.Node) *chain {
 	}
 	in := inputs(n)
 	switch l := o.f32.(type) {
-	case conv[float32]:
+	case convolver[float32]:
 		return &chain{conv: o, in: in}
 	case batchNorm[float32]:
 		u := f.inner(in[0])
@@ -207,10 +207,10 @@ func (c *chain) op() *op {
 	for i, n := range c.in {
 		shapes[i] = n.Shape()
 	}
-	a, b := c.conv.f32.(conv[float32]), c.conv.f64.(conv[float64])
+	channels, area := c.conv.out[1], c.conv.out[2]*c.conv.out[3]
 	return &op{
 		signature: signature{name: o.name, in: shapes, out: c.conv.out, constant: -1},
-		f32:       fused[float32]{a, c.last, new(affine)},
-		f64:       fused[float64]{b, c.last, new(affine)},
+		f32:       fused[float32]{c.conv.f32.(convolver[float32]), channels, area, c.last, new(affine)},
+		f64:       fused[float64]{c.conv.f64.(convolver[float64]), channels, area, c.last, new(affine)},
 	}
 }

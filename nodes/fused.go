@@ -9,9 +9,22 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
+// convolver is the body of a convolution.
+type convolver[T vec.Float] interface {
+	body[T]
+	// Convolve writes the convolution of x and w to out. It calls finish, concurrently, for each
+	// region of the result while the region is in the cache. finish may overwrite the region.
+	Convolve(out, x, w []T, finish func(region))
+}
+
+// region is a part of a result of shape (B, C, H, W): pixels pixel..pixels-1 of the channels
+// channel..channels-1 of the images image..images-1.
+type region struct{ image, images, channel, channels, pixel, pixels int }
+
 // fused is a convolution in evaluation and what follows it: see Fuse.
 type fused[T vec.Float] struct {
-	conv[T]
+	convolver[T]
+	channels, area int // of the result; area is the number of pixels of an image
 	finish
 	affine *affine
 }
@@ -40,16 +53,16 @@ func (f fused[T]) Forward(out []T, in [][]T) error {
 	if f.addend {
 		addend = in[len(in)-1]
 	}
-	f.value(out, in[0], in[1], func(first, images, from, to int) {
-		for i := first; i < first+images; i++ {
-			for c := from; c < to; c++ {
-				start := (i*f.filters + c) * f.pixelsOut
-				y, a, b := out[start:start+f.pixelsOut], f.affine.a[c], f.affine.b[c]
+	f.Convolve(out, in[0], in[1], func(r region) {
+		for i := r.image; i < r.images; i++ {
+			for c := r.channel; c < r.channels; c++ {
+				from, to := (i*f.channels+c)*f.area+r.pixel, (i*f.channels+c)*f.area+r.pixels
+				y := out[from:to]
 				if f.norm != nil || f.bias {
-					vec.Affine(y, y, a, b)
+					vec.Affine(y, y, f.affine.a[c], f.affine.b[c])
 				}
 				if f.addend {
-					vec.Combine(y, f.factor, y, 1, addend[start:])
+					vec.Combine(y, f.factor, y, 1, addend[from:to])
 				}
 				if f.rectify {
 					vec.Rectify(y, y)
@@ -64,12 +77,12 @@ func (f fused[T]) Forward(out []T, in [][]T) error {
 func (f fused[T]) coefficients(in [][]T) error {
 	m := f.affine
 	if m.a == nil {
-		m.a, m.b = make([]float64, f.filters), make([]float64, f.filters)
+		m.a, m.b = make([]float64, f.channels), make([]float64, f.channels)
 	}
 	switch {
 	case f.norm != nil:
 		s := f.norm.statistics
-		if err := s.check(f.filters); err != nil {
+		if err := s.check(f.channels); err != nil {
 			return err
 		}
 		for c, v := range s.Variance {

@@ -5,10 +5,11 @@ package gemm
 import "github.com/kernelfold/kernelfold/internal/vec"
 
 // Panels is a matrix A packed once for many products, for the instructions that cpu.Use names at
-// that time.
+// that time, or a view of a matrix.
 type Panels[T vec.Float] struct {
-	r, c int
-	data []T
+	r, c   int
+	data   []T // packed
+	viewed []T // or not: row-major
 }
 
 // Pack packs alpha A. It reuses the memory of the last matrix.
@@ -16,8 +17,20 @@ func (p *Panels[T]) Pack(alpha float64, a Mat[T]) {
 	if n := a.R*a.C + slack; cap(p.data) < n {
 		p.data = make([]T, n)
 	}
-	p.r, p.c, p.data = a.R, a.C, p.data[:a.R*a.C+slack]
+	p.r, p.c, p.data, p.viewed = a.R, a.C, p.data[:a.R*a.C+slack], nil
 	packRows(p.data, T(alpha), a)
+}
+
+// View makes products read A, a row-major r x c matrix, where it lies, with the same bits. To pack a
+// large matrix for one product of few columns can take longer than the product.
+func (p *Panels[T]) View(a []T, r, c int) { p.r, p.c, p.viewed = r, c, a[:r*c] }
+
+// panel returns the rows from..to-1 of A, and the strides of its rows and columns.
+func (p *Panels[T]) panel(from, to int) (a []T, rs, cs int) {
+	if p.viewed != nil {
+		return p.viewed[from*p.c:], p.c, 1
+	}
+	return p.data[from*p.c:], 1, to - from
 }
 
 // Slack is the number of elements beyond the last one of a patch that must exist, because they may
@@ -54,7 +67,7 @@ func MulPatches[T vec.Float](c Mat[T], a *Panels[T], b Patches[T], add bool) {
 	}
 	first, last := b.span()
 	_ = b.Data[first : last+tileWidth[T]()]
-	m := patchwork[T]{tiling: tilingOf(&b), c: c, a: a.data, b: &b, panels: panelsOf[T](c.R)}
+	m := patchwork[T]{tiling: tilingOf(&b), c: c, a: a, b: &b, panels: panelsOf[T](c.R)}
 	if add {
 		m.mode = modeAdd
 	}
@@ -121,7 +134,7 @@ func tilingOf[T vec.Float](b *Patches[T]) tiling {
 type patchwork[T vec.Float] struct {
 	tiling
 	c      Mat[T]
-	a      []T
+	a      *Panels[T]
 	b      *Patches[T]
 	panels int
 	mode   int
@@ -132,19 +145,20 @@ type patchwork[T vec.Float] struct {
 func (m *patchwork[T]) tile(i, t int) {
 	b, width := m.b, tileWidth[T]()
 	from, to := i*m.c.R/m.panels, (i+1)*m.c.R/m.panels
-	rows, a := to-from, m.a[from*len(b.At):]
+	rows := to - from
+	a, rs, cs := m.a.panel(from, to)
 	switch {
 	case m.flat:
 		cols := min(width, (b.Rows-1)*b.Pitch+b.Width-t*width)
-		tile(rows, cols, a, 1, rows, b.Data[t*width:], b.At, m.step, m.spill[:], width, 0)
+		tile(rows, cols, a, rs, cs, b.Data[t*width:], b.At, m.step, m.spill[:], width, 0)
 		m.collect(from, to, t*width)
 	case t < m.whole:
 		y, x := t/m.across*m.band, t%m.across*width
-		tile(rows, min(width, m.band*b.Width-x), a, 1, rows, b.Data[y*b.Pitch+x:], b.At, m.step,
+		tile(rows, min(width, m.band*b.Width-x), a, rs, cs, b.Data[y*b.Pitch+x:], b.At, m.step,
 			m.c.Data[from*m.c.RS+y*b.Width+x:], m.c.RS, m.mode|m.tiling.mode)
 	default:
 		y := m.whole*m.band + t - m.whole
-		tile(rows, b.Width, a, 1, rows, b.Data[y*b.Pitch:], b.At, width/2,
+		tile(rows, b.Width, a, rs, cs, b.Data[y*b.Pitch:], b.At, width/2,
 			m.c.Data[from*m.c.RS+y*b.Width:], m.c.RS, m.mode)
 	}
 }

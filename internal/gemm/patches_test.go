@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/kernelfold/kernelfold/internal/vec"
@@ -49,11 +50,22 @@ func checkPatches[T vec.Float](t *testing.T, rng *rand.Rand, r, rows, width, pit
 	a := Of(random[T](rng, r*taps), r, taps)
 	var panels Panels[T]
 	panels.Pack(1.5, a)
+	scaled := Of(make([]T, r*taps), r, taps)
+	for i, v := range a.Data {
+		scaled.Data[i] = 1.5 * v
+	}
+	var viewed Panels[T]
+	viewed.View(scaled.Data, r, taps)
 	ld := rows*width + 3
 	for _, add := range []bool{false, true} {
 		data := random[T](rng, r*ld+5)
 		before := append([]T(nil), data...)
+		same := append([]T(nil), data...)
 		MulPatches(Mat[T]{data[2:], r, rows * width, ld, 1}, &panels, b, add)
+		MulPatches(Mat[T]{same[2:], r, rows * width, ld, 1}, &viewed, b, add)
+		if !slices.Equal(data, same) {
+			t.Fatalf("%d rows, image %d x %d of pitch %d, %d taps, add %v: a view of the matrix gives other bits than packed panels", r, rows, width, pitch, taps, add)
+		}
 		for e, got := range data {
 			i, j := (e-2)/ld, (e-2)%ld
 			if e < 2 || i >= r || j >= rows*width {
