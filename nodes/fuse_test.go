@@ -103,6 +103,11 @@ var nets = map[string]net{
 		y := l.norm(l.conv(x, 4, 3, 1, 1, 1), nodes.Rectified())
 		return l.norm(l.conv(y, 4, 3, 1, 1, 1), nodes.Plus(x), nodes.Rectified())
 	}, 2},
+	"wide block": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
+		x = l.norm(l.conv(x, 32, 3, 1, 1, 1), nodes.Rectified())
+		y := l.norm(l.conv(x, 32, 3, 1, 1, 1), nodes.Rectified())
+		return l.norm(l.conv(y, 32, 3, 1, 1, 1), nodes.Plus(x), nodes.Rectified())
+	}, 3},
 	"norm of a sum": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
 		y := gorgonia.Must(nodes.Add(l.conv(x, 4, 3, 1, 1, 1), x))
 		return l.norm(y, nodes.Plus(x), nodes.Rectified())
