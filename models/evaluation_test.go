@@ -140,3 +140,34 @@ func TestPredictorWithoutImages(t *testing.T) {
 		assert.InDelta(t, math.Tanh(1), v, 1e-6)
 	}
 }
+
+// TestPredictorReports puts one number that is not finite into each weight and each statistic in turn.
+// Every graph of a predictor reports it.
+func TestPredictorReports(t *testing.T) {
+	m, err := models.ResNet(4, 8, models.Options{Shape: [3]int{3, 8, 8}, Classes: 3, Seed: 1})
+	require.NoError(t, err)
+	p, err := m.Predictor()
+	require.NoError(t, err)
+	defer p.Close()
+	fails := func(message, name string) {
+		for _, n := range []int{1, 4} {
+			_, err := p.Logits(make([]float32, n*3*8*8))
+			assert.ErrorContains(t, err, message, "%s, %d images", name, n)
+		}
+	}
+	for _, n := range m.Learnables {
+		w := n.Value().Data().([]float32)
+		before := w[0]
+		w[0] = float32(math.NaN())
+		fails("want a finite number, got NaN", n.Name())
+		w[0] = before
+	}
+	for _, b := range m.Buffers() {
+		before := b.Statistics.Mean[1]
+		b.Statistics.Mean[1] = math.Inf(1)
+		fails("models: predict: nodes.BatchNorm: channel 1: want a running mean and variance that are finite, got +Inf", b.Name)
+		b.Statistics.Mean[1] = before
+	}
+	_, err = p.Logits(make([]float32, 3*8*8))
+	assert.NoError(t, err)
+}

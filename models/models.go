@@ -14,8 +14,8 @@
 //	p, err := m.Predictor()
 //	classes, err := p.Classify(images) // any number of images
 //
-// Package models/train has the training loop. A Predictor evaluates the net in a graph of its
-// own, with the weights and statistics of the model.
+// Package models/train has the training loop. A Predictor evaluates the net in graphs of its own,
+// with the weights and statistics of the model.
 //
 //	CNN              blocks of a 3x3 convolution and a pooling
 //	LeNet            LeCun, Bottou, Bengio and Haffner 1998
@@ -91,8 +91,10 @@ func (s *Spec) check() error {
 }
 
 // Net adds a net to a graph: it takes the images, of shape (batch, channels, height, width), and
-// returns the logits, of shape (batch, classes). It is called once for each graph of a Model and
-// must add the same layers, with the same names, each time. The builder keeps errors.
+// returns the logits, of shape (batch, classes). It is called once for each graph of a Model and its
+// predictors and must add the same layers, with the same names, each time. A Predictor has graphs
+// for other numbers of images than the batch of the model; the number is the first size of images,
+// and Batch in the specification that the builder returns. The builder keeps errors.
 type Net func(b *Builder, images *gorgonia.Node) (logits *gorgonia.Node)
 
 // Build makes a Model of a net: it adds the cost and the gradients to the layers of the net.

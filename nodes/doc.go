@@ -25,6 +25,7 @@
 //	            StochasticDepth, CrossEntropy
 //	initial     HeNormal, HeUniform, GlorotNormal, GlorotUniform, Orthonormal,
 //	            UnitFilterInit, ManifoldInit
+//	evaluation  Fuse
 //	products    BLAS, for the stock operations
 //
 // Every node checks its inputs when the graph is built; errors say what was wanted and what came.

@@ -127,7 +127,7 @@ func (f *fuser) match(n *gorgonia.Node) *chain {
 		return &chain{conv: o, in: in}
 	case batchNorm[float32]:
 		u := f.inner(in[0])
-		if !u.normalise(o, &l.batchNormLayer, in[1:3]) {
+		if !u.normalise(o, l.batchNormLayer, in[1:3]) {
 			return nil
 		}
 		if len(in) > 3 {
