@@ -37,6 +37,7 @@ func (m *Model) evaluation(images int) (*evaluation, error) {
 			e.find(g.logits, m)
 		}
 		if collision = nodes.CheckGraph(e.logits.Graph()); collision == nil {
+			nodes.Plan(e.logits.Graph(), e.logits)
 			e.vm = gorgonia.NewTapeMachine(e.logits.Graph(), gorgonia.EvalMode())
 			return e, nil
 		}
