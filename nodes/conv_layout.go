@@ -122,29 +122,7 @@ func interleave[T vec.Float](l *layout, dst, src []T, channels int) {
 		for u := top; u < bottom; u++ {
 			to := dst[g*l.plane()+(u*cols.n+left)*channels:][:(right-left)*channels]
 			from := src[(g*rows.size+u+rows.at)*cols.size+left+cols.at:]
-			transpose(to, from, channels, right-left, rows.size*cols.size)
-		}
-	}
-}
-
-// transpose sets dst, row-major c x r, to the transpose of the r x c matrix whose rows
-// are stride apart in src.
-func transpose[T vec.Float](dst, src []T, r, c, stride int) {
-	i := 0
-	for ; i+4 <= r; i += 4 {
-		s0, s1, s2, s3 := src[i*stride:][:c], src[(i+1)*stride:][:c], src[(i+2)*stride:][:c], src[(i+3)*stride:][:c]
-		e := i
-		for j := range s0 {
-			d := dst[e : e+4 : e+4]
-			d[0], d[1], d[2], d[3] = s0[j], s1[j], s2[j], s3[j]
-			e += r
-		}
-	}
-	for ; i < r; i++ {
-		e := i
-		for _, v := range src[i*stride:][:c] {
-			dst[e] = v
-			e += r
+			gemm.Transpose(to, channels, from, rows.size*cols.size, channels, right-left)
 		}
 	}
 }

@@ -107,6 +107,15 @@ func portableTranspose[T vec.Float](dst []T, stride int, src []T, ld, cols, k in
 	}
 }
 
+// portableColumns sets dst[p*stride+j] = src[j*ld+p] for p < lanes and j < k.
+func portableColumns[T vec.Float](dst []T, stride int, src []T, ld, k, lanes int) {
+	for j := range k {
+		for p, v := range src[j*ld:][:lanes] {
+			dst[p*stride+j] = v
+		}
+	}
+}
+
 // portableEliminate factors an n x n matrix G = L L^T. l holds the columns of G, leaf elements
 // apart, and then those of L on and below the diagonal. The row operations that turn L into the
 // identity are applied to v as well. pivots are the squares of the diagonal of L.

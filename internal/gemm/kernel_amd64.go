@@ -93,6 +93,22 @@ func transpose[T vec.Float](dst []T, stride int, src []T, ld, cols, k int, alpha
 	}
 }
 
+// columns is portableColumns for transposeLanes columns with the instructions in use. k must be a
+// multiple of transposeLanes.
+func columns[T vec.Float](dst []T, stride int, src []T, ld, k int) {
+	lanes := transposeLanes[T]()
+	if cpu.Use == cpu.Portable {
+		portableColumns(dst, stride, src, ld, k, lanes)
+		return
+	}
+	_, _ = src[(k-1)*ld+lanes-1], dst[(lanes-1)*stride+k-1]
+	if sizeOf[T]() == 4 {
+		columns32(single(dst), stride, single(src), ld, k)
+	} else {
+		columns64(double(dst), stride, double(src), ld, k)
+	}
+}
+
 // eliminate is portableEliminate with the instructions in use.
 func eliminate[T vec.Float](l, v *[leaf * leaf]T, pivots *[leaf]T, n int) {
 	switch wide := cpu.Use >= cpu.AVX512; {

@@ -9994,6 +9994,82 @@ done:
 	VZEROUPPER
 	RET
 
+// func columns32(dst *float32, stride int, src *float32, ld int, k int)
+// Requires: AVX
+TEXT ·columns32(SB), NOSPLIT, $0-40
+	MOVQ   src+16(FP), SI
+	MOVQ   ld+24(FP), DX
+	MOVQ   dst+0(FP), AX
+	MOVQ   stride+8(FP), BX
+	MOVQ   k+32(FP), CX
+	SHLQ   $0x02, DX
+	SHLQ   $0x02, BX
+	LEAQ   (SI)(DX*1), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*1), R9
+	LEAQ   (R9)(DX*1), R10
+	LEAQ   (R10)(DX*1), R11
+	LEAQ   (R11)(DX*1), R12
+	LEAQ   (R12)(DX*1), R13
+	IMUL3Q $0x08, DX, DX
+	XORQ   R14, R14
+
+square:
+	MOVQ        AX, R15
+	VMOVUPS     (SI)(R14*1), X0
+	VINSERTF128 $0x01, (R10)(R14*1), Y0, Y0
+	VMOVUPS     (DI)(R14*1), X1
+	VINSERTF128 $0x01, (R11)(R14*1), Y1, Y1
+	VMOVUPS     (R8)(R14*1), X2
+	VINSERTF128 $0x01, (R12)(R14*1), Y2, Y2
+	VMOVUPS     (R9)(R14*1), X3
+	VINSERTF128 $0x01, (R13)(R14*1), Y3, Y3
+	VUNPCKLPS   Y1, Y0, Y4
+	VUNPCKHPS   Y1, Y0, Y5
+	VUNPCKLPS   Y3, Y2, Y6
+	VUNPCKHPS   Y3, Y2, Y7
+	VUNPCKLPD   Y6, Y4, Y8
+	VUNPCKHPD   Y6, Y4, Y9
+	VUNPCKLPD   Y7, Y5, Y10
+	VUNPCKHPD   Y7, Y5, Y11
+	VMOVUPS     Y8, (R15)
+	ADDQ        BX, R15
+	VMOVUPS     Y9, (R15)
+	ADDQ        BX, R15
+	VMOVUPS     Y10, (R15)
+	ADDQ        BX, R15
+	VMOVUPS     Y11, (R15)
+	ADDQ        BX, R15
+	VMOVUPS     16(SI)(R14*1), X0
+	VINSERTF128 $0x01, 16(R10)(R14*1), Y0, Y0
+	VMOVUPS     16(DI)(R14*1), X1
+	VINSERTF128 $0x01, 16(R11)(R14*1), Y1, Y1
+	VMOVUPS     16(R8)(R14*1), X2
+	VINSERTF128 $0x01, 16(R12)(R14*1), Y2, Y2
+	VMOVUPS     16(R9)(R14*1), X3
+	VINSERTF128 $0x01, 16(R13)(R14*1), Y3, Y3
+	VUNPCKLPS   Y1, Y0, Y4
+	VUNPCKHPS   Y1, Y0, Y5
+	VUNPCKLPS   Y3, Y2, Y6
+	VUNPCKHPS   Y3, Y2, Y7
+	VUNPCKLPD   Y6, Y4, Y8
+	VUNPCKHPD   Y6, Y4, Y9
+	VUNPCKLPD   Y7, Y5, Y10
+	VUNPCKHPD   Y7, Y5, Y11
+	VMOVUPS     Y8, (R15)
+	ADDQ        BX, R15
+	VMOVUPS     Y9, (R15)
+	ADDQ        BX, R15
+	VMOVUPS     Y10, (R15)
+	ADDQ        BX, R15
+	VMOVUPS     Y11, (R15)
+	ADDQ        $0x00000020, AX
+	ADDQ        DX, R14
+	SUBQ        $0x00000008, CX
+	JNZ         square
+	VZEROUPPER
+	RET
+
 // func mul64AVX2(rows int, cols int, k int, a *float64, rs int, cs int, b *float64, at *int, step int, c *float64, ldc int, mode int)
 // Requires: AVX, FMA3, MMX+
 TEXT ·mul64AVX2(SB), NOSPLIT, $0-96
@@ -19953,5 +20029,49 @@ square:
 	JMP         square
 
 done:
+	VZEROUPPER
+	RET
+
+// func columns64(dst *float64, stride int, src *float64, ld int, k int)
+// Requires: AVX
+TEXT ·columns64(SB), NOSPLIT, $0-40
+	MOVQ   src+16(FP), SI
+	MOVQ   ld+24(FP), DX
+	MOVQ   dst+0(FP), AX
+	MOVQ   stride+8(FP), BX
+	MOVQ   k+32(FP), CX
+	SHLQ   $0x03, DX
+	SHLQ   $0x03, BX
+	LEAQ   (SI)(DX*1), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*1), R9
+	IMUL3Q $0x04, DX, DX
+	XORQ   R14, R14
+
+square:
+	MOVQ        AX, R15
+	VMOVUPS     (SI)(R14*1), X0
+	VINSERTF128 $0x01, (R8)(R14*1), Y0, Y0
+	VMOVUPS     (DI)(R14*1), X1
+	VINSERTF128 $0x01, (R9)(R14*1), Y1, Y1
+	VUNPCKLPD   Y1, Y0, Y2
+	VUNPCKHPD   Y1, Y0, Y3
+	VMOVUPS     Y2, (R15)
+	ADDQ        BX, R15
+	VMOVUPS     Y3, (R15)
+	ADDQ        BX, R15
+	VMOVUPS     16(SI)(R14*1), X0
+	VINSERTF128 $0x01, 16(R8)(R14*1), Y0, Y0
+	VMOVUPS     16(DI)(R14*1), X1
+	VINSERTF128 $0x01, 16(R9)(R14*1), Y1, Y1
+	VUNPCKLPD   Y1, Y0, Y2
+	VUNPCKHPD   Y1, Y0, Y3
+	VMOVUPS     Y2, (R15)
+	ADDQ        BX, R15
+	VMOVUPS     Y3, (R15)
+	ADDQ        $0x00000020, AX
+	ADDQ        DX, R14
+	SUBQ        $0x00000004, CX
+	JNZ         square
 	VZEROUPPER
 	RET

@@ -22,6 +22,10 @@ func transpose[T vec.Float](dst []T, stride int, src []T, ld, cols, k int, alpha
 	portableTranspose(dst, stride, src, ld, cols, k, alpha)
 }
 
+func columns[T vec.Float](dst []T, stride int, src []T, ld, k int) {
+	portableColumns(dst, stride, src, ld, k, 1)
+}
+
 func eliminate[T vec.Float](l, v *[leaf * leaf]T, pivots *[leaf]T, n int) {
 	portableEliminate(l, v, pivots, n)
 }

@@ -56,6 +56,11 @@ func eliminate32AVX512(l *float32, v *float32, pivots *float32, n int)
 //go:noescape
 func transpose32(dst *float32, stride int, src *float32, ld int, cols int, k int, alpha float32)
 
+// columns32 sets dst[p*stride+j] = src[j*ld+p] for p < 8 and j < k, a multiple of 8 and not 0.
+//
+//go:noescape
+func columns32(dst *float32, stride int, src *float32, ld int, k int)
+
 // mul64AVX2 sets the rows x cols tile C to A B, or adds A B to it. Element (i, p) of A is
 // a[i*rs+p*cs]. Row p of B begins at b[at[p]]; its second vector, or each further quarter of a
 // tile, begins step elements later. The rows of C are ldc elements apart. rows is 1 to 6,
@@ -105,3 +110,8 @@ func eliminate64AVX512(l *float64, v *float64, pivots *float64, n int)
 //
 //go:noescape
 func transpose64(dst *float64, stride int, src *float64, ld int, cols int, k int, alpha float64)
+
+// columns64 sets dst[p*stride+j] = src[j*ld+p] for p < 4 and j < k, a multiple of 4 and not 0.
+//
+//go:noescape
+func columns64(dst *float64, stride int, src *float64, ld int, k int)

@@ -2,7 +2,7 @@
 
 // Command gemm writes the assembly of internal/gemm: for each precision and level
 // the kernel that multiplies a panel of A with a panel of B, the two ways to pack a
-// panel, and the factorisation of a small square.
+// panel, the transpose of a narrow matrix, and the factorisation of a small square.
 package main
 
 //go:generate go run . -out ../../gemm/kernel_amd64.s -stubs ../../gemm/stubs_amd64.go -pkg gemm
@@ -23,6 +23,7 @@ func main() {
 			eliminate(m)
 		}
 		transpose(avx2{f})
+		columns(avx2{f})
 	}
 	simd.Write()
 }

@@ -91,28 +91,7 @@ func transpose(m avx2) {
 	XORQ(at, at)
 	Label("square")
 	for half := range 2 {
-		from := func(j int) Mem { return Mem{Base: rows[j], Index: at, Scale: 1, Disp: 16 * half} }
-		v := func(j int) VecPhysical { return m.vector(j) }
-		for j := range n / 2 {
-			VMOVUPS(from(j), m.lower(v(j)))
-			m.insert(from(j+n/2), v(j))
-		}
-		var out []VecPhysical
-		if f.bits == 32 {
-			VUNPCKLPS(v(1), v(0), v(4))
-			VUNPCKHPS(v(1), v(0), v(5))
-			VUNPCKLPS(v(3), v(2), v(6))
-			VUNPCKHPS(v(3), v(2), v(7))
-			VUNPCKLPD(v(6), v(4), v(8))
-			VUNPCKHPD(v(6), v(4), v(9))
-			VUNPCKLPD(v(7), v(5), v(10))
-			VUNPCKHPD(v(7), v(5), v(11))
-			out = []VecPhysical{v(8), v(9), v(10), v(11)}
-		} else {
-			VUNPCKLPD(v(1), v(0), v(2))
-			VUNPCKHPD(v(1), v(0), v(3))
-			out = []VecPhysical{v(2), v(3)}
-		}
+		out := m.square(func(j int) Mem { return Mem{Base: rows[j], Index: at, Scale: 1, Disp: 16 * half} })
 		for _, o := range out {
 			m.scale(alpha, o)
 			VMOVUPS(o, Mem{Base: dst})
@@ -136,6 +115,70 @@ func transpose(m avx2) {
 	MOVQ(U32(n), k)
 	JMP(LabelRef("square"))
 	Label("done")
+	VZEROUPPER()
+	RET()
+}
+
+// square transposes half of a square block as large as a vector: the elements of 128 bits in each of
+// its rows, which become as many vectors. It uses vectors 0 to 11.
+func (m avx2) square(from func(row int) Mem) []VecPhysical {
+	v := func(j int) VecPhysical { return m.vector(j) }
+	for j := range m.lanes() / 2 {
+		VMOVUPS(from(j), m.lower(v(j)))
+		m.insert(from(j+m.lanes()/2), v(j))
+	}
+	if m.f.bits == 64 {
+		VUNPCKLPD(v(1), v(0), v(2))
+		VUNPCKHPD(v(1), v(0), v(3))
+		return []VecPhysical{v(2), v(3)}
+	}
+	VUNPCKLPS(v(1), v(0), v(4))
+	VUNPCKHPS(v(1), v(0), v(5))
+	VUNPCKLPS(v(3), v(2), v(6))
+	VUNPCKHPS(v(3), v(2), v(7))
+	VUNPCKLPD(v(6), v(4), v(8))
+	VUNPCKHPD(v(6), v(4), v(9))
+	VUNPCKLPD(v(7), v(5), v(10))
+	VUNPCKHPD(v(7), v(5), v(11))
+	return []VecPhysical{v(8), v(9), v(10), v(11)}
+}
+
+// columns writes the transpose of a narrow matrix with many rows, block after block down the rows, so
+// that the rows of the result are written one vector after the other.
+func columns(m avx2) {
+	f, n := m.float(), m.lanes()
+	name, t := fmt.Sprint("columns", f.bits), f.name()
+	TEXT(name, NOSPLIT, fmt.Sprintf("func(dst *%[1]s, stride int, src *%[1]s, ld, k int)", t))
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s sets dst[p*stride+j] = src[j*ld+p] for p < %d and j < k, a multiple of %[2]d and not 0.", name, n))
+	dst, stride, k, rows, ld := RAX, RBX, RCX, []GPPhysical{RSI, RDI, R8, R9, R10, R11, R12, R13}[:n], RDX
+	Load(Param("src"), rows[0])
+	Load(Param("ld"), ld)
+	Load(Param("dst"), dst)
+	Load(Param("stride"), stride)
+	Load(Param("k"), k)
+	SHLQ(f.shift(), ld)
+	SHLQ(f.shift(), stride)
+	for j := 1; j < n; j++ {
+		LEAQ(Mem{Base: rows[j-1], Index: ld, Scale: 1}, rows[j])
+	}
+	IMUL3Q(Imm(uint64(n)), ld, ld)
+	at, to := R14, R15
+	XORQ(at, at)
+	Label("square")
+	MOVQ(dst, to)
+	for half := range 2 {
+		for i, o := range m.square(func(j int) Mem { return Mem{Base: rows[j], Index: at, Scale: 1, Disp: 16 * half} }) {
+			VMOVUPS(o, Mem{Base: to})
+			if half == 0 || i < n/2-1 {
+				ADDQ(stride, to)
+			}
+		}
+	}
+	ADDQ(U32(32), dst)
+	ADDQ(ld, at)
+	SUBQ(U32(n), k)
+	JNZ(LabelRef("square"))
 	VZEROUPPER()
 	RET()
 }
