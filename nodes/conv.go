@@ -98,7 +98,7 @@ func conv2d(name string, x, w *gorgonia.Node, kernel tensor.Shape, pad, stride, 
 	}
 	p := newConvPlan(in[0], in[1], filter[0], groups, along[0], along[1])
 	s := signature{name: name, in: shapes, out: tensor.Shape{in[0], filter[0], along[0].out, along[1].out}}
-	return apply(s, conv[float32]{p, &convWork[float32]{}}, conv[float64]{p, &convWork[float64]{}}, x, w)
+	return apply(s, newTiled(p, along[0], along[1]), conv[float64]{p, &convWork[float64]{}}, x, w)
 }
 
 // conv computes a convolution as matrix products with patches of images.

@@ -118,6 +118,12 @@ func near[T vec.Float](t *testing.T, what string, got []T, want, size []float64,
 // check compares a body with the definition, so many times with other numbers.
 func check[T vec.Float](t *testing.T, c convolution, o *op, b body[T], times int) {
 	t.Helper()
+	checkBy(t, c, o, b, times, near[T])
+}
+
+func checkBy[T vec.Float](t *testing.T, c convolution, o *op, b body[T], times int,
+	near func(t *testing.T, what string, got []T, want, size []float64, n int)) {
+	t.Helper()
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range times {
 		x, w, g := drawn[T](rng, o.in[0].TotalSize()), drawn[T](rng, o.in[1].TotalSize()), drawn[T](rng, o.out.TotalSize())

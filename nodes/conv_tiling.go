@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes
+
+import (
+	"runtime"
+	"sync/atomic"
+
+	"github.com/kernelfold/kernelfold/internal/gemm"
+	"github.com/kernelfold/kernelfold/internal/par"
+	"github.com/kernelfold/kernelfold/internal/scratch"
+	"github.com/kernelfold/kernelfold/internal/vec"
+	"github.com/kernelfold/kernelfold/internal/winograd"
+)
+
+// tiling is a convolution with 3 x 3 filters, without strides, in tiles of 4 x 4 results. Package
+// winograd transforms tiles and filters; for each of the 36 elements of a transformed tile there is a
+// matrix product, whose left factor has a row for each tile and a column for each input.
+//
+// The transforms take the channels of a pixel as one vector, so images are transposed, a few rows at
+// a time.
+type tiling struct {
+	batch, inputs, outputs int
+	rows, cols             span
+	turned                 bool // filters are transposed and rotated by half a turn
+}
+
+// span is the geometry of a tiling along rows or columns: sizes of the image, of the padding before it
+// and of the result.
+type span struct{ size, pad, out int }
+
+func (s span) tiles() int { return (s.out + winograd.Tile - 1) / winograd.Tile }
+
+const kernelArea = winograd.Kernel * winograd.Kernel
+
+// planes are 36 matrices, for the elements of transformed tiles.
+type planes struct {
+	data           []float32
+	cols, distance int
+}
+
+// planesOf returns the geometry of matrices of rows x cols. They lie an odd number of cache lines
+// apart, because a transform writes to all of them at once and should not need the same set of the
+// cache for all.
+func planesOf(rows, cols int) planes {
+	const line = 16
+	return planes{cols: cols, distance: ((rows*cols+line-1)/line | 1) * line}
+}
+
+func (p *planes) size() int { return winograd.Area * p.distance }
+
+// matrix returns the first rows of matrix k.
+func (p *planes) matrix(k, rows int) gemm.Mat[float32] {
+	return gemm.Of(p.data[k*p.distance:], rows, p.cols)
+}
+
+// grid says where the transforms of tiles from tile on are.
+func (p *planes) grid(tile int) winograd.Grid {
+	return winograd.Grid{At: tile * p.cols, Next: p.cols, Row: winograd.Window * p.distance, Col: p.distance}
+}
+
+// strip is a few rows of an image with padding, with the channels of a pixel next to each other.
+type strip struct {
+	data             []float32
+	channels, height int
+	pitch            int // elements from row to row
+	rows, cols       span
+	image, tile      int // whose rows are stored
+}
+
+func stripOf(channels, height int, rows, cols span) strip {
+	return strip{channels: channels, height: height, pitch: (cols.tiles()*winograd.Tile + height - winograd.Tile) * channels, rows: rows, cols: cols, image: -1}
+}
+
+func (s *strip) size() int { return s.height * s.pitch }
+
+// load stores the rows under a row of tiles of an image.
+func (s *strip) load(src []float32, image, tile int) {
+	known := 0
+	if image == s.image && tile == s.tile+1 {
+		known = copy(s.data, s.data[winograd.Tile*s.pitch:s.size()]) / s.pitch
+	}
+	s.image, s.tile = image, tile
+	for i := known; i < s.height; i++ {
+		row := s.data[i*s.pitch:][:s.pitch]
+		y := tile*winograd.Tile + i - s.rows.pad
+		if y < 0 || y >= s.rows.size {
+			clear(row)
+			continue
+		}
+		n := min(s.cols.size, s.pitch/s.channels-s.cols.pad)
+		from := src[(image*s.channels*s.rows.size+y)*s.cols.size:]
+		gemm.Transpose(row[s.cols.pad*s.channels:], s.channels, from, s.rows.size*s.cols.size, s.channels, n)
+	}
+}
+
+// store writes the rows of a row of tiles to an image of dst, without what lies beyond it.
+func (s *strip) store(dst []float32, image, tile int) {
+	y := tile * winograd.Tile
+	n, width, area := min(winograd.Tile, s.rows.out-y), s.cols.out, s.rows.out*s.cols.out
+	to := dst[image*s.channels*area+y*width:]
+	if s.pitch == width*s.channels {
+		gemm.Transpose(to, area, s.data, s.channels, n*width, s.channels)
+		return
+	}
+	for i := range n {
+		gemm.Transpose(to[i*width:], area, s.data[i*s.pitch:], s.channels, width, s.channels)
+	}
+}
+
+// grid says where the tiles of a strip are.
+func (s *strip) grid() winograd.Grid {
+	return winograd.Grid{Next: winograd.Tile * s.channels, Row: s.pitch, Col: s.channels}
+}
+
+// tiles is the work space of a goroutine, for some rows of tiles.
+type tiles struct {
+	*tiling
+	memory        []float32
+	image, result strip
+	left, right   planes
+}
+
+func (t *tiling) tiles(rows int) *tiles {
+	n := rows * t.cols.tiles()
+	s := &tiles{
+		tiling: t, left: planesOf(n, t.inputs), right: planesOf(n, t.outputs),
+		image: stripOf(t.inputs, winograd.Window, t.rows, t.cols),
+		// The image that a gradient of the result is.
+		result: stripOf(t.outputs, winograd.Tile, span{t.rows.out, 0, t.rows.out}, span{t.cols.out, 0, t.cols.out}),
+	}
+	s.memory = scratch.Get[float32](s.image.size() + s.result.size() + s.left.size() + s.right.size())
+	rest := s.memory
+	for _, part := range []struct {
+		data *[]float32
+		size int
+	}{{&s.image.data, s.image.size()}, {&s.result.data, s.result.size()}, {&s.left.data, s.left.size()}, {&s.right.data, s.right.size()}} {
+		*part.data, rest = rest[:part.size], rest[part.size:]
+	}
+	clear(s.image.data)
+	clear(s.result.data)
+	return s
+}
+
+// images sets the left factors to the transforms of rows from..to of tiles of all images.
+func (s *tiles) images(src []float32, from, to int) {
+	down, across := s.rows.tiles(), s.cols.tiles()
+	for r := from; r < to; r++ {
+		s.image.load(src, r/down, r%down)
+		winograd.Image(s.left.data, s.left.grid((r-from)*across), s.image.data, s.image.grid(), across, s.inputs)
+	}
+}
+
+// results writes the rows of tiles whose transforms are the products. It reports whether all are
+// finite.
+func (s *tiles) results(dst []float32, from, to int) bool {
+	down, across := s.rows.tiles(), s.cols.tiles()
+	ok := true
+	for r := from; r < to; r++ {
+		winograd.Result(s.result.data, s.result.grid(), s.right.data, s.right.grid((r-from)*across), across, s.outputs)
+		s.result.store(dst, r/down, r%down)
+		ok = ok && allFinite(s.result.data)
+	}
+	return ok
+}
+
+// gradients sets the right factors to the transforms of rows from..to of tiles of the gradient.
+func (s *tiles) gradients(grad []float32, from, to int) {
+	down, across := s.rows.tiles(), s.cols.tiles()
+	for r := from; r < to; r++ {
+		s.result.load(grad, r/down, r%down)
+		winograd.ResultBack(s.right.data, s.right.grid((r-from)*across), s.result.data, s.result.grid(), across, s.outputs)
+	}
+}
+
+// convolve writes the convolution of src and w to dst. It reports whether all results are finite.
+func (t *tiling) convolve(dst, src, w []float32) bool {
+	filters := t.filters(w)
+	var spoilt atomic.Bool
+	rows, cores := t.batch*t.rows.tiles(), runtime.GOMAXPROCS(0)
+	block := min(t.block(), (rows+cores-1)/cores)
+	par.Ranges((rows+block-1)/block, 1, func(first, last int) {
+		s := t.tiles(block)
+		for i := first; i < last; i++ {
+			from, to := i*block, min(rows, (i+1)*block)
+			s.images(src, from, to)
+			n := (to - from) * t.cols.tiles()
+			for k := range winograd.Area {
+				gemm.MulPanels(s.right.matrix(k, n), s.left.matrix(k, n), filters.data[k*filters.distance:])
+			}
+			if !s.results(dst, from, to) {
+				spoilt.Store(true)
+			}
+		}
+		scratch.Put(s.memory)
+	})
+	scratch.Put(filters.data)
+	return !spoilt.Load()
+}
+
+var blockBytes, blockLeast = 600 << 10, 32
+
+// block returns the number of rows of tiles whose products are made at once.
+func (t *tiling) block() int {
+	tiles := max(blockLeast, blockBytes/(4*winograd.Area*(t.inputs+t.outputs)))
+	return max(1, tiles/t.cols.tiles())
+}
+
+// filters returns the transforms of w in panels for products. The caller returns them to scratch.
+func (t *tiling) filters(w []float32) planes {
+	width := gemm.PanelWidth[float32]()
+	p := planesOf((t.outputs+width-1)/width*t.inputs, width)
+	p.data = scratch.Get[float32](p.size())
+	turned := scratch.Get[float32](len(w)) // of shape (inputs, 3, 3, outputs)
+	from := winograd.Grid{Next: kernelArea * t.outputs, Row: winograd.Kernel * t.outputs, Col: t.outputs}
+	if t.turned { // w has shape (inputs, outputs, 3, 3)
+		for i := range t.inputs {
+			gemm.Transpose(turned[i*from.Next:], t.outputs, w[i*from.Next:], kernelArea, t.outputs, kernelArea)
+		}
+		from.At, from.Row, from.Col = (kernelArea-1)*t.outputs, -from.Row, -from.Col
+	} else {
+		gemm.Transpose(turned, t.outputs, w, t.inputs*kernelArea, t.outputs, t.inputs*kernelArea)
+	}
+	for j := 0; j < t.outputs; j += width {
+		to := p.grid(j / width * t.inputs)
+		winograd.Filter(p.data, to, turned, from, t.inputs, min(width, t.outputs-j))
+		from.At += width
+	}
+	scratch.Put(turned)
+	return p
+}
+
+// correlate writes the gradient with respect to the filters to dst, from that with respect to the
+// result. It sums over parts of the batch concurrently, and then adds up these sums in a fixed
+// order. It reports whether all results are finite.
+func (t *tiling) correlate(dst, src, grad []float32) bool {
+	const most = 1 << 25 // limit of the elements of sums
+	sum := planesOf(t.inputs, t.outputs)
+	rows := t.batch * t.rows.tiles()
+	parts := max(1, min(runtime.GOMAXPROCS(0), rows, most/sum.size()))
+	sums := scratch.Get[float32](parts * sum.size())
+	block := t.block()
+	par.Do(parts, func(part int) {
+		sum := sum
+		sum.data = sums[part*sum.size():][:sum.size()]
+		s := t.tiles(block)
+		first, last := part*rows/parts, (part+1)*rows/parts
+		for from := first; from < last; from += block {
+			to, beta := min(last, from+block), 1.0
+			if from == first {
+				beta = 0
+			}
+			s.images(src, from, to)
+			s.gradients(grad, from, to)
+			n := (to - from) * t.cols.tiles()
+			for k := range winograd.Area {
+				gemm.Mul(sum.matrix(k, t.inputs), 1, s.left.matrix(k, n).T(), s.right.matrix(k, n), beta)
+			}
+		}
+		scratch.Put(s.memory)
+	})
+	sum.data = sums[:sum.size()]
+	for part := 1; part < parts; part++ {
+		vec.Add(sum.data, sums[part*sum.size():][:sum.size()])
+	}
+	turned := scratch.Get[float32](len(dst))
+	to := winograd.Grid{Next: kernelArea * t.outputs, Row: winograd.Kernel * t.outputs, Col: t.outputs}
+	winograd.FilterBack(turned, to, sum.data, sum.grid(0), t.inputs, t.outputs)
+	gemm.Transpose(dst, t.inputs*kernelArea, turned, t.outputs, t.inputs*kernelArea, t.outputs)
+	scratch.Put(turned)
+	scratch.Put(sums)
+	return allFinite(dst)
+}
