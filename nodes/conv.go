@@ -28,7 +28,8 @@ import (
 //
 // Images are not unfolded into a matrix (im2col). Matrix products read the padded image in place and
 // write the result in place, which saves memory and time (Anderson et al. 2017; Zhang, Franchetti and
-// Low 2018). The batch is divided among the cores. The bits of the value and of the gradient with
+// Low 2018). Where it is faster, float32 convolutions with kernels of 3 x 3 use Winograd's algorithm;
+// see Winograd. The batch is divided among the cores. The bits of the value and of the gradient with
 // respect to x do not depend on the number of cores; those of the gradient with respect to w depend
 // on GOMAXPROCS only.
 //

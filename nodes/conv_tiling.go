@@ -198,34 +198,34 @@ func (t *tiling) convolve(dst, src, w []float32) bool {
 	return !spoilt.Load()
 }
 
-var blockBytes, blockLeast = 600 << 10, 32
-
-// block returns the number of rows of tiles whose products are made at once.
+// block returns the number of rows of tiles whose products are made at once. Their factors should
+// stay in the second-level cache, but the filters are read once for each block.
 func (t *tiling) block() int {
-	tiles := max(blockLeast, blockBytes/(4*winograd.Area*(t.inputs+t.outputs)))
-	return max(1, tiles/t.cols.tiles())
+	const bytes, least = 600 << 10, 32
+	return max(1, max(least, bytes/(4*winograd.Area*(t.inputs+t.outputs)))/t.cols.tiles())
 }
 
 // filters returns the transforms of w in panels for products. The caller returns them to scratch.
 func (t *tiling) filters(w []float32) planes {
-	width := gemm.PanelWidth[float32]()
+	width, n := gemm.PanelWidth[float32](), kernelArea*t.outputs
 	p := planesOf((t.outputs+width-1)/width*t.inputs, width)
 	p.data = scratch.Get[float32](p.size())
 	turned := scratch.Get[float32](len(w)) // of shape (inputs, 3, 3, outputs)
-	from := winograd.Grid{Next: kernelArea * t.outputs, Row: winograd.Kernel * t.outputs, Col: t.outputs}
-	if t.turned { // w has shape (inputs, outputs, 3, 3)
-		for i := range t.inputs {
-			gemm.Transpose(turned[i*from.Next:], t.outputs, w[i*from.Next:], kernelArea, t.outputs, kernelArea)
+	par.Ranges(t.inputs, 1+grain/n, func(first, last int) {
+		from := winograd.Grid{At: first * n, Next: n, Row: winograd.Kernel * t.outputs, Col: t.outputs}
+		if t.turned { // w has shape (inputs, outputs, 3, 3)
+			for i := first; i < last; i++ {
+				gemm.Transpose(turned[i*n:], t.outputs, w[i*n:], kernelArea, t.outputs, kernelArea)
+			}
+			from.At, from.Row, from.Col = from.At+n-t.outputs, -from.Row, -from.Col
+		} else {
+			gemm.Transpose(turned[first*n:], t.outputs, w[first*kernelArea:], t.inputs*kernelArea, t.outputs, (last-first)*kernelArea)
 		}
-		from.At, from.Row, from.Col = (kernelArea-1)*t.outputs, -from.Row, -from.Col
-	} else {
-		gemm.Transpose(turned, t.outputs, w, t.inputs*kernelArea, t.outputs, t.inputs*kernelArea)
-	}
-	for j := 0; j < t.outputs; j += width {
-		to := p.grid(j / width * t.inputs)
-		winograd.Filter(p.data, to, turned, from, t.inputs, min(width, t.outputs-j))
-		from.At += width
-	}
+		for j := 0; j < t.outputs; j += width {
+			winograd.Filter(p.data, p.grid(j/width*t.inputs+first), turned, from, last-first, min(width, t.outputs-j))
+			from.At += width
+		}
+	})
 	scratch.Put(turned)
 	return p
 }
@@ -259,14 +259,18 @@ func (t *tiling) correlate(dst, src, grad []float32) bool {
 		}
 		scratch.Put(s.memory)
 	})
-	sum.data = sums[:sum.size()]
-	for part := 1; part < parts; part++ {
-		vec.Add(sum.data, sums[part*sum.size():][:sum.size()])
-	}
+	par.Ranges(sum.size(), grain, func(from, to int) {
+		for part := 1; part < parts; part++ {
+			vec.Add(sums[from:to], sums[part*sum.size()+from:part*sum.size()+to])
+		}
+	})
 	turned := scratch.Get[float32](len(dst))
-	to := winograd.Grid{Next: kernelArea * t.outputs, Row: winograd.Kernel * t.outputs, Col: t.outputs}
-	winograd.FilterBack(turned, to, sum.data, sum.grid(0), t.inputs, t.outputs)
-	gemm.Transpose(dst, t.inputs*kernelArea, turned, t.outputs, t.inputs*kernelArea, t.outputs)
+	n := kernelArea * t.outputs
+	par.Ranges(t.inputs, 1+grain/n, func(from, to int) {
+		grid := winograd.Grid{At: from * n, Next: n, Row: winograd.Kernel * t.outputs, Col: t.outputs}
+		winograd.FilterBack(turned, grid, sums, sum.grid(from), to-from, t.outputs)
+		gemm.Transpose(dst[from*kernelArea:], t.inputs*kernelArea, turned[from*n:], t.outputs, (to-from)*kernelArea, t.outputs)
+	})
 	scratch.Put(turned)
 	scratch.Put(sums)
 	return allFinite(dst)

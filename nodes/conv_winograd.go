@@ -12,15 +12,17 @@ import (
 
 var directOnly atomic.Bool
 
-// Winograd says whether convolutions that are made from now on may use Winograd's algorithm F(4x4, 3x3), as
-// they do by default, and returns the setting before. The algorithm needs a quarter of the
-// multiplications. It is used in float32, for kernels of 3 x 3 without strides, dilation and groups,
-// for shapes where it was measured to be faster.
+// Winograd says whether convolutions that are made from now on may use Winograd's algorithm
+// F(4x4, 3x3), as they do by default, and returns the setting before. The algorithm needs a quarter of
+// the multiplications. It is used in float32, for kernels of 3 x 3 without strides, dilation and groups,
+// for numbers of channels and filters that are multiples of 16, where it was measured to be faster.
 //
-// Its rounding errors depend on the largest values near a pixel: they are relative to the largest sum
-// of |x||w| of a tile of 4 x 4 results, of which the largest is at most ten times that of a direct
-// convolution. Where a result would not be finite, the convolution is computed directly, so overflow, NaN
-// and Inf do not spread.
+// A rounding error is relative to the largest sum of |x||w| in a tile of 4 x 4 results, not to the result
+// itself. In the tests the largest error is at most ten times that of a direct convolution. Sums with
+// few terms, as those of sparse images, are an exception: their direct computation has next to no error.
+//
+// Where a result would not be finite, everything is computed directly, so overflow, NaN and Inf are
+// those of a direct convolution.
 //
 // This makes all convolutions of a function direct:
 //
@@ -39,9 +41,35 @@ func newTiled(p *convPlan, rows, cols axis) body[float32] {
 	if directOnly.Load() || !winograd.Fast() || !tileable(p, rows, cols) {
 		return direct
 	}
-	return tilings(direct, rows, cols)
+	t := tilings(direct, rows, cols)
+	value, images := t.value.used(), t.images.used()
+	if p.batch*p.pixelsOut < fewPixels || value < 0.5 {
+		t.value = nil
+	}
+	if p.batch*p.pixelsIn < fewPixels || images < 0.5 {
+		t.images = nil
+	}
+	if p.batch*p.pixelsOut < fewPixels || value < 0.75 {
+		t.kernels = nil
+	}
+	if t.value == nil && t.images == nil && t.kernels == nil {
+		return direct
+	}
+	return t
 }
 
+// For fewer pixels in the whole batch, or where fewer than half of the pixels of tiles are results,
+// transforms take longer than the products save; docs/benchmarks.md has the measurements. The
+// gradient in the filters transforms twice as much, and needs three quarters.
+const fewPixels = 512
+
+// used returns the share of the pixels of tiles that are results.
+func (t *tiling) used() float64 {
+	tile := func(s span) float64 { return float64(s.out) / float64(s.tiles()*winograd.Tile) }
+	return tile(t.rows) * tile(t.cols)
+}
+
+// tilings returns a body that uses the algorithm for everything.
 func tilings(direct conv[float32], rows, cols axis) tiled {
 	p := direct.convPlan
 	value := &tiling{

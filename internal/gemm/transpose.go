@@ -19,9 +19,15 @@ func Transpose[T vec.Float](dst []T, stride int, src []T, ld, r, c int) {
 		if i > 0 && j < c {
 			Transpose(dst[j*stride:], stride, src[j:], ld, i, c-j)
 		}
-	default:
-		for ; i+lanes <= r; i += lanes {
-			transpose(dst[i:], stride, src[i*ld:], ld, lanes, c, 1)
+	default: // a few rows of dst at a time, so that the pieces of a row meet in the cache
+		const few = 32
+		for j, n := 0, 0; j < c; j += n {
+			if n = few; c-j < n+lanes {
+				n = c - j
+			}
+			for i = 0; i+lanes <= r; i += lanes {
+				transpose(dst[j*stride+i:], stride, src[i*ld+j:], ld, lanes, n, 1)
+			}
 		}
 	}
 	for ; i+4 <= r; i += 4 {
