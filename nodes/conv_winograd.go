@@ -49,7 +49,7 @@ func newTiled(p *convPlan, rows, cols axis) body[float32] {
 	if p.batch*p.pixelsIn < fewPixels || images < 0.5 {
 		t.images = nil
 	}
-	if p.batch*p.pixelsOut < fewPixels || value < 0.75 {
+	if p.batch*p.pixelsOut < fewPixels || value < 0.75 || p.channels*p.filters < fewFilters {
 		t.kernels = nil
 	}
 	if t.value == nil && t.images == nil && t.kernels == nil {
@@ -60,8 +60,11 @@ func newTiled(p *convPlan, rows, cols axis) body[float32] {
 
 // For fewer pixels in the whole batch, or where fewer than half of the pixels of tiles are results,
 // transforms take longer than the products save; docs/benchmarks.md has the measurements. The
-// gradient in the filters transforms twice as much, and needs three quarters.
-const fewPixels = 512
+// gradient in the filters transforms more, and needs three quarters and larger products.
+const (
+	fewPixels  = 512
+	fewFilters = 512
+)
 
 // used returns the share of the pixels of tiles that are results.
 func (t *tiling) used() float64 {
