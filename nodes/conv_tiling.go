@@ -151,15 +151,17 @@ func (s *tiles) images(src []float32, from, to int) {
 	}
 }
 
-// results writes the rows of tiles whose transforms are the products. It reports whether all are
-// finite.
-func (s *tiles) results(dst []float32, from, to int) bool {
+// results writes the rows of tiles whose transforms are the products, and calls finish for each row. It
+// reports whether all are finite.
+func (s *tiles) results(dst []float32, from, to int, finish func(region)) bool {
 	down, across := s.rows.tiles(), s.cols.tiles()
 	ok := true
 	for r := from; r < to; r++ {
 		winograd.Result(s.result.data, s.result.grid(), s.right.data, s.right.grid((r-from)*across), across, s.outputs)
 		s.result.store(dst, r/down, r%down)
 		ok = ok && allFinite(s.result.data)
+		y := r % down * winograd.Tile
+		finish(region{r / down, r/down + 1, 0, s.outputs, y * s.cols.out, min(y+winograd.Tile, s.rows.out) * s.cols.out})
 	}
 	return ok
 }
@@ -173,8 +175,9 @@ func (s *tiles) gradients(grad []float32, from, to int) {
 	}
 }
 
-// convolve writes the convolution of src and w to dst. It reports whether all results are finite.
-func (t *tiling) convolve(dst, src, w []float32) bool {
+// convolve writes the convolution of src and w to dst, and calls finish for each region of it. It reports
+// whether all results are finite.
+func (t *tiling) convolve(dst, src, w []float32, finish func(region)) bool {
 	filters := t.filters(w)
 	var spoilt atomic.Bool
 	rows, cores := t.batch*t.rows.tiles(), runtime.GOMAXPROCS(0)
@@ -188,7 +191,7 @@ func (t *tiling) convolve(dst, src, w []float32) bool {
 			for k := range winograd.Area {
 				gemm.MulPanels(s.right.matrix(k, n), s.left.matrix(k, n), filters.data[k*filters.distance:])
 			}
-			if !s.results(dst, from, to) {
+			if !s.results(dst, from, to, finish) {
 				spoilt.Store(true)
 			}
 		}

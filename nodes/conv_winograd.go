@@ -99,16 +99,22 @@ func tileable(p *convPlan, rows, cols axis) bool {
 
 // Forward computes the value.
 func (c tiled) Forward(out []float32, in [][]float32) error {
-	if c.value == nil || !c.value.convolve(out, in[0], in[1]) {
-		return c.conv.Forward(out, in)
-	}
+	c.Convolve(out, in[0], in[1], func(region) {})
 	return nil
+}
+
+// Convolve is that of a convolver. Where results are not finite, it computes and finishes all of them
+// again.
+func (c tiled) Convolve(out, x, w []float32, finish func(region)) {
+	if c.value == nil || !c.value.convolve(out, x, w, finish) {
+		c.conv.Convolve(out, x, w, finish)
+	}
 }
 
 // Backward computes the gradient with respect to the images or the filters.
 func (c tiled) Backward(dst []float32, i int, in [][]float32, out, grad []float32) error {
 	switch {
-	case i == 0 && c.images != nil && c.images.convolve(dst, grad, in[1]):
+	case i == 0 && c.images != nil && c.images.convolve(dst, grad, in[1], func(region) {}):
 	case i == 1 && c.kernels != nil && c.kernels.correlate(dst, in[0], grad):
 	default:
 		return c.conv.Backward(dst, i, in, out, grad)

@@ -336,3 +336,35 @@ func TestWinogradSwitch(t *testing.T) {
 		assert.IsType(t, conv[float64]{}, before.f64)
 	}
 }
+
+// What follows a convolution is done once to every result, and to those of a direct convolution where
+// results are not finite.
+func TestWinogradFinishes(t *testing.T) {
+	for _, spoil := range []float32{1, float32(math.NaN())} {
+		c := square(3, 16, 32, 9, 7, 1, 1)
+		o, b, direct := c.byWinograd(t)
+		rng := rand.New(rand.NewPCG(1, 2))
+		x, w := drawn[float32](rng, o.in[0].TotalSize()), drawn[float32](rng, o.in[1].TotalSize())
+		x[100] *= spoil
+		finished := func(of convolver[float32]) []float32 {
+			y := make([]float32, o.out.TotalSize())
+			of.Convolve(y, x, w, func(r region) {
+				for i := r.image; i < r.images; i++ {
+					for j := r.channel; j < r.channels; j++ {
+						for k := r.pixel; k < r.pixels; k++ {
+							y[(i*32+j)*63+k] += 1000
+						}
+					}
+				}
+			})
+			return y
+		}
+		byTiles := finished(b)
+		for i, want := range finished(direct) {
+			got := byTiles[i]
+			if !(math.Abs(float64(got-want)) < 1e-2 || got != got && want != want) {
+				t.Fatalf("element %d: want %v, got %v", i, want, got)
+			}
+		}
+	}
+}

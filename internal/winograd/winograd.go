@@ -80,7 +80,7 @@ func FilterBack(dst []float32, to Grid, src []float32, from Grid, blocks, n int)
 // rows of what comes out.
 type transform struct {
 	from, to int // sizes of blocks
-	line     func(y, x *[Window]float32)
+	line     func(x [Window]float32) [Window]float32
 	assembly kernel
 }
 
@@ -107,13 +107,13 @@ func (t *transform) portable(dst []float32, to Grid, src []float32, from Grid, b
 				for i := range t.from {
 					x[i] = src[from.offset(b, i, j)+e]
 				}
-				t.line(&y, &x)
+				y = t.line(x)
 				for i := range t.to {
 					half[i][j] = y[i]
 				}
 			}
 			for i := range t.to {
-				t.line(&y, &half[i])
+				y = t.line(half[i])
 				for j := range t.to {
 					dst[to.offset(b, i, j)+e] = y[j]
 				}
@@ -132,13 +132,14 @@ var (
 
 // imageLine multiplies by B^T. Its rows are the coefficients of the polynomials that vanish at all
 // points but one. Those of p and -p have the same even part and opposite odd parts.
-func imageLine(y, x *[Window]float32) {
+func imageLine(x [Window]float32) (y [Window]float32) {
 	y[0] = x[4] - (p*p+q*q)*x[2] + p*p*q*q*x[0]
 	even, odd := x[4]-q*q*x[2], x[3]-q*q*x[1]
 	y[1], y[2] = even+p*odd, even-p*odd
 	even, odd = x[4]-p*p*x[2], x[3]-p*p*x[1]
 	y[3], y[4] = even+q*odd, even-q*odd
 	y[5] = x[5] - (p*p+q*q)*x[3] + p*p*q*q*x[1]
+	return y
 }
 
 // The polynomials of imageLine at their own points.
@@ -150,38 +151,42 @@ const (
 
 // filterLine multiplies by G, which evaluates the filter at the points and divides by the values of
 // the polynomials there.
-func filterLine(y, x *[Window]float32) {
+func filterLine(x [Window]float32) (y [Window]float32) {
 	y[0] = x[0] * (1 / at0)
 	even, odd := x[0]*(1/atP)+x[2]*(p*p/atP), x[1]*(p/atP)
 	y[1], y[2] = even+odd, even-odd
 	even, odd = x[0]*(1/atQ)+x[2]*(q*q/atQ), x[1]*(q/atQ)
 	y[3], y[4] = even+odd, even-odd
 	y[5] = x[2]
+	return y
 }
 
 // resultLine multiplies by A^T, whose rows are powers of the points.
-func resultLine(y, x *[Window]float32) {
+func resultLine(x [Window]float32) (y [Window]float32) {
 	sumP, difP, sumQ, difQ := x[1]+x[2], x[1]-x[2], x[3]+x[4], x[3]-x[4]
 	y[0] = x[0] + sumP + sumQ
 	y[1] = p*difP + q*difQ
 	y[2] = p*p*sumP + q*q*sumQ
 	y[3] = x[5] + p*p*p*difP + q*q*q*difQ
+	return y
 }
 
 // resultBackLine multiplies by A.
-func resultBackLine(y, x *[Window]float32) {
+func resultBackLine(x [Window]float32) (y [Window]float32) {
 	y[0] = x[0]
 	even, odd := x[0]+p*p*x[2], p*x[1]+p*p*p*x[3]
 	y[1], y[2] = even+odd, even-odd
 	even, odd = x[0]+q*q*x[2], q*x[1]+q*q*q*x[3]
 	y[3], y[4] = even+odd, even-odd
 	y[5] = x[3]
+	return y
 }
 
 // filterBackLine multiplies by G^T.
-func filterBackLine(y, x *[Window]float32) {
+func filterBackLine(x [Window]float32) (y [Window]float32) {
 	sumP, difP, sumQ, difQ := x[1]+x[2], x[1]-x[2], x[3]+x[4], x[3]-x[4]
 	y[0] = x[0]*(1/at0) + sumP*(1/atP) + sumQ*(1/atQ)
 	y[1] = difP*(p/atP) + difQ*(q/atQ)
 	y[2] = x[5] + sumP*(p*p/atP) + sumQ*(q*q/atQ)
+	return y
 }
