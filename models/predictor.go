@@ -67,7 +67,8 @@ func (p *Predictor) graph(images int) (*evaluation, error) {
 
 // Logits returns the logits of any number of images, as images x classes values in row-major
 // order that are valid until the next call. It uses the current weights and statistics of the
-// model. The logits of an image do not depend on the other images.
+// model. The logits of an image do not depend on the other images. In float32 their last bits may
+// depend on how many images there are: see nodes.Winograd.
 //
 // If a logit is not finite, Logits returns an error that wraps nodes.ErrNotFinite.
 func (p *Predictor) Logits(images []float32) ([]float64, error) {
