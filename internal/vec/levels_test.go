@@ -126,8 +126,9 @@ func compare[T Float](t *testing.T, rng *rand.Rand, trial trial[T], n, offset in
 			require.True(t, same(outs[i], all[i]), "%s: want %v, got %v", name, outs[i], all[i])
 		}
 		for i := range s {
-			// n additions in another order, each rounding a sum of at most about n.
-			tol := 0x1p-52 * math.Sqrt(float64(n+1)) * float64(n+1)
+			// n additions in another order, each rounding a sum of at most about n or, where all terms are
+			// positive, the result.
+			tol := 0x1p-52 * math.Sqrt(float64(n+1)) * max(float64(n+1), min(math.Abs(sums[i]), math.MaxFloat64))
 			equal := s[i] == sums[i] || math.Abs(s[i]-sums[i]) <= tol || math.IsNaN(s[i]) && math.IsNaN(sums[i])
 			require.True(t, equal, "%s: want %v, got %v", name, sums[i], s[i])
 		}
