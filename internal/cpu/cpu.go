@@ -2,13 +2,13 @@
 
 // Package cpu says which kernels this machine can run.
 //
-// Assembly is chosen at run time: AVX-512 where there is some, else AVX2 with
-// FMA, else the portable Go that specifies both. The build tag noasm, and every
-// architecture but amd64, leave the portable Go alone. GODEBUG=cpu.avx512f=off or
-// cpu.avx2=off turns instructions off from outside.
+// Assembly is chosen at run time. On amd64 it is AVX-512 where there is some, else
+// AVX2 with FMA, else the portable Go that specifies both; GODEBUG=cpu.avx512f=off or
+// cpu.avx2=off turns instructions off from outside. Every arm64 has NEON. The build tag
+// noasm, and all other architectures, leave the portable Go alone.
 package cpu
 
-// Level is a set of instructions; a higher one includes the lower ones.
+// Level is a set of instructions. Those of amd64 are in order: a higher one includes the lower ones.
 type Level int
 
 // The levels.
@@ -16,10 +16,11 @@ const (
 	Portable Level = iota
 	AVX2           // with FMA
 	AVX512         // F, BW, DQ and VL
+	NEON           // of arm64
 )
 
 // String names the level.
-func (l Level) String() string { return [...]string{"portable", "AVX2", "AVX-512"}[l] }
+func (l Level) String() string { return [...]string{"portable", "AVX2", "AVX-512", "NEON"}[l] }
 
 // Best is the highest level that the machine has.
 var Best = detect()
@@ -29,6 +30,9 @@ var Use = Best
 
 // Levels lists those that the machine has, for tests to go through.
 func Levels() []Level {
+	if Best == NEON {
+		return []Level{Portable, NEON}
+	}
 	var all []Level
 	for l := Portable; l <= Best; l++ {
 		all = append(all, l)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command vec writes the assembly of internal/vec. With AVX-512 a kernel processes any number of
-// elements, with AVX2 a whole number of vectors.
+// Command vec writes the assembly of internal/vec, for amd64 and for arm64. With AVX-512 a kernel processes any number of
+// elements, with AVX2 and NEON a whole number of vectors.
 package main
 
 //go:generate go run . -out ../../vec/kernels_amd64.s -stubs ../../vec/stubs_amd64.go -pkg vec
@@ -30,6 +30,7 @@ func main() {
 		maxPairsBack(m)
 	}
 	simd.Write()
+	writeNEON()
 }
 
 // loop runs the body for each vector of the n elements; at is its offset in bytes.
