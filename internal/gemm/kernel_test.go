@@ -68,7 +68,8 @@ func TestPack(t *testing.T) { everyLevel(t, testPack[float32], testPack[float64]
 
 func testPack[T vec.Float](t *testing.T) {
 	rng := rand.New(rand.NewPCG(33, 34))
-	for cols := 1; cols <= tileWidth[T](); cols++ {
+	most := max(tileWidth[T](), tileHeight[T]())
+	for cols := 1; cols <= most; cols++ {
 		for k := 1; k <= 70; k += 1 + k/20 {
 			for kind := range 3 {
 				ld, offset := 0, rng.IntN(4)
@@ -83,7 +84,7 @@ func testPack[T vec.Float](t *testing.T) {
 				case 2:
 					b = Mat[T]{random[T](rng, 2*k*cols+k), k, cols, 2*cols + 1, 2}
 				}
-				stride := cols + rng.IntN(2)*(tileWidth[T]()-cols)
+				stride := cols + rng.IntN(2)*(most-cols)
 				dst := random[T](rng, offset+k*stride+slack+8)
 				before := append([]T(nil), dst...)
 				pack(dst[offset:], stride, b, -1.5)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command gemm writes the assembly of internal/gemm: for each precision and level
+// Command gemm writes the assembly of internal/gemm, for amd64 and for arm64: for each precision and level
 // the kernel that multiplies a panel of A with a panel of B, the two ways to pack a
 // panel, the transpose of a narrow matrix, and the factorisation of a small square.
 package main
@@ -26,4 +26,5 @@ func main() {
 		columns(avx2{f})
 	}
 	simd.Write()
+	writeNEON()
 }

@@ -260,16 +260,21 @@ func (m Machine) Abs(a, v Vec)  { m.two("FABS", 0x0EA0F800, a, v) }
 func (m Machine) Neg(a, v Vec)  { m.two("FNEG", 0x2EA0F800, a, v) }
 func (m Machine) Sqrt(a, v Vec) { m.two("FSQRT", 0x2EA1F800, a, v) }
 
-// FMALane adds a times lane i of b to v.
-func (m Machine) FMALane(b Vec, i int, a, v Vec) {
+// lane writes an instruction with two vectors and lane i of b.
+func (m Machine) lane(name string, code uint32, b Vec, i int, a, v Vec) {
 	h, l := i, 0
 	if m.Bits == 32 {
 		h, l = i>>1, i&1
 	}
 	t := pick(m, "4S", "2D")
-	m.word(0x4F801000|uint32(m.Bits/64)<<22|uint32(l)<<21|uint32(b)<<16|uint32(h)<<11|uint32(a)<<5|uint32(v),
-		"FMLA V%d.%s, V%d.%s, V%d.%s[%d]", int(v), t, int(a), t, int(b), t[1:], i)
+	m.word(code|uint32(m.Bits/64)<<22|uint32(l)<<21|uint32(b)<<16|uint32(h)<<11|uint32(a)<<5|uint32(v),
+		"%s V%d.%s, V%d.%s, V%d.%s[%d]", name, int(v), t, int(a), t, int(b), t[1:], i)
 }
+
+// With lane i of b: FMALane adds the products with a to v, FNMALane subtracts them.
+func (m Machine) FMALane(b Vec, i int, a, v Vec)  { m.lane("FMLA", 0x4F801000, b, i, a, v) }
+func (m Machine) FNMALane(b Vec, i int, a, v Vec) { m.lane("FMLS", 0x4F805000, b, i, a, v) }
+func (m Machine) MulLane(b Vec, i int, a, v Vec)  { m.lane("FMUL", 0x4F809000, b, i, a, v) }
 
 // WidenLow and WidenHigh convert one half of a vector of float32 to float64.
 func (f *File) WidenLow(a, v Vec) {
