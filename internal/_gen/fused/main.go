@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command fused writes the assembly of internal/fused.
+// Command fused writes the assembly of internal/fused, for amd64 and for arm64.
 package main
 
 //go:generate go run . -out ../../fused/kernels_amd64.s -stubs ../../fused/stubs_amd64.go -pkg fused
@@ -31,6 +31,7 @@ func main() {
 		}
 	}
 	simd.Write()
+	writeNEON()
 }
 
 // row runs the body for the n elements of a row: for several vectors at a time, then for single

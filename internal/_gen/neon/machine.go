@@ -113,9 +113,14 @@ func (f *File) Reload(name string, r Int) {
 // Constant returns a register with a floating-point argument in all lanes.
 func (m Machine) Constant(name string) Vec {
 	v := m.Vec()
-	m.Emit(pick(m, "FMOVS", "FMOVD"), m.argument(name), v.scalar())
-	m.Emit("VDUP", m.Lane(v, 0), v.all(m))
+	m.Broadcast(m.argument(name), v)
 	return v
+}
+
+// Broadcast loads one number into all lanes.
+func (m Machine) Broadcast(from string, v Vec) {
+	Part{m, true}.Load(from, v)
+	m.Emit("VDUP", m.Lane(v, 0), v.all(m))
 }
 
 // Result stores the first element of v as a result.
@@ -162,6 +167,13 @@ func (p Part) Load(from string, v Vec) { p.Emit(p.move(), from, v.scalar()) }
 // Store stores the part.
 func (p Part) Store(v Vec, to string) { p.Emit(p.move(), v.scalar(), to) }
 
+// Clear sets the lanes outside the part to 0.
+func (p Part) Clear(v Vec) {
+	if p.One {
+		p.Emit(p.move(), v.scalar(), v.scalar())
+	}
+}
+
 // Load loads a vector.
 func (m Machine) Load(from string, v Vec) { Part{m, false}.Load(from, v) }
 
@@ -196,12 +208,8 @@ func (f *File) Move(a, v Vec) { f.Emit("VMOV", a.bytes(), v.bytes()) }
 // And sets v to the bits that a and b have.
 func (f *File) And(b, a, v Vec) { f.Emit("VAND", b.bytes(), a.bytes(), v.bytes()) }
 
-// Choose sets v to a where the bits of the mask are set, and to b elsewhere. It overwrites the mask
-// if it is v.
-func (f *File) Choose(b, a, mask Vec) { f.Emit("VBSL", b.bytes(), a.bytes(), mask.bytes()) }
-
-// Insert sets v to a where the bits of the mask are set.
-func (f *File) Insert(mask, a, v Vec) { f.Emit("VBIT", mask.bytes(), a.bytes(), v.bytes()) }
+// InsertElse sets v to a where the bits of the mask are 0.
+func (f *File) InsertElse(mask, a, v Vec) { f.Emit("VBIF", mask.bytes(), a.bytes(), v.bytes()) }
 
 // FMA adds a b to v.
 func (m Machine) FMA(b, a, v Vec) { m.Emit("VFMLA", b.all(m), a.all(m), v.all(m)) }
