@@ -5,7 +5,6 @@ package models_test
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/gorgonia"
 
+	"github.com/kernelfold/kernelfold/internal/rerun"
 	"github.com/kernelfold/kernelfold/models"
 )
 
@@ -72,7 +72,7 @@ func TestOrderOfSums(t *testing.T) {
 	}
 	for i := range 3 {
 		file := fmt.Sprintf("%s/%d", t.TempDir(), i)
-		c := exec.Command(os.Args[0], "-test.run=^TestOrderOfSums$")
+		c := rerun.Command("-test.run=^TestOrderOfSums$")
 		c.Env = append(os.Environ(), variable+"="+file)
 		out, err := c.CombinedOutput()
 		require.NoError(t, err, string(out))

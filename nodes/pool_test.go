@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"os/exec"
 	"runtime"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kernelfold/kernelfold/internal/rerun"
 	"github.com/kernelfold/kernelfold/nodes"
 	"github.com/kernelfold/kernelfold/nodes/nodetest"
 )
@@ -289,7 +289,7 @@ func TestStockMaxPool2DNaN(t *testing.T) {
 		_, _, err := execute(t, x, []int{1, 1, 2, 2}, poolBuild(gorgonia.MaxPool2D, poolings[0]))
 		t.Skip("no panic: ", err)
 	}
-	c := exec.Command(os.Args[0], "-test.run=^TestStockMaxPool2DNaN$")
+	c := rerun.Command("-test.run=^TestStockMaxPool2DNaN$")
 	c.Env = append(os.Environ(), "KERNELFOLD_NAN=1")
 	out, err := c.CombinedOutput()
 	assert.Error(t, err)

@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/kernelfold/kernelfold/internal/rerun"
 )
 
 func TestStatus(t *testing.T) {
@@ -75,7 +77,7 @@ func TestMainOfProgram(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("a process cannot be sent an interrupt")
 	}
-	c := exec.Command(os.Args[0], "-test.run=^TestMainOfProgram$", "last")
+	c := rerun.Command("-test.run=^TestMainOfProgram$", "last")
 	c.Env = append(os.Environ(), variable+"=1")
 	var stderr bytes.Buffer
 	c.Stderr = &stderr
