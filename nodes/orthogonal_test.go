@@ -179,7 +179,7 @@ func ExampleOrthogonalize() {
 			fmt.Println(err)
 		}
 		k := w.Value().Data().([]float64)
-		fmt.Printf("%d: %.4f, product %.4f\n", iterations, k, k[0]*k[2]+k[1]*k[3])
+		fmt.Printf("%d: %.4f, product %.4f\n", iterations, k, math.Abs(k[0]*k[2]+k[1]*k[3]))
 		vm.Close()
 	}
 	// Output:
