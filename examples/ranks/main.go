@@ -58,7 +58,7 @@ func run(args []string, stdout io.Writer) error {
 	if given["latency"] && !(*latency >= 0 && *latency < 1e9 && *bandwidth > 0 && *bandwidth < 1e9) {
 		return cli.Usage("want a -latency of 0 us or more and a positive -bandwidth in Gb/s, got %g and %g", *latency, *bandwidth)
 	}
-	if given["weights"] && !(*weights > 0 && *weights < 1<<40 && *compute > 0 && *compute < 1e9) {
+	if given["weights"] && !(*weights > 0 && int64(*weights) < 1<<40 && *compute > 0 && *compute < 1e9) {
 		return cli.Usage("want positive -weights and seconds of -compute, got %d and %g", *weights, *compute)
 	}
 	if *batch < 1 || *batch > 1<<20 {

@@ -271,7 +271,7 @@ func gridSize() int {
 // is such that every range of numbers is a mixture of all kinds of cases.
 func at(i int) (Case, bool) {
 	var c Case
-	rest := i * 6700417 % gridSize() // a prime that does not divide the size
+	rest := int(int64(i) * 6700417 % int64(gridSize())) // a prime that does not divide the size
 	for _, a := range crossed {
 		*axes[a].of(&c) = rest % axes[a].n()
 		rest /= axes[a].n()

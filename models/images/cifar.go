@@ -82,7 +82,7 @@ func (f cifar) read(r *raw, dir, file string, keep int) error {
 	defer s.close()
 	record := f.labels + cifarPixels
 	keeping := int64(math.MaxInt64)
-	if keep < math.MaxInt64/record {
+	if int64(keep) < math.MaxInt64/int64(record) {
 		keeping = int64(keep) * int64(record)
 	}
 	data, got, err := s.read(s.bound+1, keeping)
