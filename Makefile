@@ -3,12 +3,14 @@
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 MPIRUN      = mpirun --allow-run-as-root --oversubscribe
 MPI         = ./internal/mpi/... ./solvers/distributed/...
+QEMU        = qemu-aarch64
+EMULATED    = ./internal/... ./nodes/...
 LIBRARY     = ./manifolds/... ./solvers/... ./nodes/... ./models/... ./internal/...
 
-.PHONY: check fmt vet staticcheck race levels assembly drawings mpi test bench generate picture notebooks execute
+.PHONY: check fmt vet staticcheck race levels platforms neon assembly drawings mpi test bench generate picture notebooks execute
 
 # Everything a change must pass, beside `go test ./...`.
-check: fmt vet staticcheck race levels assembly drawings
+check: fmt vet staticcheck race levels platforms assembly drawings
 
 fmt:
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "gofmt: want these files formatted:"; echo "$$files"; exit 1; fi
@@ -25,11 +27,22 @@ staticcheck:
 race:
 	go test -race -short -timeout 15m $(LIBRARY)
 
-# The portable Go alone, the assembly for older machines, another architecture.
+# The portable Go alone, the assembly for older machines, and 32 bits.
 levels:
 	go test -short -tags noasm $(LIBRARY)
 	GODEBUG=cpu.avx512f=off go test -short $(LIBRARY)
+	CGO_ENABLED=0 GOARCH=386 go vet ./...
+	CGO_ENABLED=0 GOARCH=386 go test -short -timeout 20m $(LIBRARY)
+
+# Every GOOS and GOARCH that Gorgonia compiles for.
+platforms:
+	go run ./internal/platforms
+
+# The assembly for arm64 and the nodes, on an emulator (Debian: qemu-user). Packages that train nets
+# or try every manifold on every case take many minutes there, and are left out.
+neon:
 	GOARCH=arm64 go vet ./...
+	CGO_ENABLED=0 GOARCH=arm64 KERNELFOLD_EXEC=$(QEMU) go test -short -timeout 30m -exec $(QEMU) $(EMULATED)
 
 # The assembly is what its generators make now.
 assembly:
