@@ -121,11 +121,11 @@ func (p *Part) fail(kind error, cause string, err error) error {
 	return p.bound.of.fail(kind, cause, err)
 }
 
-// cost is about how much there is to do for the parameter.
-func (p *parameter) cost() int {
-	sum := 0
+// cost is about how much there is to do for the parameter, more than an int of 32 bits holds if it is large.
+func (p *parameter) cost() int64 {
+	sum := int64(0)
 	for _, q := range p.parts {
-		sum += q.bound.layout.K * q.bound.layout.N * q.bound.layout.P * (1 + q.bound.properties.Cost)
+		sum += int64(q.bound.layout.K*q.bound.layout.N*q.bound.layout.P) * int64(1+q.bound.properties.Cost)
 	}
 	return sum
 }

@@ -118,7 +118,7 @@ func (e *engine) assign(share Share) error {
 	if e.rank, e.ranks = share.Rank, share.Size; len(fresh) == 0 {
 		return nil
 	}
-	loads := make([]int, e.ranks)
+	loads := make([]int64, e.ranks)
 	for _, p := range e.list[:len(e.list)-len(fresh)] {
 		if p.owner != everyone {
 			loads[p.owner] += p.cost()

@@ -16,7 +16,7 @@ type layer struct {
 func (l layer) weights() int { return l.filters * l.inputs }
 
 // work is what package solvers deals layers out by, on Stiefel.
-func (l layer) work() int { return l.weights() * (1 + min(l.filters, l.inputs)) }
+func (l layer) work() int64 { return int64(l.weights()) * int64(1+min(l.filters, l.inputs)) }
 
 // net is a net that is trained.
 type net struct {
@@ -91,7 +91,7 @@ func resNet18() net {
 // It returns the part of all work that the busiest rank has, and the bytes that each rank tells.
 func (n net) deal(p int) (busiest float64, bytes []int) {
 	const figures = 6 * 8 // bytes told of a layer beside its weights
-	loads, total := make([]int, p), 0
+	loads, total := make([]int64, p), int64(0)
 	bytes = make([]int, p)
 	for _, l := range slices.SortedStableFunc(slices.Values(n.layers), func(a, b layer) int { return cmp.Compare(b.work(), a.work()) }) {
 		r := slices.Index(loads, slices.Min(loads))
