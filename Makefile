@@ -4,10 +4,11 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 MPIRUN      = mpirun --allow-run-as-root --oversubscribe
 MPI         = ./internal/mpi/... ./solvers/distributed/...
 QEMU        = qemu-aarch64
-EMULATED    = ./internal/... ./nodes/...
+NEON        = ./internal/vec ./internal/gemm ./internal/fused ./internal/winograd
+NARROW      = ./internal/... ./manifolds ./models/images ./models/safetensors
 LIBRARY     = ./manifolds/... ./solvers/... ./nodes/... ./models/... ./internal/...
 
-.PHONY: check fmt vet staticcheck race levels platforms neon assembly drawings mpi test bench generate picture notebooks execute
+.PHONY: check fmt vet staticcheck race levels platforms neon emulated assembly drawings mpi test bench generate picture notebooks execute
 
 # Everything a change must pass, beside `go test ./...`.
 check: fmt vet staticcheck race levels platforms assembly drawings
@@ -32,17 +33,20 @@ levels:
 	go test -short -tags noasm $(LIBRARY)
 	GODEBUG=cpu.avx512f=off go test -short $(LIBRARY)
 	CGO_ENABLED=0 GOARCH=386 go vet ./...
-	CGO_ENABLED=0 GOARCH=386 go test -short -timeout 20m $(LIBRARY)
+	CGO_ENABLED=0 GOARCH=386 go test -short -timeout 20m $(NARROW)
 
 # Every GOOS and GOARCH that Gorgonia compiles for.
 platforms:
 	go run ./internal/platforms
 
-# The assembly for arm64 and the nodes, on an emulator (Debian: qemu-user). Packages that train nets
-# or try every manifold on every case take many minutes there, and are left out.
+# The assembly for arm64, on an emulator (Debian: qemu-user).
 neon:
 	GOARCH=arm64 go vet ./...
-	CGO_ENABLED=0 GOARCH=arm64 KERNELFOLD_EXEC=$(QEMU) go test -short -timeout 30m -exec $(QEMU) $(EMULATED)
+	CGO_ENABLED=0 GOARCH=arm64 KERNELFOLD_EXEC=$(QEMU) go test -short -timeout 30m -exec $(QEMU) $(NEON)
+
+# Every package of the library on the emulator. It takes an hour or more, so it is not part of check.
+emulated:
+	CGO_ENABLED=0 GOARCH=arm64 KERNELFOLD_EXEC=$(QEMU) go test -short -timeout 120m -exec $(QEMU) $(LIBRARY)
 
 # The assembly is what its generators make now.
 assembly:

@@ -108,6 +108,11 @@ func transpose[T vec.Float](dst []T, stride int, src []T, ld, cols, k int, alpha
 	}
 }
 
+// columns is portableColumns for transposeLanes columns. It has no assembly for NEON.
+func columns[T vec.Float](dst []T, stride int, src []T, ld, k int) {
+	portableColumns(dst, stride, src, ld, k, transposeLanes[T]())
+}
+
 // eliminate is portableEliminate with the instructions in use.
 func eliminate[T vec.Float](l, v *[leaf * leaf]T, pivots *[leaf]T, n int) {
 	switch {
