@@ -3,6 +3,7 @@
 package solvers_test
 
 import (
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -198,6 +199,7 @@ func TestLetProjects(t *testing.T) {
 					for i, p := range r.Parameters {
 						assert.Equal(t, p.Kernel, p.Reprojections == 1, m[i].name)
 					}
+					runtime.KeepAlive(nodes) // the report is of weights that are still there
 				})
 			}
 		}
