@@ -3,6 +3,7 @@
 package solvers_test
 
 import (
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -95,6 +96,7 @@ func TestBoundAndUnboundGradients(t *testing.T) {
 				}
 				assert.Less(t, last, first)
 				onManifold(t, a.Report(), of)
+				runtime.KeepAlive(bound) // the report is of weights that are still there
 			})
 		}
 	}
