@@ -32,7 +32,6 @@ race:
 levels:
 	go test -short -tags noasm $(LIBRARY)
 	GODEBUG=cpu.avx512f=off go test -short $(LIBRARY)
-	CGO_ENABLED=0 GOARCH=386 go vet ./...
 	CGO_ENABLED=0 GOARCH=386 go test -short -timeout 20m $(NARROW)
 
 # Every GOOS and GOARCH that Gorgonia compiles for.
@@ -41,7 +40,7 @@ platforms:
 
 # The assembly for arm64, on an emulator (Debian: qemu-user).
 neon:
-	GOARCH=arm64 go vet ./...
+	GOARCH=arm64 go vet $(NEON)
 	CGO_ENABLED=0 GOARCH=arm64 KERNELFOLD_EXEC=$(QEMU) go test -short -timeout 30m -exec $(QEMU) $(NEON)
 
 # Every package of the library on the emulator. It takes an hour or more, so it is not part of check.
