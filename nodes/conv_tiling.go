@@ -4,6 +4,7 @@ package nodes
 
 import (
 	"runtime"
+	"sync"
 	"sync/atomic"
 
 	"github.com/kernelfold/kernelfold/internal/gemm"
@@ -121,9 +122,19 @@ type tiles struct {
 	left, right   planes
 }
 
+var spare = sync.Pool{New: func() any { return new(tiles) }}
+
+// back returns tiles, which must not be used afterwards.
+func (s *tiles) back() {
+	scratch.Put(s.memory)
+	*s = tiles{}
+	spare.Put(s)
+}
+
 func (t *tiling) tiles(rows int) *tiles {
 	n := rows * t.cols.tiles()
-	s := &tiles{
+	s := spare.Get().(*tiles)
+	*s = tiles{
 		tiling: t, left: planesOf(n, t.inputs), right: planesOf(n, t.outputs),
 		image: stripOf(t.inputs, winograd.Window, t.rows, t.cols),
 		// The image that a gradient of the result is.
@@ -195,7 +206,7 @@ func (t *tiling) convolve(dst, src, w []float32, finish func(region)) bool {
 				spoilt.Store(true)
 			}
 		}
-		scratch.Put(s.memory)
+		s.back()
 	})
 	scratch.Put(filters.data)
 	return !spoilt.Load()
@@ -260,7 +271,7 @@ func (t *tiling) correlate(dst, src, grad []float32) bool {
 				gemm.Mul(sum.matrix(k, t.inputs), 1, s.left.matrix(k, n).T(), s.right.matrix(k, n), beta)
 			}
 		}
-		scratch.Put(s.memory)
+		s.back()
 	})
 	par.Ranges(sum.size(), grain, func(from, to int) {
 		for part := 1; part < parts; part++ {
