@@ -111,7 +111,7 @@ func (b *Builder) Bias(layer string, x *gorgonia.Node) *gorgonia.Node {
 // "<layer>.bias" at 0. Its running statistics, with momentum 0.1, are the buffer "<layer>". With
 // Spec.BatchNormOver, it normalises over the batches of several processes.
 func (b *Builder) BatchNorm(layer string, x *gorgonia.Node) *gorgonia.Node {
-	return b.batchNorm(layer, x, func() (opts []nodes.BatchNormOption) { return nil })
+	return b.batchNorm(layer, x, func() []nodes.BatchNormOption { return nil })
 }
 
 // BatchNormRectify adds a batch normalisation and a rectified linear unit. It computes

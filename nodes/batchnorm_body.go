@@ -219,7 +219,7 @@ func (n batchNorm[T]) Sweep(dst, in [][]T, grad []T) error {
 				}
 				n.through(g, in, grad, i, j, a, b)
 			}
-			u, ux := vec.DotShift(in[0][i:j], g, n.moments.mean[c])
+			u, ux := vec.DotShift(in[0][i:j], g, m.mean[c])
 			s, sx = s+u, sx+ux
 		})
 		sums[2*p], sums[2*p+1] = s, sx
@@ -256,7 +256,6 @@ func (n batchNorm[T]) Sweep(dst, in [][]T, grad []T) error {
 	}
 	n.images(size, true, func(_ []T, _, c, from, to int) {
 		a, b := n.affine(c, in)
-		m := n.moments
 		d := -a * total[2*c+1] / m.count * m.scale[c]
 		e := -a*total[2*c]/m.count - d*m.mean[c]
 		blocks(from, to, func(i, j int) {

@@ -42,23 +42,15 @@ func Plan(g *gorgonia.ExprGraph, keep ...*gorgonia.Node) {
 }
 
 // addsOwn gives a node that is a stock addition of two tensors of one shape the operation of Add.
-// Gorgonia has no means to replace an operation, or to add up gradients otherwise. Where its fields
-// have other names, the addition remains.
+// Gorgonia has no means to replace an operation, or to add up gradients otherwise. Where the
+// field of the operation has another name, the addition remains.
 func addsOwn(n *gorgonia.Node) {
 	if n.Op() == nil || reflect.TypeOf(n.Op()).String() != "gorgonia.elemBinOp" || !strings.HasPrefix(fmt.Sprint(n.Op()), "+ ") || n.Dims() == 0 {
 		return
 	}
-	v := reflect.ValueOf(n).Elem()
-	children, field := v.FieldByName("children"), v.FieldByName("op")
-	if children.Kind() != reflect.Slice || children.Len() != 2 || field.Kind() != reflect.Interface {
-		return
-	}
-	var terms [2]*gorgonia.Node
-	for i := range terms {
-		terms[i] = (*gorgonia.Node)(children.Index(i).UnsafePointer())
-	}
-	o, err := addition(terms[:])
-	if err != nil {
+	field := reflect.ValueOf(n).Elem().FieldByName("op")
+	o, err := addition(inputs(n))
+	if err != nil || field.Kind() != reflect.Interface {
 		return
 	}
 	reflect.NewAt(field.Type(), unsafe.Pointer(field.UnsafeAddr())).Elem().Set(reflect.ValueOf(o))
@@ -66,13 +58,11 @@ func addsOwn(n *gorgonia.Node) {
 
 // bufferOf returns the buffer of a node of this package, or nil.
 func bufferOf(n *gorgonia.Node) *buffer {
-	switch o := n.Op().(type) {
-	case *op:
+	if o := operation(n); o != nil {
 		return &o.buffer
-	case *modal:
-		return &o.buffer
-	case *gradient:
-		return &o.buffer
+	}
+	if g, ok := n.Op().(*gradient); ok {
+		return &g.buffer
 	}
 	return nil
 }
