@@ -44,7 +44,11 @@ func output(ctx context.Context, c *exec.Cmd) ([]byte, error) {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case err != nil:
-		return nil, fmt.Errorf("%s: %w: %s", c.Path, err, lastLine(stderr.String()))
+		err = fmt.Errorf("%s: %w", c.Path, err)
+		if said := lastLine(stderr.String()); said != "" {
+			err = fmt.Errorf("%w: %s", err, said)
+		}
+		return nil, err
 	}
 	return out, nil
 }
