@@ -3,19 +3,64 @@
 package lanes
 
 import (
+	"unsafe"
+
 	"github.com/kernelfold/kernelfold/internal/descent"
+	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
+
+// framesKernel makes the step for blocks of 3 x 3 frames, as many in a block as a vector has lanes.
+// It returns the number of blocks that it has moved.
+type framesKernel func(x, m, slopes *float32, blocks int, state *float32, geometric, tangent, transported bool) int
+
+// frameState is the workspace of that kernel, with sixteen places in each row.
+type frameState struct {
+	coefficients      [16]float32
+	direction, length [16]float64
+	steps             [16]float32 // the shortest, a negative number
+	_                 [2 * 9][16]float32
+}
 
 // Frames makes the step for square n x n frames, x^T x = r^2 I, that lie one after the other in x.
 // The gradient is the tangent projection P_x(d) = d - x sym(x^T d) / r^2, and the retraction is r
 // times the Q of x - Rate/g_t v = Q R. Frames returns the number of frames that it has moved,
 // counted from the first. It stops before a group that holds a value that is not finite or a step
-// too long for Cholesky-QR in one pass, and moves none if there is no kernel for n and T. m is nil
-// without momentum. A step with tangent momentum must not look ahead.
+// too long for Cholesky-QR in one pass, and moves none if there is no kernel for n and T; there are
+// kernels for 3 x 3 in float32. m is nil without momentum. A step with tangent momentum must not
+// look ahead.
 func Frames[T vec.Float](x, m, g []T, n int, r float64, s descent.Step) (int, descent.Progress) {
 	if len(g) != len(x) || m != nil && len(m) != len(x) {
 		panic("lanes: shapes do not match")
 	}
-	return frames(x, m, g, n, r, s)
+	total := descent.Progress{Factor: 1}
+	kernel, group := frames()
+	unseen := s.Rate == 0 && s.Geometric // g_t is computed from the step, which is 0
+	if kernel == nil || n != 3 || Width[T]() != mostLanes || unseen || len(x) < group*9 {
+		return 0, total
+	}
+	if m == nil { // pass g in its place, with coefficients of 0
+		m, s.Keep, s.Take, s.Ahead, s.Tangent = g, 0, 0, 0, false
+	}
+	lines, whole := Borrow[float32](int(unsafe.Sizeof(frameState{})+lineBytes-1) / lineBytes)
+	state := (*frameState)(unsafe.Pointer(&lines[0]))
+	*state = frameState{coefficients: [16]float32{
+		float32(s.Keep), float32(s.Take), float32(s.Ahead), float32(s.Slope), float32(-s.Rate),
+		float32(1 / (r * r)), float32(0.5 / (r * r)), LeastPivot, 4, 0.5, 1.5, 1, float32(r), 2,
+	}}
+	longest := float32(-s.Rate)
+	for l := range state.steps {
+		state.steps[l] = longest
+	}
+	start := func(x []T) *float32 { return (*float32)(unsafe.Pointer(unsafe.SliceData(x))) }
+	moved := kernel(start(x), start(m), start(g), len(x)/(group*9), &lines[0], s.Geometric, s.Tangent, s.Tangent && !s.Late)
+	for l := range group {
+		total.Direction += state.direction[l]
+		total.Length += state.length[l]
+		if t := state.steps[l]; t < 0 {
+			total.Factor = max(total.Factor, float64(longest/t))
+		}
+	}
+	scratch.Put(whole)
+	return group * moved, total
 }

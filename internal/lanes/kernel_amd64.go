@@ -8,7 +8,6 @@ import (
 	"unsafe"
 
 	"github.com/kernelfold/kernelfold/internal/cpu"
-	"github.com/kernelfold/kernelfold/internal/descent"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
@@ -149,44 +148,13 @@ func dots[T vec.Float](out []float64, u, v []T) {
 	}
 }
 
-// frames has a kernel for 3 x 3 frames of float32, 16 at a time.
-func frames[T vec.Float](x, m, g []T, n int, radius float64, s descent.Step) (int, descent.Progress) {
-	const group = 16
-	blocks := len(x) / (group * 9)
-	unseen := s.Rate == 0 && s.Geometric // g_t is computed from the step, which is 0
-	if n != 3 || blocks == 0 || unseen || choose[T]() != of32AVX512 {
-		return 0, descent.Progress{Factor: 1}
+// frames returns the kernel for steps of frames, and how many it moves at a time.
+func frames() (kernel framesKernel, group int) {
+	switch {
+	case cpu.Use >= cpu.AVX512:
+		return frames32AVX512, 16
+	case cpu.Use >= cpu.AVX2:
+		return frames32AVX2, 8
 	}
-	if m == nil { // pass g in its place, with coefficients of 0
-		m, s.Keep, s.Take, s.Ahead, s.Tangent = g, 0, 0, 0, false
-	}
-	r := radius * radius
-	c := [...]float32{
-		float32(s.Keep), float32(s.Take), float32(s.Ahead), float32(s.Slope), float32(-s.Rate), float32(1 / r), float32(0.5 / r),
-		LeastPivot, 4, 0.5, 1.5, 1, float32(radius), 2,
-	}
-	var sums struct { // in the layout of the kernel
-		direction, length [group]float64
-		steps             [group]float32
-	}
-	for l := range sums.steps {
-		sums.steps[l] = c[4] // the longest
-	}
-	moved := frames32AVX512(f32(x), f32(m), f32(g), blocks, &c[0], &sums.direction[0], flag(s.Geometric), flag(s.Tangent), flag(s.Late))
-	total := descent.Progress{Factor: 1}
-	for l := range group {
-		total.Direction += sums.direction[l]
-		total.Length += sums.length[l]
-		if t := sums.steps[l]; t < 0 {
-			total.Factor = max(total.Factor, float64(c[4]/t))
-		}
-	}
-	return group * moved, total
-}
-
-func flag(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
+	return nil, 0
 }

@@ -4,10 +4,7 @@
 
 package lanes
 
-import (
-	"github.com/kernelfold/kernelfold/internal/descent"
-	"github.com/kernelfold/kernelfold/internal/vec"
-)
+import "github.com/kernelfold/kernelfold/internal/vec"
 
 func transpose[T vec.Float](dst, src []T, rows, cols int) { transposePortable(dst, src, rows, cols) }
 
@@ -27,6 +24,4 @@ func advance[T vec.Float](y, x, t, v []T) { advancePortable(y, x, t, v) }
 
 func dots[T vec.Float](out []float64, u, v []T) { dotsPortable(out, u, v) }
 
-func frames[T vec.Float](x, m, g []T, n int, radius float64, s descent.Step) (int, descent.Progress) {
-	return 0, descent.Progress{Factor: 1}
-}
+func frames() (kernel framesKernel, group int) { return nil, 0 }

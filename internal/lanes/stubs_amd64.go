@@ -170,9 +170,18 @@ func dots64AVX512(out *float64, u *float64, v *float64, n int)
 //go:noescape
 func transpose64AVX512(dst *float64, src *float64, rows int, cols int)
 
-// frames32AVX512 makes the step for blocks > 0 blocks of 16 frames of 3 x 3. It returns the number
+// frames32AVX2 makes the step for blocks > 0 blocks of 8 frames of 3 x 3. It returns the number
 // of blocks before the first that holds a frame whose pivots are too small or whose trace is too
-// large; that block and those after it do not change.
+// large; that block and those after it do not change. m becomes v if tangent, its projection at
+// the next x if also transported.
 //
 //go:noescape
-func frames32AVX512(x *float32, m *float32, slopes *float32, blocks int, c *float32, sums *float64, geometric int, tangent int, late int) int
+func frames32AVX2(x *float32, m *float32, slopes *float32, blocks int, state *float32, geometric bool, tangent bool, transported bool) int
+
+// frames32AVX512 makes the step for blocks > 0 blocks of 16 frames of 3 x 3. It returns the number
+// of blocks before the first that holds a frame whose pivots are too small or whose trace is too
+// large; that block and those after it do not change. m becomes v if tangent, its projection at
+// the next x if also transported.
+//
+//go:noescape
+func frames32AVX512(x *float32, m *float32, slopes *float32, blocks int, state *float32, geometric bool, tangent bool, transported bool) int

@@ -3,6 +3,8 @@
 package main
 
 import (
+	"fmt"
+
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
@@ -10,13 +12,13 @@ import (
 	"github.com/kernelfold/kernelfold/internal/_gen/simd"
 )
 
-// nine is a 3 x 3 matrix of 16 lanes, in row-major order.
-type nine [9]VecVirtual
+// nine is a 3 x 3 matrix of all lanes, in row-major order.
+type nine [9]Op
 
 // at is the index of element (i, j).
 func at(i, j int) int { return 3*i + j }
 
-// The coefficients of a step, in the order of their array.
+// The coefficients of a step, in the order of their row.
 const (
 	keep = iota
 	take
@@ -34,265 +36,367 @@ const (
 	two         // 2
 )
 
-// Where the sums are, in bytes.
+// The rows of the state, of 64 bytes each.
 const (
-	directions = 0
-	lengths    = 128
-	steps      = 256
+	coefficients = 0
+	directions   = 1 // of float64: two rows
+	lengths      = 3 // of float64: two rows
+	steps        = 5
+	points       = 6 // a matrix
+	vectors      = points + 9
 )
 
 // framer holds the registers of the kernel for 3 x 3 frames.
 type framer struct {
-	x, m, g, c, sums Register
-	layout           *simd.Nine
+	simd.Machine
+	x, m, g, state Register
+	layout         *simd.Nine
 }
 
-func (f framer) coefficient(i int) Mem { return Mem{Base: f.c, Disp: 4 * i} }
+func (f framer) row(i int) Mem         { return Mem{Base: f.state, Disp: 64 * i} }
+func (f framer) coefficient(i int) Mem { return f.row(coefficients).Offset(4 * i) }
 
 func (f framer) spread(i int) VecVirtual {
-	v := ZMM()
-	VBROADCASTSS(f.coefficient(i), v)
+	v := f.Vec()
+	f.Broadcast(f.coefficient(i), v)
 	return v
 }
 
-func place(p Register, i int) Mem { return Mem{Base: p, Disp: 64 * i} }
+// place is vector i of a block.
+func (f framer) place(p Register, i int) Mem { return Mem{Base: p, Disp: f.Bytes() * i} }
 
-// mixed returns a m + b g for coefficients a and b.
-func (f framer) mixed(i, a, b int) VecVirtual {
-	v, w := ZMM(), ZMM()
-	VMULPS_BCST(f.coefficient(a), first(place(f.m, i)), v)
-	VMOVUPS(place(f.g, i), w)
-	VFMADD231PS_BCST(f.coefficient(b), w, v)
+// register loads o into a register unless it is one.
+func (f framer) register(o Op) VecVirtual {
+	if v, ok := o.(VecVirtual); ok {
+		return v
+	}
+	v := f.Vec()
+	f.Load(o, v)
 	return v
 }
 
-// frames writes a whole step for 3 x 3 matrices in registers, 16 at a time.
-func frames() {
-	TEXT("frames32AVX512", NOSPLIT, "func(x, m, slopes *float32, blocks int, c *float32, sums *float64, geometric, tangent, late int) int")
-	Pragma("noescape")
-	Doc(wrapped("frames32AVX512 makes the step for blocks > 0 blocks of 16 frames of 3 x 3. It returns the number of blocks before the first that holds a frame whose pivots are too small or whose trace is too large; that block and those after it do not change.")...)
-	f := framer{x: load("x"), m: load("m"), g: load("slopes"), c: load("c"), sums: load("sums"), layout: simd.NewNine(simd.Machine{Bits: 32, Wide: true})}
+func (f framer) registers(a nine) (v [9]VecVirtual) {
+	for i, o := range a {
+		v[i] = f.register(o)
+	}
+	return v
+}
+
+// kept returns the matrix or, with AVX2, which has few registers, its copy from row i of the state on.
+func (f framer) kept(v [9]VecVirtual, i int) (a nine) {
+	for e, r := range v {
+		a[e] = r
+		if !f.Wide {
+			a[e] = f.row(i + e)
+			f.Store(r, a[e])
+		}
+	}
+	return a
+}
+
+// changed writes v to the home of an element of a matrix.
+func (f framer) changed(v VecVirtual, home Op) {
+	if home != Op(v) {
+		f.Store(v, home)
+	}
+}
+
+// scale multiplies v by a coefficient.
+func (f framer) scale(v VecVirtual, by int) {
+	if f.Wide {
+		VMULPS_BCST(f.coefficient(by), v, v)
+	} else {
+		f.Mul(f.spread(by), v, v)
+	}
+}
+
+// mixed returns the vectors of a m + b g for coefficients a and b.
+func (f framer) mixed(a, b int) (all [9]VecVirtual) {
+	p, q := f.spread(a), f.spread(b)
+	for i := range all {
+		v := f.Vec()
+		f.Mul(f.place(f.m, i), p, v)
+		f.FMA(f.place(f.g, i), q, v)
+		all[i] = v
+	}
+	return all
+}
+
+// frames writes a whole step for as many 3 x 3 matrices at a time as a vector has lanes.
+func frames(m simd.Machine) {
+	m.Function("frames", "func(x, m, slopes *%s, blocks int, state *%[1]s, geometric, tangent, transported bool) int",
+		fmt.Sprintf("makes the step for blocks > 0 blocks of %d frames of 3 x 3. It returns the number", m.Lanes()),
+		"of blocks before the first that holds a frame whose pivots are too small or whose trace is too",
+		"large; that block and those after it do not change. m becomes v if tangent, its projection at",
+		"the next x if also transported.")
+	f := framer{Machine: m, x: load("x"), m: load("m"), g: load("slopes"), state: load("state"), layout: simd.NewNine(m)}
 	blocks, done := load("blocks"), GP64()
 	XORQ(done, done)
-	top, out := label(), label()
-	Label(top)
+	Label("block")
 
-	var v, y nine
-	for i := range v {
-		v[i] = f.mixed(i, ahead, slope)
+	var own [9]VecVirtual
+	for i := range own {
+		own[i] = f.Vec()
+		f.Load(f.place(f.x, i), own[i])
 	}
-	v = f.layout.Elements(v)
-	for i := range y {
-		y[i] = first(place(f.x, i))
-	}
-	y = f.layout.Elements(y)
-	f.tangentProject(y, v)
-	low, high := f.squares(v)
+	y := f.kept(f.layout.Elements(own), points)
+	d := f.layout.Elements(f.mixed(ahead, slope))
+	f.tangentProject(y, d)
+	low, high := f.squares(d)
+	v := f.kept(d, vectors)
 	t := f.spread(back)
-	branch("geometric", func() { f.shorten(t, low, high) })
+	f.when("geometric", func() { f.shorten(t, low, high) })
 	for i := range y {
-		VFMADD231PS(t, v[i], y[i])
+		e := f.register(y[i])
+		f.FMA(v[i], t, e)
+		f.changed(e, y[i])
 	}
-	f.orthonormalize(y, out)
+	l := f.factor(y, "out")
 	f.sum(t, low, high)
+	f.solve(y, l)
 
-	moved := label()
-	late := load("late")
-	TESTQ(late, late)
-	JNZ(LabelRef(moved))
-	branch("tangent", func() { f.tangentProject(y, v) })
-	Label(moved)
-	y = f.layout.Points(y)
-	for i := range y {
-		VMOVUPS(y[i], place(f.x, i))
+	f.when("transported", func() {
+		d := f.registers(v)
+		f.tangentProject(y, d)
+		for i := range d {
+			f.changed(d[i], v[i])
+		}
+	})
+	for i, r := range f.layout.Points(f.registers(y)) {
+		f.Store(r, f.place(f.x, i))
 	}
-	ambient, next := label(), label()
-	flag := load("tangent")
-	TESTQ(flag, flag)
-	JZ(LabelRef(ambient))
-	for i, u := range f.layout.Points(v) {
-		VMOVUPS(u, place(f.m, i))
+	flag := GP8()
+	Load(Param("tangent"), flag)
+	TESTB(flag, flag)
+	JZ(LabelRef("ambient"))
+	for i, r := range f.layout.Points(f.registers(v)) {
+		f.Store(r, f.place(f.m, i))
 	}
-	JMP(LabelRef(next))
-	Label(ambient)
-	for i := range y {
-		VMOVUPS(f.mixed(i, keep, take), place(f.m, i))
+	JMP(LabelRef("next"))
+	Label("ambient")
+	for i, r := range f.mixed(keep, take) {
+		f.Store(r, f.place(f.m, i))
 	}
-	Label(next)
-	zero := ZMM()
-	VXORPS(zero, zero, zero)
+	Label("next")
+	zero := f.Zeros(1)[0]
 	for i := range y {
-		VMOVUPS(zero, place(f.g, i)) // after m, which may be g
+		f.Store(zero, f.place(f.g, i)) // after m, which may be g
 	}
 	for _, p := range []Register{f.x, f.m, f.g} {
-		ADDQ(U32(9*64), p)
+		ADDQ(U32(9*f.Bytes()), p)
 	}
 	INCQ(done)
 	DECQ(blocks)
-	JNZ(LabelRef(top))
-	Label(out)
+	JNZ(LabelRef("block"))
+	Label("out")
 	Store(done, ReturnIndex(0))
-	end()
+	simd.End()
 }
 
-// branch writes body so that it runs if a parameter is not 0.
-func branch(name string, body func()) {
-	flag, past := load(name), label()
-	TESTQ(flag, flag)
+// when writes body so that it runs if a parameter is true.
+func (f framer) when(name string, body func()) {
+	flag, past := GP8(), label()
+	Load(Param(name), flag)
+	TESTB(flag, flag)
 	JZ(LabelRef(past))
 	body()
 	Label(past)
 }
 
 // tangentProject: v <- v - x sym(x^T v) / r^2.
-func (f framer) tangentProject(x, v nine) {
+func (f framer) tangentProject(x nine, v [9]VecVirtual) {
 	var s [3][3]VecVirtual
 	for j := range 3 {
 		for k := j; k < 3; k++ {
-			sum := ZMM()
-			VMULPS(x[at(0, j)], v[at(0, k)], sum)
+			sum := f.Vec()
+			f.Mul(x[at(0, j)], v[at(0, k)], sum)
 			for i := range 3 {
 				if i > 0 {
-					VFMADD231PS(x[at(i, j)], v[at(i, k)], sum)
+					f.FMA(x[at(i, j)], v[at(i, k)], sum)
 				}
 				if j != k {
-					VFMADD231PS(x[at(i, k)], v[at(i, j)], sum)
+					f.FMA(x[at(i, k)], v[at(i, j)], sum)
 				}
 			}
-			by := whole
-			if j != k {
-				by = halved
+			if j == k {
+				f.scale(sum, whole)
+			} else {
+				f.scale(sum, halved)
 			}
-			VMULPS_BCST(f.coefficient(by), sum, sum)
 			s[j][k], s[k][j] = sum, sum
 		}
 	}
 	for i := range 3 {
 		for j := range 3 {
 			for k := range 3 {
-				VFNMADD231PS(x[at(i, k)], s[k][j], v[at(i, j)])
+				f.FNMA(x[at(i, k)], s[k][j], v[at(i, j)])
 			}
 		}
 	}
 }
 
-// squares returns |v|^2 in float64, for the first eight lanes and for the others.
-func (f framer) squares(v nine) (low, high VecVirtual) {
-	low, high = ZMM(), ZMM()
+// squares returns |v|^2 in float64, for the first half of the lanes and for the others.
+func (f framer) squares(v [9]VecVirtual) (low, high VecVirtual) {
+	d := f.Double()
+	low, high = f.Vec(), f.Vec()
 	for i, w := range v {
-		a, b := halves64(w)
+		a, b := f.halves(w)
 		if i == 0 {
-			VMULPD(a, a, low)
-			VMULPD(b, b, high)
+			d.Mul(a, a, low)
+			d.Mul(b, b, high)
 			continue
 		}
-		VFMADD231PD(a, a, low)
-		VFMADD231PD(b, b, high)
+		d.FMA(a, a, low)
+		d.FMA(b, b, high)
 	}
 	return low, high
 }
 
-// halves64 converts v to float64.
-func halves64(v VecVirtual) (low, high VecVirtual) {
-	low, high = ZMM(), ZMM()
-	VEXTRACTF64X4(Imm(1), v, high.AsY())
-	VCVTPS2PD(v.AsY(), low)
-	VCVTPS2PD(high.AsY(), high)
+// halves converts v to float64.
+func (f framer) halves(v VecVirtual) (low, high VecVirtual) {
+	low, high = f.Vec(), f.Vec()
+	f.Upper(v, high)
+	VCVTPS2PD(f.Lower(v), low)
+	VCVTPS2PD(f.Lower(high), high)
 	return low, high
+}
+
+// joined is the inverse of halves.
+func (f framer) joined(low, high VecVirtual) VecVirtual {
+	v, w := f.Vec(), f.Vec()
+	if f.Wide {
+		VCVTPD2PS(low, f.Lower(v))
+		VCVTPD2PS(high, f.Lower(w))
+		VINSERTF64X4(Imm(1), f.Lower(w), v, v)
+	} else {
+		VCVTPD2PSY(low, f.Lower(v))
+		VCVTPD2PSY(high, f.Lower(w))
+		VINSERTF128(Imm(1), f.Lower(w), v, v)
+	}
+	return v
 }
 
 // shorten divides t by g_t, which is max(1, r (2 + r)) for r = |v| over the root of the curvature.
 func (f framer) shorten(t, low, high VecVirtual) {
-	r, a := ZMM(), ZMM()
-	VCVTPD2PS(low, r.AsY())
-	VCVTPD2PS(high, a.AsY())
-	VINSERTF64X4(Imm(1), a.AsY(), r, r)
-	VSQRTPS(r, r)
-	VMULPS_BCST(f.coefficient(root), r, r)
-	VADDPS_BCST(f.coefficient(two), r, a)
-	VMULPS(r, a, a)
-	VMAXPS_BCST(f.coefficient(unit), a, a)
-	VDIVPS(a, t, t)
+	r, a := f.joined(low, high), f.Vec()
+	f.Sqrt(r, r)
+	f.scale(r, root)
+	f.Add(f.spread(two), r, a)
+	f.Mul(r, a, a)
+	f.Max(f.spread(unit), a, a)
+	f.Div(a, t, t)
 }
 
 // sum adds |v|^2 and |t v|^2 to the sums, and keeps the t nearest to 0.
 func (f framer) sum(t, low, high VecVirtual) {
-	a, b := halves64(t)
+	d := f.Double()
+	a, b := f.halves(t)
 	for i, v := range []VecVirtual{low, high} {
 		w := []VecVirtual{a, b}[i]
-		VMULPD(w, w, w)
-		VMULPD(v, w, w)
-		VADDPD(Mem{Base: f.sums, Disp: directions + 64*i}, v, v)
-		VADDPD(Mem{Base: f.sums, Disp: lengths + 64*i}, w, w)
-		VMOVUPD(v, Mem{Base: f.sums, Disp: directions + 64*i})
-		VMOVUPD(w, Mem{Base: f.sums, Disp: lengths + 64*i})
+		d.Mul(w, w, w)
+		d.Mul(v, w, w)
+		for which, term := range [...]VecVirtual{v, w} {
+			to := f.row([...]int{directions, lengths}[which]).Offset(i * f.Bytes())
+			d.Add(to, term, term)
+			d.Store(term, to)
+		}
 	}
-	VMAXPS(Mem{Base: f.sums, Disp: steps}, t, t)
-	VMOVUPS(t, Mem{Base: f.sums, Disp: steps})
+	f.Max(f.row(steps), t, t)
+	f.Store(t, f.row(steps))
 }
 
-// orthonormalize: y <- r times the Q of y = Q R, by y^T y / r^2 = L L^T. It jumps to out if a pivot
+// factor returns L for y^T y / r^2 = L L^T, with 1/l_ii in place of l_ii. It jumps to out if a pivot
 // is too small or a trace too large in any lane.
-func (f framer) orthonormalize(y nine, out string) {
-	var l [3][3]VecVirtual
-	scale := f.spread(whole)
-	for j := range 3 {
-		for k := range j + 1 {
-			sum := ZMM()
-			VMULPS(y[at(0, j)], y[at(0, k)], sum)
-			for i := 1; i < 3; i++ {
-				VFMADD231PS(y[at(i, j)], y[at(i, k)], sum)
+func (f framer) factor(y nine, out string) (l [3][3]VecVirtual) {
+	for i := range 3 {
+		row := [3]VecVirtual{f.register(y[at(i, 0)]), f.register(y[at(i, 1)]), f.register(y[at(i, 2)])}
+		for j := range 3 {
+			for k := range j + 1 {
+				if i == 0 {
+					l[j][k] = f.Vec()
+					f.Mul(row[j], row[k], l[j][k])
+				} else {
+					f.FMA(row[j], row[k], l[j][k])
+				}
+				if i == 2 {
+					f.scale(l[j][k], whole)
+				}
 			}
-			VMULPS(scale, sum, sum)
-			l[j][k] = sum
 		}
 	}
-	good, trace := K(), ZMM()
-	VADDPS(l[0][0], l[1][1], trace)
-	VADDPS(l[2][2], trace, trace)
-	VCMPPS_BCST(U8(lessThan), f.coefficient(limit), trace, good)
+	trace, good := f.Vec(), GP32()
+	f.Add(l[0][0], l[1][1], trace)
+	f.Add(l[2][2], trace, trace)
+	MOVL(U32(1<<f.Lanes()-1), good) // a bit for each lane
+	f.above(trace, f.spread(limit), good)
 	for j := range 3 {
-		pivot, least := l[j][j], ZMM()
-		VMULPS_BCST(f.coefficient(tiny), pivot, least)
+		pivot, least := l[j][j], f.spread(tiny)
+		f.Mul(pivot, least, least)
 		for k := range j {
-			VFNMADD231PS(l[j][k], l[j][k], pivot)
+			f.FNMA(l[j][k], l[j][k], pivot)
 		}
-		VCMPPS(U8(greater), least, pivot, good, good)
-		inverse := inverseRoot(pivot, f.spread(half), f.spread(threeHalves))
+		f.above(least, pivot, good)
+		inverse := f.inverseRoot(pivot)
 		l[j][j] = inverse
 		for i := j + 1; i < 3; i++ {
 			for k := range j {
-				VFNMADD231PS(l[i][k], l[j][k], l[i][j])
+				f.FNMA(l[i][k], l[j][k], l[i][j])
 			}
-			VMULPS(inverse, l[i][j], l[i][j])
+			f.Mul(inverse, l[i][j], l[i][j])
 		}
 	}
-	KORTESTW(good, good)
-	JCC(LabelRef(out))
-	for i := range 3 { // y <- y L^-T
-		for j := range 3 {
+	CMPL(good, U32(1<<f.Lanes()-1))
+	JNE(LabelRef(out))
+	return l
+}
+
+// above clears the bits of the lanes in which x is not above b.
+func (f framer) above(b, x VecVirtual, bits GPVirtual) {
+	these := GP32()
+	if f.Wide {
+		k := K()
+		f.Compare(simd.Above, b, x, k)
+		KMOVW(k, these)
+	} else {
+		v := f.Vec()
+		f.Compare(simd.Above, b, x, v)
+		VMOVMSKPS(v, these)
+	}
+	ANDL(these, bits)
+}
+
+// solve: y <- y L^-T, row by row.
+func (f framer) solve(y nine, l [3][3]VecVirtual) {
+	for i := range 3 {
+		var row [3]VecVirtual
+		for j := range row {
+			row[j] = f.register(y[at(i, j)])
 			for k := range j {
-				VFNMADD231PS(y[at(i, k)], l[j][k], y[at(i, j)])
+				f.FNMA(row[k], l[j][k], row[j])
 			}
-			VMULPS(l[j][j], y[at(i, j)], y[at(i, j)])
+			f.Mul(l[j][j], row[j], row[j])
+			f.changed(row[j], y[at(i, j)])
 		}
 	}
 }
 
-func first(m Mem) VecVirtual {
-	v := ZMM()
-	VMOVUPS(m, v)
-	return v
-}
-
-// inverseRoot returns 1/sqrt(x), by an estimate of 14 bits and a Newton step,
-// z (1.5 - 0.5 x z^2).
-func inverseRoot(x, half, onePointFive VecVirtual) VecVirtual {
-	z, w := ZMM(), ZMM()
-	VRSQRT14PS(x, z)
-	VMULPS(x, half, w)
-	VMULPS(z, w, w)
-	VFNMADD213PS(onePointFive, z, w)
-	VMULPS(w, z, z)
+// inverseRoot returns 1/sqrt(x), by an estimate of 14 bits with AVX-512 and of 12 with AVX2, and
+// Newton steps, z (1.5 - 0.5 x z^2).
+func (f framer) inverseRoot(x VecVirtual) VecVirtual {
+	z, h := f.Vec(), f.spread(half)
+	newton := 1
+	if f.Wide {
+		VRSQRT14PS(x, z)
+	} else {
+		VRSQRTPS(x, z)
+		newton = 2
+	}
+	f.Mul(x, h, h)
+	for range newton {
+		w, onePointFive := f.Vec(), f.spread(threeHalves)
+		f.Mul(h, z, w)
+		f.FNMA(w, z, onePointFive)
+		f.Mul(onePointFive, z, z)
+	}
 	return z
 }

@@ -28,7 +28,9 @@ func main() {
 			transpose(m)
 		}
 	}
-	frames()
+	for _, wide := range []bool{false, true} {
+		frames(simd.Machine{Bits: 32, Wide: wide})
+	}
 	simd.Write()
 }
 
