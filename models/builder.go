@@ -210,10 +210,10 @@ func (b *Builder) Dropout(layer string, x *gorgonia.Node, p float64) *gorgonia.N
 }
 
 // Shortcut adds the shortcut of residual nets that has no weights: it takes every stride-th row
-// and column, and adds channels of zeros.
+// and column, and adds channels of zeros, where Spec.Zeros says.
 func (b *Builder) Shortcut(x *gorgonia.Node, channels, stride int) *gorgonia.Node {
 	return b.Apply("shortcut", x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
-		return nodes.Shortcut(x, channels, stride)
+		return nodes.Shortcut(x, channels, stride, b.spec.Zeros.options()...)
 	})
 }
 

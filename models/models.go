@@ -69,6 +69,7 @@ type Spec struct {
 	Dtype   tensor.Dtype // tensor.Float32 (the default) or tensor.Float64
 	Seed    uint64       // determines the initial weights and the noise
 	Kernels Init         // initial convolution kernels: see Options
+	Zeros   Zeros        // where Builder.Shortcut puts channels of zeros: see Options
 
 	BatchNormOver nodes.Sums // synchronises batch normalisation: see Options
 }
@@ -87,7 +88,7 @@ func (s *Spec) check() error {
 	case s.Classes < 2:
 		return fmt.Errorf("models: want at least 2 classes, got %d", s.Classes)
 	}
-	return nil
+	return s.Zeros.check()
 }
 
 // Net adds a net to a graph: it takes the images, of shape (batch, channels, height, width), and

@@ -264,6 +264,15 @@ func TestNetsReject(t *testing.T) {
 		}},
 		{"models: CNN has no option Projections", func() (*models.Model, error) { return models.CNN(1, with(grey, projected)) }},
 		{"models: CNN has no option PreActivation", func() (*models.Model, error) { return models.CNN(1, with(grey, preActivated)) }},
+		{`models: want zeros "after" or "around" the channels of a shortcut, got "before"`, func() (*models.Model, error) {
+			return models.ResNet(1, 8, with(colour, func(o *models.Options) { o.Zeros = "before" }))
+		}},
+		{"models: StochasticDepth: want one of the options Projections and Zeros, got both", func() (*models.Model, error) {
+			return models.StochasticDepth(1, 8, with(with(colour, projected), func(o *models.Options) { o.Zeros = models.ZerosAfter }))
+		}},
+		{"models: WideResNet has no option Zeros", func() (*models.Model, error) {
+			return models.WideResNet(1, 10, 1, with(colour, func(o *models.Options) { o.Zeros = models.ZerosAround }))
+		}},
 		{"models: VGG has no option Dropout", func() (*models.Model, error) {
 			return models.VGG(1, 11, with(colour, func(o *models.Options) { o.Dropout = 0.5 }))
 		}},
@@ -275,6 +284,24 @@ func TestNetsReject(t *testing.T) {
 			_, err := c.build()
 			assert.ErrorContains(t, err, c.want)
 		})
+	}
+}
+
+// A model knows where its shortcuts put zeros.
+func TestZeros(t *testing.T) {
+	around := func(o *models.Options) { o.Zeros = models.ZerosAround }
+	for _, c := range []struct {
+		want  models.Zeros
+		build func() (*models.Model, error)
+	}{
+		{models.ZerosAfter, func() (*models.Model, error) { return models.ResNet(1, 8, colour) }},
+		{models.ZerosAround, func() (*models.Model, error) { return models.StochasticDepth(1, 8, with(colour, around)) }},
+		{"", func() (*models.Model, error) { return models.ConstantDepth(1, 8, with(colour, projected)) }},
+		{"", func() (*models.Model, error) { return models.LeNet(1, grey) }},
+	} {
+		m, err := c.build()
+		require.NoError(t, err)
+		assert.Equal(t, c.want, m.Zeros())
 	}
 }
 

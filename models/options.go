@@ -34,7 +34,7 @@ type Options struct {
 	// Widths is the number of filters in each block of CNN. The default is 16, 32, 64.
 	Widths []int
 	// BatchNorm adds batch normalisation after each convolution of CNN and VGG, in place of the
-	// bias, which would have no effect.
+	// bias, which the mean that is subtracted would cancel.
 	BatchNorm bool
 	// PreActivation makes the blocks of ResNet, ConstantDepth and StochasticDepth those with
 	// pre-activation (He, Zhang, Ren and Sun 2016, Identity mappings).
@@ -43,6 +43,9 @@ type Options struct {
 	// StochasticDepth, convolutions of 1x1 (option B) instead of adding channels of zeros
 	// (option A).
 	Projections bool
+	// Zeros says where shortcuts of option A put the channels of zeros: ZerosAfter (the default)
+	// or ZerosAround. Weights that were trained with one of them are useless with the other.
+	Zeros Zeros
 	// Dropout is the probability of dropout between the convolutions of a block of WideResNet,
 	// at least 0 and less than 1.
 	Dropout float64
@@ -62,6 +65,7 @@ func (o Options) build(name string, batch int, net Net, has ...string) (*Model, 
 		{"BatchNorm", o.BatchNorm},
 		{"PreActivation", o.PreActivation},
 		{"Projections", o.Projections},
+		{"Zeros", o.Zeros != ""},
 		{"Dropout", o.Dropout != 0},
 		{"Survival", o.Survival != 0},
 	} {
@@ -70,6 +74,7 @@ func (o Options) build(name string, batch int, net Net, has ...string) (*Model, 
 		}
 	}
 	return Build(Spec{
-		Batch: batch, Shape: o.Shape, Classes: o.Classes, Dtype: o.Dtype, Seed: o.Seed, Kernels: o.Kernels, BatchNormOver: o.BatchNormOver,
+		Batch: batch, Shape: o.Shape, Classes: o.Classes, Dtype: o.Dtype, Seed: o.Seed, Kernels: o.Kernels, Zeros: o.Zeros,
+		BatchNormOver: o.BatchNormOver,
 	}, net)
 }

@@ -49,6 +49,11 @@ func TestResidualReference(t *testing.T) {
 	o := models.Options{Shape: [3]int{3, side, side}, Classes: classes, Dtype: tensor.Float64}
 	for name, build := range map[string]func() (*models.Model, error){
 		"ResNet-20, option A": func() (*models.Model, error) { return models.ResNet(batch, 20, o) },
+		"ResNet-14, option A, zeros around": func() (*models.Model, error) {
+			o := o
+			o.Zeros = models.ZerosAround
+			return models.ResNet(batch, 14, o)
+		},
 		"ResNet-20, option B": func() (*models.Model, error) {
 			o := o
 			o.Projections = true

@@ -18,8 +18,8 @@ import (
 //	fc            global average pooling, then a linear layer
 //
 // A block is y = ReLU(bn2(conv2(ReLU(bn1(conv1(x))))) + shortcut(x)). Shortcuts that change
-// shape take every second row and column, and channels of zeros (option A), or, with
-// Projections, a convolution of 1x1 and stride 2 with batch norm, shortcut.0 and shortcut.1
+// shape take every second row and column, and channels of zeros where Zeros says (option A), or,
+// with Projections, a convolution of 1x1 and stride 2 with batch norm, shortcut.0 and shortcut.1
 // (option B).
 //
 // With PreActivation a block is y = conv2(ReLU(bn2(conv1(ReLU(bn1(x)))))) + x (He, Zhang, Ren
@@ -27,7 +27,7 @@ import (
 // the last block instead of after conv1. As in the authors' code, shortcuts that change shape
 // start from ReLU(bn1(x)), and those of option B have no batch norm.
 //
-// It takes the options PreActivation and Projections.
+// It takes the options PreActivation, Projections and, without it, Zeros.
 func ResNet(batch, depth int, o Options) (*Model, error) {
 	return o.resnet("ResNet", batch, depth, nil)
 }
@@ -39,11 +39,14 @@ func (o Options) resnet(name string, batch, depth int, survival []float64, has .
 	if err != nil {
 		return nil, err
 	}
+	if o.Projections && o.Zeros != "" {
+		return nil, fmt.Errorf("models: %s: want one of the options Projections and Zeros, got both", name)
+	}
 	r := residual{
 		blocks: n, widths: [3]int{16, 32, 64},
 		preActivation: o.PreActivation, projections: o.Projections, survival: survival,
 	}
-	return o.build(name, batch, r.net, append(has, "PreActivation", "Projections")...)
+	return o.build(name, batch, r.net, append(has, "PreActivation", "Projections", "Zeros")...)
 }
 
 // blocks returns the n for which depth = each*n + rest.

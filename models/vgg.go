@@ -22,8 +22,9 @@ var vgg = map[int][]int{
 // the five poolings reduce to one pixel.
 //
 // Layers are numbered as in torchvision, counting rectifiers and poolings: features.0.weight,
-// features.0.bias ... classifier.weight. With BatchNorm, convolutions have no bias; in
-// torchvision they keep one, which has no effect.
+// features.0.bias ... classifier.weight. With BatchNorm, convolutions have no bias. Those of
+// torchvision have one, which the running mean of the batch normalisation contains, so that one cannot
+// be left out without the other.
 //
 // It takes the option BatchNorm.
 func VGG(batch, depth int, o Options) (*Model, error) {

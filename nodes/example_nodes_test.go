@@ -141,12 +141,15 @@ func ExampleBatchNorm() {
 	// [0.2] [1.1] after 1 batch
 }
 
-// Every second pixel, and a channel of zeros.
+// Every second pixel, and channels of zeros after or around those of the input.
 func ExampleShortcut() {
 	g := gorgonia.NewGraph()
 	x := constant(g, "x", []int{1, 1, 1, 3}, 1, 2, 3)
-	value(nodes.Shortcut(x, 2, 2))
-	// Output: (1, 2, 1, 2) [1 3 0 0]
+	value(nodes.Shortcut(x, 3, 2))
+	value(nodes.Shortcut(x, 3, 2, nodes.ZerosAround()))
+	// Output:
+	// (1, 3, 1, 2) [1 3 0 0 0 0]
+	// (1, 3, 1, 2) [0 0 1 3 0 0]
 }
 
 // In training the branch is kept or left out; in evaluation it is multiplied by its probability.

@@ -12,9 +12,13 @@ import (
 )
 
 // Shortcut is the shortcut of residual nets without weights, option A (He, Zhang, Ren and Sun 2016,
-// section 3.3): it takes every stride-th row and column of x and appends channels of zeros:
+// section 3.3): it takes every stride-th row and column of x and adds channels of zeros:
 //
-//	y[b,c,i,j] = x[b,c, stride i, stride j] for c < C, 0 for C <= c < channels.
+//	y[b,c,i,j] = x[b,c-p, stride i, stride j] for p <= c < p+C, else 0.
+//
+// The zeros come after the channels of x, p = 0, or, with the option ZerosAround, before and after
+// them, p = (channels-C)/2, rounded down. Weights that were trained with one placement are useless with
+// the other.
 //
 // x has shape (B, C, H, W), the result (B, channels, 1+(H-1)/stride, 1+(W-1)/stride), rounded down.
 // This is the shape of a 3x3 convolution with padding 1 and the same stride, to which it can be
@@ -22,7 +26,7 @@ import (
 //
 // Shortcut returns an error for another rank, for fewer channels than C and for a stride that is not
 // positive.
-func Shortcut(x *gorgonia.Node, channels, stride int) (*gorgonia.Node, error) {
+func Shortcut(x *gorgonia.Node, channels, stride int, opts ...ShortcutOption) (*gorgonia.Node, error) {
 	const name = "nodes.Shortcut"
 	shapes, err := admit(name, []int{4}, x)
 	if err != nil {
@@ -39,12 +43,35 @@ func Shortcut(x *gorgonia.Node, channels, stride int) (*gorgonia.Node, error) {
 		images: in[0], from: in[1], to: channels, stride: stride, height: in[2], width: in[3],
 		rows: 1 + (in[2]-1)/stride, columns: 1 + (in[3]-1)/stride,
 	}
+	for _, set := range opts {
+		set(&l)
+	}
 	s := signature{name: name, in: shapes, out: tensor.Shape{in[0], channels, l.rows, l.columns}}
 	return apply(s, shortcut[float32]{l}, shortcut[float64]{l}, x)
 }
 
+// ShortcutOption is an option of Shortcut.
+type ShortcutOption func(*shortcutLayer)
+
+// ZerosAround makes Shortcut put half of the channels of zeros before those of its input, and half after.
+func ZerosAround() ShortcutOption {
+	return func(l *shortcutLayer) { l.before = (l.to - l.from) / 2 }
+}
+
+// ZeroChannels returns how many channels of zeros a node puts before and after those of its input. Both
+// are 0 if the node is no Shortcut.
+func ZeroChannels(n *gorgonia.Node) (before, after int) {
+	if o := operation(n); o != nil {
+		if l, ok := o.f64.(shortcut[float64]); ok {
+			return l.before, l.to - l.from - l.before
+		}
+	}
+	return 0, 0
+}
+
 type shortcutLayer struct {
 	images, from, to int // from and to are numbers of channels
+	before           int // channels of zeros before those of x
 	stride           int
 	height, width    int
 	rows, columns    int // of the result
@@ -58,7 +85,7 @@ func (s shortcut[T]) each(f func(o, i int)) {
 	for b := range s.images {
 		for c := range s.from {
 			for r := range s.rows {
-				f(((b*s.to+c)*s.rows+r)*s.columns, ((b*s.from+c)*s.height+r*s.stride)*s.width)
+				f(((b*s.to+s.before+c)*s.rows+r)*s.columns, ((b*s.from+c)*s.height+r*s.stride)*s.width)
 			}
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
@@ -13,41 +15,68 @@ import (
 	"github.com/kernelfold/kernelfold/nodes/nodetest"
 )
 
-func shortcutBuild(channels, stride int) nodetest.Build {
-	return func(in []*gorgonia.Node) (*gorgonia.Node, error) { return nodes.Shortcut(in[0], channels, stride) }
+func shortcutBuild(channels, stride int, opts ...nodes.ShortcutOption) nodetest.Build {
+	return func(in []*gorgonia.Node) (*gorgonia.Node, error) {
+		return nodes.Shortcut(in[0], channels, stride, opts...)
+	}
 }
 
 func TestShortcut(t *testing.T) {
 	for _, shape := range images() {
 		for _, stride := range []int{1, 2, 3} {
 			for _, more := range []int{0, 1, 4} {
-				t.Run(fmt.Sprint(shape, stride, more), func(t *testing.T) {
-					nodetest.Run(t, nodetest.Case{
-						Build:    shortcutBuild(shape[1]+more, stride),
-						Variants: []nodetest.Build{shortcutBuild(shape[1]+more+1, stride), shortcutBuild(shape[1]+more, stride+1)},
-						Inputs:   []nodetest.Input{{Shape: shape}},
-						Value: func(in [][]float64) []float64 {
-							var y []float64
-							for b := range shape[0] {
-								for c := range shape[1] + more {
-									for i := 0; i < shape[2]; i += stride {
-										for j := 0; j < shape[3]; j += stride {
-											v := 0.0
-											if c < shape[1] {
-												v = in[0][((b*shape[1]+c)*shape[2]+i)*shape[3]+j]
-											}
-											y = append(y, v)
-										}
-									}
-								}
-							}
-							return y
-						},
-					})
+				t.Run(fmt.Sprint(shape, stride, more), func(t *testing.T) { testShortcut(t, shape, stride, more, 0) })
+				t.Run(fmt.Sprint("around ", shape, stride, more), func(t *testing.T) {
+					testShortcut(t, shape, stride, more, more/2, nodes.ZerosAround())
 				})
 			}
 		}
 	}
+}
+
+func testShortcut(t *testing.T, shape []int, stride, more, before int, opts ...nodes.ShortcutOption) {
+	variants := []nodetest.Build{shortcutBuild(shape[1]+more+1, stride, opts...), shortcutBuild(shape[1]+more, stride+1, opts...)}
+	if before > 0 {
+		variants = append(variants, shortcutBuild(shape[1]+more, stride))
+	}
+	nodetest.Run(t, nodetest.Case{
+		Build:    shortcutBuild(shape[1]+more, stride, opts...),
+		Variants: variants,
+		Inputs:   []nodetest.Input{{Shape: shape}},
+		Value: func(in [][]float64) []float64 {
+			var y []float64
+			for b := range shape[0] {
+				for c := range shape[1] + more {
+					for i := 0; i < shape[2]; i += stride {
+						for j := 0; j < shape[3]; j += stride {
+							v := 0.0
+							if c := c - before; c >= 0 && c < shape[1] {
+								v = in[0][((b*shape[1]+c)*shape[2]+i)*shape[3]+j]
+							}
+							y = append(y, v)
+						}
+					}
+				}
+			}
+			return y
+		},
+	})
+}
+
+// What a graph says of its shortcuts.
+func TestZeroChannels(t *testing.T) {
+	x := zeros(gorgonia.NewGraph(), "x", tensor.Float64, 1, 3, 2, 2)
+	for _, test := range []struct {
+		opts          []nodes.ShortcutOption
+		before, after int
+	}{{nil, 0, 5}, {[]nodes.ShortcutOption{nodes.ZerosAround()}, 2, 3}} {
+		n, err := nodes.Shortcut(x, 8, 2, test.opts...)
+		require.NoError(t, err)
+		before, after := nodes.ZeroChannels(n)
+		assert.Equal(t, [2]int{test.before, test.after}, [2]int{before, after})
+	}
+	before, after := nodes.ZeroChannels(x)
+	assert.Zero(t, before+after)
 }
 
 // The sum of a convolution with a stride and the shortcut, each differentiated in the input.

@@ -102,6 +102,9 @@ func (f *reading) restore(m *models.Model, s Solver, loop any) error {
 	if err != nil {
 		return err
 	}
+	if err := f.sameZeros(m, models.ZerosAfter); err != nil { // all that there was before files said it
+		return err
+	}
 	snapshot, err := f.solver(!isNil(s), known)
 	if err != nil {
 		return err
@@ -172,7 +175,8 @@ func contentOf(m *models.Model, s Solver, loop any) (*content, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &content{tensors: tensors, metadata: map[string]string{formatKey: "pt", versionKey: version}}
+	c := &content{tensors: tensors, metadata: map[string]string{formatKey: "pt", versionKey: versionOf(m)}}
+	c.addZeros(m)
 	if err := c.add(noiseKey, noiseOf(m)); err != nil {
 		return nil, err
 	}

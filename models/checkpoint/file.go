@@ -14,12 +14,23 @@ import (
 	"os"
 	"strings"
 
+	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/safetensors"
 )
 
-// version is that of the files that Save writes. It changes when a reader of the version before
-// would misread them.
-const version = "1"
+// The versions of the files that Save writes. It takes the first that has what the model needs: an older
+// reader would misread a file of a later version.
+const (
+	version1 = "1"
+	version2 = "2" // shortcuts with channels of zeros around those of the input
+)
+
+func versionOf(m *models.Model) string {
+	if m.Zeros() == models.ZerosAround {
+		return version2
+	}
+	return version1
+}
 
 // The keys of the metadata.
 const (
@@ -29,6 +40,7 @@ const (
 	noiseKey   = "kernelfold.noise"
 	solverKey  = "kernelfold.solver"
 	loopKey    = "kernelfold.loop"
+	zerosKey   = "kernelfold.zeros"
 )
 
 // What the names of tensors begin with.
@@ -71,8 +83,8 @@ func (f *reading) verify() error {
 	if !ok {
 		return fmt.Errorf("want a checkpoint, got a safetensors file without %q: see Import (%w)", versionKey, ErrForeign)
 	}
-	if v != version { // before the sum, of which another version may have its own idea
-		return fmt.Errorf("want version %s, got %q (%w)", version, v, ErrVersion)
+	if v != version1 && v != version2 { // before the sum, of which another version may have its own idea
+		return fmt.Errorf("want version %s or %s, got %q (%w)", version1, version2, v, ErrVersion)
 	}
 	sum, err := f.sum(metadata[sumKey])
 	if err != nil {

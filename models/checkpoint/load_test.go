@@ -156,7 +156,7 @@ func TestMismatches(t *testing.T) {
 		kind error
 		want string
 	}{
-		"version":             {replace(versionKey, "1", "2"), ErrVersion, `want version 1, got "2"`},
+		"version":             {replace(versionKey, "1", "3"), ErrVersion, `want version 1 or 2, got "3"`},
 		"missing weights":     {lack("model/conv.weight"), ErrMismatch, `want a tensor "model/conv.weight", got none`},
 		"missing statistics":  {lack("model/bn.running_var"), ErrMismatch, `"model/bn.running_var"`},
 		"missing count":       {lack("model/bn.num_batches_tracked"), ErrMismatch, `"model/bn.num_batches_tracked"`},

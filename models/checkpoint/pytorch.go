@@ -14,6 +14,7 @@ func Export(path string, m *models.Model) error {
 	err := fmt.Errorf("want a model, got nil")
 	if m != nil {
 		c := &content{metadata: map[string]string{formatKey: "pt"}}
+		c.addZeros(m)
 		if c.tensors, err = tensorsOf(m, ""); err == nil {
 			err = replace(osDisk{}, path, c.writePlain)
 		}

@@ -42,28 +42,35 @@ def conv(channels, out, size, stride):
 
 
 class Zeros(nn.Module):
-    """The shortcut of option A."""
+    """The shortcut of option A: channels of zeros before and after those of the input."""
 
-    def __init__(self, more, stride):
+    def __init__(self, before, after, stride):
         super().__init__()
-        self.more, self.stride = more, stride
+        self.before, self.after, self.stride = before, after, stride
 
     def forward(self, x):
-        return F.pad(x[:, :, ::self.stride, ::self.stride], (0, 0, 0, 0, 0, self.more))
+        return F.pad(x[:, :, ::self.stride, ::self.stride], (0, 0, 0, 0, self.before, self.after))
+
+
+def shortcut(channels, out, stride, kind):
+    """kind is "B", "A" (zeros after the channels) or "A, around" (out // 4 before and after)."""
+    if kind == "B":
+        return conv(channels, out, 1, stride)
+    return Zeros(*((out // 4, out // 4) if kind == "A, around" else (0, out - channels)), stride)
 
 
 class Block(nn.Module):
     """He et al. 2016, Deep residual learning, figure 2."""
 
-    def __init__(self, channels, out, stride, projections):
+    def __init__(self, channels, out, stride, kind):
         super().__init__()
         self.conv1, self.bn1 = conv(channels, out, 3, stride), nn.BatchNorm2d(out)
         self.conv2, self.bn2 = conv(out, out, 3, 1), nn.BatchNorm2d(out)
         self.shortcut = nn.Identity()
         if stride != 1 or channels != out:
-            self.shortcut = Zeros(out - channels, stride)
-            if projections:
-                self.shortcut = nn.Sequential(conv(channels, out, 1, stride), nn.BatchNorm2d(out))
+            self.shortcut = shortcut(channels, out, stride, kind)
+            if kind == "B":
+                self.shortcut = nn.Sequential(self.shortcut, nn.BatchNorm2d(out))
 
     def forward(self, x):
         y = F.relu(self.bn1(self.conv1(x)))
@@ -73,15 +80,15 @@ class Block(nn.Module):
 class PreBlock(nn.Module):
     """He et al. 2016, Identity mappings, figure 1b; Zagoruyko and Komodakis 2016, figure 1."""
 
-    def __init__(self, channels, out, stride, projections):
+    def __init__(self, channels, out, stride, kind):
         super().__init__()
         self.bn1, self.conv1 = nn.BatchNorm2d(channels), conv(channels, out, 3, stride)
         self.bn2, self.conv2 = nn.BatchNorm2d(out), conv(out, out, 3, 1)
         self.shortcut = None
         if stride != 1 or channels != out:
-            self.shortcut = Zeros(out - channels, stride)
-            if projections:
-                self.shortcut = nn.Sequential(conv(channels, out, 1, stride))
+            self.shortcut = shortcut(channels, out, stride, kind)
+            if kind == "B":
+                self.shortcut = nn.Sequential(self.shortcut)
 
     def forward(self, x):
         a = F.relu(self.bn1(x))
@@ -90,7 +97,7 @@ class PreBlock(nn.Module):
 
 
 class Net(nn.Module):
-    def __init__(self, blocks, widths, block, projections):
+    def __init__(self, blocks, widths, block, kind):
         super().__init__()
         self.pre = block is PreBlock
         self.conv1 = conv(3, 16, 3, 1)
@@ -99,7 +106,7 @@ class Net(nn.Module):
         for i, out in enumerate(widths):
             layers = []
             for j in range(blocks):
-                layers.append(block(channels, out, 2 if i > 0 and j == 0 else 1, projections))
+                layers.append(block(channels, out, 2 if i > 0 and j == 0 else 1, kind))
                 channels = out
             setattr(self, f"layer{i + 1}", nn.Sequential(*layers))
         self.fc = nn.Linear(channels, CLASSES)
@@ -142,10 +149,11 @@ def record(net):
 
 
 nets = {
-    "ResNet-20, option A": record(Net(3, [16, 32, 64], Block, False)),
-    "ResNet-20, option B": record(Net(3, [16, 32, 64], Block, True)),
-    "ResNet-14, pre-activation, option A": record(Net(2, [16, 32, 64], PreBlock, False)),
-    "WRN-10-2": record(Net(1, [32, 64, 128], PreBlock, True)),
+    "ResNet-20, option A": record(Net(3, [16, 32, 64], Block, "A")),
+    "ResNet-14, option A, zeros around": record(Net(2, [16, 32, 64], Block, "A, around")),
+    "ResNet-20, option B": record(Net(3, [16, 32, 64], Block, "B")),
+    "ResNet-14, pre-activation, option A": record(Net(2, [16, 32, 64], PreBlock, "A")),
+    "WRN-10-2": record(Net(1, [32, 64, 128], PreBlock, "B")),
 }
 here = os.path.dirname(os.path.abspath(__file__))
 with open(os.path.join(here, "residual.json"), "w") as f:
