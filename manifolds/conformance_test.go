@@ -27,6 +27,8 @@ func every() []manifolds.Manifold {
 	}
 	for _, geodesic := range []bool{false, true} {
 		all = append(all,
+			manifolds.Grassmann{Geodesic: geodesic},
+			manifolds.Grassmann{Geodesic: geodesic, Radius: 3},
 			manifolds.Sphere{Geodesic: geodesic},
 			manifolds.CentredSphere{Geodesic: geodesic},
 			manifolds.Oblique{Geodesic: geodesic, Axis: manifolds.Columns},
@@ -68,6 +70,7 @@ func TestConformanceOnLayers(t *testing.T) {
 		manifolds.Stiefel{},
 		manifolds.Stiefel{Retraction: manifolds.Polar},
 		manifolds.Stiefel{Retraction: manifolds.Geodesic, Metric: manifolds.CanonicalMetric},
+		manifolds.Grassmann{Geodesic: true},
 	} {
 		t.Run(manifolds.Name(m), func(t *testing.T) {
 			manifoldtest.Run(t, m,
@@ -126,6 +129,8 @@ func TestRetractionOrder(t *testing.T) {
 		{manifolds.Sphere{Geodesic: true}, math.Inf(1)},
 		{manifolds.CentredSphere{}, 2},
 		{manifolds.Oblique{}, 2},
+		{manifolds.Grassmann{}, 2},
+		{manifolds.Grassmann{Geodesic: true}, math.Inf(1)},
 		{manifolds.Stiefel{Retraction: manifolds.CholeskyQR}, 1},
 		{manifolds.Stiefel{Retraction: manifolds.QR}, 1},
 		{manifolds.Stiefel{Retraction: manifolds.Polar}, 2},

@@ -271,3 +271,29 @@ func ExampleManifold() {
 	// Stiefel: exp true, log false, parallel transport false, metric of its own true, scalable true
 	// Stiefel of 5x3: dimension 9, curvature at most 1, injectivity radius 3.142
 }
+
+// A point of the Grassmann manifold is a subspace: another basis of it is the same point.
+func ExampleGrassmann() {
+	x := matrix(3, 2,
+		1, 0,
+		0, 1,
+		0, 0)
+	rotated := matrix(3, 2,
+		0.6, -0.8,
+		0.8, 0.6,
+		0, 0)
+	tilted := matrix(3, 2, // by 0.5 radians about the first axis
+		1, 0,
+		0, math.Cos(0.5),
+		0, math.Sin(0.5))
+	m, d := manifolds.Grassmann{}, []float64{0}
+	for _, y := range []manifolds.Points{rotated, tilted} {
+		if err := m.Dist(d, x, y); err != nil {
+			fmt.Println(err)
+		}
+		fmt.Printf("distance %.2f\n", math.Abs(d[0]))
+	}
+	// Output:
+	// distance 0.00
+	// distance 0.50
+}

@@ -103,7 +103,7 @@ func (m Stiefel) Scaled(s float64) Manifold {
 // or, where x is close to a matrix of lower rank, by singular value decomposition. It fails
 // where x does not have full rank in float64.
 func (m Stiefel) Project(dst, x Points) error {
-	return lift2(m.Check(x.N, x.P), "project", dst, x, stiefel[float32](m).project, stiefel[float64](m).project)
+	return lift2(m.Check(x.N, x.P), "project", dst, x, m.s32().project, m.s64().project)
 }
 
 // ProjectAdjoint writes, for v = U S W^T and M = U^T g W,
@@ -112,12 +112,12 @@ func (m Stiefel) Project(dst, x Points) error {
 //
 // computed in float64. docs/geometry.md derives it.
 func (m Stiefel) ProjectAdjoint(dst, v, y, g Points) error {
-	return lift4(m.Check(v.N, v.P), "adjoint", dst, v, y, g, stiefel[float32](m).adjoint, stiefel[float64](m).adjoint)
+	return lift4(m.Check(v.N, v.P), "adjoint", dst, v, y, g, m.s32().adjoint, m.s64().adjoint)
 }
 
 // Membership returns the largest |x^T x / r^2 - I| in the Frobenius norm.
 func (m Stiefel) Membership(x Points) float64 {
-	return lift1(x, stiefel[float32](m).membership, stiefel[float64](m).membership)
+	return lift1(x, m.s32().membership, m.s64().membership)
 }
 
 // Random fills dst with independent points of the uniform (Haar)
@@ -138,8 +138,20 @@ var (
 	_ Grouper        = Stiefel{}
 )
 
-// stiefel is Stiefel at one precision.
-type stiefel[T vec.Float] Stiefel
+// stiefel holds the operations on frames at one precision: those of Stiefel, and what other manifolds
+// of frames share with it.
+type stiefel[T vec.Float] struct {
+	Radius     float64
+	Metric     StiefelMetric
+	Retraction StiefelRetraction
+	horizontal bool   // tangent vectors fulfil x^T v = 0, as on Grassmann
+	name       string // in errors
+}
+
+func (m Stiefel) s32() stiefel[float32] {
+	return stiefel[float32]{m.Radius, m.Metric, m.Retraction, false, "Stiefel"}
+}
+func (m Stiefel) s64() stiefel[float64] { return stiefel[float64](m.s32()) }
 
 func (m stiefel[T]) r() float64 { return size(m.Radius).value() }
 
@@ -165,7 +177,7 @@ func (m stiefel[T]) project(dst, x block[T]) error {
 	}
 	for i := range x.k {
 		if err := m.projectPoint(dst.at(i), x.at(i), x); err != nil {
-			return &PointError{"Stiefel", "project", i, err.Error()}
+			return &PointError{m.name, "project", i, err.Error()}
 		}
 	}
 	return nil
@@ -184,7 +196,7 @@ func (m stiefel[T]) adjoint(dst, v, _, g block[T]) error {
 			err = errRange[T]("gradient")
 		}
 		if err != nil {
-			return &PointError{"Stiefel", "adjoint", i, err.Error()}
+			return &PointError{m.name, "adjoint", i, err.Error()}
 		}
 	}
 	return nil

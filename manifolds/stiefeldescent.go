@@ -14,22 +14,27 @@ import (
 // unless squares might overflow or vanish or the step is very long.
 func (s Stiefel) Descends(m Manifold, x Points, d Descent, b Bounds) bool {
 	of, ok := m.(Stiefel)
-	if !ok || of.Metric != EuclideanMetric || of.Retraction != CholeskyQR && of.Retraction != Polar || d.Decay != 0 {
+	return ok && of.Metric == EuclideanMetric && (of.Retraction == CholeskyQR || of.Retraction == Polar) && framesDescend(of.Radius, x, d, b)
+}
+
+// framesDescend reports whether the fused step can be made on frames of the given radius.
+func framesDescend(radius float64, x Points, d Descent, b Bounds) bool {
+	if d.Decay != 0 {
 		return false
 	}
 	if x.f64 != nil {
-		return safe[float64](d, b, size(of.Radius).value(), 1e6)
+		return safe[float64](d, b, size(radius).value(), 1e6)
 	}
-	return safe[float32](d, b, size(of.Radius).value(), 1e3)
+	return safe[float32](d, b, size(radius).value(), 1e3)
 }
 
 // Descend makes the step for small points in lanes, many at once, and for larger points one
 // after the other.
 func (m Stiefel) Descend(x, mu, g Points, d Descent) (Progress, error) {
 	if x.f64 != nil {
-		return stiefel[float64](m).descend(x.b64(), mu.f64, g.f64, d)
+		return m.s64().descend(x.b64(), mu.f64, g.f64, d)
 	}
-	return stiefel[float32](m).descend(x.b32(), mu.f32, g.f32, d)
+	return m.s32().descend(x.b32(), mu.f32, g.f32, d)
 }
 
 var _ Descender = Stiefel{}
@@ -40,7 +45,7 @@ func (m stiefel[T]) descend(x block[T], mu, g []T, d Descent) (p Progress, err e
 			clear(mu[point*x.n*x.p : (point+1)*x.n*x.p])
 		}
 		if err == nil {
-			err = &PointError{"Stiefel", "step", point, reason.Error()}
+			err = &PointError{m.name, "step", point, reason.Error()}
 		}
 	}
 	if x.small() {
@@ -51,12 +56,16 @@ func (m stiefel[T]) descend(x block[T], mu, g []T, d Descent) (p Progress, err e
 	return p, err
 }
 
-// factor returns g_t for a direction whose squared norm is given.
-func (m stiefel[T]) factor(square float64, d Descent) float64 {
+// factor returns g_t at an n x p point for a direction whose squared norm is given.
+func (m stiefel[T]) factor(square float64, n, p int, d Descent) float64 {
 	if !d.Geometric {
 		return 1
 	}
-	return GeometricFactor(math.Sqrt(square), 1/(m.r()*m.r()))
+	curvature := 1.0
+	if m.horizontal {
+		curvature = subspaceCurvature(n, p)
+	}
+	return GeometricFactor(math.Sqrt(square), curvature/(m.r()*m.r()))
 }
 
 // descendPoints makes the step point by point and calls fail for each point without a step.
@@ -86,7 +95,7 @@ func (m stiefel[T]) descendPoints(x block[T], mu, g []T, d Descent, fail func(po
 			}
 		}
 		square := vec.Dot(v, v)
-		f := m.factor(square, d)
+		f := m.factor(square, x.n, x.p, d)
 		vec.Combine(v, 1, xi, -d.Rate/f, v)
 		if err := m.retractInPlace(xi, v, x); err != nil {
 			fail(i, err)
@@ -144,7 +153,7 @@ func (m stiefel[T]) descendLanes(f *laneBatch[T], x, mu, g []T, d Descent, fail 
 	m.tangentProjectLanes(f, f.x, f.v)
 	lanes.Dots(f.sums, f.v, f.v)
 	for l, square := range f.sums {
-		c := m.factor(square, d)
+		c := m.factor(square, f.n, f.p, d)
 		f.t[l] = T(-d.Rate / c)
 		if l < count {
 			total = total.Plus(Progress{Direction: square, Length: d.Rate / c * d.Rate / c * square, Factor: c})

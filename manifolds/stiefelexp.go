@@ -20,7 +20,7 @@ import (
 // (Edelman, Arias, Smith 1998, eq. 2.42; docs/geometry.md derives the second form, which needs
 // no QR factorisation). It fails for steps longer than 128 |x|.
 func (m Stiefel) Exp(dst, x, v Points) error {
-	return lift3(m.Check(x.N, x.P), "exp", dst, x, v, stiefel[float32](m).exp, stiefel[float64](m).exp)
+	return lift3(m.Check(x.N, x.P), "exp", dst, x, v, m.s32().exp, m.s64().exp)
 }
 
 // exp: the exponential map of each point.
@@ -30,7 +30,7 @@ func (m stiefel[T]) exp(dst, x, v block[T]) error {
 	}
 	for i := range x.k {
 		if err := m.expPoint(dst.at(i), x.at(i), v.at(i), x); err != nil {
-			return &PointError{"Stiefel", "exp", i, err.Error()}
+			return &PointError{m.name, "exp", i, err.Error()}
 		}
 	}
 	return nil

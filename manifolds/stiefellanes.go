@@ -78,19 +78,21 @@ func (f *laneBatch[T]) shift(a float64) {
 	}
 }
 
-// tangentProjectLanes: v <- v - x sym(x^T v) / r^2. The error is a *PointError that names the
+// tangentProjectLanes is tangentProject in all lanes. The error is a *PointError that names the
 // first lane whose result does not fit T.
 func (m stiefel[T]) tangentProjectLanes(f *laneBatch[T], x, v []T) error {
-	return m.subtractNormalLanes(f, x, v, false)
+	return m.subtractNormalLanes(f, x, v, m.normal())
 }
 
 // subtractNormalLanes is subtractNormal in all lanes. It may overwrite flat.
-func (m stiefel[T]) subtractNormalLanes(f *laneBatch[T], x, v []T, canonical bool) error {
+func (m stiefel[T]) subtractNormalLanes(f *laneBatch[T], x, v []T, part normal) error {
 	if m.inRange() {
-		if canonical {
-			lanes.Mul(f.square(), 1/(m.r()*m.r()), f.tall(v).T(), f.tall(x), 0)
-		} else {
-			lanes.Mul(f.square(), 1/(m.r()*m.r()), f.tall(x).T(), f.tall(v), 0)
+		a, b := x, v
+		if part == canonical {
+			a, b = v, x
+		}
+		lanes.Mul(f.square(), 1/(m.r()*m.r()), f.tall(a).T(), f.tall(b), 0)
+		if part == symmetric {
 			lanes.Symmetrize(f.s, f.q)
 		}
 		if m.moderate(f.s) {
@@ -102,8 +104,8 @@ func (m stiefel[T]) subtractNormalLanes(f *laneBatch[T], x, v []T, canonical boo
 	for l := range f.ones {
 		lanes.Lane(a, x, l)
 		lanes.Lane(b, v, l)
-		if err := m.subtractNormalWide(f.block, a, b, canonical); err != nil {
-			return &PointError{"Stiefel", "tangent", l, err.Error()}
+		if err := m.subtractNormalWide(f.block, a, b, part); err != nil {
+			return &PointError{m.name, "tangent", l, err.Error()}
 		}
 		lanes.SetLane(v, b, l)
 	}
@@ -111,14 +113,14 @@ func (m stiefel[T]) subtractNormalLanes(f *laneBatch[T], x, v []T, canonical boo
 }
 
 // tangentsLanes is tangents.
-func (m stiefel[T]) tangentsLanes(op string, dst, x, g block[T], canonical bool) error {
+func (m stiefel[T]) tangentsLanes(op string, dst, x, g block[T], part normal) error {
 	f := laneBatchOf(x)
 	defer f.free()
 	for from, w := 0, lanes.Width[T](); from < x.k; from += w {
 		to := min(from+w, x.k)
 		lanes.Load(f.x, x.part(from, to), f.np)
 		lanes.Load(f.v, g.part(from, to), f.np)
-		if err := m.subtractNormalLanes(&f, f.x, f.v, canonical); err != nil {
+		if err := m.subtractNormalLanes(&f, f.x, f.v, part); err != nil {
 			var failed *PointError
 			if errors.As(err, &failed) {
 				failed.Op, failed.Point = op, from+failed.Point
@@ -193,7 +195,7 @@ func (m stiefel[T]) retractLanes(dst, x, v block[T]) error {
 			}
 			a, y := f.flat[:f.np], f.flat[f.np:2*f.np]
 			if err := m.retractPoint(a, x.at(i), v.at(i), y, x); err != nil {
-				return &PointError{"Stiefel", "retract", i, err.Error()}
+				return &PointError{m.name, "retract", i, err.Error()}
 			}
 			lanes.SetLane(f.y, a, i-from)
 		}
@@ -273,7 +275,7 @@ func (m stiefel[T]) projectLanes(dst, x block[T]) error {
 					dst.at(i)[e] = T(m.r() * v)
 				}
 			} else if err := m.projectPoint(dst.at(i), x.at(i), x); err != nil {
-				return &PointError{"Stiefel", "project", i, err.Error()}
+				return &PointError{m.name, "project", i, err.Error()}
 			}
 		}
 	}

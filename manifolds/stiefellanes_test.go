@@ -78,8 +78,8 @@ func TestSlicesAreAsSinglePoints(t *testing.T) {
 func testSlices[T vec.Float](t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	sizes[T](func(k, n, p int) {
-		for _, m := range []stiefel[T]{{}, {Radius: 3, Metric: CanonicalMetric, Retraction: Polar}, {Radius: 0.1}} {
-			what := fmt.Sprintf("%d points of %dx%d, %s", k, n, p, Stiefel(m))
+		for _, m := range []stiefel[T]{{}, {Radius: 3, Metric: CanonicalMetric, Retraction: Polar}, {Radius: 0.1}, {Retraction: Polar, horizontal: true}} {
+			what := fmt.Sprintf("%d points of %dx%d, %+v", k, n, p, m)
 			x, _ := layer[T](rng, k, n, p)
 			raw := x.clone()
 			require.NoError(t, m.project(x, x), what)
@@ -102,17 +102,17 @@ func testSlices[T vec.Float](t *testing.T) {
 			want := x.clone()
 			require.NoError(t, m.tangent(v, x, g))
 			check(t)
-			m.singly(t, want, x, g, false)
+			m.singly(t, want, x, g, m.normal())
 			alike(t, want, v, 10, size, "tangent "+what)
 			require.NoError(t, m.gradient(v, x, g))
-			m.singly(t, want, x, g, true)
+			m.singly(t, want, x, g, canonical)
 			alike(t, want, v, 10, size, "gradient "+what)
 
 			require.NoError(t, m.tangent(v, x, g))
 			out := make([]float64, k)
 			require.NoError(t, m.inner(out, x, v, g))
 			for i := range k {
-				assert.InDelta(t, canonical(x, v, g, i, m.r()), out[i], 100*vec.Eps[T]()*size*size, "inner "+what)
+				assert.InDelta(t, canonicalInner(x, v, g, i, m.r()), out[i], 100*vec.Eps[T]()*size*size, "inner "+what)
 			}
 
 			vec.Scale(v.data, 0.5*m.r()/size, v.data)
@@ -133,15 +133,15 @@ func testSlices[T vec.Float](t *testing.T) {
 
 // singly sets dst to the tangent projections, or canonical gradients, of g by the methods for
 // single points.
-func (m stiefel[T]) singly(t *testing.T, dst, x, g block[T], canonical bool) {
+func (m stiefel[T]) singly(t *testing.T, dst, x, g block[T], part normal) {
 	copy(dst.data, g.data)
 	for i := range x.k {
-		require.NoError(t, m.subtractNormal(make([]T, x.q()*x.q()), x, x.at(i), dst.at(i), canonical))
+		require.NoError(t, m.subtractNormal(make([]T, x.q()*x.q()), x, x.at(i), dst.at(i), part))
 	}
 }
 
-// canonical is tr(u^T v) - tr((x^T u)^T (x^T v)) / (2 r^2) at point i.
-func canonical[T vec.Float](x, u, v block[T], i int, r float64) float64 {
+// canonicalInner is tr(u^T v) - tr((x^T u)^T (x^T v)) / (2 r^2) at point i.
+func canonicalInner[T vec.Float](x, u, v block[T], i int, r float64) float64 {
 	n, q := max(x.n, x.p), min(x.n, x.p)
 	at := func(b block[T], i, j, e int) float64 { return float64(b.tall(b.at(i)).At(e, j)) }
 	total := 0.0
@@ -263,7 +263,7 @@ func testDescent[T vec.Float](t *testing.T) {
 			require.NoError(t, m.tangent(v, x, v))
 			curvature := 0.0
 			if d.Geometric {
-				curvature = Stiefel(m).Properties(n, p).Curvature
+				curvature = 1 / (m.r() * m.r())
 			}
 			step := v.clone()
 			for i := range k {

@@ -24,7 +24,7 @@ const (
 
 // Tangent writes g - x sym(x^T g) / r^2.
 func (m Stiefel) Tangent(dst, x, g Points) error {
-	return lift3(m.Check(x.N, x.P), "tangent", dst, x, g, stiefel[float32](m).tangent, stiefel[float64](m).tangent)
+	return lift3(m.Check(x.N, x.P), "tangent", dst, x, g, m.s32().tangent, m.s64().tangent)
 }
 
 // Gradient writes g - x sym(x^T g) / r^2 in the Euclidean metric and
@@ -33,7 +33,7 @@ func (m Stiefel) Gradient(dst, x, g Points) error {
 	if m.Metric == EuclideanMetric {
 		return m.Tangent(dst, x, g)
 	}
-	return lift3(m.Check(x.N, x.P), "gradient", dst, x, g, stiefel[float32](m).gradient, stiefel[float64](m).gradient)
+	return lift3(m.Check(x.N, x.P), "gradient", dst, x, g, m.s32().gradient, m.s64().gradient)
 }
 
 // Inner writes tr(u^T v) in the Euclidean metric and
@@ -42,7 +42,7 @@ func (m Stiefel) Inner(out []float64, x, u, v Points) error {
 	if m.Metric == EuclideanMetric {
 		return frobenius(out, x, u, v)
 	}
-	return liftOut(m.Check(x.N, x.P), "inner product", out, x, u, v, stiefel[float32](m).inner, stiefel[float64](m).inner)
+	return liftOut(m.Check(x.N, x.P), "inner product", out, x, u, v, m.s32().inner, m.s64().inner)
 }
 
 // Transport writes the tangent projection of u at y.
@@ -53,20 +53,37 @@ func (m Stiefel) Transport(dst, x, y, u Points) error {
 	return m.Tangent(dst, y, u)
 }
 
-// tangent: g - x sym(x^T g) / r^2.
+// normal says which part x s of a vector g is taken off it.
+type normal uint8
+
+const (
+	symmetric normal = iota // s = sym(x^T g) / r^2, for the tangent projection
+	canonical               // s = g^T x / r^2, for the gradient in the canonical metric
+	vertical                // s = x^T g / r^2, for the horizontal projection
+)
+
+// normal returns that for the tangent projection.
+func (m stiefel[T]) normal() normal {
+	if m.horizontal {
+		return vertical
+	}
+	return symmetric
+}
+
+// tangent: g - x sym(x^T g) / r^2, or g - x x^T g / r^2.
 func (m stiefel[T]) tangent(dst, x, g block[T]) error {
-	return m.tangents("tangent", dst, x, g, false)
+	return m.tangents("tangent", dst, x, g, m.normal())
 }
 
 // gradient: g - x g^T x / r^2.
 func (m stiefel[T]) gradient(dst, x, g block[T]) error {
-	return m.tangents("gradient", dst, x, g, true)
+	return m.tangents("gradient", dst, x, g, canonical)
 }
 
-// tangents is the tangent projection, or the canonical gradient.
-func (m stiefel[T]) tangents(op string, dst, x, g block[T], canonical bool) error {
+// tangents takes off the given part.
+func (m stiefel[T]) tangents(op string, dst, x, g block[T], part normal) error {
 	if x.small() {
-		return m.tangentsLanes(op, dst, x, g, canonical)
+		return m.tangentsLanes(op, dst, x, g, part)
 	}
 	s := scratch.Get[T](min(x.n, x.p) * min(x.n, x.p))
 	defer scratch.Put(s)
@@ -83,8 +100,8 @@ func (m stiefel[T]) tangents(op string, dst, x, g block[T], canonical bool) erro
 		if &v[0] != &g.at(i)[0] {
 			copy(v, g.at(i))
 		}
-		if err := m.subtractNormal(s, x, x.at(i), v, canonical); err != nil {
-			return &PointError{"Stiefel", op, i, err.Error()}
+		if err := m.subtractNormal(s, x, x.at(i), v, part); err != nil {
+			return &PointError{m.name, op, i, err.Error()}
 		}
 		if aliased {
 			copy(dst.at(i), v)
@@ -93,40 +110,38 @@ func (m stiefel[T]) tangents(op string, dst, x, g block[T], canonical bool) erro
 	return nil
 }
 
-// tangentProject: v <- v - x sym(x^T v) / r^2. s is a workspace. It fails if the result does not
+// tangentProject replaces v by its tangent projection. s is a workspace. It fails if the result does not
 // fit T.
 func (m stiefel[T]) tangentProject(s []T, b block[T], x, v []T) error {
-	return m.subtractNormal(s, b, x, v, false)
+	return m.subtractNormal(s, b, x, v, m.normal())
 }
 
-// subtractNormal replaces v by its tangent projection or, if canonical, by the gradient in the
-// canonical metric.
-func (m stiefel[T]) subtractNormal(s []T, b block[T], x, v []T, canonical bool) error {
+// subtractNormal takes the given part off v.
+func (m stiefel[T]) subtractNormal(s []T, b block[T], x, v []T, part normal) error {
 	if m.inRange() {
-		m.multiplier(s, b, x, v, canonical)
+		m.multiplier(s, b, x, v, part)
 		if m.moderate(s) {
 			gemm.Mul(b.tall(v), -1, b.tall(x), gemm.Of(s, b.q(), b.q()), 1)
 			return nil
 		}
 	}
-	return m.subtractNormalWide(b, x, v, canonical)
+	return m.subtractNormalWide(b, x, v, part)
 }
 
-// multiplier sets s to the matrix for which v - x s is the tangent projection or the canonical
-// gradient: sym(x^T v) / r^2 or v^T x / r^2.
-func (m stiefel[T]) multiplier(s []T, b block[T], x, v []T, canonical bool) {
+// multiplier sets s to the matrix for which x s is the given part of v.
+func (m stiefel[T]) multiplier(s []T, b block[T], x, v []T, part normal) {
 	to := gemm.Of(s, b.q(), b.q())
-	if canonical {
+	if part == canonical {
 		to = to.T()
 	}
 	gemm.Mul(to, 1/(m.r()*m.r()), b.tall(x).T(), b.tall(v), 0)
-	if !canonical {
+	if part == symmetric {
 		frames.Symmetrize(s, b.q())
 	}
 }
 
 // subtractNormalWide is subtractNormal in float64, on x and v divided by powers of two.
-func (m stiefel[T]) subtractNormalWide(b block[T], x, v []T, canonical bool) error {
+func (m stiefel[T]) subtractNormalWide(b block[T], x, v []T, part normal) error {
 	wide, ex := m.widened()
 	ev := exponentOf(v)
 	one := block[float64]{1, b.n, b.p, nil}
@@ -137,7 +152,7 @@ func (m stiefel[T]) subtractNormalWide(b block[T], x, v []T, canonical bool) err
 	ldexp(xs, x, -ex)
 	ldexp(vs, v, -ev)
 	known := allFinite(xs) && allFinite(vs)
-	wide.multiplier(s, one, xs, vs, canonical)
+	wide.multiplier(s, one, xs, vs, part)
 	gemm.Mul(one.tall(vs), -1, one.tall(xs), gemm.Of(s, b.q(), b.q()), 1)
 	ldexp(v, vs, ev)
 	if known && !allFinite(v) {
@@ -195,7 +210,7 @@ func (m stiefel[T]) innerWide(out []float64, x, u, v block[T]) error {
 		known := allFinite(xs) && allFinite(us) && allFinite(vs)
 		out[i] = math.Ldexp(wide.innerPoint(one, xs, us, vs, a, b), eu+ev)
 		if known && !allFinite(out[i:i+1]) {
-			return &PointError{"Stiefel", "inner product", i, errRange[float64]("inner product").Error()}
+			return &PointError{m.name, "inner product", i, errRange[float64]("inner product").Error()}
 		}
 	}
 	return nil

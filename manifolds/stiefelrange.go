@@ -71,7 +71,7 @@ func limits[T vec.Float]() (smallest, largest float64) {
 // holds returns an error unless T can hold points of the radius.
 func (m stiefel[T]) holds(op string) error {
 	if smallest, largest := limits[T](); !(smallest <= m.r() && m.r() <= largest) {
-		return &PointError{"Stiefel", op, 0, fmt.Sprintf("want a radius from %.3g to %.3g, which the precision holds, got %.3g",
+		return &PointError{m.name, op, 0, fmt.Sprintf("want a radius from %.3g to %.3g, which the precision holds, got %.3g",
 			smallest, largest, m.r())}
 	}
 	return nil

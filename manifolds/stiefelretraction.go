@@ -49,7 +49,7 @@ func (r StiefelRetraction) String() string {
 // longer than 2^20 r in float32 or 2^40 r in float64, in which the digits of x would be lost, and
 // with Geodesic for one longer than 128 |x|.
 func (m Stiefel) Retract(dst, x, v Points) error {
-	return lift3(m.Check(x.N, x.P), "retract", dst, x, v, stiefel[float32](m).retract, stiefel[float64](m).retract)
+	return lift3(m.Check(x.N, x.P), "retract", dst, x, v, m.s32().retract, m.s64().retract)
 }
 
 // maxStep returns the length, in radii, of the longest step that can be retracted. In float32 it
@@ -91,7 +91,7 @@ func (m stiefel[T]) retract(dst, x, v block[T]) error {
 			to = z
 		}
 		if err := m.retractPoint(to, x.at(i), v.at(i), y, x); err != nil {
-			return &PointError{"Stiefel", "retract", i, err.Error()}
+			return &PointError{m.name, "retract", i, err.Error()}
 		}
 		if aliased {
 			copy(dst.at(i), z)

@@ -97,6 +97,38 @@ func brockett(rng *rand.Rand, n, p int) problem {
 	}, best, func(x []float64) float64 { return columnsOff(x, n, p, func(i, j int) float64 { return q[i*n+j] }) }}
 }
 
+// subspace is -tr(x^T A x)/2: on Grassmann, the solution is the span of the top eigenvectors of A, and off is the root of the sum of
+// squared sines of the angles between it and the span of x.
+func subspace(rng *rand.Rand, n, p int) problem {
+	values := spectrum(n, p)
+	a, q := rotated(rng, values)
+	best := 0.0
+	for _, v := range values[:p] {
+		best -= v / 2
+	}
+	return problem{func(g, x []float64) float64 {
+		multiply(g, a, x, n, p)
+		cost := 0.0
+		for i := range g {
+			g[i] = -g[i]
+			cost += x[i] * g[i] / 2
+		}
+		return cost
+	}, best, func(x []float64) float64 {
+		outside := 0.0
+		for l := p; l < n; l++ {
+			for j := range p {
+				along := 0.0
+				for i := range n {
+					along += q[i*n+l] * x[i*p+j]
+				}
+				outside = math.Hypot(outside, along)
+			}
+		}
+		return outside
+	}}
+}
+
 // columnsOff is the distance of the columns of x from the wanted ones, each up to
 // its sign.
 func columnsOff(x []float64, n, p int, want func(i, j int) float64) float64 {
@@ -216,6 +248,13 @@ func arenas() []arena {
 					arena{c.name, []int{6, 2, 1, 2}, on("tall per tap, "+name, m, manifolds.PerTap), c.f})
 			}
 		}
+	}
+	for _, geodesic := range []bool{false, true} {
+		m := manifolds.Grassmann{Geodesic: geodesic}
+		list = append(list,
+			arena{"PCA", []int{3, 2, 2, 2}, on("span of a wide bank, "+m.String(), m, manifolds.FilterBank), subspace},
+			arena{"PCA", []int{8, 3, 1, 1}, on("span of a tall bank, "+m.String(), m, manifolds.FilterBank), subspace},
+			arena{"PCA", []int{6, 2, 1, 2}, on("span per tap, "+m.String(), m, manifolds.PerTap), subspace})
 	}
 	return list
 }

@@ -39,6 +39,7 @@ func TestNoDrift(t *testing.T) {
 		{"Stiefel bank", manifolds.Stiefel{}, nil},
 		{"Stiefel slices", manifolds.Stiefel{}, []manifolds.Option{manifolds.PerSlice}},
 		{"Stiefel slices, polar", manifolds.Stiefel{Retraction: manifolds.Polar}, []manifolds.Option{manifolds.PerSlice}},
+		{"Grassmann bank", manifolds.Grassmann{}, nil},
 		{"Stiefel bank, canonical", manifolds.Stiefel{Metric: manifolds.CanonicalMetric}, nil},
 	} {
 		for _, s := range []struct {

@@ -126,6 +126,7 @@ func TestTinyAndHugeManifolds(t *testing.T) {
 				{"sphere", manifolds.Sphere{Radius: r}, []manifolds.Option{manifolds.PerFilter}},
 				{"sphere, geodesic", manifolds.Sphere{Radius: r, Geodesic: true}, []manifolds.Option{manifolds.PerFilter}},
 				{"Stiefel", manifolds.Stiefel{Radius: r}, nil},
+				{"Grassmann", manifolds.Grassmann{Radius: r}, nil},
 				{"Stiefel, polar", manifolds.Stiefel{Radius: r, Retraction: manifolds.Polar}, nil},
 				{"oblique", manifolds.Oblique{Radius: r}, nil},
 			} {

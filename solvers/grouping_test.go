@@ -44,7 +44,7 @@ func TestGroupingsAreGatheredPoints(t *testing.T) {
 	on := []manifolds.Manifold{
 		manifolds.Sphere{Radius: 1}, manifolds.CentredSphere{Radius: 1},
 		manifolds.Oblique{Radius: 1, Axis: manifolds.Rows}, manifolds.Oblique{Radius: 1, Axis: manifolds.Columns},
-		manifolds.Stiefel{Radius: 1}, manifolds.Stiefel{Radius: 1, Metric: manifolds.CanonicalMetric, Retraction: manifolds.Geodesic},
+		manifolds.Grassmann{Radius: 1}, manifolds.Stiefel{Radius: 1}, manifolds.Stiefel{Radius: 1, Metric: manifolds.CanonicalMetric, Retraction: manifolds.Geodesic},
 	}
 	for _, of := range precisions {
 		for _, s := range everySolver(0.05) {

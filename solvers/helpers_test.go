@@ -234,6 +234,8 @@ var places = []place{
 	{"oblique per tap", manifolds.Oblique{}, []manifolds.Option{manifolds.PerTap}},
 	{"Stiefel bank", manifolds.Stiefel{}, nil},
 	{"Stiefel per slice", manifolds.Stiefel{Retraction: manifolds.Polar}, []manifolds.Option{manifolds.PerSlice, manifolds.Initial}},
+	{"Grassmann bank", manifolds.Grassmann{}, nil},
+	{"Grassmann per filter", manifolds.Grassmann{Geodesic: true}, []manifolds.Option{manifolds.PerFilter}},
 	{"Stiefel canonical", manifolds.Stiefel{Metric: manifolds.CanonicalMetric}, []manifolds.Option{manifolds.PerInputChannel}},
 }
 

@@ -31,6 +31,7 @@ func momentumOnSpheres() map[string]func() *solvers.Solver {
 		"centred sphere":   of(solvers.Kernels(manifolds.CentredSphere{})),
 		"oblique":          of(solvers.Kernels(manifolds.Oblique{})),
 		"oblique per tap":  of(solvers.Kernels(manifolds.Oblique{}, manifolds.PerTap)),
+		"Grassmann bank":   of(solvers.Kernels(manifolds.Grassmann{})),
 		"Stiefel bank":     of(solvers.Kernels(manifolds.Stiefel{})),
 		"Stiefel slices":   of(solvers.Kernels(manifolds.Stiefel{}, manifolds.PerSlice)),
 		"ambient, Stiefel": of(solvers.AmbientMomentum(), solvers.Kernels(manifolds.Stiefel{})),

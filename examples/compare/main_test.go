@@ -383,6 +383,9 @@ func TestEverySolver(t *testing.T) {
 				if k.name == "oblique" && g.name == "tap" {
 					continue // of one input channel: points of dimension 0
 				}
+				if k.name == "grassmann" && (g.name == "tap" || g.name == "kernel") {
+					continue // square points, of dimension 0
+				}
 				all = append(all, f.name+"-"+k.name+"-"+g.name)
 			}
 		}

@@ -79,6 +79,7 @@ var kinds = []named[manifolds.Manifold]{
 	{"centred", manifolds.CentredSphere{}},
 	{"oblique", manifolds.Oblique{}},
 	{"stiefel", manifolds.Stiefel{}},
+	{"grassmann", manifolds.Grassmann{}},
 }
 
 var groupings = []named[manifolds.Grouping]{
@@ -96,7 +97,7 @@ var groupings = []named[manifolds.Grouping]{
 var rates = map[string]float64{
 	"vanilla": 0.1, "momentum": 0.01, "rmsprop": 0.001, "adam": 0.003,
 	"sgd": 0.02, "sgd-euclidean": 0.01,
-	"adam-euclidean": 0.003, "adam-sphere": 0.01, "adam-centred": 0.01, "adam-oblique": 0.01, "adam-stiefel": 0.03,
+	"adam-euclidean": 0.003, "adam-sphere": 0.01, "adam-centred": 0.01, "adam-oblique": 0.01, "adam-stiefel": 0.03, "adam-grassmann": 0.03,
 	"constrain-vanilla": 0.1, "constrain-momentum": 0.02, "constrain-momentum-euclidean": 0.01, "constrain-rmsprop": 0.001, "constrain-adam": 0.003,
 }
 

@@ -86,6 +86,8 @@ var manifoldKinds = []manifoldKind{
 	{"Stiefel.qr", geometry{family: stiefel}, 0, manifolds.Stiefel{Retraction: manifolds.QR}},
 	{"Stiefel.polar", geometry{family: stiefel, retraction: byPolar}, 0, manifolds.Stiefel{Retraction: manifolds.Polar}},
 	{"Stiefel.geodesic", geometry{family: stiefel, retraction: byGeodesic}, 0, manifolds.Stiefel{Retraction: manifolds.Geodesic}},
+	{"Grassmann", geometry{family: stiefel, horizontal: true, retraction: byPolar}, 0, manifolds.Grassmann{}},
+	{"Grassmann.geodesic", geometry{family: stiefel, horizontal: true, retraction: byGeodesic}, 0, manifolds.Grassmann{Geodesic: true}},
 	{"Stiefel.canonical.cholesky", geometry{family: stiefel, canonical: true}, 0, manifolds.Stiefel{Metric: manifolds.CanonicalMetric}},
 	{"Stiefel.canonical.qr", geometry{family: stiefel, canonical: true}, 0,
 		manifolds.Stiefel{Metric: manifolds.CanonicalMetric, Retraction: manifolds.QR}},
@@ -294,12 +296,20 @@ func (c Case) exists() bool {
 	switch {
 	case groupings[c.grouping].name == "PerWeight" && !euclidean:
 		return false // points of dimension 0
+	case manifoldKinds[c.manifold].geometry.horizontal && c.square():
+		return false // the same
 	case euclidean && scales[c.scale].name != "Unit":
 		return false
 	case solverKinds[c.solver].rule.kind == wrapped && c.path > 0:
 		return false // has one path
 	}
 	return true
+}
+
+// square reports whether points have as many rows as columns.
+func (c Case) square() bool {
+	_, _, n, p := cut(groupings[c.grouping].name, shapes[c.shape].value)
+	return n == p
 }
 
 // parameter is a parameter without a graph.

@@ -35,6 +35,7 @@ type geometry struct {
 	centred    bool
 	geodesic   bool // of spheres
 	canonical  bool // metric of Stiefel
+	horizontal bool // tangent vectors of Grassmann, in place of those of Stiefel
 	retraction retraction
 }
 
@@ -189,7 +190,7 @@ func (m geometry) project(x []float64, n, p int) (y []float64, cond float64) {
 }
 
 // tangent returns the orthogonal projection of g to the tangent space at x:
-// g - x <x, g> on spheres, g - x sym(x^T g) on Stiefel.
+// g - x <x, g> on spheres, g - x sym(x^T g) on Stiefel, g - x x^T g on Grassmann.
 func (m geometry) tangent(x, g []float64, n, p int) []float64 {
 	switch m.family {
 	case sphere:
@@ -199,7 +200,11 @@ func (m geometry) tangent(x, g []float64, n, p int) []float64 {
 		return combine(1, g, -floats.Dot(x, g), x)
 	case stiefel:
 		a, b := tall(x, n, p), tall(g, n, p)
-		return untall(sum(b, scaled(-1, times(a, symmetric(times(a.T(), b))))), n, p)
+		s := times(a.T(), b)
+		if !m.horizontal {
+			s = symmetric(s)
+		}
+		return untall(sum(b, scaled(-1, times(a, s))), n, p)
 	}
 	return g
 }
@@ -327,8 +332,25 @@ func (m geometry) exp(x, v *mat.Dense) (*mat.Dense, bool) {
 // transport carries u, tangent at x, along the step v to y: the tangent projection
 // at y, or along the geodesic of the step on geodesic spheres,
 //
-//	u - v^ <v^, u> + <v^, u> (cos t v^ - sin t x),  t = |v|, v^ = v / t.
+//	u - v^ <v^, u> + <v^, u> (cos t v^ - sin t x),  t = |v|, v^ = v / t,
+//
+// and on Grassmann, for v = U S W^T, u + (U (cos S - I) - x W sin S) U^T u.
 func (m geometry) transport(x, v, y, u []float64, n, p int) []float64 {
+	if m.horizontal && m.retraction == byGeodesic {
+		left, s, right, ok := svd(tall(v, n, p))
+		if !ok {
+			return m.tangent(y, u, n, p)
+		}
+		move := times(tall(x, n, p), right)
+		rows, q := move.Dims()
+		for i := range rows {
+			for j := range q {
+				move.Set(i, j, left.At(i, j)*(math.Cos(s[j])-1)-move.At(i, j)*math.Sin(s[j]))
+			}
+		}
+		b := tall(u, n, p)
+		return untall(sum(b, times(move, times(left.T(), b))), n, p)
+	}
 	t := norm(v)
 	if m.family != sphere || !m.geodesic {
 		return m.tangent(y, u, n, p)

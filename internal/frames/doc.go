@@ -10,6 +10,7 @@
 //	polar.go         the polar factor
 //	svd.go           the singular value decomposition, and the adjoint of the polar factor
 //	exp.go           exponentials that move frames, and their adjoint
+//	subspace.go      geodesics between the spans of frames
 //	cayley.go        Cayley transforms that move frames, and their adjoint
 //	convert.go       between precisions
 //

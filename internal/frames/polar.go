@@ -30,8 +30,8 @@ func Polar[T vec.Float](dst, x gemm.Mat[T], r, eps float64) error {
 	if err != nil {
 		return err
 	}
-	gemm.Mul(gemm.Of(a, n, q), 1, gemm.Of(d.u, n, q), gemm.Of(d.wt, q, q), 0)
-	d.free()
+	gemm.Mul(gemm.Of(a, n, q), 1, gemm.Of(d.U, n, q), gemm.Of(d.Wt, q, q), 0)
+	d.Free()
 	Narrow(dst, a, r)
 	return nil
 }

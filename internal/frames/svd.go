@@ -5,6 +5,7 @@ package frames
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"gonum.org/v1/gonum/lapack"
 
@@ -13,43 +14,59 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// singular is the thin singular value decomposition of a tall x in float64: x / scale = U S W^T.
-type singular struct {
-	n, q   int
-	scale  float64
-	u, wt  []float64 // n x q, q x q
-	values []float64 // descending
+// SVD is the thin singular value decomposition x = Scale U S W^T of a tall matrix, n x q, in float64. U is row-major n x q and
+// the transpose of W row-major q x q.
+type SVD struct {
+	Scale  float64
+	U, Wt  []float64
+	Values []float64 // the diagonal of S, descending
 }
 
-// decompose returns the decomposition of x, which the caller must free. It fails if x does not have
-// full rank.
-func decompose[T vec.Float](x gemm.Mat[T]) (singular, error) {
+// Decompose returns the decomposition of x, which the caller must free. It fails if x is not finite.
+func Decompose[T vec.Float](x gemm.Mat[T]) (SVD, error) {
 	n, q := x.R, x.C
 	a := scratch.Get[float64](n * q)
 	defer scratch.Put(a)
-	scale, err := normalize(a, x)
-	if err != nil {
-		return singular{}, err
+	Widen(a, x, 1)
+	scale := vec.MaxAbs(a)
+	switch {
+	case !(scale <= math.MaxFloat64):
+		return SVD{}, fmt.Errorf("want a finite matrix, got largest element %g", scale)
+	case !Invertible(scale):
+		scale = 1
+	}
+	for i, v := range a {
+		a[i] = v / scale
 	}
 	lwork := 8*q + n + 2*q*q // enough for dgesvd to begin with a QR factorisation if x is tall
 	work := scratch.Get[float64](lwork)
 	defer scratch.Put(work)
-	d := singular{n, q, scale, scratch.Get[float64](n * q), scratch.Get[float64](q * q), scratch.Get[float64](q)}
-	if !lapack64.Dgesvd(lapack.SVDStore, lapack.SVDStore, n, q, a, q, d.values, d.u, q, d.wt, q, work, lwork) {
-		d.free()
-		return singular{}, errors.New("want a matrix whose singular values can be computed")
-	}
-	if smallest, largest := d.values[q-1], d.values[0]; !(smallest > rankTolerance(n)*largest) {
-		d.free()
-		return singular{}, fmt.Errorf("want full rank, got singular values from %.3g to %.3g", scale*smallest, scale*largest)
+	d := SVD{scale, scratch.Get[float64](n * q), scratch.Get[float64](q * q), scratch.Get[float64](q)}
+	if !lapack64.Dgesvd(lapack.SVDStore, lapack.SVDStore, n, q, a, q, d.Values, d.U, q, d.Wt, q, work, lwork) {
+		d.Free()
+		return SVD{}, errors.New("want a matrix whose singular values can be computed")
 	}
 	return d, nil
 }
 
-func (d singular) free() {
-	scratch.Put(d.u)
-	scratch.Put(d.wt)
-	scratch.Put(d.values)
+// decompose is Decompose for a matrix that must have full rank.
+func decompose[T vec.Float](x gemm.Mat[T]) (SVD, error) {
+	d, err := Decompose(x)
+	if err != nil {
+		return SVD{}, err
+	}
+	if smallest, largest := d.Values[x.C-1], d.Values[0]; !(smallest > rankTolerance(x.R)*largest) {
+		d.Free()
+		return SVD{}, fmt.Errorf("want full rank, got singular values from %.3g to %.3g", d.Scale*smallest, d.Scale*largest)
+	}
+	return d, nil
+}
+
+// Free returns the memory of the decomposition.
+func (d SVD) Free() {
+	scratch.Put(d.U)
+	scratch.Put(d.Wt)
+	scratch.Put(d.Values)
 }
 
 // PolarAdjoint sets dst to P'(v)* g, where P'(v) is the derivative of r times the polar factor at
@@ -64,10 +81,10 @@ func PolarAdjoint[T vec.Float](dst, v, g gemm.Mat[T], r float64) error {
 	if err != nil {
 		return err
 	}
-	n, q, s := d.n, d.q, d.values
+	n, q, s := v.R, v.C, d.Values
 	a, gw := scratch.Get[float64](n*q), scratch.Get[float64](n*q)
 	m, k := scratch.Get[float64](q*q), scratch.Get[float64](q*q)
-	u, w := gemm.Of(d.u, n, q), gemm.Of(d.wt, q, q).T()
+	u, w := gemm.Of(d.U, n, q), gemm.Of(d.Wt, q, q).T()
 	Widen(a, g, 1)
 	gemm.Mul(gemm.Of(gw, n, q), 1, gemm.Of(a, n, q), w, 0)
 	gemm.Mul(gemm.Of(m, q, q), 1, u.T(), gemm.Of(gw, n, q), 0)
@@ -88,11 +105,11 @@ func PolarAdjoint[T vec.Float](dst, v, g gemm.Mat[T], r float64) error {
 		}
 	}
 	gemm.Mul(gemm.Of(gw, n, q), 1, u, gemm.Of(k, q, q), 1)
-	gemm.Mul(gemm.Of(a, n, q), r/d.scale, gemm.Of(gw, n, q), w.T(), 0)
+	gemm.Mul(gemm.Of(a, n, q), r/d.Scale, gemm.Of(gw, n, q), w.T(), 0)
 	Narrow(dst, a, 1)
 	for _, x := range [][]float64{a, gw, m, k} {
 		scratch.Put(x)
 	}
-	d.free()
+	d.Free()
 	return nil
 }

@@ -32,9 +32,9 @@ func (cylindrical) Membership(x points) float64 { return Cylinder{}.Membership(x
 // projection and the retraction as they are and makes the tangent vectors horizontal.
 type subspaces struct{ manifolds.Stiefel }
 
-func (m subspaces) Tangent(dst, x, g points) error { return grassmann{}.Tangent(dst, x, g) }
+func (m subspaces) Tangent(dst, x, g points) error { return manifolds.Grassmann{}.Tangent(dst, x, g) }
 func (m subspaces) Transport(dst, x, y, u points) error {
-	return grassmann{}.Transport(dst, x, y, u)
+	return manifolds.Grassmann{}.Transport(dst, x, y, u)
 }
 
 // borrowed is a sphere that takes the geodesics of another, of which TransportAlong is the only

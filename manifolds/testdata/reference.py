@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values of the operations of manifolds, for manifolds/reference_test.go.
+
+    python3 manifolds/testdata/reference.py
+
+writes reference.json beside this file, in float64, with NumPy and SciPy. The formulas are other ones
+than those of the package: geodesics are exponentials of n x n skew matrices, logarithms are logarithms
+of orthogonal ones. Points are n x p with n >= p.
+"""
+
+import json
+import os
+
+import numpy as np
+import scipy.linalg as la
+
+rng = np.random.default_rng(5)
+cases = []
+
+
+def case(manifold, op, args, want, radius=1.0):
+    n, p = args[0].shape
+    cases.append(
+        {
+            "manifold": manifold,
+            "radius": radius,
+            "op": op,
+            "n": n,
+            "p": p,
+            "args": [a.reshape(-1).tolist() for a in args],
+            "want": np.asarray(want).reshape(-1).tolist(),
+        }
+    )
+
+
+def polar(a):
+    return la.polar(a)[0]
+
+
+def length(v, size):
+    return v * (size / np.linalg.norm(v))
+
+
+def grassmann(n, p, size, r):
+    a, g = rng.standard_normal((n, p)), rng.standard_normal((n, p))
+    x = r * polar(a)
+    off = np.eye(n) - x @ x.T / r**2
+    v, u = length(off @ g, size * r), off @ rng.standard_normal((n, p))
+    w = (v @ x.T - x @ v.T) / r**2  # w x = v
+    turn = la.expm(w)
+    end = turn @ x
+    q = polar(rng.standard_normal((p, p)))  # another basis of the same subspace
+    y = end @ q
+    name = "Grassmann"
+    case(name, "project", [a], x, r)
+    case(name, "tangent", [x, g], off @ g, r)
+    case(name, "retract", [x, v], r * polar(x + v), r)
+    case(name, "exp", [x, v], end, r)
+    log = la.logm((np.eye(n) - 2 * y @ y.T / r**2) @ (np.eye(n) - 2 * x @ x.T / r**2)).real / 2 @ x
+    np.testing.assert_allclose(log, v, atol=1e-13)
+    case(name, "log", [x, y], log, r)
+    case(name, "dist", [x, y], r * np.linalg.norm(la.subspace_angles(x, y)), r)
+    case(name, "parallel", [x, y, u], turn @ u @ q, r)
+    case(name, "along", [x, v, end, u], turn @ u, r)
+    case(name, "transport", [x, y, u], u - y @ (y.T @ u) / r**2, r)
+
+
+for shape in [(6, 2, 0.3, 1.0), (5, 3, 1.2, 1.0), (7, 1, 0.9, 2.5), (12, 4, 1.4, 0.25)]:
+    grassmann(*shape)
+
+with open(os.path.join(os.path.dirname(__file__), "reference.json"), "w") as f:
+    f.write("[\n" + ",\n".join(json.dumps(c) for c in cases) + "\n]\n")
