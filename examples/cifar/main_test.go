@@ -56,7 +56,7 @@ func TestRun(t *testing.T) {
 	for _, f := range files {
 		names = append(names, f.Name())
 	}
-	assert.Equal(t, []string{"accuracy.png", "best.safetensors", "last.safetensors", "log.csv", "log.json", "loss.png", "run.json"}, names)
+	assert.Equal(t, []string{"accuracy.png", "best.safetensors", "checkpoint-00000002.safetensors", "last.safetensors", "log.csv", "log.json", "loss.png", "run.json"}, names)
 	rows, err := csv.NewReader(strings.NewReader(read(t, dir, "log.csv"))).ReadAll()
 	require.NoError(t, err)
 	assert.Len(t, rows, 3)

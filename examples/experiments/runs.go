@@ -90,8 +90,9 @@ func (c *campaign) fit(ctx context.Context, j job) (outcome, error) {
 	data, o.Epochs = c.material(j.Search)
 	o.Seed = j.Seed
 	if o.Checkpoint.Dir = c.checkpoint(j); o.Checkpoint.Dir != "" {
-		_, err := os.Stat(filepath.Join(o.Checkpoint.Dir, train.LastFile))
-		o.Checkpoint.Resume = err == nil
+		if o.Checkpoint.Resume, err = train.Saved(o.Checkpoint.Dir); err != nil {
+			return outcome{}, fmt.Errorf("%v: %w", j.spec, err)
+		}
 	}
 	o.AfterStep = func(s train.Step) error {
 		c.progress.step(j.spec, s)

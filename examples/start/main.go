@@ -50,7 +50,7 @@ func main() {
 		Seed:       1,
 		Test:       set.Test,
 		Hooks:      []train.Hook{progress.New(os.Stderr)},
-		Checkpoint: train.Checkpoint{Dir: "out/start"},
+		Checkpoint: train.Checkpoint{Dir: "out/start", Replace: true},
 	})
 	if err != nil {
 		log.Fatal(err)

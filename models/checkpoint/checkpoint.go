@@ -27,6 +27,7 @@ import (
 	"os"
 	"reflect"
 
+	"github.com/kernelfold/kernelfold/internal/disk"
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/safetensors"
 )
@@ -51,18 +52,31 @@ var (
 // path is removed by the next. Two saves to one path at the same time are not possible: at
 // least one of them fails.
 func Save(path string, m *models.Model, s Solver, loop any) error {
-	return save(osDisk{}, path, m, s, loop)
+	return save(disk.OS{}, path, m, s, loop)
 }
 
-func save(d disk, path string, m *models.Model, s Solver, loop any) error {
-	c, err := contentOf(m, s, loop)
-	if err == nil {
-		err = replace(d, path, c.write)
-	}
+func save(d disk.Disk, path string, m *models.Model, s Solver, loop any) error {
+	staged, err := stage(d, path, m, s, loop)
 	if err != nil {
+		return err
+	}
+	if err := staged.Commit(); err != nil {
 		return fmt.Errorf("checkpoint: save %s: %w", path, err)
 	}
 	return nil
+}
+
+// stage writes a checkpoint that is to be put at path.
+func stage(d disk.Disk, path string, m *models.Model, s Solver, loop any) (*disk.Staged, error) {
+	c, err := contentOf(m, s, loop)
+	var staged *disk.Staged
+	if err == nil {
+		staged, err = disk.Stage(d, path, c.write)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint: save %s: %w", path, err)
+	}
+	return staged, nil
 }
 
 // Load reads a checkpoint into a model and, unless they are nil, a solver that has made no

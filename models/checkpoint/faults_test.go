@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/kernelfold/kernelfold/internal/disk"
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
@@ -47,11 +48,11 @@ func (d *faultyDisk) fault() error {
 	return errFault
 }
 
-func (d *faultyDisk) create(path string) (file, error) {
+func (d *faultyDisk) Create(path string) (disk.File, error) {
 	if err := d.fault(); err != nil {
 		return nil, err
 	}
-	f, err := osDisk{}.create(path)
+	f, err := disk.OS{}.Create(path)
 	if err == nil {
 		d.undo = append(d.undo, func() { os.Remove(path) })
 		f = &faultyFile{f, d, path}
@@ -59,7 +60,7 @@ func (d *faultyDisk) create(path string) (file, error) {
 	return f, err
 }
 
-func (d *faultyDisk) rename(from, to string) error {
+func (d *faultyDisk) Rename(from, to string) error {
 	if err := d.fault(); err != nil {
 		return err
 	}
@@ -80,7 +81,7 @@ func (d *faultyDisk) rename(from, to string) error {
 	return nil
 }
 
-func (d *faultyDisk) remove(path string) error {
+func (d *faultyDisk) Remove(path string) error {
 	if err := d.fault(); err != nil {
 		return err
 	}
@@ -89,51 +90,51 @@ func (d *faultyDisk) remove(path string) error {
 	return os.Remove(path)
 }
 
-func (d *faultyDisk) list(folder string) ([]string, error) {
+func (d *faultyDisk) List(folder string) ([]string, error) {
 	if err := d.fault(); err != nil {
 		return nil, err
 	}
-	return osDisk{}.list(folder)
+	return disk.OS{}.List(folder)
 }
 
-func (d *faultyDisk) syncFolder(folder string) error {
+func (d *faultyDisk) SyncFolder(folder string) error {
 	if err := d.fault(); err != nil {
 		return err
 	}
 	d.undo = nil
-	return osDisk{}.syncFolder(folder)
+	return disk.OS{}.SyncFolder(folder)
 }
 
 type faultyFile struct {
-	file
-	disk *faultyDisk
+	disk.File
+	on   *faultyDisk
 	path string
 }
 
 func (f *faultyFile) Write(b []byte) (int, error) {
-	if err := f.disk.fault(); err != nil {
+	if err := f.on.fault(); err != nil {
 		n := 0
-		if !f.disk.killed || f.disk.count == f.disk.nth { // torn
-			n, _ = f.file.Write(b[:len(b)/2])
+		if !f.on.killed || f.on.count == f.on.nth { // torn
+			n, _ = f.File.Write(b[:len(b)/2])
 		}
-		f.disk.soil(f.path)
+		f.on.soil(f.path)
 		return n, err
 	}
-	f.disk.soil(f.path)
-	return f.file.Write(b)
+	f.on.soil(f.path)
+	return f.File.Write(b)
 }
 
 func (f *faultyFile) Sync() error {
-	if err := f.disk.fault(); err != nil {
+	if err := f.on.fault(); err != nil {
 		return err
 	}
-	delete(f.disk.dirty, f.path)
-	return f.file.Sync()
+	delete(f.on.dirty, f.path)
+	return f.File.Sync()
 }
 
 func (f *faultyFile) Close() error {
-	err := f.disk.fault()
-	return errors.Join(f.file.Close(), err)
+	err := f.on.fault()
+	return errors.Join(f.File.Close(), err)
 }
 
 func (d *faultyDisk) soil(path string) {
@@ -170,7 +171,7 @@ func (d *faultyDisk) loseBytes() {
 }
 
 // everyFault calls f with a disk for each operation that saving makes, and each outage.
-func everyFault(t *testing.T, save func(t *testing.T, d disk) error, check func(t *testing.T, saved error)) {
+func everyFault(t *testing.T, save func(t *testing.T, d disk.Disk) error, check func(t *testing.T, saved error)) {
 	for _, o := range outages {
 		t.Run(o.name, func(t *testing.T) {
 			faults := 0
@@ -206,7 +207,7 @@ func two(t *testing.T) (a, b *run, inA, inB memory) {
 func TestSaveIsAtomic(t *testing.T) {
 	a, b, inA, inB := two(t)
 	var path string
-	everyFault(t, func(t *testing.T, d disk) error {
+	everyFault(t, func(t *testing.T, d disk.Disk) error {
 		path = filepath.Join(t.TempDir(), "run.safetensors")
 		a.save(t, path)
 		return save(d, path, b.model, b.solver, b.loop)
@@ -219,7 +220,7 @@ func TestSaveIsAtomic(t *testing.T) {
 		}
 		// The next save works, and cleans up.
 		b.save(t, path)
-		names, err := osDisk{}.list(filepath.Dir(path))
+		names, err := disk.OS{}.List(filepath.Dir(path))
 		require.NoError(t, err)
 		require.Equal(t, []string{"run.safetensors"}, names)
 	})
@@ -228,10 +229,16 @@ func TestSaveIsAtomic(t *testing.T) {
 // Wherever the save of a series ends, the newest whole checkpoint is that before or this
 // one, and no file of the series is damaged.
 func TestSeriesIsAtomic(t *testing.T) {
+	for _, last := range []string{"", "last.safetensors"} {
+		t.Run(last, func(t *testing.T) { seriesIsAtomic(t, last) })
+	}
+}
+
+func seriesIsAtomic(t *testing.T, last string) {
 	a, b, inA, inB := two(t)
 	var s Series
-	everyFault(t, func(t *testing.T, d disk) error {
-		s = Series{Dir: t.TempDir()}
+	everyFault(t, func(t *testing.T, d disk.Disk) error {
+		s = Series{Dir: t.TempDir(), Last: last}
 		for range 3 {
 			_, err := s.Save(a.model, a.solver, a.loop)
 			require.NoError(t, err)
@@ -249,7 +256,7 @@ func TestSeriesIsAtomic(t *testing.T) {
 		}
 		path, err := s.Save(b.model, b.solver, b.loop)
 		require.NoError(t, err)
-		names, err := osDisk{}.list(s.Dir)
+		names, err := disk.OS{}.List(s.Dir)
 		require.NoError(t, err)
 		require.LessOrEqual(t, len(names), 3, "a removal that failed may have left one")
 		require.Contains(t, names, filepath.Base(path))
@@ -288,7 +295,7 @@ func TestSaveRefuses(t *testing.T) {
 	assert.ErrorIs(t, err, os.ErrNotExist)
 	_, err = Series{Dir: dir, Keep: -1}.Save(r.model, nil, nil)
 	assert.ErrorContains(t, err, "got -1")
-	names, err := osDisk{}.list(dir)
+	names, err := disk.OS{}.List(dir)
 	require.NoError(t, err)
 	assert.Empty(t, names)
 }

@@ -5,6 +5,7 @@ package checkpoint
 import (
 	"fmt"
 
+	"github.com/kernelfold/kernelfold/internal/disk"
 	"github.com/kernelfold/kernelfold/models"
 )
 
@@ -16,7 +17,7 @@ func Export(path string, m *models.Model) error {
 		c := &content{metadata: map[string]string{formatKey: "pt"}}
 		c.addZeros(m)
 		if c.tensors, err = tensorsOf(m, ""); err == nil {
-			err = replace(osDisk{}, path, c.writePlain)
+			err = disk.Replace(disk.OS{}, path, c.writePlain)
 		}
 	}
 	if err != nil {

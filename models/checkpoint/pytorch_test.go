@@ -19,6 +19,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/disk"
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/safetensors"
 	"github.com/kernelfold/kernelfold/nodes"
@@ -182,7 +183,7 @@ func TestImportRefuses(t *testing.T) {
 		for _, x := range all {
 			c.tensors = append(c.tensors, x)
 		}
-		require.NoError(t, replace(osDisk{}, path, c.writePlain))
+		require.NoError(t, disk.Replace(disk.OS{}, path, c.writePlain))
 	}
 	refuse := func(want string) {
 		t.Helper()

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/kernelfold/kernelfold/internal/disk"
 	"github.com/kernelfold/kernelfold/models"
 )
 
@@ -19,7 +20,9 @@ import (
 // of which the last few are kept: if one is damaged later, the one before is still there.
 type Series struct {
 	Dir  string // a folder that exists
-	Keep int    // how many are kept, 2 if it is 0
+	Keep int    // how many whole ones are kept, 2 if it is 0
+	// Last, unless it is empty, is the name of the newest one, which gets its number when the next is saved.
+	Last string
 }
 
 const (
@@ -28,16 +31,17 @@ const (
 )
 
 // Save writes the next checkpoint, as the function Save does, and then removes those that are
-// not to be kept. If only the removal fails, the path is returned beside the error.
+// not to be kept: a damaged one is not counted, and removed with the whole ones that are older than
+// it is. If only the removal fails, the path is returned beside the error.
 func (s Series) Save(m *models.Model, solver Solver, loop any) (path string, err error) {
-	return s.save(osDisk{}, m, solver, loop)
+	return s.save(disk.OS{}, m, solver, loop)
 }
 
-func (s Series) save(d disk, m *models.Model, solver Solver, loop any) (string, error) {
+func (s Series) save(d disk.Disk, m *models.Model, solver Solver, loop any) (string, error) {
 	if s.Keep < 0 {
 		return "", fmt.Errorf("checkpoint: want a positive number of checkpoints to keep, got %d", s.Keep)
 	}
-	numbers, err := s.numbers(d)
+	numbers, last, err := s.list(d)
 	if err != nil {
 		return "", err
 	}
@@ -47,23 +51,46 @@ func (s Series) save(d disk, m *models.Model, solver Solver, loop any) (string, 
 			return "", fmt.Errorf("checkpoint: want a number less than %d, got %s", uint64(math.MaxUint64), s.path(numbers[0]))
 		}
 	}
-	if err := sweep(d, s.Dir, seriesPrefix); err != nil {
+	if err := disk.Sweep(d, s.Dir, seriesPrefix); err != nil {
 		return "", fmt.Errorf("checkpoint: %w", err)
 	}
 	path := s.path(next)
-	if err := save(d, path, m, solver, loop); err != nil {
+	if s.Last != "" {
+		path = filepath.Join(s.Dir, s.Last)
+	}
+	staged, err := stage(d, path, m, solver, loop)
+	if err != nil {
 		return "", err
 	}
-	keep := s.Keep
-	if keep == 0 {
-		keep = 2
+	if last {
+		if err := d.Rename(path, s.path(next)); err != nil {
+			staged.Discard()
+			return "", fmt.Errorf("checkpoint: %w", err)
+		}
+		numbers = append([]uint64{next}, numbers...)
 	}
-	for _, n := range numbers[min(keep-1, len(numbers)):] {
-		if err := d.remove(s.path(n)); err != nil {
-			return path, fmt.Errorf("checkpoint: %w", err)
+	if err := staged.Commit(); err != nil {
+		return "", fmt.Errorf("checkpoint: save %s: %w", path, err)
+	}
+	return path, s.prune(d, numbers)
+}
+
+// prune removes the checkpoints that are older than those to be kept beside the one saved just now.
+func (s Series) prune(d disk.Disk, numbers []uint64) error {
+	left := s.Keep - 1
+	if s.Keep == 0 {
+		left = 1
+	}
+	for _, n := range numbers {
+		if left == 0 {
+			if err := d.Remove(s.path(n)); err != nil {
+				return fmt.Errorf("checkpoint: %w", err)
+			}
+		} else if Check(s.path(n)) == nil {
+			left--
 		}
 	}
-	return path, nil
+	return nil
 }
 
 // Load loads the newest whole checkpoint and returns its path, and what is wrong with those
@@ -78,14 +105,14 @@ func (s Series) Load(m *models.Model, solver Solver, loop any) (path string, dam
 // Latest returns the path of the newest whole checkpoint, and what is wrong with those that
 // are newer. If none is whole the error has fs.ErrNotExist in its chain.
 func (s Series) Latest() (path string, damaged []error, err error) {
-	numbers, err := s.numbers(osDisk{})
+	paths, err := s.Paths()
 	if err != nil {
 		return "", nil, err
 	}
-	for _, n := range numbers {
-		err := Check(s.path(n))
+	for _, path := range paths {
+		err := Check(path)
 		if err == nil {
-			return s.path(n), damaged, nil
+			return path, damaged, nil
 		}
 		damaged = append(damaged, err)
 	}
@@ -96,18 +123,34 @@ func (s Series) Latest() (path string, damaged []error, err error) {
 // with those that are newer.
 func Latest(dir string) (path string, damaged []error, err error) { return Series{Dir: dir}.Latest() }
 
+// Paths returns the paths of the checkpoints, whole or damaged, the newest first.
+func (s Series) Paths() ([]string, error) {
+	numbers, last, err := s.list(disk.OS{})
+	if err != nil {
+		return nil, err
+	}
+	var paths []string
+	if last {
+		paths = append(paths, filepath.Join(s.Dir, s.Last))
+	}
+	for _, n := range numbers {
+		paths = append(paths, s.path(n))
+	}
+	return paths, nil
+}
+
 func (s Series) path(number uint64) string {
 	return filepath.Join(s.Dir, fmt.Sprintf("%s%08d%s", seriesPrefix, number, seriesSuffix))
 }
 
-// numbers lists the checkpoints that are there, the newest first.
-func (s Series) numbers(d disk) ([]uint64, error) {
-	names, err := d.list(s.Dir)
+// list returns the numbers of the checkpoints that are there, the newest first, and whether there is one named Last.
+func (s Series) list(d disk.Disk) (numbers []uint64, last bool, err error) {
+	names, err := d.List(s.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("checkpoint: %w", err)
+		return nil, false, fmt.Errorf("checkpoint: %w", err)
 	}
-	var numbers []uint64
 	for _, name := range names {
+		last = last || s.Last != "" && name == s.Last
 		digits, ok := strings.CutPrefix(name, seriesPrefix)
 		if !ok {
 			continue
@@ -121,5 +164,5 @@ func (s Series) numbers(d disk) ([]uint64, error) {
 	}
 	slices.Sort(numbers)
 	slices.Reverse(numbers)
-	return numbers, nil
+	return numbers, last, nil
 }

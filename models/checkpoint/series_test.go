@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/kernelfold/kernelfold/internal/disk"
 )
 
 func TestSeriesKeepsTheLast(t *testing.T) {
@@ -31,7 +33,7 @@ func TestSeriesKeepsTheLast(t *testing.T) {
 			_, err := s.Save(r.model, nil, nil)
 			require.NoError(t, err)
 		}
-		names, err := osDisk{}.list(s.Dir)
+		names, err := disk.OS{}.List(s.Dir)
 		require.NoError(t, err)
 		assert.ElementsMatch(t, append(slices.Clone(want), bystanders...), names)
 		path, damaged, err := Latest(s.Dir)
@@ -76,4 +78,41 @@ func TestSeriesGoesBack(t *testing.T) {
 	assert.ErrorIs(t, err, ErrDamaged)
 	assert.Len(t, damaged, 2)
 	assert.Empty(t, path)
+}
+
+// With Last the newest has a name of its own, and gets its number when the next is saved.
+func TestSeriesNamesTheLast(t *testing.T) {
+	r := fresh(t)
+	s := Series{Dir: t.TempDir(), Keep: 3, Last: "last.safetensors"}
+	names := func() (n []string) {
+		paths, err := s.Paths()
+		require.NoError(t, err)
+		for _, p := range paths {
+			n = append(n, filepath.Base(p))
+		}
+		return n
+	}
+	assert.Empty(t, names())
+	for range 5 {
+		path, err := s.Save(r.model, nil, nil)
+		require.NoError(t, err)
+		assert.Equal(t, filepath.Join(s.Dir, "last.safetensors"), path)
+	}
+	assert.Equal(t, []string{"last.safetensors", "checkpoint-00000004.safetensors", "checkpoint-00000003.safetensors"}, names())
+
+	// A damaged one does not count, and goes when it is older than those that do.
+	require.NoError(t, os.Truncate(filepath.Join(s.Dir, "last.safetensors"), 10))
+	path, damaged, err := s.Latest()
+	require.NoError(t, err)
+	assert.Equal(t, filepath.Join(s.Dir, "checkpoint-00000004.safetensors"), path)
+	assert.Len(t, damaged, 1)
+	for i, want := range [][]string{
+		{"last.safetensors", "checkpoint-00000005.safetensors", "checkpoint-00000004.safetensors", "checkpoint-00000003.safetensors"},
+		{"last.safetensors", "checkpoint-00000006.safetensors", "checkpoint-00000005.safetensors", "checkpoint-00000004.safetensors"},
+		{"last.safetensors", "checkpoint-00000007.safetensors", "checkpoint-00000006.safetensors"},
+	} {
+		_, err := s.Save(r.model, nil, nil)
+		require.NoError(t, err)
+		assert.Equal(t, want, names(), "after %d", i)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/kernelfold/kernelfold/internal/disk"
 	"github.com/kernelfold/kernelfold/models"
 )
 
@@ -51,7 +52,7 @@ func TestLoadKnowsZeros(t *testing.T) {
 	c, err := contentOf(after.model, nil, nil)
 	require.NoError(t, err)
 	delete(c.metadata, zerosKey)
-	require.NoError(t, replace(osDisk{}, old, c.write))
+	require.NoError(t, disk.Replace(disk.OS{}, old, c.write))
 	require.NoError(t, Load(old, after.model, nil, nil))
 	refuse(around, old, "got them after")
 }

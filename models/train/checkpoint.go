@@ -3,35 +3,54 @@
 package train
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"gorgonia.org/gorgonia"
 
+	"github.com/kernelfold/kernelfold/internal/disk"
 	"github.com/kernelfold/kernelfold/internal/wrap"
 	"github.com/kernelfold/kernelfold/models/checkpoint"
 	"github.com/kernelfold/kernelfold/solvers/distributed"
 )
 
-// Checkpoint says where a run is saved: weights, statistics and noise of the model, the state of the
+// Checkpoint says where and when a run is saved: weights, statistics and noise of the model, the state of the
 // solver and that of the loop, by package checkpoint, whose Load reads the weights for evaluation:
 //
 //	err := checkpoint.Load(filepath.Join(dir, train.BestFile), model, nil, nil)
 //
-// Its zero value saves nothing.
+// A run is saved before its first step, when one of Every, EverySteps and EveryTime says so, and when it ends, also
+// by ErrStop or because ctx was cancelled. So a run that is killed goes on from the last time that it was saved.
+// While Fit runs no other run can use Dir, in this process or another on the same machine.
+//
+// The zero value saves nothing.
 type Checkpoint struct {
-	// Dir is the directory, made if it is not there, of LastFile and BestFile.
+	// Dir is the directory, made if it is not there, of LastFile, BestFile, the older checkpoints and, during the
+	// run, LockFile.
 	Dir string
-	// Every is the number of epochs between two times that LastFile is written: 1 if it is
-	// 0. It is written too when the run ends, also by ErrStop or because ctx was cancelled.
+	// Every is the number of epochs between two times that the run is saved: 1 if it is 0.
 	Every int
-	// Resume goes on from LastFile, which must be there. The model and the solver must be made as
-	// those of the first run were, and data, batch, seed and augmentation be the same; Epochs
-	// may be more.
+	// EverySteps and EveryTime, unless they are 0, save the run within epochs too: after so many steps, or so much
+	// time, without a save.
+	EverySteps int
+	EveryTime  time.Duration
+	// Keep is how many whole checkpoints are kept, 2 if it is 0: LastFile and the ones before, which have the
+	// numbers of a checkpoint.Series. Damaged ones do not count.
+	Keep int
+	// Resume goes on from LastFile or, if that is damaged, from the newest whole checkpoint before it; hooks find which
+	// one it was, and what is wrong with the newer ones, in Run. A checkpoint must be there. The model and the
+	// solver must be made as those of the first run were, and data, batch, seed and augmentation be the same. Epochs
+	// may be others, but at least those that are complete.
 	Resume bool
+	// Replace begins a new run in a Dir that holds another one, which is lost. Without it that is an error.
+	Replace bool
 	// WeightsOnly leaves the solver out, for solvers whose state cannot be saved: see
-	// checkpoint.Keeper. Such a checkpoint can be evaluated but not resumed.
+	// checkpoint.Keeper. Such a checkpoint can be evaluated but not resumed, so there is none before the first step.
 	WeightsOnly bool
 }
 
@@ -39,9 +58,27 @@ type Checkpoint struct {
 const (
 	LastFile = "last.safetensors" // the run when it was saved last
 	BestFile = "best.safetensors" // the run after its best epoch
+	LockFile = "lock"             // of the process that makes the run
 )
 
-func (c *Checkpoint) check(s gorgonia.Solver, root bool) error {
+// Saved reports whether a directory holds checkpoints of a run, whole or damaged, to resume from.
+func Saved(dir string) (bool, error) {
+	paths, err := (Checkpoint{Dir: dir}).series().Paths()
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("train: %w", err)
+	}
+	return len(paths) > 0, nil
+}
+
+// series is the checkpoints to resume from.
+func (c Checkpoint) series() checkpoint.Series {
+	return checkpoint.Series{Dir: c.Dir, Keep: c.Keep, Last: LastFile}
+}
+
+func (c *Checkpoint) check(s gorgonia.Solver) error {
 	if *c == (Checkpoint{}) {
 		return nil
 	}
@@ -50,19 +87,22 @@ func (c *Checkpoint) check(s gorgonia.Solver, root bool) error {
 		return fmt.Errorf("train: checkpoint: want a directory, got none")
 	case c.Every < 0:
 		return fmt.Errorf("train: checkpoint: want a positive number of epochs, got %d", c.Every)
+	case c.EverySteps < 0:
+		return fmt.Errorf("train: checkpoint: want a positive number of steps, got %d", c.EverySteps)
+	case c.EveryTime < 0:
+		return fmt.Errorf("train: checkpoint: want a positive time between two saves, got %v", c.EveryTime)
+	case c.Keep < 0:
+		return fmt.Errorf("train: checkpoint: want a positive number of checkpoints to keep, got %d", c.Keep)
 	case c.Resume && c.WeightsOnly:
 		return fmt.Errorf("train: checkpoint: want a run that was saved with its solver to resume, got WeightsOnly")
+	case c.Resume && c.Replace:
+		return fmt.Errorf("train: checkpoint: want one of Resume and Replace, got both")
 	}
-	if !c.WeightsOnly {
-		if err := keeps(s); err != nil {
-			return fmt.Errorf("train: want a solver whose state can be saved, or Checkpoint.WeightsOnly, got %s: %w", wrap.Describe(s), err)
-		}
-	}
-	if !root {
+	if c.WeightsOnly {
 		return nil
 	}
-	if err := os.MkdirAll(c.Dir, 0o777); err != nil {
-		return fmt.Errorf("train: checkpoint: %w", err)
+	if err := keeps(s); err != nil {
+		return fmt.Errorf("train: want a solver whose state can be saved, or Checkpoint.WeightsOnly, got %s: %w", wrap.Describe(s), err)
 	}
 	return nil
 }
@@ -79,37 +119,132 @@ func keeps(s gorgonia.Solver) error {
 	return err
 }
 
+// kept is what a run knows of its checkpoints.
+type kept struct {
+	leave         func() // gives the directory back
+	resumed       string // the path of the checkpoint that the run went on from
+	damaged       []error
+	steps, epochs int       // made when the run was saved last, -1 before
+	at            time.Time // of that, or of the beginning
+	due           bool      // EverySteps or EveryTime says to save
+}
+
+// enter makes the directory of the run its own, on rank 0. Leave gives it back: as it was, if nothing has been written.
+func (r *run) enter() error {
+	r.kept = kept{leave: func() {}, steps: -1, at: time.Now()}
+	c := r.Checkpoint
+	if c.Dir == "" || !r.root() {
+		return nil
+	}
+	undo := func() {}
+	if c.Resume {
+		if there, err := Saved(c.Dir); err != nil || !there {
+			return cmp.Or(err, fmt.Errorf("train: checkpoint: want a run to resume in %s, got none: %w", c.Dir, fs.ErrNotExist))
+		}
+	} else {
+		var err error
+		if undo, err = disk.MakeFolder(c.Dir); err != nil {
+			return fmt.Errorf("train: checkpoint: %w", err)
+		}
+	}
+	unlock, err := disk.Lock(filepath.Join(c.Dir, LockFile))
+	if errors.Is(err, disk.ErrLocked) {
+		return fmt.Errorf("train: checkpoint: want a directory that no run is using, got %s, where one is under way and holds %s", c.Dir, LockFile)
+	}
+	if err != nil {
+		undo()
+		return fmt.Errorf("train: checkpoint: %w", err)
+	}
+	r.kept.leave = func() {
+		unlock()
+		undo()
+	}
+	if c.Resume || c.Replace {
+		return nil
+	}
+	there, err := Saved(c.Dir)
+	if _, best := os.Stat(filepath.Join(c.Dir, BestFile)); err == nil && (there || best == nil) {
+		err = fmt.Errorf("train: checkpoint: want a directory without a run, or Resume or Replace, got %s with one", c.Dir)
+	}
+	return err
+}
+
+// saveFirst saves a new run before its first step.
+func (r *run) saveFirst() error {
+	if r.Checkpoint.Resume || r.Checkpoint.WeightsOnly {
+		return nil
+	}
+	return r.save()
+}
+
+// isDue tells on rank 0 whether the run is to be saved after the step under way.
+func (r *run) isDue() bool {
+	c := r.Checkpoint
+	if c.Dir == "" || !r.root() {
+		return false
+	}
+	return c.EverySteps > 0 && r.Steps+1-max(0, r.kept.steps) >= c.EverySteps || c.EveryTime > 0 && time.Since(r.kept.at) >= c.EveryTime
+}
+
+// saveStep saves after a step if it is time to. After the last one of an epoch that waits for the evaluation.
+func (r *run) saveStep() error {
+	if !r.kept.due || r.Step == r.Plan.steps() {
+		return nil
+	}
+	return r.save()
+}
+
 // saveEpoch saves after an epoch.
 func (r *run) saveEpoch(e Epoch) error {
 	c := r.Checkpoint
 	if c.Dir == "" {
 		return nil
 	}
-	if e.Best {
-		if err := r.write(BestFile); err != nil {
+	if r.kept.steps < 0 { // before there are files of two runs
+		if err := r.save(); err != nil {
 			return err
 		}
 	}
-	if e.Number%max(1, c.Every) != 0 {
+	if e.Best {
+		if err := r.write(func(s checkpoint.Solver) error {
+			return checkpoint.Save(filepath.Join(c.Dir, BestFile), r.model, s, &r.state)
+		}); err != nil {
+			return err
+		}
+	}
+	if e.Number%max(1, c.Every) != 0 && !r.kept.due {
 		return nil
 	}
 	return r.save()
 }
 
-// save writes LastFile unless it is there.
+// save saves the run unless that was done. The first time it removes what is there of another run.
 func (r *run) save() error {
-	if r.Checkpoint.Dir == "" || r.saved == r.Steps && r.savedEpochs == len(r.Done) {
+	c := r.Checkpoint
+	if c.Dir == "" || r.kept.steps == r.Steps && r.kept.epochs == len(r.Done) {
 		return nil
 	}
-	if err := r.write(LastFile); err != nil {
+	err := r.write(func(s checkpoint.Solver) error {
+		series, first := c.series(), r.kept.steps < 0
+		if first {
+			series.Keep = 1
+		}
+		_, err := series.Save(r.model, s, &r.state)
+		if err == nil && first {
+			if err = os.Remove(filepath.Join(c.Dir, BestFile)); errors.Is(err, fs.ErrNotExist) {
+				err = nil
+			}
+		}
 		return err
+	})
+	if err == nil {
+		r.kept.steps, r.kept.epochs, r.kept.at, r.kept.due = r.Steps, len(r.Done), time.Now(), false
 	}
-	r.saved, r.savedEpochs = r.Steps, len(r.Done)
-	return nil
+	return err
 }
 
 // write writes a file on rank 0. A snapshot of the solver is taken by all ranks.
-func (r *run) write(file string) error {
+func (r *run) write(to func(checkpoint.Solver) error) error {
 	var s checkpoint.Solver
 	var err error
 	if !r.Checkpoint.WeightsOnly {
@@ -125,7 +260,7 @@ func (r *run) write(file string) error {
 		s = &t
 	}
 	if r.root() {
-		if err = checkpoint.Save(filepath.Join(r.Checkpoint.Dir, file), r.model, s, &r.state); err != nil {
+		if err = to(s); err != nil {
 			err = fmt.Errorf("train: %w", err)
 		}
 	}
@@ -134,7 +269,7 @@ func (r *run) write(file string) error {
 
 // resume takes the state from the checkpoint, that of the solver on all ranks.
 func (r *run) resume() error {
-	s := state{Plan: r.Plan}
+	s := state{Plan: r.Plan, epochs: r.Epochs}
 	keeper, err := checkpoint.Keeper(r.solver)
 	if err != nil {
 		return fmt.Errorf("train: %w", err)
@@ -145,7 +280,7 @@ func (r *run) resume() error {
 		solver = &t
 	}
 	if r.root() {
-		if err := checkpoint.Load(filepath.Join(r.Checkpoint.Dir, LastFile), r.model, solver, &s); err != nil {
+		if r.kept.resumed, r.kept.damaged, err = r.Checkpoint.series().Load(r.model, solver, &s); err != nil {
 			return r.agree(fmt.Errorf("train: %w", err))
 		}
 		r.state = s
@@ -162,10 +297,14 @@ func (r *run) resume() error {
 	return nil
 }
 
-// Accept refuses a state of other batches.
+// Accept refuses a state of other batches, or of more epochs than are wanted.
 func (s *state) Accept(saved any) error {
-	if is := saved.(*state).Plan; is != s.Plan {
-		return fmt.Errorf("want the batches of the run that was saved, %+v, got %+v", is, s.Plan)
+	is := saved.(*state)
+	if is.Plan != s.Plan {
+		return fmt.Errorf("want the batches of the run that was saved, %+v, got %+v", is.Plan, s.Plan)
+	}
+	if len(is.Done) > s.epochs {
+		return fmt.Errorf("want at least the %d epochs that are complete, got %d", len(is.Done), s.epochs)
 	}
 	return nil
 }

@@ -28,6 +28,9 @@ type Run struct {
 	Done       []Epoch // before a resumption
 	DoneSteps  int     // before a resumption
 	Parameters int     // weights of the model
+
+	Resumed string  // the path of the checkpoint that the run goes on from, empty for a new run
+	Damaged []error // what is wrong with the checkpoints that are newer than that
 }
 
 // Step is what AfterStep sees.

@@ -3,17 +3,20 @@
 package train
 
 import (
+	"bytes"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
 	"math"
 	"strconv"
+
+	"github.com/kernelfold/kernelfold/internal/disk"
 )
 
 // CSV returns a hook that writes a table to w: a line of names, those of Epoch in JSON, and a line
 // for each epoch. A value that was not measured is empty. A resumed run writes the epochs before
-// the resumption first, so that w, empty at first, holds the whole run.
+// the resumption first, so that w, empty at first, holds the whole run. CSVFile keeps it in a file.
 func CSV(w io.Writer) Hook {
 	c := csv.NewWriter(w)
 	return lines(func() error {
@@ -41,6 +44,36 @@ func CSV(w io.Writer) Hook {
 func JSON(w io.Writer) Hook {
 	e := json.NewEncoder(w)
 	return lines(func() error { return nil }, func(at Epoch) error { return e.Encode(at) }, func() error { return nil })
+}
+
+// CSVFile returns a hook that keeps the table of CSV in a file. The file is first written when the run begins, with the
+// epochs before a resumption, and replaced as a whole after each epoch: a run that is refused leaves it as it was, and
+// one that is killed and resumed has each epoch once.
+func CSVFile(path string) Hook { return inFile(path, CSV) }
+
+// JSONFile returns a hook that keeps the lines of JSON in a file, as CSVFile does.
+func JSONFile(path string) Hook { return inFile(path, JSON) }
+
+// inFile is the hook of a log that keeps it in a file.
+func inFile(path string, log func(io.Writer) Hook) Hook {
+	var all bytes.Buffer
+	h := log(&all)
+	replace := func(err error) error {
+		if err != nil {
+			return err
+		}
+		if err := disk.WriteFile(path, all.Bytes()); err != nil {
+			return fmt.Errorf("train: log: %w", err)
+		}
+		return nil
+	}
+	return Hook{
+		Begin: func(r Run) error {
+			all.Reset()
+			return replace(h.Begin(r))
+		},
+		AfterEpoch: func(e Epoch) error { return replace(h.AfterEpoch(e)) },
+	}
 }
 
 // lines is a hook that writes a head, then epochs. What was written so far is flushed each time.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -189,13 +190,18 @@ func TestCheckpointOptions(t *testing.T) {
 	assert.ErrorContains(t, fit(stateful(t), stock, train.Checkpoint{Dir: dir, WeightsOnly: true, Resume: true}, 1), "got WeightsOnly")
 	assert.ErrorContains(t, fit(stateful(t), stock, train.Checkpoint{WeightsOnly: true}, 1), "want a directory, got none")
 	assert.ErrorContains(t, fit(stateful(t), stock, train.Checkpoint{Dir: dir, Every: -1}, 1), "positive number of epochs, got -1")
+	assert.ErrorContains(t, fit(stateful(t), stock, train.Checkpoint{Dir: dir, EverySteps: -1}, 1), "positive number of steps, got -1")
+	assert.ErrorContains(t, fit(stateful(t), stock, train.Checkpoint{Dir: dir, EveryTime: -time.Second}, 1), "positive time between two saves, got -1s")
+	assert.ErrorContains(t, fit(stateful(t), stock, train.Checkpoint{Dir: dir, Keep: -1}, 1), "positive number of checkpoints to keep, got -1")
+	assert.ErrorContains(t, fit(stateful(t), stock, train.Checkpoint{Dir: dir, Resume: true, Replace: true}, 1), "want one of Resume and Replace, got both")
 	assert.ErrorIs(t, fit(stateful(t), solvers.NewSGD(), train.Checkpoint{Dir: dir, Resume: true}, 1), os.ErrNotExist)
 
 	require.NoError(t, fit(stateful(t), stock, train.Checkpoint{Dir: dir, WeightsOnly: true}, 1))
 	require.NoError(t, checkpoint.Load(filepath.Join(dir, train.LastFile), stateful(t), nil, nil))
 	assert.Error(t, fit(stateful(t), solvers.NewSGD(), train.Checkpoint{Dir: dir, Resume: true}, 1), "there is no solver in it")
 
-	require.NoError(t, fit(stateful(t), solvers.NewSGD(), train.Checkpoint{Dir: dir}, 1))
+	assert.ErrorContains(t, fit(stateful(t), solvers.NewSGD(), train.Checkpoint{Dir: dir}, 1), "want a directory without a run, or Resume or Replace, got "+dir+" with one")
+	require.NoError(t, fit(stateful(t), solvers.NewSGD(), train.Checkpoint{Dir: dir, Replace: true}, 1))
 	other := stateful(t)
 	before := append([]float32(nil), other.Learnables[0].Value().Data().([]float32)...)
 	assert.ErrorContains(t, fit(other, solvers.NewSGD(), train.Checkpoint{Dir: dir, Resume: true}, 2), "want the batches of the run that was saved")

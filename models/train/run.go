@@ -35,8 +35,7 @@ type run struct {
 	feed      *feed
 	hooks     []Hook
 	ends      []func()
-
-	saved, savedEpochs int // steps and epochs made when the run was saved last
+	kept      kept
 }
 
 // state is what the loop knows between two steps, apart from the weights and the solver. Checkpoints
@@ -50,9 +49,12 @@ type state struct {
 	Steps     int     // made in the run
 	Loss      float64 // of the last step
 	BestSoFar int     // number of the best epoch, 0 before there is one
+
+	epochs int // that are wanted, which is not saved
 }
 
-func newRun(ctx context.Context, m *models.Model, solver gorgonia.Solver, data images.Split, o Options) (*run, error) {
+// newRun makes a run of which nothing has been written yet.
+func newRun(ctx context.Context, m *models.Model, solver gorgonia.Solver, data images.Split, o Options) (_ *run, err error) {
 	r := &run{Options: o, ranks: ranksOf(o.Group), ctx: ctx, model: m, solver: solver, data: data, weights: gorgonia.NodesToValueGrads(m.Learnables)}
 	spec := m.Spec()
 	r.Plan = plan{o.Seed, data.Len(), spec.Batch * r.Size(), spec.Shape, o.Augment}
@@ -60,6 +62,11 @@ func newRun(ctx context.Context, m *models.Model, solver gorgonia.Solver, data i
 	if r.root() {
 		r.hooks = append(append(r.hooks, o.Hooks...), Hook{AfterStep: o.AfterStep, AfterEpoch: o.AfterEpoch})
 	}
+	defer func() {
+		if err != nil {
+			r.kept.leave()
+		}
+	}()
 	if err := r.begin(); err != nil {
 		return nil, err
 	}
@@ -68,7 +75,9 @@ func newRun(ctx context.Context, m *models.Model, solver gorgonia.Solver, data i
 			b.Noise.First = part.first
 		}
 	}
-	var err error
+	if err := r.agree(r.goOn(nil)); err != nil {
+		return nil, err
+	}
 	r.predictor, err = m.Predictor()
 	if err := r.agree(err); err != nil {
 		return nil, err
@@ -84,6 +93,9 @@ func newRun(ctx context.Context, m *models.Model, solver gorgonia.Solver, data i
 
 // begin takes the state from the checkpoint, or makes the first one.
 func (r *run) begin() error {
+	if err := r.agree(r.enter()); err != nil {
+		return err
+	}
 	if err := r.compare(); err != nil {
 		return err
 	}
@@ -99,8 +111,8 @@ func (r *run) begin() error {
 	if err := r.share(true); err != nil {
 		return err
 	}
-	if r.saved = -1; r.Checkpoint.Resume {
-		r.saved, r.savedEpochs = r.Steps, len(r.Done)
+	if r.Checkpoint.Resume {
+		r.kept.steps, r.kept.epochs = r.Steps, len(r.Done)
 	}
 	return nil
 }
@@ -115,6 +127,7 @@ func (r *run) close() {
 	_ = r.predictor.Close()
 	_ = r.vm.Close()
 	r.vm = nil
+	r.kept.leave()
 }
 
 // all makes the epochs that are left, and saves the run where it ends, unless it failed.
@@ -122,7 +135,11 @@ func (r *run) all() error {
 	err := r.agree(r.callBegin(Run{
 		Epochs: r.Epochs, Steps: r.Plan.steps(), Batch: r.Plan.Batch,
 		Done: r.Done, DoneSteps: r.Steps, Parameters: r.model.Parameters(),
+		Resumed: r.kept.resumed, Damaged: r.kept.damaged,
 	}))
+	if err == nil {
+		err = r.saveFirst()
+	}
 	for err == nil && len(r.Done) < r.Epochs && !r.outOfPatience() {
 		err = r.epoch()
 	}
@@ -159,6 +176,9 @@ func (r *run) epoch() error {
 			return err
 		}
 		hook = r.callStep(at)
+		if err := r.saveStep(); err != nil {
+			return err
+		}
 	}
 	if err := r.agree(hook); err != nil {
 		return err
@@ -239,7 +259,7 @@ func (r *run) step(epoch int) (Step, error) {
 func (r *run) move(b *batch, at *Step) (int, error) {
 	defer r.vm.Reset()
 	loss, hits, err := r.compute(b, at)
-	sums, err := r.meet(err, loss, float64(hits))
+	sums, err := r.meet(err, loss, float64(hits), number(r.isDue()))
 	if err != nil {
 		return 0, err
 	}
@@ -253,6 +273,7 @@ func (r *run) move(b *batch, at *Step) (int, error) {
 		}
 		return 0, fmt.Errorf("train: step %d: %w", at.Number, err)
 	}
+	r.kept.due = r.kept.due || sums[2] > 0
 	return int(sums[1]), nil
 }
 

@@ -25,6 +25,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"gorgonia.org/gorgonia"
 
@@ -126,6 +127,8 @@ func (o *Options) check(m *models.Model, solver gorgonia.Solver, data images.Spl
 	switch {
 	case o.Epochs < 0:
 		return fmt.Errorf("train: want a positive number of epochs, got %d", o.Epochs)
+	case o.Epochs > math.MaxInt/max(1, data.Len()):
+		return fmt.Errorf("train: want at most %d epochs, got %d", math.MaxInt/data.Len(), o.Epochs)
 	case o.Patience < 0:
 		return fmt.Errorf("train: want a patience of 0 epochs at least, got %d", o.Patience)
 	case o.Best != ByAccuracy && o.Best != ByLoss:
@@ -145,5 +148,5 @@ func (o *Options) check(m *models.Model, solver gorgonia.Solver, data images.Spl
 	if err := all.admit(solver); err != nil {
 		return err
 	}
-	return o.Checkpoint.check(solver, all.root())
+	return o.Checkpoint.check(solver)
 }

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package disk
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/kernelfold/kernelfold/internal/rerun"
+)
+
+func list(t *testing.T, dir string) []string {
+	names, err := OS{}.List(dir)
+	require.NoError(t, err)
+	return names
+}
+
+// Faults at every operation are in the tests of models/checkpoint.
+func TestReplace(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	left := filepath.Join(dir, ".file.tmp-0123456789abcdef")
+	require.NoError(t, os.WriteFile(left, nil, 0o666))
+	require.NoError(t, WriteFile(path, []byte("one")))
+	assert.Equal(t, []string{"file"}, list(t, dir), "what a killed program left is gone")
+
+	require.ErrorIs(t, Replace(OS{}, path, func(w io.Writer) error {
+		_, _ = w.Write([]byte("two"))
+		return io.ErrShortBuffer
+	}), io.ErrShortBuffer)
+	s, err := Stage(OS{}, path, func(w io.Writer) error {
+		_, err := w.Write([]byte("two"))
+		return err
+	})
+	require.NoError(t, err)
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Equal(t, "one", string(b))
+	assert.Len(t, list(t, dir), 2)
+	require.NoError(t, s.Commit())
+	b, err = os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Equal(t, "two", string(b))
+	assert.Equal(t, []string{"file"}, list(t, dir))
+
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "folder"), 0o777))
+	assert.Error(t, WriteFile(filepath.Join(dir, "folder"), nil))
+	assert.Len(t, list(t, dir), 2)
+}
+
+func TestMakeFolder(t *testing.T) {
+	dir := t.TempDir()
+	undo, err := MakeFolder(filepath.Join(dir, "a", "b", "c"))
+	require.NoError(t, err)
+	require.DirExists(t, filepath.Join(dir, "a", "b", "c"))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "a", "file"), nil, 0o666))
+	undo()
+	assert.ElementsMatch(t, []string{"file"}, list(t, filepath.Join(dir, "a")))
+	undo, err = MakeFolder(filepath.Join(dir, "a"))
+	require.NoError(t, err)
+	undo()
+	assert.DirExists(t, filepath.Join(dir, "a"), "it was there before")
+	_, err = MakeFolder(filepath.Join(dir, "a", "file", "b"))
+	assert.Error(t, err)
+}
+
+// A lock keeps others out until it is given back or its process dies.
+func TestLock(t *testing.T) {
+	const variable = "KERNELFOLD_DISK_TEST"
+	if path := os.Getenv(variable); path != "" {
+		_, err := Lock(path)
+		if err != nil {
+			os.Exit(1)
+		}
+		_, _ = os.Stdout.WriteString("locked\n")
+		select {}
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "lock")
+	unlock, err := Lock(path)
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skip("the system has no locks")
+	}
+	require.NoError(t, err)
+	_, err = Lock(path)
+	assert.ErrorIs(t, err, ErrLocked)
+	unlock()
+	if runtime.GOOS == "windows" {
+		return
+	}
+	assert.Empty(t, list(t, dir))
+
+	c := rerun.Command("-test.run=^TestLock$")
+	c.Env = append(os.Environ(), variable+"="+path)
+	out, err := c.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, c.Start())
+	_, err = io.ReadFull(out, make([]byte, len("locked\n")))
+	require.NoError(t, err)
+	_, err = Lock(path)
+	assert.ErrorIs(t, err, ErrLocked)
+	require.NoError(t, c.Process.Kill())
+	_ = c.Wait()
+	assert.FileExists(t, path, "of the process that died")
+	unlock, err = Lock(path)
+	require.NoError(t, err)
+	unlock()
+	assert.FileExists(t, path, "is not this one's to remove")
+	_, err = Lock(filepath.Join(dir, "none", "lock"))
+	assert.ErrorIs(t, err, os.ErrNotExist)
+}
