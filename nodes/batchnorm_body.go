@@ -44,7 +44,11 @@ type batchNorm[T vec.Float] struct{ *batchNormLayer }
 // which are still in its cache after a pass in the other direction.
 func (n batchNorm[T]) images(size int, backwards bool, f func(space []T, plane, channel, from, to int)) {
 	images := size / (n.channels * n.area)
-	parallel(images, size, func(first, last int) {
+	spread := par.Ranges
+	if backwards {
+		spread = par.Backwards
+	}
+	spread(images, worth(images, size), func(first, last int) {
 		space := scratch.Get[T](block)
 		defer scratch.Put(space)
 		for i := range last - first {

@@ -225,7 +225,7 @@ func (t *tiling) filters(w []float32) planes {
 	p := planesOf((t.outputs+width-1)/width*t.inputs, width)
 	p.data = scratch.Get[float32](p.size())
 	turned := scratch.Get[float32](len(w)) // of shape (inputs, 3, 3, outputs)
-	par.Ranges(t.inputs, 1+grain/n, func(first, last int) {
+	par.Ranges(t.inputs, 1+grain/(winograd.Area*t.outputs), func(first, last int) {
 		from := winograd.Grid{At: first * n, Next: n, Row: winograd.Kernel * t.outputs, Col: t.outputs}
 		if t.turned { // w has shape (inputs, outputs, 3, 3)
 			for i := first; i < last; i++ {
@@ -280,7 +280,7 @@ func (t *tiling) correlate(dst, src, grad []float32) bool {
 	})
 	turned := scratch.Get[float32](len(dst))
 	n := kernelArea * t.outputs
-	par.Ranges(t.inputs, 1+grain/n, func(from, to int) {
+	par.Ranges(t.inputs, 1+grain/(winograd.Area*t.outputs), func(from, to int) {
 		grid := winograd.Grid{At: from * n, Next: n, Row: winograd.Kernel * t.outputs, Col: t.outputs}
 		winograd.FilterBack(turned, grid, sums, sum.grid(from), to-from, t.outputs)
 		gemm.Transpose(dst[from*kernelArea:], t.inputs*kernelArea, turned[from*n:], t.outputs, (to-from)*kernelArea, t.outputs)

@@ -5,14 +5,17 @@ package nodes
 import "github.com/kernelfold/kernelfold/internal/par"
 
 // grain is the number of elements for which another core is worthwhile.
-const grain = 1 << 15
+const grain = 1 << 13
 
 // parallel divides 0..n into ranges and calls f for each of them, concurrently if there are enough
 // elements. The work of f for an index must be independent of other indices, so that the result does
 // not depend on the division.
 func parallel(n, elements int, f func(from, to int)) {
-	par.Ranges(n, max(1, n<<14/max(elements, 1)), f)
+	par.Ranges(n, worth(n, elements), f)
 }
+
+// worth returns how many of n indices, which stand for the given number of elements, are a grain.
+func worth(n, elements int) int { return max(1, n*grain/max(elements, 1)) }
 
 // block is the number of elements on which several steps are done one after the other, so that what
 // is between the steps stays in the first-level cache.

@@ -79,21 +79,25 @@ type shortcutLayer struct {
 
 type shortcut[T vec.Float] struct{ shortcutLayer }
 
-// each calls f for each row of the result that is copied from x, with the index o of its first
-// element and the index i of the first element of the row in x.
-func (s shortcut[T]) each(f func(o, i int)) {
-	for b := range s.images {
-		for c := range s.from {
-			for r := range s.rows {
-				f(((b*s.to+s.before+c)*s.rows+r)*s.columns, ((b*s.from+c)*s.height+r*s.stride)*s.width)
+// each clears dst, which is the result or has the shape of x, and calls f for each row of the result that
+// is copied from x, with the index o of its first element and the index i of the first element of the
+// row in x. The cores divide the images.
+func (s shortcut[T]) each(dst []T, f func(o, i int)) {
+	size := len(dst) / s.images
+	parallel(s.images, len(dst), func(from, to int) {
+		clear(dst[from*size : to*size])
+		for b := from; b < to; b++ {
+			for c := range s.from {
+				for r := range s.rows {
+					f(((b*s.to+s.before+c)*s.rows+r)*s.columns, ((b*s.from+c)*s.height+r*s.stride)*s.width)
+				}
 			}
 		}
-	}
+	})
 }
 
 func (s shortcut[T]) Forward(out []T, in [][]T) error {
-	clear(out)
-	s.each(func(o, i int) {
+	s.each(out, func(o, i int) {
 		for j := range s.columns {
 			out[o+j] = in[0][i+j*s.stride]
 		}
@@ -102,8 +106,7 @@ func (s shortcut[T]) Forward(out []T, in [][]T) error {
 }
 
 func (s shortcut[T]) Backward(dst []T, _ int, _ [][]T, _, grad []T) error {
-	clear(dst)
-	s.each(func(o, i int) {
+	s.each(dst, func(o, i int) {
 		for j := range s.columns {
 			dst[i+j*s.stride] = grad[o+j]
 		}

@@ -35,8 +35,9 @@ func (p product[T]) share(parts int) {
 		n, unit = p.c.R, tileHeight[T]()
 	}
 	units := ceil(n, unit)
-	par.Ranges(units, ceil(units, parts), func(i, j int) {
-		from, to := min(n, i*unit), min(n, j*unit)
+	parts = min(parts, units, runtime.GOMAXPROCS(0)) // each part packs a whole factor
+	par.Do(parts, func(i int) {
+		from, to := min(n, i*units/parts*unit), min(n, (i+1)*units/parts*unit)
 		q := p
 		switch {
 		case p.form == lowerC:

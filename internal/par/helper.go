@@ -70,7 +70,7 @@ func (h *helper) joined(c *call) bool { return !h.task.CompareAndSwap(c, nil) }
 func (h *helper) run() {
 	for {
 		c := h.next()
-		c.work(h.share)
+		c.run(h.share)
 		h.task.Store(nil)
 		c.finish()
 	}

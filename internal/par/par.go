@@ -9,7 +9,8 @@
 // no helper is awake.
 //
 // Every core has a share of the indices, the same share in each call, so it finds in its cache what it
-// wrote there in the call before. A core that has finished its share takes indices from the others.
+// wrote there in the call before. A core that has finished its share takes indices from the others, so
+// ranges are cut smaller than shares: a core that is late, or has slower neighbours, leaves some of its.
 //
 // No matter how calls are nested, and how many goroutines call, at most GOMAXPROCS-1 helpers work. A
 // call never waits for a helper to join: where all are busy or slow to wake, it does the work itself.
@@ -26,49 +27,86 @@ import (
 // depend on the number of cores.
 func Do(n int, f func(i int)) {
 	cores := min(n, runtime.GOMAXPROCS(0))
-	do(n, cores, cores, f)
+	do(work{n: n, f: f}, cores, cores)
 }
 
 // InOrder is Do for work of which each piece differs in length: the cores take the indices in order,
 // each as it becomes free. If the longest come first, the cores finish at about the same time.
-func InOrder(n int, f func(i int)) { do(n, 1, min(n, runtime.GOMAXPROCS(0)), f) }
+func InOrder(n int, f func(i int)) { do(work{n: n, f: f}, 1, min(n, runtime.GOMAXPROCS(0))) }
 
-func do(n, shares, cores int, f func(i int)) {
+// Ranges divides 0..n into ranges of at least grain indices, or one range if n is smaller, and calls
+// f for each of them, as Do does. The ranges depend only on n, grain and GOMAXPROCS.
+func Ranges(n, grain int, f func(from, to int)) { ranges(work{n: n, span: f}, grain) }
+
+// Backwards is Ranges in which every core begins with the last range of its share, which is the one
+// that it has in its cache after a call of Ranges.
+func Backwards(n, grain int, f func(from, to int)) {
+	ranges(work{n: n, span: f, backwards: true}, grain)
+}
+
+// each is the largest number of ranges in the share of a core.
+const each = 4
+
+func ranges(w work, grain int) {
+	cores := runtime.GOMAXPROCS(0)
+	w.parts = min(each*cores, w.n/max(grain, 1))
+	if cores < 2 || w.parts < 2 {
+		if w.n > 0 {
+			w.span(0, w.n)
+		}
+		return
+	}
+	cores = min(cores, w.parts)
+	do(w, cores, cores)
+}
+
+func do(w work, shares, cores int) {
 	if cores < 2 {
-		for i := range n {
-			f(i)
+		for i := range w.count() {
+			w.do(i)
 		}
 		return
 	}
 	c := calls.Get().(*call)
-	c.divide(n, shares, f)
+	c.divide(w, shares)
 	for _, h := range helpers(cores - 1) {
 		if h.ask(c) {
 			c.asked = append(c.asked, h)
 		}
 	}
-	c.work(0)
+	c.run(0)
 	c.wait()
-	c.f = nil
+	c.work = work{}
 	calls.Put(c)
 }
 
-// Ranges divides 0..n into ranges of at least grain indices, or one range if n is smaller, and calls
-// f for each of them, as Do does. The ranges depend only on n, grain and GOMAXPROCS.
-func Ranges(n, grain int, f func(from, to int)) {
-	parts := min(runtime.GOMAXPROCS(0), n/max(grain, 1))
-	if parts < 2 {
-		if n > 0 {
-			f(0, n)
-		}
+// work is what a call is to do: f for the indices up to n, or span for the parts of 0..n.
+type work struct {
+	n         int
+	f         func(i int)
+	parts     int
+	span      func(from, to int)
+	backwards bool // each share from its last index to the first
+}
+
+func (w *work) count() int {
+	if w.span != nil {
+		return w.parts
+	}
+	return w.n
+}
+
+func (w *work) do(i int) {
+	if w.span != nil {
+		w.span(i*w.n/w.parts, (i+1)*w.n/w.parts)
 		return
 	}
-	Do(parts, func(i int) { f(i*n/parts, (i+1)*n/parts) })
+	w.f(i)
 }
 
 // call is the work of one call of Do.
 type call struct {
-	f      func(i int)
+	work
 	shares []share
 	asked  []*helper
 	// open counts the helpers that have joined and not finished. It starts at 0 and is counted down
@@ -82,35 +120,40 @@ const asleep = 1 << 32
 
 // share is the part of the indices that a core begins with.
 type share struct {
-	next atomic.Int64 // the next index to be taken, by whichever core
-	end  int64
-	_    [48]byte // a cache line of its own
+	next       atomic.Int64 // the next index to be taken, by whichever core, backwards the mirrored one
+	first, end int64
+	_          [40]byte // a cache line of its own
 }
 
 var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
 
-func (c *call) divide(n, shares int, f func(int)) {
+func (c *call) divide(w work, shares int) {
+	c.work = w
 	if cap(c.shares) < shares {
 		c.shares = make([]share, shares)
 	}
 	c.shares = c.shares[:shares]
 	for i := range c.shares {
-		s := &c.shares[i]
-		s.next.Store(int64(i * n / shares))
-		s.end = int64((i + 1) * n / shares)
+		s, n := &c.shares[i], w.count()
+		s.first, s.end = int64(i*n/shares), int64((i+1)*n/shares)
+		s.next.Store(s.first)
 	}
-	c.f = f
 	c.open.Store(0)
 }
 
-// work takes indices until none are left, first those of the own share.
-func (c *call) work(own int) {
+// run takes indices until none are left, first those of the own share.
+func (c *call) run(own int) {
 	for i := range c.shares {
 		s := &c.shares[(own+i)%len(c.shares)]
 		for s.next.Load() < s.end {
-			if next := s.next.Add(1) - 1; next < s.end {
-				c.f(int(next))
+			next := s.next.Add(1) - 1
+			if next >= s.end {
+				break
 			}
+			if c.backwards {
+				next = s.first + s.end - 1 - next
+			}
+			c.do(int(next))
 		}
 	}
 }

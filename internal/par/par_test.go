@@ -36,14 +36,17 @@ func TestEveryIndexOnce(t *testing.T) {
 			for i := range ordered {
 				assert.EqualValues(t, 1, ordered[i].Load(), "index %d of %d", i, n)
 			}
-			covered := make([]atomic.Int32, n)
-			Ranges(n, 7, func(from, to int) {
-				for i := from; i < to; i++ {
-					covered[i].Add(1)
+			for _, ranges := range []func(int, int, func(int, int)){Ranges, Backwards} {
+				covered := make([]atomic.Int32, n)
+				ranges(n, 7, func(from, to int) {
+					assert.True(t, to-from >= 7 || to-from == n, "%d to %d of %d", from, to, n)
+					for i := from; i < to; i++ {
+						covered[i].Add(1)
+					}
+				})
+				for i := range covered {
+					assert.EqualValues(t, 1, covered[i].Load(), "index %d of %d", i, n)
 				}
-			})
-			for i := range covered {
-				assert.EqualValues(t, 1, covered[i].Load(), "index %d of %d", i, n)
 			}
 		}
 	})
@@ -135,9 +138,16 @@ func TestBusyHelper(t *testing.T) {
 func TestSharesAreTheSame(t *testing.T) {
 	c := &call{}
 	var order []int
-	c.divide(10, 3, func(i int) { order = append(order, i) })
-	c.work(1)
+	w := work{n: 10, f: func(i int) { order = append(order, i) }}
+	c.divide(w, 3)
+	c.run(1)
 	assert.Equal(t, []int{3, 4, 5, 6, 7, 8, 9, 0, 1, 2}, order, "the own share first, then those of others")
+
+	order = nil
+	w.backwards = true
+	c.divide(w, 3)
+	c.run(1)
+	assert.Equal(t, []int{5, 4, 3, 9, 8, 7, 6, 2, 1, 0}, order, "each share from its end")
 }
 
 // Where pieces differ in length, no core begins a later one before an earlier one has begun.
