@@ -34,7 +34,7 @@ type Builder struct {
 // building is the state that the builders of all parts of a net share.
 type building struct {
 	spec       Spec
-	of         *Model // the model whose weights and buffers are used, or nil to make new ones
+	of         *Net // the net whose weights and buffers are used, or nil to make new ones
 	graph      *gorgonia.ExprGraph
 	learnables gorgonia.Nodes
 	buffers    []Buffer
@@ -42,7 +42,7 @@ type building struct {
 	err        error
 }
 
-func newBuilder(s Spec, of *Model) *Builder {
+func newBuilder(s Spec, of *Net) *Builder {
 	return &Builder{building: &building{spec: s, of: of, graph: gorgonia.NewGraph(), names: map[string]bool{}}}
 }
 
@@ -260,7 +260,7 @@ func (b *Builder) Weight(name string, init Init, shape ...int) (*gorgonia.Node, 
 	return n, nil
 }
 
-// initial returns the value for a learnable: the value it has in the model b.of if there is one,
+// initial returns the value for a learnable: the value it has in the net b.of if there is one,
 // and otherwise one drawn by init.
 func (b *Builder) initial(name string, init Init, shape tensor.Shape) (gorgonia.Value, error) {
 	if b.of == nil {
@@ -291,7 +291,7 @@ func (b *Builder) noise(layer string) (*nodes.Noise, error) {
 	return n.Noise, err
 }
 
-// buffer adds the buffer of a layer: the one of the model b.of if there is one, and otherwise one
+// buffer adds the buffer of a layer: the one of the net b.of if there is one, and otherwise one
 // made by make.
 func (b *Builder) buffer(layer string, make func(name string) (Buffer, error)) (Buffer, error) {
 	name := b.scope + layer
@@ -304,10 +304,10 @@ func (b *Builder) buffer(layer string, make func(name string) (Buffer, error)) (
 	}
 	if b.of != nil {
 		i := len(b.buffers)
-		if i >= len(b.of.buffers) || b.of.buffers[i].Name != name {
+		if i >= len(b.of.Buffers) || b.of.Buffers[i].Name != name {
 			return Buffer{}, fmt.Errorf("want the buffers that the net had before, got %s", name)
 		}
-		one = b.of.buffers[i]
+		one = b.of.Buffers[i]
 	}
 	b.buffers = append(b.buffers, one)
 	return one, nil

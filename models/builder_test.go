@@ -21,7 +21,7 @@ import (
 func TestBuilderErrors(t *testing.T) {
 	spec := models.Spec{Batch: 2, Shape: [3]int{3, 4, 4}, Classes: 5}
 	type node = *gorgonia.Node
-	for want, net := range map[string]models.Net{
+	for want, net := range map[string]models.Layers{
 		"models: conv1: nodes.Conv2d: want":                                 func(b *models.Builder, x node) node { return b.Conv("conv1", x, 2, 7, 1, 0) },
 		"models: conv1: want conv1.weight of positive sizes, got [0 3 3 3]": func(b *models.Builder, x node) node { return b.Conv("conv1", x, 0, 3, 1, 0) },
 		"models: conv1: want images of rank 4, got shape (2, 5)":            func(b *models.Builder, x node) node { return b.Conv("conv1", b.Linear("fc", x, 5), 2, 3, 1, 0) },
@@ -66,7 +66,7 @@ var errNo = errors.New("no")
 // TestNetMustRepeat builds nets that differ when the predictor builds them again.
 func TestNetMustRepeat(t *testing.T) {
 	spec := models.Spec{Batch: 2, Shape: [3]int{3, 4, 4}, Classes: 5}
-	for want, second := range map[string]models.Net{
+	for want, second := range map[string]models.Layers{
 		"want the learnables that the net had before, got other.weight of shape (48, 5)": func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node {
 			return b.Linear("other", b.Dropout("drop", x, 0.5), 5)
 		},
@@ -76,7 +76,7 @@ func TestNetMustRepeat(t *testing.T) {
 		"want the buffers that the net had before, got bn": func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node {
 			return b.Linear("fc", b.Dropout("bn", x, 0.5), 5)
 		},
-		"want 2 learnables and 1 buffers as before, got 2 and 0": func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node {
+		"want 2 learnables and 1 buffers as in the first graph, got 2 and 0": func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node {
 			return b.Linear("fc", x, 5)
 		},
 	} {

@@ -4,102 +4,102 @@ package models
 
 import (
 	"fmt"
+	"slices"
 
 	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
 
+	"github.com/kernelfold/kernelfold/internal/dense"
 	"github.com/kernelfold/kernelfold/nodes"
 )
 
-// evaluation is a graph of a model's net in evaluation, for a fixed number of images, and its
-// machine. It shares the weights and the buffers of the model. Memory for results is allocated in
-// the first run.
+// evaluation is a graph of a net in evaluation, for a fixed number of examples, and its machine. It
+// shares the weights and the buffers of the net. Memory for results is allocated in the first run.
 type evaluation struct {
-	images        int
-	classes       int
-	input, logits *gorgonia.Node
-	weights       map[*gorgonia.Node]*gorgonia.Node // learnables, and those of the model by them
-	vm            gorgonia.VM
+	batch   int
+	feeds   []*tensor.Dense                   // the values of the inputs and, with a cost, of the targets
+	weights map[*gorgonia.Node]*gorgonia.Node // learnables, and those of the net by them
+	// values are those of the outputs and, if it is wanted, of the cost after a run. They lie in memory of
+	// their own: the graph writes to it, so the machine, which has a finalizer, would otherwise reach itself
+	// and stay in memory for good.
+	values []gorgonia.Value
+	vm     gorgonia.VM
 }
 
-// evaluation makes a graph for the given number of images.
-func (m *Model) evaluation(images int) (*evaluation, error) {
-	s := m.spec
-	s.Batch = images
+// evaluation makes a graph for the given number of examples, with the cost if it is wanted.
+func (n *Net) evaluation(batch int, cost bool) (*evaluation, error) {
 	var collision error
 	for range 3 { // the hashes of a graph contain addresses: another graph has others
-		g, err := s.graph(m.net, m)
+		a, err := n.another(batch)
 		if err != nil {
 			return nil, err
 		}
-		e := &evaluation{images: images, classes: s.Classes}
-		fused, err := nodes.Fuse(g.logits)
-		if err != nil || !e.find(fused, m) { // the net has an operation that cannot be copied, or ignores the images
-			e.find(g.logits, m)
+		roots := slices.Clone(a.Outputs)
+		if cost {
+			roots = append(roots, a.Cost)
 		}
-		if collision = nodes.CheckGraph(e.logits.Graph()); collision == nil {
-			nodes.Plan(e.logits.Graph(), e.logits)
-			e.vm = gorgonia.NewTapeMachine(e.logits.Graph(), gorgonia.EvalMode())
+		if fused, err := nodes.Fuse(roots...); err == nil { // or there is an operation that cannot be copied
+			roots = fused
+		}
+		e := &evaluation{batch: batch, values: make([]gorgonia.Value, len(roots))}
+		g := roots[0].Graph()
+		e.find(g, n, a, cost)
+		for i, r := range roots {
+			gorgonia.Read(r, &e.values[i])
+		}
+		if collision = nodes.CheckGraph(g); collision == nil {
+			nodes.Plan(g)
+			making.Lock()
+			defer making.Unlock()
+			e.vm = gorgonia.NewTapeMachine(g, gorgonia.EvalMode())
 			return e, nil
 		}
 	}
 	return nil, collision
 }
 
-// find takes the graph of the logits for e. It reports whether the logits depend on images.
-func (e *evaluation) find(logits *gorgonia.Node, m *Model) bool {
-	e.logits, e.input, e.weights = logits, nil, map[*gorgonia.Node]*gorgonia.Node{}
-	of := map[string]*gorgonia.Node{}
-	for _, n := range m.Learnables {
-		of[n.Name()] = n
-	}
-	for _, n := range logits.Graph().Inputs() {
-		if n.Name() == m.Input.Name() {
-			e.input = n
-		} else if l := of[n.Name()]; l != nil {
-			e.weights[n] = l
+// find finds the leaves of a graph of a, which was made from the definition of n.
+func (e *evaluation) find(g *gorgonia.ExprGraph, n, a *Net, cost bool) {
+	e.weights = map[*gorgonia.Node]*gorgonia.Node{}
+	leaves, of := byName(g.Inputs()), byName(n.Learnables)
+	for _, l := range a.Learnables {
+		if leaf := leaves[l.Name()]; leaf != nil {
+			e.weights[leaf] = of[l.Name()]
 		}
 	}
-	return e.input != nil
+	feeds := a.Inputs
+	if cost {
+		feeds = slices.Concat(a.Inputs, a.Targets)
+	}
+	for _, x := range feeds {
+		if leaf := leaves[x.Name()]; leaf != nil { // the net may ignore it
+			x = leaf
+		}
+		e.feeds = append(e.feeds, x.Value().(*tensor.Dense))
+	}
 }
 
-// run appends the logits of up to e.images images, computed with the current weights of the model,
-// to out. It fills the batch up with copies of the first image.
-func (e *evaluation) run(out []float64, images []float32) ([]float64, error) {
+// run evaluates the examples from..to, no more than the batch, with the current weights of the net. It
+// fills the batch up with copies of the first.
+func (e *evaluation) run(examples []dense.Rows, from, to int) error {
 	for n, l := range e.weights {
 		if err := gorgonia.Let(n, l.Value()); err != nil {
-			return nil, fmt.Errorf("models: %s: %w", n.Name(), err)
+			return fmt.Errorf("models: %s: %w", n.Name(), err)
 		}
 	}
-	size := e.input.Shape().TotalSize() / e.images
-	switch x := e.input.Value().Data().(type) {
-	case []float32:
-		batch(x, images, size)
-	case []float64:
-		batch(x, images, size)
+	for i, t := range e.feeds {
+		rows, err := dense.RowsOf(t)
+		if err != nil {
+			return err
+		}
+		rows.Copy(0, examples[i], from, to)
+		for k := to - from; k < e.batch; k++ {
+			rows.Copy(k, examples[i], from, from+1)
+		}
 	}
 	defer e.vm.Reset()
 	if err := nodes.Cause(e.vm.RunAll()); err != nil {
-		return nil, fmt.Errorf("models: predict: %w", err)
+		return fmt.Errorf("models: predict: %w", err)
 	}
-	n := len(images) / size * e.classes
-	switch l := e.logits.Value().Data().(type) {
-	case []float32:
-		for _, v := range l[:n] {
-			out = append(out, float64(v))
-		}
-	case []float64:
-		out = append(out, l[:n]...)
-	}
-	return out, nil
-}
-
-// batch copies the images, of size numbers each, to dst, and fills the rest of it with copies of
-// the first.
-func batch[T float32 | float64](dst []T, images []float32, size int) {
-	for i, v := range images {
-		dst[i] = T(v)
-	}
-	for i := len(images); i < len(dst); i += size {
-		copy(dst[i:], dst[:size])
-	}
+	return nil
 }

@@ -38,7 +38,7 @@ func TestPredictorGraphs(t *testing.T) {
 			p, err := m.Predictor()
 			require.NoError(t, err)
 			defer p.Close()
-			assert.Equal(t, batch, p.Spec().Batch)
+			assert.Equal(t, batch, p.Net().Batch())
 			for i, w := range want {
 				if i > 0 {
 					made = nil
@@ -172,7 +172,7 @@ func TestPredictorReports(t *testing.T) {
 		fails("want a finite number, got NaN", n.Name())
 		w[0] = before
 	}
-	for _, b := range m.Buffers() {
+	for _, b := range m.Buffers {
 		before := b.Statistics.Mean[1]
 		b.Statistics.Mean[1] = math.Inf(1)
 		fails("models: predict: nodes.BatchNorm: channel 1: want a running mean and variance that are finite, got +Inf", b.Name)

@@ -167,13 +167,13 @@ func ExampleModel_Predictor() {
 }
 
 // Weights and buffers are all that a net has learnt.
-func ExampleModel_Buffers() {
+func ExampleNet_buffers() {
 	m, err := models.CNN(2, models.Options{Shape: [3]int{1, 8, 8}, Classes: 2, Widths: []int{4}, BatchNorm: true})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	for _, b := range m.Buffers() {
+	for _, b := range m.Buffers {
 		fmt.Println(b.Name, b.Statistics.Mean, b.Statistics.Variance)
 	}
 	// Output: bn1 [0 0 0 0] [1 1 1 1]
@@ -182,7 +182,7 @@ func ExampleModel_Buffers() {
 // A layer with weights of its own is an Apply with Weight in it. An error in it is
 // that of Build, and names the layer.
 func ExampleBuilder() {
-	net := func(offsets int) models.Net {
+	net := func(offsets int) models.Layers {
 		return func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node {
 			x = b.MaxPool(b.Rectify(b.Bias("conv1", b.Conv("conv1", x, 8, 3, 1, 1))), 2)
 			x = b.Apply("offset", x, func(x *gorgonia.Node) (*gorgonia.Node, error) {

@@ -43,7 +43,7 @@ func ExampleResNet() {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println(m.Parameters(), "weights,", len(m.Buffers()), "batch normalisations")
+	fmt.Println(m.Parameters(), "weights,", len(m.Buffers), "batch normalisations")
 
 	vm := gorgonia.NewTapeMachine(m.Graph, gorgonia.BindDualValues(m.Learnables...))
 	defer vm.Close()
@@ -106,7 +106,7 @@ func ExampleBuild() {
 	for _, n := range m.Learnables {
 		fmt.Println(n.Name(), n.Shape())
 	}
-	for _, b := range m.Buffers() {
+	for _, b := range m.Buffers {
 		fmt.Println("statistics of", b.Name)
 	}
 	// Output:

@@ -25,14 +25,13 @@
 //	ConstantDepth    the residual nets that Ozay and Okatani 2016 train on manifolds,
 //	StochasticDepth  of constant depth, and of Huang et al. 2016
 //
-// Build makes a Model of any other net, which a function of type Net adds to a graph layer by
-// layer.
+// Build makes a Model of any other classifier, which a function of type Layers adds to a graph layer by
+// layer. A Model is a Net, and New makes a Net of any Gorgonia graph, with inputs, outputs and a cost
+// of its own.
 package models
 
 import (
 	"fmt"
-	"math"
-	"sync"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -40,25 +39,20 @@ import (
 	"github.com/kernelfold/kernelfold/nodes"
 )
 
-// Model is a classifier in training: a graph that computes the mean cross-entropy over a batch
-// and its gradients with respect to the learnables.
+// Model is a Net that classifies images: its cost is the mean cross-entropy over a batch, its score the
+// number of images classified correctly.
 type Model struct {
-	Graph *gorgonia.ExprGraph
+	*Net
 	// Input has shape (batch, channels, height, width).
 	Input *gorgonia.Node
 	// Target has shape (batch, classes): 1 at the label, else 0.
 	Target *gorgonia.Node
-	// Logits has shape (batch, classes).
+	// Logits has shape (batch, classes). The cost is
+	//
+	//	-1/batch sum_b log softmax(logits_b)[label_b].
 	Logits *gorgonia.Node
-	// Cost is a scalar: -1/batch sum_b log softmax(logits_b)[label_b].
-	Cost *gorgonia.Node
-	// Learnables are the weights, with unique names, in the order of the layers.
-	Learnables gorgonia.Nodes
 
-	spec    Spec
-	net     Net
-	buffers []Buffer
-	cost    gorgonia.Value // the value of Cost after a run
+	spec Spec
 }
 
 // Spec specifies a Model.
@@ -91,70 +85,77 @@ func (s *Spec) check() error {
 	return s.Zeros.check()
 }
 
-// Net adds a net to a graph: it takes the images, of shape (batch, channels, height, width), and
-// returns the logits, of shape (batch, classes). It is called once for each graph of a Model and its
-// predictors and must add the same layers, with the same names, each time. A Predictor has graphs
-// for other numbers of images than the batch of the model; the number is the first size of images,
-// and Batch in the specification that the builder returns. The builder keeps errors.
-type Net func(b *Builder, images *gorgonia.Node) (logits *gorgonia.Node)
+// Layers adds the layers of a classifier to a graph: it takes the images, of shape
+// (batch, channels, height, width), and returns the logits, of shape (batch, classes). It is called
+// once for each graph of a Model and its predictors and must add the same layers, with the same names,
+// each time. A Predictor has graphs for other numbers of images than the batch of the model; the number
+// is the first size of images, and Batch in the specification that the builder returns. The builder
+// keeps errors.
+type Layers func(b *Builder, images *gorgonia.Node) (logits *gorgonia.Node)
 
-// Build makes a Model of a net: it adds the cost and the gradients to the layers of the net.
-func Build(s Spec, net Net) (*Model, error) {
+// Build makes a Model of the layers of a classifier: it adds the cost and the gradients.
+func Build(s Spec, layers Layers) (*Model, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	g, err := s.graph(net, nil)
+	var first *Net // of the graph for training
+	net, err := New(s.Batch, func(batch int) (*Net, error) {
+		of := s
+		of.Batch = batch
+		n, err := of.net(layers, first)
+		if first == nil {
+			first = n
+		}
+		return n, err
+	})
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{
-		Graph: g.b.graph, Input: g.input, Logits: g.logits, Learnables: g.b.learnables,
-		spec: s, net: net, buffers: g.b.buffers,
-	}
-	m.Target = gorgonia.NewMatrix(m.Graph, s.Dtype, gorgonia.WithName("target"),
-		gorgonia.WithValue(tensor.New(tensor.Of(s.Dtype), tensor.WithShape(s.Batch, s.Classes))))
-	if m.Cost, err = nodes.CrossEntropy(m.Logits, m.Target); err != nil {
-		return nil, fmt.Errorf("models: cost: %w", err)
-	}
-	gorgonia.Read(m.Cost, &m.cost)
-	differentiating.Lock()
-	defer differentiating.Unlock()
-	if _, err = gorgonia.Grad(m.Cost, m.Learnables...); err != nil {
-		return nil, fmt.Errorf("models: gradient: %w", err)
-	}
-	nodes.Plan(m.Graph, m.Logits, m.Cost)
-	return m, nil
+	return &Model{Net: net, Input: net.Inputs[0], Target: net.Targets[0], Logits: net.Outputs[0], spec: s}, nil
 }
 
-// differentiating lets models be built concurrently: gorgonia.Grad writes to a node that all
-// graphs share.
-var differentiating sync.Mutex
-
-// graph is the graph of a net without a cost.
-type graph struct {
-	b             *Builder
-	input, logits *gorgonia.Node
-}
-
-// graph makes a graph of a net. If of is not nil, the graph uses the weights and buffers of that
-// model.
-func (s Spec) graph(net Net, of *Model) (graph, error) {
+// net makes the graph of a classifier. If of is not nil, the graph uses the weights and buffers of that
+// net.
+func (s Spec) net(layers Layers, of *Net) (*Net, error) {
 	b := newBuilder(s, of)
 	shape := tensor.Shape{s.Batch, s.Shape[0], s.Shape[1], s.Shape[2]}
-	g := graph{b: b, input: gorgonia.NewTensor(b.graph, s.Dtype, 4, gorgonia.WithName("input"),
-		gorgonia.WithValue(tensor.New(tensor.Of(s.Dtype), tensor.WithShape(shape...))))}
-	g.logits = net(b, g.input)
+	input := gorgonia.NewTensor(b.graph, s.Dtype, 4, gorgonia.WithName("input"), gorgonia.WithShape(shape...))
+	logits := layers(b, input)
 	if b.err != nil {
-		return g, b.err
+		return nil, b.err
 	}
-	if want := (tensor.Shape{s.Batch, s.Classes}); g.logits == nil || !g.logits.Shape().Eq(want) {
-		return g, fmt.Errorf("models: want logits of shape %v, got %v", want, shapeOf(g.logits))
+	if want := (tensor.Shape{s.Batch, s.Classes}); logits == nil || !logits.Shape().Eq(want) {
+		return nil, fmt.Errorf("models: want logits of shape %v, got %v", want, shapeOf(logits))
 	}
-	if of != nil && (len(b.learnables) != len(of.Learnables) || len(b.buffers) != len(of.buffers)) {
-		return g, fmt.Errorf("models: want %d learnables and %d buffers as before, got %d and %d",
-			len(of.Learnables), len(of.buffers), len(b.learnables), len(b.buffers))
+	target := gorgonia.NewMatrix(b.graph, s.Dtype, gorgonia.WithName("target"), gorgonia.WithShape(s.Batch, s.Classes))
+	cost, err := nodes.CrossEntropy(logits, target)
+	if err != nil {
+		return nil, fmt.Errorf("models: cost: %w", err)
 	}
-	return g, nil
+	return &Net{
+		Inputs: gorgonia.Nodes{input}, Targets: gorgonia.Nodes{target}, Outputs: gorgonia.Nodes{logits},
+		Cost: cost, Learnables: b.learnables, Buffers: b.buffers, Score: hits,
+	}, nil
+}
+
+// hits counts the images whose largest logit is that of the target.
+func hits(outputs, targets []*tensor.Dense) float64 {
+	switch logits := outputs[0].Data().(type) {
+	case []float32:
+		return agreements(logits, targets[0].Data().([]float32), outputs[0].Shape()[1])
+	case []float64:
+		return agreements(logits, targets[0].Data().([]float64), outputs[0].Shape()[1])
+	}
+	return 0
+}
+
+func agreements[T float32 | float64](logits, targets []T, classes int) (n float64) {
+	for i := 0; i < len(logits); i += classes {
+		if largest(logits[i:i+classes]) == largest(targets[i:i+classes]) {
+			n++
+		}
+	}
+	return n
 }
 
 func shapeOf(n *gorgonia.Node) any {
@@ -166,28 +167,6 @@ func shapeOf(n *gorgonia.Node) any {
 
 // Spec returns the specification of the model.
 func (m *Model) Spec() Spec { return m.spec }
-
-// Parameters returns the total number of elements of the learnables.
-func (m *Model) Parameters() int {
-	n := 0
-	for _, l := range m.Learnables {
-		n += l.Shape().TotalSize()
-	}
-	return n
-}
-
-// Buffer is the state of a layer that is not learnt: either the running statistics of a batch
-// normalisation, or the noise of a layer that draws random numbers. All graphs of a model share
-// it.
-type Buffer struct {
-	Name       string            // the name of the layer, which is unique
-	Statistics *nodes.Statistics // or nil
-	Noise      *nodes.Noise      // or nil
-}
-
-// Buffers returns the buffers in the order of the layers. The buffers and the values of the
-// learnables are the whole state of the model, all that is needed to continue training.
-func (m *Model) Buffers() []Buffer { return append([]Buffer(nil), m.buffers...) }
 
 // SetBatch copies a batch of images, of batch x channels x height x width values in row-major
 // order, to Input, and sets Target for their labels.
@@ -210,20 +189,6 @@ func (m *Model) SetBatch(images []float32, labels []int) error {
 		oneHot(t, labels, m.spec.Classes)
 	}
 	return nil
-}
-
-// Loss returns the value of Cost in the last run, or NaN before the first run.
-func (m *Model) Loss() float64 {
-	if m.cost == nil {
-		return math.NaN()
-	}
-	switch c := m.cost.Data().(type) {
-	case float32:
-		return float64(c)
-	case float64:
-		return c
-	}
-	return math.NaN()
 }
 
 func oneHot[T float32 | float64](dst []T, labels []int, classes int) {

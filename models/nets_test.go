@@ -202,7 +202,7 @@ func TestStochasticDepth(t *testing.T) {
 	var noise []string
 	again, err := models.StochasticDepth(2, 20, o)
 	require.NoError(t, err)
-	for _, b := range again.Buffers() {
+	for _, b := range again.Buffers {
 		require.NotEqual(t, b.Statistics == nil, b.Noise == nil, "%s is one of the two", b.Name)
 		if b.Noise != nil {
 			noise = append(noise, b.Name)
@@ -315,7 +315,7 @@ func TestNoise(t *testing.T) {
 		m, err := models.WideResNet(1, 16, 1, o)
 		require.NoError(t, err)
 		var layers []string
-		for _, b := range m.Buffers() {
+		for _, b := range m.Buffers {
 			if b.Noise != nil {
 				layers = append(layers, b.Name)
 				seeds[b.Noise.Seed] = b.Name
@@ -327,7 +327,7 @@ func TestNoise(t *testing.T) {
 	assert.Len(t, seeds, 12)
 	m, err := models.WideResNet(1, 16, 1, colour)
 	require.NoError(t, err)
-	for _, b := range m.Buffers() {
+	for _, b := range m.Buffers {
 		assert.Nil(t, b.Noise, b.Name)
 	}
 }

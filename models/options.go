@@ -56,7 +56,7 @@ type Options struct {
 
 // build makes the net. It returns an error if an option of the second part is set that is not
 // among those named in has.
-func (o Options) build(name string, batch int, net Net, has ...string) (*Model, error) {
+func (o Options) build(name string, batch int, layers Layers, has ...string) (*Model, error) {
 	for _, option := range []struct {
 		name string
 		set  bool
@@ -76,5 +76,5 @@ func (o Options) build(name string, batch int, net Net, has ...string) (*Model, 
 	return Build(Spec{
 		Batch: batch, Shape: o.Shape, Classes: o.Classes, Dtype: o.Dtype, Seed: o.Seed, Kernels: o.Kernels, Zeros: o.Zeros,
 		BatchNormOver: o.BatchNormOver,
-	}, net)
+	}, layers)
 }

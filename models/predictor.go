@@ -5,39 +5,57 @@ package models
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/internal/dense"
 	"github.com/kernelfold/kernelfold/nodes"
 )
 
-// Predictor evaluates the net of a Model, with the weights and statistics of the model: batch
-// normalisation uses the running statistics, and nothing is dropped. It must not run at the same
-// time as the model.
+// Predictor evaluates a Net, with its weights and buffers: batch normalisation uses the running
+// statistics, and nothing is dropped. It must not run at the same time as the net.
 //
-// A predictor has graphs of its own for several numbers of images, from 1 to the batch of the
-// model, and divides images among them, so that its time depends on the number of images and not
-// on the batch. It makes a graph when it first needs it.
+// A predictor has graphs of its own for several numbers of examples, from 1 to the batch of the net,
+// and divides examples among them, so that its time depends on the number of examples and not on the
+// batch. It makes a graph when it first needs it.
 type Predictor struct {
-	model  *Model
-	sizes  []int               // numbers of images for which there may be a graph, the largest first
-	graphs map[int]*evaluation // by number of images; nil if the predictor is closed
+	net    *Net
+	sizes  []int                    // numbers of examples for which there may be a graph, the largest first
+	whole  error                    // why there are graphs for whole batches only, or nil
+	graphs map[graphKey]*evaluation // nil if the predictor is closed
 	out    []float64
 }
 
-// Predictor returns a predictor for the model. Close it after use.
-func (m *Model) Predictor() (*Predictor, error) {
-	p := &Predictor{model: m, sizes: sizes(m.spec.Batch), graphs: map[int]*evaluation{}}
-	if _, err := p.graph(1); err == nil {
-		return p, nil
+// graphKey says which graph of a predictor is meant.
+type graphKey struct {
+	examples int
+	cost     bool
+}
+
+// Predictor returns a predictor for the net. Close it after use.
+func (n *Net) Predictor() (*Predictor, error) {
+	if n.define == nil {
+		return nil, errNotMade
 	}
-	p.sizes = p.sizes[:1] // a net may be written for the batch of the model only
-	if _, err := p.graph(m.spec.Batch); err != nil {
+	p := &Predictor{net: n, sizes: sizes(n.batch), graphs: map[graphKey]*evaluation{}}
+	cost := len(n.Outputs) == 0
+	_, err := p.graph(1, cost)
+	if undefined := (errUndefined{}); errors.As(err, &undefined) { // a net may be written for one batch only
+		p.sizes, p.whole = p.sizes[:1], undefined.error
+		_, err = p.graph(n.batch, cost)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-// sizes returns the batch of a model and the powers of 4 up to half of it.
+var errNotMade = errors.New("models: want a net made by New, got one without a definition")
+
+// sizes returns the batch of a net and the powers of 4 up to half of it.
 func sizes(batch int) []int {
 	s := []int{batch}
 	for n := 1; n <= batch/2; n *= 4 {
@@ -46,56 +64,212 @@ func sizes(batch int) []int {
 	return s
 }
 
-// graph returns the largest graph that the images fill, or the smallest graph.
-func (p *Predictor) graph(images int) (*evaluation, error) {
-	size := p.sizes[len(p.sizes)-1]
+// graph returns the largest graph that the examples fill, or the smallest graph.
+func (p *Predictor) graph(examples int, cost bool) (*evaluation, error) {
+	key := graphKey{p.sizes[len(p.sizes)-1], cost}
 	for _, n := range p.sizes {
-		if n <= images {
-			size = n
+		if n <= examples {
+			key.examples = n
 			break
 		}
 	}
-	if e := p.graphs[size]; e != nil {
+	if e := p.graphs[key]; e != nil {
 		return e, nil
 	}
-	e, err := p.model.evaluation(size)
+	e, err := p.net.evaluation(key.examples, cost)
 	if err == nil {
-		p.graphs[size] = e
+		p.graphs[key] = e
 	}
 	return e, err
 }
 
-// Logits returns the logits of any number of images, as images x classes values in row-major
-// order that are valid until the next call. It uses the current weights and statistics of the
-// model. The logits of an image do not depend on the other images. In float32 their last bits may
-// depend on how many images there are: see nodes.Winograd.
-//
-// If a logit is not finite, Logits returns an error that wraps nodes.ErrNotFinite.
-func (p *Predictor) Logits(images []float32) ([]float64, error) {
+// each evaluates all examples, some at a time, and calls do after each run.
+func (p *Predictor) each(examples []dense.Rows, cost bool, do func(e *evaluation, from, to int) error) error {
 	if p.graphs == nil {
-		return nil, fmt.Errorf("models: want an open predictor, got a closed one")
+		return errors.New("models: want an open predictor, got a closed one")
 	}
-	s := p.model.spec
-	size := s.Shape[0] * s.Shape[1] * s.Shape[2]
-	if len(images) == 0 || len(images)%size != 0 {
-		return nil, fmt.Errorf("models: want images of %v, %d numbers each, got %d numbers", s.Shape, size, len(images))
+	n := 0
+	for i, r := range examples {
+		if i == 0 {
+			n = r.Len
+		}
+		if r.Len < 1 || r.Len != n {
+			return fmt.Errorf("models: want as many examples in each tensor, 1 at least, got %d in the first and %d in tensor %d", n, r.Len, i)
+		}
 	}
-	p.out = p.out[:0]
-	for len(images) > 0 {
-		e, err := p.graph(len(images) / size)
+	for from := 0; from < n; {
+		e, err := p.graph(n-from, cost)
+		if err != nil {
+			return err
+		}
+		to := min(n, from+e.batch)
+		if cost && to-from < e.batch {
+			return fmt.Errorf("models: want batches of %d examples to evaluate the cost, because the definition makes no graph for others (%w), got %d", e.batch, p.whole, to-from)
+		}
+		if err := e.run(examples, from, to); err != nil {
+			return err
+		}
+		if err := do(e, from, to); err != nil {
+			return err
+		}
+		from = to
+	}
+	return nil
+}
+
+// Predict returns the outputs of any number of examples. It takes a tensor for each input of the net,
+// of its shape and element type but for the number of examples, and returns one for each output. The
+// outputs of an example do not depend on the other examples, unless operations of the net mix them.
+// In float32 their last bits may depend on how many there are: see nodes.Winograd.
+//
+// If an output is not finite, Predict returns an error that wraps nodes.ErrNotFinite.
+func (p *Predictor) Predict(inputs ...*tensor.Dense) ([]*tensor.Dense, error) {
+	outputs, err := p.predict(inputs)
+	if err != nil {
+		return nil, err
+	}
+	for i, o := range outputs {
+		rows, err := dense.RowsOf(o)
 		if err != nil {
 			return nil, err
 		}
-		n := min(len(images), e.images*size)
-		if p.out, err = e.run(p.out, images[:n]); err != nil {
-			return nil, err
+		if k, v := notFinite(o.Data()); k >= 0 {
+			return nil, fmt.Errorf("models: output %d, %s, of example %d: want finite numbers, got %v: %w", i, p.net.Outputs[i].Name(), k/rows.Size, v, nodes.ErrNotFinite)
 		}
-		images = images[n:]
 	}
-	for i, v := range p.out {
-		if v-v != 0 {
-			return nil, fmt.Errorf("models: logit of class %d of image %d: want a finite number, got %v: %w", i%s.Classes, i/s.Classes, v, nodes.ErrNotFinite)
+	return outputs, nil
+}
+
+func (p *Predictor) predict(inputs []*tensor.Dense) ([]*tensor.Dense, error) {
+	if len(p.net.Outputs) == 0 {
+		return nil, errors.New("models: want a net with outputs to predict, got none")
+	}
+	if len(p.net.Inputs) == 0 {
+		return nil, errors.New("models: want a net with inputs to predict, got none")
+	}
+	examples, err := rowsOf(p.net.Inputs, inputs)
+	if err != nil {
+		return nil, err
+	}
+	outputs := make([]*tensor.Dense, len(p.net.Outputs))
+	to := make([]dense.Rows, len(outputs))
+	for i, o := range p.net.Outputs {
+		shape := o.Shape().Clone()
+		shape[0] = examples[0].Len
+		outputs[i] = tensor.New(tensor.Of(o.Dtype()), tensor.WithShape(shape...))
+		if to[i], err = dense.RowsOf(outputs[i]); err != nil {
+			return nil, fmt.Errorf("models: output %d: %w", i, err)
 		}
+	}
+	err = p.each(examples, false, func(e *evaluation, from, until int) error {
+		for i, v := range e.values {
+			rows, err := dense.RowsOf(v)
+			if err != nil {
+				return fmt.Errorf("models: output %d: %w", i, err)
+			}
+			to[i].Copy(from, rows, 0, until-from)
+		}
+		return nil
+	})
+	return outputs, err
+}
+
+// notFinite returns the first element that is not finite and its index, or -1.
+func notFinite(data any) (int, float64) {
+	switch x := data.(type) {
+	case []float32:
+		for i, v := range x {
+			if v-v != 0 {
+				return i, float64(v)
+			}
+		}
+	case []float64:
+		for i, v := range x {
+			if v-v != 0 {
+				return i, v
+			}
+		}
+	}
+	return -1, 0
+}
+
+// Evaluate returns the sums of the cost and of the score, NaN without one, over any number of
+// examples. It takes a tensor for each input and then for each target of the net. The cost of a batch
+// counts as often as it has examples, because it is their mean.
+//
+// If the cost is not finite, Evaluate returns an error that wraps nodes.ErrNotFinite.
+func (p *Predictor) Evaluate(batch ...*tensor.Dense) (cost, score float64, err error) {
+	if p.net.Cost == nil {
+		return 0, 0, errors.New("models: want a net with a cost to evaluate, got none")
+	}
+	examples, err := rowsOf(slices.Concat(p.net.Inputs, p.net.Targets), batch)
+	if err != nil {
+		return 0, 0, err
+	}
+	if p.net.Score == nil {
+		score = math.NaN()
+	}
+	err = p.each(examples, true, func(e *evaluation, from, to int) error {
+		last := len(e.values) - 1
+		c := number(e.values[last])
+		if c-c != 0 {
+			return fmt.Errorf("models: cost of examples %d to %d: want a finite number, got %v: %w", from, to-1, c, nodes.ErrNotFinite)
+		}
+		cost += c * float64(to-from)
+		if p.net.Score != nil {
+			outputs, err := densesOf(e.values[:last])
+			if err != nil {
+				return err
+			}
+			score += p.net.Score(outputs, e.feeds[len(p.net.Inputs):])
+		}
+		return nil
+	})
+	return cost, score, err
+}
+
+// Logits returns the first output, in float64, of any number of images, for a net with one input. It
+// takes their numbers and returns those of the outputs in row-major order, which are valid until the
+// next call.
+//
+// If a logit is not finite, Logits returns an error that wraps nodes.ErrNotFinite.
+func (p *Predictor) Logits(images []float32) ([]float64, error) {
+	if len(p.net.Inputs) != 1 {
+		return nil, fmt.Errorf("models: want a net with one input, got %v: see Predict", namesOf(p.net.Inputs))
+	}
+	of := p.net.Inputs[0]
+	shape := of.Shape().Clone()
+	size := shape.TotalSize() / shape[0]
+	if len(images) == 0 || len(images)%size != 0 {
+		return nil, fmt.Errorf("models: want images of %v, %d numbers each, got %d numbers", []int(shape[1:]), size, len(images))
+	}
+	shape[0] = len(images) / size
+	var backing any = images
+	if of.Dtype() == tensor.Float64 {
+		wide := make([]float64, len(images))
+		for i, v := range images {
+			wide[i] = float64(v)
+		}
+		backing = wide
+	}
+	outputs, err := p.predict([]*tensor.Dense{tensor.New(tensor.WithShape(shape...), tensor.WithBacking(backing))})
+	if err != nil {
+		return nil, err
+	}
+	p.out = p.out[:0]
+	switch logits := outputs[0].Data().(type) {
+	case []float32:
+		for _, v := range logits {
+			p.out = append(p.out, float64(v))
+		}
+	case []float64:
+		p.out = append(p.out, logits...)
+	default:
+		return nil, fmt.Errorf("models: want an output of float32 or float64, got %v: see Predict", outputs[0].Dtype())
+	}
+	if i, v := notFinite(p.out); i >= 0 {
+		n := len(p.out) / shape[0]
+		return nil, fmt.Errorf("models: logit of class %d of image %d: want a finite number, got %v: %w", i%n, i/n, v, nodes.ErrNotFinite)
 	}
 	return p.out, nil
 }
@@ -107,15 +281,11 @@ func (p *Predictor) Classify(images []float32) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := p.model.spec.Classes
-	classes := make([]int, len(logits)/n)
+	of := p.net.Inputs[0].Shape()
+	classes := make([]int, len(images)*of[0]/of.TotalSize())
+	n := len(logits) / len(classes)
 	for i := range classes {
-		row := logits[i*n : (i+1)*n]
-		for c, v := range row {
-			if v > row[classes[i]] {
-				classes[i] = c
-			}
-		}
+		classes[i] = largest(logits[i*n : (i+1)*n])
 	}
 	return classes, nil
 }
@@ -130,5 +300,27 @@ func (p *Predictor) Close() error {
 	return all
 }
 
-// Spec returns the specification of the predictor's model.
-func (p *Predictor) Spec() Spec { return p.model.spec }
+// Net returns the net of the predictor.
+func (p *Predictor) Net() *Net { return p.net }
+
+// largest returns the index of the first of the largest numbers.
+func largest[T float32 | float64](row []T) int {
+	best := 0
+	for i, v := range row {
+		if v > row[best] {
+			best = i
+		}
+	}
+	return best
+}
+
+func densesOf(values []gorgonia.Value) ([]*tensor.Dense, error) {
+	list := make([]*tensor.Dense, len(values))
+	for i, v := range values {
+		var ok bool
+		if list[i], ok = v.(*tensor.Dense); !ok {
+			return nil, fmt.Errorf("models: output %d: want a *tensor.Dense, got %T", i, v)
+		}
+	}
+	return list, nil
+}

@@ -26,7 +26,7 @@ func TestPredictor(t *testing.T) {
 			p, err := m.Predictor() // before the training, which it is to see
 			require.NoError(t, err)
 			defer p.Close()
-			assert.Equal(t, m.Spec().Batch, p.Spec().Batch)
+			assert.Equal(t, m.Spec().Batch, p.Net().Batch())
 			x, y := batch(m.Spec(), 1)
 			size := len(x) / len(y)
 			first, err := p.Logits(x)
@@ -62,7 +62,7 @@ func TestPredictor(t *testing.T) {
 				}
 			}
 
-			for _, b := range m.Buffers() {
+			for _, b := range m.Buffers {
 				if b.Statistics != nil {
 					assert.EqualValues(t, 2, b.Statistics.Batches, "%s: prediction leaves it", b.Name)
 				} else {
@@ -70,14 +70,14 @@ func TestPredictor(t *testing.T) {
 				}
 			}
 			// The statistics count, and so does a value that Let puts in place of a weight's.
-			for _, b := range m.Buffers() {
+			for _, b := range m.Buffers {
 				if b.Statistics != nil {
 					b.Statistics.Mean[0]++
 				}
 			}
 			changed, err := p.Logits(more)
 			require.NoError(t, err)
-			if b := m.Buffers(); len(b) > 0 && b[0].Statistics != nil {
+			if b := m.Buffers; len(b) > 0 && b[0].Statistics != nil {
 				assert.NotEqual(t, all, append([]float64(nil), changed...))
 			}
 			for _, n := range m.Learnables[len(m.Learnables)-2:] { // the last layer

@@ -123,8 +123,8 @@ func TestResidualReference(t *testing.T) {
 				assert.InEpsilon(t, p.Norm, math.Sqrt(norm), tolerance, p.Name)
 				most = max(most, difference)
 			}
-			require.Len(t, m.Buffers(), len(want.Running))
-			for _, b := range m.Buffers() {
+			require.Len(t, m.Buffers, len(want.Running))
+			for _, b := range m.Buffers {
 				r, ok := want.Running[b.Name]
 				require.True(t, ok, b.Name)
 				assert.InDeltaSlice(t, r.Mean, b.Statistics.Mean, tolerance, b.Name)

@@ -5,6 +5,8 @@ package models
 import (
 	"fmt"
 
+	"gorgonia.org/gorgonia"
+
 	"github.com/kernelfold/kernelfold/nodes"
 )
 
@@ -36,16 +38,25 @@ func (z Zeros) options() []nodes.ShortcutOption {
 	return nil
 }
 
-// Zeros returns where the shortcuts of the model put channels of zeros, or "" if none of them adds
-// any. It reads the graph.
-func (m *Model) Zeros() Zeros {
-	z := Zeros("")
-	for _, n := range m.Graph.AllNodes() {
-		switch before, after := nodes.ZeroChannels(n); {
-		case before > 0:
-			return ZerosAround
-		case after > 0:
-			z = ZerosAfter
+// Zeros returns where the shortcuts of the net put channels of zeros, or "" if none of them adds any.
+func (n *Net) Zeros() Zeros { return n.State().Zeros() }
+
+// Zeros returns where shortcuts in the graphs of the learnables put channels of zeros, or "" if none of
+// them adds any.
+func (s State) Zeros() Zeros {
+	z, seen := Zeros(""), map[*gorgonia.ExprGraph]bool{}
+	for _, l := range s.Learnables {
+		if seen[l.Graph()] {
+			continue
+		}
+		seen[l.Graph()] = true
+		for _, n := range l.Graph().AllNodes() {
+			switch before, after := nodes.ZeroChannels(n); {
+			case before > 0:
+				return ZerosAround
+			case after > 0:
+				z = ZerosAfter
+			}
 		}
 	}
 	return z

@@ -25,8 +25,9 @@ func ExampleFuse() {
 	y, err = nodes.Rectify(y)
 	check(err)
 
-	fused, err := nodes.Fuse(y)
+	copies, err := nodes.Fuse(y)
 	check(err)
+	fused := copies[0]
 	fmt.Println(len(y.Graph().AllNodes()), "nodes, fused", len(fused.Graph().AllNodes()))
 	vm := gorgonia.NewTapeMachine(fused.Graph(), gorgonia.EvalMode())
 	defer vm.Close()

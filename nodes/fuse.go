@@ -9,8 +9,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Fuse returns a copy of root in a graph of its own that computes the same in evaluation and needs
-// less time. In the copy a convolution and the nodes that follow it are one node, if nothing else
+// Fuse returns copies of roots, which lie in one graph, in a graph of their own that computes the same
+// in evaluation and needs less time. In the copy a convolution and the nodes that follow it are one node, if nothing else
 // uses the values between them:
 //
 //	Conv2d -> BatchNorm or Bias -> Add of another node, or StochasticDepth -> Rectify,
@@ -20,28 +20,35 @@ import (
 // batch normalisation in evaluation, which is affine, remain a factor and an addend for each channel,
 // computed from the current statistics in each run. In contrast to factors that are multiplied into
 // the kernel beforehand, this needs no copy of the kernel that could be out of date, and the bits of
-// the results are those of root. Dropout, which does nothing in evaluation, is left out.
+// the results are those of the roots. Dropout, which does nothing in evaluation, is left out.
 //
-// The inputs of the copy have the names and the values of those of root; values are shared, not
-// copied. Use a machine with gorgonia.EvalMode for it, and none for the graph of root, with which it
-// shares operations. There are no gradients. Fuse returns an error if it cannot copy a node.
-func Fuse(root *gorgonia.Node) (*gorgonia.Node, error) {
-	if root == nil || root.Graph() == nil {
-		return nil, fmt.Errorf("nodes.Fuse: want a node of a graph, got %v", root)
-	}
+// The inputs of the copies have the names and the values of those of the roots; values are shared, not
+// copied. Use a machine with gorgonia.EvalMode for them, and none for the graph of the roots, with which
+// they share operations. There are no gradients. Fuse returns an error if it cannot copy a node.
+func Fuse(roots ...*gorgonia.Node) (gorgonia.Nodes, error) {
 	f := fuser{graph: gorgonia.NewGraph(), uses: map[*gorgonia.Node]int{}, copies: map[*gorgonia.Node]*gorgonia.Node{}}
-	f.count(root)
-	n, err := f.copy(root)
-	if err != nil {
-		return nil, fmt.Errorf("nodes.Fuse: %w", err)
+	for _, r := range roots {
+		if r == nil || r.Graph() == nil {
+			return nil, fmt.Errorf("nodes.Fuse: want a node of a graph, got %v", r)
+		}
+		if f.uses[r]++; f.uses[r] == 1 {
+			f.count(r)
+		}
 	}
-	return n, nil
+	copies := make(gorgonia.Nodes, len(roots))
+	for i, r := range roots {
+		var err error
+		if copies[i], err = f.copy(r); err != nil {
+			return nil, fmt.Errorf("nodes.Fuse: %w", err)
+		}
+	}
+	return copies, nil
 }
 
 // fuser copies a graph.
 type fuser struct {
 	graph  *gorgonia.ExprGraph
-	uses   map[*gorgonia.Node]int // how often other nodes have the node as their input
+	uses   map[*gorgonia.Node]int // how often other nodes have the node as their input, and once more for a root
 	copies map[*gorgonia.Node]*gorgonia.Node
 }
 

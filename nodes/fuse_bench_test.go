@@ -28,8 +28,7 @@ func BenchmarkFuse(b *testing.B) {
 				y := l.norm(l.conv(x, 16, 3, 1, 1, 1), nodes.Rectified())
 				return l.norm(l.conv(y, 16, 3, 1, 1, 1), nodes.Plus(x), nodes.Rectified())
 			}
-			fused, err := nodes.Fuse(build())
-			require.NoError(b, err)
+			fused := fuse(b, build())
 			var machines []gorgonia.VM
 			for _, n := range []*gorgonia.Node{build(), fused} {
 				vm := gorgonia.NewTapeMachine(n.Graph(), gorgonia.EvalMode())

@@ -201,8 +201,7 @@ func TestFuse(t *testing.T) {
 						plain, _ := build()
 						want := evaluate(t, plain)
 						root, l := build()
-						fused, err := nodes.Fuse(root)
-						require.NoError(t, err)
+						fused := fuse(t, root)
 						assert.Equal(t, want, evaluate(t, fused))
 
 						inputs := fused.Graph().Inputs()
@@ -226,6 +225,15 @@ func TestFuse(t *testing.T) {
 	}
 }
 
+// fuse returns the copy of one root.
+func fuse(t testing.TB, root *gorgonia.Node) *gorgonia.Node {
+	t.Helper()
+	copies, err := nodes.Fuse(root)
+	require.NoError(t, err)
+	require.Len(t, copies, 1)
+	return copies[0]
+}
+
 // TestFuseIsCurrent changes weights, statistics and inputs between runs.
 func TestFuseIsCurrent(t *testing.T) {
 	state := map[int]*nodes.Statistics{}
@@ -234,8 +242,7 @@ func TestFuseIsCurrent(t *testing.T) {
 		return nets["block"].build(l, l.input(2, 4, 8, 8))
 	}
 	plain := build()
-	fused, err := nodes.Fuse(build())
-	require.NoError(t, err)
+	fused := fuse(t, build())
 	last := evaluate(t, fused)
 	assert.Equal(t, evaluate(t, plain), last)
 	for i, in := range fused.Graph().Inputs() {
@@ -262,8 +269,7 @@ func TestFuseOnCores(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	for _, size := range []int{1, 5} {
 		l := &layers{g: gorgonia.NewGraph(), of: tensor.Float32, statistics: map[int]*nodes.Statistics{}, extreme: 1}
-		fused, err := nodes.Fuse(nets["many filters"].build(l, l.input(size, 4, 8, 8)))
-		require.NoError(t, err)
+		fused := fuse(t, nets["many filters"].build(l, l.input(size, 4, 8, 8)))
 		runtime.GOMAXPROCS(1)
 		want := evaluate(t, fused)
 		for _, n := range []int{2, 3, 8} {
@@ -285,14 +291,12 @@ func TestFuseErrors(t *testing.T) {
 	assert.ErrorContains(t, err, "nodes.Fuse: ", "a statement cannot be copied")
 
 	l = &layers{g: gorgonia.NewGraph(), of: tensor.Float32, statistics: map[int]*nodes.Statistics{}, extreme: 1}
-	fused, err := nodes.Fuse(nets["norm"].build(l, l.input(2, 4, 8, 8)))
-	require.NoError(t, err)
+	fused := fuse(t, nets["norm"].build(l, l.input(2, 4, 8, 8)))
 	_, err = gorgonia.Grad(gorgonia.Must(gorgonia.Sum(fused)), fused.Graph().Inputs()...)
 	assert.Error(t, err, "it has no gradient")
 
 	l = &layers{g: gorgonia.NewGraph(), of: tensor.Float32, statistics: map[int]*nodes.Statistics{}, extreme: 1}
-	fused, err = nodes.Fuse(nets["norm"].build(l, l.input(2, 4, 8, 8)))
-	require.NoError(t, err)
+	fused = fuse(t, nets["norm"].build(l, l.input(2, 4, 8, 8)))
 	for _, s := range l.statistics {
 		s.Variance[2] = math.NaN()
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package checkpoint keeps models and training runs on disk, in safetensors files.
+// Package checkpoint keeps nets and training runs on disk, in safetensors files.
 //
 // A checkpoint holds all that a run needs to go on to the bit: weights, the statistics of
 // batch normalisations, noise, the state of the solver on its manifolds, and whatever
@@ -44,6 +44,18 @@ var (
 	ErrMismatch = errors.New("does not match")
 )
 
+// Stateful is what has weights and buffers to keep: a *models.Net, a *models.Model or a models.State.
+type Stateful interface{ State() models.State }
+
+// stateOf returns a state whose names are right.
+func stateOf(m Stateful) (models.State, error) {
+	if v := reflect.ValueOf(m); m == nil || v.Kind() == reflect.Pointer && v.IsNil() {
+		return models.State{}, errors.New("want a model, got nil")
+	}
+	s := m.State()
+	return s, s.Check()
+}
+
 // Save writes a checkpoint of a model, of the solver that trains it, which may be nil, and of
 // the state of the loop, which is anything that encoding/json takes, or nil.
 //
@@ -51,11 +63,11 @@ var (
 // or fails, path holds the one before or this one. What a save that was killed has left beside
 // path is removed by the next. Two saves to one path at the same time are not possible: at
 // least one of them fails.
-func Save(path string, m *models.Model, s Solver, loop any) error {
+func Save(path string, m Stateful, s Solver, loop any) error {
 	return save(disk.OS{}, path, m, s, loop)
 }
 
-func save(d disk.Disk, path string, m *models.Model, s Solver, loop any) error {
+func save(d disk.Disk, path string, m Stateful, s Solver, loop any) error {
 	staged, err := stage(d, path, m, s, loop)
 	if err != nil {
 		return err
@@ -67,7 +79,7 @@ func save(d disk.Disk, path string, m *models.Model, s Solver, loop any) error {
 }
 
 // stage writes a checkpoint that is to be put at path.
-func stage(d disk.Disk, path string, m *models.Model, s Solver, loop any) (*disk.Staged, error) {
+func stage(d disk.Disk, path string, m Stateful, s Solver, loop any) (*disk.Staged, error) {
 	c, err := contentOf(m, s, loop)
 	var staged *disk.Staged
 	if err == nil {
@@ -87,14 +99,14 @@ func stage(d disk.Disk, path string, m *models.Model, s Solver, loop any) (*disk
 // The weights are written to the memory that they lie in, so that predictors see them.
 //
 // Load is all or nothing. A loop that is an Accepter is asked too before anything changes.
-func Load(path string, m *models.Model, s Solver, loop any) error {
+func Load(path string, m Stateful, s Solver, loop any) error {
 	if err := load(path, m, s, loop); err != nil {
 		return fmt.Errorf("checkpoint: load %s: %w", path, err)
 	}
 	return nil
 }
 
-func load(path string, m *models.Model, s Solver, loop any) error {
+func load(path string, m Stateful, s Solver, loop any) error {
 	f, err := open(path)
 	if err != nil {
 		return err
@@ -107,9 +119,10 @@ func load(path string, m *models.Model, s Solver, loop any) error {
 }
 
 // restore checks all, then changes memory.
-func (f *reading) restore(m *models.Model, s Solver, loop any) error {
-	if m == nil {
-		return fmt.Errorf("want a model, got nil (%w)", ErrMismatch)
+func (f *reading) restore(of Stateful, s Solver, loop any) error {
+	m, err := stateOf(of)
+	if err != nil {
+		return fmt.Errorf("%w (%w)", err, ErrMismatch)
 	}
 	known := map[string]bool{}
 	all, err := f.model(m, known)
@@ -181,9 +194,10 @@ type content struct {
 	metadata map[string]string
 }
 
-func contentOf(m *models.Model, s Solver, loop any) (*content, error) {
-	if m == nil {
-		return nil, errors.New("want a model, got nil")
+func contentOf(of Stateful, s Solver, loop any) (*content, error) {
+	m, err := stateOf(of)
+	if err != nil {
+		return nil, err
 	}
 	tensors, err := tensorsOf(m, modelPrefix)
 	if err != nil {

@@ -25,7 +25,7 @@ const (
 	version2 = "2" // shortcuts with channels of zeros around those of the input
 )
 
-func versionOf(m *models.Model) string {
+func versionOf(m models.State) string {
 	if m.Zeros() == models.ZerosAround {
 		return version2
 	}

@@ -34,7 +34,7 @@ func small(b *models.Builder, x *gorgonia.Node) *gorgonia.Node {
 	return b.Linear("fc", b.BatchNorm("bn2", x), 3)
 }
 
-func modelOf(t testing.TB, s models.Spec, net models.Net) *models.Model {
+func modelOf(t testing.TB, s models.Spec, net models.Layers) *models.Model {
 	t.Helper()
 	m, err := models.Build(s, net)
 	require.NoError(t, err)
@@ -101,11 +101,11 @@ type memory struct {
 
 func (r *run) memory(t testing.TB) memory {
 	t.Helper()
-	m := memory{map[string]any{}, map[string]nodes.Statistics{}, noiseOf(r.model), nil, r.loop}
+	m := memory{map[string]any{}, map[string]nodes.Statistics{}, noiseOf(r.model.State()), nil, r.loop}
 	for _, n := range r.model.Learnables {
 		m.Weights[n.Name()] = n.Value().(*tensor.Dense).Clone().(*tensor.Dense).Data()
 	}
-	for _, b := range r.model.Buffers() {
+	for _, b := range r.model.Buffers {
 		if s := b.Statistics; s != nil {
 			c := *s
 			c.Mean = append([]float64(nil), s.Mean...)

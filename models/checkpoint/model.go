@@ -16,7 +16,7 @@ import (
 
 // tensorsOf returns the weights and the statistics of a model as they lie in a file. They
 // share memory with the model where nothing is transposed.
-func tensorsOf(m *models.Model, prefix string) ([]safetensors.Tensor, error) {
+func tensorsOf(m models.State, prefix string) ([]safetensors.Tensor, error) {
 	var list []safetensors.Tensor
 	for i, p := range places(m) {
 		n := m.Learnables[i]
@@ -32,7 +32,7 @@ func tensorsOf(m *models.Model, prefix string) ([]safetensors.Tensor, error) {
 		}
 		list = append(list, t)
 	}
-	for _, b := range m.Buffers() {
+	for _, b := range m.Buffers {
 		s := b.Statistics
 		if s == nil {
 			continue
@@ -49,9 +49,9 @@ func tensorsOf(m *models.Model, prefix string) ([]safetensors.Tensor, error) {
 }
 
 // noiseOf returns the noise of each layer that has some.
-func noiseOf(m *models.Model) map[string]nodes.Noise {
+func noiseOf(m models.State) map[string]nodes.Noise {
 	noise := map[string]nodes.Noise{}
-	for _, b := range m.Buffers() {
+	for _, b := range m.Buffers {
 		if b.Noise != nil {
 			noise[b.Name] = *b.Noise
 		}
@@ -78,7 +78,7 @@ func change[T any](c *changes, memory, values []T) {
 }
 
 // model reads what a checkpoint has for a model and adds the names to known.
-func (f *reading) model(m *models.Model, known map[string]bool) (changes, error) {
+func (f *reading) model(m models.State, known map[string]bool) (changes, error) {
 	all, err := f.weights(m, modelPrefix, false, known)
 	if err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func (f *reading) model(m *models.Model, known map[string]bool) (changes, error)
 			return nil, fmt.Errorf("%s: want no noise, got some (%w)", name, ErrMismatch)
 		}
 	}
-	for _, b := range m.Buffers() {
+	for _, b := range m.Buffers {
 		if b.Noise == nil {
 			continue
 		}
@@ -108,7 +108,7 @@ func (f *reading) model(m *models.Model, known map[string]bool) (changes, error)
 
 // weights reads learnables and statistics and adds their names to known. If widen is set, numbers
 // of a lower precision than that of the memory are welcome.
-func (f *reading) weights(m *models.Model, prefix string, widen bool, known map[string]bool) (changes, error) {
+func (f *reading) weights(m models.State, prefix string, widen bool, known map[string]bool) (changes, error) {
 	var all changes
 	for i, p := range places(m) {
 		n := m.Learnables[i]
@@ -132,7 +132,7 @@ func (f *reading) weights(m *models.Model, prefix string, widen bool, known map[
 		change(&all, memory.F32, t.F32)
 		change(&all, memory.F64, t.F64)
 	}
-	for _, b := range m.Buffers() {
+	for _, b := range m.Buffers {
 		if b.Statistics == nil {
 			continue
 		}

@@ -39,9 +39,9 @@ const (
 )
 
 // places returns those of the learnables of a model.
-func places(m *models.Model) []place {
+func places(m models.State) []place {
 	normalises := map[string]bool{}
-	for _, b := range m.Buffers() {
+	for _, b := range m.Buffers {
 		if b.Statistics != nil {
 			normalises[b.Name] = true
 		}

@@ -6,17 +6,16 @@ import (
 	"fmt"
 
 	"github.com/kernelfold/kernelfold/internal/disk"
-	"github.com/kernelfold/kernelfold/models"
 )
 
 // Export writes the weights and statistics of a model, and nothing else, as PyTorch has
 // them: load_state_dict takes the file's tensors. It replaces the file as Save does.
-func Export(path string, m *models.Model) error {
-	err := fmt.Errorf("want a model, got nil")
-	if m != nil {
+func Export(path string, m Stateful) error {
+	s, err := stateOf(m)
+	if err == nil {
 		c := &content{metadata: map[string]string{formatKey: "pt"}}
-		c.addZeros(m)
-		if c.tensors, err = tensorsOf(m, ""); err == nil {
+		c.addZeros(s)
+		if c.tensors, err = tensorsOf(s, ""); err == nil {
 			err = disk.Replace(disk.OS{}, path, c.writePlain)
 		}
 	}
@@ -38,16 +37,17 @@ type ImportOptions struct {
 //
 // A tensor that is missing, that the model does not have, or that is of another shape is an
 // error which names it, and the model is as before.
-func Import(path string, m *models.Model, o ImportOptions) error {
+func Import(path string, m Stateful, o ImportOptions) error {
 	if err := importFrom(path, m, o); err != nil {
 		return fmt.Errorf("checkpoint: import %s: %w", path, err)
 	}
 	return nil
 }
 
-func importFrom(path string, m *models.Model, o ImportOptions) error {
-	if m == nil {
-		return fmt.Errorf("want a model, got nil")
+func importFrom(path string, m Stateful, o ImportOptions) error {
+	s, err := stateOf(m)
+	if err != nil {
+		return err
 	}
 	f, err := open(path)
 	if err != nil {
@@ -55,7 +55,7 @@ func importFrom(path string, m *models.Model, o ImportOptions) error {
 	}
 	defer f.Close()
 	known := map[string]bool{}
-	all, err := f.weights(m, "", true, known)
+	all, err := f.weights(s, "", true, known)
 	if err != nil {
 		return err
 	}

@@ -102,7 +102,7 @@ func TestImportsFromPyTorch(t *testing.T) {
 		m := torchModel(t, of, 1)
 		require.NoError(t, Import(theirs, m, ImportOptions{}))
 		near(t, want, logitsOf(t, m), 3e-6)
-		for _, b := range m.Buffers() {
+		for _, b := range m.Buffers {
 			if b.Statistics != nil {
 				assert.EqualValues(t, 3, b.Statistics.Batches)
 			}
@@ -228,7 +228,7 @@ func TestImportRefuses(t *testing.T) {
 func TestPlaces(t *testing.T) {
 	m := torchModel(t, tensor.Float32, 1)
 	got := map[string]place{}
-	for i, p := range places(m) {
+	for i, p := range places(m.State()) {
 		got[m.Learnables[i].Name()] = p
 	}
 	assert.Equal(t, map[string]place{
@@ -252,7 +252,7 @@ func TestPlaces(t *testing.T) {
 	}, got)
 
 	one := modelOf(t, models.Spec{Batch: 2, Shape: [3]int{1, 1, 1}, Classes: 3}, linear)
-	assert.Equal(t, []place{{[]int{3, 1}, true}, {shape: []int{3}}}, places(one), "a linear layer with one input")
+	assert.Equal(t, []place{{[]int{3, 1}, true}, {shape: []int{3}}}, places(one.State()), "a linear layer with one input")
 }
 
 func TestTranspose(t *testing.T) {

@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/kernelfold/kernelfold/internal/disk"
-	"github.com/kernelfold/kernelfold/models"
 )
 
 // Series is a folder of numbered checkpoints, "checkpoint-00000001.safetensors" and so on,
@@ -33,11 +32,11 @@ const (
 // Save writes the next checkpoint, as the function Save does, and then removes those that are
 // not to be kept: a damaged one is not counted, and removed with the whole ones that are older than
 // it is. If only the removal fails, the path is returned beside the error.
-func (s Series) Save(m *models.Model, solver Solver, loop any) (path string, err error) {
+func (s Series) Save(m Stateful, solver Solver, loop any) (path string, err error) {
 	return s.save(disk.OS{}, m, solver, loop)
 }
 
-func (s Series) save(d disk.Disk, m *models.Model, solver Solver, loop any) (string, error) {
+func (s Series) save(d disk.Disk, m Stateful, solver Solver, loop any) (string, error) {
 	if s.Keep < 0 {
 		return "", fmt.Errorf("checkpoint: want a positive number of checkpoints to keep, got %d", s.Keep)
 	}
@@ -95,7 +94,7 @@ func (s Series) prune(d disk.Disk, numbers []uint64) error {
 
 // Load loads the newest whole checkpoint and returns its path, and what is wrong with those
 // that are newer. A whole one that does not match is an error.
-func (s Series) Load(m *models.Model, solver Solver, loop any) (path string, damaged []error, err error) {
+func (s Series) Load(m Stateful, solver Solver, loop any) (path string, damaged []error, err error) {
 	if path, damaged, err = s.Latest(); err != nil {
 		return "", damaged, err
 	}

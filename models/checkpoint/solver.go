@@ -69,7 +69,7 @@ func isNil(s Solver) bool {
 
 // addSolver adds the state of a solver: the blocks as tensors "solver/PARAMETER/BLOCK", and the
 // rest of its snapshot as JSON.
-func (c *content) addSolver(m *models.Model, s Solver) error {
+func (c *content) addSolver(m models.State, s Solver) error {
 	snapshot, err := s.Snapshot()
 	switch {
 	case err != nil:
@@ -138,7 +138,7 @@ func (f *reading) solver(wanted bool, known map[string]bool) (*solvers.Snapshot,
 
 // resume makes a solver that of a snapshot, with the parameters that the snapshot knows. It
 // fails without having changed anything.
-func resume(s Solver, m *models.Model, snapshot *solvers.Snapshot) error {
+func resume(s Solver, m models.State, snapshot *solvers.Snapshot) error {
 	known := map[string]bool{}
 	for _, p := range snapshot.Parameters {
 		known[p.Name] = true

@@ -13,7 +13,7 @@ import (
 // its weights tell it. So a file says it, under zerosKey, if the net has such shortcuts.
 
 // addZeros writes where the shortcuts of a model put channels of zeros.
-func (c *content) addZeros(m *models.Model) {
+func (c *content) addZeros(m models.State) {
 	if z := m.Zeros(); z != "" {
 		c.metadata[zerosKey] = string(z)
 	}
@@ -21,7 +21,7 @@ func (c *content) addZeros(m *models.Model) {
 
 // sameZeros returns an error unless the shortcuts of a model put channels of zeros where those of the file
 // do. A file that does not say it is taken for one with unsaid.
-func (f *reading) sameZeros(m *models.Model, unsaid models.Zeros) error {
+func (f *reading) sameZeros(m models.State, unsaid models.Zeros) error {
 	want, got := m.Zeros(), cmp.Or(models.Zeros(f.Metadata()[zerosKey]), unsaid)
 	if want == "" || want == got {
 		return nil

@@ -5,16 +5,11 @@ package train
 import (
 	"math/rand/v2"
 
+	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/images"
 )
 
-// batch is what one step is made of.
-type batch struct {
-	pixels []float32
-	labels []int
-}
-
-// feed gathers and augments batches ahead of the steps.
+// feed gathers batches ahead of the steps.
 type feed struct {
 	ready chan *batch
 	empty chan *batch // given back by the steps
@@ -28,17 +23,17 @@ const ahead = 2
 // plan is all that decides which batches come.
 type plan struct {
 	Seed    uint64
-	Images  int // of the data
-	Batch   int // images a step
-	Shape   [3]int
+	Images  int    // examples of the data
+	Batch   int    // examples a step
+	Shape   [3]int // of the images, if the net takes some
 	Augment images.Augmentation
 }
 
 // steps is how many there are in an epoch.
 func (p plan) steps() int { return p.Images / p.Batch }
 
-// part is the images of each batch, from the first on, that one rank takes.
-type part struct{ first, images int }
+// part is the examples of each batch, from the first on, that one rank takes.
+type part struct{ first, examples int }
 
 // part returns that of a rank.
 func (p plan) part(of ranks) part {
@@ -48,11 +43,14 @@ func (p plan) part(of ranks) part {
 
 // startFeed gathers a part of the batches of the epochs from first to last, beginning with the given
 // step, from 0, of the first one.
-func startFeed(p plan, of part, data images.Split, first, step, last int) *feed {
+func startFeed(n *models.Net, p plan, of part, data Data, first, step, last int) (*feed, error) {
 	f := &feed{make(chan *batch, ahead+1), make(chan *batch, ahead+1), make(chan struct{}), make(chan struct{})}
-	size := p.Shape[0] * p.Shape[1] * p.Shape[2]
 	for range ahead + 1 {
-		f.empty <- &batch{make([]float32, of.images*size), make([]int, of.images)}
+		b, err := newBatch(n, of.examples)
+		if err != nil {
+			return nil, err
+		}
+		f.empty <- b
 	}
 	go func() {
 		defer close(f.done)
@@ -72,7 +70,7 @@ func startFeed(p plan, of part, data images.Split, first, step, last int) *feed 
 			step = 0
 		}
 	}()
-	return f
+	return f, nil
 }
 
 // close waits for the goroutine.
@@ -81,27 +79,27 @@ func (f *feed) close() {
 	<-f.done
 }
 
-// gatherer makes batches. What it draws is a function of the seed, the epoch and the image, so that
+// gatherer makes batches. What it draws is a function of the seed, the epoch and the example, so that
 // it does not show how far ahead it works nor where a run began.
 type gatherer struct {
 	plan
 	part
-	data  images.Split
+	data  Data
 	order []int
 	pcg   rand.PCG
 	rng   *rand.Rand
 }
 
-func newGatherer(p plan, of part, data images.Split) *gatherer {
+func newGatherer(p plan, of part, data Data) *gatherer {
 	g := &gatherer{plan: p, part: of, data: data, order: make([]int, p.Images)}
 	g.rng = rand.New(&g.pcg)
 	return g
 }
 
-// draw begins the random numbers of an image, or of the epoch itself, which is image -1.
-func (g *gatherer) draw(epoch, image int) {
+// draw begins the random numbers of an example, or of the epoch itself, which is example -1.
+func (g *gatherer) draw(epoch, example int) {
 	const golden = 0x9e3779b97f4a7c15 // 2^64 over the golden ratio keeps the epochs of near seeds apart
-	g.pcg.Seed(g.Seed+golden*uint64(epoch), uint64(image+1))
+	g.pcg.Seed(g.Seed+golden*uint64(epoch), uint64(example+1))
 }
 
 func (g *gatherer) shuffle(epoch int) {
@@ -114,10 +112,11 @@ func (g *gatherer) shuffle(epoch int) {
 
 // gather fills b with the part of the batch of a step, from 0, of the epoch that was shuffled last.
 func (g *gatherer) gather(b *batch, epoch, step int) {
-	size := g.Shape[0] * g.Shape[1] * g.Shape[2]
-	for i, k := range g.order[step*g.Batch+g.first:][:g.part.images] {
+	b.err = nil
+	for i, k := range g.order[step*g.Batch+g.first:][:g.examples] {
 		g.draw(epoch, k)
-		g.Augment.Apply(b.pixels[i*size:(i+1)*size], g.data.Images[k*size:(k+1)*size], g.Shape, g.rng)
-		b.labels[i] = g.data.Labels[k]
+		if err := g.data.Example(k, b.rows[i], g.rng); err != nil && b.err == nil {
+			b.err = err
+		}
 	}
 }

@@ -8,7 +8,11 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
 
+	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/images"
 )
 
@@ -23,13 +27,27 @@ func numbered(n int) images.Split {
 	return s
 }
 
+// feedOf is the feed of a net of images of 2x2 pixels, and labels that are numbers.
+func feedOf(t *testing.T, p plan, data Data, first, step, last int) *feed {
+	g := gorgonia.NewGraph()
+	n := &models.Net{
+		Inputs:  gorgonia.Nodes{gorgonia.NewTensor(g, tensor.Float32, 4, gorgonia.WithName("x"), gorgonia.WithShape(p.Batch, 1, 2, 2))},
+		Targets: gorgonia.Nodes{gorgonia.NewVector(g, tensor.Int, gorgonia.WithName("label"), gorgonia.WithShape(p.Batch))},
+	}
+	f, err := startFeed(n, p, p.part(ranksOf(nil)), data, first, step, last)
+	require.NoError(t, err)
+	return f
+}
+
 // collect takes all batches.
-func collect(p plan, of part, data images.Split, first, step, last int) (all []string) {
-	f := startFeed(p, of, data, first, step, last)
+func collect(t *testing.T, p plan, data images.Split, first, step, last int) (all []string) {
+	d, err := augment(data, p.Augment, p.Shape)
+	require.NoError(t, err)
+	f := feedOf(t, p, d, first, step, last)
 	defer f.close()
 	for range (last-first+1)*p.steps() - step {
 		b := <-f.ready
-		all = append(all, fmt.Sprint(b.pixels, b.labels))
+		all = append(all, fmt.Sprint(b.rows))
 		f.empty <- b
 	}
 	return all
@@ -39,14 +57,14 @@ func collect(p plan, of part, data images.Split, first, step, last int) (all []s
 func TestFeed(t *testing.T) {
 	data := numbered(23)
 	p := plan{Seed: 5, Images: 23, Batch: 4, Shape: [3]int{1, 2, 2}, Augment: images.Augmentation{Pad: 1, Flip: true}}
-	whole := collect(p, p.part(ranksOf(nil)), data, 1, 0, 3)
+	whole := collect(t, p, data, 1, 0, 3)
 	assert.Len(t, whole, 15)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	for at := range whole {
-		assert.Equal(t, whole[at:], collect(p, p.part(ranksOf(nil)), data, at/5+1, at%5, 3), "from step %d", at)
+		assert.Equal(t, whole[at:], collect(t, p, data, at/5+1, at%5, 3), "from step %d", at)
 	}
 	p.Seed++
-	assert.NotEqual(t, whole, collect(p, p.part(ranksOf(nil)), data, 1, 0, 3))
+	assert.NotEqual(t, whole, collect(t, p, data, 1, 0, 3))
 }
 
 // An epoch has every image once at most, with its label, and epochs differ.
@@ -54,20 +72,22 @@ func TestFeedShuffles(t *testing.T) {
 	data := numbered(40)
 	p := plan{Seed: 1, Images: 40, Batch: 8, Shape: [3]int{1, 2, 2}}
 	orders := map[string]bool{}
-	f := startFeed(p, p.part(ranksOf(nil)), data, 1, 0, 6)
+	f := feedOf(t, p, data, 1, 0, 6)
 	defer f.close()
 	for range 6 {
 		order := ""
 		seen := map[int]bool{}
 		for range 5 {
 			b := <-f.ready
-			for i, l := range b.labels {
+			require.NoError(t, b.err)
+			for _, row := range b.rows {
+				l := row[1].([]int)[0]
 				seen[l] = true
-				for _, v := range b.pixels[4*i : 4*i+4] {
+				for _, v := range row[0].([]float32) {
 					assert.Equal(t, float32(l+1), v)
 				}
 			}
-			order += fmt.Sprint(b.labels)
+			order += fmt.Sprint(b.values[1].Data())
 			f.empty <- b
 		}
 		assert.Len(t, seen, 40)
@@ -80,7 +100,7 @@ func TestFeedShuffles(t *testing.T) {
 func TestFeedCloses(t *testing.T) {
 	p := plan{Images: 40, Batch: 4, Shape: [3]int{1, 2, 2}}
 	for kept := range ahead + 2 {
-		f := startFeed(p, p.part(ranksOf(nil)), numbered(40), 1, 0, 1000)
+		f := feedOf(t, p, numbered(40), 1, 0, 1000)
 		for range 7 {
 			f.empty <- <-f.ready
 		}

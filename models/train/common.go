@@ -19,18 +19,17 @@ func (r *run) compare() error {
 	if !r.several() {
 		return nil
 	}
-	labels := func(s images.Split) uint32 { return crc32.ChecksumIEEE(fmt.Append(nil, s.Labels)) }
 	c := r.Checkpoint
 	model := crc32.NewIEEE()
-	fmt.Fprintln(model, r.model.Spec().BatchNormOver != nil)
+	fmt.Fprintln(model, r.synchronised)
 	for _, n := range r.model.Learnables {
 		fmt.Fprintln(model, n.Name(), n.Shape(), n.Dtype())
 	}
-	for _, b := range r.model.Buffers() {
+	for _, b := range r.model.Buffers {
 		fmt.Fprintln(model, b.Name, b.Statistics != nil)
 	}
-	own := fmt.Sprintf("solver %s, model %08x, batches %+v of images of labels %08x, %d epochs, test %d %08x, validation %d %08x, best %d, patience %d, checkpoint %v every %d, resumed %v, weights only %v",
-		wrap.Describe(r.solver), model.Sum32(), r.Plan, labels(r.data), r.Epochs, r.Test.Len(), labels(r.Test), r.Validation.Len(), labels(r.Validation), r.Best, r.Patience,
+	own := fmt.Sprintf("solver %s, model %08x, batches %+v of %s, %d epochs, test %s, validation %s, best %d, patience %d, checkpoint %v every %d, resumed %v, weights only %v",
+		wrap.Describe(r.solver), model.Sum32(), r.Plan, describe(r.data), r.Epochs, describe(r.Test), describe(r.Validation), r.Best, r.Patience,
 		c.Dir != "", c.Every, c.Resume, c.WeightsOnly)
 	first, err := r.Broadcast([]byte(own))
 	if err != nil {
@@ -40,6 +39,17 @@ func (r *run) compare() error {
 		err = fmt.Errorf("train: want the data and the options of rank 0, %s, got %s", first, own)
 	}
 	return r.agree(err)
+}
+
+// describe tells data apart by what is quick to find out.
+func describe(d Data) string {
+	if isEmpty(d) {
+		return "nothing"
+	}
+	if s, ok := d.(images.Split); ok {
+		return fmt.Sprintf("%d images of labels %08x", d.Len(), crc32.ChecksumIEEE(fmt.Append(nil, s.Labels)))
+	}
+	return fmt.Sprintf("%d examples of %T", d.Len(), d)
 }
 
 // common is what all ranks take over from rank 0.
@@ -69,7 +79,7 @@ func (r *run) share(beginning bool) error {
 		}
 		c.State = &r.state
 	}
-	for _, b := range r.model.Buffers() {
+	for _, b := range r.model.Buffers {
 		if b.Statistics != nil {
 			c.Statistics = append(c.Statistics, *b.Statistics)
 		}
@@ -90,7 +100,7 @@ func (r *run) share(beginning bool) error {
 	if beginning {
 		r.state = *first.State
 	}
-	for _, b := range r.model.Buffers() {
+	for _, b := range r.model.Buffers {
 		if b.Statistics != nil {
 			from := first.Statistics[0]
 			first.Statistics = first.Statistics[1:]

@@ -13,13 +13,14 @@ import (
 // loss.
 type Epoch struct {
 	Number, Of int
-	Images     int     // trained on
+	Images     int     // examples trained on
 	TrainLoss  float64 // mean of the losses of its steps
-	// TrainAccuracy is the share of the training images classified correctly, 0..1,
-	// each, as augmented, before the step that it took part in.
+	// TrainAccuracy is the mean score of the training examples, each, as augmented, before the step
+	// that it took part in: for a models.Model the share of images classified correctly, 0..1. It is
+	// NaN for a net without a score.
 	TrainAccuracy float64
-	TestLoss      float64 // mean cross-entropy on Options.Test
-	TestAccuracy  float64 // share of Options.Test classified correctly, 0..1
+	TestLoss      float64 // mean cost on Options.Test
+	TestAccuracy  float64 // mean score on Options.Test
 	// ValidationLoss and ValidationAccuracy are the same on Options.Validation.
 	ValidationLoss, ValidationAccuracy float64
 	LearnRate                          float64       // of its first step
@@ -27,14 +28,14 @@ type Epoch struct {
 	Best                               bool          // better than all before
 }
 
-// Rate returns how many images were trained on in a second.
+// Rate returns how many examples were trained on in a second.
 func (e Epoch) Rate() float64 { return float64(e.Images) / e.Elapsed.Seconds() }
 
 // Measure is a number by which epochs are compared.
 type Measure int
 
 const (
-	ByAccuracy Measure = iota // the higher the better
+	ByAccuracy Measure = iota // the higher the better; ByLoss for a net without a score
 	ByLoss                    // the lower the better
 )
 
@@ -42,7 +43,7 @@ const (
 func (m Measure) better(e, than Epoch) bool {
 	loss, accuracy := e.decisive()
 	otherLoss, otherAccuracy := than.decisive()
-	if m == ByLoss {
+	if m == ByLoss || math.IsNaN(accuracy) {
 		return loss < otherLoss
 	}
 	return accuracy > otherAccuracy

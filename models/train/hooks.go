@@ -24,10 +24,10 @@ var ErrStop = errors.New("train: stop")
 type Run struct {
 	Epochs     int     // of the run
 	Steps      int     // in an epoch
-	Batch      int     // images a step
+	Batch      int     // examples a step
 	Done       []Epoch // before a resumption
 	DoneSteps  int     // before a resumption
-	Parameters int     // weights of the model
+	Parameters int     // weights of the net
 
 	Resumed string  // the path of the checkpoint that the run goes on from, empty for a new run
 	Damaged []error // what is wrong with the checkpoints that are newer than that
@@ -37,8 +37,8 @@ type Run struct {
 type Step struct {
 	Number, Of int     // of the run, from 1
 	Epoch      int     // from 1
-	Loss       float64 // mean cross-entropy of the batch, before the step
-	Accuracy   float64 // share of the batch classified correctly before the step, 0..1
+	Loss       float64 // cost of the batch before the step
+	Accuracy   float64 // mean score of the batch before the step, NaN without one: see Epoch.TrainAccuracy
 }
 
 // callBegin calls every hook's Begin.

@@ -168,7 +168,7 @@ func TestOptionsRefuse(t *testing.T) {
 		"want a patience of 0 epochs at least, got -1": {Patience: -1},
 		"got measure 7": {Best: 7},
 		"train: images: augmentation: want a padding below the side of 12, got 12": {Augment: images.Augmentation{Pad: 12}},
-		"train: : want 144 numbers for 1 images":                                   {Validation: images.Split{Labels: []int{1}}},
+		"train: images: : want 144 numbers for 1 images":                           {Validation: images.Split{Labels: []int{1}}},
 	} {
 		_, err := train.Fit(context.Background(), net(t, false), solvers.NewSGD(), set.Train, o)
 		assert.ErrorContains(t, err, want)

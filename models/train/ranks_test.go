@@ -95,7 +95,7 @@ func numbers(m *models.Model) (all []float64) {
 			}
 		}
 	}
-	for _, b := range m.Buffers() {
+	for _, b := range m.Buffers {
 		if b.Statistics != nil {
 			all = append(append(all, b.Statistics.Mean...), b.Statistics.Variance...)
 		}
@@ -330,14 +330,14 @@ func TestRanksFail(t *testing.T) {
 			if rank == 1 {
 				d.Labels = append([]int(nil), d.Labels...)
 				for i := range d.Labels {
-					d.Labels[i] = 10
+					d.Labels[i] = 9 - d.Labels[i]
 				}
 			}
 		}, "want the data and the options of rank 0", nil},
 		{"a label is none on one rank", func(_ int, d *images.Split, _ *train.Options, _ *gorgonia.Solver, _ func()) {
 			d.Labels = append([]int(nil), d.Labels...)
 			d.Labels[7] = 10 // which one rank comes to
-		}, "models: label", nil},
+		}, "images: train: label", nil},
 		{"an image is not finite", func(rank int, d *images.Split, _ *train.Options, _ *gorgonia.Solver, _ func()) {
 			if rank == 1 {
 				d.Images = append([]float32(nil), d.Images...)
@@ -353,7 +353,7 @@ func TestRanksFail(t *testing.T) {
 			if rank == 1 {
 				d.Images = d.Images[1:]
 			}
-		}, "distributed: rank 1: train: train: want ", nil},
+		}, "distributed: rank 1: train: images: train: want ", nil},
 		{"another seed", func(rank int, _ *images.Split, o *train.Options, _ *gorgonia.Solver, _ func()) {
 			o.Seed = uint64(rank)
 		}, "distributed: rank 1: train: want the data and the options of rank 0, solver", nil},
@@ -467,7 +467,7 @@ func TestRanksFailInTheNet(t *testing.T) {
 				// Statistics that are out of range are an error of the run, before the sums of that layer.
 				spoil := meddler{onStiefel(g, 0.01), 1, func([]gorgonia.ValueGrad) {
 					if g.Rank() == 1 {
-						m.Buffers()[at].Statistics.Variance[1] = -1
+						m.Buffers[at].Statistics.Variance[1] = -1
 					}
 				}, new(int)}
 				_, err = train.Fit(context.Background(), m, spoil, set.Train, o)

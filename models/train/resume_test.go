@@ -53,7 +53,7 @@ func after(t *testing.T, m *models.Model, s *solvers.Solver, epochs []train.Epoc
 	for _, l := range m.Learnables {
 		o.weights = append(o.weights, append([]float32(nil), l.Value().Data().([]float32)...))
 	}
-	for _, b := range m.Buffers() {
+	for _, b := range m.Buffers {
 		o.buffers = append(o.buffers, fmt.Sprintf("%s %x %x", b.Name, b.Statistics, b.Noise))
 	}
 	var err error

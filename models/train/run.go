@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/internal/wrap"
 	"github.com/kernelfold/kernelfold/models"
-	"github.com/kernelfold/kernelfold/models/images"
 	"github.com/kernelfold/kernelfold/nodes"
 	"github.com/kernelfold/kernelfold/solvers"
 	"github.com/kernelfold/kernelfold/solvers/distributed"
@@ -25,17 +25,18 @@ type run struct {
 	state
 	ranks
 	ctx       context.Context
-	model     *models.Model
+	model     *models.Net
 	solver    gorgonia.Solver
-	data      images.Split
+	data      Data
 	weights   []gorgonia.ValueGrad
 	vm        gorgonia.VM
 	predictor *models.Predictor
-	logits    gorgonia.Value // of the last batch
 	feed      *feed
 	hooks     []Hook
 	ends      []func()
 	kept      kept
+
+	synchronised bool // batch normalisations sum over all ranks
 }
 
 // state is what the loop knows between two steps, apart from the weights and the solver. Checkpoints
@@ -45,7 +46,7 @@ type state struct {
 	Done      []Epoch
 	Current   Epoch   // under way, its sums over its steps
 	Step      int     // made in it
-	Right     int     // images classified correctly in it
+	Right     float64 // sum of the scores of its examples, such as images classified correctly
 	Steps     int     // made in the run
 	Loss      float64 // of the last step
 	BestSoFar int     // number of the best epoch, 0 before there is one
@@ -54,10 +55,10 @@ type state struct {
 }
 
 // newRun makes a run of which nothing has been written yet.
-func newRun(ctx context.Context, m *models.Model, solver gorgonia.Solver, data images.Split, o Options) (_ *run, err error) {
+func newRun(ctx context.Context, of models.Trainable, solver gorgonia.Solver, data Data, o Options) (_ *run, err error) {
+	m := of.Base()
 	r := &run{Options: o, ranks: ranksOf(o.Group), ctx: ctx, model: m, solver: solver, data: data, weights: gorgonia.NodesToValueGrads(m.Learnables)}
-	spec := m.Spec()
-	r.Plan = plan{o.Seed, data.Len(), spec.Batch * r.Size(), spec.Shape, o.Augment}
+	r.Plan = plan{o.Seed, data.Len(), m.Batch() * r.Size(), imagesOf(m), o.Augment}
 	part := r.Plan.part(r.ranks)
 	if r.root() {
 		r.hooks = append(append(r.hooks, o.Hooks...), Hook{AfterStep: o.AfterStep, AfterEpoch: o.AfterEpoch})
@@ -67,10 +68,13 @@ func newRun(ctx context.Context, m *models.Model, solver gorgonia.Solver, data i
 			r.kept.leave()
 		}
 	}()
+	if s, ok := of.(interface{ Spec() models.Spec }); ok {
+		r.synchronised = s.Spec().BatchNormOver != nil
+	}
 	if err := r.begin(); err != nil {
 		return nil, err
 	}
-	for _, b := range m.Buffers() {
+	for _, b := range m.Buffers {
 		if b.Noise != nil {
 			b.Noise.First = part.first
 		}
@@ -82,13 +86,14 @@ func newRun(ctx context.Context, m *models.Model, solver gorgonia.Solver, data i
 	if err := r.agree(err); err != nil {
 		return nil, err
 	}
-	gorgonia.Read(m.Logits, &r.logits)
-	if err := r.agree(nodes.CheckGraph(m.Graph)); err != nil {
-		return nil, fmt.Errorf("train: %w", err)
+	r.vm, err = m.Machine()
+	if err := r.agree(err); err != nil {
+		return nil, named(err)
 	}
-	r.vm = gorgonia.NewTapeMachine(m.Graph, gorgonia.BindDualValues(m.Learnables...))
-	r.feed = startFeed(r.Plan, part, data, len(r.Done)+1, r.Step, o.Epochs)
-	return r, nil
+	if data, err = augment(data, o.Augment, r.Plan.Shape); err == nil {
+		r.feed, err = startFeed(m, r.Plan, part, data, len(r.Done)+1, r.Step, o.Epochs)
+	}
+	return r, r.agree(err)
 }
 
 // begin takes the state from the checkpoint, or makes the first one.
@@ -214,20 +219,23 @@ func (r *run) evaluate() (Epoch, error) {
 	e, steps := r.Current, float64(r.Plan.steps())
 	e.Of, e.Images = r.Epochs, r.Plan.steps()*r.Plan.Batch
 	e.TrainLoss /= steps
-	e.TrainAccuracy = float64(r.Right) / float64(e.Images)
+	e.TrainAccuracy = math.NaN()
+	if r.model.Score != nil {
+		e.TrainAccuracy = r.Right / float64(e.Images)
+	}
 	for _, part := range []struct {
-		split          images.Split
+		data           Data
 		loss, accuracy *float64
 	}{
 		{r.Test, &e.TestLoss, &e.TestAccuracy},
 		{r.Validation, &e.ValidationLoss, &e.ValidationAccuracy},
 	} {
 		*part.loss, *part.accuracy = math.NaN(), math.NaN()
-		if part.split.Len() == 0 {
+		if isEmpty(part.data) {
 			continue
 		}
 		var err error
-		if *part.loss, *part.accuracy, err = r.measure(part.split); err != nil {
+		if *part.loss, *part.accuracy, err = r.measure(part.data); err != nil {
 			return e, err
 		}
 	}
@@ -239,27 +247,30 @@ func (r *run) step(epoch int) (Step, error) {
 	start := time.Now()
 	b := <-r.feed.ready
 	at := Step{Number: r.Steps + 1, Of: r.Epochs * r.Plan.steps(), Epoch: epoch}
-	right, err := r.move(b, &at)
+	score, err := r.move(b, &at)
 	r.feed.empty <- b
 	if err != nil {
 		return at, err
 	}
-	at.Accuracy = float64(right) / float64(r.Plan.Batch)
+	at.Accuracy = math.NaN()
+	if r.model.Score != nil {
+		at.Accuracy = score / float64(r.Plan.Batch)
+		r.Right += score
+	}
 	r.Current.TrainLoss += at.Loss
 	r.Current.Elapsed += time.Since(start)
-	r.Right += right
 	r.Step++
 	r.Steps++
 	r.Loss = at.Loss
 	return at, nil
 }
 
-// move runs the graph on one batch and lets the solver move the weights. It returns how
-// many images were classified correctly before.
-func (r *run) move(b *batch, at *Step) (int, error) {
+// move runs the graph on one batch and lets the solver move the weights. It returns the sum of the
+// scores of the examples before, 0 without scores.
+func (r *run) move(b *batch, at *Step) (float64, error) {
 	defer r.vm.Reset()
-	loss, hits, err := r.compute(b, at)
-	sums, err := r.meet(err, loss, float64(hits), number(r.isDue()))
+	loss, score, err := r.compute(b, at)
+	sums, err := r.meet(err, loss, score, number(r.isDue()))
 	if err != nil {
 		return 0, err
 	}
@@ -274,12 +285,15 @@ func (r *run) move(b *batch, at *Step) (int, error) {
 		return 0, fmt.Errorf("train: step %d: %w", at.Number, err)
 	}
 	r.kept.due = r.kept.due || sums[2] > 0
-	return int(sums[1]), nil
+	return sums[1], nil
 }
 
 // compute runs the graph on the part of a batch that is this rank's.
-func (r *run) compute(b *batch, at *Step) (loss float64, hits int, err error) {
-	if err := r.model.SetBatch(b.pixels, b.labels); err != nil {
+func (r *run) compute(b *batch, at *Step) (loss, score float64, err error) {
+	if b.err != nil {
+		return 0, 0, named(b.err)
+	}
+	if err := r.model.Feed(b.values...); err != nil {
 		return 0, 0, err
 	}
 	if err := r.setRate(); err != nil {
@@ -294,7 +308,14 @@ func (r *run) compute(b *batch, at *Step) (loss float64, hits int, err error) {
 		}
 		return 0, 0, fmt.Errorf("train: step %d: %w", at.Number, err)
 	}
-	return r.model.Loss(), right(r.logits.Data(), b.labels), nil
+	if r.model.Score != nil {
+		outputs := make([]*tensor.Dense, len(r.model.Outputs))
+		for i := range outputs {
+			outputs[i] = r.model.Output(i)
+		}
+		score = r.model.Score(outputs, b.values[len(r.model.Inputs):])
+	}
+	return r.model.Loss(), score, nil
 }
 
 // diverged reports whether a step failed because a weight or a gradient is not finite, or because

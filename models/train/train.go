@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package train is the training loop for models.Model with any gorgonia.Solver. It
-// prints nothing; hooks see every step and every epoch:
+// Package train is the training loop for any models.Net, such as a models.Model, with any
+// gorgonia.Solver. It prints nothing; hooks see every step and every epoch:
 //
 //	epochs, err := train.Fit(ctx, model, solver, set.Train, train.Options{
 //		Epochs:  5,
@@ -15,8 +15,8 @@
 //		},
 //	})
 //
-// The order of the images and their augmentation depend on the seed, the epoch and the
-// image alone, so that solvers can be compared on the same batches. With Checkpoint a run
+// The order of the examples and their augmentation depend on the seed, the epoch and the
+// example alone, so that solvers can be compared on the same batches. With Checkpoint a run
 // is saved and goes on from where it stopped, also in the middle of an epoch, with
 // the numbers, to the bit, that it would have had without the stop.
 package train
@@ -38,9 +38,10 @@ import (
 type Options struct {
 	// Epochs is the number of passes over the data: 1 if it is 0.
 	Epochs int
-	// Seed decides the order of the images in each epoch, and how they are augmented.
+	// Seed decides the order of the examples in each epoch, and how they are augmented.
 	Seed uint64
-	// Augment varies the training images, each time anew.
+	// Augment varies the training images, each time anew. The data must be an images.Split; other
+	// Data may vary its examples itself.
 	Augment images.Augmentation
 	// LearnRate, unless it is nil, is the learning rate of each step of the
 	// run, counted from 0, by solvers.SetLearnRate. The schedule of solvers.Anneal multiplies it.
@@ -51,7 +52,7 @@ type Options struct {
 	Group *distributed.Group
 
 	// Test and Validation are evaluated after each epoch, unless they are empty.
-	Test, Validation images.Split
+	Test, Validation Data
 	// Best is the measure by which epochs are compared: on Validation, or on
 	// Test if there is no validation part, or on the training batches if there is neither.
 	// The accuracy on Test of an epoch that was chosen on Test is better than on other images.
@@ -98,7 +99,7 @@ type Initialiser interface {
 //   - What ends the run on one rank, an error, ErrStop or its ctx, ends it on all of them after the same step. Then the
 //     run is saved, as for one rank, and every rank returns a *distributed.RankError that says which it was, in a *DivergedError
 //     if it diverged; for ErrStop nil.
-func Fit(ctx context.Context, m *models.Model, solver gorgonia.Solver, data images.Split, o Options) ([]Epoch, error) {
+func Fit(ctx context.Context, m models.Trainable, solver gorgonia.Solver, data Data, o Options) ([]Epoch, error) {
 	if o.Epochs == 0 {
 		o.Epochs = 1
 	}
@@ -121,10 +122,19 @@ func Fit(ctx context.Context, m *models.Model, solver gorgonia.Solver, data imag
 }
 
 // check refuses what no run can be made of.
-func (o *Options) check(m *models.Model, solver gorgonia.Solver, data images.Split) error {
-	spec, all := m.Spec(), ranksOf(o.Group)
-	batch := spec.Batch * all.Size()
+func (o *Options) check(of models.Trainable, solver gorgonia.Solver, data Data) error {
+	if of == nil || of.Base() == nil {
+		return errors.New("train: want a net, got nil")
+	}
+	m, all := of.Base(), ranksOf(o.Group)
+	batch := m.Batch() * all.Size()
 	switch {
+	case batch < 1:
+		return errors.New("train: want a net made by models.New, got one that was not")
+	case m.Cost == nil:
+		return errors.New("train: want a net with a cost, got none")
+	case data == nil:
+		return errors.New("train: want data, got nil")
 	case o.Epochs < 0:
 		return fmt.Errorf("train: want a positive number of epochs, got %d", o.Epochs)
 	case o.Epochs > math.MaxInt/max(1, data.Len()):
@@ -134,16 +144,15 @@ func (o *Options) check(m *models.Model, solver gorgonia.Solver, data images.Spl
 	case o.Best != ByAccuracy && o.Best != ByLoss:
 		return fmt.Errorf("train: want the best epoch by accuracy or by loss, got measure %d", o.Best)
 	case data.Len() < batch:
-		return fmt.Errorf("train: want at least one batch of %d images, got %d images", batch, data.Len())
+		return fmt.Errorf("train: want at least one batch of %d examples, got %d examples", batch, data.Len())
 	}
-	size := spec.Shape[0] * spec.Shape[1] * spec.Shape[2]
-	for _, s := range []images.Split{data, o.Test, o.Validation} {
-		if len(s.Images) != s.Len()*size {
-			return fmt.Errorf("train: %s: want %d numbers for %d images of %v, got %d", s.Name, s.Len()*size, s.Len(), spec.Shape, len(s.Images))
+	for _, d := range []Data{data, o.Test, o.Validation} {
+		if err := probe(m, d); err != nil {
+			return err
 		}
 	}
-	if err := o.Augment.Check(spec.Shape); err != nil {
-		return fmt.Errorf("train: %w", err)
+	if _, err := augment(data, o.Augment, imagesOf(m)); err != nil {
+		return err
 	}
 	if err := all.admit(solver); err != nil {
 		return err

@@ -228,11 +228,11 @@ func TestBadInput(t *testing.T) {
 	set, m := easy(t), net(t, false)
 	s := gorgonia.NewVanillaSolver()
 	_, err := train.Fit(context.Background(), m, s, set.Train.First(19), train.Options{})
-	assert.EqualError(t, err, "train: want at least one batch of 20 images, got 19 images")
+	assert.EqualError(t, err, "train: want at least one batch of 20 examples, got 19 examples")
 	_, err = train.Fit(context.Background(), m, s, set.Train, train.Options{Epochs: -1})
 	assert.ErrorContains(t, err, "positive number of epochs")
 	bad := set.Train
 	bad.Images = bad.Images[1:]
 	_, err = train.Fit(context.Background(), m, s, bad, train.Options{})
-	assert.ErrorContains(t, err, "train: train: want 33120 numbers for 230 images")
+	assert.ErrorContains(t, err, "train: images: train: want 33120 numbers for 230 images")
 }
