@@ -24,7 +24,7 @@ var vgg = map[int][]int{
 // Layers are numbered as in torchvision, counting rectifiers and poolings: features.0.weight,
 // features.0.bias ... classifier.weight. With BatchNorm, convolutions have no bias. Those of
 // torchvision have one, which the running mean of the batch normalisation contains, so that one cannot
-// be left out without the other.
+// be left out without the other; checkpoint.Import subtracts it from the mean.
 //
 // It takes the option BatchNorm.
 func VGG(batch, depth int, o Options) (*Model, error) {

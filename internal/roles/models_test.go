@@ -41,6 +41,42 @@ func TestModels(t *testing.T) {
 	}
 }
 
+// The result of a convolution goes to a batch normalisation and nowhere else, or it does not.
+func TestNormalised(t *testing.T) {
+	o := models.Options{Shape: [3]int{3, 16, 16}, Classes: 4, PreActivation: true, Projections: true}
+	pre, err := models.ResNet(2, 8, o)
+	require.NoError(t, err)
+	o.PreActivation = false
+	post, err := models.ResNet(2, 8, o)
+	require.NoError(t, err)
+	for _, test := range []struct {
+		m     *models.Model
+		scale map[string]string // by kernels
+	}{
+		{pre, map[string]string{"layer1.0.conv1.weight": "layer1.0.bn2.weight", "layer2.0.conv1.weight": "layer2.0.bn2.weight", "layer3.0.conv1.weight": "layer3.0.bn2.weight"}},
+		{post, map[string]string{
+			"conv1.weight":               "bn1.weight",
+			"layer1.0.conv1.weight":      "layer1.0.bn1.weight",
+			"layer1.0.conv2.weight":      "layer1.0.bn2.weight",
+			"layer2.0.conv1.weight":      "layer2.0.bn1.weight",
+			"layer2.0.conv2.weight":      "layer2.0.bn2.weight",
+			"layer2.0.shortcut.0.weight": "layer2.0.shortcut.1.weight",
+			"layer3.0.conv1.weight":      "layer3.0.bn1.weight",
+			"layer3.0.conv2.weight":      "layer3.0.bn2.weight",
+			"layer3.0.shortcut.0.weight": "layer3.0.shortcut.1.weight",
+		}},
+	} {
+		got, r := map[string]string{}, roles.Read(test.m.Graph)
+		for _, n := range test.m.Learnables {
+			if scales, only := r.Normalised(n); only {
+				require.Len(t, scales, 1)
+				got[n.Name()] = scales[0].Name()
+			}
+		}
+		assert.Equal(t, test.scale, got)
+	}
+}
+
 // BenchmarkReader judges all parameters of a ResNet-110, as a solver does at its first step.
 func BenchmarkReader(b *testing.B) {
 	m, err := models.ResNet(1, 110, models.Options{Shape: [3]int{3, 8, 8}, Classes: 10, Seed: 1})

@@ -70,8 +70,9 @@ func (c *content) writePlain(w io.Writer) error { return safetensors.Write(w, c.
 // reading is a file that is being read.
 type reading struct {
 	*safetensors.Reader
-	file *os.File
-	size int64
+	file       *os.File
+	size       int64
+	translated map[string]source // of a file of other names, or nil
 }
 
 func (f *reading) Close() error { return f.file.Close() }

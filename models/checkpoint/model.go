@@ -184,14 +184,16 @@ func (f *reading) statistics(b models.Buffer, prefix string, widen bool, known m
 // tensor reads a tensor of a shape and adds its name to known.
 func (f *reading) tensor(name string, want []int, known map[string]bool) (safetensors.Tensor, error) {
 	known[name] = true
-	i, ok := f.Info(name)
-	if !ok {
+	s, ok := f.source(name)
+	switch {
+	case !ok:
 		return safetensors.Tensor{}, fmt.Errorf("want a tensor %q, got none of that name (%w)", name, ErrMismatch)
+	case s.err != nil:
+		return safetensors.Tensor{}, fmt.Errorf("tensor %q: %w", s.name, s.err)
+	case !slices.Equal(s.shape, want):
+		return safetensors.Tensor{}, fmt.Errorf("tensor %q: want shape %v, got %v (%w)", s.name, want, s.shape, ErrMismatch)
 	}
-	if !slices.Equal(i.Shape, want) {
-		return safetensors.Tensor{}, fmt.Errorf("tensor %q: want shape %v, got %v (%w)", name, want, i.Shape, ErrMismatch)
-	}
-	t, err := f.Read(name)
+	t, err := s.read()
 	switch {
 	case errors.Is(err, safetensors.ErrType):
 		err = fmt.Errorf("%w (%w)", err, ErrMismatch)

@@ -193,7 +193,7 @@ func TestImportRefuses(t *testing.T) {
 		require.Equal(t, before, state())
 	}
 	write(func(all map[string]safetensors.Tensor) { delete(all, "bn2.running_var") })
-	refuse(`want a tensor "bn2.running_var", got none`)
+	refuse(`want the tensor "bn2.running_var", got none`)
 	write(func(all map[string]safetensors.Tensor) {
 		x := all["fc1.weight"]
 		x.Shape = []int{4, 5}
@@ -215,7 +215,7 @@ func TestImportRefuses(t *testing.T) {
 	write(func(all map[string]safetensors.Tensor) {
 		all["x"] = safetensors.Tensor{Name: "x", I64: []int64{1}}
 	})
-	refuse(`want no tensor "x", got one of shape []: see ImportOptions.Surplus`)
+	refuse(`want no tensor "x", which the model does not have: see ImportOptions.Surplus`)
 	require.NoError(t, Import(path, m, ImportOptions{Surplus: true}))
 	require.NotEqual(t, before, state())
 

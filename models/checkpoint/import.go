@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package checkpoint
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/kernelfold/kernelfold/models"
+	"github.com/kernelfold/kernelfold/models/safetensors"
+)
+
+// ErrAmbiguous is in the chain of an error of Import for a file that does not say something on which the
+// meaning of its weights depends. The error names the field of ImportOptions that says it.
+var ErrAmbiguous = errors.New("ambiguous")
+
+// ImportOptions say what a file does not say of itself.
+type ImportOptions struct {
+	// Surplus allows layers that the model does not have. Tensors of a layer that it has, such as a
+	// bias that it has not, are an error all the same, because the results of the layer depend on them.
+	Surplus bool
+	// Names are the names of layers in the file. If it is nil, those of the model are recognised, and
+	// those of Torchvision, Timm, Akamaster and Kuangliu.
+	Names Names
+	// Zeros says where shortcuts without weights put channels of zeros in the net that the file is
+	// from: models.ZerosAround for akamaster/pytorch_resnet_cifar10. It must be set for a model with
+	// such shortcuts, unless the file is from Export, and the model must agree.
+	Zeros models.Zeros
+	// OrthogonalMap is the orthogonal_map of torch.nn.utils.parametrizations.orthogonal in the file.
+	// It must be set for a file with such weights.
+	OrthogonalMap OrthogonalMap
+}
+
+// Import reads weights and statistics from a safetensors file that was written from the
+// state_dict of a PyTorch module, or by Export, into a model of the same layers. F16, BF16
+// and F32 are read into float32 and float64, F64 only into float64.
+//
+// The prefixes "module.", "_orig_mod." and "model.", which PyTorch's wrappers put before all names, are
+// left out; other names of layers are translated by ImportOptions.Names. Weights of which PyTorch keeps
+// the parameters of a parametrization are computed from them: see OrthogonalMap for orthogonal ones;
+// weight_norm is w = g v/|v|, in both of its forms. The bias of a convolution that the model has
+// without a bias, because a batch normalisation follows, is subtracted from the running mean,
+// which contains it. A count of batches that is missing is 0.
+//
+// A tensor that is missing, that the model does not have, or that is of another shape is an
+// error which names it, and the model is as before.
+func Import(path string, m Stateful, o ImportOptions) error {
+	if err := importFrom(path, m, o); err != nil {
+		return fmt.Errorf("checkpoint: import %s: %w", path, err)
+	}
+	return nil
+}
+
+func importFrom(path string, of Stateful, o ImportOptions) error {
+	m, err := stateOf(of)
+	if err != nil {
+		return err
+	}
+	if err := o.OrthogonalMap.check(); err != nil {
+		return err
+	}
+	f, err := open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, ok := f.Metadata()[versionKey]; ok {
+		return fmt.Errorf("want weights alone, got a checkpoint: see Load (%w)", ErrMismatch)
+	}
+	if err := f.translate(m, o); err != nil {
+		return err
+	}
+	all, err := f.weights(m, "", true, map[string]bool{})
+	if err != nil {
+		return err
+	}
+	if err := f.agreedZeros(m, o.Zeros); err != nil {
+		return err
+	}
+	all.exchange()
+	return nil
+}
+
+// source is where a tensor comes from: from a file, or from a computation on tensors of the file.
+type source struct {
+	name  string // in the file
+	shape []int
+	read  func() (safetensors.Tensor, error)
+	err   error // why there is none, or nil
+}
+
+// source returns that of a name.
+func (f *reading) source(name string) (source, bool) {
+	if f.translated != nil {
+		s, ok := f.translated[name]
+		return s, ok
+	}
+	i, ok := f.Info(name)
+	return f.sourceOf(i), ok
+}
+
+func (f *reading) sourceOf(i safetensors.Info) source {
+	return source{name: i.Name, shape: i.Shape, read: func() (safetensors.Tensor, error) { return f.Read(i.Name) }}
+}

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package checkpoint
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/kernelfold/kernelfold/internal/roles"
+	"github.com/kernelfold/kernelfold/models"
+	"github.com/kernelfold/kernelfold/models/safetensors"
+)
+
+// Names maps names of layers in a file to those of a model. A name is one component of the name of a
+// tensor, or several: {"head.fc": "classifier"} makes "head.fc.weight" "classifier.weight". The longest name
+// counts, and the empty one stands for no component: {"backbone": ""} makes "backbone.conv1.weight"
+// "conv1.weight".
+type Names map[string]string
+
+// The names of well-known repositories where they differ from those of package models.
+var (
+	// Torchvision is for ResNets with the blocks of torchvision. Names of its VGGs are the same as here.
+	Torchvision = Names{"downsample": "shortcut"}
+	// Timm is for ResNets and VGGs of timm (pytorch-image-models).
+	Timm = Names{"downsample": "shortcut", "head.fc": "classifier"}
+	// Akamaster is for the ResNets of akamaster/pytorch_resnet_cifar10. See ImportOptions.Zeros.
+	Akamaster = Names{"linear": "fc"}
+	// Kuangliu is for the ResNets of kuangliu/pytorch-cifar. Names of its VGGs are the same as here.
+	Kuangliu = Names{"linear": "fc"}
+)
+
+// wellKnown are the names of all of them.
+func wellKnown() Names {
+	all := Names{}
+	for _, n := range []Names{Torchvision, Timm, Akamaster, Kuangliu} {
+		maps.Copy(all, n)
+	}
+	return all
+}
+
+// rename returns the name of a tensor in the model.
+func (n Names) rename(name string) string {
+	var renamed []string
+	for rest := strings.Split(name, "."); len(rest) > 0; {
+		k := len(rest)
+		for k > 1 && !n.has(rest[:k]) {
+			k--
+		}
+		part := strings.Join(rest[:k], ".")
+		if to, ok := n[part]; ok {
+			part = to
+		}
+		if part != "" {
+			renamed = append(renamed, part)
+		}
+		rest = rest[k:]
+	}
+	return strings.Join(renamed, ".")
+}
+
+func (n Names) has(components []string) bool {
+	_, ok := n[strings.Join(components, ".")]
+	return ok
+}
+
+// wanted is what a model takes from a file.
+type wanted struct {
+	names  []string            // of the tensors, in order
+	has    map[string]bool     // the same
+	layers map[string]bool     // that the tensors belong to
+	biases map[string][]string // running means that contain the bias of a convolution, which the model does not have
+}
+
+func wantedOf(m models.State) wanted {
+	w := wanted{has: map[string]bool{}, layers: map[string]bool{}, biases: map[string][]string{}}
+	add := func(name string) {
+		w.names = append(w.names, name)
+		w.has[name] = true
+		w.layers[layerOf(name)] = true
+	}
+	for _, n := range m.Learnables {
+		add(n.Name())
+	}
+	for _, b := range m.Buffers {
+		if b.Statistics != nil {
+			add(b.Name + meanName)
+			add(b.Name + varianceName)
+			add(b.Name + batchesName)
+		}
+	}
+	var r roles.Reader
+	for _, n := range m.Learnables {
+		layer, ok := strings.CutSuffix(n.Name(), ".weight")
+		if bias := layer + ".bias"; ok && n.Dims() == 4 && n.Graph() != nil && !w.has[bias] {
+			if scales, only := r.Graph(n.Graph()).Normalised(n); only {
+				for _, s := range scales {
+					w.biases[bias] = append(w.biases[bias], strings.TrimSuffix(s.Name(), ".weight")+meanName)
+				}
+				if slices.ContainsFunc(w.biases[bias], func(mean string) bool { return !w.has[mean] }) {
+					delete(w.biases, bias)
+				}
+			}
+		}
+	}
+	return w
+}
+
+// layerOf returns the name of the layer that a tensor belongs to.
+func layerOf(name string) string { return name[:max(0, strings.LastIndex(name, "."))] }
+
+// takes reports whether a tensor of that name is of use.
+func (w wanted) takes(name string) bool { return w.has[name] || w.biases[name] != nil }
+
+// translation is a reading of the names of a file.
+type translation struct {
+	prefix  string            // left out
+	sources map[string]source // by the names of the model
+	missing []string          // names of the model
+	left    []string          // names of the file that the model does not have
+	partial []string          // those of layers that the model has
+}
+
+// translate makes f a file of the names of the model.
+func (f *reading) translate(m models.State, o ImportOptions) error {
+	all := map[string]source{}
+	for _, i := range f.Tensors() {
+		name := strings.ReplaceAll(i.Name, "_orig_mod.", "") // of compiled modules, at any place
+		if s, ok := all[name]; ok {
+			return fmt.Errorf("want one tensor %q, got %q and %q (%w)", name, s.name, i.Name, ErrAmbiguous)
+		}
+		all[name] = f.sourceOf(i)
+	}
+	fold(all, o.OrthogonalMap)
+	w := wantedOf(m)
+	var best *translation
+	for _, prefix := range prefixes(all) {
+		t, err := w.translation(all, prefix, o.Names)
+		switch {
+		case err != nil:
+			return err
+		case best == nil, len(t.missing) < len(best.missing):
+			best = t
+		case len(t.missing) == 0 && best.prefix != "":
+			return fmt.Errorf("want the weights once, got them under %q and %q: see ImportOptions.Names (%w)", best.prefix, prefix, ErrAmbiguous)
+		}
+	}
+	if err := best.check(o.Surplus); err != nil {
+		return err
+	}
+	w.complete(best.sources)
+	f.translated = best.sources
+	return nil
+}
+
+// prefixes returns those that wrappers may have put before the names, the shortest first.
+func prefixes(all map[string]source) []string {
+	found := map[string]bool{"": true}
+	for name := range all {
+		for prefix, more := "", true; more; {
+			more = false
+			for _, p := range []string{"module.", "model."} {
+				if strings.HasPrefix(name[len(prefix):], p) {
+					prefix += p
+					found[prefix], more = true, true
+				}
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Keys(found), func(a, b string) int { return len(a) - len(b) })
+}
+
+// translation reads names after a prefix. Without names it tries those of the model, then all that are
+// well known.
+func (w wanted) translation(all map[string]source, prefix string, names Names) (*translation, error) {
+	t := &translation{prefix: prefix, sources: map[string]source{}}
+	detect := names == nil
+	if detect {
+		names = wellKnown()
+	}
+	exact := func(rest string) bool { return detect && w.takes(rest) }
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if rest, ok := strings.CutPrefix(name, prefix); ok && exact(rest) {
+			t.sources[rest] = all[name]
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		rest, ok := strings.CutPrefix(name, prefix)
+		ours := names.rename(rest)
+		one, taken := t.sources[ours]
+		switch {
+		case ok && exact(rest):
+		case ok && w.takes(ours) && !taken:
+			t.sources[ours] = all[name]
+		case ok && w.takes(ours) && !detect:
+			return nil, fmt.Errorf("want one tensor %q, got %q and %q: see ImportOptions.Names (%w)", ours, one.name, all[name].name, ErrAmbiguous)
+		default:
+			t.left = append(t.left, all[name].name)
+			if ok && w.layers[layerOf(ours)] && !taken {
+				t.partial = append(t.partial, all[name].name)
+			}
+		}
+	}
+	for _, name := range w.names {
+		if _, ok := t.sources[name]; !ok && !strings.HasSuffix(name, batchesName) {
+			t.missing = append(t.missing, name)
+		}
+	}
+	return t, nil
+}
+
+// check returns an error if tensors are missing or left over.
+func (t *translation) check(surplus bool) error {
+	under := ""
+	if t.prefix != "" {
+		under = fmt.Sprintf(" under the prefix %q", t.prefix)
+	}
+	switch {
+	case len(t.missing) > 0 && len(t.left) > 0:
+		return fmt.Errorf("want the %s, got none of that name%s; the model does not have the %s: see ImportOptions.Names (%w)",
+			tensors(t.missing), under, tensors(t.left), ErrMismatch)
+	case len(t.missing) > 0:
+		return fmt.Errorf("want the %s, got none of that name%s (%w)", tensors(t.missing), under, ErrMismatch)
+	case len(t.partial) > 0:
+		return fmt.Errorf("want no %s, because the model has the layer without it (%w)", tensors(t.partial), ErrMismatch)
+	case len(t.left) > 0 && !surplus:
+		return fmt.Errorf("want no %s, which the model does not have: see ImportOptions.Surplus (%w)", tensors(t.left), ErrMismatch)
+	}
+	return nil
+}
+
+// tensors lists a handful of names.
+func tensors(names []string) string {
+	const most = 4
+	list := make([]string, min(most, len(names)))
+	for i := range list {
+		list[i] = strconv.Quote(names[i])
+	}
+	s := strings.Join(list, ", ")
+	if len(names) > most {
+		s = fmt.Sprintf("%s and %d more", s, len(names)-most)
+	}
+	if len(names) == 1 {
+		return "tensor " + s
+	}
+	return "tensors " + s
+}
+
+// complete adds counts of batches that are missing, and makes running means those of convolutions
+// without a bias.
+func (w wanted) complete(sources map[string]source) {
+	for _, name := range w.names {
+		if _, ok := sources[name]; !ok { // a count of batches, from before PyTorch had it
+			sources[name] = source{name: name, read: func() (safetensors.Tensor, error) { return safetensors.Tensor{Name: name, I64: []int64{0}}, nil }}
+		}
+	}
+	for bias, means := range w.biases {
+		if b, ok := sources[bias]; ok {
+			for _, name := range means {
+				sources[name] = difference(sources[name], b)
+			}
+		}
+	}
+}
