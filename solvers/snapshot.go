@@ -5,6 +5,7 @@ package solvers
 import (
 	"encoding"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -200,8 +201,13 @@ func (s *Solver) Restore(model []gorgonia.ValueGrad, snap *Snapshot) error {
 		return fmt.Errorf("solvers: restore: want the snapshot of %s, got that of %s (%w)", s, snap.Solver, ErrParameter)
 	case len(model) != len(snap.Parameters):
 		return fmt.Errorf("solvers: restore: want the %d parameters of the snapshot, got %d (%w)", len(snap.Parameters), len(model), ErrParameter)
-	case snap.Steps < 0 || snap.Turn < 0:
-		return fmt.Errorf("solvers: restore: want counts that are not negative, got %d steps and turn %d (%w)", snap.Steps, snap.Turn, ErrParameter)
+	case !isCount(snap.Steps) || !isCount(snap.Turn):
+		return fmt.Errorf("solvers: restore: want counts from 0 to %d, got %d steps and turn %d (%w)", maxCount, snap.Steps, snap.Turn, ErrParameter)
+	}
+	for i := range snap.Parameters {
+		if err := snap.Parameters[i].check(); err != nil {
+			return err
+		}
 	}
 	lr := settings{}
 	if err := LearnRate(snap.LearnRate).part(&lr); err != nil {
@@ -248,6 +254,49 @@ func (s *Solver) Restore(model []gorgonia.ValueGrad, snap *Snapshot) error {
 	}
 	e.book, e.steps, e.turn, e.learnRate = restored, snap.Steps, snap.Turn, snap.LearnRate
 	e.lookUp(model)
+	return nil
+}
+
+// maxCount is the greatest count that a snapshot may have: one that a solver can still count on from.
+const maxCount = math.MaxInt / 2
+
+func isCount(n int) bool { return 0 <= n && n <= maxCount }
+
+// check refuses numbers that no solver has: a snapshot may come from a file. Shapes and names are compared when the parameter
+// is bound.
+func (ps *ParameterSnapshot) check() error {
+	fail := func(cause string, args ...any) error {
+		return &ParameterError{Name: ps.Name, Shape: ps.Shape, Kind: ErrParameter, Cause: fmt.Sprintf(cause, args...)}
+	}
+	if !isCount(ps.Steps) || !isCount(ps.Reprojections) {
+		return fail("want counts from 0 to %d, got %d steps and %d re-projections", maxCount, ps.Steps, ps.Reprojections)
+	}
+	if !(ps.Norm >= 0 && ps.Norm <= math.MaxFloat64) {
+		return fail("want the norm of finite weights, got %g", ps.Norm)
+	}
+	for i, b := range ps.Bounds {
+		if !(b >= 0) || i%4 == 3 && !(b <= maxCount/2) { // a count, see Bounds
+			return fail("want bounds that are not negative, got %v", ps.Bounds)
+		}
+	}
+	return nil
+}
+
+// checkState refuses numbers that no solver has in a block of state.
+func checkState(k StateKind, x manifolds.Points) error {
+	for i := range x.K {
+		for j := range x.N {
+			for l := range x.P {
+				v := x.At(i, j, l)
+				switch {
+				case k == PerPoint && !(v >= 0):
+					return fmt.Errorf("want numbers that are not negative, got %g at %d", v, i)
+				case k != PerPoint && v-v != 0:
+					return fmt.Errorf("want finite numbers, got %g at (%d, %d, %d)", v, i, j, l)
+				}
+			}
+		}
+	}
 	return nil
 }
 
@@ -312,6 +361,9 @@ func (p *parameter) restore(ps ParameterSnapshot, w dense.View) error {
 			}
 			copy(wanted.F32, got.F32)
 			copy(wanted.F64, got.F64)
+			if err := checkState(k.Kind, q.memory.state[i]); err != nil {
+				return p.fail(ErrParameter, fmt.Sprintf("state %q: %v", wanted.Name, err), nil)
+			}
 			if ps.Identity == nil && k.Kind == Tangent && k.Name == tangentMomentum {
 				if err := q.tangent(q.memory.state[i], w); err != nil {
 					return err
@@ -324,6 +376,11 @@ func (p *parameter) restore(ps ParameterSnapshot, w dense.View) error {
 		if got, ok := next(q.blockName(squares)); ok {
 			if len(got.F64) != q.bound.layout.K {
 				return p.fail(ErrParameter, fmt.Sprintf("want the state %q of %d numbers, got %d", squares, q.bound.layout.K, len(got.F64)), nil)
+			}
+			for i, v := range got.F64 {
+				if !(v >= 0) {
+					return p.fail(ErrParameter, fmt.Sprintf("state %q: want numbers that are not negative, got %g at %d", squares, v, i), nil)
+				}
 			}
 			q.memory.square, q.memory.nextSquare = slices.Clone(got.F64), make([]float64, len(got.F64))
 		}

@@ -23,11 +23,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"reflect"
 
 	"github.com/kernelfold/kernelfold/internal/disk"
+	"github.com/kernelfold/kernelfold/internal/files"
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/safetensors"
 )
@@ -166,7 +165,7 @@ func (f *reading) loop(loop any) (set func(), err error) {
 	if to.Kind() != reflect.Pointer || to.IsNil() {
 		return nil, fmt.Errorf("want a pointer to the state of the loop, got %T (%w)", loop, ErrMismatch)
 	}
-	text, ok := f.Metadata()[loopKey]
+	text, ok := f.MetadataValue(loopKey)
 	if !ok {
 		return nil, fmt.Errorf("want the state of a loop, got none (%w)", ErrMismatch)
 	}
@@ -244,23 +243,16 @@ func Check(path string) error {
 
 // open reads the header of a file.
 func open(path string) (*reading, error) {
-	f, err := os.Open(path)
+	f, size, err := files.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = &fs.PathError{Op: "read", Path: path, Err: errors.New("want a file")}
+	r, err := safetensors.NewReader(f, size)
+	if err != nil {
+		f.Close()
+		return nil, damaged(err)
 	}
-	if err == nil {
-		var r *safetensors.Reader
-		if r, err = safetensors.NewReader(f, info.Size()); err == nil {
-			return &reading{Reader: r, file: f, size: info.Size()}, nil
-		}
-		err = damaged(err)
-	}
-	f.Close()
-	return nil, err
+	return &reading{Reader: r, file: f, size: size}, nil
 }
 
 // damaged marks the errors of a file that is not of the format.

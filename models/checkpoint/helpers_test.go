@@ -62,25 +62,46 @@ func runOf(t testing.TB, of tensor.Dtype, seed uint64, solver *solvers.Solver) *
 // steps goes on for n steps, with batches of random images that depend on the step alone.
 func (r *run) steps(t testing.TB, n int) {
 	t.Helper()
-	vm := gorgonia.NewTapeMachine(r.model.Graph, gorgonia.BindDualValues(r.model.Learnables...))
+	vm := r.machine()
 	defer vm.Close()
+	for range n {
+		require.NoError(t, r.stepOn(t, vm))
+	}
+}
+
+// step makes one step, which may fail.
+func (r *run) step(t testing.TB) error {
+	vm := r.machine()
+	defer vm.Close()
+	return r.stepOn(t, vm)
+}
+
+func (r *run) machine() gorgonia.VM {
+	return gorgonia.NewTapeMachine(r.model.Graph, gorgonia.BindDualValues(r.model.Learnables...))
+}
+
+func (r *run) stepOn(t testing.TB, vm gorgonia.VM) error {
+	t.Helper()
 	images := make([]float32, r.model.Input.Shape().TotalSize())
 	labels := make([]int, r.model.Spec().Batch)
-	for range n {
-		rng := rand.New(rand.NewPCG(r.loop.Seed, uint64(r.loop.Epoch)))
-		for i := range images {
-			images[i] = float32(rng.NormFloat64())
-		}
-		for i := range labels {
-			labels[i] = rng.IntN(3)
-		}
-		require.NoError(t, r.model.SetBatch(images, labels))
-		require.NoError(t, vm.RunAll())
-		require.NoError(t, r.solver.Step(gorgonia.NodesToValueGrads(r.model.Learnables)))
-		r.loop.Losses = append(r.loop.Losses, r.model.Loss())
-		r.loop.Epoch++
-		vm.Reset()
+	rng := rand.New(rand.NewPCG(r.loop.Seed, uint64(r.loop.Epoch)))
+	for i := range images {
+		images[i] = float32(rng.NormFloat64())
 	}
+	for i := range labels {
+		labels[i] = rng.IntN(3)
+	}
+	require.NoError(t, r.model.SetBatch(images, labels))
+	defer vm.Reset()
+	if err := vm.RunAll(); err != nil {
+		return err
+	}
+	if err := r.solver.Step(gorgonia.NodesToValueGrads(r.model.Learnables)); err != nil {
+		return err
+	}
+	r.loop.Losses = append(r.loop.Losses, r.model.Loss())
+	r.loop.Epoch++
+	return nil
 }
 
 func (r *run) save(t testing.TB, path string) {

@@ -37,8 +37,8 @@ func tensorsOf(m models.State, prefix string) ([]safetensors.Tensor, error) {
 		if s == nil {
 			continue
 		}
-		if s.Batches > math.MaxInt64 {
-			return nil, fmt.Errorf("%s: want less than 2^63 batches, got %d", b.Name, s.Batches)
+		if s.Batches > maxBatches {
+			return nil, fmt.Errorf("%s: want at most %d batches, got %d", b.Name, int64(maxBatches), s.Batches)
 		}
 		list = append(list,
 			safetensors.Tensor{Name: prefix + b.Name + meanName, Shape: []int{len(s.Mean)}, F64: s.Mean},
@@ -47,6 +47,9 @@ func tensorsOf(m models.State, prefix string) ([]safetensors.Tensor, error) {
 	}
 	return list, nil
 }
+
+// maxBatches is the greatest count of batches in a file.
+const maxBatches = math.MaxInt64 / 2
 
 // noiseOf returns the noise of each layer that has some.
 func noiseOf(m models.State) map[string]nodes.Noise {
@@ -84,7 +87,8 @@ func (f *reading) model(m models.State, known map[string]bool) (changes, error) 
 		return nil, err
 	}
 	var noise map[string]nodes.Noise
-	if err := decode(f.Metadata()[noiseKey], &noise); err != nil {
+	text, _ := f.MetadataValue(noiseKey)
+	if err := decode(text, &noise); err != nil {
 		return nil, fmt.Errorf("noise: %w (%w)", err, ErrMismatch)
 	}
 	has := noiseOf(m)
@@ -174,8 +178,11 @@ func (f *reading) statistics(b models.Buffer, prefix string, widen bool, known m
 	if err != nil {
 		return nil, err
 	}
-	if t.I64 == nil || t.I64[0] < 0 {
-		return nil, fmt.Errorf("tensor %q: want a count of batches, got %s (%w)", t.Name, t.DType(), ErrMismatch)
+	if t.I64 == nil {
+		return nil, fmt.Errorf("tensor %q: want a count of batches in %s, got %s (%w)", t.Name, safetensors.I64, t.DType(), ErrMismatch)
+	}
+	if n := t.I64[0]; n < 0 || n > maxBatches {
+		return nil, fmt.Errorf("tensor %q: want a count of batches from 0 to %d, got %d (%w)", t.Name, int64(maxBatches), n, ErrMismatch)
 	}
 	batches := uint64(t.I64[0])
 	return append(all, func() { s.Batches, batches = batches, s.Batches }), nil

@@ -107,7 +107,7 @@ func blockName(parameter, block string) string { return solverPrefix + parameter
 // solver reads the snapshot of a solver, with its blocks if they are wanted, and adds their names
 // to known. Without one in the file the snapshot is nil.
 func (f *reading) solver(wanted bool, known map[string]bool) (*solvers.Snapshot, error) {
-	text, ok := f.Metadata()[solverKey]
+	text, ok := f.MetadataValue(solverKey)
 	if !ok && wanted {
 		return nil, fmt.Errorf("want the state of a solver, got none (%w)", ErrMismatch)
 	}
@@ -123,6 +123,9 @@ func (f *reading) solver(wanted bool, known map[string]bool) (*solvers.Snapshot,
 		for k := range p.State {
 			b := &p.State[k]
 			name := blockName(p.Name, b.Name)
+			if known[name] {
+				return nil, fmt.Errorf("want the block %q of state once, got it twice (%w)", name, ErrMismatch)
+			}
 			if known[name] = true; !wanted {
 				continue
 			}

@@ -22,11 +22,12 @@ func (c *content) addZeros(m models.State) {
 // sameZeros returns an error unless the shortcuts of a model put channels of zeros where those of the file
 // do. A file that does not say it is taken for one with unsaid.
 func (f *reading) sameZeros(m models.State, unsaid models.Zeros) error {
-	want, got := m.Zeros(), cmp.Or(models.Zeros(f.Metadata()[zerosKey]), unsaid)
+	said, _ := f.MetadataValue(zerosKey)
+	want, got := m.Zeros(), cmp.Or(models.Zeros(said), unsaid)
 	if want == "" || want == got {
 		return nil
 	}
-	return fmt.Errorf("shortcuts: want channels of zeros %s those of the input, as in the model, got them %s: see models.Options.Zeros (%w)",
+	return fmt.Errorf("shortcuts: want channels of zeros %s those of the input, as in the model, got them %q: see models.Options.Zeros (%w)",
 		want, got, ErrMismatch)
 }
 

@@ -5,6 +5,7 @@ package safetensors_test
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math"
 	"runtime"
 	"testing"
@@ -25,10 +26,9 @@ func allocated(f func()) uint64 {
 }
 
 // bound is what reading a file of that many bytes may allocate in all, garbage included: for
-// the data a few times their size (F16 doubles, chunks come on top), and for the header,
-// of which one byte of JSON makes a token or an element of a slice, a small multiple, plus what the
-// test itself does.
-func bound(size int) uint64 { return 64*uint64(size) + 1<<20 }
+// the data a few times their size (F16 doubles, chunks come on top), and for the header
+// a small multiple of its length, plus what the test itself does.
+func bound(size int) uint64 { return 24*uint64(size) + 1<<20 }
 
 // A file that promises much and holds little costs little.
 func TestAllocationIsBoundedByTheFile(t *testing.T) {
@@ -38,6 +38,7 @@ func TestAllocationIsBoundedByTheFile(t *testing.T) {
 		"product of sizes":     file(`{"a":{"dtype":"F64","shape":[1000000,1000000],"data_offsets":[0,8000000000000]}}`),
 		"empty, but long":      file(`{"a":{"dtype":"F64","shape":[0,1000000000000],"data_offsets":[0,0]}}`),
 		"many empty ones":      manyEmpty(2000),
+		"many strings":         manyKeys(20000),
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.Less(t, allocated(func() { readAll(b) }), bound(len(b)))
@@ -51,10 +52,67 @@ func manyEmpty(n int) []byte {
 		if i > 0 {
 			header = append(header, ',')
 		}
-		header = append(header, '"', byte('a'+i%26), byte('a'+i/26%26), byte('a'+i/676), '"')
+		header = fmt.Appendf(header, `"%x"`, i)
 		header = append(header, `:{"dtype":"F64","shape":[0],"data_offsets":[0,0]}`...)
 	}
 	return file(string(append(header, '}')))
+}
+
+// manyKeys is a file with n strings of metadata under the shortest names there are.
+func manyKeys(n int) []byte {
+	header := []byte(`{"__metadata__":{`)
+	const digits = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ!#$%&'()*+,-./:;<=>?@[]^_{|}~"
+	for i := range n {
+		if i > 0 {
+			header = append(header, ',')
+		}
+		header = append(header, '"')
+		for i := i; ; i /= len(digits) {
+			if header = append(header, digits[i%len(digits)]); i < len(digits) {
+				break
+			}
+		}
+		header = append(header, `":""`...)
+	}
+	return file(string(append(header, "}}"...)))
+}
+
+// Reading a header takes memory in proportion to its length, and few allocations for each tensor and none for each string.
+func TestHeaderCost(t *testing.T) {
+	for name, c := range map[string]struct {
+		file func(n int) []byte
+		each float64 // allocations
+	}{"tensors": {manyEmpty, 3}, "metadata": {manyKeys, 0.1}} {
+		t.Run(name, func(t *testing.T) {
+			const n = 4000
+			cost := func(b []byte) float64 {
+				return testing.AllocsPerRun(3, func() {
+					_, err := open(b)
+					require.NoError(t, err)
+				})
+			}
+			one, four := c.file(n), c.file(4*n)
+			assert.Less(t, (cost(four)-cost(one))/(3*n), c.each)
+			assert.Less(t, allocated(func() { _, _ = open(four) }), 12*uint64(len(four)))
+		})
+	}
+}
+
+func BenchmarkHeader(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		file []byte
+	}{{"tensors", manyEmpty(1_000_000)}, {"metadata", manyKeys(6_000_000)}} {
+		b.Run(c.name, func(b *testing.B) {
+			b.SetBytes(int64(len(c.file)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := open(c.file); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
 
 // readAll reads what can be read.

@@ -3,42 +3,36 @@
 package safetensors
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"slices"
-	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
 // header is what stands before the data.
 type header struct {
-	tensors  []Info // in the order of the data
+	tensors  []Info         // in the order of the data
+	byName   map[string]int // index into tensors
 	metadata map[string]string
 }
 
 // parse reads a header of a file with that many bytes of data.
-//
-// It goes through the tokens by itself, since json.Unmarshal takes a name twice, names in
-// the wrong case and fields it does not know.
-func (h *header) parse(text []byte, data int64) error {
-	if len(text) == 0 || text[0] != '{' {
-		return errors.New("header: want a JSON object")
-	}
-	if !utf8.Valid(text) {
+func (h *header) parse(text string, data int64) error {
+	if !utf8.ValidString(text) {
 		return errors.New("header: want UTF-8")
 	}
-	p := &parser{json.NewDecoder(bytes.NewReader(text))}
-	p.UseNumber()
+	s := &scanner{text: text}
 	hasMetadata := false
-	err := p.object(func(name string) (err error) {
+	var shape []int // of the tensor at hand
+	err := s.object(func(name string) error {
 		if name != metadataKey {
 			i := Info{Name: name}
-			if err = p.info(&i); err != nil {
+			var err error
+			if shape, err = i.parse(s, shape[:0]); err != nil {
 				return fmt.Errorf("tensor %q: %w", name, err)
 			}
 			h.tensors = append(h.tensors, i)
@@ -48,36 +42,121 @@ func (h *header) parse(text []byte, data int64) error {
 			return errors.New("want the metadata once, got them twice")
 		}
 		hasMetadata = true
-		h.metadata, err = p.strings()
-		return err
+		if s.null() {
+			return nil
+		}
+		return h.parseMetadata(s)
 	})
+	if err == nil {
+		err = s.end()
+	}
 	if err != nil {
 		return fmt.Errorf("header: %w", err)
 	}
-	if rest := bytes.TrimLeft(text[p.InputOffset():], " "); len(rest) > 0 {
-		return errors.New("header: want nothing but spaces after the object")
-	}
-	if err := h.unique(); err != nil {
+	if err := h.cover(data); err != nil {
 		return err
 	}
-	return h.cover(data)
+	return h.index()
 }
 
-// unique returns an error for a name that occurs twice.
-func (h *header) unique() error {
-	slices.SortFunc(h.tensors, func(a, b Info) int { return cmp.Compare(a.Name, b.Name) })
-	for i := range h.tensors {
-		if i > 0 && h.tensors[i].Name == h.tensors[i-1].Name {
-			return fmt.Errorf("tensor %q: want a name once, got it twice", h.tensors[i].Name)
+// parseMetadata takes an object of strings.
+func (h *header) parseMetadata(s *scanner) error {
+	n, ahead := 0, *s
+	_ = ahead.object(func(string) error { // what is wrong is found below
+		n++
+		return ahead.skip()
+	})
+	h.metadata = make(map[string]string, n)
+	return s.object(func(key string) error {
+		value, err := s.string()
+		before := len(h.metadata)
+		if h.metadata[key] = value; err == nil && len(h.metadata) == before {
+			err = fmt.Errorf("metadata %q: want a key once, got it twice", key)
 		}
+		return err
+	})
+}
+
+// parse takes what is said of a tensor. It collects the sizes in the memory of shape, which it returns.
+func (i *Info) parse(s *scanner, shape []int) ([]int, error) {
+	var seen [3]bool
+	once := func(field int) error {
+		if seen[field] {
+			return errors.New("want dtype, shape and data_offsets once, got one of them twice")
+		}
+		seen[field] = true
+		return nil
 	}
-	return nil
+	err := s.object(func(name string) error {
+		switch name {
+		case "dtype":
+			if err := once(0); err != nil {
+				return err
+			}
+			d, err := s.string()
+			i.DType = DType(d)
+			return err
+		case "shape":
+			if err := once(1); err != nil {
+				return err
+			}
+			return s.array(func() error {
+				n, err := s.integer()
+				if err == nil && n > math.MaxInt {
+					err = fmt.Errorf("want sizes of at most %d, got %d", math.MaxInt, n)
+				}
+				shape = append(shape, int(n))
+				return err
+			})
+		case "data_offsets":
+			if err := once(2); err != nil {
+				return err
+			}
+			var offsets [2]int64
+			n := 0
+			err := s.array(func() (err error) {
+				if n == len(offsets) {
+					return errors.New("want two data_offsets, got more")
+				}
+				offsets[n], err = s.integer()
+				n++
+				return err
+			})
+			if err == nil && n < len(offsets) {
+				err = fmt.Errorf("want two data_offsets, got %d", n)
+			}
+			i.begin, i.end = offsets[0], offsets[1]
+			return err
+		}
+		return s.skip() // as the reference does
+	})
+	if err != nil {
+		return shape, err
+	}
+	if seen != [3]bool{true, true, true} {
+		return shape, errors.New("want dtype, shape and data_offsets, got less")
+	}
+	i.Shape = append([]int{}, shape...)
+	n, err := bytesOf(i.DType, i.Shape)
+	if err != nil {
+		return shape, err
+	}
+	if i.end < i.begin || i.end-i.begin != n {
+		return shape, fmt.Errorf("want %d bytes for %s of shape %v, got bytes %d to %d", n, i.DType, i.Shape, i.begin, i.end)
+	}
+	return shape, nil
 }
 
 // cover sorts the tensors by place and returns an error unless they cover the data.
 func (h *header) cover(data int64) error {
-	slices.SortStableFunc(h.tensors, func(a, b Info) int {
-		return cmp.Or(cmp.Compare(a.begin, b.begin), cmp.Compare(a.end, b.end))
+	slices.SortFunc(h.tensors, func(a, b Info) int {
+		switch {
+		case a.begin != b.begin:
+			return cmp.Compare(a.begin, b.begin)
+		case a.end != b.end:
+			return cmp.Compare(a.end, b.end)
+		}
+		return strings.Compare(a.Name, b.Name)
 	})
 	at := int64(0)
 	for _, t := range h.tensors {
@@ -92,140 +171,14 @@ func (h *header) cover(data int64) error {
 	return nil
 }
 
-// parser takes the tokens of a header one by one.
-type parser struct{ *json.Decoder }
-
-// delim takes a bracket.
-func (p *parser) delim(want json.Delim) error {
-	t, err := p.Token()
-	if err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	if err == nil && t != want {
-		err = fmt.Errorf("want %q at byte %d, got %v", want.String(), p.InputOffset(), t)
-	}
-	return err
-}
-
-// object takes an object, of which value takes each value.
-func (p *parser) object(value func(name string) error) error {
-	if err := p.delim('{'); err != nil {
-		return err
-	}
-	for p.More() {
-		name, err := p.text()
-		if err != nil {
-			return err
+// index looks tensors up by name, and returns an error for a name that occurs twice.
+func (h *header) index() error {
+	h.byName = make(map[string]int, len(h.tensors))
+	for i, t := range h.tensors {
+		if _, twice := h.byName[t.Name]; twice {
+			return fmt.Errorf("tensor %q: want a name once, got it twice", t.Name)
 		}
-		if err := value(name); err != nil {
-			return err
-		}
-	}
-	return p.delim('}')
-}
-
-// text takes a string.
-func (p *parser) text() (string, error) {
-	t, err := p.Token()
-	if err != nil {
-		return "", err
-	}
-	s, ok := t.(string)
-	if !ok {
-		return "", fmt.Errorf("want a string at byte %d, got %v", p.InputOffset(), t)
-	}
-	return s, nil
-}
-
-// strings takes an object of strings.
-func (p *parser) strings() (map[string]string, error) {
-	m := map[string]string{}
-	err := p.object(func(key string) (err error) {
-		if _, twice := m[key]; twice {
-			return fmt.Errorf("metadata %q: want a key once, got it twice", key)
-		}
-		m[key], err = p.text()
-		return err
-	})
-	return m, err
-}
-
-// integers takes an array of at most limit integers >= 0.
-func (p *parser) integers(limit int) (list []int64, err error) {
-	if err := p.delim('['); err != nil {
-		return nil, err
-	}
-	for p.More() {
-		t, err := p.Token()
-		if err != nil {
-			return nil, err
-		}
-		n, ok := t.(json.Number)
-		if !ok {
-			return nil, fmt.Errorf("want an integer at byte %d, got %v", p.InputOffset(), t)
-		}
-		i, err := strconv.ParseInt(n.String(), 10, 64)
-		if err != nil || i < 0 {
-			return nil, fmt.Errorf("want an integer from 0 to 2^63-1, got %s", n)
-		}
-		if len(list) == limit {
-			return nil, fmt.Errorf("want at most %d integers, got more", limit)
-		}
-		list = append(list, i)
-	}
-	return list, p.delim(']')
-}
-
-// info takes what is said of a tensor.
-func (p *parser) info(i *Info) error {
-	var seen [3]bool
-	once := func(field int) error {
-		if seen[field] {
-			return errors.New("want dtype, shape and data_offsets once, got one of them twice")
-		}
-		seen[field] = true
-		return nil
-	}
-	err := p.object(func(name string) error {
-		switch name {
-		case "dtype":
-			s, err := p.text()
-			i.DType = DType(s)
-			return errors.Join(err, once(0))
-		case "shape":
-			list, err := p.integers(MaxRank)
-			i.Shape = make([]int, len(list))
-			for k, n := range list {
-				if n > math.MaxInt {
-					return fmt.Errorf("want sizes of at most %d, got %d", math.MaxInt, n)
-				}
-				i.Shape[k] = int(n)
-			}
-			return errors.Join(err, once(1))
-		case "data_offsets":
-			list, err := p.integers(2)
-			if err == nil && len(list) < 2 {
-				err = fmt.Errorf("want two data_offsets, got %d", len(list))
-			}
-			if err == nil {
-				i.begin, i.end = list[0], list[1]
-			}
-			return errors.Join(err, once(2))
-		}
-		return fmt.Errorf("want dtype, shape and data_offsets, got %q", name)
-	})
-	if err != nil {
-		return err
-	}
-	if seen != [3]bool{true, true, true} {
-		return errors.New("want dtype, shape and data_offsets, got less")
-	}
-	n, err := bytesOf(i.DType, i.Shape)
-	if err != nil {
-		return err
-	}
-	if i.end < i.begin || i.end-i.begin != n {
-		return fmt.Errorf("want %d bytes for %s of shape %v, got bytes %d to %d", n, i.DType, i.Shape, i.begin, i.end)
+		h.byName[t.Name] = i
 	}
 	return nil
 }
@@ -233,10 +186,12 @@ func (p *parser) info(i *Info) error {
 // encode lays the tensors out, those of the larger elements first and the names in order,
 // so that each is aligned, and returns the text. Its length is a multiple of 8.
 func (h *header) encode() ([]byte, error) {
-	if err := h.unique(); err != nil {
+	slices.SortFunc(h.tensors, func(a, b Info) int {
+		return cmp.Or(cmp.Compare(bits[b.DType], bits[a.DType]), strings.Compare(a.Name, b.Name))
+	})
+	if err := h.index(); err != nil {
 		return nil, err
 	}
-	slices.SortStableFunc(h.tensors, func(a, b Info) int { return cmp.Compare(sizes[b.DType], sizes[a.DType]) })
 	text := []byte{'{'}
 	key := func(name string) error {
 		if !utf8.ValidString(name) {

@@ -10,6 +10,9 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
+
+	"github.com/kernelfold/kernelfold/internal/files"
 )
 
 // Reader reads the tensors of a file. It may be used by several goroutines at once if the
@@ -17,18 +20,29 @@ import (
 type Reader struct {
 	source io.ReaderAt
 	header header
-	byName map[string]int
 	data   int64 // where the data begin
 }
 
 // NewReader reads the header of a file of that many bytes and checks all it says. The
-// errors have ErrFormat in their chain, unless the source failed.
+// errors have ErrFormat in their chain, unless the source failed, and say what the file is if it is of another known format.
 func NewReader(source io.ReaderAt, size int64) (*Reader, error) {
 	r := &Reader{source: source}
 	if err := r.open(size); err != nil {
+		if kind := foreign(source); kind != "" && errors.Is(err, ErrFormat) {
+			err = fmt.Errorf("%w: this is %s", err, kind)
+		}
 		return nil, fmt.Errorf("safetensors: %w", err)
 	}
 	return r, nil
+}
+
+// foreign names the format of a file that has no header of ours, or returns "".
+func foreign(source io.ReaderAt) string {
+	var first [1]byte
+	if n, _ := source.ReadAt(first[:], 8); n == 1 && first[0] == '{' {
+		return "" // what comes before is a length, whatever it looks like
+	}
+	return files.KindOf(source)
 }
 
 func (r *Reader) open(size int64) error {
@@ -43,17 +57,16 @@ func (r *Reader) open(size int64) error {
 	if limit := uint64(min(size-8, MaxHeader)); n > limit {
 		return fmt.Errorf("%w: want a header of at most %d bytes, got %d", ErrFormat, limit, n)
 	}
-	text := make([]byte, n)
-	if err := r.readAt(text, 8); err != nil {
+	var text strings.Builder
+	text.Grow(int(n))
+	if got, err := io.Copy(&text, io.NewSectionReader(r.source, 8, int64(n))); err != nil {
 		return err
+	} else if got < int64(n) {
+		return fmt.Errorf("%w: want a header of %d bytes, got %d", ErrFormat, n, got)
 	}
 	r.data = 8 + int64(n)
-	if err := r.header.parse(text, size-r.data); err != nil {
+	if err := r.header.parse(text.String(), size-r.data); err != nil {
 		return fmt.Errorf("%w: %w", ErrFormat, err)
-	}
-	r.byName = make(map[string]int, len(r.header.tensors))
-	for i, t := range r.header.tensors {
-		r.byName[t.Name] = i
 	}
 	return nil
 }
@@ -81,7 +94,7 @@ func (r *Reader) Tensors() []Info {
 
 // Info returns what the header says of a tensor, and whether there is one of that name.
 func (r *Reader) Info(name string) (Info, bool) {
-	i, ok := r.byName[name]
+	i, ok := r.header.byName[name]
 	if !ok {
 		return Info{}, false
 	}
@@ -93,13 +106,19 @@ func (r *Reader) Info(name string) (Info, bool) {
 // Metadata returns the strings of the header, nil if there are none.
 func (r *Reader) Metadata() map[string]string { return maps.Clone(r.header.metadata) }
 
+// MetadataValue returns the string of a key of the header, and whether there is one.
+func (r *Reader) MetadataValue(key string) (string, bool) {
+	value, ok := r.header.metadata[key]
+	return value, ok
+}
+
 // DataOffset returns the place of the file at which the header ends.
 func (r *Reader) DataOffset() int64 { return r.data }
 
 // Read returns a tensor. It is an error if there is none of that name or if it is of a type
 // other than F64, F32, F16, BF16 and I64, which has ErrType in its chain.
 func (r *Reader) Read(name string) (Tensor, error) {
-	i, ok := r.byName[name]
+	i, ok := r.header.byName[name]
 	if !ok {
 		return Tensor{}, fmt.Errorf("safetensors: tensor %q: there is none of that name", name)
 	}
@@ -152,7 +171,7 @@ func (r *Reader) read(i Info) (Tensor, error) {
 	default:
 		return Tensor{}, fmt.Errorf("%w: want F64, F32, F16, BF16 or I64, got %s", ErrType, i.DType)
 	}
-	size := sizes[i.DType]
+	size := int64(bits[i.DType] / 8)
 	chunk := make([]byte, min(chunkBytes, i.end-i.begin))
 	for at := i.begin; at < i.end; at += int64(len(chunk)) {
 		chunk = chunk[:min(int64(len(chunk)), i.end-at)]

@@ -18,10 +18,10 @@
 //	r, err := safetensors.NewReader(f, size)
 //	w, err := r.Read("w")
 //
-// Files are not trusted. A reader accepts what the format says and nothing else: the data
-// are covered by the tensors without overlap or hole, every name occurs once, the shape
-// agrees with the length. The size of a file bounds what is allocated for it: a tensor is
-// allocated when it is read, after it is known to lie within the file.
+// Files are not trusted. A reader takes the headers that the reference implementation takes,
+// in Rust, if every name occurs once and each tensor is described by an object: the data are covered by the tensors without overlap
+// or hole, and the shape agrees with the length. The size of a file bounds what is allocated
+// for it: a tensor is allocated when it is read, after it is known to lie within the file.
 //
 // The format: https://github.com/huggingface/safetensors#format.
 package safetensors
@@ -29,16 +29,11 @@ package safetensors
 import (
 	"errors"
 	"fmt"
-	"math"
+	mathbits "math/bits"
 )
 
-// Limits of a header.
-const (
-	// MaxHeader is the greatest length of a header, in bytes, that the format allows.
-	MaxHeader = 100_000_000
-	// MaxRank is the greatest number of axes of a tensor.
-	MaxRank = 32
-)
+// MaxHeader is the greatest length of a header, in bytes, that the format allows.
+const MaxHeader = 100_000_000
 
 // metadataKey is the name that is not a tensor's.
 const metadataKey = "__metadata__"
@@ -62,12 +57,14 @@ const (
 	I64  DType = "I64"
 )
 
-// sizes are the bytes of an element, of the types that Read takes and of those that may lie
-// beside them in a file.
-var sizes = map[DType]int64{
-	F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8,
-	"BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "F8_E8M0": 1,
-	"I16": 2, "U16": 2, "I32": 4, "U32": 4, "U64": 8, "C64": 8,
+// bits are the sizes of the elements of all types of the format: of those that Read takes and of those that
+// may lie beside them in a file.
+var bits = map[DType]uint64{
+	"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+	"BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
+	"I16": 16, "U16": 16, F16: 16, BF16: 16,
+	"I32": 32, "U32": 32, F32: 32,
+	"C64": 64, F64: 64, I64: 64, "U64": 64,
 }
 
 // Tensor is a named tensor in row-major order. One of F32, F64 and I64 holds its elements;
@@ -106,32 +103,37 @@ type Info struct {
 }
 
 // Len returns the number of elements.
-func (i Info) Len() int { return int((i.end - i.begin) / sizes[i.DType]) }
+func (i Info) Len() int {
+	n := 1
+	for _, s := range i.Shape {
+		n *= s
+	}
+	return n
+}
 
-// bytesOf returns the number of bytes of a tensor.
+// bytesOf returns the number of bytes of a tensor. Sizes are multiplied in their order, as in the
+// reference: what overflows there is an error also if a later size is 0.
 func bytesOf(d DType, shape []int) (int64, error) {
-	n, ok := sizes[d]
+	width, ok := bits[d]
 	if !ok {
 		return 0, fmt.Errorf("want a type of the format, got %q", string(d))
 	}
-	if len(shape) > MaxRank {
-		return 0, fmt.Errorf("want at most %d axes, got %d", MaxRank, len(shape))
+	n, overflow := uint64(1), false
+	times := func(by uint64) {
+		high, low := mathbits.Mul64(n, by)
+		n, overflow = low, overflow || high > 0
 	}
-	empty := false
 	for _, s := range shape {
-		switch {
-		case s < 0:
+		if s < 0 {
 			return 0, fmt.Errorf("want sizes of 0 at least, got shape %v", shape)
-		case s == 0:
-			empty = true
-		case n > math.MaxInt64/int64(s):
-			return 0, fmt.Errorf("want a number of bytes less than 2^63, got %s of shape %v", d, shape)
-		default:
-			n *= int64(s)
 		}
+		times(uint64(s))
 	}
-	if empty {
-		return 0, nil
+	if times(width); overflow {
+		return 0, fmt.Errorf("want fewer than 2^64 bits, got %s of shape %v", d, shape)
 	}
-	return n, nil
+	if n%8 != 0 {
+		return 0, fmt.Errorf("want whole bytes, got %d bits for %s of shape %v", n, d, shape)
+	}
+	return int64(n / 8), nil
 }

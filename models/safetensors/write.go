@@ -37,8 +37,8 @@ func write(w io.Writer, tensors []Tensor, metadata map[string]string) error {
 		if err != nil {
 			return fmt.Errorf("tensor %q: %w", t.Name, err)
 		}
-		if want := size / sizes[i.DType]; want != int64(t.Len()) {
-			return fmt.Errorf("tensor %q: want %d elements for shape %v, got %d", t.Name, want, t.Shape, t.Len())
+		if n := 8 * uint64(size) / bits[i.DType]; n != uint64(t.Len()) {
+			return fmt.Errorf("tensor %q: want %d elements for shape %v, got %d", t.Name, n, t.Shape, t.Len())
 		}
 		h.tensors = append(h.tensors, i)
 		byName[t.Name] = t

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -297,14 +298,31 @@ func (r *run) resume() error {
 	return nil
 }
 
-// Accept refuses a state of other batches, or of more epochs than are wanted.
+// Accept refuses a state of other batches, or of more epochs than are wanted, and one that no run has: it may come from a file.
 func (s *state) Accept(saved any) error {
 	is := saved.(*state)
 	if is.Plan != s.Plan {
 		return fmt.Errorf("want the batches of the run that was saved, %+v, got %+v", is.Plan, s.Plan)
 	}
-	if len(is.Done) > s.epochs {
-		return fmt.Errorf("want at least the %d epochs that are complete, got %d", len(is.Done), s.epochs)
+	steps, done := s.Plan.steps(), len(is.Done)
+	switch {
+	case done > s.epochs:
+		return fmt.Errorf("want at least the %d epochs that are complete, got %d", done, s.epochs)
+	case is.Step < 0 || is.Step > steps:
+		return fmt.Errorf("want 0 to %d steps of the epoch under way, got %d", steps, is.Step)
+	case is.Steps != done*steps+is.Step:
+		return fmt.Errorf("want %d steps, %d for each of %d epochs and %d more, got %d", done*steps+is.Step, steps, done, is.Step, is.Steps)
+	case is.Right < 0 || is.Right > is.Step*s.Plan.Batch:
+		return fmt.Errorf("want 0 to %d images classified correctly, got %d", is.Step*s.Plan.Batch, is.Right)
+	case is.BestSoFar < min(1, done) || is.BestSoFar > done:
+		return fmt.Errorf("want the best of %d epochs, got epoch %d", done, is.BestSoFar)
+	case is.Step > 0 && (is.Current.Number != done+1 || math.IsNaN(is.Current.TrainLoss)):
+		return fmt.Errorf("want epoch %d under way and its loss so far, got epoch %d and %g", done+1, is.Current.Number, is.Current.TrainLoss)
+	}
+	for i, e := range is.Done {
+		if e.Number != i+1 || e.Images != steps*s.Plan.Batch {
+			return fmt.Errorf("want epoch %d with %d images, got epoch %d with %d", i+1, steps*s.Plan.Batch, e.Number, e.Images)
+		}
 	}
 	return nil
 }

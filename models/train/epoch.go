@@ -4,6 +4,7 @@ package train
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"time"
 )
@@ -96,6 +97,9 @@ func (e *Epoch) UnmarshalJSON(b []byte) error {
 	var j epochJSON
 	if err := json.Unmarshal(b, &j); err != nil {
 		return err
+	}
+	if limit := time.Duration(math.MaxInt64).Seconds(); !(j.Seconds >= 0 && j.Seconds < limit) {
+		return fmt.Errorf("train: epoch %d: want 0 to %g seconds, got %g", j.Number, limit, j.Seconds)
 	}
 	number := func(v *float64) float64 {
 		if v == nil {

@@ -26,7 +26,7 @@ import (
 
 // stateful has everything that a net can remember beside its weights: running statistics
 // and the noise of a dropout.
-func stateful(t *testing.T) *models.Model {
+func stateful(t testing.TB) *models.Model {
 	m, err := models.Build(models.Spec{Batch: 20, Shape: [3]int{1, 12, 12}, Classes: 10, Seed: 1},
 		func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node {
 			x = b.Rectify(b.BatchNorm("bn1", b.Conv("conv1", x, 4, 3, 2, 1)))

@@ -19,7 +19,7 @@ import (
 )
 
 // easy is a set of clean digits that a tiny net learns at once.
-func easy(t *testing.T) *images.Set {
+func easy(t testing.TB) *images.Set {
 	set, err := images.Digits(1, 230, 45, images.DigitOptions{Side: 12, Noise: -1, Clutter: -1, Distortion: 0.1})
 	require.NoError(t, err)
 	return set
