@@ -45,8 +45,8 @@ func TestLoadKnowsZeros(t *testing.T) {
 		assert.ErrorContains(t, err, want)
 		assert.Equal(t, before, r.memory(t))
 	}
-	refuse(after, path[models.ZerosAround], "want channels of zeros after those of the input, as in the model, got them around: see models.Options.Zeros")
-	refuse(around, path[models.ZerosAfter], "want channels of zeros around those of the input, as in the model, got them after: see models.Options.Zeros")
+	refuse(after, path[models.ZerosAround], "want channels of zeros after those of the input, as in the model, got them \"around\": see models.Options.Zeros")
+	refuse(around, path[models.ZerosAfter], "want channels of zeros around those of the input, as in the model, got them \"after\": see models.Options.Zeros")
 
 	old := filepath.Join(dir, "old")
 	c, err := contentOf(after.model, nil, nil)
@@ -54,5 +54,5 @@ func TestLoadKnowsZeros(t *testing.T) {
 	delete(c.metadata, zerosKey)
 	require.NoError(t, disk.Replace(disk.OS{}, old, c.write))
 	require.NoError(t, Load(old, after.model, nil, nil))
-	refuse(around, old, "got them after")
+	refuse(around, old, `got them "after"`)
 }
