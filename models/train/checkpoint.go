@@ -312,8 +312,6 @@ func (s *state) Accept(saved any) error {
 		return fmt.Errorf("want 0 to %d steps of the epoch under way, got %d", steps, is.Step)
 	case is.Steps != done*steps+is.Step:
 		return fmt.Errorf("want %d steps, %d for each of %d epochs and %d more, got %d", done*steps+is.Step, steps, done, is.Step, is.Steps)
-	case is.Right < 0 || is.Right > is.Step*s.Plan.Batch:
-		return fmt.Errorf("want 0 to %d images classified correctly, got %d", is.Step*s.Plan.Batch, is.Right)
 	case is.BestSoFar < min(1, done) || is.BestSoFar > done:
 		return fmt.Errorf("want the best of %d epochs, got epoch %d", done, is.BestSoFar)
 	case is.Step > 0 && (is.Current.Number != done+1 || math.IsNaN(is.Current.TrainLoss)):
