@@ -8,8 +8,11 @@ import (
 	"os"
 	"path/filepath"
 
+	"gorgonia.org/gorgonia"
+
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/checkpoint"
+	"github.com/kernelfold/kernelfold/models/safetensors"
 )
 
 // Weights go to PyTorch and come from it by name; a tensor that does not fit is an
@@ -42,6 +45,44 @@ func ExampleExport() {
 	// <nil>
 	// true
 	// true - weights alone are no checkpoint
+}
+
+// A module that nn.DataParallel wrapped, and whose last layer has another name.
+func ExampleImport() {
+	dir, err := os.MkdirTemp("", "weights")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "module.safetensors")
+	f, err := os.Create(path)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	err = errors.Join(safetensors.Write(f, []safetensors.Tensor{
+		{Name: "module.head.weight", Shape: []int{3, 2}, F32: []float32{1, 2, 3, 4, 5, 6}},
+		{Name: "module.head.bias", Shape: []int{3}, F32: []float32{7, 8, 9}},
+	}, nil), f.Close())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	m, err := models.Build(models.Spec{Batch: 1, Shape: [3]int{2, 1, 1}, Classes: 3}, func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node {
+		return b.Linear("fc", x, 3)
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(errors.Is(checkpoint.Import(path, m, checkpoint.ImportOptions{}), checkpoint.ErrMismatch))
+	fmt.Println(checkpoint.Import(path, m, checkpoint.ImportOptions{Names: checkpoint.Names{"head": "fc"}}))
+	fmt.Println(m.Learnables[0].Value().Data(), m.Learnables[1].Value().Data())
+	// Output:
+	// true
+	// <nil>
+	// [1 3 5 2 4 6] [7 8 9]
 }
 
 // Every flipped bit is found.

@@ -45,8 +45,12 @@ func (m OrthogonalMap) check() error {
 	return nil
 }
 
-// fold replaces the parameters of each parametrized weight by the weight.
-func fold(all map[string]source, m OrthogonalMap) {
+// parametrizations is in the names of the parameters of weights that PyTorch computes.
+const parametrizations = ".parametrizations."
+
+// fold replaces the parameters of each parametrized weight by the weight, unless they are wanted
+// themselves.
+func fold(all map[string]source, wanted map[string]bool, m OrthogonalMap) {
 	parts := map[string]map[string]source{} // by the names of the weight and of its parameter
 	part := func(weight, parameter, name string) {
 		if parts[weight] == nil {
@@ -56,12 +60,15 @@ func fold(all map[string]source, m OrthogonalMap) {
 		delete(all, name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if wanted[name] {
+			continue
+		}
 		weight, ok := strings.CutSuffix(name, "_g")
 		if _, isNorm := all[weight+"_v"]; ok && isNorm {
 			part(weight, "original0", name)
 			part(weight, "original1", weight+"_v")
 		}
-		layer, rest, ok := strings.Cut(name, ".parametrizations.")
+		layer, rest, ok := strings.Cut(name, parametrizations)
 		if weight, parameter, isPart := strings.Cut(rest, "."); ok && isPart {
 			part(layer+"."+weight, parameter, name)
 		}

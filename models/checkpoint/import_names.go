@@ -3,11 +3,14 @@
 package checkpoint
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+
+	"gorgonia.org/gorgonia"
 
 	"github.com/kernelfold/kernelfold/internal/roles"
 	"github.com/kernelfold/kernelfold/models"
@@ -43,15 +46,18 @@ func wellKnown() Names {
 
 // rename returns the name of a tensor in the model.
 func (n Names) rename(name string) string {
+	longest := 1
+	for from := range n {
+		longest = max(longest, 1+strings.Count(from, "."))
+	}
 	var renamed []string
 	for rest := strings.Split(name, "."); len(rest) > 0; {
-		k := len(rest)
-		for k > 1 && !n.has(rest[:k]) {
-			k--
-		}
-		part := strings.Join(rest[:k], ".")
-		if to, ok := n[part]; ok {
-			part = to
+		k, part := 1, rest[0]
+		for i := min(longest, len(rest)); i > 0; i-- {
+			if to, ok := n[strings.Join(rest[:i], ".")]; ok {
+				k, part = i, to
+				break
+			}
 		}
 		if part != "" {
 			renamed = append(renamed, part)
@@ -59,11 +65,6 @@ func (n Names) rename(name string) string {
 		rest = rest[k:]
 	}
 	return strings.Join(renamed, ".")
-}
-
-func (n Names) has(components []string) bool {
-	_, ok := n[strings.Join(components, ".")]
-	return ok
 }
 
 // wanted is what a model takes from a file.
@@ -93,23 +94,44 @@ func wantedOf(m models.State) wanted {
 	}
 	var r roles.Reader
 	for _, n := range m.Learnables {
-		layer, ok := strings.CutSuffix(n.Name(), ".weight")
-		if bias := layer + ".bias"; ok && n.Dims() == 4 && n.Graph() != nil && !w.has[bias] {
-			if scales, only := r.Graph(n.Graph()).Normalised(n); only {
-				for _, s := range scales {
-					w.biases[bias] = append(w.biases[bias], strings.TrimSuffix(s.Name(), ".weight")+meanName)
-				}
-				if slices.ContainsFunc(w.biases[bias], func(mean string) bool { return !w.has[mean] }) {
-					delete(w.biases, bias)
-				}
-			}
+		if bias, means := w.absorbed(&r, n); len(means) > 0 {
+			w.biases[bias] = means
 		}
 	}
 	return w
 }
 
+// absorbed returns the bias that a convolution with that kernel does not have in the model, and the running
+// means that contain it in a net where it has. There are none unless batch normalisations alone use the
+// result of the convolution.
+func (w wanted) absorbed(r *roles.Reader, kernel *gorgonia.Node) (bias string, means []string) {
+	layer, ok := strings.CutSuffix(kernel.Name(), ".weight")
+	bias = layer + ".bias"
+	if !ok || w.has[bias] || kernel.Graph() == nil {
+		return "", nil
+	}
+	scales, only := r.Graph(kernel.Graph()).Normalised(kernel)
+	for _, s := range scales {
+		mean := strings.TrimSuffix(s.Name(), ".weight") + meanName
+		only = only && w.has[mean]
+		means = append(means, mean)
+	}
+	if !only {
+		return "", nil
+	}
+	return bias, means
+}
+
 // layerOf returns the name of the layer that a tensor belongs to.
-func layerOf(name string) string { return name[:max(0, strings.LastIndex(name, "."))] }
+func layerOf(name string) string {
+	if layer, _, ok := strings.Cut(name, parametrizations); ok {
+		return layer
+	}
+	if i := strings.LastIndex(name, "."); i >= 0 {
+		return name[:i]
+	}
+	return name
+}
 
 // takes reports whether a tensor of that name is of use.
 func (w wanted) takes(name string) bool { return w.has[name] || w.biases[name] != nil }
@@ -133,11 +155,10 @@ func (f *reading) translate(m models.State, o ImportOptions) error {
 		}
 		all[name] = f.sourceOf(i)
 	}
-	fold(all, o.OrthogonalMap)
 	w := wantedOf(m)
 	var best *translation
 	for _, prefix := range prefixes(all) {
-		t, err := w.translation(all, prefix, o.Names)
+		t, err := w.translation(all, prefix, o)
 		switch {
 		case err != nil:
 			return err
@@ -155,52 +176,63 @@ func (f *reading) translate(m models.State, o ImportOptions) error {
 	return nil
 }
 
-// prefixes returns those that wrappers may have put before the names, the shortest first.
+// prefixes returns those that up to four wrappers may have put before the names, the shortest first.
 func prefixes(all map[string]source) []string {
 	found := map[string]bool{"": true}
 	for name := range all {
-		for prefix, more := "", true; more; {
-			more = false
+		prefix := ""
+		for range 4 {
 			for _, p := range []string{"module.", "model."} {
 				if strings.HasPrefix(name[len(prefix):], p) {
 					prefix += p
-					found[prefix], more = true, true
+					found[prefix] = true
+					break
 				}
 			}
 		}
 	}
-	return slices.SortedFunc(maps.Keys(found), func(a, b string) int { return len(a) - len(b) })
+	return slices.SortedFunc(maps.Keys(found), func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
 }
 
-// translation reads names after a prefix. Without names it tries those of the model, then all that are
-// well known.
-func (w wanted) translation(all map[string]source, prefix string, names Names) (*translation, error) {
+// translation reads the names after a prefix. Without ImportOptions.Names it takes the names of layers that
+// the model has as they are, and tries all that are well known on the others.
+func (w wanted) translation(all map[string]source, prefix string, o ImportOptions) (*translation, error) {
 	t := &translation{prefix: prefix, sources: map[string]source{}}
-	detect := names == nil
+	named, detect, names := map[string]source{}, o.Names == nil, o.Names
 	if detect {
 		names = wellKnown()
 	}
-	exact := func(rest string) bool { return detect && w.takes(rest) }
+	var others []string
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		if rest, ok := strings.CutPrefix(name, prefix); ok && exact(rest) {
-			t.sources[rest] = all[name]
+		switch rest, ok := strings.CutPrefix(name, prefix); {
+		case !ok:
+			t.left = append(t.left, all[name].name)
+		case detect && w.layers[layerOf(rest)]:
+			named[rest] = all[name]
+		default:
+			others = append(others, rest)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		rest, ok := strings.CutPrefix(name, prefix)
-		ours := names.rename(rest)
-		one, taken := t.sources[ours]
-		switch {
-		case ok && exact(rest):
-		case ok && w.takes(ours) && !taken:
-			t.sources[ours] = all[name]
-		case ok && w.takes(ours) && !detect:
-			return nil, fmt.Errorf("want one tensor %q, got %q and %q: see ImportOptions.Names (%w)", ours, one.name, all[name].name, ErrAmbiguous)
+	for _, rest := range others {
+		s, ours := all[prefix+rest], names.rename(rest)
+		switch one, twice := named[ours]; {
+		case !twice:
+			named[ours] = s
+		case detect:
+			t.left = append(t.left, s.name)
 		default:
-			t.left = append(t.left, all[name].name)
-			if ok && w.layers[layerOf(ours)] && !taken {
-				t.partial = append(t.partial, all[name].name)
-			}
+			return nil, fmt.Errorf("want one tensor %q, got %q and %q: see ImportOptions.Names (%w)", ours, one.name, s.name, ErrAmbiguous)
+		}
+	}
+	fold(named, w.has, o.OrthogonalMap)
+	for _, name := range slices.Sorted(maps.Keys(named)) {
+		if w.takes(name) {
+			t.sources[name] = named[name]
+			continue
+		}
+		t.left = append(t.left, named[name].name)
+		if w.layers[layerOf(name)] {
+			t.partial = append(t.partial, named[name].name)
 		}
 	}
 	for _, name := range w.names {

@@ -21,6 +21,7 @@ import (
 	"github.com/kernelfold/kernelfold/internal/disk"
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/safetensors"
+	"github.com/kernelfold/kernelfold/nodes"
 )
 
 // lcg is the generator of testdata/foreign.py: draws are in [-1, 1).
@@ -254,15 +255,27 @@ func TestRename(t *testing.T) {
 	}
 }
 
+func TestLayerOf(t *testing.T) {
+	for name, want := range map[string]string{"w": "w", "fc.weight": "fc", "layer1.0.bn1.bias": "layer1.0.bn1", "a.b.parametrizations.weight.0.base": "a.b"} {
+		assert.Equal(t, want, layerOf(name))
+	}
+}
+
 // A running mean contains the bias of the convolution before it.
 func TestImportBiasBeforeBatchNorm(t *testing.T) {
 	net := foreignNets(t).Nets["torchvision VGG-11"]
 	path := write(t, net.Tensors.values(), nil)
+	timm := write(t, net.Tensors.values(), strings.NewReplacer("classifier", "head.fc").Replace)
 	for _, of := range precisions {
 		m, err := models.VGG(2, 11, models.Options{Shape: [3]int{3, 32, 32}, Classes: 10, Dtype: of, BatchNorm: true})
 		require.NoError(t, err)
 		require.NoError(t, Import(path, m, ImportOptions{}))
 		sameLogits(t, net.Logits, m)
+		if of == tensor.Float32 {
+			require.NoError(t, Import(timm, m, ImportOptions{}))
+			require.NoError(t, Import(timm, m, ImportOptions{Names: Timm}))
+			refusesImport(t, timm, m, ImportOptions{Names: Kuangliu}, ErrMismatch, `the model does not have the tensors "head.fc.bias", "head.fc.weight"`)
+		}
 	}
 }
 
@@ -342,6 +355,33 @@ func TestImportParametrized(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Gains and directions that are learnables of the model stay what they are.
+func TestImportOwnWeightNorm(t *testing.T) {
+	net := func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node {
+		x = b.Apply("conv", x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			v, err := b.Weight("conv.weight_v", b.Spec().Kernels, 3, 2, 3, 3)
+			if err != nil {
+				return nil, err
+			}
+			g, err := b.Weight("conv.weight_g", b.Spec().Kernels, 3, 1, 1, 1)
+			if err != nil {
+				return nil, err
+			}
+			w, err := nodes.WeightNorm(v, g)
+			if err != nil {
+				return nil, err
+			}
+			return nodes.Conv2d(x, w, tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1})
+		})
+		return b.Linear("fc", b.GlobalAveragePool(x), 3)
+	}
+	m, again := &run{model: modelOf(t, spec(tensor.Float32, 1), net)}, &run{model: modelOf(t, spec(tensor.Float32, 2), net)}
+	path := filepath.Join(t.TempDir(), "own")
+	require.NoError(t, Export(path, m.model))
+	require.NoError(t, Import(path, again.model, ImportOptions{}))
+	assert.Equal(t, m.memory(t), again.memory(t))
 }
 
 // A parametrization that does not fit, or that is not known, is refused.
