@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/kernelfold/kernelfold/examples/internal/cli"
+	"github.com/kernelfold/kernelfold/models"
 )
 
 // command is the command line.
@@ -43,6 +44,9 @@ type settings struct {
 	Seed       uint64  `json:"seed"`
 
 	SyncBatchNorm bool `json:"sync_batch_norm"`
+
+	Shortcut string `json:"shortcut,omitempty"`
+	Import   string `json:"import,omitempty"`
 }
 
 // parse reads the command line. Help goes to stdout.
@@ -53,6 +57,8 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	f.IntVar(&c.Limit, "limit", 0, "training images used, and a fifth as many test images (default: all; of drawn digits 4000 and 800)")
 	f.Float64Var(&c.Validation, "validation", 0.1, "`share` of the training images held out, by which the best epoch is chosen")
 	f.StringVar(&c.Model, "model", "resnet20", "`net`: "+modelNames)
+	f.StringVar(&c.Shortcut, "shortcut", "", "`kind` of the shortcuts of a residual net that change shape: "+strings.Join(shortcutNames, ", ")+" (default: zeros)")
+	f.StringVar(&c.Import, "import", "", "begin with the weights in the safetensors `FILE`, a state_dict of PyTorch; with -evaluate, evaluate them")
 	f.StringVar(&c.Solver, "solver", "sgd", "`name`: "+strings.Join(solverNames(), ", "))
 	f.StringVar(&c.Manifold, "manifold", "stiefel", "where the convolution kernels lie: "+strings.Join(manifoldNames(), ", "))
 	f.StringVar(&c.Grouping, "grouping", "default", "how a kernel is cut into points: "+strings.Join(groupingNames(), ", "))
@@ -103,6 +109,8 @@ func (c *command) check(given []string) error {
 		return c.settings.check()
 	case c.resume:
 		allowed = []string{"resume", "out", "epochs"}
+	case c.evaluate && c.Import != "":
+		allowed = []string{"evaluate", "import", "model", "shortcut", "data", "limit", "seed"}
 	case c.evaluate:
 		allowed = []string{"evaluate", "out", "checkpoint", "data", "limit"}
 	default:
@@ -113,7 +121,7 @@ func (c *command) check(given []string) error {
 			return cli.Usage("-%s: the run has its own: want no flags but -%s beside -%s", name, strings.Join(allowed[1:], ", -"), allowed[0])
 		}
 	}
-	if c.out == "" && (c.file == "" || c.resume) {
+	if c.out == "" && c.Import == "" && (c.file == "" || c.resume) {
 		return cli.Usage("-%s: want -out DIR, where the run is", allowed[0])
 	}
 	if c.top < 1 {
@@ -147,6 +155,9 @@ func (s *settings) check() error {
 		s.LearnRate = s.defaultRate()
 	}
 	if _, err := s.net(); err != nil {
+		return err
+	}
+	if err := s.setShortcut(&models.Options{}); err != nil {
 		return err
 	}
 	_, err := s.solver(1)

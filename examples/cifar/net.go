@@ -54,7 +54,11 @@ func (s *settings) model(batch int, of *imageSet, over nodes.Sums) (*models.Mode
 	if err != nil {
 		return nil, err
 	}
-	m, err := net(batch, models.Options{Shape: of.Shape(), Classes: len(of.Classes), Seed: s.Seed, BatchNormOver: over})
+	o := models.Options{Shape: of.Shape(), Classes: len(of.Classes), Seed: s.Seed, BatchNormOver: over}
+	if err := s.setShortcut(&o); err != nil {
+		return nil, err
+	}
+	m, err := net(batch, o)
 	if err != nil {
 		return nil, cli.Usage("-model %s: %w", s.Model, err)
 	}

@@ -78,6 +78,9 @@ func softmax(logits []float64) []float64 {
 
 // test evaluates the net that was saved.
 func (c *command) test(ctx context.Context, stdout io.Writer) error {
+	if c.Import != "" {
+		return c.testImport(ctx, stdout)
+	}
 	p, r, err := c.predictor(64)
 	if err != nil {
 		return err
@@ -97,13 +100,17 @@ func (c *command) test(ctx context.Context, stdout io.Writer) error {
 	if set.Shape() != r.Shape || len(set.Classes) != len(r.Classes) {
 		return cli.Usage("-data: want images of %v and %d classes, as the net was trained on, got %v and %d", r.Shape, len(r.Classes), set.Shape(), len(set.Classes))
 	}
-	test := set.Test
-	renormalise(test.Images, set, r)
-	loss, accuracy, err := train.Evaluate(ctx, p, test)
+	renormalise(set.Test.Images, set, r)
+	return printTest(ctx, stdout, p, set)
+}
+
+// printTest evaluates a net on the test images.
+func printTest(ctx context.Context, stdout io.Writer, p *models.Predictor, set *imageSet) error {
+	loss, accuracy, err := train.Evaluate(ctx, p, set.Test)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "%s: %d test images, loss %.4f, accuracy %.2f %%\n", set.Name, test.Len(), loss, 100*accuracy)
+	fmt.Fprintf(stdout, "%s: %d test images, loss %.4f, accuracy %.2f %%\n", set.Name, set.Test.Len(), loss, 100*accuracy)
 	return nil
 }
 

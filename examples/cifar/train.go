@@ -152,6 +152,11 @@ func (c *command) prepare(g *distributed.Group) (*job, error) {
 	if j.model, err = c.model(c.Batch/g.Size(), j.set, over); err != nil {
 		return nil, err
 	}
+	if c.Import != "" && !c.resume {
+		if err := c.importWeights(j.model); err != nil {
+			return nil, err
+		}
+	}
 	j.steps = c.Epochs * (j.rest.Len() / c.Batch)
 	j.solver, err = c.solver(j.steps)
 	return &j, err
