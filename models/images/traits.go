@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package images
+
+import (
+	"bytes"
+	"encoding/binary"
+	"image"
+	"image/color"
+	"io"
+)
+
+// traits are what the file of a picture says that package image does not.
+type traits struct {
+	width, height int         // as stored
+	bytes         float64     // of memory that a pixel takes while it is decoded
+	turn          orientation // 0 if the file says nothing
+}
+
+// maxSegments is how many segments of a file are looked at.
+const maxSegments = 10_000
+
+// traitsOf reads the segments of a file. What is damaged there is found when the picture is decoded.
+func traitsOf(r *io.SectionReader, format string, c image.Config) traits {
+	t := traits{width: c.Width, height: c.Height, bytes: 4}
+	switch format {
+	case "jpeg":
+		t.jpeg(r)
+	case "png":
+		switch c.ColorModel {
+		case color.RGBA64Model, color.NRGBA64Model:
+			t.bytes = 8
+		case color.Gray16Model:
+			t.bytes = 2
+		case color.GrayModel:
+			t.bytes = 1
+		}
+		t.png(r)
+	case "webp":
+		t.bytes = 8 // lossless, and lossy with alpha, go by way of another picture of 4 bytes a pixel
+		t.webp(r)
+	}
+	return t
+}
+
+// at reads n bytes, or fewer where the file ends.
+func at(r io.ReaderAt, offset int64, n int) []byte {
+	b := make([]byte, n)
+	n, _ = r.ReadAt(b, offset)
+	return b[:n]
+}
+
+// jpeg looks at the segments before the pixels (ITU T.81, annex B). Samples of a progressive file are kept as coefficients of 4 bytes too.
+func (t *traits) jpeg(r *io.SectionReader) {
+	const (
+		app1 = 0xe1
+		sos  = 0xda // the pixels follow
+	)
+	offset := int64(2)
+	for range maxSegments {
+		b := at(r, offset, 4)
+		switch {
+		case len(b) < 4 || b[0] != 0xff || b[1] == sos:
+			return
+		case b[1] == 0xff: // filling
+			offset++
+			continue
+		}
+		marker, size := b[1], int(binary.BigEndian.Uint16(b[2:]))
+		if size < 2 {
+			return
+		}
+		switch {
+		case marker == app1 && t.turn == 0:
+			t.turn = orientationOf(at(r, offset+4, size-2))
+		case marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc:
+			t.bytes = samples(at(r, offset+4, size-2))
+			if marker == 0xc2 {
+				t.bytes *= 5
+			}
+		}
+		offset += 2 + int64(size)
+	}
+}
+
+// samples returns how many there are for each pixel, by the sampling factors of a frame header.
+func samples(frame []byte) float64 {
+	const before = 6 // precision, height, width, number of components
+	sum, most := 0, 1
+	if len(frame) < before {
+		return 4
+	}
+	frame = frame[before:]
+	for ; len(frame) >= 3; frame = frame[3:] {
+		n := max(1, int(frame[1]>>4)*int(frame[1]&15))
+		sum, most = sum+n, max(most, n)
+	}
+	return max(1, float64(sum)/float64(most))
+}
+
+// png looks at the chunks (PNG, third edition, 5.3).
+func (t *traits) png(r *io.SectionReader) {
+	offset := int64(8)
+	for range maxSegments {
+		b := at(r, offset, 8)
+		if len(b) < 8 {
+			return
+		}
+		size, name := int64(binary.BigEndian.Uint32(b)), string(b[4:])
+		switch name {
+		case "IHDR":
+			if h := at(r, offset+8, 13); len(h) == 13 && h[12] != 0 { // interlaced: passes are pictures of their own
+				t.bytes *= 2
+			}
+		case "eXIf":
+			t.turn = orientationOf(at(r, offset+8, int(min(size, maxExif))))
+			return
+		}
+		offset += 12 + size
+	}
+}
+
+// webp looks at the chunks (RFC 9649). The frame may be larger than the file says in VP8X.
+func (t *traits) webp(r *io.SectionReader) {
+	offset := int64(12)
+	for range maxSegments {
+		b := at(r, offset, 8)
+		if len(b) < 8 {
+			return
+		}
+		size, name := int64(binary.LittleEndian.Uint32(b[4:])), string(b[:4])
+		switch name {
+		case "VP8 ":
+			if f := at(r, offset+8, 10); len(f) == 10 {
+				t.frame(int(binary.LittleEndian.Uint16(f[6:])&0x3fff), int(binary.LittleEndian.Uint16(f[8:])&0x3fff))
+			}
+		case "VP8L":
+			if f := at(r, offset+8, 5); len(f) == 5 {
+				bits := binary.LittleEndian.Uint32(f[1:])
+				t.frame(int(bits&0x3fff)+1, int(bits>>14&0x3fff)+1)
+			}
+		case "EXIF":
+			t.turn = orientationOf(at(r, offset+8, int(min(size, maxExif))))
+			return
+		}
+		offset += 8 + size + size%2
+	}
+}
+
+func (t *traits) frame(width, height int) {
+	t.width, t.height = max(t.width, width), max(t.height, height)
+}
+
+// orientation is the number that Exif gives to the eight ways to hold a camera (CIPA DC-008, 4.6.4): which sides of the scene
+// the first row and the first column of the picture are. 0 is unknown.
+type orientation uint8
+
+// swaps reports whether rows of the picture are columns of the scene.
+func (o orientation) swaps() bool { return o >= 5 }
+
+// from returns where the pixel (x, y) of a scene of w x h lies in the picture.
+func (o orientation) from(x, y, w, h int) (int, int) {
+	switch o {
+	case 2: // first row top, first column right
+		return w - 1 - x, y
+	case 3: // bottom, right
+		return w - 1 - x, h - 1 - y
+	case 4: // bottom, left
+		return x, h - 1 - y
+	case 5: // left, top
+		return y, x
+	case 6: // right, top
+		return y, w - 1 - x
+	case 7: // right, bottom
+		return h - 1 - y, w - 1 - x
+	case 8: // left, bottom
+		return h - 1 - y, x
+	}
+	return x, y
+}
+
+// maxExif is how much of an Exif segment is read, as much as a JPEG file can have.
+const maxExif = 1 << 16
+
+// orientationOf finds the orientation in the first directory of an Exif segment, which is a TIFF file
+// without pictures.
+func orientationOf(exif []byte) orientation {
+	exif = bytes.TrimPrefix(exif, []byte("Exif\x00\x00"))
+	var order binary.ByteOrder
+	switch {
+	case bytes.HasPrefix(exif, []byte("II*\x00")):
+		order = binary.LittleEndian
+	case bytes.HasPrefix(exif, []byte("MM\x00*")):
+		order = binary.BigEndian
+	}
+	if order == nil || len(exif) < 8 {
+		return 0
+	}
+	directory := uint64(order.Uint32(exif[4:]))
+	if directory+2 > uint64(len(exif)) {
+		return 0
+	}
+	entries := exif[directory+2:]
+	for range order.Uint16(exif[directory:]) {
+		const (
+			size  = 12
+			tag   = 0x0112
+			short = 3
+			long  = 4
+		)
+		if len(entries) < size {
+			return 0
+		}
+		e := entries[:size]
+		entries = entries[size:]
+		if order.Uint16(e) != tag {
+			continue
+		}
+		value := uint32(0)
+		switch order.Uint16(e[2:]) {
+		case short:
+			value = uint32(order.Uint16(e[8:]))
+		case long:
+			value = order.Uint32(e[8:])
+		}
+		if value <= 8 {
+			return orientation(value)
+		}
+		return 0
+	}
+	return 0
+}
