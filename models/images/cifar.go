@@ -45,17 +45,17 @@ var cifar100 = cifar{
 }
 
 // here returns the training files that are in dir.
-func (f cifar) here(dir string) []string {
+func (f cifar) here(dir *folder) []string {
 	var files []string
 	for _, file := range f.train {
-		if find(dir, file) != "" {
+		if _, ok := dir.find(file); ok {
 			files = append(files, file)
 		}
 	}
 	return files
 }
 
-func (f cifar) load(dir, name string, keep [2]int) (*Set, error) {
+func (f cifar) load(dir *folder, name string, keep [2]int) (*Set, error) {
 	set := &Set{Name: name, Classes: f.classes, Channels: 3, Height: cifarSide, Width: cifarSide}
 	var train, test raw
 	for _, file := range f.here(dir) {
@@ -74,8 +74,8 @@ func (f cifar) load(dir, name string, keep [2]int) (*Set, error) {
 }
 
 // read appends the first keep records of a file, all of which it checks.
-func (f cifar) read(r *raw, dir, file string, keep int) error {
-	s, err := open(dir, file)
+func (f cifar) read(r *raw, dir *folder, file string, keep int) error {
+	s, err := dir.open(file)
 	if err != nil {
 		return err
 	}
@@ -89,8 +89,11 @@ func (f cifar) read(r *raw, dir, file string, keep int) error {
 	if err != nil {
 		return err
 	}
+	if got > s.bound {
+		return s.tooLong()
+	}
 	if got == 0 || got%int64(record) != 0 {
-		return fmt.Errorf("images: %s: want records of %d bytes (%d of labels and 3x32x32 pixels), got %d bytes", s.path, record, f.labels, got)
+		return fmt.Errorf("images: %s: want records of %d bytes (%d of labels and 3x32x32 pixels), got %d bytes%s", s.path, record, f.labels, got, s.foreign())
 	}
 	for at := 0; at < len(data); at += record {
 		pixels := at + f.labels

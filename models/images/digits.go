@@ -63,16 +63,22 @@ func (o *DigitOptions) defaults() error {
 	return nil
 }
 
+// digitPixels is how many pixels Digits draws in all, in memory of 1.25 GiB.
+const digitPixels = 1 << 28
+
 // Digits draws grey images of the digits 0 to 9 in the ten Go typefaces,
 // with a random affine distortion, random ink on a random background, clutter and noise.
 // Image i of a part depends on seed and i alone, so a larger set begins with the
-// smaller one, and a program draws the same bytes each time it runs.
+// smaller one, and a program draws the same bytes each time it runs. More than 2^28 pixels in all, 671,088 images of the default side, are an error.
 func Digits(seed uint64, train, test int, o DigitOptions) (*Set, error) {
 	if train < 1 || test < 1 {
 		return nil, fmt.Errorf("images: digits: want at least one training and one test image, got %d and %d", train, test)
 	}
 	if err := o.defaults(); err != nil {
 		return nil, err
+	}
+	if most := digitPixels / (o.Side * o.Side); train > most || test > most-train {
+		return nil, fmt.Errorf("images: digits: want at most %d images of %dx%d in all, got %d training and %d test images", most, o.Side, o.Side, train, test)
 	}
 	glyphs, err := loadGlyphs()
 	if err != nil {

@@ -95,3 +95,11 @@ func TestDigitsBadOptions(t *testing.T) {
 		assert.ErrorContains(t, err, want)
 	}
 }
+
+// Memory is bounded, whatever the numbers.
+func TestDigitsRefusesMany(t *testing.T) {
+	for _, n := range [][2]int{{math.MaxInt / 2, math.MaxInt / 10}, {671_088, 1}, {1, math.MaxInt}, {math.MaxInt, math.MaxInt}} {
+		_, err := images.Digits(1, n[0], n[1], images.DigitOptions{})
+		assert.ErrorContains(t, err, "want at most 671088 images of 20x20 in all")
+	}
+}

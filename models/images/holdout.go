@@ -51,7 +51,8 @@ func quotas(classes map[int][]int, n, total int) []quota {
 	var qs []quota
 	left := n
 	for l, of := range classes {
-		q := quota{l, len(of) * n / total, len(of) * n % total}
+		share := int64(len(of)) * int64(n) // an int of 32 bits may be too small
+		q := quota{l, int(share / int64(total)), int(share % int64(total))}
 		left -= q.images
 		qs = append(qs, q)
 	}

@@ -26,7 +26,10 @@ const (
 	idxSide    = 4096 // the largest height and width taken for an image
 )
 
-func loadIDX(dir, name string, keep [2]int) (*Set, error) {
+// idx is the format of MNIST.
+type idx struct{}
+
+func (idx) load(dir *folder, name string, keep [2]int) (*Set, error) {
 	set := &Set{Name: name, Channels: 1}
 	for c := range idxClasses {
 		set.Classes = append(set.Classes, fmt.Sprint(c))
@@ -38,7 +41,7 @@ func loadIDX(dir, name string, keep [2]int) (*Set, error) {
 			return nil, err
 		}
 		if i > 0 && (h != set.Height || w != set.Width) {
-			return nil, fmt.Errorf("images: %s: want images of %dx%d as in the training part, got %dx%d", find(dir, f.images), set.Height, set.Width, h, w)
+			return nil, fmt.Errorf("images: %s: want images of %dx%d as in the training part, got %dx%d", dir.files[key(f.images)].path, set.Height, set.Width, h, w)
 		}
 		set.Height, set.Width = h, w
 	}
@@ -47,7 +50,7 @@ func loadIDX(dir, name string, keep [2]int) (*Set, error) {
 }
 
 // readIDX reads the first keep images and labels of a part.
-func (r *raw) readIDX(dir, images, labels string, keep int) (height, width int, err error) {
+func (r *raw) readIDX(dir *folder, images, labels string, keep int) (height, width int, err error) {
 	pixels, dims, imagesPath, err := readIDXFile(dir, images, idxImages, keep)
 	if err != nil {
 		return 0, 0, err
@@ -66,8 +69,8 @@ func (r *raw) readIDX(dir, images, labels string, keep int) (height, width int, 
 
 // readIDXFile checks a whole file and returns the bytes of the first keep entries, and the
 // dimensions its header gives.
-func readIDXFile(dir, file string, magic uint32, keep int) (data []byte, dims []int, path string, err error) {
-	s, err := open(dir, file)
+func readIDXFile(dir *folder, file string, magic uint32, keep int) (data []byte, dims []int, path string, err error) {
+	s, err := dir.open(file)
 	if err != nil {
 		return nil, nil, "", err
 	}
@@ -80,11 +83,11 @@ func readIDXFile(dir, file string, magic uint32, keep int) (data []byte, dims []
 	}
 	if got >= 4 {
 		if m := binary.BigEndian.Uint32(head); m != magic {
-			return nil, nil, "", fmt.Errorf("images: %s: want the magic number %#08x, got %#08x", s.path, magic, m)
+			return nil, nil, "", fmt.Errorf("images: %s: want the magic number %#08x, got %#08x%s", s.path, magic, m, s.foreign())
 		}
 	}
 	if got < header {
-		return nil, nil, "", fmt.Errorf("images: %s: want a header of %d bytes, got a file of %d", s.path, header, got)
+		return nil, nil, "", fmt.Errorf("images: %s: want a header of %d bytes, got a file of %d%s", s.path, header, got, s.foreign())
 	}
 	entry := int64(1) // bytes an image or a label
 	for i := range rank {

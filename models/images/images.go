@@ -4,7 +4,7 @@
 // training loop copies into Gorgonia tensors.
 //
 // Load reads MNIST and Fashion-MNIST (idx files), CIFAR-10 and CIFAR-100 (binary) as they
-// are distributed, plain or gzipped. Digits draws a set of its own, so that a
+// are distributed, plain, gzipped or in their archives. Digits draws a set of its own, so that a
 // program needs neither a network nor a disk:
 //
 //	set, err := images.Digits(1, 4000, 1000, images.DigitOptions{})

@@ -253,7 +253,7 @@ func TestBadFiles(t *testing.T) {
 
 		"gz truncated":    {gz(mnist), func(f files) { cut(f, trainImages+".gz", 100) }, []string{trainImages + ".gz", "truncated"}},
 		"gz without tail": {gz(mnist), func(f files) { cut(f, trainImages+".gz", 3) }, []string{trainImages + ".gz", "truncated"}},
-		"gz empty":        {gz(mnist), func(f files) { f[testLabels+".gz"] = nil }, []string{testLabels + ".gz", "truncated"}},
+		"gz empty":        {gz(mnist), func(f files) { f[testLabels+".gz"] = nil }, []string{testLabels + ".gz", "this is an empty file"}},
 		"gz corrupt":      {gz(mnist), func(f files) { f[trainImages+".gz"][len(f[trainImages+".gz"])-7] ^= 1 }, []string{trainImages + ".gz", "corrupt"}},
 		"gz bad block":    {gz(mnist), func(f files) { f[trainImages+".gz"][10] = 0xff }, []string{trainImages + ".gz", "corrupt"}},
 		"gz of less":      {gz(mnist), func(f files) { f[trainImages+".gz"] = packed(mnist()[trainImages][:500]) }, []string{trainImages + ".gz", "want 600 bytes", "got 484"}},
@@ -262,8 +262,12 @@ func TestBadFiles(t *testing.T) {
 			copy(b[4:], "\x7f\xff\xff\xff")
 			f[trainImages+".gz"] = packed(b)
 		}, []string{trainImages + ".gz", "cannot hold"}},
-		"gz is not":        {gz(mnist), func(f files) { f[testImages+".gz"] = mnist()[testImages] }, []string{testImages + ".gz", "want a gzip stream", "something else"}},
-		"gz trailing junk": {gz(mnist), func(f files) { f[testImages+".gz"] = append(f[testImages+".gz"], 1, 2, 3) }, []string{testImages + ".gz"}},
+		"gz trailing junk": {gz(mnist), func(f files) { f[testImages+".gz"] = append(f[testImages+".gz"], 1, 2, 3) }, []string{testImages + ".gz", "truncated"}},
+		"gz trailing tail": {gz(mnist), func(f files) { f[testImages+".gz"] = append(f[testImages+".gz"], make([]byte, 99)...) }, []string{testImages + ".gz", "want nothing behind the gzip stream"}},
+		"cifar gz tail":    {gz(cifar), func(f files) { f["test_batch.bin.gz"] = append(f["test_batch.bin.gz"], make([]byte, 99)...) }, []string{"test_batch.bin.gz", "want nothing behind the gzip stream"}},
+		"gz of HTML":       {gz(mnist), func(f files) { f[trainImages+".gz"] = []byte("<html><body>Sign in</body></html>") }, []string{trainImages + ".gz", "magic number", "this is an HTML page"}},
+		"LFS pointer":      {gz(cifar), func(f files) { f["test_batch.bin.gz"] = []byte("version https://git-lfs.github.com/spec/v1\noid") }, []string{"test_batch.bin.gz", "records of 3073 bytes", "this is a Git LFS pointer"}},
+		"pickle":           {cifar, func(f files) { f["test_batch.bin"] = []byte("\x80\x02}q\x00(U\x0b") }, []string{"test_batch.bin", "this is a Python pickle"}},
 
 		"cifar without test": {cifar, func(f files) { delete(f, "test_batch.bin") }, []string{"want test_batch.bin"}},
 		"cifar test only":    {cifar, func(f files) { delete(f, "data_batch_2.bin"); delete(f, "data_batch_5.bin") }, []string{"data_batch_1.bin", "got none of them"}},
@@ -298,7 +302,7 @@ func TestBadDirectory(t *testing.T) {
 	assert.ErrorIs(t, err, os.ErrNotExist)
 	assert.ErrorContains(t, err, "nowhere")
 	_, err = images.Load(filepath.Join(dir, trainImages), 0)
-	assert.ErrorContains(t, err, "want a directory, got a file")
+	assert.ErrorContains(t, err, "want a folder or a tar archive with a set of images, got an idx file of images")
 
 	require.NoError(t, os.Remove(filepath.Join(dir, testLabels)))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, testLabels), 0o777))
@@ -313,11 +317,11 @@ func TestBadDirectory(t *testing.T) {
 	}
 }
 
-// TestLyingHeader promises 3 GB in a gzip file that could just hold them, and gets no
+// TestLyingHeader promises 330 MB in a gzip file that could just hold them, and gets no
 // more memory than the file has pixels for.
 func TestLyingHeader(t *testing.T) {
 	f := mnist()
-	b := idx(0x803, []uint32{200000, 128, 128}, bytes.Repeat([]byte{1}, 1000))
+	b := idx(0x803, []uint32{20000, 128, 128}, bytes.Repeat([]byte{1}, 1000))
 	z := packed(b)
 	z = append(z, packed(noise(4<<20))...) // a second member: multi-stream gzip
 	delete(f, trainImages)
@@ -327,7 +331,7 @@ func TestLyingHeader(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	_, err := images.Load(dir, 0)
 	runtime.ReadMemStats(&after)
-	assert.ErrorContains(t, err, "want 3276800000 bytes")
+	assert.ErrorContains(t, err, "want 327680000 bytes")
 	assert.ErrorContains(t, err, "got 4195304")
 	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(64<<20))
 }
