@@ -148,7 +148,7 @@ func BatchNormWith(x, scale, bias *gorgonia.Node, s *Statistics, epsilon float64
 		forMean:   newAllReduce(o.over, scale.Name(), "mean"), forVariance: newAllReduce(o.over, scale.Name(), "variance"),
 		forGradient: newAllReduce(o.over, scale.Name(), "gradient"),
 	}
-	return apply(signature{name: name, in: shapes, out: in, mode: m}, batchNorm[float32]{l}, batchNorm[float64]{l}, inputs...)
+	return apply(signature{name: name, in: shapes, out: in, mode: m}, batchNorm[float32]{l, &batchNormWork[float32]{}}, batchNorm[float64]{l, &batchNormWork[float64]{}}, inputs...)
 }
 
 // BatchNormOption is an option of BatchNormWith.

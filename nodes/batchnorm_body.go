@@ -37,7 +37,18 @@ type moments struct {
 // A plane is a channel of an image. The cores divide the images, as those of convolutions do, so each
 // finds in its cache what it wrote there in the operation before. Sums over a channel add up the sums
 // of its planes in the order of the images, whatever the number of cores.
-type batchNorm[T vec.Float] struct{ *batchNormLayer }
+type batchNorm[T vec.Float] struct {
+	*batchNormLayer
+	work *batchNormWork[T]
+}
+
+// batchNormWork is what the cores share while Sweep runs. It belongs to the node, because functions that
+// captured all of it would be allocated in each run.
+type batchNormWork[T vec.Float] struct {
+	dst, in     [][]T
+	grad, kept  []T       // dy, and g where it is in memory or will be, or nil
+	sums, total []float64 // Σ g and Σ g (x-μ) of each plane, Σ g and Σ g x^ of each channel
+}
 
 // images calls f for each plane of the batch, with its number, its elements and a workspace of a block.
 // The cores divide the images; backwards each goes through its images from the last to the first,
@@ -196,42 +207,26 @@ func (n batchNorm[T]) Runs() uint64 { return n.moments.runs }
 //
 // In evaluation the means are left out.
 func (n batchNorm[T]) Sweep(dst, in [][]T, grad []T) error {
-	size := len(in[0])
-	m := n.moments
-	kept := grad // g, where it is in memory
+	size, m := len(in[0]), n.moments
+	planes := size / n.area
+	sums, total := scratch.Get[float64](2*planes), scratch.Get[float64](2*n.channels)
+	defer scratch.Put(sums)
+	defer scratch.Put(total)
+	w := n.work
+	*w = batchNormWork[T]{dst: dst, in: in, grad: grad, sums: sums, total: total}
+	defer func() { *w = batchNormWork[T]{} }()
 	switch {
-	case n.rectified && len(in) > 3:
-		kept = dst[3]
-	case n.rectified:
-		kept = nil
-	case len(in) > 3 && dst[3] != nil:
+	case !n.rectified:
+		w.kept = grad
+	case len(in) > 3:
+		w.kept = dst[3]
+	}
+	if len(in) > 3 && !n.rectified && dst[3] != nil {
 		par.Ranges(len(grad), grain, func(from, to int) { copy(dst[3][from:to], grad[from:to]) })
 	}
 
-	planes := size / n.area
-	sums := scratch.Get[float64](2 * planes)
-	defer scratch.Put(sums)
-	n.images(size, false, func(space []T, p, c, from, to int) {
-		a, b := n.affine(c, in)
-		var s, sx float64
-		blocks(from, to, func(i, j int) {
-			g := grad[i:j]
-			if n.rectified {
-				g = space[:j-i]
-				if kept != nil {
-					g = kept[i:j]
-				}
-				n.through(g, in, grad, i, j, a, b)
-			}
-			u, ux := vec.DotShift(in[0][i:j], g, m.mean[c])
-			s, sx = s+u, sx+ux
-		})
-		sums[2*p], sums[2*p+1] = s, sx
-	})
-	own := scratch.Get[float64](2 * n.channels)
-	defer scratch.Put(own)
-	clear(own)
-	total := own
+	n.images(size, false, n.sum)
+	clear(total)
 	for p := range planes {
 		c := p % n.channels
 		total[2*c] += sums[2*p]
@@ -253,26 +248,51 @@ func (n batchNorm[T]) Sweep(dst, in [][]T, grad []T) error {
 	case !m.training:
 		clear(total)
 	case n.forGradient != nil:
-		var err error
-		if total, err = n.forGradient.sum(total); err != nil {
+		all, err := n.forGradient.sum(total)
+		if err != nil {
 			return err
 		}
+		copy(total, all)
 	}
-	n.images(size, true, func(_ []T, _, c, from, to int) {
-		a, b := n.affine(c, in)
-		d := -a * total[2*c+1] / m.count * m.scale[c]
-		e := -a*total[2*c]/m.count - d*m.mean[c]
-		blocks(from, to, func(i, j int) {
-			g := dst[0][i:j]
-			if kept != nil {
-				g = kept[i:j]
-			} else {
-				n.through(g, in, grad, i, j, a, b)
-			}
-			vec.Affine2(dst[0][i:j], a, g, d, in[0][i:j], e)
-		})
-	})
+	n.images(size, true, n.descend)
 	return nil
+}
+
+// sum sets the sums of a plane, and g where it is kept.
+func (n batchNorm[T]) sum(space []T, p, c, from, to int) {
+	w := n.work
+	a, b := n.affine(c, w.in)
+	var s, sx float64
+	blocks(from, to, func(i, j int) {
+		g := w.grad[i:j]
+		if n.rectified {
+			g = space[:j-i]
+			if w.kept != nil {
+				g = w.kept[i:j]
+			}
+			n.through(g, w.in, w.grad, i, j, a, b)
+		}
+		u, ux := vec.DotShift(w.in[0][i:j], g, n.moments.mean[c])
+		s, sx = s+u, sx+ux
+	})
+	w.sums[2*p], w.sums[2*p+1] = s, sx
+}
+
+// descend sets dx of a plane.
+func (n batchNorm[T]) descend(_ []T, _, c, from, to int) {
+	w, m := n.work, n.moments
+	a, b := n.affine(c, w.in)
+	d := -a * w.total[2*c+1] / m.count * m.scale[c]
+	e := -a*w.total[2*c]/m.count - d*m.mean[c]
+	blocks(from, to, func(i, j int) {
+		g := w.dst[0][i:j]
+		if w.kept != nil {
+			g = w.kept[i:j]
+		} else {
+			n.through(g, w.in, w.grad, i, j, a, b)
+		}
+		vec.Affine2(w.dst[0][i:j], a, g, d, w.in[0][i:j], e)
+	})
 }
 
 // through sets dst to the gradient for the elements i to j before they are rectified: that of the

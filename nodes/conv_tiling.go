@@ -48,6 +48,12 @@ func planesOf(rows, cols int) planes {
 	return planes{cols: cols, distance: ((rows*cols+line-1)/line | 1) * line}
 }
 
+// borrowed returns planes whose data the caller returns to scratch.
+func (p planes) borrowed() planes {
+	p.data = scratch.Get[float32](p.size())
+	return p
+}
+
 func (p *planes) size() int { return winograd.Area * p.distance }
 
 // matrix returns the first rows of matrix k.
@@ -222,8 +228,7 @@ func (t *tiling) block() int {
 // filters returns the transforms of w in panels for products. The caller returns them to scratch.
 func (t *tiling) filters(w []float32) planes {
 	width, n := gemm.PanelWidth[float32](), kernelArea*t.outputs
-	p := planesOf((t.outputs+width-1)/width*t.inputs, width)
-	p.data = scratch.Get[float32](p.size())
+	p := planesOf((t.outputs+width-1)/width*t.inputs, width).borrowed()
 	turned := scratch.Get[float32](len(w)) // of shape (inputs, 3, 3, outputs)
 	par.Ranges(t.inputs, 1+grain/(winograd.Area*t.outputs), func(first, last int) {
 		from := winograd.Grid{At: first * n, Next: n, Row: winograd.Kernel * t.outputs, Col: t.outputs}
