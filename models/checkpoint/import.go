@@ -17,7 +17,7 @@ var ErrAmbiguous = errors.New("ambiguous")
 // ImportOptions say what a file does not say of itself.
 type ImportOptions struct {
 	// Surplus allows layers that the model does not have. Tensors of a layer that it has, such as a
-	// bias that it has not, are an error all the same, because the results of the layer depend on them.
+	// bias that it does not, are an error all the same, because the results of the layer depend on them.
 	Surplus bool
 	// Names are the names of layers in the file. If it is nil, those of the model are recognised, and
 	// those of Torchvision, Timm, Akamaster and Kuangliu.
@@ -43,7 +43,7 @@ type ImportOptions struct {
 // which contains it. A count of batches that is missing is 0.
 //
 // A tensor that is missing, that the model does not have, or that is of another shape is an
-// error which names it, and the model is as before.
+// error which names it, ErrMismatch. After any error the model is as before.
 func Import(path string, m Stateful, o ImportOptions) error {
 	if err := importFrom(path, m, o); err != nil {
 		return fmt.Errorf("checkpoint: import %s: %w", path, err)
@@ -64,7 +64,7 @@ func importFrom(path string, of Stateful, o ImportOptions) error {
 		return err
 	}
 	defer f.Close()
-	if _, ok := f.Metadata()[versionKey]; ok {
+	if _, ok := f.MetadataValue(versionKey); ok {
 		return fmt.Errorf("want weights alone, got a checkpoint: see Load (%w)", ErrMismatch)
 	}
 	if err := f.translate(m, o); err != nil {

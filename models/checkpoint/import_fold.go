@@ -63,17 +63,22 @@ func fold(all map[string]source, wanted map[string]bool, m OrthogonalMap) {
 		if wanted[name] {
 			continue
 		}
-		weight, ok := strings.CutSuffix(name, "_g")
-		if _, isNorm := all[weight+"_v"]; ok && isNorm {
-			part(weight, "original0", name)
-			part(weight, "original1", weight+"_v")
-		}
-		layer, rest, ok := strings.Cut(name, parametrizations)
-		if weight, parameter, isPart := strings.Cut(rest, "."); ok && isPart {
-			part(layer+"."+weight, parameter, name)
+		if layer, rest, ok := strings.Cut(name, parametrizations); ok {
+			if weight, parameter, ok := strings.Cut(rest, "."); ok {
+				part(layer+"."+weight, parameter, name)
+			}
+		} else if weight, ok := strings.CutSuffix(name, "_g"); ok {
+			if _, ok := all[weight+"_v"]; ok && !wanted[weight+"_v"] {
+				part(weight, "original0", name)
+				part(weight, "original1", weight+"_v")
+			}
 		}
 	}
 	for weight, of := range parts {
+		if one, ok := all[weight]; ok {
+			all[weight] = source{name: one.name, err: fmt.Errorf("want it once, got it and its parametrization by %s (%w)", sourceNames(of), ErrMismatch)}
+			continue
+		}
 		base, hasBase := of["0.base"]
 		switch names := slices.Sorted(maps.Keys(of)); {
 		case slices.Equal(names, []string{"original0", "original1"}):
@@ -82,9 +87,19 @@ func fold(all map[string]source, wanted map[string]bool, m OrthogonalMap) {
 			all[weight] = orthogonal(of["original"], base, m)
 		default:
 			all[weight] = source{name: weight, err: fmt.Errorf("want a parametrization by weight_norm or orthogonal, got one of %s: "+
-				"call torch.nn.utils.parametrize.remove_parametrizations before writing the file (%w)", tensors(names), ErrMismatch)}
+				"call torch.nn.utils.parametrize.remove_parametrizations before writing the file (%w)", sourceNames(of), ErrMismatch)}
 		}
 	}
+}
+
+// sourceNames lists the tensors of a parametrization.
+func sourceNames(parts map[string]source) string {
+	var names []string
+	for _, s := range parts {
+		names = append(names, s.name)
+	}
+	slices.Sort(names)
+	return tensors(names)
 }
 
 // computed is a tensor that is computed from others, in their precision if they have the same, else in
@@ -158,8 +173,8 @@ func weightNorm(g, v source) source {
 			squares[group(i)] += v * v
 		}
 		for k, s := range squares {
-			if s == 0 {
-				return nil, fmt.Errorf("want directions of a norm above 0, got 0 for gain %d", k)
+			if s == 0 || math.IsInf(s, 1) {
+				return nil, fmt.Errorf("want directions of a finite norm above 0, got %g for gain %d", math.Sqrt(s), k)
 			}
 		}
 		for i := range w {

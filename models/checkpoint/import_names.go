@@ -151,7 +151,7 @@ func (f *reading) translate(m models.State, o ImportOptions) error {
 	for _, i := range f.Tensors() {
 		name := strings.ReplaceAll(i.Name, "_orig_mod.", "") // of compiled modules, at any place
 		if s, ok := all[name]; ok {
-			return fmt.Errorf("want one tensor %q, got %q and %q (%w)", name, s.name, i.Name, ErrAmbiguous)
+			return fmt.Errorf("want one tensor %q, got %q and %q (%w)", name, s.name, i.Name, ErrMismatch)
 		}
 		all[name] = f.sourceOf(i)
 	}

@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -158,22 +159,22 @@ func TestImportZeros(t *testing.T) {
 	for _, of := range precisions {
 		m := resnet8(t, of, models.Options{Zeros: models.ZerosAround})
 		refusesImport(t, path, m, ImportOptions{}, ErrAmbiguous, "set ImportOptions.Zeros to models.ZerosAfter or models.ZerosAround")
-		refusesImport(t, path, m, ImportOptions{Zeros: models.ZerosAfter}, ErrMismatch, "want channels of zeros around", "got them after", "models.Options.Zeros")
+		refusesImport(t, path, m, ImportOptions{Zeros: models.ZerosAfter}, ErrMismatch, "want channels of zeros around", `got them "after"`, "models.Options.Zeros")
 		for _, names := range []Names{nil, Akamaster} {
 			require.NoError(t, Import(path, m, ImportOptions{Names: names, Zeros: models.ZerosAround}))
 			sameLogits(t, net.Logits, m)
 		}
 		other := resnet8(t, of, models.Options{})
 		refusesImport(t, path, other, ImportOptions{}, ErrAmbiguous, "ImportOptions.Zeros")
-		refusesImport(t, path, other, ImportOptions{Zeros: models.ZerosAround}, ErrMismatch, "want channels of zeros after", "got them around")
+		refusesImport(t, path, other, ImportOptions{Zeros: models.ZerosAround}, ErrMismatch, "want channels of zeros after", `got them "around"`)
 
 		exported := filepath.Join(t.TempDir(), "exported")
 		require.NoError(t, Export(exported, m))
 		again := resnet8(t, of, models.Options{Zeros: models.ZerosAround})
 		require.NoError(t, Import(exported, again, ImportOptions{}))
 		sameLogits(t, net.Logits, again)
-		refusesImport(t, exported, other, ImportOptions{}, ErrMismatch, "want channels of zeros after", "got them around")
-		refusesImport(t, exported, again, ImportOptions{Zeros: models.ZerosAfter}, ErrMismatch, "as ImportOptions.Zeros says, got them around in the file")
+		refusesImport(t, exported, other, ImportOptions{}, ErrMismatch, "want channels of zeros after", `got them "around"`)
+		refusesImport(t, exported, again, ImportOptions{Zeros: models.ZerosAfter}, ErrMismatch, `as ImportOptions.Zeros says, got them "around" in the file`)
 	}
 }
 
@@ -401,8 +402,9 @@ func TestImportRefusesParametrized(t *testing.T) {
 		}
 	}
 	refuse(norm.Tensors, set("weight_g", 2, 1), ImportOptions{}, `tensor "layer.weight_g": want sizes of 1 or of "layer.weight_v", [7 3], got [2 1]`)
-	refuse(norm.Tensors, set("weight_v", 7, 3), ImportOptions{}, `tensor "layer.weight_v": want directions of a norm above 0, got 0 for gain 0`)
+	refuse(norm.Tensors, set("weight_v", 7, 3), ImportOptions{}, `tensor "layer.weight_v": want directions of a finite norm above 0, got 0 for gain 0`)
 	refuse(norm.Tensors, set("weight_v", 7, 4), ImportOptions{}, `tensor "layer.weight_v": want shape [7 3], got [7 4]`)
+	refuse(norm.Tensors, set("weight", 7, 3), ImportOptions{}, `tensor "layer.weight": want it once, got it and its parametrization by tensors "layer.weight_g", "layer.weight_v"`)
 	refuse(norm.Tensors, func(all map[string]safetensors.Tensor) { delete(all, "weight_g") }, ImportOptions{}, `want the tensor "layer.weight", got none of that name; the model does not have the tensor "layer.weight_v"`)
 	refuse(norm.Tensors, func(all map[string]safetensors.Tensor) { all["weight_g"].F32[2] = float32(math.Inf(1)) }, ImportOptions{}, `tensor "layer.weight_g": want finite numbers, got +Inf at element 2`)
 	refuse(norm.Tensors, func(all map[string]safetensors.Tensor) {
@@ -412,7 +414,7 @@ func TestImportRefusesParametrized(t *testing.T) {
 	o := ImportOptions{OrthogonalMap: MapDefault}
 	const x = "parametrizations.weight."
 	refuse(orthogonal.Tensors, set(x+"0.base", 3, 3), o, `tensor "layer.parametrizations.weight.original": want a base of shape [7 7], got [3 3]`)
-	refuse(orthogonal.Tensors, set(x+"1.scale", 1), o, `tensor "layer.weight": want a parametrization by weight_norm or orthogonal, got one of tensors "0.base", "1.scale", "original"`)
+	refuse(orthogonal.Tensors, set(x+"1.scale", 1), o, `tensor "layer.weight": want a parametrization by weight_norm or orthogonal, got one of tensors "layer.parametrizations.weight.0.base", "layer.parametrizations.weight.1.scale", "layer.parametrizations.weight.original"`)
 	refuse(orthogonal.Tensors, func(all map[string]safetensors.Tensor) {
 		delete(all, x+"0.base")
 		set(x+"0._u", 7)(all)
@@ -421,4 +423,39 @@ func TestImportRefusesParametrized(t *testing.T) {
 	err := Import("none", m, ImportOptions{OrthogonalMap: "exp"})
 	assert.ErrorContains(t, err, `ImportOptions.OrthogonalMap: want one of ["default" "matrix_exp" "cayley" "householder"], got "exp"`)
 	assert.False(t, errors.Is(err, os.ErrNotExist))
+}
+
+// FuzzImport: whatever tensors are called and however they are shaped, Import does not panic, and what it refuses changes
+// nothing.
+func FuzzImport(f *testing.F) {
+	l := foreignNets(f).Layers["default with base tall"]
+	for _, name := range []string{"layer.bias", "module.layer.weight", "layer.weight_g", "layer.weight_v", "layer.parametrizations.weight.1.x", "model.module._orig_mod.layer.bias",
+		"layer.parametrizations.weight.original0", ".parametrizations..", "_g", "", "layer."} {
+		f.Add(name, uint8(7), uint8(3), uint8(0))
+	}
+	f.Add("linear.bias", uint8(0), uint8(0), uint8(7))
+	f.Fuzz(func(t *testing.T, name string, rows, cols, options uint8) {
+		c, shape := content{}, []int{int(rows), int(cols)}[:options%3]
+		values := l.Tensors.values()
+		for _, i := range l.Tensors {
+			x := values[i.Name]
+			x.Name = "layer." + x.Name
+			c.tensors = append(c.tensors, x)
+		}
+		drop := int(options/4) % (len(c.tensors) + 1)
+		c.tensors = append(slices.Delete(c.tensors, 0, drop), safetensors.Tensor{Name: name, Shape: shape, F32: make([]float32, tensor.Shape(shape).TotalSize())})
+		path := filepath.Join(t.TempDir(), "x")
+		if disk.Replace(disk.OS{}, path, c.writePlain) != nil {
+			return
+		}
+		r := run{model: layer(t, tensor.Float32, l.Shape)}
+		before := r.memory(t)
+		o := ImportOptions{Surplus: options&32 > 0, OrthogonalMap: l.Map}
+		if options&64 > 0 {
+			o.Names = Names{name: "layer"}
+		}
+		if err := Import(path, r.model, o); err != nil {
+			require.Equal(t, before, r.memory(t))
+		}
+	})
 }

@@ -220,7 +220,9 @@ func TestImportRefuses(t *testing.T) {
 	require.NotEqual(t, before, state())
 
 	require.NoError(t, os.Truncate(path, 1000))
+	before = state()
 	require.ErrorIs(t, Import(path, m, ImportOptions{}), ErrDamaged)
+	require.Equal(t, before, state())
 	require.ErrorContains(t, Import(path, nil, ImportOptions{}), "want a model")
 }
 

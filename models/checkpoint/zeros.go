@@ -33,7 +33,8 @@ func (f *reading) sameZeros(m models.State, unsaid models.Zeros) error {
 
 // agreedZeros is sameZeros for a file that need not be ours: told is what the user says of it, or "".
 func (f *reading) agreedZeros(m models.State, told models.Zeros) error {
-	said := models.Zeros(f.Metadata()[zerosKey])
+	text, _ := f.MetadataValue(zerosKey)
+	said := models.Zeros(text)
 	switch {
 	case m.Zeros() == "":
 		return nil
@@ -41,7 +42,7 @@ func (f *reading) agreedZeros(m models.State, told models.Zeros) error {
 		return fmt.Errorf("shortcuts: want to know where the net in the file puts channels of zeros, which the file does not say: "+
 			"set ImportOptions.Zeros to models.ZerosAfter or models.ZerosAround (%w)", ErrAmbiguous)
 	case said != "" && told != "" && said != told:
-		return fmt.Errorf("shortcuts: want channels of zeros %s those of the input, as ImportOptions.Zeros says, got them %s in the file (%w)", told, said, ErrMismatch)
+		return fmt.Errorf("shortcuts: want channels of zeros %q those of the input, as ImportOptions.Zeros says, got them %q in the file (%w)", told, said, ErrMismatch)
 	}
 	return f.sameZeros(m, told)
 }
