@@ -122,7 +122,7 @@ func (s *source) read(n, keep int64) (kept []byte, got int64, err error) {
 		s.begun = s.begun || k > 0
 		if room := min(int64(k), keep-got); room > 0 {
 			if len(kept)+int(room) > cap(kept) { // twice as much, so that few copies become garbage
-				kept = slices.Grow(kept, max(len(kept), chunk))
+				kept = slices.Grow(kept, int(min(max(int64(len(kept)), chunk), n-int64(len(kept)))))
 			}
 			kept = append(kept, buf[:room]...)
 		}
