@@ -19,6 +19,7 @@ type evaluation struct {
 	batch   int
 	feeds   []*tensor.Dense                   // the values of the inputs and, with a cost, of the targets
 	weights map[*gorgonia.Node]*gorgonia.Node // learnables, and those of the net by them
+	norms   map[*gorgonia.BatchNormOp]*gorgonia.BatchNormOp
 	// values are those of the outputs and, if it is wanted, of the cost after a run. They lie in memory of
 	// their own: the graph writes to it, so the machine, which has a finalizer, would otherwise reach itself
 	// and stay in memory for good.
@@ -71,6 +72,13 @@ func (e *evaluation) find(g *gorgonia.ExprGraph, n, a *Net, cost bool) {
 	if cost {
 		feeds = slices.Concat(a.Inputs, a.Targets)
 	}
+	e.norms = map[*gorgonia.BatchNormOp]*gorgonia.BatchNormOp{}
+	for _, b := range a.Buffers {
+		if b.BatchNorm != nil {
+			i := slices.IndexFunc(n.Buffers, func(o Buffer) bool { return o.Name == b.Name })
+			e.norms[b.BatchNorm] = n.Buffers[i].BatchNorm
+		}
+	}
 	for _, x := range feeds {
 		if leaf := leaves[x.Name()]; leaf != nil { // the net may ignore it
 			x = leaf
@@ -85,6 +93,11 @@ func (e *evaluation) run(examples []dense.Rows, from, to int) error {
 	for n, l := range e.weights {
 		if err := gorgonia.Let(n, l.Value()); err != nil {
 			return fmt.Errorf("models: %s: %w", n.Name(), err)
+		}
+	}
+	for op, of := range e.norms {
+		if err := copyStats(op, of); err != nil {
+			return fmt.Errorf("models: %w", err)
 		}
 	}
 	for i, t := range e.feeds {

@@ -5,6 +5,7 @@ package models
 import (
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -34,17 +35,18 @@ type Net struct {
 	// Learnables are the weights: leaves with values and unique names. The cost depends on each.
 	Learnables gorgonia.Nodes
 	// Buffers are the state beside the weights. All graphs of a net share them, so make them outside of
-	// the Definition.
+	// the Definition, except those of gorgonia.BatchNorm.
 	Buffers []Buffer
 	// Score, unless it is nil, rates the outputs of a batch: it returns the sum over its examples of a
 	// number that is the higher the better, such as the number of images classified correctly. Package
 	// train calls the mean over all examples the accuracy.
 	Score func(outputs, targets []*tensor.Dense) float64
 
-	batch   int
-	define  Definition
-	cost    gorgonia.Value   // the value of Cost after a run
-	outputs []gorgonia.Value // those of Outputs
+	batch     int
+	define    Definition
+	constants map[string]gorgonia.Value // of leaves that are none of the above
+	cost      gorgonia.Value            // the value of Cost after a run
+	outputs   []gorgonia.Value          // those of Outputs
 }
 
 // Definition makes the graph of a net for a batch of the given size. It is called once for each graph:
@@ -64,6 +66,13 @@ func New(batch int, define Definition) (*Net, error) {
 		return nil, err
 	}
 	n.define = define
+	for _, b := range n.Buffers {
+		if b.BatchNorm != nil {
+			if err := b.BatchNorm.Reset(); err != nil { // its variance starts at 0
+				return nil, fmt.Errorf("models: buffer %s: %w", b.Name, err)
+			}
+		}
+	}
 	n.outputs = make([]gorgonia.Value, len(n.Outputs))
 	for i, o := range n.Outputs {
 		gorgonia.Read(o, &n.outputs[i])
@@ -126,7 +135,23 @@ func (n *Net) Machine() (gorgonia.VM, error) {
 	}
 	making.Lock()
 	defer making.Unlock()
-	return gorgonia.NewTapeMachine(n.Graph, gorgonia.BindDualValues(n.Learnables...)), nil
+	type stats struct{ mean, variance tensor.Tensor }
+	before := make([]stats, len(n.Buffers))
+	for i, b := range n.Buffers {
+		if b.BatchNorm != nil {
+			mean, variance := b.BatchNorm.Stats()
+			before[i] = stats{mean.Clone().(tensor.Tensor), variance.Clone().(tensor.Tensor)}
+		}
+	}
+	vm := gorgonia.NewTapeMachine(n.Graph, gorgonia.BindDualValues(n.Learnables...))
+	for i, b := range n.Buffers {
+		if b.BatchNorm != nil {
+			if err := b.BatchNorm.SetStats(before[i].mean, before[i].variance); err != nil {
+				return nil, fmt.Errorf("models: buffer %s: %w", b.Name, err)
+			}
+		}
+	}
+	return vm, nil
 }
 
 // State is what a net has learnt: all that is needed to continue training. Weights that lie in several
@@ -164,8 +189,8 @@ func (s State) Check() error {
 		if err := claim(names, "buffer", i, b.Name); err != nil {
 			return err
 		}
-		if (b.Statistics == nil) == (b.Noise == nil) {
-			return fmt.Errorf("models: buffer %s: want statistics or noise, got neither or both", b.Name)
+		if b.state() == nil {
+			return fmt.Errorf("models: buffer %s: want one of Statistics, Noise, Iteration and BatchNorm, got none or several", b.Name)
 		}
 	}
 	return nil
@@ -183,20 +208,50 @@ func claim(names map[string]bool, what string, i int, name string) error {
 	return nil
 }
 
-// Buffer is the state of a layer that is not learnt: either the running statistics of a batch
-// normalisation, or the noise of a layer that draws random numbers.
+// Buffer is the state of a layer that is not learnt. One field beside the name is set.
 type Buffer struct {
-	Name       string            // the name of the layer, which is unique
-	Statistics *nodes.Statistics // or nil
-	Noise      *nodes.Noise      // or nil
+	Name       string                // the name of the layer, which is unique
+	Statistics *nodes.Statistics     // of a batch normalisation
+	Noise      *nodes.Noise          // of a layer that draws random numbers
+	Iteration  *nodes.PowerIteration // of a spectral normalisation
+	// BatchNorm is what gorgonia.BatchNorm returns beside its node; each graph has its own. Making a
+	// machine loses its running statistics: use Net.Machine, which keeps them.
+	BatchNorm *gorgonia.BatchNormOp
 }
 
-// state returns what the buffer holds.
-func (b Buffer) state() any {
+// state returns what the buffer holds, or nil unless one field is set.
+func (b Buffer) state() (state any) {
+	n := 0
 	if b.Statistics != nil {
-		return b.Statistics
+		state, n = b.Statistics, n+1
 	}
-	return b.Noise
+	if b.Noise != nil {
+		state, n = b.Noise, n+1
+	}
+	if b.Iteration != nil {
+		state, n = b.Iteration, n+1
+	}
+	if b.BatchNorm != nil {
+		state, n = b.BatchNorm, n+1
+	}
+	if n != 1 {
+		return nil
+	}
+	return state
+}
+
+// stateOf returns the state of an operation that belongs into the buffers, or nil.
+func stateOf(x *gorgonia.Node) any {
+	if op, ok := x.Op().(*gorgonia.BatchNormOp); ok {
+		return op
+	}
+	return nodes.StateOf(x)
+}
+
+// copyStats copies the running statistics of one operation to another.
+func copyStats(to, from *gorgonia.BatchNormOp) error {
+	mean, variance := from.Stats()
+	return to.SetStats(mean, variance)
 }
 
 // defined calls define, checks what it returns, and completes it.
@@ -291,8 +346,15 @@ func (n *Net) check() error {
 // checkLeaves checks what else the net is made of: leaves that are not in its lists and the state of
 // operations.
 func (n *Net) checkLeaves(reached map[*gorgonia.Node]bool, names map[string]bool, known map[*gorgonia.Node]bool) error {
+	n.constants = map[string]gorgonia.Value{}
 	for _, x := range n.Graph.AllNodes() {
-		if !reached[x] || x.Op() != nil || known[x] {
+		if !reached[x] || known[x] {
+			continue
+		}
+		if s := stateOf(x); s != nil && !slices.ContainsFunc(n.Buffers, func(b Buffer) bool { return b.state() == s }) {
+			return fmt.Errorf("models: %v: want its state, a %T, among the buffers, got none of it there", x, s)
+		}
+		if x.Op() != nil {
 			continue
 		}
 		if names[x.Name()] {
@@ -301,6 +363,7 @@ func (n *Net) checkLeaves(reached map[*gorgonia.Node]bool, names map[string]bool
 		if x.Value() == nil {
 			return fmt.Errorf("models: leaf %s of shape %v: want it among the inputs, the targets or the learnables, or with a value, got neither", x.Name(), x.Shape())
 		}
+		n.constants[x.Name()] = x.Value()
 	}
 	return nil
 }
@@ -378,8 +441,20 @@ func (n *Net) compare(a *Net) error {
 		if i < 0 {
 			return fmt.Errorf("want the buffers of the first graph, got %s", b.Name)
 		}
+		if own := n.Buffers[i].BatchNorm; own != nil && b.BatchNorm != nil && own != b.BatchNorm {
+			if err := copyStats(b.BatchNorm, own); err != nil {
+				return fmt.Errorf("buffer %s: %w", b.Name, err)
+			}
+			continue
+		}
 		if n.Buffers[i].state() != b.state() {
 			return fmt.Errorf("buffer %s: want that of the first graph, got another: make it outside of the definition", b.Name)
+		}
+	}
+	for name, got := range a.constants {
+		want, ok := n.constants[name]
+		if ok && want != got && want.Shape().Eq(got.Shape()) && !reflect.DeepEqual(want.Data(), got.Data()) {
+			return fmt.Errorf("leaf %s of shape %v: want the value of the first graph, or it among the learnables, got another value", name, got.Shape())
 		}
 	}
 	return nil

@@ -165,8 +165,8 @@ func TestNetRefuses(t *testing.T) {
 		"models: want the nodes of a net in one graph, got x in another": spoil(func(n *models.Net) {
 			n.Inputs[0] = leaf(gorgonia.NewGraph(), "x", nil, 6, 3)
 		}),
-		"models: buffer 0: want a name, got none":                          spoil(func(n *models.Net) { n.Buffers = []models.Buffer{{Noise: &nodes.Noise{}}} }),
-		"models: buffer bn: want statistics or noise, got neither or both": spoil(func(n *models.Net) { n.Buffers = []models.Buffer{{Name: "bn"}} }),
+		"models: buffer 0: want a name, got none":                                                        spoil(func(n *models.Net) { n.Buffers = []models.Buffer{{Noise: &nodes.Noise{}}} }),
+		"models: buffer bn: want one of Statistics, Noise, Iteration and BatchNorm, got none or several": spoil(func(n *models.Net) { n.Buffers = []models.Buffer{{Name: "bn"}} }),
 	} {
 		_, err := models.New(6, define)
 		assert.ErrorContains(t, err, want)

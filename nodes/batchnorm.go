@@ -13,7 +13,7 @@ import (
 
 // Statistics are the running mean and variance of each channel of a batch normalisation. Nodes in
 // several graphs can share them, so that a graph for evaluation uses the statistics of the graph for
-// training. To save and load them, read and write the fields between runs.
+// training. To save and load them, use encoding/gob or encoding/json between runs.
 //
 // Nodes that share statistics must not run at the same time.
 type Statistics struct {

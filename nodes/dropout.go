@@ -15,7 +15,7 @@ import (
 // Noise is the random state of a node. The numbers that run r in training draws are a function of
 // Seed, r and, where each image has numbers of its own, the position of the image in the batch. A
 // net that is loaded therefore continues with the same numbers as if it had never stopped. To save
-// and load a Noise, read and write the fields between runs. Give each node a Noise of its own.
+// and load a Noise, use encoding/gob or encoding/json between runs. Give each node a Noise of its own.
 type Noise struct {
 	Seed uint64
 	Run  uint64 // number of runs in training so far

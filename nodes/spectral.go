@@ -3,7 +3,6 @@
 package nodes
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -54,49 +53,24 @@ func (p *PowerIteration) Sigma() float64 {
 func (p *PowerIteration) SetVectors(u, v []float64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.u != nil && (len(u) != len(p.u) || len(v) != len(p.v)) {
-		return fmt.Errorf("nodes.PowerIteration: want vectors of length %d and %d, got %d and %d", len(p.u), len(p.v), len(u), len(v))
+	if err := p.admit(u, v); err != nil {
+		return fmt.Errorf("nodes.PowerIteration: %w", err)
 	}
 	nu, nv := vec.Norm(u), vec.Norm(v)
-	if !frames.Invertible(nu) || !frames.Invertible(nv) {
-		return fmt.Errorf("nodes.PowerIteration: want vectors with a direction, got norms %g and %g", nu, nv)
-	}
 	p.u, p.v = make([]float64, len(u)), make([]float64, len(v))
 	vec.Scale(p.u, 1/nu, u)
 	vec.Scale(p.v, 1/nv, v)
 	return nil
 }
 
-// powerIteration is the JSON form of a PowerIteration.
-type powerIteration struct {
-	Seed  uint64    `json:"seed"`
-	U     []float64 `json:"u,omitempty"`
-	V     []float64 `json:"v,omitempty"`
-	Sigma float64   `json:"sigma,omitempty"`
-}
-
-// MarshalJSON returns the whole state, without rounding.
-func (p *PowerIteration) MarshalJSON() ([]byte, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return json.Marshal(powerIteration{p.seed, p.u, p.v, p.sigma})
-}
-
-// UnmarshalJSON restores a state that MarshalJSON has returned. If SetVectors would refuse the
-// vectors, it returns an error and leaves the state unchanged.
-func (p *PowerIteration) UnmarshalJSON(text []byte) error {
-	var s powerIteration
-	if err := json.Unmarshal(text, &s); err != nil {
-		return fmt.Errorf("nodes.PowerIteration: %w", err)
+// admit returns an error for vectors that the state cannot have.
+func (p *PowerIteration) admit(u, v []float64) error {
+	if p.u != nil && (len(u) != len(p.u) || len(v) != len(p.v)) {
+		return fmt.Errorf("want vectors of length %d and %d, got %d and %d", len(p.u), len(p.v), len(u), len(v))
 	}
-	if len(s.U)+len(s.V) > 0 {
-		if err := p.SetVectors(s.U, s.V); err != nil {
-			return err
-		}
+	if nu, nv := vec.Norm(u), vec.Norm(v); !frames.Invertible(nu) || !frames.Invertible(nv) {
+		return fmt.Errorf("want vectors with a direction, got norms %g and %g", nu, nv)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.seed, p.u, p.v, p.sigma = s.Seed, s.U, s.V, s.Sigma
 	return nil
 }
 
@@ -164,7 +138,7 @@ func (p *PowerIteration) fits(b bank) error {
 // spectral is SpectralNorm at one precision.
 type spectral[T vec.Float] struct {
 	bank       bank
-	state      *PowerIteration
+	power      *PowerIteration
 	iterations int
 	mode       *mode
 	used       *spectralRun
@@ -178,10 +152,10 @@ type spectralRun struct {
 }
 
 func (s spectral[T]) Forward(out []T, in [][]T) error {
-	if err := s.state.fits(s.bank); err != nil {
+	if err := s.power.fits(s.bank); err != nil {
 		return err
 	}
-	p, w := s.state, in[0]
+	p, w := s.power, in[0]
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	row := scratch.Get[float64](s.bank.f)

@@ -42,7 +42,7 @@ const (
 func places(m models.State) []place {
 	normalises := map[string]bool{}
 	for _, b := range m.Buffers {
-		if b.Statistics != nil {
+		if b.Statistics != nil || b.BatchNorm != nil {
 			normalises[b.Name] = true
 		}
 	}
