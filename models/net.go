@@ -240,6 +240,61 @@ func (b Buffer) state() (state any) {
 	return state
 }
 
+// Running returns the running statistics of a batch normalisation: Statistics, or a copy of those of
+// BatchNorm, which are a mean and a variance alone. It returns nil for any other buffer.
+func (b Buffer) Running() *nodes.Statistics {
+	if b.BatchNorm == nil {
+		return b.Statistics
+	}
+	mean, variance := b.BatchNorm.Stats()
+	return &nodes.Statistics{Mean: widened(mean.Data()), Variance: widened(variance.Data())}
+}
+
+// SetRunning copies the numbers of s to the running statistics of a batch normalisation.
+func (b Buffer) SetRunning(s *nodes.Statistics) error {
+	own := b.Running()
+	if own == nil || len(s.Mean) != len(own.Mean) || len(s.Variance) != len(own.Variance) {
+		return fmt.Errorf("models: buffer %s: want statistics of its batch normalisation, got %d means and %d variances", b.Name, len(s.Mean), len(s.Variance))
+	}
+	if b.BatchNorm == nil {
+		copy(own.Mean, s.Mean)
+		copy(own.Variance, s.Variance)
+		own.Batches = s.Batches
+		return nil
+	}
+	mean, variance := b.BatchNorm.Stats()
+	narrow(mean.Data(), s.Mean)
+	narrow(variance.Data(), s.Variance)
+	return nil
+}
+
+// widened returns a copy of numbers in float64.
+func widened(of any) []float64 {
+	switch x := of.(type) {
+	case []float32:
+		wide := make([]float64, len(x))
+		for i, v := range x {
+			wide[i] = float64(v)
+		}
+		return wide
+	case []float64:
+		return slices.Clone(x)
+	}
+	return nil
+}
+
+// narrow copies numbers to memory of either precision.
+func narrow(to any, from []float64) {
+	switch x := to.(type) {
+	case []float32:
+		for i, v := range from {
+			x[i] = float32(v)
+		}
+	case []float64:
+		copy(x, from)
+	}
+}
+
 // stateOf returns the state of an operation that belongs into the buffers, or nil.
 func stateOf(x *gorgonia.Node) any {
 	if op, ok := x.Op().(*gorgonia.BatchNormOp); ok {

@@ -26,7 +26,6 @@ type Predictor struct {
 	sizes  []int                    // numbers of examples for which there may be a graph, the largest first
 	whole  error                    // why there are graphs for whole batches only, or nil
 	graphs map[graphKey]*evaluation // nil if the predictor is closed
-	out    []float64
 }
 
 // graphKey says which graph of a predictor is meant.
@@ -229,8 +228,7 @@ func (p *Predictor) Evaluate(batch ...*tensor.Dense) (cost, score float64, err e
 }
 
 // Logits returns the first output, in float64, of any number of images, for a net with one input. It
-// takes their numbers and returns those of the outputs in row-major order, which are valid until the
-// next call.
+// takes their numbers and returns those of the outputs in row-major order.
 //
 // If a logit is not finite, Logits returns an error that wraps nodes.ErrNotFinite.
 func (p *Predictor) Logits(images []float32) ([]float64, error) {
@@ -246,32 +244,21 @@ func (p *Predictor) Logits(images []float32) ([]float64, error) {
 	shape[0] = len(images) / size
 	var backing any = images
 	if of.Dtype() == tensor.Float64 {
-		wide := make([]float64, len(images))
-		for i, v := range images {
-			wide[i] = float64(v)
-		}
-		backing = wide
+		backing = widened(images)
 	}
 	outputs, err := p.predict([]*tensor.Dense{tensor.New(tensor.WithShape(shape...), tensor.WithBacking(backing))})
 	if err != nil {
 		return nil, err
 	}
-	p.out = p.out[:0]
-	switch logits := outputs[0].Data().(type) {
-	case []float32:
-		for _, v := range logits {
-			p.out = append(p.out, float64(v))
-		}
-	case []float64:
-		p.out = append(p.out, logits...)
-	default:
+	out := widened(outputs[0].Data())
+	if out == nil {
 		return nil, fmt.Errorf("models: want an output of float32 or float64, got %v: see Predict", outputs[0].Dtype())
 	}
-	if i, v := notFinite(p.out); i >= 0 {
-		n := len(p.out) / shape[0]
+	if i, v := notFinite(out); i >= 0 {
+		n := len(out) / shape[0]
 		return nil, fmt.Errorf("models: logit of class %d of image %d: want a finite number, got %v: %w", i%n, i/n, v, nodes.ErrNotFinite)
 	}
-	return p.out, nil
+	return out, nil
 }
 
 // Classify returns the class with the largest logit for each of any number of images. It fails

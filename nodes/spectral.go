@@ -63,6 +63,21 @@ func (p *PowerIteration) SetVectors(u, v []float64) error {
 	return nil
 }
 
+// Exchange exchanges the whole states of p and q.
+func (p *PowerIteration) Exchange(q *PowerIteration) {
+	if p == q {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	p.seed, q.seed = q.seed, p.seed
+	p.u, q.u = q.u, p.u
+	p.v, q.v = q.v, p.v
+	p.sigma, q.sigma = q.sigma, p.sigma
+}
+
 // admit returns an error for vectors that the state cannot have.
 func (p *PowerIteration) admit(u, v []float64) error {
 	if p.u != nil && (len(u) != len(p.u) || len(v) != len(p.v)) {

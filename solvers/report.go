@@ -168,7 +168,7 @@ func (p *Part) membership() float64 {
 
 func (e *engine) warnings(r Report) (list []string) {
 	if e.still > 0 {
-		list = append(list, fmt.Sprintf("all gradients were 0 in the last %s: is vm.Reset called after each run, and is the cost differentiated?", count(e.still, "step")))
+		list = append(list, fmt.Sprintf("all gradients were 0 in the last %s: is vm.Reset called after each run, is the cost differentiated, and does its gradient depend on the targets?", count(e.still, "step")))
 	}
 	if len(e.evaluating) > 0 {
 		list = append(list, fmt.Sprintf("in evaluation mode at the last look: %s; a machine for evaluation that shares operations with that for training switches them", strings.Join(e.evaluating, ", ")))

@@ -22,7 +22,7 @@ import (
 
 // packages are what a block may use without importing it.
 var packages = []string{
-	"context", "errors", "fmt", "log", "math", "math/rand/v2", "os", "testing",
+	"context", "errors", "fmt", "log", "math", "math/rand/v2", "os", "slices", "testing",
 	"gorgonia.org/gorgonia",
 	"gorgonia.org/tensor",
 	"github.com/kernelfold/kernelfold/examples/notebooks/figures",

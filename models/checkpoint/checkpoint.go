@@ -207,6 +207,11 @@ func contentOf(of Stateful, s Solver, loop any) (*content, error) {
 	if err := c.add(noiseKey, noiseOf(m)); err != nil {
 		return nil, err
 	}
+	if list := iterationsOf(m); len(list) > 0 {
+		if err := c.add(iterationsKey, list); err != nil {
+			return nil, err
+		}
+	}
 	if !isNil(s) {
 		if err := c.addSolver(m, s); err != nil {
 			return nil, err

@@ -34,13 +34,14 @@ func versionOf(m models.State) string {
 
 // The keys of the metadata.
 const (
-	formatKey  = "format" // "pt": shapes and names are PyTorch's
-	versionKey = "kernelfold.version"
-	sumKey     = "kernelfold.sha256"
-	noiseKey   = "kernelfold.noise"
-	solverKey  = "kernelfold.solver"
-	loopKey    = "kernelfold.loop"
-	zerosKey   = "kernelfold.zeros"
+	formatKey     = "format" // "pt": shapes and names are PyTorch's
+	versionKey    = "kernelfold.version"
+	sumKey        = "kernelfold.sha256"
+	noiseKey      = "kernelfold.noise"
+	iterationsKey = "kernelfold.iterations" // only if there are power iterations
+	solverKey     = "kernelfold.solver"
+	loopKey       = "kernelfold.loop"
+	zerosKey      = "kernelfold.zeros"
 )
 
 // What the names of tensors begin with.

@@ -86,7 +86,7 @@ func wantedOf(m models.State) wanted {
 		add(n.Name())
 	}
 	for _, b := range m.Buffers {
-		if b.Statistics != nil {
+		if b.Running() != nil {
 			add(b.Name + meanName)
 			add(b.Name + varianceName)
 			add(b.Name + batchesName)

@@ -3,10 +3,13 @@
 package checkpoint
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
+
+	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
 	"github.com/kernelfold/kernelfold/models"
@@ -33,7 +36,7 @@ func tensorsOf(m models.State, prefix string) ([]safetensors.Tensor, error) {
 		list = append(list, t)
 	}
 	for _, b := range m.Buffers {
-		s := b.Statistics
+		s := b.Running()
 		if s == nil {
 			continue
 		}
@@ -107,6 +110,51 @@ func (f *reading) model(m models.State, known map[string]bool) (changes, error) 
 		}
 		all = append(all, func() { *b.Noise, n = n, *b.Noise })
 	}
+	return f.iterations(m, all)
+}
+
+// iterationsOf returns the power iteration of each layer that has one.
+func iterationsOf(m models.State) map[string]*nodes.PowerIteration {
+	list := map[string]*nodes.PowerIteration{}
+	for _, b := range m.Buffers {
+		if b.Iteration != nil {
+			list[b.Name] = b.Iteration
+		}
+	}
+	return list
+}
+
+// iterations reads the power iterations and appends their changes to all.
+func (f *reading) iterations(m models.State, all changes) (changes, error) {
+	has, saved := iterationsOf(m), map[string]json.RawMessage{}
+	if text, ok := f.Metadata()[iterationsKey]; ok {
+		if err := decode(text, &saved); err != nil {
+			return nil, fmt.Errorf("power iterations: %w (%w)", err, ErrMismatch)
+		}
+	}
+	for name := range saved {
+		if has[name] == nil {
+			return nil, fmt.Errorf("%s: want no power iteration, got one (%w)", name, ErrMismatch)
+		}
+	}
+	for name, p := range has {
+		text, ok := saved[name]
+		if !ok {
+			return nil, fmt.Errorf("%s: want a power iteration, got none (%w)", name, ErrMismatch)
+		}
+		before, err := p.MarshalBinary()
+		if err != nil {
+			return nil, err
+		}
+		var trial, state nodes.PowerIteration
+		if err := errors.Join(trial.UnmarshalBinary(before), trial.UnmarshalJSON(text)); err != nil {
+			return nil, fmt.Errorf("%s: %w (%w)", name, err, ErrMismatch)
+		}
+		if err := state.UnmarshalJSON(text); err != nil {
+			return nil, err
+		}
+		all = append(all, func() { p.Exchange(&state) })
+	}
 	return all, nil
 }
 
@@ -137,26 +185,35 @@ func (f *reading) weights(m models.State, prefix string, widen bool, known map[s
 		change(&all, memory.F64, t.F64)
 	}
 	for _, b := range m.Buffers {
-		if b.Statistics == nil {
+		s := b.Running()
+		if s == nil {
 			continue
 		}
-		c, err := f.statistics(b, prefix, widen, known)
+		c, err := f.statistics(b, s, prefix, widen, known)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, c...)
+		if b.BatchNorm != nil { // s is a copy
+			all = append(all, func() { _ = b.SetRunning(s) }) // the shapes are right
+		}
 	}
 	return all, nil
 }
 
 // statistics reads those of a layer.
-func (f *reading) statistics(b models.Buffer, prefix string, widen bool, known map[string]bool) (all changes, err error) {
-	s := b.Statistics
+func (f *reading) statistics(b models.Buffer, s *nodes.Statistics, prefix string, widen bool, known map[string]bool) (all changes, err error) {
+	most := math.MaxFloat64
+	if b.BatchNorm != nil {
+		if mean, _ := b.BatchNorm.Stats(); mean.Dtype() == tensor.Float32 {
+			most = math.MaxFloat32
+		}
+	}
 	for _, c := range []struct {
 		name   string
 		memory []float64
 		least  float64
-	}{{meanName, s.Mean, -math.MaxFloat64}, {varianceName, s.Variance, 0}} {
+	}{{meanName, s.Mean, -most}, {varianceName, s.Variance, 0}} {
 		t, err := f.tensor(prefix+b.Name+c.name, []int{len(c.memory)}, known)
 		if err != nil {
 			return nil, err
@@ -168,7 +225,7 @@ func (f *reading) statistics(b models.Buffer, prefix string, widen bool, known m
 			return nil, fmt.Errorf("tensor %q: want %s, got %s (%w)", t.Name, safetensors.F64, t.DType(), ErrMismatch)
 		}
 		for i, v := range t.F64 {
-			if !(v >= c.least && v <= math.MaxFloat64) {
+			if !(v >= c.least && v <= most) {
 				return nil, fmt.Errorf("tensor %q: want a finite number of at least %g, got %g at element %d (%w)", t.Name, c.least, v, i, ErrMismatch)
 			}
 		}

@@ -26,7 +26,7 @@ func (r *run) compare() error {
 		fmt.Fprintln(model, n.Name(), n.Shape(), n.Dtype())
 	}
 	for _, b := range r.model.Buffers {
-		fmt.Fprintln(model, b.Name, b.Statistics != nil)
+		fmt.Fprintln(model, b.Name, b.Running() != nil, b.Noise != nil)
 	}
 	own := fmt.Sprintf("solver %s, model %08x, batches %+v of %s, %d epochs, test %s, validation %s, best %d, patience %d, checkpoint %v every %d, resumed %v, weights only %v",
 		wrap.Describe(r.solver), model.Sum32(), r.Plan, describe(r.data), r.Epochs, describe(r.Test), describe(r.Validation), r.Best, r.Patience,
@@ -57,7 +57,8 @@ type common struct {
 	State      *state   // at the beginning
 	Weights    [][]byte // at the beginning
 	Noise      []nodes.Noise
-	Statistics []nodes.Statistics
+	Iterations []*nodes.PowerIteration
+	Statistics []*nodes.Statistics
 }
 
 // share gives all ranks the running statistics of rank 0, and at the beginning the weights, the
@@ -80,8 +81,11 @@ func (r *run) share(beginning bool) error {
 		c.State = &r.state
 	}
 	for _, b := range r.model.Buffers {
-		if b.Statistics != nil {
-			c.Statistics = append(c.Statistics, *b.Statistics)
+		if s := b.Running(); s != nil {
+			c.Statistics = append(c.Statistics, s)
+		}
+		if b.Iteration != nil && beginning {
+			c.Iterations = append(c.Iterations, b.Iteration)
 		}
 		if b.Noise != nil && beginning {
 			c.Noise = append(c.Noise, *b.Noise)
@@ -101,12 +105,15 @@ func (r *run) share(beginning bool) error {
 		r.state = *first.State
 	}
 	for _, b := range r.model.Buffers {
-		if b.Statistics != nil {
-			from := first.Statistics[0]
+		if b.Running() != nil {
+			if err := b.SetRunning(first.Statistics[0]); err != nil {
+				return err
+			}
 			first.Statistics = first.Statistics[1:]
-			copy(b.Statistics.Mean, from.Mean)
-			copy(b.Statistics.Variance, from.Variance)
-			b.Statistics.Batches = from.Batches
+		}
+		if b.Iteration != nil && beginning {
+			b.Iteration.Exchange(first.Iterations[0])
+			first.Iterations = first.Iterations[1:]
 		}
 		if b.Noise != nil && beginning {
 			b.Noise.Seed, b.Noise.Run = first.Noise[0].Seed, first.Noise[0].Run
