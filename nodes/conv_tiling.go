@@ -48,12 +48,6 @@ func planesOf(rows, cols int) planes {
 	return planes{cols: cols, distance: ((rows*cols+line-1)/line | 1) * line}
 }
 
-// borrowed returns planes whose data the caller returns to scratch.
-func (p planes) borrowed() planes {
-	p.data = scratch.Get[float32](p.size())
-	return p
-}
-
 func (p *planes) size() int { return winograd.Area * p.distance }
 
 // matrix returns the first rows of matrix k.
@@ -192,30 +186,76 @@ func (s *tiles) gradients(grad []float32, from, to int) {
 	}
 }
 
+// tileRun is what the cores share while convolve runs. It is lent, because functions that captured
+// all of it would be allocated in each run.
+type tileRun struct {
+	*tiling
+	dst, src, w []float32
+	finish      func(region)
+	transposed  []float32 // the filters, of shape (inputs, 3, 3, outputs)
+	filters     planes    // their transforms, in panels for products
+	all, block  int       // rows of tiles: all, and those whose products are made at once
+	spoilt      atomic.Bool
+}
+
+var spareRuns = sync.Pool{New: func() any { return new(tileRun) }}
+
 // convolve writes the convolution of src and w to dst, and calls finish for each region of it. It reports
 // whether all results are finite.
 func (t *tiling) convolve(dst, src, w []float32, finish func(region)) bool {
-	filters := t.filters(w)
-	var spoilt atomic.Bool
-	rows, cores := t.batch*t.rows.tiles(), runtime.GOMAXPROCS(0)
-	block := min(t.block(), (rows+cores-1)/cores)
-	par.Ranges((rows+block-1)/block, 1, func(first, last int) {
-		s := t.tiles(block)
+	c := spareRuns.Get().(*tileRun)
+	c.tiling, c.dst, c.src, c.w, c.finish = t, dst, src, w, finish
+	c.all = t.batch * t.rows.tiles()
+	cores := runtime.GOMAXPROCS(0)
+	c.block = min(t.block(), (c.all+cores-1)/cores)
+
+	width := gemm.PanelWidth[float32]()
+	c.filters = planesOf((t.outputs+width-1)/width*t.inputs, width)
+	c.filters.data = scratch.Get[float32](c.filters.size())
+	c.transposed = scratch.Get[float32](len(w))
+	par.Ranges(t.inputs, 1+grain/(winograd.Area*t.outputs), c.transform)
+	scratch.Put(c.transposed)
+	par.Ranges((c.all+c.block-1)/c.block, 1, c.blocks)
+	scratch.Put(c.filters.data)
+	ok := !c.spoilt.Load()
+	*c = tileRun{}
+	spareRuns.Put(c)
+	return ok
+}
+
+// transform makes the transforms of the filters for a range of inputs.
+func (c *tileRun) transform(first, last int) {
+	width, n := c.filters.cols, kernelArea*c.outputs
+	from := winograd.Grid{At: first * n, Next: n, Row: winograd.Kernel * c.outputs, Col: c.outputs}
+	if c.turned { // w has shape (inputs, outputs, 3, 3)
 		for i := first; i < last; i++ {
-			from, to := i*block, min(rows, (i+1)*block)
-			s.images(src, from, to)
-			n := (to - from) * t.cols.tiles()
-			for k := range winograd.Area {
-				gemm.MulPanels(s.right.matrix(k, n), s.left.matrix(k, n), filters.data[k*filters.distance:])
-			}
-			if !s.results(dst, from, to, finish) {
-				spoilt.Store(true)
-			}
+			gemm.Transpose(c.transposed[i*n:], c.outputs, c.w[i*n:], kernelArea, c.outputs, kernelArea)
 		}
-		s.back()
-	})
-	scratch.Put(filters.data)
-	return !spoilt.Load()
+		from.At, from.Row, from.Col = from.At+n-c.outputs, -from.Row, -from.Col
+	} else {
+		gemm.Transpose(c.transposed[first*n:], c.outputs, c.w[first*kernelArea:], c.inputs*kernelArea, c.outputs, (last-first)*kernelArea)
+	}
+	for j := 0; j < c.outputs; j += width {
+		winograd.Filter(c.filters.data, c.filters.grid(j/width*c.inputs+first), c.transposed, from, last-first, min(width, c.outputs-j))
+		from.At += width
+	}
+}
+
+// blocks computes a range of blocks of the result.
+func (c *tileRun) blocks(first, last int) {
+	s := c.tiles(c.block)
+	defer s.back()
+	for i := first; i < last; i++ {
+		from, to := i*c.block, min(c.all, (i+1)*c.block)
+		s.images(c.src, from, to)
+		n := (to - from) * c.cols.tiles()
+		for k := range winograd.Area {
+			gemm.MulPanels(s.right.matrix(k, n), s.left.matrix(k, n), c.filters.data[k*c.filters.distance:])
+		}
+		if !s.results(c.dst, from, to, c.finish) {
+			c.spoilt.Store(true)
+		}
+	}
 }
 
 // block returns the number of rows of tiles whose products are made at once. Their factors should
@@ -223,30 +263,6 @@ func (t *tiling) convolve(dst, src, w []float32, finish func(region)) bool {
 func (t *tiling) block() int {
 	const bytes, least = 600 << 10, 32
 	return max(1, max(least, bytes/(4*winograd.Area*(t.inputs+t.outputs)))/t.cols.tiles())
-}
-
-// filters returns the transforms of w in panels for products. The caller returns them to scratch.
-func (t *tiling) filters(w []float32) planes {
-	width, n := gemm.PanelWidth[float32](), kernelArea*t.outputs
-	p := planesOf((t.outputs+width-1)/width*t.inputs, width).borrowed()
-	turned := scratch.Get[float32](len(w)) // of shape (inputs, 3, 3, outputs)
-	par.Ranges(t.inputs, 1+grain/(winograd.Area*t.outputs), func(first, last int) {
-		from := winograd.Grid{At: first * n, Next: n, Row: winograd.Kernel * t.outputs, Col: t.outputs}
-		if t.turned { // w has shape (inputs, outputs, 3, 3)
-			for i := first; i < last; i++ {
-				gemm.Transpose(turned[i*n:], t.outputs, w[i*n:], kernelArea, t.outputs, kernelArea)
-			}
-			from.At, from.Row, from.Col = from.At+n-t.outputs, -from.Row, -from.Col
-		} else {
-			gemm.Transpose(turned[first*n:], t.outputs, w[first*kernelArea:], t.inputs*kernelArea, t.outputs, (last-first)*kernelArea)
-		}
-		for j := 0; j < t.outputs; j += width {
-			winograd.Filter(p.data, p.grid(j/width*t.inputs+first), turned, from, last-first, min(width, t.outputs-j))
-			from.At += width
-		}
-	})
-	scratch.Put(turned)
-	return p
 }
 
 // correlate writes the gradient with respect to the filters to dst, from that with respect to the

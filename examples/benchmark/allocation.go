@@ -34,7 +34,7 @@ func allocates(e entrant) entrant {
 			return nil, err
 		}
 		return allocating{c, func() (float64, error) {
-			a, err := allocated(ctx, c, 5)
+			a, err := allocated(ctx, c, 10, 20)
 			return a.Bytes, err
 		}}, nil
 	}}

@@ -166,18 +166,18 @@ func (u *demand) memory(ctx context.Context, make func() (contestant, error)) er
 	if err == nil {
 		defer c.close()
 		var a allocation
-		a, err = allocated(ctx, c, steps)
+		a, err = allocated(ctx, c, 2, steps)
 		u.Allocated = a.Bytes
 	}
 	u.Peak = heap.stop()
 	return err
 }
 
-// allocated counts what steps after the first two allocate.
-func allocated(ctx context.Context, c contestant, steps int) (a allocation, err error) {
+// allocated counts what steps after the first ones allocate.
+func allocated(ctx context.Context, c contestant, first, steps int) (a allocation, err error) {
 	var before, after runtime.MemStats
-	for i := range 2 + steps {
-		if i == 2 {
+	for i := range first + steps {
+		if i == first {
 			runtime.ReadMemStats(&before)
 		}
 		if err := ctx.Err(); err != nil {
@@ -200,7 +200,7 @@ func allocations(ctx context.Context) (all []allocation, err error) {
 		if err != nil {
 			return nil, err
 		}
-		a, err := allocated(ctx, c, 20)
+		a, err := allocated(ctx, c, 2, 20)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", e.name, err)
 		}
