@@ -108,9 +108,20 @@ func transpose[T vec.Float](dst []T, stride int, src []T, ld, cols, k int, alpha
 	}
 }
 
-// columns is portableColumns for transposeLanes columns. It has no assembly for NEON.
+// columns is portableColumns for transposeLanes columns with the instructions in use. k must be a
+// multiple of transposeLanes.
 func columns[T vec.Float](dst []T, stride int, src []T, ld, k int) {
-	portableColumns(dst, stride, src, ld, k, transposeLanes[T]())
+	lanes := transposeLanes[T]()
+	if cpu.Use != cpu.NEON {
+		portableColumns(dst, stride, src, ld, k, lanes)
+		return
+	}
+	_, _ = src[(k-1)*ld+lanes-1], dst[(lanes-1)*stride+k-1]
+	if sizeOf[T]() == 4 {
+		columns32NEON(single(dst), stride, single(src), ld, k)
+	} else {
+		columns64NEON(double(dst), stride, double(src), ld, k)
+	}
 }
 
 // eliminate is portableEliminate with the instructions in use.

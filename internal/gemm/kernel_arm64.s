@@ -4051,6 +4051,47 @@ square:
 done:
 	RET
 
+// func columns32NEON(dst *float32, stride int, src *float32, ld, k int)
+TEXT ·columns32NEON(SB), NOSPLIT, $0-40
+	MOVD	dst+0(FP), R0
+	MOVD	stride+8(FP), R1
+	MOVD	src+16(FP), R2
+	MOVD	ld+24(FP), R3
+	MOVD	k+32(FP), R4
+	LSL	$2, R1, R1
+	LSL	$2, R3, R3
+	ADD	R1, R0, R5
+	ADD	R1, R5, R6
+	ADD	R1, R6, R7
+square:
+	FMOVQ	(R2), F0
+	ADD	R3, R2, R2
+	FMOVQ	(R2), F1
+	ADD	R3, R2, R2
+	FMOVQ	(R2), F2
+	ADD	R3, R2, R2
+	FMOVQ	(R2), F3
+	ADD	R3, R2, R2
+	VZIP1	V2.S4, V0.S4, V4.S4
+	VZIP2	V2.S4, V0.S4, V5.S4
+	VZIP1	V3.S4, V1.S4, V6.S4
+	VZIP2	V3.S4, V1.S4, V7.S4
+	VZIP1	V6.S4, V4.S4, V0.S4
+	VZIP2	V6.S4, V4.S4, V1.S4
+	VZIP1	V7.S4, V5.S4, V2.S4
+	VZIP2	V7.S4, V5.S4, V3.S4
+	FMOVQ	F0, (R0)
+	FMOVQ	F1, (R5)
+	FMOVQ	F2, (R6)
+	FMOVQ	F3, (R7)
+	ADD	$16, R0, R0
+	ADD	$16, R5, R5
+	ADD	$16, R6, R6
+	ADD	$16, R7, R7
+	SUB	$4, R4, R4
+	CBNZ	R4, square
+	RET
+
 // func eliminate32NEON(l, v, pivots *float32, n int)
 TEXT ·eliminate32NEON(SB), NOSPLIT, $0-32
 	MOVD	l+0(FP), R0
@@ -8241,6 +8282,31 @@ square:
 	MOVD	$2, R4
 	B	square
 done:
+	RET
+
+// func columns64NEON(dst *float64, stride int, src *float64, ld, k int)
+TEXT ·columns64NEON(SB), NOSPLIT, $0-40
+	MOVD	dst+0(FP), R0
+	MOVD	stride+8(FP), R1
+	MOVD	src+16(FP), R2
+	MOVD	ld+24(FP), R3
+	MOVD	k+32(FP), R4
+	LSL	$3, R1, R1
+	LSL	$3, R3, R3
+	ADD	R1, R0, R5
+square:
+	FMOVQ	(R2), F0
+	ADD	R3, R2, R2
+	FMOVQ	(R2), F1
+	ADD	R3, R2, R2
+	VZIP1	V1.D2, V0.D2, V2.D2
+	VZIP2	V1.D2, V0.D2, V3.D2
+	FMOVQ	F2, (R0)
+	FMOVQ	F3, (R5)
+	ADD	$16, R0, R0
+	ADD	$16, R5, R5
+	SUB	$2, R4, R4
+	CBNZ	R4, square
 	RET
 
 // func eliminate64NEON(l, v, pivots *float64, n int)

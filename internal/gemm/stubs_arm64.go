@@ -25,6 +25,11 @@ func copy32NEON(dst *float32, stride int, src *float32, ld, cols, k int, alpha f
 //go:noescape
 func transpose32NEON(dst *float32, stride int, src *float32, ld, cols, k int, alpha float32)
 
+// columns32NEON sets dst[p*stride+j] = src[j*ld+p] for p < 4 and j < k, a multiple of 4.
+//
+//go:noescape
+func columns32NEON(dst *float32, stride int, src *float32, ld, k int)
+
 // eliminate32NEON factors an n x n matrix G = L L^T, n at most 16. l holds the columns of G, 16 elements
 // apart, and then those of L on and below the diagonal. The row operations that turn L into the
 // identity are applied to v as well. pivots are the squares of the diagonal of L.
@@ -50,6 +55,11 @@ func copy64NEON(dst *float64, stride int, src *float64, ld, cols, k int, alpha f
 //
 //go:noescape
 func transpose64NEON(dst *float64, stride int, src *float64, ld, cols, k int, alpha float64)
+
+// columns64NEON sets dst[p*stride+j] = src[j*ld+p] for p < 2 and j < k, a multiple of 2.
+//
+//go:noescape
+func columns64NEON(dst *float64, stride int, src *float64, ld, k int)
 
 // eliminate64NEON factors an n x n matrix G = L L^T, n at most 16. l holds the columns of G, 16 elements
 // apart, and then those of L on and below the diagonal. The row operations that turn L into the

@@ -25,7 +25,8 @@ var transforms = map[string]*transform{"image": image, "filter": filter, "result
 const guard = 12345
 
 // The transforms of every level are compared with the portable ones, for blocks that lie in any
-// order at any alignment, and nothing may be written beside them.
+// order at any alignment, with denormal numbers and some that are not finite, and nothing may be
+// written beside them.
 func TestTransforms(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(1, 2))
@@ -34,9 +35,12 @@ func TestTransforms(t *testing.T) {
 				for _, blocks := range []int{1, 2, 5} {
 					from, to := placed(rng, blocks, f.from, n), placed(rng, blocks, f.to, n)
 					_, last := from.span(blocks, f.from, n)
-					src := make([]float32, last+1)
+					src, size := make([]float32, last+1), []float64{1, 0x1p-135}[rng.IntN(2)]
 					for i := range src {
-						src[i] = float32(rng.NormFloat64())
+						src[i] = float32(size * rng.NormFloat64())
+					}
+					for _, v := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
+						src[from.offset(rng.IntN(blocks), rng.IntN(f.from), rng.IntN(f.from))+rng.IntN(n)] = float32(v)
 					}
 					_, last = to.span(blocks, f.to, n)
 					dst, want := make([]float32, last+40), make([]float32, last+40)
@@ -47,7 +51,8 @@ func TestTransforms(t *testing.T) {
 					f.portable(want, to, src, from, blocks, n)
 					for i, v := range dst {
 						// Sums of at most 36 terms, each a number below 5 times at most 9 in size.
-						if d := math.Abs(float64(v - want[i])); !(d <= 36*45*0x1p-24) {
+						w := want[i]
+						if d := math.Abs(float64(v - w)); !(d <= 36*45*(0x1p-24*size+0x1p-149)) && v != w && !(v != v && w != w) {
 							t.Fatalf("%s, %d blocks of %d: element %d: want %v, got %v", name, blocks, n, i, want[i], v)
 						}
 					}

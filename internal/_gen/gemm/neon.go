@@ -19,6 +19,7 @@ func writeNEON() {
 		productNEON(f, bits)
 		copyRowsNEON(f, bits)
 		transposeNEON(f, bits)
+		columnsNEON(f, bits)
 		eliminateNEON(f, bits)
 	}
 	f.Write("../../gemm/kernel_arm64.s", "../../gemm/stubs_arm64.go")
@@ -281,21 +282,7 @@ func transposeNEON(f *neon.File, bits int) {
 	for j, r := range rows {
 		m.Load(neon.At(r, 0), v[j])
 	}
-	if bits == 32 { // rows 0 and 2, and rows 1 and 3, are interleaved, and then the results
-		m.Zip1(v[2], v[0], w[0])
-		m.Zip2(v[2], v[0], w[1])
-		m.Zip1(v[3], v[1], w[2])
-		m.Zip2(v[3], v[1], w[3])
-		m.Zip1(w[2], w[0], v[0])
-		m.Zip2(w[2], w[0], v[1])
-		m.Zip1(w[3], w[1], v[2])
-		m.Zip2(w[3], w[1], v[3])
-	} else {
-		m.Zip1(v[1], v[0], w[0])
-		m.Zip2(v[1], v[0], w[1])
-		v = w
-	}
-	for _, o := range v {
+	for _, o := range m.Transposed(v, w) {
 		m.Mul(alpha, o, o)
 		m.Store(o, neon.At(dst, 0))
 		m.Emit("ADD", stride, dst, dst)
@@ -316,6 +303,33 @@ func transposeNEON(f *neon.File, bits int) {
 	m.Emit("MOVD", n, k)
 	m.Emit("B", "square")
 	m.Label("done")
+	m.Return()
+}
+
+// columnsNEON writes the transposition of a strip as wide as a vector, by square blocks.
+func columnsNEON(f *neon.File, bits int) {
+	n := 128 / bits
+	m := f.Function(bits, "columns", "func(dst *%[1]s, stride int, src *%[1]s, ld, k int)",
+		fmt.Sprintf("sets dst[p*stride+j] = src[j*ld+p] for p < %d and j < k, a multiple of %[1]d.", n))
+	rows, stride, src, ld, k := []neon.Int{m.Argument("dst")}, m.Argument("stride"), m.Argument("src"), m.Argument("ld"), m.Argument("k")
+	m.Emit("LSL", m.Shift(), stride, stride)
+	m.Emit("LSL", m.Shift(), ld, ld)
+	for p := 1; p < n; p++ {
+		rows = append(rows, m.Int())
+		m.Emit("ADD", stride, rows[p-1], rows[p])
+	}
+	v, w := m.Vecs(n), m.Vecs(n)
+	m.Label("square")
+	for _, r := range v {
+		m.Load(neon.At(src, 0), r)
+		m.Emit("ADD", ld, src, src)
+	}
+	for p, r := range m.Transposed(v, w) {
+		m.Store(r, neon.At(rows[p], 0))
+	}
+	m.Advance(neon.Bytes, rows...)
+	m.Emit("SUB", n, k, k)
+	m.Emit("CBNZ", k, "square")
 	m.Return()
 }
 

@@ -20,11 +20,12 @@ import (
 
 // File is a file of assembly and the Go file that declares its functions.
 type File struct {
-	command, pkg   string
-	asm, functions bytes.Buffer
-	name           string // of the function being written
-	slots          map[string]slot
-	ints, vecs     int // registers in use
+	pkg                  string
+	asm, body, functions bytes.Buffer
+	name, signature      string // of the function being written
+	slots                map[string]slot
+	arguments, stack     int // bytes
+	ints, vecs           int // registers in use
 }
 
 // slot is where an argument or a result lies.
@@ -46,6 +47,7 @@ const header = `// SPDX-License-Identifier: Apache-2.0
 
 // Write writes both files.
 func (f *File) Write(asm, stubs string) {
+	f.finish()
 	head := fmt.Sprintf(header, f.pkg)
 	source, err := format.Source([]byte(head + "package " + f.pkg + "\n" + f.functions.String()))
 	if err == nil {
@@ -61,13 +63,39 @@ func (f *File) Write(asm, stubs string) {
 
 // Function begins a function at a precision. %[1]s in its signature stands for the precision.
 func (f *File) Function(bits int, name, signature string, doc ...string) Machine {
-	f.name, f.ints, f.vecs = fmt.Sprint(name, bits, "NEON"), 0, 0
-	signature = fmt.Sprintf(signature, fmt.Sprint("float", bits))
-	size := f.layOut(signature)
+	f.finish()
+	f.name, f.stack, f.ints, f.vecs = fmt.Sprint(name, bits, "NEON"), 0, 0, 0
+	signature = strings.ReplaceAll(signature, "%[1]s", fmt.Sprint("float", bits))
+	f.arguments = f.layOut(signature)
+	f.signature = f.name + strings.TrimPrefix(signature, "func")
 	doc[0] = f.name + " " + doc[0]
-	fmt.Fprintf(&f.functions, "\n// %s\n//\n//go:noescape\nfunc %s%s\n", strings.Join(doc, "\n// "), f.name, strings.TrimPrefix(signature, "func"))
-	fmt.Fprintf(&f.asm, "\n// func %s%s\nTEXT ·%s(SB), NOSPLIT, $0-%d\n", f.name, strings.TrimPrefix(signature, "func"), f.name, size)
+	fmt.Fprintf(&f.functions, "\n// %s\n//\n//go:noescape\nfunc %s\n", strings.Join(doc, "\n// "), f.signature)
 	return Machine{f, bits}
+}
+
+// finish writes the function that was begun last.
+func (f *File) finish() {
+	if f.name == "" {
+		return
+	}
+	flag, frame := "NOSPLIT", 0
+	if f.stack > 0 { // too much for a function that does not look for room
+		flag, frame = "0", f.stack+stackStart-8
+	}
+	fmt.Fprintf(&f.asm, "\n// func %s\nTEXT ·%s(SB), %s, $%d-%d\n", f.signature, f.name, flag, frame, f.arguments)
+	f.asm.Write(f.body.Bytes())
+	f.body.Reset()
+}
+
+// stackStart is where the stack of a function begins, beyond the return address, at a multiple of 16.
+const stackStart = 16
+
+// Stack takes a number of bytes, a multiple of 16, on the stack and returns the address of those at a
+// distance.
+func (f *File) Stack(size int) (at func(disp int) string) {
+	start := stackStart + f.stack
+	f.stack += size
+	return func(disp int) string { return fmt.Sprintf("%d(RSP)", start+disp) }
 }
 
 // layOut finds the places of arguments and results, and returns their size.
@@ -123,11 +151,11 @@ func (f *File) Emit(op string, operands ...any) {
 		}
 		list[i] = fmt.Sprint(o)
 	}
-	f.asm.WriteString(strings.TrimRight(fmt.Sprintf("\t%s\t%s", op, strings.Join(list, ", ")), "\t") + "\n")
+	f.body.WriteString(strings.TrimRight(fmt.Sprintf("\t%s\t%s", op, strings.Join(list, ", ")), "\t") + "\n")
 }
 
 // Label writes a label.
-func (f *File) Label(name string) { fmt.Fprintf(&f.asm, "%s:\n", name) }
+func (f *File) Label(name string) { fmt.Fprintf(&f.body, "%s:\n", name) }
 
 // Return ends the function, or one way out of it.
 func (f *File) Return() { f.Emit("RET") }

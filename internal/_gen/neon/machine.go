@@ -5,6 +5,7 @@ package neon
 import (
 	"fmt"
 	"log"
+	"math"
 )
 
 // Machine is the function being written, at a precision.
@@ -123,6 +124,28 @@ func (m Machine) Broadcast(from string, v Vec) {
 	m.Emit("VDUP", m.Lane(v, 0), v.all(m))
 }
 
+// Table returns registers with the numbers of a table, each in all lanes.
+func (m Machine) Table(name string, numbers []float64) []Vec {
+	fmt.Fprintf(&m.asm, "\n")
+	for i, x := range numbers {
+		bits := math.Float64bits(x)
+		if m.Bits == 32 {
+			bits = uint64(math.Float32bits(float32(x)))
+		}
+		fmt.Fprintf(&m.asm, "DATA %s<>+%d(SB)/%d, $0x%0*x\n", name, i*m.Size(), m.Size(), 2*m.Size(), bits)
+	}
+	fmt.Fprintf(&m.asm, "GLOBL %s<>(SB), RODATA|NOPTR, $%d\n", name, len(numbers)*m.Size())
+	v := m.Vecs(len(numbers))
+	m.Scope(func() {
+		from := m.Int()
+		m.Emit("MOVD", fmt.Sprintf("$%s<>(SB)", name), from)
+		for i := range v {
+			m.Broadcast(At(from, i*m.Size()), v[i])
+		}
+	})
+	return v
+}
+
 // Result stores the first element of v as a result.
 func (m Machine) Result(v Vec, name string) {
 	m.Emit(pick(m, "FMOVS", "FMOVD"), v.scalar(), m.argument(name))
@@ -221,6 +244,24 @@ func (m Machine) FNMA(b, a, v Vec) { m.Emit("VFMLS", b.all(m), a.all(m), v.all(m
 func (m Machine) Zip1(b, a, v Vec) { m.Emit("VZIP1", b.all(m), a.all(m), v.all(m)) }
 func (m Machine) Zip2(b, a, v Vec) { m.Emit("VZIP2", b.all(m), a.all(m), v.all(m)) }
 
+// Transposed returns the columns of the square matrix whose rows are v. It overwrites v and w.
+func (m Machine) Transposed(v, w []Vec) []Vec {
+	if m.Bits == 64 {
+		m.Zip1(v[1], v[0], w[0])
+		m.Zip2(v[1], v[0], w[1])
+		return w
+	}
+	for i := range 2 { // rows 0 and 2, and rows 1 and 3, are interleaved, and then the results
+		m.Zip1(v[i+2], v[i], w[2*i])
+		m.Zip2(v[i+2], v[i], w[2*i+1])
+	}
+	for i := range 2 {
+		m.Zip1(w[i+2], w[i], v[2*i])
+		m.Zip2(w[i+2], w[i], v[2*i+1])
+	}
+	return v
+}
+
 // LoadPairs loads pairs and separates the first elements from the second.
 func (m Machine) LoadPairs(from Int, firsts, seconds Vec) {
 	m.Emit("VLD2.P", fmt.Sprintf("32(%v)", from), fmt.Sprintf("[%s, %s]", firsts.all(m), seconds.all(m)))
@@ -233,7 +274,7 @@ func (m Machine) StorePairs(firsts, seconds Vec, to Int) {
 
 // word writes an instruction that Go's assembler has no name for.
 func (f *File) word(code uint32, text string, operands ...any) {
-	fmt.Fprintf(&f.asm, "\tWORD\t$0x%08X // %s\n", code, fmt.Sprintf(text, operands...))
+	fmt.Fprintf(&f.body, "\tWORD\t$0x%08X // %s\n", code, fmt.Sprintf(text, operands...))
 }
 
 // three writes an instruction with three vectors of floating-point numbers.
