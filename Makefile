@@ -4,7 +4,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 MPIRUN      = mpirun --allow-run-as-root --oversubscribe
 MPI         = ./internal/mpi/... ./solvers/distributed/...
 QEMU        = qemu-aarch64
-NEON        = ./internal/vec ./internal/gemm ./internal/fused ./internal/winograd
+NEON        = ./internal/vec ./internal/gemm ./internal/fused ./internal/lanes ./internal/winograd
 NARROW      = ./internal/... ./manifolds ./models/images ./models/safetensors
 LIBRARY     = ./manifolds/... ./solvers/... ./nodes/... ./models/... ./internal/...
 

@@ -22,6 +22,9 @@ const (
 // String names the level.
 func (l Level) String() string { return [...]string{"portable", "AVX2", "AVX-512", "NEON"}[l] }
 
+// Bytes is the size of a vector, 0 without vectors.
+func (l Level) Bytes() int { return [...]int{0, 32, 64, 16}[l] }
+
 // Best is the highest level that the machine has.
 var Best = detect()
 

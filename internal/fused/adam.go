@@ -30,13 +30,13 @@ func Adam[T vec.Float](x, m, s, largest, g []T, a AdamStep) float64 {
 }
 
 func adam[T vec.Float](x, m, s, largest, g []T, a AdamStep) float64 {
-	total, done := adamKernel(x, m, s, largest, g, a)
-	if done {
-		return total
-	}
 	b1, c1, b2, c2 := T(a.Beta1), T(1-a.Beta1), T(a.Beta2), T(1-a.Beta2)
 	i1, i2, eps, slope := T(1/a.Correct1), T(1/a.Correct2), T(a.Eps), T(a.Slope)
 	shrink, rate := T(a.Shrink), T(a.Rate)
+	total, done := adamKernel(x, m, s, largest, g, len(x), slope, b1, c1, b2, c2, i1, i2, eps, shrink, rate)
+	if done {
+		return total
+	}
 	for i, v := range x {
 		h := slope * g[i]
 		m[i] = b1*m[i] + c1*h

@@ -133,7 +133,7 @@ func normalise[T vec.Float](x []T, r, c int, norm float64) {
 
 // columnMoments adds the sums over some rows, stride elements apart, to the sums of the columns.
 func (w *work[T]) columnMoments(x, m, g []T, rows, stride, cols int, o Sphere, s descent.Step) {
-	if w.columnMomentsKernel(x, m, g, rows, stride, cols, o, s) {
+	if momentsOfColumnsKernel(x, m, g, rows, stride, cols, T(s.Ahead), T(s.Slope), o.Centred, w.sums[0][:]) {
 		return
 	}
 	p, q := T(s.Ahead), T(s.Slope)
@@ -156,7 +156,7 @@ func (w *work[T]) columnMoments(x, m, g []T, rows, stride, cols int, o Sphere, s
 
 // columnApply applies the coefficients of the columns to some rows.
 func (w *work[T]) columnApply(x, m, g []T, rows, stride, cols int, s descent.Step) {
-	if w.columnApplyKernel(x, m, g, rows, stride, cols, s) {
+	if applyToColumnsKernel(x, m, g, rows, stride, cols, T(s.Ahead), T(s.Slope), T(s.Keep), T(s.Take), s.Tangent, w.blend[0][:]) {
 		return
 	}
 	for i := range rows {

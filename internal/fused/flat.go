@@ -25,7 +25,7 @@ func Flat[T vec.Float](x, m, g []T, s descent.Step, shrink float64) descent.Prog
 
 // flat makes the step and returns |d|^2.
 func flat[T vec.Float](x, m, g []T, s descent.Step, shrink float64) float64 {
-	square, done := flatKernel(x, m, g, s, shrink)
+	square, done := flatKernel(x, m, g, len(x), T(s.Ahead), T(s.Slope), T(s.Keep), T(s.Take), T(shrink), T(s.Rate))
 	if done {
 		return square
 	}

@@ -4,7 +4,9 @@ package fused
 
 import (
 	"math"
+	"unsafe"
 
+	"github.com/kernelfold/kernelfold/internal/cpu"
 	"github.com/kernelfold/kernelfold/internal/descent"
 )
 
@@ -31,9 +33,15 @@ type nineState struct {
 	failed            int // index of the first point that could not move, or -1
 }
 
-// spheresOfNine makes the step for points of 9 elements in float32, with a kernel that processes
-// lanes points at a time.
-func spheresOfNine(x, m, g []float32, o Sphere, s descent.Step, lanes int) (p descent.Progress, failed int) {
+// floats views the whole of the state.
+func (r *nineState) floats() []float32 {
+	return unsafe.Slice((*float32)(unsafe.Pointer(r)), int(unsafe.Sizeof(*r))/4)
+}
+
+// spheresOfNine makes the step for points of 9 elements in float32, with a kernel that processes as
+// many points at a time as a vector has lanes.
+func spheresOfNine(x, m, g []float32, o Sphere, s descent.Step) (p descent.Progress, failed int) {
+	lanes := cpu.Use.Bytes() / 4
 	if m == nil { // pass g in its place, with coefficients of 0
 		m, s.Ahead, s.Keep, s.Take, s.Tangent = g, 0, 0, 0, false
 	}
@@ -70,7 +78,8 @@ func spheresOfNine(x, m, g []float32, o Sphere, s descent.Step, lanes int) (p de
 func (r *nineState) step(x, m, g []float32, n *nineStep, at int, o Sphere, s descent.Step, lanes int) {
 	size := nine * lanes
 	for len(x) > 0 {
-		done := size * stepOfNine(x, m, g, lanes, n, r, s.Tangent)
+		groups, _ := stepOfNineKernel(x, m, g, len(x)/size, n.terms[:], r.floats(), s.Tangent)
+		done := size * groups
 		last := x[done-size : done]
 		for i := range lanes {
 			if !(r.long[i] > 1) {

@@ -3,6 +3,7 @@
 package fused
 
 import (
+	"github.com/kernelfold/kernelfold/internal/cpu"
 	"github.com/kernelfold/kernelfold/internal/descent"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
@@ -14,8 +15,8 @@ const block = 1 << 14
 // Spheres makes the step for vectors of n elements that lie one after the other in x, each on a
 // sphere. failed is the index of the first vector that could not move, or -1.
 func Spheres[T vec.Float](x, m, g []T, n int, o Sphere, s descent.Step) (p descent.Progress, failed int) {
-	if lanes := groupOfNine[T](); lanes > 0 && n == nine {
-		return spheresOfNine(singles(x), singles(m), singles(g), o, s, lanes)
+	if cpu.Use != cpu.Portable && !vec.Double[T]() && n == nine {
+		return spheresOfNine(vec.Float32s(x), vec.Float32s(m), vec.Float32s(g), o, s)
 	}
 	var w work[T]
 	w.begin(o, s, n)

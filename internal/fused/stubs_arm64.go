@@ -87,3 +87,9 @@ func flat64NEON(x, m, grad *float64, n int, ahead, slope, keep, take, shrink, ra
 //
 //go:noescape
 func adam64NEON(x, m, s, largest, grad *float64, n int, slope, beta1, rest1, beta2, rest2, scale1, scale2, eps, shrink, rate float64) float64
+
+// stepOfNine32NEON makes the step of k > 0 groups of 4 vectors of 9 elements. It stops after a group with a
+// |t d|^2 > r^2 and returns the number of groups that it has moved. It adds to the results in state.
+//
+//go:noescape
+func stepOfNine32NEON(x, m, grad *float32, k int, terms, state *float32, tangent bool) int

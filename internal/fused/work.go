@@ -5,6 +5,7 @@ package fused
 import (
 	"math"
 
+	"github.com/kernelfold/kernelfold/internal/cpu"
 	"github.com/kernelfold/kernelfold/internal/descent"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
@@ -106,7 +107,7 @@ func (w *work[T]) isLong(i, at int) bool {
 // moments computes the sums over the elements of k points of n elements, with
 // d = Ahead m + Slope g.
 func (w *work[T]) moments(x, m, g []T, n, k int, o Sphere, s descent.Step) {
-	if w.momentsKernel(x, m, g, n, k, o, s) {
+	if momentsKernel(x, m, g, n, k, T(s.Ahead), T(s.Slope), o.Centred, w.sums[0][:]) {
 		return
 	}
 	p, q := T(s.Ahead), T(s.Slope)
@@ -138,7 +139,16 @@ func (w *work[T]) moments(x, m, g []T, n, k int, o Sphere, s descent.Step) {
 // If the points are centred, the means of x and d are subtracted first.
 func (w *work[T]) blends(k int) bool {
 	w.terms[long] = [8]float64{}
-	if !w.blendsKernel(k) {
+	if together := cpu.Use.Bytes() / 8; together > 0 {
+		// The kernel processes whole vectors: fill the last with a point that does not move.
+		for i := k; i%together != 0; i++ {
+			w.sums[sumXX][i] = 1 / w.terms[inverseSquare][0]
+			for j := sumXD; j <= sumD; j++ {
+				w.sums[j][i] = 0
+			}
+		}
+	}
+	if !blendsKernel(w.terms[0][:], w.sums[0][:], k, w.blend[0][:]) {
 		for i := range k {
 			w.blendOne(i)
 		}
@@ -192,7 +202,7 @@ func (w *work[T]) blendOne(i int) {
 
 // apply computes the next x and m of k points and clears g.
 func (w *work[T]) apply(x, m, g []T, n, k int, s descent.Step) {
-	if w.applyKernel(x, m, g, n, k, s) {
+	if applyKernel(x, m, g, n, k, T(s.Ahead), T(s.Slope), T(s.Keep), T(s.Take), s.Tangent, w.blend[0][:]) {
 		return
 	}
 	for i := range k {

@@ -5,8 +5,6 @@
 package gemm
 
 import (
-	"unsafe"
-
 	"github.com/kernelfold/kernelfold/internal/cpu"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
@@ -48,13 +46,13 @@ func tile[T vec.Float](rows, cols int, a []T, rs, cs int, b []T, at []int, step 
 	_, _ = c[(rows-1)*ldc+cols-1], a[(rows-1)*rs+(len(at)-1)*cs]
 	switch k, wide := len(at), cpu.Use >= cpu.AVX512; {
 	case sizeOf[T]() == 4 && wide:
-		mul32AVX512(rows, cols, k, single(a), rs, cs, single(b), &at[0], step, single(c), ldc, mode)
+		mul32AVX512(rows, cols, k, vec.Pointer32(a), rs, cs, vec.Pointer32(b), &at[0], step, vec.Pointer32(c), ldc, mode)
 	case sizeOf[T]() == 4:
-		mul32AVX2(rows, cols, k, single(a), rs, cs, single(b), &at[0], step, single(c), ldc, mode)
+		mul32AVX2(rows, cols, k, vec.Pointer32(a), rs, cs, vec.Pointer32(b), &at[0], step, vec.Pointer32(c), ldc, mode)
 	case wide:
-		mul64AVX512(rows, cols, k, double(a), rs, cs, double(b), &at[0], step, double(c), ldc, mode)
+		mul64AVX512(rows, cols, k, vec.Pointer64(a), rs, cs, vec.Pointer64(b), &at[0], step, vec.Pointer64(c), ldc, mode)
 	default:
-		mul64AVX2(rows, cols, k, double(a), rs, cs, double(b), &at[0], step, double(c), ldc, mode)
+		mul64AVX2(rows, cols, k, vec.Pointer64(a), rs, cs, vec.Pointer64(b), &at[0], step, vec.Pointer64(c), ldc, mode)
 	}
 }
 
@@ -68,13 +66,13 @@ func copyRows[T vec.Float](dst []T, stride int, src []T, ld, cols, k int, alpha 
 	_, _ = src[(k-1)*ld+cols-1], dst[(k-1)*stride+tileWidth[T]()-1]
 	switch wide := cpu.Use >= cpu.AVX512; {
 	case sizeOf[T]() == 4 && wide:
-		copy32AVX512(single(dst), stride, single(src), ld, cols, k, float32(alpha))
+		copy32AVX512(vec.Pointer32(dst), stride, vec.Pointer32(src), ld, cols, k, float32(alpha))
 	case sizeOf[T]() == 4:
-		copy32AVX2(single(dst), stride, single(src), ld, cols, k, float32(alpha))
+		copy32AVX2(vec.Pointer32(dst), stride, vec.Pointer32(src), ld, cols, k, float32(alpha))
 	case wide:
-		copy64AVX512(double(dst), stride, double(src), ld, cols, k, float64(alpha))
+		copy64AVX512(vec.Pointer64(dst), stride, vec.Pointer64(src), ld, cols, k, float64(alpha))
 	default:
-		copy64AVX2(double(dst), stride, double(src), ld, cols, k, float64(alpha))
+		copy64AVX2(vec.Pointer64(dst), stride, vec.Pointer64(src), ld, cols, k, float64(alpha))
 	}
 }
 
@@ -87,9 +85,9 @@ func transpose[T vec.Float](dst []T, stride int, src []T, ld, cols, k int, alpha
 	}
 	_, _ = src[(cols-1)*ld+k-1], dst[(k-1)*stride+transposeLanes[T]()-1]
 	if sizeOf[T]() == 4 {
-		transpose32(single(dst), stride, single(src), ld, cols, k, float32(alpha))
+		transpose32(vec.Pointer32(dst), stride, vec.Pointer32(src), ld, cols, k, float32(alpha))
 	} else {
-		transpose64(double(dst), stride, double(src), ld, cols, k, float64(alpha))
+		transpose64(vec.Pointer64(dst), stride, vec.Pointer64(src), ld, cols, k, float64(alpha))
 	}
 }
 
@@ -103,9 +101,9 @@ func columns[T vec.Float](dst []T, stride int, src []T, ld, k int) {
 	}
 	_, _ = src[(k-1)*ld+lanes-1], dst[(lanes-1)*stride+k-1]
 	if sizeOf[T]() == 4 {
-		columns32(single(dst), stride, single(src), ld, k)
+		columns32(vec.Pointer32(dst), stride, vec.Pointer32(src), ld, k)
 	} else {
-		columns64(double(dst), stride, double(src), ld, k)
+		columns64(vec.Pointer64(dst), stride, vec.Pointer64(src), ld, k)
 	}
 }
 
@@ -115,15 +113,12 @@ func eliminate[T vec.Float](l, v *[leaf * leaf]T, pivots *[leaf]T, n int) {
 	case cpu.Use == cpu.Portable:
 		portableEliminate(l, v, pivots, n)
 	case sizeOf[T]() == 4 && wide:
-		eliminate32AVX512(single(l[:]), single(v[:]), single(pivots[:]), n)
+		eliminate32AVX512(vec.Pointer32(l[:]), vec.Pointer32(v[:]), vec.Pointer32(pivots[:]), n)
 	case sizeOf[T]() == 4:
-		eliminate32AVX2(single(l[:]), single(v[:]), single(pivots[:]), n)
+		eliminate32AVX2(vec.Pointer32(l[:]), vec.Pointer32(v[:]), vec.Pointer32(pivots[:]), n)
 	case wide:
-		eliminate64AVX512(double(l[:]), double(v[:]), double(pivots[:]), n)
+		eliminate64AVX512(vec.Pointer64(l[:]), vec.Pointer64(v[:]), vec.Pointer64(pivots[:]), n)
 	default:
-		eliminate64AVX2(double(l[:]), double(v[:]), double(pivots[:]), n)
+		eliminate64AVX2(vec.Pointer64(l[:]), vec.Pointer64(v[:]), vec.Pointer64(pivots[:]), n)
 	}
 }
-
-func single[T vec.Float](x []T) *float32 { return (*float32)(unsafe.Pointer(unsafe.SliceData(x))) }
-func double[T vec.Float](x []T) *float64 { return (*float64)(unsafe.Pointer(unsafe.SliceData(x))) }

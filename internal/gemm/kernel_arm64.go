@@ -5,8 +5,6 @@
 package gemm
 
 import (
-	"unsafe"
-
 	"github.com/kernelfold/kernelfold/internal/cpu"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
@@ -73,9 +71,9 @@ func tile[T vec.Float](rows, cols int, a []T, rs, cs int, b []T, at []int, step 
 // mul runs the kernel, which stores whole vectors.
 func mul[T vec.Float](rows, vectors int, a []T, rs, cs int, b []T, at []int, step int, c []T, ldc, mode int) {
 	if sizeOf[T]() == 4 {
-		mul32NEON(rows, vectors, len(at), single(a), rs, cs, single(b), &at[0], step, single(c), ldc, mode)
+		mul32NEON(rows, vectors, len(at), vec.Pointer32(a), rs, cs, vec.Pointer32(b), &at[0], step, vec.Pointer32(c), ldc, mode)
 	} else {
-		mul64NEON(rows, vectors, len(at), double(a), rs, cs, double(b), &at[0], step, double(c), ldc, mode)
+		mul64NEON(rows, vectors, len(at), vec.Pointer64(a), rs, cs, vec.Pointer64(b), &at[0], step, vec.Pointer64(c), ldc, mode)
 	}
 }
 
@@ -87,9 +85,9 @@ func copyRows[T vec.Float](dst []T, stride int, src []T, ld, cols, k int, alpha 
 	}
 	_, _ = src[(k-1)*ld+cols-1], dst[(k-1)*stride+cols-1]
 	if sizeOf[T]() == 4 {
-		copy32NEON(single(dst), stride, single(src), ld, cols, k, float32(alpha))
+		copy32NEON(vec.Pointer32(dst), stride, vec.Pointer32(src), ld, cols, k, float32(alpha))
 	} else {
-		copy64NEON(double(dst), stride, double(src), ld, cols, k, float64(alpha))
+		copy64NEON(vec.Pointer64(dst), stride, vec.Pointer64(src), ld, cols, k, float64(alpha))
 	}
 }
 
@@ -102,9 +100,9 @@ func transpose[T vec.Float](dst []T, stride int, src []T, ld, cols, k int, alpha
 	}
 	_, _ = src[(cols-1)*ld+k-1], dst[(k-1)*stride+transposeLanes[T]()-1]
 	if sizeOf[T]() == 4 {
-		transpose32NEON(single(dst), stride, single(src), ld, cols, k, float32(alpha))
+		transpose32NEON(vec.Pointer32(dst), stride, vec.Pointer32(src), ld, cols, k, float32(alpha))
 	} else {
-		transpose64NEON(double(dst), stride, double(src), ld, cols, k, float64(alpha))
+		transpose64NEON(vec.Pointer64(dst), stride, vec.Pointer64(src), ld, cols, k, float64(alpha))
 	}
 }
 
@@ -118,9 +116,9 @@ func columns[T vec.Float](dst []T, stride int, src []T, ld, k int) {
 	}
 	_, _ = src[(k-1)*ld+lanes-1], dst[(lanes-1)*stride+k-1]
 	if sizeOf[T]() == 4 {
-		columns32NEON(single(dst), stride, single(src), ld, k)
+		columns32NEON(vec.Pointer32(dst), stride, vec.Pointer32(src), ld, k)
 	} else {
-		columns64NEON(double(dst), stride, double(src), ld, k)
+		columns64NEON(vec.Pointer64(dst), stride, vec.Pointer64(src), ld, k)
 	}
 }
 
@@ -130,11 +128,8 @@ func eliminate[T vec.Float](l, v *[leaf * leaf]T, pivots *[leaf]T, n int) {
 	case cpu.Use != cpu.NEON:
 		portableEliminate(l, v, pivots, n)
 	case sizeOf[T]() == 4:
-		eliminate32NEON(single(l[:]), single(v[:]), single(pivots[:]), n)
+		eliminate32NEON(vec.Pointer32(l[:]), vec.Pointer32(v[:]), vec.Pointer32(pivots[:]), n)
 	default:
-		eliminate64NEON(double(l[:]), double(v[:]), double(pivots[:]), n)
+		eliminate64NEON(vec.Pointer64(l[:]), vec.Pointer64(v[:]), vec.Pointer64(pivots[:]), n)
 	}
 }
-
-func single[T vec.Float](x []T) *float32 { return (*float32)(unsafe.Pointer(unsafe.SliceData(x))) }
-func double[T vec.Float](x []T) *float64 { return (*float64)(unsafe.Pointer(unsafe.SliceData(x))) }

@@ -5,16 +5,14 @@ package lanes
 import (
 	"unsafe"
 
+	"github.com/kernelfold/kernelfold/internal/cpu"
 	"github.com/kernelfold/kernelfold/internal/descent"
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// framesKernel makes the step for blocks of 3 x 3 frames, as many in a block as a vector has lanes.
-// It returns the number of blocks that it has moved.
-type framesKernel func(x, m, slopes *float32, blocks int, state *float32, geometric, tangent, transported bool) int
-
-// frameState is the workspace of that kernel, with sixteen places in each row.
+// frameState is the workspace of the kernel, with sixteen places in each row. It makes the step for as
+// many frames at a time as a vector has lanes.
 type frameState struct {
 	coefficients      [16]float32
 	direction, length [16]float64
@@ -34,9 +32,9 @@ func Frames[T vec.Float](x, m, g []T, n int, r float64, s descent.Step) (int, de
 		panic("lanes: shapes do not match")
 	}
 	total := descent.Progress{Factor: 1}
-	kernel, group := frames()
+	group := cpu.Use.Bytes() / 4
 	unseen := s.Rate == 0 && s.Geometric // g_t is computed from the step, which is 0
-	if kernel == nil || n != 3 || Width[T]() != mostLanes || unseen || len(x) < group*9 {
+	if group == 0 || n != 3 || Width[T]() != mostLanes || unseen || len(x) < group*9 {
 		return 0, total
 	}
 	if m == nil { // pass g in its place, with coefficients of 0
@@ -52,8 +50,7 @@ func Frames[T vec.Float](x, m, g []T, n int, r float64, s descent.Step) (int, de
 	for l := range state.steps {
 		state.steps[l] = longest
 	}
-	start := func(x []T) *float32 { return (*float32)(unsafe.Pointer(unsafe.SliceData(x))) }
-	moved := kernel(start(x), start(m), start(g), len(x)/(group*9), &lines[0], s.Geometric, s.Tangent, s.Tangent && !s.Late)
+	moved, _ := framesKernel(vec.Float32s(x), vec.Float32s(m), vec.Float32s(g), len(x)/(group*9), lines, s.Geometric, s.Tangent, s.Tangent && !s.Late)
 	for l := range group {
 		total.Direction += state.direction[l]
 		total.Length += state.length[l]

@@ -126,13 +126,17 @@ func Mul[T vec.Float](c Mat[T], alpha float64, a, b Mat[T], beta float64) {
 	a.check()
 	b.check()
 	c.check()
-	product(c, T(alpha), a, b, T(beta))
+	if !productKernel(c.Data, a.Data, b.Data, c.R, c.C, a.C, c.RS, c.CS, a.RS, a.CS, b.RS, b.CS, T(alpha), T(beta)) {
+		productPortable(c, T(alpha), a, b, T(beta))
+	}
 }
 
 // Symmetrize sets S = (S + S^T) / 2, S of q x q lines.
 func Symmetrize[T vec.Float](s []T, q int) {
 	Of(s, q, q).check()
-	symmetrize(s, q)
+	if !symmetrizeKernel(s, q, 0.5) {
+		symmetrizePortable(s, q)
+	}
 }
 
 // LeastPivot is a lower bound of the pivots of y^T y, relative to their diagonal elements, for
@@ -145,14 +149,19 @@ const LeastPivot = 0.25
 // least g_ii and the trace is below limit. The contents of all other lanes are undefined.
 func Cholesky[T vec.Float](g []T, q int, least, limit float64) uint32 {
 	Of(g, q, q).check()
-	return cholesky(g, q, T(least), T(limit))
+	if good, done := choleskyKernel(g, q, T(least), 1, T(limit)); done {
+		return good
+	}
+	return choleskyPortable(g, q, T(least), T(limit))
 }
 
 // Solve sets Y = Y L^-T, where l is the result of Cholesky.
 func Solve[T vec.Float](y Mat[T], l []T) {
 	y.check()
 	Of(l, y.C, y.C).check()
-	solve(y, l)
+	if !solveKernel(y.Data, l, y.R, y.C, y.RS, y.CS) {
+		solvePortable(y, l)
+	}
 }
 
 // Advance sets Y = X + t V, where t is a line that holds one factor for each lane. Y may be X or V.
@@ -160,7 +169,9 @@ func Advance[T vec.Float](y, x, t, v []T) {
 	if w := Width[T](); len(y) == 0 || len(y)%w != 0 || len(x) != len(y) || len(v) != len(y) || len(t) != w {
 		panic("lanes: shapes do not match")
 	}
-	advance(y, x, t, v)
+	if !advanceKernel(y, x, t, v, len(y)/len(t)) {
+		advancePortable(y, x, t, v)
+	}
 }
 
 // Dots sets out, with one number per lane, to the sum of the products of the lines of u and v.
@@ -168,7 +179,16 @@ func Dots[T vec.Float](out []float64, u, v []T) {
 	if w := Width[T](); len(u) == 0 || len(u)%w != 0 || len(u) != len(v) || len(out) != w {
 		panic("lanes: shapes do not match")
 	}
-	dots(out, u, v)
+	if !dotsKernel(out, u, v, len(u)/len(out)) {
+		dotsPortable(out, u, v)
+	}
+}
+
+// transpose sets dst to the transpose of the row-major rows x cols matrix src.
+func transpose[T vec.Float](dst, src []T, rows, cols int) {
+	if !transposeKernel(dst, src, rows, cols) {
+		transposePortable(dst, src, rows, cols)
+	}
 }
 
 // The functions below specify the assembly.

@@ -18,7 +18,9 @@ func Shift[T Float](dst, x []T, b float64) { Affine(dst, x, 1, b) }
 func Affine[T Float](dst, x []T, a, b float64) {
 	dst = dst[:len(x)]
 	f, h := T(a), T(b)
-	for i := affineKernel(dst, x, f, h); i < len(x); i++ {
+	done := whole[T](len(x))
+	affineKernel(dst, x, done, f, h)
+	for i := done; i < len(x); i++ {
 		dst[i] = T(f*x[i]) + h
 	}
 }
@@ -35,7 +37,9 @@ func Add[T Float](dst, x []T) { Affine2(dst, 1, dst, 1, x, nothing) }
 func Affine2[T Float](dst []T, a float64, x []T, b float64, y []T, c float64) {
 	dst, y = dst[:len(x)], y[:len(x)]
 	f, g, h := T(a), T(b), T(c)
-	for i := affine2Kernel(dst, x, y, f, g, h); i < len(x); i++ {
+	done := whole[T](len(x))
+	affine2Kernel(dst, x, y, done, f, g, h)
+	for i := done; i < len(x); i++ {
 		dst[i] = T(T(f*x[i])+T(g*y[i])) + h
 	}
 }

@@ -8,7 +8,9 @@ package vec
 //	dst[j] = max(r0[2j], r0[2j+1], r1[2j], r1[2j+1]), NaN if one of them is NaN.
 func MaxPairs[T Float](dst, r0, r1 []T) {
 	r0, r1 = r0[:2*len(dst)], r1[:2*len(dst)]
-	for j := maxPairsKernel(dst, r0, r1); j < len(dst); j++ {
+	done := whole[T](len(dst))
+	maxPairsKernel(dst, r0, r1, done)
+	for j := done; j < len(dst); j++ {
 		dst[j] = max(r0[2*j], r0[2*j+1], r1[2*j], r1[2*j+1])
 	}
 }
@@ -19,7 +21,9 @@ func MaxPairs[T Float](dst, r0, r1 []T) {
 func MaxPairsBack[T Float](d0, d1, r0, r1, y, g []T) {
 	n := 2 * len(y)
 	d0, d1, r0, r1, g = d0[:n], d1[:n], r0[:n], r1[:n], g[:len(y)]
-	for j := maxPairsBackKernel(d0, d1, r0, r1, y, g); j < len(y); j++ {
+	done := whole[T](len(y))
+	maxPairsBackKernel(d0, d1, r0, r1, y, g, done)
+	for j := done; j < len(y); j++ {
 		a, b := 2*j, 2*j+1
 		var p, q, r, s T
 		switch y[j] {

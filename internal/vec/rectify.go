@@ -5,7 +5,9 @@ package vec
 // Rectify sets dst to max(x, 0), the rectified linear unit. NaN stays NaN.
 func Rectify[T Float](dst, x []T) {
 	dst = dst[:len(x)]
-	for i := rectifyKernel(dst, x); i < len(x); i++ {
+	done := whole[T](len(x))
+	rectifyKernel(dst, x, done)
+	for i := done; i < len(x); i++ {
 		v := x[i]
 		if v <= 0 {
 			v = 0
@@ -18,7 +20,9 @@ func Rectify[T Float](dst, x []T) {
 // input or its output.
 func RectifyBack[T Float](dst, y, g []T) {
 	dst, g = dst[:len(y)], g[:len(y)]
-	for i := rectifyBackKernel(dst, y, g); i < len(y); i++ {
+	done := whole[T](len(y))
+	rectifyBackKernel(dst, y, g, done)
+	for i := done; i < len(y); i++ {
 		if y[i] > 0 {
 			dst[i] = g[i]
 		} else {

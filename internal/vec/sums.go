@@ -7,7 +7,8 @@ import "math"
 // Dot returns the sum of x[i]*y[i].
 func Dot[T Float](x, y []T) float64 {
 	y = y[:len(x)]
-	done, s0 := dotKernel(x, y)
+	done := whole[T](len(x))
+	s0, _ := dotKernel(x, y, done)
 	x, y = x[done:], y[done:]
 	var s1, s2, s3 float64
 	n := len(x) &^ 3
@@ -26,7 +27,8 @@ func Dot[T Float](x, y []T) float64 {
 
 // Sum returns the sum of x[i].
 func Sum[T Float](x []T) float64 {
-	done, s := sumKernel(x)
+	done := whole[T](len(x))
+	s, _ := sumKernel(x, done)
 	for _, v := range x[done:] {
 		s += float64(v)
 	}
@@ -36,7 +38,8 @@ func Sum[T Float](x []T) float64 {
 // DotShift returns the sums of y[i] and of y[i]*(x[i]-mean).
 func DotShift[T Float](x, y []T, mean float64) (sum, dot float64) {
 	y = y[:len(x)]
-	done, sum, dot := dotShiftKernel(x, y, mean)
+	done := whole[T](len(x))
+	sum, dot, _ = dotShiftKernel(x, y, done, mean)
 	for i := done; i < len(x); i++ {
 		w := float64(y[i])
 		sum += w
@@ -47,7 +50,8 @@ func DotShift[T Float](x, y []T, mean float64) (sum, dot float64) {
 
 // SquareShift returns the sum of (x[i]-mean)^2.
 func SquareShift[T Float](x []T, mean float64) float64 {
-	done, s := squareShiftKernel(x, mean)
+	done := whole[T](len(x))
+	s, _ := squareShiftKernel(x, done, mean)
 	for _, v := range x[done:] {
 		d := float64(v) - mean
 		s += d * d
@@ -57,7 +61,8 @@ func SquareShift[T Float](x []T, mean float64) float64 {
 
 // MaxAbs returns the largest |x[i]|, or NaN if any x[i] is NaN.
 func MaxAbs[T Float](x []T) float64 {
-	done, top := maxAbsKernel(x)
+	done := whole[T](len(x))
+	top, _ := maxAbsKernel(x, done)
 	m := float64(top)
 	for _, v := range x[done:] {
 		a := math.Abs(float64(v))

@@ -17,6 +17,8 @@
 // vectors. Transforms exist in float32 only.
 package winograd
 
+import "github.com/kernelfold/kernelfold/internal/cpu"
+
 // The points of interpolation are 0, p, -p, q, -q and infinity.
 const (
 	p = 0.75
@@ -81,8 +83,11 @@ func FilterBack(dst []float32, to Grid, src []float32, from Grid, blocks, n int)
 type transform struct {
 	from, to int // sizes of blocks
 	line     func(x [Window]float32) [Window]float32
-	assembly kernel
+	assembly func(dst []float32, toNext, toRow, toCol int, src []float32, fromNext, fromRow, fromCol int, blocks, n int) (done bool)
 }
+
+// Fast reports whether the transforms have assembly with the instructions in use.
+func Fast() bool { return cpu.Use != cpu.Portable }
 
 func apply(t *transform, dst []float32, to Grid, src []float32, from Grid, blocks, n int) {
 	if blocks < 1 || n < 1 {
@@ -92,7 +97,7 @@ func apply(t *transform, dst []float32, to Grid, src []float32, from Grid, block
 	_, _ = src[first], src[last]
 	first, last = to.span(blocks, t.to, n)
 	_, _ = dst[first], dst[last]
-	if !t.run(dst, to, src, from, blocks, n) {
+	if n%Lanes != 0 || !t.assembly(dst[to.At:], to.Next, to.Row, to.Col, src[from.At:], from.Next, from.Row, from.Col, blocks, n) {
 		t.portable(dst, to, src, from, blocks, n)
 	}
 }
@@ -123,11 +128,11 @@ func (t *transform) portable(dst []float32, to Grid, src []float32, from Grid, b
 }
 
 var (
-	image      = &transform{from: Window, to: Window, line: imageLine, assembly: kernels.image}
-	filter     = &transform{from: Kernel, to: Window, line: filterLine, assembly: kernels.filter}
-	result     = &transform{from: Window, to: Tile, line: resultLine, assembly: kernels.result}
-	resultBack = &transform{from: Tile, to: Window, line: resultBackLine, assembly: kernels.resultBack}
-	filterBack = &transform{from: Window, to: Kernel, line: filterBackLine, assembly: kernels.filterBack}
+	image      = &transform{from: Window, to: Window, line: imageLine, assembly: imageKernel}
+	filter     = &transform{from: Kernel, to: Window, line: filterLine, assembly: filterKernel}
+	result     = &transform{from: Window, to: Tile, line: resultLine, assembly: resultKernel}
+	resultBack = &transform{from: Tile, to: Window, line: resultBackLine, assembly: resultBackKernel}
+	filterBack = &transform{from: Window, to: Kernel, line: filterBackLine, assembly: filterBackKernel}
 )
 
 // imageLine multiplies by B^T. Its rows are the coefficients of the polynomials that vanish at all

@@ -10,6 +10,7 @@ import (
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
 
+	"github.com/kernelfold/kernelfold/internal/_gen/dispatch"
 	"github.com/kernelfold/kernelfold/internal/_gen/simd"
 )
 
@@ -32,6 +33,7 @@ func main() {
 	}
 	simd.Write()
 	writeNEON()
+	dispatch.Write("../../fused")
 }
 
 // row runs the body for the n elements of a row: for several vectors at a time, then for single

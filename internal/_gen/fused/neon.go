@@ -20,6 +20,7 @@ func writeNEON() {
 		flatNEON(f, bits)
 		adamNEON(f, bits)
 	}
+	stepOfNineNEON(f)
 	f.Write("../../fused/kernels_arm64.s", "../../fused/stubs_arm64.go")
 }
 

@@ -83,17 +83,28 @@ func (g *group) constant(i int) Op {
 	return g.term(i)
 }
 
+const stepOfNineSignature = "func(x, m, grad *%[1]s, k int, terms, state *%[1]s, tangent bool) int"
+
+// stepOfNineDoc describes the function, for a number of points in a group.
+func stepOfNineDoc(points int) []string {
+	return []string{
+		fmt.Sprintf("makes the step of k > 0 groups of %d vectors of 9 elements. It stops after a group with a", points),
+		"|t d|^2 > r^2 and returns the number of groups that it has moved. It adds to the results in state.",
+	}
+}
+
+// constantRow reports whether row i of a state holds a constant of the step and not a result.
+func constantRow(i int) bool { return i < direct || i > long && i <= take }
+
 // stepOfNine writes the whole step for points of 9 elements. The sums of a group are computed before
 // the update of the group before it, which hides the latency of the coefficients.
 func stepOfNine(m simd.Machine) {
-	m.Function("stepOfNine", "func(x, m, grad *%[1]s, k int, terms, state *%[1]s, tangent bool) int",
-		fmt.Sprintf("makes the step of k > 0 groups of %d vectors of 9 elements. It stops after a group with a", m.Lanes()),
-		"|t d|^2 > r^2 and returns the number of groups that it has moved. It adds to the results in state.")
+	m.Function("stepOfNine", stepOfNineSignature, stepOfNineDoc(m.Lanes())...)
 	x, mom, grad, left := simd.Pointer("x"), simd.Pointer("m"), simd.Pointer("grad"), simd.Pointer("k")
 	g := newGroup(blender{m, simd.Pointer("state")})
 	terms, v := simd.Pointer("terms"), g.Vec()
 	for i := range take + 1 {
-		if i < direct || i > long { // not a result
+		if constantRow(i) {
 			g.Broadcast(Mem{Base: terms, Disp: 4 * i}, v)
 			g.Store(v, g.term(i))
 		}

@@ -35,21 +35,6 @@ func bytesOf(n int) (pieces []int) {
 	return pieces
 }
 
-// dispatchNEON jumps to the code for n, from low to high, whose label begins with the given name.
-func dispatchNEON(m neon.Machine, name string, n neon.Int, low, high int) {
-	if low == high {
-		m.Emit("B", fmt.Sprint(name, low))
-		return
-	}
-	mid := (low + high + 1) / 2
-	above := fmt.Sprintf("%sFrom%dto%d", name, mid, high)
-	m.Emit("CMP", mid, n)
-	m.Emit("BGE", above)
-	dispatchNEON(m, name, n, low, mid-1)
-	m.Label(above)
-	dispatchNEON(m, name, n, mid, high)
-}
-
 // productNEON writes the kernel. It has a loop for each number of rows, each way in which A lies in
 // memory and each way in which B does, with all sums in registers.
 func productNEON(f *neon.File, bits int) {
@@ -70,7 +55,7 @@ func productNEON(f *neon.File, bits int) {
 		m.Emit("ADD", t.step, t.b[i-1], t.b[i])
 	}
 	t.sums, t.rowOfB, t.lanes = m.Vecs(2*neonHeight), m.Vecs(2), m.Vecs(6)
-	dispatchNEON(m, "rows", t.rows, 1, neonHeight)
+	m.Dispatch("rows", t.rows, 1, neonHeight)
 	for r := 1; r <= neonHeight; r++ {
 		t.height = r
 		t.write()
@@ -240,7 +225,7 @@ func copyRowsNEON(f *neon.File, bits int) {
 	alpha, v := m.Constant("alpha"), m.Vecs(6)
 	m.Emit("LSL", m.Shift(), stride, stride)
 	m.Emit("LSL", m.Shift(), ld, ld)
-	dispatchNEON(m, "cols", cols, 1, neonHeight)
+	m.Dispatch("cols", cols, 1, neonHeight)
 	for n := 1; n <= neonHeight; n++ {
 		m.Label(fmt.Sprint("cols", n))
 		at := 0

@@ -122,13 +122,21 @@ func (f framer) mixed(a, b int) (all [9]VecVirtual) {
 	return all
 }
 
-// frames writes a whole step for as many 3 x 3 matrices at a time as a vector has lanes.
-func frames(m simd.Machine) {
-	m.Function("frames", "func(x, m, slopes *%s, blocks int, state *%[1]s, geometric, tangent, transported bool) int",
-		fmt.Sprintf("makes the step for blocks > 0 blocks of %d frames of 3 x 3. It returns the number", m.Lanes()),
+const framesSignature = "func(x, m, slopes *%[1]s, blocks int, state *%[1]s, geometric, tangent, transported bool) int"
+
+// framesDoc describes the function, for a number of frames in a block.
+func framesDoc(frames int) []string {
+	return []string{
+		fmt.Sprintf("makes the step for blocks > 0 blocks of %d frames of 3 x 3. It returns the number", frames),
 		"of blocks before the first that holds a frame whose pivots are too small or whose trace is too",
 		"large; that block and those after it do not change. m becomes v if tangent, its projection at",
-		"the next x if also transported.")
+		"the next x if also transported.",
+	}
+}
+
+// frames writes a whole step for as many 3 x 3 matrices at a time as a vector has lanes.
+func frames(m simd.Machine) {
+	m.Function("frames", framesSignature, framesDoc(m.Lanes())...)
 	f := framer{Machine: m, x: load("x"), m: load("m"), g: load("slopes"), state: load("state"), layout: simd.NewNine(m)}
 	blocks, done := load("blocks"), GP64()
 	XORQ(done, done)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command lanes writes the assembly of internal/lanes: the operations on matrices
-// of all lanes, for each precision and level.
+// Command lanes writes the assembly of internal/lanes, for amd64 and for arm64: the operations on
+// matrices of all lanes, for each precision and level.
 package main
 
 //go:generate go run . -out ../../lanes/kernel_amd64.s -stubs ../../lanes/stubs_amd64.go -pkg lanes
@@ -11,6 +11,7 @@ import (
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
 
+	"github.com/kernelfold/kernelfold/internal/_gen/dispatch"
 	"github.com/kernelfold/kernelfold/internal/_gen/simd"
 )
 
@@ -32,6 +33,8 @@ func main() {
 		frames(simd.Machine{Bits: 32, Wide: wide})
 	}
 	simd.Write()
+	writeNEON()
+	dispatch.Write("../../lanes")
 }
 
 // product: the line of c at (i, j) is alpha times the sum over k of a's at (i, k)

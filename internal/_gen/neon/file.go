@@ -111,7 +111,7 @@ func (f *File) layOut(signature string) int {
 			kind, size := "pointer", 8
 			if id, ok := field.Type.(*ast.Ident); ok {
 				kind = id.Name
-				size = map[string]int{"int": 8, "float32": 4, "float64": 8, "bool": 1}[kind]
+				size = map[string]int{"int": 8, "uint32": 4, "float32": 4, "float64": 8, "bool": 1}[kind]
 			}
 			names := field.Names
 			if names == nil {

@@ -152,7 +152,13 @@ func (m Machine) Result(v Vec, name string) {
 }
 
 // ResultInt stores r as a result.
-func (m Machine) ResultInt(r Int, name string) { m.Emit("MOVD", r, m.argument(name)) }
+func (m Machine) ResultInt(r Int, name string) {
+	op := "MOVD"
+	if m.slots[name].kind == "uint32" {
+		op = "MOVW"
+	}
+	m.Emit(op, r, m.argument(name))
+}
 
 // At is an address: a register and a distance in bytes.
 func At(r Int, disp int) string {
@@ -230,6 +236,31 @@ func (f *File) Move(a, v Vec) { f.Emit("VMOV", a.bytes(), v.bytes()) }
 
 // And sets v to the bits that a and b have.
 func (f *File) And(b, a, v Vec) { f.Emit("VAND", b.bytes(), a.bytes(), v.bytes()) }
+
+// Or sets v to the bits that a or b has.
+func (f *File) Or(b, a, v Vec) { f.Emit("VORR", b.bytes(), a.bytes(), v.bytes()) }
+
+// Ones sets all bits of v.
+func (f *File) Ones(v Vec) { f.Emit("VCMEQ", v.bytes(), v.bytes(), v.bytes()) }
+
+// Words sets the halves of v. It overwrites tmp.
+func (f *File) Words(low, high uint64, v Vec, tmp Int) {
+	for i, w := range []uint64{low, high} {
+		f.Emit("MOVD", fmt.Sprintf("$0x%x", w), tmp)
+		f.Emit("VMOV", tmp, fmt.Sprintf("V%d.D[%d]", int(v), i))
+	}
+}
+
+// Extract copies half i of v to r.
+func (f *File) Extract(v Vec, i int, r Int) {
+	f.Emit("VMOV", fmt.Sprintf("V%d.D[%d]", int(v), i), r)
+}
+
+// ShiftLeft shifts the bits of each lane.
+func (m Machine) ShiftLeft(by int, a, v Vec) { m.Emit("VSHL", by, a.all(m), v.all(m)) }
+
+// CompareZero compares the first element with 0.
+func (m Machine) CompareZero(v Vec) { m.Emit(pick(m, "FCMPS", "FCMPD"), "$(0.0)", v.scalar()) }
 
 // InsertElse sets v to a where the bits of the mask are 0.
 func (f *File) InsertElse(mask, a, v Vec) { f.Emit("VBIF", mask.bytes(), a.bytes(), v.bytes()) }
@@ -336,6 +367,26 @@ func (f *File) WidenHigh(a, v Vec) {
 // Narrow converts a vector of float64 to float32, in the lower half.
 func (f *File) Narrow(a, v Vec) {
 	f.word(0x0E616800|uint32(a)<<5|uint32(v), "FCVTN V%d.2S, V%d.2D", int(v), int(a))
+}
+
+// Dispatch jumps to the code for n, from low to high, whose label begins with the given name.
+func (m Machine) Dispatch(name string, n Int, low, high int) {
+	if low == high {
+		m.Emit("B", fmt.Sprint(name, low))
+		return
+	}
+	mid := (low + high + 1) / 2
+	above := fmt.Sprintf("%sFrom%dto%d", name, mid, high)
+	m.Emit("CMP", mid, n)
+	m.Emit("BGE", above)
+	m.Dispatch(name, n, low, mid-1)
+	m.Label(above)
+	m.Dispatch(name, n, mid, high)
+}
+
+// NarrowHigh is Narrow to the upper half; the lower half stays.
+func (f *File) NarrowHigh(a, v Vec) {
+	f.word(0x4E616800|uint32(a)<<5|uint32(v), "FCVTN2 V%d.4S, V%d.2D", int(v), int(a))
 }
 
 // Loop runs the body while n, a number of elements, is at least that of several vectors; n loses

@@ -11,6 +11,7 @@ import (
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
 
+	"github.com/kernelfold/kernelfold/internal/_gen/dispatch"
 	"github.com/kernelfold/kernelfold/internal/_gen/simd"
 )
 
@@ -31,6 +32,7 @@ func main() {
 	}
 	simd.Write()
 	writeNEON()
+	dispatch.Write("../../vec")
 }
 
 // loop runs the body for each vector of the n elements; at is its offset in bytes.

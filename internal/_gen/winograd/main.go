@@ -6,11 +6,16 @@ package main
 
 //go:generate go run . -out ../../winograd/kernels_amd64.s -stubs ../../winograd/stubs_amd64.go -pkg winograd
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/kernelfold/kernelfold/internal/_gen/dispatch"
+)
 
 func main() {
 	writeAMD64()
 	writeNEON()
+	dispatch.Write("../../winograd")
 }
 
 // machine is the arithmetic of any instruction set on vectors V. The destination comes last.
