@@ -297,3 +297,40 @@ func ExampleGrassmann() {
 	// distance 0.00
 	// distance 0.50
 }
+
+// The nearest rotation to a matrix that mirrors; Orthogonal admits mirror images.
+func ExampleSpecialOrthogonal() {
+	x := matrix(2, 2,
+		2, 0,
+		0, -1)
+	y := x.Like()
+	for _, m := range []manifolds.Manifold{manifolds.SpecialOrthogonal{}, manifolds.Orthogonal{}} {
+		if err := m.Project(y, x); err != nil {
+			fmt.Println(err)
+		}
+		fmt.Println(manifolds.Name(m))
+		show(y)
+	}
+	// Output:
+	// SpecialOrthogonal
+	//   1.00  0.00
+	//   0.00  1.00
+	// Orthogonal
+	//   1.00  0.00
+	//   0.00 -1.00
+}
+
+// The logarithm of two rotations turns by the angle between them.
+func ExampleOrthogonal() {
+	at := func(t float64) manifolds.Points {
+		return matrix(2, 2, math.Cos(t), -math.Sin(t), math.Sin(t), math.Cos(t))
+	}
+	v := at(0)
+	if err := (manifolds.Orthogonal{}).Log(v, at(0), at(0.3)); err != nil {
+		fmt.Println(err)
+	}
+	show(v)
+	// Output:
+	//   0.00 -0.30
+	//   0.30  0.00
+}

@@ -3,13 +3,12 @@
 package manifolds
 
 import (
-	"fmt"
+	"cmp"
 	"math"
 	"math/rand/v2"
 
 	"github.com/kernelfold/kernelfold/internal/frames"
 	"github.com/kernelfold/kernelfold/internal/gemm"
-	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
@@ -90,7 +89,7 @@ func (m Grassmann) Scaled(s float64) Manifold {
 }
 
 func (m Grassmann) s32() stiefel[float32] {
-	return stiefel[float32]{m.Radius, EuclideanMetric, Polar, true, "Grassmann"}
+	return stiefel[float32]{m.Radius, EuclideanMetric, Polar, subspaceFrames, "Grassmann"}
 }
 func (m Grassmann) s64() stiefel[float64] { return stiefel[float64](m.s32()) }
 
@@ -216,77 +215,9 @@ var (
 	_ Descender           = Grassmann{}
 )
 
-// longest is the length in radii, per root of a column, of the longest geodesic that is computed: the
-// angles of a longer one would consist of rounding errors in float32.
-const longest = 128
-
-// admitGeodesic returns an error if v, in radii, is longer than that.
-func admitGeodesic(v []float64, q int) error {
-	if length, most := vec.Norm(v), longest*math.Sqrt(float64(q)); !(length <= most) {
-		return fmt.Errorf("want a step of at most %.3g radii, got %.3g", most, length)
-	}
-	return nil
-}
-
-// desk is the workspace for one point in float64, tall and in units of r.
-type desk[T vec.Float] struct {
-	stiefel[T]
-	block[T]
-	rows, q       int
-	x, y, v, u, t []float64 // rows x q each
-	whole         []float64
-}
-
-func (m stiefel[T]) desk(b block[T]) desk[T] {
-	l := b.n * b.p
-	whole := scratch.Get[float64](5 * l)
-	return desk[T]{m, b, max(b.n, b.p), b.q(), whole[:l], whole[l : 2*l], whole[2*l : 3*l], whole[3*l : 4*l], whole[4*l:], whole}
-}
-
-func (d desk[T]) free() { scratch.Put(d.whole) }
-
-// read sets dst to point i of b in units of r, which must be finite.
-func (d desk[T]) read(dst []float64, b block[T], i int) error {
-	frames.Widen(dst, b.tall(b.at(i)), 1)
-	for e, v := range dst {
-		dst[e] = v / d.r()
-	}
-	if !allFinite(dst) {
-		return errRange[float64]("matrix in units of the radius")
-	}
-	return nil
-}
-
-// write sets point i of b to r src.
-func (d desk[T]) write(b block[T], i int, src []float64) error {
-	frames.Narrow(b.tall(b.at(i)), src, d.r())
-	if !allFinite(b.at(i)) {
-		return errRange[T]("result")
-	}
-	return nil
-}
-
-// each calls f for every point of x.
-func (m stiefel[T]) each(op string, x block[T], f func(d desk[T], i int) error) error {
-	if err := m.holds(op); err != nil {
-		return err
-	}
-	d := m.desk(x)
-	defer d.free()
-	for i := range x.k {
-		if err := f(d, i); err != nil {
-			return &PointError{m.name, op, i, err.Error()}
-		}
-	}
-	return nil
-}
-
 func (m stiefel[T]) subspaceExp(dst, x, v block[T]) error {
 	return m.each("exp", x, func(d desk[T], i int) error {
-		if err := d.read(d.x, x, i); err != nil {
-			return err
-		}
-		if err := d.read(d.v, v, i); err != nil {
+		if err := cmp.Or(d.read(d.x, x, i), d.read(d.v, v, i)); err != nil {
 			return err
 		}
 		if err := admitGeodesic(d.v, d.q); err != nil {
@@ -295,11 +226,8 @@ func (m stiefel[T]) subspaceExp(dst, x, v block[T]) error {
 		if err := frames.SubspaceExp(d.y, d.x, d.v, d.rows, d.q); err != nil {
 			return err
 		}
-		one := block[float64]{1, d.rows, d.q, nil}
-		if !frames.NewtonSchulz(one.tall(d.t), one.tall(d.y), 1, 1, 10) { // removes rounding errors, and those of x
-			if err := frames.Polar(one.tall(d.t), one.tall(d.y), 1, vec.Eps[T]()); err != nil {
-				return err
-			}
+		if err := d.tidy(d.t, d.y); err != nil {
+			return err
 		}
 		return d.write(dst, i, d.t)
 	})
@@ -307,13 +235,8 @@ func (m stiefel[T]) subspaceExp(dst, x, v block[T]) error {
 
 func (m stiefel[T]) subspaceAlong(dst, x, v, y, u block[T]) error {
 	return m.each("transport along", x, func(d desk[T], i int) error {
-		for _, part := range []struct {
-			to   []float64
-			from block[T]
-		}{{d.x, x}, {d.v, v}, {d.u, u}} {
-			if err := d.read(part.to, part.from, i); err != nil {
-				return err
-			}
+		if err := cmp.Or(d.read(d.x, x, i), d.read(d.v, v, i), d.read(d.u, u, i)); err != nil {
+			return err
 		}
 		if err := admitGeodesic(d.v, d.q); err != nil {
 			return err
@@ -331,7 +254,7 @@ func (d desk[T]) writeHorizontal(dst block[T], i int, y block[T]) error {
 		return err
 	}
 	one := block[float64]{1, d.rows, d.q, nil}
-	unit := stiefel[float64]{horizontal: true}
+	unit := stiefel[float64]{kind: subspaceFrames}
 	if err := unit.tangentProject(d.t[:d.q*d.q], one, d.y, d.u); err != nil {
 		return err
 	}
@@ -349,10 +272,7 @@ func (m stiefel[T]) subspaceLog(dst, x, y block[T]) error {
 
 // log sets v to the logarithm at point i of x, and t to the matrix at which Exp arrives.
 func (d desk[T]) log(x, y block[T], i int) error {
-	if err := d.read(d.x, x, i); err != nil {
-		return err
-	}
-	if err := d.read(d.y, y, i); err != nil {
+	if err := cmp.Or(d.read(d.x, x, i), d.read(d.y, y, i)); err != nil {
 		return err
 	}
 	return frames.SubspaceLog(d.v, d.t, d.x, d.y, d.rows, d.q, vec.Eps[T]())
@@ -360,10 +280,7 @@ func (d desk[T]) log(x, y block[T], i int) error {
 
 func (m stiefel[T]) subspaceDist(out []float64, x, _, y block[T]) error {
 	return m.each("distance", x, func(d desk[T], i int) error {
-		if err := d.read(d.x, x, i); err != nil {
-			return err
-		}
-		if err := d.read(d.y, y, i); err != nil {
+		if err := cmp.Or(d.read(d.x, x, i), d.read(d.y, y, i)); err != nil {
 			return err
 		}
 		angle, err := frames.SubspaceDist(d.x, d.y, d.rows, d.q)
@@ -394,14 +311,11 @@ func (m stiefel[T]) subspaceParallel(dst, x, y, u block[T]) error {
 
 func (m stiefel[T]) subspaceSame(x, y block[T]) (worst float64, err error) {
 	err = m.each("same", x, func(d desk[T], i int) error {
-		if err := d.read(d.x, x, i); err != nil {
-			return err
-		}
-		if err := d.read(d.u, y, i); err != nil {
+		if err := cmp.Or(d.read(d.x, x, i), d.read(d.u, y, i)); err != nil {
 			return err
 		}
 		one := block[float64]{1, d.rows, d.q, nil}
-		unit := stiefel[float64]{horizontal: true}
+		unit := stiefel[float64]{kind: subspaceFrames}
 		if err := unit.tangentProject(d.t[:d.q*d.q], one, d.x, d.u); err != nil {
 			return err
 		}

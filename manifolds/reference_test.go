@@ -29,9 +29,17 @@ func TestReference(t *testing.T) {
 	require.NoError(t, json.Unmarshal(text, &cases))
 	of := map[string]func(r float64) manifolds.Manifold{
 		"Grassmann": func(r float64) manifolds.Manifold { return manifolds.Grassmann{Radius: r, Geodesic: true} },
+		"Orthogonal": func(r float64) manifolds.Manifold {
+			return manifolds.Orthogonal{Radius: r, Retraction: manifolds.Geodesic}
+		},
+		"SpecialOrthogonal": func(r float64) manifolds.Manifold {
+			return manifolds.SpecialOrthogonal{Radius: r, Retraction: manifolds.Geodesic}
+		},
 	}
 	plain := map[string]func(r float64) manifolds.Manifold{ // with the retraction that is not the exponential map
-		"Grassmann": func(r float64) manifolds.Manifold { return manifolds.Grassmann{Radius: r} },
+		"Grassmann":         func(r float64) manifolds.Manifold { return manifolds.Grassmann{Radius: r} },
+		"Orthogonal":        func(r float64) manifolds.Manifold { return manifolds.Orthogonal{Radius: r} },
+		"SpecialOrthogonal": func(r float64) manifolds.Manifold { return manifolds.SpecialOrthogonal{Radius: r} },
 	}
 	for i, c := range cases {
 		for _, wide := range []bool{false, true} {

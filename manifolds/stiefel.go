@@ -144,12 +144,21 @@ type stiefel[T vec.Float] struct {
 	Radius     float64
 	Metric     StiefelMetric
 	Retraction StiefelRetraction
-	horizontal bool   // tangent vectors fulfil x^T v = 0, as on Grassmann
+	kind       frameKind
 	name       string // in errors
 }
 
+// frameKind says what frames represent.
+type frameKind uint8
+
+const (
+	plainFrames    frameKind = iota // themselves: Stiefel
+	subspaceFrames                  // their span, with tangent vectors x^T v = 0: Grassmann
+	rotationFrames                  // square ones, themselves: Orthogonal and SpecialOrthogonal
+)
+
 func (m Stiefel) s32() stiefel[float32] {
-	return stiefel[float32]{m.Radius, m.Metric, m.Retraction, false, "Stiefel"}
+	return stiefel[float32]{m.Radius, m.Metric, m.Retraction, plainFrames, "Stiefel"}
 }
 func (m Stiefel) s64() stiefel[float64] { return stiefel[float64](m.s32()) }
 

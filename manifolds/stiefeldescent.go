@@ -62,8 +62,11 @@ func (m stiefel[T]) factor(square float64, n, p int, d Descent) float64 {
 		return 1
 	}
 	curvature := 1.0
-	if m.horizontal {
+	switch m.kind {
+	case subspaceFrames:
 		curvature = subspaceCurvature(n, p)
+	case rotationFrames:
+		curvature = rotationCurvature(n)
 	}
 	return GeometricFactor(math.Sqrt(square), curvature/(m.r()*m.r()))
 }
@@ -113,7 +116,8 @@ func (m stiefel[T]) descendPoints(x block[T], mu, g []T, d Descent, fail func(po
 func (m stiefel[T]) descendSlices(x block[T], mu, g []T, d Descent, fail func(point int, reason error)) Progress {
 	f, total := laneBatchOf(x), Progress{Factor: 1}
 	defer f.free()
-	frames := x.n == x.p && m.Retraction == CholeskyQR && !(d.Tangent && d.LooksAhead())
+	// The kernel for square points has the geometric factor of Stiefel.
+	frames := x.n == x.p && m.Retraction == CholeskyQR && !(d.Tangent && d.LooksAhead()) && !(d.Geometric && m.kind != plainFrames)
 	for from := 0; from < x.k; {
 		part := func(a []T, points int) []T {
 			if a == nil {

@@ -78,7 +78,7 @@ func TestSlicesAreAsSinglePoints(t *testing.T) {
 func testSlices[T vec.Float](t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	sizes[T](func(k, n, p int) {
-		for _, m := range []stiefel[T]{{}, {Radius: 3, Metric: CanonicalMetric, Retraction: Polar}, {Radius: 0.1}, {Retraction: Polar, horizontal: true}} {
+		for _, m := range []stiefel[T]{{}, {Radius: 3, Metric: CanonicalMetric, Retraction: Polar}, {Radius: 0.1}, {Retraction: Polar, kind: subspaceFrames}} {
 			what := fmt.Sprintf("%d points of %dx%d, %+v", k, n, p, m)
 			x, _ := layer[T](rng, k, n, p)
 			raw := x.clone()

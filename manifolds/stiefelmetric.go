@@ -64,7 +64,7 @@ const (
 
 // normal returns that for the tangent projection.
 func (m stiefel[T]) normal() normal {
-	if m.horizontal {
+	if m.kind == subspaceFrames {
 		return vertical
 	}
 	return symmetric

@@ -213,6 +213,45 @@ func procrustes(rng *rand.Rand, n, p int) problem {
 	}}
 }
 
+// kabsch is -<x, U S V^T>, where det(U V^T) < 0: among rotations, the solution is U diag(1, ..., 1, -1) V^T (Kabsch 1976).
+func kabsch(rng *rand.Rand, n, p int) problem {
+	_, u := rotated(rng, make([]float64, n))
+	_, v := rotated(rng, make([]float64, n))
+	if mat.Det(mat.NewDense(n, n, u))*mat.Det(mat.NewDense(n, n, v)) > 0 {
+		for i := range n {
+			u[i*n] *= -1
+		}
+	}
+	m, solution, best := make([]float64, n*n), make([]float64, n*n), 0.0
+	for l := range n {
+		s, sign := 2-0.5*float64(l), 1.0 // curvatures are sums of two, with a minus for the last
+		if l == n-1 {
+			s, sign = 0.3, -1
+		}
+		best -= s * sign
+		for i := range n {
+			for j := range n {
+				m[i*n+j] += s * u[i*n+l] * v[j*n+l]
+				solution[i*n+j] += sign * u[i*n+l] * v[j*n+l]
+			}
+		}
+	}
+	return problem{func(g, x []float64) float64 {
+		cost := 0.0
+		for e, v := range m {
+			g[e] = -v
+			cost -= v * x[e]
+		}
+		return cost
+	}, best, func(x []float64) float64 {
+		off := 0.0
+		for e, v := range solution {
+			off = math.Hypot(off, x[e]-v)
+		}
+		return off
+	}}
+}
+
 // arena is a kernel with a problem for each of its points.
 type arena struct {
 	name     string
@@ -249,14 +288,12 @@ func arenas() []arena {
 			}
 		}
 	}
-	for _, geodesic := range []bool{false, true} {
-		m := manifolds.Grassmann{Geodesic: geodesic}
-		list = append(list,
-			arena{"PCA", []int{3, 2, 2, 2}, on("span of a wide bank, "+m.String(), m, manifolds.FilterBank), subspace},
-			arena{"PCA", []int{8, 3, 1, 1}, on("span of a tall bank, "+m.String(), m, manifolds.FilterBank), subspace},
-			arena{"PCA", []int{6, 2, 1, 2}, on("span per tap, "+m.String(), m, manifolds.PerTap), subspace})
-	}
-	return list
+	gr, so := manifolds.Grassmann{}, manifolds.SpecialOrthogonal{}
+	return append(list,
+		arena{"PCA", []int{3, 2, 2, 2}, on("span of a wide bank", gr, manifolds.FilterBank), subspace},
+		arena{"PCA", []int{6, 2, 1, 2}, on("span per tap, geodesic", manifolds.Grassmann{Geodesic: true}, manifolds.PerTap), subspace},
+		arena{"Kabsch", []int{2, 2, 3, 3}, on("rotations", so, manifolds.PerSlice), kabsch},
+		arena{"Kabsch", []int{4, 4, 1, 2}, on("rotations per tap, geodesic", manifolds.SpecialOrthogonal{Retraction: manifolds.Geodesic}, manifolds.PerTap), kabsch})
 }
 
 // contender is a solver with a learning rate that suits the problems, whose

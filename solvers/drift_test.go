@@ -40,6 +40,7 @@ func TestNoDrift(t *testing.T) {
 		{"Stiefel slices", manifolds.Stiefel{}, []manifolds.Option{manifolds.PerSlice}},
 		{"Stiefel slices, polar", manifolds.Stiefel{Retraction: manifolds.Polar}, []manifolds.Option{manifolds.PerSlice}},
 		{"Grassmann bank", manifolds.Grassmann{}, nil},
+		{"rotations", manifolds.SpecialOrthogonal{}, nil},
 		{"Stiefel bank, canonical", manifolds.Stiefel{Metric: manifolds.CanonicalMetric}, nil},
 	} {
 		for _, s := range []struct {

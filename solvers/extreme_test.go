@@ -127,6 +127,7 @@ func TestTinyAndHugeManifolds(t *testing.T) {
 				{"sphere, geodesic", manifolds.Sphere{Radius: r, Geodesic: true}, []manifolds.Option{manifolds.PerFilter}},
 				{"Stiefel", manifolds.Stiefel{Radius: r}, nil},
 				{"Grassmann", manifolds.Grassmann{Radius: r}, nil},
+				{"rotations", manifolds.SpecialOrthogonal{Radius: r}, []manifolds.Option{manifolds.PerSlice}},
 				{"Stiefel, polar", manifolds.Stiefel{Radius: r, Retraction: manifolds.Polar}, nil},
 				{"oblique", manifolds.Oblique{Radius: r}, nil},
 			} {
@@ -134,7 +135,7 @@ func TestTinyAndHugeManifolds(t *testing.T) {
 					t.Run(fmt.Sprintf("%v/%g/%s/%g", of, r, at.name, momentum), func(t *testing.T) {
 						// A cost of x/r: its gradient is 1/r as long, and a rate of r^2 makes the same angle.
 						make := func(r float64, m manifolds.Manifold) *solvers.Solver {
-							return solvers.NewSGD(solvers.LearnRate(0.05*r*r), solvers.Momentum(momentum), solvers.Kernels(m, at.options...))
+							return solvers.NewSGD(solvers.LearnRate(0.05*r*r), solvers.Momentum(momentum), place{"", m, at.options}.kernels())
 						}
 						unit := at.manifold.(manifolds.Scalable).Scaled(1 / r)
 						s, reference := make(r, at.manifold), make(1, unit)
@@ -167,7 +168,7 @@ func TestHugeRates(t *testing.T) {
 			for _, at := range places {
 				for _, rate := range []float64{1e12, 1e17, 3e19, 1e25, 1e30} {
 					t.Run(fmt.Sprintf("%v/%s/%s/%g", of, s.name, at.name, rate), func(t *testing.T) {
-						p := newParam("kernel", of, 5, 4, 3, 3)
+						p := newParam("kernel", of, 6, 4, 2, 3)
 						gaussian(p.w, source(1), 1)
 						m := []*param{p}
 						solver := s.of(at.kernels(), solvers.LearnRate(rate))
@@ -187,8 +188,8 @@ func TestHugeRates(t *testing.T) {
 							return
 						}
 						onManifold(t, solver.Report(), of)
-						for f := range 5 { // every filter has moved
-							v := plus(1, get(p.w)[36*f:36*f+36], -1, start[36*f:36*f+36])
+						for f := range 6 { // every filter has moved
+							v := plus(1, get(p.w)[24*f:24*f+24], -1, start[24*f:24*f+24])
 							assert.Greater(t, math.Sqrt(dot(v, v)), 1e-2, "filter %d", f)
 						}
 					})

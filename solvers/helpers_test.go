@@ -83,10 +83,10 @@ func gaussian(t *tensor.Dense, rng *rand.Rand, s float64) {
 }
 
 // model is a net's worth of parameters, kernels and others, with weights of
-// a usual size.
+// a usual size. Cut per input channel, the kernels are square points.
 func model(of tensor.Dtype, seed uint64) []*param {
 	m := []*param{
-		newParam("conv1", of, 4, 3, 3, 3),
+		newParam("conv1", of, 6, 3, 2, 3),
 		newParam("bias1", of, 1, 4, 1, 1),
 		newParam("conv2", of, 6, 4, 2, 3),
 		newParam("norm2", of, 1, 6, 1, 1),
@@ -235,8 +235,9 @@ var places = []place{
 	{"Stiefel bank", manifolds.Stiefel{}, nil},
 	{"Stiefel per slice", manifolds.Stiefel{Retraction: manifolds.Polar}, []manifolds.Option{manifolds.PerSlice, manifolds.Initial}},
 	{"Grassmann bank", manifolds.Grassmann{}, nil},
-	{"Grassmann per filter", manifolds.Grassmann{Geodesic: true}, []manifolds.Option{manifolds.PerFilter}},
-	{"Stiefel canonical", manifolds.Stiefel{Metric: manifolds.CanonicalMetric}, []manifolds.Option{manifolds.PerInputChannel}},
+	{"orthogonal", manifolds.Orthogonal{}, []manifolds.Option{manifolds.PerInputChannel}},
+	{"rotations", manifolds.SpecialOrthogonal{Retraction: manifolds.Polar}, []manifolds.Option{manifolds.PerInputChannel}},
+	{"Stiefel canonical", manifolds.Stiefel{Metric: manifolds.CanonicalMetric}, []manifolds.Option{manifolds.PerFilter}},
 }
 
 // onManifold requires every kernel to be on its manifold: the error of a point is

@@ -143,7 +143,7 @@ func TestPlanner(t *testing.T) {
 			}
 			assert.Equal(t, 8, e.plans)
 			assert.Equal(t, 10, d.plans)
-			assert.Equal(t, []string{"conv1(4, 3, 3, 3)", "conv2(6, 4, 2, 3)", "norm2(1, 6, 1, 1)", "linear(6, 5)", "offset(5)"}, d.names)
+			assert.Equal(t, []string{"conv1(6, 3, 2, 3)", "conv2(6, 4, 2, 3)", "norm2(1, 6, 1, 1)", "linear(6, 5)", "offset(5)"}, d.names)
 			sameReport(t, reference.Report(), s.Report())
 			onManifold(t, s.Report(), of)
 		})
@@ -234,7 +234,7 @@ func TestCutting(t *testing.T) {
 		rule := whole{map[string][3]int{}}
 		s := solvers.New(rule, solvers.LearnRate(0.5), solvers.Param("conv2", manifolds.Euclidean{}, manifolds.PerFilter))
 		run(t, s, m, 1)
-		assert.Equal(t, map[string][3]int{"conv1": {1, 4, 27}, "bias1": {1, 1, 4}, "conv2": {6, 4, 6}, "norm2": {1, 1, 6}, "linear": {1, 5, 6}, "offset": {5, 1, 1}}, rule.seen)
+		assert.Equal(t, map[string][3]int{"conv1": {1, 6, 18}, "bias1": {1, 1, 4}, "conv2": {6, 4, 6}, "norm2": {1, 1, 6}, "linear": {1, 5, 6}, "offset": {5, 1, 1}}, rule.seen)
 		for i, p := range m {
 			v := plus(1, get(p.w), -1, get(start[i].w))
 			want := 0.5 * math.Sqrt(map[string]float64{"conv2": 6, "offset": 5}[p.name]+float64(btoi(p.name != "conv2" && p.name != "offset")))

@@ -166,7 +166,7 @@ func TestReportString(t *testing.T) {
 		}
 		assert.Equal(t, p.name, strings.Fields(line)[0])
 	}
-	for _, want := range []string{"Stiefel", "filter bank", "1 of 4x27", "kernel", "projected at first", "g_t"} {
+	for _, want := range []string{"Stiefel", "filter bank", "1 of 6x18", "kernel", "projected at first", "g_t"} {
 		assert.Contains(t, lines[2], want)
 	}
 	assert.NotContains(t, lines[3], "kernel")

@@ -85,7 +85,7 @@ func TestLastRuleWins(t *testing.T) {
 			got[p.Name] = fmt.Sprintf("%s; %s; %d of %dx%d", p.Manifold, p.Grouping, p.Points, p.N, p.P)
 		}
 		assert.Equal(t, map[string]string{
-			"conv1":  "Stiefel; filter bank; 1 of 4x27",
+			"conv1":  "Stiefel; filter bank; 1 of 6x18",
 			"conv2":  "CentredSphere(r=0.5); per slice; 24 of 2x3", // 24 slices of norm 1/sqrt(4)
 			"linear": "Oblique(rows); filter bank; 1 of 5x6",
 			"bias1":  "Euclidean; ; 1 of 4x1",

@@ -301,11 +301,12 @@ func TestShareOfTheHeavy(t *testing.T) {
 	mpitest.Run(t, 2, func(t *testing.T, c mpi.Comm) {
 		m, twin := model(of, 1), model(of, 1)
 		make := func() *solvers.Solver {
-			return solvers.NewSGD(solvers.Momentum(0.9), solvers.Kernels(manifolds.Stiefel{}), solvers.Param("linear", manifolds.Stiefel{}, manifolds.Initial))
+			return solvers.NewSGD(solvers.Momentum(0.9), solvers.Kernels(manifolds.Stiefel{}), solvers.Param("conv1", manifolds.Stiefel{}, manifolds.PerSlice),
+				solvers.Param("linear", manifolds.Stiefel{}, manifolds.Initial))
 		}
 		solver, reference := make(), make()
 		share := shareOf(c)
-		share.Heavy = 5 // of banks of 4 and 6 filters, and a layer of 5 columns
+		share.Heavy = 5 // of slices of 2 rows, a bank of 6 filters, and a layer of 5 columns
 		exchange := share.Exchange
 		exchanged := 0
 		share.Exchange = func(own []byte, sizes []int) ([][]byte, error) {

@@ -80,6 +80,7 @@ var kinds = []named[manifolds.Manifold]{
 	{"oblique", manifolds.Oblique{}},
 	{"stiefel", manifolds.Stiefel{}},
 	{"grassmann", manifolds.Grassmann{}},
+	{"orthogonal", manifolds.Orthogonal{}},
 }
 
 var groupings = []named[manifolds.Grouping]{

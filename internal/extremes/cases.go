@@ -88,6 +88,10 @@ var manifoldKinds = []manifoldKind{
 	{"Stiefel.geodesic", geometry{family: stiefel, retraction: byGeodesic}, 0, manifolds.Stiefel{Retraction: manifolds.Geodesic}},
 	{"Grassmann", geometry{family: stiefel, horizontal: true, retraction: byPolar}, 0, manifolds.Grassmann{}},
 	{"Grassmann.geodesic", geometry{family: stiefel, horizontal: true, retraction: byGeodesic}, 0, manifolds.Grassmann{Geodesic: true}},
+	{"Orthogonal", geometry{family: stiefel, group: true}, 0, manifolds.Orthogonal{}},
+	{"SpecialOrthogonal", geometry{family: stiefel, group: true, proper: true}, 0, manifolds.SpecialOrthogonal{}},
+	{"SpecialOrthogonal.geodesic", geometry{family: stiefel, group: true, proper: true, retraction: byGeodesic}, 0,
+		manifolds.SpecialOrthogonal{Retraction: manifolds.Geodesic}},
 	{"Stiefel.canonical.cholesky", geometry{family: stiefel, canonical: true}, 0, manifolds.Stiefel{Metric: manifolds.CanonicalMetric}},
 	{"Stiefel.canonical.qr", geometry{family: stiefel, canonical: true}, 0,
 		manifolds.Stiefel{Metric: manifolds.CanonicalMetric, Retraction: manifolds.QR}},
@@ -298,6 +302,8 @@ func (c Case) exists() bool {
 		return false // points of dimension 0
 	case manifoldKinds[c.manifold].geometry.horizontal && c.square():
 		return false // the same
+	case manifoldKinds[c.manifold].geometry.group && !c.square():
+		return false // no points
 	case euclidean && scales[c.scale].name != "Unit":
 		return false
 	case solverKinds[c.solver].rule.kind == wrapped && c.path > 0:

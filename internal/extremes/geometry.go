@@ -36,6 +36,8 @@ type geometry struct {
 	geodesic   bool // of spheres
 	canonical  bool // metric of Stiefel
 	horizontal bool // tangent vectors of Grassmann, in place of those of Stiefel
+	group      bool // the orthogonal group: parallel transport is known
+	proper     bool // determinants are positive
 	retraction retraction
 }
 
@@ -150,7 +152,11 @@ func (m geometry) membership(x []float64, n, p int) float64 {
 		for i := range q {
 			gram.Set(i, i, gram.At(i, i)-1)
 		}
-		return mat.Norm(gram, 2)
+		e := mat.Norm(gram, 2)
+		if m.proper && mat.Det(t) < 0 {
+			e = max(e, 2)
+		}
+		return e
 	}
 	return 0
 }
@@ -181,6 +187,15 @@ func (m geometry) project(x []float64, n, p int) (y []float64, cond float64) {
 		}
 		u, s, v, ok := svd(tall(combine(1/size, x, 0, x), n, p))
 		least := s[len(s)-1]
+		if m.proper {
+			if least > 0 && mat.Det(times(u, v.T())) < 0 {
+				least = -least
+				for i := range n {
+					u.Set(i, n-1, -u.At(i, n-1))
+				}
+			}
+			least = (least + s[len(s)-2]) / 2
+		}
 		if !ok || least <= 16*float64(max(n, p))*0x1p-52*s[0] {
 			return nil, math.Inf(1)
 		}
@@ -334,7 +349,8 @@ func (m geometry) exp(x, v *mat.Dense) (*mat.Dense, bool) {
 //
 //	u - v^ <v^, u> + <v^, u> (cos t v^ - sin t x),  t = |v|, v^ = v / t,
 //
-// and on Grassmann, for v = U S W^T, u + (U (cos S - I) - x W sin S) U^T u.
+// on Grassmann, for v = U S W^T, u + (U (cos S - I) - x W sin S) U^T u, and on the
+// orthogonal group, for A = x^T v, y exp(-A/2) x^T u exp(A/2).
 func (m geometry) transport(x, v, y, u []float64, n, p int) []float64 {
 	if m.horizontal && m.retraction == byGeodesic {
 		left, s, right, ok := svd(tall(v, n, p))
@@ -350,6 +366,12 @@ func (m geometry) transport(x, v, y, u []float64, n, p int) []float64 {
 		}
 		b := tall(u, n, p)
 		return untall(sum(b, times(move, times(left.T(), b))), n, p)
+	}
+	if m.group && m.retraction == byGeodesic {
+		a, b := times(tall(x, n, p).T(), tall(v, n, p)), times(tall(x, n, p).T(), tall(u, n, p))
+		var half mat.Dense
+		half.Exp(scaled(0.25, sum(a, scaled(-1, a.T()))))
+		return untall(times(tall(y, n, p), times(half.T(), times(b, &half))), n, p)
 	}
 	t := norm(v)
 	if m.family != sphere || !m.geodesic {

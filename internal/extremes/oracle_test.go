@@ -268,6 +268,9 @@ func TestGeometries(t *testing.T) {
 		m := kind.geometry
 		for _, shape := range [][2]int{{4, 3}, {3, 4}} {
 			n, p := shape[0], shape[1]
+			if m.group {
+				n = p
+			}
 			x, cond := m.project(gaussian(rng, n*p), n, p)
 			g := gaussian(rng, n*p)
 			v := m.tangent(x, g, n, p)

@@ -11,6 +11,7 @@
 //	svd.go           the singular value decomposition, and the adjoint of the polar factor
 //	exp.go           exponentials that move frames, and their adjoint
 //	subspace.go      geodesics between the spans of frames
+//	rotation.go      square frames of determinant 1: the nearest, exponentials, logarithms
 //	cayley.go        Cayley transforms that move frames, and their adjoint
 //	convert.go       between precisions
 //

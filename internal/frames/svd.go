@@ -81,7 +81,13 @@ func PolarAdjoint[T vec.Float](dst, v, g gemm.Mat[T], r float64) error {
 	if err != nil {
 		return err
 	}
-	n, q, s := v.R, v.C, d.Values
+	polarAdjoint(d, dst, g, r)
+	d.Free()
+	return nil
+}
+
+func polarAdjoint[T vec.Float](d SVD, dst, g gemm.Mat[T], r float64) {
+	n, q, s := g.R, g.C, d.Values
 	a, gw := scratch.Get[float64](n*q), scratch.Get[float64](n*q)
 	m, k := scratch.Get[float64](q*q), scratch.Get[float64](q*q)
 	u, w := gemm.Of(d.U, n, q), gemm.Of(d.Wt, q, q).T()
@@ -110,6 +116,4 @@ func PolarAdjoint[T vec.Float](dst, v, g gemm.Mat[T], r float64) error {
 	for _, x := range [][]float64{a, gw, m, k} {
 		scratch.Put(x)
 	}
-	d.Free()
-	return nil
 }

@@ -68,5 +68,36 @@ def grassmann(n, p, size, r):
 for shape in [(6, 2, 0.3, 1.0), (5, 3, 1.2, 1.0), (7, 1, 0.9, 2.5), (12, 4, 1.4, 0.25)]:
     grassmann(*shape)
 
+
+def rotation(n, size, r, proper):
+    name = "SpecialOrthogonal" if proper else "Orthogonal"
+    a, g = rng.standard_normal((n, n)), rng.standard_normal((n, n))
+    u, _, wt = la.svd(a)
+    if proper:
+        u[:, -1] *= np.linalg.det(u @ wt)
+    x = r * u @ wt
+
+    def tangent(x, g):
+        return (g - x @ g.T @ x / r**2) / 2
+
+    v, other = length(tangent(x, rng.standard_normal((n, n))), size * r), tangent(x, rng.standard_normal((n, n)))
+    k = x.T @ v / r**2
+    y = x @ la.expm(k)
+    half = la.expm(k / 2)
+    log = x @ la.logm(x.T @ y / r**2).real
+    np.testing.assert_allclose(log, v, atol=1e-13)
+    case(name, "project", [a], x, r)
+    case(name, "tangent", [x, g], tangent(x, g), r)
+    case(name, "exp", [x, v], y, r)
+    case(name, "log", [x, y], log, r)
+    case(name, "dist", [x, y], r * np.linalg.norm(la.logm(x.T @ y / r**2)), r)
+    case(name, "parallel", [x, y, other], y @ half.T @ x.T @ other @ half / r**2, r)
+    case(name, "along", [x, v, y, other], y @ half.T @ x.T @ other @ half / r**2, r)
+    case(name, "transport", [x, y, other], tangent(y, other), r)
+
+
+for shape in [(2, 1.1, 1.0, True), (3, 2.0, 2.5, True), (3, 0.2, 1.0, False), (5, 1.5, 1.0, True)]:
+    rotation(*shape)
+
 with open(os.path.join(os.path.dirname(__file__), "reference.json"), "w") as f:
     f.write("[\n" + ",\n".join(json.dumps(c) for c in cases) + "\n]\n")

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifolds
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/kernelfold/kernelfold/internal/frames"
+	"github.com/kernelfold/kernelfold/internal/gemm"
+	"github.com/kernelfold/kernelfold/internal/scratch"
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// This file is the frame of operations that run in float64, on one point after the other: exponentials, logarithms and what belongs
+// to them.
+
+// longest is the length in radii, per root of a column, of the longest geodesic that is computed: the
+// angles of a longer one would consist of rounding errors in float32.
+const longest = 128
+
+// admitGeodesic returns an error if v, in radii, is longer than that.
+func admitGeodesic(v []float64, q int) error {
+	if length, most := vec.Norm(v), longest*math.Sqrt(float64(q)); !(length <= most) {
+		return fmt.Errorf("want a step of at most %.3g radii, got %.3g", most, length)
+	}
+	return nil
+}
+
+// desk is the workspace for one point in float64, tall and in units of r.
+type desk[T vec.Float] struct {
+	stiefel[T]
+	block[T]
+	rows, q       int
+	x, y, v, u, t []float64 // rows x q each
+	whole         []float64
+}
+
+func (m stiefel[T]) desk(b block[T]) desk[T] {
+	l := b.n * b.p
+	whole := scratch.Get[float64](5 * l)
+	return desk[T]{m, b, max(b.n, b.p), b.q(), whole[:l], whole[l : 2*l], whole[2*l : 3*l], whole[3*l : 4*l], whole[4*l:], whole}
+}
+
+func (d desk[T]) free() { scratch.Put(d.whole) }
+
+// read sets dst to point i of b in units of r, which must be finite.
+func (d desk[T]) read(dst []float64, b block[T], i int) error {
+	frames.Widen(dst, b.tall(b.at(i)), 1)
+	for e, v := range dst {
+		dst[e] = v / d.r()
+	}
+	if !allFinite(dst) {
+		return errRange[float64]("matrix in units of the radius")
+	}
+	return nil
+}
+
+// write sets point i of b to r src.
+func (d desk[T]) write(b block[T], i int, src []float64) error {
+	frames.Narrow(b.tall(b.at(i)), src, d.r())
+	if !allFinite(b.at(i)) {
+		return errRange[T]("result")
+	}
+	return nil
+}
+
+// each calls f for every point of x.
+func (m stiefel[T]) each(op string, x block[T], f func(d desk[T], i int) error) error {
+	if err := m.holds(op); err != nil {
+		return err
+	}
+	d := m.desk(x)
+	defer d.free()
+	for i := range x.k {
+		if err := f(d, i); err != nil {
+			return &PointError{m.name, op, i, err.Error()}
+		}
+	}
+	return nil
+}
+
+// tidy sets dst to the frame nearest to y, which is one up to rounding errors. y is overwritten.
+func (d desk[T]) tidy(dst, y []float64) error {
+	to, from := gemm.Of(dst, d.rows, d.q), gemm.Of(y, d.rows, d.q)
+	if frames.NewtonSchulz(to, from, 1, 1, 10) {
+		return nil
+	}
+	return frames.Polar(to, from, 1, vec.Eps[T]())
+}
