@@ -42,7 +42,7 @@ import (
 	"github.com/kernelfold/kernelfold/examples/internal/cli"
 )
 
-func main() { cli.Main(run) }
+func main() { cli.Main("benchmark", run) }
 
 // run is the program: it returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {

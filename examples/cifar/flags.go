@@ -5,6 +5,7 @@ package main
 import (
 	"flag"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -21,6 +22,7 @@ type command struct {
 	predict  string
 	file     string // a checkpoint
 	top      int
+	given    map[string]bool // flags on the command line
 }
 
 // settings is what decides how a run goes. run.json keeps it.
@@ -47,6 +49,10 @@ type settings struct {
 
 	Shortcut string `json:"shortcut,omitempty"`
 	Import   string `json:"import,omitempty"`
+
+	Keep        int     `json:"keep,omitempty"`
+	SaveSteps   int     `json:"save_steps,omitempty"`
+	SaveMinutes float64 `json:"save_minutes,omitempty"`
 }
 
 // parse reads the command line. Help goes to stdout.
@@ -74,7 +80,10 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	f.Uint64Var(&c.Seed, "seed", 1, "seed of the initial weights, the order of the images and their augmentation")
 	f.BoolVar(&c.SyncBatchNorm, "sync-batch-norm", false, "normalise by mean and variance of the whole batch, not of each rank's part")
 	f.StringVar(&c.out, "out", "", "keep the run in `DIR`: checkpoints, logs and plots (default: nothing is written)")
-	f.BoolVar(&c.resume, "resume", false, "go on with the run in -out, with its settings; -epochs may be more")
+	f.IntVar(&c.Keep, "keep", 0, "`checkpoints` of the run that are kept in -out (default: 2)")
+	f.IntVar(&c.SaveSteps, "save-steps", 0, "save the run after so many `steps` too (default: after each epoch)")
+	f.Float64Var(&c.SaveMinutes, "save-minutes", 10, "save the run after so many `minutes` too")
+	f.BoolVar(&c.resume, "resume", false, "go on with the run in -out, with its settings; -epochs may be others, but not fewer than are complete")
 	f.BoolVar(&c.evaluate, "evaluate", false, "evaluate the net in -out on the test images of its run, or of -data")
 	f.StringVar(&c.predict, "predict", "", "classify the PNG or JPEG `FILE` by the net in -out")
 	f.StringVar(&c.file, "checkpoint", "", "the `FILE` to evaluate or predict with (default: best.safetensors in -out); run.json lies beside it")
@@ -85,13 +94,15 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	if f.NArg() > 0 {
 		return nil, cli.Usage("want flags only, got %q", f.Arg(0))
 	}
-	var given []string
-	f.Visit(func(g *flag.Flag) { given = append(given, g.Name) })
-	return &c, c.check(given)
+	c.given = cli.Given(f)
+	return &c, c.check()
 }
 
-// check refuses what makes no sense, and takes the settings of a run that there is already.
-func (c *command) check(given []string) error {
+// savingFlags are those that say when a run is saved.
+var savingFlags = []string{"keep", "save-steps", "save-minutes"}
+
+// check refuses what makes no sense.
+func (c *command) check() error {
 	modes := 0
 	for _, on := range []bool{c.resume, c.evaluate, c.predict != ""} {
 		if on {
@@ -103,12 +114,9 @@ func (c *command) check(given []string) error {
 	case modes > 1:
 		return cli.Usage("want one of -resume, -evaluate and -predict, got several")
 	case modes == 0:
-		if c.file != "" {
-			return cli.Usage("-checkpoint: want -evaluate or -predict beside it")
-		}
-		return c.settings.check()
+		return c.checkNew()
 	case c.resume:
-		allowed = []string{"resume", "out", "epochs"}
+		allowed = append([]string{"resume", "out", "epochs"}, savingFlags...)
 	case c.evaluate && c.Import != "":
 		allowed = []string{"evaluate", "import", "model", "shortcut", "data", "limit", "seed"}
 	case c.evaluate:
@@ -116,30 +124,100 @@ func (c *command) check(given []string) error {
 	default:
 		allowed = []string{"predict", "out", "checkpoint", "top"}
 	}
-	for _, name := range given {
-		if !slices.Contains(allowed, name) {
+	for _, name := range slices.Sorted(maps.Keys(c.given)) {
+		if !slices.Contains(append(allowed, "resume", "evaluate", "predict"), name) {
 			return cli.Usage("-%s: the run has its own: want no flags but -%s beside -%s", name, strings.Join(allowed[1:], ", -"), allowed[0])
 		}
 	}
-	if c.out == "" && c.Import == "" && (c.file == "" || c.resume) {
+	switch {
+	case c.out == "" && c.Import == "" && (c.file == "" || c.resume):
 		return cli.Usage("-%s: want -out DIR, where the run is", allowed[0])
-	}
-	if c.top < 1 {
+	case c.out != "" && c.file != "":
+		return cli.Usage("-out: want no -checkpoint beside it, whose run is in its own directory")
+	case c.top < 1:
 		return cli.Usage("-top: want at least 1, got %d", c.top)
+	}
+	return c.checkZeros()
+}
+
+// checkNew refuses what makes no sense for a new run, flags without effect too.
+func (c *command) checkNew() error {
+	only := func(flag, want string) error { return cli.Usage("-%s: want %s beside it", flag, want) }
+	for _, name := range savingFlags {
+		if c.given[name] && c.out == "" {
+			return only(name, "-out DIR")
+		}
+	}
+	switch momentum := c.Solver == "sgd" || c.Solver == "stock-momentum"; {
+	case c.given["checkpoint"]:
+		return only("checkpoint", "-evaluate or -predict")
+	case c.given["top"]:
+		return only("top", "-predict")
+	case c.given["momentum"] && !momentum:
+		return only("momentum", "-solver sgd or stock-momentum")
+	case c.given["decay"] && !c.ours():
+		return only("decay", "-solver sgd, adam or adamw")
+	case c.SyncBatchNorm && c.Model == "lenet":
+		return only("sync-batch-norm", "a -model with batch normalisations")
+	case c.given["lr"] && c.LearnRate == 0:
+		return cli.Usage("-lr: want a positive number, got 0")
+	}
+	if err := c.checkZeros(); err != nil {
+		return err
+	}
+	return c.settings.check()
+}
+
+// checkZeros refuses a zero that is given where a flag that is not given has a default.
+func (c *command) checkZeros() error {
+	for _, n := range []struct {
+		flag  string
+		value float64
+	}{
+		{"epochs", float64(c.Epochs)}, {"patience", float64(c.Patience)}, {"keep", float64(c.Keep)}, {"save-steps", float64(c.SaveSteps)},
+	} {
+		if c.given[n.flag] && n.value < 1 {
+			return cli.Usage("-%s: want at least 1, got %g", n.flag, n.value)
+		}
+	}
+	if c.given["save-minutes"] && !(c.SaveMinutes > 0) {
+		return cli.Usage("-save-minutes: want a positive number, got %g", c.SaveMinutes)
+	}
+	return c.checkLimits()
+}
+
+// The largest numbers that are taken: beyond them steps and times would overflow.
+const (
+	mostEpochs  = 1_000_000
+	mostMinutes = 1e6
+)
+
+func (s *settings) checkLimits() error {
+	switch {
+	case s.Epochs < 0 || s.Epochs > mostEpochs:
+		return cli.Usage("-epochs: want 1 to %d, got %d", mostEpochs, s.Epochs)
+	case !(s.SaveMinutes >= 0 && s.SaveMinutes <= mostMinutes):
+		return cli.Usage("-save-minutes: want a positive number, at most %g, got %g", mostMinutes, s.SaveMinutes)
 	}
 	return nil
 }
 
+// check refuses settings of which no run can be made, and fills in the defaults that depend on others.
 func (s *settings) check() error {
+	if err := s.checkLimits(); err != nil {
+		return err
+	}
 	switch {
 	case s.Limit < 0:
 		return cli.Usage("-limit: want 0 (all) or a number of images, got %d", s.Limit)
 	case !(s.Validation >= 0 && s.Validation < 1):
 		return cli.Usage("-validation: want a share from 0 to less than 1, got %g", s.Validation)
-	case s.Epochs < 0:
-		return cli.Usage("-epochs: want at least 1, got %d", s.Epochs)
 	case s.Patience < 0:
 		return cli.Usage("-patience: want at least 1, got %d", s.Patience)
+	case s.Keep < 0:
+		return cli.Usage("-keep: want at least 1, got %d", s.Keep)
+	case s.SaveSteps < 0:
+		return cli.Usage("-save-steps: want at least 1, got %d", s.SaveSteps)
 	case s.Batch < 1:
 		return cli.Usage("-batch: want at least 1, got %d", s.Batch)
 	case !slices.Contains([]string{"default", "none", "crop", "cropflip"}, s.Augment):

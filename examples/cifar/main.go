@@ -13,7 +13,9 @@
 //
 // RUN is made and filled with run.json (what was trained, on what), last.safetensors and
 // best.safetensors (checkpoints), log.csv and log.json (a line for each epoch), loss.png and
-// accuracy.png. Ctrl-C saves the run, which -resume then continues as if it had never stopped.
+// accuracy.png. The run is saved before its first step, after each epoch and every ten minutes, or as -save-steps and -save-minutes
+// say, and the last -keep checkpoints are kept. Ctrl-C saves it too; a second Ctrl-C ends the program at once. After that, or after a kill, -resume
+// goes on from the newest whole checkpoint as if the run had never stopped.
 //
 // Built with -tags mpi and started by mpirun or srun it trains on several ranks, which divide each batch among
 // themselves, with -sync-batch-norm the batch normalisations too:
@@ -29,13 +31,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/kernelfold/kernelfold/examples/internal/cli"
 	"github.com/kernelfold/kernelfold/solvers/distributed"
 )
 
-func main() { cli.Main(run) }
+func main() { cli.Main("cifar", run) }
 
 // run is the program: it returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -72,8 +75,15 @@ func cifar(ctx context.Context, g *distributed.Group, args []string, stdout, std
 		return c.train(ctx, g, stdout, stderr)
 	case !g.Root():
 		return nil
-	case c.evaluate:
-		return c.test(ctx, stdout)
 	}
-	return c.classify(stdout)
+	_, err = cli.Await(ctx, func() (any, error) {
+		if c.evaluate {
+			return nil, c.test(ctx, stdout)
+		}
+		return nil, c.classify(stdout)
+	})
+	if errors.Is(err, context.Canceled) {
+		return errors.New("interrupted")
+	}
+	return err
 }

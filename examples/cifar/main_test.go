@@ -31,6 +31,9 @@ func tiny(more ...string) []string {
 
 func program(ctx context.Context, args ...string) (status int, stdout, stderr string) {
 	var out, err bytes.Buffer
+	for i, a := range args {
+		args[i] = strings.ReplaceAll(a, "\x00", "") // an empty argument
+	}
 	status = run(ctx, args, &out, &err)
 	return status, out.String(), err.String()
 }
@@ -249,14 +252,49 @@ func TestUsage(t *testing.T) {
 		{"-resume", "want -out DIR"},
 		{"-predict a.png", "want -out DIR"},
 		{"-resume -evaluate -out x", "want one of"},
-		{"-resume -out x -lr 1", "-lr: the run has its own: want no flags but -out, -epochs beside -resume"},
+		{"-resume -out x -lr 1", "-lr: the run has its own: want no flags but -out, -epochs, -keep, -save-steps, -save-minutes beside -resume"},
 		{"-checkpoint x", "-checkpoint"},
 		{"-predict a.png -out x -top 0", "-top"},
+		{"-data ''", `-data: want a value, got an empty one`},
+		{"-out ''", `-out: want a value, got an empty one`},
+		{"-predict ''", `-predict: want a value, got an empty one`},
+		{"-model ''", `-model: want a value, got an empty one`},
+		{"-lr 0", "-lr: want a positive number, got 0"},
+		{"-lr NaN", "-lr: want a positive number, got NaN"},
+		{"-lr Inf", "-lr: want a positive number, got +Inf"},
+		{"-lr 1e999", "-lr"},
+		{"-epochs 0", "-epochs: want at least 1, got 0"},
+		{"-epochs 1000000000000000000", "-epochs: want 1 to 1000000"},
+		{"-patience 0", "-patience: want at least 1, got 0"},
+		{"-validation NaN", "-validation"},
+		{"-validation 1e-9 -limit 80", "-validation: want 0 or a share that is at least one of the 80 training images, got 1e-09"},
+		{"-momentum NaN", "-momentum"},
+		{"-decay Inf", "-decay"},
+		{"-seed -1", "-seed"},
+		{"-keep 0 -out x", "-keep: want at least 1, got 0"},
+		{"-keep 3", "-keep: want -out DIR beside it"},
+		{"-save-steps 0 -out x", "-save-steps: want at least 1, got 0"},
+		{"-save-steps -5 -out x", "-save-steps: want at least 1, got -5"},
+		{"-save-minutes 0 -out x", "-save-minutes: want a positive number, got 0"},
+		{"-save-minutes NaN -out x", "-save-minutes: want a positive number, got NaN"},
+		{"-save-minutes 1e300 -out x", "-save-minutes: want a positive number"},
+		{"-save-minutes 1", "-save-minutes: want -out DIR beside it"},
+		{"-resume -out x -epochs 0", "-epochs: want at least 1, got 0"},
+		{"-resume -out x -keep -1", "-keep: want at least 1, got -1"},
+		{"-top 3", "-top: want -predict beside it"},
+		{"-solver adam -momentum 0.5", "-momentum: want -solver sgd or stock-momentum beside it"},
+		{"-solver stock-adam -decay 0.1", "-decay: want -solver sgd, adam or adamw beside it"},
+		{"-solver adam -ambient", "-ambient"},
+		{"-model lenet -sync-batch-norm", "-sync-batch-norm: want a -model with batch normalisations beside it"},
+		{"-evaluate -out x -checkpoint y", "-out: want no -checkpoint beside it"},
+		{"-evaluate -out x -lr 1", "-lr: the run has its own"},
+		{"-predict a.png -out x -data y", "-data: the run has its own"},
 	} {
-		status, stdout, stderr := program(context.Background(), strings.Fields(test.args)...)
+		status, stdout, stderr := program(context.Background(), strings.Fields(strings.ReplaceAll(test.args, "''", "\x00"))...)
 		assert.Equal(t, 2, status, test.args)
 		assert.Empty(t, stdout, test.args)
 		oneLine(t, stderr, test.want)
+		assert.NoFileExists(t, "x", test.args)
 	}
 	status, stdout, _ := program(context.Background(), "-help")
 	assert.Zero(t, status)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/kernelfold/kernelfold/internal/disk"
 	"github.com/kernelfold/kernelfold/models/images"
 	"github.com/kernelfold/kernelfold/models/train"
 )
@@ -38,12 +39,21 @@ func (r *record) set() *imageSet {
 	return &imageSet{Name: r.Name, Classes: r.Classes, Channels: r.Shape[0], Height: r.Shape[1], Width: r.Shape[2], Mean: r.Mean, Std: r.Std}
 }
 
+// write writes the file unless it says so already.
 func (r *record) write(dir string) error {
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
 	}
-	return writeFile(dir, recordFile, append(b, '\n'))
+	b = append(b, '\n')
+	path := filepath.Join(dir, recordFile)
+	if there, err := os.ReadFile(path); err == nil && bytes.Equal(there, b) {
+		return nil
+	}
+	if err := disk.WriteFile(path, b); err != nil {
+		return fmt.Errorf("-out: %w", err)
+	}
+	return nil
 }
 
 func readRecord(dir string) (*record, error) {
@@ -75,26 +85,4 @@ func (c *command) saved() (*record, string, error) {
 	}
 	r, err := readRecord(filepath.Dir(path))
 	return r, path, err
-}
-
-// writeFile puts a file in its place at once.
-func writeFile(dir, name string, data []byte) error {
-	f, err := os.CreateTemp(dir, ".cifar-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(dir, name))
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return err
 }

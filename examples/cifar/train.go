@@ -12,10 +12,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"gorgonia.org/gorgonia"
 
 	"github.com/kernelfold/kernelfold/examples/internal/cli"
+	"github.com/kernelfold/kernelfold/internal/disk"
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/images"
 	"github.com/kernelfold/kernelfold/models/train"
@@ -64,16 +66,19 @@ type job struct {
 	steps      int
 }
 
-// train makes a run, or goes on with it.
+// train makes a run, or goes on with it. Nothing is written before the run has begun.
 func (c *command) train(ctx context.Context, g *distributed.Group, stdout, stderr io.Writer) error {
 	if c.resume {
-		if err := c.restore(g); err != nil {
+		if err := c.restore(g, stderr); err != nil {
 			return err
 		}
 	}
-	j, err := c.prepare(g)
-	if err := agree(g, err); err != nil {
+	if err := agree(g, c.vacant(g)); err != nil {
 		return err
+	}
+	j, err := cli.Await(ctx, func() (*job, error) { return c.prepare(g) })
+	if err := agree(g, err); err != nil {
+		return interrupted(err)
 	}
 	set, ranks := j.set, ""
 	if g.Size() > 1 {
@@ -86,30 +91,25 @@ func (c *command) train(ctx context.Context, g *distributed.Group, stdout, stder
 	o := train.Options{
 		Epochs: c.Epochs, Seed: c.Seed, Augment: c.augmentation(set.Channels), LearnRate: c.rate(j.steps),
 		Group: g, Test: set.Test, Validation: j.held, Patience: c.Patience,
-		Hooks: []train.Hook{progress.New(stderr)},
 	}
 	if c.out != "" {
-		var logs files
-		if g.Root() {
-			logs, err = c.open(set)
+		o.Hooks = c.keeps(set, stderr)
+		o.Checkpoint = train.Checkpoint{
+			Dir: c.out, Resume: c.resume, WeightsOnly: !c.ours(),
+			Keep: c.Keep, EverySteps: c.SaveSteps, EveryTime: time.Duration(c.SaveMinutes * float64(time.Minute)),
 		}
-		if err := agree(g, err); err != nil {
-			return err
-		}
-		defer logs.close()
-		if g.Root() {
-			o.Hooks = append(o.Hooks, train.CSV(logs[0]), train.JSON(logs[1]))
-		}
-		o.Checkpoint = train.Checkpoint{Dir: c.out, Resume: c.resume, WeightsOnly: !c.ours()}
 	}
+	o.Hooks = append(o.Hooks, progress.New(stderr))
 	solver := j.solver
 	if g.Size() > 1 {
 		solver = distributed.Average(g, solver)
 	}
-	epochs, err := train.Fit(ctx, j.model, solver, j.rest, o)
+	epochs, begun, err := fit(ctx, j.model, solver, j.rest, o)
 	switch {
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled) && begun:
 		return c.interrupted(len(epochs))
+	case errors.Is(err, context.Canceled):
+		return interrupted(err)
 	case err != nil:
 		if r, ok := j.solver.(reporter); ok && g.Root() {
 			fmt.Fprintf(stdout, "\n%v", r.Report()) // says at which parameter, and what else is wrong
@@ -119,6 +119,51 @@ func (c *command) train(ctx context.Context, g *distributed.Group, stdout, stder
 		return nil
 	}
 	return c.finish(stdout, set, epochs, j.solver)
+}
+
+// fit is train.Fit, and tells whether the run has begun. If the context ends before, on a large net a matter of seconds, it returns
+// in a moment, and what is under way ends with the process.
+func fit(ctx context.Context, m *models.Model, solver gorgonia.Solver, data images.Split, o train.Options) ([]train.Epoch, bool, error) {
+	const moment = 200 * time.Millisecond // in which the directory of the run is left
+	begin, end := make(chan struct{}), make(chan struct{})
+	o.Hooks = append([]train.Hook{{Begin: func(train.Run) error {
+		close(begin)
+		return nil
+	}}}, o.Hooks...)
+	var epochs []train.Epoch
+	var err error
+	go func() {
+		defer close(end)
+		epochs, err = train.Fit(ctx, m, solver, data, o)
+	}()
+	if o.Group.Size() == 1 { // others wait for this rank
+		select {
+		case <-begin:
+		case <-end:
+		case <-ctx.Done():
+			select {
+			case <-begin:
+			case <-end:
+			case <-time.After(moment):
+				return nil, false, ctx.Err()
+			}
+		}
+	}
+	<-end
+	select {
+	case <-begin:
+		return epochs, true, err
+	default:
+		return epochs, false, err
+	}
+}
+
+// interrupted words an interruption before the run has begun, and returns other errors as they are.
+func interrupted(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return errors.New("interrupted before the first step; nothing is written")
+	}
+	return err
 }
 
 // agree makes an error of one rank that of all.
@@ -139,7 +184,11 @@ func (c *command) prepare(g *distributed.Group) (*job, error) {
 	if j.set, err = c.load(); err != nil {
 		return nil, err
 	}
-	if j.rest, j.held, err = j.set.Train.Holdout(int(math.Round(c.Validation*float64(j.set.Train.Len()))), c.Seed); err != nil {
+	held := int(math.Round(c.Validation * float64(j.set.Train.Len())))
+	if held == 0 && c.Validation > 0 {
+		return nil, cli.Usage("-validation: want 0 or a share that is at least one of the %d training images, got %g", j.set.Train.Len(), c.Validation)
+	}
+	if j.rest, j.held, err = j.set.Train.Holdout(held, c.Seed); err != nil {
 		return nil, cli.Usage("-validation: %w", err)
 	}
 	if c.Batch > j.rest.Len() {
@@ -162,14 +211,26 @@ func (c *command) prepare(g *distributed.Group) (*job, error) {
 	return &j, err
 }
 
-// restore takes the settings of the run in -out, which rank 0 reads.
-func (c *command) restore(g *distributed.Group) error {
+// restored is what rank 0 finds in the directory of a run.
+type restored struct {
+	Settings settings
+	Begun    bool // there is a checkpoint
+}
+
+// restore takes the settings of the run in -out, which rank 0 reads, but for those that are given. A run that was killed before
+// it was saved is begun again.
+func (c *command) restore(g *distributed.Group, stderr io.Writer) error {
 	var b []byte
 	var err error
 	if g.Root() {
 		var r *record
+		var is restored
 		if r, err = readRecord(c.out); err == nil {
-			b, err = json.Marshal(r.Settings)
+			is.Settings = r.Settings
+			is.Begun, err = train.Saved(c.out)
+		}
+		if err == nil {
+			b, err = json.Marshal(is)
 		}
 	}
 	if err := agree(g, err); err != nil {
@@ -178,48 +239,65 @@ func (c *command) restore(g *distributed.Group) error {
 	if b, err = g.Broadcast(b); err != nil {
 		return err
 	}
-	epochs := c.Epochs
-	if err := json.Unmarshal(b, &c.settings); err != nil {
+	var is restored
+	if err := json.Unmarshal(b, &is); err != nil {
 		return err
 	}
-	if epochs > 0 {
-		c.Epochs = epochs
-	}
+	own := c.settings
+	c.settings = is.Settings
 	if !c.ours() {
 		return fmt.Errorf("-resume: want a run of %q, whose state can be saved, got one of %s", namesOf(ours), c.Solver)
+	}
+	if c.given["epochs"] && own.Epochs != c.Epochs {
+		fmt.Fprintf(stderr, "cifar: %d epochs instead of %d, with the schedule of the learning rate for them\n", own.Epochs, c.Epochs)
+		c.Epochs = own.Epochs
+	}
+	if c.given["keep"] {
+		c.Keep = own.Keep
+	}
+	if c.given["save-steps"] {
+		c.SaveSteps = own.SaveSteps
+	}
+	if c.given["save-minutes"] {
+		c.SaveMinutes = own.SaveMinutes
+	}
+	if c.resume = is.Begun; !c.resume {
+		fmt.Fprintln(stderr, "cifar: the run was not saved yet, so it begins with its first step")
 	}
 	return nil
 }
 
-// files are open for writing.
-type files []*os.File
-
-func (f files) close() {
-	for _, file := range f {
-		_ = file.Close()
+// vacant returns an error on rank 0 if a new run would take the place of another.
+func (c *command) vacant(g *distributed.Group) error {
+	if c.out == "" || c.resume || !g.Root() {
+		return nil
 	}
+	there, err := train.Saved(c.out)
+	if err != nil {
+		return fmt.Errorf("-out: %w", err)
+	}
+	if _, err := os.Stat(filepath.Join(c.out, train.BestFile)); there || err == nil {
+		return fmt.Errorf("-out: want a directory without a run, or -resume, got %s with one", c.out)
+	}
+	return nil
 }
 
-// open makes the directory of the run, with its record and its logs.
-func (c *command) open(set *imageSet) (logs files, err error) {
-	if err := os.MkdirAll(c.out, 0o777); err != nil {
-		return nil, fmt.Errorf("-out: %w", err)
+// keeps returns the hooks that keep a run in its directory and say where it goes on.
+func (c *command) keeps(set *imageSet, stderr io.Writer) []train.Hook {
+	return []train.Hook{
+		{Begin: func(r train.Run) error {
+			for _, err := range r.Damaged {
+				fmt.Fprintf(stderr, "cifar: %v\n", err)
+			}
+			if r.Damaged != nil {
+				fmt.Fprintf(stderr, "cifar: goes on from %s, after %d steps\n", r.Resumed, r.DoneSteps)
+			}
+			return nil
+		}},
+		train.CSVFile(filepath.Join(c.out, "log.csv")),
+		train.JSONFile(filepath.Join(c.out, "log.json")),
+		{Begin: func(train.Run) error { return newRecord(c.settings, set).write(c.out) }},
 	}
-	if _, err := os.Stat(filepath.Join(c.out, recordFile)); err == nil && !c.resume {
-		return nil, fmt.Errorf("-out: want a directory without a run, or -resume, got %s with one", c.out)
-	}
-	if err := newRecord(c.settings, set).write(c.out); err != nil {
-		return nil, fmt.Errorf("-out: %w", err)
-	}
-	for _, name := range []string{"log.csv", "log.json"} {
-		f, err := os.Create(filepath.Join(c.out, name))
-		if err != nil {
-			logs.close()
-			return nil, fmt.Errorf("-out: %w", err)
-		}
-		logs = append(logs, f)
-	}
-	return logs, nil
 }
 
 // interrupted says how to go on.
@@ -239,7 +317,7 @@ func (c *command) finish(stdout io.Writer, set *imageSet, epochs []train.Epoch, 
 		for _, p := range plots {
 			b, err := p.png(set.Name+", "+c.Model, epochs)
 			if err == nil {
-				err = writeFile(c.out, p.file, b)
+				err = disk.WriteFile(filepath.Join(c.out, p.file), b)
 			}
 			if err != nil {
 				return fmt.Errorf("-out: %s: %w", p.file, err)

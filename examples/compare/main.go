@@ -26,7 +26,7 @@ import (
 	"github.com/kernelfold/kernelfold/examples/internal/cli"
 )
 
-func main() { cli.Main(run) }
+func main() { cli.Main("compare", run) }
 
 // run is the program: it returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {

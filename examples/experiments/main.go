@@ -54,7 +54,7 @@ type size struct {
 var experiments = []experiment{scale, fashion, robust, cifar}
 
 func main() {
-	cli.Main(func(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	cli.Main("experiments", func(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return cli.Status("experiments", run(ctx, args, stdout, stderr), stderr)
 	})
 }

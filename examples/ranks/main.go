@@ -26,7 +26,7 @@ import (
 )
 
 func main() {
-	cli.Main(func(_ context.Context, args []string, stdout, stderr io.Writer) int {
+	cli.Main("ranks", func(_ context.Context, args []string, stdout, stderr io.Writer) int {
 		return cli.Status("ranks", run(args, stdout), stderr)
 	})
 }

@@ -4,12 +4,14 @@ package train
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"gorgonia.org/gorgonia"
@@ -122,17 +124,19 @@ func keeps(s gorgonia.Solver) error {
 
 // kept is what a run knows of its checkpoints.
 type kept struct {
-	leave         func() // gives the directory back
-	resumed       string // the path of the checkpoint that the run went on from
+	leave         func()      // gives the directory back, once
+	stays         func() bool // keeps the directory when the context ends, unless that has ended
+	resumed       string      // the path of the checkpoint that the run went on from
 	damaged       []error
 	steps, epochs int       // made when the run was saved last, -1 before
 	at            time.Time // of that, or of the beginning
 	due           bool      // EverySteps or EveryTime says to save
 }
 
-// enter makes the directory of the run its own, on rank 0. Leave gives it back: as it was, if nothing has been written.
+// enter makes the directory of the run its own, on rank 0. Leave gives it back: as it was, if nothing has been written. Before
+// the run begins it is left as soon as the context ends, however long what is under way still takes.
 func (r *run) enter() error {
-	r.kept = kept{leave: func() {}, steps: -1, at: time.Now()}
+	r.kept = kept{leave: func() {}, stays: func() bool { return true }, steps: -1, at: time.Now()}
 	c := r.Checkpoint
 	if c.Dir == "" || !r.root() {
 		return nil
@@ -156,10 +160,11 @@ func (r *run) enter() error {
 		undo()
 		return fmt.Errorf("train: checkpoint: %w", err)
 	}
-	r.kept.leave = func() {
+	r.kept.leave = sync.OnceFunc(func() {
 		unlock()
 		undo()
-	}
+	})
+	r.kept.stays = context.AfterFunc(r.ctx, r.kept.leave)
 	if c.Resume || c.Replace {
 		return nil
 	}

@@ -86,6 +86,9 @@ func newRun(ctx context.Context, of models.Trainable, solver gorgonia.Solver, da
 	if err := r.agree(err); err != nil {
 		return nil, err
 	}
+	if err := r.agree(r.goOn(nil)); err != nil {
+		return nil, err
+	}
 	r.vm, err = m.Machine()
 	if err := r.agree(err); err != nil {
 		return nil, named(err)
@@ -137,6 +140,13 @@ func (r *run) close() {
 
 // all makes the epochs that are left, and saves the run where it ends, unless it failed.
 func (r *run) all() error {
+	var left error
+	if !r.kept.stays() {
+		left = r.goOn(nil)
+	}
+	if err := r.agree(left); err != nil {
+		return err
+	}
 	err := r.agree(r.callBegin(Run{
 		Epochs: r.Epochs, Steps: r.Plan.steps(), Batch: r.Plan.Batch,
 		Done: r.Done, DoneSteps: r.Steps, Parameters: r.model.Parameters(),

@@ -81,7 +81,7 @@ type Initialiser interface {
 // epoch; what is left over when no whole batch remains waits for another epoch. It returns
 // the epochs that were completed, also with an error, those before a resumption
 // among them. Errors are that of ctx when it was cancelled, after the step under way
-// and after the run was saved; a *DivergedError when the loss, the weights or a gradient stopped
+// and after the run was saved, or before anything was written; a *DivergedError when the loss, the weights or a gradient stopped
 // being finite; that of the solver, of a hook or of a checkpoint.
 //
 // A solver that wraps another is looked through if it has the method Unwrap() gorgonia.Solver.
@@ -108,17 +108,22 @@ func Fit(ctx context.Context, m models.Trainable, solver gorgonia.Solver, data D
 	}
 	r, err := newRun(ctx, m, solver, data, o)
 	if err != nil {
-		return nil, err
+		return nil, plain(err)
 	}
 	defer r.close()
 	err = r.all()
 	if errors.Is(err, ErrStop) {
 		err = nil
 	}
+	return r.Done, plain(err)
+}
+
+// plain returns the error of the context of a cancelled run, and others as they are.
+func plain(err error) error {
 	if c := (cancelled{}); errors.As(err, &c) {
-		err = c.error
+		return c.error
 	}
-	return r.Done, err
+	return err
 }
 
 // check refuses what no run can be made of.

@@ -2,8 +2,9 @@
 
 // Package cli is what the programs of the examples have in common: Ctrl-C ends them in an orderly way, errors are one line on
 // standard error, and the exit status is 0 if all went well or help was asked for, 2 for a wrong command line, 1 for a failure.
+// Output that could not be written is a failure. Messages and progress on standard error are not: a program goes on without.
 //
-//	func main() { cli.Main(run) }
+//	func main() { cli.Main("compare", run) }
 //
 //	func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 //		return cli.Status("compare", compare(ctx, args, stdout), stderr)
@@ -22,14 +23,54 @@ import (
 	"syscall"
 )
 
-// Main runs a program and ends the process with the status that it returns. The context ends at the first Ctrl-C or
-// SIGTERM; a second one ends the process at once.
-func Main(run func(ctx context.Context, args []string, stdout, stderr io.Writer) int) {
+// Main runs the program of a name and ends the process with the status that it returns, or with 1 if that is 0 and not all of
+// the output could be written. The context ends at the first Ctrl-C or SIGTERM; a second one ends the process at once.
+func Main(name string, run func(ctx context.Context, args []string, stdout, stderr io.Writer) int) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	keepPipes()
+	stdout := &output{w: os.Stdout}
+	status := run(ctx, os.Args[1:], stdout, os.Stderr)
+	if status == 0 && stdout.err != nil {
+		status = Status(name, fmt.Errorf("standard output: %w", stdout.err), os.Stderr)
+	}
 	stop()
 	os.Exit(status)
+}
+
+// output keeps the first error of a writer.
+type output struct {
+	w   io.Writer
+	err error
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.w.Write(b)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+// Await returns what f returns, or the error of the context as soon as that ends. Then f goes on until the process ends, so it
+// must be of no consequence.
+func Await[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		v, err := f()
+		done <- result{v, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
 }
 
 // usageError is a wrong command line.
@@ -54,19 +95,31 @@ func Status(name string, err error, stderr io.Writer) int {
 }
 
 // Parse reads flags. Help goes to stdout, after a line that says what the program does, and is the error flag.ErrHelp; other
-// errors are those of Usage.
+// errors are those of Usage. A flag whose value is empty, as that of a shell variable which is not set, is an error.
 func Parse(f *flag.FlagSet, args []string, stdout io.Writer, about string) error {
 	f.Init(f.Name(), flag.ContinueOnError)
 	f.SetOutput(io.Discard) // the flag package says more than a line
 	err := f.Parse(args)
 	switch {
-	case err == nil:
-		return nil
 	case errors.Is(err, flag.ErrHelp):
 		f.SetOutput(stdout)
 		fmt.Fprintln(stdout, about)
 		f.PrintDefaults()
 		return err
+	case err != nil:
+		return Usage("%w (-help lists the flags)", err)
 	}
-	return Usage("%w (-help lists the flags)", err)
+	f.Visit(func(g *flag.Flag) {
+		if err == nil && g.Value.String() == "" {
+			err = Usage(`-%s: want a value, got an empty one, ""`, g.Name)
+		}
+	})
+	return err
+}
+
+// Given returns the names of the flags that are on the command line: a flag that is given as zero is not one that is not given.
+func Given(f *flag.FlagSet) map[string]bool {
+	given := map[string]bool{}
+	f.Visit(func(g *flag.Flag) { given[g.Name] = true })
+	return given
 }

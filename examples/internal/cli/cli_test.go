@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -67,7 +68,7 @@ func TestParse(t *testing.T) {
 func TestMainOfProgram(t *testing.T) {
 	const variable = "KERNELFOLD_CLI_TEST"
 	if os.Getenv(variable) != "" {
-		Main(func(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+		Main("name", func(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			fmt.Fprintln(stdout, "ready")
 			<-ctx.Done()
 			fmt.Fprintln(stderr, args[len(args)-1])
@@ -92,4 +93,58 @@ func TestMainOfProgram(t *testing.T) {
 	require.ErrorAs(t, err, &exit)
 	assert.Equal(t, 7, exit.ExitCode())
 	assert.Equal(t, "last\n", stderr.String())
+}
+
+// The second Ctrl-C ends a program that does not come to its end.
+func TestSecondInterrupt(t *testing.T) {
+	const variable = "KERNELFOLD_CLI_TEST_TWICE"
+	if os.Getenv(variable) != "" {
+		Main("name", func(ctx context.Context, _ []string, stdout, _ io.Writer) int {
+			fmt.Fprintln(stdout, "ready")
+			<-ctx.Done()
+			time.Sleep(50 * time.Millisecond) // until the signal has its default again
+			fmt.Fprintln(stdout, "heard")
+			select {}
+		})
+	}
+	if runtime.GOOS == "windows" {
+		t.Skip("a process cannot be sent an interrupt")
+	}
+	c := rerun.Command("-test.run=^TestSecondInterrupt$")
+	c.Env = append(os.Environ(), variable+"=1")
+	stdout, err := c.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, c.Start())
+	for _, line := range []string{"ready\n", "heard\n"} {
+		got := make([]byte, len(line))
+		_, err = io.ReadFull(stdout, got)
+		require.NoError(t, err)
+		assert.Equal(t, line, string(got))
+		require.NoError(t, c.Process.Signal(os.Interrupt))
+	}
+	assert.Error(t, c.Wait())
+	assert.False(t, c.ProcessState.Exited(), "the signal has ended it")
+}
+
+func TestAwait(t *testing.T) {
+	v, err := Await(context.Background(), func() (int, error) { return 3, io.EOF })
+	assert.Equal(t, 3, v)
+	assert.Equal(t, io.EOF, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	_, err = Await(ctx, func() (int, error) {
+		cancel()
+		select {}
+	})
+	assert.Equal(t, context.Canceled, err)
+}
+
+func TestParseEmptyAndZero(t *testing.T) {
+	f := flag.NewFlagSet("name", flag.ContinueOnError)
+	f.String("data", "", "")
+	f.Int("n", 5, "")
+	f.Int("m", 5, "")
+	err := Parse(f, []string{"-n", "0", "-data", ""}, io.Discard, "")
+	assert.EqualError(t, err, `-data: want a value, got an empty one, ""`)
+	assert.Equal(t, 2, Status("name", err, io.Discard))
+	assert.Equal(t, map[string]bool{"n": true, "data": true}, Given(f))
 }

@@ -27,7 +27,7 @@ import (
 )
 
 // New returns a hook that draws a bar on w if that is a terminal, and writes lines to it
-// otherwise. Above the bar stands a line for each epoch too.
+// otherwise. Above the bar stands a line for each epoch too. Where w cannot be written to, the run goes on and is not shown.
 func New(w io.Writer) train.Hook {
 	f, ok := w.(*os.File)
 	return newMeter(w, ok && term.IsTerminal(int(f.Fd()))).hook()
@@ -67,7 +67,7 @@ func (m *meter) begin(r train.Run) error {
 			progressbar.OptionClearOnFinish(),
 			progressbar.OptionSetTheme(progressbar.Theme{Saucer: "=", SaucerHead: ">", SaucerPadding: " ", BarStart: "[", BarEnd: "]"}),
 		)
-		return m.bar.Set(r.DoneSteps)
+		_ = m.bar.Set(r.DoneSteps)
 	}
 	return nil
 }
@@ -88,7 +88,8 @@ func (m *meter) step(s train.Step) error {
 	}
 	m.bar.Describe(fmt.Sprintf("epoch %d/%d loss %.3f accuracy %.1f %% %.0f img/s %s left",
 		s.Epoch, m.run.Epochs, m.loss, 100*m.accuracy, m.rate(), m.left(s.Number)))
-	return m.bar.Set(s.Number)
+	_ = m.bar.Set(s.Number)
+	return nil
 }
 
 // rate returns the images a second of the epoch under way.
@@ -111,9 +112,7 @@ func (m *meter) left(step int) time.Duration {
 
 func (m *meter) epoch(e train.Epoch) error {
 	if m.bar != nil {
-		if err := m.bar.Clear(); err != nil {
-			return err
-		}
+		_ = m.bar.Clear()
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "epoch %d/%d: loss %.3f, accuracy %.1f %%", e.Number, m.run.Epochs, e.TrainLoss, 100*e.TrainAccuracy)
@@ -130,8 +129,8 @@ func (m *meter) epoch(e train.Epoch) error {
 		fmt.Fprintf(&b, ", %s left", left)
 	}
 	m.began, m.last = m.now(), 0
-	_, err := fmt.Fprintln(m.w, b.String())
-	return err
+	_, _ = fmt.Fprintln(m.w, b.String())
+	return nil
 }
 
 func (m *meter) end() {

@@ -4,6 +4,7 @@ package progress
 
 import (
 	"bytes"
+	"errors"
 	"math"
 	"strings"
 	"testing"
@@ -71,4 +72,16 @@ func TestNoTerminal(t *testing.T) {
 	require.NoError(t, h.AfterStep(train.Step{Number: 1, Of: 1, Epoch: 1}))
 	h.End()
 	assert.Empty(t, b.String())
+}
+
+// full is a terminal, or a disk, that takes nothing any more.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("full") }
+
+// A run goes on if it cannot be shown.
+func TestFull(t *testing.T) {
+	for _, draw := range []bool{false, true} {
+		drive(t, newMeter(full{}, draw), 0)
+	}
 }
