@@ -102,6 +102,20 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 			s.same = append(s.same, fmt.Sprintf("-%s=%s", g.Name, g.Value))
 		}
 	})
+	given := cli.Given(f)
+	for _, lone := range []struct {
+		flag string
+		with []string // the only others that have an effect
+	}{{"peak", []string{"threads"}}, {"scaling", []string{"quick", "json", "out", "avx2"}}} {
+		if !given[lone.flag] || lone.flag == "scaling" && !s.scaling {
+			continue
+		}
+		for name := range given {
+			if name != lone.flag && !slices.Contains(lone.with, name) {
+				return nil, cli.Usage("-%s: want no -%s with it", name, lone.flag)
+			}
+		}
+	}
 	var err error
 	if s.rows, err = regexp.Compile(rows); err != nil {
 		return nil, cli.Usage("-rows: %w", err)
@@ -112,14 +126,10 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 	switch {
 	case f.NArg() > 0:
 		return nil, cli.Usage("want flags only, got %q", f.Arg(0))
-	case s.peak < 0:
+	case given["peak"] && s.peak < 1:
 		return nil, cli.Usage("-peak: want a positive number, got %d", s.peak)
 	case s.out != "" && !s.scaling:
 		return nil, cli.Usage("-out: want -scaling with it")
-	case rows != "" && s.scaling:
-		return nil, cli.Usage("-rows: want no -scaling with it")
-	case s.before != "" && (s.scaling || s.peak != 0):
-		return nil, cli.Usage("-before: want no -scaling and no -peak with it")
 	case len(passes(s.threads, s.rows)) == 0:
 		return nil, cli.Usage("-rows: want an expression that matches a row, got %q", rows)
 	}

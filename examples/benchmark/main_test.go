@@ -18,6 +18,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/kernelfold/kernelfold/examples/internal/cli/clitest"
 )
 
 // TestMain lets this binary be the program, which starts itself again for some of what it measures.
@@ -25,7 +27,11 @@ func TestMain(m *testing.M) {
 	if isChild() {
 		main()
 	}
-	os.Exit(m.Run())
+	clitest.Main(m, main)
+}
+
+func TestOutputLost(t *testing.T) {
+	clitest.LosesOutput(t, "benchmark", "-help")
 }
 
 // nowhere is an interpreter that is not there, so that tests do not wait for the peers.
@@ -78,7 +84,8 @@ func TestBadCommandLines(t *testing.T) {
 	for _, args := range [][]string{
 		{"-nonesuch"}, {"more"}, {"-threads", "0"}, {"-threads", "100000"}, {"-threads", "1,"}, {"-threads", "1,1"}, {"-rows", "("}, {"-rows", "nonesuch"},
 		{"-out", "x"}, {"-scaling", "-rows", "training"}, {"-before", "x", "-scaling"}, {"-before", "x", "-peak", "8"}, {"-peak", "-1"},
-		{"-threads", "1", "-rows", "2 threads"},
+		{"-threads", "1", "-rows", "2 threads"}, {"-peak", "0"}, {"-peak", "8", "-json", "x"}, {"-peak", "8", "-rows", "stock"}, {"-peak", "8", "-scaling"},
+		{"-scaling", "-threads", "1"}, {"-scaling", "-python", "x"}, {"-rows", ""}, {"-json", ""}, {"-out", ""}, {"-before", ""}, {"-threads", ""}, {"-python", ""},
 	} {
 		status, stdout, stderr := program(t.Context(), args...)
 		assert.Equal(t, 2, status, args)

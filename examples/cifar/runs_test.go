@@ -242,7 +242,7 @@ func TestInterrupted(t *testing.T) {
 	stderr, took := interrupt(exists(filepath.Join(dir, train.LastFile)), tiny("-epochs", "200", "-schedule", "constant", "-out", dir)...)
 	assert.Contains(t, stderr, "of 200 epochs and saved; to go on: cifar -out "+dir+" -resume")
 	assert.Less(t, took, 2*time.Second)
-	stderr, took = interrupt(after(500*time.Millisecond), "-evaluate", "-limit", "1000000", "-out", dir)
+	stderr, took = interrupt(after(500*time.Millisecond), "-evaluate", "-limit", "300000", "-out", dir)
 	oneLine(t, stderr, "cifar: interrupted")
 	assert.Less(t, took, 2*time.Second)
 	epochs := len(withoutTime(t, dir)) - 1

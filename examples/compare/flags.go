@@ -22,6 +22,8 @@ const (
 	defaultBatch   = 32
 	defaultWidths  = "8,16,32"
 	defaultDigits  = 4000 // training images; a quarter as many test images
+
+	mostEpochs = 1_000_000
 )
 
 // settings is the command line.
@@ -60,21 +62,15 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 		return nil, cli.Usage("want flags only, got %q", f.Arg(0))
 	}
 	if names == "list" {
+		if f.NFlag() > 1 {
+			return nil, cli.Usage("-solvers list: want no other flags beside it")
+		}
 		s.list = true
 		return &s, nil
 	}
-	// A flag that is given as empty is not the same as one that is not given.
-	f.Visit(func(g *flag.Flag) {
-		if (g.Name == "data" || g.Name == "out") && g.Value.String() == "" {
-			names = "\x00" + g.Name
-		}
-	})
-	if g, ok := strings.CutPrefix(names, "\x00"); ok {
-		return nil, cli.Usage("-%s: want a directory, got an empty name", g)
-	}
 	switch {
-	case s.epochs < 1:
-		return nil, cli.Usage("-epochs: want at least 1, got %d", s.epochs)
+	case s.epochs < 1 || s.epochs > mostEpochs:
+		return nil, cli.Usage("-epochs: want 1 to %d, got %d", mostEpochs, s.epochs)
 	case s.batch < 1:
 		return nil, cli.Usage("-batch: want at least 1, got %d", s.batch)
 	case s.limit < 0:
@@ -107,6 +103,7 @@ func (s *settings) setRates(rates string) error {
 	if rates == "" {
 		return nil
 	}
+	set := map[string]bool{}
 	for _, item := range strings.Split(rates, ",") {
 		name, number, named := strings.Cut(item, "=")
 		if !named {
@@ -119,7 +116,10 @@ func (s *settings) setRates(rates string) error {
 		found := false
 		for i := range s.entries {
 			if e := &s.entries[i]; !named || e.name == strings.TrimSpace(name) {
-				e.rate, found = rate, true
+				if set[e.name] {
+					return cli.Usage("-lr: want one rate for each solver, got a second one for %q", e.name)
+				}
+				e.rate, found, set[e.name] = rate, true, true
 			}
 		}
 		if !found {

@@ -13,13 +13,14 @@
 // results.json (see results), loss.png, accuracy.png and membership.png, each
 // whole or not at all.
 //
-// Ctrl-C ends the run with the epochs that are complete by then. The exit
+// Ctrl-C ends the run at once with the epochs that are complete by then. The exit
 // status is 2 for a wrong command line and 1 for a failure, with one line on
 // standard error that says why; solvers that did finish are reported all the same.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -41,7 +42,10 @@ func compare(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if s.list {
 		return list(stdout)
 	}
-	set, err := s.load()
+	set, err := cli.Await(ctx, s.load)
+	if errors.Is(err, context.Canceled) {
+		return errEarly
+	}
 	if err != nil {
 		return err
 	}

@@ -18,10 +18,18 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/kernelfold/kernelfold/examples/internal/cli/clitest"
 )
 
 // tiny makes a run of a moment.
 var tiny = []string{"-limit", "48", "-batch", "16", "-widths", "2,3"}
+
+func TestMain(m *testing.M) { clitest.Main(m, main) }
+
+func TestOutputLost(t *testing.T) {
+	clitest.LosesOutput(t, "compare", append(tiny, "-epochs", "1", "-solvers", "adam")...)
+}
 
 func program(ctx context.Context, args ...string) (status int, stdout, stderr string) {
 	var out, err bytes.Buffer
@@ -181,6 +189,12 @@ func TestUsage(t *testing.T) {
 		"two rates":            {[]string{"-lr", "0.1,0.2"}, []string{"-lr"}},
 		"bad widths":           {[]string{"-widths", "8,x"}, []string{"-widths", `"8,x"`}},
 		"too many widths":      {[]string{"-widths", "1,1,1,1,1", "-limit", "48"}, []string{"-widths", "20x20"}},
+		"rate twice":           {[]string{"-solvers", "adam", "-lr", "adam=0.1,adam=0.2"}, []string{"-lr", `second one for "adam"`}},
+		"no rate":              {[]string{"-lr", ""}, []string{"-lr", "empty"}},
+		"no widths":            {[]string{"-widths", ""}, []string{"-widths", "empty"}},
+		"too many epochs":      {[]string{"-epochs", "1000000000000000"}, []string{"-epochs: want 1 to 1000000"}},
+		"negative seed":        {[]string{"-seed", "-1"}, []string{"-seed"}},
+		"list and more":        {[]string{"-solvers", "list", "-epochs", "2"}, []string{"-solvers list: want no other flags"}},
 		"empty data directory": {[]string{"-data", ""}, []string{"-data", "empty"}},
 		"empty out directory":  {[]string{"-out", ""}, []string{"-out", "empty"}},
 	} {
@@ -325,8 +339,8 @@ func (c *countdown) Err() error {
 func TestInterrupt(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "out")
 	args := append(tiny, "-epochs", "2", "-solvers", "adam,momentum,sgd-sphere", "-out", dir)
-	// An epoch asks 3+1 times and a solver once: 9 for adam, then one epoch of momentum.
-	ctx := &countdown{context.Background(), 9 + 1 + 4 + 2}
+	// An epoch asks 3+1 times and a solver 1+2 times: 11 for adam, then one epoch of momentum.
+	ctx := &countdown{context.Background(), 11 + 3 + 4 + 2}
 	status, stdout, stderr := program(ctx, args...)
 	assert.Zero(t, status)
 	assert.Empty(t, stderr)

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync"
 
 	"gorgonia.org/gorgonia"
 
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
 	"github.com/kernelfold/kernelfold/manifolds"
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/images"
@@ -22,10 +24,19 @@ import (
 // not.
 type reporter interface{ Report() solvers.Report }
 
+// errEarly is an interruption that leaves nothing to show.
+var errEarly = errors.New("interrupted before the first epoch was complete")
+
 // trials trains the net with each solver in turn. A solver that fails is
 // noted and the next one begins; cancelling ctx ends them all.
 func (s *settings) trials(ctx context.Context, set *images.Set, p *progress) (*results, error) {
-	m, err := s.model(set, s.batch)
+	build := func() (*models.Model, error) {
+		return cli.Await(ctx, func() (*models.Model, error) { return s.model(set, s.batch) })
+	}
+	m, err := build()
+	if errors.Is(err, context.Canceled) {
+		return nil, errEarly
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +48,10 @@ func (s *settings) trials(ctx context.Context, set *images.Set, p *progress) (*r
 			break
 		}
 		if i > 0 {
-			if m, err = s.model(set, s.batch); err != nil {
+			if m, err = build(); errors.Is(err, context.Canceled) {
+				break
+			}
+			if err != nil {
 				return nil, err
 			}
 		}
@@ -53,7 +67,7 @@ func (s *settings) trials(ctx context.Context, set *images.Set, p *progress) (*r
 	}
 	r.Interrupted = ctx.Err() != nil
 	if r.Interrupted && len(r.Solvers) == 0 && len(r.Failed) == 0 {
-		return nil, errors.New("interrupted before the first epoch was complete")
+		return nil, errEarly
 	}
 	return r, nil
 }
@@ -71,14 +85,20 @@ func cause(err error) string {
 }
 
 // trial trains the net with one solver and returns the epochs that were
-// completed, also with an error.
+// completed, also with an error. When ctx ends it does not wait for the step under way.
 func (s *settings) trial(ctx context.Context, m *models.Model, e entry, set *images.Set, p *progress) (solverJSON, error) {
 	one := solverJSON{Name: e.name, Manifold: e.manifold, Grouping: e.grouping, Stock: e.stock}
 	solver := e.make(e.rate)
-	_, err := train.Fit(ctx, m, solver, set.Train, train.Options{
+	var mu sync.Mutex
+	over := false // the result is somebody else's
+	options := train.Options{
 		Epochs: s.epochs, Seed: s.seed, Test: set.Test,
 		AfterStep: func(at train.Step) error {
-			p.step(at)
+			mu.Lock()
+			defer mu.Unlock()
+			if !over {
+				p.step(at)
+			}
 			return nil
 		},
 		AfterEpoch: func(at train.Epoch) error {
@@ -90,14 +110,23 @@ func (s *settings) trial(ctx context.Context, m *models.Model, e entry, set *ima
 			if err != nil {
 				return err
 			}
+			mu.Lock()
+			defer mu.Unlock()
+			if over {
+				return nil
+			}
 			seconds := at.Elapsed.Seconds()
 			one.Epochs = append(one.Epochs, epochJSON{at.TrainLoss, at.TestAccuracy, seconds, error})
 			one.TestAccuracy, one.FinalLoss, one.Membership = at.TestAccuracy, at.TrainLoss, error
 			one.Seconds += seconds
 			return nil
 		},
-	})
-	if r, ok := solver.(reporter); ok {
+	}
+	_, err := cli.Await(ctx, func() ([]train.Epoch, error) { return train.Fit(ctx, m, solver, set.Train, options) })
+	mu.Lock()
+	defer mu.Unlock()
+	over = true
+	if r, ok := solver.(reporter); ok && !errors.Is(err, context.Canceled) {
 		report := r.Report()
 		one.Warnings = report.Warnings
 		if err == nil {

@@ -10,6 +10,8 @@ import (
 
 	"gorgonia.org/gorgonia"
 
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
+	"github.com/kernelfold/kernelfold/internal/disk"
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/images"
 	"github.com/kernelfold/kernelfold/models/train"
@@ -56,7 +58,7 @@ func (c *campaign) finish(err error) error {
 	c.progress.finish()
 	table := c.table.String()
 	if err == nil && table == "" {
-		return fmt.Errorf("want -only and -case that leave some of the %s, got %q and %q", c.Experiment, c.only, c.cases)
+		return cli.Usage("want -only and -case that leave some of the %s, got %q and %q", c.Experiment, c.only, c.cases)
 	}
 	if err != nil && c.results.file != "" {
 		err = fmt.Errorf("%w; %d runs are in %s, and the same command goes on from there", err, len(c.results.Runs), c.results.file)
@@ -64,8 +66,8 @@ func (c *campaign) finish(err error) error {
 	if table == "" {
 		return err
 	}
-	_, printed := io.WriteString(c.stdout, table)
-	return errors.Join(err, printed, c.write(".txt", []byte(table)))
+	_, _ = io.WriteString(c.stdout, table) // cli.Main says so if it is lost
+	return errors.Join(err, c.write(".txt", []byte(table)))
 }
 
 // write writes a file beside that of the results, if there is one and if it shows all of them.
@@ -73,7 +75,7 @@ func (c *campaign) write(suffix string, text []byte) error {
 	if c.results.file == "" || c.only+c.cases != "" {
 		return nil
 	}
-	return replace(strings.TrimSuffix(c.results.file, ".json")+suffix, text)
+	return disk.WriteFile(strings.TrimSuffix(c.results.file, ".json")+suffix, text)
 }
 
 // wanted tells whether flags leave a method and a case in.

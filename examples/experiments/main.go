@@ -24,6 +24,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"runtime"
 	"strings"
 
@@ -65,10 +66,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	data := f.String("data", "", "folder of Fashion-MNIST, MNIST or CIFAR-10; drawn digits without it")
 	out := f.String("out", "", "JSON file for the results, which is continued if it exists")
 	quick := f.Bool("quick", false, "a tiny campaign that shows that all works, in less than a minute")
-	limit := f.Int("limit", 0, "training images; 0 is what the experiment wants")
-	epochs := f.Int("epochs", 0, "passes over them; 0 is what the experiment wants")
-	seeds := f.Int("seeds", 0, "runs with each chosen learning rate; 0 is what the experiment wants")
-	again := f.Int("again", -1, "more runs of the search with each of the two best rates; -1 is what the experiment wants")
+	limit := f.Int("limit", 0, "training images (default: what the experiment wants)")
+	epochs := f.Int("epochs", 0, "passes over them (default: what the experiment wants)")
+	seeds := f.Int("seeds", 0, "runs with each chosen learning rate (default: what the experiment wants)")
+	again := f.Int("again", 0, "more runs of the search with each of the two best rates (default: what the experiment wants)")
 	cores := f.Int("cores", runtime.NumCPU(), "runs side by side, and GOMAXPROCS, on which their rounding depends")
 	only := f.String("only", "", "methods whose name contains this")
 	cases := f.String("case", "", "cases whose name contains this")
@@ -83,21 +84,25 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if *quick {
 		s = e.quick
 	}
+	given := cli.Given(f)
+	if given["again"] && s.Validation == 0 {
+		return cli.Usage("want no -again with %s, which searches for no rate", e.name)
+	}
 	for _, n := range []struct {
-		flag  string
-		value int
-		least int
-		into  *int
-	}{{"limit", *limit, s.Batch, &s.Train}, {"epochs", *epochs, 1, &s.Epochs}, {"seeds", *seeds, 1, &s.seeds}} {
-		if n.value != 0 && n.value < n.least {
+		flag        string
+		value       int
+		least, most int
+		into        *int
+	}{{"limit", *limit, s.Batch, math.MaxInt, &s.Train}, {"epochs", *epochs, 1, 1_000_000, &s.Epochs}, {"seeds", *seeds, 1, 1000, &s.seeds}, {"again", *again, 0, 1000, &s.again}} {
+		switch {
+		case !given[n.flag]:
+		case n.value < n.least:
 			return cli.Usage("want a -%s of at least %d, got %d", n.flag, n.least, n.value)
-		}
-		if n.value != 0 {
+		case n.value > n.most:
+			return cli.Usage("want a -%s of at most %d, got %d", n.flag, n.most, n.value)
+		default:
 			*n.into = n.value
 		}
-	}
-	if *again >= 0 {
-		s.again = *again
 	}
 	if *cores < 1 {
 		return cli.Usage("want -cores of at least 1, got %d", *cores)

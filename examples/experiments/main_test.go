@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/kernelfold/kernelfold/examples/internal/cli/clitest"
 	"github.com/kernelfold/kernelfold/models/train"
 )
 
@@ -181,6 +182,12 @@ func TestResumeRun(t *testing.T) {
 	assert.NoDirExists(t, strings.TrimSuffix(file, ".json")+"-under-way")
 }
 
+func TestMain(m *testing.M) { clitest.Main(m, main) }
+
+func TestOutputLost(t *testing.T) {
+	clitest.LosesOutput(t, "experiments", "-quick", "-only", "Stiefel bank, unit filters, g_t", "-case", "no batch", "scale")
+}
+
 func TestInterval(t *testing.T) {
 	// Quantiles of Student's t of 2, 4 and 1 degrees of freedom: 4.302653, 2.776445, 12.706205.
 	for _, c := range []struct {
@@ -295,6 +302,17 @@ func TestBadInput(t *testing.T) {
 		"want the name of an experiment": {"scales"},
 		"one of scale, fashion":          {},
 		"-limit":                         {"-limit", "3", "scale"},
+		"-limit of at least 32, got 0":   {"-limit", "0", "scale"},
+		"-epochs of at least 1, got 0":   {"-epochs", "0", "scale"},
+		"-epochs of at most 1000000":     {"-epochs", "1000000000", "scale"},
+		"-seeds of at least 1, got 0":    {"-seeds", "0", "scale"},
+		"-seeds of at most 1000":         {"-seeds", "100000", "scale"},
+		"-again of at least 0, got -1":   {"-again", "-1", "fashion"},
+		"no -again with robust":          {"-again", "1", "robust"},
+		"-only: want a value":            {"-only", "", "scale"},
+		"-data: want a value":            {"-data", "", "scale"},
+		"-out: want a value":             {"-out", "", "scale"},
+		"-case: want a value":            {"-case", "", "scale"},
 		"-epochs":                        {"-epochs", "-1", "scale"},
 		"-seeds":                         {"-seeds", "-1", "scale"},
 		"-cores":                         {"-cores", "0", "scale"},

@@ -17,6 +17,7 @@ import (
 	"sync"
 
 	"github.com/kernelfold/kernelfold/internal/cpu"
+	"github.com/kernelfold/kernelfold/internal/disk"
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/images"
 	"github.com/kernelfold/kernelfold/models/train"
@@ -146,7 +147,7 @@ func (r *results) add(o outcome) error {
 	if err != nil {
 		return err
 	}
-	return replace(r.file, text)
+	return disk.WriteFile(r.file, text)
 }
 
 // text is JSON with a line for each run.
@@ -169,15 +170,6 @@ func (r *results) text() ([]byte, error) {
 	}
 	b.WriteString("\n]\n}\n")
 	return b.Bytes(), err
-}
-
-// replace writes a file whole or not at all.
-func replace(file string, text []byte) error {
-	part := file + ".part"
-	if err := os.WriteFile(part, text, 0o666); err != nil {
-		return err
-	}
-	return os.Rename(part, file)
 }
 
 // versions are what the numbers may depend on beside the settings.

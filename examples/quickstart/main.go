@@ -8,15 +8,18 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"flag"
 	"fmt"
-	"log"
+	"io"
 	"math"
 	"math/rand/v2"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
 	"github.com/kernelfold/kernelfold/manifolds"
 	"github.com/kernelfold/kernelfold/models/images"
 	"github.com/kernelfold/kernelfold/solvers"
@@ -28,17 +31,31 @@ const (
 )
 
 func main() {
-	log.SetFlags(0)
-	stock := flag.Bool("stock", false, "use the stock solver")
-	flag.Parse()
+	cli.Main("quickstart", func(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+		return cli.Status("quickstart", run(ctx, args, stdout), stderr)
+	})
+}
+
+func run(ctx context.Context, args []string, stdout io.Writer) error {
+	f := flag.NewFlagSet("quickstart", flag.ContinueOnError)
+	stock := f.Bool("stock", false, "use the stock solver")
+	if err := cli.Parse(f, args, stdout, "quickstart trains a convnet whose kernels are orthonormal."); err != nil {
+		return err
+	}
+	if f.NArg() > 0 {
+		return cli.Usage("want flags only, got %q", f.Arg(0))
+	}
 
 	// Any images will do; these are drawn by the program.
 	data, err := images.Digits(1, 3000, 500, images.DigitOptions{Side: side, Noise: 0.08, Clutter: 0.5})
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 
-	net := newConvnet(rand.New(rand.NewPCG(1, 1)))
+	net, err := newConvnet(rand.New(rand.NewPCG(1, 1)))
+	if err != nil {
+		return err
+	}
 	vm := gorgonia.NewTapeMachine(net.g, gorgonia.BindDualValues(net.learnables()...))
 	defer vm.Close()
 
@@ -54,13 +71,16 @@ func main() {
 		loss := 0.0
 		perm := order.Perm(data.Train.Len())
 		for b := 0; b < len(perm); b += batch {
+			if ctx.Err() != nil {
+				return errors.New("interrupted")
+			}
 			net.feed(data.Train, perm[b:b+batch])
 			if err := vm.RunAll(); err != nil {
-				log.Fatal(err)
+				return err
 			}
 			loss += net.loss() * batch / float64(len(perm))
 			if err := solver.Step(gorgonia.NodesToValueGrads(net.learnables())); err != nil {
-				log.Fatal(err)
+				return err
 			}
 			vm.Reset()
 		}
@@ -69,18 +89,19 @@ func main() {
 		for b := 0; b < data.Test.Len(); b += batch {
 			net.feed(data.Test, sequence(b, batch))
 			if err := vm.RunAll(); err != nil {
-				log.Fatal(err)
+				return err
 			}
 			right += net.right(data.Test.Labels[b : b+batch])
 			vm.Reset()
 			forget(net.learnables()) // gradients add up over runs, and this one is not for training
 		}
-		fmt.Printf("epoch %d: loss %.4f, test accuracy %.1f %%\n", epoch+1, loss, 100*float64(right)/float64(data.Test.Len()))
+		fmt.Fprintf(stdout, "epoch %d: loss %.4f, test accuracy %.1f %%\n", epoch+1, loss, 100*float64(right)/float64(data.Test.Len()))
 	}
 
 	if s, ok := solver.(interface{ Report() solvers.Report }); ok {
-		fmt.Printf("\n%v", s.Report())
+		fmt.Fprintf(stdout, "\n%v", s.Report())
 	}
+	return nil
 }
 
 // convnet is two convolution layers and a linear one.
@@ -92,7 +113,7 @@ type convnet struct {
 	costVal, logitsVal gorgonia.Value
 }
 
-func newConvnet(rng *rand.Rand) *convnet {
+func newConvnet(rng *rand.Rand) (*convnet, error) {
 	g := gorgonia.NewGraph()
 	dt := tensor.Float32
 	flat := 16 * (side / 4) * (side / 4)
@@ -121,10 +142,8 @@ func newConvnet(rng *rand.Rand) *convnet {
 	cost := gorgonia.Must(gorgonia.Mean(gorgonia.Must(gorgonia.HadamardProd(logp, n.y))))
 	gorgonia.Read(cost, &n.costVal)
 	gorgonia.Read(logits, &n.logitsVal)
-	if _, err := gorgonia.Grad(cost, n.learnables()...); err != nil {
-		log.Fatal(err)
-	}
-	return n
+	_, err := gorgonia.Grad(cost, n.learnables()...)
+	return n, err
 }
 
 func (n *convnet) learnables() gorgonia.Nodes {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/kernelfold/kernelfold/examples/internal/cli/clitest"
 )
 
 // stockProgram returns the source with the changed line replaced by its stock
@@ -103,4 +105,18 @@ func TestOneLine(t *testing.T) {
 	assert.Contains(t, constrained, "epoch 5: ")
 	assert.Contains(t, constrained, "Stiefel")
 	assert.Equal(t, strings.Count(constrained, "filter bank"), 2, "both kernels are constrained, nothing else")
+}
+
+func TestMain(m *testing.M) { clitest.Main(m, main) }
+
+// Wrong command lines and lost output are failures of one line.
+func TestEnds(t *testing.T) {
+	for args, want := range map[string]string{"-foo": "flag provided but not defined: -foo", "foo": `want flags only, got "foo"`} {
+		c := clitest.Command(args)
+		out, err := c.CombinedOutput()
+		assert.Equal(t, 2, clitest.Status(err, c))
+		assert.Contains(t, string(out), want)
+		assert.Equal(t, 1, strings.Count(string(out), "\n"), string(out))
+	}
+	clitest.LosesOutput(t, "quickstart", "-help")
 }

@@ -23,6 +23,7 @@ import (
 	"strings"
 
 	"github.com/kernelfold/kernelfold/examples/internal/cli"
+	"github.com/kernelfold/kernelfold/internal/disk"
 )
 
 func main() {
@@ -103,7 +104,7 @@ func run(args []string, stdout io.Writer) error {
 	if err := os.MkdirAll(*out, 0o777); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(*out, "ranks.png"), picture, 0o666)
+	return disk.WriteFile(filepath.Join(*out, "ranks.png"), picture)
 }
 
 // adds returns networks whose machines add a byte in gamma seconds.

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kernelfold/kernelfold/examples/internal/cli"
+	"github.com/kernelfold/kernelfold/examples/internal/cli/clitest"
 )
 
 // files are those in the repository, from this folder.
@@ -30,6 +31,10 @@ func synthetic(alpha, beta, noise float64, seed uint64) (all []transfer) {
 	}
 	return all
 }
+
+func TestMain(m *testing.M) { clitest.Main(m, main) }
+
+func TestOutputLost(t *testing.T) { clitest.LosesOutput(t, "ranks", "-measured", files) }
 
 // A fit finds alpha and beta to the error that it states.
 func TestFitRecovers(t *testing.T) {
@@ -325,6 +330,11 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"-ranks", "2,,4"}, 2, "whole numbers"},
 		{[]string{"-ranks", "0"}, 2, "whole numbers"},
 		{[]string{"-batch", "0"}, 2, "-batch of 1"},
+		{[]string{"-batch", "100000000"}, 2, "-batch of 1"},
+		{[]string{"-weights", "10", "-compute", "Inf"}, 2, "positive -weights"},
+		{[]string{"-measured", ""}, 2, "-measured: want a value"},
+		{[]string{"-out", ""}, 2, "-out: want a value"},
+		{[]string{"-ranks", ""}, 2, "-ranks: want a value"},
 		{[]string{"more"}, 2, "flags only"},
 		{[]string{"-nonesuch"}, 2, "-help"},
 		{[]string{"-measured", "nonesuch.json"}, 1, "nonesuch.json"},

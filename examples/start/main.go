@@ -75,5 +75,7 @@ func main() {
 		log.Fatal(err)
 	}
 	fmt.Println("classified as", classes)
-	fmt.Println("labels       ", set.Test.First(10).Labels)
+	if _, err := fmt.Println("labels       ", set.Test.First(10).Labels); err != nil {
+		log.Fatal(err) // a full disk
+	}
 }
