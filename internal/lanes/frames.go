@@ -11,8 +11,8 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// frameState is the workspace of the kernel, with sixteen places in each row. It makes the step for as
-// many frames at a time as a vector has lanes.
+// frameState is the workspace of the kernel, which makes the step for as many frames at a time as a
+// vector has lanes. A row has sixteen places.
 type frameState struct {
 	coefficients      [16]float32
 	direction, length [16]float64

@@ -149,6 +149,18 @@ func either[T vec.Float](lines []T, r, c int, transposed bool) Mat[T] {
 	return Of(lines, r, c)
 }
 
+// denormal makes the numbers of x denormal, and returns the distance between such numbers.
+func denormal[T vec.Float](x []T) (least float64) {
+	least = math.SmallestNonzeroFloat64
+	if !vec.Double[T]() {
+		least = math.SmallestNonzeroFloat32
+	}
+	for i, v := range x {
+		x[i] = v * T(least) * (1 << 16)
+	}
+	return least
+}
+
 func TestMul(t *testing.T) { everywhere(t, testMul[float32], testMul[float64]) }
 
 func testMul[T vec.Float](t *testing.T) {
@@ -171,6 +183,10 @@ func testMul[T vec.Float](t *testing.T) {
 			check(t)
 			// a sum of k products of numbers of size 4 or less
 			near(t, want, z, 8*float64(k)*vec.Eps[T](), 16, fmt.Sprint(r, c, k, mask, beta))
+			least := denormal(x)
+			productPortable(either(want, r, c, mask&4 != 0), 0.75, a, b, 0)
+			Mul(either(z, r, c, mask&4 != 0), 0.75, a, b, 0)
+			near(t, want, z, float64(k)+1, least, fmt.Sprint("denormal ", r, c, k, mask))
 		}
 	})
 }
@@ -308,6 +324,11 @@ func testAdvance[T vec.Float](t *testing.T) {
 		Advance(y, x, f, v)
 		check(t)
 		near(t, want, y, vec.Eps[T](), 16, fmt.Sprint(n))
+		least := denormal(x)
+		denormal(v)
+		advancePortable(want, x, f, v)
+		Advance(y, x, f, v)
+		near(t, want, y, 2, least, fmt.Sprint("denormal ", n))
 		Advance(x, x, f, v)
 		near(t, y, x, 0, 0, "in place")
 	}
