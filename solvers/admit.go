@@ -38,7 +38,7 @@ func (e *engine) admit(model []gorgonia.ValueGrad, gradients bool) ([]*parameter
 		e.findShared()
 		look = (*engine).inspectBoth
 	}
-	if err := e.each(e.active, weights(e.active)/16, look); err != nil {
+	if err := e.each(e.active, weights(e.active)/2, look); err != nil {
 		return nil, err
 	}
 	if e.known == 0 {

@@ -15,7 +15,7 @@ import (
 // that were measured last are still in the cache. It returns the first error in the order of the
 // parameters, after it has moved all.
 func (e *engine) commit(active []*parameter) error {
-	if runtime.GOMAXPROCS(0) > 1 && weights(active) > 1<<20 {
+	if runtime.GOMAXPROCS(0) > 1 && costs(active) >= worth {
 		e.spread(active, (*parameter).keep)
 	} else {
 		for _, p := range slices.Backward(active) {

@@ -84,10 +84,22 @@ func weights(active []*parameter) (n int) {
 	return n
 }
 
+// worth is the number of multiplications, or of weights that are read and written, for which
+// another core is worthwhile.
+const worth = 1 << 16
+
+// costs is about how much there is to do for all parameters.
+func costs(active []*parameter) (sum int64) {
+	for _, p := range active {
+		sum += p.cost()
+	}
+	return sum
+}
+
 // each calls f for every parameter, on several cores where the work is worth it, those with
 // most to do first, and returns the first error in the order of the parameters.
 func (e *engine) each(active []*parameter, work int, f func(e *engine, p *parameter) error) error {
-	if work < 1<<16 || runtime.GOMAXPROCS(0) == 1 {
+	if work < worth || runtime.GOMAXPROCS(0) == 1 {
 		for _, p := range active {
 			if err := f(e, p); err != nil {
 				return err
