@@ -21,7 +21,7 @@ func TestNoAllocationAfterWarmUp(t *testing.T) {
 		manifolds.Oblique{}, manifolds.Oblique{Axis: manifolds.Rows, Geodesic: true},
 		manifolds.Stiefel{}, manifolds.Stiefel{Metric: manifolds.CanonicalMetric}, manifolds.Stiefel{Retraction: manifolds.QR},
 		manifolds.Stiefel{Retraction: manifolds.Polar}, manifolds.Stiefel{Retraction: manifolds.Geodesic},
-		manifolds.Grassmann{}, manifolds.Grassmann{Geodesic: true},
+		manifolds.Stiefel{Retraction: manifolds.Cayley}, manifolds.Grassmann{}, manifolds.Grassmann{Geodesic: true},
 	} {
 		for _, s := range [][3]int{{50, 3, 3}, {1, 64, 288}} {
 			k, n, p := s[0], s[1], s[2]

@@ -36,7 +36,7 @@ func every() []manifolds.Manifold {
 		)
 	}
 	for _, retraction := range []manifolds.StiefelRetraction{
-		manifolds.CholeskyQR, manifolds.QR, manifolds.Polar, manifolds.Geodesic,
+		manifolds.CholeskyQR, manifolds.QR, manifolds.Polar, manifolds.Geodesic, manifolds.Cayley,
 	} {
 		all = append(all,
 			manifolds.Orthogonal{Retraction: retraction},
@@ -45,7 +45,7 @@ func every() []manifolds.Manifold {
 	}
 	for _, metric := range []manifolds.StiefelMetric{manifolds.EuclideanMetric, manifolds.CanonicalMetric} {
 		for _, retraction := range []manifolds.StiefelRetraction{
-			manifolds.CholeskyQR, manifolds.QR, manifolds.Polar, manifolds.Geodesic,
+			manifolds.CholeskyQR, manifolds.QR, manifolds.Polar, manifolds.Geodesic, manifolds.Cayley,
 		} {
 			all = append(all,
 				manifolds.Stiefel{Metric: metric, Retraction: retraction},
@@ -158,6 +158,8 @@ func TestRetractionOrder(t *testing.T) {
 		{manifolds.Stiefel{Retraction: manifolds.CholeskyQR}, 1},
 		{manifolds.Stiefel{Retraction: manifolds.QR}, 1},
 		{manifolds.Stiefel{Retraction: manifolds.Polar}, 2},
+		{manifolds.Stiefel{Retraction: manifolds.Cayley}, 1},
+		{manifolds.Stiefel{Retraction: manifolds.Cayley, Metric: manifolds.CanonicalMetric}, 2},
 		{manifolds.Stiefel{Retraction: manifolds.Geodesic}, math.Inf(1)},
 		{manifolds.Stiefel{Retraction: manifolds.Polar, Metric: manifolds.CanonicalMetric}, 1},
 		{manifolds.Stiefel{Retraction: manifolds.Geodesic, Metric: manifolds.CanonicalMetric}, math.Inf(1)},

@@ -91,7 +91,7 @@ func (m rotations) check(n, p int) error {
 	if n != p {
 		return shapeError(m.name, "square points", n, p)
 	}
-	if m.retraction > Geodesic {
+	if m.retraction > Cayley {
 		return fmt.Errorf("manifolds: %s: want a known retraction, got %d", m.name, m.retraction)
 	}
 	return checkRadius(m.name, m.radius)

@@ -31,7 +31,7 @@ func determinants(x manifolds.Points, r float64) []float64 {
 
 // Over ten thousand random steps, short and long, a point stays on the manifold and in its component.
 func TestRotationsStayRotations(t *testing.T) {
-	for _, r := range []manifolds.StiefelRetraction{manifolds.CholeskyQR, manifolds.QR, manifolds.Polar, manifolds.Geodesic} {
+	for _, r := range []manifolds.StiefelRetraction{manifolds.CholeskyQR, manifolds.QR, manifolds.Polar, manifolds.Geodesic, manifolds.Cayley} {
 		for _, n := range []int{2, 3, 4} {
 			rng := rand.New(rand.NewPCG(uint64(n), 1))
 			x := points32(t, make([]float32, 4*n*n), 4, n, n)

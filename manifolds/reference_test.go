@@ -28,6 +28,7 @@ func TestReference(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal(text, &cases))
 	of := map[string]func(r float64) manifolds.Manifold{
+		"Stiefel":   func(r float64) manifolds.Manifold { return manifolds.Stiefel{Radius: r} },
 		"Grassmann": func(r float64) manifolds.Manifold { return manifolds.Grassmann{Radius: r, Geodesic: true} },
 		"Orthogonal": func(r float64) manifolds.Manifold {
 			return manifolds.Orthogonal{Radius: r, Retraction: manifolds.Geodesic}
@@ -37,7 +38,10 @@ func TestReference(t *testing.T) {
 		},
 	}
 	plain := map[string]func(r float64) manifolds.Manifold{ // with the retraction that is not the exponential map
-		"Grassmann":         func(r float64) manifolds.Manifold { return manifolds.Grassmann{Radius: r} },
+		"Grassmann": func(r float64) manifolds.Manifold { return manifolds.Grassmann{Radius: r} },
+		"Stiefel": func(r float64) manifolds.Manifold {
+			return manifolds.Stiefel{Radius: r, Retraction: manifolds.Cayley}
+		},
 		"Orthogonal":        func(r float64) manifolds.Manifold { return manifolds.Orthogonal{Radius: r} },
 		"SpecialOrthogonal": func(r float64) manifolds.Manifold { return manifolds.SpecialOrthogonal{Radius: r} },
 	}

@@ -57,7 +57,7 @@ func (m Stiefel) For(g Grouping) (Manifold, Grouping) { return m, g.or(FilterBan
 
 // Check accepts every positive shape.
 func (m Stiefel) Check(n, p int) error {
-	if m.Metric > CanonicalMetric || m.Retraction > Geodesic {
+	if m.Metric > CanonicalMetric || m.Retraction > Cayley {
 		return fmt.Errorf("manifolds: Stiefel: want a known metric and retraction, got %d and %d", m.Metric, m.Retraction)
 	}
 	if err := positive("Stiefel", n, p); err != nil {

@@ -3,10 +3,12 @@
 package manifolds
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 
 	"github.com/kernelfold/kernelfold/internal/frames"
+	"github.com/kernelfold/kernelfold/internal/gemm"
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
@@ -29,9 +31,13 @@ const (
 	Polar
 	// Geodesic is the exponential map of the metric.
 	Geodesic
+	// Cayley is (I - W/2)^-1 (I + W/2) x with W = w x^T - x w^T / r^2 and w = v - x x^T v / (2 r^2),
+	// a retraction of second order in the canonical metric. It is computed exactly, in float64,
+	// through a system of 2p equations.
+	Cayley
 )
 
-var retractionNames = [...]string{"Cholesky-QR", "QR", "polar", "geodesic"}
+var retractionNames = [...]string{"Cholesky-QR", "QR", "polar", "geodesic", "Cayley"}
 
 // String names the retraction.
 func (r StiefelRetraction) String() string {
@@ -47,7 +53,7 @@ func (r StiefelRetraction) String() string {
 // a few eps r sqrt(n) for steps up to a few r. For longer steps x + v is summed in float64, and
 // the error is a few r sqrt(n) (eps + 2^-52 |v| / r). Retract returns a *PointError for a step
 // longer than 2^20 r in float32 or 2^40 r in float64, in which the digits of x would be lost, and
-// with Geodesic for one longer than 128 |x|.
+// with Geodesic and Cayley for one longer than 128 |x|.
 func (m Stiefel) Retract(dst, x, v Points) error {
 	return lift3(m.Check(x.N, x.P), "retract", dst, x, v, m.s32().retract, m.s64().retract)
 }
@@ -75,6 +81,9 @@ func (m stiefel[T]) retract(dst, x, v block[T]) error {
 	if m.Retraction == Geodesic {
 		return m.exp(dst, x, v)
 	}
+	if m.Retraction == Cayley {
+		return m.cayley(dst, x, v)
+	}
 	if err := m.holds("retract"); err != nil {
 		return err
 	}
@@ -98,6 +107,41 @@ func (m stiefel[T]) retract(dst, x, v block[T]) error {
 		}
 	}
 	return nil
+}
+
+// cayley: [x w] (I - N/2)^-1 (I + N/2) [I; 0], N = [A/2 -w^T w; I A/2], A = x^T v and w = v - x A/2.
+func (m stiefel[T]) cayley(dst, x, v block[T]) error {
+	return m.each("retract", x, func(d desk[T], i int) error {
+		if err := cmp.Or(d.read(d.x, x, i), d.read(d.v, v, i)); err != nil {
+			return err
+		}
+		if err := admitGeodesic(d.v, d.q); err != nil {
+			return err
+		}
+		q := d.q
+		whole := scratch.Get[float64](8 * q * q)
+		defer scratch.Put(whole)
+		a, g, n, f := whole[:q*q], whole[q*q:2*q*q], whole[2*q*q:6*q*q], whole[6*q*q:]
+		tall := func(b []float64) gemm.Mat[float64] { return gemm.Of(b, d.rows, q) }
+		gemm.Mul(d.square(a), 1, tall(d.x).T(), tall(d.v), 0)
+		frames.Skew(a, q)             // but for rounding it is
+		if m.kind == rotationFrames { // w = x A/2
+			gemm.Mul(tall(d.v), 0.5, tall(d.x), d.square(a), 0)
+		} else {
+			gemm.Mul(tall(d.v), -0.5, tall(d.x), d.square(a), 1)
+		}
+		gemm.Gram(d.square(g), 1, tall(d.v))
+		frames.Generator(n, 0.5, a, g, q)
+		if err := frames.CayleyColumns(f, n, q); err != nil {
+			return err
+		}
+		gemm.Mul(tall(d.y), 1, tall(d.x), d.square(f[:q*q]), 0)
+		gemm.Mul(tall(d.y), 1, tall(d.v), d.square(f[q*q:]), 1)
+		if err := d.tidy(d.t, d.y); err != nil {
+			return err
+		}
+		return d.write(dst, i, d.t)
+	})
 }
 
 // retractPoint sets dst to the retraction of x + v. dst must be neither x nor v. y is a

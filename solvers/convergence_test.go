@@ -289,7 +289,9 @@ func arenas() []arena {
 		}
 	}
 	gr, so := manifolds.Grassmann{}, manifolds.SpecialOrthogonal{}
+	cayley := manifolds.Stiefel{Metric: manifolds.CanonicalMetric, Retraction: manifolds.Cayley}
 	return append(list,
+		arena{"Brockett", []int{3, 2, 2, 2}, on("wide bank, Cayley", cayley, manifolds.FilterBank), brockett},
 		arena{"PCA", []int{3, 2, 2, 2}, on("span of a wide bank", gr, manifolds.FilterBank), subspace},
 		arena{"PCA", []int{6, 2, 1, 2}, on("span per tap, geodesic", manifolds.Grassmann{Geodesic: true}, manifolds.PerTap), subspace},
 		arena{"Kabsch", []int{2, 2, 3, 3}, on("rotations", so, manifolds.PerSlice), kabsch},

@@ -25,6 +25,7 @@ const (
 	byQR       retraction = iota // the Q of x + v = Q R, R with positive diagonal
 	byPolar                      // the polar factor of x + v
 	byGeodesic                   // the exponential map of the metric
+	byCayley                     // the Cayley transform of w x^T - x w^T, w = v - x x^T v / 2
 )
 
 // geometry is a manifold of radius 1. Its methods work on one part of a point: a vector for
@@ -272,6 +273,20 @@ func (m geometry) retract(x, v []float64, n, p int) (y []float64, damping float6
 				return nil, 1, false
 			}
 			return untall(z, n, p), 1, true
+		}
+		if m.retraction == byCayley {
+			rows, _ := a.Dims()
+			w := sum(b, scaled(-0.5, times(a, times(a.T(), b))))
+			half := scaled(0.5, sum(times(w, a.T()), scaled(-1, times(a, w.T()))))
+			one := mat.NewDense(rows, rows, nil)
+			for i := range rows {
+				one.Set(i, i, 1)
+			}
+			var z mat.Dense
+			if err := z.Solve(sum(one, scaled(-1, half)), times(sum(one, half), a)); err != nil {
+				return nil, 1, false
+			}
+			return untall(&z, n, p), 1, true
 		}
 		c := sum(a, b)
 		u, s, w, ok := svd(c)

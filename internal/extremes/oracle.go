@@ -77,7 +77,7 @@ const (
 	// exceeds 1/16 of the largest of the precision. Both an error and success are right; all stored
 	// numbers must be finite.
 	Overflow
-	// Winding: the exponential map of Stiefel for a step that may be longer than 128 |x|, its
+	// Winding: the exponential map or the Cayley retraction of Stiefel for a step that may be longer than 128 |x|, its
 	// documented limit. Both an error and success are right.
 	Winding
 	// TooLong: the learning rate times the norm of the direction, before the tangent projection,
@@ -290,11 +290,11 @@ func (o *problem) step(rl rule, x, g []float64, state [][]float64, rate float64)
 			if o.m.family != flat && max(a, t)*eps >= 1.0/16 || o.m.family == stiefel && max(a, t) >= 0x1p40 {
 				out.reasons |= TooLong
 			}
-			if o.m.family == stiefel && o.m.retraction == byGeodesic && max(a, t) >= 128*math.Sqrt(float64(min(o.pn, o.pp))) {
+			if o.m.family == stiefel && o.m.retraction >= byGeodesic && max(a, t) >= 128*math.Sqrt(float64(min(o.pn, o.pp))) {
 				out.reasons |= Winding
 			}
 			// The step is not computed if the inputs do not determine it.
-			sensitive := o.m.geodesic || (o.m.family == stiefel && o.m.retraction == byGeodesic)
+			sensitive := o.m.geodesic || (o.m.family == stiefel && o.m.retraction >= byGeodesic)
 			known := !(sensitive && a*eps > 1e-2)
 			y, damping := start, 1.0
 			if known {

@@ -4,10 +4,11 @@ package frames
 
 import (
 	"fmt"
-
-	"gonum.org/v1/gonum/mat"
+	"math"
 
 	"github.com/kernelfold/kernelfold/internal/gemm"
+	"github.com/kernelfold/kernelfold/internal/scratch"
+	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
 // CayleyColumns sets f, 2q x q, to (I - N/2)^-1 (I + N/2) [I; 0]. It fails where I - N/2 is
@@ -16,15 +17,14 @@ import (
 // real part 1.
 func CayleyColumns(f, n []float64, q int) error {
 	p := 2 * q
-	right := mat.NewDense(p, q, nil)
+	right := scratch.Get[float64](p * q)
+	defer scratch.Put(right)
 	for i := range p {
 		for j := range q {
-			right.Set(i, j, n[i*p+j]/2)
+			right[i*q+j] = n[i*p+j] / 2
 		}
 	}
-	for j := range q {
-		right.Set(j, j, 1+right.At(j, j))
-	}
+	AddDiagonal(right, q, 1)
 	return cayleySolve(f, n, right, q, false)
 }
 
@@ -35,7 +35,7 @@ func CayleyColumns(f, n []float64, q int) error {
 func CayleyColumnsAdjoint(dn, n, f, df []float64, q int) error {
 	p := 2 * q
 	solved := make([]float64, p*q)
-	if err := cayleySolve(solved, n, mat.NewDense(p, q, df[:p*q]), q, true); err != nil {
+	if err := cayleySolve(solved, n, df[:p*q], q, true); err != nil {
 		return err
 	}
 	sum := append([]float64(nil), f[:p*q]...)
@@ -44,20 +44,55 @@ func CayleyColumnsAdjoint(dn, n, f, df []float64, q int) error {
 	return nil
 }
 
-// cayleySolve sets x to (I - N/2)^-1 b, or to (I - N/2)^-T b.
-func cayleySolve(x, n []float64, b *mat.Dense, q int, transposed bool) error {
+// cayleySolve sets x, 2q x q, to (I - N/2)^-1 b, or to (I - N/2)^-T b, by elimination with row pivots.
+func cayleySolve(x, n, b []float64, q int, transposed bool) error {
 	p := 2 * q
-	s := mat.NewDense(p, p, nil)
+	whole := scratch.Get[float64](p * p)
+	defer scratch.Put(whole)
 	for i := range p {
 		for j := range p {
-			s.Set(i, j, -n[i*p+j]/2)
+			v := n[i*p+j]
+			if transposed {
+				v = n[j*p+i]
+			}
+			whole[i*p+j] = -v / 2
 		}
-		s.Set(i, i, 1+s.At(i, i))
 	}
-	var lu mat.LU
-	lu.Factorize(s)
-	if err := lu.SolveTo(mat.NewDense(p, q, x[:p*q]), transposed, b); err != nil {
-		return fmt.Errorf("want a matrix whose Cayley transform can be computed: %w", err)
+	AddDiagonal(whole, p, 1)
+	copy(x[:p*q], b)
+	left := func(i int) []float64 { return whole[i*p : (i+1)*p] }
+	right := func(i int) []float64 { return x[i*q : (i+1)*q] }
+	for j := range p {
+		best := j
+		for i := j + 1; i < p; i++ {
+			if math.Abs(left(i)[j]) > math.Abs(left(best)[j]) {
+				best = i
+			}
+		}
+		if best != j {
+			for _, row := range []func(int) []float64{left, right} {
+				u, v := row(j), row(best)
+				for e := range u {
+					u[e], v[e] = v[e], u[e]
+				}
+			}
+		}
+		pivot := left(j)[j]
+		if !Invertible(math.Abs(pivot)) {
+			return fmt.Errorf("want a matrix whose Cayley transform can be computed, got the pivot %g", pivot)
+		}
+		for i := j + 1; i < p; i++ {
+			if f := left(i)[j] / pivot; f != 0 {
+				vec.Combine(left(i)[j:], 1, left(i)[j:], -f, left(j)[j:])
+				vec.Combine(right(i), 1, right(i), -f, right(j))
+			}
+		}
+	}
+	for j := p - 1; j >= 0; j-- {
+		vec.Scale(right(j), 1/left(j)[j], right(j))
+		for i := range j {
+			vec.Combine(right(i), 1, right(i), -left(i)[j], right(j))
+		}
 	}
 	return nil
 }

@@ -69,6 +69,15 @@ for shape in [(6, 2, 0.3, 1.0), (5, 3, 1.2, 1.0), (7, 1, 0.9, 2.5), (12, 4, 1.4,
     grassmann(*shape)
 
 
+def stiefel(n, p, size, r):
+    x = r * polar(rng.standard_normal((n, p)))
+    v = rng.standard_normal((n, p))
+    v = length(v - x @ (x.T @ v + v.T @ x) / (2 * r**2), size * r)
+    w = v - x @ (x.T @ v) / (2 * r**2)
+    skew = (w @ x.T - x @ w.T) / r**2
+    case("Stiefel", "retract", [x, v], la.solve(np.eye(n) - skew / 2, (np.eye(n) + skew / 2) @ x), r)
+
+
 def rotation(n, size, r, proper):
     name = "SpecialOrthogonal" if proper else "Orthogonal"
     a, g = rng.standard_normal((n, n)), rng.standard_normal((n, n))
@@ -95,6 +104,9 @@ def rotation(n, size, r, proper):
     case(name, "along", [x, v, y, other], y @ half.T @ x.T @ other @ half / r**2, r)
     case(name, "transport", [x, y, other], tangent(y, other), r)
 
+
+for shape in [(6, 2, 0.3, 1.0), (5, 3, 2.2, 2.5), (4, 4, 1.2, 1.0), (12, 5, 9, 0.25)]:
+    stiefel(*shape)
 
 for shape in [(2, 1.1, 1.0, True), (3, 2.0, 2.5, True), (3, 0.2, 1.0, False), (5, 1.5, 1.0, True)]:
     rotation(*shape)
