@@ -36,15 +36,13 @@ func On(m Manifold, opts ...Option) Constraint {
 		o.set(&c)
 	}
 	if g, ok := m.(Grouper); ok {
-		oriented, grouping := g.For(c.Grouping)
-		if c.Grouping == Default {
-			c.Grouping = grouping
-		}
+		oriented, grouping := g.For(c.Grouping.kind())
+		c.Grouping = c.Grouping.or(grouping)
 		if same(oriented, m) { // otherwise Bind returns the error
 			c.Manifold = oriented
 		}
-	} else if c.Grouping == Default {
-		c.Grouping = PerFilter
+	} else {
+		c.Grouping = c.Grouping.or(PerFilter)
 	}
 	if s, ok := m.(Scalable); c.Scale.rule == auto {
 		c.Scale = UnitFilters
@@ -132,7 +130,7 @@ func (c Constraint) Bind(shape []int, norm float64) ([]Piece, error) {
 		return nil, fmt.Errorf("manifolds: want a manifold, got nil")
 	}
 	if g, ok := c.Manifold.(Grouper); ok {
-		if oriented, _ := g.For(c.Grouping); !same(oriented, c.Manifold) {
+		if oriented, _ := g.For(c.Grouping.kind()); !same(oriented, c.Manifold) {
 			return nil, promoted("For", oriented, c.Manifold)
 		}
 	}

@@ -17,9 +17,21 @@ import "fmt"
 //	FilterBank       1                  D x C*A*B, a row for each filter
 //	PerWeight        D*C*A*B            1 x 1
 //
+// The kernels of a convolution in G groups have the shape (D, C, A, B) too, with C = input channels
+// / G, and the filters 0, ..., D/G-1 see other inputs than the next D/G. Groups(G) cuts each group
+// by itself:
+//
+//	grouping         points in a layer  one point
+//	PerInputChannel  G*C                D/G x A*B
+//	PerTap           G*A*B              D/G x C
+//	FilterBank       G                  D/G x C*A*B
+//
+// The other groupings are the same with groups. A depthwise convolution has as many groups as input
+// channels, and C = 1.
+//
 // The zero value, Default, stands for the grouping that the manifold prefers. A Grouping is an
 // Option of On.
-type Grouping uint8
+type Grouping uint32
 
 // The groupings.
 const (
@@ -40,12 +52,44 @@ const PerKernel = PerSlice
 
 var groupingNames = [...]string{"default", "per slice", "per filter", "per input channel", "per tap", "filter bank", "per weight"}
 
+// The lowest bits of a Grouping say how it cuts, the others hold the number of groups, 0 for one.
+const (
+	groupsShift = 8
+	kindMask    = 1<<groupsShift - 1
+	badGroups   = 1<<(32-groupsShift) - 1 // stands for numbers that are not positive, or too large
+)
+
+// Groups returns g for the kernels of a convolution in n groups:
+//
+//	solvers.Kernels(manifolds.Stiefel{}, manifolds.FilterBank.Groups(8))
+//
+// Cutting weights whose filters n does not divide is an error.
+func (g Grouping) Groups(n int) Grouping {
+	switch {
+	case n == 1:
+		n = 0
+	case n < 1 || n > badGroups:
+		n = badGroups
+	}
+	return g.kind() | Grouping(n)<<groupsShift
+}
+
+// kind is g without its groups.
+func (g Grouping) kind() Grouping { return g & kindMask }
+
+// groups is the number of groups.
+func (g Grouping) groups() int { return max(1, int(g>>groupsShift)) }
+
 // String returns the name of the grouping as reports print it.
 func (g Grouping) String() string {
-	if int(g) < len(groupingNames) {
-		return groupingNames[g]
+	name := fmt.Sprintf("Grouping(%d)", uint8(g.kind()))
+	if k := int(g.kind()); k < len(groupingNames) {
+		name = groupingNames[k]
 	}
-	return fmt.Sprintf("Grouping(%d)", uint8(g))
+	if g.groups() > 1 {
+		name = fmt.Sprintf("%s, %d groups", name, g.groups())
+	}
+	return name
 }
 
 // Grouper is implemented by a manifold that prefers a grouping, or treats rows and columns
@@ -60,8 +104,8 @@ type Grouper interface {
 
 // or returns g, or preferred if g is Default.
 func (g Grouping) or(preferred Grouping) Grouping {
-	if g == Default {
-		return preferred
+	if g.kind() == Default {
+		return preferred.kind() | g&^kindMask
 	}
 	return g
 }
@@ -131,7 +175,14 @@ func (g Grouping) Layout(shape []int) (Layout, error) {
 		}
 		size *= s
 	}
-	if g == PerWeight {
+	groups := g.groups()
+	if groups == badGroups {
+		return Layout{}, fmt.Errorf("manifolds: %v: want a positive number of groups", g.kind())
+	}
+	if groups > 1 && (len(shape) != 4 || shape[0]%groups != 0) {
+		return Layout{}, fmt.Errorf("manifolds: %v: want kernels of a number of filters that %d divides, got shape %v", g, groups, shape)
+	}
+	if g.kind() == PerWeight {
 		return Layout{K: size, N: 1, P: 1, StrideK: 1, StrideN: 1, StrideP: 1}, nil
 	}
 	var d, c, ab, b int     // sizes
@@ -146,7 +197,8 @@ func (g Grouping) Layout(shape []int) (Layout, error) {
 	default:
 		return Layout{}, fmt.Errorf("manifolds: %v: want weights of shape (out, in, height, width) or (in, out), got %v", g, shape)
 	}
-	switch g {
+	of := d / groups // filters of a group
+	switch g.kind() {
 	case PerSlice:
 		if len(shape) == 2 { // a slice is one weight
 			return Layout{K: size, N: 1, P: 1, StrideK: 1, StrideN: 1, StrideP: 1}, nil
@@ -155,16 +207,33 @@ func (g Grouping) Layout(shape []int) (Layout, error) {
 	case PerFilter:
 		return Layout{K: d, N: c, P: ab, StrideK: sD, StrideN: sC, StrideP: sAB}, nil
 	case PerInputChannel:
-		return Layout{K: c, N: d, P: ab, StrideK: sC, StrideN: sD, StrideP: sAB}, nil
+		l := Layout{K: c, N: of, P: ab, StrideK: sC, StrideN: sD, StrideP: sAB}
+		return l.repeated(groups, of*sD), nil
 	case PerTap:
-		return Layout{K: ab, N: d, P: c, StrideK: sAB, StrideN: sD, StrideP: sC}, nil
+		l := Layout{K: ab, N: of, P: c, StrideK: sAB, StrideN: sD, StrideP: sC}
+		return l.repeated(groups, of*sD), nil
 	case FilterBank:
 		if len(shape) == 2 {
 			return Layout{K: 1, N: d, P: c, StrideK: 1, StrideN: sD, StrideP: sC}, nil
 		}
-		return Layout{K: 1, N: d, P: c * ab, StrideK: 1, StrideN: sD, StrideP: 1}, nil
+		return Layout{K: groups, N: of, P: c * ab, StrideK: of * sD, StrideN: sD, StrideP: 1}, nil
 	}
 	return Layout{}, fmt.Errorf("manifolds: %v is not a way to cut weights: want PerSlice, PerFilter, PerInputChannel, PerTap, FilterBank or PerWeight", g)
+}
+
+// repeated returns the layout of the points of l and of those that lie step, 2 step ... weights
+// further, in all that many times. StrideK must divide step.
+func (l Layout) repeated(times, step int) Layout {
+	if times == 1 {
+		return l
+	}
+	for i := range times {
+		for k := range l.K {
+			l.Order = append(l.Order, int32(i*step/l.StrideK+k))
+		}
+	}
+	l.K = len(l.Order)
+	return l
 }
 
 // Contiguous reports whether the points fill the layer and lie one after the other in row-major

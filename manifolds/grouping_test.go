@@ -226,3 +226,55 @@ func ExampleLayout_Contiguous() {
 	// per filter: 16 points of 8x9, contiguous true, <nil>
 	// per tap: 9 points of 16x8, contiguous false, <nil>
 }
+
+// Cut in groups, a layer has the points of each group by itself, one group after the other.
+func TestGroups(t *testing.T) {
+	for _, g := range groupings {
+		for _, shape := range [][]int{{6, 3, 3, 3}, {6, 1, 3, 3}, {6, 2, 1, 1}, {6, 4, 2, 3}} {
+			for _, groups := range []int{1, 2, 3, 6} {
+				what := fmt.Sprint(g, shape, groups)
+				size := shape[0] * shape[1] * shape[2] * shape[3]
+				w := points64(t, make([]float64, size), size, 1, 1)
+				for e := range size {
+					w.Data64()[e] = float64(e)
+				}
+				whole, err := g.Groups(groups).Layout(shape)
+				require.NoError(t, err, what)
+				part, err := g.Layout([]int{shape[0] / groups, shape[1], shape[2], shape[3]})
+				require.NoError(t, err, what)
+				require.Equal(t, [3]int{groups * part.K, part.N, part.P}, [3]int{whole.K, whole.N, whole.P}, what)
+				got, want := points64(t, make([]float64, size), whole.K, whole.N, whole.P), points64(t, make([]float64, size/groups), part.K, part.N, part.P)
+				require.NoError(t, whole.Gather(got, w), what)
+				for i := range groups {
+					rows := w.Slice(i*size/groups, (i+1)*size/groups)
+					require.NoError(t, part.Gather(want, rows), what)
+					require.Equal(t, want.Data64(), got.Slice(i*part.K, (i+1)*part.K).Data64(), what)
+				}
+				back := w.Like()
+				require.NoError(t, whole.Scatter(back, got), what)
+				require.Equal(t, w, back, what)
+			}
+		}
+	}
+
+	// Depthwise: a bank of one filter for each channel, in place.
+	c := manifolds.On(manifolds.Stiefel{}, manifolds.Default.Groups(6))
+	assert.Equal(t, "Stiefel, filter bank, 6 groups, unit filters", c.String())
+	piece, err := manifolds.Single(c.Bind([]int{6, 1, 3, 3}, 1))
+	require.NoError(t, err)
+	assert.Equal(t, [3]int{6, 1, 9}, [3]int{piece.Layout.K, piece.Layout.N, piece.Layout.P})
+	assert.True(t, piece.Layout.Contiguous())
+	assert.Equal(t, manifolds.FilterBank, manifolds.FilterBank.Groups(1))
+	assert.Equal(t, manifolds.PerFilter.Groups(2), manifolds.On(manifolds.Sphere{}, manifolds.Default.Groups(2)).Grouping)
+
+	for g, want := range map[manifolds.Grouping]string{
+		manifolds.FilterBank.Groups(4):  "manifolds: filter bank, 4 groups: want kernels of a number of filters that 4 divides, got shape [6 3 3 3]",
+		manifolds.FilterBank.Groups(0):  "manifolds: filter bank: want a positive number of groups",
+		manifolds.FilterBank.Groups(-1): "manifolds: filter bank: want a positive number of groups",
+	} {
+		_, err := g.Layout([]int{6, 3, 3, 3})
+		assert.EqualError(t, err, want)
+	}
+	_, err = manifolds.FilterBank.Groups(2).Layout([]int{4, 6})
+	assert.ErrorContains(t, err, "want kernels")
+}
