@@ -50,10 +50,10 @@ func (n *Net) evaluation(batch int, cost bool) (*evaluation, error) {
 		}
 		if collision = nodes.CheckGraph(g); collision == nil {
 			nodes.Plan(g)
-			making.Lock()
-			defer making.Unlock()
-			e.vm = gorgonia.NewTapeMachine(g, gorgonia.EvalMode())
-			return e, nil
+			return e, making("machine", func() error {
+				e.vm = gorgonia.NewTapeMachine(g, gorgonia.EvalMode())
+				return nil
+			})
 		}
 	}
 	return nil, collision

@@ -183,12 +183,19 @@ func TestNetMustBeTheSame(t *testing.T) {
 	for want, spoil := range map[string]func(n *models.Net){
 		"models: graph for a batch of 1: want 2 inputs as in the first graph, got 1":                         func(n *models.Net) { n.Inputs, n.Targets = n.Inputs[:1], append(n.Targets, n.Inputs[1]) },
 		"models: graph for a batch of 1: want 3 learnables and 0 buffers as in the first graph, got 2 and 0": func(n *models.Net) { n.Learnables = n.Learnables[1:] },
-		"want a cost in each graph or in none, got one in the other only":                                    func(n *models.Net) { n.Cost = nil },
+		"models: graph for a batch of 1: leaf c of shape (4): want the value of the first graph, or it among the learnables, got another value": func(n *models.Net) {
+			c := gorgonia.Must(gorgonia.Sum(leaf(n.Inputs[0].Graph(), "c", nodes.HeNormal(1, 99), 4)))
+			n.Cost = gorgonia.Must(gorgonia.Add(n.Cost, c))
+		},
+		"want a cost in each graph or in none, got one in the other only": func(n *models.Net) { n.Cost = nil },
 	} {
 		n, err := models.New(6, func(batch int) (*models.Net, error) {
 			n, err := stock(batch)
 			if err == nil && batch == 1 {
 				spoil(n)
+			} else if err == nil {
+				c := leaf(n.Inputs[0].Graph(), "c", nodes.HeNormal(1, 98), 4)
+				n.Cost = gorgonia.Must(gorgonia.Add(n.Cost, gorgonia.Must(gorgonia.Sum(c))))
 			}
 			return n, err
 		})
@@ -254,4 +261,97 @@ func TestFeedRefuses(t *testing.T) {
 	assert.ErrorContains(t, err, "of example 1: want finite numbers, got NaN")
 	_, _, err = p.Evaluate(x, z, y)
 	assert.ErrorIs(t, err, nodes.ErrNotFinite)
+}
+
+// Inputs have any element type: here they are rows of a table that is learnt.
+func TestNetOfIndices(t *testing.T) {
+	n, err := models.New(4, func(batch int) (*models.Net, error) {
+		g := gorgonia.NewGraph()
+		words := gorgonia.NewVector(g, tensor.Int, gorgonia.WithName("words"), gorgonia.WithShape(batch))
+		table, y := leaf(g, "table", nodes.HeNormal(1, 1), 5, 3), leaf(g, "y", nil, batch, 3)
+		out := gorgonia.Must(gorgonia.ByIndices(table, words, 0))
+		cost := gorgonia.Must(gorgonia.Mean(gorgonia.Must(gorgonia.Square(gorgonia.Must(gorgonia.Sub(out, y))))))
+		return &models.Net{Inputs: gorgonia.Nodes{words}, Targets: gorgonia.Nodes{y}, Outputs: gorgonia.Nodes{out}, Cost: cost, Learnables: gorgonia.Nodes{table}}, nil
+	})
+	require.NoError(t, err)
+	p, err := n.Predictor()
+	require.NoError(t, err)
+	defer p.Close()
+	out, err := p.Predict(tensor.New(tensor.WithShape(6), tensor.WithBacking([]int{4, 0, 4, 2, 1, 3})))
+	require.NoError(t, err)
+	table := n.Learnables[0].Value().Data().([]float32)
+	for i, k := range []int{4, 0, 4, 2, 1, 3} {
+		assert.Equal(t, table[3*k:3*k+3], out[0].Float32s()[3*i:3*i+3])
+	}
+	_, err = p.Predict(tensor.New(tensor.WithShape(6), tensor.WithBacking(make([]float32, 6))))
+	assert.EqualError(t, err, "models: words: want int of shape () for each example, got float32 of ()")
+}
+
+// withState is a net with a batch normalisation and dropout, whose state is changed by spoil.
+func withState(spoil func(n *models.Net, batch int)) models.Definition {
+	statistics, err := nodes.NewStatistics(2, 0.1)
+	if err != nil {
+		panic(err)
+	}
+	noise := &nodes.Noise{}
+	return func(batch int) (*models.Net, error) {
+		g := gorgonia.NewGraph()
+		x, γ, β := leaf(g, "x", nil, batch, 2), leaf(g, "scale", gorgonia.Ones(), 1, 2), leaf(g, "bias", gorgonia.Zeroes(), 1, 2)
+		y := gorgonia.Must(nodes.BatchNormWith(x, γ, β, statistics, 1e-5))
+		y = gorgonia.Must(nodes.Dropout(y, 0.5, noise))
+		n := &models.Net{
+			Inputs: gorgonia.Nodes{x}, Outputs: gorgonia.Nodes{y}, Cost: gorgonia.Must(gorgonia.Mean(y)), Learnables: gorgonia.Nodes{γ, β},
+			Buffers: []models.Buffer{{Name: "norm", Statistics: statistics}, {Name: "dropout", Noise: noise}},
+		}
+		spoil(n, batch)
+		return n, nil
+	}
+}
+
+// State that would not be saved, or that graphs do not share, is an error.
+func TestNetStateIsInItsBuffers(t *testing.T) {
+	_, err := models.New(4, withState(func(*models.Net, int) {}))
+	require.NoError(t, err)
+	_, err = models.New(4, withState(func(n *models.Net, _ int) { n.Buffers = n.Buffers[:1] }))
+	assert.ErrorContains(t, err, "want its state, a *nodes.Noise, among the buffers, got none of it there")
+	_, err = models.New(4, withState(func(n *models.Net, _ int) { n.Buffers = n.Buffers[1:] }))
+	assert.ErrorContains(t, err, "want its state, a *nodes.Statistics, among the buffers, got none of it there")
+	_, err = models.New(4, withState(func(n *models.Net, _ int) { n.Buffers[1].Name = "norm" }))
+	assert.EqualError(t, err, `models: buffer 1: want unique names, got "norm" twice`)
+	n, err := models.New(4, func(batch int) (*models.Net, error) { return withState(func(*models.Net, int) {})(batch) }) // state of each graph
+	require.NoError(t, err)
+	_, err = n.Predictor()
+	assert.EqualError(t, err, "models: graph for a batch of 1: buffer norm: want that of the first graph, got another: make it outside of the definition")
+	n, err = models.New(4, withState(func(n *models.Net, batch int) {
+		if batch == 1 {
+			n.Buffers[0].Name = "other"
+		}
+	}))
+	require.NoError(t, err)
+	_, err = n.Predictor()
+	assert.EqualError(t, err, "models: graph for a batch of 1: want the buffers of the first graph, got other")
+
+	_, err = models.New(4, func(batch int) (*models.Net, error) {
+		g := gorgonia.NewGraph()
+		x, γ, β := leaf(g, "x", nil, batch, 2, 3, 3), leaf(g, "scale", gorgonia.Ones(), 1, 2, 1, 1), leaf(g, "bias", gorgonia.Zeroes(), 1, 2, 1, 1)
+		y, _, _, _, err := gorgonia.BatchNorm(x, γ, β, 0.1, 1e-5)
+		return &models.Net{Inputs: gorgonia.Nodes{x}, Outputs: gorgonia.Nodes{y}, Cost: gorgonia.Must(gorgonia.Mean(y)), Learnables: gorgonia.Nodes{γ, β}}, err
+	})
+	assert.ErrorContains(t, err, "want its state, a *gorgonia.BatchNormOp, among the buffers")
+
+	// A definition that returns one graph again, and an operation at whose gradient Gorgonia panics.
+	first, err := stock(4)
+	require.NoError(t, err)
+	n, err = models.New(4, func(int) (*models.Net, error) { return first, nil })
+	require.NoError(t, err)
+	_, err = n.Predictor()
+	assert.ErrorContains(t, err, "models: want a definition that makes a new graph each time, got a net that New has made")
+	_, err = models.New(4, func(batch int) (*models.Net, error) {
+		g := gorgonia.NewGraph()
+		x, w := leaf(g, "x", nil, batch, 2, 3, 3), leaf(g, "w", gorgonia.Ones(), 3, 2, 1, 1)
+		y := gorgonia.Must(gorgonia.GlobalAveragePool2D(gorgonia.Must(gorgonia.Conv2d(x, w, tensor.Shape{1, 1}, []int{0, 0}, []int{1, 1}, []int{1, 1}))))
+		return &models.Net{Inputs: gorgonia.Nodes{x}, Outputs: gorgonia.Nodes{y}, Cost: gorgonia.Must(gorgonia.Mean(y)), Learnables: gorgonia.Nodes{w}}, nil
+	})
+	assert.ErrorContains(t, err, "models: gradient: ")
+	assert.NotContains(t, err.Error(), "\n")
 }

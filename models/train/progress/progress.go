@@ -86,8 +86,8 @@ func (m *meter) step(s train.Step) error {
 	if m.bar == nil {
 		return nil
 	}
-	m.bar.Describe(fmt.Sprintf("epoch %d/%d loss %.3f accuracy %.1f %% %.0f img/s %s left",
-		s.Epoch, m.run.Epochs, m.loss, 100*m.accuracy, m.rate(), m.left(s.Number)))
+	m.bar.Describe(fmt.Sprintf("epoch %d/%d loss %.3f%s %.0f img/s %s left",
+		s.Epoch, m.run.Epochs, m.loss, accuracy(" accuracy", m.accuracy), m.rate(), m.left(s.Number)))
 	_ = m.bar.Set(s.Number)
 	return nil
 }
@@ -115,13 +115,13 @@ func (m *meter) epoch(e train.Epoch) error {
 		_ = m.bar.Clear()
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "epoch %d/%d: loss %.3f, accuracy %.1f %%", e.Number, m.run.Epochs, e.TrainLoss, 100*e.TrainAccuracy)
+	fmt.Fprintf(&b, "epoch %d/%d: loss %.3f%s", e.Number, m.run.Epochs, e.TrainLoss, accuracy(", accuracy", e.TrainAccuracy))
 	for _, part := range []struct {
 		name           string
 		loss, accuracy float64
 	}{{"validation", e.ValidationLoss, e.ValidationAccuracy}, {"test", e.TestLoss, e.TestAccuracy}} {
 		if !math.IsNaN(part.loss) {
-			fmt.Fprintf(&b, ", %s loss %.3f, %s accuracy %.1f %%", part.name, part.loss, part.name, 100*part.accuracy)
+			fmt.Fprintf(&b, ", %s loss %.3f%s", part.name, part.loss, accuracy(", "+part.name+" accuracy", part.accuracy))
 		}
 	}
 	fmt.Fprintf(&b, ", %.0f img/s", e.Rate())
@@ -131,6 +131,14 @@ func (m *meter) epoch(e train.Epoch) error {
 	m.began, m.last = m.now(), 0
 	_, _ = fmt.Fprintln(m.w, b.String())
 	return nil
+}
+
+// accuracy returns a share after its name, or nothing for a net without a score.
+func accuracy(name string, share float64) string {
+	if math.IsNaN(share) {
+		return ""
+	}
+	return fmt.Sprintf("%s %.1f %%", name, 100*share)
 }
 
 func (m *meter) end() {
