@@ -5,6 +5,7 @@ package files
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -26,6 +27,19 @@ func Open(path string) (*os.File, int64, error) {
 		return nil, 0, named(path, err)
 	}
 	return f, info.Size(), nil
+}
+
+// Read reads a regular file of at most limit bytes.
+func Read(path string, limit int64) ([]byte, error) {
+	f, size, err := Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if size > limit {
+		return nil, fmt.Errorf("%s: want a file of at most %d bytes, got %d", path, limit, size)
+	}
+	return io.ReadAll(io.LimitReader(f, limit))
 }
 
 // named makes an error one that names the file, unless it does already.

@@ -84,3 +84,15 @@ func TestOpen(t *testing.T) {
 	_, _, err = files.Open(filepath.Join(dir, "b"))
 	assert.ErrorIs(t, err, os.ErrNotExist)
 }
+
+func TestRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	require.NoError(t, os.WriteFile(path, []byte("four"), 0o666))
+	b, err := files.Read(path, 4)
+	require.NoError(t, err)
+	assert.Equal(t, "four", string(b))
+	_, err = files.Read(path, 3)
+	assert.ErrorContains(t, err, path+": want a file of at most 3 bytes, got 4")
+	_, err = files.Read(filepath.Dir(path), 3)
+	assert.ErrorContains(t, err, "got a directory")
+}

@@ -19,10 +19,13 @@ import (
 	"github.com/kernelfold/kernelfold/models/images"
 )
 
+// files are contents by names.
+type files = map[string][]byte
+
 // layout writes files with folders in their names.
-func layout(t testing.TB, files map[string][]byte) string {
+func layout(t testing.TB, all files) string {
 	dir := t.TempDir()
-	for name, b := range files {
+	for name, b := range all {
 		path := filepath.Join(dir, filepath.FromSlash(name))
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o777))
 		require.NoError(t, os.WriteFile(path, b, 0o666))
@@ -64,7 +67,6 @@ func join(all ...map[string][]byte) map[string][]byte {
 
 // Sets are found as people have them, and are the same.
 func TestLoadLayouts(t *testing.T) {
-	type files = map[string][]byte
 	dotted := files{
 		"train-images.idx3-ubyte": mnist()[trainImages], "train-labels.idx1-ubyte.gz": packed(mnist()[trainLabels]),
 		"t10k-images.idx3-ubyte.GZ": packed(mnist()[testImages]), "t10k_labels_idx1_ubyte": mnist()[testLabels],
@@ -110,7 +112,6 @@ func TestLoadLayouts(t *testing.T) {
 }
 
 func TestBadLayouts(t *testing.T) {
-	type files = map[string][]byte
 	python := files{"data_batch_1": []byte("\x80\x02}q\x00(U\x0bbatch_label"), "test_batch": []byte("\x80\x02}q\x00(U\x0b")}
 	tgz := packed(archive(t, within("cifar-10-batches-bin", cifar())))
 	for name, c := range map[string]struct {
@@ -143,7 +144,6 @@ func TestBadLayouts(t *testing.T) {
 
 // What a small file unpacks to is not kept.
 func TestBombs(t *testing.T) {
-	type files = map[string][]byte
 	zeros := make([]byte, 32<<20/3073*3073)
 	bomb := packed(zeros)
 	for name, f := range map[string]files{
@@ -172,4 +172,28 @@ func TestLargestLimit(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, [2]int{30, 12}, [2]int{s.Train.Len(), s.Test.Len()})
 	}
+}
+
+// FuzzArchive: no archive makes Load panic. The inputs are single edits, so that the fuzzer has little to minimise.
+func FuzzArchive(f *testing.F) {
+	sound := archive(f, files{"data_batch_1.bin": records(1), "x/test_batch.bin.gz": packed(records(1))})
+	path := filepath.Join(f.TempDir(), "a.tar")
+	f.Add(uint16(0), "", uint16(0), false)
+	f.Add(uint16(0), "y/train.bin", uint16(700), true)
+	f.Add(uint16(124), "77777777777", uint16(0), false) // a size
+	f.Fuzz(func(t *testing.T, at uint16, text string, cut uint16, zip bool) {
+		b := bytes.Clone(sound)
+		copy(b[int(at)%len(b):], text)
+		b = b[:max(0, len(b)-int(cut))]
+		if zip {
+			b = packed(b)
+		}
+		require.NoError(t, os.WriteFile(path, b, 0o666))
+		s, err := images.Load(path, 3)
+		if err != nil {
+			assert.NotContains(t, err.Error(), "\n")
+			return
+		}
+		assert.Len(t, s.Train.Images, s.Train.Len()*s.Channels*s.Height*s.Width)
+	})
 }

@@ -294,3 +294,31 @@ func TestLargePictures(t *testing.T) {
 		}
 	}
 }
+
+// FuzzPicture: no file makes LoadImage panic, and what it reads is an image of finite numbers.
+func FuzzPicture(f *testing.F) {
+	im := image.NewRGBA(image.Rect(0, 0, 3, 2))
+	im.Set(1, 1, color.RGBA{255, 9, 9, 255})
+	var p, j bytes.Buffer
+	require.NoError(f, png.Encode(&p, im))
+	require.NoError(f, jpeg.Encode(&j, im, nil))
+	webp, err := os.ReadFile("testdata/turned.webp")
+	require.NoError(f, err)
+	f.Add(withExif(p.Bytes(), exif(binary.BigEndian, 6)))
+	f.Add(withExif(j.Bytes(), exif(binary.LittleEndian, 8)))
+	f.Add(webp)
+	set := &images.Set{Channels: 3, Height: 4, Width: 5, Mean: []float32{0, 0, 0}, Std: []float32{1, 1, 1}}
+	path := filepath.Join(f.TempDir(), "picture")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		require.NoError(t, os.WriteFile(path, b, 0o666))
+		x, err := set.LoadImage(path)
+		if err != nil {
+			assert.NotContains(t, err.Error(), "\n")
+			return
+		}
+		assert.Len(t, x, 60)
+		for _, v := range x {
+			require.True(t, v >= 0 && v <= 1)
+		}
+	})
+}
