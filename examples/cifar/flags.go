@@ -85,7 +85,7 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	f.Float64Var(&c.SaveMinutes, "save-minutes", 10, "save the run after so many `minutes` too")
 	f.BoolVar(&c.resume, "resume", false, "go on with the run in -out, with its settings; -epochs may be others, but not fewer than are complete")
 	f.BoolVar(&c.evaluate, "evaluate", false, "evaluate the net in -out on the test images of its run, or of -data")
-	f.StringVar(&c.predict, "predict", "", "classify the PNG or JPEG `FILE` by the net in -out")
+	f.StringVar(&c.predict, "predict", "", "classify the PNG, JPEG or WebP `FILE` by the net in -out")
 	f.StringVar(&c.file, "checkpoint", "", "the `FILE` to evaluate or predict with (default: best.safetensors in -out); run.json lies beside it")
 	f.IntVar(&c.top, "top", 3, "classes that -predict prints")
 	if err := cli.Parse(f, args, stdout, "cifar trains a net on images, evaluates it, and classifies pictures by it."); err != nil {

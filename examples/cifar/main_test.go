@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"fmt"
 	"image"
 	"image/color"
 	"image/jpeg"
@@ -218,7 +219,7 @@ func TestPredict(t *testing.T) {
 
 	status, _, stderr = program(context.Background(), "-out", dir, "-predict", filepath.Join(dir, "run.json"))
 	assert.Equal(t, 1, status)
-	oneLine(t, stderr, "want a PNG or JPEG picture")
+	oneLine(t, stderr, "want a PNG, JPEG or WebP picture")
 	require.NoError(t, os.Truncate(filepath.Join(dir, "best.safetensors"), 1000))
 	status, _, stderr = program(context.Background(), "-out", dir, "-predict", filepath.Join(dir, "picture"))
 	assert.Equal(t, 1, status)
@@ -234,6 +235,7 @@ func TestUsage(t *testing.T) {
 		{"-batch 0", "-batch: want at least 1"},
 		{"-batch 100 -limit 80", "-batch: want at most the 72 training images"},
 		{"-limit -1", "-limit"},
+		{fmt.Sprintf("-limit %d", math.MaxInt), "-limit: images: digits: want at most 671088 images"},
 		{"-validation 1", "-validation"},
 		{"-patience -1", "-patience"},
 		{"-model resnet21", "depth of 6n+2"},

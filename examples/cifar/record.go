@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/kernelfold/kernelfold/internal/disk"
+	"github.com/kernelfold/kernelfold/internal/files"
 	"github.com/kernelfold/kernelfold/models/images"
 	"github.com/kernelfold/kernelfold/models/train"
 )
@@ -58,7 +59,7 @@ func (r *record) write(dir string) error {
 
 func readRecord(dir string) (*record, error) {
 	path := filepath.Join(dir, recordFile)
-	b, err := os.ReadFile(path)
+	b, err := files.Read(path, 1<<20)
 	if err != nil {
 		return nil, err
 	}

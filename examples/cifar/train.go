@@ -39,7 +39,11 @@ func (s *settings) load() (*imageSet, error) {
 	if n == 0 {
 		n = drawn
 	}
-	return images.Digits(s.Seed, n, (n+4)/5, images.DigitOptions{})
+	set, err := images.Digits(s.Seed, n, n/5+min(1, n%5), images.DigitOptions{})
+	if err != nil {
+		return nil, cli.Usage("-limit: %w", err)
+	}
+	return set, nil
 }
 
 // augmentation is how the images of a shape are varied.

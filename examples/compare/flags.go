@@ -140,11 +140,13 @@ func (s *settings) load() (*images.Set, error) {
 		set, err = images.Load(filepath.Clean(s.data), s.limit)
 	} else {
 		n := s.limit
-		test := (n + 4) / 5
+		test := n/5 + min(1, n%5)
 		if n == 0 {
 			n, test = defaultDigits, defaultDigits/4
 		}
-		set, err = images.Digits(s.seed, n, test, images.DigitOptions{})
+		if set, err = images.Digits(s.seed, n, test, images.DigitOptions{}); err != nil {
+			err = cli.Usage("-limit: %w", err)
+		}
 	}
 	if err != nil {
 		return nil, err

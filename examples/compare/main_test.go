@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image/png"
 	"math"
@@ -181,6 +182,7 @@ func TestUsage(t *testing.T) {
 		"no batch":             {[]string{"-batch", "0"}, []string{"-batch", "got 0"}},
 		"batch over data":      {[]string{"-batch", "49", "-limit", "48"}, []string{"-batch", "48", "49"}},
 		"negative limit":       {[]string{"-limit", "-1"}, []string{"-limit", "got -1"}},
+		"limit beyond memory":  {[]string{"-limit", fmt.Sprint(math.MaxInt)}, []string{"-limit", "want at most 671088 images"}},
 		"zero rate":            {[]string{"-lr", "0"}, []string{"-lr", `"0"`}},
 		"negative rate":        {[]string{"-lr", "-1"}, []string{"-lr", `"-1"`}},
 		"infinite rate":        {[]string{"-lr", "Inf"}, []string{"-lr", `"Inf"`}},
@@ -255,7 +257,7 @@ func TestBadData(t *testing.T) {
 		"truncated":         {func(dir string) error { return os.Truncate(filepath.Join(dir, images), 100) }, []string{images, "want 2560 bytes"}},
 		"wrong magic":       {func(dir string) error { return os.WriteFile(filepath.Join(dir, images), make([]byte, 3000), 0o666) }, []string{images, "magic number"}},
 		"corrupt gz": {func(dir string) error {
-			return os.Rename(filepath.Join(dir, images), filepath.Join(dir, images+".gz"))
+			return errors.Join(os.Remove(filepath.Join(dir, images)), os.WriteFile(filepath.Join(dir, images+".gz"), []byte("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xff\xff\xff"), 0o666))
 		}, []string{images + ".gz", "gzip"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -24,7 +24,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math"
 	"runtime"
 	"strings"
 
@@ -60,6 +59,12 @@ func main() {
 	})
 }
 
+// The largest flags.
+const (
+	mostImages = 1_000_000_000 // a sum of two is an int of 32 bits
+	mostCores  = 64            // or as many as there are, if they are more: each run has a net in memory
+)
+
 // run is the program.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f := flag.NewFlagSet("experiments", flag.ContinueOnError)
@@ -93,7 +98,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		value       int
 		least, most int
 		into        *int
-	}{{"limit", *limit, s.Batch, math.MaxInt, &s.Train}, {"epochs", *epochs, 1, 1_000_000, &s.Epochs}, {"seeds", *seeds, 1, 1000, &s.seeds}, {"again", *again, 0, 1000, &s.again}} {
+	}{{"limit", *limit, s.Batch, mostImages, &s.Train}, {"epochs", *epochs, 1, 1_000_000, &s.Epochs}, {"seeds", *seeds, 1, 1000, &s.seeds}, {"again", *again, 0, 1000, &s.again}} {
 		switch {
 		case !given[n.flag]:
 		case n.value < n.least:
@@ -104,13 +109,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			*n.into = n.value
 		}
 	}
-	if *cores < 1 {
-		return cli.Usage("want -cores of at least 1, got %d", *cores)
+	if most := max(runtime.NumCPU(), mostCores); *cores < 1 || *cores > most {
+		return cli.Usage("want -cores from 1 to %d, got %d", most, *cores)
 	}
 	if *out != "" && !strings.HasSuffix(*out, ".json") {
 		return cli.Usage("want an -out that ends in .json, got %q", *out)
 	}
-	set, err := load(*data, e.name, &s)
+	set, err := cli.Await(ctx, func() (*images.Set, error) { return load(*data, e.name, &s) })
 	if err != nil {
 		return err
 	}
@@ -147,7 +152,11 @@ func names() string {
 // load returns the images, of the size that is wanted or that there is.
 func load(dir, experiment string, s *size) (*images.Set, error) {
 	if dir == "" {
-		return images.Digits(1, s.Train+s.Validation, s.Test, images.DigitOptions{})
+		set, err := images.Digits(1, s.Train+s.Validation, s.Test, images.DigitOptions{})
+		if err != nil {
+			return nil, cli.Usage("-limit: %w", err)
+		}
+		return set, nil
 	}
 	set, err := images.Load(dir, 0)
 	if err != nil {

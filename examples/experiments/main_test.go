@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"os"
@@ -299,26 +300,29 @@ func TestMethodsDiffer(t *testing.T) {
 
 func TestBadInput(t *testing.T) {
 	for want, args := range map[string][]string{
-		"want the name of an experiment": {"scales"},
-		"one of scale, fashion":          {},
-		"-limit":                         {"-limit", "3", "scale"},
-		"-limit of at least 32, got 0":   {"-limit", "0", "scale"},
-		"-epochs of at least 1, got 0":   {"-epochs", "0", "scale"},
-		"-epochs of at most 1000000":     {"-epochs", "1000000000", "scale"},
-		"-seeds of at least 1, got 0":    {"-seeds", "0", "scale"},
-		"-seeds of at most 1000":         {"-seeds", "100000", "scale"},
-		"-again of at least 0, got -1":   {"-again", "-1", "fashion"},
-		"no -again with robust":          {"-again", "1", "robust"},
-		"-only: want a value":            {"-only", "", "scale"},
-		"-data: want a value":            {"-data", "", "scale"},
-		"-out: want a value":             {"-out", "", "scale"},
-		"-case: want a value":            {"-case", "", "scale"},
-		"-epochs":                        {"-epochs", "-1", "scale"},
-		"-seeds":                         {"-seeds", "-1", "scale"},
-		"-cores":                         {"-cores", "0", "scale"},
-		"ends in .json":                  {"-out", "results", "scale"},
-		"no such file":                   {"-data", filepath.Join(t.TempDir(), "none"), "scale"},
-		"leave some":                     {"-quick", "-only", "torus", "robust"},
+		"want the name of an experiment":              {"scales"},
+		"one of scale, fashion":                       {},
+		"-limit":                                      {"-limit", "3", "scale"},
+		"-limit of at least 32, got 0":                {"-limit", "0", "scale"},
+		"-epochs of at least 1, got 0":                {"-epochs", "0", "scale"},
+		"-epochs of at most 1000000":                  {"-epochs", "1000000000", "scale"},
+		"-seeds of at least 1, got 0":                 {"-seeds", "0", "scale"},
+		"-seeds of at most 1000":                      {"-seeds", "100000", "scale"},
+		"-again of at least 0, got -1":                {"-again", "-1", "fashion"},
+		"no -again with robust":                       {"-again", "1", "robust"},
+		"-only: want a value":                         {"-only", "", "scale"},
+		"-data: want a value":                         {"-data", "", "scale"},
+		"-out: want a value":                          {"-out", "", "scale"},
+		"-case: want a value":                         {"-case", "", "scale"},
+		"-epochs":                                     {"-epochs", "-1", "scale"},
+		"-seeds":                                      {"-seeds", "-1", "scale"},
+		"-cores":                                      {"-cores", "0", "scale"},
+		"-cores from 1 to":                            {"-cores", "100000", "scale"},
+		"-limit of at most 1000000000":                {"-limit", fmt.Sprint(math.MaxInt), "scale"},
+		"-limit: images: digits: want at most 671088": {"-limit", "1000000000", "scale"},
+		"ends in .json":                               {"-out", "results", "scale"},
+		"no such file":                                {"-data", filepath.Join(t.TempDir(), "none"), "scale"},
+		"leave some":                                  {"-quick", "-only", "torus", "robust"},
 	} {
 		assert.ErrorContains(t, run(context.Background(), args, io.Discard, io.Discard), want)
 	}

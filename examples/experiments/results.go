@@ -18,6 +18,7 @@ import (
 
 	"github.com/kernelfold/kernelfold/internal/cpu"
 	"github.com/kernelfold/kernelfold/internal/disk"
+	"github.com/kernelfold/kernelfold/internal/files"
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/images"
 	"github.com/kernelfold/kernelfold/models/train"
@@ -96,7 +97,7 @@ func openResults(file string, s settings) (*results, error) {
 	if file == "" {
 		return r, nil
 	}
-	text, err := os.ReadFile(file)
+	text, err := files.Read(file, 1<<30)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return r, os.MkdirAll(filepath.Dir(file), 0o777)

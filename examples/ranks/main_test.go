@@ -20,8 +20,8 @@ import (
 	"github.com/kernelfold/kernelfold/examples/internal/cli/clitest"
 )
 
-// files are those in the repository, from this folder.
-const files = "../../docs/experiments/ranks-1.json,../../docs/experiments/ranks-2.json,../../docs/experiments/ranks-4.json"
+// recorded are those in the repository, from this folder.
+const recorded = "../../docs/experiments/ranks-1.json,../../docs/experiments/ranks-2.json,../../docs/experiments/ranks-4.json"
 
 // synthetic are transfers that take alpha + beta n, each off by a factor of about noise.
 func synthetic(alpha, beta, noise float64, seed uint64) (all []transfer) {
@@ -34,7 +34,7 @@ func synthetic(alpha, beta, noise float64, seed uint64) (all []transfer) {
 
 func TestMain(m *testing.M) { clitest.Main(m, main) }
 
-func TestOutputLost(t *testing.T) { clitest.LosesOutput(t, "ranks", "-measured", files) }
+func TestOutputLost(t *testing.T) { clitest.LosesOutput(t, "ranks", "-measured", recorded) }
 
 // A fit finds alpha and beta to the error that it states.
 func TestFitRecovers(t *testing.T) {
@@ -185,7 +185,7 @@ func TestNets(t *testing.T) {
 
 // A batch of the table has the share that the table says, and one image less has more.
 func TestLeast(t *testing.T) {
-	r, err := read(strings.Split(files, ","))
+	r, err := read(strings.Split(recorded, ","))
 	require.NoError(t, err)
 	for _, n := range nets() {
 		j, err := jobOf(n, r, 20)
@@ -214,24 +214,24 @@ func TestLeast(t *testing.T) {
 func TestRuns(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "made")
 	var first, second bytes.Buffer
-	require.NoError(t, run([]string{"-measured", files, "-out", dir}, &first))
+	require.NoError(t, run([]string{"-measured", recorded, "-out", dir}, &first))
 	picture, err := os.ReadFile(filepath.Join(dir, "ranks.png"))
 	require.NoError(t, err)
-	require.NoError(t, run([]string{"-measured", files, "-out", dir}, &second))
+	require.NoError(t, run([]string{"-measured", recorded, "-out", dir}, &second))
 	again, err := os.ReadFile(filepath.Join(dir, "ranks.png"))
 	require.NoError(t, err)
 	assert.Equal(t, first.String(), second.String())
 	assert.Equal(t, picture, again)
 
 	var own bytes.Buffer
-	require.NoError(t, run([]string{"-measured", files, "-latency", "2", "-bandwidth", "8", "-weights", "250000", "-compute", "0.1", "-ranks", "1, 2"}, &own))
+	require.NoError(t, run([]string{"-measured", recorded, "-latency", "2", "-bandwidth", "8", "-weights", "250000", "-compute", "0.1", "-ranks", "1, 2"}, &own))
 	lines := strings.Split(strings.TrimSpace(own.String()), "\n")
 	require.Len(t, lines, 4)
 	assert.Equal(t, []string{"yours", "1", "100", "0", "0", "100", "100", "%"}, strings.Fields(lines[2]))
 	assert.Contains(t, lines[3], "99 %")
 
 	var yours bytes.Buffer
-	require.NoError(t, run([]string{"-measured", files, "-latency", "2", "-bandwidth", "8", "-batch", "8"}, &yours))
+	require.NoError(t, run([]string{"-measured", recorded, "-latency", "2", "-bandwidth", "8", "-batch", "8"}, &yours))
 	assert.Contains(t, yours.String(), "8 images a rank")
 	assert.NotContains(t, yours.String(), "InfiniBand")
 }
@@ -279,7 +279,7 @@ func TestShared(t *testing.T) {
 func TestPage(t *testing.T) {
 	const file, page, pictures = "../../docs/experiments/ranks.txt", "../../docs/distributed.md", "../../docs/img"
 	var out bytes.Buffer
-	args := []string{"-measured", files}
+	args := []string{"-measured", recorded}
 	if *update {
 		args = append(args, "-out", pictures)
 	}
@@ -314,7 +314,7 @@ func TestPage(t *testing.T) {
 func TestWrongCommandLines(t *testing.T) {
 	broken := filepath.Join(t.TempDir(), "broken.json")
 	require.NoError(t, os.WriteFile(broken, []byte(`{"ranks": 2}`), 0o666))
-	one, _, _ := strings.Cut(files, ",")
+	one, _, _ := strings.Cut(recorded, ",")
 	for _, c := range []struct {
 		args   []string
 		status int

@@ -5,8 +5,9 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
+
+	"github.com/kernelfold/kernelfold/internal/files"
 )
 
 // measured is what TestMeasure of solvers/distributed writes: medians, of the slowest rank each time.
@@ -40,10 +41,10 @@ type step struct {
 type records []measured
 
 // read reads files.
-func read(files []string) (records, error) {
+func read(names []string) (records, error) {
 	var all records
-	for _, file := range files {
-		text, err := os.ReadFile(file)
+	for _, file := range names {
+		text, err := files.Read(file, 1<<30)
 		if err != nil {
 			return nil, err
 		}
