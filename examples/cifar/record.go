@@ -48,7 +48,7 @@ func (r *record) write(dir string) error {
 	}
 	b = append(b, '\n')
 	path := filepath.Join(dir, recordFile)
-	if there, err := os.ReadFile(path); err == nil && bytes.Equal(there, b) {
+	if there, err := files.Read(path, 1<<20); err == nil && bytes.Equal(there, b) {
 		return nil
 	}
 	if err := disk.WriteFile(path, b); err != nil {

@@ -127,7 +127,7 @@ func iterationsOf(m models.State) map[string]*nodes.PowerIteration {
 // iterations reads the power iterations and appends their changes to all.
 func (f *reading) iterations(m models.State, all changes) (changes, error) {
 	has, saved := iterationsOf(m), map[string]json.RawMessage{}
-	if text, ok := f.Metadata()[iterationsKey]; ok {
+	if text, ok := f.MetadataValue(iterationsKey); ok {
 		if err := decode(text, &saved); err != nil {
 			return nil, fmt.Errorf("power iterations: %w (%w)", err, ErrMismatch)
 		}
