@@ -378,6 +378,9 @@ func TestResultsAreCopies(t *testing.T) {
 	assert.Equal(t, []int{2}, a.Shape)
 	assert.Equal(t, []float64{1, 2}, a.F64)
 	assert.Equal(t, "v", r.Metadata()["k"])
+	value, ok := r.MetadataValue("k")
+	assert.True(t, ok)
+	assert.Equal(t, "v", value)
 }
 
 func TestWriteRefuses(t *testing.T) {
