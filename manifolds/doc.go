@@ -18,7 +18,7 @@
 //	e := m.Membership(x)             // the distance from the manifold: only rounding
 //
 // The package example runs this step on a sphere. docs/choosing.md says which of Sphere,
-// CentredSphere, Oblique and Stiefel to take.
+// CentredSphere, Oblique, Stiefel, Grassmann, Orthogonal and SpecialOrthogonal to take.
 //
 // A Constraint, made by On, is a manifold with a grouping and a scale:
 //
