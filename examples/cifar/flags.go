@@ -23,6 +23,7 @@ type command struct {
 	file     string // a checkpoint
 	top      int
 	given    map[string]bool // flags on the command line
+	note     string          // what is to be said when the run begins
 }
 
 // settings is what decides how a run goes. run.json keeps it.

@@ -104,10 +104,13 @@ func TestRefusedChangesNothing(t *testing.T) {
 				test.spoil(t, dir)
 			}
 			before := contents(t, dir)
-			status, _, stderr := program(context.Background(), append([]string{"-out", dir}, strings.Fields(test.args)...)...)
+			status, stdout, stderr := program(context.Background(), append([]string{"-out", dir}, strings.Fields(test.args)...)...)
 			assert.NotZero(t, status)
-			lines := strings.Split(strings.TrimSpace(stderr), "\n")
-			assert.Contains(t, lines[len(lines)-1], test.want)
+			assert.NotContains(t, stdout, "SGD after", "there is nothing to report")
+			if name != "a log in the way" { // by then the run has begun
+				oneLine(t, stderr)
+			}
+			assert.Contains(t, stderr, test.want)
 			assert.Equal(t, before, contents(t, dir))
 		})
 	}
@@ -150,12 +153,12 @@ func TestKilled(t *testing.T) {
 		t.Skip("the file system may hold on to files of a process that was killed")
 	}
 	root := t.TempDir()
-	args := tiny("-epochs", "3", "-augment", "crop", "-save-steps", "2", "-out")
+	args := tiny("-epochs", "2", "-augment", "crop", "-save-steps", "2", "-out")
 	whole := filepath.Join(root, "whole")
 	status, _, stderr := program(context.Background(), append(args, whole)...)
 	require.Zero(t, status, stderr)
 	for name, file := range map[string]string{
-		"nothing": "", "folder": "*", "lock": "*/lock", "record": "*/run.json", "first save": "*/.last*", "checkpoint": "*/last*", "second": "*/check*2*", "fifth": "*/check*5*", "best": "*/best*",
+		"nothing": "", "lock": "*/lock", "record": "*/run.json", "first save": "*/.last*", "checkpoint": "*/last*", "second": "*/check*2*", "best": "*/best*",
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := t.TempDir()
@@ -179,7 +182,7 @@ func TestKilled(t *testing.T) {
 			status, _, stderr := program(context.Background(), again...)
 			require.Zero(t, status, stderr)
 			assert.Equal(t, withoutTime(t, whole), withoutTime(t, dir))
-			assert.Equal(t, 3, strings.Count(read(t, dir, "log.json"), "\n"))
+			assert.Equal(t, 2, strings.Count(read(t, dir, "log.json"), "\n"))
 			assert.Equal(t, tensors(t, whole), tensors(t, dir))
 			left, err := filepath.Glob(filepath.Join(dir, ".*"))
 			require.NoError(t, err)
@@ -232,19 +235,19 @@ func TestInterrupted(t *testing.T) {
 	dir := filepath.Join(base, "run")
 
 	// The net takes much longer to make than the program may take to end.
-	for _, d := range []time.Duration{500 * time.Millisecond, 2 * time.Second} {
+	for _, d := range []time.Duration{time.Second, 3 * time.Second} {
 		stderr, took := interrupt(after(d), "-model", "wrn-40-10", "-limit", "80", "-out", dir)
 		oneLine(t, stderr, "interrupted before the first step; nothing is written")
-		assert.Less(t, took, 2*time.Second)
+		assert.Less(t, took, 5*time.Second)
 		assert.Empty(t, contents(t, base)[dir])
 		assert.NoDirExists(t, dir)
 	}
 	stderr, took := interrupt(exists(filepath.Join(dir, train.LastFile)), tiny("-epochs", "200", "-schedule", "constant", "-out", dir)...)
 	assert.Contains(t, stderr, "of 200 epochs and saved; to go on: cifar -out "+dir+" -resume")
-	assert.Less(t, took, 2*time.Second)
-	stderr, took = interrupt(after(500*time.Millisecond), "-evaluate", "-limit", "300000", "-out", dir)
+	assert.Less(t, took, 5*time.Second)
+	stderr, took = interrupt(after(time.Second), "-evaluate", "-limit", "300000", "-out", dir)
 	oneLine(t, stderr, "cifar: interrupted")
-	assert.Less(t, took, 2*time.Second)
+	assert.Less(t, took, 5*time.Second)
 	epochs := len(withoutTime(t, dir)) - 1
 	status, _, stderr := program(context.Background(), "-out", dir, "-resume", "-epochs", strconv.Itoa(epochs+2))
 	require.Zero(t, status, stderr)

@@ -73,7 +73,7 @@ type job struct {
 // train makes a run, or goes on with it. Nothing is written before the run has begun.
 func (c *command) train(ctx context.Context, g *distributed.Group, stdout, stderr io.Writer) error {
 	if c.resume {
-		if err := c.restore(g, stderr); err != nil {
+		if err := c.restore(g); err != nil {
 			return err
 		}
 	}
@@ -115,7 +115,7 @@ func (c *command) train(ctx context.Context, g *distributed.Group, stdout, stder
 	case errors.Is(err, context.Canceled):
 		return interrupted(err)
 	case err != nil:
-		if r, ok := j.solver.(reporter); ok && g.Root() {
+		if r, ok := j.solver.(reporter); ok && g.Root() && (errors.As(err, new(*train.DivergedError)) || r.Report().Err != nil) {
 			fmt.Fprintf(stdout, "\n%v", r.Report()) // says at which parameter, and what else is wrong
 		}
 		return err
@@ -223,7 +223,7 @@ type restored struct {
 
 // restore takes the settings of the run in -out, which rank 0 reads, but for those that are given. A run that was killed before
 // it was saved is begun again.
-func (c *command) restore(g *distributed.Group, stderr io.Writer) error {
+func (c *command) restore(g *distributed.Group) error {
 	var b []byte
 	var err error
 	if g.Root() {
@@ -253,7 +253,7 @@ func (c *command) restore(g *distributed.Group, stderr io.Writer) error {
 		return fmt.Errorf("-resume: want a run of %q, whose state can be saved, got one of %s", namesOf(ours), c.Solver)
 	}
 	if c.given["epochs"] && own.Epochs != c.Epochs {
-		fmt.Fprintf(stderr, "cifar: %d epochs instead of %d, with the schedule of the learning rate for them\n", own.Epochs, c.Epochs)
+		c.note = fmt.Sprintf("%d epochs instead of %d, with the schedule of the learning rate for them", own.Epochs, c.Epochs)
 		c.Epochs = own.Epochs
 	}
 	if c.given["keep"] {
@@ -266,7 +266,7 @@ func (c *command) restore(g *distributed.Group, stderr io.Writer) error {
 		c.SaveMinutes = own.SaveMinutes
 	}
 	if c.resume = is.Begun; !c.resume {
-		fmt.Fprintln(stderr, "cifar: the run was not saved yet, so it begins with its first step")
+		c.note = "the run was not saved yet, so it begins with its first step"
 	}
 	return nil
 }
@@ -292,6 +292,9 @@ func (c *command) keeps(set *imageSet, stderr io.Writer) []train.Hook {
 		{Begin: func(r train.Run) error {
 			for _, err := range r.Damaged {
 				fmt.Fprintf(stderr, "cifar: %v\n", err)
+			}
+			if c.note != "" {
+				fmt.Fprintf(stderr, "cifar: %s\n", c.note)
 			}
 			if r.Damaged != nil {
 				fmt.Fprintf(stderr, "cifar: goes on from %s, after %d steps\n", r.Resumed, r.DoneSteps)
