@@ -4,41 +4,36 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/kernelfold/kernelfold/internal/disk"
 )
 
 // output is the directory of -out.
 type output struct {
-	dir     string
-	created bool
+	dir   string
+	close func() // takes the directory away again if it was made and nothing was written to it
 }
 
 // openOutput makes the directory and checks that files can be made in it, so
 // that a long run does not end in an error.
 func openOutput(dir string) (*output, error) {
 	if dir == "" {
-		return &output{}, nil
+		return &output{close: func() {}}, nil
 	}
-	_, err := os.Stat(dir)
-	o := &output{dir, os.IsNotExist(err)}
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	undo, err := disk.MakeFolder(dir)
+	if err != nil {
 		return nil, fmt.Errorf("-out: %w", err)
 	}
 	probe, err := os.CreateTemp(dir, ".compare-*")
 	if err != nil {
+		undo()
 		return nil, fmt.Errorf("-out: %w", err)
 	}
 	probe.Close()
-	return o, os.Remove(probe.Name())
-}
-
-// close takes the directory away again if it was made and nothing was written
-// to it.
-func (o *output) close() {
-	if o.created {
-		_ = os.Remove(o.dir)
-	}
+	return &output{dir, undo}, os.Remove(probe.Name())
 }
 
 // String names the files.
@@ -49,21 +44,26 @@ func (o *output) String() string {
 // write writes all files under other names first and then renames them, so that a file is
 // either as before or whole.
 func (o *output) write(r *results) (err error) {
-	var files []temporary
+	var files []*disk.Staged
 	defer func() {
-		for _, f := range files {
-			_ = os.Remove(f.path) // gone where it was renamed
+		if err != nil {
+			for _, f := range files {
+				f.Discard()
+			}
 		}
 	}()
 	add := func(name string, data []byte, err error) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		f, err := writeTemporary(o.dir, data)
+		f, err := disk.Stage(disk.OS{}, filepath.Join(o.dir, name), func(w io.Writer) error {
+			_, err := w.Write(data)
+			return err
+		})
 		if err != nil {
 			return fmt.Errorf("-out: %w", err)
 		}
-		files = append(files, temporary{f, filepath.Join(o.dir, name)})
+		files = append(files, f)
 		return nil
 	}
 	data, err := r.json()
@@ -77,32 +77,9 @@ func (o *output) write(r *results) (err error) {
 		}
 	}
 	for _, f := range files {
-		if err := os.Rename(f.path, f.name); err != nil {
+		if err := f.Commit(); err != nil {
 			return fmt.Errorf("-out: %w", err)
 		}
 	}
 	return nil
-}
-
-type temporary struct{ path, name string }
-
-func writeTemporary(dir string, data []byte) (string, error) {
-	f, err := os.CreateTemp(dir, ".compare-*")
-	if err != nil {
-		return "", err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return f.Name(), err
 }
