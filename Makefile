@@ -6,6 +6,7 @@ MPI         = ./internal/mpi/... ./solvers/distributed/...
 QEMU        = qemu-aarch64
 NEON        = ./internal/vec ./internal/gemm ./internal/fused ./internal/lanes ./internal/winograd
 NARROW      = ./internal/... ./manifolds ./models/images ./models/safetensors
+ASSEMBLY    = ./manifolds/... ./solvers ./nodes/... ./internal/...
 LIBRARY     = ./manifolds/... ./solvers/... ./nodes/... ./models/... ./internal/...
 
 .PHONY: check fmt vet staticcheck race levels platforms neon emulated assembly drawings mpi test bench generate picture notebooks execute
@@ -30,8 +31,8 @@ race:
 
 # The portable Go alone, the assembly for older machines, and 32 bits.
 levels:
-	go test -short -tags noasm $(LIBRARY)
-	GODEBUG=cpu.avx512f=off go test -short $(LIBRARY)
+	go test -short -tags noasm $(ASSEMBLY)
+	GODEBUG=cpu.avx512f=off go test -short $(ASSEMBLY)
 	CGO_ENABLED=0 GOARCH=386 go test -short -timeout 20m $(NARROW)
 
 # Every GOOS and GOARCH that Gorgonia compiles for.
