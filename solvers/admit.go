@@ -288,9 +288,6 @@ func (e *engine) finish() {
 		}
 		e.active[i] = nil
 	}
-	for i := range e.order {
-		e.order[i] = nil
-	}
 	for i := range e.parts {
 		e.parts[i] = nil
 	}

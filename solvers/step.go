@@ -31,7 +31,7 @@ type engine struct {
 	calls  int          // admissions; marks the parameters that one has seen
 	turn   int          // the parameter whose drift is measured next
 	active []*parameter // of the step under way
-	order  []*parameter // the same, those with most to do first
+	turns  []int        // their indices, those with most to do first
 	parts  []*Part      // the same, for a rule that plans
 	known  int          // parameters there were before it
 	undo   []func()     // of the adoptions in it
@@ -114,9 +114,17 @@ func (e *engine) each(active []*parameter, work int, f func(e *engine, p *parame
 // spread calls f for every parameter, on all cores, those with most to do first, and leaves the
 // error with the parameter.
 func (e *engine) spread(active []*parameter, f func(p *parameter) error) {
-	e.order = append(e.order[:0], active...)
-	slices.SortStableFunc(e.order, func(a, b *parameter) int { return cmp.Compare(b.cost(), a.cost()) })
-	par.InOrder(len(e.order), func(i int) { e.order[i].err = f(e.order[i]) })
+	if len(e.turns) != len(active) {
+		e.turns = e.turns[:0]
+		for i := range active {
+			e.turns = append(e.turns, i)
+		}
+	}
+	slices.SortStableFunc(e.turns, func(i, j int) int { return cmp.Compare(active[j].cost(), active[i].cost()) })
+	par.InOrder(len(active), func(i int) {
+		p := active[e.turns[i]]
+		p.err = f(p)
+	})
 }
 
 // firstError returns the error that was left with the first of the parameters that has one.
