@@ -12,16 +12,16 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// This file is the frame of operations that run in float64, on one point after the other: exponentials, logarithms and what belongs
-// to them.
+// This file holds the workspace of the operations that run in float64, one point at a time: exponential maps, logarithms,
+// distances and parallel transport.
 
-// longest is the length in radii, per root of a column, of the longest geodesic that is computed: the
-// angles of a longer one would consist of rounding errors in float32.
+// longest bounds the geodesics and Cayley transforms that are computed: a step is at most longest times as long as a point, which
+// has sqrt(q) radii. In float32 the rotation angles of a longer step would be rounding errors.
 const longest = 128
 
-// admitGeodesic returns an error if v, in radii, is longer than that.
-func admitGeodesic(v []float64, q int) error {
-	if length, most := vec.Norm(v), longest*math.Sqrt(float64(q)); !(length <= most) {
+// admitGeodesic returns an error if a step of the given length, in radii, is longer than that.
+func admitGeodesic(length float64, q int) error {
+	if most := longest * math.Sqrt(float64(q)); !(length <= most) {
 		return fmt.Errorf("want a step of at most %.3g radii, got %.3g", most, length)
 	}
 	return nil

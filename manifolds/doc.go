@@ -39,9 +39,10 @@
 // orthonormalised, or a value that is not finite.
 //
 // After the first call on a shape, operations allocate nothing, because workspaces are reused.
-// Only the methods of Stiefel that need a singular value decomposition allocate: ProjectAdjoint,
-// and Project near a matrix of lower rank. A Manifold is a value without state and is safe for
-// concurrent use.
+// Only the methods that need a singular value decomposition allocate. On Stiefel, Grassmann and the
+// orthogonal groups these are ProjectAdjoint, logarithms, distances, parallel transport, geodesics of
+// Grassmann longer than a radius, and Project near a matrix of lower rank. A Manifold is a value
+// without state and is safe for concurrent use.
 //
 // # Adding a manifold
 //

@@ -220,7 +220,7 @@ func (m stiefel[T]) subspaceExp(dst, x, v block[T]) error {
 		if err := cmp.Or(d.read(d.x, x, i), d.read(d.v, v, i)); err != nil {
 			return err
 		}
-		if err := admitGeodesic(d.v, d.q); err != nil {
+		if err := admitGeodesic(vec.Norm(d.v), d.q); err != nil {
 			return err
 		}
 		if err := frames.SubspaceExp(d.y, d.x, d.v, d.rows, d.q); err != nil {
@@ -238,7 +238,7 @@ func (m stiefel[T]) subspaceAlong(dst, x, v, y, u block[T]) error {
 		if err := cmp.Or(d.read(d.x, x, i), d.read(d.v, v, i), d.read(d.u, u, i)); err != nil {
 			return err
 		}
-		if err := admitGeodesic(d.v, d.q); err != nil {
+		if err := admitGeodesic(vec.Norm(d.v), d.q); err != nil {
 			return err
 		}
 		if err := frames.SubspaceTransport(d.u, d.x, d.v, d.rows, d.q); err != nil {

@@ -56,7 +56,7 @@ type SpecialOrthogonal struct {
 	Retraction StiefelRetraction
 }
 
-// rotations is what both groups are made of.
+// rotations implements both groups.
 type rotations struct {
 	name       string
 	radius     float64
@@ -500,7 +500,7 @@ func (d desk[T]) generator(x, v block[T], i int) error {
 	if err := cmp.Or(d.read(d.x, x, i), d.read(d.v, v, i)); err != nil {
 		return err
 	}
-	if err := admitGeodesic(d.v, d.q); err != nil {
+	if err := admitGeodesic(vec.Norm(d.v), d.q); err != nil {
 		return err
 	}
 	gemm.Mul(d.square(d.u), 1, d.square(d.x).T(), d.square(d.v), 0)

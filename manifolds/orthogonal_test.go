@@ -90,8 +90,38 @@ func TestOrthogonalErrors(t *testing.T) {
 	assert.Zero(t, manifolds.Orthogonal{}.Membership(flip))
 	assert.ErrorContains(t, manifolds.Orthogonal{}.Log(v, identity, flip), "want points in one component")
 	assert.ErrorIs(t, manifolds.Orthogonal{}.Dist(d, identity, flip), manifolds.ErrDegenerate)
-	assert.ErrorContains(t, manifolds.SpecialOrthogonal{}.Log(v, identity, half), "want rotations by less than pi, got an angle of 3.14159")
+	assert.ErrorContains(t, manifolds.SpecialOrthogonal{}.Log(v, identity, half), "want rotations by less than pi - 1.8e-15, got an angle of pi - 0")
 	require.NoError(t, manifolds.SpecialOrthogonal{}.Dist(d, identity, half))
 	assert.InDelta(t, math.Sqrt2*math.Pi, d[0], 1e-14)
 	assert.ErrorContains(t, manifolds.SpecialOrthogonal{}.Project(v, flip), "want a matrix with a single nearest rotation")
+}
+
+// Geodesics and Cayley transforms reach 128 |x|; a longer step is an error that names the limit.
+func TestLongestGeodesics(t *testing.T) {
+	rng := rand.New(rand.NewPCG(4, 1))
+	for _, m := range []manifolds.Manifold{
+		manifolds.Stiefel{Retraction: manifolds.Geodesic}, manifolds.Stiefel{Retraction: manifolds.Cayley},
+		manifolds.Stiefel{Radius: 1e6, Metric: manifolds.CanonicalMetric, Retraction: manifolds.Geodesic},
+		manifolds.Grassmann{Radius: 1e-6, Geodesic: true},
+		manifolds.Orthogonal{Retraction: manifolds.Geodesic}, manifolds.SpecialOrthogonal{Radius: 3, Retraction: manifolds.Cayley},
+	} {
+		rows := 4
+		if m.Check(rows, 3) != nil {
+			rows = 3
+		}
+		for _, x := range []manifolds.Points{points64(t, make([]float64, 3*rows), 1, rows, 3), points32(t, make([]float32, 3*rows), 1, rows, 3)} {
+			what := manifolds.Name(m) + " " + x.String()
+			require.NoError(t, m.(manifolds.Sampler).Random(x, rng))
+			v, y := x.Like(), x.Like()
+			require.NoError(t, manifolds.Euclidean{}.Random(v, rng))
+			require.NoError(t, m.Tangent(v, x, v))
+			require.NoError(t, v.Combine(127*x.Norm()/v.Norm(), v, 0, v))
+			require.NoError(t, m.Retract(y, x, v), what)
+			assert.Less(t, m.Membership(y), 1e-5, what)
+			require.NoError(t, v.Combine(129./127, v, 0, v))
+			var at *manifolds.PointError
+			require.ErrorAs(t, m.Retract(y, x, v), &at, what)
+			assert.Equal(t, "want a step of at most 222 radii, got 223", at.Reason, what)
+		}
+	}
 }

@@ -3,7 +3,6 @@
 package manifolds
 
 import (
-	"fmt"
 	"math"
 
 	"github.com/kernelfold/kernelfold/internal/frames"
@@ -40,10 +39,9 @@ func (m stiefel[T]) exp(dst, x, v block[T]) error {
 // computed in float64 and by exponentials of skew matrices: the rotation angles are as large as
 // the step, and so are their rounding errors, relative to eps.
 func (m stiefel[T]) expPoint(dst, x, v []T, b block[T]) error {
-	// The rotation angles of a longer step are meaningless in float32.
 	length := vec.Norm(v) / m.r()
-	if most := 128 * math.Sqrt(float64(b.q())); !(length <= most) {
-		return fmt.Errorf("want a step of at most %.3g radii, got %.3g", most, length)
+	if err := admitGeodesic(length, b.q()); err != nil {
+		return err
 	}
 	if length > 4*math.Sqrt(float64(b.q())) {
 		return m.expLong(dst, x, v, b)

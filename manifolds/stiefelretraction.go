@@ -115,7 +115,7 @@ func (m stiefel[T]) cayley(dst, x, v block[T]) error {
 		if err := cmp.Or(d.read(d.x, x, i), d.read(d.v, v, i)); err != nil {
 			return err
 		}
-		if err := admitGeodesic(d.v, d.q); err != nil {
+		if err := admitGeodesic(vec.Norm(d.v), d.q); err != nil {
 			return err
 		}
 		q := d.q

@@ -211,7 +211,7 @@ var errReflection = errors.New("want points in one component, got determinants o
 
 func admitAngle(t, eps float64) error {
 	if !(t < math.Pi-8*eps) {
-		return fmt.Errorf("want rotations by less than pi, got an angle of %.6g", t)
+		return fmt.Errorf("want rotations by less than pi - %.2g, got an angle of pi - %.2g", 8*eps, math.Pi-t)
 	}
 	return nil
 }
