@@ -127,7 +127,7 @@ func (c *command) check() error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.given)) {
 		if !slices.Contains(append(allowed, "resume", "evaluate", "predict"), name) {
-			return cli.Usage("-%s: the run has its own: want no flags but -%s beside -%s", name, strings.Join(allowed[1:], ", -"), allowed[0])
+			return cli.Usage("-%s: want no flags beside -%s but -%s", name, allowed[0], strings.Join(allowed[1:], ", -"))
 		}
 	}
 	switch {

@@ -33,7 +33,7 @@ func (s *settings) setShortcut(o *models.Options) error {
 // importWeights reads the weights of -import into the net.
 func (s *settings) importWeights(m *models.Model) error {
 	if m.Zeros() != "" && s.Shortcut == "" {
-		return cli.Usage("-import: want -shortcut zeros or zeros-around beside it, as in the net of the file, which cannot tell")
+		return cli.Usage("-import: want -shortcut zeros or zeros-around beside it, whichever the net had: the file does not say")
 	}
 	return checkpoint.Import(s.Import, m, checkpoint.ImportOptions{Zeros: m.Zeros()})
 }

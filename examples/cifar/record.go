@@ -61,13 +61,16 @@ func readRecord(dir string) (*record, error) {
 	path := filepath.Join(dir, recordFile)
 	b, err := files.Read(path, 1<<20)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("want a run in %s: %w", dir, err)
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	var r record
 	if err := d.Decode(&r); err != nil {
 		return nil, fmt.Errorf("%s: want what this program writes, got %w", path, err)
+	}
+	if r.Settings.Grouping == "kernel" {
+		r.Settings.Grouping = "slice" // its name in older runs
 	}
 	if err := r.Settings.check(); err != nil {
 		return nil, fmt.Errorf("%s: %v", path, err)

@@ -84,7 +84,7 @@ func TestRefusedChangesNothing(t *testing.T) {
 		"fewer epochs":     {nil, "-resume -epochs 1", "want at least the 2 epochs that are complete, got 1"},
 		"a new run":        {nil, "-limit 80", "-out: want a directory without a run, or -resume"},
 		"a new run of one": {nil, "-resume=false -solver stock-adam", "-out: want a directory without a run, or -resume"},
-		"no record":        {func(t *testing.T, dir string) { require.NoError(t, os.Remove(filepath.Join(dir, recordFile))) }, "-resume", "run.json"},
+		"no record":        {func(t *testing.T, dir string) { require.NoError(t, os.Remove(filepath.Join(dir, recordFile))) }, "-resume", "want a run in "},
 		"damaged record":   {edit("{", "("), "-resume", "run.json"},
 		"another net":      {edit("resnet8", "resnet14"), "-resume", "does not match"},
 		"another batch":    {edit(`"batch": 12`, `"batch": 8`), "-resume", "want the batches of the run that was saved"},

@@ -5,6 +5,7 @@ package main
 import (
 	"math"
 	"slices"
+	"strings"
 
 	"gorgonia.org/gorgonia"
 
@@ -32,7 +33,7 @@ func find[T any](flag, name string, list []named[T]) (T, error) {
 		}
 	}
 	var none T
-	return none, cli.Usage("-%s: want one of %q, got %q", flag, namesOf(list), name)
+	return none, cli.Usage("-%s: want one of %s, got %q", flag, strings.Join(namesOf(list), ", "), name)
 }
 
 // ours are the solvers of package solvers, stock those of Gorgonia that move weights as
@@ -59,7 +60,7 @@ var (
 	}
 	groupings = []named[[]manifolds.Option]{
 		{"default", nil},
-		{"kernel", []manifolds.Option{manifolds.PerSlice}},
+		{"slice", []manifolds.Option{manifolds.PerSlice}},
 		{"filter", []manifolds.Option{manifolds.PerFilter}},
 		{"channel", []manifolds.Option{manifolds.PerInputChannel}},
 		{"tap", []manifolds.Option{manifolds.PerTap}},
@@ -130,12 +131,12 @@ func (s *settings) solver(steps int) (gorgonia.Solver, error) {
 	case !(s.Decay >= 0) || math.IsInf(s.Decay, 0):
 		return nil, cli.Usage("-decay: want a number of 0 or more, got %g", s.Decay)
 	case !slices.Contains(scheduleNames, s.Schedule):
-		return nil, cli.Usage("-schedule: want one of %q, got %q", scheduleNames, s.Schedule)
+		return nil, cli.Usage("-schedule: want one of %s, got %q", strings.Join(scheduleNames, ", "), s.Schedule)
 	}
 	if !s.ours() {
 		make, err := find("solver", s.Solver, stock)
 		if err != nil {
-			return nil, cli.Usage("-solver: want one of %q, got %q", solverNames(), s.Solver)
+			return nil, cli.Usage("-solver: want one of %s, got %q", strings.Join(solverNames(), ", "), s.Solver)
 		}
 		if m == nil {
 			return make(s), nil

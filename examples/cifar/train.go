@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"gorgonia.org/gorgonia"
@@ -250,7 +251,7 @@ func (c *command) restore(g *distributed.Group) error {
 	own := c.settings
 	c.settings = is.Settings
 	if !c.ours() {
-		return fmt.Errorf("-resume: want a run of %q, whose state can be saved, got one of %s", namesOf(ours), c.Solver)
+		return fmt.Errorf("-resume: want a run of %s, whose state can be saved, got one of %s", strings.Join(namesOf(ours), ", "), c.Solver)
 	}
 	if c.given["epochs"] && own.Epochs != c.Epochs {
 		c.note = fmt.Sprintf("%d epochs instead of %d, with the schedule of the learning rate for them", own.Epochs, c.Epochs)

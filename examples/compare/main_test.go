@@ -62,24 +62,24 @@ var allFiles = []string{"accuracy.png", "loss.png", "membership.png", "results.j
 
 func TestRun(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "b")
-	status, stdout, stderr := program(context.Background(), append(tiny, "-solvers", "momentum,sgd-stiefel,constrain-adam-sphere-kernel", "-epochs", "3", "-out", dir)...)
+	status, stdout, stderr := program(context.Background(), append(tiny, "-solvers", "momentum,sgd-stiefel,constrain-adam-sphere-slice", "-epochs", "3", "-out", dir)...)
 	require.Zero(t, status, stderr)
 	assert.Empty(t, stderr, "no progress bar where there is no terminal")
 	assert.Contains(t, stdout, "digits: 48 training and 10 test images of 1x20x20, 10 classes")
-	for _, s := range []string{"\nmomentum ", "\nsgd-stiefel ", "\nconstrain-adam-sphere-kernel ", "test accuracy", "final loss", "seconds", "membership error", "wrote " + filepath.Join(dir, "results.json")} {
+	for _, s := range []string{"\nmomentum ", "\nsgd-stiefel ", "\nconstrain-adam-sphere-slice ", "test accuracy", "final loss", "seconds", "membership error", "wrote " + filepath.Join(dir, "results.json")} {
 		assert.Contains(t, stdout, s)
 	}
 
 	assert.Equal(t, allFiles, names(t, dir))
 	r := read(t, dir)
-	assert.Equal(t, []string{"momentum", "sgd-stiefel", "constrain-adam-sphere-kernel"}, r.Settings.Solvers)
+	assert.Equal(t, []string{"momentum", "sgd-stiefel", "constrain-adam-sphere-slice"}, r.Settings.Solvers)
 	assert.Equal(t, rates["momentum"], r.Settings.LearnRates["momentum"])
 	assert.Equal(t, "v0.9.18", r.Versions["gorgonia"])
 	require.Len(t, r.Solvers, 3)
 	for i, want := range []solverJSON{
 		{Name: "momentum", Manifold: "Euclidean", Stock: true},
 		{Name: "sgd-stiefel", Manifold: "Stiefel", Grouping: "filter bank"},
-		{Name: "constrain-adam-sphere-kernel", Manifold: "Sphere", Grouping: "per slice"},
+		{Name: "constrain-adam-sphere-slice", Manifold: "Sphere", Grouping: "per slice"},
 	} {
 		s := r.Solvers[i]
 		assert.Equal(t, want, solverJSON{Name: s.Name, Manifold: s.Manifold, Grouping: s.Grouping, Stock: s.Stock})
@@ -177,7 +177,7 @@ func TestUsage(t *testing.T) {
 		"unknown solver":       {[]string{"-solvers", "momentum,nonesuch"}, []string{`"nonesuch"`, "-solvers list"}},
 		"no solver":            {[]string{"-solvers", ""}, []string{`""`}},
 		"solver twice":         {[]string{"-solvers", "adam,sgd-sphere,adam"}, []string{`"adam" twice`}},
-		"grouping of nothing":  {[]string{"-solvers", "sgd-euclidean-kernel"}, []string{"sgd-euclidean-kernel"}},
+		"grouping of nothing":  {[]string{"-solvers", "sgd-euclidean-slice"}, []string{"sgd-euclidean-slice"}},
 		"no epochs":            {[]string{"-epochs", "0"}, []string{"-epochs", "got 0"}},
 		"no batch":             {[]string{"-batch", "0"}, []string{"-batch", "got 0"}},
 		"batch over data":      {[]string{"-batch", "49", "-limit", "48"}, []string{"-batch", "48", "49"}},
@@ -399,10 +399,10 @@ func TestEverySolver(t *testing.T) {
 				if k.name == "oblique" && g.name == "tap" {
 					continue // of one input channel: points of dimension 0
 				}
-				if k.name == "orthogonal" && g.name != "kernel" {
+				if k.name == "orthogonal" && g.name != "slice" {
 					continue // not square
 				}
-				if k.name == "grassmann" && (g.name == "tap" || g.name == "kernel") {
+				if k.name == "grassmann" && (g.name == "tap" || g.name == "slice") {
 					continue // square points, of dimension 0
 				}
 				all = append(all, f.name+"-"+k.name+"-"+g.name)

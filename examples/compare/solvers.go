@@ -84,7 +84,7 @@ var kinds = []named[manifolds.Manifold]{
 }
 
 var groupings = []named[manifolds.Grouping]{
-	{"kernel", manifolds.PerSlice},
+	{"slice", manifolds.PerSlice},
 	{"filter", manifolds.PerFilter},
 	{"channel", manifolds.PerInputChannel},
 	{"tap", manifolds.PerTap},
@@ -162,7 +162,7 @@ func list(w io.Writer) error {
 	for _, g := range groupings {
 		names = append(names, "-"+g.name)
 	}
-	fmt.Fprintf(t, "\nA constrained solver takes the suffix %s to cut the kernels otherwise: sgd-stiefel-kernel.\nWithout -solvers: %s\n",
+	fmt.Fprintf(t, "\nA constrained solver takes the suffix %s to cut the kernels otherwise: sgd-stiefel-slice.\nWithout -solvers: %s\n",
 		strings.Join(names, ", "), strings.ReplaceAll(defaultSolvers, ",", ", "))
 	return t.Flush()
 }
