@@ -166,14 +166,16 @@ func list(dir string) (*listing, error) {
 	l := &listing{folder: &folder{path: dir, files: map[string]entry{}}}
 	for _, n := range names {
 		p := filepath.Join(dir, n.Name())
+		if n.IsDir() || n.Type()&fs.ModeSymlink != 0 && isDir(p) {
+			if !strings.HasPrefix(n.Name(), ".") {
+				l.inside = append(l.inside, p)
+			}
+			continue
+		}
 		l.add(n.Name(), entry{path: p})
 		name := strings.TrimSuffix(n.Name(), ".gz")
 		unpacked, isArchive := archives[name]
 		switch {
-		case n.IsDir(), n.Type()&fs.ModeSymlink != 0 && isDir(p):
-			if !strings.HasPrefix(n.Name(), ".") {
-				l.inside = append(l.inside, p)
-			}
 		case isArchive:
 			if !isDir(filepath.Join(dir, unpacked)) {
 				l.archives = append(l.archives, p)

@@ -76,15 +76,20 @@ func TestLoadLayouts(t *testing.T) {
 		testImages: packed(mnist()[testImages]), testLabels + ".gz": mnist()[testLabels],
 	}
 	both := join(mnist(), files{trainImages + ".gz": []byte("not looked at")})
+	folders := join(within(trainImages, files{trainImages: nil}), within(testLabels, files{"readme": nil})) // called as the files are
 	junk := files{"readme.html": []byte("<html>"), ".git/" + trainImages: nil, "deep/er/and/deeper/" + trainImages: nil}
 	tgz := packed(archive(t, within("cifar-10-batches-bin", join(cifar(), files{"batches.meta.txt": []byte("cat"), "readme.html": nil}))))
 	for name, c := range map[string]struct {
 		files files
 		of    func() files
 	}{
-		"dots and hyphens":     {dotted, mnist},
-		"names that mislead":   {swapped, mnist},
-		"plain before packed":  {both, mnist},
+		"dots and hyphens":    {dotted, mnist},
+		"names that mislead":  {swapped, mnist},
+		"plain before packed": {both, mnist},
+		"folders of the names": {join(folders, files{
+			"train-images.idx3-ubyte": mnist()[trainImages], trainLabels: mnist()[trainLabels],
+			testImages: mnist()[testImages], testLabels + ".gz": packed(mnist()[testLabels]),
+		}), mnist},
 		"torchvision":          {join(junk, within("MNIST/raw", join(mnist(), zipped(mnist())))), mnist},
 		"three folders deeper": {within("a/b/c", mnist()), mnist},
 		"folder of CIFAR-10":   {join(junk, within("cifar-10-batches-bin", cifar())), cifar},
@@ -121,7 +126,9 @@ func TestBadLayouts(t *testing.T) {
 	}{
 		"two sets":            {join(within("MNIST/raw", mnist()), within("FashionMNIST/raw", mnist())), "", []string{"want one set of images", "FashionMNIST", "MNIST"}},
 		"a set and archive":   {join(within("MNIST", mnist()), files{"cifar-10-binary.tar.gz": tgz}), "", []string{"want one set of images", "MNIST", "cifar-10-binary.tar.gz"}},
+		"each in a folder":    {join(within("a", files{trainImages: mnist()[trainImages]}), within("b", files{trainLabels: mnist()[trainLabels]})), "", []string{"a: want train-labels-idx1-ubyte[.gz], got no such file"}},
 		"too deep":            {within("a/b/c/d", mnist()), "", []string{"got none of them"}},
+		"python under a name": {join(cifar(), files{"data_batch_2.bin": python["data_batch_1"]}), "", []string{"data_batch_2.bin: want records of 3073 bytes", "this is a Python pickle"}},
 		"python":              {within("cifar-10-batches-py", python), "", []string{"cifar-10-batches-py", "want the binary version of CIFAR", "got the Python version"}},
 		"python archive":      {files{"cifar-10-python.tar.gz": packed(archive(t, python))}, "", []string{"cifar-10-python.tar.gz", "got the Python version"}},
 		"python archive read": {files{"a.tar.gz": packed(archive(t, within("x", python)))}, "a.tar.gz", []string{"a.tar.gz", "got the Python version"}},
