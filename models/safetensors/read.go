@@ -36,13 +36,17 @@ func NewReader(source io.ReaderAt, size int64) (*Reader, error) {
 	return r, nil
 }
 
-// foreign names the format of a file that has no header of ours, or returns "".
+// foreign says what a file is that has no header of ours, and what to do with weights of PyTorch, or returns "".
 func foreign(source io.ReaderAt) string {
 	var first [1]byte
 	if n, _ := source.ReadAt(first[:], 8); n == 1 && first[0] == '{' {
 		return "" // what comes before is a length, whatever it looks like
 	}
-	return files.KindOf(source)
+	kind := files.KindOf(source)
+	if strings.HasPrefix(kind, "a pickled file of torch.save") {
+		kind += ": write its state_dict by safetensors.torch.save_file"
+	}
+	return kind
 }
 
 func (r *Reader) open(size int64) error {

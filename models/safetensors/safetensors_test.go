@@ -314,10 +314,10 @@ func TestOtherTypes(t *testing.T) {
 // A file of another format is called by its name.
 func TestForeign(t *testing.T) {
 	for want, b := range map[string]string{
-		"a Git LFS pointer":       "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n",
-		"an HTML page":            "<!DOCTYPE html><html>",
-		"a pickled file of torch": "\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.",
-		"a gzip stream":           "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x00",
+		"a Git LFS pointer": "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n",
+		"an HTML page":      "<!DOCTYPE html><html>",
+		"a pickled file of torch.save, of before PyTorch 1.6: write its state_dict by safetensors.torch.save_file": "\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.",
+		"a gzip stream": "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x00",
 	} {
 		_, err := open([]byte(b))
 		assert.ErrorIs(t, err, safetensors.ErrFormat)
