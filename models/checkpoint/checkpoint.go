@@ -48,11 +48,17 @@ type Stateful interface{ State() models.State }
 
 // stateOf returns a state whose names are right.
 func stateOf(m Stateful) (models.State, error) {
-	if v := reflect.ValueOf(m); m == nil || v.Kind() == reflect.Pointer && v.IsNil() {
+	if isNil(m) {
 		return models.State{}, errors.New("want a model, got nil")
 	}
 	s := m.State()
 	return s, s.Check()
+}
+
+// isNil reports whether v is nil, or a nil pointer.
+func isNil(v any) bool {
+	p := reflect.ValueOf(v)
+	return v == nil || p.Kind() == reflect.Pointer && p.IsNil()
 }
 
 // Save writes a checkpoint of a model, of the solver that trains it, which may be nil, and of

@@ -48,6 +48,20 @@ func (m OrthogonalMap) check() error {
 // parametrizations is in the names of the parameters of weights that PyTorch computes.
 const parametrizations = ".parametrizations."
 
+// unfolded is what the names of the parameters end with of which torch.nn.utils.spectral_norm and prune compute a weight.
+var unfolded = []string{"_orig", "_u", "_v", "_mask"}
+
+// remover names the function of torch.nn.utils that puts a weight in the place of those parameters.
+func remover(parameters map[string]source) string {
+	if _, ok := parameters["_mask"]; ok {
+		return "prune.remove"
+	}
+	if _, ok := parameters["_orig"]; ok {
+		return "remove_spectral_norm"
+	}
+	return "parametrize.remove_parametrizations"
+}
+
 // fold replaces the parameters of each parametrized weight by the weight, unless they are wanted
 // themselves.
 func fold(all map[string]source, wanted map[string]bool, m OrthogonalMap) {
@@ -59,24 +73,29 @@ func fold(all map[string]source, wanted map[string]bool, m OrthogonalMap) {
 		parts[weight][parameter] = all[name]
 		delete(all, name)
 	}
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		if wanted[name] {
+	names := slices.Sorted(maps.Keys(all))
+	has := func(name string) bool {
+		_, ok := slices.BinarySearch(names, name)
+		return ok && !wanted[name]
+	}
+	for _, name := range names {
+		if _, ok := all[name]; !ok || wanted[name] { // a part already, or what the model has itself
 			continue
 		}
 		if layer, rest, ok := strings.Cut(name, parametrizations); ok {
 			if weight, parameter, ok := strings.Cut(rest, "."); ok {
 				part(layer+"."+weight, parameter, name)
 			}
-		} else if weight, ok := strings.CutSuffix(name, "_g"); ok {
-			if _, ok := all[weight+"_v"]; ok && !wanted[weight+"_v"] {
-				part(weight, "original0", name)
-				part(weight, "original1", weight+"_v")
-			}
+		} else if weight, ok := strings.CutSuffix(name, "_g"); ok && has(weight+"_v") {
+			part(weight, "original0", name)
+			part(weight, "original1", weight+"_v")
+		} else if i := strings.LastIndex(name, "_"); i >= 0 && slices.Contains(unfolded, name[i:]) && has(name[:i]+"_orig") {
+			part(name[:i], name[i:], name)
 		}
 	}
 	for weight, of := range parts {
 		if one, ok := all[weight]; ok {
-			all[weight] = source{name: one.name, err: fmt.Errorf("want it once, got it and its parametrization by %s (%w)", sourceNames(of), ErrMismatch)}
+			all[weight] = source{name: one.name, err: fmt.Errorf("want it once, got it and its parametrization by the %s (%w)", sourceNames(of), ErrMismatch)}
 			continue
 		}
 		base, hasBase := of["0.base"]
@@ -86,8 +105,8 @@ func fold(all map[string]source, wanted map[string]bool, m OrthogonalMap) {
 		case slices.Equal(names, []string{"original"}), hasBase && len(names) == 2 && names[1] == "original":
 			all[weight] = orthogonal(of["original"], base, m)
 		default:
-			all[weight] = source{name: weight, err: fmt.Errorf("want a parametrization by weight_norm or orthogonal, got one of %s: "+
-				"call torch.nn.utils.parametrize.remove_parametrizations before writing the file (%w)", sourceNames(of), ErrMismatch)}
+			all[weight] = source{name: weight, err: fmt.Errorf("want a parametrization by weight_norm or orthogonal, got the %s: "+
+				"call torch.nn.utils.%s before writing the file (%w)", sourceNames(of), remover(of), ErrMismatch)}
 		}
 	}
 }

@@ -404,7 +404,7 @@ func TestImportRefusesParametrized(t *testing.T) {
 	refuse(norm.Tensors, set("weight_g", 2, 1), ImportOptions{}, `tensor "layer.weight_g": want sizes of 1 or of "layer.weight_v", [7 3], got [2 1]`)
 	refuse(norm.Tensors, set("weight_v", 7, 3), ImportOptions{}, `tensor "layer.weight_v": want directions of a finite norm above 0, got 0 for gain 0`)
 	refuse(norm.Tensors, set("weight_v", 7, 4), ImportOptions{}, `tensor "layer.weight_v": want shape [7 3], got [7 4]`)
-	refuse(norm.Tensors, set("weight", 7, 3), ImportOptions{}, `tensor "layer.weight": want it once, got it and its parametrization by tensors "layer.weight_g", "layer.weight_v"`)
+	refuse(norm.Tensors, set("weight", 7, 3), ImportOptions{}, `tensor "layer.weight": want it once, got it and its parametrization by the tensors "layer.weight_g", "layer.weight_v"`)
 	refuse(norm.Tensors, func(all map[string]safetensors.Tensor) { delete(all, "weight_g") }, ImportOptions{}, `want the tensor "layer.weight", got none of that name; the model does not have the tensor "layer.weight_v"`)
 	refuse(norm.Tensors, func(all map[string]safetensors.Tensor) { all["weight_g"].F32[2] = float32(math.Inf(1)) }, ImportOptions{}, `tensor "layer.weight_g": want finite numbers, got +Inf at element 2`)
 	refuse(norm.Tensors, func(all map[string]safetensors.Tensor) {
@@ -414,12 +414,24 @@ func TestImportRefusesParametrized(t *testing.T) {
 	o := ImportOptions{OrthogonalMap: MapDefault}
 	const x = "parametrizations.weight."
 	refuse(orthogonal.Tensors, set(x+"0.base", 3, 3), o, `tensor "layer.parametrizations.weight.original": want a base of shape [7 7], got [3 3]`)
-	refuse(orthogonal.Tensors, set(x+"1.scale", 1), o, `tensor "layer.weight": want a parametrization by weight_norm or orthogonal, got one of tensors "layer.parametrizations.weight.0.base", "layer.parametrizations.weight.1.scale", "layer.parametrizations.weight.original"`)
+	refuse(orthogonal.Tensors, set(x+"1.scale", 1), o, `tensor "layer.weight": want a parametrization by weight_norm or orthogonal, got the tensors "layer.parametrizations.weight.0.base", "layer.parametrizations.weight.1.scale", "layer.parametrizations.weight.original"`)
 	refuse(orthogonal.Tensors, func(all map[string]safetensors.Tensor) {
 		delete(all, x+"0.base")
 		set(x+"0._u", 7)(all)
 		set(x+"0._v", 3)(all)
 	}, o, "call torch.nn.utils.parametrize.remove_parametrizations before writing the file")
+	for want, parts := range map[string][]string{
+		`got the tensors "layer.weight_orig", "layer.weight_u", "layer.weight_v": call torch.nn.utils.remove_spectral_norm before`: {"weight_orig", "weight_u", "weight_v"},
+		`got the tensors "layer.weight_mask", "layer.weight_orig": call torch.nn.utils.prune.remove before`:                        {"weight_orig", "weight_mask"},
+	} {
+		refuse(norm.Tensors, func(all map[string]safetensors.Tensor) {
+			delete(all, "weight_g")
+			delete(all, "weight_v")
+			for _, name := range parts {
+				set(name, 7, 3)(all)
+			}
+		}, ImportOptions{}, `tensor "layer.weight": want a parametrization by weight_norm or orthogonal, `+want)
+	}
 	err := Import("none", m, ImportOptions{OrthogonalMap: "exp"})
 	assert.ErrorContains(t, err, `ImportOptions.OrthogonalMap: want one of ["default" "matrix_exp" "cayley" "householder"], got "exp"`)
 	assert.False(t, errors.Is(err, os.ErrNotExist))

@@ -3,7 +3,6 @@
 package checkpoint
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"math"
@@ -115,7 +114,11 @@ func (s Series) Latest() (path string, damaged []error, err error) {
 		}
 		damaged = append(damaged, err)
 	}
-	return "", damaged, errors.Join(append([]error{fmt.Errorf("checkpoint: want a whole checkpoint in %s, got none: %w", s.Dir, fs.ErrNotExist)}, damaged...)...)
+	err = fmt.Errorf("checkpoint: want a whole checkpoint in %s, got none: %w", s.Dir, fs.ErrNotExist)
+	for _, d := range damaged {
+		err = fmt.Errorf("%w; %w", err, d)
+	}
+	return "", damaged, err
 }
 
 // Latest returns the path of the newest whole checkpoint of a Series in a folder, and what is wrong

@@ -76,6 +76,10 @@ func TestSeriesGoesBack(t *testing.T) {
 	path, damaged, err = s.Load(r.model, r.solver, &r.loop)
 	assert.ErrorIs(t, err, fs.ErrNotExist)
 	assert.ErrorIs(t, err, ErrDamaged)
+	for _, d := range damaged {
+		assert.ErrorContains(t, err, d.Error())
+	}
+	assert.NotContains(t, err.Error(), "\n")
 	assert.Len(t, damaged, 2)
 	assert.Empty(t, path)
 }

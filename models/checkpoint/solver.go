@@ -61,12 +61,6 @@ var (
 	_ Solver = (*HeldSnapshot)(nil)
 )
 
-// isNil reports whether there is no solver.
-func isNil(s Solver) bool {
-	p, ok := s.(*solvers.Solver)
-	return s == nil || ok && p == nil
-}
-
 // addSolver adds the state of a solver: the blocks as tensors "solver/PARAMETER/BLOCK", and the
 // rest of its snapshot as JSON.
 func (c *content) addSolver(m models.State, s Solver) error {
