@@ -5,6 +5,7 @@ package checkpoint
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/safetensors"
@@ -29,6 +30,13 @@ type ImportOptions struct {
 	// OrthogonalMap is the orthogonal_map of torch.nn.utils.parametrizations.orthogonal in the file.
 	// It must be set for a file with such weights.
 	OrthogonalMap OrthogonalMap
+}
+
+func (o ImportOptions) check() error {
+	if known := []models.Zeros{models.ZerosAfter, models.ZerosAround}; o.Zeros != "" && !slices.Contains(known, o.Zeros) {
+		return fmt.Errorf("ImportOptions.Zeros: want one of %q, got %q", known, o.Zeros)
+	}
+	return o.OrthogonalMap.check()
 }
 
 // Import reads weights and statistics from a safetensors file that was written from the
@@ -56,7 +64,7 @@ func importFrom(path string, of Stateful, o ImportOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := o.OrthogonalMap.check(); err != nil {
+	if err := o.check(); err != nil {
 		return err
 	}
 	f, err := open(path)

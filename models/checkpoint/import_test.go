@@ -168,6 +168,8 @@ func TestImportZeros(t *testing.T) {
 		refusesImport(t, path, other, ImportOptions{}, ErrAmbiguous, "ImportOptions.Zeros")
 		refusesImport(t, path, other, ImportOptions{Zeros: models.ZerosAround}, ErrMismatch, "want channels of zeros after", `got them "around"`)
 
+		assert.ErrorContains(t, Import(path, m, ImportOptions{Zeros: "middle"}), `ImportOptions.Zeros: want one of ["after" "around"], got "middle"`)
+
 		exported := filepath.Join(t.TempDir(), "exported")
 		require.NoError(t, Export(exported, m))
 		again := resnet8(t, of, models.Options{Zeros: models.ZerosAround})
@@ -233,6 +235,29 @@ func TestImportNames(t *testing.T) {
 	checkpoint := filepath.Join(t.TempDir(), "checkpoint")
 	require.NoError(t, Save(checkpoint, m, nil, nil))
 	refusesImport(t, checkpoint, m, ImportOptions{}, ErrMismatch, "got a checkpoint: see Load")
+}
+
+// A net takes all but the last layer from a net of other classes.
+func TestImportBody(t *testing.T) {
+	from, err := models.ResNet(2, 8, models.Options{Shape: [3]int{3, 8, 8}, Classes: 7, Seed: 2})
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "exported")
+	require.NoError(t, Export(path, from))
+	m := resnet8(t, tensor.Float32, models.Options{Seed: 1})
+	refusesImport(t, path, m, ImportOptions{Surplus: true}, ErrMismatch, `tensor "fc.weight": want shape [10 64], got [7 64]`)
+
+	to := &run{model: m}
+	before, want := to.memory(t), (&run{model: from}).memory(t)
+	body := models.State{Buffers: m.Buffers}
+	for _, n := range m.Learnables {
+		if layerOf(n.Name()) == "fc" {
+			want.Weights[n.Name()] = before.Weights[n.Name()]
+			continue
+		}
+		body.Learnables = append(body.Learnables, n)
+	}
+	require.NoError(t, Import(path, body, ImportOptions{Surplus: true}))
+	assert.Equal(t, want, to.memory(t))
 }
 
 func TestRename(t *testing.T) {

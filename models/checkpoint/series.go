@@ -19,7 +19,8 @@ import (
 type Series struct {
 	Dir  string // a folder that exists
 	Keep int    // how many whole ones are kept, 2 if it is 0
-	// Last, unless it is empty, is the name of the newest one, which gets its number when the next is saved.
+	// Last, unless it is empty, is the name of the newest one, which gets its number when the next is saved. It must
+	// not begin with "checkpoint-", as the others do.
 	Last string
 }
 
@@ -147,6 +148,9 @@ func (s Series) path(number uint64) string {
 
 // list returns the numbers of the checkpoints that are there, the newest first, and whether there is one named Last.
 func (s Series) list(d disk.Disk) (numbers []uint64, last bool, err error) {
+	if s.Last != "" && (strings.HasPrefix(s.Last, seriesPrefix) || filepath.Base(s.Last) != s.Last) {
+		return nil, false, fmt.Errorf("checkpoint: Series.Last: want the name of a file that does not begin with %q, got %q", seriesPrefix, s.Last)
+	}
 	names, err := d.List(s.Dir)
 	if err != nil {
 		return nil, false, fmt.Errorf("checkpoint: %w", err)

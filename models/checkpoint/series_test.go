@@ -3,6 +3,7 @@
 package checkpoint
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -82,6 +83,24 @@ func TestSeriesGoesBack(t *testing.T) {
 	assert.NotContains(t, err.Error(), "\n")
 	assert.Len(t, damaged, 2)
 	assert.Empty(t, path)
+}
+
+// A name for the newest that is one of the numbered, or in another folder, is refused: it would be lost.
+func TestSeriesRefusesLast(t *testing.T) {
+	r := fresh(t)
+	s := Series{Dir: t.TempDir()}
+	path, err := s.Save(r.model, nil, nil)
+	require.NoError(t, err)
+	for _, s.Last = range []string{"checkpoint-00000001.safetensors", "checkpoint-00000002.safetensors", "sub/last", "../last"} {
+		_, err := s.Save(r.model, nil, nil)
+		assert.ErrorContains(t, err, fmt.Sprintf("Series.Last: want the name of a file that does not begin with \"checkpoint-\", got %q", s.Last))
+		_, _, err = s.Latest()
+		assert.ErrorContains(t, err, "Series.Last")
+	}
+	require.NoError(t, Check(path))
+	names, err := disk.OS{}.List(s.Dir)
+	require.NoError(t, err)
+	assert.Len(t, names, 1)
 }
 
 // With Last the newest has a name of its own, and gets its number when the next is saved.
