@@ -61,7 +61,7 @@ type Staged struct {
 // Stage writes what is to become the file at path. It first removes what was left there by a program that was killed.
 func Stage(d Disk, path string, write func(io.Writer) error) (*Staged, error) {
 	folder, base := split(path)
-	if err := Sweep(d, folder, base); err != nil {
+	if err := Sweep(d, folder, base+temporary); err != nil { // of this file alone: others may be staged now
 		return nil, err
 	}
 	s := &Staged{d, filepath.Join(folder, fmt.Sprintf(".%s%s%016x", base, temporary, rand.Uint64())), path}
@@ -72,8 +72,7 @@ func Stage(d Disk, path string, write func(io.Writer) error) (*Staged, error) {
 	return s, nil
 }
 
-// Commit puts the file in its place. The order decides: the data have reached the disk before the name does, and the name
-// does before Commit returns.
+// Commit puts the file in its place. The data reach the disk before the name does, and the name before Commit returns.
 func (s *Staged) Commit() error {
 	if err := s.disk.Rename(s.temp, s.path); err != nil {
 		s.Discard()
@@ -110,14 +109,14 @@ func put(d Disk, path string, write func(io.Writer) error) error {
 	return f.Close()
 }
 
-// Sweep removes what programs that were killed have staged for files whose names begin with base.
-func Sweep(d Disk, folder, base string) error {
+// Sweep removes what programs that were killed have staged for files whose names begin with prefix.
+func Sweep(d Disk, folder, prefix string) error {
 	names, err := d.List(folder)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if isTemporary(name, base) {
+		if isTemporary(name, prefix) {
 			if err := d.Remove(filepath.Join(folder, name)); err != nil {
 				return err
 			}
@@ -126,9 +125,9 @@ func Sweep(d Disk, folder, base string) error {
 	return nil
 }
 
-func isTemporary(name, base string) bool {
+func isTemporary(name, prefix string) bool {
 	i := strings.LastIndex(name, temporary)
-	return i >= 0 && strings.HasPrefix(name[:i], "."+base) && len(name) == i+len(temporary)+16
+	return i >= 0 && strings.HasPrefix(name, "."+prefix) && len(name) == i+len(temporary)+16
 }
 
 // OS is the disk of the operating system.

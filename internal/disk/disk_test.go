@@ -55,6 +55,19 @@ func TestReplace(t *testing.T) {
 	assert.Len(t, list(t, dir), 2)
 }
 
+// A file is staged while another is whose name begins with its name.
+func TestStageKeepsOthers(t *testing.T) {
+	dir := t.TempDir()
+	none := func(io.Writer) error { return nil }
+	longer, err := Stage(OS{}, filepath.Join(dir, "log.csv"), none)
+	require.NoError(t, err)
+	shorter, err := Stage(OS{}, filepath.Join(dir, "log"), none)
+	require.NoError(t, err)
+	require.NoError(t, longer.Commit())
+	require.NoError(t, shorter.Commit())
+	assert.ElementsMatch(t, []string{"log", "log.csv"}, list(t, dir))
+}
+
 func TestMakeFolder(t *testing.T) {
 	dir := t.TempDir()
 	undo, err := MakeFolder(filepath.Join(dir, "a", "b", "c"))
