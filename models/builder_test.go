@@ -150,3 +150,8 @@ func TestInit(t *testing.T) {
 	assert.NotEqual(t, seeds[0], seeds[1])
 	assert.Equal(t, nodes.Orthonormal(3, seeds[0])(tensor.Float32, 2, 1, 3, 3), m.Learnables[0].Value().Data())
 }
+
+func TestBuildWithoutLayers(t *testing.T) {
+	_, err := models.Build(models.Spec{Batch: 2, Shape: [3]int{1, 8, 8}, Classes: 2}, nil)
+	assert.EqualError(t, err, "models: want layers, got nil")
+}

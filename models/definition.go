@@ -14,8 +14,8 @@ import (
 // Definition makes the graph of a net for a batch of the given size. It is called once for each graph:
 // for training, and for those of predictors, which are of other batch sizes. Each time it makes a new
 // graph with the same learnables, by their names and shapes. Initial values count in the first graph
-// only; all others use the weights of the first. If it returns an error for a batch size other than
-// the first, predictors use graphs of the first.
+// only; all others use the weights of the first. If it returns an error for another batch size than the
+// first, predictors use graphs of the first size only.
 type Definition func(batch int) (*Net, error)
 
 // defined calls define, checks what it returns, and completes it.
@@ -110,6 +110,12 @@ func (n *Net) check() error {
 			if !reached[l] {
 				return fmt.Errorf("models: learnable %s of shape %v: want a cost that depends on it, got one that does not", l.Name(), l.Shape())
 			}
+		}
+	}
+	computed := reach(n.Outputs...)
+	for _, t := range n.Targets {
+		if computed[t] {
+			return fmt.Errorf("models: target %s: want outputs that do not depend on it, or it among the inputs, got one that does", t.Name())
 		}
 	}
 	return n.checkLeaves(reach(roots...), names, known)

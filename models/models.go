@@ -31,6 +31,7 @@
 package models
 
 import (
+	"errors"
 	"fmt"
 
 	"gorgonia.org/gorgonia"
@@ -97,6 +98,9 @@ type Layers func(b *Builder, images *gorgonia.Node) (logits *gorgonia.Node)
 func Build(s Spec, layers Layers) (*Model, error) {
 	if err := s.check(); err != nil {
 		return nil, err
+	}
+	if layers == nil {
+		return nil, errors.New("models: want layers, got nil")
 	}
 	var first *Net // of the graph for training
 	net, err := New(s.Batch, func(batch int) (*Net, error) {

@@ -37,8 +37,8 @@ type Net struct {
 	// the Definition, except those of gorgonia.BatchNorm.
 	Buffers []Buffer
 	// Score, unless it is nil, rates the outputs of a batch: it returns the sum over its examples of a
-	// number that is the higher the better, such as the number of images classified correctly. Package
-	// train calls the mean over all examples the accuracy.
+	// finite number that is the higher the better, such as the number of images classified correctly.
+	// Package train calls the mean over all examples the accuracy.
 	Score func(outputs, targets []*tensor.Dense) float64
 
 	batch     int

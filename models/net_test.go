@@ -162,6 +162,9 @@ func TestNetRefuses(t *testing.T) {
 		"models: leaf y of shape (6, 2): want it among the inputs, the targets or the learnables, or with a value, got neither": spoil(func(n *models.Net) {
 			n.Targets = nil
 		}),
+		"models: target z: want outputs that do not depend on it, or it among the inputs, got one that does": spoil(func(n *models.Net) {
+			n.Inputs, n.Targets = n.Inputs[:1], append(n.Targets, n.Inputs[1])
+		}),
 		"models: want the nodes of a net in one graph, got x in another": spoil(func(n *models.Net) {
 			n.Inputs[0] = leaf(gorgonia.NewGraph(), "x", nil, 6, 3)
 		}),
@@ -181,7 +184,9 @@ func TestNetRefuses(t *testing.T) {
 // A definition must make the same net for every batch.
 func TestNetMustBeTheSame(t *testing.T) {
 	for want, spoil := range map[string]func(n *models.Net){
-		"models: graph for a batch of 1: want 2 inputs as in the first graph, got 1":                         func(n *models.Net) { n.Inputs, n.Targets = n.Inputs[:1], append(n.Targets, n.Inputs[1]) },
+		"models: graph for a batch of 1: want 2 inputs as in the first graph, got 3": func(n *models.Net) {
+			n.Inputs = append(n.Inputs, leaf(n.Inputs[0].Graph(), "e", nil, 1, 3))
+		},
 		"models: graph for a batch of 1: want 3 learnables and 0 buffers as in the first graph, got 2 and 0": func(n *models.Net) { n.Learnables = n.Learnables[1:] },
 		"models: graph for a batch of 1: leaf c of shape (4): want the value of the first graph, or it among the learnables, got another value": func(n *models.Net) {
 			c := gorgonia.Must(gorgonia.Sum(leaf(n.Inputs[0].Graph(), "c", nodes.HeNormal(1, 99), 4)))
@@ -238,6 +243,32 @@ func TestNetOfOneBatch(t *testing.T) {
 	assert.EqualError(t, err, "models: want batches of 6 examples to evaluate the cost, because the definition makes no graph for others (want 6), got 1")
 }
 
+// A definition may fail for any batch other than the first, also for one that a predictor asks for later.
+func TestNetOfSomeBatches(t *testing.T) {
+	n, err := models.New(8, func(batch int) (*models.Net, error) {
+		if batch == 4 {
+			return nil, errors.New("not 4")
+		}
+		return stock(batch)
+	})
+	require.NoError(t, err)
+	same, err := models.New(8, stock)
+	require.NoError(t, err)
+	p, err := n.Predictor()
+	require.NoError(t, err)
+	defer p.Close()
+	q, err := same.Predictor()
+	require.NoError(t, err)
+	defer q.Close()
+	rng := rand.New(rand.NewPCG(1, 2))
+	x, z := randoms(rng, 15, 3), randoms(rng, 15, 2)
+	got, err := p.Predict(x, z)
+	require.NoError(t, err)
+	want, err := q.Predict(x, z)
+	require.NoError(t, err)
+	assert.InDeltaSlice(t, want[1].Float32s(), got[1].Float32s(), 1e-6)
+}
+
 func TestFeedRefuses(t *testing.T) {
 	n, err := models.New(6, stock)
 	require.NoError(t, err)
@@ -252,7 +283,9 @@ func TestFeedRefuses(t *testing.T) {
 	require.NoError(t, err)
 	defer p.Close()
 	_, err = p.Predict(x, randoms(rng, 5, 2))
-	assert.ErrorContains(t, err, "want as many examples in each tensor, 1 at least, got 6 in the first and 5 in tensor 1")
+	assert.ErrorContains(t, err, "want as many examples in each tensor, got 6 in the first and 5 in tensor 1")
+	_, err = p.Predict(randoms(rng, 0, 3), z)
+	assert.EqualError(t, err, "models: x: want one element at least, got a tensor of shape (0, 3)")
 	_, err = p.Logits(make([]float32, 3))
 	assert.EqualError(t, err, "models: want a net with one input, got [x z]: see Predict")
 	x.Float32s()[4] = float32(math.NaN())

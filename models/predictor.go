@@ -40,13 +40,7 @@ func (n *Net) Predictor() (*Predictor, error) {
 		return nil, errNotMade
 	}
 	p := &Predictor{net: n, sizes: sizes(n.batch), graphs: map[graphKey]*evaluation{}}
-	cost := len(n.Outputs) == 0
-	_, err := p.graph(1, cost)
-	if undefined := (errUndefined{}); errors.As(err, &undefined) { // a net may be written for one batch only
-		p.sizes, p.whole = p.sizes[:1], undefined.error
-		_, err = p.graph(n.batch, cost)
-	}
-	if err != nil {
+	if _, err := p.graph(1, len(n.Outputs) == 0); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -63,7 +57,8 @@ func sizes(batch int) []int {
 	return s
 }
 
-// graph returns the largest graph that the examples fill, or the smallest graph.
+// graph returns the largest graph that the examples fill, or the smallest graph. If the definition makes none of that
+// size, there are graphs of the batch only from then on.
 func (p *Predictor) graph(examples int, cost bool) (*evaluation, error) {
 	key := graphKey{p.sizes[len(p.sizes)-1], cost}
 	for _, n := range p.sizes {
@@ -76,6 +71,10 @@ func (p *Predictor) graph(examples int, cost bool) (*evaluation, error) {
 		return e, nil
 	}
 	e, err := p.net.evaluation(key.examples, cost)
+	if undefined := (errUndefined{}); errors.As(err, &undefined) && len(p.sizes) > 1 {
+		p.sizes, p.whole = p.sizes[:1], undefined.error
+		return p.graph(examples, cost)
+	}
 	if err == nil {
 		p.graphs[key] = e
 	}
@@ -92,8 +91,8 @@ func (p *Predictor) each(examples []dense.Rows, cost bool, do func(e *evaluation
 		if i == 0 {
 			n = r.Len
 		}
-		if r.Len < 1 || r.Len != n {
-			return fmt.Errorf("models: want as many examples in each tensor, 1 at least, got %d in the first and %d in tensor %d", n, r.Len, i)
+		if r.Len != n {
+			return fmt.Errorf("models: want as many examples in each tensor, got %d in the first and %d in tensor %d", n, r.Len, i)
 		}
 	}
 	for from := 0; from < n; {
@@ -132,7 +131,7 @@ func (p *Predictor) Predict(inputs ...*tensor.Dense) ([]*tensor.Dense, error) {
 		if err != nil {
 			return nil, err
 		}
-		if k, v := notFinite(o.Data()); k >= 0 {
+		if k, v := dense.NotFinite(o.Data()); k >= 0 {
 			return nil, fmt.Errorf("models: output %d, %s, of example %d: want finite numbers, got %v: %w", i, p.net.Outputs[i].Name(), k/rows.Size, v, nodes.ErrNotFinite)
 		}
 	}
@@ -173,25 +172,6 @@ func (p *Predictor) predict(inputs []*tensor.Dense) ([]*tensor.Dense, error) {
 	return outputs, err
 }
 
-// notFinite returns the first element that is not finite and its index, or -1.
-func notFinite(data any) (int, float64) {
-	switch x := data.(type) {
-	case []float32:
-		for i, v := range x {
-			if v-v != 0 {
-				return i, float64(v)
-			}
-		}
-	case []float64:
-		for i, v := range x {
-			if v-v != 0 {
-				return i, v
-			}
-		}
-	}
-	return -1, 0
-}
-
 // Evaluate returns the sums of the cost and of the score, NaN without one, over any number of
 // examples. It takes a tensor for each input and then for each target of the net. The cost of a batch
 // counts as often as it has examples, because it is their mean.
@@ -220,7 +200,11 @@ func (p *Predictor) Evaluate(batch ...*tensor.Dense) (cost, score float64, err e
 			if err != nil {
 				return err
 			}
-			score += p.net.Score(outputs, e.feeds[len(p.net.Inputs):])
+			s := p.net.Score(outputs, e.feeds[len(p.net.Inputs):])
+			if s-s != 0 {
+				return fmt.Errorf("models: score of examples %d to %d: want a finite number, got %v", from, to-1, s)
+			}
+			score += s
 		}
 		return nil
 	})
@@ -254,7 +238,7 @@ func (p *Predictor) Logits(images []float32) ([]float64, error) {
 	if out == nil {
 		return nil, fmt.Errorf("models: want an output of float32 or float64, got %v: see Predict", outputs[0].Dtype())
 	}
-	if i, v := notFinite(out); i >= 0 {
+	if i, v := dense.NotFinite(out); i >= 0 {
 		n := len(out) / shape[0]
 		return nil, fmt.Errorf("models: logit of class %d of image %d: want a finite number, got %v: %w", i%n, i/n, v, nodes.ErrNotFinite)
 	}

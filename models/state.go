@@ -153,8 +153,8 @@ func narrow(to any, from []float64) {
 	}
 }
 
-// begin makes running statistics that have never been set, with a variance of 0, those of an operation
-// that has seen no batch.
+// begin resets running statistics that have never been set, whose variances are all 0, to those of an
+// operation that has seen no batch.
 func (b Buffer) begin() error {
 	if b.BatchNorm == nil || slices.ContainsFunc(b.Running().Variance, func(v float64) bool { return v != 0 }) {
 		return nil

@@ -6,7 +6,6 @@ package dense
 
 import (
 	"fmt"
-	"math"
 	"unsafe"
 
 	"gorgonia.org/gorgonia"
@@ -96,17 +95,35 @@ func (v View) Norm() float64 {
 
 // FirstBad names the first value that is not finite.
 func (v View) FirstBad() string {
-	for i, x := range v.F32 {
-		if d := float64(x); math.IsNaN(d) || math.IsInf(d, 0) {
-			return fmt.Sprintf("%v at element %d of %d", x, i, v.Len())
-		}
+	var data any = v.F32
+	if v.F64 != nil {
+		data = v.F64
 	}
-	for i, x := range v.F64 {
-		if math.IsNaN(x) || math.IsInf(x, 0) {
-			return fmt.Sprintf("%v at element %d of %d", x, i, v.Len())
-		}
+	if i, x := NotFinite(data); i >= 0 {
+		return fmt.Sprintf("%v at element %d of %d", x, i, v.Len())
 	}
 	return "values whose norm overflows"
+}
+
+// NotFinite returns the first element of a []float32 or []float64 that is not finite, and its index: -1 if all are finite,
+// or for data of any other type.
+func NotFinite(data any) (int, float64) {
+	switch x := data.(type) {
+	case []float32:
+		return notFinite(x)
+	case []float64:
+		return notFinite(x)
+	}
+	return -1, 0
+}
+
+func notFinite[T float32 | float64](x []T) (int, float64) {
+	for i, v := range x {
+		if v-v != 0 {
+			return i, float64(v)
+		}
+	}
+	return -1, 0
 }
 
 // Zero sets every value to 0.

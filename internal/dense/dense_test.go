@@ -3,6 +3,7 @@
 package dense
 
 import (
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -69,4 +70,21 @@ func TestOfRefuses(t *testing.T) {
 		_, err := Of(c.value)
 		assert.ErrorContains(t, err, c.want, name)
 	}
+}
+
+func TestNotFinite(t *testing.T) {
+	inf := math.Inf(1)
+	for _, c := range []struct {
+		data any
+		want int
+	}{
+		{[]float32{1, float32(inf), 2}, 1}, {[]float32{math.MaxFloat32, -1}, -1}, {[]float64{0, math.NaN()}, 1}, {[]float64{-inf}, 0},
+		{[]float64{math.MaxFloat64}, -1}, {[]int{1}, -1}, {nil, -1},
+	} {
+		i, _ := NotFinite(c.data)
+		assert.Equal(t, c.want, i, "%v", c.data)
+	}
+	assert.Equal(t, "+Inf at element 1 of 2", View{F64: []float64{0, inf}}.FirstBad())
+	assert.Equal(t, "NaN at element 0 of 1", View{F32: []float32{float32(math.NaN())}}.FirstBad())
+	assert.Equal(t, "values whose norm overflows", View{F32: []float32{math.MaxFloat32}}.FirstBad())
 }

@@ -29,10 +29,13 @@ func RowsOf(v gorgonia.Value) (Rows, error) {
 	if len(shape) == 0 {
 		return Rows{}, fmt.Errorf("want a tensor of rank 1 at least, got a scalar")
 	}
+	if shape.TotalSize() == 0 {
+		return Rows{}, fmt.Errorf("want one element at least, got a tensor of shape %v", shape)
+	}
 	if t.RequiresIterator() || t.DataOrder().IsColMajor() {
 		return Rows{}, fmt.Errorf("want a contiguous row-major tensor, got a view or a transpose of shape %v", shape)
 	}
-	return Rows{Len: shape[0], Size: shape.TotalSize() / max(1, shape[0]), all: reflect.ValueOf(t.Data())}, nil
+	return Rows{Len: shape[0], Size: shape.TotalSize() / shape[0], all: reflect.ValueOf(t.Data())}, nil
 }
 
 // Element returns the type of the elements.
