@@ -48,7 +48,7 @@ func startFeed(n *models.Net, p plan, of part, data Data, first, step, last int)
 	for range ahead + 1 {
 		b, err := newBatch(n, of.examples)
 		if err != nil {
-			return nil, err
+			return nil, named(err)
 		}
 		f.empty <- b
 	}
@@ -115,7 +115,7 @@ func (g *gatherer) gather(b *batch, epoch, step int) {
 	b.err = nil
 	for i, k := range g.order[step*g.Batch+g.first:][:g.examples] {
 		g.draw(epoch, k)
-		if err := g.data.Example(k, b.rows[i], g.rng); err != nil && b.err == nil {
+		if err := b.take(i, g.data, k, g.rng); err != nil && b.err == nil {
 			b.err = err
 		}
 	}

@@ -125,7 +125,7 @@ func keeps(s gorgonia.Solver) error {
 // kept is what a run knows of its checkpoints.
 type kept struct {
 	leave         func()      // gives the directory back, once
-	stays         func() bool // keeps the directory when the context ends, unless that has ended
+	stays         func() bool // stops the end of the context from calling leave; false if it has done so
 	resumed       string      // the path of the checkpoint that the run went on from
 	damaged       []error
 	steps, epochs int       // made when the run was saved last, -1 before
@@ -303,7 +303,8 @@ func (r *run) resume() error {
 	return nil
 }
 
-// Accept refuses a state of other batches, or of more epochs than are wanted, and one that no run has: it may come from a file.
+// Accept refuses a state of other batches or of more epochs than are wanted, and one that no run can reach: the file may
+// have been tampered with.
 func (s *state) Accept(saved any) error {
 	is := saved.(*state)
 	if is.Plan != s.Plan {

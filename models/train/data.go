@@ -64,7 +64,7 @@ func (t Tensors) Example(i int, row []any, _ *rand.Rand) error {
 }
 
 // isEmpty reports whether there are no examples.
-func isEmpty(d Data) bool { return d == nil || d.Len() == 0 }
+func isEmpty(d Data) bool { return d == nil || d.Len() < 1 }
 
 // augmented is images that are varied in training.
 type augmented struct {
@@ -130,7 +130,7 @@ func newBatch(n *models.Net, examples int) (*batch, error) {
 		v := tensor.New(tensor.Of(x.Dtype()), tensor.WithShape(shape...))
 		r, err := dense.RowsOf(v)
 		if err != nil {
-			return nil, fmt.Errorf("train: %s: %w", x.Name(), err)
+			return nil, fmt.Errorf("%s: %w", x.Name(), err)
 		}
 		b.values = append(b.values, v)
 		for i := range b.rows {
@@ -140,16 +140,24 @@ func newBatch(n *models.Net, examples int) (*batch, error) {
 	return b, nil
 }
 
+// take copies example i of the data to a row of b.
+func (b *batch) take(row int, d Data, i int, rng *rand.Rand) error {
+	if err := d.Example(i, b.rows[row], rng); err != nil {
+		return fmt.Errorf("example %d: %w", i, err)
+	}
+	return nil
+}
+
 // probe returns an error if the first example does not fit the net.
 func probe(n *models.Net, d Data) error {
 	if isEmpty(d) {
 		return nil
 	}
 	b, err := newBatch(n, 1)
-	if err == nil {
-		err = d.Example(0, b.rows[0], nil)
+	if err != nil {
+		return err
 	}
-	return named(err)
+	return d.Example(0, b.rows[0], nil)
 }
 
 // named returns an error that begins with the name of the package.

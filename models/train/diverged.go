@@ -9,6 +9,7 @@ import (
 
 	"gorgonia.org/gorgonia"
 
+	"github.com/kernelfold/kernelfold/internal/dense"
 	"github.com/kernelfold/kernelfold/nodes"
 )
 
@@ -49,20 +50,8 @@ func notFinite(err error) error {
 	return nil
 }
 
+// finite reports whether all elements of a tensor are finite.
 func finite(v gorgonia.Value) bool {
-	switch d := v.Data().(type) {
-	case []float32:
-		for _, x := range d {
-			if x-x != 0 {
-				return false
-			}
-		}
-	case []float64:
-		for _, x := range d {
-			if x-x != 0 {
-				return false
-			}
-		}
-	}
-	return true
+	i, _ := dense.NotFinite(v.Data())
+	return i < 0
 }

@@ -53,11 +53,11 @@ func total(ctx context.Context, p *models.Predictor, data Data, first, last int)
 		n := min(last-from, p.Net().Batch())
 		if b == nil || len(b.rows) != n {
 			if b, err = newBatch(p.Net(), n); err != nil {
-				return 0, 0, err
+				return 0, 0, named(err)
 			}
 		}
-		for i, row := range b.rows {
-			if err := data.Example(from+i, row, nil); err != nil {
+		for i := range b.rows {
+			if err := b.take(i, data, from+i, nil); err != nil {
 				return 0, 0, named(err)
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/manifolds"
 	"github.com/kernelfold/kernelfold/models/images"
@@ -168,7 +169,8 @@ func TestOptionsRefuse(t *testing.T) {
 		"want a patience of 0 epochs at least, got -1": {Patience: -1},
 		"got measure 7": {Best: 7},
 		"train: images: augmentation: want a padding below the side of 12, got 12": {Augment: images.Augmentation{Pad: 12}},
-		"train: images: : want 144 numbers for 1 images":                           {Validation: images.Split{Labels: []int{1}}},
+		"train: Validation: images: : want 144 numbers for 1 images":               {Validation: images.Split{Labels: []int{1}}},
+		"train: Test: want 2 tensors, one for each input and target":               {Test: train.Tensors{tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(3, 144))}},
 	} {
 		_, err := train.Fit(context.Background(), net(t, false), solvers.NewSGD(), set.Train, o)
 		assert.ErrorContains(t, err, want)

@@ -4,6 +4,7 @@ package train_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -420,4 +421,43 @@ func TestGAN(t *testing.T) {
 	}
 	assert.Equal(t, images[0].Data(), images[1].Data())
 	assert.Equal(t, tensor.Shape{3, 1, 6, 6}, images[0].Shape())
+}
+
+// unreadable is data of which one example cannot be had.
+type unreadable struct{ train.Data }
+
+func (u unreadable) Example(i int, row []any, rng *rand.Rand) error {
+	if i == 11 {
+		return errors.New("lost")
+	}
+	return u.Data.Example(i, row, rng)
+}
+
+// An example that cannot be had is named, in training and in evaluation.
+func TestUnreadableExample(t *testing.T) {
+	for _, c := range []struct{ data, test train.Data }{
+		{unreadable{squaresData(20)}, nil},
+		{squaresData(20), unreadable{squaresData(20)}},
+	} {
+		n, err := models.New(10, unet())
+		require.NoError(t, err)
+		_, err = train.Fit(context.Background(), n, adam(), c.data, train.Options{Test: c.test})
+		assert.EqualError(t, err, "train: example 11: lost")
+	}
+}
+
+// A score must be a number: it is summed, and saved.
+func TestScoreMustBeFinite(t *testing.T) {
+	for want, score := range map[string]float64{"got NaN": math.NaN(), "got +Inf": math.Inf(1)} {
+		n, err := models.New(10, heads())
+		require.NoError(t, err)
+		n.Score = func(_, _ []*tensor.Dense) float64 { return score }
+		p, err := n.Predictor()
+		require.NoError(t, err)
+		_, _, err = train.Evaluate(context.Background(), p, quarters(10))
+		assert.EqualError(t, err, "models: score of examples 0 to 9: want a finite number, "+want)
+		require.NoError(t, p.Close())
+		_, err = train.Fit(context.Background(), n, stiefel(), quarters(20), train.Options{})
+		assert.EqualError(t, err, "train: step 1: want a finite score, "+want)
+	}
 }

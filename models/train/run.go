@@ -125,8 +125,7 @@ func (r *run) begin() error {
 	return nil
 }
 
-// close frees what the run holds. The graph writes to r.logits, so the machine, which has
-// a finalizer, would reach itself through r and stay in memory for good.
+// close ends what began with the run: hooks, the goroutine of the feed, the machines and the lock.
 func (r *run) close() {
 	for _, end := range r.ends {
 		end()
@@ -134,7 +133,6 @@ func (r *run) close() {
 	r.feed.close()
 	_ = r.predictor.Close()
 	_ = r.vm.Close()
-	r.vm = nil
 	r.kept.leave()
 }
 
@@ -323,7 +321,9 @@ func (r *run) compute(b *batch, at *Step) (loss, score float64, err error) {
 		for i := range outputs {
 			outputs[i] = r.model.Output(i)
 		}
-		score = r.model.Score(outputs, b.values[len(r.model.Inputs):])
+		if score = r.model.Score(outputs, b.values[len(r.model.Inputs):]); score-score != 0 {
+			return 0, 0, fmt.Errorf("train: step %d: want a finite score, got %v", at.Number, score)
+		}
 	}
 	return r.model.Loss(), score, nil
 }

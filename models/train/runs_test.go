@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -207,7 +208,7 @@ func TestRefusedChangesNothing(t *testing.T) {
 		want   string
 	}{
 		"fewer epochs":    {none, func(o *train.Options) { o.Epochs = 1 }, "want at least the 2 epochs that are complete, got 1"},
-		"too many epochs": {none, func(o *train.Options) { o.Epochs = 1 << 62 }, "epochs, got"},
+		"too many epochs": {none, func(o *train.Options) { o.Epochs = math.MaxInt }, "epochs, got"},
 		"another seed":    {none, func(o *train.Options) { o.Seed = 4 }, "want the batches of the run that was saved"},
 		"a new run":       {none, func(o *train.Options) { o.Checkpoint.Resume = false }, "want a directory without a run"},
 		"all are damaged": {func(t *testing.T, dir string) {

@@ -79,10 +79,11 @@ type Initialiser interface {
 
 // Fit trains m on data, in batches of the model's size, shuffled anew each
 // epoch; what is left over when no whole batch remains waits for another epoch. It returns
-// the epochs that were completed, also with an error, those before a resumption
-// among them. Errors are that of ctx when it was cancelled, after the step under way
-// and after the run was saved, or before anything was written; a *DivergedError when the loss, the weights or a gradient stopped
-// being finite; that of the solver, of a hook or of a checkpoint.
+// the epochs that were completed, including those before a resumption, also if there is an error.
+//
+// If ctx is cancelled before the run begins, nothing is written; later the step under way is finished and the run is
+// saved. Either way Fit returns the error of ctx. A loss, a weight or a gradient that is not finite is a *DivergedError.
+// Other errors are those of the solver, the data, a hook or a checkpoint.
 //
 // A solver that wraps another is looked through if it has the method Unwrap() gorgonia.Solver.
 //
@@ -138,6 +139,8 @@ func (o *Options) check(of models.Trainable, solver gorgonia.Solver, data Data) 
 		return errors.New("train: want a net made by models.New, got one that was not")
 	case m.Cost == nil:
 		return errors.New("train: want a net with a cost, got none")
+	case solver == nil:
+		return errors.New("train: want a solver, got nil")
 	case data == nil:
 		return errors.New("train: want data, got nil")
 	case o.Epochs < 0:
@@ -151,10 +154,14 @@ func (o *Options) check(of models.Trainable, solver gorgonia.Solver, data Data) 
 	case data.Len() < batch:
 		return fmt.Errorf("train: want at least one batch of %d examples, got %d examples", batch, data.Len())
 	}
-	for _, d := range []Data{data, o.Test, o.Validation} {
-		if err := probe(m, d); err != nil {
-			return err
-		}
+	if err := probe(m, data); err != nil {
+		return named(err)
+	}
+	if err := probe(m, o.Test); err != nil {
+		return fmt.Errorf("train: Test: %w", err)
+	}
+	if err := probe(m, o.Validation); err != nil {
+		return fmt.Errorf("train: Validation: %w", err)
 	}
 	if _, err := augment(data, o.Augment, imagesOf(m)); err != nil {
 		return err

@@ -229,6 +229,8 @@ func TestBadInput(t *testing.T) {
 	s := gorgonia.NewVanillaSolver()
 	_, err := train.Fit(context.Background(), m, s, set.Train.First(19), train.Options{})
 	assert.EqualError(t, err, "train: want at least one batch of 20 examples, got 19 examples")
+	_, err = train.Fit(context.Background(), m, nil, set.Train, train.Options{})
+	assert.EqualError(t, err, "train: want a solver, got nil")
 	_, err = train.Fit(context.Background(), m, s, set.Train, train.Options{Epochs: -1})
 	assert.ErrorContains(t, err, "positive number of epochs")
 	bad := set.Train
