@@ -380,7 +380,7 @@ func (m SpecialOrthogonal) Descend(x, mu, g Points, d Descent) (Progress, error)
 		}
 		move(i)
 		if failed == nil {
-			failed = &PointError{"SpecialOrthogonal", "step", i, fmt.Sprintf("want a rotation, got %.3g of its norm", size)}
+			failed = &PointError{"SpecialOrthogonal", "step", i, fmt.Sprintf("want a rotation, got a matrix with %.3g times the norm of one", size)}
 		}
 		for _, a := range []Points{g, mu} {
 			if a.K > 0 {

@@ -48,7 +48,7 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 	f.StringVar(&s.data, "data", "", "read images from `DIR` (MNIST, Fashion-MNIST or CIFAR-10 as distributed) instead of drawing digits")
 	f.StringVar(&names, "solvers", defaultSolvers, "`names` of the solvers to compare, separated by commas, or list")
 	f.IntVar(&s.epochs, "epochs", defaultEpochs, "passes over the training images")
-	f.IntVar(&s.batch, "batch", defaultBatch, "images a step")
+	f.IntVar(&s.batch, "batch", defaultBatch, "images in a step")
 	f.StringVar(&rates, "lr", "", "learning `rate`: one number for all solvers, or name=rate,... (default: each solver its own, see -solvers list)")
 	f.Uint64Var(&s.seed, "seed", 1, "seed of the drawn images, the initial weights and the order of the images")
 	f.IntVar(&s.limit, "limit", 0, "training images used, and a fifth as many test images (default: all; of drawn digits 4000 and 1000)")
