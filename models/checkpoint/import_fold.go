@@ -48,10 +48,11 @@ func (m OrthogonalMap) check() error {
 // parametrizations is in the names of the parameters of weights that PyTorch computes.
 const parametrizations = ".parametrizations."
 
-// unfolded is what the names of the parameters end with of which torch.nn.utils.spectral_norm and prune compute a weight.
+// unfolded are the endings of the names of parameters from which torch.nn.utils.spectral_norm and prune compute a weight. Such
+// weights are refused.
 var unfolded = []string{"_orig", "_u", "_v", "_mask"}
 
-// remover names the function of torch.nn.utils that puts a weight in the place of those parameters.
+// remover names the function of torch.nn.utils that replaces the parameters of a weight by the weight.
 func remover(parameters map[string]source) string {
 	if _, ok := parameters["_mask"]; ok {
 		return "prune.remove"
