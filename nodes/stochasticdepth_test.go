@@ -29,10 +29,13 @@ func survives(survival float64, run uint64) bool {
 }
 
 func TestStochasticDepth(t *testing.T) {
-	dropped, kept := 0, 0
+	dropped, kept, runs := 0, 0, uint64(4)
+	if testing.Short() {
+		runs = 2
+	}
 	for _, shape := range append(images(), []int{7, 3}, []int{4}, nil) {
 		for _, survival := range []float64{0.4, 1} {
-			for run := range uint64(4) {
+			for run := range runs {
 				for _, eval := range []bool{false, true} {
 					t.Run(fmt.Sprint(shape, survival, run, eval), func(t *testing.T) {
 						factor := survival

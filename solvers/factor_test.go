@@ -44,6 +44,9 @@ func rareAndLong(t *testing.T, r float64, steps int, opts ...solvers.Option) (an
 // A factor that is known before the sample leaves the minimum where it is; one that is a function of the sample
 // moves it to where the frequent short gradients lead. Neither depends on the radius.
 func TestFactorAndRareLongGradients(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs for long under the race detector, on one goroutine")
+	}
 	const steps = 40000
 	plain := rareAndLong(t, 1, steps)
 	past := rareAndLong(t, 1, steps, solvers.GeometricStep())

@@ -41,6 +41,9 @@ func rayleighPlus(t *testing.T, c float64, steps int, opts ...solvers.Option) (g
 // The default momentum converges whatever c is. Ambient momentum does not above its bound, (1 - theta)^2/theta = 0.0111
 // for the rate times 2c, and the report says so; AmbientDecay is such a c.
 func TestOutwardGradients(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs for long under the race detector, on one goroutine")
+	}
 	const rate = 0.02
 	momentum := []solvers.Option{solvers.LearnRate(rate), solvers.Momentum(0.9)}
 	ambient := append(momentum[:2:2], solvers.AmbientMomentum())
@@ -98,6 +101,9 @@ func TestOutwardGradients(t *testing.T) {
 // The second is for a cost without curvature; one with the rate times its curvature at h asks for
 // rate h + (1 + theta)/(1 - theta) rate |s| < 2 (1 + theta) as well.
 func TestBoundsOfAmbientMomentum(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs for long under the race detector, on one goroutine")
+	}
 	for _, c := range []struct {
 		theta, s  float64
 		converges bool
