@@ -267,7 +267,8 @@ func (t *trial) vector(x manifolds.Points, f float64) manifolds.Points {
 			size[k] = 0
 		}
 	}
-	return resize(v, size)
+	// Once more: where most of g is normal, rounding leaves a normal part that is not small beside v.
+	return t.tangent(x, resize(v, size))
 }
 
 // lengths returns the norms of the points, or 1 for the point 0. Steps at x are measured in these
