@@ -6,6 +6,7 @@ MPI         = ./internal/mpi/... ./solvers/distributed/...
 QEMU        = qemu-aarch64
 NEON        = ./internal/vec ./internal/gemm ./internal/fused ./internal/lanes ./internal/winograd
 NARROW      = ./internal/... ./manifolds ./models/images ./models/safetensors
+CONCURRENT  = ./solvers/... ./nodes/... ./models/... ./internal/par ./internal/gemm ./internal/blas ./internal/scratch ./internal/mpi/... ./internal/disk
 ASSEMBLY    = ./manifolds/... ./solvers ./nodes/... ./internal/...
 LIBRARY     = ./manifolds/... ./solvers/... ./nodes/... ./models/... ./internal/...
 
@@ -25,9 +26,10 @@ staticcheck:
 	go run $(STATICCHECK) ./...
 	cd examples/notebooks/kernel && go run $(STATICCHECK) ./...
 
-# -short leaves out the tests that run for minutes under the race detector.
+# The packages in which goroutines share memory. -short leaves out the tests that run for minutes under
+# the race detector.
 race:
-	go test -race -short -timeout 15m $(LIBRARY)
+	go test -race -short -timeout 15m $(CONCURRENT)
 
 # The portable Go alone, the assembly for older machines, and 32 bits.
 levels:
