@@ -8,6 +8,7 @@ import (
 
 	"github.com/kernelfold/kernelfold/internal/descent"
 	"github.com/kernelfold/kernelfold/internal/fused"
+	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
@@ -30,7 +31,11 @@ import (
 // In Euclidean space x moves by -Rate (v + Decay x). With Geometric, g_t is the GeometricFactor
 // of the norm of v at each point; otherwise g_t = 1.
 //
-// Direction and Move make this step on any Manifold. A Descender has a faster step of its own.
+// With Factors, the direction v of point k is that above times Factors[k], as in adaptive methods;
+// m is the same. Longest must then be a bound of the norm of the direction of all points.
+//
+// Direction and Move make this step on any Manifold. A Descender has a faster step of its own,
+// and with Factors if it is Adaptable.
 type Descent = descent.Step
 
 // Progress describes a step: Direction is the sum of |v|^2, without decay, over the points,
@@ -51,6 +56,13 @@ func GeometricFactor(r, c float64) float64 { return descent.Factor(r, c) }
 // yet transported, to nu. mu is the momentum before the step, and may be the same batch as nu.
 // Without momentum, mu and nu have no points (K = 0). g is overwritten.
 func Direction(m Manifold, v, nu, x, mu, g Points, d Descent) error {
+	if err := direction(m, v, nu, x, mu, g, d); err != nil || d.Factors == nil {
+		return err
+	}
+	return v.Scale(d.Factors, v)
+}
+
+func direction(m Manifold, v, nu, x, mu, g Points, d Descent) error {
 	if mu.K == 0 {
 		if err := v.Combine(d.Slope, g, 0, g); err != nil {
 			return err
@@ -154,7 +166,7 @@ type Descender interface {
 	// given bounds of the gradient and the momentum. It must return false unless m has the
 	// type of the receiver: a type that embeds the receiver has a geometry of its own and must
 	// be moved by its own methods. Where Descends returns true, the step cannot fail as long
-	// as x is on the manifold.
+	// as x is on the manifold. The values of Factors may be unknown yet.
 	Descends(m Manifold, x Points, d Descent, b Bounds) bool
 
 	// Descend makes the step. Without momentum, mu has no points (K = 0).
@@ -164,6 +176,15 @@ type Descender interface {
 	// and the error is a *PointError that names the first such point; all other points have
 	// moved.
 	Descend(x, mu, g Points, d Descent) (Progress, error)
+}
+
+// Adaptable is implemented by a Descender whose Descend takes Factors, and that knows the lengths
+// of Riemannian gradients without writing them.
+type Adaptable interface {
+	Descender
+	// GradientSquares writes |grad|^2 of each point, of the Riemannian gradient of the Euclidean
+	// gradient g at x, to out, of length K.
+	GradientSquares(out []float64, x, g Points) error
 }
 
 // Bounds are upper bounds of the Frobenius norms of the gradient and the momentum before a step.
@@ -188,9 +209,13 @@ func safe[T vec.Float](d Descent, b Bounds, size, maxLength float64) bool {
 		small, large = 1e-75, 1e150
 	}
 	direction := b.Direction(d)
+	step := d.Rate * direction
+	if d.Factors != nil {
+		step = d.Rate * d.Longest
+	}
 	return size >= small && size <= 1/small &&
 		direction < large && b.After(d) < large && (b.Gradient == 0 || b.Gradient > small*small) &&
-		d.Rate < size/(small*small) && d.Rate*direction <= maxLength*size
+		d.Rate < size/(small*small) && step <= maxLength*size
 }
 
 // maxSphereStep is the longest step v, in units of the radius, for which x + v keeps enough
@@ -202,9 +227,10 @@ func maxSphereStep[T vec.Float]() float64 {
 	return 2e3
 }
 
-// Descends returns true if no square can overflow or vanish, and false for a Geometric step.
+// Descends returns true if no square can overflow or vanish, and false for a Geometric step and
+// with Factors.
 func (Euclidean) Descends(m Manifold, x Points, d Descent, b Bounds) bool {
-	if _, ok := m.(Euclidean); !ok || d.Geometric {
+	if _, ok := m.(Euclidean); !ok || d.Geometric || d.Factors != nil {
 		return false
 	}
 	if x.f64 != nil {
@@ -234,6 +260,14 @@ func (s spheres[T]) descend(x block[T], m, g []T, d Descent) (Progress, error) {
 	o := fused.Sphere{Radius: s.r, Centred: s.centred}
 	var p Progress
 	failed, lines := -1, 1
+	if count := s.lines(x); d.Factors != nil && count > 1 {
+		each := scratch.Get[float64](x.k * count)
+		defer scratch.Put(each)
+		for i := range each {
+			each[i] = d.Factors[i/count]
+		}
+		d.Factors = each
+	}
 	switch s.axis {
 	case whole:
 		p, failed = fused.Spheres(x.data, m, g, x.n*x.p, o, d)
@@ -247,6 +281,30 @@ func (s spheres[T]) descend(x block[T], m, g []T, d Descent) (Progress, error) {
 		return p, nil
 	}
 	return p, s.offManifold(x, m, max(0, failed/lines)) // an Inf in x makes the direction NaN
+}
+
+// gradientSquares writes |grad|^2 of each point, the sum over its vectors.
+func (s spheres[T]) gradientSquares(out []float64, x, _, g block[T]) error {
+	o := fused.Sphere{Radius: s.r, Centred: s.centred}
+	if s.axis == whole {
+		fused.GradientSquares(out, x.data, g.data, x.n*x.p, o)
+		return nil
+	}
+	count := s.lines(x)
+	each := scratch.Get[float64](x.k * count)
+	defer scratch.Put(each)
+	if s.axis == Rows {
+		fused.GradientSquares(each, x.data, g.data, x.p, o)
+	} else {
+		fused.GradientSquaresOfColumns(each, x.data, g.data, x.n, x.p, o)
+	}
+	for i := range out {
+		out[i] = 0
+		for _, square := range each[i*count : (i+1)*count] {
+			out[i] += square
+		}
+	}
+	return nil
 }
 
 // offManifold returns the error for a batch with vectors that could not move because they are
@@ -290,6 +348,11 @@ func (s Sphere) Descend(x, mu, g Points, d Descent) (Progress, error) {
 	return s.s32().descend(x.b32(), mu.f32, g.f32, d)
 }
 
+// GradientSquares writes |g - x <x, g>/r^2|^2 of each point.
+func (s Sphere) GradientSquares(out []float64, x, g Points) error {
+	return liftOut(s.Check(x.N, x.P), "gradient squares", out, x, x, g, s.s32().gradientSquares, s.s64().gradientSquares)
+}
+
 // Descends returns false if Geodesic, for tangent momentum with a look ahead, and where squares
 // might overflow or vanish.
 func (s CentredSphere) Descends(m Manifold, x Points, d Descent, b Bounds) bool {
@@ -307,6 +370,11 @@ func (s CentredSphere) Descend(x, mu, g Points, d Descent) (Progress, error) {
 		return s.s64().descend(x.b64(), mu.f64, g.f64, d)
 	}
 	return s.s32().descend(x.b32(), mu.f32, g.f32, d)
+}
+
+// GradientSquares writes |g - x <x, g>/r^2|^2 of each point, with the mean of g taken off first.
+func (s CentredSphere) GradientSquares(out []float64, x, g Points) error {
+	return liftOut(s.Check(x.N, x.P), "gradient squares", out, x, x, g, s.s32().gradientSquares, s.s64().gradientSquares)
 }
 
 // Descends returns false if Geodesic, for tangent momentum with a look ahead, for the geometric
@@ -328,9 +396,14 @@ func (s Oblique) Descend(x, mu, g Points, d Descent) (Progress, error) {
 	return s.s32().descend(x.b32(), mu.f32, g.f32, d)
 }
 
+// GradientSquares writes |g - x <x, g>/r^2|^2, summed over the vectors of each point.
+func (s Oblique) GradientSquares(out []float64, x, g Points) error {
+	return liftOut(s.Check(x.N, x.P), "gradient squares", out, x, x, g, s.s32().gradientSquares, s.s64().gradientSquares)
+}
+
 var (
 	_ Descender = Euclidean{}
-	_ Descender = Sphere{}
-	_ Descender = CentredSphere{}
-	_ Descender = Oblique{}
+	_ Adaptable = Sphere{}
+	_ Adaptable = CentredSphere{}
+	_ Adaptable = Oblique{}
 )

@@ -200,6 +200,11 @@ func (m Grassmann) Descend(x, mu, g Points, d Descent) (Progress, error) {
 	return m.s32().descend(x.b32(), mu.f32, g.f32, d)
 }
 
+// GradientSquares writes |g - x x^T g / r^2|^2 of each point.
+func (m Grassmann) GradientSquares(out []float64, x, g Points) error {
+	return liftOut(m.Check(x.N, x.P), "gradient squares", out, x, x, g, m.s32().gradientSquares, m.s64().gradientSquares)
+}
+
 var (
 	_ Manifold            = Grassmann{}
 	_ Quotient            = Grassmann{}
@@ -212,7 +217,7 @@ var (
 	_ Scalable            = Grassmann{}
 	_ Sampler             = Grassmann{}
 	_ Grouper             = Grassmann{}
-	_ Descender           = Grassmann{}
+	_ Adaptable           = Grassmann{}
 )
 
 func (m stiefel[T]) subspaceExp(dst, x, v block[T]) error {

@@ -332,6 +332,10 @@ func (m rotations) descend(x, mu, g Points, d Descent) (Progress, error) {
 	return m.s32().descend(x.b32(), mu.f32, g.f32, d)
 }
 
+func (m rotations) gradientSquares(shape error, out []float64, x, g Points) error {
+	return liftOut(shape, "gradient squares", out, x, x, g, m.s32().gradientSquares, m.s64().gradientSquares)
+}
+
 // Descends returns true where Stiefel.Descends does in the Euclidean metric.
 func (s Orthogonal) Descends(m Manifold, x Points, d Descent, b Bounds) bool {
 	of, ok := m.(Orthogonal)
@@ -362,7 +366,11 @@ func (m SpecialOrthogonal) Descend(x, mu, g Points, d Descent) (Progress, error)
 	}
 	move := func(to int) {
 		if from < to {
-			p, err := m.group().descend(part(x, from, to), part(mu, from, to), part(g, from, to), d)
+			some := d
+			if d.Factors != nil {
+				some.Factors = d.Factors[from:to]
+			}
+			p, err := m.group().descend(part(x, from, to), part(mu, from, to), part(g, from, to), some)
 			var at *PointError
 			if errors.As(err, &at) {
 				at.Point += from
@@ -394,6 +402,16 @@ func (m SpecialOrthogonal) Descend(x, mu, g Points, d Descent) (Progress, error)
 	return total, failed
 }
 
+// GradientSquares writes |x skew(x^T g) / r^2|^2 of each point.
+func (m Orthogonal) GradientSquares(out []float64, x, g Points) error {
+	return m.group().gradientSquares(m.Check(x.N, x.P), out, x, g)
+}
+
+// GradientSquares writes |x skew(x^T g) / r^2|^2 of each point.
+func (m SpecialOrthogonal) GradientSquares(out []float64, x, g Points) error {
+	return m.group().gradientSquares(m.Check(x.N, x.P), out, x, g)
+}
+
 var (
 	_ Manifold            = Orthogonal{}
 	_ Exponential         = Orthogonal{}
@@ -405,7 +423,7 @@ var (
 	_ Scalable            = Orthogonal{}
 	_ Sampler             = Orthogonal{}
 	_ Grouper             = Orthogonal{}
-	_ Descender           = Orthogonal{}
+	_ Adaptable           = Orthogonal{}
 	_ Manifold            = SpecialOrthogonal{}
 	_ Exponential         = SpecialOrthogonal{}
 	_ Logarithm           = SpecialOrthogonal{}
@@ -416,7 +434,7 @@ var (
 	_ Scalable            = SpecialOrthogonal{}
 	_ Sampler             = SpecialOrthogonal{}
 	_ Grouper             = SpecialOrthogonal{}
-	_ Descender           = SpecialOrthogonal{}
+	_ Adaptable           = SpecialOrthogonal{}
 )
 
 // projectProper: the nearest rotation. Where the determinant is positive it is the polar factor.

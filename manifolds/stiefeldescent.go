@@ -37,7 +37,67 @@ func (m Stiefel) Descend(x, mu, g Points, d Descent) (Progress, error) {
 	return m.s32().descend(x.b32(), mu.f32, g.f32, d)
 }
 
-var _ Descender = Stiefel{}
+// GradientSquares writes |g - x sym(x^T g) / r^2|^2 of each point in the Euclidean metric, and <grad, grad>
+// in the canonical.
+func (m Stiefel) GradientSquares(out []float64, x, g Points) error {
+	return liftOut(m.Check(x.N, x.P), "gradient squares", out, x, x, g, m.s32().gradientSquares, m.s64().gradientSquares)
+}
+
+var _ Adaptable = Stiefel{}
+
+// factorOf returns that of the direction of point i.
+func factorOf(d Descent, i int) float64 {
+	if d.Factors == nil {
+		return 1
+	}
+	return d.Factors[i]
+}
+
+// gradientSquares: |g|^2 - r^2 |s|^2, where x s is the normal part of g. Where the tangent part is
+// short it is computed itself.
+func (m stiefel[T]) gradientSquares(out []float64, x, _, g block[T]) error {
+	if m.Metric == CanonicalMetric {
+		v := block[T]{x.k, x.n, x.p, scratch.Get[T](len(x.data))}
+		defer scratch.Put(v.data)
+		if err := m.gradient(v, x, g); err != nil {
+			return err
+		}
+		return m.inner(out, x, v, v)
+	}
+	if x.small() {
+		m.gradientSquaresLanes(out, x, g)
+		return nil
+	}
+	s, v := scratch.Get[T](x.q()*x.q()), scratch.Get[T](x.n*x.p)
+	defer scratch.Put(s)
+	defer scratch.Put(v)
+	for i := range out {
+		m.multiplier(s, x, x.at(i), g.at(i), m.normal())
+		whole := vec.Dot(g.at(i), g.at(i))
+		if out[i] = whole - m.r()*m.r()*vec.Dot(s, s); out[i] >= 1e-2*whole {
+			continue
+		}
+		copy(v, g.at(i))
+		if err := m.tangentProject(s, x, x.at(i), v); err != nil {
+			return &PointError{m.name, "gradient squares", i, err.Error()}
+		}
+		out[i] = vec.Dot(v, v)
+	}
+	return nil
+}
+
+func (m stiefel[T]) gradientSquaresLanes(out []float64, x, g block[T]) {
+	f, w := laneBatchOf(x), lanes.Width[T]()
+	defer f.free()
+	for from := 0; from < x.k; from += w {
+		to := min(from+w, x.k)
+		lanes.Load(f.x, x.part(from, to), f.np)
+		lanes.Load(f.v, g.part(from, to), f.np)
+		m.tangentProjectLanes(&f, f.x, f.v)
+		lanes.Dots(f.sums, f.v, f.v)
+		copy(out[from:to], f.sums)
+	}
+}
 
 func (m stiefel[T]) descend(x block[T], mu, g []T, d Descent) (p Progress, err error) {
 	fail := func(point int, reason error) {
@@ -97,9 +157,10 @@ func (m stiefel[T]) descendPoints(x block[T], mu, g []T, d Descent, fail func(po
 				m.tangentProject(s, x, xi, mi)
 			}
 		}
-		square := vec.Dot(v, v)
+		of := factorOf(d, i)
+		square := of * of * vec.Dot(v, v)
 		f := m.factor(square, x.n, x.p, d)
-		vec.Combine(v, 1, xi, -d.Rate/f, v)
+		vec.Combine(v, 1, xi, -d.Rate/f*of, v)
 		if err := m.retractInPlace(xi, v, x); err != nil {
 			fail(i, err)
 			continue
@@ -117,7 +178,7 @@ func (m stiefel[T]) descendSlices(x block[T], mu, g []T, d Descent, fail func(po
 	f, total := laneBatchOf(x), Progress{Factor: 1}
 	defer f.free()
 	// The kernel for square points has the geometric factor of Stiefel.
-	frames := x.n == x.p && m.Retraction == CholeskyQR && !(d.Tangent && d.LooksAhead()) && !(d.Geometric && m.kind != plainFrames)
+	frames := x.n == x.p && m.Retraction == CholeskyQR && !(d.Tangent && d.LooksAhead()) && !(d.Geometric && m.kind != plainFrames) && d.Factors == nil
 	for from := 0; from < x.k; {
 		part := func(a []T, points int) []T {
 			if a == nil {
@@ -135,7 +196,11 @@ func (m stiefel[T]) descendSlices(x block[T], mu, g []T, d Descent, fail func(po
 		}
 		count := min(lanes.Width[T](), x.k-from)
 		at := from
-		total = total.Plus(m.descendLanes(&f, part(x.data, count), part(mu, count), part(g, count), d,
+		group := d
+		if d.Factors != nil {
+			group.Factors = d.Factors[from : from+count]
+		}
+		total = total.Plus(m.descendLanes(&f, part(x.data, count), part(mu, count), part(g, count), group,
 			func(lane int, reason error) { fail(at+lane, reason) }))
 		from += count
 	}
@@ -157,8 +222,13 @@ func (m stiefel[T]) descendLanes(f *laneBatch[T], x, mu, g []T, d Descent, fail 
 	m.tangentProjectLanes(f, f.x, f.v)
 	lanes.Dots(f.sums, f.v, f.v)
 	for l, square := range f.sums {
+		of := 1.0
+		if l < count {
+			of = factorOf(d, l)
+		}
+		square *= of * of
 		c := m.factor(square, f.n, f.p, d)
-		f.t[l] = T(-d.Rate / c)
+		f.t[l] = T(-d.Rate / c * of)
 		if l < count {
 			total = total.Plus(Progress{Direction: square, Length: d.Rate / c * d.Rate / c * square, Factor: c})
 		}

@@ -7,7 +7,6 @@ import (
 	"math"
 
 	"github.com/kernelfold/kernelfold/internal/fused"
-	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
@@ -42,7 +41,10 @@ type adam struct {
 	amsgrad           bool
 }
 
-var _ InPlace = adam{}
+var (
+	_ InPlace  = adam{}
+	_ Adaptive = adam{}
+)
 
 func newAdam(name string) adam { return adam{name: name, beta1: 0.9, beta2: 0.999, eps: 1e-8} }
 
@@ -56,30 +58,44 @@ func (r adam) State() []State {
 	return s
 }
 
-func (r adam) Direction(p *Part) error {
-	grad := p.Gradient
-	if err := p.Riemannian(grad, p.Gradient); err != nil {
-		return err
-	}
-	if err := p.New[0].Combine(r.beta1, p.Old[0], 1-r.beta1, grad); err != nil {
-		return err
-	}
-	f := scratch.Get[float64](p.X.K) // |grad|^2, then the factor of m
-	defer scratch.Put(f)
-	if err := manifolds.Inner(p.Manifold, f, p.X, grad, grad); err != nil {
-		return err
-	}
+func (r adam) Direction(p *Part) error { return p.Adapt(r) }
+
+func (r adam) Descent(*Part) manifolds.Descent {
+	return manifolds.Descent{Keep: r.beta1, Take: 1 - r.beta1, Ahead: r.beta1, Slope: 1 - r.beta1, Tangent: true}
+}
+
+func (r adam) Factors(p *Part, f []float64, old, next []manifolds.Points) {
 	correct1, correct2 := r.corrections(p.Step)
 	for k, sq := range f {
-		s := r.beta2*p.Old[1].At(k, 0, 0) + (1-r.beta2)*sq
-		p.New[1].Set(k, 0, 0, s)
+		s := r.beta2*old[1].At(k, 0, 0) + (1-r.beta2)*sq
+		next[1].Set(k, 0, 0, s)
 		if r.amsgrad {
-			s = max(s, p.Old[2].At(k, 0, 0))
-			p.New[2].Set(k, 0, 0, s)
+			s = max(s, old[2].At(k, 0, 0))
+			next[2].Set(k, 0, 0, s)
 		}
 		f[k] = 1 / correct1 / (math.Sqrt(s/correct2) + r.eps)
 	}
-	return p.Direction.Scale(f, p.New[0])
+}
+
+// LongestDirection: the first moment is a mean of gradients. By the inequality of Cauchy and Schwarz
+// its norm is, point by point, at most
+//
+//	(1 - beta1) / sqrt((1 - beta2) (1 - beta1^2/beta2))
+//
+// times the root of the second moment, if beta1^2 < beta2, and eps bounds the direction otherwise. If
+// eps is so small that a square for it vanishes, there is no bound.
+func (r adam) LongestDirection(p *Part) float64 {
+	least := 1e-15
+	if p.X.Data64() != nil {
+		least = 1e-150
+	}
+	if r.eps <= least {
+		return math.Inf(1)
+	}
+	if q := r.beta1 * r.beta1 / r.beta2; q < 1 {
+		return math.Sqrt(float64(p.X.K) / ((1 - r.beta2) * (1 - q)))
+	}
+	return p.Longest() / (1 - r.beta1) / r.eps
 }
 
 // corrections are 1 - beta^t of both moments.
@@ -88,27 +104,16 @@ func (r adam) corrections(step int) (first, second float64) {
 	return 1 - math.Pow(r.beta1, t), 1 - math.Pow(r.beta2, t)
 }
 
-// Fits: with a point for each weight Adam is element by element. The first moment is a mean of
-// gradients. By the inequality of Cauchy and Schwarz it is, element by element, at most
-//
-//	(1 - beta1) / sqrt((1 - beta2) (1 - beta1^2/beta2))
-//
-// times the root of the second, if beta1^2 < beta2, and eps bounds the direction otherwise.
+// Fits: with a point for each weight Adam is element by element.
 func (r adam) Fits(p *Part, slope float64) bool {
 	if !p.Unconstrained() || p.X.N*p.X.P != 1 {
 		return false
 	}
-	g, direction := p.Longest(), 0.0
-	if q := r.beta1 * r.beta1 / r.beta2; q < 1 {
-		direction = math.Sqrt(float64(p.X.K) / ((1 - r.beta2) * (1 - q)))
-	} else {
-		direction = g / (1 - r.beta1) / r.eps
-	}
-	limit, least := 1e15, 1e-15
+	limit := 1e15
 	if p.X.Data64() != nil {
-		limit, least = 1e150, 1e-150
+		limit = 1e150
 	}
-	return g < limit && r.eps > least && p.Bound()+p.Rate*direction < limit
+	return p.Longest() < limit && p.Bound()+p.Rate*r.LongestDirection(p) < limit
 }
 
 func (r adam) Advance(p *Part, g manifolds.Points, slope float64) (manifolds.Progress, error) {

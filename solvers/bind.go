@@ -64,6 +64,7 @@ func (c *config) bindAt(v gorgonia.ValueGrad, name string, w dense.View, norm fl
 			properties: manifolds.PropertiesOf(piece.Manifold, piece.Layout.N, piece.Layout.P)}
 		_, q.bound.euclidean = piece.Manifold.(manifolds.Euclidean)
 		q.bound.descender, _ = piece.Manifold.(manifolds.Descender)
+		q.bound.carries = len(q.bound.kinds) > 0 && q.bound.kinds[0].Kind != PerPoint
 		if r, ok := p.settings.rule.(Costly); ok {
 			q.bound.properties.Cost += r.Cost(piece.Layout.N, piece.Layout.P)
 		}

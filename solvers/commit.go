@@ -77,19 +77,23 @@ func (p *Part) advance() error {
 		return p.fail(ErrParameter, err.Error(), err) // shapes were checked: cannot happen
 	}
 	before := p.memory.size
-	switch r := of.settings.rule.(type) {
-	case Linear:
+	if p.step.itself {
+		p.Old = p.memory.state
+		p.memory.progress, err = of.settings.rule.(InPlace).Advance(p, g, p.step.slope)
+	} else {
 		d, mu := p.step.descent, manifolds.Points{}
 		b := manifolds.Bounds{Gradient: of.gradient, Momentum: p.memory.momentum}
-		if len(p.memory.state) > 0 {
+		if p.bound.carries {
 			mu = p.memory.state[0]
 		}
-		p.memory.progress, err = p.bound.descender.Descend(p.X, mu, g, d)
+		if r, ok := of.settings.rule.(Adaptive); ok {
+			err = p.adapt(r, g)
+		}
+		if err == nil {
+			p.memory.progress, err = p.bound.descender.Descend(p.X, mu, g, d)
+		}
 		p.memory.momentum = b.After(d)
 		p.memory.late = d.Late
-	case InPlace:
-		p.Old = p.memory.state
-		p.memory.progress, err = r.Advance(p, g, p.step.slope)
 	}
 	if p.bound.euclidean {
 		p.memory.size = before*(1+p.Rate*p.Decay) + math.Sqrt(p.memory.progress.Length)
@@ -100,5 +104,20 @@ func (p *Part) advance() error {
 	if err != nil {
 		return p.fail(ErrOverwritten, fmt.Sprintf("%v: the weights were written to since the last step, and all others have moved", err), err)
 	}
+	return nil
+}
+
+// adapt computes the factors of the points, from the gradient as it came.
+func (p *Part) adapt(r Adaptive, g manifolds.Points) error {
+	f := p.memory.factors
+	if err := p.bound.descender.(manifolds.Adaptable).GradientSquares(f, p.X, g); err != nil {
+		return err
+	}
+	for i := range f {
+		if f[i] *= p.step.slope * p.step.slope; !(f[i] <= math.MaxFloat64) { // a point that was moved off the manifold
+			f[i] = 0
+		}
+	}
+	r.Factors(p, f, p.memory.state, p.memory.state)
 	return nil
 }

@@ -57,6 +57,7 @@ type bound struct {
 	properties manifolds.Properties
 	euclidean  bool
 	kinds      []State             // those of the rule
+	carries    bool                // the first block of state is momentum
 	descender  manifolds.Descender // nil if steps are not made at once
 }
 
@@ -70,6 +71,7 @@ type memory struct {
 	late          bool    // that block is tangent at the point before the last step: its transport is due
 	size          float64 // bound of the points
 	own, next     manifolds.Points
+	factors       []float64 // of an adaptive rule, one number a point
 	reprojections int
 	progress      manifolds.Progress
 	outward       float64 // how far ambient momentum is from its bound; 1 is at it
@@ -84,6 +86,7 @@ type underway struct {
 	borrowed []manifolds.Points
 	tangents []manifolds.Points // the blocks of state to transport
 	descent  manifolds.Descent  // of a step in place under a linear rule
+	itself   bool               // the rule makes the step in place itself
 	slope    float64            // of the gradient
 	scale    float64            // the part of it that comes before ClipValue
 	momentum float64            // norm of the first block of state after the step

@@ -5,6 +5,7 @@ package solvers
 import (
 	"gorgonia.org/tensor"
 
+	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
@@ -30,10 +31,23 @@ type Rule interface {
 // manifolds.Descender then makes it at once, in place.
 type Linear interface {
 	Rule
-	// Descent returns the coefficients of the momentum, the first block of state, and of the
-	// gradient. The engine sets Rate, Decay and Geometric. Direction should be
+	// Descent returns the coefficients of the momentum, the first block of state unless that is
+	// of the kind PerPoint, and of the gradient. The engine sets Rate, Decay and Geometric. Direction should be
 	// p.Follow(Descent(p)).
 	Descent(p *Part) manifolds.Descent
+}
+
+// Adaptive is implemented by a Linear rule that multiplies the direction of its Descent by a factor
+// for each point, by the squares of the gradients that it has seen. A manifold that is
+// manifolds.Adaptable then makes the step at once, in place. Direction should be p.Adapt(r).
+type Adaptive interface {
+	Linear
+	// Factors replaces the squared norms of the Riemannian gradients of the points, in f, by the
+	// factors. It reads state of the kind PerPoint from old and writes it to next, which may be
+	// the same.
+	Factors(p *Part, f []float64, old, next []manifolds.Points)
+	// LongestDirection returns a bound of the norm of the direction with its factors.
+	LongestDirection(p *Part) float64
 }
 
 // InPlace is implemented by a Rule that has a faster way to make the whole step of some
@@ -135,10 +149,38 @@ func (p *Part) Riemannian(dst, g manifolds.Points) error {
 // state. It is the Direction of a Linear rule.
 func (p *Part) Follow(d manifolds.Descent) error {
 	var old, next manifolds.Points
-	if len(p.Old) > 0 {
+	if p.bound.carries {
 		old, next = p.Old[0], p.New[0]
 	}
 	return manifolds.Direction(p.Manifold, p.Direction, next, p.X, old, p.Gradient, d)
+}
+
+// Adapt writes the direction of the rule r, and its state after the step. It is the Direction of an
+// Adaptive rule.
+func (p *Part) Adapt(r Adaptive) error {
+	f := scratch.Get[float64](p.X.K)
+	defer scratch.Put(f)
+	if err := p.Riemannian(p.Gradient, p.Gradient); err != nil {
+		return err
+	}
+	if err := manifolds.Inner(p.Manifold, f, p.X, p.Gradient, p.Gradient); err != nil {
+		return err
+	}
+	r.Factors(p, f, p.Old, p.New)
+	d, grad := r.Descent(p), p.Gradient
+	if !p.bound.carries {
+		if err := p.Direction.Combine(d.Slope, grad, 0, grad); err != nil {
+			return err
+		}
+		return p.Direction.Scale(f, p.Direction)
+	}
+	if err := p.New[0].Combine(d.Keep, p.Old[0], d.Take, grad); err != nil {
+		return err
+	}
+	if err := p.Direction.Combine(d.Ahead, p.Old[0], d.Slope, grad); err != nil {
+		return err
+	}
+	return p.Direction.Scale(f, p.Direction)
 }
 
 // Parameter returns the name and the shape of the parameter that this is a part of.

@@ -63,18 +63,28 @@ func (e *engine) direct(p *Part) bool {
 		s.factor == ofPast && !p.bound.euclidean {
 		return false
 	}
-	switch r := s.rule.(type) {
-	case Linear:
-		if p.bound.descender == nil {
+	if r, ok := s.rule.(InPlace); ok && (p.bound.euclidean || s.factor == noFactor) {
+		if p.step.itself = r.Fits(p, p.step.slope); p.step.itself {
+			return true
+		}
+	}
+	r, ok := s.rule.(Linear)
+	if !ok || p.bound.descender == nil {
+		return false
+	}
+	d := p.descent(r)
+	if r, ok := r.(Adaptive); ok {
+		if _, ok := p.bound.descender.(manifolds.Adaptable); !ok || s.factor != noFactor {
 			return false
 		}
-		p.step.descent = p.descent(r)
-		d, b := p.step.descent, manifolds.Bounds{Gradient: of.gradient, Momentum: p.memory.momentum}
-		return p.bound.descender.Descends(p.Manifold, p.X, d, b) && p.grows(d, b)
-	case InPlace:
-		return (p.bound.euclidean || s.factor == noFactor) && r.Fits(p, p.step.slope)
+		if p.memory.factors == nil {
+			p.memory.factors = make([]float64, p.bound.layout.K)
+		}
+		d.Factors, d.Longest = p.memory.factors, r.LongestDirection(p)
 	}
-	return false
+	p.step.descent = d
+	b := manifolds.Bounds{Gradient: of.gradient, Momentum: p.memory.momentum}
+	return p.bound.descender.Descends(p.Manifold, p.X, d, b) && p.grows(d, b)
 }
 
 // arrived makes up for the transport that a step in place has left to the next.

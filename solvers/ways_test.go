@@ -65,8 +65,8 @@ func TestWaysOfAStepAgree(t *testing.T) {
 			{"ambient Nesterov", solvers.NewSGD, false, true, []solvers.Option{solvers.Momentum(0.9), solvers.AmbientMomentum(), solvers.Nesterov(), solvers.Dampening(0.2)}},
 			{"momentum", solvers.NewSGD, false, true, []solvers.Option{solvers.Momentum(0.9)}},
 			{"Nesterov", solvers.NewSGD, false, false, []solvers.Option{solvers.Momentum(0.9), solvers.Nesterov()}},
-			{"Adam", solvers.NewAdam, true, false, nil},
-			{"AMSGrad", solvers.NewAdam, true, false, []solvers.Option{solvers.AMSGrad()}},
+			{"Adam", solvers.NewAdam, true, true, nil},
+			{"AMSGrad", solvers.NewAdam, true, true, []solvers.Option{solvers.AMSGrad()}},
 		} {
 			for _, at := range append(places, place{"watched", nil, nil}) {
 				t.Run(of.String()+"/"+s.name+"/"+at.name, func(t *testing.T) {

@@ -24,6 +24,8 @@ import "math"
 // projection: m is stored as a tangent vector at x, and comes as one at the point before.
 //
 // In Euclidean space x moves by -Rate (v + Decay x). Without momentum there is no m.
+//
+// With Factors, the direction v of point k is that above times Factors[k]; m is the same.
 type Step struct {
 	Keep, Take   float64
 	Ahead, Slope float64
@@ -32,6 +34,9 @@ type Step struct {
 	Tangent      bool    // whether m is a tangent vector
 	Late         bool    // whether a tangent m is stored before its transport by projection
 	Geometric    bool    // g_t is Factor of the norm of v; otherwise it is 1
+
+	Factors []float64 // by which the direction of each point is multiplied; nil for none
+	Longest float64   // with Factors, a bound of the norm of the direction of all points
 }
 
 // LooksAhead reports whether the direction differs from the momentum after the step, as with

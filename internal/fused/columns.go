@@ -106,7 +106,7 @@ func (w *work[T]) columns(x, m, g []T, r, c, width, at int, o Sphere, s descent.
 			start, to := i*c+from, (min(i+rowBlock, r)-1)*c+from+cols
 			w.columnMoments(x[start:to], part(m, start, to), g[start:to], min(rowBlock, r-i), c, cols, o, s)
 		}
-		long := w.blends(cols)
+		long := w.blends(cols, factors(s, at*width+from, cols))
 		for i := 0; i < r; i += rowBlock {
 			start, to := i*c+from, (min(i+rowBlock, r)-1)*c+from+cols
 			w.columnApply(x[start:to], part(m, start, to), g[start:to], min(rowBlock, r-i), c, cols, s)
@@ -163,6 +163,28 @@ func (w *work[T]) columnApply(x, m, g []T, rows, stride, cols int, s descent.Ste
 		for j := range cols {
 			e := i*stride + j
 			w.applyOne(x, m, g, e, j, s)
+		}
+	}
+}
+
+// GradientSquaresOfColumns sets out to |v|^2 of each column of the r x c matrices in x, v the tangent
+// projection of g at x.
+func GradientSquaresOfColumns[T vec.Float](out []float64, x, g []T, r, c int, o Sphere) {
+	s := descent.Step{Slope: 1}
+	var w work[T]
+	w.begin(o, s, r)
+	for at := 0; at < len(x); at += r * c {
+		for from := 0; from < c; from += maxPoints {
+			cols := min(maxPoints, c-from)
+			w.sums = [5][maxPoints]float64{}
+			for i := 0; i < r; i += rowBlock {
+				start, to := at+i*c+from, at+(min(i+rowBlock, r)-1)*c+from+cols
+				w.columnMoments(x[start:to], nil, g[start:to], min(rowBlock, r-i), c, cols, o, s)
+			}
+			for j := range cols {
+				column := at + from + j
+				out[at/r+from+j] = w.gradientSquare(j, x[column:at+r*c], g[column:at+r*c], c)
+			}
 		}
 	}
 }

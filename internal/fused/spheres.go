@@ -15,7 +15,7 @@ const block = 1 << 14
 // Spheres makes the step for vectors of n elements that lie one after the other in x, each on a
 // sphere. failed is the index of the first vector that could not move, or -1.
 func Spheres[T vec.Float](x, m, g []T, n int, o Sphere, s descent.Step) (p descent.Progress, failed int) {
-	if cpu.Use != cpu.Portable && !vec.Double[T]() && n == nine {
+	if cpu.Use != cpu.Portable && !vec.Double[T]() && n == nine && s.Factors == nil {
 		return spheresOfNine(vec.Float32s(x), vec.Float32s(m), vec.Float32s(g), o, s)
 	}
 	var w work[T]
@@ -32,7 +32,7 @@ func Spheres[T vec.Float](x, m, g []T, n int, o Sphere, s descent.Step) (p desce
 func (w *work[T]) step(x, m, g []T, n, at int, o Sphere, s descent.Step) {
 	k := len(x) / n
 	w.moments(x, m, g, n, k, o, s)
-	long := w.blends(k)
+	long := w.blends(k, factors(s, at, k))
 	w.apply(x, m, g, n, k, s)
 	for i := 0; long && i < k; i++ {
 		if w.isLong(i, at+i) {
@@ -47,4 +47,28 @@ func renormalise[T vec.Float](x []T, o Sphere) {
 		vec.Shift(x, x, -vec.Sum(x)/float64(len(x)))
 	}
 	vec.Scale(x, o.Radius/vec.Norm(x), x)
+}
+
+// factors returns those of k points from the given one, or nil.
+func factors(s descent.Step, from, k int) []float64 {
+	if s.Factors == nil {
+		return nil
+	}
+	return s.Factors[from : from+k]
+}
+
+// GradientSquares sets out to |v|^2 of each vector of n elements, v the tangent projection of g at x.
+func GradientSquares[T vec.Float](out []float64, x, g []T, n int, o Sphere) {
+	s := descent.Step{Slope: 1}
+	var w work[T]
+	w.begin(o, s, n)
+	size := n * min(maxPoints, max(1, block/n))
+	for from := 0; from < len(x); from += size {
+		to := min(from+size, len(x))
+		w.moments(x[from:to], nil, g[from:to], n, (to-from)/n, o, s)
+		for i := range (to - from) / n {
+			at := from + i*n
+			out[from/n+i] = w.gradientSquare(i, x[at:at+n], g[at:at+n], 1)
+		}
+	}
 }

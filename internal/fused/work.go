@@ -136,9 +136,16 @@ func (w *work[T]) moments(x, m, g []T, n, k int, o Sphere, s descent.Step) {
 //	v = d - c x,  y = r (x - t v)/|x - t v|,  |x - t v|^2 = |x|^2 + t^2 |v|^2,
 //	<y, v> = -t |v|^2 r/|x - t v|.
 //
-// If the points are centred, the means of x and d are subtracted first.
-func (w *work[T]) blends(k int) bool {
+// If the points are centred, the means of x and d are subtracted first. factors multiply v; nil
+// stands for 1.
+func (w *work[T]) blends(k int, factors []float64) bool {
 	w.terms[long] = [8]float64{}
+	if factors != nil {
+		for i, f := range factors {
+			w.blendOne(i, f)
+		}
+		return w.terms[long][0] > w.terms[radius][0]*w.terms[radius][0]
+	}
 	if together := cpu.Use.Bytes() / 8; together > 0 {
 		// The kernel processes whole vectors: fill the last with a point that does not move.
 		for i := k; i%together != 0; i++ {
@@ -150,7 +157,7 @@ func (w *work[T]) blends(k int) bool {
 	}
 	if !blendsKernel(w.terms[0][:], w.sums[0][:], k, w.blend[0][:]) {
 		for i := range k {
-			w.blendOne(i)
+			w.blendOne(i, 1)
 		}
 	}
 	r := w.terms[radius][0]
@@ -162,7 +169,7 @@ func (w *work[T]) blends(k int) bool {
 	return false
 }
 
-func (w *work[T]) blendOne(i int) {
+func (w *work[T]) blendOne(i int, of float64) {
 	term := func(j int) float64 { return w.terms[j][0] }
 	sum := func(j int) float64 { return w.sums[j][i] }
 	set := func(a, f, b, h, c, e float64) {
@@ -186,19 +193,61 @@ func (w *work[T]) blendOne(i int) {
 	vv := max(0, dd-c*xd)
 	g := 1.0
 	if k := term(root); k > 0 {
-		g = descent.Factor(math.Sqrt(vv), 1/(k*k))
+		g = descent.Factor(math.Abs(of)*math.Sqrt(vv), 1/(k*k))
 	}
-	t, r := term(rate)/g, term(radius)
+	t, r := of*term(rate)/g, term(radius)
 	f := r / math.Sqrt(xx+t*t*vv)
 	a := f * (1 + t*c)
 	set(a, -f*t, f*t*d-a*x, f*t*vv*term(inverseSquare), -c, c*x-d)
 	l := t * t * sum(sumDD) // of d before centring, because that sets the rounding errors
 	w.sums[sumDD][i] = l
-	w.terms[direction][0] += vv
+	w.terms[direction][0] += of * of * vv
 	w.terms[length][0] += t * t * vv
 	w.terms[factor][0] = max(w.terms[factor][0], g)
 	w.terms[long][0] = max(w.terms[long][0], l)
 }
+
+// gradientSquare returns |v|^2 of point i from its sums, where v is the tangent projection of d = g.
+// Where v is a small part of g, it is computed element by element. The elements of the point are
+// stride apart.
+func (w *work[T]) gradientSquare(i int, x, g []T, stride int) float64 {
+	xx, xd, dd, mx, md := w.sums[sumXX][i], w.sums[sumXD][i], w.sums[sumDD][i], 0.0, 0.0
+	if k := w.terms[inverseN][0]; k > 0 {
+		mx, md = w.sums[sumX][i]*k, w.sums[sumD][i]*k
+		xx -= w.sums[sumX][i] * mx
+		xd -= w.sums[sumD][i] * mx
+		dd -= w.sums[sumD][i] * md
+	}
+	vv := dd - xd*xd/xx
+	if vv >= enough*w.sums[sumDD][i] {
+		return vv
+	}
+	xx, xd, mx, md = 0, 0, 0, 0
+	elements := 0.0
+	for e := 0; e < len(x); e += stride {
+		mx += float64(x[e])
+		md += float64(g[e])
+		elements++
+	}
+	if mx, md = mx/elements, md/elements; w.terms[inverseN][0] == 0 {
+		mx, md = 0, 0
+	}
+	for e := 0; e < len(x); e += stride {
+		a, b := float64(x[e])-mx, float64(g[e])-md
+		xx += a * a
+		xd += a * b
+	}
+	vv = 0
+	for e := 0; e < len(x); e += stride {
+		v := float64(g[e]) - md - xd/xx*(float64(x[e])-mx)
+		vv += v * v
+	}
+	return vv
+}
+
+// enough is the share of |v|^2 in |g|^2 from which on the difference of sums, of which it is one, has
+// digits enough.
+const enough = 1e-2
 
 // apply computes the next x and m of k points and clears g.
 func (w *work[T]) apply(x, m, g []T, n, k int, s descent.Step) {

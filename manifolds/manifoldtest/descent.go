@@ -29,8 +29,40 @@ func descent(t *trial) {
 			for _, rate := range []float64{0, 1e-3, 0.5, 20} {
 				d.Geometric, d.Rate = geometric, rate
 				t.descend(m, d)
+				if _, ok := m.(manifolds.Adaptable); ok {
+					adaptive := d
+					adaptive.Factors, adaptive.Longest = make([]float64, t.point().K), 2
+					for k := range adaptive.Factors {
+						adaptive.Factors[k] = float64(k%3) / 2
+					}
+					t.descend(m, adaptive)
+				}
 			}
 		}
+	}
+}
+
+// gradientSquares: the lengths of gradients are those that Gradient and Inner give, also where the
+// gradient is almost normal to the manifold.
+func gradientSquares(t *trial) {
+	m, x := t.m.(manifolds.Adaptable), t.point()
+	size := norms(x)
+	for _, tangent := range []float64{1, 1e-2, 1e-4} {
+		g, v := resize(t.gauss(), size), t.gauss()
+		t.done("Tangent", t.m.Tangent(v, x, g))
+		t.done("Combine", g.Combine(1, g, tangent-1, v)) // shortens the tangent part of g
+		want, got := make([]float64, x.K), make([]float64, x.K)
+		t.done("Gradient", manifolds.Gradient(t.m, v, x, g))
+		t.done("Inner", manifolds.Inner(t.m, want, x, v, v))
+		t.done("GradientSquares", m.GradientSquares(got, x, g))
+		for k := range got {
+			long := size[k] * tangent
+			t.atMost(fmt.Sprintf("GradientSquares gives |grad|^2, with %g of the tangent part: |difference|", tangent),
+				math.Abs(got[k]-want[k]), t.tol*max(long*size[k], 100*long*long))
+		}
+	}
+	if err := m.GradientSquares(make([]float64, x.K+1), x, x); err == nil {
+		t.fail("GradientSquares with an output of another length", "an error", "none")
 	}
 }
 

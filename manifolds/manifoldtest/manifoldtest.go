@@ -26,6 +26,7 @@
 //	path           TransportAlong ends in the tangent space at y, linear, and for short steps where Transport does
 //	quotient       Same is proportional to the step between two classes
 //	descent        the method Descend makes the step of manifolds.Descend: points, momentum, progress
+//	adaptable      GradientSquares gives |grad|^2
 //	adjoint        <P'(v) u, g> = <u, P'(v)* g>
 //	curvature      the bound holds, the injectivity radius is not negative
 //	dimension      the rank of T
@@ -190,6 +191,7 @@ var oracles = []oracle{
 	{"path", has[manifolds.PathTransporter], path},
 	{"quotient", has[manifolds.Quotient], quotient},
 	{"descent", has[manifolds.Descender], descent},
+	{"adaptable", has[manifolds.Adaptable], gradientSquares},
 	{"adjoint", has[manifolds.Differentiable], adjoint},
 	{"curvature", has[manifolds.Described], curvature},
 	{"dimension", has[manifolds.Described], dimension},
