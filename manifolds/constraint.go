@@ -15,6 +15,9 @@ type Constraint struct {
 	Manifold Manifold
 	Grouping Grouping
 	Scale    Scale
+	// Layer is the name of the layer. A solver sets it when it binds the weights. An Ensemble deals
+	// layers of different names differently.
+	Layer string
 }
 
 // Option is a Grouping or a Scale, an argument of On.
@@ -43,6 +46,9 @@ func On(m Manifold, opts ...Option) Constraint {
 		}
 	} else {
 		c.Grouping = c.Grouping.or(PerFilter)
+	}
+	if _, ok := m.(Composite); ok { // its factors have scales of their own
+		return c
 	}
 	if s, ok := m.(Scalable); c.Scale.rule == auto {
 		c.Scale = UnitFilters

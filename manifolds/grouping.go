@@ -285,7 +285,23 @@ func (l Layout) fits(op string, x, w Points) error {
 	return nil
 }
 
+// solid reports whether the elements of a point lie one after the other, and how many they are.
+func (l Layout) solid() (size int, ok bool) {
+	return l.N * l.P, (l.StrideP == 1 || l.P == 1) && (l.StrideN == l.P || l.N == 1)
+}
+
 func gather[T any](l Layout, dst, w []T) {
+	if np, ok := l.solid(); ok {
+		for k := range l.K {
+			at := l.at(k)
+			if np == 9 { // a 3 x 3 slice: too short for copy to be fast
+				*(*[9]T)(dst[9*k:]) = [9]T(w[at:])
+			} else {
+				copy(dst[k*np:(k+1)*np], w[at:at+np])
+			}
+		}
+		return
+	}
 	e := 0
 	for k := range l.K {
 		for i := range l.N {
@@ -300,6 +316,17 @@ func gather[T any](l Layout, dst, w []T) {
 }
 
 func scatter[T any](l Layout, w, src []T) {
+	if np, ok := l.solid(); ok {
+		for k := range l.K {
+			at := l.at(k)
+			if np == 9 {
+				*(*[9]T)(w[at:]) = [9]T(src[9*k:])
+			} else {
+				copy(w[at:at+np], src[k*np:(k+1)*np])
+			}
+		}
+		return
+	}
 	e := 0
 	for k := range l.K {
 		for i := range l.N {

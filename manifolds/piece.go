@@ -4,6 +4,7 @@ package manifolds
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -13,6 +14,9 @@ type Piece struct {
 	Manifold Manifold
 	Layout   Layout
 	Name     string // empty if the layer is one piece
+	// Groups are the numbers of points in each group. A group is a point of a product manifold; it
+	// holds the points that follow those of the group before. Nil stands for one group.
+	Groups []int
 }
 
 // Composite is implemented by a manifold that puts different points of a layer on different
@@ -71,6 +75,13 @@ func cover(pieces []Piece, shape []int) error {
 		}
 		names[p.Name] = true
 		l := p.Layout
+		together := 0
+		for _, n := range p.Groups {
+			together += max(n, 0)
+		}
+		if p.Groups != nil && (together != l.K || slices.Min(p.Groups) < 1) {
+			return fmt.Errorf("%s: want groups that hold its %d points, got groups of %v", called, l.K, p.Groups)
+		}
 		if p.Manifold == nil {
 			return fmt.Errorf("%s: want a manifold, got nil", called)
 		}

@@ -19,7 +19,7 @@ import (
 func TestStepsDoNotAllocate(t *testing.T) {
 	for _, of := range precisions {
 		for _, s := range everySolver(0.01) {
-			for _, at := range places {
+			for _, at := range everywhere {
 				t.Run(of.String()+"/"+s.name+"/"+at.name, func(t *testing.T) {
 					count, bytes := allocations(t, s.of(at.kernels()), of)
 					if s.bare != nil {

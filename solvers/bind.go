@@ -54,13 +54,14 @@ func (c *config) bindAt(v gorgonia.ValueGrad, name string, w dense.View, norm fl
 	if _, ok := p.constraint.Manifold.(manifolds.Euclidean); ok && len(shape) == 0 {
 		shape = []int{1} // a scalar
 	}
+	p.constraint.Layer = name
 	pieces, err := p.constraint.Bind(shape, norm)
 	if err != nil {
 		return nil, p.fail(ErrConstraint, err.Error(), err)
 	}
 	for _, piece := range pieces {
 		q := &Part{Manifold: piece.Manifold}
-		q.bound = bound{of: p, name: piece.Name, layout: piece.Layout, kinds: p.settings.rule.State(),
+		q.bound = bound{of: p, name: piece.Name, layout: piece.Layout, groups: piece.Groups, kinds: p.settings.rule.State(),
 			properties: manifolds.PropertiesOf(piece.Manifold, piece.Layout.N, piece.Layout.P)}
 		_, q.bound.euclidean = piece.Manifold.(manifolds.Euclidean)
 		q.bound.descender, _ = piece.Manifold.(manifolds.Descender)

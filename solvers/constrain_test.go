@@ -55,7 +55,7 @@ func eachStock(t *testing.T, f func(t *testing.T, of tensor.Dtype, s stock)) {
 func TestConstrainStaysOnTheManifold(t *testing.T) {
 	limit := map[tensor.Dtype]float64{tensor.Float32: 1e-5, tensor.Float64: 1e-12}
 	eachStock(t, func(t *testing.T, of tensor.Dtype, s stock) {
-		for _, at := range places {
+		for _, at := range everywhere {
 			m := model(of, 1)
 			c := solvers.Constrain(s.make(gorgonia.WithLearnRate(0.05)), at.manifold, at.options...)
 			require.NoError(t, c.Init(valueGrads(m)))
@@ -132,7 +132,7 @@ func TestUnwrap(t *testing.T) {
 // momentum.
 func TestConstrainedVanillaIsSGD(t *testing.T) {
 	for _, of := range precisions {
-		for _, at := range places {
+		for _, at := range everywhere {
 			for _, inner := range []gorgonia.Solver{
 				gorgonia.NewVanillaSolver(gorgonia.WithLearnRate(lr)),
 				gorgonia.NewMomentum(gorgonia.WithLearnRate(lr), gorgonia.WithMomentum(0)),
@@ -190,7 +190,7 @@ func (h *heavy) Step(model []gorgonia.ValueGrad) error {
 
 func TestConstrainAThirdPartySolver(t *testing.T) {
 	for _, of := range precisions {
-		for _, at := range places {
+		for _, at := range everywhere {
 			h := &heavy{mu: map[gorgonia.ValueGrad][]float64{}}
 			c := solvers.Constrain(h, at.manifold, at.options...)
 			m, bare := model(of, 1), model(of, 1)
@@ -467,7 +467,7 @@ func TestSetLearnRateOfConstrain(t *testing.T) {
 func TestShareOfConstrain(t *testing.T) {
 	for _, of := range precisions {
 		for _, s := range wrapped(0.05) {
-			for _, at := range places {
+			for _, at := range everywhere {
 				t.Run(of.String()+"/"+s.name+"/"+at.name, func(t *testing.T) {
 					twin := model(of, 1)
 					reference := s.of(at.kernels())

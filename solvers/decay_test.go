@@ -36,7 +36,7 @@ var decaying = []struct {
 // WeightDecay on a kernel of fixed scale does nothing: it is refused.
 func TestWeightDecayOnAManifold(t *testing.T) {
 	for _, s := range decaying {
-		for _, at := range places {
+		for _, at := range everywhere {
 			t.Run(s.name+"/"+at.name, func(t *testing.T) {
 				m := model(tensor.Float64, 1)
 				refuses(t, func() stepper { return s.of(solvers.WeightDecay(0.1), at.kernels()) }, m,
@@ -85,7 +85,7 @@ func TestAmbientDecay(t *testing.T) {
 	const lr, lambda = 0.1, 0.5
 	for _, of := range precisions {
 		for _, s := range decaying {
-			for _, at := range places {
+			for _, at := range everywhere {
 				t.Run(of.String()+"/"+s.name+"/"+at.name, func(t *testing.T) {
 					m, plain := model(of, 1), model(of, 1)
 					a := s.of(solvers.LearnRate(lr), solvers.AmbientDecay(lambda), at.kernels())

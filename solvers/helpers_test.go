@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -239,6 +240,10 @@ var places = []place{
 	{"rotations", manifolds.SpecialOrthogonal{Retraction: manifolds.Polar}, []manifolds.Option{manifolds.PerInputChannel}},
 	{"Stiefel canonical", manifolds.Stiefel{Metric: manifolds.CanonicalMetric}, []manifolds.Option{manifolds.PerFilter}},
 }
+
+// everywhere are places, and one where the points of a layer lie on several manifolds.
+var everywhere = append(slices.Clone(places),
+	place{"ensemble", manifolds.Ensemble{Parts: manifolds.Equal(manifolds.Sphere{}, manifolds.Oblique{}, manifolds.Stiefel{}), Seed: 3}, nil})
 
 // onManifold requires every kernel to be on its manifold: the error of a point is
 // a few roundings of its norm, which grow with the root of its size; 8 is room

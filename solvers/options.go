@@ -42,6 +42,7 @@ type settings struct {
 	clipValue float64
 	clipOwn   float64 // of the gradient of the parameter
 	factor    factorKind
+	scope     FactorScope
 	tolerance float64
 	frozen    bool
 }
@@ -121,6 +122,9 @@ func (s settings) with(opts []Option) (settings, error) {
 }
 
 func (s settings) check() error {
+	if s.scope != EachPoint && s.factor == noFactor {
+		return optionError("FactorFor: want GeometricStep or SampledGeometricStep with it, got neither")
+	}
 	if c, ok := s.rule.(Checked); ok {
 		return c.Check()
 	}
@@ -251,6 +255,30 @@ func GeometricStep(on ...bool) Option { return geometric("GeometricStep", ofPast
 // of the cost (docs/solvers.md has an example).
 func SampledGeometricStep(on ...bool) Option {
 	return geometric("SampledGeometricStep", ofThisSample, on)
+}
+
+// FactorScope says which points share the factor of a geometric step.
+type FactorScope uint8
+
+const (
+	// EachPoint has a factor of its own.
+	EachPoint FactorScope = iota
+	// EachGroup of points has one. The points of a manifolds.Ensemble have groups, and those of any
+	// other manifold are one group a layer.
+	EachGroup
+	// EachLayer has one, with the largest curvature of its parts.
+	EachLayer
+)
+
+// FactorFor chooses which points share the factor of GeometricStep or SampledGeometricStep. Points
+// that do are one point of a product manifold, whose metric is the sum of theirs: R^2 is the sum of
+// their squares, and the curvature bound c is the largest of theirs. The default is EachPoint.
+func FactorFor(s FactorScope) Option {
+	var err error
+	if s > EachLayer {
+		err = fmt.Errorf("want EachPoint, EachGroup or EachLayer, got %d", s)
+	}
+	return setting("FactorFor", err, func(to *settings) { to.scope = s })
 }
 
 func geometric(name string, kind factorKind, on []bool) Option {

@@ -44,8 +44,9 @@ type parameter struct {
 	// Of the step under way.
 	weights   dense.View
 	grad      dense.View
-	elsewhere bool // the weights are not those that the last step left
-	theirs    bool // another process moves it
+	elsewhere bool    // the weights are not those that the last step left
+	theirs    bool    // another process moves it
+	together  float64 // sum of |v|^2 of all its points, for the geometric factor of the layer
 	err       error
 }
 
@@ -54,6 +55,7 @@ type bound struct {
 	of         *parameter
 	name       string // of the piece; empty if the parameter has one part
 	layout     manifolds.Layout
+	groups     []int // of points, for the geometric factor
 	properties manifolds.Properties
 	euclidean  bool
 	kinds      []State             // those of the rule
@@ -87,6 +89,7 @@ type underway struct {
 	tangents []manifolds.Points // the blocks of state to transport
 	descent  manifolds.Descent  // of a step in place under a linear rule
 	itself   bool               // the rule makes the step in place itself
+	pointed  bool               // the direction is known
 	slope    float64            // of the gradient
 	scale    float64            // the part of it that comes before ClipValue
 	momentum float64            // norm of the first block of state after the step

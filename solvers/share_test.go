@@ -81,7 +81,7 @@ func TestShareIsStep(t *testing.T) {
 	}
 	for _, of := range precisions {
 		for _, s := range native(0.05) {
-			for _, at := range places {
+			for _, at := range everywhere {
 				for _, n := range ranks {
 					t.Run(fmt.Sprintf("%v/%s/%s/%d", of, s.name, at.name, n), func(t *testing.T) {
 						options := []solvers.Option{at.kernels(), solvers.Param("linear", manifolds.Stiefel{}, manifolds.Initial)}

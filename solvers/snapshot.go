@@ -5,6 +5,7 @@ package solvers
 import (
 	"encoding"
 	"fmt"
+	"hash/fnv"
 	"math"
 	"reflect"
 	"slices"
@@ -39,6 +40,9 @@ type ParameterSnapshot struct {
 	Identity  []string // the whole value of the manifold of each part; snapshots of before have none
 	Grouping  string
 	Norm      float64 // of the weights when they were first seen
+	// Ensemble is the whole value of a manifold that deals the points of a layer to several parts, and Deal a
+	// hash of who got what; empty for others.
+	Ensemble, Deal string
 
 	Steps         int
 	Reprojections int
@@ -131,7 +135,20 @@ func (p *parameter) snapshot() ParameterSnapshot {
 		s.Reprojections += m.reprojections
 		s.Bounds = append(s.Bounds, m.longest, m.size, m.momentum, float64(m.reprojections))
 	}
+	if m, ok := p.constraint.Manifold.(manifolds.Composite); ok {
+		s.Ensemble, s.Deal = describe(reflect.ValueOf(m)), p.deal()
+	}
 	return s
+}
+
+// deal is a hash of the points of all parts.
+func (p *parameter) deal() string {
+	h := fnv.New64a()
+	for _, q := range p.parts {
+		l := q.bound.layout
+		fmt.Fprintln(h, q.bound.name, l.K, l.Order, q.bound.groups)
+	}
+	return fmt.Sprintf("%016x", h.Sum64())
 }
 
 // identityOf is the whole value of a manifold, to the bit; its name is rounded.
@@ -316,6 +333,9 @@ func (e *engine) bindTo(v gorgonia.ValueGrad, ps ParameterSnapshot, w dense.View
 	}
 	if ps.Identity != nil {
 		pairs = append(pairs, pair{"the manifold", fmt.Sprint(ps.Identity), fmt.Sprint(is.Identity)})
+	}
+	if ps.Ensemble != "" || is.Ensemble != "" && ps.Identity != nil {
+		pairs = append(pairs, pair{"the ensemble", ps.Ensemble, is.Ensemble}, pair{"the deal", ps.Deal, is.Deal})
 	}
 	for _, c := range pairs {
 		if c.want != c.got {

@@ -191,6 +191,9 @@ func (p *Part) open() error {
 
 // prepare computes where the parts of a parameter go that do not move in place.
 func (e *engine) prepare(p *parameter) error {
+	if err := p.putTogether(); err != nil {
+		return err
+	}
 	for _, q := range p.parts {
 		if !q.step.way.buffered() {
 			continue
@@ -203,7 +206,7 @@ func (e *engine) prepare(p *parameter) error {
 				giveBack(b)
 			}
 			q.step.borrowed = q.step.borrowed[:lent]
-			q.X, q.Gradient, q.Placed = x, manifolds.Points{}, false
+			q.X, q.Gradient, q.Placed, q.step.pointed = x, manifolds.Points{}, false, false
 			if err := q.open(); err != nil {
 				return q.fail(ErrParameter, err.Error(), err)
 			}
@@ -224,12 +227,8 @@ var errLong = errors.New("solvers: the step is too long for float32")
 
 // aim computes direction v, the step x <- R_x(-lr/g_t v), and the transport of the state.
 func (e *engine) aim(p *Part) error {
-	if err := p.open(); err != nil {
-		return p.fail(ErrParameter, err.Error(), err)
-	}
-	rule := p.bound.of.settings.rule
-	if err := rule.Direction(p); err != nil {
-		return p.fail(ErrDiverged, err.Error(), err)
+	if err := p.point(); err != nil {
+		return err
 	}
 	if p.Placed {
 		return p.arrive()
@@ -247,6 +246,95 @@ func (e *engine) aim(p *Part) error {
 		return p.fail(ErrDiverged, err.Error(), err)
 	}
 	return p.arrive()
+}
+
+// point computes the direction.
+func (p *Part) point() error {
+	if p.step.pointed {
+		return nil
+	}
+	if err := p.open(); err != nil {
+		return p.fail(ErrParameter, err.Error(), err)
+	}
+	if err := p.bound.of.settings.rule.Direction(p); err != nil {
+		return p.fail(ErrDiverged, err.Error(), err)
+	}
+	p.step.pointed = true
+	return nil
+}
+
+// putTogether computes the sum of |v|^2 of all points, where one geometric factor serves all parts.
+func (p *parameter) putTogether() error {
+	s := &p.settings
+	p.together = 0
+	if s.scope != EachLayer {
+		return nil
+	}
+	for _, q := range p.parts {
+		switch {
+		case q.bound.euclidean || !q.step.way.buffered():
+		case s.factor == ofPast:
+			for _, sq := range q.memory.square {
+				p.together += sq / q.grown()
+			}
+		default:
+			if err := q.point(); err != nil {
+				return err
+			}
+			f := scratch.Get[float64](q.Direction.K)
+			defer scratch.Put(f)
+			if err := manifolds.Inner(q.Manifold, f, q.X, q.Direction, q.Direction); err != nil {
+				return q.fail(ErrConstraint, err.Error(), err)
+			}
+			for _, sq := range f {
+				p.together += sq
+			}
+		}
+	}
+	return nil
+}
+
+// factors writes the geometric factors of the points to out; sampled are |v|^2 of this step.
+func (p *Part) factors(out, sampled []float64) {
+	of := p.bound.of
+	past := of.settings.factor == ofPast
+	square := func(i int) float64 {
+		if past {
+			return p.memory.square[i] / p.grown()
+		}
+		return sampled[i]
+	}
+	c := p.bound.properties.Curvature
+	switch of.settings.scope {
+	case EachPoint:
+		for i := range out {
+			out[i] = manifolds.GeometricFactor(math.Sqrt(square(i)), c)
+		}
+	case EachGroup:
+		from := 0
+		for g := 0; from < len(out); g++ {
+			to := len(out)
+			if g < len(p.bound.groups) {
+				to = from + p.bound.groups[g]
+			}
+			sum := 0.0
+			for i := from; i < to; i++ {
+				sum += square(i)
+			}
+			factor := manifolds.GeometricFactor(math.Sqrt(sum), c)
+			for ; from < to; from++ {
+				out[from] = factor
+			}
+		}
+	case EachLayer:
+		for _, q := range of.parts {
+			c = max(c, q.bound.properties.Curvature)
+		}
+		factor := manifolds.GeometricFactor(math.Sqrt(of.together), c)
+		for i := range out {
+			out[i] = factor
+		}
+	}
 }
 
 // measure notes the length of the direction, and turns it into the step -lr/g_t v, point by point.
@@ -275,17 +363,24 @@ func (p *Part) measure() error {
 	if s.factor == ofPast && p.memory.square == nil {
 		p.memory.square, p.memory.nextSquare = make([]float64, v.K), make([]float64, v.K)
 	}
-	c, longest := p.bound.properties.Curvature, 0.0
-	for i, sq := range f {
+	for _, sq := range f {
 		if !(sq <= math.MaxFloat64) {
 			return p.bounded(sq)
 		}
+	}
+	var factors []float64
+	if s.factor != noFactor {
+		factors = scratch.Get[float64](v.K)
+		defer scratch.Put(factors)
+		p.factors(factors, f)
+	}
+	longest := 0.0
+	for i, sq := range f {
 		factor := 1.0
-		switch {
-		case s.factor == ofThisSample:
-			factor = manifolds.GeometricFactor(math.Sqrt(sq), c)
-		case s.factor == ofPast:
-			factor = manifolds.GeometricFactor(math.Sqrt(p.memory.square[i]/p.grown()), c)
+		if factors != nil {
+			factor = factors[i]
+		}
+		if s.factor == ofPast {
 			p.memory.nextSquare[i] = memoryOfPast*p.memory.square[i] + (1-memoryOfPast)*sq
 		}
 		f[i] = -lr / factor

@@ -59,8 +59,8 @@ func (e *engine) choose(p *Part, plans bool) error {
 func (e *engine) direct(p *Part) bool {
 	of := p.bound.of
 	s := &of.settings
-	if p.step.carried || of.shared || s.clipValue > 0 || s.decay > 0 && s.decayOf == decayAmbient || len(of.parts) > 1 ||
-		s.factor == ofPast && !p.bound.euclidean {
+	if p.step.carried || of.shared || s.clipValue > 0 || s.decay > 0 && s.decayOf == decayAmbient ||
+		!p.bound.euclidean && (s.factor == ofPast || s.scope != EachPoint) {
 		return false
 	}
 	if r, ok := s.rule.(InPlace); ok && (p.bound.euclidean || s.factor == noFactor) {

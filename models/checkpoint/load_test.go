@@ -158,7 +158,7 @@ func TestMismatches(t *testing.T) {
 		"bounds":            {replace(solverKey, `"Bounds":[`, `"Bounds":[-`), ErrMismatch, "bounds that are not negative"},
 		"learning rate":     {replace(solverKey, `"LearnRate":`, `"LearnRate":-`), ErrMismatch, "got -0.05"},
 		"a block twice": {func(_ tensors, m metadata) {
-			m[solverKey] = strings.Replace(m[solverKey], `"second moment"`, `"first moment"`, 1)
+			m[solverKey] = strings.Replace(m[solverKey], `"second moment"`, `"first moment, before its transport"`, 1)
 		}, ErrMismatch, "got it twice"},
 		"NaN in the state":    {func(all tensors, _ metadata) { all["solver/fc.bias/first moment"].F32[1] = float32(math.NaN()) }, ErrMismatch, "want finite numbers, got NaN"},
 		"negative square":     {func(all tensors, _ metadata) { all["solver/fc.bias/second moment"].F32[1] = -1 }, ErrMismatch, "not negative, got -1"},
@@ -166,7 +166,7 @@ func TestMismatches(t *testing.T) {
 		"missing weights":     {lack("model/conv.weight"), ErrMismatch, `want a tensor "model/conv.weight", got none`},
 		"missing statistics":  {lack("model/bn.running_var"), ErrMismatch, `"model/bn.running_var"`},
 		"missing count":       {lack("model/bn.num_batches_tracked"), ErrMismatch, `"model/bn.num_batches_tracked"`},
-		"missing state":       {lack("solver/conv.weight/first moment"), ErrMismatch, `"solver/conv.weight/first moment"`},
+		"missing state":       {lack("solver/conv.weight/first moment, before its transport"), ErrMismatch, `"solver/conv.weight/first moment, before its transport"`},
 		"shape of weights":    {reshape("model/conv.weight", 2, 2, 3, 3), ErrMismatch, `"model/conv.weight": want shape [1 2 3 3], got [2 2 3 3]`},
 		"not transposed":      {reshape("model/fc.weight", 4, 3), ErrMismatch, `"model/fc.weight": want shape [3 4], got [4 3]`},
 		"shape of a bias":     {reshape("model/fc.bias", 1, 3), ErrMismatch, `"model/fc.bias": want shape [3], got [1 3]`},
