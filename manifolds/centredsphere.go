@@ -116,7 +116,11 @@ func (m CentredSphere) Random(dst Points, rng *rand.Rand) error {
 }
 
 // Properties returns the dimension n p - 2, the curvature 1/r^2 and the injectivity radius pi r.
-func (m CentredSphere) Properties(n, p int) Properties { return sphereProperties(n*p-2, m.Radius) }
+func (m CentredSphere) Properties(n, p int) Properties {
+	properties := sphereProperties(n*p-2, m.Radius)
+	properties.Vectors = true
+	return properties
+}
 
 // Sized reports whether a radius was given.
 func (m CentredSphere) Sized() bool { return m.Radius != 0 }

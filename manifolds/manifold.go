@@ -120,6 +120,9 @@ type Properties struct {
 	// Cost estimates the multiplications per weight in one step, beyond a few passes over
 	// memory. Work is balanced among processes by it. It may be 0.
 	Cost int
+	// Vectors reports that the points are vectors: it makes no difference to them how their
+	// elements are arranged as an n x p matrix.
+	Vectors bool
 }
 
 // Described is implemented by a manifold that declares its Properties.

@@ -143,7 +143,7 @@ func TestBareManifold(t *testing.T) {
 	assert.Equal(t, []float64{0, 5, -1, 0}, grad.Data64(), "the tangent projection")
 
 	assert.Equal(t, manifolds.Properties{Dim: -1}, manifolds.PropertiesOf(m, 1, 2))
-	assert.Equal(t, manifolds.Properties{Dim: 1, Curvature: 0.25, InjectivityRadius: 2 * math.Pi},
+	assert.Equal(t, manifolds.Properties{Dim: 1, Curvature: 0.25, InjectivityRadius: 2 * math.Pi, Vectors: true},
 		manifolds.PropertiesOf(manifolds.Sphere{Radius: 2}, 1, 2))
 	assert.Equal(t, "manifolds_test.bare", manifolds.Name(m))
 	assert.Equal(t, "Sphere(r=2)", manifolds.Name(manifolds.Sphere{Radius: 2}))

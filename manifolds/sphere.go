@@ -108,7 +108,11 @@ func (m Sphere) Random(dst Points, rng *rand.Rand) error {
 }
 
 // Properties returns the dimension n p - 1, the curvature 1/r^2 and the injectivity radius pi r.
-func (m Sphere) Properties(n, p int) Properties { return sphereProperties(n*p-1, m.Radius) }
+func (m Sphere) Properties(n, p int) Properties {
+	properties := sphereProperties(n*p-1, m.Radius)
+	properties.Vectors = true
+	return properties
+}
 
 // Sized reports whether a radius was given.
 func (m Sphere) Sized() bool { return m.Radius != 0 }

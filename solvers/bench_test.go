@@ -4,11 +4,14 @@ package solvers_test
 
 import (
 	"fmt"
+	"math"
 	"testing"
+	"time"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kernelfold/kernelfold/internal/gemm"
 	"github.com/kernelfold/kernelfold/manifolds"
 	"github.com/kernelfold/kernelfold/solvers"
 )
@@ -87,6 +90,9 @@ func BenchmarkStep(b *testing.B) {
 			{"SGD momentum, Stiefel slices", sgd(heavy, slices(manifolds.Stiefel{}))},
 			{"Adam, sphere", func() gorgonia.Solver { return solvers.NewAdam(kernels(manifolds.Sphere{})) }},
 			{"Adam, Stiefel", func() gorgonia.Solver { return solvers.NewAdam(kernels(manifolds.Stiefel{})) }},
+			{"Muon", func() gorgonia.Solver { return solvers.NewMuon() }},
+			{"Muon, sphere", func() gorgonia.Solver { return solvers.NewMuon(kernels(manifolds.Sphere{})) }},
+			{"Muon, Stiefel", func() gorgonia.Solver { return solvers.NewMuon(kernels(manifolds.Stiefel{})) }},
 			{"Constrain(Adam), sphere", func() gorgonia.Solver {
 				return solvers.Constrain(gorgonia.NewAdamSolver(rate), manifolds.Sphere{})
 			}},
@@ -124,6 +130,88 @@ func BenchmarkStep(b *testing.B) {
 					}
 				}
 				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(weights), "ns/weight")
+			})
+		}
+	}
+}
+
+// BenchmarkMuonOverItsProducts is a step of Muon on one bank in float32, and the quotient of its time and that of its products of
+// matrices alone, from one run: with q the shorter side and n the other, the products of the iteration for the sign, and on
+// Stiefel those of three projections, of the retraction, of the watch over feasibility and of the bound of the spectral norm.
+//
+//	go test -run '^$' -bench MuonOverItsProducts ./solvers
+func BenchmarkMuonOverItsProducts(b *testing.B) {
+	for _, c := range []struct {
+		name    string
+		options []solvers.Option
+		frames  bool
+	}{
+		{"Euclidean", nil, false},
+		{"Stiefel", []solvers.Option{solvers.Kernels(manifolds.Stiefel{})}, true},
+	} {
+		for _, shape := range [][]int{{32, 32, 3, 3}, {64, 64, 3, 3}, {128, 128, 3, 3}, {256, 128, 3, 3}} {
+			b.Run(fmt.Sprintf("%s/%dx%d", c.name, shape[0], shape[1]*9), func(b *testing.B) {
+				q, n := shape[0], shape[1]*9
+				p := newParam("conv", tensor.Float32, shape...)
+				gaussian(p.w, source(1), 0.05)
+				gaussian(p.g, source(2), 0.01)
+				slopes := append([]float32(nil), p.g.Float32s()...)
+				all := valueGrads([]*param{p})
+				solver := solvers.NewMuon(c.options...)
+				for range 2 {
+					if err := solver.Step(all); err != nil {
+						b.Fatal(err)
+					}
+				}
+				frame := newParam("frame", tensor.Float32, q, n) // nearly: no product grows or vanishes
+				gaussian(frame.w, source(3), 1/math.Sqrt(float64(n)))
+				x, y := gemm.Of(frame.w.Float32s(), q, n).T(), gemm.Of(frame.g.Float32s(), q, n).T()
+				g, h := gemm.Of(make([]float32, q*q), q, q), gemm.Of(make([]float32, q*q), q, q)
+				flops := 0
+				gram := func(to, a gemm.Mat[float32]) {
+					gemm.Gram(to, 1, a)
+					flops += a.R * a.C * a.C
+				}
+				mul := func(to gemm.Mat[float32], sign float64, a, b gemm.Mat[float32], beta float64) {
+					gemm.Mul(to, sign, a, b, beta)
+					flops += 2 * a.R * a.C * b.C
+				}
+				products := func() {
+					flops = 0
+					for range 5 {
+						gram(g, x)
+						gram(h, g)
+						mul(y, 1, x, h, 0)
+					}
+					if !c.frames {
+						return
+					}
+					for range 3 { // of gradient, direction and momentum
+						mul(g, 1, x.T(), y, 0)
+						mul(y, -1, x, g, 1)
+					}
+					gram(g, y) // the retraction: a Gram matrix, and a product with a triangle
+					gemm.MulUpper(y, x, g)
+					flops += n * q * q
+					gram(g, x) // the watch over feasibility
+					gram(g, y) // the bound
+					for range 3 {
+						gram(h, g)
+					}
+				}
+				var step, alone time.Duration
+				for b.Loop() {
+					copy(p.g.Float32s(), slopes)
+					begin := time.Now()
+					if err := solver.Step(all); err != nil {
+						b.Fatal(err)
+					}
+					middle := time.Now()
+					products()
+					step, alone = step+middle.Sub(begin), alone+time.Since(middle)
+				}
+				b.ReportMetric(float64(step)/float64(alone), "x-products")
+				b.ReportMetric(float64(flops)*float64(b.N)/step.Seconds()/1e9, "Gflop/s")
 			})
 		}
 	}

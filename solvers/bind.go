@@ -34,20 +34,27 @@ func (c *config) bindAt(v gorgonia.ValueGrad, name string, w dense.View, norm fl
 	}
 	p.settings = c.settings
 	p.settings.learnRate = c.base // SetLearnRate scales the rates of all parameters
-	free := true
+	if r, ok := c.rule.(Partial); ok && !r.Moves(p.shape) {
+		p.settings = p.settings.by(r.Rest())
+	}
 	for _, s := range c.selections {
 		if !s.matches(p) {
 			continue
 		}
-		var err error
-		if p.settings, err = p.settings.with(s.options); err != nil {
-			return nil, p.fail(ErrOption, err.Error(), err)
+		next, err := p.settings.with(s.options)
+		if err != nil {
+			cause := err.Error()
+			if p.settings.rest {
+				cause = fmt.Sprintf("it is moved by %s, not by %s: %s", p.settings.rule.Name(), c.rule.Name(), cause)
+			}
+			return nil, p.fail(ErrOption, cause, err)
 		}
+		p.settings = next
 		if s.constraint != nil {
-			p.constraint, free = *s.constraint, false
+			p.constraint = *s.constraint
 		}
 	}
-	if cut, ok := p.settings.rule.(Cutting); ok && free {
+	if cut, ok := p.settings.rule.(Cutting); ok && p.constraint == manifolds.On(manifolds.Euclidean{}) {
 		p.constraint = manifolds.On(manifolds.Euclidean{}, cut.Cut(p.shape))
 	}
 	shape := []int(w.Shape)
@@ -67,7 +74,7 @@ func (c *config) bindAt(v gorgonia.ValueGrad, name string, w dense.View, norm fl
 		q.bound.descender, _ = piece.Manifold.(manifolds.Descender)
 		q.bound.carries = len(q.bound.kinds) > 0 && q.bound.kinds[0].Kind != PerPoint
 		if r, ok := p.settings.rule.(Costly); ok {
-			q.bound.properties.Cost += r.Cost(piece.Layout.N, piece.Layout.P)
+			q.bound.properties.Cost += r.Cost(piece.Manifold, piece.Layout)
 		}
 		q.memory.size, q.memory.progress = norm, manifolds.Progress{Factor: 1}
 		p.parts = append(p.parts, q)

@@ -76,6 +76,25 @@ func ExampleNewAdam() {
 	// true
 }
 
+// Muon moves matrices by a step whose singular values are the learning rate, and leaves the rest to
+// AdamW or another solver.
+func ExampleNewMuon() {
+	p := descend(solvers.NewMuon(solvers.LearnRate(0.01), solvers.ExactPolar()), 1)
+	fmt.Printf("%s: %d weights in 4 filters, step length %.4f = 0.01 sqrt(4)\n", p.Rule, p.N, p.StepLength)
+
+	// On a manifold it takes the tangent direction nearest to that, or one that is steeper.
+	p = descend(solvers.NewMuon(solvers.LearnRate(0.01), solvers.Rounds(3), solvers.Kernels(manifolds.Stiefel{})), 3)
+	fmt.Println(p.Membership < 1e-14)
+
+	// Parameters that are no matrices, or are put among the rest by name, follow another rule.
+	p = descend(solvers.NewMuon(solvers.RestBy(solvers.NewSGD(solvers.LearnRate(0.1))), solvers.Param("kernel", nil).With(solvers.Rest())), 1)
+	fmt.Println("the rest by", p.Rule)
+	// Output:
+	// Muon: 72 weights in 4 filters, step length 0.0200 = 0.01 sqrt(4)
+	// true
+	// the rest by SGD
+}
+
 // AdamW decays what is unconstrained, and nothing else.
 func ExampleNewAdamW() {
 	p := descend(solvers.NewAdamW(solvers.LearnRate(0.01), solvers.Kernels(manifolds.Stiefel{})), 5)

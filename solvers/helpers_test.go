@@ -169,6 +169,8 @@ type maker struct {
 	// memoryless tells that the wrapped solver has no state of its own that a
 	// failure after its step could spoil.
 	memoryless bool
+	// layers tells that how a point moves depends on the others of its layer.
+	layers bool
 	// bare makes the wrapped solver without the wrapper; nil for a native one.
 	bare func() gorgonia.Solver
 }
@@ -186,6 +188,11 @@ func native(lr float64) []maker {
 			return make(append(append(options{solvers.LearnRate(lr)}, own...), opts...)...)
 		}}
 	}
+	muon := func(name string, own ...solvers.Option) maker {
+		m := adam(name, solvers.NewMuon, own...)
+		m.layers = true
+		return m
+	}
 	return []maker{
 		sgd("plain"),
 		sgd("ambient momentum", solvers.Momentum(0.9), solvers.AmbientMomentum()),
@@ -197,6 +204,8 @@ func native(lr float64) []maker {
 		adam("Adam", solvers.NewAdam),
 		adam("AMSGrad", solvers.NewAdam, solvers.AMSGrad()),
 		adam("AdamW", solvers.NewAdamW),
+		muon("Muon", solvers.RestBy(solvers.NewAdamW(solvers.LearnRate(min(lr, 1))))),
+		muon("exact Muon", solvers.ExactPolar(), solvers.Rounds(2), solvers.Nesterov(false), solvers.RestBy(solvers.NewSGD(solvers.LearnRate(lr), solvers.Momentum(0.9)))),
 	}
 }
 

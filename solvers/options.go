@@ -3,9 +3,12 @@
 package solvers
 
 import (
+	"cmp"
+	"encoding"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"gorgonia.org/tensor"
 
@@ -45,6 +48,7 @@ type settings struct {
 	scope     FactorScope
 	tolerance float64
 	frozen    bool
+	rest      bool // the rule is that of the Rest of a Partial rule
 }
 
 type decayKind uint8
@@ -94,22 +98,32 @@ func configure(r Rule, defaults settings, opts []Option) (config, error) {
 		}
 	}
 	c.base = c.learnRate
+	if err := c.check(); err != nil {
+		return c, err
+	}
 	for _, s := range c.selections { // errors of options for some parameters come as early as the others
 		if s.constraint == nil && len(s.options) == 0 {
 			return c, optionError("%s: want a manifold, or options by With, got nil and none", s.name)
 		}
-		if _, err := c.settings.with(s.options); err != nil {
+		_, err := c.settings.with(s.options)
+		if r, ok := c.rule.(Partial); ok && err != nil { // it may be meant for parameters of the rest
+			if _, rest := c.settings.by(r.Rest()).with(s.options); rest == nil {
+				err = nil
+			}
+		}
+		if err != nil {
 			return c, fmt.Errorf("%w, in %s", err, s.name)
 		}
-	}
-	if err := c.check(); err != nil {
-		return c, err
 	}
 	return c, nil
 }
 
-// with returns the settings with more options.
+// with returns the settings with more options. Rest comes first: the others are for its settings.
 func (s settings) with(opts []Option) (settings, error) {
+	rest := func(o Option) bool { return o.name == "Rest" }
+	if slices.ContainsFunc(opts, rest) {
+		opts = append([]Option{Rest()}, slices.DeleteFunc(slices.Clone(opts), rest)...)
+	}
 	for _, o := range opts {
 		if o.part == nil {
 			return s, optionError("%s is an option of the whole solver", o.name)
@@ -121,12 +135,50 @@ func (s settings) with(opts []Option) (settings, error) {
 	return s, s.check()
 }
 
+// by returns the settings for a parameter of the rest, which another solver moves.
+func (s settings) by(other *Solver) settings {
+	t := other.engine.settings
+	t.clipValue, t.clipOwn = cmp.Or(t.clipValue, s.clipValue), cmp.Or(t.clipOwn, s.clipOwn)
+	if t.factor == noFactor {
+		t.factor, t.scope = s.factor, s.scope
+	}
+	t.tolerance, t.frozen, t.rest = cmp.Or(t.tolerance, s.tolerance), t.frozen || s.frozen, true
+	return t
+}
+
 func (s settings) check() error {
 	if s.scope != EachPoint && s.factor == noFactor {
 		return optionError("FactorFor: want GeometricStep or SampledGeometricStep with it, got neither")
 	}
+	if r, ok := s.rule.(Partial); ok {
+		if err := checkRest(s.rule.Name(), r.Rest()); err != nil {
+			return err
+		}
+	}
 	if c, ok := s.rule.(Checked); ok {
 		return c.Check()
+	}
+	return nil
+}
+
+// checkRest returns an error unless another solver can move the rest of the parameters of a Partial
+// rule: by a rule that looks at one part at a time, with settings of single parameters.
+func checkRest(name string, s *Solver) error {
+	if s == nil {
+		return optionError("%s: want a solver for the rest, got nil", name)
+	}
+	e := &s.engine
+	if e.err != nil {
+		return e.err
+	}
+	_, partial := e.rule.(Partial)
+	_, plans := e.rule.(Planner)
+	_, remembers := e.rule.(encoding.BinaryMarshaler)
+	switch {
+	case partial || plans || remembers:
+		return optionError("%s: want a solver for the rest that moves every parameter by itself, such as NewAdamW or NewSGD, got %s", name, s)
+	case e.schedule.factor != nil || e.schedule.err != nil || e.clipNorm > 0 || e.batch > 0 || len(e.selections) > 0:
+		return optionError("%s: want the options Anneal, ClipNorm, BatchSize, Kernels, Param and Where given to the solver itself, got one of them in that for the rest", name)
 	}
 	return nil
 }
@@ -223,6 +275,30 @@ func flag(on []bool) (bool, error) {
 // LearnRate sets the length of a step in units of the direction.
 func LearnRate(lr float64) Option {
 	return setting("LearnRate", natural(lr), func(s *settings) { s.learnRate = lr })
+}
+
+// Rest puts parameters among those that a Partial rule, such as that of NewMuon, leaves to another
+// solver. It is an option of With, whose other options are then those of that solver:
+//
+//	solvers.Param("head", nil).With(solvers.Rest())
+func Rest() Option {
+	return Option{
+		name: "Rest",
+		whole: func(c *config) error {
+			return optionError("Rest: want it in With, for some parameters")
+		},
+		part: func(s *settings) error {
+			r, ok := s.rule.(Partial)
+			switch {
+			case s.rest:
+				return nil
+			case !ok:
+				return optionError("%s has no option Rest", s.rule.Name())
+			}
+			*s = s.by(r.Rest())
+			return nil
+		},
+	}
 }
 
 // Frozen leaves parameters where they are: they are not projected, and their gradients are cleared

@@ -318,8 +318,9 @@ func TestInPlaceRule(t *testing.T) {
 // toilsome is a rule whose work is more than the manifold's.
 type toilsome struct{ normalised }
 
-func (toilsome) Name() string      { return "toilsome" }
-func (toilsome) Cost(n, p int) int { return 100 * n }
+func (toilsome) Name() string { return "toilsome" }
+
+func (toilsome) Cost(_ manifolds.Manifold, l manifolds.Layout) int { return 100 * l.N }
 
 // The cost of a rule counts when work is divided: with it parameters are heavy that are not by their manifold.
 func TestCostlyRule(t *testing.T) {

@@ -38,6 +38,7 @@ type ParameterReport struct {
 	Role     string // why it is one or not, such as "filter of Conv2d"
 	Manifold string // with its final scale
 	Grouping string // empty if unconstrained
+	Rule     string // the rule that moves it: that of the solver, or of the solver for the rest
 	Points   int
 	N, P     int // size of a point
 
@@ -131,7 +132,7 @@ func (e *engine) row(p *parameter, q *Part) ParameterReport {
 	l, m := q.bound.layout, &q.memory
 	row := ParameterReport{
 		Name: p.name, Part: q.bound.name, Shape: p.shape.Clone(), Kernel: p.role.Role == roles.Kernel, Role: p.role.Why,
-		Manifold: manifolds.Name(q.Manifold), Points: l.K, N: l.N, P: l.P, LearnRate: e.rate(&p.settings), Frozen: p.settings.frozen,
+		Manifold: manifolds.Name(q.Manifold), Rule: p.settings.rule.Name(), Points: l.K, N: l.N, P: l.P, LearnRate: e.rate(&p.settings), Frozen: p.settings.frozen,
 		Gradient: p.gradient, Direction: math.Sqrt(m.progress.Direction), StepLength: math.Sqrt(m.progress.Length),
 		GeometricFactor: m.progress.Factor, Outward: m.outward, Membership: q.membership(), Projected: p.projected,
 		Reprojections: m.reprojections, Rebuilt: p.adopted, Still: p.still, Absent: p.seen != e.calls,
@@ -239,6 +240,7 @@ func (p ParameterReport) notes(r Report) (notes []string) {
 	note(p.Kernel, "kernel: %s", p.Role)
 	note(!p.Kernel, "%s", p.Role)
 	note(p.Frozen, "frozen")
+	note(p.Rule != r.Solver, "moved by %s", p.Rule)
 	note(p.Projected, "projected at first")
 	note(p.Reprojections > 0, "re-projected %d times", p.Reprojections)
 	note(p.GeometricFactor > 1, "g_t up to %.3g", p.GeometricFactor)

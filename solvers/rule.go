@@ -85,8 +85,19 @@ type Cutting interface {
 // Work is divided among cores and processes by it.
 type Costly interface {
 	Rule
-	// Cost is the number of multiplications for each weight of points of n x p.
-	Cost(n, p int) int
+	// Cost is the number of multiplications for each weight of points of the layout on m.
+	Cost(m manifolds.Manifold, l manifolds.Layout) int
+}
+
+// Partial is implemented by a Rule that does not suit every parameter, as Muon, which needs matrices.
+// Parameters that it does not move are moved by another solver: by its rule, at its learning rate
+// and with its decay. Everything else is the same for all parameters.
+type Partial interface {
+	Rule
+	// Moves reports whether the rule moves parameters of the shape.
+	Moves(shape tensor.Shape) bool
+	// Rest returns the solver for the others, which is used for its settings alone.
+	Rest() *Solver
 }
 
 // Checked is implemented by a Rule of whose options some do not go together. Check returns what is

@@ -216,10 +216,19 @@ func (e *engine) prepare(p *parameter) error {
 			err = e.aim(q)
 		}
 		if err != nil {
-			return err
+			return q.blame(err)
 		}
 	}
 	return nil
+}
+
+// blame returns the error of a step that cannot be made, or that of the weights where these are its cause.
+func (p *Part) blame(err error) error {
+	w := p.bound.of.weights
+	if w.Norm() <= math.MaxFloat64 {
+		return err
+	}
+	return p.fail(ErrNotFinite, "want finite weights, got "+w.FirstBad(), err)
 }
 
 // errLong reports a step so long that the rounding errors of float32 would change its direction.

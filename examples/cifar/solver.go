@@ -41,6 +41,7 @@ func find[T any](flag, name string, list []named[T]) (T, error) {
 var (
 	ours = []named[func(...solvers.Option) *solvers.Solver]{
 		{"sgd", solvers.NewSGD}, {"adam", solvers.NewAdam}, {"adamw", solvers.NewAdamW},
+		{"muon", solvers.NewMuon},
 	}
 	stock = []named[func(*settings) gorgonia.Solver]{
 		{"stock-vanilla", func(s *settings) gorgonia.Solver {
@@ -78,6 +79,7 @@ func groupingNames() []string { return namesOf(groupings) }
 // steps the larger the points are.
 var rates = map[string]float64{
 	"sgd": 0.1, "adam": 0.01, "adam-none": 0.003, "adam-stiefel": 0.03, "adamw": 0.01, "adamw-none": 0.003, "adamw-stiefel": 0.03,
+	"muon":          0.02,
 	"stock-vanilla": 0.1, "stock-momentum": 0.05, "stock-rmsprop": 0.001, "stock-adam": 0.003,
 }
 

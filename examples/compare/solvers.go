@@ -59,6 +59,9 @@ func families() []family {
 		{"adam", "solvers.NewAdam", func(lr float64, m manifolds.Manifold, o []manifolds.Option) gorgonia.Solver {
 			return solvers.NewAdam(solvers.LearnRate(lr), solvers.Kernels(m, o...))
 		}},
+		{"muon", "solvers.NewMuon, momentum 0.95; AdamW moves the biases", func(lr float64, m manifolds.Manifold, o []manifolds.Option) gorgonia.Solver {
+			return solvers.NewMuon(solvers.LearnRate(lr), solvers.Kernels(m, o...))
+		}},
 	}
 	for _, s := range stock {
 		all = append(all, family{"constrain-" + s.name, "solvers.Constrain(" + s.about + ")", func(lr float64, m manifolds.Manifold, o []manifolds.Option) gorgonia.Solver {
@@ -99,6 +102,7 @@ var rates = map[string]float64{
 	"vanilla": 0.1, "momentum": 0.01, "rmsprop": 0.001, "adam": 0.003,
 	"sgd": 0.02, "sgd-euclidean": 0.01,
 	"adam-euclidean": 0.003, "adam-sphere": 0.01, "adam-centred": 0.01, "adam-oblique": 0.01, "adam-stiefel": 0.03, "adam-grassmann": 0.03,
+	"muon":              0.02,
 	"constrain-vanilla": 0.1, "constrain-momentum": 0.02, "constrain-momentum-euclidean": 0.01, "constrain-rmsprop": 0.001, "constrain-adam": 0.003,
 }
 

@@ -8,6 +8,7 @@
 //	series.go        (I + E)^(-1/2)
 //	newtonschulz.go  Newton-Schulz iteration, its start and its adjoint
 //	polar.go         the polar factor
+//	sign.go          the sign of a matrix of any rank, and a bound of its spectral norm
 //	svd.go           the singular value decomposition, and the adjoint of the polar factor
 //	exp.go           exponentials that move frames, and their adjoint
 //	subspace.go      geodesics between the spans of frames

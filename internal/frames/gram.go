@@ -60,12 +60,12 @@ func ClearUpper[T vec.Float](l []T, q int) {
 // semidefinite g, q x q: the smaller of its Frobenius norm and its largest row sum of absolute
 // values. Unlike the result of a power iteration, it is never below the eigenvalue, except by
 // rounding.
-func EigenvalueBound(g []float64, q int) float64 {
+func EigenvalueBound[T vec.Float](g []T, q int) float64 {
 	rows := 0.0
 	for i := range q {
 		sum := 0.0
 		for _, v := range g[i*q : (i+1)*q] {
-			sum += math.Abs(v)
+			sum += math.Abs(float64(v))
 		}
 		rows = max(rows, sum)
 	}

@@ -10,6 +10,9 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
+// polarIterations limits the iterations of squarePolar.
+const polarIterations = 45
+
 // Polar sets dst to r times U W^T, the polar factor of x = U S W^T, which is the frame nearest to
 // x. It computes in float64, by Newton-Schulz iteration or, where that fails, by singular value
 // decomposition. The defect of the result is of the order of eps, the precision that the caller
@@ -22,7 +25,7 @@ func Polar[T vec.Float](dst, x gemm.Mat[T], r, eps float64) error {
 	if _, err := normalize(a, x); err != nil {
 		return err
 	}
-	if tallPolar(y, a, n, q, eps) || squarePolar(y, a, n, q) {
+	if tallPolar(y, a, n, q, eps, polarIterations) || squarePolar(y, a, n, q, polarIterations) {
 		Narrow(dst, y, r)
 		return nil
 	}
@@ -40,7 +43,7 @@ func Polar[T vec.Float](dst, x gemm.Mat[T], r, eps float64) error {
 // is Q times the polar factor of R. Q comes from Cholesky-QR in two passes. The defect after the
 // first grows as the square of the condition number, and the second removes it. tallPolar returns
 // false, with a unchanged, if n < 2 q or if the defect is not below the precision eps.
-func tallPolar(y, a []float64, n, q int, eps float64) bool {
+func tallPolar(y, a []float64, n, q int, eps float64, iterations int) bool {
 	if n < 2*q {
 		return false
 	}
@@ -69,7 +72,7 @@ func tallPolar(y, a []float64, n, q int, eps float64) bool {
 	ClearUpper(g, q)
 	ClearUpper(h, q)
 	gemm.Mul(of(r), 1, of(h).T(), of(g).T(), 0)
-	if !squarePolar(h, r, q, q) {
+	if !squarePolar(h, r, q, q, iterations) {
 		return false
 	}
 	gemm.Mul(of(g), 1, of(u), of(h), 0)
@@ -82,9 +85,9 @@ func tallPolar(y, a []float64, n, q int, eps float64) bool {
 // starts at sqrt(2) a / b, where b is an upper bound of the largest singular value. All singular
 // values are then at most sqrt(2), which one iteration maps to 1/sqrt(2), so that none converges
 // to -1. This is stable (Nakatsukasa, Higham 2012). The number of iterations is about
-// log_1.5(b / smallest singular value) + 5. squarePolar returns false if the condition number is
-// above about a million. a is overwritten.
-func squarePolar(y, a []float64, n, q int) bool {
+// log_1.5(b / smallest singular value) + 5. squarePolar returns false if the given number does not
+// suffice; polarIterations are enough for a condition number of about a million. a is overwritten.
+func squarePolar(y, a []float64, n, q, iterations int) bool {
 	g := scratch.Get[float64](q * q)
 	defer scratch.Put(g)
 	gemm.Gram(gemm.Of(g, q, q), 1, gemm.Of(a, n, q))
@@ -93,5 +96,5 @@ func squarePolar(y, a []float64, n, q int) bool {
 		return false
 	}
 	// The squares of the singular values lie from 0 to 2, so the defect is at most sqrt(q).
-	return NewtonSchulz(gemm.Of(y, n, q), gemm.Of(a, n, q), 1, 1.01*math.Sqrt(float64(q)), 45)
+	return NewtonSchulz(gemm.Of(y, n, q), gemm.Of(a, n, q), 1, 1.01*math.Sqrt(float64(q)), iterations)
 }

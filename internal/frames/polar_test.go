@@ -53,7 +53,7 @@ func TestSquarePolarOfLongColumns(t *testing.T) {
 			x.Set(i, j, factor*x.At(i, j))
 		}
 		y := make([]float64, q*q)
-		require.True(t, squarePolar(y, of[float64](x).Data, q, q))
+		require.True(t, squarePolar(y, of[float64](x).Data, q, q, polarIterations))
 		near(t, want, gemm.Of(y, q, q), 1e-12, fmt.Sprintf("column %d times %g", j, factor))
 	}
 }

@@ -32,6 +32,7 @@ var makers = []struct {
 	{"Adam", func(o ...solvers.Option) *solvers.Solver { return solvers.NewAdam(o...) }},
 	{"AMSGrad", func(o ...solvers.Option) *solvers.Solver { return solvers.NewAdam(append(o, solvers.AMSGrad())...) }},
 	{"AdamW", func(o ...solvers.Option) *solvers.Solver { return solvers.NewAdamW(o...) }},
+	{"Muon", func(o ...solvers.Option) *solvers.Solver { return solvers.NewMuon(o...) }},
 }
 
 // kernels put the convolution kernels on a manifold.
