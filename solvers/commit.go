@@ -30,6 +30,7 @@ func (e *engine) commit(active []*parameter) error {
 // keep makes the step of a parameter real.
 func (p *parameter) keep() error {
 	var first error
+	p.wake()
 	cleared := p.parts[0].step.way == inPlace && p.parts[0].whole()
 	for _, q := range p.parts {
 		var err error

@@ -36,6 +36,7 @@ type parameter struct {
 	steps     int
 	gradient  float64 // norm of the last Euclidean gradient, as it came
 	still     int     // steps in a row whose gradient was 0
+	asleep    []int   // filters of a kernel whose gradient was 0 in every step so far
 	projected bool    // the weights were not on the manifold at first
 	adopted   int     // how often it was rebuilt under its name
 	seen      int     // the admission that saw it last
@@ -76,7 +77,8 @@ type memory struct {
 	factors       []float64 // of an adaptive rule, one number a point
 	reprojections int
 	progress      manifolds.Progress
-	outward       float64 // how far ambient momentum is from its bound; 1 is at it
+	outward       float64    // how far ambient momentum is from its bound; 1 is at it
+	outwardness   [2]float64 // the smallest and the largest <x, g>/|x|^2 of a point, when last measured
 }
 
 // underway belongs to the step under way.

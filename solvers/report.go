@@ -5,11 +5,8 @@ package solvers
 import (
 	"fmt"
 	"math"
-	"math/bits"
 	"strings"
-	"text/tabwriter"
 
-	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
@@ -17,7 +14,8 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// Report tells what a solver does to each parameter. Its String is a table.
+// Report tells what a solver does to each parameter. String prints a summary, in which parameters that are alike
+// are one entry, Full an entry for each, and HTML a table for notebooks.
 type Report struct {
 	Solver     string
 	Steps      int
@@ -26,6 +24,7 @@ type Report struct {
 	Refused    int               // steps that failed
 	Err        error             // of the last step, or of the options; nil if it was made
 	Warnings   []string          // what is likely to be a mistake
+	wraps      bool              // the learning rate is that of a wrapped solver, which nobody knows
 }
 
 // ParameterReport is the row of one part of a parameter. Most parameters have one part. The norms
@@ -47,12 +46,26 @@ type ParameterReport struct {
 	Gradient   float64 // norm of the Euclidean gradient of the parameter, as it came
 	Direction  float64 // norm of the direction, a tangent vector: the paper's R_t
 	StepLength float64 // norm of the step before the retraction
+	// Angle is StepLength over the norm of the weights: on a manifold whose points have norm r, the root mean square over the
+	// points of |step|/r, in radians. Rates that give equal angles are comparable from solver to solver.
+	Angle float64
 	// GeometricFactor is the largest g_t of a point; 1 without GeometricStep.
 	GeometricFactor float64
+	// Outwardness is the smallest and the largest <x, g>/|x|^2 of a point x with the Euclidean gradient g, after BatchSize and ClipNorm; of a
+	// filter, if a kernel has no constraint. It is 0 before a batch norm. Positive numbers say that g points outward: a step against it
+	// would make the point shorter. It is measured at steps 1, 2, 4, 8 ..., and each hundredth.
+	Outwardness [2]float64
 	// Outward is the learning rate times the largest <x, g>/r^2 of a point x of radius r, when that
 	// was measured last, over the bound (1 - theta)^2/theta up to which AmbientMomentum converges;
 	// 0 without ambient momentum. On Stiefel it is a lower bound.
 	Outward float64
+
+	// Condition is the condition number of the parameter now, if it is a kernel: the largest over the smallest singular value of the
+	// matrix whose rows are its filters. It is infinite from 1e7 on, NaN if the graph of the parameter is gone, and 0 for what is no kernel.
+	Condition float64
+	// Dead is the number of filters of a kernel whose gradient was 0 in every step since the solver first saw them, or was restored, and of those
+	// without a constraint whose weights are all 0 now. Behind a rectifier that is never active nothing moves a filter.
+	Dead int
 
 	Membership    float64 // largest membership error, measured now; NaN if the graph of the parameter is gone
 	Projected     bool    // the weights were not on the manifold at first
@@ -60,56 +73,6 @@ type ParameterReport struct {
 	Rebuilt       int     // how often the parameter was rebuilt under its name, and kept its state
 	Still         int     // steps in a row, up to the last, whose gradient was 0
 	Absent        bool    // the last step did not have the parameter
-}
-
-// trouble is what a solver remembers of what went wrong.
-type trouble struct {
-	last       error
-	refused    int
-	still      int // steps in a row in which all gradients were 0
-	modes      []roles.Mode
-	evaluating []string
-}
-
-// refuse notes the error of a step that was not made.
-func (e *engine) refuse(err error) error {
-	e.last = err
-	e.refused++
-	return err
-}
-
-// look notes what a step shows of mistakes that do not make it fail.
-func (e *engine) look(active []*parameter) {
-	moved := false
-	for _, p := range active {
-		moved = moved || p.settings.frozen || p.gradient != 0
-	}
-	if e.still++; moved || len(active) == 0 {
-		e.still = 0
-	}
-	if bits.OnesCount(uint(e.steps)) != 1 && e.steps%100 != 0 { // now and then
-		return
-	}
-	e.evaluating = e.evaluating[:0]
-	for _, m := range e.modes {
-		if !m.Training() {
-			e.evaluating = append(e.evaluating, m.Name)
-		}
-	}
-}
-
-// lookUp finds the operations with a mode in the graphs of the parameters.
-func (e *engine) lookUp(model []gorgonia.ValueGrad) {
-	e.modes = nil
-	in := map[*gorgonia.ExprGraph][]*gorgonia.Node{}
-	for _, v := range model {
-		if n, ok := v.(*gorgonia.Node); ok && n.Graph() != nil {
-			in[n.Graph()] = append(in[n.Graph()], n)
-		}
-	}
-	for g, of := range in {
-		e.modes = append(e.modes, roles.Read(g).Modes(of...)...)
-	}
 }
 
 // Report describes every parameter the solver has seen.
@@ -120,22 +83,42 @@ func (s *Solver) Report() Report {
 		r.Err = e.err
 	}
 	for _, p := range e.list {
+		v, known := p.now()
+		condition, dead := math.NaN(), len(p.asleep)
+		if known {
+			condition, dead = p.condition(v), p.dead(v)
+		} else if p.role.Role != roles.Kernel {
+			condition = 0
+		}
 		for _, q := range p.parts {
-			r.Parameters = append(r.Parameters, e.row(p, q))
+			row := e.row(p, q, v, known)
+			row.Condition, row.Dead = condition, dead
+			r.Parameters = append(r.Parameters, row)
 		}
 	}
+	_, r.wraps = e.rule.(*wrapped)
 	r.Warnings = e.warnings(r)
 	return r
 }
 
-func (e *engine) row(p *parameter, q *Part) ParameterReport {
+// row describes a part, whose weights are v if they are known.
+func (e *engine) row(p *parameter, q *Part, v dense.View, known bool) ParameterReport {
+	off, norm := math.NaN(), math.NaN()
+	if known {
+		off, norm = q.membership(v)
+	} else if q.bound.euclidean {
+		off = 0
+	}
 	l, m := q.bound.layout, &q.memory
 	row := ParameterReport{
 		Name: p.name, Part: q.bound.name, Shape: p.shape.Clone(), Kernel: p.role.Role == roles.Kernel, Role: p.role.Why,
 		Manifold: manifolds.Name(q.Manifold), Rule: p.settings.rule.Name(), Points: l.K, N: l.N, P: l.P, LearnRate: e.rate(&p.settings), Frozen: p.settings.frozen,
 		Gradient: p.gradient, Direction: math.Sqrt(m.progress.Direction), StepLength: math.Sqrt(m.progress.Length),
-		GeometricFactor: m.progress.Factor, Outward: m.outward, Membership: q.membership(), Projected: p.projected,
+		GeometricFactor: m.progress.Factor, Outwardness: m.outwardness, Outward: m.outward, Membership: off, Projected: p.projected,
 		Reprojections: m.reprojections, Rebuilt: p.adopted, Still: p.still, Absent: p.seen != e.calls,
+	}
+	if row.StepLength > 0 {
+		row.Angle = row.StepLength / norm
 	}
 	if q.bound.euclidean {
 		row.Points, row.N, row.P = 1, l.K*l.N*l.P, 1
@@ -143,28 +126,6 @@ func (e *engine) row(p *parameter, q *Part) ParameterReport {
 		row.Grouping = p.constraint.Grouping.String()
 	}
 	return row
-}
-
-// membership measures the weights as they are now.
-func (p *Part) membership() float64 {
-	if p.bound.euclidean {
-		return 0
-	}
-	of := p.bound.of.who.value()
-	if of == nil {
-		return math.NaN()
-	}
-	v, err := dense.Of(of.Value())
-	if err != nil || v.Precision() != p.bound.of.precision || v.Len() != p.bound.of.shape.TotalSize() {
-		return math.NaN()
-	}
-	buf := lend(p.bound.layout.K, p.bound.layout.N, p.bound.layout.P, !p.single())
-	defer giveBack(buf)
-	x, err := p.batch(v, &buf)
-	if err != nil {
-		return math.NaN()
-	}
-	return p.Manifold.Membership(x)
 }
 
 func (e *engine) warnings(r Report) (list []string) {
@@ -198,55 +159,4 @@ func count(n int, what string) string {
 		return what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
-}
-
-// String formats the report as a table.
-func (r Report) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s after %d steps", r.Solver, r.Steps)
-	if r.LearnRate > 0 {
-		fmt.Fprintf(&b, ", learning rate %.4g", r.LearnRate)
-	}
-	b.WriteByte('\n')
-	if r.Err != nil {
-		fmt.Fprintf(&b, "the last step failed (%d so far): %v\n", r.Refused, r.Err)
-	} else if r.Refused > 0 {
-		fmt.Fprintf(&b, "%d steps failed before the last\n", r.Refused)
-	}
-	for _, w := range r.Warnings {
-		fmt.Fprintf(&b, "warning: %s\n", w)
-	}
-	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "parameter\tshape\tmanifold\tpoints\tgradient\tdirection\tstep\tmembership\tnotes")
-	for _, p := range r.Parameters {
-		points, membership := "", ""
-		if p.Grouping != "" {
-			points = fmt.Sprintf("%d of %dx%d, %s", p.Points, p.N, p.P, p.Grouping)
-			membership = fmt.Sprintf("%.1e", p.Membership)
-		}
-		fmt.Fprintf(t, "%s\t%v\t%s\t%s\t%.3g\t%.3g\t%.3g\t%s\t%s\n", label(p), p.Shape, p.Manifold, points,
-			p.Gradient, p.Direction, p.StepLength, membership, strings.Join(p.notes(r), ", "))
-	}
-	t.Flush()
-	return b.String()
-}
-
-func (p ParameterReport) notes(r Report) (notes []string) {
-	note := func(is bool, format string, args ...any) {
-		if is {
-			notes = append(notes, fmt.Sprintf(format, args...))
-		}
-	}
-	note(p.Kernel, "kernel: %s", p.Role)
-	note(!p.Kernel, "%s", p.Role)
-	note(p.Frozen, "frozen")
-	note(p.Rule != r.Solver, "moved by %s", p.Rule)
-	note(p.Projected, "projected at first")
-	note(p.Reprojections > 0, "re-projected %d times", p.Reprojections)
-	note(p.GeometricFactor > 1, "g_t up to %.3g", p.GeometricFactor)
-	note(p.LearnRate != r.LearnRate && !p.Frozen && r.LearnRate > 0, "learning rate %.4g", p.LearnRate)
-	note(p.Rebuilt > 0, "rebuilt %d times", p.Rebuilt)
-	note(p.Still > 0, "gradient 0 in the last %s", count(p.Still, "step"))
-	note(p.Absent, "not in the last step")
-	return notes
 }

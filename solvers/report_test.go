@@ -3,6 +3,7 @@
 package solvers_test
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -143,32 +144,100 @@ func TestReportIsACopy(t *testing.T) {
 	assert.Equal(t, tensor.Shape{2, 1, 1, 2}, s.Report().Parameters[0].Shape)
 }
 
-// String is a table: a line of what the solver is, one of headings, one a
-// parameter, the columns one below the other.
+// String has an entry for parameters that are alike, Full one for each, both in 80 columns with whole numbers.
 func TestReportString(t *testing.T) {
 	m := model(tensor.Float32, 1)
 	s := solvers.NewSGD(solvers.LearnRate(0.5), solvers.Kernels(manifolds.Stiefel{}), solvers.GeometricStep())
 	run(t, s, m, 1)
 	run(t, s, m, 2)
-	lines := strings.Split(strings.TrimRight(s.Report().String(), "\n"), "\n")
-	require.Len(t, lines, 2+len(m))
-	assert.Contains(t, lines[0], "SGD")
-	assert.Contains(t, lines[0], "0.5")
-	headings := strings.Fields(lines[1])
-	assert.Equal(t, []string{"parameter", "shape", "manifold", "points", "gradient", "direction", "step", "membership", "notes"}, headings)
-	for i, p := range m {
-		line := lines[2+i]
-		for _, h := range headings[1:] {
-			at := strings.Index(lines[1], h)
-			if at < len(line) {
-				assert.Equal(t, "  ", line[at-2:at], "before %s in %q", h, line)
-			}
+	r := s.Report()
+	text := r.String()
+	assert.True(t, strings.HasPrefix(text, "SGD after 2 steps, learning rate 0.5\n"), text)
+	kernels := 0
+	for _, p := range r.Parameters {
+		if p.Kernel {
+			kernels++
 		}
-		assert.Equal(t, p.name, strings.Fields(line)[0])
+		assert.Contains(t, r.Full(), "\n"+p.Name+" ")
 	}
-	for _, want := range []string{"Stiefel", "filter bank", "1 of 6x18", "kernel", "projected at first", "g_t"} {
-		assert.Contains(t, lines[2], want)
+	assert.Contains(t, text, fmt.Sprintf("\n%d kernels on Stiefel, filter bank, membership <= ", kernels))
+	assert.Contains(t, text, fmt.Sprintf("\n%d parameters without a constraint\n", len(m)-kernels))
+	for _, want := range []string{"Stiefel", "1 point of 6x18", "kernel: ", "projected at first", "g_t", "no graph: judged by its shape"} {
+		assert.Contains(t, strings.Join(strings.Fields(r.Full()), " "), want)
 	}
-	assert.NotContains(t, lines[3], "kernel")
-	assert.Contains(t, lines[3], "no graph: judged by its shape")
+	html := r.HTML()
+	assert.Contains(t, html, fmt.Sprintf("%d kernels on Stiefel", kernels))
+	assert.Contains(t, html, m[0].name)
+
+	// However long the words are, no line is longer than 80 columns, and joined lines give the items back.
+	r.Warnings = []string{strings.Repeat("3.14159e-05, ", 40), "<b>"}
+	r.Parameters[0].Name = strings.Repeat("a", 70)
+	for _, text := range []string{r.String(), r.Full()} {
+		for _, line := range strings.Split(text, "\n") {
+			assert.LessOrEqual(t, len(line), 80, line)
+		}
+		assert.Equal(t, 40, strings.Count(text, "3.14159e-05"))
+	}
+	assert.Contains(t, r.HTML(), "&lt;b&gt;")
+
+	r.LearnRate = 0
+	assert.Contains(t, r.String(), "learning rate 0\n")
+	assert.NotContains(t, solvers.Constrain(gorgonia.NewVanillaSolver(), manifolds.Sphere{}).Report().String(), "learning rate")
+}
+
+// The diagnostics of two points that can be followed by hand: the step of (r, 0) with the gradient (3, 4) is (0, -2), that of (0, r) is 0.
+func TestReportDiagnoses(t *testing.T) {
+	for _, of := range precisions {
+		for _, radius := range []float64{1, 2} {
+			m := two(of, radius)
+			s := solvers.NewSGD(solvers.LearnRate(0.5), solvers.Kernels(manifolds.Sphere{Radius: radius}))
+			require.NoError(t, s.Step(valueGrads(m)))
+			p := s.Report().Parameters[0]
+			rounding := 8 * eps(of)
+			assert.InEpsilon(t, math.Sqrt(2*2/2)/radius, p.Angle, rounding, "the root of the mean of 4/r^2 and 0")
+			assert.InEpsilonSlice(t, []float64{2 / radius, 3 / radius}, p.Outwardness[:], rounding)
+			// The filters are now r (c, -s) and r (0, 1) with tan = 2/r: their Gram matrix has the eigenvalues r^2 (1 +- s).
+			sin := math.Sin(math.Atan(2 / radius))
+			assert.InEpsilon(t, math.Sqrt((1+sin)/(1-sin)), p.Condition, 1e3*rounding)
+			assert.Zero(t, p.Dead)
+			assert.Zero(t, s.Report().Parameters[1].Condition)
+		}
+		// Free filters are points too.
+		m := two(of, 2)
+		s := solvers.NewSGD(solvers.LearnRate(0.5))
+		require.NoError(t, s.Step(valueGrads(m)))
+		p := s.Report().Parameters[0]
+		assert.InEpsilonSlice(t, []float64{1, 1.5}, p.Outwardness[:], 8*eps(of))
+		norm := math.Sqrt(0.5*0.5 + 2*2 + 0 + 1)
+		assert.InEpsilon(t, 0.5*math.Sqrt(29)/norm, p.Angle, 8*eps(of))
+	}
+}
+
+// A filter is dead while its gradient has been 0 in all steps, or if it is free and 0.
+func TestReportOfDeadFilters(t *testing.T) {
+	for _, of := range precisions {
+		for _, on := range []manifolds.Manifold{manifolds.Sphere{}, manifolds.Stiefel{}} {
+			m := two(of, 1)
+			s := solvers.NewSGD(solvers.LearnRate(0.1), solvers.Kernels(on))
+			dead := func(grad ...float64) int {
+				put(m[0].g, grad)
+				require.NoError(t, s.Step(valueGrads(m)))
+				return s.Report().Parameters[0].Dead
+			}
+			assert.Equal(t, 2, dead(0, 0, 0, 0))
+			assert.Equal(t, 1, dead(0, 0, 0, 1))
+			assert.Contains(t, s.Report().String(), "1 dead filter")
+			assert.Equal(t, 1, dead(0, 0, 1, 0))
+			assert.Equal(t, 0, dead(1, 0, 0, 0))
+			assert.Equal(t, 0, dead(0, 0, 0, 0))
+		}
+		m := two(of, 1)
+		put(m[0].w, []float64{0, 0, 0, 1})
+		put(m[0].g, []float64{0, 0, 1, 0})
+		s := solvers.NewSGD(solvers.LearnRate(0.1))
+		require.NoError(t, s.Step(valueGrads(m)))
+		p := s.Report().Parameters[0]
+		assert.Equal(t, 1, p.Dead, "once, though weights and gradient are 0")
+		assert.True(t, math.IsInf(p.Condition, 1))
+	}
 }

@@ -199,14 +199,14 @@ func (e *engine) exchange(active []*parameter, share Share) error {
 }
 
 // figures are how many numbers are sent of a part beside its weights.
-const figures = 9
+const figures = 11
 
 func (p *Part) figures() [figures]float64 {
 	m, projected := &p.memory, 0.0
 	if p.bound.of.projected {
 		projected = 1
 	}
-	return [figures]float64{m.progress.Direction, m.progress.Length, m.progress.Factor, float64(m.reprojections), m.longest, m.size, m.momentum, m.outward, projected}
+	return [figures]float64{m.progress.Direction, m.progress.Length, m.progress.Factor, float64(m.reprojections), m.longest, m.size, m.momentum, m.outward, m.outwardness[0], m.outwardness[1], projected}
 }
 
 // write writes what the step has changed to the beginning of b, and moves b behind it.
@@ -233,8 +233,9 @@ func (p *parameter) read(b *[]byte) {
 		m := &q.memory
 		m.progress = manifolds.Progress{Direction: f[0], Length: f[1], Factor: f[2]}
 		m.reprojections, m.longest, m.size, m.momentum, m.outward = int(f[3]), f[4], f[5], f[6], f[7]
+		m.outwardness = [2]float64{f[8], f[9]}
 		m.state, m.spare = nil, nil
-		p.projected = f[8] == 1
+		p.projected = f[10] == 1
 	}
 	*b = at
 }

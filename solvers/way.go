@@ -5,7 +5,6 @@ package solvers
 import (
 	"slices"
 
-	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
@@ -31,7 +30,7 @@ func (e *engine) choose(p *Part, plans bool) error {
 	gradient := of.gradient * p.step.slope
 	p.step.longest = max(p.memory.longest, gradient)
 	p.Old = p.step.from
-	if e.list[e.turn%len(e.list)] == of {
+	if now := nowAndThen(e.steps + 1); now || p.ambient() && e.list[e.turn%len(e.list)] == of {
 		if err := p.watch(); err != nil {
 			return err
 		}
@@ -98,40 +97,6 @@ func (p *Part) arrived() error {
 	}
 	p.step.from = slices.Clone(p.step.from)
 	p.step.from[0] = u
-	return nil
-}
-
-// watch measures how far ambient momentum is from its bound.
-func (p *Part) watch() error {
-	r, ok := p.bound.of.settings.rule.(Linear)
-	if !ok || p.bound.euclidean {
-		return nil
-	}
-	d := p.descent(r)
-	if d.Tangent || d.Keep == 0 {
-		return nil
-	}
-	g, err := p.lentBatch(p.bound.of.grad)
-	if err != nil {
-		return p.fail(ErrParameter, err.Error(), err)
-	}
-	f := scratch.Get[float64](2 * g.K)
-	defer scratch.Put(f)
-	along, squares := f[:g.K], f[g.K:]
-	if err := manifolds.Inner(manifolds.Euclidean{}, along, p.X, p.X, g); err != nil {
-		return p.fail(ErrParameter, err.Error(), err)
-	}
-	if err := manifolds.Inner(manifolds.Euclidean{}, squares, p.X, p.X, p.X); err != nil {
-		return p.fail(ErrParameter, err.Error(), err)
-	}
-	p.memory.outward = 0
-	decay := 0.0 // AmbientDecay adds so much to s of every point
-	if s := &p.bound.of.settings; s.decayOf == decayAmbient && p.step.slope > 0 {
-		decay = s.decay / p.step.slope
-	}
-	for i, s := range along {
-		p.memory.outward = max(p.memory.outward, d.Rate*d.Take*(s/squares[i]+decay)/((1-d.Keep)*(1-d.Keep)/d.Keep))
-	}
 	return nil
 }
 

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package solvers
+
+import (
+	"math"
+	"math/bits"
+	"slices"
+
+	"gonum.org/v1/gonum/mat"
+	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/roles"
+	"github.com/kernelfold/kernelfold/internal/scratch"
+	"github.com/kernelfold/kernelfold/manifolds"
+)
+
+// Diagnostics come from three places. What a step knows anyway is noted in each step. What needs the gradient, which a
+// step clears, is measured now and then, so that steps do not become slower. What needs the weights alone is
+// measured when Report is called.
+
+// nowAndThen reports whether a step, counted from 1, is one of those in which gradients are measured: steps 1, 2, 4, 8 ..., and
+// each hundredth.
+func nowAndThen(step int) bool { return bits.OnesCount(uint(step)) == 1 || step%100 == 0 }
+
+// trouble is what a solver remembers of what went wrong.
+type trouble struct {
+	last       error
+	refused    int
+	still      int // steps in a row in which all gradients were 0
+	modes      []roles.Mode
+	evaluating []string
+}
+
+// refuse notes the error of a step that was not made.
+func (e *engine) refuse(err error) error {
+	e.last = err
+	e.refused++
+	return err
+}
+
+// look notes what a step shows of mistakes that do not make it fail.
+func (e *engine) look(active []*parameter) {
+	moved := false
+	for _, p := range active {
+		moved = moved || p.settings.frozen || p.gradient != 0
+	}
+	if e.still++; moved || len(active) == 0 {
+		e.still = 0
+	}
+	if !nowAndThen(e.steps) {
+		return
+	}
+	e.evaluating = e.evaluating[:0]
+	for _, m := range e.modes {
+		if !m.Training() {
+			e.evaluating = append(e.evaluating, m.Name)
+		}
+	}
+}
+
+// lookUp finds the operations with a mode in the graphs of the parameters.
+func (e *engine) lookUp(model []gorgonia.ValueGrad) {
+	e.modes = nil
+	in := map[*gorgonia.ExprGraph][]*gorgonia.Node{}
+	for _, v := range model {
+		if n, ok := v.(*gorgonia.Node); ok && n.Graph() != nil {
+			in[n.Graph()] = append(in[n.Graph()], n)
+		}
+	}
+	for g, of := range in {
+		e.modes = append(e.modes, roles.Read(g).Modes(of...)...)
+	}
+}
+
+// wake notes which filters of a kernel have had a gradient. In a healthy net all have after the first steps, and nothing is left
+// to look at.
+func (p *parameter) wake() {
+	if p.role.Role != roles.Kernel || p.settings.frozen {
+		return
+	}
+	if p.asleep == nil {
+		p.asleep = make([]int, p.shape[0])
+		for i := range p.asleep {
+			p.asleep[i] = i
+		}
+	}
+	p.asleep = slices.DeleteFunc(p.asleep, func(i int) bool { return !zeros(filter(p.grad, p.shape[0], i)) })
+}
+
+// filter views filter i of n.
+func filter(v dense.View, n, i int) dense.View {
+	size := v.Len() / n
+	if v.F64 != nil {
+		return dense.View{F64: v.F64[i*size : (i+1)*size]}
+	}
+	return dense.View{F32: v.F32[i*size : (i+1)*size]}
+}
+
+func zeros(v dense.View) bool {
+	for _, x := range v.F32 {
+		if x != 0 {
+			return false
+		}
+	}
+	for _, x := range v.F64 {
+		if x != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// ambient reports whether the part has momentum that is not tangent.
+func (p *Part) ambient() bool {
+	r, ok := p.bound.of.settings.rule.(Linear)
+	if !ok || p.bound.euclidean {
+		return false
+	}
+	d := p.descent(r)
+	return !d.Tangent && d.Keep != 0
+}
+
+// watch measures <x, g>/|x|^2 of each point, or of each filter of a kernel without a constraint, and from it how far ambient
+// momentum is from its bound.
+func (p *Part) watch() error {
+	of := p.bound.of
+	x, g := p.X, manifolds.Points{}
+	var err error
+	switch {
+	case !p.bound.euclidean:
+		g, err = p.lentBatch(of.grad)
+	case of.role.Role == roles.Kernel && len(of.parts) == 1:
+		n := of.shape[0]
+		if x, err = points(of.weights, n, 1, of.weights.Len()/n); err == nil {
+			g, err = points(of.grad, n, 1, of.grad.Len()/n)
+		}
+	default:
+		return nil
+	}
+	if err != nil {
+		return p.fail(ErrParameter, err.Error(), err)
+	}
+	f := scratch.Get[float64](2 * g.K)
+	defer scratch.Put(f)
+	along, squares := f[:g.K], f[g.K:]
+	if err := manifolds.Inner(manifolds.Euclidean{}, along, x, x, g); err != nil {
+		return p.fail(ErrParameter, err.Error(), err)
+	}
+	if err := manifolds.Inner(manifolds.Euclidean{}, squares, x, x, x); err != nil {
+		return p.fail(ErrParameter, err.Error(), err)
+	}
+	low, high := math.Inf(1), math.Inf(-1)
+	for i, sq := range squares {
+		if sq > 0 {
+			along[i] *= p.step.slope / sq
+			low, high = min(low, along[i]), max(high, along[i])
+		}
+	}
+	if low > high { // all filters are 0
+		low, high = 0, 0
+	}
+	p.memory.outwardness = [2]float64{low, high}
+	p.memory.outward = 0
+	if !p.ambient() || p.step.slope == 0 {
+		return nil
+	}
+	d := p.descent(of.settings.rule.(Linear))
+	if s := &of.settings; s.decayOf == decayAmbient { // adds so much to that of every point
+		high += s.decay
+	}
+	p.memory.outward = max(0, p.Rate*d.Take/p.step.slope*high/((1-d.Keep)*(1-d.Keep)/d.Keep))
+	return nil
+}
+
+// now views the weights as they are now; ok is false if the graph of the parameter is gone, or the weights are not those of
+// before.
+func (p *parameter) now() (v dense.View, ok bool) {
+	of := p.who.value()
+	if of == nil {
+		return v, false
+	}
+	v, err := dense.Of(of.Value())
+	return v, err == nil && v.Precision() == p.precision && v.Len() == p.shape.TotalSize()
+}
+
+// membership measures the weights of the part as they are now, and returns their norm too.
+func (p *Part) membership(v dense.View) (off, norm float64) {
+	l := p.bound.layout
+	buf := lend(l.K, l.N, l.P, !p.single())
+	defer giveBack(buf)
+	x, err := p.batch(v, &buf)
+	if err != nil {
+		return math.NaN(), math.NaN()
+	}
+	if p.bound.euclidean {
+		return 0, x.Norm()
+	}
+	return p.Manifold.Membership(x), x.Norm()
+}
+
+// dead counts the filters of a kernel that nothing will move: whose gradient was 0 in every step, or, without a constraint, whose weights are
+// all 0.
+func (p *parameter) dead(v dense.View) int {
+	if p.role.Role != roles.Kernel {
+		return 0
+	}
+	count := len(p.asleep)
+	if len(p.parts) == 1 && p.parts[0].bound.euclidean {
+		for i := range p.shape[0] {
+			if zeros(filter(v, p.shape[0], i)) && !slices.Contains(p.asleep, i) {
+				count++
+			}
+		}
+	}
+	return count
+}
+
+// condition returns the quotient of the largest and the smallest singular value of the matrix whose rows are the filters of a kernel.
+// They are the roots of the eigenvalues of its Gram matrix, so a condition number beyond 1e7 is only known to be large: it is
+// infinite then.
+func (p *parameter) condition(v dense.View) float64 {
+	if p.role.Role != roles.Kernel {
+		return 0
+	}
+	n := p.shape[0]
+	k := v.Len() / n
+	wide := scratch.Get[float64](v.Len())
+	defer scratch.Put(wide)
+	copy(wide, v.F64)
+	for i, x := range v.F32 {
+		wide[i] = float64(x)
+	}
+	largest := 0.0
+	for _, x := range wide {
+		largest = max(largest, math.Abs(x))
+	}
+	if !(largest > 0 && largest <= math.MaxFloat64) {
+		return math.Inf(1)
+	}
+	for i := range wide { // squares must not overflow or vanish
+		wide[i] /= largest
+	}
+	var bank mat.Matrix = mat.NewDense(n, k, wide)
+	if n > k {
+		bank = bank.T()
+	}
+	var gram mat.SymDense
+	var eigen mat.EigenSym
+	gram.SymOuterK(1, bank)
+	if !eigen.Factorize(&gram, false) {
+		return math.NaN()
+	}
+	values := eigen.Values(nil) // ascending
+	c := math.Sqrt(values[len(values)-1] / values[0])
+	if !(c < 1e7) {
+		return math.Inf(1)
+	}
+	return c
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package solvers
+
+import (
+	"fmt"
+	"html/template"
+	"math"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+)
+
+// width is how many columns a report has at most, unless a name is longer.
+const width = 80
+
+// String formats the report as text of 80 columns. Parameters that are alike, which means of one kind, manifold, grouping and rate, are one
+// entry, such as "19 kernels on Stiefel, filter bank, membership <= 5.3e-07", with the range of their numbers.
+func (r Report) String() string { return r.text(r.groups()) }
+
+// Full is String with an entry for each parameter.
+func (r Report) Full() string { return r.text(r.each()) }
+
+// each returns every parameter as a group of its own.
+func (r Report) each() [][]ParameterReport {
+	each := make([][]ParameterReport, len(r.Parameters))
+	for i := range each {
+		each[i] = r.Parameters[i : i+1]
+	}
+	return each
+}
+
+// groups returns the parameters that are alike, in the order of the first of each.
+func (r Report) groups() (groups [][]ParameterReport) {
+	type key struct {
+		kernel, frozen     bool
+		manifold, grouping string
+		rate               float64
+	}
+	places := map[key]int{}
+	for _, p := range r.Parameters {
+		k := key{p.Kernel, p.Frozen, kind(p), p.Grouping, p.LearnRate}
+		at, ok := places[k]
+		if !ok {
+			at = len(groups)
+			places[k] = at
+			groups = append(groups, nil)
+		}
+		groups[at] = append(groups[at], p)
+	}
+	return groups
+}
+
+// scale is that of a manifold in its name.
+var scale = regexp.MustCompile(`r=[^,)]*(, )?`)
+
+// kind is the manifold without its scale, which differs from layer to layer.
+func kind(p ParameterReport) string {
+	return strings.Replace(scale.ReplaceAllString(p.Manifold, ""), "()", "", 1)
+}
+
+// head says which solver it is, and what went wrong.
+func (r Report) head() []string {
+	lines := []string{fmt.Sprintf("%s after %d steps", r.Solver, r.Steps)}
+	if !r.wraps {
+		lines[0] += fmt.Sprintf(", learning rate %.4g", r.LearnRate)
+	}
+	if r.Err != nil {
+		lines = append(lines, fmt.Sprintf("the last step failed (%d so far): %v", r.Refused, r.Err))
+	} else if r.Refused > 0 {
+		lines = append(lines, fmt.Sprintf("%d steps failed before the last", r.Refused))
+	}
+	for _, w := range r.Warnings {
+		lines = append(lines, "warning: "+w)
+	}
+	return lines
+}
+
+func (r Report) text(groups [][]ParameterReport) string {
+	var b strings.Builder
+	for _, line := range r.head() {
+		flow(&b, "    ", strings.Fields(line))
+	}
+	for _, g := range groups {
+		title, items := r.entry(g)
+		flow(&b, "    ", strings.Fields(title))
+		for i := range items[:max(0, len(items)-1)] {
+			items[i] += ","
+		}
+		if len(items) > 0 {
+			b.WriteString("    ")
+			flow(&b, "    ", items)
+		}
+	}
+	return b.String()
+}
+
+// flow writes items with spaces between them, and goes on in a line that begins with indent where the next does not fit. An item
+// that is longer than a line is broken at its spaces, so no number is.
+func flow(b *strings.Builder, indent string, items []string) {
+	text := b.String()
+	column := utf8.RuneCountInString(text[strings.LastIndexByte(text, '\n')+1:])
+	begun := false
+	for _, item := range items {
+		words := []string{item}
+		if utf8.RuneCountInString(item) > width-len(indent) {
+			words = strings.Fields(item)
+		}
+		for _, w := range words {
+			n := utf8.RuneCountInString(w)
+			switch {
+			case begun && column+1+n > width:
+				b.WriteString("\n" + indent)
+				column = len(indent)
+			case begun:
+				b.WriteByte(' ')
+				column++
+			}
+			b.WriteString(w)
+			column, begun = column+n, true
+		}
+	}
+	b.WriteByte('\n')
+}
+
+// entry describes parameters that are alike: a title, and what else there is to say.
+func (r Report) entry(g []ParameterReport) (title string, items []string) {
+	add := func(is bool, format string, args ...any) {
+		if is {
+			items = append(items, fmt.Sprintf(format, args...))
+		}
+	}
+	one := g[0]
+	what := "kernel"
+	if !one.Kernel {
+		what = "parameter"
+	}
+	on := kind(one)
+	if len(g) == 1 {
+		what, on = fmt.Sprintf("%s %v", label(one), one.Shape), one.Manifold
+	} else {
+		what = count(len(g), what)
+	}
+	if one.Grouping == "" {
+		title = what + " without a constraint"
+	} else {
+		title = fmt.Sprintf("%s on %s, %s, membership <= %.1e", what, on, one.Grouping, most(g, func(p ParameterReport) float64 { return p.Membership }))
+	}
+	if len(g) == 1 {
+		add(one.Grouping != "", "%s of %dx%d", plural(one.Points, "point"), one.N, one.P)
+		add(one.Kernel, "kernel: %s", one.Role)
+		add(!one.Kernel && one.Role != "", "%s", one.Role)
+	}
+	add(true, "gradient %s", extent(g, func(p ParameterReport) float64 { return p.Gradient }, "%.3g"))
+	add(true, "direction %s", extent(g, func(p ParameterReport) float64 { return p.Direction }, "%.3g"))
+	add(true, "step %s", extent(g, func(p ParameterReport) float64 { return p.StepLength }, "%.3g"))
+	add(true, "angle %s rad", extent(g, func(p ParameterReport) float64 { return p.Angle }, "%.2g"))
+	low := -most(g, func(p ParameterReport) float64 { return -p.Outwardness[0] })
+	high := most(g, func(p ParameterReport) float64 { return p.Outwardness[1] })
+	add(one.Kernel || one.Grouping != "", "x'g/r^2 %s", fromTo(low, high, "%.2g"))
+	add(one.Kernel, "condition number %s", extent(g, func(p ParameterReport) float64 { return p.Condition }, "%.3g"))
+	notes := func(is func(p ParameterReport) bool, format string, number func(p ParameterReport) float64) {
+		n, names := 0, ""
+		for _, p := range g {
+			if is(p) {
+				if n++; n == 1 {
+					names = label(p)
+				}
+			}
+		}
+		if n == 0 {
+			return
+		}
+		note := format
+		if number != nil {
+			note = fmt.Sprintf(format, extent(g, number, "%.3g"))
+		}
+		switch {
+		case len(g) > 1 && n == 1:
+			note += " (" + names + ")"
+		case n < len(g):
+			note += fmt.Sprintf(" (%s and %d more)", names, n-1)
+		}
+		items = append(items, note)
+	}
+	add(one.Frozen, "frozen")
+	add(one.LearnRate != r.LearnRate && !one.Frozen && r.LearnRate > 0, "learning rate %.4g", one.LearnRate)
+	dead := 0
+	for _, p := range g {
+		dead += p.Dead
+	}
+	notes(func(p ParameterReport) bool { return p.Dead > 0 }, plural(dead, "dead filter"), nil)
+	notes(func(p ParameterReport) bool { return p.Projected }, "projected at first", nil)
+	notes(func(p ParameterReport) bool { return p.Reprojections > 0 }, "re-projected %s times", func(p ParameterReport) float64 { return float64(p.Reprojections) })
+	notes(func(p ParameterReport) bool { return p.GeometricFactor > 1 }, "g_t up to %s", func(p ParameterReport) float64 { return p.GeometricFactor })
+	notes(func(p ParameterReport) bool { return p.Rebuilt > 0 }, "rebuilt %s times", func(p ParameterReport) float64 { return float64(p.Rebuilt) })
+	still := 0
+	for _, p := range g {
+		still = max(still, p.Still)
+	}
+	notes(func(p ParameterReport) bool { return p.Still > 0 }, "gradient 0 in the last "+count(still, "step"), nil)
+	notes(func(p ParameterReport) bool { return p.Absent }, "not in the last step", nil)
+	return title, items
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return count(n, what)
+}
+
+// most returns the largest number, or NaN if one is.
+func most(g []ParameterReport, of func(p ParameterReport) float64) float64 {
+	worst := math.Inf(-1)
+	for _, p := range g {
+		worst = max(worst, of(p))
+	}
+	return worst
+}
+
+// extent formats the smallest and the largest number.
+func extent(g []ParameterReport, of func(p ParameterReport) float64, format string) string {
+	return fromTo(-most(g, func(p ParameterReport) float64 { return -of(p) }), most(g, of), format)
+}
+
+func fromTo(low, high float64, format string) string {
+	from, to := fmt.Sprintf(format, low+0), fmt.Sprintf(format, high+0) // no negative zero
+	if from == to {
+		return to
+	}
+	return from + " to " + to
+}
+
+// HTML formats the report as tables: the entries of String, and folded away those of Full. Notebooks show it where a cell ends in a report.
+func (r Report) HTML() string {
+	type row struct{ Title, Items string }
+	table := func(groups [][]ParameterReport) (rows []row) {
+		for _, g := range groups {
+			title, items := r.entry(g)
+			rows = append(rows, row{title, strings.Join(items, ", ")})
+		}
+		return rows
+	}
+	var b strings.Builder
+	if err := page.Execute(&b, map[string]any{"Head": r.head(), "Summary": table(r.groups()), "Each": table(r.each())}); err != nil {
+		return template.HTMLEscapeString(r.String()) // the template takes these values: cannot happen
+	}
+	return b.String()
+}
+
+var page = template.Must(template.New("report").Parse(`{{range .Head}}<p>{{.}}</p>
+{{end}}<table>{{range .Summary}}
+<tr><th style="text-align:left">{{.Title}}</th><td style="text-align:left">{{.Items}}</td></tr>{{end}}
+</table>
+<details><summary>each parameter</summary>
+<table>{{range .Each}}
+<tr><th style="text-align:left">{{.Title}}</th><td style="text-align:left">{{.Items}}</td></tr>{{end}}
+</table></details>
+`))
