@@ -105,7 +105,7 @@ func TestEnsembleStaysOnItsManifolds(t *testing.T) {
 				}
 			}
 			assert.Equal(t, []string{"sphere", "stiefel", "euclidean"}, parts)
-			assert.Contains(t, r.String(), "conv2, stiefel")
+			assert.Contains(t, r.Full(), "conv2, stiefel")
 		}
 	}
 }

@@ -65,6 +65,7 @@ type ParameterReport struct {
 	Condition float64
 	// Dead is the number of filters of a kernel whose gradient was 0 in every step since the solver first saw them, or was restored, and of those
 	// without a constraint whose weights are all 0 now. Behind a rectifier that is never active nothing moves a filter.
+	// Of a parameter with several parts the first has the number.
 	Dead int
 
 	Membership    float64 // largest membership error, measured now; NaN if the graph of the parameter is gone
@@ -90,9 +91,11 @@ func (s *Solver) Report() Report {
 		} else if p.role.Role != roles.Kernel {
 			condition = 0
 		}
-		for _, q := range p.parts {
+		for i, q := range p.parts {
 			row := e.row(p, q, v, known)
-			row.Condition, row.Dead = condition, dead
+			if row.Condition = condition; i == 0 {
+				row.Dead = dead
+			}
 			r.Parameters = append(r.Parameters, row)
 		}
 	}

@@ -148,9 +148,13 @@ func (r Report) entry(g []ParameterReport) (title string, items []string) {
 	}
 	if len(g) == 1 {
 		add(one.Grouping != "", "%s of %dx%d", plural(one.Points, "point"), one.N, one.P)
-		add(one.Kernel, "kernel: %s", one.Role)
-		add(!one.Kernel && one.Role != "", "%s", one.Role)
 	}
+	same := true
+	for _, p := range g {
+		same = same && p.Role == one.Role
+	}
+	add(same && one.Kernel, "kernel: %s", one.Role)
+	add(same && !one.Kernel && one.Role != "", "%s", one.Role)
 	add(true, "gradient %s", extent(g, func(p ParameterReport) float64 { return p.Gradient }, "%.3g"))
 	add(true, "direction %s", extent(g, func(p ParameterReport) float64 { return p.Direction }, "%.3g"))
 	add(true, "step %s", extent(g, func(p ParameterReport) float64 { return p.StepLength }, "%.3g"))
@@ -173,7 +177,7 @@ func (r Report) entry(g []ParameterReport) (title string, items []string) {
 		}
 		note := format
 		if number != nil {
-			note = fmt.Sprintf(format, extent(g, number, "%.3g"))
+			note = fmt.Sprintf(format, extent(g, number, "%.4g"))
 		}
 		switch {
 		case len(g) > 1 && n == 1:
