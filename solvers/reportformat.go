@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -14,7 +15,7 @@ import (
 // width is how many columns a report has at most, unless a name is longer.
 const width = 80
 
-// String formats the report as text of 80 columns. Parameters that are alike, which means of one kind, manifold, grouping and rate, are one
+// String formats the report as text of 80 columns. Parameters that are alike, which means of one kind, rule, manifold, grouping and rate, are one
 // entry, such as "19 kernels on Stiefel, filter bank, membership <= 5.3e-07", with the range of their numbers.
 func (r Report) String() string { return r.text(r.groups()) }
 
@@ -33,13 +34,13 @@ func (r Report) each() [][]ParameterReport {
 // groups returns the parameters that are alike, in the order of the first of each.
 func (r Report) groups() (groups [][]ParameterReport) {
 	type key struct {
-		kernel, frozen     bool
-		manifold, grouping string
-		rate               float64
+		kernel, frozen           bool
+		rule, manifold, grouping string
+		rate                     float64
 	}
 	places := map[key]int{}
 	for _, p := range r.Parameters {
-		k := key{p.Kernel, p.Frozen, kind(p), p.Grouping, p.LearnRate}
+		k := key{p.Kernel, p.Frozen, p.Rule, kind(p), p.Grouping, p.LearnRate}
 		at, ok := places[k]
 		if !ok {
 			at = len(groups)
@@ -188,6 +189,7 @@ func (r Report) entry(g []ParameterReport) (title string, items []string) {
 		items = append(items, note)
 	}
 	add(one.Frozen, "frozen")
+	add(slices.ContainsFunc(r.Parameters, func(p ParameterReport) bool { return p.Rule != one.Rule }), "moved by %s", one.Rule)
 	add(one.LearnRate != r.LearnRate && !one.Frozen && r.LearnRate > 0, "learning rate %.4g", one.LearnRate)
 	dead := 0
 	for _, p := range g {
