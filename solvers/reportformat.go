@@ -189,7 +189,8 @@ func (r Report) entry(g []ParameterReport) (title string, items []string) {
 		items = append(items, note)
 	}
 	add(one.Frozen, "frozen")
-	add(slices.ContainsFunc(r.Parameters, func(p ParameterReport) bool { return p.Rule != one.Rule }), "moved by %s", one.Rule)
+	several := slices.ContainsFunc(r.Parameters, func(p ParameterReport) bool { return p.Rule != one.Rule })
+	add(several && one.Rule != r.Solver, "moved by %s", one.Rule)
 	add(one.LearnRate != r.LearnRate && !one.Frozen && r.LearnRate > 0, "learning rate %.4g", one.LearnRate)
 	dead := 0
 	for _, p := range g {
