@@ -43,3 +43,30 @@ func ExampleFuse() {
 	// [0.5 0 0]
 	// [1.5 0.5 0]
 }
+
+// A kernel of norm g and a bias come out of Fold as the plain weights that a program without this library needs.
+func ExampleFold() {
+	g := gorgonia.NewGraph()
+	leaf := func(name string, shape tensor.Shape, values ...float64) *gorgonia.Node {
+		return gorgonia.NewTensor(g, tensor.Float64, len(shape), gorgonia.WithName(name), gorgonia.WithShape(shape...),
+			gorgonia.WithValue(tensor.New(tensor.WithShape(shape...), tensor.WithBacking(values))))
+	}
+	x := leaf("x", tensor.Shape{1, 1, 1, 2}, 1, 1)
+	v, gain := leaf("conv.weight", tensor.Shape{1, 1, 1, 2}, 3, 4), leaf("conv.gain", tensor.Shape{1, 1, 1, 1}, 10)
+	scale, shift := leaf("bn.weight", tensor.Shape{1, 1, 1, 1}, 2), leaf("bn.bias", tensor.Shape{1, 1, 1, 1}, 1)
+	w := gorgonia.Must(nodes.WeightNorm(v, gain)) // (6, 8)
+	c := gorgonia.Must(nodes.Conv2d(x, w, tensor.Shape{1, 2}, nil, []int{1, 1}, nil))
+	s := &nodes.Statistics{Mean: []float64{5}, Variance: []float64{3}}
+	y := gorgonia.Must(nodes.BatchNormWith(c, scale, shift, s, 1)) // factor 2/(3 + 1)^(1/2), addend 1 - 5
+
+	_, plain, err := nodes.Fold(gorgonia.Nodes{v, gain, scale, shift}, y)
+	if err != nil {
+		fmt.Println(err)
+	}
+	for _, n := range plain {
+		fmt.Println(n.Name(), n.Value().Data())
+	}
+	// Output:
+	// conv.weight [6 8]
+	// conv.bias [-4]
+}

@@ -26,14 +26,9 @@ import (
 // copied. Use a machine with gorgonia.EvalMode for them, and none for the graph of the roots, with which
 // they share operations. There are no gradients. Fuse returns an error if it cannot copy a node.
 func Fuse(roots ...*gorgonia.Node) (gorgonia.Nodes, error) {
-	f := fuser{graph: gorgonia.NewGraph(), uses: map[*gorgonia.Node]int{}, copies: map[*gorgonia.Node]*gorgonia.Node{}}
-	for _, r := range roots {
-		if r == nil || r.Graph() == nil {
-			return nil, fmt.Errorf("nodes.Fuse: want a node of a graph, got %v", r)
-		}
-		if f.uses[r]++; f.uses[r] == 1 {
-			f.count(r)
-		}
+	f := newFuser()
+	if err := f.countAll("nodes.Fuse", roots); err != nil {
+		return nil, err
 	}
 	copies := make(gorgonia.Nodes, len(roots))
 	for i, r := range roots {
@@ -50,6 +45,23 @@ type fuser struct {
 	graph  *gorgonia.ExprGraph
 	uses   map[*gorgonia.Node]int // how often other nodes have the node as their input, and once more for a root
 	copies map[*gorgonia.Node]*gorgonia.Node
+}
+
+func newFuser() fuser {
+	return fuser{graph: gorgonia.NewGraph(), uses: map[*gorgonia.Node]int{}, copies: map[*gorgonia.Node]*gorgonia.Node{}}
+}
+
+// countAll counts the uses of all nodes that the roots need, with them.
+func (f *fuser) countAll(name string, roots gorgonia.Nodes) error {
+	for _, r := range roots {
+		if r == nil || r.Graph() == nil {
+			return fmt.Errorf("%s: want a node of a graph, got %v", name, r)
+		}
+		if f.uses[r]++; f.uses[r] == 1 {
+			f.count(r)
+		}
+	}
+	return nil
 }
 
 // count counts the uses of all nodes that n needs.
@@ -83,12 +95,13 @@ func (f *fuser) copy(n *gorgonia.Node) (*gorgonia.Node, error) {
 	if u := f.match(n); u != nil && u.follows() {
 		in, of = u.in, u.op()
 	}
-	c, err := f.apply(n, of, in)
+	c, err := f.apply(n, of, in, f.copy)
 	f.copies[n] = c
 	return c, err
 }
 
-func (f *fuser) apply(n *gorgonia.Node, of gorgonia.Op, in []*gorgonia.Node) (*gorgonia.Node, error) {
+// apply copies a leaf, or applies an operation to the copies of inputs.
+func (f *fuser) apply(n *gorgonia.Node, of gorgonia.Op, in []*gorgonia.Node, copy func(n *gorgonia.Node) (*gorgonia.Node, error)) (*gorgonia.Node, error) {
 	switch {
 	case of == nil:
 		c := gorgonia.NewUniqueNode(gorgonia.WithType(n.Type()), gorgonia.WithName(n.Name()), gorgonia.WithShape(n.Shape()...), gorgonia.In(f.graph))
@@ -104,7 +117,7 @@ func (f *fuser) apply(n *gorgonia.Node, of gorgonia.Op, in []*gorgonia.Node) (*g
 	copies := make(gorgonia.Nodes, len(in))
 	for i, c := range in {
 		var err error
-		if copies[i], err = f.copy(c); err != nil {
+		if copies[i], err = copy(c); err != nil {
 			return nil, err
 		}
 	}

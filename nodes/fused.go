@@ -81,18 +81,24 @@ func (f fused[T]) coefficients(in [][]T) error {
 	}
 	switch {
 	case f.norm != nil:
-		s := f.norm.statistics
-		if err := s.check(f.channels); err != nil {
-			return err
-		}
-		for c, v := range s.Variance {
-			m.a[c] = 1 / math.Sqrt(v+f.norm.epsilon) * float64(in[0][c])
-			m.b[c] = float64(in[1][c]) - m.a[c]*s.Mean[c]
-		}
+		return normaliser(f.norm, m.a, m.b, in[0], in[1])
 	case f.bias:
 		for c, v := range in[0] {
 			m.a[c], m.b[c] = 1, float64(v)
 		}
+	}
+	return nil
+}
+
+// normaliser computes the factor a and the addend b of each channel that remain of a batch normalisation in evaluation.
+func normaliser[T vec.Float](l *batchNormLayer, a, b []float64, γ, β []T) error {
+	s := l.statistics
+	if err := s.check(len(a)); err != nil {
+		return err
+	}
+	for c, v := range s.Variance {
+		a[c] = 1 / math.Sqrt(v+l.epsilon) * float64(γ[c])
+		b[c] = float64(β[c]) - a[c]*s.Mean[c]
 	}
 	return nil
 }

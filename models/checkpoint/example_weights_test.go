@@ -119,3 +119,56 @@ func ExampleCheck() {
 	// <nil>
 	// true
 }
+
+// A released net has no batch normalisation, so its file fits a net without, here or in PyTorch.
+func ExampleExport_released() {
+	dir, err := os.MkdirTemp("", "weights")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "cnn.safetensors")
+	cnn := func(batchNorm bool) *models.Model {
+		m, err := models.CNN(1, models.Options{Shape: [3]int{1, 8, 8}, Classes: 3, Widths: []int{4}, BatchNorm: batchNorm})
+		if err != nil {
+			panic(err)
+		}
+		return m
+	}
+	class := func(n *models.Net) []int {
+		p, err := n.Predictor()
+		if err != nil {
+			panic(err)
+		}
+		defer p.Close()
+		image := make([]float32, 64)
+		image[27] = 1
+		classes, err := p.Classify(image)
+		if err != nil {
+			panic(err)
+		}
+		return classes
+	}
+	trained := cnn(true)
+	released, err := models.Release(trained)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, l := range released.Learnables {
+		fmt.Println(l.Name(), l.Shape())
+	}
+	fmt.Println(checkpoint.Export(path, released))
+	loaded := cnn(false)
+	fmt.Println(checkpoint.Import(path, loaded, checkpoint.ImportOptions{}))
+	fmt.Println(fmt.Sprint(class(trained.Net)) == fmt.Sprint(class(loaded.Net)))
+	// Output:
+	// conv1.weight (4, 1, 3, 3)
+	// conv1.bias (1, 4, 1, 1)
+	// fc.weight (64, 3)
+	// fc.bias (1, 3)
+	// <nil>
+	// <nil>
+	// true
+}

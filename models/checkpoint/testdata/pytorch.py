@@ -6,7 +6,7 @@
                                  pytorch-half.safetensors  the same in half precision
                                  pytorch-run.safetensors   images, and its logits in evaluation
     pytorch.py check RUN FILE... loads each FILE, or the model in it if it is a checkpoint, into
-                                 the net, and prints its logits for the images of RUN as JSON
+                                 the net, without batch normalisations if it has none, and prints its logits for the images of RUN as JSON
 
 Where there is no PyTorch it exits with 77. The files in this folder were made by "make" with PyTorch 1.13.0 and Python 3.11. Files
 are read and written by the page of the format, and by the package safetensors too if it is there.
@@ -91,6 +91,12 @@ class Net(nn.Module):
         x = self.dropout(self.fc1(x.flatten(1)))
         return self.fc(self.bn2(x))
 
+    def release(self):
+        """Makes it the net without batch normalisations that models.Release folds it into."""
+        block = self.layer1[0]
+        block.conv1 = nn.Conv2d(4, 6, 3, stride=2, padding=1)
+        block.bn1 = self.bn1 = self.bn2 = nn.Identity()
+
 
 def make(folder):
     torch.manual_seed(1)
@@ -113,7 +119,10 @@ def logits(path, images):
     if any(k.startswith("model/") for k in tensors):
         tensors = {k[len("model/") :]: t for k, t in tensors.items() if k.startswith("model/")}
     dtype = tensors["conv1.weight"].dtype
-    net = Net().to(dtype).eval()
+    net = Net()
+    if "bn1.weight" not in tensors:
+        net.release()
+    net = net.to(dtype).eval()
     net.load_state_dict(tensors, strict=True)
     for name, t in net.state_dict().items():
         assert torch.equal(t, tensors[name].to(t.dtype)), name
