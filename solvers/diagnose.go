@@ -11,6 +11,7 @@ import (
 	"gorgonia.org/gorgonia"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/gemm"
 	"github.com/kernelfold/kernelfold/internal/roles"
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/manifolds"
@@ -242,14 +243,14 @@ func (p *parameter) condition(v dense.View) float64 {
 	for i := range wide { // squares must not overflow or vanish
 		wide[i] /= largest
 	}
-	var bank mat.Matrix = mat.NewDense(n, k, wide)
-	if n > k {
+	bank := gemm.Of(wide, n, k)
+	if n < k {
 		bank = bank.T()
 	}
-	var gram mat.SymDense
+	gram := make([]float64, bank.C*bank.C)
+	gemm.Gram(gemm.Of(gram, bank.C, bank.C), 1, bank)
 	var eigen mat.EigenSym
-	gram.SymOuterK(1, bank)
-	if !eigen.Factorize(&gram, false) {
+	if !eigen.Factorize(mat.NewSymDense(bank.C, gram), false) {
 		return math.NaN()
 	}
 	values := eigen.Values(nil) // ascending

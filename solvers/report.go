@@ -76,10 +76,11 @@ type ParameterReport struct {
 	Absent        bool    // the last step did not have the parameter
 }
 
-// Report describes every parameter the solver has seen.
+// Report describes every parameter the solver has seen. It takes the eigenvalues of an n x n matrix for each kernel of n filters, which for
+// hundreds of filters takes longer than a step.
 func (s *Solver) Report() Report {
 	e := &s.engine
-	r := Report{Solver: s.String(), Steps: e.steps, LearnRate: e.learnRate * e.schedule.At(e.steps), Refused: e.refused, Err: e.last}
+	r := Report{Solver: s.String(), Steps: e.steps, LearnRate: s.LearnRate(), Refused: e.refused, Err: e.last}
 	if r.Err == nil {
 		r.Err = e.err
 	}

@@ -128,6 +128,7 @@ func TestReportLearnRate(t *testing.T) {
 	m := two(tensor.Float64, 1)
 	require.NoError(t, s.Step(valueGrads(m)))
 	assert.Equal(t, 0.4, s.Report().LearnRate)
+	assert.Equal(t, 0.4, s.LearnRate())
 	require.NoError(t, s.SetLearnRate(0.2))
 	assert.Equal(t, 0.1, s.Report().LearnRate)
 }

@@ -35,6 +35,12 @@ func (s *Solver) SetLearnRate(lr float64) error {
 	return LearnRate(lr).part(&s.engine.settings)
 }
 
+// LearnRate returns the learning rate of the next step, with the schedule: that of Report, which measures much more. It is 0 for
+// Constrain, whose rate is that of the wrapped solver.
+func (s *Solver) LearnRate() float64 {
+	return s.engine.learnRate * s.engine.schedule.At(s.engine.steps)
+}
+
 // Init binds the parameters to their constraints and projects the weights that
 // are not on their manifold, so that the first gradient is already taken there.
 // It is optional: the first Step does the same with the gradient it is given.

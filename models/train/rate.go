@@ -31,7 +31,7 @@ func (r *run) rate() float64 {
 		}
 	}
 	if s, ok := wrap.Find[*solvers.Solver](r.solver); ok {
-		return s.Report().LearnRate // with its schedule
+		return s.LearnRate()
 	}
 	return lr
 }
