@@ -215,13 +215,13 @@ func (f *folder) sum(y, of *gorgonia.Node) (*gorgonia.Node, error) {
 	return Add(y, addend)
 }
 
-// plainLayer is a convolution or a linear layer with weights to come.
+// plainLayer is a convolution or a linear layer, and the weights that it will have.
 type plainLayer struct {
 	node   *gorgonia.Node // the convolution, or the linear layer
 	w      []float64
-	bias   []float64
-	name   string // of the bias, or empty
-	filter func(i int) int
+	bias   []float64       // of each output channel
+	name   string          // of the bias; empty if the layer had none
+	filter func(i int) int // the output channel of weight i
 }
 
 // scale multiplies the result by a factor.
