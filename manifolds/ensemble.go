@@ -108,7 +108,7 @@ func (e Ensemble) For(g Grouping) (Manifold, Grouping) { return e, g.or(PerSlice
 // Check returns an error unless every part admits n x p slices and the fields of e are valid.
 func (e Ensemble) Check(n, p int) error {
 	if err := e.valid(); err != nil {
-		return err
+		return fmt.Errorf("manifolds: Ensemble: %w", err)
 	}
 	for _, part := range e.Parts {
 		if err := part.Manifold.Check(n, p); err != nil {
@@ -120,7 +120,7 @@ func (e Ensemble) Check(n, p int) error {
 
 func (e Ensemble) valid() error {
 	fail := func(want string, args ...any) error {
-		return fmt.Errorf("manifolds: Ensemble: want "+want, args...)
+		return fmt.Errorf("want "+want, args...)
 	}
 	if e.Strategy > PO {
 		return fail("PIO, PI or PO, got %v", e.Strategy)
@@ -156,10 +156,10 @@ func (e Ensemble) Pieces(shape []int, c Constraint, norm float64) ([]Piece, erro
 		return nil, err
 	}
 	if c.Grouping.kind() != PerSlice {
-		return nil, fmt.Errorf("manifolds: Ensemble: want the grouping %v, got %v", PerSlice, c.Grouping)
+		return nil, fmt.Errorf("want the grouping %v, got %v", PerSlice, c.Grouping)
 	}
 	if len(shape) != 4 {
-		return nil, fmt.Errorf("manifolds: Ensemble: want weights of shape (out, in, height, width), got %v", shape)
+		return nil, fmt.Errorf("want weights of shape (out, in, height, width), got %v", shape)
 	}
 	dealt, err := e.deal(shape[0], shape[1], c.Layer)
 	if err != nil {
@@ -240,8 +240,7 @@ func (e Ensemble) deal(d, c int, layer string) ([][][]int32, error) {
 	dealt := make([][][]int32, len(e.Parts))
 	for i, count := range counts {
 		if count < groups {
-			return nil, fmt.Errorf("manifolds: Ensemble: want at least one of the %d %s for each of the %d groups of %s, got %d by a share of %.4g",
-				cards, of, groups, Name(e.Parts[i].Manifold), count, e.Parts[i].Share)
+			return nil, fmt.Errorf("want at least one of the %d %s for each of the %d groups of %s, got %d", cards, of, groups, Name(e.Parts[i].Manifold), count)
 		}
 		hand := deck[:count]
 		deck = deck[count:]

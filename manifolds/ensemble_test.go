@@ -161,7 +161,7 @@ func TestEnsembleErrors(t *testing.T) {
 		"want a positive number of groups, or 0 for 1, got -1":                                                    {manifolds.Ensemble{Parts: two, Groups: -1}, nil, nil},
 		"want at least one of the 6 slices for each of the 4 groups of Sphere, got 3":                             {manifolds.Ensemble{Parts: two, Groups: 4}, nil, nil},
 		"want at least one of the 2 input channels for each of the 2 groups of Sphere, got 1":                     {manifolds.Ensemble{Strategy: manifolds.PI, Parts: two, Groups: 2}, nil, nil},
-		"want at least one of the 3 output channels for each of the 1 groups of Stiefel, got 0 by a share of 0.1": {manifolds.Ensemble{Strategy: manifolds.PO, Parts: []manifolds.Part{{manifolds.Sphere{}, 1}, {manifolds.Stiefel{}, 0.1}}}, nil, nil},
+		"want at least one of the 3 output channels for each of the 1 groups of Stiefel, got 0": {manifolds.Ensemble{Strategy: manifolds.PO, Parts: []manifolds.Part{{manifolds.Sphere{}, 1}, {manifolds.Stiefel{}, 0.1}}}, nil, nil},
 		"want the grouping per slice, got per filter":                                                             {manifolds.Ensemble{Parts: two}, []manifolds.Option{manifolds.PerFilter}, nil},
 		"want weights of shape (out, in, height, width), got [4 5]":                                               {manifolds.Ensemble{Parts: two}, nil, []int{4, 5}},
 	} {

@@ -216,3 +216,89 @@ func BenchmarkMuonOverItsProducts(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkEnsemble is a step on an ensemble of three manifolds beside the sum of the steps on its parts:
+// on layers of a third of the slices, each wholly on one manifold. The two alternate, and "ratio" is the
+// quotient of their times.
+//
+//	go test -run '^$' -bench Ensemble ./solvers
+func BenchmarkEnsemble(b *testing.B) {
+	parts := manifolds.Equal(manifolds.Sphere{}, manifolds.Oblique{}, manifolds.Stiefel{})
+	layers := func(prefix string, shapes [][]int) []*param {
+		var m []*param
+		for i, shape := range shapes {
+			p := newParam(fmt.Sprintf("%s conv%d", prefix, i), tensor.Float32, shape...)
+			gaussian(p.w, source(uint64(i)), 0.05)
+			m = append(m, p)
+		}
+		return m
+	}
+	for _, net := range []struct {
+		name   string
+		shapes [][]int
+	}{{"ResNet-20", resNet20()}, {"ResNet-18", resNet18()}} {
+		for _, rule := range []struct {
+			name string
+			make func(...solvers.Option) *solvers.Solver
+			own  []solvers.Option
+		}{
+			{"SGD", solvers.NewSGD, nil},
+			{"SGD momentum", solvers.NewSGD, []solvers.Option{solvers.Momentum(0.9)}},
+			{"Adam", solvers.NewAdam, nil},
+		} {
+			b.Run(net.name+"/"+rule.name, func(b *testing.B) {
+				var whole, thirds [][]int
+				for _, s := range net.shapes {
+					if s[2] > 1 { // slices of 1 x 1 cannot move
+						s = []int{3 * ((s[0] + 2) / 3), s[1], s[2], s[3]} // three parts of whole filters
+						whole, thirds = append(whole, s), append(thirds, []int{s[0] / 3, s[1], s[2], s[3]})
+					}
+				}
+				type arm struct {
+					solver *solvers.Solver
+					m      []*param
+					slopes [][]float32
+				}
+				var arms []arm
+				add := func(m manifolds.Manifold, layers []*param) {
+					a := arm{solver: rule.make(append(append([]solvers.Option{}, rule.own...), solvers.Kernels(m, manifolds.PerSlice))...), m: layers}
+					for i, p := range layers {
+						gaussian(p.g, source(uint64(100+i)), 0.01)
+						a.slopes = append(a.slopes, append([]float32(nil), p.g.Float32s()...))
+					}
+					arms = append(arms, a)
+				}
+				add(manifolds.Ensemble{Parts: parts, Seed: 1}, layers("whole", whole))
+				for i, p := range parts {
+					add(p.Manifold, layers(fmt.Sprint("part ", i), thirds))
+				}
+				times := make([]time.Duration, len(arms))
+				step := func(i int) {
+					a := arms[i]
+					for j, p := range a.m {
+						copy(p.g.Float32s(), a.slopes[j])
+					}
+					start := time.Now()
+					if err := a.solver.Step(valueGrads(a.m)); err != nil {
+						b.Fatal(err)
+					}
+					times[i] += time.Since(start)
+				}
+				for range 2 { // state is made, weights are projected
+					for i := range arms {
+						step(i)
+					}
+				}
+				clear(times)
+				for b.Loop() {
+					for i := range arms {
+						step(i)
+					}
+				}
+				sum := times[1] + times[2] + times[3]
+				b.ReportMetric(float64(times[0])/float64(sum), "ratio")
+				b.ReportMetric(float64(times[0].Nanoseconds())/float64(b.N), "ns/ensemble")
+			})
+		}
+	}
+}

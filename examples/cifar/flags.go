@@ -67,7 +67,7 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	f.StringVar(&c.Shortcut, "shortcut", "", "`kind` of the shortcuts of a residual net that change shape: "+strings.Join(shortcutNames, ", ")+" (default: zeros)")
 	f.StringVar(&c.Import, "import", "", "begin with the weights in the safetensors `FILE`, a state_dict of PyTorch; with -evaluate, evaluate them")
 	f.StringVar(&c.Solver, "solver", "sgd", "`name`: "+strings.Join(solverNames(), ", "))
-	f.StringVar(&c.Manifold, "manifold", "stiefel", "manifold of the convolution kernels: "+strings.Join(manifoldNames(), ", "))
+	f.StringVar(&c.Manifold, "manifold", "stiefel", "manifold of the convolution kernels: "+strings.Join(manifoldNames(), ", ")+", or an ensemble such as "+cli.EnsembleSyntax)
 	f.StringVar(&c.Grouping, "grouping", "default", "how a kernel is cut into points: "+strings.Join(groupingNames(), ", "))
 	f.Float64Var(&c.LearnRate, "lr", 0, "learning `rate` (default: each solver its own)")
 	f.Float64Var(&c.Momentum, "momentum", 0.9, "momentum of sgd and stock-momentum")

@@ -113,7 +113,7 @@ func (s *settings) schedule(steps int) solvers.Schedule {
 // solver makes the solver of a run of so many steps. A stock solver needs a learning rate
 // for each step from outside: see rate.
 func (s *settings) solver(steps int) (gorgonia.Solver, error) {
-	m, err := find("manifold", s.Manifold, kinds)
+	m, err := s.manifold()
 	if err != nil {
 		return nil, err
 	}
@@ -157,6 +157,24 @@ func (s *settings) solver(steps int) (gorgonia.Solver, error) {
 	}
 	make, err := find("solver", s.Solver, ours)
 	return make(options...), err
+}
+
+// manifold finds the manifold, or the ensemble of several.
+func (s *settings) manifold() (manifolds.Manifold, error) {
+	e, is, err := cli.Ensemble(s.Manifold, s.Seed, func(name string) (manifolds.Manifold, bool) {
+		if name == "euclidean" {
+			return manifolds.Euclidean{}, true
+		}
+		m, err := find("manifold", name, kinds)
+		return m, err == nil && m != nil
+	})
+	switch {
+	case !is:
+		return find("manifold", s.Manifold, kinds)
+	case err != nil:
+		return nil, cli.Usage("-manifold: %v", err)
+	}
+	return e, nil
 }
 
 // ours tells whether the solver is one of package solvers, which can be saved.

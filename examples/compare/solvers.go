@@ -86,6 +86,15 @@ var kinds = []named[manifolds.Manifold]{
 	{"orthogonal", manifolds.Orthogonal{}},
 }
 
+func kindOf(name string) (manifolds.Manifold, bool) {
+	for _, k := range kinds {
+		if k.name == name {
+			return k.value, true
+		}
+	}
+	return nil, false
+}
+
 var groupings = []named[manifolds.Grouping]{
 	{"slice", manifolds.PerSlice},
 	{"filter", manifolds.PerFilter},
@@ -107,7 +116,7 @@ var rates = map[string]float64{
 }
 
 // lookup finds the solver of a name: that of a stock solver, or
-// family-manifold, or family-manifold-grouping.
+// family-manifold, family-manifold-grouping, or family-ensemble.
 func lookup(name string) (entry, error) {
 	for _, s := range stock {
 		if s.name == name {
@@ -125,6 +134,19 @@ func lookup(name string) (entry, error) {
 					return f.entry(name, k.name, k.value, []manifolds.Option{g.value}), nil
 				}
 			}
+		}
+	}
+	for _, f := range families() {
+		of, is := strings.CutPrefix(name, f.name+"-")
+		if !is {
+			continue
+		}
+		e, is, err := cli.Ensemble(of, 1, kindOf)
+		if is && err == nil {
+			return f.entry(name, "ensemble", e, nil), nil
+		}
+		if is {
+			return entry{}, cli.Usage("-solvers: %v", err)
 		}
 	}
 	return entry{}, cli.Usage("-solvers: want names as -solvers list shows them, got %q", name)
@@ -166,7 +188,7 @@ func list(w io.Writer) error {
 	for _, g := range groupings {
 		names = append(names, "-"+g.name)
 	}
-	fmt.Fprintf(t, "\nA constrained solver takes the suffix %s to cut the kernels otherwise: sgd-stiefel-slice.\nWithout -solvers: %s\n",
-		strings.Join(names, ", "), strings.ReplaceAll(defaultSolvers, ",", ", "))
+	fmt.Fprintf(t, "\nA constrained solver takes the suffix %s to cut the kernels otherwise: sgd-stiefel-slice.\nSeveral manifolds share the slices of a layer in an ensemble: sgd-%s.\nWithout -solvers: %s\n",
+		strings.Join(names, ", "), cli.EnsembleSyntax, strings.ReplaceAll(defaultSolvers, ",", ", "))
 	return t.Flush()
 }
