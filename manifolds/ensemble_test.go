@@ -151,19 +151,19 @@ func TestEnsembleErrors(t *testing.T) {
 		opts  []manifolds.Option
 		shape []int
 	}{
-		"want at least one part, got none":                                                                        {manifolds.Ensemble{}, nil, nil},
-		"want PIO, PI or PO, got Strategy(3)":                                                                     {manifolds.Ensemble{Strategy: 3, Parts: two}, nil, nil},
-		"want a positive share of Stiefel, got 0":                                                                 {manifolds.Ensemble{Parts: []manifolds.Part{{manifolds.Sphere{}, 1}, {manifolds.Stiefel{}, 0}}}, nil, nil},
-		"want a positive share of Stiefel, got NaN":                                                               {manifolds.Ensemble{Parts: []manifolds.Part{{manifolds.Sphere{}, 1}, {manifolds.Stiefel{}, math.NaN()}}}, nil, nil},
-		"want shares with a finite sum, got +Inf":                                                                 {manifolds.Ensemble{Parts: []manifolds.Part{{manifolds.Sphere{}, math.MaxFloat64}, {manifolds.Stiefel{}, math.MaxFloat64}}}, nil, nil},
-		"want a manifold in every part, got nil in part 1":                                                        {manifolds.Ensemble{Parts: manifolds.Equal(manifolds.Sphere{}, nil)}, nil, nil},
-		"want parts of one manifold each, got PIO(Sphere + Stiefel)":                                              {manifolds.Ensemble{Parts: manifolds.Equal(manifolds.Ensemble{Parts: two})}, nil, nil},
-		"want a positive number of groups, or 0 for 1, got -1":                                                    {manifolds.Ensemble{Parts: two, Groups: -1}, nil, nil},
-		"want at least one of the 6 slices for each of the 4 groups of Sphere, got 3":                             {manifolds.Ensemble{Parts: two, Groups: 4}, nil, nil},
-		"want at least one of the 2 input channels for each of the 2 groups of Sphere, got 1":                     {manifolds.Ensemble{Strategy: manifolds.PI, Parts: two, Groups: 2}, nil, nil},
+		"want at least one part, got none":                                                      {manifolds.Ensemble{}, nil, nil},
+		"want PIO, PI or PO, got Strategy(3)":                                                   {manifolds.Ensemble{Strategy: 3, Parts: two}, nil, nil},
+		"want a positive share of Stiefel, got 0":                                               {manifolds.Ensemble{Parts: []manifolds.Part{{manifolds.Sphere{}, 1}, {manifolds.Stiefel{}, 0}}}, nil, nil},
+		"want a positive share of Stiefel, got NaN":                                             {manifolds.Ensemble{Parts: []manifolds.Part{{manifolds.Sphere{}, 1}, {manifolds.Stiefel{}, math.NaN()}}}, nil, nil},
+		"want shares with a finite sum, got +Inf":                                               {manifolds.Ensemble{Parts: []manifolds.Part{{manifolds.Sphere{}, math.MaxFloat64}, {manifolds.Stiefel{}, math.MaxFloat64}}}, nil, nil},
+		"want a manifold in every part, got nil in part 1":                                      {manifolds.Ensemble{Parts: manifolds.Equal(manifolds.Sphere{}, nil)}, nil, nil},
+		"want parts of one manifold each, got PIO(Sphere + Stiefel)":                            {manifolds.Ensemble{Parts: manifolds.Equal(manifolds.Ensemble{Parts: two})}, nil, nil},
+		"want a positive number of groups, or 0 for 1, got -1":                                  {manifolds.Ensemble{Parts: two, Groups: -1}, nil, nil},
+		"want at least one of the 6 slices for each of the 4 groups of Sphere, got 3":           {manifolds.Ensemble{Parts: two, Groups: 4}, nil, nil},
+		"want at least one of the 2 input channels for each of the 2 groups of Sphere, got 1":   {manifolds.Ensemble{Strategy: manifolds.PI, Parts: two, Groups: 2}, nil, nil},
 		"want at least one of the 3 output channels for each of the 1 groups of Stiefel, got 0": {manifolds.Ensemble{Strategy: manifolds.PO, Parts: []manifolds.Part{{manifolds.Sphere{}, 1}, {manifolds.Stiefel{}, 0.1}}}, nil, nil},
-		"want the grouping per slice, got per filter":                                                             {manifolds.Ensemble{Parts: two}, []manifolds.Option{manifolds.PerFilter}, nil},
-		"want weights of shape (out, in, height, width), got [4 5]":                                               {manifolds.Ensemble{Parts: two}, nil, []int{4, 5}},
+		"want the grouping per slice, got per filter":                                           {manifolds.Ensemble{Parts: two}, []manifolds.Option{manifolds.PerFilter}, nil},
+		"want weights of shape (out, in, height, width), got [4 5]":                             {manifolds.Ensemble{Parts: two}, nil, []int{4, 5}},
 	} {
 		shape := c.shape
 		if shape == nil {

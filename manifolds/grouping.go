@@ -2,7 +2,10 @@
 
 package manifolds
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Grouping says how the weights of a layer, of shape (D, C, A, B) = (output
 // channels, input channels, kernel height, kernel width), are cut into points.
@@ -118,8 +121,11 @@ type Layout struct {
 	StrideK, StrideN, StrideP int
 
 	// Order selects points of the cut: point k of the batch is point Order[k] of the cut, and K
-	// is the length of Order. Nil selects all points in order, 0, ..., K-1.
+	// is the length of Order. Nil selects all points in order, 0, ..., K-1. The values of an Order
+	// that Pick has made must not be changed.
 	Order []int32
+
+	lowest, highest int32 // in an Order that Pick has made; 0 and 0 otherwise
 }
 
 // Pick returns the layout of the points of l with the numbers in order: point k of the new
@@ -138,6 +144,7 @@ func (l Layout) Pick(order ...int32) (Layout, error) {
 		return Layout{}, fmt.Errorf("manifolds: pick: want a point, got none")
 	}
 	l.K, l.Order = len(order), picked
+	l.lowest, l.highest = slices.Min(picked), slices.Max(picked)
 	return l, nil
 }
 
@@ -156,7 +163,10 @@ func (l Layout) span() (first, last int, ok bool) {
 		return 0, 0, false
 	}
 	last = (l.K - 1) * l.StrideK
-	if l.Order != nil {
+	switch {
+	case l.Order != nil && l.highest > 0:
+		first, last = int(l.lowest)*l.StrideK, int(l.highest)*l.StrideK
+	case l.Order != nil:
 		first, last = l.at(0), l.at(0)
 		for k := range l.Order {
 			first, last = min(first, l.at(k)), max(last, l.at(k))
@@ -285,20 +295,29 @@ func (l Layout) fits(op string, x, w Points) error {
 	return nil
 }
 
-// solid reports whether the elements of a point lie one after the other, and how many they are.
-func (l Layout) solid() (size int, ok bool) {
-	return l.N * l.P, (l.StrideP == 1 || l.P == 1) && (l.StrideN == l.P || l.N == 1)
+// Solid reports whether the elements of every point lie one after the other in row-major order.
+func (l Layout) Solid() bool {
+	return (l.StrideP == 1 || l.P == 1) && (l.StrideN == l.P || l.N == 1)
+}
+
+// Slice returns the layout of the points from, ..., to-1 of a layout with an Order.
+func (l Layout) Slice(from, to int) Layout {
+	l.Order, l.K = l.Order[from:to:to], to-from
+	return l
 }
 
 func gather[T any](l Layout, dst, w []T) {
-	if np, ok := l.solid(); ok {
-		for k := range l.K {
-			at := l.at(k)
-			if np == 9 { // a 3 x 3 slice: too short for copy to be fast
-				*(*[9]T)(dst[9*k:]) = [9]T(w[at:])
-			} else {
-				copy(dst[k*np:(k+1)*np], w[at:at+np])
+	if l.Solid() {
+		np := l.N * l.P
+		if l.Order != nil && np == 9 {
+			for _, k := range l.Order {
+				nine(dst, w[int(k)*l.StrideK:])
+				dst = dst[9:]
 			}
+			return
+		}
+		for k := range l.K {
+			copy(dst[k*np:(k+1)*np], w[l.at(k):])
 		}
 		return
 	}
@@ -316,14 +335,17 @@ func gather[T any](l Layout, dst, w []T) {
 }
 
 func scatter[T any](l Layout, w, src []T) {
-	if np, ok := l.solid(); ok {
-		for k := range l.K {
-			at := l.at(k)
-			if np == 9 {
-				*(*[9]T)(w[at:]) = [9]T(src[9*k:])
-			} else {
-				copy(w[at:at+np], src[k*np:(k+1)*np])
+	if l.Solid() {
+		np := l.N * l.P
+		if l.Order != nil && np == 9 {
+			for _, k := range l.Order {
+				nine(w[int(k)*l.StrideK:], src)
+				src = src[9:]
 			}
+			return
+		}
+		for k := range l.K {
+			copy(w[l.at(k):], src[k*np:(k+1)*np])
 		}
 		return
 	}
@@ -338,4 +360,12 @@ func scatter[T any](l Layout, w, src []T) {
 			}
 		}
 	}
+}
+
+// nine copies a slice of 3 x 3, which is too short for copy to be fast.
+func nine[T any](dst, src []T) {
+	_, _ = dst[8], src[8]
+	dst[0], dst[1], dst[2] = src[0], src[1], src[2]
+	dst[3], dst[4], dst[5] = src[3], src[4], src[5]
+	dst[6], dst[7], dst[8] = src[6], src[7], src[8]
 }

@@ -88,6 +88,7 @@ func cover(pieces []Piece, shape []int) error {
 		if err := p.Manifold.Check(l.N, l.P); err != nil {
 			return fmt.Errorf("%s: %w", called, err)
 		}
+		l.lowest, l.highest = 0, 0 // look at each
 		if first, last, ok := l.span(); !ok || first < 0 || last >= size {
 			return fmt.Errorf("%s: want points in the %d weights of the layer, got the layout %+v", called, size, l)
 		}

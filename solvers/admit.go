@@ -207,15 +207,16 @@ func (e *engine) inspect(p *parameter) error {
 // themselves where they serve, a copy where the layout or a projection asks for
 // one. The weights are left as they are.
 func (p *Part) load(check bool) error {
-	p.step.dirty = false
-	x, err := p.batch(p.bound.of.weights, &p.memory.own)
-	if err != nil {
-		return p.fail(ErrParameter, err.Error(), err)
-	}
-	p.X = x
-	if !check {
+	p.step.dirty, p.step.unread = false, !check && !p.whole()
+	if p.step.unread { // a step in place does not need the copy
+		p.ensure(&p.memory.own)
+		p.X = p.memory.own
 		return nil
 	}
+	if err := p.read(); err != nil || !check {
+		return err
+	}
+	x := p.X
 	if p.bound.of.elsewhere || p.bound.of.steps == 0 || p.bound.euclidean {
 		p.memory.size = x.Norm()
 	}
@@ -239,6 +240,24 @@ func (p *Part) load(check bool) error {
 	p.X, p.step.dirty = p.memory.own, true
 	p.memory.size = p.X.Norm()
 	return nil
+}
+
+// read views or copies the weights.
+func (p *Part) read() error {
+	x, err := p.batch(p.bound.of.weights, &p.memory.own)
+	if err != nil {
+		return p.fail(ErrParameter, err.Error(), err)
+	}
+	p.X, p.step.unread = x, false
+	return nil
+}
+
+// readIfUnread is read for a copy that load has left for later.
+func (p *Part) readIfUnread() error {
+	if !p.step.unread {
+		return nil
+	}
+	return p.read()
 }
 
 // findShared marks the parameters whose gradients are the same memory: if one were

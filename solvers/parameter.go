@@ -74,6 +74,7 @@ type memory struct {
 	late          bool    // that block is tangent at the point before the last step: its transport is due
 	size          float64 // bound of the points
 	own, next     manifolds.Points
+	some          []manifolds.Points // state of the chunk under way
 	factors       []float64 // of an adaptive rule, one number a point
 	reprojections int
 	progress      manifolds.Progress
@@ -85,6 +86,7 @@ type memory struct {
 type underway struct {
 	way      way
 	dirty    bool // X is not what the weights hold: it was projected
+	unread   bool // X is a copy that has not been made
 	from     []manifolds.Points
 	carried  bool // from is not the state that the last step left
 	borrowed []manifolds.Points

@@ -35,12 +35,12 @@ func (e *engine) choose(p *Part, plans bool) error {
 			return err
 		}
 	}
-	if of.theirs {
-		return nil
-	}
-	if !plans && e.direct(p) {
+	if !of.theirs && !plans && e.direct(p) {
 		p.step.way = inPlace
 		return nil
+	}
+	if err := p.readIfUnread(); err != nil || of.theirs {
+		return err
 	}
 	if err := p.arrived(); err != nil {
 		return err
