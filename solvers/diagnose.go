@@ -127,6 +127,9 @@ func (p *Part) ambient() bool {
 // momentum is from its bound.
 func (p *Part) watch() error {
 	of := p.bound.of
+	if err := p.readIfUnread(); err != nil {
+		return err
+	}
 	x, g := p.X, manifolds.Points{}
 	var err error
 	switch {
