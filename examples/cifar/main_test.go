@@ -50,7 +50,7 @@ func TestRun(t *testing.T) {
 	status, stdout, stderr := program(context.Background(), tiny("-out", dir, "-augment", "crop")...)
 	require.Zero(t, status, stderr)
 	for _, want := range []string{"digits: 64 training, 16 validation and 16 test images of 1x20x20, 10 classes", "resnet8, 75002 weights",
-		"layer1.0.conv1.weight", "Stiefel", "epoch 2, the last: test accuracy", "by validation accuracy", "-predict FILE"} {
+		"7 kernels on Stiefel", "epoch 2, the last: test accuracy", "by validation accuracy", "-predict FILE"} {
 		assert.Contains(t, stdout, want)
 	}
 	assert.Equal(t, 2, strings.Count(stderr, "\n"), "a line for each epoch: %s", stderr)

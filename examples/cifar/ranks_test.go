@@ -73,7 +73,7 @@ func TestRanks(t *testing.T) {
 	status, stdout, stderr := onRanks(t, context.Background(), 3, "-out", two, "-resume")
 	require.Zero(t, status, stderr)
 	assert.Contains(t, stdout, "3 epochs in batches of 12 on 3 ranks")
-	assert.Contains(t, stdout, "layer1.0.conv1.weight", "the report")
+	assert.Contains(t, stdout, "7 kernels on Stiefel", "the report")
 	for _, name := range []string{"loss", "test_loss", "validation_loss"} {
 		assert.InDeltaSlice(t, column(t, one, name), column(t, two, name), 1e-4, name)
 	}
