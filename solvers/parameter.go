@@ -75,7 +75,7 @@ type memory struct {
 	size          float64 // bound of the points
 	own, next     manifolds.Points
 	some          []manifolds.Points // state of the chunk under way
-	factors       []float64 // of an adaptive rule, one number a point
+	factors       []float64          // of an adaptive rule, one number a point
 	reprojections int
 	progress      manifolds.Progress
 	outward       float64    // how far ambient momentum is from its bound; 1 is at it
