@@ -300,7 +300,8 @@ func (l Layout) Solid() bool {
 	return (l.StrideP == 1 || l.P == 1) && (l.StrideN == l.P || l.N == 1)
 }
 
-// Slice returns the layout of the points from, ..., to-1 of a layout with an Order.
+// Slice returns the layout of the points from, ..., to-1 of a layout with an Order. It panics, as slicing
+// does, where there are no such points.
 func (l Layout) Slice(from, to int) Layout {
 	l.Order, l.K = l.Order[from:to:to], to-from
 	return l

@@ -127,13 +127,14 @@ func (p *Part) ambient() bool {
 // momentum is from its bound.
 func (p *Part) watch() error {
 	of := p.bound.of
-	if err := p.readIfUnread(); err != nil {
-		return err
-	}
-	x, g := p.X, manifolds.Points{}
+	var x, g manifolds.Points
 	var err error
 	switch {
 	case !p.bound.euclidean:
+		if err := p.readIfUnread(); err != nil {
+			return err
+		}
+		x = p.X
 		g, err = p.lentBatch(of.grad)
 	case of.role.Role == roles.Kernel && len(of.parts) == 1:
 		n := of.shape[0]

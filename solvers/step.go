@@ -288,7 +288,7 @@ func (p *parameter) putTogether() error {
 			}
 		default:
 			if err := q.point(); err != nil {
-				return err
+				return q.blame(err)
 			}
 			f := scratch.Get[float64](q.Direction.K)
 			defer scratch.Put(f)

@@ -169,21 +169,26 @@ func (w *work[T]) blends(k int, factors []float64) bool {
 	return false
 }
 
+// aboutMeans returns the sums of point i over the differences from the means x and d, which are 0 if the points
+// are not centred.
+func (w *work[T]) aboutMeans(i int) (xx, xd, dd, x, d float64) {
+	if k := w.terms[inverseN][0]; k > 0 {
+		x, d = w.sums[sumX][i]*k, w.sums[sumD][i]*k
+	}
+	xx = w.sums[sumXX][i] - w.sums[sumX][i]*x
+	xd = w.sums[sumXD][i] - w.sums[sumD][i]*x
+	dd = w.sums[sumDD][i] - w.sums[sumD][i]*d
+	return
+}
+
 func (w *work[T]) blendOne(i int, of float64) {
 	term := func(j int) float64 { return w.terms[j][0] }
-	sum := func(j int) float64 { return w.sums[j][i] }
 	set := func(a, f, b, h, c, e float64) {
 		for j, v := range [...]float64{a, f, b, h, c, e} {
 			w.blend[j][i] = T(v)
 		}
 	}
-	x, d := 0.0, 0.0 // means
-	if k := term(inverseN); k > 0 {
-		x, d = sum(sumX)*k, sum(sumD)*k
-	}
-	xx := sum(sumXX) - sum(sumX)*x
-	xd := sum(sumXD) - sum(sumD)*x
-	dd := sum(sumDD) - sum(sumD)*d
+	xx, xd, dd, x, d := w.aboutMeans(i)
 	if !(xx > term(minSquare)) {
 		w.sums[sumDD][i], w.terms[long][0] = term(infinity), term(infinity)
 		set(1, 0, 0, 0, 0, 0)
@@ -199,7 +204,7 @@ func (w *work[T]) blendOne(i int, of float64) {
 	f := r / math.Sqrt(xx+t*t*vv)
 	a := f * (1 + t*c)
 	set(a, -f*t, f*t*d-a*x, f*t*vv*term(inverseSquare), -c, c*x-d)
-	l := t * t * sum(sumDD) // of d before centring, because that sets the rounding errors
+	l := t * t * w.sums[sumDD][i] // of d before centring, because that sets the rounding errors
 	w.sums[sumDD][i] = l
 	w.terms[direction][0] += of * of * vv
 	w.terms[length][0] += t * t * vv
@@ -211,13 +216,7 @@ func (w *work[T]) blendOne(i int, of float64) {
 // Where v is a small part of g, it is computed element by element. The elements of the point are
 // stride apart.
 func (w *work[T]) gradientSquare(i int, x, g []T, stride int) float64 {
-	xx, xd, dd, mx, md := w.sums[sumXX][i], w.sums[sumXD][i], w.sums[sumDD][i], 0.0, 0.0
-	if k := w.terms[inverseN][0]; k > 0 {
-		mx, md = w.sums[sumX][i]*k, w.sums[sumD][i]*k
-		xx -= w.sums[sumX][i] * mx
-		xd -= w.sums[sumD][i] * mx
-		dd -= w.sums[sumD][i] * md
-	}
+	xx, xd, dd, mx, md := w.aboutMeans(i)
 	vv := dd - xd*xd/xx
 	if vv >= enough*w.sums[sumDD][i] {
 		return vv
