@@ -352,3 +352,51 @@ func TestSnapshotsOfOtherRules(t *testing.T) {
 	require.NoError(t, solvers.New(normalised{}, solvers.Kernels(manifolds.Sphere{})).Restore(valueGrads(copied(m, tensor.Float64)), snap))
 	var _ gorgonia.Solver = b
 }
+
+// squares is an Adaptive rule without momentum: s <- s + |grad|^2, v = grad / sqrt(s) (Duchi, Hazan, Singer, JMLR 2011).
+type squares struct{}
+
+func (squares) Name() string { return "squares" }
+func (squares) State() []solvers.State {
+	return []solvers.State{{Name: "sum of squares", Kind: solvers.PerPoint}}
+}
+func (r squares) Direction(p *solvers.Part) error { return p.Adapt(r) }
+func (squares) Descent(*solvers.Part) manifolds.Descent {
+	return manifolds.Descent{Slope: 1, Tangent: true}
+}
+func (squares) LongestDirection(p *solvers.Part) float64 {
+	return math.Sqrt(float64(p.X.K))
+}
+func (squares) Factors(p *solvers.Part, f []float64, old, next []manifolds.Points) {
+	for k, sq := range f {
+		s := old[0].At(k, 0, 0) + sq
+		next[0].Set(k, 0, 0, s)
+		f[k] = 0
+		if s > 0 {
+			f[k] = 1 / math.Sqrt(s)
+		}
+	}
+}
+
+// An Adaptive rule without momentum moves in place as it does in buffers.
+func TestAdaptiveWithoutMomentum(t *testing.T) {
+	for _, of := range precisions {
+		for _, at := range everywhere {
+			t.Run(of.String()+"/"+at.name, func(t *testing.T) {
+				make := func(more ...solvers.Option) *solvers.Solver {
+					return solvers.New(squares{}, append(more, solvers.LearnRate(0.05), at.kernels())...)
+				}
+				direct, buffers := make(), make(solvers.ClipValue(1e30)) // nothing is clipped
+				m, twin := model(of, 1), model(of, 1)
+				for step := range uint64(6) {
+					run(t, direct, m, step)
+					run(t, buffers, twin, step)
+				}
+				for i, p := range m {
+					near(t, get(twin[i].w), get(p.w), 6, of, p.name)
+				}
+				onManifold(t, direct.Report(), of)
+			})
+		}
+	}
+}
