@@ -216,13 +216,13 @@ func (w *work[T]) blendOne(i int, of float64) {
 // Where v is a small part of g, it is computed element by element. The elements of the point are
 // stride apart.
 func (w *work[T]) gradientSquare(i int, x, g []T, stride int) float64 {
-	xx, xd, dd, mx, md := w.aboutMeans(i)
+	xx, xd, dd, _, _ := w.aboutMeans(i)
 	vv := dd - xd*xd/xx
 	if vv >= enough*w.sums[sumDD][i] {
 		return vv
 	}
-	xx, xd, mx, md = 0, 0, 0, 0
-	elements := 0.0
+	xx, xd = 0, 0
+	mx, md, elements := 0.0, 0.0, 0.0
 	for e := 0; e < len(x); e += stride {
 		mx += float64(x[e])
 		md += float64(g[e])
