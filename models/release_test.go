@@ -60,7 +60,7 @@ func logits(t *testing.T, n *models.Net, images []float32) []float64 {
 }
 
 // constrained has every kind of node that Release folds: kernels normalised in the graph, a bias before a batch norm, a batch norm after
-// a linear layer, a branch that is sometimes dropped, dropout.
+// a transposed convolution and a linear layer, a branch that is sometimes dropped, dropout.
 func constrained(b *models.Builder, x *gorgonia.Node) *gorgonia.Node {
 	conv := func(layer string, x *gorgonia.Node, filters int, plain func(v *gorgonia.Node) (*gorgonia.Node, error)) *gorgonia.Node {
 		return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
@@ -87,6 +87,13 @@ func constrained(b *models.Builder, x *gorgonia.Node) *gorgonia.Node {
 	x = b.Rectify(b.StochasticDepth("depth", y, x, 0.7))
 	y = conv("conv3", x, 4, func(v *gorgonia.Node) (*gorgonia.Node, error) { return v, nil })
 	x = b.BatchNormAddRectify("bn3", y, func() *gorgonia.Node { return x })
+	x = b.BatchNormRectify("bn5", b.Apply("up", x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+		w, err := b.Weight("up.weight", b.Spec().Kernels, 4, 3, 2, 2)
+		if err != nil {
+			return nil, err
+		}
+		return nodes.ConvTranspose2d(x, w, tensor.Shape{2, 2}, nil, []int{2, 2}, nil, nodes.Groups(2))
+	}))
 	x = b.Dropout("dropout", b.Rectify(b.BatchNorm("bn4", b.Linear("fc1", x, 6))), 0.5)
 	return b.Linear("fc", x, 3)
 }

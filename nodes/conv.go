@@ -5,6 +5,7 @@ package nodes
 import (
 	"fmt"
 	"runtime"
+	"slices"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -53,13 +54,41 @@ func conv2d(name string, x, w *gorgonia.Node, kernel tensor.Shape, pad, stride, 
 	if err != nil {
 		return nil, err
 	}
+	in, filter := shapes[0], shapes[1]
+	along, err := axes(name, in, filter, kernel, pad, stride, dilation)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case groups < 1 || in[1]%groups != 0 || filter[0]%groups != 0:
+		return nil, fmt.Errorf("%s: want groups that divide %d channels and %d filters, got %d", name, in[1], filter[0], groups)
+	case filter[1] != in[1]/groups:
+		return nil, fmt.Errorf("%s: want filters of %d channels for %d groups and images of shape %v, got shape %v", name, in[1]/groups, groups, in, filter)
+	}
+	for i := range along {
+		a := &along[i]
+		a.size = in[2+i]
+		last := a.size + a.pad + a.after - a.dilation*(a.kernel-1) - 1 // last start of a kernel
+		if last < 0 {
+			return nil, fmt.Errorf("%s: want a kernel that fits into the padded image, got images of shape %v, kernel %v, dilation %v, padding %v",
+				name, in, kernel, dilation, pad)
+		}
+		a.out = last/a.stride + 1
+	}
+	p := newConvPlan(in[0], in[1], filter[0], groups, along[0], along[1])
+	s := signature{name: name, in: shapes, out: tensor.Shape{in[0], filter[0], along[0].out, along[1].out}}
+	return apply(s, newTiled(p, along[0], along[1]), newConv[float64](p), x, w)
+}
+
+// axes checks the arguments of a convolution that concern rows and columns, and returns them without the
+// sizes of the images.
+func axes(name string, in, filter, kernel tensor.Shape, pad, stride, dilation []int) (along [2]axis, err error) {
 	if pad == nil {
 		pad = []int{0, 0}
 	}
 	if dilation == nil {
 		dilation = []int{1, 1}
 	}
-	in, filter := shapes[0], shapes[1]
 	switch {
 	case in.TotalSize() < 1 || filter.TotalSize() < 1:
 		err = fmt.Errorf("%s: want images and filters that are not empty, got shapes %v and %v", name, in, filter)
@@ -67,39 +96,24 @@ func conv2d(name string, x, w *gorgonia.Node, kernel tensor.Shape, pad, stride, 
 		err = fmt.Errorf("%s: want the kernel shape %v of the filters, got %v", name, filter[2:], kernel)
 	case len(pad) != 2 && len(pad) != 4:
 		err = fmt.Errorf("%s: want padding of rows and columns or top, bottom, left and right, got %v", name, pad)
+	case slices.Min(pad) < 0:
+		err = fmt.Errorf("%s: want padding that is not negative, got %v", name, pad)
 	case len(stride) != 2 || stride[0] < 1 || stride[1] < 1:
 		err = fmt.Errorf("%s: want two positive strides, got %v", name, stride)
 	case len(dilation) != 2 || dilation[0] < 1 || dilation[1] < 1:
 		err = fmt.Errorf("%s: want two positive dilations, got %v", name, dilation)
-	case groups < 1 || in[1]%groups != 0 || filter[0]%groups != 0:
-		err = fmt.Errorf("%s: want groups that divide %d channels and %d filters, got %d", name, in[1], filter[0], groups)
-	case filter[1] != in[1]/groups:
-		err = fmt.Errorf("%s: want filters of %d channels for %d groups and images of shape %v, got shape %v", name, in[1]/groups, groups, in, filter)
 	}
 	if err != nil {
-		return nil, err
+		return along, err
 	}
 	sides := [4]int{pad[0], pad[0], pad[1], pad[1]}
 	if len(pad) == 4 {
 		sides = [4]int(pad)
 	}
-	for _, p := range sides {
-		if p < 0 {
-			return nil, fmt.Errorf("%s: want padding that is not negative, got %v", name, pad)
-		}
-	}
-	var along [2]axis
 	for i := range along {
-		last := in[2+i] + sides[2*i] + sides[2*i+1] - dilation[i]*(kernel[i]-1) - 1 // last start of a kernel
-		if last < 0 {
-			return nil, fmt.Errorf("%s: want a kernel that fits into the padded image, got images of shape %v, kernel %v, dilation %v, padding %v",
-				name, in, kernel, dilation, pad)
-		}
-		along[i] = axis{size: in[2+i], kernel: kernel[i], stride: stride[i], dilation: dilation[i], pad: sides[2*i], out: last/stride[i] + 1}
+		along[i] = axis{kernel: kernel[i], stride: stride[i], dilation: dilation[i], pad: sides[2*i], after: sides[2*i+1]}
 	}
-	p := newConvPlan(in[0], in[1], filter[0], groups, along[0], along[1])
-	s := signature{name: name, in: shapes, out: tensor.Shape{in[0], filter[0], along[0].out, along[1].out}}
-	return apply(s, newTiled(p, along[0], along[1]), conv[float64]{p, &convWork[float64]{}}, x, w)
+	return along, nil
 }
 
 // conv computes a convolution as matrix products with patches of images.
@@ -107,6 +121,8 @@ type conv[T vec.Float] struct {
 	*convPlan
 	work *convWork[T]
 }
+
+func newConv[T vec.Float](p *convPlan) conv[T] { return conv[T]{p, &convWork[T]{}} }
 
 // convWork is memory that all runs of a node reuse.
 type convWork[T vec.Float] struct {
@@ -211,16 +227,16 @@ func (r *results[T]) multiply(a *gemm.Panels[T], b gemm.Patches[T], piece []T) {
 // Backward writes the gradient with respect to the images or the filters.
 func (c conv[T]) Backward(dst []T, i int, in [][]T, _, grad []T) error {
 	if i == 0 {
-		c.images(dst, in[1], grad)
+		c.Transpose(dst, grad, in[1], func(region) {})
 	} else {
 		c.kernels(dst, in[0], grad)
 	}
 	return nil
 }
 
-// images writes the gradient with respect to the images. For each phase of the image, that is, for
-// the pixels under the same set of taps, it is a convolution of grad without strides.
-func (c conv[T]) images(dst, w, grad []T) {
+// Transpose computes, for each phase of the images, that is, for the pixels under the same set of taps, a
+// convolution of grad without strides.
+func (c conv[T]) Transpose(dst, grad, w []T, finish func(region)) {
 	flipped := scratch.Get[T](len(w))
 	par.Ranges(c.channels, 1+grain*c.channels/len(w), func(from, to int) {
 		for j := from; j < to; j++ {
@@ -262,6 +278,7 @@ func (c conv[T]) images(dst, w, grad []T) {
 					r.multiply(&weights[i*c.groups+g], patches(&f.taps, y[g*c.outputs*c.grad.plane():]), piece)
 				}
 			}
+			finish(region{b, b + images, 0, c.channels, 0, c.pixelsIn})
 		}
 		scratch.Put(buffer)
 		scratch.Put(piece)

@@ -3,8 +3,9 @@
 package nodes
 
 // axis is the geometry of a convolution along rows or columns: element i of the result depends on the
-// elements i*stride + k*dilation - pad of the image, for k from 0 to kernel-1.
-type axis struct{ size, kernel, stride, dilation, pad, out int }
+// elements i*stride + k*dilation - pad of the image, for k from 0 to kernel-1. pad and after are the
+// padding before and after the image.
+type axis struct{ size, kernel, stride, dilation, pad, after, out int }
 
 // tap returns the position of tap k in the padded image. The image is divided into phases, each of
 // which has every stride-th element, so that neighbouring results read neighbouring elements of a

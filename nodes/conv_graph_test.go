@@ -5,6 +5,7 @@ package nodes_test
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -15,6 +16,17 @@ import (
 	"github.com/kernelfold/kernelfold/nodes"
 	"github.com/kernelfold/kernelfold/nodes/nodetest"
 )
+
+// upsample is a transposed convolution.
+type upsample struct {
+	kernel, pad, stride, dilation []int
+	groups                        int
+	output                        [2]int // padding
+}
+
+func (u upsample) build(in []*gorgonia.Node) (*gorgonia.Node, error) {
+	return nodes.ConvTranspose2d(in[0], in[1], u.kernel, u.pad, u.stride, u.dilation, nodes.Groups(u.groups), nodes.OutputPadding(u.output[0], u.output[1]))
+}
 
 // convolve is a node for a case of PyTorch or of the stock op.
 type convolve struct {
@@ -137,7 +149,7 @@ func TestConv2dReference(t *testing.T) {
 		for _, raw := range file.Cases {
 			var r reference
 			require.NoError(t, json.Unmarshal(raw, &r))
-			t.Run(fmt.Sprintf("%v/%s", of, r.Name), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%v/%s/%s", of, r.Op, r.Name), func(t *testing.T) {
 				g := gorgonia.NewGraph()
 				var in gorgonia.Nodes
 				for j, x := range r.Inputs {
@@ -148,7 +160,11 @@ func TestConv2dReference(t *testing.T) {
 					in = append(in, n)
 				}
 				p := r.Params
-				n, err := convolve{p.Kernel, p.Pad, p.Stride, p.Dilation, p.Groups}.build(in)
+				build := convolve{p.Kernel, p.Pad, p.Stride, p.Dilation, p.Groups}.build
+				if r.Op == "conv_transpose2d" {
+					build = upsample{p.Kernel, p.Pad, p.Stride, p.Dilation, p.Groups, p.OutputPadding}.build
+				}
+				n, err := build(in)
 				require.NoError(t, err)
 				c := zeros(g, "cotangent", of, n.Shape()...)
 				for k, v := range r.Cotangent {
@@ -166,6 +182,108 @@ func TestConv2dReference(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestConvTranspose2d(t *testing.T) {
+	one, two, k := []int{1, 1}, []int{2, 2}, []int{2, 2}
+	for _, c := range []struct {
+		x, w []int
+		u    upsample
+	}{
+		{[]int{2, 3, 4, 3}, []int{3, 2, 4, 4}, upsample{[]int{4, 4}, one, two, nil, 1, [2]int{}}},
+		{[]int{2, 3, 5, 4}, []int{3, 4, 3, 3}, upsample{[]int{3, 3}, one, one, one, 1, [2]int{}}},
+		{[]int{1, 4, 3, 4}, []int{4, 1, 3, 2}, upsample{[]int{3, 2}, []int{2, 0, 1, 1}, []int{1, 3}, []int{2, 1}, 2, [2]int{1, 2}}},
+		{[]int{3, 3, 2, 3}, []int{3, 1, 2, 2}, upsample{k, nil, two, nil, 3, [2]int{}}},
+	} {
+		t.Run(fmt.Sprint(c), func(t *testing.T) {
+			nodetest.Run(t, nodetest.Case{Build: c.u.build, Inputs: []nodetest.Input{{Shape: c.x}, {Shape: c.w}}})
+		})
+	}
+	nodetest.Run(t, nodetest.Case{
+		Build:  upsample{k, one, two, two, 1, [2]int{}}.build,
+		Inputs: []nodetest.Input{{Shape: []int{2, 2, 3, 3}}, {Shape: []int{2, 2, 2, 2}}},
+		Variants: []nodetest.Build{
+			upsample{k, one, two, two, 1, [2]int{0, 1}}.build, upsample{k, one, two, two, 1, [2]int{1, 0}}.build,
+			upsample{k, one, two, two, 2, [2]int{}}.build, upsample{k, []int{2, 0, 1, 1}, two, two, 1, [2]int{}}.build,
+			upsample{k, one, []int{2, 1}, two, 1, [2]int{}}.build, upsample{k, one, two, []int{1, 2}, 1, [2]int{}}.build,
+			convolve{k, one, two, two, 0}.build,
+		},
+	})
+}
+
+// <Conv2d(z), x> = <z, ConvTranspose2d(x)> for the same kernel.
+func TestConvTranspose2dIsAdjoint(t *testing.T) {
+	for i, c := range []struct {
+		z, w   []int
+		c      convolve
+		output [2]int
+	}{
+		{[]int{2, 3, 7, 8}, []int{4, 3, 3, 3}, convolve{[]int{3, 3}, []int{1, 1}, []int{2, 2}, nil, 1}, [2]int{0, 1}},
+		{[]int{1, 4, 9, 6}, []int{6, 2, 2, 3}, convolve{[]int{2, 3}, []int{0, 1, 2, 1}, []int{1, 3}, []int{3, 1}, 2}, [2]int{}},
+		{[]int{16, 16, 9, 12}, []int{32, 16, 3, 3}, convolve{[]int{3, 3}, []int{1, 1}, []int{1, 1}, nil, 1}, [2]int{}},
+	} {
+		for _, of := range []tensor.Dtype{tensor.Float32, tensor.Float64} {
+			g := gorgonia.NewGraph()
+			z, w := zeros(g, "z", of, c.z...), zeros(g, "w", of, c.w...)
+			forth := gorgonia.Must(c.c.build([]*gorgonia.Node{z, w}))
+			x := zeros(g, "x", of, forth.Shape()...)
+			back := gorgonia.Must(upsample{c.c.kernel, c.c.pad, c.c.stride, c.c.dilation, c.c.groups, c.output}.build([]*gorgonia.Node{x, w}))
+			require.Equal(t, z.Shape(), back.Shape(), "case %d", i)
+			for j, n := range []*gorgonia.Node{z, w, x} {
+				for k, v := range ramp(n.Shape().TotalSize()) {
+					set(n, k, v+float64(j*k%5))
+				}
+			}
+			vm := gorgonia.NewTapeMachine(g)
+			for range 2 { // the second run writes to the same memory
+				vm.Reset()
+				require.NoError(t, vm.RunAll())
+				dot := func(a, b *gorgonia.Node) (sum, size float64) {
+					y := floats(b.Value())
+					for i, v := range floats(a.Value()) {
+						sum += v * y[i]
+						size += math.Abs(v * y[i])
+					}
+					return sum, size
+				}
+				there, size := dot(forth, x)
+				again, _ := dot(z, back)
+				tolerance := 1e-13
+				if of == tensor.Float32 {
+					tolerance = 6e-5
+				}
+				assert.InDelta(t, there, again, tolerance*size, "case %d", i)
+				assert.Greater(t, math.Abs(there), 1e-3*size, "case %d: want an inner product that is not small", i)
+			}
+			require.NoError(t, vm.Close())
+		}
+	}
+}
+
+func TestConvTranspose2dRejects(t *testing.T) {
+	g := gorgonia.NewGraph()
+	of := tensor.Float64
+	x, w := zeros(g, "x", of, 2, 4, 5, 6), zeros(g, "w", of, 4, 3, 3, 2)
+	k, one := []int{3, 2}, []int{1, 1}
+	for want, u := range map[string]upsample{
+		"want the kernel shape (3, 2) of the filters, got (2, 3)":                                                                                     {[]int{2, 3}, one, one, one, 1, [2]int{}},
+		"want padding of rows and columns or top, bottom, left and right, got [1]":                                                                    {k, []int{1}, one, one, 1, [2]int{}},
+		"want padding that is not negative, got [0 -1]":                                                                                               {k, []int{0, -1}, one, one, 1, [2]int{}},
+		"want two positive strides, got [1 0]":                                                                                                        {k, one, []int{1, 0}, one, 1, [2]int{}},
+		"want two positive dilations, got [0 1]":                                                                                                      {k, one, one, []int{0, 1}, 1, [2]int{}},
+		"want groups that divide 4 channels, got 3":                                                                                                   {k, one, one, one, 3, [2]int{}},
+		"want groups that divide 4 channels, got 0":                                                                                                   {k, one, one, one, 0, [2]int{}},
+		"want output padding from 0 to less than the stride or the dilation, 1 and 1, got [1 0]":                                                      {k, one, one, one, 1, [2]int{1, 0}},
+		"want output padding from 0 to less than the stride or the dilation, 2 and 3, got [0 3]":                                                      {k, one, []int{1, 2}, []int{1, 3}, 1, [2]int{0, 3}},
+		"want output padding from 0 to less than the stride or the dilation, 1 and 1, got [-1 0]":                                                     {k, one, one, one, 1, [2]int{-1, 0}},
+		"want padding that leaves pixels of the result, got images of shape (2, 4, 5, 6), kernel (3, 2), stride [1 1], dilation [1 1], padding [4 0]": {k, []int{4, 0}, one, one, 1, [2]int{}},
+	} {
+		rejects(t, u.build, want, x, w)
+	}
+	u := upsample{k, one, one, one, 1, [2]int{}}
+	rejects(t, u.build, "want w of 3 input channels for images of shape (2, 3, 5, 6), got shape (4, 3, 3, 2)", zeros(g, "three", of, 2, 3, 5, 6), w)
+	rejects(t, u.build, "want rank 4, got shape (2, 4)", zeros(g, "matrix", of, 2, 4), w)
+	rejects(t, u.build, "want inputs of one precision", x, zeros(g, "w32", tensor.Float32, 4, 3, 3, 2))
 }
 
 func TestConv2dRejects(t *testing.T) {

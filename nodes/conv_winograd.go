@@ -36,8 +36,8 @@ type tiled struct {
 }
 
 // newTiled returns the body of a convolution in float32.
-func newTiled(p *convPlan, rows, cols axis) body[float32] {
-	direct := conv[float32]{p, &convWork[float32]{}}
+func newTiled(p *convPlan, rows, cols axis) twoWay[float32] {
+	direct := newConv[float32](p)
 	if directOnly.Load() || !winograd.Fast() || !tileable(p, rows, cols) {
 		return direct
 	}
@@ -111,10 +111,18 @@ func (c tiled) Convolve(out, x, w []float32, finish func(region)) {
 	}
 }
 
+// Transpose is that of a twoWay.
+func (c tiled) Transpose(dst, grad, w []float32, finish func(region)) {
+	if c.images == nil || !c.images.convolve(dst, grad, w, finish) {
+		c.conv.Transpose(dst, grad, w, finish)
+	}
+}
+
 // Backward computes the gradient with respect to the images or the filters.
 func (c tiled) Backward(dst []float32, i int, in [][]float32, out, grad []float32) error {
 	switch {
-	case i == 0 && c.images != nil && c.images.convolve(dst, grad, in[1], func(region) {}):
+	case i == 0:
+		c.Transpose(dst, grad, in[1], func(region) {})
 	case i == 1 && c.kernels != nil && c.kernels.correlate(dst, in[0], grad):
 	default:
 		return c.conv.Backward(dst, i, in, out, grad)

@@ -119,6 +119,18 @@ func ExampleConv2dGroups() {
 	// Output: (1, 2, 1, 2) [10 20 300 400]
 }
 
+// Each pixel is spread over the kernel, and strides spread pixels over the result.
+func ExampleConvTranspose2d() {
+	g := gorgonia.NewGraph()
+	x := constant(g, "x", []int{1, 1, 2, 2}, 1, 2, 3, 4)
+	w := constant(g, "w", []int{1, 1, 1, 2}, 1, 10)
+	value(nodes.ConvTranspose2d(x, w, tensor.Shape{1, 2}, nil, []int{1, 2}, nil))
+	value(nodes.ConvTranspose2d(x, w, tensor.Shape{1, 2}, nil, []int{2, 2}, nil, nodes.OutputPadding(1, 0)))
+	// Output:
+	// (1, 1, 2, 4) [1 10 2 20 3 30 4 40]
+	// (1, 1, 4, 4) [1 10 2 20 0 0 0 0 3 30 4 40 0 0 0 0]
+}
+
 // One group of all channels is layer normalisation.
 func ExampleGroupNorm() {
 	g := gorgonia.NewGraph()

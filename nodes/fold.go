@@ -16,7 +16,7 @@ import (
 // Fold returns copies of roots, in a graph of their own, that compute the same in evaluation, to rounding, and have plain weights:
 //
 //   - A node that depends on weights alone, such as WeightNorm or Normalize of a kernel, becomes a weight with its value.
-//   - A batch normalisation after Conv2d or Linear is multiplied into kernel and bias: with its factor a and its addend b of each
+//   - A batch normalisation after Conv2d, ConvTranspose2d or Linear is multiplied into kernel and bias: with its factor a and its addend b of each
 //     channel, w_c becomes a_c w_c, and the bias β_c becomes a_c β_c + b_c.
 //   - The survival probability of StochasticDepth is multiplied into the convolution, with its batch normalisation, that ends
 //     the branch. Dropout is left out.
@@ -257,8 +257,14 @@ func (f *folder) affine(n *gorgonia.Node) (*plainLayer, error) {
 		p := &plainLayer{node: n, w: w, bias: make([]float64, o.out[1])}
 		size := len(w) / o.out[1]
 		p.filter = func(i int) int { return i / size }
-		if _, ok := l.(linear[float32]); ok {
+		switch l.(type) {
+		case linear[float32]:
 			p.filter = func(i int) int { return i % o.out[1] }
+		case transposed[float32]: // of shape (in, out of a group, height, width)
+			shape := in[1].Shape()
+			of, area := shape[1], shape[2]*shape[3]
+			inputs := shape[0] * of / o.out[1] // of a group
+			p.filter = func(i int) int { return i/area/of/inputs*of + i/area%of }
 		}
 		if len(in) > 2 {
 			p.name = f.origin(in[2]).Name()

@@ -13,7 +13,7 @@ import (
 // in evaluation and needs less time. In the copy a convolution and the nodes that follow it are one node, if nothing else
 // uses the values between them:
 //
-//	Conv2d -> BatchNorm or Bias -> Add of another node, or StochasticDepth -> Rectify,
+//	Conv2d or ConvTranspose2d -> BatchNorm or Bias -> Add of another node, or StochasticDepth -> Rectify,
 //
 // where each step after the first may be missing. The node finishes the results of a convolution
 // while they are in the cache, so that what follows the convolution costs no pass over memory: of a

@@ -40,6 +40,12 @@ func (l *layers) conv(x *gorgonia.Node, filters, size, stride, pad, groups int) 
 	return gorgonia.Must(nodes.Conv2dGroups(x, w, tensor.Shape{size, size}, []int{pad, pad}, []int{stride, stride}, nil, groups))
 }
 
+// transposed has as many channels as x.
+func (l *layers) transposed(x *gorgonia.Node, size, stride, groups int) *gorgonia.Node {
+	w := l.input(x.Shape()[1], x.Shape()[1]/groups, size, size)
+	return gorgonia.Must(nodes.ConvTranspose2d(x, w, tensor.Shape{size, size}, []int{1, 1}, []int{stride, stride}, nil, nodes.Groups(groups)))
+}
+
 func (l *layers) norm(x *gorgonia.Node, opts ...nodes.BatchNormOption) *gorgonia.Node {
 	shape := []int{1, x.Shape()[1], 1, 1}[:x.Dims()]
 	γ, β := l.input(shape...), l.input(shape...)
@@ -90,6 +96,14 @@ var nets = map[string]net{
 	"many filters": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
 		return rectified(l.norm(l.conv(x, 150, 3, 1, 1, 1)))
 	}, 1},
+	"transposed": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
+		return rectified(l.norm(l.transposed(x, 3, 2, 2)))
+	}, 1},
+	"transposed, Winograd": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
+		x = l.norm(l.conv(x, 16, 3, 1, 1, 1), nodes.Rectified())
+		y := rectified(l.bias(l.transposed(x, 3, 1, 1)))
+		return rectified(gorgonia.Must(nodes.Add(l.norm(l.transposed(y, 3, 1, 1)), x)))
+	}, 3},
 	"block": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
 		x = rectified(l.norm(l.conv(x, 6, 3, 1, 1, 1)))
 		y := rectified(l.norm(l.conv(x, 6, 3, 1, 1, 1)))

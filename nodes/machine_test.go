@@ -42,6 +42,9 @@ func constructors(t *testing.T) map[string]constructor {
 		"Conv2dGroups": {func(v in) (node, error) {
 			return nodes.Conv2dGroups(v[0], v[1], tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, nil, 3)
 		}, [][]int{image, {3, 1, 3, 3}}},
+		"ConvTranspose2d": {func(v in) (node, error) {
+			return nodes.ConvTranspose2d(v[0], v[1], tensor.Shape{3, 3}, []int{1, 1}, []int{2, 2}, nil)
+		}, [][]int{image, {3, 4, 3, 3}}},
 		"Dropout":                 {func(v in) (node, error) { return nodes.Dropout(v[0], 0.5, &nodes.Noise{}) }, [][]int{image}},
 		"GroupNorm":               {func(v in) (node, error) { return nodes.GroupNorm(v[0], v[1], v[2], 3, 3, 1e-5) }, [][]int{image, channel, channel}},
 		"Linear":                  {func(v in) (node, error) { return nodes.Linear(v[0], v[1], v[2]) }, [][]int{{2, 3}, {3, 4}, {1, 4}}},

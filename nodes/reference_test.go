@@ -27,6 +27,7 @@ type reference struct {
 		Training, Cayley              bool
 		Momentum, Epsilon             float64
 		Groups, Iterations            int
+		OutputPadding                 [2]int
 	}
 	Inputs []struct {
 		Shape []int

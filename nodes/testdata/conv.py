@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values and gradients of PyTorch's convolution for nodes/conv_graph_test.go.
+"""Values and gradients of PyTorch's convolutions for nodes/conv_graph_test.go.
 
     OMP_NUM_THREADS=1 python3 nodes/testdata/conv.py
 
@@ -49,6 +49,34 @@ for name, x, w, stride, pad, dilation, groups in [
     cases.append({
         "op": "conv2d", "name": name,
         "params": {"kernel": list(w.shape[2:]), "stride": stride, "pad": pad, "dilation": dilation, "groups": groups},
+        "inputs": [{"shape": list(v.shape), "data": numbers(v)} for v in (x, w)],
+        "value": numbers(y), "cotangent": numbers(cotangent), "gradients": [numbers(x.grad), numbers(w.grad)],
+    })
+
+torch.manual_seed(SEED + 1)
+for name, x, w, stride, pad, dilation, groups, output_padding in [
+    ("3x3", (2, 3, 5, 4), (3, 4, 3, 3), (1, 1), (1, 1), (1, 1), 1, (0, 0)),
+    ("1x1", (2, 3, 3, 5), (3, 2, 1, 1), (1, 1), (0, 0), (1, 1), 1, (0, 0)),
+    ("1x1 strided", (2, 3, 3, 2), (3, 2, 1, 1), (2, 3), (0, 0), (1, 1), 1, (1, 2)),
+    ("doubled", (2, 3, 4, 3), (3, 2, 4, 4), (2, 2), (1, 1), (1, 1), 1, (0, 0)),
+    ("doubled, 3x3", (2, 3, 4, 3), (3, 2, 3, 3), (2, 2), (1, 1), (1, 1), 1, (1, 1)),
+    ("large strides", (1, 2, 3, 2), (2, 3, 2, 3), (3, 4), (1, 0), (1, 1), 1, (2, 3)),
+    ("not square", (1, 2, 6, 4), (2, 1, 3, 5), (1, 2), (1, 2), (1, 1), 1, (0, 1)),
+    ("dilated", (1, 2, 5, 4), (2, 3, 3, 3), (1, 1), (2, 2), (2, 2), 1, (0, 0)),
+    ("dilated, output padding beyond the stride", (1, 2, 5, 4), (2, 3, 3, 2), (1, 2), (2, 1), (3, 4), 1, (2, 3)),
+    ("groups", (2, 4, 5, 4), (4, 3, 3, 3), (1, 1), (1, 1), (1, 1), 2, (0, 0)),
+    ("groups, strided, dilated", (2, 6, 4, 3), (6, 2, 3, 2), (2, 1), (1, 2), (1, 2), 3, (1, 1)),
+    ("depthwise", (2, 4, 3, 5), (4, 1, 3, 3), (2, 2), (1, 1), (1, 1), 4, (1, 0)),
+    ("depthwise, multiplied", (1, 3, 3, 4), (3, 2, 3, 3), (2, 1), (1, 1), (1, 1), 3, (1, 0)),
+    ("padding of all but a pixel", (2, 2, 1, 1), (2, 3, 3, 3), (1, 1), (1, 1), (1, 1), 1, (0, 0)),
+]:
+    x, w = draw(*x).requires_grad_(), draw(*w).requires_grad_()
+    y = F.conv_transpose2d(x, w, None, stride, pad, output_padding, groups, dilation)
+    cotangent = draw(*y.shape)
+    y.backward(cotangent)
+    cases.append({
+        "op": "conv_transpose2d", "name": name,
+        "params": {"kernel": list(w.shape[2:]), "stride": stride, "pad": pad, "dilation": dilation, "groups": groups, "outputPadding": output_padding},
         "inputs": [{"shape": list(v.shape), "data": numbers(v)} for v in (x, w)],
         "value": numbers(y), "cotangent": numbers(cotangent), "gradients": [numbers(x.grad), numbers(w.grad)],
     })

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes
+
+import (
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// ConvTranspose2d is the transposed convolution of PyTorch's ConvTranspose2d, the adjoint of Conv2d as a
+// map of images, which upsamples by its strides:
+//
+//	y[b,o,i*stride[0] + u*dilation[0] - top, j*stride[1] + v*dilation[1] - left] += sum_c x[b,c,i,j] w[c,o,u,v]
+//
+// for all i, j, u and v, where pixels outside of y are left out. x has shape (B, C, H, W), w (C, O, KH, KW), and the
+// result (B, O, (H-1)*stride[0] - top - bottom + dilation[0]*(KH-1) + 1, ...), to which OutputPadding adds rows
+// and columns. The gradients with respect to x and w are exact.
+//
+// For all x and z, <Conv2d(z), x> = <z, ConvTranspose2d(x)>, where Conv2d has the same w, padding, strides
+// and dilation, and z the shape of y: the C filters of Conv2d see O channels. The value is computed as the
+// gradient of Conv2d with respect to its images is, as fast, and has its rounding errors; see Conv2d.
+//
+// kernelShape, pad, stride and dilation are those of Conv2d. Options are OutputPadding and Groups.
+//
+// ConvTranspose2d returns an error for wrong ranks, a kernelShape other than that of w, channels that do not
+// match, padding that leaves no pixel of the result, strides or dilations that are not positive, and negative
+// padding.
+func ConvTranspose2d(x, w *gorgonia.Node, kernelShape tensor.Shape, pad, stride, dilation []int, opts ...ConvOption) (*gorgonia.Node, error) {
+	const name = "nodes.ConvTranspose2d"
+	shapes, err := admit(name, []int{4, 4}, x, w)
+	if err != nil {
+		return nil, err
+	}
+	in, filter := shapes[0], shapes[1]
+	along, err := axes(name, in, filter, kernelShape, pad, stride, dilation)
+	if err != nil {
+		return nil, err
+	}
+	o := convOptions{groups: 1}
+	for _, set := range opts {
+		set(&o)
+	}
+	switch {
+	case filter[0] != in[1]:
+		return nil, fmt.Errorf("%s: want w of %d input channels for images of shape %v, got shape %v", name, in[1], in, filter)
+	case o.groups < 1 || in[1]%o.groups != 0:
+		return nil, fmt.Errorf("%s: want groups that divide %d channels, got %d", name, in[1], o.groups)
+	}
+	// The convolution whose adjoint this is makes images of shape in from those of the result.
+	for i := range along {
+		a := &along[i]
+		if p := o.padding[i]; p < 0 || p > 0 && p >= max(a.stride, a.dilation) {
+			return nil, fmt.Errorf("%s: want output padding from 0 to less than the stride or the dilation, %d and %d, got %v",
+				name, a.stride, a.dilation, o.padding)
+		}
+		a.out = in[2+i]
+		a.size = (a.out-1)*a.stride + a.dilation*(a.kernel-1) + 1 + o.padding[i] - a.pad - a.after
+		if a.size < 1 {
+			return nil, fmt.Errorf("%s: want padding that leaves pixels of the result, got images of shape %v, kernel %v, stride %v, dilation %v, padding %v",
+				name, in, kernelShape, stride, dilation, pad)
+		}
+	}
+	channels := filter[1] * o.groups
+	p := newConvPlan(in[0], channels, in[1], o.groups, along[0], along[1])
+	s := signature{name: name, in: shapes, out: tensor.Shape{in[0], channels, along[0].size, along[1].size}}
+	return apply(s, transposed[float32]{newTiled(p, along[0], along[1])}, transposed[float64]{newConv[float64](p)}, x, w)
+}
+
+// ConvOption is an option of ConvTranspose2d.
+type ConvOption func(*convOptions)
+
+type convOptions struct {
+	groups  int
+	padding [2]int
+}
+
+// Groups divides the channels into n groups of neighbours: those of the result see only those of the images in the
+// same group. w then has the shape (C, O/n, KH, KW), as in PyTorch. n must divide C.
+func Groups(n int) ConvOption {
+	return func(o *convOptions) { o.groups = n }
+}
+
+// OutputPadding adds rows at the bottom and columns at the right to the result of ConvTranspose2d. Convolutions with
+// strides make images of one size of images of several sizes; OutputPadding says which of these the result has. Each
+// number must be less than the stride or the dilation in its direction.
+func OutputPadding(rows, columns int) ConvOption {
+	return func(o *convOptions) { o.padding = [2]int{rows, columns} }
+}
+
+// twoWay is the body of a convolution that can be transposed.
+type twoWay[T vec.Float] interface {
+	convolver[T]
+	// Transpose writes the gradient with respect to the images to dst, from that with respect to the result. It
+	// calls finish as Convolve does.
+	Transpose(dst, grad, w []T, finish func(region))
+}
+
+// transposed is the adjoint of a convolution: its value is the gradient of the convolution with respect to
+// the images, for the gradient x.
+type transposed[T vec.Float] struct{ of twoWay[T] }
+
+func (t transposed[T]) Forward(out []T, in [][]T) error {
+	t.Convolve(out, in[0], in[1], func(region) {})
+	return nil
+}
+
+func (t transposed[T]) Convolve(out, x, w []T, finish func(region)) {
+	t.of.Transpose(out, x, w, finish)
+}
+
+// Backward writes the gradient with respect to the images, which is the convolution of grad, or to the kernel, which
+// is that of the convolution with images and gradient exchanged.
+func (t transposed[T]) Backward(dst []T, i int, in [][]T, _, grad []T) error {
+	if i == 0 {
+		t.of.Convolve(dst, grad, in[1], func(region) {})
+		return nil
+	}
+	return t.of.Backward(dst, 1, [][]T{grad, in[1]}, nil, in[0])
+}
