@@ -141,9 +141,19 @@ func Betas(beta1, beta2 float64) Option {
 	return tuneAdam("Betas", err, func(r *adam) { r.beta1, r.beta2 = beta1, beta2 })
 }
 
-// Eps sets what Adam adds to the root of the second moment.
+// Eps sets what Adam, Adagrad and RMSProp add to the root by which they divide.
 func Eps(eps float64) Option {
-	return tuneAdam("Eps", positive(eps), func(r *adam) { r.eps = eps })
+	return tune("Eps", positive(eps), func(r Rule) (Rule, bool) {
+		switch r := r.(type) {
+		case adam:
+			r.eps = eps
+			return r, true
+		case adagrad:
+			r.eps = eps
+			return r, true
+		}
+		return r, false
+	})
 }
 
 // AMSGrad divides by the largest second moment so far (Reddi, Kale, Kumar,

@@ -350,6 +350,8 @@ func contenders() []contender {
 		native("SGD sampled geometric", solvers.NewSGD, 0.25, solvers.SampledGeometricStep()),
 		plain(native("Adam", solvers.NewAdam, 0.1, solvers.Anneal(falling))),
 		native("AMSGrad", solvers.NewAdam, 0.1, solvers.AMSGrad(), solvers.Anneal(falling)),
+		native("Adagrad", solvers.NewAdagrad, 1),
+		native("RMSProp", solvers.NewRMSProp, 0.1, solvers.Rho(0.9), solvers.Anneal(falling)),
 		wrapped("Vanilla", 0.25, solvers.Constant(), func() gorgonia.Solver { return gorgonia.NewVanillaSolver() }),
 		wrapped("Momentum", 0.05, solvers.Constant(), func() gorgonia.Solver { return gorgonia.NewMomentum() }),
 		wrapped("Adam", 0.1, falling, func() gorgonia.Solver { return gorgonia.NewAdamSolver() }),

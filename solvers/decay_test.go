@@ -31,6 +31,8 @@ var decaying = []struct {
 	}, false},
 	{"Adam", solvers.NewAdam, false},
 	{"AdamW", solvers.NewAdamW, false},
+	{"Adagrad", solvers.NewAdagrad, false},
+	{"RMSProp", solvers.NewRMSProp, false},
 }
 
 // WeightDecay on a kernel of fixed scale does nothing: it is refused.

@@ -76,6 +76,29 @@ func ExampleNewAdam() {
 	// true
 }
 
+// Adagrad moves a point by the learning rate in the first step, and by less and less.
+func ExampleNewAdagrad() {
+	for _, steps := range []int{1, 10} {
+		p := descend(solvers.NewAdagrad(solvers.LearnRate(0.01), solvers.Kernels(manifolds.Sphere{})), steps)
+		fmt.Printf("%d points, step %d of length %.4f\n", p.Points, steps, p.StepLength)
+	}
+	// Output:
+	// 4 points, step 1 of length 0.0200
+	// 4 points, step 10 of length 0.0044
+}
+
+// RMSProp divides by a mean instead of a sum. It starts from 0, so that the first step is 1/sqrt(1 - rho) learning rates long.
+func ExampleNewRMSProp() {
+	p := descend(solvers.NewRMSProp(solvers.LearnRate(0.01), solvers.Rho(0.75), solvers.Kernels(manifolds.Sphere{})), 1)
+	fmt.Printf("%d points, step length %.4f = 0.02 sqrt(%d)\n", p.Points, p.StepLength, p.Points)
+
+	p = descend(solvers.NewRMSProp(solvers.LearnRate(0.01), solvers.Momentum(0.9), solvers.Kernels(manifolds.Stiefel{})), 5)
+	fmt.Println(p.Membership < 1e-14)
+	// Output:
+	// 4 points, step length 0.0400 = 0.02 sqrt(4)
+	// true
+}
+
 // Muon moves matrices by a step whose singular values are the learning rate, and leaves the rest to
 // AdamW or another solver.
 func ExampleNewMuon() {

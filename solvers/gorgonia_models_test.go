@@ -70,6 +70,8 @@ func TestGorgoniaModels(t *testing.T) {
 		{"Adam", rosenbrock, solvers.NewAdam(solvers.LearnRate(0.1)), 0.113, 1000},
 		{"AMSGrad", rosenbrock, solvers.NewAdam(solvers.LearnRate(0.1), solvers.AMSGrad()), 0.113, 1000},
 		{"AdamW", rosenbrock, solvers.NewAdamW(solvers.LearnRate(0.1), solvers.WeightDecay(1e-4)), 0.113, 1000},
+		{"Adagrad", rosenbrock, solvers.NewAdagrad(solvers.LearnRate(0.5)), 0.113, 1000},
+		{"RMSProp", rosenbrock, solvers.NewRMSProp(solvers.Rho(0.999)), 0.68, 1000}, // as the stock solver
 		{"SGD, square", square, solvers.NewSGD(solvers.LearnRate(0.001)), 0.39, 1000},
 		{"Adam, square", square, solvers.NewAdam(), 0.39, 1000},
 		{"Constrain(Vanilla)", rosenbrock, constrain(gorgonia.NewVanillaSolver()), 0.185, 1000},

@@ -204,6 +204,8 @@ func native(lr float64) []maker {
 		adam("Adam", solvers.NewAdam),
 		adam("AMSGrad", solvers.NewAdam, solvers.AMSGrad()),
 		adam("AdamW", solvers.NewAdamW),
+		adam("Adagrad", solvers.NewAdagrad),
+		adam("RMSProp", solvers.NewRMSProp, solvers.Momentum(0.9)),
 		muon("Muon", solvers.RestBy(solvers.NewAdamW(solvers.LearnRate(min(lr, 1))))),
 		muon("exact Muon", solvers.ExactPolar(), solvers.Rounds(2), solvers.Nesterov(false), solvers.RestBy(solvers.NewSGD(solvers.LearnRate(lr), solvers.Momentum(0.9)))),
 	}

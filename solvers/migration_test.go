@@ -15,7 +15,7 @@ import (
 // What docs/migration.md says beyond TestStockSolversAgree.
 func TestMigration(t *testing.T) {
 	const steps = 50
-	const rho, tiny = 0.99, 1e-30 // tiny: the stock solver adds it under the root, Adam to the root
+	const rho, tiny = 0.99, 1e-30 // tiny: the stock solver adds it under the root, ours to the root
 	corrected := solvers.Anneal(solvers.NewSchedule("uncorrected", func(step int) float64 {
 		return 1 / math.Sqrt(1-math.Pow(rho, float64(step+1)))
 	}))
@@ -23,12 +23,18 @@ func TestMigration(t *testing.T) {
 		name       string
 		stock, own gorgonia.Solver
 	}{
+		{"RMSProp",
+			gorgonia.NewRMSPropSolver(gorgonia.WithLearnRate(0.001), gorgonia.WithRho(rho), gorgonia.WithEps(tiny)),
+			solvers.NewRMSProp(solvers.LearnRate(0.001), solvers.Rho(rho), solvers.Eps(tiny))},
+		{"RMSProp by default, but for rho",
+			gorgonia.NewRMSPropSolver(gorgonia.WithEps(tiny)), solvers.NewRMSProp(solvers.Rho(0.999), solvers.Eps(tiny))},
 		{"RMSProp is Adam without a first moment, but for the bias correction",
 			gorgonia.NewRMSPropSolver(gorgonia.WithLearnRate(0.001), gorgonia.WithRho(rho), gorgonia.WithEps(tiny)),
 			solvers.NewAdam(solvers.LearnRate(0.001), solvers.Betas(0, rho), solvers.Eps(1e-15), corrected)},
 		{"L2 of RMSProp is a decay apart from the learning rate",
 			gorgonia.NewRMSPropSolver(gorgonia.WithLearnRate(0.001), gorgonia.WithRho(rho), gorgonia.WithEps(tiny), gorgonia.WithL2Reg(1e-4)),
-			twice{solvers.NewAdam(solvers.LearnRate(0.001), solvers.Betas(0, rho), solvers.Eps(1e-15), corrected), 1e-4}},
+			solvers.NewRMSProp(solvers.LearnRate(0.001), solvers.Rho(rho), solvers.Eps(tiny), solvers.EuclideanDecay(0.1))},
+		{"AdaGrad", scaled{gorgonia.NewAdaGradSolver(), 1e6}, scaled{solvers.NewAdagrad(solvers.LearnRate(0.001), solvers.Eps(tiny)), 1e6}},
 		{"L2 of Vanilla is divided by the batch size",
 			gorgonia.NewVanillaSolver(gorgonia.WithLearnRate(lr), gorgonia.WithBatchSize(4), gorgonia.WithL2Reg(0.1)),
 			solvers.NewSGD(solvers.LearnRate(lr), solvers.BatchSize(4), solvers.AmbientDecay(0.1/4))},
@@ -42,24 +48,21 @@ func TestMigration(t *testing.T) {
 	}
 }
 
-// twice takes a share of the weights of before the step off them after it.
-type twice struct {
+// scaled multiplies the gradients: the eps of the stock solver cannot be set, and is lost in the squares of large ones.
+type scaled struct {
 	gorgonia.Solver
-	share float64
+	by float64
 }
 
-func (s twice) Step(model []gorgonia.ValueGrad) error {
-	var before [][]float64
+func (s scaled) Step(model []gorgonia.ValueGrad) error {
 	for _, p := range model {
-		before = append(before, append([]float64(nil), p.Value().Data().([]float64)...))
-	}
-	if err := s.Solver.Step(model); err != nil {
-		return err
-	}
-	for i, p := range model {
-		for j, w := range p.Value().Data().([]float64) {
-			p.Value().Data().([]float64)[j] = w - s.share*before[i][j]
+		g, err := p.Grad()
+		if err != nil {
+			return err
+		}
+		for i := range g.Data().([]float64) {
+			g.Data().([]float64)[i] *= s.by
 		}
 	}
-	return nil
+	return s.Solver.Step(model)
 }

@@ -102,6 +102,8 @@ func TestImpossibleValues(t *testing.T) {
 		{"Dampening", sgd, numbers(solvers.Dampening, -0.1, 1, nan)},
 		{"Betas", adam, betas([2]float64{1, 0.9}, [2]float64{0.9, 1}, [2]float64{-0.1, 0.9}, [2]float64{0.9, nan}, [2]float64{nan, 0.9})},
 		{"Eps", adam, numbers(solvers.Eps, 0, -1, nan, inf)},
+		{"Eps of Adagrad", func(o solvers.Option) stepper { return solvers.NewAdagrad(o) }, numbers(solvers.Eps, 0, -1, nan, inf)},
+		{"Rho", func(o solvers.Option) stepper { return solvers.NewRMSProp(o) }, numbers(solvers.Rho, -0.1, 1, nan, inf)},
 		{"BatchSize", sgd, list{solvers.BatchSize(0), solvers.BatchSize(-3)}},
 		{"ClipValue", sgd, numbers(solvers.ClipValue, 0, -1, nan)},
 		{"ClipNorm", sgd, numbers(solvers.ClipNorm, 0, -1, nan)},

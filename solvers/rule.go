@@ -171,10 +171,7 @@ func (p *Part) Follow(d manifolds.Descent) error {
 func (p *Part) Adapt(r Adaptive) error {
 	f := scratch.Get[float64](p.X.K)
 	defer scratch.Put(f)
-	if err := p.Riemannian(p.Gradient, p.Gradient); err != nil {
-		return err
-	}
-	if err := manifolds.Inner(p.Manifold, f, p.X, p.Gradient, p.Gradient); err != nil {
+	if err := p.squares(f); err != nil {
 		return err
 	}
 	r.Factors(p, f, p.Old, p.New)
@@ -192,6 +189,14 @@ func (p *Part) Adapt(r Adaptive) error {
 		return err
 	}
 	return p.Direction.Scale(f, p.Direction)
+}
+
+// squares makes the gradient Riemannian, and writes the squared norms at the points to out.
+func (p *Part) squares(out []float64) error {
+	if err := p.Riemannian(p.Gradient, p.Gradient); err != nil {
+		return err
+	}
+	return manifolds.Inner(p.Manifold, out, p.X, p.Gradient, p.Gradient)
 }
 
 // Parameter returns the name and the shape of the parameter that this is a part of.

@@ -81,7 +81,20 @@ func (r sgd) Descent(p *Part) manifolds.Descent {
 
 // Momentum sets the factor theta of the momentum, in [0, 1).
 func Momentum(theta float64) Option {
-	return tuneMomentum("Momentum", unit(theta), func(momentum *float64, _ *bool) { *momentum = theta })
+	return tune("Momentum", unit(theta), func(r Rule) (Rule, bool) {
+		switch r := r.(type) {
+		case sgd:
+			r.momentum = theta
+			return r, true
+		case muon:
+			r.momentum = theta
+			return r, true
+		case adagrad:
+			r.momentum = theta
+			return r, !r.sums()
+		}
+		return r, false
+	})
 }
 
 // Dampening sets the share tau of a gradient that the momentum does not take
@@ -93,7 +106,17 @@ func Dampening(tau float64) Option {
 // Nesterov moves along grad + theta mu instead of mu.
 func Nesterov(on ...bool) Option {
 	is, err := flag(on)
-	return tuneMomentum("Nesterov", err, func(_ *float64, nesterov *bool) { *nesterov = is })
+	return tune("Nesterov", err, func(r Rule) (Rule, bool) {
+		switch r := r.(type) {
+		case sgd:
+			r.nesterov = is
+			return r, true
+		case muon:
+			r.nesterov = is
+			return r, true
+		}
+		return r, false
+	})
 }
 
 // TangentMomentum keeps the momentum in the tangent space and transports it
@@ -125,20 +148,5 @@ func tuneSGD(name string, err error, set func(*sgd)) Option {
 			set(&s)
 		}
 		return s, ok
-	})
-}
-
-// tuneMomentum makes an option of the rules that have momentum.
-func tuneMomentum(name string, err error, set func(momentum *float64, nesterov *bool)) Option {
-	return tune(name, err, func(r Rule) (Rule, bool) {
-		switch r := r.(type) {
-		case sgd:
-			set(&r.momentum, &r.nesterov)
-			return r, true
-		case muon:
-			set(&r.momentum, &r.nesterov)
-			return r, true
-		}
-		return r, false
 	})
 }

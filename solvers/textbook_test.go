@@ -95,6 +95,22 @@ var textbook = []struct {
 	{"AMSGrad", solvers.NewAdam, []solvers.Option{solvers.AMSGrad(), solvers.Betas(0.9, 0.9)}, func() recurrence { return adam(0.9, 0.9, 1e-8, 0, true) }},
 	{"AdamW", solvers.NewAdamW, nil, func() recurrence { return adam(0.9, 0.999, 1e-8, 0.01, false) }},
 	{"AdamW, decay and AMSGrad", solvers.NewAdamW, []solvers.Option{solvers.WeightDecay(0.3), solvers.AMSGrad(), solvers.Betas(0.9, 0.9)}, func() recurrence { return adam(0.9, 0.9, 1e-8, 0.3, true) }},
+	{"Adagrad", solvers.NewAdagrad, nil, func() recurrence { return adagrad(1, 1, 0, 1e-8, 0) }},
+	{"Adagrad, eps and decay", solvers.NewAdagrad, []solvers.Option{solvers.Eps(0.1), solvers.WeightDecay(0.3)}, func() recurrence { return adagrad(1, 1, 0, 0.1, 0.3) }},
+	{"RMSProp", solvers.NewRMSProp, nil, func() recurrence { return adagrad(0.99, 0.01, 0, 1e-8, 0) }},
+	{"RMSProp, rho", solvers.NewRMSProp, []solvers.Option{solvers.Rho(0.5)}, func() recurrence { return adagrad(0.5, 0.5, 0, 1e-8, 0) }},
+	{"RMSProp, momentum and decay", solvers.NewRMSProp, []solvers.Option{solvers.Rho(0.9), solvers.Momentum(0.5), solvers.WeightDecay(0.3)}, func() recurrence { return adagrad(0.9, 0.1, 0.5, 1e-8, 0.3) }},
+}
+
+// adagrad is Duchi, Hazan, Singer, figure 1, with the sum of squares, and RMSProp with their mean (Tieleman, Hinton) and a
+// momentum (Graves, arXiv 1308.0850, section 4, without centring).
+func adagrad(keep, take, theta, eps, lambda float64) recurrence {
+	s, mu := 0.0, 0.0
+	return func(x, g float64, _ int) float64 {
+		s = keep*s + take*g*g
+		mu = theta*mu + g/(math.Sqrt(s)+eps)
+		return x - lr*mu - lr*lambda*x
+	}
 }
 
 // adam is Kingma, Ba, algorithm 1; Loshchilov, Hutter, algorithm 2; Reddi, Kale,

@@ -116,7 +116,7 @@ func (p *Part) descent(r Linear) manifolds.Descent {
 	d.Slope *= p.step.slope
 	d.Rate, d.Decay = p.Rate, p.Decay
 	d.Geometric = p.bound.of.settings.factor == ofThisSample && p.bound.properties.Curvature > 0
-	d.Late = d.Tangent && p.bound.properties.Cost > 0 // a projection costs products
+	d.Late = d.Tangent && p.bound.carries && p.bound.properties.Cost > 0 // a projection costs products
 	return d
 }
 

@@ -67,6 +67,9 @@ func TestWaysOfAStepAgree(t *testing.T) {
 			{"Nesterov", solvers.NewSGD, false, false, []solvers.Option{solvers.Momentum(0.9), solvers.Nesterov()}},
 			{"Adam", solvers.NewAdam, true, true, nil},
 			{"AMSGrad", solvers.NewAdam, true, true, []solvers.Option{solvers.AMSGrad()}},
+			{"Adagrad", solvers.NewAdagrad, true, true, nil},
+			{"RMSProp", solvers.NewRMSProp, true, true, nil},
+			{"RMSProp momentum", solvers.NewRMSProp, true, false, []solvers.Option{solvers.Momentum(0.9)}},
 		} {
 			for _, at := range append(everywhere, place{"watched", nil, nil}) {
 				t.Run(of.String()+"/"+s.name+"/"+at.name, func(t *testing.T) {

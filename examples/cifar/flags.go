@@ -72,7 +72,7 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	f.Float64Var(&c.LearnRate, "lr", 0, "learning `rate` (default: each solver its own)")
 	f.Float64Var(&c.Momentum, "momentum", 0.9, "momentum of sgd and stock-momentum")
 	f.BoolVar(&c.Ambient, "ambient", false, "keep the momentum of sgd in the ambient space, as in the paper, instead of the tangent spaces")
-	f.Float64Var(&c.Decay, "decay", 1e-4, "weight decay of sgd, adam, adamw and muon, for parameters on no manifold")
+	f.Float64Var(&c.Decay, "decay", 1e-4, "weight decay of parameters on no manifold, for every solver that is not stock")
 	f.StringVar(&c.Schedule, "schedule", "step", "schedule of the learning rate: "+strings.Join(scheduleNames, ", ")+"; step divides it by 10 after half and three quarters of the epochs")
 	f.IntVar(&c.Epochs, "epochs", 0, "passes over the training images (default: 30, of drawn digits 8)")
 	f.IntVar(&c.Patience, "patience", 0, "end after so many `epochs` without a better one (default: never)")
@@ -157,7 +157,7 @@ func (c *command) checkNew() error {
 	case c.given["momentum"] && !momentum:
 		return only("momentum", "-solver sgd or stock-momentum")
 	case c.given["decay"] && !c.ours():
-		return only("decay", "-solver sgd, adam, adamw or muon")
+		return only("decay", "a -solver that is not stock")
 	case c.SyncBatchNorm && c.Model == "lenet":
 		return only("sync-batch-norm", "a -model with batch normalisations")
 	case c.given["lr"] && c.LearnRate == 0:

@@ -290,7 +290,7 @@ func TestUsage(t *testing.T) {
 		{"-resume -out x -keep -1", "-keep: want at least 1, got -1"},
 		{"-top 3", "-top: want -predict beside it"},
 		{"-solver adam -momentum 0.5", "-momentum: want -solver sgd or stock-momentum beside it"},
-		{"-solver stock-adam -decay 0.1", "-decay: want -solver sgd, adam, adamw or muon beside it"},
+		{"-solver stock-adam -decay 0.1", "-decay: want a -solver that is not stock beside it"},
 		{"-solver adam -ambient", "-ambient"},
 		{"-model lenet -sync-batch-norm", "-sync-batch-norm: want a -model with batch normalisations beside it"},
 		{"-evaluate -out x -checkpoint y", "-out: want no -checkpoint beside it"},

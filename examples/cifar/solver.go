@@ -41,7 +41,7 @@ func find[T any](flag, name string, list []named[T]) (T, error) {
 var (
 	ours = []named[func(...solvers.Option) *solvers.Solver]{
 		{"sgd", solvers.NewSGD}, {"adam", solvers.NewAdam}, {"adamw", solvers.NewAdamW},
-		{"muon", solvers.NewMuon},
+		{"adagrad", solvers.NewAdagrad}, {"rmsprop", solvers.NewRMSProp}, {"muon", solvers.NewMuon},
 	}
 	stock = []named[func(*settings) gorgonia.Solver]{
 		{"stock-vanilla", func(s *settings) gorgonia.Solver {
@@ -79,6 +79,8 @@ func groupingNames() []string { return namesOf(groupings) }
 // steps the larger the points are.
 var rates = map[string]float64{
 	"sgd": 0.1, "adam": 0.01, "adam-none": 0.003, "adam-stiefel": 0.03, "adamw": 0.01, "adamw-none": 0.003, "adamw-stiefel": 0.03,
+	"adagrad": 0.1, "adagrad-none": 0.02, "adagrad-oblique": 0.05, "adagrad-stiefel": 0.2,
+	"rmsprop": 0.01, "rmsprop-none": 0.003, "rmsprop-stiefel": 0.02,
 	"muon":          0.02,
 	"stock-vanilla": 0.1, "stock-momentum": 0.05, "stock-rmsprop": 0.001, "stock-adam": 0.003,
 }

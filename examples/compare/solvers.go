@@ -59,6 +59,12 @@ func families() []family {
 		{"adam", "solvers.NewAdam", func(lr float64, m manifolds.Manifold, o []manifolds.Option) gorgonia.Solver {
 			return solvers.NewAdam(solvers.LearnRate(lr), solvers.Kernels(m, o...))
 		}},
+		{"adagrad", "solvers.NewAdagrad", func(lr float64, m manifolds.Manifold, o []manifolds.Option) gorgonia.Solver {
+			return solvers.NewAdagrad(solvers.LearnRate(lr), solvers.Kernels(m, o...))
+		}},
+		{"rmsprop", "solvers.NewRMSProp", func(lr float64, m manifolds.Manifold, o []manifolds.Option) gorgonia.Solver {
+			return solvers.NewRMSProp(solvers.LearnRate(lr), solvers.Kernels(m, o...))
+		}},
 		{"muon", "solvers.NewMuon, momentum 0.95; AdamW moves the biases", func(lr float64, m manifolds.Manifold, o []manifolds.Option) gorgonia.Solver {
 			return solvers.NewMuon(solvers.LearnRate(lr), solvers.Kernels(m, o...))
 		}},
@@ -111,8 +117,11 @@ var rates = map[string]float64{
 	"vanilla": 0.1, "momentum": 0.01, "rmsprop": 0.001, "adam": 0.003,
 	"sgd": 0.02, "sgd-euclidean": 0.01,
 	"adam-euclidean": 0.003, "adam-sphere": 0.01, "adam-centred": 0.01, "adam-oblique": 0.01, "adam-stiefel": 0.03, "adam-grassmann": 0.03,
-	"muon":              0.02,
-	"constrain-vanilla": 0.1, "constrain-momentum": 0.02, "constrain-momentum-euclidean": 0.01, "constrain-rmsprop": 0.001, "constrain-adam": 0.003,
+	"adagrad": 0.1, "adagrad-euclidean": 0.02, "adagrad-oblique": 0.05, "adagrad-stiefel": 0.2, "adagrad-grassmann": 0.2,
+	"rmsprop-euclidean": 0.003, "rmsprop-sphere": 0.01, "rmsprop-centred": 0.01, "rmsprop-oblique": 0.01, "rmsprop-stiefel": 0.02, "rmsprop-grassmann": 0.02,
+	"rmsprop-orthogonal": 0.01,
+	"muon":               0.02,
+	"constrain-vanilla":  0.1, "constrain-momentum": 0.02, "constrain-momentum-euclidean": 0.01, "constrain-rmsprop": 0.001, "constrain-adam": 0.003,
 }
 
 // lookup finds the solver of a name: that of a stock solver, or

@@ -19,7 +19,8 @@ import (
 //	x <- R_x(-lr v)
 //
 // Unconstrained parameters have a point for each weight, which makes this the
-// textbook's Adagrad. Options beyond the common ones: AdagradEps, 1e-8 without it.
+// textbook's Adagrad. Options beyond the common ones: AdagradEps, 1e-8 without it. It is an example: the library has
+// solvers.NewAdagrad.
 func NewAdagrad(opts ...solvers.Option) *solvers.Solver {
 	return solvers.New(adagrad{eps: 1e-8}, opts...)
 }

@@ -120,6 +120,49 @@ func testAdam[T vec.Float](t *testing.T) {
 	}
 }
 
+func TestAdagrad(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		t.Run("float32", testAdagrad[float32])
+		t.Run("float64", testAdagrad[float64])
+	})
+}
+
+func testAdagrad[T vec.Float](t *testing.T) {
+	rng := rand.New(rand.NewPCG(9, 8))
+	eps := vec.Eps[T]()
+	for _, a := range []AdagradStep{
+		{Keep: 1, Take: 1, Eps: 1e-3, Slope: -0.8, Shrink: 0.99, Rate: 0.3},
+		{Keep: 0.9, Take: 0.1, Eps: 1e-3, Slope: 2, Shrink: 1, Rate: 0.1},
+	} {
+		for _, n := range lengths() {
+			for offset := range 4 {
+				x, allX := random[T](rng, n, offset, 1)
+				s, allS := random[T](rng, n, offset, 1)
+				g, allG := random[T](rng, n, offset, 1)
+				for i := range s {
+					s[i] = T(math.Abs(float64(s[i])))
+				}
+				x0, s0, g0 := wide(x), wide(s), wide(g)
+				total := Adagrad(x, s, g, a)
+				sum := 0.0
+				for i := range x0 {
+					h := a.Slope * g0[i]
+					square := a.Keep*s0[i] + a.Take*h*h
+					near(t, square, float64(s[i]), 20*eps)
+					d := h / (math.Sqrt(square) + a.Eps)
+					sum += d * d
+					near(t, a.Shrink*x0[i]-a.Rate*d, float64(x[i]), 20*eps)
+					near(t, 0, float64(g[i]), 0)
+				}
+				require.InDelta(t, sum, total, 100*eps*(1+sum))
+				for _, all := range [][]T{allX, allS, allG} {
+					guarded(t, all, offset, n)
+				}
+			}
+		}
+	}
+}
+
 // TestAdamWithoutEps checks that a kernel ignores the elements behind the last, where both moments
 // are 0 and the step would be 0/0.
 func TestAdamWithoutEps(t *testing.T) {

@@ -32,6 +32,10 @@ var makers = []struct {
 	{"Adam", func(o ...solvers.Option) *solvers.Solver { return solvers.NewAdam(o...) }},
 	{"AMSGrad", func(o ...solvers.Option) *solvers.Solver { return solvers.NewAdam(append(o, solvers.AMSGrad())...) }},
 	{"AdamW", func(o ...solvers.Option) *solvers.Solver { return solvers.NewAdamW(o...) }},
+	{"Adagrad", func(o ...solvers.Option) *solvers.Solver { return solvers.NewAdagrad(o...) }},
+	{"RMSProp", func(o ...solvers.Option) *solvers.Solver {
+		return solvers.NewRMSProp(append(o, solvers.Momentum(0.5))...)
+	}},
 	{"Muon", func(o ...solvers.Option) *solvers.Solver { return solvers.NewMuon(o...) }},
 }
 
