@@ -387,72 +387,98 @@ func TestKnownSolutions(t *testing.T) {
 	}
 }
 
-// solve runs a contender and returns how far above the best cost it ends, as a
-// part of the best, and how far from the solution; the worst of all points.
-func solve(t *testing.T, of tensor.Dtype, a arena, s contender) (gap, off float64) {
+// stage is an arena with a kernel in it.
+type stage struct {
+	kernel   *param
+	layout   manifolds.Layout
+	problems []problem
+	turned   bool // points are wide, problems tall
+}
+
+// stage makes the problems, and a kernel of random weights.
+func (a arena) stage(t *testing.T, of tensor.Dtype) *stage {
 	t.Helper()
 	layout, err := a.at.options[0].(manifolds.Grouping).Layout(a.shape)
 	require.NoError(t, err)
-	k, n, p := layout.K, layout.N, layout.P
-	wide := n < p
+	s := &stage{kernel: newParam("kernel", of, a.shape...), layout: layout}
+	n, p := layout.N, layout.P
+	s.turned = n < p && a.problems != nil
 	if o, ok := a.at.manifold.(manifolds.Oblique); ok {
-		wide = o.Axis == manifolds.Rows
+		s.turned = o.Axis == manifolds.Rows
 	}
-	make64 := func() manifolds.Points {
-		x, err := manifolds.Points64(make([]float64, k*n*p), k, n, p)
+	rng := source(17)
+	for range layout.K {
+		switch {
+		case a.problems == nil: // the point is a vector
+			s.problems = append(s.problems, rayleigh(rng, n*p, 1))
+		case s.turned:
+			s.problems = append(s.problems, a.problems(rng, p, n))
+		default:
+			s.problems = append(s.problems, a.problems(rng, n, p))
+		}
+	}
+	gaussian(s.kernel.w, rng, 1)
+	return s
+}
+
+// each calls f for every point of the kernel, and returns what f has written to g in the order of the weights.
+func (s *stage) each(t *testing.T, f func(q problem, x, g []float64)) []float64 {
+	t.Helper()
+	l := s.layout
+	batch := func(values []float64, k, n, p int) manifolds.Points {
+		x, err := manifolds.Points64(values, k, n, p)
 		require.NoError(t, err)
 		return x
 	}
-	rng := source(17)
-	var problems []problem
-	for range k {
-		switch {
-		case a.problems == nil: // the point is a vector
-			problems = append(problems, rayleigh(rng, n*p, 1))
-		case wide:
-			problems = append(problems, a.problems(rng, p, n))
-		default:
-			problems = append(problems, a.problems(rng, n, p))
+	size := l.K * l.N * l.P
+	x, g, values := batch(make([]float64, size), l.K, l.N, l.P), batch(make([]float64, size), l.K, l.N, l.P), make([]float64, size)
+	require.NoError(t, l.Gather(x, batch(get(s.kernel.w), size, 1, 1)))
+	for i, q := range s.problems {
+		xi, gi := x.Slice(i, i+1).Data64(), g.Slice(i, i+1).Data64()
+		if s.turned {
+			tall, slope := transposed(xi, l.N, l.P), make([]float64, l.N*l.P)
+			f(q, tall, slope)
+			copy(gi, transposed(slope, l.P, l.N))
+			continue
 		}
+		f(q, xi, gi)
 	}
-	kernel := newParam("kernel", of, a.shape...)
-	gaussian(kernel.w, rng, 1)
-	m := []*param{kernel}
-	solver := s.of(a.at.kernels())
-	require.NoError(t, solver.Init(valueGrads(m)))
+	require.NoError(t, l.Scatter(batch(values, size, 1, 1), g))
+	return values
+}
 
-	x, g := make64(), make64()
-	each := func(f func(q problem, x, g []float64)) {
-		flat, err := manifolds.Points64(get(kernel.w), k*n*p, 1, 1)
-		require.NoError(t, err)
-		require.NoError(t, layout.Gather(x, flat))
-		for i, q := range problems {
-			xi, gi := x.Data64()[i*n*p:(i+1)*n*p], g.Data64()[i*n*p:(i+1)*n*p]
-			if a.problems != nil && wide {
-				tall, slope := transposed(xi, n, p), make([]float64, n*p)
-				f(q, tall, slope)
-				copy(gi, transposed(slope, p, n))
-				continue
-			}
-			f(q, xi, gi)
-		}
-	}
-	values := make([]float64, k*n*p)
-	for step := range steps {
-		each(func(q problem, x, g []float64) { q.slope(g, x) })
-		flat, err := manifolds.Points64(values, k*n*p, 1, 1)
-		require.NoError(t, err)
-		require.NoError(t, layout.Scatter(flat, g))
-		put(kernel.g, values)
-		s.tick(solver, step)
-		require.NoError(t, solver.Step(valueGrads(m)))
-	}
-	onManifold(t, solver.Report(), of)
-	each(func(q problem, x, g []float64) {
+// slope gives the kernel its gradient, and returns the sum of the costs.
+func (s *stage) slope(t *testing.T) (cost float64) {
+	t.Helper()
+	put(s.kernel.g, s.each(t, func(q problem, x, g []float64) { cost += q.slope(g, x) }))
+	return cost
+}
+
+// far returns how far above the best cost the kernel is, as a part of the best, and how far from the
+// solution; the worst of all points.
+func (s *stage) far(t *testing.T) (gap, off float64) {
+	t.Helper()
+	s.each(t, func(q problem, x, g []float64) {
 		gap = max(gap, (q.slope(g, x)-q.best)/math.Abs(q.best))
 		off = max(off, q.off(x))
 	})
 	return gap, off
+}
+
+// solve runs a contender and returns how far it ends from the best cost and from the solution.
+func solve(t *testing.T, of tensor.Dtype, a arena, s contender) (gap, off float64) {
+	t.Helper()
+	at := a.stage(t, of)
+	m := []*param{at.kernel}
+	solver := s.of(a.at.kernels())
+	require.NoError(t, solver.Init(valueGrads(m)))
+	for step := range steps {
+		at.slope(t)
+		s.tick(solver, step)
+		require.NoError(t, solver.Step(valueGrads(m)))
+	}
+	onManifold(t, solver.Report(), of)
+	return at.far(t)
 }
 
 // With ambient momentum the gradients of earlier points are projected at this

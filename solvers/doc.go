@@ -37,6 +37,9 @@
 // retracted along minus the learning rate times the direction, over the factor of
 // GeometricStep; the state is transported.
 //
+// Minimize is for full batches. It has line searches in place of a learning rate: L-BFGS, conjugate
+// gradients and gradient descent.
+//
 // # More
 //
 // Snapshot and Restore carry a solver from one program to the next, to the bit;

@@ -30,6 +30,9 @@ var (
 	// ErrOverwritten: weights were written to by somebody else since the last step, with values
 	// from which no step leads. It is found while others move, and they have.
 	ErrOverwritten = errors.New("overwritten weights")
+	// ErrUnrepeatable: the graph has operations that make the cost differ from run to run, or that
+	// change in a run, so that it is not a function of the weights.
+	ErrUnrepeatable = errors.New("unrepeatable cost")
 	// ErrStock: the solver that Constrain wraps failed.
 	ErrStock = errors.New("wrapped solver failed")
 )

@@ -3,14 +3,17 @@
 package solvers_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/manifolds"
+	"github.com/kernelfold/kernelfold/nodes"
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
@@ -184,4 +187,36 @@ func ExampleWarmup() {
 	fmt.Println(s)
 	// Output:
 	// 0.002 0.500 1.000 0.500 0.000 warm-up over 500, then cosine over 10000 to 0
+}
+
+// A cost of all the data is minimised by L-BFGS. It depends only on the span of the filters.
+func ExampleMinimize() {
+	rng := rand.New(rand.NewPCG(1, 2))
+	gaussian := func(shape ...int) *tensor.Dense {
+		values := make([]float64, tensor.Shape(shape).TotalSize())
+		for i := range values {
+			values[i] = rng.NormFloat64()
+		}
+		return tensor.New(tensor.WithBacking(values), tensor.WithShape(shape...))
+	}
+	g := gorgonia.NewGraph()
+	x := gorgonia.NewTensor(g, gorgonia.Float64, 4, gorgonia.WithName("x"), gorgonia.WithValue(gaussian(20, 2, 8, 8)))
+	w := gorgonia.NewTensor(g, gorgonia.Float64, 4, gorgonia.WithName("w"), gorgonia.WithValue(gaussian(4, 2, 3, 3)))
+	y := gorgonia.Must(nodes.Conv2d(x, w, tensor.Shape{3, 3}, []int{0, 0}, []int{1, 1}, []int{1, 1}))
+	node := gorgonia.Must(gorgonia.Mean(gorgonia.Must(gorgonia.Square(y))))
+	if _, err := gorgonia.Grad(node, w); err != nil {
+		fmt.Println(err)
+	}
+	var cost gorgonia.Value
+	gorgonia.Read(node, &cost)
+	vm := gorgonia.NewTapeMachine(g, gorgonia.BindDualValues(w))
+	defer vm.Close()
+
+	r, err := solvers.Minimize(context.Background(), []gorgonia.ValueGrad{w}, solvers.CostOf(vm, &cost),
+		solvers.Kernels(manifolds.Grassmann{}), solvers.GradientTolerance(1e-9))
+	fmt.Println(err, r.Reason)
+	fmt.Printf("cost %.4f, gradient below 1e-9: %v\n", r.Cost, r.Gradient < 1e-9)
+	// Output:
+	// <nil> small gradient
+	// cost 0.7518, gradient below 1e-9: true
 }

@@ -34,6 +34,7 @@ type config struct {
 	clipNorm   float64 // of all gradients together
 	batch      int
 	selections []selection
+	minimizing *minimizing // of Minimize; nil for solvers
 }
 
 // settings are what can differ from parameter to parameter.

@@ -30,7 +30,18 @@ func training(op gorgonia.Op) (training, ok bool) {
 	case interface{ Training() bool }:
 		return o.Training(), true
 	case *gorgonia.BatchNormOp:
-		if f := reflect.ValueOf(o).Elem().FieldByName("training"); f.IsValid() && f.Kind() == reflect.Bool {
+		return field(o, "training")
+	}
+	if typeName(op) == "gorgonia.dropoutOp" {
+		return field(op, "isTraining")
+	}
+	return false, false
+}
+
+// field reads a field that is not exported.
+func field(op gorgonia.Op, name string) (is, ok bool) {
+	if v := reflect.ValueOf(op); v.Kind() == reflect.Pointer && v.Elem().Kind() == reflect.Struct {
+		if f := v.Elem().FieldByName(name); f.IsValid() && f.Kind() == reflect.Bool {
 			return f.Bool(), true
 		}
 	}
@@ -89,17 +100,7 @@ func (g *Graph) modeName(n *gorgonia.Node) string {
 // for training, or a machine for evaluation was made after it for the same operations.
 // (gorgonia.ExprGraph.SubgraphRoots shares operations.)
 func Evaluating(parameters ...*gorgonia.Node) (names []string) {
-	var graphs []*gorgonia.ExprGraph
-	in := map[*gorgonia.ExprGraph][]*gorgonia.Node{}
-	for _, p := range parameters {
-		if p == nil || p.Graph() == nil {
-			continue
-		}
-		if in[p.Graph()] == nil {
-			graphs = append(graphs, p.Graph())
-		}
-		in[p.Graph()] = append(in[p.Graph()], p)
-	}
+	graphs, in := byGraph(parameters)
 	for _, g := range graphs {
 		for _, m := range Read(g).Modes(in[g]...) {
 			if !m.Training() {
@@ -113,3 +114,66 @@ func Evaluating(parameters ...*gorgonia.Node) (names []string) {
 // Differentiated reports whether gorgonia.Grad has made a node for the gradient with respect to n,
 // which a tape machine needs. A LispMachine makes no such node.
 func Differentiated(n *gorgonia.Node) bool { return n != nil && n.Deriv() != nil }
+
+// Unrepeatable returns the names of the operations that make the costs of the parameters more than a
+// function of their values: those that depend on the parameters and are in training mode now, and
+// random nodes.
+func Unrepeatable(parameters ...*gorgonia.Node) (names []string) {
+	graphs, in := byGraph(parameters)
+	for _, g := range graphs {
+		read := Read(g)
+		for _, m := range read.Modes(in[g]...) {
+			if m.Training() {
+				names = append(names, m.Name+" in training mode")
+			}
+		}
+		if read.random(in[g]) {
+			names = append(names, "a random node")
+		}
+	}
+	return names
+}
+
+// random reports whether random nodes are combined with what depends on the parameters.
+func (g *Graph) random(parameters []*gorgonia.Node) bool {
+	depends := g.below(parameters...)
+	for _, n := range g.byAddress {
+		if typeName(n.Op()) == "gorgonia.randomOp" {
+			for c := range g.below(n) {
+				if depends[c] {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// below returns the nodes of the forward pass that depend on any of the nodes.
+func (g *Graph) below(nodes ...*gorgonia.Node) map[*gorgonia.Node]bool {
+	all := map[*gorgonia.Node]bool{}
+	for queue := slices.Clone(nodes); len(queue) > 0; queue = queue[1:] {
+		for _, c := range g.consumers[queue[0]] {
+			if !all[c] && !g.backward(c) {
+				all[c] = true
+				queue = append(queue, c)
+			}
+		}
+	}
+	return all
+}
+
+// byGraph sorts parameters by their graphs, and leaves out those that have none.
+func byGraph(parameters []*gorgonia.Node) (graphs []*gorgonia.ExprGraph, in map[*gorgonia.ExprGraph][]*gorgonia.Node) {
+	in = map[*gorgonia.ExprGraph][]*gorgonia.Node{}
+	for _, p := range parameters {
+		if p == nil || p.Graph() == nil {
+			continue
+		}
+		if in[p.Graph()] == nil {
+			graphs = append(graphs, p.Graph())
+		}
+		in[p.Graph()] = append(in[p.Graph()], p)
+	}
+	return graphs, in
+}

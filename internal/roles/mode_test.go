@@ -88,3 +88,27 @@ func TestModesOfOtherOperations(t *testing.T) {
 	assert.Equal(t, []string{"BatchNorm with γ"}, roles.Evaluating(w, γ, other))
 	assert.Empty(t, roles.Evaluating(other))
 }
+
+// Operations in training mode and random nodes make a cost unrepeatable, if it depends on parameters below them.
+func TestUnrepeatable(t *testing.T) {
+	n := normalisedNet(t)
+	assert.Equal(t, []string{"BatchNorm with γ in training mode"}, roles.Unrepeatable(n.first, n.second, nil))
+	assert.Empty(t, roles.Unrepeatable(n.second), "it is above the normalisation")
+	eval := gorgonia.NewTapeMachine(n.g, gorgonia.EvalMode())
+	defer eval.Close()
+	assert.Empty(t, roles.Unrepeatable(n.first))
+
+	g := gorgonia.NewGraph()
+	x, w := leaf(g, "x", 4, 2, 5, 5), leaf(g, "w", 3, 2, 3, 3)
+	y := conv(x, w)
+	noise := gorgonia.GaussianRandomNode(g, y.Dtype(), 0, 1, y.Shape()...)
+	gorgonia.Must(gorgonia.Square(noise))
+	assert.Empty(t, roles.Unrepeatable(w), "nothing of w depends on the noise")
+	dropped := gorgonia.Must(gorgonia.Dropout(y, 0.5))
+	assert.Equal(t, []string{"dropout in training mode"}, roles.Unrepeatable(w))
+	gorgonia.Must(gorgonia.Add(dropped, noise))
+	assert.Equal(t, []string{"dropout in training mode", "a random node"}, roles.Unrepeatable(w))
+	other := gorgonia.NewTapeMachine(g, gorgonia.EvalMode())
+	defer other.Close()
+	assert.Equal(t, []string{"a random node"}, roles.Unrepeatable(w))
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package solvers
+
+import (
+	"errors"
+	"math"
+)
+
+// trial is a step length t, with the cost and its derivative along the curve there.
+type trial struct{ t, cost, slope float64 }
+
+// search finds a step length along a curve, for a cost phi(t) with phi'(0) < 0. It accepts a trial if
+//
+//	|phi'(t)| <= curvature |phi'(0)|
+//
+// and either of
+//
+//	phi(t) <= phi(0) + decrease t phi'(0)                                        strong Wolfe
+//	|phi(t) - phi(0)| <= noise  and  phi'(t) <= (2 decrease - 1) phi'(0)         approximate Wolfe
+//
+// The second (Hager, Zhang, SIAM J. Optim. 2005, equation 4.1) is equivalent to the first if phi is
+// quadratic. It is decided by the slopes, for steps so short that the rounding errors of the cost, which
+// noise bounds, hide how much it falls.
+//
+// A trial within a bracket is the minimum of the cubic with the costs and slopes of its ends, or, where the
+// costs differ by rounding errors, the zero of the line through the slopes.
+type search struct {
+	decrease, curvature, noise float64
+	trials                     int // at most
+}
+
+// errNoStep is the error of a search that found no lower cost.
+var errNoStep = errors.New("no step lowers the cost")
+
+// along returns the trial that is accepted; t is the first to be tried. An undefined cost counts as
+// infinite. If no trial is accepted it returns the one of the lowest cost that falls enough (Armijo), and evaluates it
+// once more, so that the trial returned is always the last one evaluated.
+func (s search) along(phi func(t float64) (trial, error), from trial, t float64) (trial, error) {
+	lo, before, hi := from, from, trial{t: math.Inf(1)}
+	best := from
+	for range s.trials {
+		p, err := phi(t)
+		if u := (undefined{}); errors.As(err, &u) {
+			p, err = trial{t, math.Inf(1), math.NaN()}, nil
+		}
+		if err != nil {
+			return p, err
+		}
+		if s.accepts(from, p) {
+			return p, nil
+		}
+		armijo := from.cost + s.decrease*t*from.slope
+		if p.cost <= armijo && p.cost < best.cost {
+			best = p
+		}
+		switch {
+		case !(p.cost <= min(armijo, lo.cost)+s.noise) || p.slope >= 0:
+			hi = p
+		default:
+			before, lo = lo, p
+		}
+		if math.IsInf(hi.t, 1) {
+			t = beyond(before, lo)
+		} else {
+			t = s.between(lo, hi)
+		}
+		if !(t > lo.t && t < hi.t) {
+			break
+		}
+	}
+	if best.t == 0 {
+		return from, errNoStep
+	}
+	return phi(best.t)
+}
+
+func (s search) accepts(from, p trial) bool {
+	if !(math.Abs(p.slope) <= -s.curvature*from.slope) {
+		return false
+	}
+	return p.cost <= from.cost+s.decrease*p.t*from.slope ||
+		math.Abs(p.cost-from.cost) <= s.noise && p.slope <= (2*s.decrease-1)*from.slope
+}
+
+// beyond is the next trial where the cost still falls at b: where the slope would be zero if it went on
+// as from a to b, within limits.
+func beyond(a, b trial) float64 {
+	width := b.t - a.t
+	t := b.t - b.slope*width/(b.slope-a.slope)
+	if !(b.slope > a.slope) {
+		t = math.Inf(1)
+	}
+	return min(max(t, b.t+width/2), b.t+9*width)
+}
+
+// between is the next trial in the bracket, at least a tenth of it away from the ends.
+func (s search) between(lo, hi trial) float64 {
+	width := hi.t - lo.t
+	t := lo.t + 0.1*width
+	if !math.IsInf(hi.cost, 1) {
+		t = cubic(lo, hi)
+		if math.Abs(hi.cost-lo.cost) <= s.noise && hi.slope > 0 {
+			t = lo.t - lo.slope*width/(hi.slope-lo.slope)
+		}
+		if !(t > lo.t && t < hi.t) {
+			t = lo.t + width/2
+		}
+	}
+	return min(max(t, lo.t+0.1*width), hi.t-0.1*width)
+}
+
+// cubic is the minimum of the cubic with the costs and slopes of a and b.
+func cubic(a, b trial) float64 {
+	width := b.t - a.t
+	d := a.slope + b.slope - 3*(b.cost-a.cost)/width
+	r := math.Sqrt(d*d - a.slope*b.slope)
+	return b.t - width*(b.slope+r-d)/(b.slope-a.slope+2*r)
+}

@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package solvers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"gorgonia.org/gorgonia"
+)
+
+// Minimize minimises a cost over all parameters together. It is for full batches: the cost must be
+// a function of the weights alone.
+//
+//	r, err := solvers.Minimize(ctx, gorgonia.NodesToValueGrads(learnables), solvers.CostOf(vm, &cost),
+//		solvers.Kernels(manifolds.Stiefel{}), solvers.GradientTolerance(1e-8))
+//
+// Each iteration searches along the curve t -> R_x(t d), R the retraction, with a direction d:
+// -grad (GradientDescent), a conjugate direction (ConjugateGradient), or -H grad with an approximation H of the
+// inverse of the Hessian (LBFGS, the default). Inner products and norms are those of the product of the manifolds of all
+// parameters. The step length fulfils the strong Wolfe conditions, or the approximate ones of Hager and
+// Zhang (SIAM J. Optim. 2005), which can be decided where rounding errors hide how much the cost falls. Where a
+// search finds neither, the step is the best that fulfils the condition of Armijo. The first step length to try is 1 for
+// L-BFGS, and otherwise that to the minimum of a quadratic with the curvature that the cost had along the
+// last step.
+//
+// The function cost returns the cost at the present weights, and leaves the gradients of the model as
+// Step wants them; CostOf makes it of a machine. It may run a machine on several batches and return the sum of
+// their costs: the gradients of nodes that are bound by gorgonia.BindDualValues add up over runs. Minimize clears the gradients
+// before each call and at the end.
+//
+// The options are Kernels, Param and Where, in their With Frozen and Tolerance; Tolerance; GradientDescent,
+// ConjugateGradient, LBFGS; GradientTolerance, MaxIterations, MaxEvaluations, AfterIteration.
+//
+// It is an error if the first cost or gradient is not finite; later that makes a step shorter. An error that comes
+// before the first cost is known leaves the weights as they were. After any other, of cost, ctx or AfterIteration, the weights
+// and the Result are those of the last iteration. ErrUnrepeatable says that the graph has
+// operations in training mode on which the cost depends, such as dropout and batch normalisation, or random nodes.
+func Minimize(ctx context.Context, model []gorgonia.ValueGrad, cost func() (float64, error), opts ...Option) (Result, error) {
+	f := minimizing{method: &lbfgs{memory: 10}, tolerance: 1e-6, iterations: 1000, evaluations: math.MaxInt}
+	c, err := f.configure("Minimize", opts, "GradientDescent", "ConjugateGradient", "LBFGS",
+		"GradientTolerance", "MaxIterations", "MaxEvaluations", "AfterIteration")
+	if err != nil {
+		return Result{}, err
+	}
+	o, err := newObjective(ctx, c, model, cost)
+	if err != nil {
+		return Result{}, err
+	}
+	defer o.engine.finish()
+	defer o.clear()
+	o.most = f.evaluations
+	return f.minimize(o)
+}
+
+// Result says where Minimize has ended.
+type Result struct {
+	Cost        float64 // at the weights that it has left
+	Gradient    float64 // norm of the Riemannian gradient there, over all parameters
+	Iterations  int
+	Evaluations int // of the cost with its gradient
+	Reason      Reason
+}
+
+// Reason says why Minimize has ended.
+type Reason uint8
+
+const (
+	// Interrupted: by an error, which Minimize returns.
+	Interrupted Reason = iota
+	// SmallGradient: the norm of the gradient is at most that of GradientTolerance.
+	SmallGradient
+	// Stalled: neither the cost nor the gradient becomes smaller, in the precision in which they are
+	// computed.
+	Stalled
+	// IterationLimit: MaxIterations were made.
+	IterationLimit
+	// EvaluationLimit: MaxEvaluations were made.
+	EvaluationLimit
+)
+
+// String describes the reason in a few words.
+func (r Reason) String() string {
+	names := [...]string{"interrupted", "small gradient", "stalled", "iteration limit", "evaluation limit"}
+	if int(r) < len(names) {
+		return names[r]
+	}
+	return fmt.Sprintf("Reason(%d)", uint8(r))
+}
+
+// Iteration is what AfterIteration sees.
+type Iteration struct {
+	Number      int     // 0 before the first step
+	Cost        float64 // at the present weights
+	Gradient    float64 // norm of the Riemannian gradient there
+	Step        float64 // length of the step, |t d|
+	Evaluations int     // so far
+}
+
+// minimizing is what options say of Minimize beyond the constraints.
+type minimizing struct {
+	method      method
+	tolerance   float64
+	iterations  int
+	evaluations int
+	after       func(Iteration) error
+}
+
+func ofMinimize(name string, bad error, set func(*minimizing)) Option {
+	return Option{name: name, whole: func(c *config) error {
+		if bad != nil {
+			return optionError("%s: %v", name, bad)
+		}
+		if c.minimizing == nil {
+			return optionError("%s has no option %s: it is one of Minimize", c.rule.Name(), name)
+		}
+		set(c.minimizing)
+		return nil
+	}}
+}
+
+// GradientTolerance ends Minimize where the norm of the Riemannian gradient, over all parameters, is at
+// most t. The default is 1e-6.
+func GradientTolerance(t float64) Option {
+	return ofMinimize("GradientTolerance", natural(t), func(f *minimizing) { f.tolerance = t })
+}
+
+// MaxIterations ends Minimize after n iterations. The default is 1000.
+func MaxIterations(n int) Option {
+	return ofMinimize("MaxIterations", atLeast(0, n), func(f *minimizing) { f.iterations = n })
+}
+
+// MaxEvaluations ends Minimize after n evaluations of the cost with its gradient. By default there is no
+// such limit.
+func MaxEvaluations(n int) Option {
+	return ofMinimize("MaxEvaluations", atLeast(1, n), func(f *minimizing) { f.evaluations = n })
+}
+
+// AfterIteration makes Minimize call f before the first iteration and after each, when the weights are those that it
+// has led to. If f returns an error, Minimize ends and returns it.
+func AfterIteration(f func(Iteration) error) Option {
+	return ofMinimize("AfterIteration", nil, func(to *minimizing) { to.after = f })
+}
+
+func atLeast(low, n int) error {
+	if n < low {
+		return fmt.Errorf("want at least %d, got %d", low, n)
+	}
+	return nil
+}
+
+// configure applies the options of who. The rule of the engine is not asked.
+func (f *minimizing) configure(who string, opts []Option, allowed ...string) (config, error) {
+	allowed = append(allowed, "Kernels", "Param", "Where", "Tolerance", "Frozen")
+	if err := only(who, opts, allowed); err != nil {
+		return config{}, err
+	}
+	c, err := configure(sgd{}, settings{}, append([]Option{{name: who, whole: func(c *config) error {
+		c.minimizing = f
+		return nil
+	}}}, opts...))
+	for _, s := range c.selections {
+		if err == nil {
+			err = only(who+", in With", s.options, []string{"Tolerance", "Frozen"})
+		}
+	}
+	return c, err
+}
+
+// only returns an error if there are options that are not among the allowed.
+func only(who string, opts []Option, allowed []string) error {
+	for _, o := range opts {
+		if !slices.Contains(allowed, o.name) {
+			return optionError("%s has no option %s: want %s", who, o.name, strings.Join(allowed, ", "))
+		}
+	}
+	return nil
+}
+
+// descent is a run of Minimize.
+type descent struct {
+	*objective
+	set              *minimizing
+	at               step    // the last
+	length2          float64 // |d|^2
+	result           Result
+	lowest, smallest float64 // cost and norm of the gradient, so far
+	idle             int     // iterations since one of them became smaller
+}
+
+// patience is for how many iterations Minimize goes on without a lower cost or a smaller gradient.
+const patience = 10
+
+func (f *minimizing) minimize(o *objective) (Result, error) {
+	x, err := o.start()
+	if err != nil {
+		return Result{}, err
+	}
+	m := &descent{objective: o, set: f, lowest: math.Inf(1), smallest: math.Inf(1)}
+	m.at = step{x: o.blank(), y: x, d: o.blank(), v: o.blank(), before: o.blank(), after: o.blank()}
+	if m.result.Cost, err = o.evaluate(m.at.after, x); err != nil {
+		o.restore()
+		if u := (undefined{}); errors.As(err, &u) {
+			err = u.error
+		}
+		return Result{Evaluations: o.evaluations}, err
+	}
+	m.result.Reason, err = m.all()
+	m.result.Evaluations = o.evaluations
+	if errors.Is(err, errEvaluations) {
+		m.result.Reason, err = EvaluationLimit, nil
+	}
+	if lost := o.place(m.at.y); err == nil {
+		err = lost
+	}
+	return m.result, err
+}
+
+// all makes the iterations.
+func (m *descent) all() (Reason, error) {
+	r := &m.result
+	for {
+		square, err := m.inner(m.at.y, m.at.after, m.at.after)
+		if err != nil {
+			return Interrupted, err
+		}
+		r.Gradient = math.Sqrt(square)
+		if m.set.after != nil {
+			if err := m.set.after(Iteration{r.Iterations, r.Cost, r.Gradient, m.at.t * math.Sqrt(m.length2), m.evaluations}); err != nil {
+				return Interrupted, err
+			}
+		}
+		switch {
+		case r.Gradient <= m.set.tolerance:
+			return SmallGradient, nil
+		case m.stalls():
+			return Stalled, nil
+		case r.Iterations == m.set.iterations:
+			return IterationLimit, nil
+		}
+		if err := m.iterate(); err == errNoStep {
+			return Stalled, nil
+		} else if err != nil {
+			return Interrupted, err
+		}
+		r.Iterations++
+	}
+}
+
+// noise bounds the rounding error of the cost.
+func (m *descent) noise() float64 { return 100 * m.eps * math.Abs(m.result.Cost) }
+
+// stalls reports whether neither cost nor gradient have got smaller for some time.
+func (m *descent) stalls() bool {
+	m.idle++
+	if m.result.Cost < m.lowest-m.noise() {
+		m.lowest, m.idle = m.result.Cost, 0
+	}
+	if m.result.Gradient < 0.9*m.smallest {
+		m.smallest, m.idle = m.result.Gradient, 0
+	}
+	return m.idle >= patience
+}
+
+// iterate makes a step. If there is none along the direction of the method, it is along that of
+// steepest descent.
+func (m *descent) iterate() error {
+	if m.result.Iterations > 0 {
+		if err := m.set.method.direct(m.objective, m.at.d, m.at); err != nil {
+			return err
+		}
+		slope, err := m.inner(m.at.y, m.at.after, m.at.d)
+		if err != nil {
+			return err
+		}
+		if m.length2, err = m.inner(m.at.y, m.at.d, m.at.d); err != nil {
+			return err
+		}
+		if slope < -1e-8*m.result.Gradient*math.Sqrt(m.length2) {
+			if err := m.follow(slope, m.set.method.first(m.at, slope, m.length2)); err != errNoStep {
+				return err
+			}
+		}
+		m.set.method.forget()
+	}
+	if err := m.combine(m.at.d, -1, m.at.after, 0, m.at.after); err != nil {
+		return err
+	}
+	g := m.result.Gradient
+	m.length2 = g * g
+	first := 0.1 * norm(m.at.y)
+	if first == 0 {
+		first = 1
+	}
+	return m.follow(-g*g, first/g)
+}
+
+// follow searches along the direction, beginning with the step length first, and makes the step.
+func (m *descent) follow(slope, first float64) error {
+	s := m.set.method.search()
+	s.noise, s.trials = m.noise(), 30
+	if -slope*first < s.noise { // the cost says little
+		s.trials = 4
+	}
+	at := &m.at
+	x, y, grad := at.y, at.x, at.before // what was before the last step is of no use any more
+	p, err := s.along(func(t float64) (trial, error) {
+		if err := m.retract(y, x, at.d, t); err != nil {
+			return trial{}, err
+		}
+		cost, err := m.evaluate(grad, y)
+		if err != nil {
+			return trial{}, err
+		}
+		if err := m.velocity(at.v, x, y, at.d, t); err != nil {
+			return trial{}, err
+		}
+		slope, err := m.inner(y, grad, at.v)
+		return trial{t, cost, slope}, err
+	}, trial{0, m.result.Cost, slope}, first)
+	if err != nil {
+		return err
+	}
+	at.x, at.y, at.before, at.after = x, y, at.after, grad
+	at.t, at.slope, at.end, at.length2, m.result.Cost = p.t, slope, p.slope, m.length2, p.cost
+	return m.combine(at.v, p.t, at.d, 0, at.d)
+}
+
+// norm is that of all points.
+func norm(x vector) (n float64) {
+	for _, b := range x {
+		n = math.Hypot(n, b.Norm())
+	}
+	return n
+}
