@@ -175,7 +175,7 @@ func (c Constraint) Bind(shape []int, norm float64) ([]Piece, error) {
 	case fixed:
 		s = c.Scale.value
 	case unitFilters:
-		s = c.Scale.value * math.Sqrt(float64(filters(shape))) / layer
+		s = c.Scale.value * math.Sqrt(float64(c.Grouping.filters(shape))) / layer
 	}
 	if !(s > 0) || math.IsInf(s, 0) {
 		return nil, fmt.Errorf("manifolds: %s: want a positive finite scale, got %v = %v", Name(c.Manifold), c.Scale, s)
@@ -201,11 +201,4 @@ func same(got, want Manifold) bool {
 func promoted(method string, got, want Manifold) error {
 	return fmt.Errorf("manifolds: %s: want %s to return a %T, got a %T: a type that embeds a manifold has its methods promoted, and needs a %s of its own",
 		Name(want), method, want, got, method)
-}
-
-func filters(shape []int) int {
-	if len(shape) == 2 {
-		return shape[1]
-	}
-	return shape[0]
 }

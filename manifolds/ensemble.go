@@ -161,7 +161,7 @@ func (e Ensemble) Pieces(shape []int, c Constraint, norm float64) ([]Piece, erro
 	if len(shape) != 4 {
 		return nil, fmt.Errorf("want weights of shape (out, in, height, width), got %v", shape)
 	}
-	dealt, err := e.deal(shape[0], shape[1], c.Layer)
+	dealt, err := e.deal(shape, c.Grouping, c.Layer)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +172,7 @@ func (e Ensemble) Pieces(shape []int, c Constraint, norm float64) ([]Piece, erro
 		if _, ok := part.Manifold.(Scalable); !ok {
 			scale = Unit
 		}
-		piece, err := Single(On(part.Manifold, PerSlice, scale).Bind(shape, norm))
+		piece, err := Single(On(part.Manifold, c.Grouping, scale).Bind(shape, norm))
 		if err != nil {
 			return nil, err
 		}
@@ -224,15 +224,27 @@ func isWhole(order []int32, k int) bool {
 	return len(order) == k
 }
 
-// deal returns, for each part and each of its groups, the numbers of the slices of a layer of d filters
-// and c input channels, in ascending order.
-func (e Ensemble) deal(d, c int, layer string) ([][][]int32, error) {
-	cards, of := d*c, "slices"
+// deal returns, for each part and each of its groups, the numbers of the slices of a layer, in ascending order.
+func (e Ensemble) deal(shape []int, g Grouping, layer string) ([][][]int32, error) {
+	if g.groups() == badGroups || shape[0]%g.groups() != 0 {
+		_, err := g.Layout(shape)
+		return nil, err
+	}
+	t := table{rows: shape[0], cols: shape[1], groups: g.groups()}
+	cards, of := t.rows*t.cols, "slices"
+	byRows := e.Strategy == PO != g.isTransposed()
+	switch {
+	case e.Strategy == PIO:
+	case byRows:
+		cards = t.rows
+	default:
+		cards = t.cols * t.groups
+	}
 	switch e.Strategy {
 	case PI:
-		cards, of = c, "input channels"
+		of = "input channels"
 	case PO:
-		cards, of = d, "output channels"
+		of = "output channels"
 	}
 	counts := e.counts(cards)
 	deck := shuffled(cards, e.Seed, layer)
@@ -249,7 +261,7 @@ func (e Ensemble) deal(d, c int, layer string) ([][][]int32, error) {
 			if g < count%groups {
 				size++
 			}
-			dealt[i] = append(dealt[i], e.slicesOf(hand[:size], d, c))
+			dealt[i] = append(dealt[i], t.slicesOf(hand[:size], e.Strategy != PIO, byRows))
 			hand = hand[size:]
 		}
 	}
@@ -282,20 +294,25 @@ func (e Ensemble) counts(cards int) []int {
 	return counts
 }
 
-// slicesOf returns the slices of the cards.
-func (e Ensemble) slicesOf(cards []int, d, c int) (numbers []int32) {
+// table is the arrangement of the slices of a layer in memory. A row holds the slices of a filter and a column of a group
+// those of an input channel; in transposed convolutions it is the other way around.
+type table struct{ rows, cols, groups int }
+
+// slicesOf returns the slices of cards: single ones, whole rows or columns of a group.
+func (t table) slicesOf(cards []int, whole, byRows bool) (numbers []int32) {
 	for _, card := range cards {
-		switch e.Strategy {
-		case PI:
-			for f := range d {
-				numbers = append(numbers, int32(f*c+card))
-			}
-		case PO:
-			for channel := range c {
-				numbers = append(numbers, int32(card*c+channel))
+		switch {
+		case !whole:
+			numbers = append(numbers, int32(card))
+		case byRows:
+			for col := range t.cols {
+				numbers = append(numbers, int32(card*t.cols+col))
 			}
 		default:
-			numbers = append(numbers, int32(card))
+			group, col, rows := card/t.cols, card%t.cols, t.rows/t.groups
+			for row := group * rows; row < (group+1)*rows; row++ {
+				numbers = append(numbers, int32(row*t.cols+col))
+			}
 		}
 	}
 	slices.Sort(numbers)

@@ -69,6 +69,45 @@ func TestEnsembleDeals(t *testing.T) {
 	}
 }
 
+// In groups and in transposed convolutions, slices go with their input or output channel too.
+func TestEnsembleDealsByConvolution(t *testing.T) {
+	const groups, in, out = 3, 2, 4 // channels of a group
+	for _, transposed := range []bool{false, true} {
+		shape, g := []int{groups * out, in, 2, 3}, manifolds.PerSlice.Groups(groups)
+		if transposed {
+			shape, g = []int{groups * in, out, 2, 3}, manifolds.PerSlice.Transposed().Groups(groups)
+		}
+		for _, s := range []manifolds.Strategy{manifolds.PI, manifolds.PO} {
+			what := fmt.Sprint(s, transposed)
+			c := manifolds.On(manifolds.Ensemble{Strategy: s, Parts: manifolds.Equal(manifolds.Sphere{}, manifolds.Oblique{}), Seed: 3}, g)
+			pieces, err := c.Bind(shape, 1)
+			require.NoError(t, err, what)
+			of := map[int]int{} // by channel
+			for i, p := range pieces {
+				for _, k := range p.Layout.Order {
+					row, col := int(k)/shape[1], int(k)%shape[1]
+					group := row / (shape[0] / groups)
+					channel := row
+					if (s == manifolds.PI) != transposed {
+						channel = group*shape[1] + col
+					}
+					before, seen := of[channel]
+					assert.True(t, !seen || before == i, "%s: slice %d goes with its channel", what, k)
+					of[channel] = i
+				}
+			}
+			channels := groups * in
+			if s == manifolds.PO {
+				channels = groups * out
+			}
+			assert.Len(t, of, channels, what)
+			assert.Equal(t, channels/2*shape[0]*shape[1]/channels, pieces[0].Layout.K, what)
+		}
+	}
+	_, err := manifolds.On(manifolds.Ensemble{Parts: manifolds.Equal(manifolds.Sphere{}, manifolds.Oblique{})}, manifolds.PerSlice.Groups(5)).Bind([]int{6, 2, 3, 3}, 1)
+	assert.ErrorContains(t, err, "want kernels of a number of filters that 5 divides, got shape [6 2 3 3]")
+}
+
 // What is left after rounding down goes to the largest remainders: of 10 slices, 5.33, 2.67 and 2 become 5, 3 and 2.
 func TestEnsembleShares(t *testing.T) {
 	e := manifolds.Ensemble{Parts: []manifolds.Part{{manifolds.Sphere{}, 0.8}, {manifolds.Oblique{}, 0.4}, {manifolds.Stiefel{}, 0.3}}}

@@ -20,17 +20,26 @@ import (
 //	FilterBank       1                  D x C*A*B, a row for each filter
 //	PerWeight        D*C*A*B            1 x 1
 //
-// The kernels of a convolution in G groups have the shape (D, C, A, B) too, with C = input channels
-// / G, and the filters 0, ..., D/G-1 see other inputs than the next D/G. Groups(G) cuts each group
-// by itself:
+// The kernels of a convolution in G groups have the shape (D, C/G, A, B), and the filters 0, ..., D/G-1
+// see other inputs than the next D/G. With Groups(G) each group is cut by itself:
 //
 //	grouping         points in a layer  one point
-//	PerInputChannel  G*C                D/G x A*B
-//	PerTap           G*A*B              D/G x C
-//	FilterBank       G                  D/G x C*A*B
+//	PerSlice         D*C/G              A x B
+//	PerFilter        D                  C/G x A*B
+//	PerInputChannel  C                  D/G x A*B
+//	PerTap           G*A*B              D/G x C/G
+//	FilterBank       G                  D/G x C/G*A*B
+//	PerWeight        D*C/G*A*B          1 x 1
 //
-// The other groupings are the same with groups. A depthwise convolution has as many groups as input
-// channels, and C = 1.
+// A depthwise convolution has as many groups as input channels.
+//
+// The kernels of a transposed convolution have the shape (C, D/G, A, B). With Transposed the points
+// are the same: a filter consists of the weights of one output channel, and has its row in the bank.
+// Points are numbered in the order of the table, group by group; slices and weights lie in the order in which they
+// are stored.
+//
+// A solver asks the graph for the number of groups, and whether the convolution is transposed, unless Groups
+// or Transposed say so.
 //
 // The zero value, Default, stands for the grouping that the manifold prefers. A Grouping is an
 // Option of On.
@@ -55,10 +64,12 @@ const PerKernel = PerSlice
 
 var groupingNames = [...]string{"default", "per slice", "per filter", "per input channel", "per tap", "filter bank", "per weight"}
 
-// The lowest bits of a Grouping say how it cuts, the others hold the number of groups, 0 for one.
+// The lowest bits of a Grouping say how it cuts, the next says that kernels are those of a transposed
+// convolution, and the others hold the number of groups, 0 where nothing is said.
 const (
+	transposed  = 1 << (groupsShift - 1)
 	groupsShift = 8
-	kindMask    = 1<<groupsShift - 1
+	kindMask    = transposed - 1
 	badGroups   = 1<<(32-groupsShift) - 1 // stands for numbers that are not positive, or too large
 )
 
@@ -66,28 +77,67 @@ const (
 //
 //	solvers.Kernels(manifolds.Stiefel{}, manifolds.FilterBank.Groups(8))
 //
-// Cutting weights whose filters n does not divide is an error.
+// Cutting weights whose filters n does not divide is an error. Groups(1) is one group whatever the convolution.
 func (g Grouping) Groups(n int) Grouping {
-	switch {
-	case n == 1:
-		n = 0
-	case n < 1 || n > badGroups:
+	if n < 1 || n > badGroups {
 		n = badGroups
 	}
-	return g.kind() | Grouping(n)<<groupsShift
+	return g&(1<<groupsShift-1) | Grouping(n)<<groupsShift
 }
 
-// kind is g without its groups.
+// Transposed returns g for the kernels of a transposed convolution, of shape (C, D/groups, A, B):
+//
+//	manifolds.FilterBank.Transposed().Groups(8)
+func (g Grouping) Transposed() Grouping {
+	g |= transposed
+	if g>>groupsShift == 0 {
+		g = g.Groups(1)
+	}
+	return g
+}
+
+// Of returns g for the kernels of a convolution in the given number of groups. If g is PerWeight, or Groups or Transposed
+// have said what convolution it is, Of returns g.
+func (g Grouping) Of(groups int, transpose bool) Grouping {
+	switch {
+	case g>>groupsShift != 0 || g.kind() == PerWeight:
+		return g
+	case transpose:
+		return g.Transposed().Groups(groups)
+	case groups != 1:
+		return g.Groups(groups)
+	}
+	return g
+}
+
+// kind is g without its convolution.
 func (g Grouping) kind() Grouping { return g & kindMask }
+
+// isTransposed reports whether kernels are those of a transposed convolution.
+func (g Grouping) isTransposed() bool { return g&transposed != 0 }
 
 // groups is the number of groups.
 func (g Grouping) groups() int { return max(1, int(g>>groupsShift)) }
+
+// filters returns the number of output channels of a layer.
+func (g Grouping) filters(shape []int) int {
+	switch {
+	case len(shape) == 2:
+		return shape[1]
+	case g.isTransposed():
+		return shape[1] * g.groups()
+	}
+	return shape[0]
+}
 
 // String returns the name of the grouping as reports print it.
 func (g Grouping) String() string {
 	name := fmt.Sprintf("Grouping(%d)", uint8(g.kind()))
 	if k := int(g.kind()); k < len(groupingNames) {
 		name = groupingNames[k]
+	}
+	if g.isTransposed() {
+		name += ", transposed"
 	}
 	if g.groups() > 1 {
 		name = fmt.Sprintf("%s, %d groups", name, g.groups())
@@ -115,10 +165,13 @@ func (g Grouping) or(preferred Grouping) Grouping {
 
 // Layout says where the points of a layer, or of a Piece of it, lie in its row-major weights. A
 // Grouping cuts the weights into numbered points: element (i, j) of point c is weight
-// c*StrideK + i*StrideN + j*StrideP.
+// c*StrideK + i*StrideN + j*StrideP or, if Run is not 0,
+//
+//	c*StrideK + i*StrideN + j/Run*StrideRun + j%Run*StrideP.
 type Layout struct {
 	K, N, P                   int
 	StrideK, StrideN, StrideP int
+	Run, StrideRun            int // Run divides P
 
 	// Order selects points of the cut: point k of the batch is point Order[k] of the cut, and K
 	// is the length of Order. Nil selects all points in order, 0, ..., K-1. The values of an Order
@@ -159,7 +212,10 @@ func (l Layout) at(k int) int {
 // span returns the indices of the first and the last weight that belong to points of l. It
 // returns false if the fields of l do not form a layout.
 func (l Layout) span() (first, last int, ok bool) {
-	if l.K < 1 || l.N < 1 || l.P < 1 || l.StrideK < 0 || l.StrideN < 0 || l.StrideP < 0 || l.Order != nil && len(l.Order) != l.K {
+	if l.K < 1 || l.N < 1 || l.P < 1 || l.StrideK < 0 || l.StrideN < 0 || l.StrideP < 0 || l.StrideRun < 0 || l.Order != nil && len(l.Order) != l.K {
+		return 0, 0, false
+	}
+	if l.Run < 0 || l.Run > 0 && l.P%l.Run != 0 {
 		return 0, 0, false
 	}
 	last = (l.K - 1) * l.StrideK
@@ -172,7 +228,16 @@ func (l Layout) span() (first, last int, ok bool) {
 			first, last = min(first, l.at(k)), max(last, l.at(k))
 		}
 	}
-	return first, last + (l.N-1)*l.StrideN + (l.P-1)*l.StrideP, true
+	run, runs := l.runs()
+	return first, last + (l.N-1)*l.StrideN + (runs-1)*l.StrideRun + (run-1)*l.StrideP, true
+}
+
+// runs returns the length and the number of the runs of a row.
+func (l Layout) runs() (length, number int) {
+	if l.Run == 0 {
+		return l.P, 1
+	}
+	return l.Run, l.P / l.Run
 }
 
 // Layout returns the layout of the points of weights of the given shape, which must have rank 4
@@ -189,11 +254,21 @@ func (g Grouping) Layout(shape []int) (Layout, error) {
 	if groups == badGroups {
 		return Layout{}, fmt.Errorf("manifolds: %v: want a positive number of groups", g.kind())
 	}
+	if g.isTransposed() && len(shape) != 4 {
+		return Layout{}, fmt.Errorf("manifolds: %v: want kernels of shape (in, out, height, width), got %v", g, shape)
+	}
 	if groups > 1 && (len(shape) != 4 || shape[0]%groups != 0) {
-		return Layout{}, fmt.Errorf("manifolds: %v: want kernels of a number of filters that %d divides, got shape %v", g, groups, shape)
+		of := "filters"
+		if g.isTransposed() {
+			of = "input channels"
+		}
+		return Layout{}, fmt.Errorf("manifolds: %v: want kernels of a number of %s that %d divides, got shape %v", g, of, groups, shape)
 	}
 	if g.kind() == PerWeight {
 		return Layout{K: size, N: 1, P: 1, StrideK: 1, StrideN: 1, StrideP: 1}, nil
+	}
+	if g.isTransposed() {
+		return g.layoutTransposed(shape)
 	}
 	var d, c, ab, b int     // sizes
 	var sD, sC, sAB, sB int // strides; the taps (a, b) are one index of stride sAB
@@ -228,7 +303,40 @@ func (g Grouping) Layout(shape []int) (Layout, error) {
 		}
 		return Layout{K: groups, N: of, P: c * ab, StrideK: of * sD, StrideN: sD, StrideP: 1}, nil
 	}
-	return Layout{}, fmt.Errorf("manifolds: %v is not a way to cut weights: want PerSlice, PerFilter, PerInputChannel, PerTap, FilterBank or PerWeight", g)
+	return Layout{}, g.unknown()
+}
+
+func (g Grouping) unknown() error {
+	return fmt.Errorf("manifolds: %v is not a way to cut weights: want PerSlice, PerFilter, PerInputChannel, PerTap, FilterBank or PerWeight", g)
+}
+
+// layoutTransposed is Layout for the kernels of a transposed convolution.
+func (g Grouping) layoutTransposed(shape []int) (Layout, error) {
+	groups, d, ab := g.groups(), shape[1], shape[2]*shape[3]
+	c := shape[0] / groups
+	// Within a group w[c,d] is a row of c of d slices, and a group has c*d slices.
+	switch g.kind() {
+	case PerSlice:
+		return Layout{K: groups * c * d, N: shape[2], P: shape[3], StrideK: ab, StrideN: shape[3], StrideP: 1}, nil
+	case PerFilter:
+		l := Layout{K: d, N: c, P: ab, StrideK: ab, StrideN: d * ab, StrideP: 1}
+		return l.repeated(groups, c*d*ab), nil
+	case PerInputChannel:
+		return Layout{K: groups * c, N: d, P: ab, StrideK: d * ab, StrideN: ab, StrideP: 1}, nil
+	case PerTap:
+		l := Layout{K: ab, N: d, P: c, StrideK: 1, StrideN: ab, StrideP: d * ab}
+		return l.repeated(groups, c*d*ab), nil
+	case FilterBank:
+		l := Layout{K: groups, N: d, P: c * ab, StrideK: c * d * ab, StrideN: ab, StrideP: 1}
+		switch {
+		case ab == 1:
+			l.StrideP = d
+		case d > 1 && c > 1:
+			l.Run, l.StrideRun = ab, d*ab
+		}
+		return l, nil
+	}
+	return Layout{}, g.unknown()
 }
 
 // repeated returns the layout of the points of l and of those that lie step, 2 step ... weights
@@ -250,7 +358,7 @@ func (l Layout) repeated(times, step int) Layout {
 // order, so that the weights can be used as the batch without a copy. It returns false for a
 // layout with an Order.
 func (l Layout) Contiguous() bool {
-	return l.Order == nil && (l.StrideP == 1 || l.P == 1) && (l.StrideN == l.P || l.N == 1) && (l.StrideK == l.N*l.P || l.K == 1)
+	return l.Order == nil && l.Run == 0 && (l.StrideP == 1 || l.P == 1) && (l.StrideN == l.P || l.N == 1) && (l.StrideK == l.N*l.P || l.K == 1)
 }
 
 // Gather copies the points of the layout from the weights w to dst. w holds all weights of the
@@ -297,7 +405,7 @@ func (l Layout) fits(op string, x, w Points) error {
 
 // Solid reports whether the elements of every point lie one after the other in row-major order.
 func (l Layout) Solid() bool {
-	return (l.StrideP == 1 || l.P == 1) && (l.StrideN == l.P || l.N == 1)
+	return l.Run == 0 && (l.StrideP == 1 || l.P == 1) && (l.StrideN == l.P || l.N == 1)
 }
 
 // Slice returns the layout of the points from, ..., to-1 of a layout with an Order. It panics, as slicing
@@ -323,13 +431,16 @@ func gather[T any](l Layout, dst, w []T) {
 		return
 	}
 	e := 0
+	run, runs := l.runs()
 	for k := range l.K {
 		for i := range l.N {
-			at := l.at(k) + i*l.StrideN
-			for range l.P {
-				dst[e] = w[at]
-				at += l.StrideP
-				e++
+			for r := range runs {
+				at := l.at(k) + i*l.StrideN + r*l.StrideRun
+				for range run {
+					dst[e] = w[at]
+					at += l.StrideP
+					e++
+				}
 			}
 		}
 	}
@@ -351,13 +462,16 @@ func scatter[T any](l Layout, w, src []T) {
 		return
 	}
 	e := 0
+	run, runs := l.runs()
 	for k := range l.K {
 		for i := range l.N {
-			at := l.at(k) + i*l.StrideN
-			for range l.P {
-				w[at] = src[e]
-				at += l.StrideP
-				e++
+			for r := range runs {
+				at := l.at(k) + i*l.StrideN + r*l.StrideRun
+				for range run {
+					w[at] = src[e]
+					at += l.StrideP
+					e++
+				}
 			}
 		}
 	}

@@ -210,6 +210,17 @@ func TestGroupingString(t *testing.T) {
 		manifolds.FilterBank:      "filter bank",
 		manifolds.PerWeight:       "per weight",
 		manifolds.Grouping(99):    "Grouping(99)",
+
+		manifolds.PerTap.Groups(3):                 "per tap, 3 groups",
+		manifolds.PerTap.Transposed():              "per tap, transposed",
+		manifolds.PerTap.Transposed().Groups(3):    "per tap, transposed, 3 groups",
+		manifolds.PerTap.Groups(3).Transposed():    "per tap, transposed, 3 groups",
+		manifolds.PerTap.Of(1, false):              "per tap",
+		manifolds.PerTap.Of(3, true):               "per tap, transposed, 3 groups",
+		manifolds.PerTap.Groups(1).Of(3, true):     "per tap",
+		manifolds.PerTap.Transposed().Of(3, false): "per tap, transposed",
+		manifolds.PerWeight.Of(3, true):            "per weight",
+		manifolds.Default.Of(2, true):              "default, transposed, 2 groups",
 	} {
 		assert.Equal(t, want, g.String())
 	}
@@ -264,7 +275,7 @@ func TestGroups(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, [3]int{6, 1, 9}, [3]int{piece.Layout.K, piece.Layout.N, piece.Layout.P})
 	assert.True(t, piece.Layout.Contiguous())
-	assert.Equal(t, manifolds.FilterBank, manifolds.FilterBank.Groups(1))
+	assert.Equal(t, "filter bank", manifolds.FilterBank.Groups(1).String())
 	assert.Equal(t, manifolds.PerFilter.Groups(2), manifolds.On(manifolds.Sphere{}, manifolds.Default.Groups(2)).Grouping)
 
 	for g, want := range map[manifolds.Grouping]string{
@@ -277,4 +288,64 @@ func TestGroups(t *testing.T) {
 	}
 	_, err = manifolds.FilterBank.Groups(2).Layout([]int{4, 6})
 	assert.ErrorContains(t, err, "want kernels")
+}
+
+// The kernels of a transposed convolution have the points of a convolution in the other direction, whose weights are the same.
+func TestTransposed(t *testing.T) {
+	for _, shape := range [][]int{{6, 3, 2, 3}, {6, 1, 3, 3}, {12, 4, 1, 1}, {6, 5, 1, 4}, {1, 5, 3, 3}, {6, 1, 1, 1}} { // in, out/groups
+		for _, groups := range []int{1, 2, 3, 6} {
+			if shape[0]%groups != 0 {
+				continue
+			}
+			c, d, ab := shape[0]/groups, shape[1], shape[2]*shape[3] // of a group
+			size := shape[0] * d * ab
+			back, forth := points64(t, make([]float64, size), 1, 1, size), points64(t, make([]float64, size), 1, 1, size)
+			for i := range size {
+				g, in, out, tap := i/(c*d*ab), i/(d*ab)%c, i/ab%d, i%ab
+				back.Data64()[i] = float64(i)
+				forth.Data64()[((g*d+out)*c+in)*ab+tap] = float64(i)
+			}
+			for _, g := range groupings {
+				what := fmt.Sprint(g, shape, groups)
+				l, err := g.Transposed().Groups(groups).Layout(shape)
+				require.NoError(t, err, what)
+				plain, err := g.Groups(groups).Layout([]int{groups * d, c, shape[2], shape[3]})
+				require.NoError(t, err, what)
+				require.Equal(t, [3]int{plain.K, plain.N, plain.P}, [3]int{l.K, l.N, l.P}, what)
+				got, want := points64(t, make([]float64, size), l.K, l.N, l.P), points64(t, make([]float64, size), l.K, l.N, l.P)
+				require.NoError(t, l.Gather(got, back), what)
+				require.NoError(t, plain.Gather(want, forth), what)
+				if g == manifolds.PerSlice || g == manifolds.PerWeight { // as stored
+					require.Equal(t, back.Data64(), got.Data64(), what)
+				} else {
+					require.Equal(t, want.Data64(), got.Data64(), what)
+				}
+				if l.Contiguous() {
+					require.Equal(t, back.Data64(), got.Data64(), what)
+				}
+				again := back.Like()
+				require.NoError(t, l.Scatter(again, got), what)
+				require.Equal(t, back, again, what)
+			}
+		}
+	}
+
+	// The scale counts output channels: 6 filters of norm 1.
+	for _, g := range []manifolds.Grouping{manifolds.PerSlice, manifolds.PerFilter, manifolds.FilterBank} {
+		piece, err := manifolds.Single(manifolds.On(manifolds.Sphere{}, g.Transposed().Groups(2)).Bind([]int{4, 3, 2, 2}, 1))
+		require.NoError(t, err)
+		r := piece.Manifold.(manifolds.Sphere).Radius
+		assert.InDelta(t, 6, r*r*float64(piece.Layout.K), 1e-12, "%v", g)
+	}
+
+	for g, want := range map[manifolds.Grouping]string{
+		manifolds.FilterBank.Transposed().Groups(4): "manifolds: filter bank, transposed, 4 groups: want kernels of a number of input channels that 4 divides, got shape [6 3 3 3]",
+		manifolds.Grouping(99).Transposed():         "manifolds: Grouping(99), transposed is not a way to cut weights: want PerSlice, PerFilter, PerInputChannel, PerTap, FilterBank or PerWeight",
+		manifolds.FilterBank.Transposed().Groups(0): "manifolds: filter bank: want a positive number of groups",
+	} {
+		_, err := g.Layout([]int{6, 3, 3, 3})
+		assert.EqualError(t, err, want)
+	}
+	_, err := manifolds.FilterBank.Transposed().Layout([]int{4, 6})
+	assert.EqualError(t, err, "manifolds: filter bank, transposed: want kernels of shape (in, out, height, width), got [4 6]")
 }

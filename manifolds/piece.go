@@ -92,9 +92,11 @@ func cover(pieces []Piece, shape []int) error {
 		if first, last, ok := l.span(); !ok || first < 0 || last >= size {
 			return fmt.Errorf("%s: want points in the %d weights of the layer, got the layout %+v", called, size, l)
 		}
+		run, _ := l.runs()
 		for k := range l.K {
 			for row := range l.N {
-				for e, j := l.at(k)+row*l.StrideN, 0; j < l.P; e, j = e+l.StrideP, j+1 {
+				for j := range l.P {
+					e := l.at(k) + row*l.StrideN + j/run*l.StrideRun + j%run*l.StrideP
 					if of[e] != 0 {
 						return fmt.Errorf("%s: want every weight in one piece, got weight %d in piece %d as well", called, e, of[e]-1)
 					}

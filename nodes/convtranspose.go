@@ -94,6 +94,7 @@ func OutputPadding(rows, columns int) ConvOption {
 // twoWay is the body of a convolution that can be transposed.
 type twoWay[T vec.Float] interface {
 	convolver[T]
+	GroupedConvolution
 	// Transpose writes the gradient with respect to the images to dst, from that with respect to the result. It
 	// calls finish as Convolve does.
 	Transpose(dst, grad, w []T, finish func(region))

@@ -21,7 +21,9 @@ import (
 //
 // v has shape (out, in, height, width), or (in, out) for a fully connected layer, and w has the shape
 // of v. The arguments after v have the same meaning as those of solvers.Kernels, so training can
-// start with the node and continue with the constraint in the solver. The gradient with respect to v
+// start with the node and continue with the constraint in the solver; but a node does not know what convolution
+// its value belongs to, so in groups, or in a transposed one, the Grouping must say it, as in
+// manifolds.FilterBank.Transposed(). The gradient with respect to v
 // is P'(v)* applied to the gradient with respect to w. The manifold must be
 // manifolds.Differentiable, as all manifolds of package manifolds are.
 //

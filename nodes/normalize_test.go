@@ -16,6 +16,7 @@ import (
 
 	"github.com/kernelfold/kernelfold/manifolds"
 	"github.com/kernelfold/kernelfold/nodes"
+	"github.com/kernelfold/kernelfold/nodes/nodetest"
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
@@ -483,4 +484,27 @@ func ExampleUnitNorm() {
 	// Output:
 	// <nil>
 	// [0.60 0.80 0.00 1.00]
+}
+
+// Kernels in groups and of transposed convolutions.
+func TestNormalizeByConvolution(t *testing.T) {
+	for _, g := range []manifolds.Grouping{manifolds.FilterBank.Groups(2), manifolds.FilterBank.Transposed(), manifolds.FilterBank.Transposed().Groups(2)} {
+		build := func(in []*gorgonia.Node) (*gorgonia.Node, error) {
+			return nodes.Normalize(in[0], manifolds.Stiefel{}, g, manifolds.Unit)
+		}
+		nodetest.Run(t, nodetest.Case{Build: build, Inputs: []nodetest.Input{{Shape: []int{4, 3, 2, 2}}}, Condition: 100,
+			Value: func(in [][]float64) []float64 {
+				l, err := g.Layout([]int{4, 3, 2, 2})
+				require.NoError(t, err)
+				v, err := manifolds.Points64(in[0], 1, len(in[0]), 1)
+				require.NoError(t, err)
+				x, err := manifolds.Points64(make([]float64, len(in[0])), l.K, l.N, l.P)
+				require.NoError(t, err)
+				require.NoError(t, l.Gather(x, v))
+				require.NoError(t, manifolds.Stiefel{Radius: 1}.Project(x, x))
+				w := v.Like()
+				require.NoError(t, l.Scatter(w, x))
+				return w.Data64()
+			}})
+	}
 }

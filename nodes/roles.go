@@ -8,8 +8,18 @@ package nodes
 // package.
 type Convolution interface {
 	// FilterInput returns the index, from 0, of the input that is the kernel, of shape
-	// (out, in, height, width). It is negative if the operation is not a convolution.
+	// (out, in, height, width) unless the operation is a GroupedConvolution that says otherwise. It is
+	// negative if the operation is not a convolution.
 	FilterInput() int
+}
+
+// GroupedConvolution is implemented by the operation of a Convolution in groups, or of a transposed one.
+// Solvers use it to find out which weights of a kernel are a filter: see manifolds.Grouping.
+type GroupedConvolution interface {
+	Convolution
+	// FilterGroups returns the number of groups, at least 1, and whether the convolution is transposed: the
+	// kernel then has shape (in, out/groups, height, width), and otherwise (out, in/groups, height, width).
+	FilterGroups() (groups int, transposed bool)
 }
 
 // KernelMap is implemented by the operation of a node that maps a kernel to a kernel, such as
@@ -37,7 +47,23 @@ func (o *op) KernelInput() int {
 	return -1
 }
 
-func (conv[T]) FilterInput() int { return 1 }
+// FilterGroups returns that of the body, and otherwise that of an ordinary convolution.
+func (o *op) FilterGroups() (groups int, transposed bool) {
+	if c, ok := o.f64.(GroupedConvolution); ok {
+		return c.FilterGroups()
+	}
+	return 1, false
+}
+
+func (conv[T]) FilterInput() int       { return 1 }
+func (transposed[T]) FilterInput() int { return 1 }
+
+func (c conv[T]) FilterGroups() (groups int, transposed bool) { return c.groups, false }
+
+func (t transposed[T]) FilterGroups() (groups int, transposed bool) {
+	groups, _ = t.of.FilterGroups()
+	return groups, true
+}
 
 func (normalize[T]) KernelInput() int      { return 0 }
 func (filterNorm[T]) KernelInput() int     { return 0 }
@@ -46,6 +72,6 @@ func (trivialization[T]) KernelInput() int { return 0 }
 func (spectral[T]) KernelInput() int       { return 0 }
 
 var (
-	_ Convolution = (*op)(nil)
-	_ KernelMap   = (*op)(nil)
+	_ GroupedConvolution = (*op)(nil)
+	_ KernelMap          = (*op)(nil)
 )

@@ -31,6 +31,7 @@ func TestFilterAndKernelInputs(t *testing.T) {
 	}{
 		"Conv2d":                {func() (*gorgonia.Node, error) { return nodes.Conv2d(x, w, kernel, ones, ones, ones) }, 1, -1},
 		"Conv2dGroups":          {func() (*gorgonia.Node, error) { return nodes.Conv2dGroups(x, depthwise, kernel, ones, ones, ones, 4) }, 1, -1},
+		"ConvTranspose2d":       {func() (*gorgonia.Node, error) { return nodes.ConvTranspose2d(x, w, kernel, ones, ones, ones) }, 1, -1},
 		"Normalize":             {func() (*gorgonia.Node, error) { return nodes.Normalize(w, manifolds.Sphere{}) }, -1, 0},
 		"WeightNorm":            {func() (*gorgonia.Node, error) { return nodes.WeightNorm(w, gain) }, -1, 0},
 		"CentredWeightNorm":     {func() (*gorgonia.Node, error) { return nodes.CentredWeightNorm(w, gain) }, -1, 0},
@@ -48,4 +49,20 @@ func TestFilterAndKernelInputs(t *testing.T) {
 		assert.Equal(t, c.filter, n.Op().(nodes.Convolution).FilterInput(), name)
 		assert.Equal(t, c.kernel, n.Op().(nodes.KernelMap).KernelInput(), name)
 	}
+}
+
+// The groups of a convolution, and whether it is transposed.
+func TestFilterGroups(t *testing.T) {
+	g := gorgonia.NewGraph()
+	x, w := zeros(g, "x", tensor.Float64, 2, 4, 5, 5), zeros(g, "w", tensor.Float64, 4, 2, 3, 3)
+	kernel, ones := tensor.Shape{3, 3}, []int{1, 1}
+	ask := func(n *gorgonia.Node, err error) []any {
+		require.NoError(t, err)
+		groups, transposed := n.Op().(nodes.GroupedConvolution).FilterGroups()
+		return []any{groups, transposed}
+	}
+	assert.Equal(t, []any{2, false}, ask(nodes.Conv2dGroups(x, w, kernel, ones, ones, nil, 2)))
+	assert.Equal(t, []any{1, true}, ask(nodes.ConvTranspose2d(x, w, kernel, ones, ones, nil)))
+	assert.Equal(t, []any{4, true}, ask(nodes.ConvTranspose2d(x, w, kernel, ones, ones, nil, nodes.Groups(4))))
+	assert.Equal(t, []any{1, false}, ask(nodes.Conv2d(x, zeros(g, "v", tensor.Float64, 3, 4, 3, 3), kernel, ones, ones, nil)))
 }

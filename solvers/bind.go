@@ -57,6 +57,9 @@ func (c *config) bindAt(v gorgonia.ValueGrad, name string, w dense.View, norm fl
 	if cut, ok := p.settings.rule.(Cutting); ok && p.constraint == manifolds.On(manifolds.Euclidean{}) {
 		p.constraint = manifolds.On(manifolds.Euclidean{}, cut.Cut(p.shape))
 	}
+	if err := p.askRole(); err != nil {
+		return nil, err
+	}
 	shape := []int(w.Shape)
 	if _, ok := p.constraint.Manifold.(manifolds.Euclidean); ok && len(shape) == 0 {
 		shape = []int{1} // a scalar
@@ -83,6 +86,23 @@ func (c *config) bindAt(v gorgonia.ValueGrad, name string, w dense.View, norm fl
 		}
 	}
 	return p, nil
+}
+
+// askRole completes the grouping by what the graph tells of the convolution of a kernel.
+func (p *parameter) askRole() (err error) {
+	if p.role.Role != roles.Kernel {
+		return nil
+	}
+	groups, transposed := max(1, p.role.Groups), p.role.Transposed
+	g := p.constraint.Grouping
+	if asks := g.Of(1, true) != g; asks && p.role.Unclear != "" {
+		return p.fail(ErrConstraint, fmt.Sprintf("want Groups or Transposed in its grouping, %v, as its graph does not tell what convolution the kernel belongs to: %s", g, p.role.Unclear), nil)
+	}
+	p.constraint.Grouping = g.Of(groups, transposed)
+	if p.filters, err = manifolds.PerFilter.Of(groups, transposed).Layout(p.shape); err != nil {
+		return p.fail(ErrConstraint, err.Error(), err)
+	}
+	return nil
 }
 
 // allows returns an error if the settings do not fit the manifold of a part.

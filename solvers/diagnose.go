@@ -82,30 +82,31 @@ func (p *parameter) wake() {
 		return
 	}
 	if p.asleep == nil {
-		p.asleep = make([]int, p.shape[0])
+		p.asleep = make([]int, p.filters.K)
 		for i := range p.asleep {
 			p.asleep[i] = i
 		}
 	}
-	p.asleep = slices.DeleteFunc(p.asleep, func(i int) bool { return !zeros(filter(p.grad, p.shape[0], i)) })
+	p.asleep = slices.DeleteFunc(p.asleep, func(i int) bool { return !p.silent(p.grad, i) })
 }
 
-// filter views filter i of n.
-func filter(v dense.View, n, i int) dense.View {
-	size := v.Len() / n
-	if v.F64 != nil {
-		return dense.View{F64: v.F64[i*size : (i+1)*size]}
+// silent reports whether all weights of filter i of a kernel are 0 in v.
+func (p *parameter) silent(v dense.View, i int) bool {
+	l := p.filters
+	if l.Order != nil {
+		i = int(l.Order[i])
 	}
-	return dense.View{F32: v.F32[i*size : (i+1)*size]}
-}
-
-func zeros(v dense.View) bool {
-	for _, x := range v.F32 {
-		if x != 0 {
+	for c := range l.N {
+		at := i*l.StrideK + c*l.StrideN
+		if v.F64 != nil && !zeros(v.F64[at:at+l.P]) || v.F32 != nil && !zeros(v.F32[at:at+l.P]) {
 			return false
 		}
 	}
-	for _, x := range v.F64 {
+	return true
+}
+
+func zeros[T float32 | float64](v []T) bool {
+	for _, x := range v {
 		if x != 0 {
 			return false
 		}
@@ -137,9 +138,12 @@ func (p *Part) watch() error {
 		x = p.X
 		g, err = p.lentBatch(of.grad)
 	case of.role.Role == roles.Kernel && len(of.parts) == 1:
-		n := of.shape[0]
-		if x, err = points(of.weights, n, 1, of.weights.Len()/n); err == nil {
-			g, err = points(of.grad, n, 1, of.grad.Len()/n)
+		l := of.filters
+		buf := [2]manifolds.Points{lend(l.K, l.N, l.P, !p.single()), lend(l.K, l.N, l.P, !p.single())}
+		defer giveBack(buf[0])
+		defer giveBack(buf[1])
+		if x, err = of.byFilter(of.weights, buf[0]); err == nil {
+			g, err = of.byFilter(of.grad, buf[1])
 		}
 	default:
 		return nil
@@ -179,6 +183,19 @@ func (p *Part) watch() error {
 	return nil
 }
 
+// byFilter returns v as a batch of the filters of a kernel, in buf where they have to be gathered.
+func (p *parameter) byFilter(v dense.View, buf manifolds.Points) (manifolds.Points, error) {
+	l := p.filters
+	if l.Contiguous() {
+		return points(v, l.K, l.N, l.P)
+	}
+	flat, err := points(v, v.Len(), 1, 1)
+	if err != nil {
+		return flat, err
+	}
+	return buf, l.Gather(buf, flat)
+}
+
 // now views the weights as they are now; ok is false if the graph of the parameter is gone, or the weights are not those of
 // before.
 func (p *parameter) now() (v dense.View, ok bool) {
@@ -213,8 +230,8 @@ func (p *parameter) dead(v dense.View) int {
 	}
 	count := len(p.asleep)
 	if len(p.parts) == 1 && p.parts[0].bound.euclidean {
-		for i := range p.shape[0] {
-			if zeros(filter(v, p.shape[0], i)) && !slices.Contains(p.asleep, i) {
+		for i := range p.filters.K {
+			if p.silent(v, i) && !slices.Contains(p.asleep, i) {
 				count++
 			}
 		}
@@ -222,21 +239,38 @@ func (p *parameter) dead(v dense.View) int {
 	return count
 }
 
-// condition returns the quotient of the largest and the smallest singular value of the matrix whose rows are the filters of a kernel.
-// They are the roots of the eigenvalues of its Gram matrix, so a condition number beyond 1e7 is only known to be large: it is
-// infinite then.
+// condition returns the quotient of the largest and the smallest singular value of the matrix whose rows are the filters of a kernel,
+// or the largest quotient of the groups of a convolution. They are the roots of the eigenvalues of its Gram matrix, so a condition
+// number beyond 1e7 is only known to be large: it is infinite then.
 func (p *parameter) condition(v dense.View) float64 {
 	if p.role.Role != roles.Kernel {
 		return 0
 	}
-	n := p.shape[0]
-	k := v.Len() / n
-	wide := scratch.Get[float64](v.Len())
+	wide := scratch.Get[float64](2 * v.Len())
 	defer scratch.Put(wide)
-	copy(wide, v.F64)
+	flat, banks := wide[:v.Len()], wide[v.Len():]
+	copy(flat, v.F64)
 	for i, x := range v.F32 {
-		wide[i] = float64(x)
+		flat[i] = float64(x)
 	}
+	l, err := manifolds.FilterBank.Of(max(1, p.role.Groups), p.role.Transposed).Layout(p.shape)
+	if err != nil {
+		return math.NaN()
+	}
+	from, _ := points(dense.View{F64: flat}, len(flat), 1, 1)
+	to, _ := points(dense.View{F64: banks}, l.K, l.N, l.P)
+	if err := l.Gather(to, from); err != nil {
+		return math.NaN()
+	}
+	worst := 0.0
+	for i := range l.K {
+		worst = max(worst, condition(banks[i*l.N*l.P:(i+1)*l.N*l.P], l.N, l.P))
+	}
+	return worst
+}
+
+// condition returns that of an n x k matrix, which it overwrites.
+func condition(wide []float64, n, k int) float64 {
 	largest := 0.0
 	for _, x := range wide {
 		largest = max(largest, math.Abs(x))

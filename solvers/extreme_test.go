@@ -21,7 +21,8 @@ import (
 func TestAdamOnGroupedEuclidean(t *testing.T) {
 	const rate, beta1, beta2, small, steps = 0.03, 0.9, 0.95, 1e-6, 5
 	for _, of := range precisions {
-		for _, g := range []manifolds.Grouping{manifolds.Default, manifolds.PerSlice, manifolds.PerFilter, manifolds.PerInputChannel, manifolds.PerTap, manifolds.FilterBank, manifolds.PerWeight} {
+		for _, g := range []manifolds.Grouping{manifolds.Default, manifolds.PerSlice, manifolds.PerFilter, manifolds.PerInputChannel, manifolds.PerTap, manifolds.FilterBank, manifolds.PerWeight,
+			manifolds.FilterBank.Groups(3), manifolds.FilterBank.Transposed(), manifolds.PerFilter.Transposed().Groups(3)} {
 			for _, ams := range []bool{false, true} {
 				t.Run(fmt.Sprint(of, g, ams), func(t *testing.T) {
 					p := newParam("kernel", of, 3, 2, 2, 2)

@@ -32,6 +32,10 @@ func TestGroupingsAreGatheredPoints(t *testing.T) {
 			func(_, c, a, b, k, i, j int) int { return (k*c+i)*a*b + j }},
 		{manifolds.FilterBank, func(d, c, a, b int) (int, int, int) { return 1, d, c * a * b },
 			func(_, c, a, b, _, i, j int) int { return i*c*a*b + j }},
+		{manifolds.PerFilter.Transposed(), func(d, c, a, b int) (int, int, int) { return c, d, a * b },
+			func(_, c, a, b, k, i, j int) int { return (i*c+k)*a*b + j }},
+		{manifolds.FilterBank.Transposed(), func(d, c, a, b int) (int, int, int) { return 1, c, d * a * b },
+			func(_, c, a, b, _, i, j int) int { return (j/(a*b)*c+i)*a*b + j%(a*b) }},
 		{manifolds.PerSlice, func(d, c, a, b int) (int, int, int) { return d * c, a, b },
 			func(_, _, a, b, k, i, j int) int { return (k*a+i)*b + j }},
 	}

@@ -246,6 +246,7 @@ var places = []place{
 	{"oblique per tap", manifolds.Oblique{}, []manifolds.Option{manifolds.PerTap}},
 	{"Stiefel bank", manifolds.Stiefel{}, nil},
 	{"Stiefel per slice", manifolds.Stiefel{Retraction: manifolds.Polar}, []manifolds.Option{manifolds.PerSlice, manifolds.Initial}},
+	{"Stiefel bank, transposed", manifolds.Stiefel{}, []manifolds.Option{manifolds.FilterBank.Transposed()}},
 	{"Grassmann bank", manifolds.Grassmann{}, nil},
 	{"orthogonal", manifolds.Orthogonal{}, []manifolds.Option{manifolds.PerInputChannel}},
 	{"rotations", manifolds.SpecialOrthogonal{Retraction: manifolds.Polar}, []manifolds.Option{manifolds.PerInputChannel}},

@@ -435,7 +435,8 @@ func BatchSize(b int) Option {
 // Kernels constrains every convolution kernel. A parameter that is a *gorgonia.Node is one if its graph
 // convolves with it, directly or through a normalisation or a change of shape; one without
 // a graph is judged by its shape, as IsKernel does. The report says which, and why. Options are
-// a manifolds.Grouping and a manifolds.Scale.
+// a manifolds.Grouping and a manifolds.Scale. The number of groups of a convolution, and whether it is transposed, come
+// from the graph too, unless the Grouping says them.
 //
 // Where several of Kernels, Param and Where apply to a parameter, the last one
 // holds. A nil manifold leaves the constraint to the others, for the options of With.

@@ -25,7 +25,8 @@ type parameter struct {
 	role       roles.Answer
 	constraint manifolds.Constraint
 	settings   settings
-	norm       float64 // of the weights when they were first seen
+	filters    manifolds.Layout // of a kernel
+	norm       float64          // of the weights when they were first seen
 	parts      []*Part
 
 	// Remembered from step to step.

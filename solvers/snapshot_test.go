@@ -210,8 +210,8 @@ func transport(t *testing.T, b *solvers.Block, p *solvers.ParameterSnapshot, m [
 func TestOldSnapshots(t *testing.T) {
 	for _, of := range precisions {
 		for _, at := range places {
-			if at.manifold.Check(2, 3) != nil {
-				continue // of the orthogonal groups there are none
+			if at.manifold.Check(2, 3) != nil || strings.Contains(at.name, "transposed") {
+				continue // of these there are none
 			}
 			t.Run(of.String()+"/"+at.name, func(t *testing.T) {
 				make := func(o ...solvers.Option) *solvers.Solver {

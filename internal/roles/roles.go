@@ -13,7 +13,11 @@
 //	FilterInput() int // index of the filter input; negative if the operation is not a convolution
 //	KernelInput() int // index of the kernel input; negative if it does not map kernels to kernels
 //
-// Package nodes describes them as nodes.Convolution and nodes.KernelMap.
+// A convolution is taken for an ordinary one, in one group, unless it has the method
+//
+//	FilterGroups() (groups int, transposed bool)
+//
+// Package nodes describes them as nodes.Convolution, nodes.KernelMap and nodes.GroupedConvolution.
 package roles
 
 import (
@@ -51,6 +55,27 @@ type Answer struct {
 	Role  Role
 	Why   string // such as "filter of Conv2d through WeightNorm"
 	ByUse bool   // the graph decided, not the shape
+
+	Convolution // of a kernel
+	// Unclear says why the graph does not tell the convolution, if it does not. It is then an ordinary one.
+	Unclear string
+}
+
+// Convolution is what a kernel belongs to. The zero value is an ordinary convolution.
+type Convolution struct {
+	Groups     int  // 0 stands for one
+	Transposed bool // the kernel has shape (in, out/groups, height, width)
+}
+
+func (c Convolution) String() string {
+	s := fmt.Sprintf("%d groups", c.Groups)
+	if c.Groups == 0 {
+		s = "one group"
+	}
+	if c.Transposed {
+		s += ", transposed"
+	}
+	return s
 }
 
 // ByShape judges a parameter by its shape: it is a kernel if it has rank 4 and more than one size
@@ -197,6 +222,7 @@ func (g *Graph) backward(n *gorgonia.Node) bool {
 type place struct {
 	node     *gorgonia.Node
 	repeated bool // the value repeats the parameter, as for a gain per filter
+	moved    bool // the weights lie elsewhere than in the parameter
 }
 
 // Of returns the role of n, a node of the graph. It follows n through all operations that map
@@ -205,6 +231,7 @@ type place struct {
 // activations.
 func (g *Graph) Of(n *gorgonia.Node) Answer {
 	var filters, reasons, elsewheres, combined []string
+	var convolutions []convolution
 	start := place{node: n}
 	through := map[place][]string{start: nil}
 	used := false
@@ -225,11 +252,12 @@ func (g *Graph) Of(n *gorgonia.Node) Answer {
 					elsewheres = append(elsewheres, "repeated over the filter of "+u.name)
 				case u.kind == filter:
 					filters = append(filters, "filter of "+u.name+path(through[at]))
+					convolutions = append(convolutions, convolution{u.convolution, at.moved, filters[len(filters)-1]})
 				case u.kind == passes:
 					if u.reason != "" {
 						combined = append(combined, u.reason)
 					}
-					next := place{c, at.repeated || u.repeats}
+					next := place{c, at.repeated || u.repeats, at.moved || u.moves}
 					if _, seen := through[next]; !seen {
 						names := slices.Clip(through[at])
 						if u.name != "" {
@@ -254,6 +282,7 @@ func (g *Graph) Of(n *gorgonia.Node) Answer {
 		a.Why = fmt.Sprintf("%s, but of shape %v, not (out, in, height, width)", filters[0], n.Shape())
 	case len(filters) > 0:
 		a.Role, a.Why = Kernel, strings.Join(distinct(filters), ", ")
+		a.Convolution, a.Unclear = agree(convolutions)
 		if len(elsewheres) > 0 {
 			a.Why += "; also " + strings.Join(distinct(elsewheres), ", ")
 		}
@@ -267,6 +296,26 @@ func (g *Graph) Of(n *gorgonia.Node) Answer {
 		}
 	}
 	return a
+}
+
+// convolution is a convolution with a parameter.
+type convolution struct {
+	Convolution
+	moved bool // the kernel is not the parameter itself, nor a map of it in the same shape
+	what  string
+}
+
+// agree returns what convolution a parameter belongs to, or why that is unclear.
+func agree(all []convolution) (Convolution, string) {
+	for _, c := range all {
+		if c.Convolution != all[0].Convolution {
+			return Convolution{}, fmt.Sprintf("%s in %v, %s in %v", all[0].what, all[0].Convolution, c.what, c.Convolution)
+		}
+		if c.moved && c.Convolution != (Convolution{}) {
+			return Convolution{}, fmt.Sprintf("%s in %v, whose kernel has the weights in other places", c.what, c.Convolution)
+		}
+	}
+	return all[0].Convolution, ""
 }
 
 // imageOf is the beginning of the reason for the image input of a convolution.
@@ -305,6 +354,9 @@ type use struct {
 	name    string // name of the convolution, or of the operation that the input passes through
 	reason  string // why the input is not a kernel; with passes, if there is no better reason
 	repeats bool   // with passes: the value repeats the input
+	moves   bool   // with passes: the value has the weights in other places
+
+	convolution Convolution // with filter
 }
 
 // ignored are operations from which nothing follows about their inputs.
@@ -324,13 +376,13 @@ func (g *Graph) use(c *gorgonia.Node, i int) use {
 	op, in := c.Op(), g.inputs(c)
 	if f := filterInput(op); f >= 0 {
 		if i == f {
-			return use{kind: filter, name: opName(op)}
+			return use{kind: filter, name: opName(op), convolution: convolutionOf(op)}
 		}
 		return use{kind: elsewhere, reason: imageOf + opName(op)}
 	}
 	if k := kernelInput(op); k >= 0 {
 		if i == k {
-			return use{kind: passes, name: opName(op)}
+			return use{kind: passes, name: opName(op), moves: !in[i].Shape().Eq(c.Shape())}
 		}
 		return use{kind: elsewhere, reason: fmt.Sprintf("input %d of %s, which makes a kernel of input %d", i, opName(op), k)}
 	}
@@ -354,13 +406,13 @@ func (g *Graph) use(c *gorgonia.Node, i int) use {
 				return use{kind: elsewhere, reason: "joined to activations"}
 			}
 		}
-		return use{kind: passes, name: "Concat"}
+		return use{kind: passes, name: "Concat", moves: true}
 	case "gorgonia.reshapeOp":
-		return use{kind: passes}
+		return use{kind: passes, moves: true}
 	case "gorgonia.transposeOp":
-		return use{kind: passes, name: "Transpose"}
+		return use{kind: passes, name: "Transpose", moves: true}
 	case "gorgonia.sliceOp":
-		return use{kind: passes, name: "Slice"}
+		return use{kind: passes, name: "Slice", moves: true}
 	}
 	if len(in) == 1 && in[0].Shape().Eq(c.Shape()) {
 		return use{kind: passes, name: opName(op)}
@@ -482,6 +534,18 @@ func filterInput(op gorgonia.Op) int {
 		return f.FilterInput()
 	}
 	return -1
+}
+
+// convolutionOf returns what kind of convolution an operation with a filter input is.
+func convolutionOf(op gorgonia.Op) Convolution {
+	var c Convolution
+	if g, ok := op.(interface{ FilterGroups() (int, bool) }); ok {
+		c.Groups, c.Transposed = g.FilterGroups()
+	}
+	if c.Groups == 1 {
+		c.Groups = 0
+	}
+	return c
 }
 
 func kernelInput(op gorgonia.Op) int {

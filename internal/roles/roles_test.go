@@ -16,6 +16,8 @@ import (
 
 	"github.com/kernelfold/kernelfold/internal/roles"
 	"github.com/kernelfold/kernelfold/internal/roles/rolestest"
+	"github.com/kernelfold/kernelfold/manifolds"
+	"github.com/kernelfold/kernelfold/nodes"
 )
 
 func leaf(g *gorgonia.ExprGraph, name string, shape ...int) *gorgonia.Node {
@@ -299,6 +301,27 @@ func TestStaleNumbers(t *testing.T) {
 	gorgonia.Must(gorgonia.Add(conv(x, w), b))
 	assert.Equal(t, roles.Kernel, roles.Of(w).Role)
 	assert.Equal(t, roles.Other, roles.Of(b).Role)
+}
+
+// The convolution that a kernel belongs to is that of the operation, and unclear where several differ.
+func TestConvolution(t *testing.T) {
+	g := gorgonia.NewGraph()
+	x, depthwise, up, shared := leaf(g, "x", 2, 4, 5, 5), leaf(g, "depthwise", 8, 1, 3, 3), leaf(g, "up", 8, 2, 3, 3), leaf(g, "shared", 4, 4, 3, 3)
+	one := []int{1, 1}
+	y := gorgonia.Must(nodes.Conv2dGroups(x, gorgonia.Must(nodes.Normalize(depthwise, manifolds.Sphere{})), []int{3, 3}, one, one, nil, 4))
+	y = gorgonia.Must(nodes.ConvTranspose2d(y, gorgonia.Must(gorgonia.Tanh(up)), []int{3, 3}, one, one, nil, nodes.Groups(2)))
+	y = conv(y, shared)
+	r := roles.Read(g)
+	assert.Equal(t, roles.Convolution{Groups: 4}, r.Of(depthwise).Convolution)
+	assert.Equal(t, roles.Convolution{Groups: 2, Transposed: true}, r.Of(up).Convolution)
+	assert.Equal(t, roles.Convolution{}, r.Of(shared).Convolution)
+	assert.Empty(t, r.Of(depthwise).Unclear+r.Of(up).Unclear+r.Of(shared).Unclear)
+
+	gorgonia.Must(nodes.Conv2dGroups(y, gorgonia.Must(gorgonia.Slice(shared, nil, gorgonia.S(0, 2))), []int{3, 3}, one, one, nil, 2))
+	a := roles.Of(shared)
+	assert.Equal(t, roles.Kernel, a.Role)
+	assert.Equal(t, roles.Convolution{}, a.Convolution)
+	assert.Equal(t, "filter of Conv2d in one group, filter of Conv2dGroups through Slice in 2 groups", a.Unclear)
 }
 
 // testOp is an operation of another package, of shape-preserving first input.
