@@ -33,6 +33,8 @@ var (
 	// ErrUnrepeatable: the graph has operations that make the cost differ from run to run, or that
 	// change in a run, so that it is not a function of the weights.
 	ErrUnrepeatable = errors.New("unrepeatable cost")
+	// ErrAscent: Ascend and Step of a SAM were not called in turns.
+	ErrAscent = errors.New("ascent and step not in turns")
 	// ErrStock: the solver that Constrain wraps failed.
 	ErrStock = errors.New("wrapped solver failed")
 )

@@ -42,6 +42,7 @@ type parameter struct {
 	adopted   int     // how often it was rebuilt under its name
 	seen      int     // the admission that saw it last
 	owner     int     // the process that moves it, or everyone
+	ascent    ascent  // of SAM
 
 	// Of the step under way.
 	weights   dense.View

@@ -63,7 +63,7 @@ type sharing struct {
 func (s *Solver) StepShare(model []gorgonia.ValueGrad, share Share) error {
 	e := &s.engine
 	defer e.finish()
-	active, err := e.agreeOn(model, share)
+	active, err := e.agreeOn(model, share, e.ready)
 	if err != nil {
 		return e.refuse(err)
 	}
@@ -78,16 +78,16 @@ func (s *Solver) StepShare(model []gorgonia.ValueGrad, share Share) error {
 	return err
 }
 
-// agreeOn does all of a step that can fail, and asks whether it is made. An error leaves
-// everything as before.
-func (e *engine) agreeOn(model []gorgonia.ValueGrad, share Share) ([]*parameter, error) {
+// agreeOn does all of a step that can fail, which ends with ready, and asks whether it is made. An error leaves
+// everything as before, but for what ready did.
+func (e *engine) agreeOn(model []gorgonia.ValueGrad, share Share, ready func([]*parameter) error) ([]*parameter, error) {
 	before := e.sharing
 	active, err := e.admit(model, true)
 	if err == nil {
 		err = e.assign(share)
 	}
 	if err == nil {
-		err = e.ready(active)
+		err = ready(active)
 	}
 	if err = share.Agree(err, e.fingerprint()); err != nil {
 		if e.ranks != before.ranks {

@@ -39,6 +39,7 @@ type settings struct {
 	Momentum   float64 `json:"momentum"`
 	Ambient    bool    `json:"ambient_momentum,omitempty"`
 	Decay      float64 `json:"decay"`
+	SAM        float64 `json:"sam,omitempty"`
 	Schedule   string  `json:"schedule"`
 	Epochs     int     `json:"epochs"`
 	Patience   int     `json:"patience"`
@@ -73,6 +74,7 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	f.Float64Var(&c.Momentum, "momentum", 0.9, "momentum of sgd and stock-momentum")
 	f.BoolVar(&c.Ambient, "ambient", false, "keep the momentum of sgd in the ambient space, as in the paper, instead of the tangent spaces")
 	f.Float64Var(&c.Decay, "decay", 1e-4, "weight decay of parameters on no manifold, for every solver that is not stock")
+	f.Float64Var(&c.SAM, "sam", 0, "sharpness-aware minimisation: take gradients at the highest cost within `RHO` of the weights, in two passes a step, such as 0.05 (default: off)")
 	f.StringVar(&c.Schedule, "schedule", "step", "schedule of the learning rate: "+strings.Join(scheduleNames, ", ")+"; step divides it by 10 after half and three quarters of the epochs")
 	f.IntVar(&c.Epochs, "epochs", 0, "passes over the training images (default: 30, of drawn digits 8)")
 	f.IntVar(&c.Patience, "patience", 0, "end after so many `epochs` without a better one (default: never)")
@@ -160,6 +162,10 @@ func (c *command) checkNew() error {
 		return only("decay", "a -solver that is not stock")
 	case c.SyncBatchNorm && c.Model == "lenet":
 		return only("sync-batch-norm", "a -model with batch normalisations")
+	case c.given["sam"] && !c.ours():
+		return only("sam", "a -solver that is not stock")
+	case c.given["sam"] && c.SAM == 0:
+		return cli.Usage("-sam: want a positive number, got 0")
 	case c.given["lr"] && c.LearnRate == 0:
 		return cli.Usage("-lr: want a positive number, got 0")
 	}

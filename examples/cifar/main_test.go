@@ -292,6 +292,9 @@ func TestUsage(t *testing.T) {
 		{"-solver adam -momentum 0.5", "-momentum: want -solver sgd or stock-momentum beside it"},
 		{"-solver stock-adam -decay 0.1", "-decay: want a -solver that is not stock beside it"},
 		{"-solver adam -ambient", "-ambient"},
+		{"-sam 0", "-sam: want a positive number, got 0"},
+		{"-sam NaN", "-sam: want a positive number, got NaN"},
+		{"-solver stock-adam -sam 0.05", "-sam: want a -solver that is not stock beside it"},
 		{"-model lenet -sync-batch-norm", "-sync-batch-norm: want a -model with batch normalisations beside it"},
 		{"-evaluate -out x -checkpoint y", "-out: want no -checkpoint beside it"},
 		{"-evaluate -out x -lr 1", "-lr: want no flags beside -evaluate but -out, -checkpoint, -data, -limit"},
@@ -350,4 +353,17 @@ func TestCIFAR10(t *testing.T) {
 	status, stdout, stderr = program(context.Background(), "-out", dir, "-predict", filepath.Join(dir, "loss.png"), "-top", "10")
 	require.Zero(t, status, stderr)
 	assert.Contains(t, stdout, "truck")
+}
+
+// Two passes a step are a run like any other.
+func TestSAM(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	status, stdout, stderr := program(context.Background(), tiny("-epochs", "1", "-sam", "0.05", "-out", dir)...)
+	require.Zero(t, status, stderr)
+	assert.Contains(t, stdout, "SAM(SGD)")
+	status, _, stderr = program(context.Background(), "-out", dir, "-resume", "-epochs", "2")
+	require.Zero(t, status, stderr)
+	run, err := readRecord(dir)
+	require.NoError(t, err)
+	assert.Equal(t, 0.05, run.Settings.SAM)
 }

@@ -134,6 +134,8 @@ func (s *settings) solver(steps int) (gorgonia.Solver, error) {
 		return nil, cli.Usage("-ambient: want -solver sgd with a momentum, got %s with %g", s.Solver, s.Momentum)
 	case !(s.Decay >= 0) || math.IsInf(s.Decay, 0):
 		return nil, cli.Usage("-decay: want a number of 0 or more, got %g", s.Decay)
+	case !(s.SAM >= 0) || math.IsInf(s.SAM, 0):
+		return nil, cli.Usage("-sam: want a positive number, got %g", s.SAM)
 	case !slices.Contains(scheduleNames, s.Schedule):
 		return nil, cli.Usage("-schedule: want one of %s, got %q", strings.Join(scheduleNames, ", "), s.Schedule)
 	}
@@ -158,6 +160,9 @@ func (s *settings) solver(steps int) (gorgonia.Solver, error) {
 		options = append(options, solvers.Kernels(m, grouping...))
 	}
 	make, err := find("solver", s.Solver, ours)
+	if err == nil && s.SAM > 0 {
+		return solvers.NewSAM(make(options...), s.SAM), nil
+	}
 	return make(options...), err
 }
 

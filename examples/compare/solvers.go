@@ -69,6 +69,9 @@ func families() []family {
 			return solvers.NewMuon(solvers.LearnRate(lr), solvers.Kernels(m, o...))
 		}},
 	}
+	all = append(all, family{"sam", "solvers.NewSAM around solvers.NewSGD, momentum 0.9; rho 0.05, two passes a step", func(lr float64, m manifolds.Manifold, o []manifolds.Option) gorgonia.Solver {
+		return solvers.NewSAM(solvers.NewSGD(solvers.LearnRate(lr), solvers.Momentum(0.9), solvers.Kernels(m, o...)), 0.05)
+	}})
 	for _, s := range stock {
 		all = append(all, family{"constrain-" + s.name, "solvers.Constrain(" + s.about + ")", func(lr float64, m manifolds.Manifold, o []manifolds.Option) gorgonia.Solver {
 			return solvers.Constrain(s.make(lr), m, o...)
@@ -121,6 +124,7 @@ var rates = map[string]float64{
 	"rmsprop-euclidean": 0.003, "rmsprop-sphere": 0.01, "rmsprop-centred": 0.01, "rmsprop-oblique": 0.01, "rmsprop-stiefel": 0.02, "rmsprop-grassmann": 0.02,
 	"rmsprop-orthogonal": 0.01,
 	"muon":               0.02,
+	"sam":                0.02,
 	"constrain-vanilla":  0.1, "constrain-momentum": 0.02, "constrain-momentum-euclidean": 0.01, "constrain-rmsprop": 0.001, "constrain-adam": 0.003,
 }
 

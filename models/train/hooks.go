@@ -39,6 +39,9 @@ type Step struct {
 	Epoch      int     // from 1
 	Loss       float64 // cost of the batch before the step
 	Accuracy   float64 // mean score of the batch before the step, NaN without one: see Epoch.TrainAccuracy
+	// Ascended is the cost of the batch at the weights of solvers.SAM.Ascend, NaN without a SAM. Ascended - Loss measures
+	// how sharp the minimum is.
+	Ascended float64
 }
 
 // callBegin calls every hook's Begin.

@@ -27,6 +27,7 @@ type run struct {
 	ctx       context.Context
 	model     *models.Net
 	solver    gorgonia.Solver
+	ascender  Ascender // of the solver, or nil
 	data      Data
 	weights   []gorgonia.ValueGrad
 	vm        gorgonia.VM
@@ -57,7 +58,7 @@ type state struct {
 // newRun makes a run of which nothing has been written yet.
 func newRun(ctx context.Context, of models.Trainable, solver gorgonia.Solver, data Data, o Options) (_ *run, err error) {
 	m := of.Base()
-	r := &run{Options: o, ranks: ranksOf(o.Group), ctx: ctx, model: m, solver: solver, data: data, weights: gorgonia.NodesToValueGrads(m.Learnables)}
+	r := &run{Options: o, ranks: ranksOf(o.Group), ctx: ctx, model: m, solver: solver, ascender: ascender(solver), data: data, weights: gorgonia.NodesToValueGrads(m.Learnables)}
 	r.Plan = plan{o.Seed, data.Len(), m.Batch() * r.Size(), imagesOf(m), o.Augment}
 	part := r.Plan.part(r.ranks)
 	if r.root() {
@@ -277,6 +278,10 @@ func (r *run) step(epoch int) (Step, error) {
 // scores of the examples before, 0 without scores.
 func (r *run) move(b *batch, at *Step) (float64, error) {
 	defer r.vm.Reset()
+	var noise []uint64 // before the run
+	if r.ascender != nil {
+		noise = runs(r.model.Buffers)
+	}
 	loss, score, err := r.compute(b, at)
 	sums, err := r.meet(err, loss, score, number(r.isDue()))
 	if err != nil {
@@ -286,14 +291,25 @@ func (r *run) move(b *batch, at *Step) (float64, error) {
 	if math.IsNaN(at.Loss) || math.IsInf(at.Loss, 0) {
 		return 0, &DivergedError{at.Number, at.Epoch, at.Loss, nil}
 	}
-	if err := r.solver.Step(r.weights); err != nil {
-		if r.diverged(err) {
-			return 0, &DivergedError{at.Number, at.Epoch, at.Loss, err}
-		}
-		return 0, fmt.Errorf("train: step %d: %w", at.Number, err)
+	if err := r.ascend(at, noise); err != nil {
+		return 0, err
+	}
+	if err := r.failed(r.solver.Step(r.weights), at); err != nil {
+		return 0, err
 	}
 	r.kept.due = r.kept.due || sums[2] > 0
 	return sums[1], nil
+}
+
+// failed words the error of a solver.
+func (r *run) failed(err error, at *Step) error {
+	switch {
+	case err == nil:
+		return nil
+	case r.diverged(err):
+		return &DivergedError{at.Number, at.Epoch, at.Loss, err}
+	}
+	return fmt.Errorf("train: step %d: %w", at.Number, err)
 }
 
 // compute runs the graph on the part of a batch that is this rank's.
@@ -307,14 +323,8 @@ func (r *run) compute(b *batch, at *Step) (loss, score float64, err error) {
 	if err := r.setRate(); err != nil {
 		return 0, 0, err
 	}
-	if err := r.vm.RunAll(); err != nil {
-		if cause := notFinite(err); cause != nil {
-			return 0, 0, &DivergedError{at.Number, at.Epoch, r.Loss, cause}
-		}
-		if cause := nodes.Cause(err); errors.Is(cause, nodes.ErrSums) {
-			err = cause
-		}
-		return 0, 0, fmt.Errorf("train: step %d: %w", at.Number, err)
+	if err := r.runGraph(at); err != nil {
+		return 0, 0, err
 	}
 	if r.model.Score != nil {
 		outputs := make([]*tensor.Dense, len(r.model.Outputs))
@@ -326,6 +336,21 @@ func (r *run) compute(b *batch, at *Step) (loss, score float64, err error) {
 		}
 	}
 	return r.model.Loss(), score, nil
+}
+
+// runGraph runs the graph on what was fed.
+func (r *run) runGraph(at *Step) error {
+	err := r.vm.RunAll()
+	if err == nil {
+		return nil
+	}
+	if cause := notFinite(err); cause != nil {
+		return &DivergedError{at.Number, at.Epoch, r.Loss, cause}
+	}
+	if cause := nodes.Cause(err); errors.Is(cause, nodes.ErrSums) {
+		err = cause
+	}
+	return fmt.Errorf("train: step %d: %w", at.Number, err)
 }
 
 // diverged reports whether a step failed because a weight or a gradient is not finite, or because

@@ -85,6 +85,13 @@ type (
 	sharer   interface {
 		StepShare([]gorgonia.ValueGrad, solvers.Share) error
 	}
+	ascender interface {
+		Ascend([]gorgonia.ValueGrad) error
+		Cancel()
+	}
+	sharingAscender interface {
+		AscendShare([]gorgonia.ValueGrad, solvers.Share) error
+	}
 )
 
 // Average returns a solver that replaces gradients by their mean over the ranks of the group, and
@@ -149,24 +156,76 @@ func (s *Solver) Step(model []gorgonia.ValueGrad) error {
 	if s.group.Size() == 1 && s.err == nil {
 		return s.inner.Step(model)
 	}
-	if err := s.average(model); err != nil {
-		return err
-	}
-	if s.steps++; s.every > 0 && s.steps%s.every == 0 {
-		if err := s.check(); err != nil {
-			return err
+	a, ascends := wrap.Find[ascender](s.inner)
+	err := s.replace(model, !ascends)
+	if err == nil {
+		if one, ok := s.inner.(sharer); ok {
+			if err = one.StepShare(model, s.part); err != nil {
+				s.takeBack(s.grads)
+			}
+		} else {
+			err = s.group.Agree(s.inner.Step(model))
 		}
 	}
-	s.put(s.grads, s.group.Size())
-	one, ok := s.inner.(sharer)
-	if !ok {
-		return s.group.Agree(s.inner.Step(model))
+	if err != nil && ascends {
+		a.Cancel()
 	}
-	err := one.StepShare(model, s.part)
+	return err
+}
+
+// Ascend averages the gradients over the ranks and calls the Ascend of the solver, a *solvers.SAM or one that wraps
+// it, before a Step. All ranks call it, with the same parameters in the same order, and all return nil or all an error.
+func (s *Solver) Ascend(model []gorgonia.ValueGrad) error {
+	if s.group == nil {
+		return s.err
+	}
+	a, ok := wrap.Find[ascender](s.inner)
+	if !ok {
+		return fmt.Errorf("distributed: Ascend: want a solver that ascends, such as that of solvers.NewSAM, got %s (%w)", wrap.Describe(s.inner), solvers.ErrOption)
+	}
+	if s.group.Size() == 1 && s.err == nil {
+		return a.Ascend(model)
+	}
+	if err := s.replace(model, true); err != nil {
+		return err
+	}
+	var err error
+	if one, ok := s.inner.(sharingAscender); ok {
+		err = one.AscendShare(model, s.part)
+	} else {
+		own := a.Ascend(model)
+		if err = s.group.Agree(own); err != nil && own == nil {
+			a.Cancel()
+		}
+	}
 	if err != nil {
 		s.takeBack(s.grads)
 	}
 	return err
+}
+
+// Cancel calls the Cancel of the solver, if it has one: see Ascend.
+func (s *Solver) Cancel() {
+	if a, ok := wrap.Find[ascender](s.inner); ok {
+		a.Cancel()
+	}
+}
+
+// replace replaces the gradients by their means. Compare says whether it is time to compare the weights, which are not those of
+// a step after an ascent: machines may round it differently.
+func (s *Solver) replace(model []gorgonia.ValueGrad, compare bool) error {
+	if err := s.average(model); err != nil {
+		return err
+	}
+	if compare {
+		if s.steps++; s.every > 0 && s.steps%s.every == 0 {
+			if err := s.check(); err != nil {
+				return err
+			}
+		}
+	}
+	s.put(s.grads, s.group.Size())
+	return nil
 }
 
 // average sums the gradients over the ranks.

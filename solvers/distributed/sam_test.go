@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package distributed_test
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/manifolds"
+	"github.com/kernelfold/kernelfold/solvers"
+	"github.com/kernelfold/kernelfold/solvers/distributed"
+)
+
+// Ranks that average both gradients of SAM move as one that has the means, and a failure of one rank takes all back to
+// before the ascent.
+func TestSAM(t *testing.T) {
+	for _, of := range precisions {
+		for depth := range 2 {
+			for _, divide := range []bool{true, false} {
+				t.Run(fmt.Sprintf("%v, %d wrappers, divided %v", of, depth, divide), func(t *testing.T) {
+					onRanks(t, func(t *testing.T, g *distributed.Group) {
+						make := func() *solvers.SAM {
+							return solvers.NewSAM(solvers.NewSGD(solvers.LearnRate(0.02), solvers.Momentum(0.9), kernels(manifolds.Stiefel{})), 0.05)
+						}
+						m, twin := net(of, uint64(1+g.Rank()), true), net(of, 1, true)
+						solver, reference := average(g, wrap(make(), depth), distributed.Divide(divide), distributed.CheckEvery(3)), make()
+						require.NoError(t, solver.Init(all(m)))
+						require.NoError(t, reference.Init(all(twin)))
+						for step := range 8 {
+							before := bits(m)
+							gradients(m, step, g.Rank())
+							own := slopes(m)
+							assert.ErrorIs(t, solver.Step(all(m)), solvers.ErrAscent, "before Ascend")
+							if depth > 0 { // a solver that only has Step may change gradients
+								gradients(m, step, g.Rank())
+							}
+							require.Equal(t, own, slopes(m))
+							meanGradients(twin, step, g.Size())
+							require.NoError(t, solver.Ascend(all(m)))
+							require.NoError(t, reference.Ascend(all(twin)))
+							zero(t, m)
+							alike(t, g, bits(m), "ascent", step)
+							near(t, twin, m, 200*eps(tensor.Float32), "ascent", step)
+							if step == 5 {
+								if g.Rank() == g.Size()-1 {
+									set(m[0].g, 3, math.NaN())
+								}
+								require.Error(t, solver.Step(all(m)))
+								require.Equal(t, before, bits(m))
+								gradients(m, step, g.Rank())
+								require.NoError(t, solver.Ascend(all(m)))
+								solver.Cancel()
+								require.Equal(t, before, bits(m))
+								gradients(m, step, g.Rank())
+								require.NoError(t, solver.Ascend(all(m)))
+							}
+							gradients(m, 100+step, g.Rank())
+							meanGradients(twin, 100+step, g.Size())
+							require.NoError(t, solver.Step(all(m)))
+							require.NoError(t, reference.Step(all(twin)))
+							zero(t, m)
+							alike(t, g, bits(m), "step", step)
+							near(t, twin, m, 2000*eps(tensor.Float32), "step", step)
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// A solver that does not ascend says so.
+func TestAscendWantsSAM(t *testing.T) {
+	onRanks(t, func(t *testing.T, g *distributed.Group) {
+		m := net(tensor.Float64, 1, false)
+		s := average(g, wrap(solvers.NewSGD(), 1))
+		err := s.Ascend(all(m))
+		assert.ErrorIs(t, err, solvers.ErrOption)
+		assert.ErrorContains(t, err, "*distributed_test.wrapper around *solvers.Solver")
+		s.Cancel()
+		assert.ErrorIs(t, distributed.Average(nil, nil).Ascend(all(m)), solvers.ErrOption)
+	})
+}

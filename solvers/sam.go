@@ -1,0 +1,500 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package solvers
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/scratch"
+	"github.com/kernelfold/kernelfold/manifolds"
+)
+
+// SAM is sharpness-aware minimisation around another solver. It is made by NewSAM.
+type SAM struct {
+	*Solver
+	rho   float64
+	err   error        // of rho
+	above bool         // between Ascend and Step
+	flat  bool         // Ascend has moved nothing: rho or all gradients are 0
+	path  []*parameter // of Ascend
+	shown []gorgonia.ValueGrad
+}
+
+var _ gorgonia.Solver = (*SAM)(nil)
+
+// NewSAM returns sharpness-aware minimisation (Foret, Kleiner, Mobahi, Neyshabur, ICLR 2021; on manifolds Yun and Yang,
+// NeurIPS 2023) with the steps of s. A step needs the gradient at two places. At the weights x it is taken
+// to find the ascended weights x~, at a distance of rho, where the cost is highest to first order:
+//
+//	e  = rho grad f(x) / |grad f(x)|       grad the Riemannian gradient, the norm that of all parameters together
+//	x~ = R_x(e)                            retraction; x + e for unconstrained parameters
+//
+// Then s makes its step from x with the gradient at x~,
+//
+//	g  = T(P_x~(g~))                       g~ the Euclidean gradient at x~, T the transport from x~ to x
+//
+// so that it descends on the largest cost within rho of the weights. P_x~ is the tangent projection, whatever the metric; s makes of
+// g what it makes of any Euclidean gradient. Unconstrained parameters have g = g~.
+//
+// A training loop calls Ascend after the first backward pass, runs the graph once more on the same batch, and calls Step:
+//
+//	vm.RunAll()
+//	sam.Ascend(model)
+//	vm.Reset()
+//	vm.RunAll()
+//	sam.Step(model)
+//	vm.Reset()
+//
+// train.Fit does so itself. Running statistics of batch normalisations should come from the first pass alone, and
+// noise such as the mask of a dropout should be the same in both.
+//
+// The options of s apply to its step; those that scale or clip gradients have no effect on the ascent. With a rho of 0 the steps are those
+// of s to the bit. Foret et al. use rho = 0.05 on CIFAR-10 and 0.1 on CIFAR-100. Between Ascend and Step s must not be
+// used by itself. For a stock solver pass the Solver of Constrain:
+//
+//	solvers.NewSAM(solvers.Constrain(gorgonia.NewVanillaSolver(), manifolds.Stiefel{}).Solver, 0.05)
+func NewSAM(s *Solver, rho float64) *SAM {
+	a := &SAM{Solver: s, rho: rho}
+	if err := natural(rho); err != nil {
+		a.err = optionError("NewSAM: rho: %v", err)
+	}
+	if s == nil {
+		a.Solver, a.err = &Solver{}, optionError("NewSAM: want a solver, got nil")
+	}
+	return a
+}
+
+// ascent is what SAM keeps of a parameter between Ascend and Step. The memory is used again.
+type ascent struct {
+	at, from dense.View   // the weights, and a copy of those before Ascend
+	shown    *transported // what the solver is shown, nil for an unconstrained parameter
+	square   float64      // of the norm of the Riemannian gradient, over the scale
+	repair   []bool       // parts that were not on their manifold
+	kept     bool         // from holds the weights before the ascent under way
+	back     bool         // Step has seen the parameter
+}
+
+// String names the solver.
+func (s *SAM) String() string { return fmt.Sprintf("SAM(%s)", s.Solver) }
+
+// Unwrap returns the solver that makes the steps.
+func (s *SAM) Unwrap() gorgonia.Solver { return s.Solver }
+
+// Rho returns the distance of the ascended weights.
+func (s *SAM) Rho() float64 { return s.rho }
+
+// Ascend moves the weights to where Step needs the gradient, and zeroes the gradients. It is all or nothing, as Step is. A second
+// Ascend before the Step is ErrAscent.
+func (s *SAM) Ascend(model []gorgonia.ValueGrad) error { return s.AscendShare(model, alone) }
+
+// AscendShare is Ascend for one of several processes, each of which moves all weights. Exchange is not called.
+func (s *SAM) AscendShare(model []gorgonia.ValueGrad, share Share) error {
+	e := &s.engine
+	if err := s.between("Ascend"); err != nil {
+		return share.Agree(e.refuse(err), 0)
+	}
+	defer e.finish()
+	active, err := e.agreeOn(model, share, func(active []*parameter) error { return s.climb(active) })
+	if err != nil {
+		s.descend()
+		return e.refuse(err)
+	}
+	for _, p := range active {
+		if p.grad.Len() > 0 {
+			p.grad.Zero()
+		}
+	}
+	e.last = nil
+	return nil
+}
+
+// between returns an error unless the weights are where the last step left them.
+func (s *SAM) between(call string) error {
+	switch {
+	case s.err != nil:
+		return s.err
+	case s.above:
+		return fmt.Errorf("solvers: %s: want %s between a Step of %s and the next Ascend, got it after Ascend (%w)", call, call, s, ErrAscent)
+	}
+	return nil
+}
+
+// climb moves the weights. If it fails, descend takes that back.
+func (s *SAM) climb(active []*parameter) error {
+	e := &s.engine
+	norms := scratch.Get[float64](len(active))
+	defer scratch.Put(norms)
+	for i, p := range active {
+		norms[i] = p.gradient
+		p.ascent.at, p.ascent.back = p.weights, false
+	}
+	scale := total(norms) // so that squares neither overflow nor vanish
+	s.path, s.above = append(s.path[:0], active...), true
+	if s.flat = s.rho == 0 || scale == 0; s.flat {
+		return nil
+	}
+	work := 4 * weights(active)
+	if err := e.each(active, work, func(_ *engine, p *parameter) error { return p.slope(scale) }); err != nil {
+		return err
+	}
+	for i, p := range active {
+		norms[i] = math.Sqrt(p.ascent.square)
+	}
+	norm := total(norms)
+	if norm == 0 {
+		s.flat = true
+		return nil
+	}
+	return e.each(active, work, func(_ *engine, p *parameter) error { return p.ascend(s.rho / norm) })
+}
+
+// total is the root of the sum of the squares, which does not depend on their order. It sorts them.
+func total(norms []float64) (sum float64) {
+	slices.Sort(norms)
+	for _, n := range norms {
+		sum = math.Hypot(sum, n)
+	}
+	return sum
+}
+
+// slope computes the Riemannian gradients of the parts, divided by scale, and leaves them as their directions.
+func (p *parameter) slope(scale float64) error {
+	a := &p.ascent
+	a.square = 0
+	if p.settings.frozen {
+		return nil
+	}
+	for _, q := range p.parts {
+		if err := q.points(); err != nil {
+			return err
+		}
+		wide := q.single() && q.extreme(scale)
+		if wide {
+			q.X = widen(q.borrow(true), q.X)
+		}
+		g, err := q.gather(p.grad, min(1/scale, math.MaxFloat64), wide)
+		if err != nil {
+			return q.fail(ErrParameter, err.Error(), err)
+		}
+		if err := manifolds.Gradient(q.Manifold, g, q.X, g); err != nil {
+			return q.fail(ErrConstraint, err.Error(), err)
+		}
+		squares := scratch.Get[float64](g.K)
+		err = manifolds.Inner(q.Manifold, squares, q.X, g, g)
+		for _, sq := range squares {
+			a.square += sq
+		}
+		scratch.Put(squares)
+		if err != nil {
+			return q.fail(ErrConstraint, err.Error(), err)
+		}
+		q.Direction = g
+	}
+	return nil
+}
+
+// points makes X the points of a part that the admission has not loaded, since another process moves it.
+func (p *Part) points() error {
+	if p.X.K == 0 {
+		return p.read()
+	}
+	return p.readIfUnread()
+}
+
+// gather copies c times a value of the parameter's shape, in the order of the points.
+func (p *Part) gather(v dense.View, c float64, wide bool) (manifolds.Points, error) {
+	x := p.borrow(wide)
+	if p.whole() {
+		clip(x, v, c, 0)
+		return x, nil
+	}
+	flat := lend(v.Len(), 1, 1, wide || !p.single())
+	defer giveBack(flat)
+	clip(flat, v, c, 0)
+	return x, p.bound.layout.Gather(x, flat)
+}
+
+// ascend moves the weights along c times the directions.
+func (p *parameter) ascend(c float64) error {
+	a := &p.ascent
+	if p.settings.frozen {
+		return nil
+	}
+	a.keep(p)
+	for i, q := range p.parts {
+		a.repair[i] = q.step.dirty
+		v := q.Direction
+		if err := v.Combine(c, v, 0, v); err != nil {
+			return q.fail(ErrParameter, err.Error(), err)
+		}
+		y := q.borrow(v.Data64() != nil)
+		var err error
+		if q.bound.euclidean {
+			err = y.Combine(1, q.X, 1, v)
+		} else {
+			err = q.Manifold.Retract(y, q.X, v)
+		}
+		if err == nil {
+			err = q.place(p.weights, y)
+		}
+		if err != nil {
+			return q.fail(ErrDiverged, fmt.Sprintf("ascent: %v", err), err)
+		}
+	}
+	return nil
+}
+
+// place writes the points to a value of the parameter's shape, unless one is not finite.
+func (p *Part) place(v dense.View, x manifolds.Points) error {
+	if p.single() && x.Data64() != nil {
+		y := p.borrow(false)
+		if err := narrow(y, x); err != nil {
+			return err
+		}
+		x = y
+	}
+	if _, err := finite(x); err != nil {
+		return err
+	}
+	return p.put(v, x)
+}
+
+// keep copies the weights, and makes the memory that Step needs.
+func (a *ascent) keep(p *parameter) {
+	if a.repair == nil {
+		a.from, _ = dense.Of(blankValue(p))
+		a.repair = make([]bool, len(p.parts))
+		for _, q := range p.parts {
+			if !q.bound.euclidean {
+				a.shown = &transported{name: p.name, grad: blankValue(p)}
+				break
+			}
+		}
+	}
+	copy(a.from.Bytes(), p.weights.Bytes())
+	a.kept = true
+}
+
+// Cancel moves the weights back to where they were before Ascend. The next call is Ascend again. It does nothing before Ascend and after
+// Step. Use it where the second pass fails: a Step that fails does so itself.
+func (s *SAM) Cancel() { s.descend() }
+
+// descend moves the weights back.
+func (s *SAM) descend() {
+	for i, p := range s.path {
+		a := &p.ascent
+		if a.kept {
+			copy(a.at.Bytes(), a.from.Bytes())
+		}
+		a.at, a.kept = dense.View{}, false
+		s.path[i] = nil
+	}
+	s.path, s.above = s.path[:0], false
+}
+
+// Step moves the weights back to where they were before Ascend, and makes the step of the solver from there with the
+// gradients that it is given, which belong to the weights that Ascend has made. It wants the parameters of Ascend.
+//
+// Ascend and Step are all or nothing together: after an error weights and state are as before Ascend, which is called
+// next, and gradients as before Step. A Step without an Ascend is ErrAscent, and changes nothing.
+func (s *SAM) Step(model []gorgonia.ValueGrad) error { return s.StepShare(model, alone) }
+
+// StepShare is Step for one of several processes, as that of a Solver. All of them have called AscendShare before.
+func (s *SAM) StepShare(model []gorgonia.ValueGrad, share Share) error {
+	e := &s.engine
+	shown, err := s.back(model)
+	defer func() {
+		for i, v := range shown { // so that nothing keeps a graph alive
+			if t, ok := v.(*transported); ok {
+				t.ValueGrad, t.original = nil, dense.View{}
+			}
+			shown[i] = nil
+		}
+	}()
+	if err != nil {
+		return share.Agree(e.refuse(err), 0)
+	}
+	if err := s.Solver.StepShare(shown, share); err != nil {
+		return err
+	}
+	for _, v := range shown {
+		if t, ok := v.(*transported); ok {
+			t.original.Zero()
+		}
+	}
+	return nil
+}
+
+// back transports the gradients, moves the weights back, and returns what the solver is to be shown.
+func (s *SAM) back(model []gorgonia.ValueGrad) ([]gorgonia.ValueGrad, error) {
+	switch {
+	case s.err != nil:
+		return nil, s.err
+	case !s.above:
+		return nil, fmt.Errorf("solvers: Step: want a call of Ascend, and a run of the machine, before each Step of %s, got none (%w)", s, ErrAscent)
+	}
+	defer s.descend()
+	e := &s.engine
+	e.active = e.active[:0]
+	defer e.finish()
+	if len(model) != len(s.path) {
+		return nil, fmt.Errorf("solvers: Step: want the %d parameters of Ascend, got %d (%w)", len(s.path), len(model), ErrAscent)
+	}
+	s.shown = append(s.shown[:0], model...)
+	for i, v := range model {
+		p, w, err := s.climbed(v, i)
+		if err != nil {
+			return s.shown, err
+		}
+		a := &p.ascent
+		p.weights, a.back = w, true
+		e.active = append(e.active, p)
+		if s.flat || p.settings.frozen || a.shown == nil {
+			continue
+		}
+		if err := p.takeGradient(v); err != nil {
+			return s.shown, err
+		}
+		a.shown.ValueGrad, a.shown.original, s.shown[i] = v, p.grad, a.shown
+	}
+	return s.shown, e.each(e.active, 4*weights(e.active), (*engine).transport)
+}
+
+// climbed returns the parameter of Ascend that v is, with its weights.
+func (s *SAM) climbed(v gorgonia.ValueGrad, i int) (*parameter, dense.View, error) {
+	if v == nil {
+		return nil, dense.View{}, &ParameterError{Name: fmt.Sprintf("number %d", i), Kind: ErrParameter, Cause: "want a gorgonia.ValueGrad, got nil"}
+	}
+	w, err := dense.Of(v.Value())
+	if err != nil {
+		return nil, w, &ParameterError{Name: nameOf(v, i), Kind: ErrParameter, Cause: "weights: " + err.Error(), Err: err}
+	}
+	p := s.engine.find(v, w)
+	switch {
+	case p == nil || p.ascent.at.Len() != w.Len() || p.ascent.at.Storage() != w.Storage():
+		return nil, w, &ParameterError{Name: nameOf(v, i), Shape: w.Shape, Kind: ErrAscent, Cause: "want the parameters of Ascend, with their memory, got another"}
+	case p.ascent.back:
+		return nil, w, p.twice(nameOf(v, i))
+	}
+	return p, w, nil
+}
+
+// transport writes the gradient that the solver is shown, where that is another than the parameter has.
+func (e *engine) transport(p *parameter) error {
+	a := &p.ascent
+	if p.grad.Len() == 0 {
+		return nil
+	}
+	norm := p.grad.Norm()
+	if !(norm <= math.MaxFloat64) {
+		return p.fail(ErrNotFinite, "want a finite gradient, got "+p.grad.FirstBad(), nil)
+	}
+	to, err := dense.Of(a.shown.grad)
+	if err != nil {
+		return p.fail(ErrParameter, err.Error(), err)
+	}
+	for i, q := range p.parts {
+		wide := q.single() && q.extreme(norm)
+		g, err := q.gather(p.grad, 1, wide)
+		if err == nil && !q.bound.euclidean {
+			err = q.transportBack(g, a, i, wide)
+		}
+		if err == nil {
+			err = q.place(to, g)
+		}
+		if err != nil {
+			return q.fail(ErrDiverged, fmt.Sprintf("gradient of the ascended weights: %v", err), err)
+		}
+	}
+	return nil
+}
+
+// transportBack replaces the Euclidean gradient of the ascended points by its tangent part, at the points before.
+func (p *Part) transportBack(g manifolds.Points, a *ascent, i int, wide bool) error {
+	y, err := p.lentBatch(a.at)
+	if err != nil {
+		return err
+	}
+	x, err := p.lentBatch(a.from)
+	if err != nil {
+		return err
+	}
+	if wide {
+		x, y = widen(p.borrow(true), x), widen(p.borrow(true), y)
+	}
+	if a.repair[i] {
+		off := x
+		x = p.borrow(wide)
+		if err := p.Manifold.Project(x, off); err != nil {
+			return err
+		}
+	}
+	if err := p.Manifold.Tangent(g, y, g); err != nil {
+		return err
+	}
+	return p.Manifold.Transport(g, y, x, g)
+}
+
+// transported is a parameter with another gradient.
+type transported struct {
+	gorgonia.ValueGrad
+	name     string
+	grad     gorgonia.Value
+	original dense.View
+}
+
+func (t *transported) Grad() (gorgonia.Value, error) { return t.grad, nil }
+func (t *transported) Name() string                  { return t.name }
+
+// Init is that of the solver. It is ErrAscent between Ascend and Step.
+func (s *SAM) Init(model []gorgonia.ValueGrad) error {
+	if err := s.between("Init"); err != nil {
+		return err
+	}
+	return s.Solver.Init(model)
+}
+
+// Report is that of the solver. The gradients are those of the ascended weights, without their normal part for
+// constrained parameters, whose Outwardness is therefore 0.
+func (s *SAM) Report() Report {
+	r := s.Solver.Report()
+	r.Solver = s.String()
+	if r.Err == nil {
+		r.Err = s.err
+	}
+	return r
+}
+
+// Snapshot is that of the solver: SAM knows nothing between two steps. It is ErrAscent between Ascend and Step.
+func (s *SAM) Snapshot() (*Snapshot, error) {
+	if err := s.between("Snapshot"); err != nil {
+		return nil, err
+	}
+	snap, err := s.Solver.Snapshot()
+	if err == nil {
+		snap.Solver = s.String()
+	}
+	return snap, err
+}
+
+// Restore is that of the solver, from the snapshot of a SAM around a solver of the same rule. It is ErrAscent between
+// Ascend and Step.
+func (s *SAM) Restore(model []gorgonia.ValueGrad, snap *Snapshot) error {
+	if err := s.between("Restore"); err != nil {
+		return err
+	}
+	if snap == nil {
+		return s.Solver.Restore(model, nil)
+	}
+	if snap.Solver != s.String() {
+		return fmt.Errorf("solvers: restore: want the snapshot of %s, got that of %s (%w)", s, snap.Solver, ErrParameter)
+	}
+	own := *snap
+	own.Solver = s.Solver.String()
+	return s.Solver.Restore(model, &own)
+}
