@@ -99,6 +99,11 @@ func (m CentredSphere) Log(dst, x, y Points) error {
 	return lift3(m.Check(x.N, x.P), "log", dst, x, y, m.s32().log, m.s64().log)
 }
 
+// InverseRetract writes r^2 y / <x, y> - x, or Log if Geodesic. It fails where <x, y> is not positive.
+func (m CentredSphere) InverseRetract(dst, x, y Points) error {
+	return lift3(m.Check(x.N, x.P), "inverse retraction", dst, x, y, m.s32().inverse, m.s64().inverse)
+}
+
 // Dist writes r theta, where theta is the angle between x and y by atan2.
 func (m CentredSphere) Dist(out []float64, x, y Points) error {
 	return liftOut(m.Check(x.N, x.P), "distance", out, x, x, y, m.s32().dist, m.s64().dist)
@@ -138,6 +143,7 @@ var (
 	_ Manifold            = CentredSphere{}
 	_ Exponential         = CentredSphere{}
 	_ Logarithm           = CentredSphere{}
+	_ Inverse             = CentredSphere{}
 	_ ParallelTransporter = CentredSphere{}
 	_ PathTransporter     = CentredSphere{}
 	_ Differentiable      = CentredSphere{}

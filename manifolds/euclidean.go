@@ -22,6 +22,7 @@ var (
 	_ Manifold            = Euclidean{}
 	_ Exponential         = Euclidean{}
 	_ Logarithm           = Euclidean{}
+	_ Inverse             = Euclidean{}
 	_ ParallelTransporter = Euclidean{}
 	_ Differentiable      = Euclidean{}
 	_ Described           = Euclidean{}
@@ -94,6 +95,9 @@ func (m Euclidean) Exp(dst, x, v Points) error { return m.Retract(dst, x, v) }
 
 // Log writes y - x.
 func (m Euclidean) Log(dst, x, y Points) error { return dst.Combine(1, y, -1, x) }
+
+// InverseRetract writes y - x.
+func (m Euclidean) InverseRetract(dst, x, y Points) error { return m.Log(dst, x, y) }
 
 // Dist writes |y - x|.
 func (m Euclidean) Dist(out []float64, x, y Points) error {

@@ -268,7 +268,7 @@ func ExampleManifold() {
 	// Sphere: exp true, log true, parallel transport true, metric of its own false, scalable true
 	// CentredSphere: exp true, log true, parallel transport true, metric of its own false, scalable true
 	// Oblique: exp true, log true, parallel transport true, metric of its own false, scalable true
-	// Stiefel: exp true, log false, parallel transport false, metric of its own true, scalable true
+	// Stiefel: exp true, log true, parallel transport false, metric of its own true, scalable true
 	// Stiefel of 5x3: dimension 9, curvature at most 1, injectivity radius 3.142
 }
 

@@ -152,6 +152,15 @@ func (m Grassmann) Log(dst, x, y Points) error {
 	return lift3(m.Check(x.N, x.P), "log", dst, x, y, m.s32().subspaceLog, m.s64().subspaceLog)
 }
 
+// InverseRetract writes r^2 y (x^T y)^-1 - x, or Log if Geodesic, computed in float64. It fails where a direction
+// of one subspace is orthogonal to the other.
+func (m Grassmann) InverseRetract(dst, x, y Points) error {
+	if m.Geodesic {
+		return m.Log(dst, x, y)
+	}
+	return lift3(m.Check(x.N, x.P), "inverse retraction", dst, x, y, m.s32().inverse, m.s64().inverse)
+}
+
 // Dist writes r times the root of the sum of the squared angles between the subspaces.
 func (m Grassmann) Dist(out []float64, x, y Points) error {
 	return liftOut(m.Check(x.N, x.P), "distance", out, x, x, y, m.s32().subspaceDist, m.s64().subspaceDist)
@@ -210,6 +219,7 @@ var (
 	_ Quotient            = Grassmann{}
 	_ Exponential         = Grassmann{}
 	_ Logarithm           = Grassmann{}
+	_ Inverse             = Grassmann{}
 	_ ParallelTransporter = Grassmann{}
 	_ PathTransporter     = Grassmann{}
 	_ Differentiable      = Grassmann{}

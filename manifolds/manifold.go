@@ -77,6 +77,14 @@ type ParallelTransporter interface {
 	ParallelTransport(dst, x, y, u Points) error
 }
 
+// Inverse is implemented by a manifold that can invert its retraction, near x.
+type Inverse interface {
+	// InverseRetract writes the vector v, tangent at x, with R_x(v) = y. On a Quotient, R_x(v) is in
+	// the class of y. It fails, with a *PointError, where there is no such v or it cannot be found.
+	// Where the retraction is the exponential map, v is the logarithm.
+	InverseRetract(dst, x, y Points) error
+}
+
 // Quotient is implemented by a manifold whose points are equivalence classes of matrices, such
 // as the subspaces spanned by orthonormal bases. Its tangent vectors are horizontal: orthogonal
 // to the directions in which the class does not change. The tangent projection is then not the

@@ -139,6 +139,11 @@ func (m Oblique) Log(dst, x, y Points) error {
 	return lift3(m.Check(x.N, x.P), "log", dst, x, y, m.s32().log, m.s64().log)
 }
 
+// InverseRetract writes r^2 y / <x, y> - x of each vector, or Log if Geodesic. It fails where <x, y> is not positive.
+func (m Oblique) InverseRetract(dst, x, y Points) error {
+	return lift3(m.Check(x.N, x.P), "inverse retraction", dst, x, y, m.s32().inverse, m.s64().inverse)
+}
+
 // Dist writes r (sum of theta_j^2)^(1/2), where theta_j is the angle between x_j and y_j by
 // atan2.
 func (m Oblique) Dist(out []float64, x, y Points) error {
@@ -184,6 +189,7 @@ var (
 	_ Manifold            = Oblique{}
 	_ Exponential         = Oblique{}
 	_ Logarithm           = Oblique{}
+	_ Inverse             = Oblique{}
 	_ ParallelTransporter = Oblique{}
 	_ PathTransporter     = Oblique{}
 	_ Differentiable      = Oblique{}

@@ -271,6 +271,18 @@ func (m Orthogonal) Log(dst, x, y Points) error { return m.group().log(dst, x, y
 // Log writes x log(x^T y), computed in float64. It fails where x^T y rotates by pi.
 func (m SpecialOrthogonal) Log(dst, x, y Points) error { return m.group().log(dst, x, y) }
 
+func (m rotations) inverse(dst, x, y Points) error {
+	return lift3(m.check(x.N, x.P), "inverse retraction", dst, x, y, m.s32().inverse, m.s64().inverse)
+}
+
+// InverseRetract writes what that of Stiefel writes, or Log with Geodesic.
+func (m Orthogonal) InverseRetract(dst, x, y Points) error { return m.group().inverse(dst, x, y) }
+
+// InverseRetract writes what that of Stiefel writes, or Log with Geodesic.
+func (m SpecialOrthogonal) InverseRetract(dst, x, y Points) error {
+	return m.group().inverse(dst, x, y)
+}
+
 func (m rotations) dist(out []float64, x, y Points) error {
 	return liftOut(m.check(x.N, x.P), "distance", out, x, x, y, m.s32().rotationDist, m.s64().rotationDist)
 }
@@ -416,6 +428,7 @@ var (
 	_ Manifold            = Orthogonal{}
 	_ Exponential         = Orthogonal{}
 	_ Logarithm           = Orthogonal{}
+	_ Inverse             = Orthogonal{}
 	_ ParallelTransporter = Orthogonal{}
 	_ PathTransporter     = Orthogonal{}
 	_ Differentiable      = Orthogonal{}
@@ -427,6 +440,7 @@ var (
 	_ Manifold            = SpecialOrthogonal{}
 	_ Exponential         = SpecialOrthogonal{}
 	_ Logarithm           = SpecialOrthogonal{}
+	_ Inverse             = SpecialOrthogonal{}
 	_ ParallelTransporter = SpecialOrthogonal{}
 	_ PathTransporter     = SpecialOrthogonal{}
 	_ Differentiable      = SpecialOrthogonal{}

@@ -28,7 +28,10 @@ func TestReference(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal(text, &cases))
 	of := map[string]func(r float64) manifolds.Manifold{
-		"Stiefel":   func(r float64) manifolds.Manifold { return manifolds.Stiefel{Radius: r} },
+		"Stiefel": func(r float64) manifolds.Manifold { return manifolds.Stiefel{Radius: r} },
+		"Stiefel canonical": func(r float64) manifolds.Manifold {
+			return manifolds.Stiefel{Radius: r, Metric: manifolds.CanonicalMetric}
+		},
 		"Grassmann": func(r float64) manifolds.Manifold { return manifolds.Grassmann{Radius: r, Geodesic: true} },
 		"Orthogonal": func(r float64) manifolds.Manifold {
 			return manifolds.Orthogonal{Radius: r, Retraction: manifolds.Geodesic}
@@ -42,18 +45,32 @@ func TestReference(t *testing.T) {
 		"Stiefel": func(r float64) manifolds.Manifold {
 			return manifolds.Stiefel{Radius: r, Retraction: manifolds.Cayley}
 		},
+		"Stiefel QR": func(r float64) manifolds.Manifold { return manifolds.Stiefel{Radius: r} },
+		"Stiefel polar": func(r float64) manifolds.Manifold {
+			return manifolds.Stiefel{Radius: r, Retraction: manifolds.Polar}
+		},
+		"Stiefel Cayley": func(r float64) manifolds.Manifold {
+			return manifolds.Stiefel{Radius: r, Retraction: manifolds.Cayley}
+		},
+		"Sphere":            func(r float64) manifolds.Manifold { return manifolds.Sphere{Radius: r} },
 		"Orthogonal":        func(r float64) manifolds.Manifold { return manifolds.Orthogonal{Radius: r} },
 		"SpecialOrthogonal": func(r float64) manifolds.Manifold { return manifolds.SpecialOrthogonal{Radius: r} },
 	}
 	for i, c := range cases {
 		for _, wide := range []bool{false, true} {
+			if wide && c.N == c.P { // the transpose of a square point is another point
+				continue
+			}
 			for _, single := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%d %s %s %dx%d wide=%v float32=%v", i, c.Manifold, c.Op, c.N, c.P, wide, single), func(t *testing.T) {
 					var x []manifolds.Points
 					for _, a := range c.Args {
 						x = append(x, oriented(t, a, c.N, c.P, wide, single))
 					}
-					m := of[c.Manifold](c.Radius)
+					var m manifolds.Manifold
+					if at := of[c.Manifold]; at != nil {
+						m = at(c.Radius)
+					}
 					dst, out := x[0].Like(), []float64{0}
 					switch c.Op {
 					case "project":
@@ -70,6 +87,8 @@ func TestReference(t *testing.T) {
 						err = m.(manifolds.Exponential).Exp(dst, x[0], x[1])
 					case "log":
 						err = m.(manifolds.Logarithm).Log(dst, x[0], x[1])
+					case "inverse":
+						err = plain[c.Manifold](c.Radius).(manifolds.Inverse).InverseRetract(dst, x[0], x[1])
 					case "parallel":
 						err = m.(manifolds.ParallelTransporter).ParallelTransport(dst, x[0], x[1], x[2])
 					case "along":

@@ -91,6 +91,11 @@ func (m Sphere) Log(dst, x, y Points) error {
 	return lift3(m.Check(x.N, x.P), "log", dst, x, y, m.s32().log, m.s64().log)
 }
 
+// InverseRetract writes r^2 y / <x, y> - x, or Log if Geodesic. It fails where <x, y> is not positive.
+func (m Sphere) InverseRetract(dst, x, y Points) error {
+	return lift3(m.Check(x.N, x.P), "inverse retraction", dst, x, y, m.s32().inverse, m.s64().inverse)
+}
+
 // Dist writes r theta, where theta is the angle between x and y by atan2.
 func (m Sphere) Dist(out []float64, x, y Points) error {
 	return liftOut(m.Check(x.N, x.P), "distance", out, x, x, y, m.s32().dist, m.s64().dist)
@@ -130,6 +135,7 @@ var (
 	_ Manifold            = Sphere{}
 	_ Exponential         = Sphere{}
 	_ Logarithm           = Sphere{}
+	_ Inverse             = Sphere{}
 	_ ParallelTransporter = Sphere{}
 	_ PathTransporter     = Sphere{}
 	_ Differentiable      = Sphere{}

@@ -549,14 +549,28 @@ func (s spheres[T]) chord(l line, x, y []T) chord {
 
 // log: the projection of y onto the tangent space at x, rescaled to length r theta.
 func (s spheres[T]) log(dst, x, y block[T]) error {
+	return s.towards("log", dst, x, y, math.Pi, "want points that are not antipodal", func(theta float64) float64 { return theta })
+}
+
+// inverse: the same, rescaled to length r tan(theta), or that of log if geodesic.
+func (s spheres[T]) inverse(dst, x, y block[T]) error {
+	if s.geodesic {
+		return s.log(dst, x, y)
+	}
+	return s.towards("inverse retraction", dst, x, y, math.Pi/2, "want points at an angle below pi/2", math.Tan)
+}
+
+// towards writes the projection of y onto the tangent space at x, rescaled to length r times the function of the angle
+// between x and y. It fails for the reason at that angle and above.
+func (s spheres[T]) towards(op string, dst, x, y block[T], angle float64, reason string, length func(theta float64) float64) error {
 	return s.each(x, func(l line) string {
 		c := s.chord(l, x.data, y.data)
 		scale := 1.0
 		if c.norm > 0 {
-			scale = s.r * c.theta / c.norm
+			scale = s.r * length(c.theta) / c.norm
 		}
-		if math.Pi-c.theta < 4*vec.Eps[T]() {
-			return "want points that are not antipodal"
+		if angle-c.theta < 4*vec.Eps[T]() {
+			return reason
 		}
 		if c.theta != c.theta {
 			return "want finite points"
@@ -569,7 +583,7 @@ func (s spheres[T]) log(dst, x, y block[T]) error {
 			s.centre(l, dst.data, dst.data)
 		}
 		return ""
-	}, "log")
+	}, op)
 }
 
 // dist: r theta, and the root of the sum of squares over the vectors of a point.

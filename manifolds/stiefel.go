@@ -131,6 +131,8 @@ var (
 	_ Manifold       = Stiefel{}
 	_ Metric         = Stiefel{}
 	_ Exponential    = Stiefel{}
+	_ Logarithm      = Stiefel{}
+	_ Inverse        = Stiefel{}
 	_ Differentiable = Stiefel{}
 	_ Described      = Stiefel{}
 	_ Scalable       = Stiefel{}

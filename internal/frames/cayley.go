@@ -60,7 +60,16 @@ func cayleySolve(x, n, b []float64, q int, transposed bool) error {
 	}
 	AddDiagonal(whole, p, 1)
 	copy(x[:p*q], b)
-	left := func(i int) []float64 { return whole[i*p : (i+1)*p] }
+	if err := solve(whole, x, p, q); err != nil {
+		return fmt.Errorf("want a matrix whose Cayley transform can be computed: %w", err)
+	}
+	return nil
+}
+
+// solve sets x, p x q, to a^-1 x by elimination with row pivots, which it leaves on the diagonal of a, p x p. It fails where a is
+// singular.
+func solve(a, x []float64, p, q int) error {
+	left := func(i int) []float64 { return a[i*p : (i+1)*p] }
 	right := func(i int) []float64 { return x[i*q : (i+1)*q] }
 	for j := range p {
 		best := j
@@ -79,7 +88,7 @@ func cayleySolve(x, n, b []float64, q int, transposed bool) error {
 		}
 		pivot := left(j)[j]
 		if !Invertible(math.Abs(pivot)) {
-			return fmt.Errorf("want a matrix whose Cayley transform can be computed, got the pivot %g", pivot)
+			return fmt.Errorf("want a matrix that can be inverted, got the pivot %g", pivot)
 		}
 		for i := j + 1; i < p; i++ {
 			if f := left(i)[j] / pivot; f != 0 {

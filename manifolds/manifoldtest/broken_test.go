@@ -240,6 +240,21 @@ func (m miscounted) Properties(n, p int) manifolds.Properties {
 	return known
 }
 
+// The logarithm in place of the inverse of the normalisation.
+type shortInverse struct{ sphere }
+
+func (m shortInverse) InverseRetract(dst, x, y points) error { return m.sphere.Log(dst, x, y) }
+
+// An inverse for points that no step reaches.
+type farInverse struct{ sphere }
+
+func (m farInverse) InverseRetract(dst, x, y points) error {
+	if err := m.sphere.InverseRetract(dst, x, y); err == nil {
+		return nil
+	}
+	return dst.Combine(1, y, -1, x)
+}
+
 // A scaled manifold that forgets its other fields.
 type forgetful struct{ sphere }
 
@@ -474,6 +489,8 @@ func TestBroken(t *testing.T) {
 		{chordal{}, "logarithm"},
 		{arcCosine{}, "logarithm"},
 		{shortLog{}, "logarithm"},
+		{shortInverse{}, "inverse"},
+		{farInverse{}, "inverse"},
 		{shrinking{}, "parallel"},
 		{undivided{}, "adjoint"},
 		{divided{}, "adjoint"},

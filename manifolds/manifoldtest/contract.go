@@ -52,6 +52,11 @@ func (t *trial) ops() []op {
 	if m, ok := m.(manifolds.Logarithm); ok {
 		ops = append(ops, op{"Log", batches{x, y}, func(dst manifolds.Points, a batches) error { return m.Log(dst, a[0], a[1]) }})
 	}
+	if m, ok := m.(manifolds.Inverse); ok {
+		ops = append(ops, op{"InverseRetract", batches{x, y}, func(dst manifolds.Points, a batches) error {
+			return m.InverseRetract(dst, a[0], a[1])
+		}})
+	}
 	if m, ok := m.(manifolds.ParallelTransporter); ok {
 		ops = append(ops, op{"ParallelTransport", batches{x, y, u}, func(dst manifolds.Points, a batches) error {
 			return m.ParallelTransport(dst, a[0], a[1], a[2])

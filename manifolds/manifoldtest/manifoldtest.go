@@ -22,6 +22,7 @@
 //	transport      into the tangent space at y, linear, continuous, the identity for y = x
 //	exponential    a retraction whose curves have constant speed and stationary energy
 //	logarithm      exp_x(log_x y) = y, |log_x y| = dist(x, y), dist is a distance
+//	inverse        InverseRetract undoes Retract
 //	parallel       an isometry, undone by swapping x and y, log_x y goes to -log_y x
 //	path           TransportAlong ends in the tangent space at y, linear, and for short steps where Transport does
 //	quotient       Same is proportional to the step between two classes
@@ -187,6 +188,7 @@ var oracles = []oracle{
 	{"transport", nil, transport},
 	{"exponential", has[manifolds.Exponential], exponential},
 	{"logarithm", has[manifolds.Logarithm], logarithm},
+	{"inverse", has[manifolds.Inverse], inverseRetract},
 	{"parallel", has[manifolds.ParallelTransporter], parallel},
 	{"path", has[manifolds.PathTransporter], path},
 	{"quotient", has[manifolds.Quotient], quotient},

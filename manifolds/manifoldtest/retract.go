@@ -4,6 +4,9 @@ package manifoldtest
 
 import (
 	"fmt"
+	"math"
+
+	"github.com/kernelfold/kernelfold/manifolds"
 )
 
 // retract: R_x(v) is a point of the manifold, and equals x + v to first order.
@@ -25,6 +28,39 @@ func retract(t *trial) {
 		y = t.retract(y, t.vector(y, 0.1))
 	}
 	t.atMost(fmt.Sprintf("Membership after %d retractions", walk), t.m.Membership(y), walk*t.tol)
+}
+
+// inverseRetract: InverseRetract undoes Retract, for steps up to a good part of a point, and fails without NaN where it cannot.
+func inverseRetract(t *trial) {
+	x := t.point()
+	size := lengths(x)
+	t.equal("the inverse retraction of x is 0", t.inverse(x, x), x.Like(), size)
+	for _, f := range []float64{1e-6, 1e-3, 0.1, 0.5} {
+		of := fmt.Sprintf(" for |v| = %g|x|", f)
+		v := t.vector(x, f)
+		y := t.retract(x, v)
+		w := t.inverse(x, y)
+		t.equal("the inverse retraction of R_x(v) is v"+of, w, v, times(4, size))
+		t.equal("the inverse retraction is tangent"+of, t.tangent(x, w), w, size)
+		t.equalPoints("R_x of the inverse retraction of y is y"+of, t.retract(x, w), y, times(4, size))
+	}
+	m := t.m.(manifolds.Inverse)
+	far := t.point()
+	for k := range x.K {
+		at, to := x.Slice(k, k+1), far.Slice(k, k+1)
+		dst := at.Like()
+		err := m.InverseRetract(dst, at, to)
+		if t.pointError("InverseRetract of another point", 0, err) {
+			t.equalPoints("R_x of the inverse retraction of another point", t.retract(at, dst), to, times(64, add(lengths(at), norms(dst))))
+		}
+	}
+	nan := clone(x)
+	put(nan, nan.Len()-1, math.NaN())
+	if err := m.InverseRetract(t.dst(), x, nan); t.pointError("InverseRetract of NaN", x.K-1, err) {
+		if _, flat := t.m.(manifolds.Euclidean); !flat {
+			t.fail("InverseRetract of NaN", "an error", "none")
+		}
+	}
 }
 
 // transport: Transport maps the tangent space at x to that at y; it is linear, continuous, and the

@@ -201,6 +201,12 @@ func (t *trial) dist(x, y manifolds.Points) []float64 {
 	return out
 }
 
+func (t *trial) inverse(x, y manifolds.Points) manifolds.Points {
+	dst := filledLike(x, math.NaN())
+	t.done("InverseRetract(x, y)", t.m.(manifolds.Inverse).InverseRetract(dst, x, y))
+	return dst
+}
+
 func (t *trial) parallel(x, y, u manifolds.Points) manifolds.Points {
 	dst := filledLike(x, math.NaN())
 	t.done("ParallelTransport(x, y, u)", t.m.(manifolds.ParallelTransporter).ParallelTransport(dst, x, y, u))

@@ -105,11 +105,54 @@ def rotation(n, size, r, proper):
     case(name, "transport", [x, y, other], tangent(y, other), r)
 
 
+def stiefel_inverse(n, p, size, r):
+    """Inverse retractions and logarithms are known from the vector that a point was made with."""
+    x = r * polar(rng.standard_normal((n, p)))
+    v = rng.standard_normal((n, p))
+    v = length(v - x @ (x.T @ v + v.T @ x) / (2 * r**2), size * r)
+    q, t = la.qr(x + v, mode="economic")
+    case("Stiefel QR", "inverse", [x, r * q * np.sign(np.diag(t))], v, r)
+    case("Stiefel polar", "inverse", [x, r * polar(x + v)], v, r)
+    a = x.T @ v / r**2
+    w = v - x @ a / 2
+    skew = (w @ x.T - x @ w.T) / r**2
+    case("Stiefel Cayley", "inverse", [x, la.solve(np.eye(n) - skew / 2, (np.eye(n) + skew / 2) @ x)], v, r)
+    # Geodesics: exp of a skew n x n matrix, in the Euclidean metric times a rotation on the right.
+    y = la.expm(skew) @ x
+    case("Stiefel canonical", "log", [x, y], v, r)
+    case("Stiefel canonical", "dist", [x, y], np.sqrt(np.sum(v * v) - np.sum((x.T @ v) ** 2) / (2 * r**2)), r)
+    full = (v @ x.T - x @ v.T) / r**2
+    y = la.expm(full) @ x @ la.expm(-a)
+    case("Stiefel", "log", [x, y], v, r)
+    case("Stiefel", "dist", [x, y], np.linalg.norm(v), r)
+
+
 for shape in [(6, 2, 0.3, 1.0), (5, 3, 2.2, 2.5), (4, 4, 1.2, 1.0), (12, 5, 9, 0.25)]:
     stiefel(*shape)
 
 for shape in [(2, 1.1, 1.0, True), (3, 2.0, 2.5, True), (3, 0.2, 1.0, False), (5, 1.5, 1.0, True)]:
     rotation(*shape)
+
+for shape in [(6, 2, 0.3, 1.0), (5, 3, 0.9, 2.5), (4, 4, 0.8, 1.0), (12, 5, 1.6, 0.25)]:
+    stiefel_inverse(*shape)
+
+
+def others_inverse(n, p, size, r):
+    a = rng.standard_normal((n, p))
+    x = a * (r / np.linalg.norm(a))
+    v = rng.standard_normal((n, p))
+    v = length(v - x * np.sum(x * v) / r**2, size * r)
+    y = x + v
+    case("Sphere", "inverse", [x, y * (r / np.linalg.norm(y))], v, r)
+    x = r * polar(a)
+    v = rng.standard_normal((n, p))
+    v = length(v - x @ (x.T @ v) / r**2, size * r)
+    turned = r * polar(x + v) @ polar(rng.standard_normal((p, p)))
+    case("Grassmann", "inverse", [x, turned], v, r)
+
+
+for shape in [(6, 2, 0.3, 1.0), (5, 3, 2.2, 2.5)]:
+    others_inverse(*shape)
 
 with open(os.path.join(os.path.dirname(__file__), "reference.json"), "w") as f:
     f.write("[\n" + ",\n".join(json.dumps(c) for c in cases) + "\n]\n")
