@@ -272,6 +272,28 @@ func ExampleManifold() {
 	// Stiefel of 5x3: dimension 9, curvature at most 1, injectivity radius 3.142
 }
 
+// Two filters whose outputs are uncorrelated and of variance 1, for inputs of covariance B.
+func ExampleNewGeneralizedStiefel() {
+	m, err := manifolds.NewGeneralizedStiefel(3, []float64{4, 1, 0.25}) // a diagonal B
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	x := matrix(2, 3,
+		3, 0, 0,
+		0, 3, 4)
+	if err := m.Project(x, x); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Printf("%.3f\n%.3f\n", x.Data64()[:3], x.Data64()[3:])
+	_, err = manifolds.NewGeneralizedStiefel(3, []float64{1, -1, 1})
+	fmt.Println(err)
+	// Output:
+	// [0.500 0.000 0.000]
+	// [0.000 0.832 1.109]
+	// manifolds: GeneralizedStiefel: want a positive definite B, got -1 on its diagonal, at 1
+}
+
 // A point of the Grassmann manifold is a subspace: another basis of it is the same point.
 func ExampleGrassmann() {
 	x := matrix(3, 2,

@@ -53,6 +53,14 @@ type Metric interface {
 	Inner(out []float64, x, u, v Points) error
 }
 
+// Ambient is implemented by a manifold that is a subset of a space with another inner product than the
+// Frobenius product: Project writes the nearest point in its norm, and Tangent the orthogonal
+// projection in it.
+type Ambient interface {
+	// AmbientInner writes the inner product of each pair of matrices to out, of length K.
+	AmbientInner(out []float64, u, v Points) error
+}
+
 // Exponential is implemented by a manifold with a closed-form exponential map.
 type Exponential interface {
 	// Exp writes the point that the geodesic from x with velocity v reaches

@@ -71,6 +71,9 @@ func TestReference(t *testing.T) {
 					if at := of[c.Manifold]; at != nil {
 						m = at(c.Radius)
 					}
+					if c.Manifold == "GeneralizedStiefel" {
+						m = generalized(t, c.N, c.Radius)
+					}
 					dst, out := x[0].Like(), []float64{0}
 					switch c.Op {
 					case "project":
@@ -80,7 +83,10 @@ func TestReference(t *testing.T) {
 					case "gradient":
 						err = manifolds.Gradient(m, dst, x[0], x[1])
 					case "retract":
-						err = plain[c.Manifold](c.Radius).Retract(dst, x[0], x[1])
+						if at := plain[c.Manifold]; at != nil {
+							m = at(c.Radius)
+						}
+						err = m.Retract(dst, x[0], x[1])
 					case "transport":
 						err = plain[c.Manifold](c.Radius).Transport(dst, x[0], x[1], x[2])
 					case "exp":
@@ -125,6 +131,21 @@ func TestReference(t *testing.T) {
 			}
 		}
 	}
+}
+
+// generalized returns the manifold of B = diag(1 + i/n) + 0.1, as testdata/reference.py has it.
+func generalized(t *testing.T, n int, r float64) manifolds.Manifold {
+	b := make([]float64, n*n)
+	for i := range b {
+		b[i] = 0.1
+	}
+	for i := range n {
+		b[i*n+i] += 1 + float64(i)/float64(n)
+	}
+	m, err := manifolds.NewGeneralizedStiefel(n, b)
+	require.NoError(t, err)
+	m.Radius = r
+	return m
 }
 
 // oriented returns the point with the given values, n x p in row-major order, or its transpose.

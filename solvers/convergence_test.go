@@ -98,6 +98,42 @@ func brockett(rng *rand.Rand, n, p int) problem {
 	}, best, func(x []float64) float64 { return columnsOff(x, n, p, func(i, j int) float64 { return q[i*n+j] }) }}
 }
 
+// variances is the diagonal of the B of generalized.
+func variances(n int) []float64 {
+	b := make([]float64, n)
+	for i := range b {
+		b[i] = 0.5 + float64(i)/float64(n)
+	}
+	return b
+}
+
+// generalized is brockett for x with x^T B x = I, where A becomes B^(1/2) A B^(1/2): the solution has the top vectors of
+// A' v = l B v.
+func generalized(rng *rand.Rand, n, p int) problem {
+	values, b := spectrum(n, p), variances(n)
+	a, q := rotated(rng, values)
+	for i := range n {
+		for j := range n {
+			a[i*n+j] *= math.Sqrt(b[i] * b[j])
+		}
+	}
+	best := 0.0
+	for j := range p {
+		best -= values[j] * float64(p-j) / float64(p) / 2
+	}
+	return problem{func(g, x []float64) float64 {
+		multiply(g, a, x, n, p)
+		cost := 0.0
+		for i := range g {
+			g[i] *= -float64(p-i%p) / float64(p)
+			cost += x[i] * g[i] / 2
+		}
+		return cost
+	}, best, func(x []float64) float64 {
+		return columnsOff(x, n, p, func(i, j int) float64 { return q[i*n+j] / math.Sqrt(b[i]) })
+	}}
+}
+
 // subspace is -tr(x^T A x)/2: on Grassmann, the solution is the span of the top eigenvectors of A, and off is the root of the sum of
 // squared sines of the angles between it and the span of x.
 func subspace(rng *rand.Rand, n, p int) problem {
@@ -292,7 +328,13 @@ func arenas() []arena {
 	}
 	gr, so := manifolds.Grassmann{}, manifolds.SpecialOrthogonal{}
 	cayley := manifolds.Stiefel{Metric: manifolds.CanonicalMetric, Retraction: manifolds.Cayley}
+	whitened, err := manifolds.NewGeneralizedStiefel(8, variances(8))
+	if err != nil {
+		panic(err)
+	}
 	return append(list,
+		arena{"generalized Rayleigh", false, []int{3, 2, 2, 2}, on("wide bank", whitened, manifolds.FilterBank), generalized},
+		arena{"generalized Rayleigh", true, []int{8, 3, 1, 1}, on("tall bank", whitened, manifolds.FilterBank), generalized},
 		arena{"Brockett", true, []int{3, 2, 2, 2}, on("wide bank, Cayley", cayley, manifolds.FilterBank), brockett},
 		arena{"PCA", false, []int{3, 2, 2, 2}, on("span of a wide bank", gr, manifolds.FilterBank), subspace},
 		arena{"PCA", false, []int{6, 2, 1, 2}, on("span per tap, geodesic", manifolds.Grassmann{Geodesic: true}, manifolds.PerTap), subspace},

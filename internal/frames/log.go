@@ -26,7 +26,7 @@ var errNoLog = errors.New("want points closer to each other: the logarithm did n
 func Log(v, x, y []float64, c float64, n, q int) error {
 	k := min(q, n-q)
 	m := q + k
-	whole := scratch.Get[float64](n*m + m*m + 2*m*q)
+	whole := scratch.Get[float64](n*m + m*m + 3*m*q)
 	defer scratch.Put(whole)
 	take := taker(whole)
 	basis, r, end, velocity := take(n*m), take(m*m), take(m*q), take(m*q)
@@ -43,8 +43,13 @@ func Log(v, x, y []float64, c float64, n, q int) error {
 		return err
 	}
 	if c == 2 {
-		if err := shoot(velocity, end, m, q); err != nil {
-			return err
+		start := take(m * q)
+		copy(start, velocity)
+		if shoot(velocity, end, m, q, 8) != nil {
+			copy(velocity, start)
+			if err := shoot(velocity, end, m, q, 0); err != nil {
+				return err
+			}
 		}
 	}
 	gemm.Mul(gemm.Of(v, n, q), 1, gemm.Of(basis, n, m), gemm.Of(velocity, m, q), 0)
@@ -163,10 +168,9 @@ func gamma(g, b, c []float64, k, q int) error {
 	return nil
 }
 
-// shoot improves v, at [I; 0], until the geodesic of the Euclidean metric arrives at y. The steps are accelerated by those
-// before them, as Anderson (1965) does.
-func shoot(v, y []float64, m, q int) error {
-	const depth = 8
+// shoot improves v, at [I; 0], until the geodesic of the Euclidean metric arrives at y. The steps are accelerated by up to depth
+// steps before them, as Anderson (1965) does. Close to the injectivity radius that may lead astray; without, it takes longer.
+func shoot(v, y []float64, m, q, depth int) error {
 	l := m * q
 	whole := scratch.Get[float64]((5+2*depth)*l + q*q + depth*(depth+1))
 	defer scratch.Put(whole)
@@ -178,7 +182,7 @@ func shoot(v, y []float64, m, q int) error {
 	AddDiagonal(x, q, 1)
 	best, stalled, history := math.Inf(1), 0, 0
 	row := func(a []float64, j int) []float64 { return a[j*l : (j+1)*l] }
-	for range 100 {
+	for range 100 + 50*(8-depth) {
 		off := math.Inf(1)
 		if vec.Norm(v) < 16*math.Sqrt(float64(q)) { // otherwise it is far beyond any point
 			Geodesic(at, x, v, 2, m, q)
@@ -189,7 +193,7 @@ func shoot(v, y []float64, m, q int) error {
 			stalled, best = 0, off
 			copy(found, v)
 		} else if stalled++; best <= 1e-12 || !(off <= math.MaxFloat64) { // back to the best, without acceleration
-			if copy(v, found); history == 0 || stalled > 3 {
+			if copy(v, found); history == 0 && depth > 0 || stalled > 3 {
 				break
 			}
 			Geodesic(at, x, v, 2, m, q)
@@ -200,7 +204,7 @@ func shoot(v, y []float64, m, q int) error {
 			break
 		}
 		carryBack(w, at, x, v, s, m, q)
-		if history > 0 {
+		if depth > 0 && history > 0 {
 			vec.Combine(row(changes, (history-1)%depth), 1, w, -1, last)
 		}
 		copy(last, w)
@@ -219,9 +223,11 @@ func shoot(v, y []float64, m, q int) error {
 			vec.Combine(w, 1, w, -c, row(moves, a))
 			vec.Combine(w, 1, w, -c, row(changes, a))
 		}
-		copy(row(moves, history%depth), w)
+		if depth > 0 {
+			copy(row(moves, history%depth), w)
+			history++
+		}
 		vec.Combine(v, 1, v, 1, w)
-		history++
 	}
 	if !(best <= 1e-12*math.Sqrt(float64(m))) {
 		return errNoLog

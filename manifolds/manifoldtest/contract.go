@@ -83,6 +83,11 @@ func (t *trial) measures() []measure {
 	if m, ok := t.m.(manifolds.Metric); ok {
 		measures = append(measures, measure{"Inner", batches{x, u, v}, func(out []float64, a batches) error { return m.Inner(out, a[0], a[1], a[2]) }})
 	}
+	if m, ok := t.m.(manifolds.Ambient); ok {
+		measures = append(measures, measure{"AmbientInner", batches{u, v}, func(out []float64, a batches) error {
+			return m.AmbientInner(out, a[0], a[1])
+		}})
+	}
 	if m, ok := t.m.(manifolds.Logarithm); ok {
 		y := t.retract(x, scaled(0.3, u))
 		measures = append(measures, measure{"Dist", batches{x, y}, func(out []float64, a batches) error { return m.Dist(out, a[0], a[1]) }})

@@ -109,6 +109,24 @@ func (t *trial) shortestLength(x manifolds.Points) float64 {
 	return radius / longest
 }
 
+// shortest returns tangent vectors at x of f times the injectivity radius: in the Frobenius norm, or in that of the metric where the
+// ambient space has another.
+func (t *trial) shortest(x manifolds.Points, f float64) manifolds.Points {
+	v := t.vector(x, f*t.shortestLength(x))
+	radius := t.known().InjectivityRadius
+	if !has[manifolds.Ambient](t.m) || radius == 0 || math.IsInf(radius, 1) {
+		return v
+	}
+	size := roots(t.inner(x, v, v))
+	for k, l := range size {
+		size[k] = f * radius / l
+		if l == 0 {
+			size[k] = 0
+		}
+	}
+	return scaledBy(size, v)
+}
+
 // logarithm: Log is the inverse of the exponential map, and Dist the length of Log.
 func logarithm(t *trial) {
 	x := t.point()
@@ -120,7 +138,7 @@ func logarithm(t *trial) {
 		return
 	}
 	for _, f := range []float64{1e-6, 1e-3, 0.1, 0.5, 0.9, 0.999, 1 - 1e-6} {
-		v := t.vector(x, f*t.shortestLength(x))
+		v := t.shortest(x, f)
 		length := roots(t.inner(x, v, v))
 		y := t.exp(x, v)
 		w := t.logarithmAt(x, y)

@@ -17,6 +17,7 @@
 //	degenerate     where there is no answer, an error and never NaN
 //	tangent        T is linear, T T = T, <T u, w> = <u, T w>, and T is the derivative of P
 //	metric         <u, v>_x is an inner product, <grad f, u>_x = <g, u>
+//	ambient        AmbientInner is an inner product, in which P and T are orthogonal
 //	gradient       f(R_x(tv)) - f(x) - t <grad f, v>_x = O(t^2)
 //	retract        R_x(0) = x, R_x(v) is on the manifold, R_x(tv) - (x + tv) = O(t^2)
 //	transport      into the tangent space at y, linear, continuous, the identity for y = x
@@ -183,6 +184,7 @@ var oracles = []oracle{
 	{"degenerate", nil, degenerate},
 	{"tangent", nil, tangent},
 	{"metric", nil, metric},
+	{"ambient", has[manifolds.Ambient], ambientInner},
 	{"gradient", nil, gradient},
 	{"retract", nil, retract},
 	{"transport", nil, transport},

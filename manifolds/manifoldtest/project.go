@@ -41,7 +41,8 @@ func project(t *trial) {
 
 // nearest asserts |a - x| <= |a - y|.
 func (t *trial) nearest(a, x, y manifolds.Points) {
-	dx, dy, size := norms(minus(a, x)), norms(minus(a, y)), lengths(x)
+	off, other, size := minus(a, x), minus(a, y), lengths(x)
+	dx, dy := roots(t.ambient(off, off)), roots(t.ambient(other, other))
 	for k := range dx {
 		if !(dx[k] <= dy[k]+t.tol*size[k]) {
 			t.fail("P(a) is the nearest point, |a - P(a)|",

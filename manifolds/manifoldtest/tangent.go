@@ -12,7 +12,7 @@ func tangent(t *trial) {
 	u, w := t.tangent(x, g), t.tangent(x, h)
 
 	t.equal("T T g = T g", t.tangent(x, u), u, norms(g))
-	t.equalNumbers("<T g, h> = <g, T h>", dots(u, h), dots(g, w), mul(norms(g), norms(h)))
+	t.equalNumbers("<T g, h> = <g, T h>", t.ambient(u, h), t.ambient(g, w), mul(norms(g), norms(h)))
 	t.equal("T(2g - 3h) = 2 T g - 3 T h",
 		t.tangent(x, combine(2, g, -3, h)), combine(2, u, -3, w), add(times(2, norms(g)), times(3, norms(h))))
 	for _, s := range []float64{t.prec.tiny, t.prec.huge} {
@@ -55,6 +55,19 @@ func metric(t *trial) {
 	t.equal("grad f is tangent, T grad f = grad f", t.tangent(x, grad), grad, norms(g))
 	t.equalNumbers("<grad f, u>_x = <g, u>", t.inner(x, grad, u), dots(g, u), mul(norms(g), norms(u)))
 	t.equalNumbers("<grad f, v>_x = <g, v>", t.inner(x, grad, v), dots(g, v), mul(norms(g), norms(v)))
+}
+
+// ambientInner: AmbientInner is an inner product. That P and T belong to it, the oracles of these find.
+func ambientInner(t *trial) {
+	u, v := t.gauss(), t.gauss()
+	nn := mul(norms(u), norms(v))
+	uv := t.ambient(u, v)
+	t.equalNumbers("ambient <u, v> = <v, u>", t.ambient(v, u), uv, nn)
+	t.equalNumbers("ambient <2u - 3v, v> = 2 <u, v> - 3 <v, v>",
+		t.ambient(combine(2, u, -3, v), v), add(times(2, uv), times(-3, t.ambient(v, v))), mul(add(times(2, norms(u)), times(3, norms(v))), norms(v)))
+	for k, uu := range t.ambient(u, u) {
+		t.atLeast("ambient <u, u> / |u|^2", uu/(norms(u)[k]*norms(u)[k]), 1e-6)
+	}
 }
 
 func positive(x []float64) []float64 {

@@ -183,6 +183,17 @@ func (t *trial) inner(x, u, v manifolds.Points) []float64 {
 	return out
 }
 
+// ambient returns the inner products in the ambient space.
+func (t *trial) ambient(u, v manifolds.Points) []float64 {
+	m, ok := t.m.(manifolds.Ambient)
+	if !ok {
+		return dots(u, v)
+	}
+	out := make([]float64, u.K)
+	t.done("AmbientInner(u, v)", m.AmbientInner(out, u, v))
+	return out
+}
+
 func (t *trial) exp(x, v manifolds.Points) manifolds.Points {
 	dst := filledLike(x, math.NaN())
 	t.done("Exp(x, v)", t.m.(manifolds.Exponential).Exp(dst, x, v))

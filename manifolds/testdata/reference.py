@@ -154,5 +154,33 @@ def others_inverse(n, p, size, r):
 for shape in [(6, 2, 0.3, 1.0), (5, 3, 2.2, 2.5)]:
     others_inverse(*shape)
 
+def generalized(n, p, size, r):
+    """x' B x = r^2 I for B of definite(n), which the test makes by the same formula."""
+    b = np.diag(1 + np.arange(n) / n) + 0.1
+    root = la.sqrtm(b).real
+    inverse = la.inv(root)
+    name = "GeneralizedStiefel"
+    a, g = rng.standard_normal((n, p)), rng.standard_normal((n, p))
+    x = r * inverse @ polar(root @ a)
+    case(name, "project", [a], x, r)
+    sym = x.T @ b @ g
+    tangent = g - x @ (sym + sym.T) / (2 * r**2)
+    case(name, "tangent", [x, g], tangent, r)
+    sym = x.T @ g
+    case(name, "gradient", [x, g], la.solve(b, g) - x @ (sym + sym.T) / (2 * r**2), r)
+    v = length(tangent, size * r)
+    upper = la.cholesky((x + v).T @ b @ (x + v))
+    case(name, "retract", [x, v], r * (x + v) @ la.inv(upper), r)
+    case(name, "inner", [x, v, g], np.trace(v.T @ b @ g), r)
+    w, z = root @ v, root @ x
+    end = inverse @ la.expm((w @ z.T - z @ w.T) / r**2) @ z @ la.expm(-z.T @ w / r**2)
+    case(name, "exp", [x, v], end, r)
+    case(name, "log", [x, end], v, r)
+    case(name, "dist", [x, end], np.linalg.norm(w), r)
+
+
+for shape in [(6, 2, 0.3, 1.0), (5, 3, 0.9, 2.5)]:
+    generalized(*shape)
+
 with open(os.path.join(os.path.dirname(__file__), "reference.json"), "w") as f:
     f.write("[\n" + ",\n".join(json.dumps(c) for c in cases) + "\n]\n")
