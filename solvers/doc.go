@@ -38,7 +38,7 @@
 // GeometricStep; the state is transported.
 //
 // Minimize is for full batches. It has line searches in place of a learning rate: L-BFGS, conjugate
-// gradients and gradient descent.
+// gradients and gradient descent. CheckGradient checks the gradient of a cost.
 //
 // # More
 //

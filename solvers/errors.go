@@ -35,6 +35,8 @@ var (
 	ErrUnrepeatable = errors.New("unrepeatable cost")
 	// ErrAscent: Ascend and Step of a SAM were not called in turns.
 	ErrAscent = errors.New("ascent and step not in turns")
+	// ErrGradient: the gradient of a parameter is not that of the cost.
+	ErrGradient = errors.New("wrong gradient")
 	// ErrStock: the solver that Constrain wraps failed.
 	ErrStock = errors.New("wrapped solver failed")
 )

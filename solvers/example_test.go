@@ -220,3 +220,36 @@ func ExampleMinimize() {
 	// <nil> small gradient
 	// cost 0.7518, gradient below 1e-9: true
 }
+
+// A cost with a gradient by hand, |w - c|^2, where the factor 2 was forgotten.
+func ExampleCheckGradient() {
+	kernel, vm := layer() // |y|^2, with a gradient by Gorgonia
+	defer vm.Close()
+	w, target := kernel.Value().Data().([]float64), 0.1
+	var slope float64
+	cost := func() (float64, error) {
+		g, err := kernel.Grad()
+		if err != nil {
+			return 0, err
+		}
+		sum := 0.0
+		for i, x := range w {
+			sum += (x - target) * (x - target)
+			g.Data().([]float64)[i] = slope * (x - target)
+		}
+		return sum, nil
+	}
+	if err := vm.RunAll(); err != nil { // makes the memory for the gradient
+		fmt.Println(err)
+	}
+	for _, slope = range []float64{1, 2} {
+		c, err := solvers.CheckGradient(context.Background(), []gorgonia.ValueGrad{kernel}, cost, solvers.Kernels(manifolds.Stiefel{}))
+		fmt.Println(err, c.Parameters[0].Name, c.Parameters[0].Verdict)
+		fmt.Println(errors.Is(c.Err(), solvers.ErrGradient))
+	}
+	// Output:
+	// <nil> kernel wrong
+	// true
+	// <nil> kernel right
+	// false
+}

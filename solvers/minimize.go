@@ -47,6 +47,9 @@ func Minimize(ctx context.Context, model []gorgonia.ValueGrad, cost func() (floa
 	if err != nil {
 		return Result{}, err
 	}
+	if err := repeatable(model); err != nil {
+		return Result{}, err
+	}
 	o, err := newObjective(ctx, c, model, cost)
 	if err != nil {
 		return Result{}, err
@@ -204,10 +207,7 @@ func (f *minimizing) minimize(o *objective) (Result, error) {
 	m.at = step{x: o.blank(), y: x, d: o.blank(), v: o.blank(), before: o.blank(), after: o.blank()}
 	if m.result.Cost, err = o.evaluate(m.at.after, x); err != nil {
 		o.restore()
-		if u := (undefined{}); errors.As(err, &u) {
-			err = u.error
-		}
-		return Result{Evaluations: o.evaluations}, err
+		return Result{Evaluations: o.evaluations}, plain(err)
 	}
 	m.result.Reason, err = m.all()
 	m.result.Evaluations = o.evaluations

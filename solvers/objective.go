@@ -62,6 +62,7 @@ type objective struct {
 	evaluations int
 	most        int // of evaluations
 	eps         float64
+	wide        bool // points and vectors are float64, whatever the weights
 }
 
 // vector holds a batch for each part: points of the product manifold, or tangent vectors.
@@ -75,14 +76,19 @@ type undefined struct{ error }
 
 func (u undefined) Unwrap() error { return u.error }
 
+// plain returns the error that an undefined point has.
+func plain(err error) error {
+	if u := (undefined{}); errors.As(err, &u) {
+		return u.error
+	}
+	return err
+}
+
 // newObjective binds the parameters. It writes no weights.
 func newObjective(ctx context.Context, c config, model []gorgonia.ValueGrad, cost func() (float64, error)) (*objective, error) {
 	o := &objective{ctx: ctx, cost: cost, most: math.MaxInt, engine: engine{config: c}}
 	if cost == nil {
 		return nil, fmt.Errorf("solvers: want a function that computes the cost, got nil (%w)", ErrParameter)
-	}
-	if err := repeatable(model); err != nil {
-		return nil, err
 	}
 	active, err := o.engine.admit(model, false)
 	if err != nil {
@@ -125,7 +131,24 @@ func repeatable(model []gorgonia.ValueGrad) error {
 // start returns the point of the present weights, on the manifold.
 func (o *objective) start() (vector, error) {
 	x := o.blank()
-	return x, o.each(func(i int, p *Part) error { return x[i].CopyFrom(p.X) })
+	return x, o.each(func(i int, p *Part) error {
+		if err := copyTo(x[i], p.X); err != nil || !o.wide || p.bound.euclidean {
+			return err
+		}
+		if err := p.Manifold.Project(x[i], x[i]); err != nil { // it was on the manifold as far as float32 can be
+			return p.fail(ErrConstraint, err.Error(), err)
+		}
+		return nil
+	})
+}
+
+// copyTo copies x, which may be float32 where dst is float64.
+func copyTo(dst, x manifolds.Points) error {
+	if dst.Data64() != nil && x.Data64() == nil {
+		widen(dst, x)
+		return nil
+	}
+	return dst.CopyFrom(x)
 }
 
 // restore writes the weights as they were.
@@ -152,7 +175,10 @@ func (o *objective) each(f func(i int, p *Part) error) error {
 func (o *objective) blank() vector {
 	v := make(vector, len(o.parts))
 	for i, p := range o.parts {
-		v[i] = p.blank(p.bound.layout.N, p.bound.layout.P)
+		l := p.bound.layout
+		if v[i] = p.blank(l.N, l.P); o.wide && p.single() {
+			v[i], _ = manifolds.Points64(make([]float64, l.K*l.N*l.P), l.K, l.N, l.P)
+		}
 	}
 	return v
 }
@@ -160,7 +186,15 @@ func (o *objective) blank() vector {
 // place makes x the weights.
 func (o *objective) place(x vector) error {
 	return o.each(func(i int, p *Part) error {
-		if err := p.put(p.bound.of.weights, x[i]); err != nil {
+		y := x[i]
+		if p.single() && y.Data64() != nil {
+			y = lend(y.K, y.N, y.P, false)
+			defer giveBack(y)
+			if err := narrow(y, x[i]); err != nil {
+				return undefined{p.fail(ErrDiverged, err.Error(), err)}
+			}
+		}
+		if err := p.put(p.bound.of.weights, y); err != nil {
 			return p.fail(ErrParameter, err.Error(), err)
 		}
 		return nil
@@ -205,23 +239,46 @@ func (o *objective) value(x vector) (float64, error) {
 // evaluate is value, and writes the Riemannian gradient to grad.
 func (o *objective) evaluate(grad, x vector) (float64, error) {
 	f, err := o.value(x)
-	if err != nil {
-		return f, err
+	if err == nil {
+		err = o.slope(grad)
 	}
+	if err == nil {
+		err = o.riemannian(grad, x)
+	}
+	return f, err
+}
+
+// slope writes the Euclidean gradient of the last evaluation to g. Its error is undefined where that is not finite.
+func (o *objective) slope(g vector) error {
 	for i, p := range o.params {
 		if err := p.takeGradient(o.model[i]); err != nil {
-			return f, err
+			return err
 		}
 		if !(p.grad.Norm() <= math.MaxFloat64) {
-			return f, undefined{p.fail(ErrNotFinite, "want a finite gradient, got "+p.grad.FirstBad(), nil)}
+			return undefined{p.fail(ErrNotFinite, "want a finite gradient, got "+p.grad.FirstBad(), nil)}
 		}
 	}
-	return f, o.each(func(i int, p *Part) error {
-		g, err := p.batch(p.bound.of.grad, &grad[i])
+	return o.each(func(i int, p *Part) error {
+		var buf manifolds.Points
+		if !p.whole() {
+			buf = lend(g[i].K, g[i].N, g[i].P, !p.single())
+			defer giveBack(buf)
+		}
+		from, err := p.batch(p.bound.of.grad, &buf)
 		if err == nil {
-			err = manifolds.Gradient(p.Manifold, grad[i], x[i], g)
+			err = copyTo(g[i], from)
 		}
 		if err != nil {
+			return p.fail(ErrParameter, err.Error(), err)
+		}
+		return nil
+	})
+}
+
+// riemannian turns a Euclidean gradient at x into the Riemannian one.
+func (o *objective) riemannian(g, x vector) error {
+	return o.each(func(i int, p *Part) error {
+		if err := manifolds.Gradient(p.Manifold, g[i], x[i], g[i]); err != nil {
 			return undefined{p.fail(ErrConstraint, err.Error(), err)}
 		}
 		return nil

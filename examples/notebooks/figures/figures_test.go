@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kernelfold/kernelfold/examples/notebooks/figures"
+	"github.com/kernelfold/kernelfold/solvers"
 )
 
 // Every figure is a picture, also one that cannot be drawn.
@@ -42,4 +43,23 @@ func TestHistogram(t *testing.T) {
 	assert.Equal(t, []float64{2.5, 2.5, 3.5, 3.5}, c.X)
 	c = figures.Histogram("h", nil, 0, 0, 1)
 	assert.Equal(t, []float64{0, 0, 0, 0}, c.Y)
+}
+
+// A check of gradients has a curve for each parameter, and a line for each slope above rounding.
+func TestGradients(t *testing.T) {
+	c := solvers.GradientCheck{Parameters: []solvers.ParameterCheck{
+		{Name: "w", Verdict: solvers.GradientRight, T: []float64{0.01, 0.1, 1}, Error: []float64{0.0002, 0.02, 2}, Rounding: []float64{0.001, 0.001, 0.001}},
+		{Name: "b", Verdict: solvers.GradientWrong, T: []float64{0.01, 0.1, 1}, Error: []float64{0.01, 0.1, math.NaN()}, Rounding: []float64{0, 0, 0}},
+	}}
+	l := figures.Gradients(c)
+	require.Len(t, l.Curves, 4)
+	assert.Equal(t, "w: right", l.Curves[0].Name)
+	assert.Equal(t, "b: wrong", l.Curves[1].Name)
+	assert.InDeltaSlice(t, []float64{0.02, 0.2, 2}, l.Curves[2].Y, 1e-15)
+	assert.Equal(t, []float64{0.1, 1}, l.Curves[3].X, "the line of slope 2 ends in rounding")
+	assert.InDeltaSlice(t, []float64{0.02, 2}, l.Curves[3].Y, 1e-15)
+	_, err := png.Decode(bytes.NewReader(l.PNG()))
+	require.NoError(t, err)
+	_, err = png.Decode(bytes.NewReader(figures.Gradients(solvers.GradientCheck{}).PNG()))
+	require.NoError(t, err)
 }
