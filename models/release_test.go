@@ -72,7 +72,11 @@ func constrained(b *models.Builder, x *gorgonia.Node) *gorgonia.Node {
 			if err != nil {
 				return nil, err
 			}
-			return nodes.Conv2d(x, w, tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1})
+			var padding []nodes.ConvOption
+			if layer == "conv2" {
+				padding = append(padding, nodes.Circular())
+			}
+			return nodes.Conv2dWith(x, w, tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}, padding...)
 		})
 	}
 	x = b.Bias("conv1", conv("conv1", x, 4, func(v *gorgonia.Node) (*gorgonia.Node, error) {

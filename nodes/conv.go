@@ -20,7 +20,7 @@ import (
 //
 //	y[b,o,i,j] = sum_cuv x[b,c, i*stride[0] + u*dilation[0] - top, j*stride[1] + v*dilation[1] - left] w[o,c,u,v],
 //
-// where x is 0 outside of the image. x has shape (B, C, H, W), w (O, C, KH, KW), and the result
+// where x is 0 outside of the image; see Circular for another padding. x has shape (B, C, H, W), w (O, C, KH, KW), and the result
 // (B, O, 1+(H+top+bottom-dilation[0]*(KH-1)-1)/stride[0], ...) with divisions rounded down. The
 // gradients with respect to x and w are exact.
 //
@@ -38,7 +38,7 @@ import (
 // match, a kernel larger than the padded image, strides or dilations that are not positive, and
 // negative padding.
 func Conv2d(x, w *gorgonia.Node, kernelShape tensor.Shape, pad, stride, dilation []int) (*gorgonia.Node, error) {
-	return conv2d("nodes.Conv2d", x, w, kernelShape, pad, stride, dilation, 1)
+	return conv2d("nodes.Conv2d", x, w, kernelShape, pad, stride, dilation, nil)
 }
 
 // Conv2dGroups is a grouped convolution: channels and filters are divided into groups of neighbours,
@@ -46,24 +46,32 @@ func Conv2d(x, w *gorgonia.Node, kernelShape tensor.Shape, pad, stride, dilation
 // (O, C/groups, KH, KW), as in PyTorch. groups must divide C and O. With groups = C it is a depthwise
 // convolution.
 func Conv2dGroups(x, w *gorgonia.Node, kernelShape tensor.Shape, pad, stride, dilation []int, groups int) (*gorgonia.Node, error) {
-	return conv2d("nodes.Conv2dGroups", x, w, kernelShape, pad, stride, dilation, groups)
+	return conv2d("nodes.Conv2dGroups", x, w, kernelShape, pad, stride, dilation, []ConvOption{Groups(groups)})
 }
 
-func conv2d(name string, x, w *gorgonia.Node, kernel tensor.Shape, pad, stride, dilation []int, groups int) (*gorgonia.Node, error) {
+// Conv2dWith is Conv2d with options: Groups, which makes it Conv2dGroups, and Circular.
+func Conv2dWith(x, w *gorgonia.Node, kernelShape tensor.Shape, pad, stride, dilation []int, opts ...ConvOption) (*gorgonia.Node, error) {
+	return conv2d("nodes.Conv2dWith", x, w, kernelShape, pad, stride, dilation, opts)
+}
+
+func conv2d(name string, x, w *gorgonia.Node, kernel tensor.Shape, pad, stride, dilation []int, opts []ConvOption) (*gorgonia.Node, error) {
 	shapes, err := admit(name, []int{4, 4}, x, w)
 	if err != nil {
 		return nil, err
 	}
 	in, filter := shapes[0], shapes[1]
-	along, err := axes(name, in, filter, kernel, pad, stride, dilation)
+	o := optionsOf(opts)
+	along, err := axes(name, in, filter, kernel, pad, stride, dilation, o)
 	if err != nil {
 		return nil, err
 	}
 	switch {
-	case groups < 1 || in[1]%groups != 0 || filter[0]%groups != 0:
-		return nil, fmt.Errorf("%s: want groups that divide %d channels and %d filters, got %d", name, in[1], filter[0], groups)
-	case filter[1] != in[1]/groups:
-		return nil, fmt.Errorf("%s: want filters of %d channels for %d groups and images of shape %v, got shape %v", name, in[1]/groups, groups, in, filter)
+	case o.groups < 1 || in[1]%o.groups != 0 || filter[0]%o.groups != 0:
+		return nil, fmt.Errorf("%s: want groups that divide %d channels and %d filters, got %d", name, in[1], filter[0], o.groups)
+	case filter[1] != in[1]/o.groups:
+		return nil, fmt.Errorf("%s: want filters of %d channels for %d groups and images of shape %v, got shape %v", name, in[1]/o.groups, o.groups, in, filter)
+	case o.padding != [2]int{}:
+		return nil, fmt.Errorf("%s: want no output padding, which is for ConvTranspose2d, got %v", name, o.padding)
 	}
 	for i := range along {
 		a := &along[i]
@@ -75,14 +83,14 @@ func conv2d(name string, x, w *gorgonia.Node, kernel tensor.Shape, pad, stride, 
 		}
 		a.out = last/a.stride + 1
 	}
-	p := newConvPlan(in[0], in[1], filter[0], groups, along[0], along[1])
+	p := newConvPlan(in[0], in[1], filter[0], o.groups, along[0], along[1])
 	s := signature{name: name, in: shapes, out: tensor.Shape{in[0], filter[0], along[0].out, along[1].out}}
 	return apply(s, newTiled(p, along[0], along[1]), newConv[float64](p), x, w)
 }
 
 // axes checks the arguments of a convolution that concern rows and columns, and returns them without the
 // sizes of the images.
-func axes(name string, in, filter, kernel tensor.Shape, pad, stride, dilation []int) (along [2]axis, err error) {
+func axes(name string, in, filter, kernel tensor.Shape, pad, stride, dilation []int, o convOptions) (along [2]axis, err error) {
 	if pad == nil {
 		pad = []int{0, 0}
 	}
@@ -112,6 +120,7 @@ func axes(name string, in, filter, kernel tensor.Shape, pad, stride, dilation []
 	}
 	for i := range along {
 		along[i] = axis{kernel: kernel[i], stride: stride[i], dilation: dilation[i], pad: sides[2*i], after: sides[2*i+1]}
+		along[i].circular = o.circular && along[i].pad+along[i].after > 0
 	}
 	return along, nil
 }
@@ -237,6 +246,10 @@ func (c conv[T]) Backward(dst []T, i int, in [][]T, _, grad []T) error {
 // Transpose computes, for each phase of the images, that is, for the pixels under the same set of taps, a
 // convolution of grad without strides.
 func (c conv[T]) Transpose(dst, grad, w []T, finish func(region)) {
+	if c.unrolled != nil {
+		c.fold(dst, grad, w, finish)
+		return
+	}
 	flipped := scratch.Get[T](len(w))
 	par.Ranges(c.channels, 1+grain*c.channels/len(w), func(from, to int) {
 		for j := from; j < to; j++ {
@@ -283,6 +296,31 @@ func (c conv[T]) Transpose(dst, grad, w []T, finish func(region)) {
 		scratch.Put(buffer)
 		scratch.Put(piece)
 	})
+}
+
+// fold computes the gradient with respect to the padded images and adds their margins to the pixels that they repeat.
+func (c conv[T]) fold(dst, grad, w []T, finish func(region)) {
+	height, width := c.rows.unrolled().size, c.cols.unrolled().size
+	whole := scratch.Get[T](c.batch * c.channels * height * width)
+	conv[T]{c.unrolled, c.work}.Transpose(whole, grad, w, func(region) {})
+	par.Ranges(c.batch, 1, func(from, to int) {
+		for b := from; b < to; b++ {
+			for plane := b * c.channels; plane < (b+1)*c.channels; plane++ {
+				image := dst[plane*c.pixelsIn:][:c.pixelsIn]
+				clear(image)
+				for y := range height {
+					row := whole[(plane*height+y)*width:][:width]
+					into := image[modulo(y-c.rows.pad, c.rows.size)*c.cols.size:][:c.cols.size]
+					for at := modulo(c.cols.pad, c.cols.size) - c.cols.size; at < width; at += c.cols.size { // a repetition of the image
+						first, last := max(0, at), min(width, at+c.cols.size)
+						vec.Add(into[first-at:last-at], row[first:last])
+					}
+				}
+			}
+			finish(region{b, b + 1, 0, c.channels, 0, c.pixelsIn})
+		}
+	})
+	scratch.Put(whole)
 }
 
 // pick copies the listed taps of a kernel.

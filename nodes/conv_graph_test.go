@@ -28,6 +28,11 @@ func (u upsample) build(in []*gorgonia.Node) (*gorgonia.Node, error) {
 	return nodes.ConvTranspose2d(in[0], in[1], u.kernel, u.pad, u.stride, u.dilation, nodes.Groups(u.groups), nodes.OutputPadding(u.output[0], u.output[1]))
 }
 
+// around is build with circular padding.
+func (u upsample) around(in []*gorgonia.Node) (*gorgonia.Node, error) {
+	return nodes.ConvTranspose2d(in[0], in[1], u.kernel, u.pad, u.stride, u.dilation, nodes.Circular(), nodes.Groups(u.groups), nodes.OutputPadding(u.output[0], u.output[1]))
+}
+
 // convolve is a node for a case of PyTorch or of the stock op.
 type convolve struct {
 	kernel, pad, stride, dilation []int
@@ -39,6 +44,11 @@ func (c convolve) build(in []*gorgonia.Node) (*gorgonia.Node, error) {
 		return nodes.Conv2d(in[0], in[1], c.kernel, c.pad, c.stride, c.dilation)
 	}
 	return nodes.Conv2dGroups(in[0], in[1], c.kernel, c.pad, c.stride, c.dilation, c.groups)
+}
+
+// around is build with circular padding.
+func (c convolve) around(in []*gorgonia.Node) (*gorgonia.Node, error) {
+	return nodes.Conv2dWith(in[0], in[1], c.kernel, c.pad, c.stride, c.dilation, nodes.Groups(max(1, c.groups)), nodes.Circular())
 }
 
 func (c convolve) stock(in []*gorgonia.Node) (*gorgonia.Node, error) {
@@ -160,17 +170,23 @@ func TestConv2dReference(t *testing.T) {
 					in = append(in, n)
 				}
 				p := r.Params
-				build := convolve{p.Kernel, p.Pad, p.Stride, p.Dilation, p.Groups}.build
-				if r.Op == "conv_transpose2d" {
-					build = upsample{p.Kernel, p.Pad, p.Stride, p.Dilation, p.Groups, p.OutputPadding}.build
+				c, u := convolve{p.Kernel, p.Pad, p.Stride, p.Dilation, p.Groups}, upsample{p.Kernel, p.Pad, p.Stride, p.Dilation, p.Groups, p.OutputPadding}
+				build := c.build
+				switch {
+				case r.Op == "conv_transpose2d" && p.Circular:
+					build = u.around
+				case r.Op == "conv_transpose2d":
+					build = u.build
+				case p.Circular:
+					build = c.around
 				}
 				n, err := build(in)
 				require.NoError(t, err)
-				c := zeros(g, "cotangent", of, n.Shape()...)
+				cotangent := zeros(g, "cotangent", of, n.Shape()...)
 				for k, v := range r.Cotangent {
-					set(c, k, v)
+					set(cotangent, k, v)
 				}
-				d, err := gorgonia.Backpropagate(gorgonia.Nodes{n}, gorgonia.Nodes{c}, in)
+				d, err := gorgonia.Backpropagate(gorgonia.Nodes{n}, gorgonia.Nodes{cotangent}, in)
 				require.NoError(t, err)
 				vm := gorgonia.NewTapeMachine(g)
 				defer vm.Close()
@@ -180,6 +196,67 @@ func TestConv2dReference(t *testing.T) {
 					assert.LessOrEqual(t, differ(t, floats(n.Value()), r.Gradients[j]), tolerance, "gradient %d", j)
 				}
 			})
+		}
+	}
+}
+
+// Circular padding, with gradients that are convolutions on a torus and with others.
+func TestCircular(t *testing.T) {
+	one, two, k := []int{1, 1}, []int{2, 2}, []int{3, 3}
+	for _, c := range []struct {
+		x, w  []int
+		build nodetest.Build
+	}{
+		{[]int{2, 3, 5, 4}, []int{4, 3, 3, 3}, convolve{k, one, one, one, 1}.around},
+		{[]int{2, 2, 4, 6}, []int{3, 2, 4, 3}, convolve{[]int{4, 3}, []int{1, 1, 0, 2}, two, nil, 1}.around},
+		{[]int{1, 4, 5, 3}, []int{4, 2, 3, 3}, convolve{k, []int{0, 1, 4, 2}, []int{2, 1}, []int{1, 2}, 2}.around},
+		{[]int{2, 2, 3, 4}, []int{2, 3, 4, 4}, upsample{[]int{4, 4}, one, two, nil, 1, [2]int{}}.around},
+		{[]int{1, 4, 3, 4}, []int{4, 1, 3, 2}, upsample{[]int{3, 2}, []int{2, 0, 1, 1}, []int{1, 3}, []int{2, 1}, 2, [2]int{1, 2}}.around},
+	} {
+		nodetest.Run(t, nodetest.Case{Build: c.build, Inputs: []nodetest.Input{{Shape: c.x}, {Shape: c.w}}})
+	}
+	nodetest.Run(t, nodetest.Case{
+		Build:  convolve{k, one, one, one, 1}.around,
+		Inputs: []nodetest.Input{{Shape: []int{2, 2, 4, 4}}, {Shape: []int{2, 2, 3, 3}}},
+		Variants: []nodetest.Build{convolve{k, one, one, one, 1}.build, upsample{k, one, one, one, 1, [2]int{}}.build,
+			upsample{k, one, one, one, 1, [2]int{}}.around, convolve{k, []int{2, 0, 1, 1}, one, one, 1}.around},
+	})
+}
+
+// A circular convolution of a shifted image is the shifted result.
+func TestCircularConvolutionsCommuteWithShifts(t *testing.T) {
+	for _, of := range []tensor.Dtype{tensor.Float32, tensor.Float64} {
+		for _, channels := range []int{3, 16} { // 16 by Winograd's algorithm
+			shape, c := []int{16, channels, 8, 8}, convolve{[]int{3, 3}, []int{1, 1}, []int{1, 1}, nil, 1}
+			run := func(down, right int) []float64 {
+				g := gorgonia.NewGraph()
+				x, w := zeros(g, "x", of, shape...), zeros(g, "w", of, 16, channels, 3, 3)
+				for i, v := range ramp(x.Shape().TotalSize()) {
+					row, col := i/8%8, i%8
+					set(x, i/64*64+(row+down)%8*8+(col+right)%8, v)
+				}
+				for i, v := range ramp(w.Shape().TotalSize()) {
+					set(w, i, v)
+				}
+				y, err := c.around([]*gorgonia.Node{x, w})
+				require.NoError(t, err)
+				vm := gorgonia.NewTapeMachine(g)
+				defer vm.Close()
+				require.NoError(t, vm.RunAll())
+				out := make([]float64, y.Shape().TotalSize())
+				for i := range out { // shifted back
+					row, col := i/8%8, i%8
+					out[i] = floats(y.Value())[i/64*64+(row+down)%8*8+(col+right)%8]
+				}
+				return out
+			}
+			tolerance := 1e-13
+			if of == tensor.Float32 {
+				tolerance = 6e-5
+			}
+			want := run(0, 0)
+			assert.LessOrEqual(t, differ(t, run(3, 5), want), tolerance)
+			assert.LessOrEqual(t, differ(t, run(7, 0), want), tolerance)
 		}
 	}
 }
@@ -222,12 +299,18 @@ func TestConvTranspose2dIsAdjoint(t *testing.T) {
 		{[]int{1, 4, 9, 6}, []int{6, 2, 2, 3}, convolve{[]int{2, 3}, []int{0, 1, 2, 1}, []int{1, 3}, []int{3, 1}, 2}, [2]int{}},
 		{[]int{16, 16, 9, 12}, []int{32, 16, 3, 3}, convolve{[]int{3, 3}, []int{1, 1}, []int{1, 1}, nil, 1}, [2]int{}},
 	} {
-		for _, of := range []tensor.Dtype{tensor.Float32, tensor.Float64} {
+		for j := range 4 {
+			of, circular := []tensor.Dtype{tensor.Float32, tensor.Float64}[j%2], j > 1
 			g := gorgonia.NewGraph()
 			z, w := zeros(g, "z", of, c.z...), zeros(g, "w", of, c.w...)
-			forth := gorgonia.Must(c.c.build([]*gorgonia.Node{z, w}))
+			u := upsample{c.c.kernel, c.c.pad, c.c.stride, c.c.dilation, c.c.groups, c.output}
+			conv, transposed := c.c.build, u.build
+			if circular {
+				conv, transposed = c.c.around, u.around
+			}
+			forth := gorgonia.Must(conv([]*gorgonia.Node{z, w}))
 			x := zeros(g, "x", of, forth.Shape()...)
-			back := gorgonia.Must(upsample{c.c.kernel, c.c.pad, c.c.stride, c.c.dilation, c.c.groups, c.output}.build([]*gorgonia.Node{x, w}))
+			back := gorgonia.Must(transposed([]*gorgonia.Node{x, w}))
 			require.Equal(t, z.Shape(), back.Shape(), "case %d", i)
 			for j, n := range []*gorgonia.Node{z, w, x} {
 				for k, v := range ramp(n.Shape().TotalSize()) {
@@ -307,6 +390,10 @@ func TestConv2dRejects(t *testing.T) {
 	} {
 		rejects(t, c.build, want, x, w)
 	}
+	rejects(t, func(in []*gorgonia.Node) (*gorgonia.Node, error) {
+		return nodes.Conv2dWith(in[0], in[1], k, one, one, one, nodes.Circular(), nodes.OutputPadding(0, 1))
+	}, "nodes.Conv2dWith: want no output padding, which is for ConvTranspose2d, got [0 1]", x, w)
+	rejects(t, convolve{k, one, one, one, 3}.around, "want groups that divide 4 channels and 6 filters, got 3", x, w)
 	c := convolve{k, one, one, one, 0}
 	rejects(t, c.build, "want filters of 3 channels", zeros(g, "three", of, 2, 3, 5, 6), w)
 	rejects(t, c.build, "want rank 4, got shape (2, 4)", zeros(g, "matrix", of, 2, 4), w)

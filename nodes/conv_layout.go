@@ -17,17 +17,29 @@ func (l *lattice) whole() bool { return l.rows.whole() && l.cols.whole() }
 func (l *lattice) plane() int { return l.rows.size * l.cols.size }
 
 // gather copies the pixels of a lattice from src to every step-th element of dst. It does not write
-// the elements of pixels outside the image.
+// the elements of pixels outside the image, unless the lattice is circular.
 func gather[T vec.Float](l *lattice, dst []T, step int, src []T) {
 	top, bottom := l.rows.inside()
 	left, right := l.cols.inside()
-	if left == right {
-		return
+	if l.rows.circular {
+		top, bottom = 0, l.rows.n
 	}
 	for u := top; u < bottom; u++ {
+		row := src[l.rows.element(u)*l.cols.size:][:l.cols.size]
+		if l.cols.circular {
+			at := u * l.cols.n
+			for v := range left {
+				dst[(at+v)*step] = row[l.cols.element(v)]
+			}
+			for v := right; v < l.cols.n; v++ {
+				dst[(at+v)*step] = row[l.cols.element(v)]
+			}
+		}
+		if left == right {
+			continue
+		}
 		to := dst[(u*l.cols.n+left)*step : (u*l.cols.n+right-1)*step+1]
-		from := src[(l.rows.at+u*l.rows.step)*l.cols.size:][:l.cols.size]
-		from = from[left*l.cols.step+l.cols.at:]
+		from := row[left*l.cols.step+l.cols.at:]
 		switch e := 0; {
 		case step > 1:
 			for i := 0; i < len(to); i += step {
@@ -115,14 +127,24 @@ func interleave[T vec.Float](l *layout, dst, src []T, channels int) {
 	rows, cols := l.lattices[0].rows, l.lattices[0].cols
 	top, bottom := rows.inside()
 	left, right := cols.inside()
-	if left == right {
-		return
+	if rows.circular {
+		top, bottom = 0, rows.n
 	}
 	for g := 0; g < l.channels; g += channels {
 		for u := top; u < bottom; u++ {
-			to := dst[g*l.plane()+(u*cols.n+left)*channels:][:(right-left)*channels]
-			from := src[(g*rows.size+u+rows.at)*cols.size+left+cols.at:]
-			gemm.Transpose(to, channels, from, rows.size*cols.size, channels, right-left)
+			to := dst[g*l.plane()+u*cols.n*channels:][:cols.n*channels]
+			from := src[(g*rows.size+rows.element(u))*cols.size:]
+			if left < right {
+				gemm.Transpose(to[left*channels:right*channels], channels, from[left+cols.at:], rows.size*cols.size, channels, right-left)
+			}
+			if cols.circular {
+				for v := range left {
+					gemm.Transpose(to[v*channels:(v+1)*channels], channels, from[cols.element(v):], rows.size*cols.size, channels, 1)
+				}
+				for v := right; v < cols.n; v++ {
+					gemm.Transpose(to[v*channels:(v+1)*channels], channels, from[cols.element(v):], rows.size*cols.size, channels, 1)
+				}
+			}
 		}
 	}
 }

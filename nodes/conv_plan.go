@@ -18,6 +18,9 @@ type convPlan struct {
 	grad      layout
 	phases    []phase
 	uncovered bool // some phase has no taps
+	// For an axis that folds, the convolution of padded images, and the axes. Otherwise nil.
+	unrolled   *convPlan
+	rows, cols axis
 
 	// For the gradient with respect to the filters.
 	method       method
@@ -57,10 +60,15 @@ func newConvPlan(batch, channels, filters, groups int, rows, cols axis) *convPla
 		groups: groups, inputs: channels / groups, outputs: filters / groups,
 		area: rows.kernel * cols.kernel, pixelsIn: rows.size * cols.size, pixelsOut: rows.out * cols.out,
 	}
-	p.result = lattice{comb{0, 1, rows.out, rows.out}, comb{0, 1, cols.out, cols.out}}
+	p.result = lattice{comb{step: 1, n: rows.out, size: rows.out}, comb{step: 1, n: cols.out, size: cols.out}}
 	p.image, p.taps = p.planValue(rows, cols, join(batch, cols.out))
 	p.single, p.singleTaps = p.planValue(rows, cols, 1)
-	p.planImages(rows, cols)
+	if rows.folds() || cols.folds() {
+		p.rows, p.cols = rows, cols
+		p.unrolled = newConvPlan(batch, channels, filters, groups, rows.unrolled(), cols.unrolled())
+	} else {
+		p.planImages(rows, cols)
+	}
 	p.planKernels(rows, cols)
 	return p
 }

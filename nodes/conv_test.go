@@ -40,9 +40,11 @@ func leaf(g *gorgonia.ExprGraph, name string, of tensor.Dtype, shape ...int) *go
 }
 
 // body returns the op of the node, and its shape.
-func (c convolution) body(of tensor.Dtype) (*op, error) {
+func (c convolution) body(of tensor.Dtype) (*op, error) { return c.bodyBy(of, c.node) }
+
+func (c convolution) bodyBy(of tensor.Dtype, node func(x, w *gorgonia.Node) (*gorgonia.Node, error)) (*op, error) {
 	g := gorgonia.NewGraph()
-	n, err := c.node(leaf(g, "x", of, c.x...), leaf(g, "w", of, c.w...))
+	n, err := node(leaf(g, "x", of, c.x...), leaf(g, "w", of, c.w...))
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +53,9 @@ func (c convolution) body(of tensor.Dtype) (*op, error) {
 
 // each calls f for every product of the definition, with the indices in the result, in
 // the images and in the filters.
-func (c convolution) each(out []int, f func(y, x, w int)) {
+func (c convolution) each(out []int, f func(y, x, w int)) { c.eachBy(out, false, f) }
+
+func (c convolution) eachBy(out []int, circular bool, f func(y, x, w int)) {
 	top, left := c.pad[0], c.pad[1]
 	if len(c.pad) == 4 {
 		left = c.pad[2]
@@ -66,6 +70,9 @@ func (c convolution) each(out []int, f func(y, x, w int)) {
 						for u := range c.w[2] {
 							for v := range c.w[3] {
 								row, col := i*c.stride[0]+u*c.dilation[0]-top, j*c.stride[1]+v*c.dilation[1]-left
+								if circular {
+									row, col = ((row%c.x[2])+c.x[2])%c.x[2], ((col%c.x[3])+c.x[3])%c.x[3]
+								}
 								if row < 0 || row >= c.x[2] || col < 0 || col >= c.x[3] {
 									continue
 								}
@@ -78,6 +85,22 @@ func (c convolution) each(out []int, f func(y, x, w int)) {
 			}
 		}
 	}
+}
+
+// torus is a convolution with circular padding.
+type torus struct{ convolution }
+
+func (c torus) node(x, w *gorgonia.Node) (*gorgonia.Node, error) {
+	return Conv2dWith(x, w, c.w[2:], c.pad, c.stride, c.dilation, Groups(c.groups), Circular())
+}
+
+func (c torus) body(of tensor.Dtype) (*op, error)   { return c.bodyBy(of, c.node) }
+func (c torus) each(out []int, f func(y, x, w int)) { c.eachBy(out, true, f) }
+
+// definition is what a body is compared with.
+type definition interface {
+	each(out []int, f func(y, x, w int))
+	body(of tensor.Dtype) (*op, error)
 }
 
 const guard = 12345
@@ -116,12 +139,12 @@ func near[T vec.Float](t *testing.T, what string, got []T, want, size []float64,
 }
 
 // check compares a body with the definition, so many times with other numbers.
-func check[T vec.Float](t *testing.T, c convolution, o *op, b body[T], times int) {
+func check[T vec.Float](t *testing.T, c definition, o *op, b body[T], times int) {
 	t.Helper()
 	checkBy(t, c, o, b, times, near[T])
 }
 
-func checkBy[T vec.Float](t *testing.T, c convolution, o *op, b body[T], times int,
+func checkBy[T vec.Float](t *testing.T, c definition, o *op, b body[T], times int,
 	near func(t *testing.T, what string, got []T, want, size []float64, n int)) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -152,13 +175,14 @@ func checkBy[T vec.Float](t *testing.T, c convolution, o *op, b body[T], times i
 				size[a][p.at] += math.Abs(v)
 			}
 		})
-		near(t, "value", y, want[0], size[0], len(w)/c.w[0])
-		near(t, "gradient in images", dx, want[1], size[1], len(w)/c.w[1])
-		near(t, "gradient in filters", dw, want[2], size[2], len(y)/c.w[0])
+		filters, channels := o.in[1][0], o.in[1][1]
+		near(t, "value", y, want[0], size[0], len(w)/filters)
+		near(t, "gradient in images", dx, want[1], size[1], len(w)/channels)
+		near(t, "gradient in filters", dw, want[2], size[2], len(y)/filters)
 	}
 }
 
-func checkBoth(t *testing.T, c convolution, times int) {
+func checkBoth(t *testing.T, c definition, times int) {
 	t.Helper()
 	o, err := c.body(tensor.Float32)
 	require.NoError(t, err, "%v", c)
@@ -196,6 +220,9 @@ func TestConv2dDefinition(t *testing.T) {
 							}
 							done++
 							checkBoth(t, c, 1)
+							if done%2 == 0 {
+								checkBoth(t, torus{c}, 1)
+							}
 						}
 					}
 				}
@@ -243,6 +270,7 @@ func TestConv2dCorners(t *testing.T) {
 		"depthwise, multiplied":     {[]int{2, 3, 9, 8}, []int{6, 1, 5, 5}, []int{2, 2}, []int{2, 2}, one, 3},
 	} {
 		t.Run(name, func(t *testing.T) { checkBoth(t, c, 3) })
+		t.Run(name+", circular", func(t *testing.T) { checkBoth(t, torus{c}, 3) })
 	}
 }
 
@@ -338,6 +366,7 @@ func FuzzConv2d(f *testing.F) {
 			return
 		}
 		checkBoth(t, c, 2)
+		checkBoth(t, torus{c}, 1)
 	})
 }
 
@@ -345,7 +374,7 @@ func FuzzConv2d(f *testing.F) {
 func BenchmarkConv2dParts(b *testing.B) {
 	for _, layer := range []struct {
 		name string
-		c    convolution
+		c    definition
 	}{
 		{"3x32x32 to 32", convolution{[]int{32, 3, 32, 32}, []int{32, 3, 3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}, 1}},
 		{"32x16x16 to 64", convolution{[]int{32, 32, 16, 16}, []int{64, 32, 3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}, 1}},
@@ -354,15 +383,18 @@ func BenchmarkConv2dParts(b *testing.B) {
 		{"64x16x16 to 64, 1x1", convolution{[]int{32, 64, 16, 16}, []int{64, 64, 1, 1}, []int{0, 0}, []int{1, 1}, []int{1, 1}, 1}},
 		{"256x4x4 to 256", convolution{[]int{32, 256, 4, 4}, []int{256, 256, 3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}, 1}},
 		{"64x16x16, depthwise", convolution{[]int{32, 64, 16, 16}, []int{64, 1, 3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}, 64}},
+		{"3x32x32 to 32, circular", torus{convolution{[]int{32, 3, 32, 32}, []int{32, 3, 3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}, 1}}},
+		{"64x8x8 to 128, circular", torus{convolution{[]int{32, 64, 8, 8}, []int{128, 64, 3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}, 1}}},
+		{"64x16x16 to 128, 4x4, strided", convolution{[]int{32, 64, 16, 16}, []int{128, 64, 4, 4}, []int{1, 1}, []int{2, 2}, []int{1, 1}, 1}},
+		{"64x16x16 to 128, 4x4, strided, circular", torus{convolution{[]int{32, 64, 16, 16}, []int{128, 64, 4, 4}, []int{1, 1}, []int{2, 2}, []int{1, 1}, 1}}},
 	} {
-		c := layer.c
-		o, err := c.body(tensor.Float32)
+		o, err := layer.c.body(tensor.Float32)
 		require.NoError(b, err)
 		rng := rand.New(rand.NewPCG(1, 2))
 		in := [][]float32{drawn[float32](rng, o.in[0].TotalSize()), drawn[float32](rng, o.in[1].TotalSize())}
 		y, g := make([]float32, o.out.TotalSize()), drawn[float32](rng, o.out.TotalSize())
 		dx, dw := make([]float32, len(in[0])), make([]float32, len(in[1]))
-		flops := 2 * float64(len(y)*len(in[1])/c.w[0])
+		flops := 2 * float64(len(y)*len(in[1])/o.in[1][0])
 		for name, f := range map[string]func() error{
 			"value":               func() error { return o.f32.Forward(y, in) },
 			"gradient in images":  func() error { return o.f32.Backward(dx, 0, in, y, g) },

@@ -27,8 +27,11 @@ type tiling struct {
 }
 
 // span is the geometry of a tiling along rows or columns: sizes of the image, of the padding before it
-// and of the result.
-type span struct{ size, pad, out int }
+// and of the result. Around the image are zeros or, in a circular span, its repetitions.
+type span struct {
+	size, pad, out int
+	circular       bool
+}
 
 func (s span) tiles() int { return (s.out + winograd.Tile - 1) / winograd.Tile }
 
@@ -85,6 +88,9 @@ func (s *strip) load(src []float32, image, tile int) {
 	for i := known; i < s.height; i++ {
 		row := s.data[i*s.pitch:][:s.pitch]
 		y := tile*winograd.Tile + i - s.rows.pad
+		if s.rows.circular {
+			y = modulo(y, s.rows.size)
+		}
 		if y < 0 || y >= s.rows.size {
 			clear(row)
 			continue
@@ -92,6 +98,18 @@ func (s *strip) load(src []float32, image, tile int) {
 		n := min(s.cols.size, s.pitch/s.channels-s.cols.pad)
 		from := src[(image*s.channels*s.rows.size+y)*s.cols.size:]
 		gemm.Transpose(row[s.cols.pad*s.channels:], s.channels, from, s.rows.size*s.cols.size, s.channels, n)
+		if s.cols.circular {
+			repeat(row, s.channels, s.cols.pad, n)
+		}
+	}
+}
+
+// repeat fills a row of pixels with repetitions of the n pixels from first on.
+func repeat(row []float32, channels, first, n int) {
+	for x := range len(row) / channels {
+		if x < first || x >= first+n {
+			copy(row[x*channels:][:channels], row[(first+modulo(x-first, n))*channels:])
+		}
 	}
 }
 
@@ -138,7 +156,7 @@ func (t *tiling) tiles(rows int) *tiles {
 		tiling: t, left: planesOf(n, t.inputs), right: planesOf(n, t.outputs),
 		image: stripOf(t.inputs, winograd.Window, t.rows, t.cols),
 		// The image that a gradient of the result is.
-		result: stripOf(t.outputs, winograd.Tile, span{t.rows.out, 0, t.rows.out}, span{t.cols.out, 0, t.cols.out}),
+		result: stripOf(t.outputs, winograd.Tile, span{size: t.rows.out, out: t.rows.out}, span{size: t.cols.out, out: t.cols.out}),
 	}
 	s.memory = scratch.Get[float32](s.image.size() + s.result.size() + s.left.size() + s.right.size())
 	rest := s.memory

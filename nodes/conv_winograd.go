@@ -42,11 +42,11 @@ func newTiled(p *convPlan, rows, cols axis) twoWay[float32] {
 		return direct
 	}
 	t := tilings(direct, rows, cols)
-	value, images := t.value.used(), t.images.used()
+	value := t.value.used()
 	if p.batch*p.pixelsOut < fewPixels || value < 0.5 {
 		t.value = nil
 	}
-	if p.batch*p.pixelsIn < fewPixels || images < 0.5 {
+	if t.images != nil && (p.batch*p.pixelsIn < fewPixels || t.images.used() < 0.5) {
 		t.images = nil
 	}
 	if p.batch*p.pixelsOut < fewPixels || value < 0.75 || p.channels*p.filters < fewFilters {
@@ -77,11 +77,14 @@ func tilings(direct conv[float32], rows, cols axis) tiled {
 	p := direct.convPlan
 	value := &tiling{
 		batch: p.batch, inputs: p.channels, outputs: p.filters,
-		rows: span{rows.size, rows.pad, rows.out}, cols: span{cols.size, cols.pad, cols.out},
+		rows: span{rows.size, rows.pad, rows.out, rows.circular}, cols: span{cols.size, cols.pad, cols.out, cols.circular},
 	}
 	images := &tiling{
 		batch: p.batch, inputs: p.filters, outputs: p.channels, turned: true,
-		rows: span{rows.out, 2 - rows.pad, rows.size}, cols: span{cols.out, 2 - cols.pad, cols.size},
+		rows: span{rows.out, 2 - rows.pad, rows.size, rows.circular}, cols: span{cols.out, 2 - cols.pad, cols.size, cols.circular},
+	}
+	if rows.folds() || cols.folds() {
+		images = nil
 	}
 	return tiled{direct, value, images, value}
 }

@@ -26,8 +26,16 @@ func square(batch, channels, filters, height, width int, pad ...int) convolution
 // byWinograd returns the op of a convolution, whose body in float32 uses tilings for everything, and
 // the direct body.
 func (c convolution) byWinograd(t testing.TB) (*op, tiled, conv[float32]) {
+	return c.byWinogradOf(t, c, false)
+}
+
+func (c torus) byWinograd(t testing.TB) (*op, tiled, conv[float32]) {
+	return c.byWinogradOf(t, c, true)
+}
+
+func (c convolution) byWinogradOf(t testing.TB, d definition, circular bool) (*op, tiled, conv[float32]) {
 	t.Helper()
-	o, err := c.body(tensor.Float32)
+	o, err := d.body(tensor.Float32)
 	require.NoError(t, err)
 	direct, ok := o.f32.(conv[float32])
 	if !ok {
@@ -38,7 +46,8 @@ func (c convolution) byWinograd(t testing.TB) (*op, tiled, conv[float32]) {
 		pad = []int{pad[0], pad[0], pad[1], pad[1]}
 	}
 	along := func(i int) axis {
-		return axis{size: c.x[2+i], kernel: 3, stride: 1, dilation: 1, pad: pad[2*i], out: o.out[2+i]}
+		return axis{size: c.x[2+i], kernel: 3, stride: 1, dilation: 1, pad: pad[2*i], after: pad[2*i+1], out: o.out[2+i],
+			circular: circular && pad[2*i]+pad[2*i+1] > 0}
 	}
 	require.True(t, tileable(direct.convPlan, along(0), along(1)), "%v", c)
 	return o, tilings(direct, along(0), along(1)), direct
@@ -80,6 +89,12 @@ func TestWinogradDefinition(t *testing.T) {
 				}
 				o, b, _ := c.byWinograd(t)
 				checkBy(t, c, o, b, 1, nearLargest)
+				if rng.IntN(2) > 0 { // as much padding as the kernel has
+					c = square(1, 16, 16, height, width, 2, 0, 1, 1)
+				}
+				around := torus{c}
+				o, b, _ = around.byWinograd(t)
+				checkBy(t, around, o, b, 1, nearLargest)
 			}
 		}
 		for _, c := range []convolution{

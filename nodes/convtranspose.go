@@ -16,7 +16,7 @@ import (
 //
 //	y[b,o,i*stride[0] + u*dilation[0] - top, j*stride[1] + v*dilation[1] - left] += sum_c x[b,c,i,j] w[c,o,u,v]
 //
-// for all i, j, u and v, where pixels outside of y are left out. x has shape (B, C, H, W), w (C, O, KH, KW), and the
+// for all i, j, u and v, where pixels outside of y are left out, unless the padding is Circular. x has shape (B, C, H, W), w (C, O, KH, KW), and the
 // result (B, O, (H-1)*stride[0] - top - bottom + dilation[0]*(KH-1) + 1, ...), to which OutputPadding adds rows
 // and columns. The gradients with respect to x and w are exact.
 //
@@ -24,7 +24,8 @@ import (
 // and dilation, and z the shape of y: the C filters of Conv2d see O channels. The value is computed as the
 // gradient of Conv2d with respect to its images is, as fast, and has its rounding errors; see Conv2d.
 //
-// kernelShape, pad, stride and dilation are those of Conv2d. Options are OutputPadding and Groups.
+// kernelShape, pad, stride and dilation are those of Conv2d. Options are OutputPadding, Groups and
+// Circular.
 //
 // ConvTranspose2d returns an error for wrong ranks, a kernelShape other than that of w, channels that do not
 // match, padding that leaves no pixel of the result, strides or dilations that are not positive, and negative
@@ -36,13 +37,10 @@ func ConvTranspose2d(x, w *gorgonia.Node, kernelShape tensor.Shape, pad, stride,
 		return nil, err
 	}
 	in, filter := shapes[0], shapes[1]
-	along, err := axes(name, in, filter, kernelShape, pad, stride, dilation)
+	o := optionsOf(opts)
+	along, err := axes(name, in, filter, kernelShape, pad, stride, dilation, o)
 	if err != nil {
 		return nil, err
-	}
-	o := convOptions{groups: 1}
-	for _, set := range opts {
-		set(&o)
 	}
 	switch {
 	case filter[0] != in[1]:
@@ -68,27 +66,6 @@ func ConvTranspose2d(x, w *gorgonia.Node, kernelShape tensor.Shape, pad, stride,
 	p := newConvPlan(in[0], channels, in[1], o.groups, along[0], along[1])
 	s := signature{name: name, in: shapes, out: tensor.Shape{in[0], channels, along[0].size, along[1].size}}
 	return apply(s, transposed[float32]{newTiled(p, along[0], along[1])}, transposed[float64]{newConv[float64](p)}, x, w)
-}
-
-// ConvOption is an option of ConvTranspose2d.
-type ConvOption func(*convOptions)
-
-type convOptions struct {
-	groups  int
-	padding [2]int
-}
-
-// Groups divides the channels into n groups of neighbours: those of the result see only those of the images in the
-// same group. w then has the shape (C, O/n, KH, KW), as in PyTorch. n must divide C.
-func Groups(n int) ConvOption {
-	return func(o *convOptions) { o.groups = n }
-}
-
-// OutputPadding adds rows at the bottom and columns at the right to the result of ConvTranspose2d. Convolutions with
-// strides make images of one size of images of several sizes; OutputPadding says which of these the result has. Each
-// number must be less than the stride or the dilation in its direction.
-func OutputPadding(rows, columns int) ConvOption {
-	return func(o *convOptions) { o.padding = [2]int{rows, columns} }
 }
 
 // twoWay is the body of a convolution that can be transposed.

@@ -17,7 +17,7 @@ import (
 )
 
 // transposed returns the op of the adjoint of a convolution.
-func (c convolution) transposed(of tensor.Dtype) (*op, error) {
+func (c convolution) transposed(of tensor.Dtype, opts ...ConvOption) (*op, error) {
 	o, err := c.body(of)
 	if err != nil {
 		return nil, err
@@ -31,7 +31,7 @@ func (c convolution) transposed(of tensor.Dtype) (*op, error) {
 	}
 	g := gorgonia.NewGraph()
 	x, w := leaf(g, "x", of, o.out...), leaf(g, "w", of, c.w...)
-	n, err := ConvTranspose2d(x, w, c.w[2:], c.pad, c.stride, c.dilation, Groups(c.groups), OutputPadding(rest(0), rest(1)))
+	n, err := ConvTranspose2d(x, w, c.w[2:], c.pad, c.stride, c.dilation, append(opts, Groups(c.groups), OutputPadding(rest(0), rest(1)))...)
 	if err != nil {
 		return nil, err
 	}
@@ -39,10 +39,9 @@ func (c convolution) transposed(of tensor.Dtype) (*op, error) {
 }
 
 // checkTransposed compares the adjoint of a convolution with the definition.
-func checkTransposed[T vec.Float](t *testing.T, c convolution, o *op, b body[T],
+func checkTransposed[T vec.Float](t *testing.T, c definition, o *op, b body[T],
 	near func(t *testing.T, what string, got []T, want, size []float64, n int)) {
 	t.Helper()
-	require.Equal(t, tensor.Shape(c.x), o.out, "%v", c)
 	rng := rand.New(rand.NewPCG(1, 2))
 	x, w, g := drawn[T](rng, o.in[0].TotalSize()), drawn[T](rng, o.in[1].TotalSize()), drawn[T](rng, o.out.TotalSize())
 	in := [][]T{x, w}
@@ -69,9 +68,10 @@ func checkTransposed[T vec.Float](t *testing.T, c convolution, o *op, b body[T],
 		add(1, i, g[j], w[k])
 		add(2, k, x[i], g[j])
 	})
-	near(t, "value", y, want[0], size[0], len(w)/c.w[1])
-	near(t, "gradient in images", dx, want[1], size[1], len(w)/c.w[0])
-	near(t, "gradient in filters", dw, want[2], size[2], len(x)/c.w[0])
+	inputs, outputs := o.in[1][0], o.in[1][1]
+	near(t, "value", y, want[0], size[0], len(w)/outputs)
+	near(t, "gradient in images", dx, want[1], size[1], len(w)/inputs)
+	near(t, "gradient in filters", dw, want[2], size[2], len(x)/inputs)
 }
 
 // Values and gradients are those of the definition, in geometries of all kinds.
@@ -92,8 +92,13 @@ func TestConvTranspose2dDefinition(t *testing.T) {
 		done++
 		o, err := c.transposed(tensor.Float32)
 		require.NoError(t, err, "%v", c)
+		require.Equal(t, tensor.Shape(c.x), o.out, "%v", c)
 		checkTransposed(t, c, o, o.f32, near)
 		checkTransposed(t, c, o, o.f64, near)
+		o, err = c.transposed(tensor.Float32, Circular())
+		require.NoError(t, err, "%v", c)
+		checkTransposed(t, torus{c}, o, o.f32, near)
+		checkTransposed(t, torus{c}, o, o.f64, near)
 	}
 	assert.Greater(t, done, 200)
 }
@@ -107,6 +112,8 @@ func TestConvTranspose2dWinograd(t *testing.T) {
 			require.NoError(t, err, "%v", c)
 			assert.IsType(t, o.f32, adjoint.f32.(transposed[float32]).of)
 			checkTransposed(t, c, adjoint, transposed[float32]{tilings}, nearLargest)
+			_, tilings, _ = torus{c}.byWinograd(t)
+			checkTransposed(t, torus{c}, adjoint, transposed[float32]{tilings}, nearLargest)
 		}
 	})
 }

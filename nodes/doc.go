@@ -20,9 +20,9 @@
 //	            ExpTrivialization, CayleyTrivialization
 //	penalties   SoftOrthogonality, DoubleSoftOrthogonality, MutualCoherence, SRIP,
 //	            ConvOrthogonality
-//	nets        Conv2d, Conv2dGroups, ConvTranspose2d, Bias, Linear, Rectify, MaxPool2D,
-//	            AveragePool2D, GlobalAveragePool2D, BatchNorm, GroupNorm, Dropout,
-//	            Shortcut, StochasticDepth, CrossEntropy
+//	nets        Conv2d, Conv2dGroups, Conv2dWith, ConvTranspose2d, Bias, Linear, Rectify,
+//	            MaxPool2D, AveragePool2D, GlobalAveragePool2D, BatchNorm, GroupNorm,
+//	            Dropout, Shortcut, StochasticDepth, CrossEntropy
 //	initial     HeNormal, HeUniform, GlorotNormal, GlorotUniform, Orthonormal,
 //	            UnitFilterInit, ManifoldInit
 //	evaluation  Fuse

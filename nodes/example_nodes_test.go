@@ -119,6 +119,18 @@ func ExampleConv2dGroups() {
 	// Output: (1, 2, 1, 2) [10 20 300 400]
 }
 
+// With circular padding the pixel left of the first is the last.
+func ExampleConv2dWith() {
+	g := gorgonia.NewGraph()
+	x := constant(g, "x", []int{1, 1, 1, 4}, 1, 2, 3, 4)
+	w := constant(g, "w", []int{1, 1, 1, 2}, 10, 1)
+	value(nodes.Conv2dWith(x, w, tensor.Shape{1, 2}, []int{0, 0, 1, 0}, []int{1, 1}, nil, nodes.Circular()))
+	value(nodes.Conv2d(x, w, tensor.Shape{1, 2}, []int{0, 0, 1, 0}, []int{1, 1}, nil))
+	// Output:
+	// (1, 1, 1, 4) [41 12 23 34]
+	// (1, 1, 1, 4) [1 12 23 34]
+}
+
 // Each pixel is spread over the kernel, and strides spread pixels over the result.
 func ExampleConvTranspose2d() {
 	g := gorgonia.NewGraph()

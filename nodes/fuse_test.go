@@ -99,6 +99,14 @@ var nets = map[string]net{
 	"transposed": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
 		return rectified(l.norm(l.transposed(x, 3, 2, 2)))
 	}, 1},
+	"circular": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
+		for _, pad := range [][]int{{1, 1}, {1, 1}, {2, 1, 0, 1}} { // directly, by Winograd's algorithm, and folded
+			w := l.input(16, x.Shape()[1], 3, 3)
+			x = rectified(l.norm(gorgonia.Must(nodes.Conv2dWith(x, w, tensor.Shape{3, 3}, pad, []int{1, 1}, nil, nodes.Circular()))))
+		}
+		w := l.input(16, 4, 2, 2)
+		return rectified(l.bias(gorgonia.Must(nodes.ConvTranspose2d(x, w, tensor.Shape{2, 2}, []int{1, 1}, []int{2, 1}, nil, nodes.Circular()))))
+	}, 4},
 	"transposed, Winograd": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
 		x = l.norm(l.conv(x, 16, 3, 1, 1, 1), nodes.Rectified())
 		y := rectified(l.bias(l.transposed(x, 3, 1, 1)))

@@ -42,6 +42,9 @@ func constructors(t *testing.T) map[string]constructor {
 		"Conv2dGroups": {func(v in) (node, error) {
 			return nodes.Conv2dGroups(v[0], v[1], tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, nil, 3)
 		}, [][]int{image, {3, 1, 3, 3}}},
+		"Conv2dWith": {func(v in) (node, error) {
+			return nodes.Conv2dWith(v[0], v[1], tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, nil, nodes.Circular())
+		}, [][]int{image, kernel}},
 		"ConvTranspose2d": {func(v in) (node, error) {
 			return nodes.ConvTranspose2d(v[0], v[1], tensor.Shape{3, 3}, []int{1, 1}, []int{2, 2}, nil)
 		}, [][]int{image, {3, 4, 3, 3}}},

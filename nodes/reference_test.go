@@ -24,7 +24,7 @@ type reference struct {
 	Op, Name string
 	Params   struct {
 		Kernel, Stride, Pad, Dilation []int
-		Training, Cayley              bool
+		Training, Cayley, Circular    bool
 		Momentum, Epsilon             float64
 		Groups, Iterations            int
 		OutputPadding                 [2]int

@@ -29,8 +29,11 @@ func TestFilterAndKernelInputs(t *testing.T) {
 		make           node
 		filter, kernel int
 	}{
-		"Conv2d":                {func() (*gorgonia.Node, error) { return nodes.Conv2d(x, w, kernel, ones, ones, ones) }, 1, -1},
-		"Conv2dGroups":          {func() (*gorgonia.Node, error) { return nodes.Conv2dGroups(x, depthwise, kernel, ones, ones, ones, 4) }, 1, -1},
+		"Conv2d":       {func() (*gorgonia.Node, error) { return nodes.Conv2d(x, w, kernel, ones, ones, ones) }, 1, -1},
+		"Conv2dGroups": {func() (*gorgonia.Node, error) { return nodes.Conv2dGroups(x, depthwise, kernel, ones, ones, ones, 4) }, 1, -1},
+		"Conv2dWith": {func() (*gorgonia.Node, error) {
+			return nodes.Conv2dWith(x, w, kernel, ones, ones, ones, nodes.Circular())
+		}, 1, -1},
 		"ConvTranspose2d":       {func() (*gorgonia.Node, error) { return nodes.ConvTranspose2d(x, w, kernel, ones, ones, ones) }, 1, -1},
 		"Normalize":             {func() (*gorgonia.Node, error) { return nodes.Normalize(w, manifolds.Sphere{}) }, -1, 0},
 		"WeightNorm":            {func() (*gorgonia.Node, error) { return nodes.WeightNorm(w, gain) }, -1, 0},

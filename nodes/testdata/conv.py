@@ -81,6 +81,48 @@ for name, x, w, stride, pad, dilation, groups, output_padding in [
         "value": numbers(y), "cotangent": numbers(cotangent), "gradients": [numbers(x.grad), numbers(w.grad)],
     })
 
+# Circular padding. The transposed convolution is the adjoint of the convolution: the gradient, with respect
+# to images z, of the inner product of its result with x.
+torch.manual_seed(SEED + 2)
+
+
+def around(z, w, stride, pad, dilation, groups):
+    top, bottom, left, right = pad
+    return F.conv2d(F.pad(z, (left, right, top, bottom), mode="circular"), w, None, stride, 0, dilation, groups)
+
+
+for op, name, z, w, stride, pad, dilation, groups in [
+    (op, name, *rest)
+    for name, *rest in [
+        ("circular", (2, 3, 5, 4), (4, 3, 3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1),
+        ("circular, one side", (1, 2, 6, 5), (3, 2, 3, 2), (1, 1), (2, 0, 0, 1), (1, 1), 1),
+        ("circular, little", (1, 2, 6, 5), (3, 2, 3, 5), (1, 1), (1, 0, 1, 2), (1, 1), 1),
+        ("circular, much", (1, 2, 4, 3), (3, 2, 3, 3), (1, 1), (3, 2, 3, 3), (1, 1), 1),
+        ("circular, strided", (2, 2, 6, 8), (3, 2, 3, 4), (2, 2), (1, 1, 1, 1), (1, 1), 1),
+        ("circular, strides that do not divide", (2, 2, 7, 5), (3, 2, 3, 3), (2, 3), (1, 1, 2, 1), (1, 1), 1),
+        ("circular, dilated", (1, 2, 7, 6), (2, 2, 3, 3), (1, 1), (2, 2, 3, 3), (2, 3), 1),
+        ("circular, groups", (2, 4, 5, 4), (6, 2, 3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 2),
+        ("circular, depthwise", (2, 4, 4, 6), (4, 1, 3, 3), (2, 1), (1, 1, 1, 1), (1, 1), 4),
+        ("circular, rows", (1, 2, 5, 6), (3, 2, 3, 1), (1, 1), (1, 1, 0, 0), (1, 1), 1),
+    ]
+    for op in ("conv2d", "conv_transpose2d")
+]:
+    z, w = draw(*z).requires_grad_(), draw(*w).requires_grad_()
+    y, inputs = around(z, w, stride, pad, dilation, groups), (z, w)
+    rest = [(n + a + b - d * (k - 1) - 1) % s for n, a, b, d, k, s in zip(z.shape[2:], pad[::2], pad[1::2], dilation, w.shape[2:], stride)]
+    if op == "conv_transpose2d":
+        x = draw(*y.shape).requires_grad_()
+        (y,), inputs = torch.autograd.grad(y, z, x, create_graph=True), (x, w)
+    cotangent = draw(*y.shape)
+    gradients = torch.autograd.grad(y, inputs, cotangent)
+    cases.append({
+        "op": op, "name": name,
+        "params": {"kernel": list(w.shape[2:]), "stride": stride, "pad": pad, "dilation": dilation, "groups": groups, "circular": True,
+                   **({"outputPadding": rest} if op == "conv_transpose2d" else {})},
+        "inputs": [{"shape": list(v.shape), "data": numbers(v)} for v in inputs],
+        "value": numbers(y), "cotangent": numbers(cotangent), "gradients": [numbers(g) for g in gradients],
+    })
+
 provenance = {"command": "OMP_NUM_THREADS=1 python3 nodes/testdata/conv.py", "torch": torch.__version__, "seed": SEED}
 with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "conv.json"), "w") as f:
     f.write('{"provenance": %s, "cases": [\n' % json.dumps(provenance))

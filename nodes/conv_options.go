@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes
+
+// ConvOption is an option of Conv2dWith and ConvTranspose2d.
+type ConvOption func(*convOptions)
+
+type convOptions struct {
+	groups   int
+	padding  [2]int // of the output
+	circular bool
+}
+
+func optionsOf(opts []ConvOption) convOptions {
+	o := convOptions{groups: 1}
+	for _, set := range opts {
+		set(&o)
+	}
+	return o
+}
+
+// Groups divides channels and filters into n groups of neighbours: the filters of a group see only the
+// channels of the same group. The shape of w is (O, C/n, KH, KW) for Conv2dWith and (C, O/n, KH, KW) for
+// ConvTranspose2d, as in PyTorch. n must divide C and O.
+func Groups(n int) ConvOption {
+	return func(o *convOptions) { o.groups = n }
+}
+
+// Circular pads images with their own pixels, as if they were repeated in all directions: pixel i of H rows
+// is pixel i mod H, in place of 0 where it lies outside of the image. The padding may be larger than the image. It is
+// that of PyTorch's padding_mode="circular".
+//
+// With dilation*(kernel-1) rows of padding in all and a stride that divides the number of rows, and the same for columns, a
+// circular convolution is a convolution on a torus: it commutes with shifts of the image by multiples of
+// the strides, and the discrete Fourier transform turns it into a product for each frequency (Sedghi, Gupta and Long 2019).
+//
+// A circular ConvTranspose2d is the adjoint of the circular Conv2d of the same arguments: what lies outside of the
+// result is added to the pixels that it repeats.
+func Circular() ConvOption {
+	return func(o *convOptions) { o.circular = true }
+}
+
+// OutputPadding adds rows at the bottom and columns at the right to the result of ConvTranspose2d. Convolutions with
+// strides make images of one size of images of several sizes; OutputPadding says which of these the result has. Each
+// number must be less than the stride or the dilation in its direction. It is an error in Conv2dWith.
+func OutputPadding(rows, columns int) ConvOption {
+	return func(o *convOptions) { o.padding = [2]int{rows, columns} }
+}
