@@ -24,6 +24,8 @@ func every() []manifolds.Manifold {
 		manifolds.CentredSphere{Radius: 0.05},
 		manifolds.Oblique{Radius: 3, Axis: manifolds.Columns},
 		manifolds.Oblique{Radius: 0.05, Axis: manifolds.Rows, Geodesic: true},
+		manifolds.SpectralBall{},
+		manifolds.SpectralBall{Radius: 3},
 	}
 	for _, geodesic := range []bool{false, true} {
 		all = append(all,

@@ -136,6 +136,9 @@ type Properties struct {
 	// Cost estimates the multiplications per weight in one step, beyond a few passes over
 	// memory. Work is balanced among processes by it. It may be 0.
 	Cost int
+	// Convex reports that the points are a convex body around 0 and not a surface: all matrices are
+	// tangent, and a step that leaves the body ends at its nearest point.
+	Convex bool
 	// Vectors reports that the points are vectors: it makes no difference to them how their
 	// elements are arranged as an n x p matrix.
 	Vectors bool

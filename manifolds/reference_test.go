@@ -28,7 +28,8 @@ func TestReference(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal(text, &cases))
 	of := map[string]func(r float64) manifolds.Manifold{
-		"Stiefel": func(r float64) manifolds.Manifold { return manifolds.Stiefel{Radius: r} },
+		"Stiefel":      func(r float64) manifolds.Manifold { return manifolds.Stiefel{Radius: r} },
+		"SpectralBall": func(r float64) manifolds.Manifold { return manifolds.SpectralBall{Radius: r} },
 		"Stiefel canonical": func(r float64) manifolds.Manifold {
 			return manifolds.Stiefel{Radius: r, Metric: manifolds.CanonicalMetric}
 		},

@@ -253,8 +253,9 @@ var places = []place{
 	{"Stiefel canonical", manifolds.Stiefel{Metric: manifolds.CanonicalMetric}, []manifolds.Option{manifolds.PerFilter}},
 }
 
-// everywhere are places, and one where the points of a layer lie on several manifolds.
+// everywhere are places, one whose points have no fixed norm, and one where the points of a layer lie on several manifolds.
 var everywhere = append(slices.Clone(places),
+	place{"spectral ball", manifolds.SpectralBall{Radius: 0.5}, nil},
 	place{"ensemble", manifolds.Ensemble{Parts: manifolds.Equal(manifolds.Sphere{}, manifolds.Oblique{}, manifolds.Stiefel{}), Seed: 3}, nil})
 
 // onManifold requires every kernel to be on its manifold: the error of a point is

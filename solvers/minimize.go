@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/manifolds"
 )
 
 // Minimize minimises a cost over all parameters together. It is for full batches: the cost must be
@@ -199,6 +201,12 @@ type descent struct {
 const patience = 10
 
 func (f *minimizing) minimize(o *objective) (Result, error) {
+	for _, p := range o.parts {
+		if p.bound.properties.Convex {
+			return Result{}, p.fail(ErrConstraint, fmt.Sprintf("want a manifold without a boundary, on which the gradient vanishes at a minimum, got %s: take a solver, whose steps are projected",
+				manifolds.Name(p.Manifold)), nil)
+		}
+	}
 	x, err := o.start()
 	if err != nil {
 		return Result{}, err

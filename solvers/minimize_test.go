@@ -54,6 +54,9 @@ func TestMinimizeKnownSolutions(t *testing.T) {
 	t.Parallel()
 	for _, of := range precisions {
 		for _, a := range arenas() {
+			if a.name == "nearest" {
+				continue // on a body with a boundary
+			}
 			for _, m := range methods {
 				t.Run(fmt.Sprintf("%v/%s/%s/%s", of, a.name, a.at.name, m.name), func(t *testing.T) {
 					at := a.stage(t, of)
@@ -176,6 +179,14 @@ func TestMinimizeEverywhere(t *testing.T) {
 						return sum, nil
 					}
 					r, err := minimize(m, cost, method.of, at.kernels())
+					if manifolds.PropertiesOf(at.manifold, 2, 2).Convex {
+						require.ErrorIs(t, err, solvers.ErrConstraint)
+						require.ErrorContains(t, err, "want a manifold without a boundary")
+						for i, p := range model(of, 5) {
+							require.Equal(t, get(p.w), get(m[i].w))
+						}
+						return
+					}
 					require.NoError(t, err)
 					constrained(t, m, of, at.kernels())
 					after, err := cost()

@@ -23,9 +23,14 @@ func project(t *trial) {
 	t.equal("P(P(a)) = P(a)", t.project(x), x, lengths(x))
 
 	// A necessary condition for the nearest point: a - P(a) is normal at P(a).
-	off := minus(a, x)
-	normal := t.tangent(x, off)
-	t.vanish("a - P(a) is normal at P(a), |T(a - P(a))|", norms(normal), lengths(x))
+	if off := minus(a, x); t.known().Convex {
+		t.separates(x, off)
+		a = scaled(10, a)
+		x = t.project(a)
+		t.separates(x, minus(a, x))
+	} else {
+		t.vanish("a - P(a) is normal at P(a), |T(a - P(a))|", norms(t.tangent(x, off)), lengths(x))
+	}
 
 	// Compare with other points of the manifold: none may be nearer.
 	t.nearest(a, x, t.point())
@@ -36,6 +41,17 @@ func project(t *trial) {
 	// Points of tiny and huge norm.
 	for _, s := range []float64{t.prec.tiny, t.prec.huge} {
 		t.far(fmt.Sprintf("P(%.0e a)", s), scaled(s, a))
+	}
+}
+
+// separates asserts that no point y of a convex body is on the outer side of P(a): <a - P(a), y - P(a)> <= 0.
+func (t *trial) separates(x, off manifolds.Points) {
+	for range 4 {
+		y := t.project(scaled(10, t.gauss()))
+		beyond := t.ambient(off, minus(y, x))
+		for k, size := range mul(norms(off), add(norms(x), norms(y))) {
+			t.atMost("<a - P(a), y - P(a)> <= 0 for a point y of the body", beyond[k], 4*t.tol*size)
+		}
 	}
 }
 
@@ -71,9 +87,13 @@ func membership(t *trial) {
 	x := t.point()
 	t.member("P(a)", x)
 
-	// Move the last point off along a normal, by 1e-3 and 1e-2 of its norm.
+	// Move the last point off along a normal, by 1e-3 and 1e-2 of its norm; of a convex body, a point of the boundary outwards.
 	g := t.gauss()
 	n := minus(g, t.tangent(x, g))
+	if t.known().Convex {
+		x = t.project(scaled(100, g))
+		n = x
+	}
 	last, np := x.K-1, x.N*x.P
 	if norms(n)[last] > t.tol*norms(g)[last] { // otherwise there are no normal vectors
 		n = resize(n, lengths(x))

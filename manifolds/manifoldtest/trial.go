@@ -253,8 +253,14 @@ func (t *trial) gauss() manifolds.Points {
 	return a
 }
 
-// point returns points of the manifold: the projection of a Gaussian batch.
-func (t *trial) point() manifolds.Points { return t.project(t.gauss()) }
+// point returns points of the manifold: the projection of a Gaussian batch. Those of a convex body are halfway to 0, inside it.
+func (t *trial) point() manifolds.Points {
+	x := t.project(t.gauss())
+	if t.known().Convex {
+		x = scaled(0.5, x)
+	}
+	return x
+}
 
 // near returns points off the manifold, but so close to it that their projection is well conditioned.
 func (t *trial) near() manifolds.Points {

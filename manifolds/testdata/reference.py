@@ -182,5 +182,17 @@ def generalized(n, p, size, r):
 for shape in [(6, 2, 0.3, 1.0), (5, 3, 0.9, 2.5)]:
     generalized(*shape)
 
+def ball(n, p, r):
+    a = rng.standard_normal((n, p))
+    u, s, wt = la.svd(a, full_matrices=False)
+    case("SpectralBall", "project", [a], u @ np.diag(np.minimum(s, r)) @ wt, r)
+    x = 0.5 * r * a / s[0]
+    case("SpectralBall", "retract", [x, a], la.svd(x + a, full_matrices=False)[0] @ np.diag(np.minimum(la.svdvals(x + a), r)) @ la.svd(x + a, full_matrices=False)[2], r)
+
+
+for shape in [(6, 2, 1.0), (5, 3, 1.5), (4, 4, 0.25), (3, 2, 0.01)]:
+    ball(*shape)
+
+
 with open(os.path.join(os.path.dirname(__file__), "reference.json"), "w") as f:
     f.write("[\n" + ",\n".join(json.dumps(c) for c in cases) + "\n]\n")
