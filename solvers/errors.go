@@ -37,6 +37,8 @@ var (
 	ErrAscent = errors.New("ascent and step not in turns")
 	// ErrGradient: the gradient of a parameter is not that of the cost.
 	ErrGradient = errors.New("wrong gradient")
+	// ErrAverage: Swap, SwapBack and Step of an Average were not called in turns, or there is no average.
+	ErrAverage = errors.New("no average, or out of turn")
 	// ErrStock: the solver that Constrain wraps failed.
 	ErrStock = errors.New("wrapped solver failed")
 )

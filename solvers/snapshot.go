@@ -29,6 +29,7 @@ type Snapshot struct {
 	Turn       int    // of the watch over feasibility
 	LearnRate  float64
 	Parameters []ParameterSnapshot // in the order in which the solver saw them
+	Averages   []AverageSnapshot   `json:",omitempty"` // of an Average, and of those that it wraps, the innermost first
 }
 
 // ParameterSnapshot is what a solver knows of a parameter.

@@ -40,6 +40,7 @@ type settings struct {
 	Ambient    bool    `json:"ambient_momentum,omitempty"`
 	Decay      float64 `json:"decay"`
 	SAM        float64 `json:"sam,omitempty"`
+	EMA        float64 `json:"ema,omitempty"`
 	Schedule   string  `json:"schedule"`
 	Epochs     int     `json:"epochs"`
 	Patience   int     `json:"patience"`
@@ -75,6 +76,7 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	f.BoolVar(&c.Ambient, "ambient", false, "keep the momentum of sgd in the ambient space, as in the paper, instead of the tangent spaces")
 	f.Float64Var(&c.Decay, "decay", 1e-4, "weight decay of parameters on no manifold, for every solver that is not stock")
 	f.Float64Var(&c.SAM, "sam", 0, "sharpness-aware minimisation: take gradients at the highest cost within `RHO` of the weights, in two passes a step, such as 0.05 (default: off)")
+	f.Float64Var(&c.EMA, "ema", 0, "evaluate, and keep as the best, a moving average of the weights of this `DECAY`, such as 0.999 (default: the weights)")
 	f.StringVar(&c.Schedule, "schedule", "step", "schedule of the learning rate: "+strings.Join(scheduleNames, ", ")+"; step divides it by 10 after half and three quarters of the epochs")
 	f.IntVar(&c.Epochs, "epochs", 0, "passes over the training images (default: 30, of drawn digits 8)")
 	f.IntVar(&c.Patience, "patience", 0, "end after so many `epochs` without a better one (default: never)")
@@ -166,6 +168,8 @@ func (c *command) checkNew() error {
 		return only("sam", "a -solver that is not stock")
 	case c.given["sam"] && c.SAM == 0:
 		return cli.Usage("-sam: want a positive number, got 0")
+	case c.given["ema"] && c.EMA == 0:
+		return cli.Usage("-ema: want a number above 0 and below 1, got 0")
 	case c.given["lr"] && c.LearnRate == 0:
 		return cli.Usage("-lr: want a positive number, got 0")
 	}

@@ -292,6 +292,9 @@ func TestUsage(t *testing.T) {
 		{"-solver adam -momentum 0.5", "-momentum: want -solver sgd or stock-momentum beside it"},
 		{"-solver stock-adam -decay 0.1", "-decay: want a -solver that is not stock beside it"},
 		{"-solver adam -ambient", "-ambient"},
+		{"-ema 0", "-ema: want a number above 0 and below 1, got 0"},
+		{"-ema 1", "-ema: want a number above 0 and below 1, got 1"},
+		{"-ema NaN", "-ema: want a number above 0 and below 1, got NaN"},
 		{"-sam 0", "-sam: want a positive number, got 0"},
 		{"-sam NaN", "-sam: want a positive number, got NaN"},
 		{"-solver stock-adam -sam 0.05", "-sam: want a -solver that is not stock beside it"},
@@ -366,4 +369,28 @@ func TestSAM(t *testing.T) {
 	run, err := readRecord(dir)
 	require.NoError(t, err)
 	assert.Equal(t, 0.05, run.Settings.SAM)
+}
+
+// The best file holds the average, which is what -evaluate finds, and a run goes on with its average.
+func TestEMA(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	status, stdout, stderr := program(context.Background(), tiny("-epochs", "1", "-ema", "0.9", "-sam", "0.05", "-out", dir)...)
+	require.Zero(t, status, stderr)
+	assert.Contains(t, stdout, "EMA(SAM(SGD))")
+	status, _, stderr = program(context.Background(), "-out", dir, "-resume", "-epochs", "2")
+	require.Zero(t, status, stderr)
+	rows := withoutTime(t, dir)
+	best := rows[1]
+	if rows[2][9] == "true" {
+		best = rows[2]
+	}
+	status, stdout, stderr = program(context.Background(), "-out", dir, "-evaluate")
+	require.Zero(t, status, stderr)
+	var loss, accuracy float64
+	require.NoError(t, json.Unmarshal([]byte(best[4]), &loss))
+	require.NoError(t, json.Unmarshal([]byte(best[5]), &accuracy))
+	assert.Contains(t, stdout, fmt.Sprintf("loss %.4f", loss))
+	status, stdout, stderr = program(context.Background(), tiny("-epochs", "1", "-ema", "0.9", "-solver", "stock-adam", "-manifold", "none")...)
+	require.Zero(t, status, stderr)
+	assert.NotContains(t, stdout, "EMA")
 }

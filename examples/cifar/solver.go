@@ -112,9 +112,21 @@ func (s *settings) schedule(steps int) solvers.Schedule {
 	return solvers.Constant()
 }
 
-// solver makes the solver of a run of so many steps. A stock solver needs a learning rate
-// for each step from outside: see rate.
+// solver makes the solver of a run of so many steps, with the average of the weights if that is wanted.
 func (s *settings) solver(steps int) (gorgonia.Solver, error) {
+	if !(s.EMA >= 0 && s.EMA < 1) {
+		return nil, cli.Usage("-ema: want a number above 0 and below 1, got %g", s.EMA)
+	}
+	of, err := s.stepper(steps)
+	if err == nil && s.EMA > 0 {
+		return solvers.NewEMA(of, s.EMA), nil
+	}
+	return of, err
+}
+
+// stepper makes the solver itself. A stock solver needs a learning rate
+// for each step from outside: see rate.
+func (s *settings) stepper(steps int) (gorgonia.Solver, error) {
 	m, err := s.manifold()
 	if err != nil {
 		return nil, err

@@ -95,7 +95,7 @@ func (c *command) train(ctx context.Context, g *distributed.Group, stdout, stder
 		c.Model, j.model.Parameters(), c.Solver, c.Manifold, c.Epochs, c.Batch, ranks)
 	o := train.Options{
 		Epochs: c.Epochs, Seed: c.Seed, Augment: c.augmentation(set.Channels), LearnRate: c.rate(j.steps),
-		Group: g, Test: set.Test, Validation: j.held, Patience: c.Patience,
+		Group: g, Average: c.EMA > 0, Test: set.Test, Validation: j.held, Patience: c.Patience,
 	}
 	if c.out != "" {
 		o.Hooks = c.keeps(set, stderr)
@@ -333,7 +333,9 @@ func (c *command) finish(stdout io.Writer, set *imageSet, epochs []train.Epoch, 
 		}
 	}
 	if r, ok := solver.(reporter); ok {
-		fmt.Fprintf(stdout, "\n%v", r.Report())
+		if report := r.Report(); len(report.Parameters) > 0 { // an average of a stock solver has none
+			fmt.Fprintf(stdout, "\n%v", report)
+		}
 	}
 	last := epochs[len(epochs)-1]
 	fmt.Fprintf(stdout, "\nepoch %d, the last: test accuracy %.2f %%\n", last.Number, 100*last.TestAccuracy)

@@ -281,7 +281,7 @@ func snapshot(s stepper) map[string]blocks {
 
 // kinds are the typed errors.
 var kinds = []error{solvers.ErrNoGradient, solvers.ErrNotFinite, solvers.ErrDiverged, solvers.ErrParameter,
-	solvers.ErrConstraint, solvers.ErrOption, solvers.ErrStock, solvers.ErrAscent}
+	solvers.ErrConstraint, solvers.ErrOption, solvers.ErrStock, solvers.ErrAscent, solvers.ErrAverage}
 
 // allowed lists the kinds of errors for each reason.
 var allowed = []struct {

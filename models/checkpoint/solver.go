@@ -88,13 +88,29 @@ func (c *content) addSolver(m models.State, s Solver) error {
 		}
 		p.State = slices.Clone(p.State)
 		for k := range p.State {
-			b := &p.State[k]
-			c.tensors = append(c.tensors, safetensors.Tensor{Name: blockName(p.Name, b.Name), Shape: b.Shape, F32: b.F32, F64: b.F64})
-			b.F32, b.F64 = nil, nil
+			c.addBlock(p.Name, p.State[k].Name, &p.State[k])
+		}
+	}
+	own.Averages = slices.Clone(snapshot.Averages)
+	for i := range own.Averages {
+		a := &own.Averages[i]
+		a.Parameters = slices.Clone(a.Parameters)
+		for k := range a.Parameters {
+			p := &a.Parameters[k]
+			c.addBlock(p.Name, averageName(i), &p.Mean)
 		}
 	}
 	return c.add(solverKey, own)
 }
+
+// addBlock adds the numbers of a block as a tensor, and takes them off the block.
+func (c *content) addBlock(parameter, name string, b *solvers.Block) {
+	c.tensors = append(c.tensors, safetensors.Tensor{Name: blockName(parameter, name), Shape: b.Shape, F32: b.F32, F64: b.F64})
+	b.F32, b.F64 = nil, nil
+}
+
+// averageName is the name of the blocks of an average of the weights, of which there may be several.
+func averageName(i int) string { return fmt.Sprintf("average of weights %d", i+1) }
 
 func blockName(parameter, block string) string { return solverPrefix + parameter + "/" + block }
 
@@ -115,22 +131,38 @@ func (f *reading) solver(wanted bool, known map[string]bool) (*solvers.Snapshot,
 	for i := range snapshot.Parameters {
 		p := &snapshot.Parameters[i]
 		for k := range p.State {
-			b := &p.State[k]
-			name := blockName(p.Name, b.Name)
-			if known[name] {
-				return nil, fmt.Errorf("want the block %q of state once, got it twice (%w)", name, ErrMismatch)
-			}
-			if known[name] = true; !wanted {
-				continue
-			}
-			t, err := f.tensor(name, b.Shape, known)
-			if err != nil {
+			if err := f.block(p.Name, p.State[k].Name, &p.State[k], wanted, known); err != nil {
 				return nil, err
 			}
-			b.F32, b.F64 = t.F32, t.F64
+		}
+	}
+	for i := range snapshot.Averages {
+		a := &snapshot.Averages[i]
+		for k := range a.Parameters {
+			p := &a.Parameters[k]
+			if err := f.block(p.Name, averageName(i), &p.Mean, wanted, known); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return snapshot, nil
+}
+
+// block reads the numbers of a block if they are wanted, and adds its name to known.
+func (f *reading) block(parameter, name string, b *solvers.Block, wanted bool, known map[string]bool) error {
+	full := blockName(parameter, name)
+	if known[full] {
+		return fmt.Errorf("want the block %q of state once, got it twice (%w)", full, ErrMismatch)
+	}
+	if known[full] = true; !wanted {
+		return nil
+	}
+	t, err := f.tensor(full, b.Shape, known)
+	if err != nil {
+		return err
+	}
+	b.F32, b.F64 = t.F32, t.F64
+	return nil
 }
 
 // resume makes a solver that of a snapshot, with the parameters that the snapshot knows. It

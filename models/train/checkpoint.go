@@ -200,25 +200,42 @@ func (r *run) saveStep() error {
 	return r.save()
 }
 
+// saveBefore saves a run that has no files yet, before there are files of two runs.
+func (r *run) saveBefore() error {
+	if r.Checkpoint.Dir == "" || r.kept.steps >= 0 {
+		return nil
+	}
+	return r.save()
+}
+
+// saveBest keeps the net after its best epoch, as it was evaluated. An average of the weights is not where the solver
+// would go on from, so it is kept without the solver.
+func (r *run) saveBest(e Epoch) error {
+	path := filepath.Join(r.Checkpoint.Dir, BestFile)
+	a := averageOf(r.solver)
+	swapped := a != nil && a.Swapped()
+	if !swapped {
+		if err := r.saveBefore(); err != nil {
+			return err
+		}
+	}
+	if r.Checkpoint.Dir == "" || !e.Best {
+		return nil
+	}
+	if swapped {
+		var err error
+		if r.root() {
+			err = named(checkpoint.Save(path, r.model, nil, &r.state))
+		}
+		return r.agree(err)
+	}
+	return r.write(func(s checkpoint.Solver) error { return checkpoint.Save(path, r.model, s, &r.state) })
+}
+
 // saveEpoch saves after an epoch.
 func (r *run) saveEpoch(e Epoch) error {
 	c := r.Checkpoint
-	if c.Dir == "" {
-		return nil
-	}
-	if r.kept.steps < 0 { // before there are files of two runs
-		if err := r.save(); err != nil {
-			return err
-		}
-	}
-	if e.Best {
-		if err := r.write(func(s checkpoint.Solver) error {
-			return checkpoint.Save(filepath.Join(c.Dir, BestFile), r.model, s, &r.state)
-		}); err != nil {
-			return err
-		}
-	}
-	if e.Number%max(1, c.Every) != 0 && !r.kept.due {
+	if c.Dir == "" || e.Number%max(1, c.Every) != 0 && !r.kept.due {
 		return nil
 	}
 	return r.save()

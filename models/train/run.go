@@ -197,19 +197,41 @@ func (r *run) epoch() error {
 	if err := r.agree(hook); err != nil {
 		return err
 	}
-	e, err := r.evaluate()
+	e, err := r.complete(number)
 	if err != nil {
 		return err
+	}
+	if err := r.saveEpoch(e); err != nil {
+		return err
+	}
+	return r.agree(r.callEpoch(e))
+}
+
+// complete evaluates the epoch under way, whose steps are made, with the average of the weights if that is wanted, and keeps the best.
+func (r *run) complete(number int) (e Epoch, err error) {
+	if r.Average { // while the weights are those of the run
+		if err := r.saveBefore(); err != nil {
+			return e, err
+		}
+	}
+	back, err := r.exchange()
+	if err != nil {
+		return e, err
+	}
+	defer func() {
+		if b := back(); err == nil {
+			err = b
+		}
+	}()
+	if e, err = r.evaluate(); err != nil {
+		return e, err
 	}
 	if e.Best = r.BestSoFar == 0 || r.Best.better(e, r.Done[r.BestSoFar-1]); e.Best {
 		r.BestSoFar = number
 	}
 	r.Done = append(r.Done, e)
 	r.Current, r.Step, r.Right = Epoch{}, 0, 0
-	if err := r.saveEpoch(e); err != nil {
-		return err
-	}
-	return r.agree(r.callEpoch(e))
+	return e, r.saveBest(e)
 }
 
 // goOn returns the error of a hook or of the context that keeps this rank from another step.

@@ -60,6 +60,13 @@ type Options struct {
 	// Patience ends the run after so many epochs without a better one. With 0 there is no such end.
 	Patience int
 
+	// Average evaluates, and keeps as the best, the average of the weights in place of the weights. The solver must be a
+	// solvers.Average, or wrap one. See Fit.
+	Average bool
+	// Recalibrate is the number of batches by which running statistics are computed again for the average: 64, or those of an epoch if
+	// that has fewer, if it is 0.
+	Recalibrate int
+
 	// Checkpoint says where the run is saved.
 	Checkpoint Checkpoint
 
@@ -86,6 +93,11 @@ type Initialiser interface {
 // Other errors are those of the solver, the data, a hook or a checkpoint.
 //
 // A solver that wraps another is looked through if it has the method Unwrap() gorgonia.Solver.
+//
+// With Options.Average the weights are exchanged for their average after each epoch, unless there is none yet. The running statistics of batch
+// normalisations are computed again, by Recalibrate, and the net is evaluated; BestFile holds it as it is then, without the
+// solver. Then weights and statistics are put back, and the run goes on. After Fit the net has the weights of the last step:
+// Swap of the solver and Recalibrate give it the average.
 //
 // With Options.Group, all of whose ranks call Fit with the same arguments, a batch is that of all
 // of them together: np ranks with models of b images train as one rank does with a model of np b
@@ -167,6 +179,9 @@ func (o *Options) check(of models.Trainable, solver gorgonia.Solver, data Data) 
 		return err
 	}
 	if err := all.admit(solver); err != nil {
+		return err
+	}
+	if err := o.checkAverage(all, solver); err != nil {
 		return err
 	}
 	return o.Checkpoint.check(solver)

@@ -38,7 +38,7 @@ func (e *RankError) Unwrap() error { return e.Err }
 // kinds are the errors that errors.Is knows on every rank.
 var kinds = []error{
 	ErrDifferent, ErrDiverged, ErrOverflow,
-	solvers.ErrNoGradient, solvers.ErrNotFinite, solvers.ErrDiverged, solvers.ErrParameter, solvers.ErrConstraint, solvers.ErrOption, solvers.ErrStock, solvers.ErrAscent,
+	solvers.ErrNoGradient, solvers.ErrNotFinite, solvers.ErrDiverged, solvers.ErrParameter, solvers.ErrConstraint, solvers.ErrOption, solvers.ErrStock, solvers.ErrAscent, solvers.ErrAverage,
 	context.Canceled, context.DeadlineExceeded,
 }
 

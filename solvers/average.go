@@ -1,0 +1,601 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package solvers
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/par"
+	"github.com/kernelfold/kernelfold/internal/wrap"
+	"github.com/kernelfold/kernelfold/manifolds"
+)
+
+// Average makes the steps of another solver and averages the weights after them. It is made by NewEMA or NewSWA. The
+// average is used by Swap.
+type Average struct {
+	inner        gorgonia.Solver
+	kind         string
+	decay        float64 // of EMA
+	first, every int
+	intrinsic    bool
+	err          error // of the options
+
+	own     *Solver // knows the parameters of a solver of another package
+	steps   int
+	means   map[*parameter]*mean
+	swapped []exchanged
+}
+
+var _ gorgonia.Solver = (*Average)(nil)
+
+// mean is the average of a parameter, in the order of the weights.
+type mean struct {
+	count int // averaged so far
+	at    []float64
+}
+
+// exchanged is a parameter that holds its average.
+type exchanged struct{ weights, kept dense.View }
+
+// NewEMA returns a solver that makes the steps of s and keeps the exponential moving average of the weights, with a decay b in [0, 1),
+// such as 0.999. After step t the average of x_1, ..., x_t is
+//
+//	a_t = a_(t-1) + c_t (x_t - a_(t-1)),    c_t = (1 - b) / (1 - b^t),
+//
+// so that x_i has the weight b^(t-i) over the sum of all weights: the first steps count no more than they should. Swap projects the
+// average of a constrained parameter onto its manifold, which gives the extrinsic mean
+//
+//	argmin over x on the manifold of  sum_i b^(t-i) |x - x_i|^2
+//
+// exactly, since Project is the nearest point. On a manifolds.Quotient, whose matrices stand for classes, and on every manifold with AverageIntrinsic,
+// the average is a point of the manifold that takes a step along the geodesic towards each x_t:
+//
+//	a_t = Exp_a(c_t Log_a(x_t)),    a = a_(t-1)
+//
+// or along the retraction where the manifold has no logarithm. It agrees with the other to third order in the distances where
+// the metric is that of the ambient space, and to second order otherwise.
+//
+// S is any gorgonia.Solver, with its options. The manifolds are those that it keeps parameters on, if it is one of this
+// package or wraps one by the method Unwrap. On several processes make it the solver that distributed.Average wraps. An average takes a number of 8 bytes
+// for each weight, and a step a pass over it.
+func NewEMA(s gorgonia.Solver, decay float64, opts ...AverageOption) *Average {
+	a := newAverage("EMA", s, opts)
+	a.decay = decay
+	if err := unit(decay); err != nil && a.err == nil {
+		a.err = optionError("NewEMA: decay: %v", err)
+	}
+	return a
+}
+
+// NewSWA is NewEMA with equal weights, c_t = 1/t: stochastic weight averaging (Izmailov, Podoprikhin, Garipov, Vetrov, Wilson, UAI
+// 2018). It is meant for the last part of a run, at a rate that is constant or goes up and down:
+//
+//	solvers.NewSWA(solver, solvers.AverageFrom(30*steps), solvers.AverageEvery(steps))
+//
+// averages the weights at the end of each epoch of so many steps, after 30 epochs.
+func NewSWA(s gorgonia.Solver, opts ...AverageOption) *Average { return newAverage("SWA", s, opts) }
+
+// AverageOption is an option of NewEMA and NewSWA. One with an impossible value is an error at the first step.
+type AverageOption func(*Average) error
+
+// AverageFrom begins with the weights after the given step, from 1, instead of the first.
+func AverageFrom(step int) AverageOption {
+	return func(a *Average) error {
+		if step < 1 {
+			return optionError("AverageFrom: want a step from 1, got %d", step)
+		}
+		a.first = step
+		return nil
+	}
+}
+
+// AverageEvery averages the weights after every n-th step, the first one included.
+func AverageEvery(n int) AverageOption {
+	return func(a *Average) error {
+		if n < 1 {
+			return optionError("AverageEvery: want a positive number of steps, got %d", n)
+		}
+		a.every = n
+		return nil
+	}
+}
+
+// AverageIntrinsic averages along geodesics instead of in the ambient space: see NewEMA. The average does not depend on how the
+// manifold lies in the space of matrices, but a step costs a logarithm and an exponential map.
+func AverageIntrinsic() AverageOption {
+	return func(a *Average) error {
+		a.intrinsic = true
+		return nil
+	}
+}
+
+func newAverage(kind string, s gorgonia.Solver, opts []AverageOption) *Average {
+	a := &Average{inner: s, kind: kind, first: 1, every: 1, means: map[*parameter]*mean{}}
+	if s == nil {
+		a.err = optionError("New%s: want a solver, got nil", kind)
+	}
+	for _, o := range opts {
+		if o == nil {
+			o = func(*Average) error { return optionError("New%s: want an option, got nil", kind) }
+		}
+		if err := o(a); err != nil && a.err == nil {
+			a.err = err
+		}
+	}
+	if s != nil && a.base() == nil {
+		a.own = NewSGD()
+	}
+	return a
+}
+
+// base is the solver that knows the parameters; the methods of a Solver find it in what embeds one.
+func (s *Solver) base() *Solver { return s }
+
+func (a *Average) base() *Solver {
+	if b, ok := wrap.Find[interface{ base() *Solver }](a.inner); ok {
+		return b.base()
+	}
+	return a.own
+}
+
+// String names the solver.
+func (a *Average) String() string {
+	if n, ok := a.inner.(fmt.Stringer); ok {
+		return fmt.Sprintf("%s(%v)", a.kind, n)
+	}
+	return fmt.Sprintf("%s(%T)", a.kind, a.inner)
+}
+
+// Unwrap returns the solver that makes the steps.
+func (a *Average) Unwrap() gorgonia.Solver { return a.inner }
+
+// Report is that of the solver; empty but for the name if it has none.
+func (a *Average) Report() Report {
+	r := Report{}
+	if s, ok := wrap.Find[interface{ Report() Report }](a.inner); ok {
+		r = s.Report()
+	}
+	r.Solver = a.String()
+	if r.Err == nil {
+		r.Err = a.err
+	}
+	return r
+}
+
+// Count returns how many times the weights have been averaged.
+func (a *Average) Count() int { return a.due(a.steps) }
+
+// due is how many times that is after so many steps.
+func (a *Average) due(steps int) int {
+	if steps < a.first {
+		return 0
+	}
+	return 1 + (steps-a.first)/a.every
+}
+
+// Step makes the step of the solver and averages the weights after it. Between Swap and SwapBack it is ErrAverage, and changes nothing. A step that fails
+// leaves the average as it was.
+func (a *Average) Step(model []gorgonia.ValueGrad) error { return a.StepShare(model, alone) }
+
+// StepShare is Step for one of several processes, all of which have the same average. The work is divided if the
+// solver has the method StepShare.
+func (a *Average) StepShare(model []gorgonia.ValueGrad, share Share) error {
+	if err := a.between("Step"); err != nil {
+		return share.Agree(err, 0)
+	}
+	var err error
+	if s, ok := a.inner.(interface {
+		StepShare([]gorgonia.ValueGrad, Share) error
+	}); ok {
+		err = s.StepShare(model, share)
+	} else {
+		err = share.Agree(a.inner.Step(model), 0)
+	}
+	if err != nil {
+		return err
+	}
+	a.steps++
+	if a.due(a.steps) == a.due(a.steps-1) {
+		return nil
+	}
+	return a.add(model)
+}
+
+// between returns an error unless the weights are those of the solver.
+func (a *Average) between(call string) error {
+	switch {
+	case a.err != nil:
+		return a.err
+	case a.swapped != nil:
+		return fmt.Errorf("solvers: %s: want SwapBack of %s before it, got the averages in place of the weights (%w)", call, a, ErrAverage)
+	}
+	return nil
+}
+
+// known calls f with each parameter of the model and its weights.
+func (a *Average) known(model []gorgonia.ValueGrad, f func(p *parameter, w dense.View) error) error {
+	e := &a.base().engine
+	if a.own != nil {
+		defer e.finish()
+		if _, err := e.admit(model, false); err != nil {
+			e.takeBack()
+			return err
+		}
+	}
+	seen := map[*parameter]bool{}
+	for i, v := range model {
+		if v == nil {
+			return &ParameterError{Name: fmt.Sprintf("number %d", i), Kind: ErrParameter, Cause: "want a gorgonia.ValueGrad, got nil"}
+		}
+		w, err := dense.Of(v.Value())
+		if err != nil {
+			return &ParameterError{Name: nameOf(v, i), Kind: ErrParameter, Cause: "weights: " + err.Error(), Err: err}
+		}
+		p := e.find(v, w)
+		switch {
+		case p == nil || !p.shape.Eq(w.Shape) || p.precision != w.Precision():
+			return &ParameterError{Name: nameOf(v, i), Shape: w.Shape, Kind: ErrParameter, Cause: "want a parameter that was stepped, got another"}
+		case seen[p]:
+			return p.twice(nameOf(v, i))
+		}
+		seen[p] = true
+		if a.own != nil {
+			p.witness = witnessOf(w)
+		}
+		if err := f(p, w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// add takes the weights into the averages.
+func (a *Average) add(model []gorgonia.ValueGrad) error {
+	err := a.known(model, func(p *parameter, w dense.View) error {
+		m := a.means[p]
+		if m == nil {
+			m = &mean{at: make([]float64, w.Len())}
+			a.means[p] = m
+		}
+		m.count++
+		c := 1 / float64(m.count)
+		if a.kind == "EMA" {
+			c = (1 - a.decay) / (1 - math.Pow(a.decay, float64(m.count)))
+		}
+		return a.towards(p, m.at, c, w)
+	})
+	if list := a.base().engine.list; len(a.means) > len(list) { // Forget has dropped some
+		for p := range a.means {
+			if !slices.Contains(list, p) {
+				delete(a.means, p)
+			}
+		}
+	}
+	return err
+}
+
+// towards moves an average by c of the way to the weights.
+func (a *Average) towards(p *parameter, at []float64, c float64, w dense.View) error {
+	if !slices.ContainsFunc(p.parts, a.curved) {
+		blend(at, c, w)
+		return nil
+	}
+	before := slices.Clone(at)
+	blend(at, c, w)
+	for _, q := range p.parts {
+		if !a.curved(q) {
+			continue
+		}
+		err := q.geodesic(at, before, c, w)
+		q.release()
+		if err != nil {
+			return q.fail(ErrAverage, fmt.Sprintf("the average of the weights: %v", err), err)
+		}
+	}
+	return nil
+}
+
+// curved reports whether the average of a part is a point of its manifold.
+func (a *Average) curved(p *Part) bool {
+	_, quotient := p.Manifold.(manifolds.Quotient)
+	return !p.bound.euclidean && (a.intrinsic || quotient)
+}
+
+// blend sets at to at + c (w - at).
+func blend(at []float64, c float64, w dense.View) {
+	par.Ranges(len(at), 1<<15, func(from, to int) {
+		if w.F64 != nil {
+			for i, x := range w.F64[from:to] {
+				at[from+i] += c * (x - at[from+i])
+			}
+			return
+		}
+		for i, x := range w.F32[from:to] {
+			at[from+i] += c * (float64(x) - at[from+i])
+		}
+	})
+}
+
+// geodesic writes to the places of the part in at the points that are c of the way from those in before to the weights.
+func (p *Part) geodesic(at, before []float64, c float64, w dense.View) error {
+	y, err := p.gather(w, 1, true)
+	if err != nil {
+		return err
+	}
+	if err := p.Manifold.Project(y, y); err != nil { // float32 leaves it within rounding
+		return err
+	}
+	if c == 1 {
+		return p.scatter(at, y)
+	}
+	x, err := p.gather(dense.View{F64: before}, 1, true)
+	if err != nil {
+		return err
+	}
+	v := p.borrow(true)
+	move := p.Manifold.Retract
+	found := false
+	if l, ok := p.Manifold.(manifolds.Logarithm); ok {
+		if e, ok := p.Manifold.(manifolds.Exponential); ok && l.Log(v, x, y) == nil {
+			move, found = e.Exp, true
+		}
+	}
+	if r, ok := p.Manifold.(manifolds.Inverse); ok && !found {
+		found = r.InverseRetract(v, x, y) == nil
+	}
+	if !found { // to first order
+		if err := v.Combine(1, y, -1, x); err != nil {
+			return err
+		}
+		if err := p.Manifold.Tangent(v, x, v); err != nil {
+			return err
+		}
+	}
+	if err := v.Combine(c, v, 0, v); err != nil {
+		return err
+	}
+	if err := move(x, x, v); err != nil {
+		return err
+	}
+	return p.scatter(at, x)
+}
+
+// scatter writes points in float64 to their places.
+func (p *Part) scatter(to []float64, x manifolds.Points) error {
+	if p.whole() {
+		copy(to, x.Data64())
+		return nil
+	}
+	flat, err := points(dense.View{F64: to}, len(to), 1, 1)
+	if err != nil {
+		return err
+	}
+	return p.bound.layout.Scatter(flat, x)
+}
+
+// Swap puts the averages in place of the weights, each on its manifold, until SwapBack. Running statistics of batch
+// normalisations belong to the weights: compute them again with train.Recalibrate. Swap is all or nothing. It is ErrAverage if the
+// weights are swapped already, or if there is no average of one of them yet.
+func (a *Average) Swap(model []gorgonia.ValueGrad) error {
+	if err := a.between("Swap"); err != nil {
+		return err
+	}
+	var all []exchanged
+	err := a.known(model, func(p *parameter, w dense.View) error {
+		m := a.means[p]
+		if m == nil {
+			return p.fail(ErrAverage, "Swap: want an average, got none: no step has been averaged", nil)
+		}
+		value, err := dense.Of(blankValue(p))
+		if err == nil {
+			err = a.place(p, m.at, value)
+		}
+		if err != nil {
+			return p.fail(ErrAverage, fmt.Sprintf("Swap: the average of the weights: %v", err), err)
+		}
+		all = append(all, exchanged{w, value})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if len(all) == 0 {
+		return fmt.Errorf("solvers: Swap: want at least one parameter, got none (%w)", ErrAverage)
+	}
+	a.swapped = all
+	a.exchange()
+	return nil
+}
+
+// exchange exchanges the weights with what was kept of them.
+func (a *Average) exchange() {
+	for _, x := range a.swapped {
+		w, k := x.weights.Bytes(), x.kept.Bytes()
+		for i := range w {
+			w[i], k[i] = k[i], w[i]
+		}
+	}
+}
+
+// place writes an average, on the manifold, to a value of the parameter's shape.
+func (a *Average) place(p *parameter, at []float64, to dense.View) error {
+	on := at
+	for _, q := range p.parts {
+		if q.bound.euclidean || a.curved(q) {
+			continue
+		}
+		if &on[0] == &at[0] {
+			on = slices.Clone(at)
+		}
+		x, err := q.gather(dense.View{F64: at}, 1, true)
+		if err == nil {
+			err = q.Manifold.Project(x, x)
+		}
+		if err == nil {
+			err = q.scatter(on, x)
+		}
+		q.release()
+		if err != nil {
+			return err
+		}
+	}
+	for i, v := range on {
+		if to.F64 != nil {
+			to.F64[i] = v
+		} else {
+			to.F32[i] = float32(v)
+			v = float64(to.F32[i])
+		}
+		if v-v != 0 {
+			return fmt.Errorf("want finite numbers, got %g at element %d", v, i)
+		}
+	}
+	return nil
+}
+
+// SwapBack puts back the weights that Swap has replaced, to the bit. It does nothing unless they are swapped.
+func (a *Average) SwapBack() {
+	a.exchange()
+	a.swapped = nil
+}
+
+// Swapped reports whether the averages are in place of the weights.
+func (a *Average) Swapped() bool { return a.swapped != nil }
+
+// AverageSnapshot is what an Average knows beside its solver.
+type AverageSnapshot struct {
+	Steps      int
+	Parameters []AveragedParameter
+}
+
+// AveragedParameter is the average of a parameter.
+type AveragedParameter struct {
+	Name  string
+	Count int   // how many times it was averaged
+	Mean  Block // in float64, of the shape (weights, 1, 1)
+}
+
+// Snapshot is that of the solver, which must have the method, with the averages. It is ErrAverage between Swap and SwapBack.
+func (a *Average) Snapshot() (*Snapshot, error) {
+	if err := a.between("Snapshot"); err != nil {
+		return nil, err
+	}
+	s, err := a.keeper()
+	if err != nil {
+		return nil, err
+	}
+	inner, err := s.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	snap := *inner
+	snap.Solver = a.name(snap.Solver)
+	own := AverageSnapshot{Steps: a.steps}
+	for _, p := range a.base().engine.list {
+		if m := a.means[p]; m != nil {
+			own.Parameters = append(own.Parameters, AveragedParameter{p.name, m.count, Block{"average", []int{len(m.at), 1, 1}, nil, slices.Clone(m.at)}})
+		}
+	}
+	snap.Averages = append(slices.Clone(snap.Averages), own)
+	return &snap, nil
+}
+
+// name is what a snapshot calls the Average around a solver of the name.
+func (a *Average) name(of string) string { return fmt.Sprintf("%s(%s)", a.kind, of) }
+
+type keeper interface {
+	Snapshot() (*Snapshot, error)
+	Restore([]gorgonia.ValueGrad, *Snapshot) error
+}
+
+func (a *Average) keeper() (keeper, error) {
+	s, ok := wrap.Find[keeper](a.inner)
+	if !ok {
+		return nil, fmt.Errorf("solvers: %s: want a solver with the methods Snapshot and Restore, got %s (%w)", a, wrap.Describe(a.inner), ErrStock)
+	}
+	return s, nil
+}
+
+// Restore makes the state of the solver and the averages those of a snapshot, as the Restore of a Solver does. The decay and when averages are
+// taken are the Average's own.
+func (a *Average) Restore(model []gorgonia.ValueGrad, snap *Snapshot) error {
+	if err := a.between("Restore"); err != nil {
+		return err
+	}
+	s, err := a.keeper()
+	switch {
+	case err != nil:
+		return err
+	case snap == nil:
+		return fmt.Errorf("solvers: restore: want a snapshot, got nil (%w)", ErrParameter)
+	case len(snap.Averages) == 0:
+		return fmt.Errorf("solvers: restore: want the snapshot of %s, got that of %s (%w)", a, snap.Solver, ErrParameter)
+	}
+	last := len(snap.Averages) - 1
+	inner, own := *snap, snap.Averages[last]
+	if inner.Averages = snap.Averages[:last:last]; last == 0 {
+		inner.Averages = nil
+	}
+	name := len(snap.Solver) - 1
+	if prefix := a.kind + "("; len(snap.Solver) < len(prefix)+1 || snap.Solver[:len(prefix)] != prefix {
+		return fmt.Errorf("solvers: restore: want the snapshot of %s, got that of %s (%w)", a, snap.Solver, ErrParameter)
+	} else {
+		inner.Solver = snap.Solver[len(prefix):name]
+	}
+	means, err := own.check(&inner)
+	if err != nil {
+		return err
+	}
+	if err := s.Restore(model, &inner); err != nil {
+		return err
+	}
+	a.steps, a.means = own.Steps, map[*parameter]*mean{}
+	for _, p := range a.base().engine.list {
+		if m := means[p.name]; m != nil {
+			a.means[p] = m
+		}
+	}
+	return nil
+}
+
+// check returns copies of the averages by the names of their parameters, unless one of them is not of a parameter that the solver has.
+func (s AverageSnapshot) check(inner *Snapshot) (map[string]*mean, error) {
+	if !isCount(s.Steps) {
+		return nil, fmt.Errorf("solvers: restore: want counts from 0 to %d, got %d averaged steps (%w)", maxCount, s.Steps, ErrParameter)
+	}
+	sizes := map[string]int{}
+	for _, p := range inner.Parameters {
+		n := 1
+		for _, d := range p.Shape {
+			n *= d
+		}
+		sizes[p.Name] = n
+	}
+	means := map[string]*mean{}
+	for _, p := range s.Parameters {
+		fail := func(cause string, args ...any) error {
+			return &ParameterError{Name: p.Name, Kind: ErrParameter, Cause: fmt.Sprintf(cause, args...)}
+		}
+		size, known := sizes[p.Name]
+		switch {
+		case !known || means[p.Name] != nil:
+			return nil, fail("want an average of each parameter of the snapshot at most, got another")
+		case len(p.Mean.F64) != size:
+			return nil, fail("want an average of %d numbers in float64, got %d", size, len(p.Mean.F64))
+		case !isCount(p.Count) || p.Count == 0:
+			return nil, fail("want a count from 1 to %d, got %d", maxCount, p.Count)
+		}
+		for i, v := range p.Mean.F64 {
+			if v-v != 0 {
+				return nil, fail("average: want finite numbers, got %g at element %d", v, i)
+			}
+		}
+		means[p.Name] = &mean{p.Count, slices.Clone(p.Mean.F64)}
+	}
+	return means, nil
+}
