@@ -22,7 +22,7 @@
 //	            ConvOrthogonality
 //	nets        Conv2d, Conv2dGroups, Conv2dWith, ConvTranspose2d, Bias, Linear, Rectify,
 //	            MaxPool2D, AveragePool2D, GlobalAveragePool2D, BatchNorm, GroupNorm,
-//	            Dropout, Shortcut, StochasticDepth, CrossEntropy
+//	            Dropout, Shortcut, StochasticDepth, CrossEntropy, MaxMin, Householder
 //	initial     HeNormal, HeUniform, GlorotNormal, GlorotUniform, Orthonormal,
 //	            UnitFilterInit, ManifoldInit
 //	evaluation  Fuse

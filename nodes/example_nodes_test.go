@@ -131,6 +131,21 @@ func ExampleConv2dWith() {
 	// (1, 1, 1, 4) [1 12 23 34]
 }
 
+// Of four channels, the first is sorted with the third and the second with the fourth.
+func ExampleMaxMin() {
+	g := gorgonia.NewGraph()
+	value(nodes.MaxMin(constant(g, "x", []int{1, 4}, 1, 6, 3, 2)))
+	// Output: (1, 4) [3 6 1 2]
+}
+
+// With the angle 0, the line is the first axis: a positive second number changes its sign.
+func ExampleHouseholder() {
+	g := gorgonia.NewGraph()
+	x := constant(g, "x", []int{2, 2}, 3, 4, 3, -4)
+	value(nodes.Householder(x, constant(g, "angle", []int{1, 1}, 0)))
+	// Output: (2, 2) [3 -4 3 -4]
+}
+
 // Each pixel is spread over the kernel, and strides spread pixels over the result.
 func ExampleConvTranspose2d() {
 	g := gorgonia.NewGraph()

@@ -50,6 +50,8 @@ func constructors(t *testing.T) map[string]constructor {
 		}, [][]int{image, {3, 4, 3, 3}}},
 		"Dropout":                 {func(v in) (node, error) { return nodes.Dropout(v[0], 0.5, &nodes.Noise{}) }, [][]int{image}},
 		"GroupNorm":               {func(v in) (node, error) { return nodes.GroupNorm(v[0], v[1], v[2], 3, 3, 1e-5) }, [][]int{image, channel, channel}},
+		"MaxMin":                  {func(v in) (node, error) { return nodes.MaxMin(v[0]) }, [][]int{{2, 4, 3, 3}}},
+		"Householder":             {func(v in) (node, error) { return nodes.Householder(v[0], v[1]) }, [][]int{{2, 4, 3, 3}, {1, 2, 1, 1}}},
 		"Linear":                  {func(v in) (node, error) { return nodes.Linear(v[0], v[1], v[2]) }, [][]int{{2, 3}, {3, 4}, {1, 4}}},
 		"CrossEntropy":            {func(v in) (node, error) { return nodes.CrossEntropy(v[0], v[1]) }, [][]int{{2, 3}, {2, 3}}},
 		"Normalize":               {func(v in) (node, error) { return nodes.Normalize(v[0], manifolds.Stiefel{}) }, [][]int{kernel}},

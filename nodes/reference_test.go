@@ -56,6 +56,10 @@ func (r reference) node(in []*gorgonia.Node) (n *gorgonia.Node, state func() map
 		n, err = nodes.GlobalAveragePool2D(in[0])
 	case "group_norm":
 		n, err = nodes.GroupNorm(in[0], in[1], in[2], p.Groups, r.Inputs[0].Shape[1], p.Epsilon)
+	case "max_min":
+		n, err = nodes.MaxMin(in[0])
+	case "householder":
+		n, err = nodes.Householder(in[0], in[1])
 	case "cross_entropy":
 		n, err = nodes.CrossEntropy(in[0], in[1])
 	case "weight_norm":
@@ -222,7 +226,7 @@ func TestReference(t *testing.T) {
 			})
 		}
 	}
-	assert.Len(t, largest, 2*10, "ten ops in two precisions")
+	assert.Len(t, largest, 2*12, "twelve ops in two precisions")
 	for _, key := range slices.Sorted(maps.Keys(largest)) {
 		t.Logf("%-27s differs by at most %.1e", key, largest[key])
 	}

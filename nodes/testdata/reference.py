@@ -183,6 +183,25 @@ for of in ["matrix_exp", "cayley"]:
         p = parametrizations.orthogonal(module, orthogonal_map=of).parametrizations.weight[0]
         case("orthogonal", of, lambda x, base: p(x), draw(*shape), p.base, constant=[1], cayley=of == "cayley")
 
+# Activations that reflect pairs of channels. PyTorch has neither; these are the formulas, differentiated by it.
+def max_min(x):
+    a, b = x.split(x.shape[1] // 2, 1)
+    return torch.cat([torch.maximum(a, b), torch.minimum(a, b)], 1)
+
+
+def householder(x, angle):
+    a, b = x.split(x.shape[1] // 2, 1)
+    v = torch.stack([torch.sin(angle / 2), -torch.cos(angle / 2)])
+    z = torch.stack([a + 0 * angle, b + 0 * angle])
+    along = (v * z).sum(0)
+    y = torch.where(along >= 0, z, z - 2 * along * v)
+    return torch.cat([y[0], y[1]], 1)
+
+
+for name, shape in [("images", (2, 6, 3, 4)), ("vectors", (5, 8)), ("two channels", (1, 2, 5, 3))]:
+    case("max_min", name, max_min, draw(*shape))
+    case("householder", name, householder, draw(*shape), 2 * draw(1, shape[1] // 2, *[1] * (len(shape) - 2)))
+
 here = os.path.dirname(os.path.abspath(__file__))
 with open(os.path.join(here, "reference.json"), "w") as f:
     f.write(json.dumps({"provenance": {
