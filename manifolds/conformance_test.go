@@ -48,10 +48,12 @@ func every() []manifolds.Manifold {
 	for _, metric := range []manifolds.StiefelMetric{manifolds.EuclideanMetric, manifolds.CanonicalMetric} {
 		for _, retraction := range []manifolds.StiefelRetraction{
 			manifolds.CholeskyQR, manifolds.QR, manifolds.Polar, manifolds.Geodesic, manifolds.Cayley,
+			manifolds.OneStep, manifolds.IterativeCayley, manifolds.Landing,
 		} {
-			all = append(all,
-				manifolds.Stiefel{Metric: metric, Retraction: retraction},
-				manifolds.Stiefel{Metric: metric, Retraction: retraction, Radius: 3})
+			all = append(all, manifolds.Stiefel{Metric: metric, Retraction: retraction})
+			if metric == manifolds.EuclideanMetric {
+				all = append(all, manifolds.Stiefel{Metric: metric, Retraction: retraction, Radius: 3})
+			}
 		}
 	}
 	return all
@@ -161,6 +163,8 @@ func TestRetractionOrder(t *testing.T) {
 		{manifolds.Stiefel{Retraction: manifolds.QR}, 1},
 		{manifolds.Stiefel{Retraction: manifolds.Polar}, 2},
 		{manifolds.Stiefel{Retraction: manifolds.Cayley}, 1},
+		{manifolds.Stiefel{Retraction: manifolds.OneStep}, 2},
+		{manifolds.Stiefel{Retraction: manifolds.IterativeCayley, Metric: manifolds.CanonicalMetric}, 2},
 		{manifolds.Stiefel{Retraction: manifolds.Cayley, Metric: manifolds.CanonicalMetric}, 2},
 		{manifolds.Stiefel{Retraction: manifolds.Geodesic}, math.Inf(1)},
 		{manifolds.Stiefel{Retraction: manifolds.Polar, Metric: manifolds.CanonicalMetric}, 1},

@@ -136,6 +136,9 @@ type Properties struct {
 	// Cost estimates the multiplications per weight in one step, beyond a few passes over
 	// memory. Work is balanced among processes by it. It may be 0.
 	Cost int
+	// Drift bounds the membership error that one retraction from a point of the manifold leaves. It
+	// is 0 for a retraction that ends on the manifold, up to rounding.
+	Drift float64
 	// Convex reports that the points are a convex body around 0 and not a surface: all matrices are
 	// tangent, and a step that leaves the body ends at its nearest point.
 	Convex bool

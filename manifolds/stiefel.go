@@ -57,7 +57,7 @@ func (m Stiefel) For(g Grouping) (Manifold, Grouping) { return m, g.or(FilterBan
 
 // Check accepts every positive shape.
 func (m Stiefel) Check(n, p int) error {
-	if m.Metric > CanonicalMetric || m.Retraction > Cayley {
+	if m.Metric > CanonicalMetric || m.Retraction > Landing {
 		return fmt.Errorf("manifolds: Stiefel: want a known metric and retraction, got %d and %d", m.Metric, m.Retraction)
 	}
 	if err := positive("Stiefel", n, p); err != nil {
@@ -77,7 +77,9 @@ func (m Stiefel) Properties(n, p int) Properties {
 	if m.Metric == CanonicalMetric {
 		bound = 1.25
 	}
+	near, _ := m.Retraction.near()
 	return Properties{
+		Drift:             near.drift,
 		Dim:               n*p - q*(q+1)/2,
 		Curvature:         bound / (r * r),
 		InjectivityRadius: math.Pi * r / math.Sqrt(bound),

@@ -35,9 +35,22 @@ const (
 	// a retraction of second order in the canonical metric. It is computed exactly, in float64,
 	// through a system of 2p equations.
 	Cayley
+	// OneStep is y (3 I - y^T y) / 2 with y = x + v: one Newton-Schulz step towards Polar (POGO,
+	// ICML 2026, with lambda = 1/2). It leaves a membership error of at most 3/4 |v|^4 / r^4.
+	// Steps longer than 0.6 r are made as Polar makes them.
+	OneStep
+	// IterativeCayley is x + W (2x + v) / 2 with the W of Cayley: one step of the fixed-point
+	// iteration of Li, Li, Todorovic (ICLR 2020). It leaves a membership error of at most
+	// |v|^4 / (4 r^4). Steps longer than 0.6 r are made as Cayley makes them.
+	IterativeCayley
+	// Landing is v + x (3 I - x^T x) / 2: the step of Ablin and Peyre (AISTATS 2022), which is
+	// drawn to the manifold from where it is and not from where it goes, with the strength
+	// lambda = 1 / (2 eta). It leaves a membership error of about |v|^2 / r^2. Steps longer than r/3 are
+	// made as Polar makes them.
+	Landing
 )
 
-var retractionNames = [...]string{"Cholesky-QR", "QR", "polar", "geodesic", "Cayley"}
+var retractionNames = [...]string{"Cholesky-QR", "QR", "polar", "geodesic", "Cayley", "one-step", "iterative Cayley", "landing"}
 
 // String names the retraction.
 func (r StiefelRetraction) String() string {
@@ -83,6 +96,9 @@ func (m stiefel[T]) retract(dst, x, v block[T]) error {
 	}
 	if m.Retraction == Cayley {
 		return m.cayley(dst, x, v)
+	}
+	if n, ok := m.Retraction.near(); ok {
+		return m.retractNear(dst, x, v, n)
 	}
 	if err := m.holds("retract"); err != nil {
 		return err

@@ -188,3 +188,31 @@ func TestStiefelRefusesLongerSteps(t *testing.T) {
 		}
 	}
 }
+
+// The membership error after a step grows with the fourth power of its length, and with the second for Landing.
+func TestDriftOrder(t *testing.T) {
+	rng := rand.New(rand.NewPCG(9, 4))
+	for _, c := range []struct {
+		r    manifolds.StiefelRetraction
+		want float64
+	}{{manifolds.OneStep, 4}, {manifolds.IterativeCayley, 4}, {manifolds.Landing, 2}} {
+		m := manifolds.Stiefel{Retraction: c.r, Radius: 3}
+		for _, s := range [][2]int{{7, 3}, {3, 7}} {
+			x, v := points64(t, make([]float64, 21), 1, s[0], s[1]), points64(t, make([]float64, 21), 1, s[0], s[1])
+			require.NoError(t, m.Random(x, rng))
+			for i := range v.Data64() {
+				v.Data64()[i] = rng.NormFloat64()
+			}
+			require.NoError(t, m.Tangent(v, x, v))
+			off := func(length float64) float64 {
+				y := x.Like()
+				require.NoError(t, v.Combine(length/v.Norm(), v, 0, v))
+				require.NoError(t, m.Retract(y, x, v))
+				return m.Membership(y)
+			}
+			assert.InDelta(t, c.want, math.Log10(off(0.9)/off(0.09)), 0.1, "%v of %dx%d", c.r, s[0], s[1])
+			assert.LessOrEqual(t, off(1.75), m.Properties(s[0], s[1]).Drift)
+			assert.LessOrEqual(t, off(1.9), m.Properties(s[0], s[1]).Drift)
+		}
+	}
+}

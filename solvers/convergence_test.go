@@ -344,7 +344,8 @@ func arenas() []arena {
 		{"row-wise Rayleigh", false, []int{3, 2, 2, 2}, on("oblique rows", manifolds.Oblique{Axis: manifolds.Rows}, manifolds.FilterBank), rayleigh},
 	}
 	for _, metric := range []manifolds.StiefelMetric{manifolds.EuclideanMetric, manifolds.CanonicalMetric} {
-		for _, r := range []manifolds.StiefelRetraction{manifolds.CholeskyQR, manifolds.QR, manifolds.Polar, manifolds.Geodesic} {
+		for _, r := range []manifolds.StiefelRetraction{manifolds.CholeskyQR, manifolds.QR, manifolds.Polar, manifolds.Geodesic,
+			manifolds.OneStep, manifolds.IterativeCayley, manifolds.Landing} {
 			m := manifolds.Stiefel{Metric: metric, Retraction: r}
 			name, variant := fmt.Sprintf("%v %d", r, metric), r != manifolds.CholeskyQR || metric != manifolds.EuclideanMetric
 			for _, c := range []struct {
@@ -455,10 +456,16 @@ func TestKnownSolutions(t *testing.T) {
 				}
 				t.Run(fmt.Sprintf("%v/%s/%s/%s", of, a.name, a.at.name, s.name), func(t *testing.T) {
 					gap, off := solve(t, of, a, s)
-					rounding := float64(btoi(of == tensor.Float32))
+					rounding, drift := float64(btoi(of == tensor.Float32)), 0.0
+					if manifolds.PropertiesOf(a.at.manifold, 8, 3).Drift > 0 {
+						drift = 3e-11 // three times the tolerance of solvers
+						if of == tensor.Float32 {
+							drift = 3e-5
+						}
+					}
 					t.Logf("gap %.1e, distance %.1e", gap, off)
-					require.Less(t, gap, max(s.gap, rounding*4*eps(tensor.Float32)))
-					require.Less(t, off, max(s.off, rounding*64*eps(tensor.Float32)))
+					require.Less(t, gap, max(s.gap, rounding*4*eps(tensor.Float32), drift))
+					require.Less(t, off, max(s.off, rounding*64*eps(tensor.Float32), drift))
 				})
 			}
 		}

@@ -85,3 +85,34 @@ func TestNoDrift(t *testing.T) {
 		}
 	}
 }
+
+// A retraction that leaves its manifold is projected beyond the tolerance, before the next step, and within it is left alone.
+func TestDriftIsProjected(t *testing.T) {
+	for _, r := range []manifolds.StiefelRetraction{manifolds.OneStep, manifolds.IterativeCayley, manifolds.Landing} {
+		for _, of := range precisions {
+			t.Run(r.String()+"/"+of.String(), func(t *testing.T) {
+				run := func(rate, tolerance float64) (worst float64, projected int) {
+					p := newParam("kernel", of, 4, 2, 3, 3)
+					rng := source(4)
+					gaussian(p.w, rng, 1)
+					m := valueGrads([]*param{p})
+					s := solvers.NewSGD(solvers.LearnRate(rate), solvers.Tolerance(tolerance), solvers.Kernels(manifolds.Stiefel{Retraction: r}))
+					for range 200 {
+						gaussian(p.g, rng, 1)
+						require.NoError(t, s.Step(m))
+						worst = max(worst, s.Report().Parameters[0].Membership)
+					}
+					return worst, s.Report().Parameters[0].Reprojections
+				}
+				drift := manifolds.PropertiesOf(manifolds.Stiefel{Retraction: r}, 4, 18).Drift
+				worst, projected := run(0.05, 1e-4) // steps of about 0.4
+				assert.Greater(t, worst, 1e-4)
+				assert.LessOrEqual(t, worst, 1.5*drift)
+				assert.Positive(t, projected)
+				worst, projected = run(0.001, 1e-2)
+				assert.Less(t, worst, 1e-3)
+				assert.LessOrEqual(t, projected, 1, "the first weights")
+			})
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -264,7 +265,16 @@ var everywhere = append(slices.Clone(places),
 func onManifold(t *testing.T, r solvers.Report, of tensor.Dtype) {
 	t.Helper()
 	for _, p := range r.Parameters {
-		require.LessOrEqual(t, p.Membership, 8*math.Sqrt(float64(p.N*p.P))*eps(of), "%s on %s", p.Name, p.Manifold)
+		limit := 8 * math.Sqrt(float64(p.N*p.P)) * eps(of)
+		for _, r := range []manifolds.StiefelRetraction{manifolds.OneStep, manifolds.IterativeCayley, manifolds.Landing} {
+			if strings.Contains(p.Manifold, r.String()) { // a retraction that drifts, up to the tolerance and a step
+				limit = 3e-5
+				if of == tensor.Float64 {
+					limit = 3e-11
+				}
+			}
+		}
+		require.LessOrEqual(t, p.Membership, limit, "%s on %s", p.Name, p.Manifold)
 	}
 }
 

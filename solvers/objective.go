@@ -341,7 +341,7 @@ func (p *Part) retract(y, x, d manifolds.Points, t float64) error {
 	if err == nil {
 		if off := p.Manifold.Membership(y); off != off {
 			err = errors.New("want finite weights")
-		} else if off > p.tolerance() {
+		} else if off > p.tolerance() || p.bound.properties.Drift > 0 {
 			err = p.Manifold.Project(y, y)
 		}
 	}

@@ -52,6 +52,9 @@
 // oracles check instead that P(x + tg) and R_x(t T g) are the same class to first order, and that
 // exp_x(log_x y) is in the class of y.
 //
+// A retraction with Properties.Drift may leave the manifold by that much; where the oracles need a point, they project. A convex body,
+// Properties.Convex, is tried at points inside it.
+//
 // A type that embeds another manifold inherits its optional methods, which belong to the other
 // geometry. The oracle of each optional interface finds them.
 //

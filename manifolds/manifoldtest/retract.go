@@ -18,8 +18,12 @@ func retract(t *trial) {
 	}
 	v := t.vector(x, 1)
 	t.order("R_x(tv) = x + tv + O(t^2)", 2, t.rounding(x), func(s float64) []float64 {
-		return norms(minus(t.retract(x, scaled(s, v)), combine(1, x, s, v)))
+		return norms(minus(t.step(x, scaled(s, v)), combine(1, x, s, v)))
 	})
+	if drift := t.known().Drift; drift > 0 {
+		t.drifts(x, drift)
+		return
+	}
 
 	// A random walk: rounding errors may add up, but not grow exponentially.
 	const walk = 32
@@ -30,8 +34,24 @@ func retract(t *trial) {
 	t.atMost(fmt.Sprintf("Membership after %d retractions", walk), t.m.Membership(y), walk*t.tol)
 }
 
+// drifts asserts that a step leaves the manifold by no more than its drift, and many steps by no more than a few times as much.
+func (t *trial) drifts(x manifolds.Points, drift float64) {
+	for _, f := range []float64{1e-3, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 1, 10} {
+		t.atMost(fmt.Sprintf("Membership of R_x(v) for |v| = %g|x|, without a projection", f), t.m.Membership(t.step(x, t.vector(x, f))), drift+t.tol)
+	}
+	worst := 0.0
+	for range 64 {
+		x = t.step(x, t.vector(x, 0.1))
+		worst = max(worst, t.m.Membership(x))
+	}
+	t.atMost("Membership during 64 retractions", worst, 3*drift)
+}
+
 // inverseRetract: InverseRetract undoes Retract, for steps up to a good part of a point, and fails without NaN where it cannot.
 func inverseRetract(t *trial) {
+	if t.known().Drift > 0 {
+		return // the inverse is that of the retraction which it approximates
+	}
 	x := t.point()
 	size := lengths(x)
 	t.equal("the inverse retraction of x is 0", t.inverse(x, x), x.Like(), size)

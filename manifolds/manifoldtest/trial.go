@@ -160,6 +160,15 @@ func (t *trial) tangent(x, g manifolds.Points) manifolds.Points {
 }
 
 func (t *trial) retract(x, v manifolds.Points) manifolds.Points {
+	dst := t.step(x, v)
+	if t.known().Drift > 0 {
+		dst = t.project(dst)
+	}
+	return dst
+}
+
+// step is retract without a projection of what drifts off the manifold.
+func (t *trial) step(x, v manifolds.Points) manifolds.Points {
 	dst := filledLike(x, math.NaN())
 	t.done("Retract(x, v)", t.m.Retract(dst, x, v))
 	return dst
