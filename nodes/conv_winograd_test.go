@@ -89,8 +89,11 @@ func TestWinogradDefinition(t *testing.T) {
 				}
 				o, b, _ := c.byWinograd(t)
 				checkBy(t, c, o, b, 1, nearLargest)
-				if rng.IntN(2) > 0 { // as much padding as the kernel has
-					c = square(1, 16, 16, height, width, 2, 0, 1, 1)
+				if c = square(1, 16, 16, height, width, 2, 0, 1, 1); rng.IntN(3) > 0 { // as much padding as the kernel has, or any
+					c = square(1, 16, 16, height, width, rng.IntN(3), rng.IntN(4), rng.IntN(3), rng.IntN(4))
+				}
+				if !c.fits() {
+					continue
 				}
 				around := torus{c}
 				o, b, _ = around.byWinograd(t)
