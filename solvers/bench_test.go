@@ -304,3 +304,79 @@ func BenchmarkEnsemble(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkWrappers is a step of SAM, ascent included, and one with an average of the weights, beside the step of the solver alone. They
+// alternate, and "x-step" is the quotient of the times.
+//
+//	go test -run '^$' -bench Wrappers ./solvers
+func BenchmarkWrappers(b *testing.B) {
+	for _, net := range []struct {
+		name   string
+		shapes [][]int
+	}{{"ResNet-20", resNet20()}, {"ResNet-18", resNet18()}} {
+		for _, m := range []manifolds.Manifold{manifolds.Euclidean{}, manifolds.Sphere{}, manifolds.Stiefel{}} {
+			for _, w := range []struct {
+				name string
+				of   func(*solvers.Solver) gorgonia.Solver
+			}{
+				{"SAM", func(s *solvers.Solver) gorgonia.Solver { return solvers.NewSAM(s, 0.05) }},
+				{"EMA", func(s *solvers.Solver) gorgonia.Solver { return solvers.NewEMA(s, 0.999) }},
+				{"intrinsic EMA", func(s *solvers.Solver) gorgonia.Solver { return solvers.NewEMA(s, 0.999, solvers.AverageIntrinsic()) }},
+			} {
+				b.Run(fmt.Sprint(net.name, "/", manifolds.Name(m), "/", w.name), func(b *testing.B) {
+					var layers [2][]*param
+					var slopes [][]float32
+					var arms [2]gorgonia.Solver
+					for i := range arms {
+						s := solvers.NewSGD(solvers.LearnRate(0.01), solvers.Momentum(0.9), solvers.Kernels(m))
+						if arms[i] = s; i == 1 {
+							arms[i] = w.of(s)
+						}
+						for k, shape := range net.shapes {
+							p := newParam(fmt.Sprint("conv", k), tensor.Float32, shape...)
+							gaussian(p.w, source(uint64(k)), 0.05)
+							gaussian(p.g, source(uint64(100+k)), 0.01)
+							layers[i] = append(layers[i], p)
+							if i == 0 {
+								slopes = append(slopes, append([]float32(nil), p.g.Float32s()...))
+							}
+						}
+					}
+					var times [2]time.Duration
+					step := func(i int) {
+						refill := func() {
+							for k, p := range layers[i] {
+								copy(p.g.Float32s(), slopes[k])
+							}
+						}
+						all := valueGrads(layers[i])
+						refill()
+						start := time.Now()
+						if sam, ok := arms[i].(*solvers.SAM); ok {
+							if err := sam.Ascend(all); err != nil {
+								b.Fatal(err)
+							}
+							times[i] += time.Since(start)
+							refill()
+							start = time.Now()
+						}
+						if err := arms[i].Step(all); err != nil {
+							b.Fatal(err)
+						}
+						times[i] += time.Since(start)
+					}
+					for range 2 { // state is made, weights are projected
+						step(0)
+						step(1)
+					}
+					clear(times[:])
+					for b.Loop() {
+						step(0)
+						step(1)
+					}
+					b.ReportMetric(float64(times[1])/float64(times[0]), "x-step")
+				})
+			}
+		}
+	}
+}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kernelfold/kernelfold/internal/dense"
 	"github.com/kernelfold/kernelfold/internal/scratch"
+	"github.com/kernelfold/kernelfold/internal/vec"
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
@@ -74,6 +75,7 @@ type ascent struct {
 	at, from dense.View   // the weights, and a copy of those before Ascend
 	shown    *transported // what the solver is shown, nil for an unconstrained parameter
 	square   float64      // of the norm of the Riemannian gradient, over the scale
+	straight float64      // the scale, where the weights move along the gradient itself; else 0
 	repair   []bool       // parts that were not on their manifold
 	kept     bool         // from holds the weights before the ascent under way
 	back     bool         // Step has seen the parameter
@@ -165,8 +167,12 @@ func total(norms []float64) (sum float64) {
 // slope computes the Riemannian gradients of the parts, divided by scale, and leaves them as their directions.
 func (p *parameter) slope(scale float64) error {
 	a := &p.ascent
-	a.square = 0
+	a.square, a.straight = 0, 0
 	if p.settings.frozen {
+		return nil
+	}
+	if q := p.parts[0]; len(p.parts) == 1 && q.bound.euclidean && !q.extreme(scale) && scale > 1e-12 && scale < 1e12 {
+		a.square, a.straight = p.gradient/scale*(p.gradient/scale), scale
 		return nil
 	}
 	for _, q := range p.parts {
@@ -226,6 +232,9 @@ func (p *parameter) ascend(c float64) error {
 		return nil
 	}
 	a.keep(p)
+	if a.straight > 0 {
+		return p.straight(c / a.straight)
+	}
 	for i, q := range p.parts {
 		a.repair[i] = q.step.dirty
 		v := q.Direction
@@ -245,6 +254,20 @@ func (p *parameter) ascend(c float64) error {
 		if err != nil {
 			return q.fail(ErrDiverged, fmt.Sprintf("ascent: %v", err), err)
 		}
+	}
+	return nil
+}
+
+// straight adds c times the gradient to unconstrained weights.
+func (p *parameter) straight(c float64) error {
+	w := p.weights
+	if w.F64 != nil {
+		vec.Combine(w.F64, 1, w.F64, c, p.grad.F64)
+	} else {
+		vec.Combine(w.F32, 1, w.F32, c, p.grad.F32)
+	}
+	if !(w.Norm() <= math.MaxFloat64) {
+		return p.fail(ErrDiverged, "ascent: want finite weights, got "+w.FirstBad(), nil)
 	}
 	return nil
 }
