@@ -96,7 +96,6 @@ func TestConformanceOnLayers(t *testing.T) {
 		manifolds.CentredSphere{Geodesic: true},
 		manifolds.Oblique{Axis: manifolds.Rows},
 		manifolds.Stiefel{},
-		manifolds.Stiefel{Retraction: manifolds.Polar},
 		manifolds.Stiefel{Retraction: manifolds.Geodesic, Metric: manifolds.CanonicalMetric},
 		manifolds.Grassmann{Geodesic: true},
 	} {
