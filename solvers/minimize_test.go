@@ -17,6 +17,8 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/manifolds"
+	"github.com/kernelfold/kernelfold/models"
+	"github.com/kernelfold/kernelfold/models/images"
 	"github.com/kernelfold/kernelfold/nodes"
 	"github.com/kernelfold/kernelfold/solvers"
 )
@@ -427,6 +429,7 @@ func TestMinimizeFrozen(t *testing.T) {
 	require.NoError(t, err)
 	require.Less(t, r.Gradient, 1e-4)
 	require.Equal(t, before, get(m[0].w))
+	require.Zero(t, norm64(get(m[0].g)), "the gradient of a frozen parameter is cleared, too")
 	require.InDeltaSlice(t, []float64{1, 1, 1, 1, 1}, get(m[5].w), 1e-5)
 }
 
@@ -484,4 +487,32 @@ func TestMinimizeUnrepeatable(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A net in float32 learns all of its images by heart, with kernels on Stiefel.
+func TestMinimizeNet(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs for minutes under the race detector")
+	}
+	t.Parallel()
+	const batch, side = 64, 12
+	set, err := images.Digits(1, batch, 1, images.DigitOptions{Side: side})
+	require.NoError(t, err)
+	m, err := models.CNN(batch, models.Options{Shape: [3]int{1, side, side}, Classes: 10, Seed: 1})
+	require.NoError(t, err)
+	copy(m.Inputs[0].Value().Data().([]float32), set.Train.Images)
+	for i, label := range set.Train.Labels {
+		m.Targets[0].Value().Data().([]float32)[i*10+label] = 1
+	}
+	vm, err := m.Machine()
+	require.NoError(t, err)
+	defer vm.Close()
+	r, err := solvers.Minimize(context.Background(), gorgonia.NodesToValueGrads(m.Learnables), func() (float64, error) {
+		err := vm.RunAll()
+		vm.Reset()
+		return m.Loss(), err
+	}, solvers.Kernels(manifolds.Stiefel{}), solvers.GradientTolerance(1e-4), solvers.MaxEvaluations(200))
+	require.NoError(t, err)
+	require.Equal(t, solvers.SmallGradient, r.Reason, "%+v", r)
+	require.Less(t, r.Cost, 1e-4)
 }

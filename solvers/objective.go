@@ -54,6 +54,7 @@ func CostOf(vm gorgonia.VM, cost *gorgonia.Value) func() (float64, error) {
 type objective struct {
 	engine      engine
 	ctx         context.Context
+	all         []gorgonia.ValueGrad
 	model       []gorgonia.ValueGrad // those that move
 	params      []*parameter
 	parts       []*Part
@@ -86,7 +87,7 @@ func plain(err error) error {
 
 // newObjective binds the parameters. It writes no weights.
 func newObjective(ctx context.Context, c config, model []gorgonia.ValueGrad, cost func() (float64, error)) (*objective, error) {
-	o := &objective{ctx: ctx, cost: cost, most: math.MaxInt, engine: engine{config: c}}
+	o := &objective{ctx: ctx, all: model, cost: cost, most: math.MaxInt, engine: engine{config: c}}
 	if cost == nil {
 		return nil, fmt.Errorf("solvers: want a function that computes the cost, got nil (%w)", ErrParameter)
 	}
@@ -203,7 +204,7 @@ func (o *objective) place(x vector) error {
 
 // clear zeroes the gradients: those of bound nodes add up over runs.
 func (o *objective) clear() {
-	for _, v := range o.model {
+	for _, v := range o.all {
 		if g, err := v.Grad(); err == nil {
 			if g, err := dense.Of(g); err == nil {
 				g.Zero()
