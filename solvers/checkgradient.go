@@ -134,25 +134,23 @@ type linear struct {
 	*objective
 	x, y       vector // y is x but for the parameter under way
 	v          vector
-	slope      vector // Euclidean gradient at x
 	grad       vector // Riemannian gradient at x
 	cost       float64
 	from, to   int // its parts
 	derivative float64
-	rounded    float64 // how much the rounding of its weights changes the linear model at x
 }
 
 // checkAll checks every parameter.
 func (o *objective) checkAll() (c GradientCheck, err error) {
 	o.wide = true
-	l := linear{objective: o, y: o.blank(), v: o.blank(), slope: o.blank(), grad: o.blank()}
+	l := linear{objective: o, y: o.blank(), v: o.blank(), grad: o.blank()}
 	if l.x, err = o.start(); err != nil {
 		return c, err
 	}
 	if l.cost, err = o.value(l.x); err != nil {
 		return c, err
 	}
-	if err := o.slope(l.slope); err != nil {
+	if err := o.slope(l.grad); err != nil {
 		return c, err
 	}
 	again, err := o.value(l.x)
@@ -162,9 +160,6 @@ func (o *objective) checkAll() (c GradientCheck, err error) {
 	if math.Abs(again-l.cost) > 1000*o.eps*math.Abs(l.cost) {
 		return c, fmt.Errorf("solvers: want the same cost in two runs, got %g and %g: make the machine with gorgonia.EvalMode(), or build the graph without dropout (%w)",
 			l.cost, again, ErrUnrepeatable)
-	}
-	if err := o.combine(l.grad, 1, l.slope, 0, l.slope); err != nil {
-		return c, err
 	}
 	if err := o.riemannian(l.grad, l.x); err != nil {
 		return c, err
@@ -193,7 +188,7 @@ func (l *linear) check(of *parameter) (ParameterCheck, error) {
 	if err := l.direct(of); err != nil {
 		return c, err
 	}
-	c.Derivative, l.rounded = l.derivative, l.rounding(l.x)
+	c.Derivative = l.derivative
 	eps := 0x1p-52
 	if of.precision == "float32" {
 		eps = 0x1p-23
@@ -253,8 +248,8 @@ func (l *linear) direct(of *parameter) error {
 	return nil
 }
 
-// error returns f(R(t v)) - f - t <grad, v>, less what the rounding of the weights to float32 contributes
-// to first order, and about how large its rounding error is. Both are NaN where the cost is undefined.
+// error returns f(R(t v)) - f - t <grad, v>, and about how large its rounding error is. Both are NaN
+// where the cost is undefined.
 func (l *linear) error(t, eps float64) (e, rounding float64, err error) {
 	for i := l.from; i < l.to; i++ {
 		if l.parts[i].retract(l.y[i], l.x[i], l.v[i], t) != nil {
@@ -265,21 +260,8 @@ func (l *linear) error(t, eps float64) (e, rounding float64, err error) {
 	if errors.As(err, &undefined{}) {
 		return math.NaN(), math.NaN(), nil
 	}
-	e = f - l.cost - t*l.derivative - (l.rounding(l.y) - l.rounded)
+	e = f - l.cost - t*l.derivative
 	return e, eps * (math.Abs(l.cost) + math.Abs(f) + math.Abs(t*l.derivative)), err
-}
-
-// rounding is the product of the Euclidean gradient with the rounding errors of the weights at y.
-func (l *linear) rounding(y vector) (sum float64) {
-	for i := l.from; i < l.to; i++ {
-		if l.parts[i].single() {
-			g := l.slope[i].Data64()
-			for e, v := range y[i].Data64() {
-				sum += g[e] * (float64(float32(v)) - v)
-			}
-		}
-	}
-	return sum
 }
 
 // judge fits the line, and gives the verdict. The range of the fit begins where three errors in a row are

@@ -66,8 +66,8 @@ func (steepest) direct(o *objective, d vector, s step) error {
 //	d <- -h + max(beta, 0.4 <d, g>/|d|^2) T(d)
 //	beta = <h, y>/<T(d), y> - 2 |y|^2 <h, T(d)>/<T(d), y>^2
 //
-// T(d) is scaled so that it is not longer than d. The first term of beta is that of Hestenes and Stiefel.
-// A step begins anew with d = -h where |<h, T(g)>| > 0.2 |h|^2 (Powell, Math. Programming 1977) or <T(d), y> <= 0.
+// The first term of beta is that of Hestenes and Stiefel. A step begins anew with d = -h where
+// |<h, T(g)>| > 0.2 |h|^2 (Powell, Math. Programming 1977) or <T(d), y> <= 0.
 func ConjugateGradient() Option {
 	return ofMinimize("ConjugateGradient", nil, func(f *minimizing) { f.method = conjugate{} })
 }
@@ -92,22 +92,15 @@ func (conjugate) direct(o *objective, d vector, s step) error {
 	if err := o.combine(y, 1, s.after, -1, y); err != nil {
 		return err
 	}
-	var dots [5]float64
-	for i, p := range [][2]vector{{s.after, y}, {s.after, d}, {d, y}, {y, y}, {d, d}} {
+	var dots [4]float64
+	for i, p := range [][2]vector{{s.after, y}, {s.after, d}, {d, y}, {y, y}} {
 		if dots[i], err = o.inner(s.y, p[0], p[1]); err != nil {
 			return err
 		}
 	}
-	gy, gd, dy, yy, dd := dots[0], dots[1], dots[2], dots[3], dots[4]
-	gg := gy + along
-	if scale := min(1, math.Sqrt(s.length2/dd)); scale < 1 {
-		gd, dy = scale*gd, scale*dy
-		if err := o.combine(d, scale, d, 0, d); err != nil {
-			return err
-		}
-	}
-	beta := max((gy-2*gd*yy/dy)/dy, 0.4*s.slope/s.length2)
-	if !(dy > 0) || math.Abs(along) > 0.2*gg || math.IsInf(beta, 0) {
+	hy, hd, dy, yy := dots[0], dots[1], dots[2], dots[3]
+	beta := max((hy-2*hd*yy/dy)/dy, 0.4*s.slope/s.length2)
+	if hh := hy + along; !(dy > 0) || math.Abs(along) > 0.2*hh || math.IsInf(beta, 0) {
 		beta = 0
 	}
 	return o.combine(d, -1, s.after, beta, d)

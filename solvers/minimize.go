@@ -21,14 +21,14 @@ import (
 //	r, err := solvers.Minimize(ctx, gorgonia.NodesToValueGrads(learnables), solvers.CostOf(vm, &cost),
 //		solvers.Kernels(manifolds.Stiefel{}), solvers.GradientTolerance(1e-8))
 //
-// Each iteration searches along the curve t -> R_x(t d), R the retraction, with a direction d:
-// -grad (GradientDescent), a conjugate direction (ConjugateGradient), or -H grad with an approximation H of the
-// inverse of the Hessian (LBFGS, the default). Inner products and norms are those of the product of the manifolds of all
-// parameters. The step length fulfils the strong Wolfe conditions, or the approximate ones of Hager and
-// Zhang (SIAM J. Optim. 2005), which can be decided where rounding errors hide how much the cost falls. Where a
-// search finds neither, the step is the best that fulfils the condition of Armijo. The first step length to try is 1 for
-// L-BFGS, and otherwise that to the minimum of a quadratic with the curvature that the cost had along the
-// last step.
+// Each iteration searches along the curve t -> R_x(t d), R the retraction, with a direction d: -grad
+// (GradientDescent), a conjugate direction (ConjugateGradient), or -H grad with an approximation H of the inverse of
+// the Hessian (LBFGS, the default). Inner products and norms are those of the product of the manifolds of
+// all parameters; the slope of the cost along a curve is <grad, T(d)>, T the transport. The step length
+// fulfils the strong Wolfe conditions, or the approximate ones of Hager and Zhang (SIAM J. Optim. 2005), which can be
+// decided where rounding errors hide how much the cost falls. Where a search finds neither, the step is
+// the best that fulfils the condition of Armijo. The first step length to try is 1 for L-BFGS, and otherwise that to the
+// minimum of a quadratic with the curvature that the cost had along the last step.
 //
 // The function cost returns the cost at the present weights, and leaves the gradients of the model as
 // Step wants them; CostOf makes it of a machine. It may run a machine on several batches and return the sum of
@@ -191,6 +191,7 @@ type descent struct {
 	*objective
 	set              *minimizing
 	at               step    // the last
+	along            vector  // the direction where a trial ends
 	length2          float64 // |d|^2
 	result           Result
 	lowest, smallest float64 // cost and norm of the gradient, so far
@@ -211,7 +212,7 @@ func (f *minimizing) minimize(o *objective) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	m := &descent{objective: o, set: f, lowest: math.Inf(1), smallest: math.Inf(1)}
+	m := &descent{objective: o, set: f, along: o.blank(), lowest: math.Inf(1), smallest: math.Inf(1)}
 	m.at = step{x: o.blank(), y: x, d: o.blank(), v: o.blank(), before: o.blank(), after: o.blank()}
 	if m.result.Cost, err = o.evaluate(m.at.after, x); err != nil {
 		o.restore()
@@ -324,10 +325,16 @@ func (m *descent) follow(slope, first float64) error {
 		if err != nil {
 			return trial{}, err
 		}
-		if err := m.velocity(at.v, x, y, at.d, t); err != nil {
+		if err := m.combine(at.v, t, at.d, 0, at.d); err != nil {
 			return trial{}, err
 		}
-		slope, err := m.inner(y, grad, at.v)
+		if err := m.combine(m.along, 1, at.d, 0, at.d); err != nil {
+			return trial{}, err
+		}
+		if err := m.transport(x, at.v, y, m.along); err != nil {
+			return trial{}, err
+		}
+		slope, err := m.inner(y, grad, m.along)
 		return trial{t, cost, slope}, err
 	}, trial{0, m.result.Cost, slope}, first)
 	if err != nil {
@@ -335,7 +342,7 @@ func (m *descent) follow(slope, first float64) error {
 	}
 	at.x, at.y, at.before, at.after = x, y, at.after, grad
 	at.t, at.slope, at.end, at.length2, m.result.Cost = p.t, slope, p.slope, m.length2, p.cost
-	return m.combine(at.v, p.t, at.d, 0, at.d)
+	return nil
 }
 
 // norm is that of all points.

@@ -352,30 +352,6 @@ func (p *Part) retract(y, x, d manifolds.Points, t float64) error {
 	return nil
 }
 
-// velocity writes d/dt R_x(t d), which is tangent at y = R_x(t d). Manifolds have no method for it, so it
-// is a central difference, with an error of about eps^(2/3) |d|.
-func (o *objective) velocity(w, x, y, d vector, t float64) error {
-	return o.each(func(i int, p *Part) error {
-		length := d[i].Norm()
-		if p.bound.euclidean || length == 0 {
-			return w[i].CopyFrom(d[i])
-		}
-		h := math.Cbrt(o.eps) * x[i].Norm() / length
-		back := lend(x[i].K, x[i].N, x[i].P, x[i].Data64() != nil)
-		defer giveBack(back)
-		if err := p.retract(w[i], x[i], d[i], t+h); err != nil {
-			return err
-		}
-		if err := p.retract(back, x[i], d[i], t-h); err != nil {
-			return err
-		}
-		if err := w[i].Combine(1/(2*h), w[i], -1/(2*h), back); err != nil {
-			return err
-		}
-		return p.Manifold.Tangent(w[i], y[i], w[i])
-	})
-}
-
 // transport carries tangent vectors along the step v from x to y, in place.
 func (o *objective) transport(x, v, y vector, us ...vector) error {
 	return o.each(func(i int, p *Part) error {
