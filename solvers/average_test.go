@@ -226,6 +226,10 @@ func TestAverageIntrinsicAgrees(t *testing.T) {
 				return math.Sqrt(sum)
 			}
 			wide, narrow := apart(0.02), apart(0.005)
+			if at.name == "spectral ball" { // a convex set, whose points have one mean
+				assert.Less(t, wide, 1e-13)
+				return
+			}
 			assert.Greater(t, wide, 1e-12)
 			order := 3.0
 			if at.name == "Stiefel canonical" { // whose geodesics also bend within the manifold
