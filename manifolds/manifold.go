@@ -130,6 +130,9 @@ type Properties struct {
 	// Curvature is an upper bound of the sectional curvature. It is 0 if the manifold is flat
 	// or no bound is known.
 	Curvature float64
+	// LowestCurvature is a lower bound of the sectional curvature, at most 0. It is 0 if the curvature
+	// is nowhere negative or no bound is known.
+	LowestCurvature float64
 	// InjectivityRadius is the injectivity radius or a lower bound of it. It is 0 if none is
 	// known.
 	InjectivityRadius float64

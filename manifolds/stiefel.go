@@ -67,21 +67,26 @@ func (m Stiefel) Check(n, p int) error {
 }
 
 // Properties returns, with q the smaller of n and p, the dimension n p - q (q + 1) / 2; the
-// curvature bound of the metric divided by r^2; the injectivity radius, pi r in the Euclidean
+// curvature bound of the metric divided by r^2; the lower bound -1/2 divided by r^2 in the Euclidean metric, and 0 in the canonical one and
+// where points are vectors or square; the injectivity radius, pi r in the Euclidean
 // metric (Zimmermann, Stoye 2024) and the lower bound pi r / (5/4)^(1/2) in the canonical one
 // (Rentmeesters 2013); and the cost q, because a product with a q x q matrix takes q
 // multiplications per weight.
 func (m Stiefel) Properties(n, p int) Properties {
 	q, r := min(n, p), size(m.Radius).value()
-	bound := 1.0
-	if m.Metric == CanonicalMetric {
+	bound, lowest := 1.0, 0.0
+	switch {
+	case m.Metric == CanonicalMetric:
 		bound = 1.25
+	case q > 1 && n != p:
+		lowest = -0.5
 	}
 	near, _ := m.Retraction.near()
 	return Properties{
 		Drift:             near.drift,
 		Dim:               n*p - q*(q+1)/2,
 		Curvature:         bound / (r * r),
+		LowestCurvature:   lowest / (r * r),
 		InjectivityRadius: math.Pi * r / math.Sqrt(bound),
 		Cost:              q,
 	}

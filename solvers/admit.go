@@ -141,7 +141,9 @@ func (e *engine) view(p *parameter, v gorgonia.ValueGrad, gradients bool) error 
 		e.moved(p, at)
 		p.elsewhere = true
 	}
-	p.elsewhere = p.elsewhere || p.witness != witnessOf(w)
+	if p.witness != witnessOf(w) {
+		p.elsewhere, p.overwritten = true, true
+	}
 	if !gradients {
 		return nil
 	}

@@ -269,7 +269,7 @@ func TestFailedManifoldChangesNothing(t *testing.T) {
 							t.Skip("the solver transports nothing")
 						}
 						first := 1 // calls for the first kernel
-						if s.layers && op == "tangent" {
+						if s.layers && !s.plans && op == "tangent" {
 							first = 3 // Muon projects the gradient and each round
 						}
 						survives(t, of, make, good, func(s stepper, m []*param) error {
@@ -356,6 +356,9 @@ func TestTooLongAGradientChangesNothing(t *testing.T) {
 	for _, of := range precisions {
 		long := map[tensor.Dtype]float64{tensor.Float32: 1e38, tensor.Float64: 1e307}[of]
 		for _, s := range native(1e10) {
+			if s.plans && !s.layers {
+				continue // no gradient of a single point is too long
+			}
 			for _, good := range []int{0, 3} {
 				t.Run(fmt.Sprintf("%v/%s/after %d", of, s.name, good), func(t *testing.T) {
 					survives(t, of, func() stepper { return s.of(solvers.LearnRate(0.01), solvers.Kernels(manifolds.Sphere{})) }, good, func(s stepper, m []*param) error {

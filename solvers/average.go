@@ -23,6 +23,7 @@ type Average struct {
 	decay        float64 // of EMA
 	first, every int
 	intrinsic    bool
+	byDistance   bool
 	err          error // of the options
 
 	own     *Solver // knows the parameters of a solver of another package
@@ -35,7 +36,8 @@ var _ gorgonia.Solver = (*Average)(nil)
 
 // mean is the average of a parameter, in the order of the weights.
 type mean struct {
-	count int // averaged so far
+	count int     // averaged so far
+	total float64 // of the weights, by distance
 	at    []float64
 }
 
@@ -115,6 +117,20 @@ func AverageIntrinsic() AverageOption {
 	}
 }
 
+// AverageByDistance is an option of NewSWA around the solver of NewRDoG or NewRDoWG. The weights after step t count
+//
+//	w_t = r / zeta(r)^(1/2) of NewRDoG,  r^2 / zeta(r) of NewRDoWG,    c_t = w_t / (w_1 + ... + w_t),
+//
+// with r and zeta those of the step, so that the first short steps hardly count. With DistanceFor(EachPoint) it is the largest number of a
+// layer. The bounds of the papers are for this average, along geodesics as with AverageIntrinsic. Where gradients are noisy it is
+// much closer to a minimum than the last point.
+func AverageByDistance() AverageOption {
+	return func(a *Average) error {
+		a.byDistance = true
+		return nil
+	}
+}
+
 func newAverage(kind string, s gorgonia.Solver, opts []AverageOption) *Average {
 	a := &Average{inner: s, kind: kind, first: 1, every: 1, means: map[*parameter]*mean{}}
 	if s == nil {
@@ -130,6 +146,12 @@ func newAverage(kind string, s gorgonia.Solver, opts []AverageOption) *Average {
 	}
 	if s != nil && a.base() == nil {
 		a.own = NewSGD()
+	}
+	if a.byDistance && a.err == nil {
+		if _, ok := a.base().engine.rule.(dog); !ok || kind != "SWA" {
+			a.err = optionError("AverageByDistance: want NewSWA around NewRDoG or NewRDoWG, got %s", a)
+		}
+		a.kind = "SWA by distance" // snapshots of the other have no sums of weights
 	}
 	return a
 }
@@ -265,8 +287,13 @@ func (a *Average) add(model []gorgonia.ValueGrad) error {
 		}
 		m.count++
 		c := 1 / float64(m.count)
-		if a.kind == "EMA" {
+		switch {
+		case a.kind == "EMA":
 			c = (1 - a.decay) / (1 - math.Pow(a.decay, float64(m.count)))
+		case a.byDistance && !p.settings.frozen:
+			weight := p.distanceWeight()
+			m.total += weight
+			c = weight / m.total
 		}
 		return a.towards(p, m.at, c, w)
 	})
@@ -278,6 +305,14 @@ func (a *Average) add(model []gorgonia.ValueGrad) error {
 		}
 	}
 	return err
+}
+
+// distanceWeight is the weight of the last step by the distance of it.
+func (p *parameter) distanceWeight() (weight float64) {
+	for _, q := range p.parts {
+		weight = max(weight, q.memory.weight)
+	}
+	return weight
 }
 
 // towards moves an average by c of the way to the weights.
@@ -477,8 +512,9 @@ type AverageSnapshot struct {
 // AveragedParameter is the average of a parameter.
 type AveragedParameter struct {
 	Name  string
-	Count int   // how many times it was averaged
-	Mean  Block // in float64, of the shape (weights, 1, 1)
+	Count int     // how many times it was averaged
+	Total float64 // the sum of the weights by AverageByDistance; 0 without it
+	Mean  Block   // in float64, of the shape (weights, 1, 1)
 }
 
 // Snapshot is that of the solver, which must have the method, with the averages. It is ErrAverage between Swap and SwapBack.
@@ -499,7 +535,7 @@ func (a *Average) Snapshot() (*Snapshot, error) {
 	own := AverageSnapshot{Steps: a.steps}
 	for _, p := range a.base().engine.list {
 		if m := a.means[p]; m != nil {
-			own.Parameters = append(own.Parameters, AveragedParameter{p.name, m.count, Block{"average", []int{len(m.at), 1, 1}, nil, slices.Clone(m.at)}})
+			own.Parameters = append(own.Parameters, AveragedParameter{p.name, m.count, m.total, Block{"average", []int{len(m.at), 1, 1}, nil, slices.Clone(m.at)}})
 		}
 	}
 	snap.Averages = append(slices.Clone(snap.Averages), own)
@@ -596,7 +632,10 @@ func (s AverageSnapshot) check(inner *Snapshot) (map[string]*mean, error) {
 				return nil, fail("average: want finite numbers, got %g at element %d", v, i)
 			}
 		}
-		means[p.Name] = &mean{p.Count, slices.Clone(p.Mean.F64)}
+		if !(p.Total >= 0 && p.Total <= math.MaxFloat64) {
+			return nil, fail("average: want a sum of weights that is finite and not negative, got %g", p.Total)
+		}
+		means[p.Name] = &mean{p.Count, p.Total, slices.Clone(p.Mean.F64)}
 	}
 	return means, nil
 }

@@ -75,7 +75,10 @@ func (c *config) bindAt(v gorgonia.ValueGrad, name string, w dense.View, norm fl
 			properties: manifolds.PropertiesOf(piece.Manifold, piece.Layout.N, piece.Layout.P)}
 		_, q.bound.euclidean = piece.Manifold.(manifolds.Euclidean)
 		q.bound.descender, _ = piece.Manifold.(manifolds.Descender)
-		q.bound.carries = len(q.bound.kinds) > 0 && q.bound.kinds[0].Kind != PerPoint
+		for i, k := range q.bound.kinds {
+			q.bound.carries = q.bound.carries || i == 0 && (k.Kind == Ambient || k.Kind == Tangent)
+			q.bound.perPart = q.bound.perPart || k.Kind == PerPart
+		}
 		if r, ok := p.settings.rule.(Costly); ok {
 			q.bound.properties.Cost += r.Cost(piece.Manifold, piece.Layout)
 		}

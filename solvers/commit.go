@@ -44,6 +44,7 @@ func (p *parameter) keep() error {
 			q.memory.late = false
 			q.memory.momentum, q.memory.size = q.step.momentum, q.step.size
 			q.memory.progress = q.step.progress
+			q.memory.weight = q.step.travel.weight
 			err = q.put(p.weights, q.memory.next)
 		}
 		if q.step.way != still {
@@ -67,6 +68,7 @@ func (p *parameter) keep() error {
 		p.still = 0
 	}
 	p.steps++
+	p.overwritten = false
 	p.witness = witnessOf(p.weights)
 	return first
 }

@@ -428,6 +428,8 @@ func contenders() []contender {
 		native("AMSGrad", solvers.NewAdam, 0.1, solvers.AMSGrad(), solvers.Anneal(falling)),
 		native("Adagrad", solvers.NewAdagrad, 1),
 		native("RMSProp", solvers.NewRMSProp, 0.1, solvers.Rho(0.9), solvers.Anneal(falling)),
+		plain(native("RDoG", solvers.NewRDoG, 1, solvers.DistanceFor(solvers.EachPoint))),
+		plain(native("RDoWG", solvers.NewRDoWG, 1, solvers.DistanceFor(solvers.EachPoint))),
 		wrapped("Vanilla", 0.25, solvers.Constant(), func() gorgonia.Solver { return gorgonia.NewVanillaSolver() }),
 		wrapped("Momentum", 0.05, solvers.Constant(), func() gorgonia.Solver { return gorgonia.NewMomentum() }),
 		wrapped("Adam", 0.1, falling, func() gorgonia.Solver { return gorgonia.NewAdamSolver() }),

@@ -99,6 +99,26 @@ func ExampleNewRMSProp() {
 	// true
 }
 
+// RDoG needs no learning rate: its first step is a thousandth of the norm of the weights, and the next are as long as the way so far
+// allows.
+func ExampleNewRDoG() {
+	for _, steps := range []int{1, 10, 20} {
+		p := descend(solvers.NewRDoG(solvers.Kernels(manifolds.Sphere{})), steps)
+		fmt.Printf("step %d of length %.4f\n", steps, p.StepLength)
+	}
+	// Output:
+	// step 1 of length 0.0020
+	// step 10 of length 0.0031
+	// step 20 of length 0.0148
+}
+
+// DoWG is RDoWG where nothing is constrained; all layers together have one distance.
+func ExampleNewRDoWG() {
+	p := descend(solvers.NewRDoWG(solvers.InitialDistance(1e-2), solvers.DistanceFor(solvers.AllLayers)), 1)
+	fmt.Printf("step length %.4f\n", p.StepLength)
+	// Output: step length 0.0699
+}
+
 // Muon moves matrices by a step whose singular values are the learning rate, and leaves the rest to
 // AdamW or another solver.
 func ExampleNewMuon() {

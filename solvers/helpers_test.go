@@ -172,6 +172,9 @@ type maker struct {
 	memoryless bool
 	// layers tells that how a point moves depends on the others of its layer.
 	layers bool
+	// plans tells that the rate is a distance over gradients: every process has the state of all parameters, first steps
+	// are short, and the length of gradients makes no difference.
+	plans bool
 	// bare makes the wrapped solver without the wrapper; nil for a native one.
 	bare func() gorgonia.Solver
 }
@@ -194,6 +197,11 @@ func native(lr float64) []maker {
 		m.layers = true
 		return m
 	}
+	dog := func(name string, make func(...solvers.Option) *solvers.Solver, own ...solvers.Option) maker {
+		m := adam(name, make, own...)
+		m.layers, m.plans = len(own) == 0, true // a layer has one rate, unless each point has
+		return m
+	}
 	return []maker{
 		sgd("plain"),
 		sgd("ambient momentum", solvers.Momentum(0.9), solvers.AmbientMomentum()),
@@ -207,6 +215,8 @@ func native(lr float64) []maker {
 		adam("AdamW", solvers.NewAdamW),
 		adam("Adagrad", solvers.NewAdagrad),
 		adam("RMSProp", solvers.NewRMSProp, solvers.Momentum(0.9)),
+		dog("RDoG", solvers.NewRDoG),
+		dog("RDoWG", solvers.NewRDoWG, solvers.DistanceFor(solvers.EachPoint)),
 		muon("Muon", solvers.RestBy(solvers.NewAdamW(solvers.LearnRate(min(lr, 1))))),
 		muon("exact Muon", solvers.ExactPolar(), solvers.Rounds(2), solvers.Nesterov(false), solvers.RestBy(solvers.NewSGD(solvers.LearnRate(lr), solvers.Momentum(0.9)))),
 	}

@@ -177,7 +177,7 @@ func (o *objective) blank() vector {
 	v := make(vector, len(o.parts))
 	for i, p := range o.parts {
 		l := p.bound.layout
-		if v[i] = p.blank(l.N, l.P); o.wide && p.single() {
+		if v[i] = p.blank(l.K, l.N, l.P); o.wide && p.single() {
 			v[i], _ = manifolds.Points64(make([]float64, l.K*l.N*l.P), l.K, l.N, l.P)
 		}
 	}

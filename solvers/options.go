@@ -46,7 +46,7 @@ type settings struct {
 	clipValue float64
 	clipOwn   float64 // of the gradient of the parameter
 	factor    factorKind
-	scope     FactorScope
+	scope     Scope
 	tolerance float64
 	frozen    bool
 	rest      bool // the rule is that of the Rest of a Partial rule
@@ -334,23 +334,25 @@ func SampledGeometricStep(on ...bool) Option {
 	return geometric("SampledGeometricStep", ofThisSample, on)
 }
 
-// FactorScope says which points share the factor of a geometric step.
-type FactorScope uint8
+// Scope says which points share a number: the factor of a geometric step, or a distance.
+type Scope uint8
 
 const (
-	// EachPoint has a factor of its own.
-	EachPoint FactorScope = iota
+	// EachPoint has a number of its own.
+	EachPoint Scope = iota
 	// EachGroup of points has one. The points of a manifolds.Ensemble have groups, and those of any
 	// other manifold are one group a layer.
 	EachGroup
-	// EachLayer has one, with the largest curvature of its parts.
+	// EachLayer has one.
 	EachLayer
+	// AllLayers have one together.
+	AllLayers
 )
 
 // FactorFor chooses which points share the factor of GeometricStep or SampledGeometricStep. Points
 // that do are one point of a product manifold, whose metric is the sum of theirs: R^2 is the sum of
 // their squares, and the curvature bound c is the largest of theirs. The default is EachPoint.
-func FactorFor(s FactorScope) Option {
+func FactorFor(s Scope) Option {
 	var err error
 	if s > EachLayer {
 		err = fmt.Errorf("want EachPoint, EachGroup or EachLayer, got %d", s)

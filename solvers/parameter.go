@@ -30,19 +30,20 @@ type parameter struct {
 	parts      []*Part
 
 	// Remembered from step to step.
-	storage   uintptr // of the weights
-	source    uintptr // of the gradient
-	shared    bool    // another parameter has the same gradient
-	witness   uint64  // of the values that the last step left
-	steps     int
-	gradient  float64 // norm of the last Euclidean gradient, as it came
-	still     int     // steps in a row whose gradient was 0
-	asleep    []int   // filters of a kernel whose gradient was 0 in every step so far
-	projected bool    // the weights were not on the manifold at first
-	adopted   int     // how often it was rebuilt under its name
-	seen      int     // the admission that saw it last
-	owner     int     // the process that moves it, or everyone
-	ascent    ascent  // of SAM
+	storage     uintptr // of the weights
+	source      uintptr // of the gradient
+	shared      bool    // another parameter has the same gradient
+	witness     uint64  // of the values that the last step left
+	overwritten bool    // somebody else has written weights since the last step
+	steps       int
+	gradient    float64 // norm of the last Euclidean gradient, as it came
+	still       int     // steps in a row whose gradient was 0
+	asleep      []int   // filters of a kernel whose gradient was 0 in every step so far
+	projected   bool    // the weights were not on the manifold at first
+	adopted     int     // how often it was rebuilt under its name
+	seen        int     // the admission that saw it last
+	owner       int     // the process that moves it, or everyone
+	ascent      ascent  // of SAM
 
 	// Of the step under way.
 	weights   dense.View
@@ -63,6 +64,7 @@ type bound struct {
 	euclidean  bool
 	kinds      []State             // those of the rule
 	carries    bool                // the first block of state is momentum
+	perPart    bool                // some state is one number for the part
 	descender  manifolds.Descender // nil if steps are not made at once
 }
 
@@ -80,6 +82,7 @@ type memory struct {
 	factors       []float64          // of an adaptive rule, one number a point
 	reprojections int
 	progress      manifolds.Progress
+	weight        float64    // of the last step in an average by distances
 	outward       float64    // how far ambient momentum is from its bound; 1 is at it
 	outwardness   [2]float64 // the smallest and the largest <x, g>/|x|^2 of a point, when last measured
 }
@@ -102,6 +105,9 @@ type underway struct {
 	size     float64            // norm of the points after it
 	longest  float64            // of the gradients so far and this one
 	progress manifolds.Progress
+	travel   travel  // of a rule whose rate is a distance over gradients
+	restarts bool    // its distances begin at the points of this step
+	moved    float64 // the distance from their start
 	shown    float64 // |grad|^2 that a wrapped solver was shown, which is not along the step; 0 for others
 }
 
@@ -231,14 +237,13 @@ func (p *Part) single() bool { return p.bound.of.precision == "float32" }
 // ensure gives buf the shape and precision of the part.
 func (p *Part) ensure(buf *manifolds.Points) {
 	if buf.K == 0 {
-		*buf = p.blank(p.bound.layout.N, p.bound.layout.P)
+		*buf = p.blank(p.bound.layout.K, p.bound.layout.N, p.bound.layout.P)
 	}
 }
 
-// blank is a batch of zeros with a matrix of n x q for each point.
-func (p *Part) blank(n, q int) manifolds.Points {
+// blank is a batch of k matrices of n x q zeros.
+func (p *Part) blank(k, n, q int) manifolds.Points {
 	var v dense.View
-	k := p.bound.layout.K
 	if p.single() {
 		v.F32 = make([]float32, k*n*q)
 	} else {
@@ -252,11 +257,15 @@ func (p *Part) blank(n, q int) manifolds.Points {
 func (p *Part) state() []manifolds.Points {
 	all := make([]manifolds.Points, len(p.bound.kinds))
 	for i, k := range p.bound.kinds {
-		n, q := p.bound.layout.N, p.bound.layout.P
-		if k.Kind == PerPoint {
-			n, q = 1, 1
+		l := p.bound.layout
+		switch k.Kind {
+		case PerPoint:
+			all[i] = p.blank(l.K, 1, 1)
+		case PerPart:
+			all[i] = p.blank(1, 1, 1)
+		default:
+			all[i] = p.blank(l.K, l.N, l.P)
 		}
-		all[i] = p.blank(n, q)
 	}
 	return all
 }
@@ -270,11 +279,15 @@ func (p *Part) allocate() {
 
 // borrow lends a batch of the part's shape, with arbitrary contents, until the end of the step.
 func (p *Part) borrow(wide bool) manifolds.Points {
-	return p.borrowOf(p.bound.layout.N, p.bound.layout.P, wide)
+	l := p.bound.layout
+	x := lend(l.K, l.N, l.P, wide || !p.single())
+	p.step.borrowed = append(p.step.borrowed, x)
+	return x
 }
 
-func (p *Part) borrowOf(n, q int, wide bool) manifolds.Points {
-	x := lend(p.bound.layout.K, n, q, wide || !p.single())
+// borrowWide is borrow of any shape in float64.
+func (p *Part) borrowWide(k, n, q int) manifolds.Points {
+	x := lend(k, n, q, true)
 	p.step.borrowed = append(p.step.borrowed, x)
 	return x
 }

@@ -124,6 +124,9 @@ const (
 	// PerPoint state is one number for each point. Unconstrained parameters have a
 	// point for each weight.
 	PerPoint
+	// PerPart state is one number for the part. The steps of a rule with such state are made in
+	// buffers.
+	PerPart
 )
 
 // Part is what a Rule sees of a parameter: a batch of points on one manifold. Most parameters have

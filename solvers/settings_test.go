@@ -44,6 +44,7 @@ func TestWith(t *testing.T) {
 			{"betas", solvers.NewAdam, nil, options{solvers.Betas(0.5, 0.9), solvers.Eps(0.1), solvers.AMSGrad()}, 0.001},
 			{"eps of Adagrad", solvers.NewAdagrad, nil, options{solvers.Eps(0.5)}, 0.01},
 			{"rho and momentum of RMSProp", solvers.NewRMSProp, options{solvers.Rho(0.9)}, options{solvers.Rho(0.5), solvers.Momentum(0.9)}, 0.001},
+			{"distance of RDoG", solvers.NewRDoG, nil, options{solvers.InitialDistance(0.1), solvers.DistanceFor(solvers.EachPoint)}, 1},
 			{"rate of AdamW", solvers.NewAdamW, options{solvers.Anneal(solvers.StepDecay(3, 0.5))}, options{solvers.LearnRate(0.1), solvers.EuclideanDecay(0.2)}, 0.1 * 0.25},
 		} {
 			t.Run(of.String()+"/"+c.name, func(t *testing.T) {

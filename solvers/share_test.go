@@ -122,13 +122,17 @@ func TestShareIsStep(t *testing.T) {
 									owners[p.Name]++
 									continue
 								}
+								assert.False(t, s.plans)
 								whole.State = nil
 								assert.Equal(t, whole, p)
 							}
 						})
 						for _, p := range snap.Parameters {
-							if p.State != nil {
-								assert.Equal(t, 1, owners[p.Name], p.Name)
+							if want := 1; p.State != nil {
+								if s.plans {
+									want = n
+								}
+								assert.Equal(t, want, owners[p.Name], p.Name)
 							}
 						}
 					})

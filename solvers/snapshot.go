@@ -307,9 +307,9 @@ func checkState(k StateKind, x manifolds.Points) error {
 			for l := range x.P {
 				v := x.At(i, j, l)
 				switch {
-				case k == PerPoint && !(v >= 0):
+				case (k == PerPoint || k == PerPart) && !(v >= 0):
 					return fmt.Errorf("want numbers that are not negative, got %g at %d", v, i)
-				case k != PerPoint && v-v != 0:
+				case v-v != 0 && k != PerPoint && k != PerPart:
 					return fmt.Errorf("want finite numbers, got %g at (%d, %d, %d)", v, i, j, l)
 				}
 			}

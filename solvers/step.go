@@ -180,7 +180,7 @@ func (p *Part) open() error {
 		p.X, p.Next = widen(p.borrow(true), p.X), p.borrow(true)
 		p.Old, p.New = slices.Clone(p.Old), slices.Clone(p.New)
 		for i, x := range p.Old {
-			p.Old[i], p.New[i] = widen(p.borrowOf(x.N, x.P, true), x), p.borrowOf(x.N, x.P, true)
+			p.Old[i], p.New[i] = widen(p.borrowWide(x.K, x.N, x.P), x), p.borrowWide(x.K, x.N, x.P)
 		}
 	}
 	if s := of.settings; s.decayOf == decayAmbient && s.decay > 0 {

@@ -58,7 +58,7 @@ func (e *engine) choose(p *Part, plans bool) error {
 func (e *engine) direct(p *Part) bool {
 	of := p.bound.of
 	s := &of.settings
-	if p.step.carried || of.shared || s.clipValue > 0 || s.decay > 0 && s.decayOf == decayAmbient ||
+	if p.step.carried || p.bound.perPart || of.shared || s.clipValue > 0 || s.decay > 0 && s.decayOf == decayAmbient ||
 		!p.bound.euclidean && (s.factor == ofPast || s.scope != EachPoint) {
 		return false
 	}

@@ -42,6 +42,7 @@ var (
 	ours = []named[func(...solvers.Option) *solvers.Solver]{
 		{"sgd", solvers.NewSGD}, {"adam", solvers.NewAdam}, {"adamw", solvers.NewAdamW},
 		{"adagrad", solvers.NewAdagrad}, {"rmsprop", solvers.NewRMSProp}, {"muon", solvers.NewMuon},
+		{"rdog", solvers.NewRDoG}, {"rdowg", solvers.NewRDoWG},
 	}
 	stock = []named[func(*settings) gorgonia.Solver]{
 		{"stock-vanilla", func(s *settings) gorgonia.Solver {
@@ -81,7 +82,8 @@ var rates = map[string]float64{
 	"sgd": 0.1, "adam": 0.01, "adam-none": 0.003, "adam-stiefel": 0.03, "adamw": 0.01, "adamw-none": 0.003, "adamw-stiefel": 0.03,
 	"adagrad": 0.1, "adagrad-none": 0.02, "adagrad-oblique": 0.05, "adagrad-stiefel": 0.2,
 	"rmsprop": 0.01, "rmsprop-none": 0.003, "rmsprop-stiefel": 0.02,
-	"muon":          0.02,
+	"muon": 0.02,
+	"rdog": 1, "rdowg": 1,
 	"stock-vanilla": 0.1, "stock-momentum": 0.05, "stock-rmsprop": 0.001, "stock-adam": 0.003,
 }
 

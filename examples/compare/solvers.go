@@ -68,6 +68,12 @@ func families() []family {
 		{"muon", "solvers.NewMuon, momentum 0.95; AdamW moves the biases", func(lr float64, m manifolds.Manifold, o []manifolds.Option) gorgonia.Solver {
 			return solvers.NewMuon(solvers.LearnRate(lr), solvers.Kernels(m, o...))
 		}},
+		{"rdog", "solvers.NewRDoG, which needs no rate", func(lr float64, m manifolds.Manifold, o []manifolds.Option) gorgonia.Solver {
+			return solvers.NewRDoG(solvers.LearnRate(lr), solvers.Kernels(m, o...))
+		}},
+		{"rdowg", "solvers.NewRDoWG, which needs no rate", func(lr float64, m manifolds.Manifold, o []manifolds.Option) gorgonia.Solver {
+			return solvers.NewRDoWG(solvers.LearnRate(lr), solvers.Kernels(m, o...))
+		}},
 	}
 	all = append(all, family{"sam", "solvers.NewSAM around solvers.NewSGD, momentum 0.9; rho 0.05, two passes a step", func(lr float64, m manifolds.Manifold, o []manifolds.Option) gorgonia.Solver {
 		return solvers.NewSAM(solvers.NewSGD(solvers.LearnRate(lr), solvers.Momentum(0.9), solvers.Kernels(m, o...)), 0.05)
@@ -124,8 +130,9 @@ var rates = map[string]float64{
 	"rmsprop-euclidean": 0.003, "rmsprop-sphere": 0.01, "rmsprop-centred": 0.01, "rmsprop-oblique": 0.01, "rmsprop-stiefel": 0.02, "rmsprop-grassmann": 0.02,
 	"rmsprop-orthogonal": 0.01,
 	"muon":               0.02,
-	"sam":                0.02,
-	"constrain-vanilla":  0.1, "constrain-momentum": 0.02, "constrain-momentum-euclidean": 0.01, "constrain-rmsprop": 0.001, "constrain-adam": 0.003,
+	"rdog":               1, "rdowg": 1,
+	"sam":               0.02,
+	"constrain-vanilla": 0.1, "constrain-momentum": 0.02, "constrain-momentum-euclidean": 0.01, "constrain-rmsprop": 0.001, "constrain-adam": 0.003,
 }
 
 // lookup finds the solver of a name: that of a stock solver, or

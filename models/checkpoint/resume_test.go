@@ -36,6 +36,10 @@ var makers = []struct {
 	{"RMSProp", func(o ...solvers.Option) *solvers.Solver {
 		return solvers.NewRMSProp(append(o, solvers.Momentum(0.5))...)
 	}},
+	{"RDoG", func(o ...solvers.Option) *solvers.Solver { return solvers.NewRDoG(o...) }},
+	{"RDoWG of all layers", func(o ...solvers.Option) *solvers.Solver {
+		return solvers.NewRDoWG(append(o, solvers.DistanceFor(solvers.AllLayers))...)
+	}},
 	{"Muon", func(o ...solvers.Option) *solvers.Solver { return solvers.NewMuon(o...) }},
 }
 
