@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
 	"github.com/kernelfold/kernelfold/internal/roles"
@@ -34,7 +35,7 @@ func (c *config) bindAt(v gorgonia.ValueGrad, name string, w dense.View, norm fl
 	}
 	p.settings = c.settings
 	p.settings.learnRate = c.base // SetLearnRate scales the rates of all parameters
-	if r, ok := c.rule.(Partial); ok && !r.Moves(p.shape) {
+	if r, ok := c.rule.(Partial); ok && !r.Moves(p.group()) {
 		p.settings = p.settings.by(r.Rest())
 	}
 	for _, s := range c.selections {
@@ -89,6 +90,20 @@ func (c *config) bindAt(v gorgonia.ValueGrad, name string, w dense.View, norm fl
 		}
 	}
 	return p, nil
+}
+
+// group returns the shape that the kernel of one group of a convolution has, with the filters first, and the shape of any
+// other parameter.
+func (p *parameter) group() tensor.Shape {
+	s := p.shape.Clone()
+	if p.role.Role != roles.Kernel || p.role.Convolution == (roles.Convolution{}) {
+		return s
+	}
+	s[0] /= max(1, p.role.Groups)
+	if p.role.Transposed {
+		s[0], s[1] = s[1], s[0]
+	}
+	return s
 }
 
 // askRole completes the grouping by what the graph tells of the convolution of a kernel.

@@ -4,6 +4,8 @@ package solvers_test
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -157,6 +159,50 @@ func TestGroupsOfTheGraph(t *testing.T) {
 			}
 		}
 		assert.Equal(t, c.want, got)
+	}
+}
+
+// Muon moves each group by itself. The groups of a depthwise convolution are vectors, which it leaves to the rest.
+func TestMuonInGroups(t *testing.T) {
+	n := newConvNet(t, func(n *convNet) *gorgonia.Node {
+		x := n.transposed(n.leaf("x", 2, 4, 5, 5), n.leaf("one filter", 4, 1, 1, 1), 1)
+		x = n.conv(x, n.leaf("one channel", 4, 1, 1, 1), 1)
+		x = n.conv(x, n.leaf("depthwise", 4, 1, 3, 3), 4)
+		return n.conv(x, n.leaf("groups", 6, 2, 2, 2), 2)
+	})
+	before := map[string][]float64{}
+	for _, p := range n.parameters {
+		before[p.Name()] = slices.Clone(p.Value().Data().([]float64))
+	}
+	s := solvers.NewMuon(solvers.LearnRate(0.1))
+	require.NoError(t, n.step(t, s))
+	rules := map[string]string{}
+	for _, p := range s.Report().Parameters {
+		rules[p.Name] = p.Rule
+	}
+	assert.Equal(t, rules["x"], rules["groups"])
+	assert.NotEqual(t, rules["groups"], rules["depthwise"])
+	assert.Equal(t, rules["depthwise"], rules["one filter"])
+	assert.Equal(t, rules["depthwise"], rules["one channel"])
+	for g := range 2 { // the step of a bank of 3 x 8 has equal singular values: its rows are orthogonal, up to the iteration
+		var step [3][8]float64
+		for i := range 3 {
+			for j := range 8 {
+				e := (g*3+i)*8 + j
+				step[i][j] = n.parameters[4].Value().Data().([]float64)[e] - before["groups"][e]
+			}
+		}
+		dot := func(a, b int) (s float64) {
+			for j := range 8 {
+				s += step[a][j] * step[b][j]
+			}
+			return s
+		}
+		for a := range 3 {
+			for b := range a {
+				assert.Less(t, math.Abs(dot(a, b)), 0.5*math.Sqrt(dot(a, a)*dot(b, b)), "filters %d and %d of group %d", a, b, g)
+			}
+		}
 	}
 }
 

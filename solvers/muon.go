@@ -23,7 +23,8 @@ import (
 //
 // its polar factor if it has full rank: the direction of steepest ascent among matrices of spectral
 // norm 1. Unconstrained weights move as in the algorithm of Jordan et al. (2024). Those of a layer of
-// shape (D, C, A, B) are one matrix of D x CAB, those of a linear layer are out x in:
+// shape (D, C, A, B) are one matrix of D x CAB, or one for each group of a convolution in groups, those of a
+// linear layer are out x in:
 //
 //	mu <- theta mu + g
 //	d   = g + theta mu                                or mu with Nesterov(false)

@@ -94,7 +94,8 @@ type Costly interface {
 // and with its decay. Everything else is the same for all parameters.
 type Partial interface {
 	Rule
-	// Moves reports whether the rule moves parameters of the shape.
+	// Moves reports whether the rule moves parameters of the shape. Of a kernel in groups it is that of the
+	// kernel of one group, and of a transposed convolution (out, in, height, width).
 	Moves(shape tensor.Shape) bool
 	// Rest returns the solver for the others, which is used for its settings alone.
 	Rest() *Solver
