@@ -29,7 +29,7 @@ import (
 //
 // The cost is a function as for Minimize. The options are Kernels, Param and Where, in their With Frozen
 // and Tolerance; and Tolerance. Frozen parameters are not checked. Weights that are not on their manifold
-// are projected for the check. Each parameter takes 24 evaluations. When CheckGradient returns, with or without an error,
+// are projected for the check. On a set with a boundary, such as manifolds.SpectralBall, R_x(t v) is x + t v. Each parameter takes 24 evaluations. When CheckGradient returns, with or without an error,
 // the weights are as before and the gradients are 0.
 //
 // If two runs at the same weights have different costs, as with dropout, that is ErrUnrepeatable. Batch
@@ -252,7 +252,12 @@ func (l *linear) direct(of *parameter) error {
 // where the cost is undefined.
 func (l *linear) error(t, eps float64) (e, rounding float64, err error) {
 	for i := l.from; i < l.to; i++ {
-		if l.parts[i].retract(l.y[i], l.x[i], l.v[i], t) != nil {
+		if l.parts[i].bound.properties.Convex { // the retraction has a corner at the boundary
+			err = l.y[i].Combine(1, l.x[i], t, l.v[i])
+		} else {
+			err = l.parts[i].retract(l.y[i], l.x[i], l.v[i], t)
+		}
+		if err != nil {
 			return math.NaN(), math.NaN(), nil
 		}
 	}

@@ -42,6 +42,7 @@ import (
 // before the first cost is known leaves the weights as they were. After any other, of cost, ctx or AfterIteration, the weights
 // and the Result are those of the last iteration. ErrUnrepeatable says that the graph has
 // operations in training mode on which the cost depends, such as dropout and batch normalisation, or random nodes.
+// A set with a boundary, such as manifolds.SpectralBall, is ErrConstraint.
 func Minimize(ctx context.Context, model []gorgonia.ValueGrad, cost func() (float64, error), opts ...Option) (Result, error) {
 	f := minimizing{method: &lbfgs{memory: 10}, tolerance: 1e-6, iterations: 1000, evaluations: math.MaxInt}
 	c, err := f.configure("Minimize", opts, "GradientDescent", "ConjugateGradient", "LBFGS",
@@ -57,6 +58,12 @@ func Minimize(ctx context.Context, model []gorgonia.ValueGrad, cost func() (floa
 		return Result{}, err
 	}
 	defer o.engine.finish()
+	for _, p := range o.parts {
+		if p.bound.properties.Convex {
+			return Result{}, p.fail(ErrConstraint, fmt.Sprintf("want a manifold, on which the gradient is 0 at a minimum, got %s, which has a boundary: use a solver with a learning rate",
+				manifolds.Name(p.Manifold)), nil)
+		}
+	}
 	defer o.clear()
 	o.most = f.evaluations
 	return f.minimize(o)
