@@ -58,12 +58,6 @@ func Minimize(ctx context.Context, model []gorgonia.ValueGrad, cost func() (floa
 		return Result{}, err
 	}
 	defer o.engine.finish()
-	for _, p := range o.parts {
-		if p.bound.properties.Convex {
-			return Result{}, p.fail(ErrConstraint, fmt.Sprintf("want a manifold, on which the gradient is 0 at a minimum, got %s, which has a boundary: use a solver with a learning rate",
-				manifolds.Name(p.Manifold)), nil)
-		}
-	}
 	defer o.clear()
 	o.most = f.evaluations
 	return f.minimize(o)
