@@ -464,9 +464,9 @@ func TestKnownSolutions(t *testing.T) {
 					gap, off := solve(t, of, a, s)
 					rounding, drift := float64(btoi(of == tensor.Float32)), 0.0
 					if manifolds.PropertiesOf(a.at.manifold, 8, 3).Drift > 0 {
-						drift = 3e-11 // three times the tolerance of solvers
+						drift = 3e-10 // thirty times the tolerance of solvers
 						if of == tensor.Float32 {
-							drift = 3e-5
+							drift = 3e-4
 						}
 					}
 					t.Logf("gap %.1e, distance %.1e", gap, off)

@@ -277,10 +277,10 @@ func onManifold(t *testing.T, r solvers.Report, of tensor.Dtype) {
 	for _, p := range r.Parameters {
 		limit := 8 * math.Sqrt(float64(p.N*p.P)) * eps(of)
 		for _, r := range []manifolds.StiefelRetraction{manifolds.OneStep, manifolds.IterativeCayley, manifolds.Landing} {
-			if strings.Contains(p.Manifold, r.String()) { // a retraction that drifts, up to the tolerance and a step
-				limit = 3e-5
+			if strings.Contains(p.Manifold, r.String()) { // a retraction that drifts: thirty times the tolerance
+				limit = 3e-4
 				if of == tensor.Float64 {
-					limit = 3e-11
+					limit = 3e-10
 				}
 			}
 		}
