@@ -35,6 +35,7 @@ func cluster(t *testing.T, m manifolds.Manifold, n int, distance float64) []mani
 		require.NoError(t, v.Combine(distance*centre.Norm()/v.Norm(), v, 0, v))
 		all[i] = centre.Like()
 		require.NoError(t, m.Retract(all[i], centre, v))
+		require.NoError(t, m.Project(all[i], all[i])) // some retractions drift
 	}
 	return all
 }

@@ -398,6 +398,11 @@ func (p *Part) geodesic(at, before []float64, c float64, w dense.View) error {
 	if err := move(x, x, v); err != nil {
 		return err
 	}
+	if p.bound.properties.Drift > 0 {
+		if err := p.Manifold.Project(x, x); err != nil {
+			return err
+		}
+	}
 	return p.scatter(at, x)
 }
 
