@@ -38,7 +38,8 @@ func (e *RankError) Unwrap() error { return e.Err }
 // kinds are the errors that errors.Is knows on every rank.
 var kinds = []error{
 	ErrDifferent, ErrDiverged, ErrOverflow,
-	solvers.ErrNoGradient, solvers.ErrNotFinite, solvers.ErrDiverged, solvers.ErrParameter, solvers.ErrConstraint, solvers.ErrOption, solvers.ErrStock, solvers.ErrAscent, solvers.ErrAverage,
+	solvers.ErrNoGradient, solvers.ErrNotFinite, solvers.ErrDiverged, solvers.ErrParameter, solvers.ErrConstraint, solvers.ErrOption,
+	solvers.ErrOverwritten, solvers.ErrUnrepeatable, solvers.ErrAscent, solvers.ErrGradient, solvers.ErrAverage, solvers.ErrStock,
 	context.Canceled, context.DeadlineExceeded,
 }
 
