@@ -238,13 +238,7 @@ func (m GeneralizedStiefel) through(op string, dst Points, back coordinates, f f
 		return err
 	}
 	m.change(z[0].f64, back, z[0].f64, dst.K, dst.N, dst.P)
-	for e, v := range z[0].f64 {
-		if dst.f64 != nil {
-			dst.f64[e] = v
-		} else {
-			dst.f32[e] = float32(v)
-		}
-	}
+	rounded(dst, z[0])
 	return nil
 }
 

@@ -57,13 +57,15 @@ func (m SpectralBall) Properties(n, p int) Properties {
 
 // Project writes U min(S, r) W^T, computed in float64. It fails where x is not finite.
 func (m SpectralBall) Project(dst, x Points) error {
-	if err := admit(m.Check(x.N, x.P), "project", dst, x); err != nil {
-		return err
-	}
-	if x.f64 != nil {
-		return clip("project", dst.b64(), x.b64(), size(m.Radius).value())
-	}
-	return clip("project", dst.b32(), x.b32(), size(m.Radius).value())
+	return m.clip("project", dst, x)
+}
+
+// clip writes the points of the ball nearest to x.
+func (m SpectralBall) clip(op string, dst, x Points) error {
+	r := size(m.Radius).value()
+	return lift2(m.Check(x.N, x.P), op, dst, x,
+		func(dst, x block[float32]) error { return clip(op, dst, x, r) },
+		func(dst, x block[float64]) error { return clip(op, dst, x, r) })
 }
 
 func clip[T vec.Float](op string, dst, x block[T], r float64) error {
@@ -91,10 +93,7 @@ func (m SpectralBall) Retract(dst, x, v Points) error {
 	if err := dst.Combine(1, x, 1, v); err != nil {
 		return err
 	}
-	if x.f64 != nil {
-		return clip("retract", dst.b64(), dst.b64(), size(m.Radius).value())
-	}
-	return clip("retract", dst.b32(), dst.b32(), size(m.Radius).value())
+	return m.clip("retract", dst, dst)
 }
 
 // Transport copies u.
@@ -107,8 +106,8 @@ func (m SpectralBall) Transport(dst, x, y, u Points) error {
 
 // Membership returns the largest max(0, |x|_2/r - 1).
 func (m SpectralBall) Membership(x Points) float64 {
-	return lift1(x, func(x block[float32]) float64 { return excess(x, size(m.Radius).value()) },
-		func(x block[float64]) float64 { return excess(x, size(m.Radius).value()) })
+	r := size(m.Radius).value()
+	return lift1(x, func(x block[float32]) float64 { return excess(x, r) }, func(x block[float64]) float64 { return excess(x, r) })
 }
 
 func excess[T vec.Float](x block[T], r float64) float64 {

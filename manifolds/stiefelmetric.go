@@ -195,12 +195,7 @@ func (m stiefel[T]) innerWide(out []float64, x, u, v block[T]) error {
 	one := block[float64]{1, x.n, x.p, nil}
 	whole := scratch.Get[float64](3*x.n*x.p + 2*x.q()*x.q())
 	defer scratch.Put(whole)
-	rest := whole
-	take := func(n int) []float64 {
-		part := rest[:n]
-		rest = rest[n:]
-		return part
-	}
+	take := scratch.Parts(whole)
 	xs, us, vs, a, b := take(x.n*x.p), take(x.n*x.p), take(x.n*x.p), take(x.q()*x.q()), take(x.q()*x.q())
 	for i := range x.k {
 		eu, ev := exponentOf(u.at(i)), exponentOf(v.at(i))

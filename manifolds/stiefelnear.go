@@ -3,6 +3,8 @@
 package manifolds
 
 import (
+	"errors"
+
 	"github.com/kernelfold/kernelfold/internal/gemm"
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/internal/vec"
@@ -47,7 +49,9 @@ func (m stiefel[T]) retractNear(dst, x, v block[T], n near) error {
 		if length := vec.Norm(v.at(i)) / m.r(); m.inRange() && length <= n.longest {
 			m.retractTerms(dst.at(i), x.at(i), v.at(i), x, whole)
 		} else if err := far.retract(one(dst, i), one(x, i), one(v, i)); err != nil {
-			err.(*PointError).Point = i
+			if of := (*PointError)(nil); errors.As(err, &of) {
+				of.Point = i
+			}
 			return err
 		}
 	}

@@ -144,27 +144,43 @@ func check[T vec.Float](t *testing.T, c definition, o *op, b body[T], times int)
 	checkBy(t, c, o, b, times, near[T])
 }
 
+// convolved is what a convolution makes of random images and filters, and of a random gradient.
+type convolved[T vec.Float] struct{ x, w, g, y, dx, dw []T }
+
+// ran draws the inputs, and requires that the body writes nothing beside its results.
+func ran[T vec.Float](t *testing.T, rng *rand.Rand, o *op, b body[T]) (r convolved[T]) {
+	t.Helper()
+	r.x, r.w, r.g = drawn[T](rng, o.in[0].TotalSize()), drawn[T](rng, o.in[1].TotalSize()), drawn[T](rng, o.out.TotalSize())
+	in := [][]T{r.x, r.w}
+	var intact func() bool
+	r.y, intact = guarded[T](len(r.g))
+	require.NoError(t, b.Forward(r.y, in))
+	require.True(t, intact(), "value")
+	r.dx, intact = guarded[T](len(r.x))
+	require.NoError(t, b.Backward(r.dx, 0, in, r.y, r.g))
+	require.True(t, intact(), "gradient in images")
+	r.dw, intact = guarded[T](len(r.w))
+	require.NoError(t, b.Backward(r.dw, 1, in, r.y, r.g))
+	require.True(t, intact(), "gradient in filters")
+	return r
+}
+
+// sums makes room for the value and the gradients by the definition, and for the sizes of their terms.
+func (r convolved[T]) sums() (want, size [3][]float64) {
+	for i, s := range [][]T{r.y, r.dx, r.dw} {
+		want[i], size[i] = make([]float64, len(s)), make([]float64, len(s))
+	}
+	return want, size
+}
+
 func checkBy[T vec.Float](t *testing.T, c definition, o *op, b body[T], times int,
 	near func(t *testing.T, what string, got []T, want, size []float64, n int)) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range times {
-		x, w, g := drawn[T](rng, o.in[0].TotalSize()), drawn[T](rng, o.in[1].TotalSize()), drawn[T](rng, o.out.TotalSize())
-		in := [][]T{x, w}
-		y, intact := guarded[T](len(g))
-		require.NoError(t, b.Forward(y, in))
-		require.True(t, intact(), "value")
-		dx, intact := guarded[T](len(x))
-		require.NoError(t, b.Backward(dx, 0, in, y, g))
-		require.True(t, intact(), "gradient in images")
-		dw, intact := guarded[T](len(w))
-		require.NoError(t, b.Backward(dw, 1, in, y, g))
-		require.True(t, intact(), "gradient in filters")
-
-		want, size := [3][]float64{}, [3][]float64{}
-		for i, s := range [][]T{y, dx, dw} {
-			want[i], size[i] = make([]float64, len(s)), make([]float64, len(s))
-		}
+		r := ran(t, rng, o, b)
+		x, w, g, y, dx, dw := r.x, r.w, r.g, r.y, r.dx, r.dw
+		want, size := r.sums()
 		c.each(o.out, func(i, j, k int) {
 			for a, p := range [3]struct {
 				at   int

@@ -43,22 +43,9 @@ func checkTransposed[T vec.Float](t *testing.T, c definition, o *op, b body[T],
 	near func(t *testing.T, what string, got []T, want, size []float64, n int)) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(1, 2))
-	x, w, g := drawn[T](rng, o.in[0].TotalSize()), drawn[T](rng, o.in[1].TotalSize()), drawn[T](rng, o.out.TotalSize())
-	in := [][]T{x, w}
-	y, intact := guarded[T](len(g))
-	require.NoError(t, b.Forward(y, in))
-	require.True(t, intact(), "value")
-	dx, intact := guarded[T](len(x))
-	require.NoError(t, b.Backward(dx, 0, in, y, g))
-	require.True(t, intact(), "gradient in images")
-	dw, intact := guarded[T](len(w))
-	require.NoError(t, b.Backward(dw, 1, in, y, g))
-	require.True(t, intact(), "gradient in filters")
-
-	want, size := [3][]float64{}, [3][]float64{}
-	for i, s := range [][]T{y, dx, dw} {
-		want[i], size[i] = make([]float64, len(s)), make([]float64, len(s))
-	}
+	r := ran(t, rng, o, b)
+	x, w, g, y, dx, dw := r.x, r.w, r.g, r.y, r.dx, r.dw
+	want, size := r.sums()
 	add := func(quantity, at int, a, b T) {
 		want[quantity][at] += float64(a) * float64(b)
 		size[quantity][at] += math.Abs(float64(a) * float64(b))

@@ -112,27 +112,14 @@ func (r adagrad) Factors(p *Part, f []float64, old, next []manifolds.Points) {
 // is so small that a square for it vanishes, there is no bound. Nor is there one with momentum, which takes up
 // the gradient with its factor: it is no Descent, and its steps are made in buffers.
 func (r adagrad) LongestDirection(p *Part) float64 {
-	least := 1e-15
-	if p.X.Data64() != nil {
-		least = 1e-150
-	}
-	if r.eps <= least || r.momentum > 0 {
+	if r.eps <= p.vanishing() || r.momentum > 0 {
 		return math.Inf(1)
 	}
 	return math.Sqrt(float64(p.X.K) / r.take)
 }
 
 // Fits: with a point for each weight the rule is element by element.
-func (r adagrad) Fits(p *Part, slope float64) bool {
-	if !p.Unconstrained() || p.X.N*p.X.P != 1 {
-		return false
-	}
-	limit := 1e15
-	if p.X.Data64() != nil {
-		limit = 1e150
-	}
-	return p.Longest() < limit && p.Bound()+p.Rate*r.LongestDirection(p) < limit
-}
+func (r adagrad) Fits(p *Part, slope float64) bool { return fitsElements(p, r) }
 
 func (r adagrad) Advance(p *Part, g manifolds.Points, slope float64) (manifolds.Progress, error) {
 	a := fused.AdagradStep{Keep: r.keep, Take: r.take, Eps: r.eps, Slope: slope, Shrink: 1 - p.Rate*p.Decay, Rate: p.Rate}

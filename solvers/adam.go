@@ -85,11 +85,7 @@ func (r adam) Factors(p *Part, f []float64, old, next []manifolds.Points) {
 // times the root of the second moment, if beta1^2 < beta2, and eps bounds the direction otherwise. If
 // eps is so small that a square for it vanishes, there is no bound.
 func (r adam) LongestDirection(p *Part) float64 {
-	least := 1e-15
-	if p.X.Data64() != nil {
-		least = 1e-150
-	}
-	if r.eps <= least {
+	if r.eps <= p.vanishing() {
 		return math.Inf(1)
 	}
 	if q := r.beta1 * r.beta1 / r.beta2; q < 1 {
@@ -105,15 +101,20 @@ func (r adam) corrections(step int) (first, second float64) {
 }
 
 // Fits: with a point for each weight Adam is element by element.
-func (r adam) Fits(p *Part, slope float64) bool {
-	if !p.Unconstrained() || p.X.N*p.X.P != 1 {
-		return false
-	}
-	limit := 1e15
+func (r adam) Fits(p *Part, slope float64) bool { return fitsElements(p, r) }
+
+// fitsElements is the method Fits of an adaptive rule that is made in place element by element.
+func fitsElements(p *Part, r Adaptive) bool {
+	limit := 1 / p.vanishing()
+	return p.Unconstrained() && p.X.N*p.X.P == 1 && p.Longest() < limit && p.Bound()+p.Rate*r.LongestDirection(p) < limit
+}
+
+// vanishing is a number whose square is about to vanish in the precision of the part.
+func (p *Part) vanishing() float64 {
 	if p.X.Data64() != nil {
-		limit = 1e150
+		return 1e-150
 	}
-	return p.Longest() < limit && p.Bound()+p.Rate*r.LongestDirection(p) < limit
+	return 1e-15
 }
 
 func (r adam) Advance(p *Part, g manifolds.Points, slope float64) (manifolds.Progress, error) {

@@ -3,6 +3,7 @@
 package solvers
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -62,7 +63,7 @@ type exchanged struct{ weights, kept dense.View }
 // or along the retraction where the manifold has no logarithm. It agrees with the other to third order in the distances where
 // the metric is that of the ambient space, and to second order otherwise.
 //
-// S is any gorgonia.Solver, with its options. The manifolds are those that it keeps parameters on, if it is one of this
+// The solver s may be any gorgonia.Solver, with its options. The manifolds are those that it keeps parameters on, if it is one of this
 // package or wraps one by the method Unwrap. On several processes make it the solver that distributed.Average wraps. An average takes a number of 8 bytes
 // for each weight, and a step a pass over it.
 func NewEMA(s gorgonia.Solver, decay float64, opts ...AverageOption) *Average {
@@ -374,17 +375,15 @@ func (p *Part) geodesic(at, before []float64, c float64, w dense.View) error {
 		return err
 	}
 	v := p.borrow(true)
-	move := p.Manifold.Retract
-	found := false
 	if l, ok := p.Manifold.(manifolds.Logarithm); ok {
 		if e, ok := p.Manifold.(manifolds.Exponential); ok && l.Log(v, x, y) == nil {
-			move, found = e.Exp, true
+			if err := cmp.Or(v.Combine(c, v, 0, v), e.Exp(x, x, v)); err != nil {
+				return err
+			}
+			return p.scatter(at, x)
 		}
 	}
-	if r, ok := p.Manifold.(manifolds.Inverse); ok && !found {
-		found = r.InverseRetract(v, x, y) == nil
-	}
-	if !found { // to first order
+	if r, ok := p.Manifold.(manifolds.Inverse); !ok || r.InverseRetract(v, x, y) != nil { // to first order
 		if err := v.Combine(1, y, -1, x); err != nil {
 			return err
 		}
@@ -392,16 +391,8 @@ func (p *Part) geodesic(at, before []float64, c float64, w dense.View) error {
 			return err
 		}
 	}
-	if err := v.Combine(c, v, 0, v); err != nil {
-		return err
-	}
-	if err := move(x, x, v); err != nil {
-		return err
-	}
-	if p.bound.properties.Drift > 0 {
-		if err := p.Manifold.Project(x, x); err != nil {
-			return err
-		}
+	if err := p.retract(x, x, v, c); err != nil {
+		return plain(err)
 	}
 	return p.scatter(at, x)
 }

@@ -29,8 +29,9 @@ import (
 //
 // The cost is a function as for Minimize. The options are Kernels, Param and Where, in their With Frozen
 // and Tolerance; and Tolerance. Frozen parameters are not checked. Weights that are not on their manifold
-// are projected for the check. On a set with a boundary, such as manifolds.SpectralBall, R_x(t v) is x + t v. Each parameter takes 24 evaluations. When CheckGradient returns, with or without an error,
-// the weights are as before and the gradients are 0.
+// are projected for the check. On a set with a boundary, such as manifolds.SpectralBall, R_x(t v) is x + t v.
+// Each parameter takes 24 evaluations. When CheckGradient returns, with or without an error, the weights are
+// as before and the gradients are 0.
 //
 // If two runs at the same weights have different costs, as with dropout, that is ErrUnrepeatable. Batch
 // normalisations may be in training mode, but update their running statistics in every run. In float32

@@ -22,7 +22,7 @@ func Clip[T vec.Float](dst, x gemm.Mat[T], s float64) error {
 	n, q := x.R, x.C
 	whole := scratch.Get[float64](2*n*q + 3*q*q + 5*q)
 	defer scratch.Put(whole)
-	take := taker(whole)
+	take := scratch.Parts(whole)
 	a, y, g, v, c, values, work := take(n*q), take(n*q), take(q*q), take(q*q), take(q*q), take(q), take(4*q)
 	Widen(a, x, 1)
 	largest := vec.MaxAbs(a)

@@ -28,7 +28,7 @@ func Log(v, x, y []float64, c float64, n, q int) error {
 	m := q + k
 	whole := scratch.Get[float64](n*m + m*m + 3*m*q)
 	defer scratch.Put(whole)
-	take := taker(whole)
+	take := scratch.Parts(whole)
 	basis, r, end, velocity := take(n*m), take(m*m), take(m*q), take(m*q)
 	for i := range n {
 		copy(basis[i*m:i*m+q], x[i*q:(i+1)*q])
@@ -61,7 +61,7 @@ func canonicalLog(v, y []float64, m, q int) error {
 	k := m - q
 	whole := scratch.Get[float64](2*m*m + 3*k*k + k*q + m*k)
 	defer scratch.Put(whole)
-	take := taker(whole)
+	take := scratch.Parts(whole)
 	rotation, log, c, turn, e, b, last := take(m*m), take(m*m), take(k*k), take(k*k), take(k*k), take(k*q), take(m*k)
 	if err := complete(rotation, y, m, q); err != nil {
 		return err
@@ -101,7 +101,7 @@ func complete(v, y []float64, m, q int) error {
 	k := m - q
 	whole := scratch.Get[float64](2*m + 2*k*k + m*k + m*m)
 	defer scratch.Put(whole)
-	take := taker(whole)
+	take := scratch.Parts(whole)
 	tau, work, turn, spare, last, all := take(m), take(m), take(k*k), take(k*k), take(m*k), take(m*m)
 	for i := range m {
 		copy(v[i*m:i*m+q], y[i*q:(i+1)*q])
@@ -174,7 +174,7 @@ func shoot(v, y []float64, m, q, depth int) error {
 	l := m * q
 	whole := scratch.Get[float64]((5+2*depth)*l + q*q + depth*(depth+1))
 	defer scratch.Put(whole)
-	take := taker(whole)
+	take := scratch.Parts(whole)
 	x, at, w, last, found, s := take(l), take(l), take(l), take(l), take(l), take(q*q)
 	moves, changes := take(depth*l), take(depth*l) // of v, and of w, in the steps before
 	gram, weights := take(depth*depth), take(depth)
@@ -253,14 +253,5 @@ func carryBack(w, at, x, v, s []float64, m, q int) {
 		}
 		vec.Scale(at, float64(i-1)/float64(stations), v)
 		Geodesic(at, x, at, 2, m, q)
-	}
-}
-
-// taker returns a function that cuts parts off a workspace, one after the other.
-func taker(whole []float64) func(n int) []float64 {
-	return func(n int) []float64 {
-		part := whole[:n:n]
-		whole = whole[n:]
-		return part
 	}
 }

@@ -62,3 +62,12 @@ func Put[T vec.Float](b []T) {
 	s.free = append(s.free, b)
 	s.mu.Unlock()
 }
+
+// Parts returns a function that cuts slices of n elements off a workspace, one after the other.
+func Parts[T vec.Float](whole []T) func(n int) []T {
+	return func(n int) []T {
+		part := whole[:n:n]
+		whole = whole[n:]
+		return part
+	}
+}

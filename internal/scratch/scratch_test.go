@@ -48,3 +48,14 @@ func TestNoAllocationAfterWarmUp(t *testing.T) {
 	round()
 	assert.Zero(t, testing.AllocsPerRun(100, round))
 }
+
+// The parts of a workspace follow each other, and appending to one does not write to the next.
+func TestParts(t *testing.T) {
+	whole := []float64{1, 2, 3, 4, 5}
+	take := Parts(whole)
+	a, b := take(2), take(3)
+	_ = append(a, 9)
+	if a[1] != 2 || b[0] != 3 || len(b) != 3 {
+		t.Errorf("want [1 2] and [3 4 5], got %v and %v", a, b)
+	}
+}
