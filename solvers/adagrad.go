@@ -119,7 +119,9 @@ func (r adagrad) LongestDirection(p *Part) float64 {
 }
 
 // Fits: with a point for each weight the rule is element by element.
-func (r adagrad) Fits(p *Part, slope float64) bool { return fitsElements(p, r) }
+func (r adagrad) Fits(p *Part, slope float64) bool {
+	return p.hasElements() && p.fitsElements(r.LongestDirection(p))
+}
 
 func (r adagrad) Advance(p *Part, g manifolds.Points, slope float64) (manifolds.Progress, error) {
 	a := fused.AdagradStep{Keep: r.keep, Take: r.take, Eps: r.eps, Slope: slope, Shrink: 1 - p.Rate*p.Decay, Rate: p.Rate}

@@ -101,12 +101,17 @@ func (r adam) corrections(step int) (first, second float64) {
 }
 
 // Fits: with a point for each weight Adam is element by element.
-func (r adam) Fits(p *Part, slope float64) bool { return fitsElements(p, r) }
+func (r adam) Fits(p *Part, slope float64) bool {
+	return p.hasElements() && p.fitsElements(r.LongestDirection(p))
+}
 
-// fitsElements is the method Fits of an adaptive rule that is made in place element by element.
-func fitsElements(p *Part, r Adaptive) bool {
+// hasElements reports whether a part has a point for each weight and no manifold.
+func (p *Part) hasElements() bool { return p.Unconstrained() && p.X.N*p.X.P == 1 }
+
+// fitsElements reports whether squares of gradients, weights and a direction of at most that length do not overflow.
+func (p *Part) fitsElements(longest float64) bool {
 	limit := 1 / p.vanishing()
-	return p.Unconstrained() && p.X.N*p.X.P == 1 && p.Longest() < limit && p.Bound()+p.Rate*r.LongestDirection(p) < limit
+	return p.Longest() < limit && p.Bound()+p.Rate*longest < limit
 }
 
 // vanishing is a number whose square is about to vanish in the precision of the part.
