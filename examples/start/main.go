@@ -22,17 +22,20 @@ import (
 )
 
 func main() {
-	// Images: digits that the program draws. images.Load reads MNIST and CIFAR.
+	// The images are digits drawn by the program; images.Load reads MNIST and CIFAR.
 	set, err := images.Digits(1, 3000, 500, images.DigitOptions{Side: 16})
 	if err != nil {
 		log.Fatal(err)
 	}
 
-	// A net for batches of 32, two convolutions and a linear layer.
+	// A net for batches of 32 images: two convolutions and a linear layer.
 	options := models.Options{Shape: set.Shape(), Classes: len(set.Classes), Widths: []int{8, 16}, Seed: 1}
 	net, err := models.CNN(32, options)
 	if err != nil {
 		log.Fatal(err)
+	}
+	for _, w := range net.Learnables {
+		fmt.Println(w.Name(), w.Shape())
 	}
 
 	// A solver that keeps every convolution kernel orthonormal.
@@ -57,7 +60,7 @@ func main() {
 	}
 	fmt.Println(solver.Report())
 
-	// Another program, another day: the net from its file.
+	// The net from its file, as another program would load it.
 	saved, err := models.CNN(32, options)
 	if err != nil {
 		log.Fatal(err)
