@@ -130,6 +130,11 @@ func BatchNormWith(x, scale, bias *gorgonia.Node, s *Statistics, epsilon float64
 	for _, set := range opts {
 		set(&o)
 	}
+	if o.bounded {
+		if err := checkTop(o.top); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
 	inputs := []*gorgonia.Node{x, scale, bias}
 	if o.plus != nil {
 		inputs = append(inputs, o.plus)
@@ -144,8 +149,8 @@ func BatchNormWith(x, scale, bias *gorgonia.Node, s *Statistics, epsilon float64
 	l := &batchNormLayer{
 		channels: in[1], area: in.TotalSize() / (in[0] * in[1]), epsilon: epsilon, statistics: s, mode: m,
 		moments:   &moments{mean: make([]float64, in[1]), scale: make([]float64, in[1])},
-		rectified: o.rectified,
-		forMean:   newAllReduce(o.over, scale.Name(), "mean"), forVariance: newAllReduce(o.over, scale.Name(), "variance"),
+		rectified: o.rectified, top: o.top,
+		forMean: newAllReduce(o.over, scale.Name(), "mean"), forVariance: newAllReduce(o.over, scale.Name(), "variance"),
 		forGradient: newAllReduce(o.over, scale.Name(), "gradient"),
 	}
 	return apply(signature{name: name, in: shapes, out: in, mode: m}, batchNorm[float32]{l, &batchNormWork[float32]{}}, batchNorm[float64]{l, &batchNormWork[float64]{}}, inputs...)
@@ -157,13 +162,21 @@ type BatchNormOption func(*batchNormOptions)
 type batchNormOptions struct {
 	over      Sums
 	rectified bool
+	bounded   bool
+	top       float64 // of the rectifier, if it is bounded
 	plus      *gorgonia.Node
 }
 
 // Rectified makes BatchNormWith rectify what it computes: the node is Rectify of the batch
 // normalisation, to the bit, with fewer passes over memory.
 func Rectified() BatchNormOption {
-	return func(o *batchNormOptions) { o.rectified = true }
+	return func(o *batchNormOptions) { o.rectified, o.bounded, o.top = true, false, 0 }
+}
+
+// RectifiedTo is Rectified with RectifyTo in place of Rectify: the results are at most top, 6 in MobileNets. BatchNormWith
+// returns an error unless top is positive and finite.
+func RectifiedTo(top float64) BatchNormOption {
+	return func(o *batchNormOptions) { o.rectified, o.bounded, o.top = true, true, top }
 }
 
 // Plus makes BatchNormWith add a node of the shape of x, such as the shortcut of a residual block,

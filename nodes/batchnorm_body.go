@@ -19,6 +19,7 @@ type batchNormLayer struct {
 	mode           *mode
 	moments        *moments
 	rectified      bool
+	top            float64 // of the rectifier; 0 stands for none
 
 	forMean, forVariance, forGradient *allReduce // nil if there is one process
 }
@@ -106,7 +107,7 @@ func (n batchNorm[T]) Forward(out []T, in [][]T) error {
 		blocks(from, to, func(i, j int) {
 			n.normalise(out[i:j], in, i, j, a, b)
 			if n.rectified {
-				vec.Rectify(out[i:j], out[i:j])
+				rectifyInto(out[i:j], out[i:j], n.top)
 			}
 		})
 	})
@@ -201,7 +202,7 @@ func (n batchNorm[T]) Runs() uint64 { return n.moments.runs }
 
 // Sweep computes all gradients from one pass that sums up and one that computes dx.
 //
-// With g = dy, or where rectified dy for y >= 0 and else 0, and x^ = (x-μ)/sqrt(σ²+ε), they are
+// With g = dy, or where rectified dy for y >= 0 (and y < top) and else 0, and x^ = (x-μ)/sqrt(σ²+ε), they are
 //
 //	dβ = Σ g,   dγ = Σ g x^,   dx = γ/sqrt(σ²+ε) (g - mean g - x^ mean(g x^)),   dshortcut = g.
 //
@@ -296,11 +297,11 @@ func (n batchNorm[T]) descend(_ []T, _, c, from, to int) {
 }
 
 // through sets dst to the gradient for the elements i to j before they are rectified: that of the
-// output where they are not negative, else 0. It computes them again, which costs less than reading
+// output where they are not negative (and below the top), else 0. It computes them again, which costs less than reading
 // the output. dst must not overlap with the inputs.
 func (n batchNorm[T]) through(dst []T, in [][]T, grad []T, i, j int, a, b float64) {
 	n.normalise(dst, in, i, j, a, b)
-	rectifyBack(dst, dst, grad[i:j])
+	rectifyBack(dst, dst, grad[i:j], n.top)
 }
 
 // Backward is not called: Sweep computes the gradients.

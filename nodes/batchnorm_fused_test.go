@@ -20,11 +20,19 @@ import (
 )
 
 // fusion is what a batch normalisation does besides normalising.
-type fusion struct{ plus, rectified bool }
+type fusion struct {
+	plus, rectified bool
+	top             float64
+}
 
-func (f fusion) String() string { return fmt.Sprintf("plus=%v rectified=%v", f.plus, f.rectified) }
+func (f fusion) String() string {
+	return fmt.Sprintf("plus=%v rectified=%v top=%v", f.plus, f.rectified, f.top)
+}
 
-var fusions = []fusion{{false, false}, {true, false}, {false, true}, {true, true}}
+var fusions = []fusion{
+	{}, {plus: true}, {rectified: true}, {plus: true, rectified: true},
+	{rectified: true, top: 0.75}, {plus: true, rectified: true, top: 0.75},
+}
 
 // fused adds it as one node.
 func (f fusion) fused(s *nodes.Statistics) nodetest.Build {
@@ -33,7 +41,10 @@ func (f fusion) fused(s *nodes.Statistics) nodetest.Build {
 		if f.plus {
 			opts = append(opts, nodes.Plus(in[3]))
 		}
-		if f.rectified {
+		switch {
+		case f.top > 0:
+			opts = append(opts, nodes.RectifiedTo(f.top))
+		case f.rectified:
 			opts = append(opts, nodes.Rectified())
 		}
 		return nodes.BatchNormWith(in[0], in[1], in[2], s, 1e-5, opts...)
@@ -47,7 +58,10 @@ func (f fusion) separate(s *nodes.Statistics) nodetest.Build {
 		if err == nil && f.plus {
 			y, err = gorgonia.Add(y, in[3])
 		}
-		if err == nil && f.rectified {
+		switch {
+		case err == nil && f.top > 0:
+			y, err = nodes.RectifyTo(y, f.top)
+		case err == nil && f.rectified:
 			y, err = nodes.Rectify(y)
 		}
 		return y, err
@@ -208,7 +222,7 @@ func TestBatchNormPlusItself(t *testing.T) {
 	const n = 2 * 3 * 4 * 4
 	shape, one := []int{2, 3, 4, 4}, []int{1, 3, 1, 1}
 	data := [][]float64{ramp(n), {1, 2, 3}, {0.5, 0, -0.5}}
-	f := fusion{true, true}
+	f := fusion{plus: true, rectified: true}
 	itself := func(build nodetest.Build) nodetest.Build {
 		return func(in []*gorgonia.Node) (*gorgonia.Node, error) { return build(append(in[:3:3], in[0])) }
 	}
@@ -233,7 +247,7 @@ func TestBatchNormCores(t *testing.T) {
 	var want [][]float64
 	for _, cores := range []int{1, 2, 3, 8} {
 		before := runtime.GOMAXPROCS(cores)
-		got, err := pass(t, tensor.Float32, fusion{true, true}.fused(statistics(t, 5)), [][]int{shape, one, one, shape}, data, data[3])
+		got, err := pass(t, tensor.Float32, fusion{plus: true, rectified: true}.fused(statistics(t, 5)), [][]int{shape, one, one, shape}, data, data[3])
 		runtime.GOMAXPROCS(before)
 		require.NoError(t, err)
 		if want == nil {

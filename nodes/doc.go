@@ -21,8 +21,9 @@
 //	penalties   SoftOrthogonality, DoubleSoftOrthogonality, MutualCoherence, SRIP,
 //	            ConvOrthogonality
 //	nets        Conv2d, Conv2dGroups, Conv2dWith, ConvTranspose2d, Bias, Linear, Rectify,
-//	            MaxPool2D, AveragePool2D, GlobalAveragePool2D, BatchNorm, GroupNorm,
-//	            Dropout, Shortcut, StochasticDepth, CrossEntropy, MaxMin, Householder
+//	            RectifyTo, MaxPool2D, MaxPool2DCeil, AveragePool2D, AdaptiveAveragePool2D,
+//	            GlobalAveragePool2D, BatchNorm, GroupNorm, Concat, Dropout, Shortcut,
+//	            StochasticDepth, CrossEntropy, MaxMin, Householder
 //	initial     HeNormal, HeUniform, GlorotNormal, GlorotUniform, Orthonormal,
 //	            UnitFilterInit, ManifoldInit
 //	evaluation  Fuse

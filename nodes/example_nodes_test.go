@@ -138,6 +138,34 @@ func ExampleMaxMin() {
 	// Output: (1, 4) [3 6 1 2]
 }
 
+// ReLU6.
+func ExampleRectifyTo() {
+	g := gorgonia.NewGraph()
+	value(nodes.RectifyTo(constant(g, "x", []int{1, 4}, -1, 0, 5, 7), 6))
+	// Output: (1, 4) [0 0 5 6]
+}
+
+// Windows of three columns from five, which overlap.
+func ExampleAdaptiveAveragePool2D() {
+	g := gorgonia.NewGraph()
+	value(nodes.AdaptiveAveragePool2D(constant(g, "x", []int{1, 1, 1, 5}, 1, 2, 6, 4, 8), 1, 2))
+	// Output: (1, 1, 1, 2) [3 6]
+}
+
+// The last of the windows has one column only.
+func ExampleMaxPool2DCeil() {
+	g := gorgonia.NewGraph()
+	value(nodes.MaxPool2DCeil(constant(g, "x", []int{1, 1, 1, 5}, 1, 2, 6, 4, 8), tensor.Shape{1, 2}, []int{0, 0}, []int{1, 2}))
+	// Output: (1, 1, 1, 3) [2 6 8]
+}
+
+// The channels of both, for each image.
+func ExampleConcat() {
+	g := gorgonia.NewGraph()
+	value(nodes.Concat(constant(g, "x", []int{2, 1}, 1, 2), constant(g, "y", []int{2, 2}, 3, 4, 5, 6)))
+	// Output: (2, 3) [1 3 4 2 5 6]
+}
+
 // With the angle 0, the line is the first axis: a positive second number changes its sign.
 func ExampleHouseholder() {
 	g := gorgonia.NewGraph()

@@ -188,7 +188,7 @@ func (f *folder) copy(n *gorgonia.Node) (c *gorgonia.Node, err error) {
 				y, err = f.sum(y, in[3])
 			}
 			if err == nil && l.rectified {
-				y, err = Rectify(y)
+				y, err = rectified(y, l.top)
 			}
 			return y, err
 		case stochasticDepth[float32]:
@@ -205,6 +205,13 @@ func (f *folder) copy(n *gorgonia.Node) (c *gorgonia.Node, err error) {
 		}
 	}
 	return f.apply(n, n.Op(), in, f.copy)
+}
+
+func rectified(x *gorgonia.Node, top float64) (*gorgonia.Node, error) {
+	if top > 0 {
+		return RectifyTo(x, top)
+	}
+	return Rectify(x)
 }
 
 func (f *folder) sum(y, of *gorgonia.Node) (*gorgonia.Node, error) {

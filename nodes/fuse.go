@@ -13,7 +13,7 @@ import (
 // in evaluation and needs less time. In the copy a convolution and the nodes that follow it are one node, if nothing else
 // uses the values between them:
 //
-//	Conv2d or ConvTranspose2d -> BatchNorm or Bias -> Add of another node, or StochasticDepth -> Rectify,
+//	Conv2d or ConvTranspose2d -> BatchNorm or Bias -> Add of another node, or StochasticDepth -> Rectify or RectifyTo,
 //
 // where each step after the first may be missing. The node finishes the results of a convolution
 // while they are in the cache, so that what follows the convolution costs no pass over memory: of a
@@ -153,7 +153,7 @@ func (f *fuser) match(n *gorgonia.Node) *chain {
 		if len(in) > 3 {
 			u.add(in[3], 1)
 		}
-		u.last.rectify = l.rectified
+		u.last.rectify, u.last.top = l.rectified, l.top
 		return u
 	case addBias[float32]:
 		if u := f.inner(in[0]); u.normalise(o, nil, in[1:]) {
@@ -171,7 +171,10 @@ func (f *fuser) match(n *gorgonia.Node) *chain {
 		}
 	case rectify[float32]:
 		if u := f.inner(in[0]); u != nil {
-			u.last.rectify = true // for the second time it changes nothing
+			if top := u.last.top; top == 0 || l.top > 0 && l.top < top { // after another rectifier the smaller bound counts
+				u.last.top = l.top
+			}
+			u.last.rectify = true
 			return u
 		}
 	}

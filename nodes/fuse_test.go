@@ -91,8 +91,13 @@ var nets = map[string]net{
 	"bias":         {func(l *layers, x *gorgonia.Node) *gorgonia.Node { return l.bias(l.conv(x, 5, 3, 1, 1, 1)) }, 1},
 	"rectify":      {func(l *layers, x *gorgonia.Node) *gorgonia.Node { return rectified(l.conv(x, 5, 3, 1, 1, 1)) }, 1},
 	"norm, stride": {func(l *layers, x *gorgonia.Node) *gorgonia.Node { return rectified(l.norm(l.conv(x, 5, 3, 2, 1, 1))) }, 1},
-	"groups":       {func(l *layers, x *gorgonia.Node) *gorgonia.Node { return rectified(l.norm(l.conv(x, 8, 3, 1, 1, 4))) }, 1},
-	"pointwise":    {func(l *layers, x *gorgonia.Node) *gorgonia.Node { return rectified(l.bias(l.conv(x, 7, 1, 1, 0, 1))) }, 1},
+	"bounded": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
+		x = l.norm(l.conv(x, 4, 3, 1, 1, 1), nodes.RectifiedTo(0.5))
+		x = gorgonia.Must(nodes.RectifyTo(rectified(l.bias(l.conv(x, 4, 3, 1, 1, 1))), 0.5))
+		return rectified(gorgonia.Must(nodes.RectifyTo(gorgonia.Must(nodes.RectifyTo(l.conv(x, 4, 3, 1, 1, 4), 0.25)), 0.5)))
+	}, 3},
+	"groups":    {func(l *layers, x *gorgonia.Node) *gorgonia.Node { return rectified(l.norm(l.conv(x, 8, 3, 1, 1, 4))) }, 1},
+	"pointwise": {func(l *layers, x *gorgonia.Node) *gorgonia.Node { return rectified(l.bias(l.conv(x, 7, 1, 1, 0, 1))) }, 1},
 	"many filters": {func(l *layers, x *gorgonia.Node) *gorgonia.Node {
 		return rectified(l.norm(l.conv(x, 150, 3, 1, 1, 1)))
 	}, 1},

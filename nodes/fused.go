@@ -40,6 +40,7 @@ type finish struct {
 	addend  bool            // the last input is the addend
 	factor  float64         // if there is an addend
 	rectify bool
+	top     float64 // of the rectifier; 0 stands for none
 }
 
 // affine has the factor and the addend of each channel, which each run computes.
@@ -65,7 +66,7 @@ func (f fused[T]) Forward(out []T, in [][]T) error {
 					vec.Combine(y, f.factor, y, 1, addend[from:to])
 				}
 				if f.rectify {
-					vec.Rectify(y, y)
+					rectifyInto(y, y, f.top)
 				}
 			}
 		}

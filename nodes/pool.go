@@ -38,6 +38,24 @@ func MaxPool2D(x *gorgonia.Node, kernel tensor.Shape, pad, stride []int) (*gorgo
 	return apply(s, maxPool[float32]{w}, maxPool[float64]{w}, x)
 }
 
+// MaxPool2DCeil is MaxPool2D with the sizes of the result rounded up, as in PyTorch with ceil_mode: a last window may
+// extend beyond the padded image, but begins in the image or in the padding before it. Shapes of the result:
+//
+//	(B, C, 1+ceil((H+top+bottom-kernel[0])/stride[0]), ...), one less where the last window would begin beyond H+top.
+//
+// Arguments and errors are those of MaxPool2D.
+func MaxPool2DCeil(x *gorgonia.Node, kernel tensor.Shape, pad, stride []int) (*gorgonia.Node, error) {
+	const name = "nodes.MaxPool2DCeil"
+	shape, w, err := newWindow(name, x, kernel, pad, stride)
+	if err != nil {
+		return nil, err
+	}
+	w.rows = w.roundedUp(0, w.rows, pad)
+	w.columns = w.roundedUp(1, w.columns, pad)
+	s := signature{name: name, in: []tensor.Shape{shape}, out: w.out(shape)}
+	return apply(s, maxPool[float32]{w}, maxPool[float64]{w}, x)
+}
+
 // AveragePool2D is average pooling: y[b,c,i,j] is the sum over the window of MaxPool2D, with zeros
 // as padding, divided by kernel[0]*kernel[1], as in PyTorch with count_include_pad. Shapes,
 // arguments and errors are those of MaxPool2D, but NaN is no error.
@@ -115,6 +133,21 @@ func newWindow(name string, x *gorgonia.Node, kernel tensor.Shape, pad, stride [
 		kernel: [2]int(kernel), stride: [2]int(stride), top: sides[0], left: sides[2],
 		rows: (height-kernel[0])/stride[0] + 1, columns: (width-kernel[1])/stride[1] + 1,
 	}, nil
+}
+
+// roundedUp returns the number of windows along axis 0 or 1, of which there are n if it is rounded down.
+func (w window) roundedUp(axis, n int, pad []int) int {
+	before, after, size := w.top, pad[0], w.height
+	if axis == 1 {
+		before, after, size = w.left, pad[1], w.width
+	}
+	if len(pad) == 4 {
+		after = pad[2*axis+1]
+	}
+	if next := n * w.stride[axis]; (n-1)*w.stride[axis]+w.kernel[axis] < before+size+after && next < before+size {
+		n++
+	}
+	return n
 }
 
 func (w window) out(in tensor.Shape) tensor.Shape {

@@ -133,6 +133,51 @@ func testPool(t *testing.T, f pool, fill float64, reduce func([]float64) float64
 	})
 }
 
+// ceil is p with padding behind each axis for the windows that rounding up adds, which begin in the image.
+func (p pooling) ceil(shape []int) pooling {
+	s := append([]int{}, p.sides()...)
+	for axis := range 2 {
+		size := shape[2+axis]
+		windows := int(math.Ceil(float64(s[2*axis]+size+s[2*axis+1]-p.kernel[axis])/float64(p.stride[axis]))) + 1
+		if (windows-1)*p.stride[axis] >= size+s[2*axis] {
+			windows--
+		}
+		s[2*axis+1] = max(s[2*axis+1], (windows-1)*p.stride[axis]+p.kernel[axis]-size-s[2*axis])
+	}
+	return pooling{p.kernel, s, p.stride}
+}
+
+func TestMaxPool2DCeil(t *testing.T) {
+	more := 0
+	for _, shape := range append(images(), []int{1, 2, 6, 8}, []int{1, 1, 7, 5}) {
+		for _, p := range append(poolings, pooling{[]int{3, 3}, []int{0, 0}, []int{2, 2}}, pooling{[]int{2, 2}, []int{0, 1, 1, 0}, []int{3, 2}}) {
+			if !p.fits(shape) {
+				continue
+			}
+			build := poolBuild(nodes.MaxPool2DCeil, p)
+			t.Run(fmt.Sprint(shape, p), func(t *testing.T) {
+				nodetest.Run(t, nodetest.Case{
+					Build:  build,
+					Inputs: []nodetest.Input{{Shape: shape}},
+					Value: func(in [][]float64) []float64 {
+						y := p.ceil(shape).reference(shape, in[0], math.Inf(-1), maximum)
+						if len(y) > len(p.reference(shape, in[0], math.Inf(-1), maximum)) {
+							more++
+						}
+						return y
+					},
+				})
+			})
+		}
+	}
+	assert.Positive(t, more, "cases in which rounding up makes a difference")
+	p := pooling{[]int{3, 3}, []int{0, 0}, []int{2, 2}}
+	x := zeros(gorgonia.NewGraph(), "x", tensor.Float64, 1, 1, 14, 27)
+	y, err := poolBuild(nodes.MaxPool2DCeil, p)([]*gorgonia.Node{x})
+	require.NoError(t, err)
+	assert.Equal(t, tensor.Shape{1, 1, 7, 13}, y.Shape())
+}
+
 func TestMaxPool2D(t *testing.T)     { testPool(t, nodes.MaxPool2D, math.Inf(-1), maximum) }
 func TestAveragePool2D(t *testing.T) { testPool(t, nodes.AveragePool2D, 0, mean) }
 
@@ -188,7 +233,7 @@ func TestGlobalAveragePool2D(t *testing.T) {
 func TestPoolRejects(t *testing.T) {
 	g := gorgonia.NewGraph()
 	x := zeros(g, "x", tensor.Float64, 2, 3, 4, 5)
-	for _, f := range []pool{nodes.MaxPool2D, nodes.AveragePool2D} {
+	for _, f := range []pool{nodes.MaxPool2D, nodes.MaxPool2DCeil, nodes.AveragePool2D} {
 		for want, p := range map[string]pooling{
 			"want a kernel of a positive number of rows and columns, got ()":     {nil, []int{0, 0}, []int{1, 1}},
 			"want a kernel of a positive number of rows and columns, got (0, 2)": {[]int{0, 2}, []int{0, 0}, []int{1, 1}},

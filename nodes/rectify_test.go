@@ -38,6 +38,50 @@ func TestRectify(t *testing.T) {
 	rejects(t, rectifyBuild, "want a node, got nil", nil)
 }
 
+func rectifyToBuild(top float64) nodetest.Build {
+	return func(in []*gorgonia.Node) (*gorgonia.Node, error) { return nodes.RectifyTo(in[0], top) }
+}
+
+func TestRectifyTo(t *testing.T) {
+	for _, shape := range append(images(), []int{}, []int{7}, []int{3, 5}, []int{2, 3, 4}) {
+		t.Run(fmt.Sprint(shape), func(t *testing.T) {
+			nodetest.Run(t, nodetest.Case{
+				Build:  rectifyToBuild(0.5),
+				Inputs: []nodetest.Input{{Shape: shape}},
+				Value: func(in [][]float64) []float64 {
+					for i, v := range in[0] {
+						in[0][i] = min(max(v, 0), 0.5)
+					}
+					return in[0]
+				},
+			})
+		})
+	}
+	nodetest.Run(t, nodetest.Case{
+		Build: rectifyToBuild(0.5), Inputs: []nodetest.Input{{Shape: []int{40}}},
+		Variants: []nodetest.Build{rectifyBuild, rectifyToBuild(0.25), rectifyToBuild(6)},
+	})
+	inf := math.Inf(1)
+	for _, top := range []float64{0, -1, inf, math.NaN()} {
+		rejects(t, rectifyToBuild(top), fmt.Sprint("want a positive and finite bound of a rectifier, got ", top), zeros(gorgonia.NewGraph(), "x", tensor.Float64, 2))
+	}
+	rejects(t, rectifyToBuild(6), "want a node, got nil", nil)
+
+	// At the ends, at NaN and at infinities, in vectors and after them.
+	x := []float64{0, math.Copysign(0, -1), 6, math.Nextafter(6, 0), math.Nextafter(6, 7), math.NaN(), inf, -inf, -math.SmallestNonzeroFloat64, 3}
+	want := []float64{0, 0, 6, math.Nextafter(6, 0), 6, math.NaN(), 6, 0, 0, 3}
+	gradient := []float64{1, 1, 0, 1, 0, 0, 0, 0, 0, 1}
+	for range 3 {
+		x, want, gradient = append(x, x...), append(want, want...), append(gradient, gradient...)
+	}
+	y, dx, err := execute(t, x, []int{len(x)}, rectifyToBuild(6))
+	require.NoError(t, err)
+	for i := range x {
+		assert.True(t, y[i] == want[i] || math.IsNaN(y[i]) && math.IsNaN(want[i]), "%g: want %g, got %g", x[i], want[i], y[i])
+	}
+	assert.Equal(t, gradient, dx)
+}
+
 // The value and the gradient are those of the stock op, at 0 too, and of NaN; but for
 // minus infinity.
 func TestRectifyIsStock(t *testing.T) {

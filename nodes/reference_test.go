@@ -25,7 +25,7 @@ type reference struct {
 	Params   struct {
 		Kernel, Stride, Pad, Dilation []int
 		Training, Cayley, Circular    bool
-		Momentum, Epsilon             float64
+		Momentum, Epsilon, Top        float64
 		Groups, Iterations            int
 		OutputPadding                 [2]int
 	}
@@ -50,6 +50,14 @@ func (r reference) node(in []*gorgonia.Node) (n *gorgonia.Node, state func() map
 		n, err = nodes.BatchNormWith(in[0], in[1], in[2], s, p.Epsilon)
 	case "max_pool":
 		n, err = nodes.MaxPool2D(in[0], p.Kernel, p.Pad, p.Stride)
+	case "max_pool_ceil":
+		n, err = nodes.MaxPool2DCeil(in[0], p.Kernel, p.Pad, p.Stride)
+	case "adaptive_average_pool":
+		n, err = nodes.AdaptiveAveragePool2D(in[0], p.Kernel[0], p.Kernel[1])
+	case "rectify_to":
+		n, err = nodes.RectifyTo(in[0], p.Top)
+	case "concat":
+		n, err = nodes.Concat(in...)
 	case "average_pool":
 		n, err = nodes.AveragePool2D(in[0], p.Kernel, p.Pad, p.Stride)
 	case "global_average_pool":
@@ -226,7 +234,7 @@ func TestReference(t *testing.T) {
 			})
 		}
 	}
-	assert.Len(t, largest, 2*12, "twelve ops in two precisions")
+	assert.Len(t, largest, 2*16, "sixteen ops in two precisions")
 	for _, key := range slices.Sorted(maps.Keys(largest)) {
 		t.Logf("%-27s differs by at most %.1e", key, largest[key])
 	}

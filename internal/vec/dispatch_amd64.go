@@ -157,6 +157,22 @@ func rectifyBackKernel[T Float](dst, y, grad []T, n int) (done bool) {
 	return true
 }
 
+func rectifyToKernel[T Float](dst, x []T, n int, top T) (done bool) {
+	switch {
+	case cpu.Use == cpu.AVX2 && !Double[T]():
+		rectifyTo32AVX2(Pointer32(dst), Pointer32(x), n, float32(top))
+	case cpu.Use == cpu.AVX512 && !Double[T]():
+		rectifyTo32AVX512(Pointer32(dst), Pointer32(x), n, float32(top))
+	case cpu.Use == cpu.AVX2 && Double[T]():
+		rectifyTo64AVX2(Pointer64(dst), Pointer64(x), n, float64(top))
+	case cpu.Use == cpu.AVX512 && Double[T]():
+		rectifyTo64AVX512(Pointer64(dst), Pointer64(x), n, float64(top))
+	default:
+		return false
+	}
+	return true
+}
+
 func maxPairsKernel[T Float](dst, r0, r1 []T, n int) (done bool) {
 	switch {
 	case cpu.Use == cpu.AVX2 && !Double[T]():

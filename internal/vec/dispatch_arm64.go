@@ -121,6 +121,18 @@ func rectifyBackKernel[T Float](dst, y, grad []T, n int) (done bool) {
 	return true
 }
 
+func rectifyToKernel[T Float](dst, x []T, n int, top T) (done bool) {
+	switch {
+	case cpu.Use == cpu.NEON && !Double[T]():
+		rectifyTo32NEON(Pointer32(dst), Pointer32(x), n, float32(top))
+	case cpu.Use == cpu.NEON && Double[T]():
+		rectifyTo64NEON(Pointer64(dst), Pointer64(x), n, float64(top))
+	default:
+		return false
+	}
+	return true
+}
+
 func maxPairsKernel[T Float](dst, r0, r1 []T, n int) (done bool) {
 	switch {
 	case cpu.Use == cpu.NEON && !Double[T]():

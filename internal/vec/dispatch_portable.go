@@ -47,6 +47,10 @@ func rectifyBackKernel[T Float](dst, y, grad []T, n int) (done bool) {
 	return
 }
 
+func rectifyToKernel[T Float](dst, x []T, n int, top T) (done bool) {
+	return
+}
+
 func maxPairsKernel[T Float](dst, r0, r1 []T, n int) (done bool) {
 	return
 }

@@ -386,6 +386,31 @@ rest:
 	VZEROUPPER
 	RET
 
+// func rectifyTo32AVX2(dst *float32, x *float32, n int, top float32)
+// Requires: AVX
+TEXT ·rectifyTo32AVX2(SB), NOSPLIT, $0-28
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         n+16(FP), DX
+	VBROADCASTSS top+24(FP), Y0
+	VXORPS       Y1, Y1, Y1
+	XORQ         BX, BX
+	SUBQ         $0x08, DX
+	JL           rest
+
+loop:
+	VMOVUPS (CX)(BX*1), Y2
+	VMAXPS  Y2, Y1, Y2
+	VMINPS  Y2, Y0, Y2
+	VMOVUPS Y2, (AX)(BX*1)
+	ADDQ    $0x00000020, BX
+	SUBQ    $0x08, DX
+	JGE     loop
+
+rest:
+	VZEROUPPER
+	RET
+
 // func maxPairs32AVX2(dst *float32, r0 *float32, r1 *float32, n int)
 // Requires: AVX, AVX2
 TEXT ·maxPairs32AVX2(SB), NOSPLIT, $0-32
@@ -968,6 +993,42 @@ rest:
 	VCMPPS    $0x1e, Z0, Z1, K2
 	VMOVAPS.Z Z2, K2, Z2
 	VMOVUPS   Z2, K1, (AX)(SI*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func rectifyTo32AVX512(dst *float32, x *float32, n int, top float32)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
+TEXT ·rectifyTo32AVX512(SB), NOSPLIT, $0-28
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         n+16(FP), DX
+	VBROADCASTSS top+24(FP), Z0
+	VXORPS       Z1, Z1, Z1
+	XORQ         BX, BX
+	SUBQ         $0x10, DX
+	JL           rest
+
+loop:
+	VMOVUPS (CX)(BX*1), Z2
+	VMAXPS  Z2, Z1, Z2
+	VMINPS  Z2, Z0, Z2
+	VMOVUPS Z2, (AX)(BX*1)
+	ADDQ    $0x00000040, BX
+	SUBQ    $0x10, DX
+	JGE     loop
+
+rest:
+	ADDQ      $0x10, DX
+	JZ        done
+	MOVQ      $-1, SI
+	BZHIQ     DX, SI, SI
+	KMOVW     SI, K1
+	VMOVUPS.Z (CX)(BX*1), K1, Z2
+	VMAXPS    Z2, Z1, Z2
+	VMINPS    Z2, Z0, Z2
+	VMOVUPS   Z2, K1, (AX)(BX*1)
 
 done:
 	VZEROUPPER
@@ -1568,6 +1629,31 @@ rest:
 	VZEROUPPER
 	RET
 
+// func rectifyTo64AVX2(dst *float64, x *float64, n int, top float64)
+// Requires: AVX
+TEXT ·rectifyTo64AVX2(SB), NOSPLIT, $0-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         n+16(FP), DX
+	VBROADCASTSD top+24(FP), Y0
+	VXORPD       Y1, Y1, Y1
+	XORQ         BX, BX
+	SUBQ         $0x04, DX
+	JL           rest
+
+loop:
+	VMOVUPD (CX)(BX*1), Y2
+	VMAXPD  Y2, Y1, Y2
+	VMINPD  Y2, Y0, Y2
+	VMOVUPD Y2, (AX)(BX*1)
+	ADDQ    $0x00000020, BX
+	SUBQ    $0x04, DX
+	JGE     loop
+
+rest:
+	VZEROUPPER
+	RET
+
 // func maxPairs64AVX2(dst *float64, r0 *float64, r1 *float64, n int)
 // Requires: AVX, AVX2
 TEXT ·maxPairs64AVX2(SB), NOSPLIT, $0-32
@@ -2148,6 +2234,42 @@ rest:
 	VCMPPD    $0x1e, Z0, Z1, K2
 	VMOVAPD.Z Z2, K2, Z2
 	VMOVUPD   Z2, K1, (AX)(SI*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func rectifyTo64AVX512(dst *float64, x *float64, n int, top float64)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
+TEXT ·rectifyTo64AVX512(SB), NOSPLIT, $0-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         n+16(FP), DX
+	VBROADCASTSD top+24(FP), Z0
+	VXORPD       Z1, Z1, Z1
+	XORQ         BX, BX
+	SUBQ         $0x08, DX
+	JL           rest
+
+loop:
+	VMOVUPD (CX)(BX*1), Z2
+	VMAXPD  Z2, Z1, Z2
+	VMINPD  Z2, Z0, Z2
+	VMOVUPD Z2, (AX)(BX*1)
+	ADDQ    $0x00000040, BX
+	SUBQ    $0x08, DX
+	JGE     loop
+
+rest:
+	ADDQ      $0x08, DX
+	JZ        done
+	MOVQ      $-1, SI
+	BZHIQ     DX, SI, SI
+	KMOVW     SI, K1
+	VMOVUPD.Z (CX)(BX*1), K1, Z2
+	VMAXPD    Z2, Z1, Z2
+	VMINPD    Z2, Z0, Z2
+	VMOVUPD   Z2, K1, (AX)(BX*1)
 
 done:
 	VZEROUPPER

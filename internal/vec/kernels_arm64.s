@@ -499,6 +499,54 @@ oneDone:
 	ADD	$4, R3, R3
 	RET
 
+// func rectifyTo32NEON(dst, x *float32, n int, top float32)
+TEXT ·rectifyTo32NEON(SB), NOSPLIT, $0-28
+	MOVD	dst+0(FP), R0
+	MOVD	x+8(FP), R1
+	MOVD	n+16(FP), R2
+	FMOVS	top+24(FP), F0
+	VDUP	V0.S[0], V0.S4
+	VEOR	V1.B16, V1.B16, V1.B16
+	SUBS	$16, R2, R2
+	BLT	fourDone
+four:
+	FMOVQ	(R1), F2
+	WORD	$0x4E22F422 // FMAX V2.4S, V1.4S, V2.4S
+	WORD	$0x4EA2F402 // FMIN V2.4S, V0.4S, V2.4S
+	FMOVQ	F2, (R0)
+	FMOVQ	16(R1), F2
+	WORD	$0x4E22F422 // FMAX V2.4S, V1.4S, V2.4S
+	WORD	$0x4EA2F402 // FMIN V2.4S, V0.4S, V2.4S
+	FMOVQ	F2, 16(R0)
+	FMOVQ	32(R1), F2
+	WORD	$0x4E22F422 // FMAX V2.4S, V1.4S, V2.4S
+	WORD	$0x4EA2F402 // FMIN V2.4S, V0.4S, V2.4S
+	FMOVQ	F2, 32(R0)
+	FMOVQ	48(R1), F2
+	WORD	$0x4E22F422 // FMAX V2.4S, V1.4S, V2.4S
+	WORD	$0x4EA2F402 // FMIN V2.4S, V0.4S, V2.4S
+	FMOVQ	F2, 48(R0)
+	ADD	$64, R0, R0
+	ADD	$64, R1, R1
+	SUBS	$16, R2, R2
+	BGE	four
+fourDone:
+	ADD	$16, R2, R2
+	SUBS	$4, R2, R2
+	BLT	oneDone
+one:
+	FMOVQ	(R1), F2
+	WORD	$0x4E22F422 // FMAX V2.4S, V1.4S, V2.4S
+	WORD	$0x4EA2F402 // FMIN V2.4S, V0.4S, V2.4S
+	FMOVQ	F2, (R0)
+	ADD	$16, R0, R0
+	ADD	$16, R1, R1
+	SUBS	$4, R2, R2
+	BGE	one
+oneDone:
+	ADD	$4, R2, R2
+	RET
+
 // func maxPairs32NEON(dst, r0, r1 *float32, n int)
 TEXT ·maxPairs32NEON(SB), NOSPLIT, $0-32
 	MOVD	dst+0(FP), R0
@@ -1018,6 +1066,54 @@ one:
 	BGE	one
 oneDone:
 	ADD	$2, R3, R3
+	RET
+
+// func rectifyTo64NEON(dst, x *float64, n int, top float64)
+TEXT ·rectifyTo64NEON(SB), NOSPLIT, $0-32
+	MOVD	dst+0(FP), R0
+	MOVD	x+8(FP), R1
+	MOVD	n+16(FP), R2
+	FMOVD	top+24(FP), F0
+	VDUP	V0.D[0], V0.D2
+	VEOR	V1.B16, V1.B16, V1.B16
+	SUBS	$8, R2, R2
+	BLT	fourDone
+four:
+	FMOVQ	(R1), F2
+	WORD	$0x4E62F422 // FMAX V2.2D, V1.2D, V2.2D
+	WORD	$0x4EE2F402 // FMIN V2.2D, V0.2D, V2.2D
+	FMOVQ	F2, (R0)
+	FMOVQ	16(R1), F2
+	WORD	$0x4E62F422 // FMAX V2.2D, V1.2D, V2.2D
+	WORD	$0x4EE2F402 // FMIN V2.2D, V0.2D, V2.2D
+	FMOVQ	F2, 16(R0)
+	FMOVQ	32(R1), F2
+	WORD	$0x4E62F422 // FMAX V2.2D, V1.2D, V2.2D
+	WORD	$0x4EE2F402 // FMIN V2.2D, V0.2D, V2.2D
+	FMOVQ	F2, 32(R0)
+	FMOVQ	48(R1), F2
+	WORD	$0x4E62F422 // FMAX V2.2D, V1.2D, V2.2D
+	WORD	$0x4EE2F402 // FMIN V2.2D, V0.2D, V2.2D
+	FMOVQ	F2, 48(R0)
+	ADD	$64, R0, R0
+	ADD	$64, R1, R1
+	SUBS	$8, R2, R2
+	BGE	four
+fourDone:
+	ADD	$8, R2, R2
+	SUBS	$2, R2, R2
+	BLT	oneDone
+one:
+	FMOVQ	(R1), F2
+	WORD	$0x4E62F422 // FMAX V2.2D, V1.2D, V2.2D
+	WORD	$0x4EE2F402 // FMIN V2.2D, V0.2D, V2.2D
+	FMOVQ	F2, (R0)
+	ADD	$16, R0, R0
+	ADD	$16, R1, R1
+	SUBS	$2, R2, R2
+	BGE	one
+oneDone:
+	ADD	$2, R2, R2
 	RET
 
 // func maxPairs64NEON(dst, r0, r1 *float64, n int)

@@ -41,6 +41,7 @@ func trials[T Float]() []trial[T] {
 		{"in place", []int{1}, []int{1}, func(y, x [][]T) []float64 { copy(y[0], x[0]); Affine(y[0], y[0], 0.9, 0.3); return nil }},
 		{"Rectify", []int{1}, []int{1}, func(y, x [][]T) []float64 { Rectify(y[0], x[0]); return nil }},
 		{"RectifyBack", []int{1}, []int{1, 1}, func(y, x [][]T) []float64 { RectifyBack(y[0], x[0], x[1]); return nil }},
+		{"RectifyTo", []int{1}, []int{1}, func(y, x [][]T) []float64 { RectifyTo(y[0], x[0], 0.5); return nil }},
 		{"MaxPairs", []int{1}, []int{2, 2}, func(y, x [][]T) []float64 { MaxPairs(y[0], x[0], x[1]); return nil }},
 		{"MaxPairsBack", []int{2, 2}, []int{2, 2, 1}, func(y, x [][]T) []float64 {
 			top := make([]T, len(x[2]))
@@ -171,6 +172,10 @@ func TestNodeKernels(t *testing.T) {
 			Rectify(y, x)
 			assert.Equal(t, []float32{0, 0, 2, 0, 4, 0, 6, 0, 8, 1, 0, 2, 0, 3, 0, 4, 0}, y)
 			Rectify(y[:1], []float32{nan})
+			assert.True(t, y[0] != y[0])
+			RectifyTo(y, x, 2.5)
+			assert.Equal(t, []float32{0, 0, 2, 0, 2.5, 0, 2.5, 0, 2.5, 1, 0, 2, 0, 2.5, 0, 2.5, 0}, y)
+			RectifyTo(y[:1], []float32{nan}, 6)
 			assert.True(t, y[0] != y[0])
 			RectifyBack(y[:3], []float32{1, -1, 0}, []float32{5, 6, 7})
 			assert.Equal(t, []float32{5, 0, 0}, y[:3])

@@ -30,3 +30,21 @@ func RectifyBack[T Float](dst, y, g []T) {
 		}
 	}
 }
+
+// RectifyTo sets dst to min(max(x, 0), top), for top > 0. NaN stays NaN.
+func RectifyTo[T Float](dst, x []T, top float64) {
+	dst = dst[:len(x)]
+	t := T(top)
+	done := whole[T](len(x))
+	rectifyToKernel(dst, x, done, t)
+	for i := done; i < len(x); i++ {
+		v := x[i]
+		switch {
+		case v <= 0:
+			v = 0
+		case v > t:
+			v = t
+		}
+		dst[i] = v
+	}
+}

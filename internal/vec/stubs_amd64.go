@@ -51,6 +51,11 @@ func rectify32AVX2(dst *float32, x *float32, n int)
 //go:noescape
 func rectifyBack32AVX2(dst *float32, y *float32, grad *float32, n int)
 
+// rectifyTo32AVX2 sets dst[i] to min(max(x[i], 0), top), or to NaN if x[i] is NaN.
+//
+//go:noescape
+func rectifyTo32AVX2(dst *float32, x *float32, n int, top float32)
+
 // maxPairs32AVX2 sets dst[j] to the largest of r0[2j], r0[2j+1], r1[2j] and r1[2j+1], or to NaN if one is NaN.
 //
 //go:noescape
@@ -106,6 +111,11 @@ func rectify32AVX512(dst *float32, x *float32, n int)
 //
 //go:noescape
 func rectifyBack32AVX512(dst *float32, y *float32, grad *float32, n int)
+
+// rectifyTo32AVX512 sets dst[i] to min(max(x[i], 0), top), or to NaN if x[i] is NaN.
+//
+//go:noescape
+func rectifyTo32AVX512(dst *float32, x *float32, n int, top float32)
 
 // maxPairs32AVX512 sets dst[j] to the largest of r0[2j], r0[2j+1], r1[2j] and r1[2j+1], or to NaN if one is NaN.
 //
@@ -163,6 +173,11 @@ func rectify64AVX2(dst *float64, x *float64, n int)
 //go:noescape
 func rectifyBack64AVX2(dst *float64, y *float64, grad *float64, n int)
 
+// rectifyTo64AVX2 sets dst[i] to min(max(x[i], 0), top), or to NaN if x[i] is NaN.
+//
+//go:noescape
+func rectifyTo64AVX2(dst *float64, x *float64, n int, top float64)
+
 // maxPairs64AVX2 sets dst[j] to the largest of r0[2j], r0[2j+1], r1[2j] and r1[2j+1], or to NaN if one is NaN.
 //
 //go:noescape
@@ -218,6 +233,11 @@ func rectify64AVX512(dst *float64, x *float64, n int)
 //
 //go:noescape
 func rectifyBack64AVX512(dst *float64, y *float64, grad *float64, n int)
+
+// rectifyTo64AVX512 sets dst[i] to min(max(x[i], 0), top), or to NaN if x[i] is NaN.
+//
+//go:noescape
+func rectifyTo64AVX512(dst *float64, x *float64, n int, top float64)
 
 // maxPairs64AVX512 sets dst[j] to the largest of r0[2j], r0[2j+1], r1[2j] and r1[2j+1], or to NaN if one is NaN.
 //

@@ -51,6 +51,11 @@ func rectify32NEON(dst, x *float32, n int)
 //go:noescape
 func rectifyBack32NEON(dst, y, grad *float32, n int)
 
+// rectifyTo32NEON sets dst[i] to min(max(x[i], 0), top), or to NaN if x[i] is NaN.
+//
+//go:noescape
+func rectifyTo32NEON(dst, x *float32, n int, top float32)
+
 // maxPairs32NEON sets dst[j] to the largest of r0[2j], r0[2j+1], r1[2j] and r1[2j+1], or to NaN if one is NaN.
 //
 //go:noescape
@@ -106,6 +111,11 @@ func rectify64NEON(dst, x *float64, n int)
 //
 //go:noescape
 func rectifyBack64NEON(dst, y, grad *float64, n int)
+
+// rectifyTo64NEON sets dst[i] to min(max(x[i], 0), top), or to NaN if x[i] is NaN.
+//
+//go:noescape
+func rectifyTo64NEON(dst, x *float64, n int, top float64)
 
 // maxPairs64NEON sets dst[j] to the largest of r0[2j], r0[2j+1], r1[2j] and r1[2j+1], or to NaN if one is NaN.
 //

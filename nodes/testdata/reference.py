@@ -202,6 +202,20 @@ for name, shape in [("images", (2, 6, 3, 4)), ("vectors", (5, 8)), ("two channel
     case("max_min", name, max_min, draw(*shape))
     case("householder", name, householder, draw(*shape), 2 * draw(1, shape[1] // 2, *[1] * (len(shape) - 2)))
 
+# The further nodes of nets for ImageNet.
+for name, shape, kernel, stride, pad, grid in [
+    ("3x3", (1, 2, 6, 8), (3, 3), (2, 2), (0, 0), 256),
+    ("padded", (1, 2, 6, 5), (3, 2), (2, 2), (1, 1), 256),
+    ("a window in the padding", (2, 1, 5, 4), (2, 2), (3, 2), (1, 0), 256),
+    ("ties", (1, 2, 6, 6), (3, 3), (2, 2), (0, 0), 1),
+]:
+    case("max_pool_ceil", name, lambda x: F.max_pool2d(x, kernel, stride, pad, ceil_mode=True), draw(*shape, grid=grid), kernel=kernel, stride=stride, pad=pad)
+for shape, to in [((2, 2, 9, 7), (7, 7)), ((1, 3, 4, 5), (2, 3)), ((2, 1, 1, 2), (3, 4)), ((1, 2, 8, 6), (1, 1))]:
+    case("adaptive_average_pool", f"{shape[2]}x{shape[3]} to {to[0]}x{to[1]}", lambda x: F.adaptive_avg_pool2d(x, to), draw(*shape), kernel=to)
+case("rectify_to", "ReLU6", F.relu6, draw(2, 3, 4, 5) * 8 + 1 / 512, top=6)
+case("concat", "images", lambda *x: torch.cat(x, 1), draw(2, 1, 3, 2), draw(2, 4, 3, 2), draw(2, 2, 3, 2))
+case("concat", "vectors", lambda *x: torch.cat(x, 1), draw(3, 2), draw(3, 1))
+
 here = os.path.dirname(os.path.abspath(__file__))
 with open(os.path.join(here, "reference.json"), "w") as f:
     f.write(json.dumps({"provenance": {

@@ -320,6 +320,7 @@ func (m Machine) Sub(b, a, v Vec)     { m.three("FSUB", 0x0EA0D400, b, a, v) } /
 func (m Machine) Mul(b, a, v Vec)     { m.three("FMUL", 0x2E20DC00, b, a, v) }
 func (m Machine) Div(b, a, v Vec)     { m.three("FDIV", 0x2E20FC00, b, a, v) } // a/b
 func (m Machine) Max(b, a, v Vec)     { m.three("FMAX", 0x0E20F400, b, a, v) } // NaN if one is NaN
+func (m Machine) Min(b, a, v Vec)     { m.three("FMIN", 0x0EA0F400, b, a, v) } // NaN if one is NaN
 func (m Machine) Same(b, a, v Vec)    { m.three("FCMEQ", 0x0E20E400, b, a, v) }
 func (m Machine) Above(b, a, v Vec)   { m.three("FCMGT", 0x2EA0E400, b, a, v) } // a > b
 func (m Machine) AddPair(b, a, v Vec) { m.three("FADDP", 0x2E20D400, b, a, v) }

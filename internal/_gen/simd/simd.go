@@ -135,6 +135,7 @@ func (m Machine) Mul(b, a, v Op)              { m.pick(VMULPS, VMULPD)(b, a, v) 
 func (m Machine) Div(b, a, v Op)              { m.pick(VDIVPS, VDIVPD)(b, a, v) } // a/b
 func (m Machine) Sqrt(a, v Op)                { m.pick(VSQRTPS, VSQRTPD)(a, v) }
 func (m Machine) Max(b, a, v Op)              { m.pick(VMAXPS, VMAXPD)(b, a, v) } // b if one is NaN
+func (m Machine) Min(b, a, v Op)              { m.pick(VMINPS, VMINPD)(b, a, v) } // b if one is NaN
 func (m Machine) And(b, a, v Op)              { m.pick(VANDPS, VANDPD)(b, a, v) }
 func (m Machine) AndNot(b, a, v Op)           { m.pick(VANDNPS, VANDNPD)(b, a, v) } // b and not a
 func (m Machine) Or(b, a, v Op)               { m.pick(VORPS, VORPD)(b, a, v) }

@@ -27,6 +27,7 @@ func main() {
 		affine2(m)
 		rectify(m)
 		rectifyBack(m)
+		rectifyTo(m)
 		maxPairs(m)
 		maxPairsBack(m)
 	}

@@ -17,6 +17,7 @@ func writeNEON() {
 		affine2NEON(f, bits)
 		rectifyNEON(f, bits)
 		rectifyBackNEON(f, bits)
+		rectifyToNEON(f, bits)
 		maxPairsNEON(f, bits)
 		maxPairsBackNEON(f, bits)
 	}
@@ -201,6 +202,19 @@ func rectifyBackNEON(f *neon.File, bits int) {
 		m.Above(zero, v, v)
 		m.And(v, w, w)
 		m.Store(w, neon.At(dst, disp))
+	})
+	m.Return()
+}
+
+func rectifyToNEON(f *neon.File, bits int) {
+	m := f.Function(bits, "rectifyTo", "func(dst, x *%[1]s, n int, top %[1]s)", "sets dst[i] to min(max(x[i], 0), top), or to NaN if x[i] is NaN.")
+	dst, x, n, top, zero := m.Argument("dst"), m.Argument("x"), m.Argument("n"), m.Constant("top"), m.Zeros(1)[0]
+	eachVector(m, n, []neon.Int{dst, x}, func(disp int) {
+		v := m.Vec()
+		m.Load(neon.At(x, disp), v)
+		m.Max(v, zero, v)
+		m.Min(v, top, v)
+		m.Store(v, neon.At(dst, disp))
 	})
 	m.Return()
 }

@@ -43,3 +43,15 @@ func rectifyBack(m simd.Machine) {
 	})
 	simd.End()
 }
+
+func rectifyTo(m simd.Machine) {
+	m.Function("rectifyTo", "func(dst, x *%[1]s, n int, top %[1]s)", "sets dst[i] to min(max(x[i], 0), top), or to NaN if x[i] is NaN.")
+	dst, x, n, top, zero, v := simd.Pointer("dst"), simd.Pointer("x"), simd.Pointer("n"), m.Constant("top"), m.Zeros(1)[0], m.Vec()
+	loop(m, n, func(p simd.Part, at GPVirtual) {
+		p.Load(simd.At(x, at, 0), v)
+		m.Max(v, zero, v)
+		m.Min(v, top, v)
+		p.Store(v, simd.At(dst, at, 0))
+	})
+	simd.End()
+}
