@@ -7,10 +7,10 @@ import (
 	"math/bits"
 	"slices"
 
-	"gonum.org/v1/gonum/mat"
 	"gorgonia.org/gorgonia"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/frames"
 	"github.com/kernelfold/kernelfold/internal/gemm"
 	"github.com/kernelfold/kernelfold/internal/roles"
 	"github.com/kernelfold/kernelfold/internal/scratch"
@@ -287,11 +287,10 @@ func condition(wide []float64, n, k int) float64 {
 	}
 	gram := make([]float64, bank.C*bank.C)
 	gemm.Gram(gemm.Of(gram, bank.C, bank.C), 1, bank)
-	var eigen mat.EigenSym
-	if !eigen.Factorize(mat.NewSymDense(bank.C, gram), false) {
+	values, ok := frames.Eigenvalues(gram, bank.C)
+	if !ok {
 		return math.NaN()
 	}
-	values := eigen.Values(nil) // ascending
 	c := math.Sqrt(values[len(values)-1] / values[0])
 	if !(c < 1e7) {
 		return math.Inf(1)

@@ -5,7 +5,9 @@ package solvers
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"gorgonia.org/tensor"
 
@@ -24,8 +26,17 @@ type Report struct {
 	Refused    int               // steps that failed
 	Err        error             // of the last step, or of the options; nil if it was made
 	Warnings   []string          // what is likely to be a mistake
-	wraps      bool              // the learning rate is that of a wrapped solver, which nobody knows
+	rate       rateKind
 }
+
+// rateKind says what LearnRate is.
+type rateKind int
+
+const (
+	givenRate    rateKind = iota
+	unknownRate           // that of a wrapped solver, which nobody knows
+	measuredRate          // a factor of rates that follow from distances
+)
 
 // ParameterReport is the row of one part of a parameter. Most parameters have one part. The norms
 // are those of the last step.
@@ -74,10 +85,11 @@ type ParameterReport struct {
 	Rebuilt       int     // how often the parameter was rebuilt under its name, and kept its state
 	Still         int     // steps in a row, up to the last, whose gradient was 0
 	Absent        bool    // the last step did not have the parameter
+	gone          bool    // the graph of the parameter is gone
 }
 
 // Report describes every parameter the solver has seen. It takes the eigenvalues of an n x n matrix for each kernel of n filters, which for
-// hundreds of filters takes longer than a step.
+// hundreds of filters takes as long as a step.
 func (s *Solver) Report() Report {
 	e := &s.engine
 	r := Report{Solver: s.String(), Steps: e.steps, LearnRate: s.LearnRate(), Refused: e.refused, Err: e.last}
@@ -100,7 +112,12 @@ func (s *Solver) Report() Report {
 			r.Parameters = append(r.Parameters, row)
 		}
 	}
-	_, r.wraps = e.rule.(*wrapped)
+	switch e.rule.(type) {
+	case *wrapped:
+		r.rate = unknownRate
+	case dog:
+		r.rate = measuredRate
+	}
 	r.Warnings = e.warnings(r)
 	return r
 }
@@ -119,7 +136,7 @@ func (e *engine) row(p *parameter, q *Part, v dense.View, known bool) ParameterR
 		Manifold: manifolds.Name(q.Manifold), Rule: p.settings.rule.Name(), Points: l.K, N: l.N, P: l.P, LearnRate: e.rate(&p.settings), Frozen: p.settings.frozen,
 		Gradient: p.gradient, Direction: math.Sqrt(m.progress.Direction), StepLength: math.Sqrt(m.progress.Length),
 		GeometricFactor: m.progress.Factor, Outwardness: m.outwardness, Outward: m.outward, Membership: off, Projected: p.projected,
-		Reprojections: m.reprojections, Rebuilt: p.adopted, Still: p.still, Absent: p.seen != e.calls,
+		Reprojections: m.reprojections, Rebuilt: p.adopted, Still: p.still, Absent: p.seen != e.calls, gone: !known,
 	}
 	if row.StepLength > 0 {
 		row.Angle = row.StepLength / norm
@@ -151,11 +168,16 @@ func (e *engine) warnings(r Report) (list []string) {
 	return list
 }
 
+// label is the name of a part, quoted if a terminal would not print it as it is.
 func label(p ParameterReport) string {
-	if p.Part == "" {
-		return p.Name
+	name := p.Name
+	if p.Part != "" {
+		name += ", " + p.Part
 	}
-	return p.Name + ", " + p.Part
+	if strings.ContainsFunc(name, func(c rune) bool { return !unicode.IsPrint(c) }) {
+		return strconv.Quote(name)
+	}
+	return name
 }
 
 func count(n int, what string) string {

@@ -9,7 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode/utf8"
+	"unicode"
 )
 
 // width is how many columns a report has at most, unless a name is longer.
@@ -34,13 +34,13 @@ func (r Report) each() [][]ParameterReport {
 // groups returns the parameters that are alike, in the order of the first of each.
 func (r Report) groups() (groups [][]ParameterReport) {
 	type key struct {
-		kernel, frozen           bool
+		kernel, frozen, gone     bool
 		rule, manifold, grouping string
 		rate                     float64
 	}
 	places := map[key]int{}
 	for _, p := range r.Parameters {
-		k := key{p.Kernel, p.Frozen, p.Rule, kind(p), p.Grouping, p.LearnRate}
+		k := key{p.Kernel, p.Frozen, p.gone, p.Rule, kind(p), p.Grouping, p.LearnRate}
 		at, ok := places[k]
 		if !ok {
 			at = len(groups)
@@ -62,14 +62,19 @@ func kind(p ParameterReport) string {
 
 // head says which solver it is, and what went wrong.
 func (r Report) head() []string {
-	lines := []string{fmt.Sprintf("%s after %d steps", r.Solver, r.Steps)}
-	if !r.wraps {
+	lines := []string{fmt.Sprintf("%s after %s", r.Solver, plural(r.Steps, "step"))}
+	switch {
+	case r.rate == givenRate:
 		lines[0] += fmt.Sprintf(", learning rate %.4g", r.LearnRate)
+	case r.rate == measuredRate && r.LearnRate == 1:
+		lines[0] += ", learning rates from the distances travelled"
+	case r.rate == measuredRate:
+		lines[0] += fmt.Sprintf(", learning rates from the distances travelled, times %.4g", r.LearnRate)
 	}
 	if r.Err != nil {
 		lines = append(lines, fmt.Sprintf("the last step failed (%d so far): %v", r.Refused, r.Err))
 	} else if r.Refused > 0 {
-		lines = append(lines, fmt.Sprintf("%d steps failed before the last", r.Refused))
+		lines = append(lines, plural(r.Refused, "step")+" failed before the last")
 	}
 	for _, w := range r.Warnings {
 		lines = append(lines, "warning: "+w)
@@ -84,7 +89,7 @@ func (r Report) text(groups [][]ParameterReport) string {
 	}
 	for _, g := range groups {
 		title, items := r.entry(g)
-		flow(&b, "    ", strings.Fields(title))
+		flow(&b, "    ", title)
 		for i := range items[:max(0, len(items)-1)] {
 			items[i] += ","
 		}
@@ -100,15 +105,15 @@ func (r Report) text(groups [][]ParameterReport) string {
 // that is longer than a line is broken at its spaces, so no number is.
 func flow(b *strings.Builder, indent string, items []string) {
 	text := b.String()
-	column := utf8.RuneCountInString(text[strings.LastIndexByte(text, '\n')+1:])
+	column := columns(text[strings.LastIndexByte(text, '\n')+1:])
 	begun := false
 	for _, item := range items {
 		words := []string{item}
-		if utf8.RuneCountInString(item) > width-len(indent) {
+		if columns(item) > width-len(indent) {
 			words = strings.Fields(item)
 		}
 		for _, w := range words {
-			n := utf8.RuneCountInString(w)
+			n := columns(w)
 			switch {
 			case begun && column+1+n > width:
 				b.WriteString("\n" + indent)
@@ -124,8 +129,23 @@ func flow(b *strings.Builder, indent string, items []string) {
 	b.WriteByte('\n')
 }
 
+// columns is how many columns of a terminal text takes: two for each character of East Asian scripts and for pictures, none for marks that
+// stand on others.
+func columns(text string) (n int) {
+	for _, c := range text {
+		switch {
+		case unicode.In(c, unicode.Mn, unicode.Me, unicode.Cf):
+		case unicode.In(c, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Hangul), 0x3000 <= c && c < 0x3040, 0xff01 <= c && c <= 0xff60, 0x1f300 <= c && c < 0x1fb00:
+			n += 2
+		default:
+			n++
+		}
+	}
+	return n
+}
+
 // entry describes parameters that are alike: a title, and what else there is to say.
-func (r Report) entry(g []ParameterReport) (title string, items []string) {
+func (r Report) entry(g []ParameterReport) (title, items []string) {
 	add := func(is bool, format string, args ...any) {
 		if is {
 			items = append(items, fmt.Sprintf(format, args...))
@@ -143,9 +163,9 @@ func (r Report) entry(g []ParameterReport) (title string, items []string) {
 		what = count(len(g), what)
 	}
 	if one.Grouping == "" {
-		title = what + " without a constraint"
+		title = strings.Fields(what + " without a constraint")
 	} else {
-		title = fmt.Sprintf("%s on %s, %s, membership <= %.1e", what, on, one.Grouping, most(g, func(p ParameterReport) float64 { return p.Membership }))
+		title = append(strings.Fields(fmt.Sprintf("%s on %s, %s,", what, on, one.Grouping)), "membership "+offManifold(g))
 	}
 	if len(g) == 1 {
 		add(one.Grouping != "", "%s of %dx%d", plural(one.Points, "point"), one.N, one.P)
@@ -159,39 +179,37 @@ func (r Report) entry(g []ParameterReport) (title string, items []string) {
 	add(true, "gradient %s", extent(g, func(p ParameterReport) float64 { return p.Gradient }, "%.3g"))
 	add(true, "direction %s", extent(g, func(p ParameterReport) float64 { return p.Direction }, "%.3g"))
 	add(true, "step %s", extent(g, func(p ParameterReport) float64 { return p.StepLength }, "%.3g"))
-	add(true, "angle %s rad", extent(g, func(p ParameterReport) float64 { return p.Angle }, "%.2g"))
+	add(!one.gone, "angle %s rad", extent(g, func(p ParameterReport) float64 { return p.Angle }, "%.2g"))
 	low := -most(g, func(p ParameterReport) float64 { return -p.Outwardness[0] })
 	high := most(g, func(p ParameterReport) float64 { return p.Outwardness[1] })
 	add(one.Kernel || one.Grouping != "", "x'g/r^2 %s", fromTo(low, high, "%.2g"))
-	add(one.Kernel, "condition number %s", extent(g, func(p ParameterReport) float64 { return p.Condition }, "%.3g"))
+	add(one.Kernel && !one.gone, "condition number %s", extent(g, func(p ParameterReport) float64 { return p.Condition }, "%.3g"))
 	notes := func(is func(p ParameterReport) bool, format string, number func(p ParameterReport) float64) {
-		n, names := 0, ""
+		var of []ParameterReport
 		for _, p := range g {
 			if is(p) {
-				if n++; n == 1 {
-					names = label(p)
-				}
+				of = append(of, p)
 			}
 		}
-		if n == 0 {
+		if len(of) == 0 {
 			return
 		}
 		note := format
 		if number != nil {
-			note = fmt.Sprintf(format, extent(g, number, "%.4g"))
+			note = strings.Replace(fmt.Sprintf(format, extent(of, number, "%.4g")), " 1 times", " once", 1)
 		}
 		switch {
-		case len(g) > 1 && n == 1:
-			note += " (" + names + ")"
-		case n < len(g):
-			note += fmt.Sprintf(" (%s and %d more)", names, n-1)
+		case len(g) > 1 && len(of) == 1:
+			note += " (" + label(of[0]) + ")"
+		case len(of) < len(g):
+			note += fmt.Sprintf(" (%s and %d more)", label(of[0]), len(of)-1)
 		}
 		items = append(items, note)
 	}
 	add(one.Frozen, "frozen")
 	several := slices.ContainsFunc(r.Parameters, func(p ParameterReport) bool { return p.Rule != one.Rule })
 	add(several && one.Rule != r.Solver, "moved by %s", one.Rule)
-	add(one.LearnRate != r.LearnRate && !one.Frozen && r.LearnRate > 0, "learning rate %.4g", one.LearnRate)
+	add(one.LearnRate != r.LearnRate && !one.Frozen && r.rate != unknownRate, "learning rate %.4g", one.LearnRate)
 	dead := 0
 	for _, p := range g {
 		dead += p.Dead
@@ -207,6 +225,7 @@ func (r Report) entry(g []ParameterReport) (title string, items []string) {
 	}
 	notes(func(p ParameterReport) bool { return p.Still > 0 }, "gradient 0 in the last "+count(still, "step"), nil)
 	notes(func(p ParameterReport) bool { return p.Absent }, "not in the last step", nil)
+	add(one.gone, "its graph is gone")
 	return title, items
 }
 
@@ -224,6 +243,18 @@ func most(g []ParameterReport, of func(p ParameterReport) float64) float64 {
 		worst = max(worst, of(p))
 	}
 	return worst
+}
+
+// offManifold formats the largest membership error.
+func offManifold(g []ParameterReport) string {
+	worst := most(g, func(p ParameterReport) float64 { return p.Membership })
+	switch {
+	case g[0].gone:
+		return "unknown"
+	case math.IsNaN(worst):
+		return "NaN"
+	}
+	return fmt.Sprintf("<= %.1e", worst)
 }
 
 // extent formats the smallest and the largest number.
@@ -245,7 +276,7 @@ func (r Report) HTML() string {
 	table := func(groups [][]ParameterReport) (rows []row) {
 		for _, g := range groups {
 			title, items := r.entry(g)
-			rows = append(rows, row{title, strings.Join(items, ", ")})
+			rows = append(rows, row{strings.Join(title, " "), strings.Join(items, ", ")})
 		}
 		return rows
 	}

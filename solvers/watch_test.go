@@ -55,7 +55,7 @@ func TestReportOfFailures(t *testing.T) {
 	assert.NoError(t, r.Err)
 	assert.Equal(t, 1, r.Refused)
 	assert.Equal(t, 2, r.Steps)
-	assert.Contains(t, r.String(), "1 steps failed before the last")
+	assert.Contains(t, r.String(), "1 step failed before the last")
 	require.Error(t, s.Init([]gorgonia.ValueGrad{nil}))
 	assert.Equal(t, 2, s.Report().Refused)
 }
