@@ -91,4 +91,6 @@ type job struct {
 	options train.Options // but for epochs and seed
 	// resumable runs are kept while they are under way: they are long, and of a solver that can be saved.
 	resumable bool
+	// detailed runs keep the angles of their steps, their accuracy on the validation images and their answers.
+	detailed bool
 }

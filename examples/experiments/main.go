@@ -9,6 +9,7 @@
 //	         with either momentum, with and without the geometric step, each at its best rate
 //	robust   large learning rates, layers of badly matched scale, deep nets without batch norm
 //	cifar    ResNet-20 on CIFAR-10 with augmentation, Euclidean and constrained
+//	omega    ResNet-8 on CIFAR-10: free and constrained kernels, ensembles and Muon at equal angular rates
 //
 // A campaign is many runs. Each is made of its settings alone, on one core, and is written to
 // FILE when it ends: the same command goes on where the last one was cut off, and Ctrl-C is a
@@ -51,7 +52,7 @@ type size struct {
 	again       int // more runs with each of the two rates that look best
 }
 
-var experiments = []experiment{scale, fashion, robust, cifar}
+var experiments = []experiment{scale, fashion, robust, cifar, omega}
 
 func main() {
 	cli.Main("experiments", func(ctx context.Context, args []string, stdout, stderr io.Writer) int {

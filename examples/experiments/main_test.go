@@ -56,6 +56,7 @@ func TestQuick(t *testing.T) {
 		{[]string{"-only", "S", "-case", "no batch", "fashion"}, 0},
 		{[]string{"-only", "sphere per filter", "robust"}, 0},
 		{[]string{"cifar"}, 3},
+		{[]string{"-only", "bank", "omega"}, 0},
 	} {
 		name := of.args[len(of.args)-1]
 		t.Run(name, func(t *testing.T) {

@@ -67,7 +67,10 @@ type outcome struct {
 	spec
 	Accuracy float64 `json:"accuracy"` // share of images classified correctly, 0 if it diverged
 	Diverged string  `json:"diverged,omitempty"`
-	Epochs   []epoch `json:"epochs"`
+	// Of a detailed run: the accuracy on the validation images, and a bit for each test image, 1 if it is classified correctly.
+	Validation float64 `json:"validation,omitempty"`
+	Correct    bits    `json:"correct,omitempty"`
+	Epochs     []epoch `json:"epochs"`
 }
 
 // epoch is what is kept of one.
@@ -75,10 +78,17 @@ type epoch struct {
 	Loss          *float64 `json:"loss"`           // mean over the steps, null if not finite
 	TrainAccuracy float64  `json:"train_accuracy"` // before each step
 	Seconds       float64  `json:"seconds"`        // of the steps
+	// Angle is that by which the last step of the epoch turned the kernels, in radians, of a detailed run.
+	Angle float64 `json:"angle,omitempty"`
 }
 
+// bits are packed, the first is the lowest of the first byte. In JSON they are base64.
+type bits []byte
+
+func (b bits) at(i int) bool { return b[i/8]>>(i%8)&1 == 1 }
+
 func newEpoch(e train.Epoch) epoch {
-	return epoch{finite(e.TrainLoss), e.TrainAccuracy, e.Elapsed.Seconds()}
+	return epoch{Loss: finite(e.TrainLoss), TrainAccuracy: e.TrainAccuracy, Seconds: e.Elapsed.Seconds()}
 }
 
 // measure evaluates the net.
@@ -89,6 +99,39 @@ func (o *outcome) measure(ctx context.Context, m *models.Model, on images.Split)
 	}
 	_, o.Accuracy, err = train.Evaluate(ctx, p, on)
 	return errors.Join(err, p.Close())
+}
+
+// detail measures the net on the validation images too, and keeps which test images it classifies correctly. The accuracy is their share.
+func (o *outcome) detail(ctx context.Context, m *models.Model, validation, test images.Split) (err error) {
+	p, err := m.Predictor()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	if _, o.Validation, err = train.Evaluate(ctx, p, validation); err != nil {
+		return err
+	}
+	const at = 1000 // images at once
+	o.Correct = make(bits, (test.Len()+7)/8)
+	pixels, right := len(test.Images)/test.Len(), 0
+	for from := 0; from < test.Len(); from += at {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		to := min(from+at, test.Len())
+		classes, err := p.Classify(test.Images[from*pixels : to*pixels])
+		if err != nil {
+			return err
+		}
+		for i, class := range classes {
+			if class == test.Labels[from+i] {
+				o.Correct[(from+i)/8] |= 1 << ((from + i) % 8)
+				right++
+			}
+		}
+	}
+	o.Accuracy = float64(right) / float64(test.Len())
+	return nil
 }
 
 // openResults reads the file if it is there.

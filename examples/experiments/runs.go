@@ -98,12 +98,25 @@ func (c *campaign) fit(ctx context.Context, j job) (outcome, error) {
 		c.progress.step(j.spec, s)
 		return nil
 	}
-	out := outcome{spec: j.spec}
-	epochs, err := train.Fit(ctx, m, j.solver(j.Rate), data, o)
-	for _, e := range epochs {
-		out.Epochs = append(out.Epochs, newEpoch(e))
+	solver, angles := j.solver(j.Rate), map[int]float64{}
+	if j.detailed {
+		o.AfterEpoch = func(e train.Epoch) (err error) {
+			angles[e.Number], err = angle(solver)
+			return err
+		}
 	}
-	if err == nil {
+	out := outcome{spec: j.spec}
+	epochs, err := train.Fit(ctx, m, solver, data, o)
+	for _, e := range epochs {
+		kept := newEpoch(e)
+		kept.Angle = angles[e.Number] // 0 of an epoch before a resumption
+		out.Epochs = append(out.Epochs, kept)
+	}
+	switch {
+	case err != nil:
+	case j.detailed:
+		err = out.detail(ctx, m, c.validation, measure)
+	default:
 		err = out.measure(ctx, m, measure)
 	}
 	if cause := ctx.Err(); cause != nil && errors.Is(err, cause) {

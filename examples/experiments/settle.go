@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"text/tabwriter"
+
+	"gonum.org/v1/gonum/stat"
+)
+
+// measuredArm is an arm with its runs.
+type measuredArm struct {
+	arm
+	runs []measuredRun // of all omegas and seeds that were run
+}
+
+// measuredRun is a run and the omega that its learning rate stands for.
+type measuredRun struct {
+	omega float64
+	outcome
+}
+
+// settle adds the tables: every cell, every arm at its best, every comparison.
+func (c *campaign) settle(all []measuredArm, rates []float64) error {
+	if len(all) == 0 {
+		return nil
+	}
+	var y []float64
+	var answers []bits
+	peaks := make([]peak, len(all))
+	for i, a := range all {
+		at := make([]int, len(a.runs))
+		for k, r := range a.runs {
+			at[k] = len(y)
+			y, answers = append(y, r.Accuracy), append(answers, r.Correct)
+		}
+		peaks[i] = newPeak(a, at, rates)
+		for s := range c.seeds {
+			if !slices.Contains(peaks[i].seed, s) {
+				return fmt.Errorf("%s: want a run with seed %d among the learning rates that are fitted, got none", a.name, s+1)
+			}
+		}
+	}
+	// The maxima as they are, and in each replicate.
+	maxima := make([][]float64, len(all)) // over the seeds
+	drawn := make([][]float64, len(all))
+	where := make([]float64, len(all))
+	for i, p := range peaks {
+		maxima[i], where[i] = p.of(y, c.seeds)
+	}
+	resample(answers, c.Test, c.seeds, func(y []float64, seeds []int) {
+		for i, p := range peaks {
+			best, _ := p.of(y, c.seeds)
+			sum := 0.0
+			for _, s := range seeds {
+				sum += best[s]
+			}
+			drawn[i] = append(drawn[i], sum/float64(len(seeds)))
+		}
+	})
+	c.omegaTable(all, rates)
+	c.peakTable(all, maxima, drawn, where)
+	c.comparisonTable(all, maxima, drawn)
+	return nil
+}
+
+func (c *campaign) omegaTable(all []measuredArm, rates []float64) {
+	fmt.Fprintf(&c.table, "%s, %d and %d seeds: test accuracy (%%) by omega = rate / r0^2\n\n", c.Experiment, min(c.seeds, firstSeeds), c.seeds)
+	t := tabwriter.NewWriter(&c.table, 0, 0, 2, ' ', 0)
+	fmt.Fprint(t, "arm")
+	for _, r := range rates {
+		fmt.Fprintf(t, "\t%g", r)
+	}
+	fmt.Fprintln(t, "\tfailed")
+	for _, a := range all {
+		fmt.Fprint(t, a.name)
+		failed := 0
+		for _, o := range rates {
+			var cell []float64
+			for _, r := range a.runs {
+				if r.omega != o {
+					continue
+				}
+				if cell = append(cell, r.Accuracy); c.failed(r.outcome) {
+					failed++
+				}
+			}
+			fmt.Fprintf(t, "\t%s", percent(interval(cell)))
+		}
+		fmt.Fprintf(t, "\t%d of %d\n", failed, len(a.runs))
+	}
+	_ = t.Flush() // a strings.Builder does not fail
+	fmt.Fprintln(&c.table)
+}
+
+func (c *campaign) peakTable(all []measuredArm, maxima, drawn [][]float64, where []float64) {
+	fmt.Fprintf(&c.table, "%s: the fitted maximum of each arm, with 95%% intervals over seeds (Student t), and over seeds and test images (bootstrap)\n\n", c.Experiment)
+	t := tabwriter.NewWriter(&c.table, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "arm\tomega\ttest\tover seeds and images\tangle of a step (degrees) after epoch 1\tafter half of them")
+	for i, a := range all {
+		low, high := quantiles(drawn[i], 0.025)
+		first, half := a.angles(math.Exp2(where[i]), c.Epochs)
+		fmt.Fprintf(t, "%s\t%.3g\t%s\t%.1f to %.1f\t%.2f\t%.2f\n", a.name, math.Exp2(where[i]), percent(interval(maxima[i])), 100*low, 100*high, first, half)
+	}
+	_ = t.Flush()
+	fmt.Fprintln(&c.table)
+}
+
+// angles returns the mean angle of a step, in degrees, at the omega of the grid that is nearest.
+func (a measuredArm) angles(omega float64, epochs int) (first, half float64) {
+	near := a.runs[0].omega
+	for _, r := range a.runs {
+		if math.Abs(math.Log(r.omega/omega)) < math.Abs(math.Log(near/omega)) {
+			near = r.omega
+		}
+	}
+	mean := func(epoch int) float64 {
+		var degrees []float64
+		for _, r := range a.runs {
+			// An epoch before a resumption has no angle.
+			if r.omega == near && len(r.Epochs) == epochs && r.Epochs[epoch].Angle != 0 {
+				degrees = append(degrees, r.Epochs[epoch].Angle*180/math.Pi)
+			}
+		}
+		return stat.Mean(degrees, nil)
+	}
+	return mean(0), mean((epochs - 1) / 2)
+}
+
+func (c *campaign) comparisonTable(all []measuredArm, maxima, drawn [][]float64) {
+	mean, draws := map[string]float64{}, map[string][]float64{}
+	for i, a := range all {
+		mean[a.name], draws[a.name] = stat.Mean(maxima[i], nil), drawn[i]
+	}
+	list := judge(comparisons(), mean, draws)
+	if len(list) == 0 {
+		return
+	}
+	fmt.Fprintf(&c.table, "%s: differences of the maxima in points, over seeds and test images (bootstrap)\n\n", c.Experiment)
+	t := tabwriter.NewWriter(&c.table, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "question\tdifference\tmean\t90% interval\twith Holm's correction\tverdict")
+	for _, v := range list {
+		fmt.Fprintf(t, "%s\t%s\t%.2f\t%.2f to %.2f\t%.2f to %.2f\t%s\n", v.question, v.name, 100*v.mean, 100*v.low, 100*v.high, 100*v.from, 100*v.to, v)
+	}
+	_ = t.Flush()
+	fmt.Fprintln(&c.table)
+}
