@@ -14,23 +14,37 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestStart does what docs/start.md says, in an empty folder: its commands run in their order, main.go grows by
-// its blocks, every state of it prints what the page shows, and the last is examples/start. A comment before a
-// block says what the text around it says:
+// TestStart does what docs/start.md says, in an empty folder, and TestInstall what README.md says, in that of a new
+// module: the commands run in their order, main.go grows by the blocks, and every state of it prints what the page
+// shows. A comment before a block repeats for the test what the text says:
 //
 //	<!-- main.go -->               the whole file
 //	<!-- main.go: imports -->      in place of the imports
 //	<!-- main.go: import -->       one import more
 //	<!-- main.go: end of main -->  at the end of main
 func TestStart(t *testing.T) {
+	program := follow(t, read(t, filepath.Join(root, "docs/start.md")))
+	_, want, _ := strings.Cut(read(t, filepath.Join(root, "examples/start/main.go")), "package main\n")
+	_, got, _ := strings.Cut(program, "package main\n")
+	require.Equal(t, want, got, "main.go at the end is examples/start")
+}
+
+func TestInstall(t *testing.T) {
+	_, install, _ := strings.Cut(read(t, filepath.Join(root, "README.md")), "\n## Install\n")
+	install, _, _ = strings.Cut(install, "\n## ")
+	require.NotEmpty(t, follow(t, "    go mod init program\n\n"+install))
+}
+
+// follow does what a page says, and returns main.go as it is at the end.
+func follow(t *testing.T, page string) string {
 	if testing.Short() {
-		t.Skip("-short: builds and runs three programs")
+		t.Skip("-short: builds and runs programs")
 	}
 	checkout, err := filepath.Abs(root)
 	require.NoError(t, err)
 	dir := t.TempDir() // where the commands run
 	program, printed := "", ""
-	for _, p := range parts(read(t, filepath.Join(root, "docs/start.md"))) {
+	for _, p := range parts(page) {
 		switch {
 		case p.place != "":
 			program = grown(t, program, p)
@@ -38,7 +52,7 @@ func TestStart(t *testing.T) {
 		case p.fence == "" && isCommand.MatchString(p.text):
 			for command := range strings.Lines(p.text) {
 				command = strings.TrimSpace(command)
-				if command == "git clone <this repository> kernelfold" {
+				if strings.HasPrefix(command, "git clone <this repository> ") {
 					continue // this checkout is the clone: what is built of it already is not built again
 				}
 				cmd := exec.Command("sh", "-c", strings.ReplaceAll(command, "../kernelfold", checkout)+" && pwd")
@@ -56,9 +70,7 @@ func TestStart(t *testing.T) {
 			require.Contains(t, numbersHidden(printed), numbersHidden(p.text), "the page shows, but for the numbers, what is printed:\n%s", printed)
 		}
 	}
-	_, want, _ := strings.Cut(read(t, filepath.Join(root, "examples/start/main.go")), "package main\n")
-	_, got, _ := strings.Cut(program, "package main\n")
-	require.Equal(t, want, got, "main.go at the end is examples/start")
+	return program
 }
 
 var (
