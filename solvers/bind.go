@@ -71,17 +71,13 @@ func (c *config) bindAt(v gorgonia.ValueGrad, name string, w dense.View, norm fl
 		return nil, p.fail(ErrConstraint, err.Error(), err)
 	}
 	for _, piece := range pieces {
-		q := &Part{Manifold: piece.Manifold}
-		q.bound = bound{of: p, name: piece.Name, layout: piece.Layout, groups: piece.Groups, kinds: p.settings.rule.State(),
-			properties: manifolds.PropertiesOf(piece.Manifold, piece.Layout.N, piece.Layout.P)}
+		q := &Part{}
+		q.bound = bound{of: p, name: piece.Name, layout: piece.Layout, groups: piece.Groups, kinds: p.settings.rule.State(), unit: piece.Manifold}
+		q.on(piece.Manifold, 1)
 		_, q.bound.euclidean = piece.Manifold.(manifolds.Euclidean)
-		q.bound.descender, _ = piece.Manifold.(manifolds.Descender)
 		for i, k := range q.bound.kinds {
 			q.bound.carries = q.bound.carries || i == 0 && (k.Kind == Ambient || k.Kind == Tangent)
 			q.bound.perPart = q.bound.perPart || k.Kind == PerPart
-		}
-		if r, ok := p.settings.rule.(Costly); ok {
-			q.bound.properties.Cost += r.Cost(piece.Manifold, piece.Layout)
 		}
 		q.memory.size, q.memory.progress = norm, manifolds.Progress{Factor: 1}
 		p.parts = append(p.parts, q)

@@ -54,10 +54,11 @@ type parameter struct {
 	err       error
 }
 
-// bound is what never changes of a part.
+// bound is what never changes of a part, but for what the scale of its manifold decides.
 type bound struct {
 	of         *parameter
-	name       string // of the piece; empty if the parameter has one part
+	unit       manifolds.Manifold // at the scale 1
+	name       string             // of the piece; empty if the parameter has one part
 	layout     manifolds.Layout
 	groups     []int // of points, for the geometric factor
 	properties manifolds.Properties
@@ -81,6 +82,7 @@ type memory struct {
 	some          []manifolds.Points // state of the chunk under way
 	factors       []float64          // of an adaptive rule, one number a point
 	reprojections int
+	scale         float64 // of the manifold, 1 as it was bound
 	progress      manifolds.Progress
 	weight        float64    // of the last step in an average by distances
 	outward       float64    // how far ambient momentum is from its bound; 1 is at it

@@ -61,7 +61,10 @@ type dog struct {
 	scope    Scope
 }
 
-var _ Planner = dog{}
+var (
+	_ Planner  = dog{}
+	_ Resizing = dog{}
+)
 
 func (r dog) Name() string { return r.name }
 
@@ -78,6 +81,16 @@ func (r dog) State() []State {
 		kind = PerPoint
 	}
 	return []State{{"largest distance", kind}, {"length of all gradients", kind}, {"start", Ambient}}
+}
+
+// Resize makes the distance and the start those of larger points.
+func (dog) Resize(state []manifolds.Points, factor float64) error {
+	for _, i := range []int{dogDistance, dogStart} {
+		if err := state[i].Combine(factor, state[i], 0, state[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Plan makes the gradients Riemannian and sets the rates, where a rate is that of more than a point.

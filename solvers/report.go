@@ -44,11 +44,12 @@ type ParameterReport struct {
 	Name     string
 	Part     string // which part; empty if the parameter has one
 	Shape    tensor.Shape
-	Kernel   bool   // a convolution kernel
-	Role     string // why it is one or not, such as "filter of Conv2d"
-	Manifold string // with its final scale
-	Grouping string // empty if unconstrained
-	Rule     string // the rule that moves it: that of the solver, or of the solver for the rest
+	Kernel   bool    // a convolution kernel
+	Role     string  // why it is one or not, such as "filter of Conv2d"
+	Manifold string  // with its final scale
+	Scale    float64 // how many times as large it is as it was bound: 1 without Rescale
+	Grouping string  // empty if unconstrained
+	Rule     string  // the rule that moves it: that of the solver, or of the solver for the rest
 	Points   int
 	N, P     int // size of a point
 
@@ -133,7 +134,7 @@ func (e *engine) row(p *parameter, q *Part, v dense.View, known bool) ParameterR
 	l, m := q.bound.layout, &q.memory
 	row := ParameterReport{
 		Name: p.name, Part: q.bound.name, Shape: p.shape.Clone(), Kernel: p.role.Role == roles.Kernel, Role: p.role.Why,
-		Manifold: manifolds.Name(q.Manifold), Rule: p.settings.rule.Name(), Points: l.K, N: l.N, P: l.P, LearnRate: e.rate(&p.settings), Frozen: p.settings.frozen,
+		Manifold: manifolds.Name(q.Manifold), Scale: m.scale, Rule: p.settings.rule.Name(), Points: l.K, N: l.N, P: l.P, LearnRate: e.rate(&p.settings), Frozen: p.settings.frozen,
 		Gradient: p.gradient, Direction: math.Sqrt(m.progress.Direction), StepLength: math.Sqrt(m.progress.Length),
 		GeometricFactor: m.progress.Factor, Outwardness: m.outwardness, Outward: m.outward, Membership: off, Projected: p.projected,
 		Reprojections: m.reprojections, Rebuilt: p.adopted, Still: p.still, Absent: p.seen != e.calls, gone: !known,

@@ -48,6 +48,7 @@ type ParameterSnapshot struct {
 	Steps         int
 	Reprojections int
 	Projected     bool
+	Scales        []float64 `json:",omitempty"` // of the manifold of each part by Rescale; none if all are 1
 	// Bounds are, for each part, those of its gradients, of its points and of its momentum, and how
 	// often it was re-projected.
 	Bounds []float64
@@ -126,15 +127,21 @@ func (p *parameter) snapshot() ParameterSnapshot {
 		Name: p.name, Shape: slices.Clone([]int(p.shape)), Precision: p.precision,
 		Grouping: p.constraint.Grouping.String(), Norm: p.norm, Steps: p.steps, Projected: p.projected,
 	}
+	var scales []float64
+	other := false
 	for i, q := range p.parts {
 		if i > 0 {
 			s.Manifold += " + "
 		}
 		s.Manifold += manifolds.Name(q.Manifold)
 		s.Identity = append(s.Identity, identityOf(q.Manifold))
+		scales, other = append(scales, q.memory.scale), other || q.memory.scale != 1
 		m := &q.memory
 		s.Reprojections += m.reprojections
 		s.Bounds = append(s.Bounds, m.longest, m.size, m.momentum, float64(m.reprojections))
+	}
+	if other {
+		s.Scales = scales
 	}
 	if m, ok := p.constraint.Manifold.(manifolds.Composite); ok {
 		s.Ensemble, s.Deal = describe(reflect.ValueOf(m)), p.deal()
@@ -323,6 +330,17 @@ func (e *engine) bindTo(v gorgonia.ValueGrad, ps ParameterSnapshot, w dense.View
 	p, err := e.bindAt(v, ps.Name, w, ps.Norm, graphs)
 	if err != nil {
 		return nil, err
+	}
+	if ps.Scales != nil && len(ps.Scales) != len(p.parts) {
+		return nil, p.fail(ErrParameter, fmt.Sprintf("want a scale for each of %d parts, got %d", len(p.parts), len(ps.Scales)), nil)
+	}
+	for i, s := range ps.Scales {
+		q := p.parts[i]
+		m, err := q.scaled(s)
+		if err != nil {
+			return nil, err
+		}
+		q.on(m, s)
 	}
 	is := p.snapshot()
 	type pair struct{ what, want, got string }
