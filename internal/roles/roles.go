@@ -230,6 +230,20 @@ type place struct {
 // operations with one input that keep its shape, and element-wise operations that do not involve
 // activations.
 func (g *Graph) Of(n *gorgonia.Node) Answer {
+	a, _ := g.of(n)
+	return a
+}
+
+// Images returns the image inputs of the convolutions that a kernel is the filter of, each once. It is empty for
+// what is no kernel.
+func (g *Graph) Images(n *gorgonia.Node) []*gorgonia.Node {
+	_, images := g.of(n)
+	return images
+}
+
+// of is Of, with the images that a kernel is convolved with.
+func (g *Graph) of(n *gorgonia.Node) (Answer, []*gorgonia.Node) {
+	var images []*gorgonia.Node
 	var filters, reasons, elsewheres, combined []string
 	var convolutions []convolution
 	start := place{node: n}
@@ -253,6 +267,9 @@ func (g *Graph) Of(n *gorgonia.Node) Answer {
 				case u.kind == filter:
 					filters = append(filters, "filter of "+u.name+path(through[at]))
 					convolutions = append(convolutions, convolution{u.convolution, at.moved, filters[len(filters)-1]})
+					if u.image != nil && !slices.Contains(images, u.image) {
+						images = append(images, u.image)
+					}
 				case u.kind == passes:
 					if u.reason != "" {
 						combined = append(combined, u.reason)
@@ -277,7 +294,7 @@ func (g *Graph) Of(n *gorgonia.Node) Answer {
 	a := Answer{Role: Other, ByUse: true}
 	switch {
 	case !used:
-		return Answer{Why: "used by nothing in its graph"}
+		return Answer{Why: "used by nothing in its graph"}, nil
 	case len(filters) > 0 && n.Dims() != 4:
 		a.Why = fmt.Sprintf("%s, but of shape %v, not (out, in, height, width)", filters[0], n.Shape())
 	case len(filters) > 0:
@@ -295,7 +312,10 @@ func (g *Graph) Of(n *gorgonia.Node) Answer {
 			a.Why = elsewheres[0] + ", not its filter"
 		}
 	}
-	return a
+	if a.Role != Kernel {
+		images = nil
+	}
+	return a, images
 }
 
 // convolution is a convolution with a parameter.
@@ -356,7 +376,8 @@ type use struct {
 	repeats bool   // with passes: the value repeats the input
 	moves   bool   // with passes: the value has the weights in other places
 
-	convolution Convolution // with filter
+	convolution Convolution    // with filter
+	image       *gorgonia.Node // with filter
 }
 
 // ignored are operations from which nothing follows about their inputs.
@@ -376,7 +397,13 @@ func (g *Graph) use(c *gorgonia.Node, i int) use {
 	op, in := c.Op(), g.inputs(c)
 	if f := filterInput(op); f >= 0 {
 		if i == f {
-			return use{kind: filter, name: opName(op), convolution: convolutionOf(op)}
+			u := use{kind: filter, name: opName(op), convolution: convolutionOf(op)}
+			for j, x := range in {
+				if u.image == nil && j != f && x != nil && x.Dims() == 4 {
+					u.image = x
+				}
+			}
+			return u
 		}
 		return use{kind: elsewhere, reason: imageOf + opName(op)}
 	}
@@ -390,8 +417,8 @@ func (g *Graph) use(c *gorgonia.Node, i int) use {
 	case "gorgonia.im2colOp":
 		return use{kind: elsewhere, reason: imageOf + "Conv2d"}
 	case "gorgonia.linAlgBinOp":
-		if g.convolves(c, i) {
-			return use{kind: filter, name: "Conv2d"}
+		if x := g.convolves(c, i); x != nil {
+			return use{kind: filter, name: "Conv2d", image: x}
 		}
 		return use{kind: elsewhere, reason: "factor of a matrix product"}
 	case "gorgonia.elemBinOp":
@@ -459,12 +486,12 @@ func (g *Graph) norm(n *gorgonia.Node) string {
 	return norms[typeName(n.Op())]
 }
 
-// convolves reports whether the matrix product c is a convolution with its input i as the filter.
-// That is so if the other factor is the matrix of patches that gorgonia.Im2Col makes, of shape (B,
+// convolves returns the image if the matrix product c is a convolution with its input i as the filter, and
+// otherwise nil. It is one if the other factor is the matrix of patches that gorgonia.Im2Col makes, of shape (B,
 // rows, columns, CAB) reshaped to (B rows columns) x CAB, or its transpose, and the product sums
 // over CAB. The gradient with respect to the filter is a product with the patches too, but sums
 // over images.
-func (g *Graph) convolves(c *gorgonia.Node, i int) bool {
+func (g *Graph) convolves(c *gorgonia.Node, i int) *gorgonia.Node {
 	n := g.inputs(c)[1-i]
 	transposed := false
 	for n != nil && typeName(n.Op()) != "gorgonia.im2colOp" {
@@ -473,28 +500,31 @@ func (g *Graph) convolves(c *gorgonia.Node, i int) bool {
 		case "gorgonia.reshapeOp":
 			from, to := in[0].Shape(), n.Shape()
 			if from.Dims() == 0 || to.Dims() == 0 || from[from.Dims()-1] != to[to.Dims()-1] {
-				return false
+				return nil
 			}
 		case "gorgonia.transposeOp":
 			if n.Dims() != 2 {
-				return false
+				return nil
 			}
 			transposed = !transposed
 		default:
-			return false
+			return nil
 		}
 		n = in[0]
 	}
 	if n == nil {
-		return false
+		return nil
 	}
 	field := reflect.ValueOf(c.Op()).FieldByName([]string{"transB", "transA"}[i])
 	if !field.IsValid() {
-		return false
+		return nil
 	}
 	// The left factor is summed over its columns, the right one over its rows.
 	patchesLeft := i == 1
-	return (transposed != field.Bool()) != patchesLeft
+	if (transposed != field.Bool()) == patchesLeft {
+		return nil
+	}
+	return g.inputs(n)[0]
 }
 
 // activation reports whether n depends, element by element, on the value of a convolution, a

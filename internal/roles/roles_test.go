@@ -390,3 +390,26 @@ func TestOtherOperations(t *testing.T) {
 	assert.Equal(t, "used by Mix, not convolved with", roles.Of(v).Why)
 	assert.Equal(t, "filter of Conv2d through Round", roles.Of(p).Why)
 }
+
+// A kernel's images are the inputs of its convolutions, stock ones and others, each once.
+func TestImages(t *testing.T) {
+	g := gorgonia.NewGraph()
+	x, z := leaf(g, "x", 2, 4, 6, 6), leaf(g, "z", 2, 4, 6, 6)
+	w, v, b := leaf(g, "w", 4, 4, 3, 3), leaf(g, "v", 4, 4, 3, 3), leaf(g, "b", 1, 4, 1, 1)
+	y := gorgonia.Must(gorgonia.Add(conv(x, w), conv(z, w)))
+	y = gorgonia.Must(gorgonia.BroadcastAdd(y, b, nil, []byte{0, 2, 3}))
+	u := gorgonia.Must(nodes.Conv2d(y, gorgonia.Must(nodes.WeightNorm(v, leaf(g, "gain", 4, 1, 1, 1))), tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}))
+	u = gorgonia.Must(nodes.Conv2d(u, gorgonia.Must(nodes.WeightNorm(v, leaf(g, "gain2", 4, 1, 1, 1))), tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}))
+	cost := gorgonia.Must(gorgonia.Mean(u))
+	read := func() *roles.Graph { return roles.Read(g) }
+	for range 2 {
+		assert.ElementsMatch(t, gorgonia.Nodes{x, z}, read().Images(w))
+		images := read().Images(v)
+		require.Len(t, images, 2)
+		assert.Contains(t, images, y)
+		assert.Empty(t, read().Images(b))
+		assert.Empty(t, read().Images(x))
+		_, err := gorgonia.Grad(cost, w, v, b) // the backward pass convolves with nothing
+		require.NoError(t, err)
+	}
+}

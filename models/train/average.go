@@ -32,7 +32,7 @@ const calibration = 64
 // those that it has. A net without any of these layers stays as it is.
 func Recalibrate(ctx context.Context, of models.Trainable, data Data, o Options) error {
 	all := ranksOf(o.Group)
-	if err := all.agree(checkCalibration(of, data, o, all)); err != nil {
+	if err := all.agree(checkBatches("Recalibrate", of, data, o.Recalibrate, all)); err != nil {
 		return err
 	}
 	m := of.Base()
@@ -50,22 +50,6 @@ func Recalibrate(ctx context.Context, of models.Trainable, data Data, o Options)
 	defer vm.Close()
 	c := calibrator{all, ctx, m, vm, plan{o.Seed, data.Len(), m.Batch() * all.Size(), imagesOf(m), o.Augment}, data}
 	return plain(c.calibrate(o.Recalibrate))
-}
-
-func checkCalibration(of models.Trainable, data Data, o Options, all ranks) error {
-	switch {
-	case of == nil || of.Base() == nil || of.Base().Batch() < 1:
-		return errors.New("train: Recalibrate: want a net made by models.New, got none")
-	case of.Base().Cost == nil:
-		return errors.New("train: Recalibrate: want a net with a cost, got none")
-	case isEmpty(data):
-		return errors.New("train: Recalibrate: want examples, got none")
-	case o.Recalibrate < 0:
-		return fmt.Errorf("train: Recalibrate: want 0 batches (%d) or more, got %d", calibration, o.Recalibrate)
-	case data.Len() < of.Base().Batch()*all.Size():
-		return fmt.Errorf("train: Recalibrate: want at least one batch of %d examples, got %d examples", of.Base().Batch()*all.Size(), data.Len())
-	}
-	return named(probe(of.Base(), data))
 }
 
 // calibrates reports whether a net has statistics that follow from weights and data.

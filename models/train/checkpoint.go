@@ -292,7 +292,7 @@ func (r *run) write(to func(checkpoint.Solver) error) error {
 
 // resume takes the state from the checkpoint, that of the solver on all ranks.
 func (r *run) resume() error {
-	s := state{Plan: r.Plan, epochs: r.Epochs}
+	s := state{Plan: r.Plan, Rescaling: r.Rescale, epochs: r.Epochs}
 	keeper, err := checkpoint.Keeper(r.solver)
 	if err != nil {
 		return fmt.Errorf("train: %w", err)
@@ -329,6 +329,10 @@ func (s *state) Accept(saved any) error {
 	}
 	steps, done := s.Plan.steps(), len(is.Done)
 	switch {
+	case is.Rescaling != s.Rescaling:
+		return fmt.Errorf("want Rescale by %d batches as in the run that was saved, got %d", is.Rescaling, s.Rescaling)
+	case is.Rescaled < 0 || is.Rescaled > done+1 || is.Rescaling > 0 && is.Step > 0 && is.Rescaled != done+1:
+		return fmt.Errorf("want kernels that were rescaled before one of %d epochs, got epoch %d", done+1, is.Rescaled)
 	case done > s.epochs:
 		return fmt.Errorf("want at least the %d epochs that are complete, got %d", done, s.epochs)
 	case is.Step < 0 || is.Step > steps:

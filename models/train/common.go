@@ -28,8 +28,8 @@ func (r *run) compare() error {
 	for _, b := range r.model.Buffers {
 		fmt.Fprintln(model, b.Name, b.Running() != nil, b.Noise != nil)
 	}
-	own := fmt.Sprintf("solver %s, model %08x, batches %+v of %s, %d epochs, test %s, validation %s, best %d, patience %d, checkpoint %v every %d, resumed %v, weights only %v",
-		wrap.Describe(r.solver), model.Sum32(), r.Plan, describe(r.data), r.Epochs, describe(r.Test), describe(r.Validation), r.Best, r.Patience,
+	own := fmt.Sprintf("solver %s, model %08x, batches %+v of %s, %d epochs, test %s, validation %s, best %d, patience %d, rescaled by %d, checkpoint %v every %d, resumed %v, weights only %v",
+		wrap.Describe(r.solver), model.Sum32(), r.Plan, describe(r.data), r.Epochs, describe(r.Test), describe(r.Validation), r.Best, r.Patience, r.Rescale,
 		c.Dir != "", c.Every, c.Resume, c.WeightsOnly)
 	first, err := r.Broadcast([]byte(own))
 	if err != nil {

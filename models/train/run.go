@@ -32,6 +32,7 @@ type run struct {
 	weights   []gorgonia.ValueGrad
 	vm        gorgonia.VM
 	predictor *models.Predictor
+	rescaler  rescaler
 	feed      *feed
 	hooks     []Hook
 	ends      []func()
@@ -51,6 +52,8 @@ type state struct {
 	Steps     int     // made in the run
 	Loss      float64 // of the last step
 	BestSoFar int     // number of the best epoch, 0 before there is one
+	Rescaling int     `json:",omitempty"` // batches by which kernels are rescaled, 0 if they are not
+	Rescaled  int     `json:",omitempty"` // number of the epoch before which kernels were rescaled last
 
 	epochs int // that are wanted, which is not saved
 }
@@ -60,6 +63,7 @@ func newRun(ctx context.Context, of models.Trainable, solver gorgonia.Solver, da
 	m := of.Base()
 	r := &run{Options: o, ranks: ranksOf(o.Group), ctx: ctx, model: m, solver: solver, ascender: ascender(solver), data: data, weights: gorgonia.NodesToValueGrads(m.Learnables)}
 	r.Plan = plan{o.Seed, data.Len(), m.Batch() * r.Size(), imagesOf(m), o.Augment}
+	r.Rescaling = o.Rescale
 	part := r.Plan.part(r.ranks)
 	if r.root() {
 		r.hooks = append(append(r.hooks, o.Hooks...), Hook{AfterStep: o.AfterStep, AfterEpoch: o.AfterEpoch})
@@ -93,6 +97,15 @@ func newRun(ctx context.Context, of models.Trainable, solver gorgonia.Solver, da
 	r.vm, err = m.Machine()
 	if err := r.agree(err); err != nil {
 		return nil, named(err)
+	}
+	if o.Rescale > 0 {
+		r.rescaler, err = newRescaler(r.ranks, m, solver, o.Group)
+		if err == nil {
+			err = r.rescaler.check()
+		}
+		if err := r.agree(named(err)); err != nil {
+			return nil, err
+		}
 	}
 	if data, err = augment(data, o.Augment, r.Plan.Shape); err == nil {
 		r.feed, err = startFeed(m, r.Plan, part, data, len(r.Done)+1, r.Step, o.Epochs)
@@ -133,6 +146,7 @@ func (r *run) close() {
 	}
 	r.feed.close()
 	_ = r.predictor.Close()
+	r.rescaler.close()
 	_ = r.vm.Close()
 	r.kept.leave()
 }
@@ -177,6 +191,9 @@ func (r *run) outOfPatience() bool {
 // epoch makes the steps that are left of an epoch, evaluates and saves.
 func (r *run) epoch() error {
 	number := len(r.Done) + 1
+	if err := r.rescaleOnce(number); err != nil {
+		return err
+	}
 	if r.Step == 0 {
 		r.Current = Epoch{Number: number, LearnRate: r.rate()}
 	}

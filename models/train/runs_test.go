@@ -230,9 +230,10 @@ func TestRefusedChangesNothing(t *testing.T) {
 		"a hook": {none, func(o *train.Options) {
 			o.Hooks = []train.Hook{{Begin: func(train.Run) error { return errors.New("no") }}}
 		}, "no"},
-		"cut":        {func(t *testing.T, dir string) { cutAll(t, dir) }, func(*train.Options) {}, "want a whole checkpoint in"},
-		"a file":     {none, func(o *train.Options) { o.Checkpoint.Dir = filepath.Join(o.Checkpoint.Dir, train.LastFile) }, "train: "},
-		"no batches": {none, func(o *train.Options) { o.Augment.Pad = 100 }, "padding"},
+		"cut":          {func(t *testing.T, dir string) { cutAll(t, dir) }, func(*train.Options) {}, "want a whole checkpoint in"},
+		"a file":       {none, func(o *train.Options) { o.Checkpoint.Dir = filepath.Join(o.Checkpoint.Dir, train.LastFile) }, "train: "},
+		"other scales": {none, func(o *train.Options) { o.Rescale = 2 }, "want Rescale by 0 batches as in the run that was saved, got 2"},
+		"no batches":   {none, func(o *train.Options) { o.Augment.Pad = 100 }, "padding"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "a", "run")

@@ -67,6 +67,9 @@ type Options struct {
 	// that has fewer, if it is 0.
 	Recalibrate int
 
+	// Rescale is the number of batches by which kernels are rescaled before each epoch, by the function Rescale. With 0 they are not.
+	Rescale int
+
 	// Checkpoint says where the run is saved.
 	Checkpoint Checkpoint
 
@@ -98,6 +101,8 @@ type Initialiser interface {
 // normalisations are computed again, by Recalibrate, and the net is evaluated; BestFile holds it as it is then, without the
 // solver. Then weights and statistics are put back, and the run goes on. After Fit the net has the weights of the last step:
 // Swap of the solver and Recalibrate give it the average.
+//
+// With Options.Rescale kernels are given other scales before each epoch: see Rescale. Checkpoints have them.
 //
 // With Options.Group, all of whose ranks call Fit with the same arguments, a batch is that of all
 // of them together: np ranks with models of b images train as one rank does with a model of np b
@@ -182,6 +187,9 @@ func (o *Options) check(of models.Trainable, solver gorgonia.Solver, data Data) 
 		return err
 	}
 	if err := o.checkAverage(all, solver); err != nil {
+		return err
+	}
+	if err := o.checkRescale(solver); err != nil {
 		return err
 	}
 	return o.Checkpoint.check(solver)
