@@ -26,14 +26,14 @@ func ExampleRescale() {
 		panic(err)
 	}
 	ctx := context.Background()
-	scaled := func(solver *solvers.Solver) error {
+	solver := solvers.NewSGD(solvers.LearnRate(0.1), solvers.Kernels(manifolds.Sphere{}))
+	scaled := func() error {
 		if err := solver.Init(gorgonia.NodesToValueGrads(m.Learnables)); err != nil {
 			return err
 		}
 		return train.Rescale(ctx, m, solver, set.Train, train.Options{Rescale: 4})
 	}
-	solver := solvers.NewSGD(solvers.LearnRate(0.1), solvers.Kernels(manifolds.Sphere{}))
-	fmt.Println(scaled(solver))
+	fmt.Println(scaled())
 	for _, p := range solver.Report().Parameters {
 		if p.Kernel {
 			fmt.Printf("%s is %.1f times as large\n", p.Name, p.Scale)
