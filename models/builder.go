@@ -83,15 +83,27 @@ func (b *Builder) Apply(layer string, x *gorgonia.Node, f func(*gorgonia.Node) (
 // Conv adds a convolution without a bias. Its weights, "<layer>.weight", have shape
 // (filters, channels, size, size).
 func (b *Builder) Conv(layer string, x *gorgonia.Node, filters, size, stride, pad int) *gorgonia.Node {
+	return b.GroupedConv(layer, x, filters, size, stride, pad, 1)
+}
+
+// GroupedConv adds a convolution in groups without a bias: see nodes.Conv2dGroups. With as many groups as channels it is a
+// depthwise convolution. Its weights, "<layer>.weight", have shape (filters, channels/groups, size, size).
+func (b *Builder) GroupedConv(layer string, x *gorgonia.Node, filters, size, stride, pad, groups int) *gorgonia.Node {
 	return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
 		if x.Dims() != 4 {
 			return nil, fmt.Errorf("want images of rank 4, got shape %v", x.Shape())
 		}
-		w, err := b.Weight(layer+".weight", b.spec.Kernels, filters, x.Shape()[1], size, size)
+		if groups < 1 || x.Shape()[1]%groups != 0 {
+			return nil, fmt.Errorf("want groups that divide %d channels, got %d", x.Shape()[1], groups)
+		}
+		w, err := b.Weight(layer+".weight", b.spec.Kernels, filters, x.Shape()[1]/groups, size, size)
 		if err != nil {
 			return nil, err
 		}
-		return nodes.Conv2d(x, w, tensor.Shape{size, size}, []int{pad, pad}, []int{stride, stride}, []int{1, 1})
+		if groups == 1 {
+			return nodes.Conv2d(x, w, tensor.Shape{size, size}, []int{pad, pad}, []int{stride, stride}, []int{1, 1})
+		}
+		return nodes.Conv2dGroups(x, w, tensor.Shape{size, size}, []int{pad, pad}, []int{stride, stride}, []int{1, 1}, groups)
 	})
 }
 
@@ -118,6 +130,22 @@ func (b *Builder) BatchNorm(layer string, x *gorgonia.Node) *gorgonia.Node {
 // b.Rectify(b.BatchNorm(layer, x)), faster.
 func (b *Builder) BatchNormRectify(layer string, x *gorgonia.Node) *gorgonia.Node {
 	return b.batchNorm(layer, x, func() []nodes.BatchNormOption { return []nodes.BatchNormOption{nodes.Rectified()} })
+}
+
+// BatchNormRectifyTo adds a batch normalisation and a rectified linear unit with the bound top, 6 for ReLU6: see
+// nodes.RectifyTo.
+func (b *Builder) BatchNormRectifyTo(layer string, x *gorgonia.Node, top float64) *gorgonia.Node {
+	return b.batchNorm(layer, x, func() []nodes.BatchNormOption { return []nodes.BatchNormOption{nodes.RectifiedTo(top)} })
+}
+
+// BatchNormAdd adds a batch normalisation and the sum with a shortcut. It computes b.Add(b.BatchNorm(layer, x), shortcut), faster.
+func (b *Builder) BatchNormAdd(layer string, x, shortcut *gorgonia.Node) *gorgonia.Node {
+	return b.batchNorm(layer, x, func() []nodes.BatchNormOption {
+		if shortcut == nil {
+			b.Fail(layer, errNil)
+		}
+		return []nodes.BatchNormOption{nodes.Plus(shortcut)}
+	})
 }
 
 // BatchNormAddRectify adds the end of a residual block: a batch normalisation, the sum with the
@@ -193,6 +221,25 @@ func (b *Builder) MaxPool(x *gorgonia.Node, size int) *gorgonia.Node {
 	})
 }
 
+// AdaptiveAveragePool adds average pooling to a result of rows x columns pixels: see nodes.AdaptiveAveragePool2D.
+func (b *Builder) AdaptiveAveragePool(x *gorgonia.Node, rows, columns int) *gorgonia.Node {
+	return b.Apply("pool", x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+		return nodes.AdaptiveAveragePool2D(x, rows, columns)
+	})
+}
+
+// Concat joins the channels of x and of more nodes, one after the other.
+func (b *Builder) Concat(x *gorgonia.Node, more ...*gorgonia.Node) *gorgonia.Node {
+	return b.Apply("concat", x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+		return nodes.Concat(append([]*gorgonia.Node{x}, more...)...)
+	})
+}
+
+// Flatten makes one vector of each image.
+func (b *Builder) Flatten(x *gorgonia.Node) *gorgonia.Node {
+	return b.Apply("flatten", x, nodes.Flatten)
+}
+
 // GlobalAveragePool adds global average pooling: the mean of each channel.
 func (b *Builder) GlobalAveragePool(x *gorgonia.Node) *gorgonia.Node {
 	return b.Apply("pool", x, nodes.GlobalAveragePool2D)
@@ -207,6 +254,14 @@ func (b *Builder) Dropout(layer string, x *gorgonia.Node, p float64) *gorgonia.N
 		}
 		return nodes.Dropout(x, p, n)
 	})
+}
+
+// dropout adds dropout unless p is 0.
+func (b *Builder) dropout(layer string, x *gorgonia.Node, p float64) *gorgonia.Node {
+	if p == 0 {
+		return x
+	}
+	return b.Dropout(layer, x, p)
 }
 
 // Shortcut adds the shortcut of residual nets that has no weights: it takes every stride-th row

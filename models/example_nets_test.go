@@ -100,6 +100,10 @@ func ExampleOptions() {
 	count("WRN-16-2 with dropout", m, err)
 	m, err = models.StochasticDepth(1, 20, with(colour, func(o *models.Options) { o.Survival = 0.8 }))
 	count("ResNet-20 of stochastic depth", m, err)
+	m, err = models.ImageNetResNet(1, 18, colour)
+	count("ResNet-18", m, err)
+	m, err = models.MobileNetV2(1, with(colour, func(o *models.Options) { o.Width = 0.25 }))
+	count("MobileNetV2, a quarter as wide", m, err)
 	m, err = models.LeNet(1, with(grey, func(o *models.Options) { o.Survival = 0.8 }))
 	count("LeNet-5 of stochastic depth:", m, err)
 	// Output:
@@ -110,6 +114,8 @@ func ExampleOptions() {
 	// ResNet-20, pre-activation 269722
 	// WRN-16-2 with dropout 691674
 	// ResNet-20 of stochastic depth 269722
+	// ResNet-18 11181642
+	// MobileNetV2, a quarter as wide 250922
 	// LeNet-5 of stochastic depth: models: LeNet has no option Survival
 }
 

@@ -22,6 +22,10 @@
 //	VGG              Simonyan and Zisserman 2015, for small images
 //	ResNet           He, Zhang, Ren and Sun 2016, for small images; with pre-activation too
 //	WideResNet       Zagoruyko and Komodakis 2016
+//	ImageNetResNet   the residual nets for ImageNet of the same paper as ResNet
+//	ImageNetVGG      VGG with its classifier
+//	SqueezeNet       Iandola et al. 2016
+//	MobileNetV2      Sandler, Howard, Zhu, Zhmoginov and Chen 2018
 //	ConstantDepth    the residual nets that Ozay and Okatani 2016 train on manifolds,
 //	StochasticDepth  of constant depth, and of Huang et al. 2016
 //

@@ -19,6 +19,7 @@ import (
 var (
 	grey   = models.Options{Shape: [3]int{1, 28, 28}, Classes: 10}
 	colour = models.Options{Shape: [3]int{3, 32, 32}, Classes: 10}
+	large  = models.Options{Shape: [3]int{3, 32, 32}, Classes: 1000, Kernels: func(uint64) gorgonia.InitWFn { return gorgonia.Zeroes() }}
 )
 
 // with returns options with a change.
@@ -27,9 +28,16 @@ func with(o models.Options, change func(*models.Options)) models.Options {
 	return o
 }
 
-func normed(o *models.Options)         { o.BatchNorm = true }
-func projected(o *models.Options)      { o.Projections = true }
-func preActivated(o *models.Options)   { o.PreActivation = true }
+func normed(o *models.Options)       { o.BatchNorm = true }
+func projected(o *models.Options)    { o.Projections = true }
+func preActivated(o *models.Options) { o.PreActivation = true }
+func quarter(o *models.Options)      { o.Width = 0.25 }
+
+func slim(o models.Options) models.Options {
+	o.Width = 1. / 16
+	return o
+}
+
 func hundredClasses(o *models.Options) { o.Classes = 100 }
 
 // TestPublishedParameters compares the numbers of parameters with published ones. Papers give
@@ -61,6 +69,16 @@ func TestPublishedParameters(t *testing.T) {
 		{"WRN-28-10", func() (*models.Model, error) { return models.WideResNet(1, 28, 10, colour) }, 36479194, 36.5, 0.05},
 		// pytorch-cifar (Liu) has 14,728,266 for VGG16, with the 4,224 biases before batch norm.
 		{"VGG-16-BN", func() (*models.Model, error) { return models.VGG(1, 16, with(colour, normed)) }, 14728266 - 4224, 0, 0},
+		// The nets for ImageNet; exact: torchvision. The paper of SqueezeNet has 1.25 million for version 1.0.
+		{"ImageNetResNet-18", func() (*models.Model, error) { return models.ImageNetResNet(1, 18, large) }, 11689512, 0, 0},
+		{"ImageNetResNet-34", func() (*models.Model, error) { return models.ImageNetResNet(1, 34, large) }, 21797672, 0, 0},
+		{"ImageNetResNet-50", func() (*models.Model, error) { return models.ImageNetResNet(1, 50, large) }, 25557032, 0, 0},
+		{"ImageNetResNet-101", func() (*models.Model, error) { return models.ImageNetResNet(1, 101, large) }, 44549160, 0, 0},
+		{"SqueezeNet", func() (*models.Model, error) { return models.SqueezeNet(1, large) }, 1235496, 0, 0},
+		{"MobileNetV2", func() (*models.Model, error) { return models.MobileNetV2(1, large) }, 3504872, 3.4, 0.11},
+		{"MobileNetV2 1.4", func() (*models.Model, error) {
+			return models.MobileNetV2(1, with(large, func(o *models.Options) { o.Width = 1.4 }))
+		}, 6108776, 6.9, 0.8},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m, err := c.build()
@@ -105,6 +123,11 @@ func TestVGGParameters(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, want-full+512*10+10, m.Parameters(), "VGG-%d", depth)
 	}
+	if !testing.Short() { // 132 million weights
+		m, err := models.ImageNetVGG(1, 11, with(large, normed))
+		require.NoError(t, err)
+		assert.Equal(t, 132868840-2752, m.Parameters(), "torchvision's vgg11_bn has 2,752 biases before batch norm")
+	}
 	m, err := models.VGG(1, 11, with(colour, normed))
 	require.NoError(t, err)
 	var names []string
@@ -127,6 +150,14 @@ func every(o models.Options) map[string]func() (*models.Model, error) {
 		"ResNet pre":  func() (*models.Model, error) { return models.ResNet(3, 8, with(o, preActivated)) },
 		"WideResNet": func() (*models.Model, error) {
 			return models.WideResNet(3, 10, 2, with(o, func(o *models.Options) { o.Dropout = 0.3 }))
+		},
+		"ImageNetResNet":             func() (*models.Model, error) { return models.ImageNetResNet(3, 18, slim(o)) },
+		"ImageNetResNet, bottleneck": func() (*models.Model, error) { return models.ImageNetResNet(3, 50, slim(o)) },
+		"ImageNetVGG":                func() (*models.Model, error) { return models.ImageNetVGG(3, 11, slim(o)) },
+		"ImageNetVGG, normed":        func() (*models.Model, error) { return models.ImageNetVGG(3, 11, with(slim(o), normed)) },
+		"SqueezeNet":                 func() (*models.Model, error) { return models.SqueezeNet(3, with(o, quarter)) },
+		"MobileNetV2": func() (*models.Model, error) {
+			return models.MobileNetV2(3, with(slim(o), func(o *models.Options) { o.Shape = [3]int{2, 64, 64} }))
 		},
 		"StochasticDepth": func() (*models.Model, error) { return models.StochasticDepth(3, 14, o) },
 	}
@@ -276,6 +307,29 @@ func TestNetsReject(t *testing.T) {
 		{"models: VGG has no option Dropout", func() (*models.Model, error) {
 			return models.VGG(1, 11, with(colour, func(o *models.Options) { o.Dropout = 0.5 }))
 		}},
+		{"models: ImageNetResNet: want a depth of 18, 34, 50 or 101, got 20", func() (*models.Model, error) { return models.ImageNetResNet(1, 20, colour) }},
+		{"models: ImageNetResNet has no option Dropout", func() (*models.Model, error) {
+			return models.ImageNetResNet(1, 18, with(colour, func(o *models.Options) { o.Dropout = models.NoDropout }))
+		}},
+		{"models: ImageNetVGG: want a depth of 11, 13, 16 or 19, got 12", func() (*models.Model, error) { return models.ImageNetVGG(1, 12, colour) }},
+		{"models: ImageNetVGG: want a probability of dropout from 0 to less than 1, or NoDropout, got 1", func() (*models.Model, error) {
+			return models.ImageNetVGG(1, 11, with(colour, func(o *models.Options) { o.Dropout = 1 }))
+		}},
+		{"models: SqueezeNet: want a probability of dropout from 0 to less than 1, or NoDropout, got -0.5", func() (*models.Model, error) {
+			return models.SqueezeNet(1, with(colour, func(o *models.Options) { o.Dropout = -0.5 }))
+		}},
+		{"models: MobileNetV2: want a positive and finite width, got -1", func() (*models.Model, error) {
+			return models.MobileNetV2(1, with(colour, func(o *models.Options) { o.Width = -1 }))
+		}},
+		{"models: VGG has no option Width", func() (*models.Model, error) {
+			return models.VGG(1, 11, with(colour, func(o *models.Options) { o.Width = 0.5 }))
+		}},
+		{"models: features.pool: nodes.MaxPool2D: want a kernel that fits", func() (*models.Model, error) {
+			return models.ImageNetVGG(1, 11, with(slim(colour), func(o *models.Options) { o.Shape[2] = 31 }))
+		}},
+		{"models: features.8: nodes.MaxPool2DCeil: want a kernel that fits", func() (*models.Model, error) {
+			return models.SqueezeNet(1, with(slim(colour), func(o *models.Options) { o.Shape[2] = 24 }))
+		}},
 		{"models: features.pool: nodes.MaxPool2D: want a kernel that fits", func() (*models.Model, error) {
 			return models.VGG(1, 11, with(colour, func(o *models.Options) { o.Shape[1] = 16 }))
 		}},
@@ -283,6 +337,48 @@ func TestNetsReject(t *testing.T) {
 		t.Run(fmt.Sprint(c.want), func(t *testing.T) {
 			_, err := c.build()
 			assert.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
+// Nets for ImageNet take images of any size that fits, and their own dropout unless another is wanted.
+func TestImageNetSizes(t *testing.T) {
+	for name, c := range map[string]struct {
+		build  func(o models.Options) (*models.Model, error)
+		least  int
+		noises int
+	}{
+		"ImageNetResNet": {func(o models.Options) (*models.Model, error) { return models.ImageNetResNet(1, 18, o) }, 1, 0},
+		"ImageNetVGG":    {func(o models.Options) (*models.Model, error) { return models.ImageNetVGG(1, 11, o) }, 32, 2},
+		"SqueezeNet":     {func(o models.Options) (*models.Model, error) { return models.SqueezeNet(1, o) }, 25, 1},
+		"MobileNetV2":    {func(o models.Options) (*models.Model, error) { return models.MobileNetV2(1, o) }, 1, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			count := func(m *models.Model) (n int) {
+				for _, b := range m.Buffers {
+					if b.Noise != nil {
+						n++
+					}
+				}
+				return n
+			}
+			for _, more := range []int{0, 1, 37} {
+				o := slim(models.Options{Shape: [3]int{3, c.least, c.least + more}, Classes: 5})
+				m, err := c.build(o)
+				require.NoError(t, err)
+				assert.Equal(t, c.noises, count(m))
+				p, err := m.Predictor()
+				require.NoError(t, err)
+				logits, err := p.Logits(make([]float32, 2*3*c.least*(c.least+more)))
+				require.NoError(t, err)
+				assert.Len(t, logits, 10)
+				require.NoError(t, p.Close())
+			}
+			if c.noises > 0 {
+				m, err := c.build(with(slim(models.Options{Shape: [3]int{3, 32, 32}, Classes: 5}), func(o *models.Options) { o.Dropout = models.NoDropout }))
+				require.NoError(t, err)
+				assert.Zero(t, count(m))
+			}
 		})
 	}
 }

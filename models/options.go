@@ -4,6 +4,7 @@ package models
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"gorgonia.org/tensor"
@@ -33,7 +34,7 @@ type Options struct {
 
 	// Widths is the number of filters in each block of CNN. The default is 16, 32, 64.
 	Widths []int
-	// BatchNorm adds batch normalisation after each convolution of CNN and VGG, in place of the
+	// BatchNorm adds batch normalisation after each convolution of CNN, VGG and ImageNetVGG, in place of the
 	// bias, which the mean that is subtracted would cancel.
 	BatchNorm bool
 	// PreActivation makes the blocks of ResNet, ConstantDepth and StochasticDepth those with
@@ -47,11 +48,39 @@ type Options struct {
 	// or ZerosAround. Weights that were trained with one of them are useless with the other.
 	Zeros Zeros
 	// Dropout is the probability of dropout between the convolutions of a block of WideResNet,
-	// at least 0 and less than 1.
+	// or in the classifier of ImageNetVGG, SqueezeNet and MobileNetV2, at least 0 and less than 1. Where it is
+	// 0, these three have that of their paper; NoDropout leaves it out.
 	Dropout float64
+	// Width multiplies the number of channels of each layer of ImageNetResNet, ImageNetVGG, SqueezeNet and MobileNetV2, for
+	// smaller nets. It is the width multiplier of MobileNets. The default is 1.
+	Width float64
 	// Survival is the probability that the last block of StochasticDepth is kept. The default
 	// is 0.5.
 	Survival float64
+}
+
+// NoDropout is a value of Options.Dropout for nets that have dropout by default.
+const NoDropout = -1
+
+// dropout returns the probability of dropout of a net that has one by default.
+func (o Options) dropout(net string, byDefault float64) (float64, error) {
+	switch {
+	case o.Dropout == 0:
+		return byDefault, nil
+	case o.Dropout == NoDropout:
+		return 0, nil
+	case !(o.Dropout > 0 && o.Dropout < 1):
+		return 0, fmt.Errorf("models: %s: want a probability of dropout from 0 to less than 1, or NoDropout, got %v", net, o.Dropout)
+	}
+	return o.Dropout, nil
+}
+
+// wide returns a number of channels times Width.
+func (o Options) wide(channels int) int {
+	if o.Width == 0 {
+		return channels
+	}
+	return max(1, int(math.Round(o.Width*float64(channels))))
 }
 
 // build makes the net. It returns an error if an option of the second part is set that is not
@@ -68,10 +97,14 @@ func (o Options) build(name string, batch int, layers Layers, has ...string) (*M
 		{"Zeros", o.Zeros != ""},
 		{"Dropout", o.Dropout != 0},
 		{"Survival", o.Survival != 0},
+		{"Width", o.Width != 0},
 	} {
 		if option.set && !slices.Contains(has, option.name) {
 			return nil, fmt.Errorf("models: %s has no option %s", name, option.name)
 		}
+	}
+	if o.Width < 0 || math.IsNaN(o.Width) || math.IsInf(o.Width, 0) {
+		return nil, fmt.Errorf("models: %s: want a positive and finite width, got %v", name, o.Width)
 	}
 	return Build(Spec{
 		Batch: batch, Shape: o.Shape, Classes: o.Classes, Dtype: o.Dtype, Seed: o.Seed, Kernels: o.Kernels, Zeros: o.Zeros,

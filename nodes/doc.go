@@ -22,7 +22,7 @@
 //	            ConvOrthogonality
 //	nets        Conv2d, Conv2dGroups, Conv2dWith, ConvTranspose2d, Bias, Linear, Rectify,
 //	            RectifyTo, MaxPool2D, MaxPool2DCeil, AveragePool2D, AdaptiveAveragePool2D,
-//	            GlobalAveragePool2D, BatchNorm, GroupNorm, Concat, Dropout, Shortcut,
+//	            GlobalAveragePool2D, BatchNorm, GroupNorm, Concat, Flatten, Dropout, Shortcut,
 //	            StochasticDepth, CrossEntropy, MaxMin, Householder
 //	initial     HeNormal, HeUniform, GlorotNormal, GlorotUniform, Orthonormal,
 //	            UnitFilterInit, ManifoldInit

@@ -166,6 +166,13 @@ func ExampleConcat() {
 	// Output: (2, 3) [1 3 4 2 5 6]
 }
 
+// One vector for each image.
+func ExampleFlatten() {
+	g := gorgonia.NewGraph()
+	value(nodes.Flatten(constant(g, "x", []int{2, 2, 1, 1}, 1, 2, 3, 4)))
+	// Output: (2, 2) [1 2 3 4]
+}
+
 // With the angle 0, the line is the first axis: a positive second number changes its sign.
 func ExampleHouseholder() {
 	g := gorgonia.NewGraph()

@@ -66,6 +66,7 @@ func constructors(t *testing.T) map[string]constructor {
 		"MaxPool2DCeil":           {func(v in) (node, error) { return nodes.MaxPool2DCeil(v[0], square, flat, []int{3, 3}) }, [][]int{image}},
 		"AdaptiveAveragePool2D":   {func(v in) (node, error) { return nodes.AdaptiveAveragePool2D(v[0], 3, 2) }, [][]int{image}},
 		"Concat":                  {func(v in) (node, error) { return nodes.Concat(v[0], v[1]) }, [][]int{image, image}},
+		"Flatten":                 {func(v in) (node, error) { return nodes.Flatten(v[0]) }, [][]int{image}},
 		"RectifyTo":               {func(v in) (node, error) { return nodes.RectifyTo(v[0], 6) }, [][]int{image}},
 		"AveragePool2D":           {func(v in) (node, error) { return nodes.AveragePool2D(v[0], square, flat, []int{2, 2}) }, [][]int{image}},
 		"GlobalAveragePool2D":     {func(v in) (node, error) { return nodes.GlobalAveragePool2D(v[0]) }, [][]int{image}},
