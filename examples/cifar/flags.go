@@ -24,6 +24,7 @@ type command struct {
 	top      int
 	given    map[string]bool // flags on the command line
 	note     string          // what is to be said when the run begins
+	planned  int             // the epochs of the run that is resumed, if they are others now
 }
 
 // settings is what decides how a run goes. run.json keeps it.

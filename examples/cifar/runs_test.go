@@ -121,7 +121,7 @@ func TestRefusedChangesNothing(t *testing.T) {
 	flip(t, filepath.Join(dir, train.LastFile))
 	status, stdout, stderr := program(context.Background(), "-out", dir, "-resume", "-epochs", "3")
 	require.Zero(t, status, stderr)
-	assert.Contains(t, stderr, "cifar: 3 epochs instead of 4, with the schedule of the learning rate for them\n")
+	assert.Contains(t, stderr, "cifar: 3 epochs instead of 4, which the schedule now spans: the learning rate of the next step is 0.01, not 0.1\n")
 	assert.Contains(t, stderr, "last.safetensors: want the checksum")
 	assert.Contains(t, stderr, "cifar: goes on from "+filepath.Join(dir, "checkpoint-0"))
 	assert.Contains(t, stdout, "epoch 3, the last")
@@ -130,6 +130,9 @@ func TestRefusedChangesNothing(t *testing.T) {
 	status, _, stderr = program(context.Background(), "-out", dir, "-resume", "-epochs", "2")
 	assert.Equal(t, 1, status)
 	assert.Contains(t, stderr, "want at least the 3 epochs that are complete, got 2")
+	status, _, stderr = program(context.Background(), "-out", dir, "-resume", "-epochs", "12")
+	require.Zero(t, status, stderr)
+	assert.Contains(t, stderr, "cifar: 12 epochs instead of 3, which the schedule now spans: the learning rate of the next step is 0.1, not 0.001\n")
 }
 
 // until waits for a moment of a program under way.

@@ -254,8 +254,7 @@ func (c *command) restore(g *distributed.Group) error {
 		return fmt.Errorf("-resume: want a run of %s, whose state can be saved, got one of %s", strings.Join(namesOf(ours), ", "), c.Solver)
 	}
 	if c.given["epochs"] && own.Epochs != c.Epochs {
-		c.note = fmt.Sprintf("%d epochs instead of %d, with the schedule of the learning rate for them", own.Epochs, c.Epochs)
-		c.Epochs = own.Epochs
+		c.planned, c.Epochs = c.Epochs, own.Epochs
 	}
 	if c.given["keep"] {
 		c.Keep = own.Keep
@@ -296,6 +295,11 @@ func (c *command) keeps(set *imageSet, stderr io.Writer) []train.Hook {
 			}
 			if c.note != "" {
 				fmt.Fprintf(stderr, "cifar: %s\n", c.note)
+			}
+			if c.planned != 0 {
+				before, now := c.schedule(c.planned*r.Steps).At(r.DoneSteps), c.schedule(c.Epochs*r.Steps).At(r.DoneSteps)
+				fmt.Fprintf(stderr, "cifar: %d epochs instead of %d, which the schedule now spans: the learning rate of the next step is %.3g, not %.3g\n",
+					c.Epochs, c.planned, c.LearnRate*now, c.LearnRate*before)
 			}
 			if r.Damaged != nil {
 				fmt.Fprintf(stderr, "cifar: goes on from %s, after %d steps\n", r.Resumed, r.DoneSteps)
