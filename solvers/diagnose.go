@@ -10,8 +10,6 @@ import (
 	"gorgonia.org/gorgonia"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
-	"github.com/kernelfold/kernelfold/internal/frames"
-	"github.com/kernelfold/kernelfold/internal/gemm"
 	"github.com/kernelfold/kernelfold/internal/roles"
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/manifolds"
@@ -240,60 +238,21 @@ func (p *parameter) dead(v dense.View) int {
 }
 
 // condition returns the quotient of the largest and the smallest singular value of the matrix whose rows are the filters of a kernel,
-// or the largest quotient of the groups of a convolution. They are the roots of the eigenvalues of its Gram matrix, so a condition
-// number beyond 1e7 is only known to be large: it is infinite then.
+// or the largest quotient of the groups of a convolution. A condition number beyond 1e7 is only known to be large: it is infinite then.
 func (p *parameter) condition(v dense.View) float64 {
 	if p.role.Role != roles.Kernel {
 		return 0
 	}
-	wide := scratch.Get[float64](2 * v.Len())
-	defer scratch.Put(wide)
-	flat, banks := wide[:v.Len()], wide[v.Len():]
-	copy(flat, v.F64)
-	for i, x := range v.F32 {
-		flat[i] = float64(x)
-	}
-	l, err := manifolds.FilterBank.Of(max(1, p.role.Groups), p.role.Transposed).Layout(p.shape)
+	spectra, err := spectra(v, p.shape, p.role.Convolution)
 	if err != nil {
 		return math.NaN()
 	}
-	from, _ := points(dense.View{F64: flat}, len(flat), 1, 1)
-	to, _ := points(dense.View{F64: banks}, l.K, l.N, l.P)
-	if err := l.Gather(to, from); err != nil {
-		return math.NaN()
-	}
 	worst := 0.0
-	for i := range l.K {
-		worst = max(worst, condition(banks[i*l.N*l.P:(i+1)*l.N*l.P], l.N, l.P))
+	for _, values := range spectra {
+		worst = max(worst, values[0]/values[len(values)-1])
+	}
+	if !(worst < 1e7) {
+		return math.Inf(1)
 	}
 	return worst
-}
-
-// condition returns that of an n x k matrix, which it overwrites.
-func condition(wide []float64, n, k int) float64 {
-	largest := 0.0
-	for _, x := range wide {
-		largest = max(largest, math.Abs(x))
-	}
-	if !(largest > 0 && largest <= math.MaxFloat64) {
-		return math.Inf(1)
-	}
-	for i := range wide { // squares must not overflow or vanish
-		wide[i] /= largest
-	}
-	bank := gemm.Of(wide, n, k)
-	if n < k {
-		bank = bank.T()
-	}
-	gram := make([]float64, bank.C*bank.C)
-	gemm.Gram(gemm.Of(gram, bank.C, bank.C), 1, bank)
-	values, ok := frames.Eigenvalues(gram, bank.C)
-	if !ok {
-		return math.NaN()
-	}
-	c := math.Sqrt(values[len(values)-1] / values[0])
-	if !(c < 1e7) {
-		return math.Inf(1)
-	}
-	return c
 }

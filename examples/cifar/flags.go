@@ -57,6 +57,8 @@ type settings struct {
 	Keep        int     `json:"keep,omitempty"`
 	SaveSteps   int     `json:"save_steps,omitempty"`
 	SaveMinutes float64 `json:"save_minutes,omitempty"`
+
+	TensorBoard bool `json:"tensorboard,omitempty"`
 }
 
 // parse reads the command line. Help goes to stdout.
@@ -89,6 +91,7 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	f.IntVar(&c.Keep, "keep", 0, "`checkpoints` of the run that are kept in -out (default: 2)")
 	f.IntVar(&c.SaveSteps, "save-steps", 0, "save the run after so many `steps` too (default: after each epoch)")
 	f.Float64Var(&c.SaveMinutes, "save-minutes", 10, "save the run after so many `minutes` too")
+	f.BoolVar(&c.TensorBoard, "tensorboard", false, "write event files for TensorBoard to OUT/events: losses, rates, kernels, their singular values")
 	f.BoolVar(&c.resume, "resume", false, "go on with the run in -out, with its settings; -epochs may differ, but not be fewer than are complete")
 	f.BoolVar(&c.evaluate, "evaluate", false, "evaluate the net in -out on the test images of its run, or of -data")
 	f.StringVar(&c.predict, "predict", "", "classify the PNG, JPEG or WebP `FILE` by the net in -out")
@@ -104,8 +107,8 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	return &c, c.check()
 }
 
-// savingFlags are those that say when a run is saved.
-var savingFlags = []string{"keep", "save-steps", "save-minutes"}
+// savingFlags are those that say when a run is saved, and what else is kept.
+var savingFlags = []string{"keep", "save-steps", "save-minutes", "tensorboard"}
 
 // check refuses what makes no sense.
 func (c *command) check() error {

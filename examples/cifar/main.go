@@ -13,7 +13,7 @@
 //
 // RUN is made and filled with run.json (what was trained, on what), last.safetensors and
 // best.safetensors (checkpoints), log.csv and log.json (a line for each epoch), loss.png and
-// accuracy.png. The run is saved before its first step, after each epoch and every ten minutes, or as -save-steps and -save-minutes
+// accuracy.png, and with -tensorboard the folder events, for tensorboard --logdir RUN. The run is saved before its first step, after each epoch and every ten minutes, or as -save-steps and -save-minutes
 // say, and the last -keep checkpoints are kept. Ctrl-C saves it too; a second Ctrl-C ends the program at once. After that, or after a kill, -resume
 // goes on from the newest whole checkpoint as if the run had never stopped.
 //

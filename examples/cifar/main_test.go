@@ -45,6 +45,18 @@ func read(t *testing.T, elem ...string) string {
 	return string(b)
 }
 
+// A run writes event files, and a resumed one a file more without the flag.
+func TestTensorBoard(t *testing.T) {
+	dir := t.TempDir()
+	for i, args := range [][]string{tiny("-epochs", "1", "-tensorboard", "-out", dir), {"-resume", "-epochs", "2", "-out", dir}} {
+		status, _, stderr := program(context.Background(), args...)
+		require.Zero(t, status, stderr)
+		paths, err := filepath.Glob(filepath.Join(dir, "events", "events.out.tfevents.*"))
+		require.NoError(t, err)
+		assert.Len(t, paths, i+1)
+	}
+}
+
 func TestRun(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "b")
 	status, stdout, stderr := program(context.Background(), tiny("-out", dir, "-augment", "crop")...)
@@ -259,7 +271,7 @@ func TestUsage(t *testing.T) {
 		{"-resume", "want -out DIR"},
 		{"-predict a.png", "want -out DIR"},
 		{"-resume -evaluate -out x", "want one of"},
-		{"-resume -out x -lr 1", "-lr: want no flags beside -resume but -out, -epochs, -keep, -save-steps, -save-minutes"},
+		{"-resume -out x -lr 1", "-lr: want no flags beside -resume but -out, -epochs, -keep, -save-steps, -save-minutes, -tensorboard"},
 		{"-checkpoint x", "-checkpoint"},
 		{"-predict a.png -out x -top 0", "-top"},
 		{"-data ''", `-data: want a value, got an empty one`},
@@ -286,6 +298,7 @@ func TestUsage(t *testing.T) {
 		{"-save-minutes NaN -out x", "-save-minutes: want a positive number, got NaN"},
 		{"-save-minutes 1e300 -out x", "-save-minutes: want a positive number"},
 		{"-save-minutes 1", "-save-minutes: want -out DIR beside it"},
+		{"-tensorboard", "-tensorboard: want -out DIR beside it"},
 		{"-resume -out x -epochs 0", "-epochs: want at least 1, got 0"},
 		{"-resume -out x -keep -1", "-keep: want at least 1, got -1"},
 		{"-top 3", "-top: want -predict beside it"},

@@ -23,6 +23,7 @@ import (
 	"github.com/kernelfold/kernelfold/models/images"
 	"github.com/kernelfold/kernelfold/models/train"
 	"github.com/kernelfold/kernelfold/models/train/progress"
+	"github.com/kernelfold/kernelfold/models/train/tensorboard"
 	"github.com/kernelfold/kernelfold/nodes"
 	"github.com/kernelfold/kernelfold/solvers"
 	"github.com/kernelfold/kernelfold/solvers/distributed"
@@ -103,6 +104,9 @@ func (c *command) train(ctx context.Context, g *distributed.Group, stdout, stder
 			Dir: c.out, Resume: c.resume, WeightsOnly: !c.ours(),
 			Keep: c.Keep, EverySteps: c.SaveSteps, EveryTime: time.Duration(c.SaveMinutes * float64(time.Minute)),
 		}
+	}
+	if c.TensorBoard {
+		o.Hooks = append(o.Hooks, tensorboard.New(filepath.Join(c.out, "events"), j.model, j.solver))
 	}
 	o.Hooks = append(o.Hooks, progress.New(stderr))
 	solver := j.solver
@@ -264,6 +268,9 @@ func (c *command) restore(g *distributed.Group) error {
 	}
 	if c.given["save-minutes"] {
 		c.SaveMinutes = own.SaveMinutes
+	}
+	if c.given["tensorboard"] {
+		c.TensorBoard = own.TensorBoard
 	}
 	if c.resume = is.Begun; !c.resume {
 		c.note = "the run was not saved yet, so it begins with its first step"

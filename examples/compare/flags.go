@@ -38,6 +38,7 @@ type settings struct {
 	widths    []int
 	batchNorm bool
 	out       string
+	events    bool // for TensorBoard, in out
 }
 
 // parse reads the command line. Help goes to stdout.
@@ -55,6 +56,7 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 	f.StringVar(&widths, "widths", defaultWidths, "output `channels` of the convolution layers, separated by commas")
 	f.BoolVar(&s.batchNorm, "batchnorm", false, "batch normalisation after each convolution")
 	f.StringVar(&s.out, "out", "", "write results.json, loss.png, accuracy.png and membership.png to `DIR` (default: nothing is written)")
+	f.BoolVar(&s.events, "tensorboard", false, "write event files for TensorBoard to events/SOLVER in -out: losses, kernels, their singular values")
 	if err := cli.Parse(f, args, stdout, "compare trains one CNN from one initialisation with several solvers and shows them side by side."); err != nil {
 		return nil, err
 	}
@@ -73,6 +75,8 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 		return nil, cli.Usage("-epochs: want 1 to %d, got %d", mostEpochs, s.epochs)
 	case s.batch < 1:
 		return nil, cli.Usage("-batch: want at least 1, got %d", s.batch)
+	case s.events && s.out == "":
+		return nil, cli.Usage("-tensorboard: want -out DIR beside it")
 	case s.limit < 0:
 		return nil, cli.Usage("-limit: want 0 (all) or a number of images, got %d", s.limit)
 	}

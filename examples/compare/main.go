@@ -11,7 +11,7 @@
 // MNIST, Fashion-MNIST (idx files) or CIFAR-10 (binary) as distributed, plain
 // or gzipped. At the end it prints a table; with -out it also writes
 // results.json (see results), loss.png, accuracy.png and membership.png, each
-// whole or not at all.
+// whole or not at all; with -tensorboard the folder events, for tensorboard --logdir.
 //
 // Ctrl-C ends the run at once with the epochs that are complete by then. The exit
 // status is 2 for a wrong command line and 1 for a failure, with one line on
@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 
 	"github.com/kernelfold/kernelfold/examples/internal/cli"
 )
@@ -69,6 +70,9 @@ func compare(ctx context.Context, args []string, stdout, stderr io.Writer) error
 			return err
 		}
 		wrote = "wrote " + out.String()
+		if s.events {
+			wrote += fmt.Sprintf("; tensorboard --logdir %s shows the runs", filepath.Join(s.out, "events"))
+		}
 	}
 	r.table(stdout)
 	fmt.Fprintf(stdout, "\n%s\n", wrote)

@@ -111,6 +111,25 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// With -tensorboard each solver has an event file of its own.
+func TestTensorBoard(t *testing.T) {
+	dir := t.TempDir()
+	status, stdout, stderr := program(context.Background(), append(tiny, "-solvers", "adam,sgd-stiefel", "-epochs", "1", "-tensorboard", "-out", dir)...)
+	require.Zero(t, status, stderr)
+	assert.Contains(t, stdout, "; tensorboard --logdir "+filepath.Join(dir, "events"))
+	for _, solver := range []string{"adam", "sgd-stiefel"} {
+		paths, err := filepath.Glob(filepath.Join(dir, "events", solver, "events.out.tfevents.*"))
+		require.NoError(t, err)
+		require.Len(t, paths, 1)
+		b, err := os.ReadFile(paths[0])
+		require.NoError(t, err)
+		assert.Contains(t, string(b), "loss/batch")
+	}
+	status, _, stderr = program(context.Background(), "-tensorboard")
+	assert.Equal(t, 2, status)
+	assert.Contains(t, stderr, "-tensorboard: want -out DIR beside it")
+}
+
 // TestSchema checks the names that other programs read.
 func TestSchema(t *testing.T) {
 	dir := t.TempDir()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path/filepath"
 	"strings"
 	"sync"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/images"
 	"github.com/kernelfold/kernelfold/models/train"
+	"github.com/kernelfold/kernelfold/models/train/tensorboard"
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
@@ -121,6 +123,9 @@ func (s *settings) trial(ctx context.Context, m *models.Model, e entry, set *ima
 			one.Seconds += seconds
 			return nil
 		},
+	}
+	if s.events {
+		options.Hooks = []train.Hook{tensorboard.New(filepath.Join(s.out, "events", e.name), m, solver)}
 	}
 	_, err := cli.Await(ctx, func() ([]train.Epoch, error) { return train.Fit(ctx, m, solver, set.Train, options) })
 	mu.Lock()

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package tensorboard writes a run of package train as event files of TensorBoard (https://www.tensorflow.org/tensorboard). One
+// hook is all that it takes:
+//
+//	hooks := []train.Hook{tensorboard.New("run/events", model, solver)}
+//
+// and `tensorboard --logdir run` shows the run while it is under way.
+//
+//	loss/batch, accuracy/batch                  of each step: TrainLoss and the score of its batch
+//	loss/train, loss/test, loss/validation      of each epoch, and the same of accuracy
+//	rate/learning rate, rate/images per second  of each epoch
+//	membership/*, condition/*, angle/*          of each kernel after each epoch, from the solver's report
+//	kernels/*                                   pictures: a row for each filter, a column for each channel, blue below 0 and orange above
+//	singular values/*                           histograms for each kernel: see solvers.SingularValues
+//
+// Steps are those of the solver, also for what is written once an epoch. The package is one of its own so that package train
+// needs no module for protocol buffers.
+package tensorboard
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/roles"
+	"github.com/kernelfold/kernelfold/internal/wrap"
+	"github.com/kernelfold/kernelfold/models"
+	"github.com/kernelfold/kernelfold/models/train"
+	"github.com/kernelfold/kernelfold/solvers"
+)
+
+// New returns a hook that writes the run of a net to a file in dir, which it makes, with a name that holds "tfevents". Solver may be nil; if it
+// or one that it wraps has the method Report() solvers.Report, that is asked after each epoch.
+//
+// Each run writes a file of its own. That of a resumed run tells TensorBoard to forget the steps that files of before have beyond the
+// checkpoint; a new run in a directory that was used before tells it to forget all of them. If a resumed run finds no files, it begins with the
+// epochs before the resumption.
+//
+// If an event cannot be written, as on a full disk, nothing more is, and the error is returned after the epoch and its
+// checkpoint: Fit ends with it, and the run can be resumed. It is an error if dir cannot be written to at the beginning.
+func New(dir string, net models.Trainable, solver gorgonia.Solver) train.Hook {
+	l := &log{dir: dir, net: net, create: create, now: time.Now}
+	l.reporter, _ = wrap.Find[reporter](solver)
+	return train.Hook{Begin: l.begin, AfterStep: l.step, AfterEpoch: l.epoch, End: l.end}
+}
+
+type reporter interface{ Report() solvers.Report }
+
+// log is a run under way.
+type log struct {
+	dir      string
+	net      models.Trainable
+	reporter reporter
+	create   func(path string) (file, error)
+	now      func() time.Time
+
+	kernels []*gorgonia.Node
+	steps   int // in an epoch
+	to      file
+	err     error // of the first event that could not be written
+}
+
+// file is what is asked of an *os.File.
+type file interface {
+	Write([]byte) (int, error)
+	Close() error
+}
+
+func create(path string) (file, error) {
+	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+}
+
+func (l *log) begin(r train.Run) error {
+	l.steps, l.err, l.kernels = r.Steps, nil, nil
+	if l.net == nil || l.net.Base() == nil {
+		return errors.New("tensorboard: want a net, got nil")
+	}
+	judge := roles.Reader{}
+	for _, n := range l.net.Base().Learnables {
+		if judge.Of(n, n.Shape()).Role == roles.Kernel {
+			l.kernels = append(l.kernels, n)
+		}
+	}
+	if err := os.MkdirAll(l.dir, 0o777); err != nil {
+		return fmt.Errorf("tensorboard: %w", err)
+	}
+	entries, err := os.ReadDir(l.dir)
+	if err != nil {
+		return fmt.Errorf("tensorboard: %w", err)
+	}
+	before := slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return strings.Contains(e.Name(), "tfevents") })
+	if l.to, err = l.open(); err != nil {
+		return fmt.Errorf("tensorboard: %w", err)
+	}
+	l.write(l.version())
+	l.write(l.sessionStart(r.DoneSteps))
+	if !before {
+		for _, e := range r.Done {
+			l.scalars(e)
+		}
+	}
+	return l.err
+}
+
+// open makes a file whose name sorts behind those of before.
+func (l *log) open() (file, error) {
+	for second := l.now().Unix(); ; second++ {
+		f, err := l.create(filepath.Join(l.dir, fmt.Sprintf("events.out.tfevents.%010d.kernelfold", second)))
+		if !errors.Is(err, fs.ErrExist) {
+			return f, err
+		}
+	}
+}
+
+// write writes an event as a record, unless one before could not be written.
+func (l *log) write(event []byte) {
+	if l.err != nil {
+		return
+	}
+	if _, err := l.to.Write(record(event)); err != nil {
+		l.err = fmt.Errorf("tensorboard: %w", err)
+	}
+}
+
+// values writes an event with those values that are not nil.
+func (l *log) values(step int, values ...[]byte) {
+	if all := bytes.Join(values, nil); len(all) > 0 {
+		l.write(l.summary(step, all))
+	}
+}
+
+func (l *log) step(s train.Step) error {
+	l.values(s.Number, scalar("loss/batch", s.Loss), scalar("accuracy/batch", s.Accuracy), scalar("loss/ascended", s.Ascended))
+	return nil
+}
+
+// scalars writes the numbers of an epoch. Those that were not measured are left out.
+func (l *log) scalars(e train.Epoch) {
+	l.values(e.Number*l.steps,
+		scalar("loss/train", e.TrainLoss), scalar("loss/test", e.TestLoss), scalar("loss/validation", e.ValidationLoss),
+		scalar("accuracy/train", e.TrainAccuracy), scalar("accuracy/test", e.TestAccuracy), scalar("accuracy/validation", e.ValidationAccuracy),
+		scalar("rate/learning rate", e.LearnRate), scalar("rate/images per second", e.Rate()))
+}
+
+func (l *log) epoch(e train.Epoch) error {
+	l.scalars(e)
+	at := e.Number * l.steps
+	if l.reporter != nil {
+		for _, p := range l.reporter.Report().Parameters {
+			if !p.Kernel {
+				continue
+			}
+			name := p.Name
+			if p.Part != "" {
+				name += ", " + p.Part
+			}
+			if p.Grouping != "" {
+				l.values(at, scalar("membership/"+name, p.Membership))
+			}
+			l.values(at, scalar("condition/"+name, p.Condition), scalar("angle/"+name, p.Angle))
+		}
+	}
+	for _, n := range l.kernels {
+		if l.err != nil {
+			break
+		}
+		v, err := dense.Of(n.Value())
+		if err != nil {
+			return fmt.Errorf("tensorboard: %s: %w", n.Name(), err)
+		}
+		picture, err := picture("kernels/"+n.Name(), v, n.Shape())
+		if err != nil {
+			return fmt.Errorf("tensorboard: %s: %w", n.Name(), err)
+		}
+		groups, err := solvers.SingularValues(n)
+		if err != nil {
+			return fmt.Errorf("tensorboard: %w", err)
+		}
+		var all []float64
+		for _, values := range groups {
+			all = append(all, values...)
+		}
+		l.values(at, picture, histogram("singular values/"+n.Name(), all))
+	}
+	return l.err
+}
+
+func (l *log) end() {
+	if l.to != nil {
+		_ = l.to.Close()
+		l.to = nil
+	}
+}
+
+// measured reports whether a number says something.
+func measured(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
