@@ -31,7 +31,10 @@ import (
 // match, padding that leaves no pixel of the result, strides or dilations that are not positive, and negative
 // padding.
 func ConvTranspose2d(x, w *gorgonia.Node, kernelShape tensor.Shape, pad, stride, dilation []int, opts ...ConvOption) (*gorgonia.Node, error) {
-	const name = "nodes.ConvTranspose2d"
+	return convTranspose2d("nodes.ConvTranspose2d", x, w, kernelShape, pad, stride, dilation, opts)
+}
+
+func convTranspose2d(name string, x, w *gorgonia.Node, kernelShape tensor.Shape, pad, stride, dilation []int, opts []ConvOption) (*gorgonia.Node, error) {
 	shapes, err := admit(name, []int{4, 4}, x, w)
 	if err != nil {
 		return nil, err

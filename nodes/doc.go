@@ -17,11 +17,13 @@
 //
 //	kernels     Normalize, UnitNorm, WeightNorm, CentredWeightNorm,
 //	            WeightStandardization, SpectralNorm, Orthogonalize,
-//	            ExpTrivialization, CayleyTrivialization
+//	            ExpTrivialization, CayleyTrivialization,
+//	            OrthogonalConvKernel, of the factors of OrthogonalConvFactors
 //	penalties   SoftOrthogonality, DoubleSoftOrthogonality, MutualCoherence, SRIP,
 //	            ConvOrthogonality
-//	nets        Conv2d, Conv2dGroups, Conv2dWith, ConvTranspose2d, Bias, Linear, Rectify,
-//	            RectifyTo, MaxPool2D, MaxPool2DCeil, AveragePool2D, AdaptiveAveragePool2D,
+//	nets        Conv2d, Conv2dGroups, Conv2dWith, ConvTranspose2d, OrthogonalConv,
+//	            OrthogonalConvTranspose, Bias, Linear, Rectify, RectifyTo, MaxPool2D,
+//	            MaxPool2DCeil, AveragePool2D, AdaptiveAveragePool2D,
 //	            GlobalAveragePool2D, BatchNorm, GroupNorm, Concat, Flatten, Dropout, Shortcut,
 //	            StochasticDepth, CrossEntropy, MaxMin, Householder
 //	initial     HeNormal, HeUniform, GlorotNormal, GlorotUniform, Orthonormal,

@@ -14,6 +14,10 @@ import (
 //	errors.Is(nodes.Cause(vm.RunAll()), nodes.ErrNotFinite)
 var ErrNotFinite = errors.New("not finite")
 
+// ErrNotOrthogonal is wrapped by errors about orthogonal convolutions: of a function whose arguments no orthogonal convolution
+// has, and of a run in which a factor is not on its manifold.
+var ErrNotOrthogonal = errors.New("not orthogonal")
+
 // Cause returns the error of the operation that made a run of a machine fail, or err itself if it is
 // not such an error. Gorgonia wraps the error of an operation in several lines of text, and in a type
 // that errors.Is and errors.As cannot look through.
@@ -42,3 +46,13 @@ type notFiniteError string
 
 func (e notFiniteError) Error() string { return string(e) }
 func (e notFiniteError) Unwrap() error { return ErrNotFinite }
+
+// notOrthogonal returns an error with the given text that wraps ErrNotOrthogonal.
+func notOrthogonal(format string, args ...any) error {
+	return notOrthogonalError(fmt.Sprintf(format, args...))
+}
+
+type notOrthogonalError string
+
+func (e notOrthogonalError) Error() string { return string(e) }
+func (e notOrthogonalError) Unwrap() error { return ErrNotOrthogonal }

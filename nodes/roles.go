@@ -2,6 +2,8 @@
 
 package nodes
 
+import "github.com/kernelfold/kernelfold/manifolds"
+
 // Convolution is implemented by the operation of a node that computes a convolution. Solvers use it
 // to find out which parameters are kernels: solvers.Kernels constrains the filter input of
 // convolutions. An operation of another package that has this method is treated like those of this
@@ -31,6 +33,14 @@ type KernelMap interface {
 	KernelInput() int
 }
 
+// PointInputs is implemented by the operation of a node some of whose inputs must lie on manifolds, such as
+// OrthogonalConvKernel. The option solvers.Natural constrains parameters that are such inputs. An operation of another
+// package that has this method is treated like those of this package.
+type PointInputs interface {
+	// PointInput returns the constraint of the parameter that is input i, or false if any values will do.
+	PointInput(i int) (manifolds.Constraint, bool)
+}
+
 // FilterInput returns that of the body, or -1 if the body is not a Convolution.
 func (o *op) FilterInput() int {
 	if c, ok := o.f64.(Convolution); ok {
@@ -55,6 +65,14 @@ func (o *op) FilterGroups() (groups int, transposed bool) {
 	return 1, false
 }
 
+// PointInput returns that of the body, or false if the body has no PointInputs.
+func (o *op) PointInput(i int) (manifolds.Constraint, bool) {
+	if p, ok := o.f64.(PointInputs); ok {
+		return p.PointInput(i)
+	}
+	return manifolds.Constraint{}, false
+}
+
 func (conv[T]) FilterInput() int       { return 1 }
 func (transposed[T]) FilterInput() int { return 1 }
 
@@ -74,4 +92,5 @@ func (spectral[T]) KernelInput() int       { return 0 }
 var (
 	_ GroupedConvolution = (*op)(nil)
 	_ KernelMap          = (*op)(nil)
+	_ PointInputs        = (*op)(nil)
 )

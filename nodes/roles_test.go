@@ -43,9 +43,12 @@ func TestFilterAndKernelInputs(t *testing.T) {
 		"SpectralNorm":          {func() (*gorgonia.Node, error) { return nodes.SpectralNorm(w, nodes.NewPowerIteration(1), 1) }, -1, 0},
 		"ExpTrivialization":     {func() (*gorgonia.Node, error) { return nodes.ExpTrivialization(w, base) }, -1, 0},
 		"CayleyTrivialization":  {func() (*gorgonia.Node, error) { return nodes.CayleyTrivialization(w, base) }, -1, 0},
-		"Bias":                  {func() (*gorgonia.Node, error) { return nodes.Bias(x, β) }, -1, -1},
-		"Rectify":               {func() (*gorgonia.Node, error) { return nodes.Rectify(x) }, -1, -1},
-		"SoftOrthogonality":     {func() (*gorgonia.Node, error) { return nodes.SoftOrthogonality(w) }, -1, -1},
+		"OrthogonalConvKernel": {func() (*gorgonia.Node, error) {
+			return nodes.OrthogonalConvKernel(leaf("matrix", 1, 1, 4, 4), leaf("projectors", 1, 4, 4, 2), 4, kernel, ones)
+		}, -1, -1},
+		"Bias":              {func() (*gorgonia.Node, error) { return nodes.Bias(x, β) }, -1, -1},
+		"Rectify":           {func() (*gorgonia.Node, error) { return nodes.Rectify(x) }, -1, -1},
+		"SoftOrthogonality": {func() (*gorgonia.Node, error) { return nodes.SoftOrthogonality(w) }, -1, -1},
 	} {
 		n, err := c.make()
 		require.NoError(t, err, name)

@@ -33,6 +33,8 @@ func (c *config) bindAt(v gorgonia.ValueGrad, name string, w dense.View, norm fl
 	if !(norm <= math.MaxFloat64) {
 		return nil, p.fail(ErrNotFinite, "want finite weights, got "+w.FirstBad(), nil)
 	}
+	claim, claimed, conflict := roles.ClaimOf[manifolds.Constraint](graphs, v)
+	p.claimed = claimed
 	p.settings = c.settings
 	p.settings.learnRate = c.base // SetLearnRate scales the rates of all parameters
 	if r, ok := c.rule.(Partial); ok && !r.Moves(p.group()) {
@@ -51,7 +53,12 @@ func (c *config) bindAt(v gorgonia.ValueGrad, name string, w dense.View, norm fl
 			return nil, p.fail(ErrOption, cause, err)
 		}
 		p.settings = next
-		if s.constraint != nil {
+		switch {
+		case s.natural && conflict != nil:
+			return nil, p.fail(ErrConstraint, conflict.Error(), conflict)
+		case s.natural:
+			p.constraint = claim
+		case s.constraint != nil:
 			p.constraint = *s.constraint
 		}
 	}

@@ -27,7 +27,7 @@ import (
 // down to where rounding errors hide it. Where it is wrong, E is t times the error of the derivative along v: a
 // line of slope 1.
 //
-// The cost is a function as for Minimize. The options are Kernels, Param and Where, in their With Frozen
+// The cost is a function as for Minimize. The options are Kernels, Natural, Param and Where, in their With Frozen
 // and Tolerance; and Tolerance. Frozen parameters are not checked. Weights that are not on their manifold
 // are projected for the check. On a set with a boundary, such as manifolds.SpectralBall, R_x(t v) is x + t v.
 // Each parameter takes 24 evaluations. When CheckGradient returns, with or without an error, the weights are

@@ -54,7 +54,7 @@ func Constrain(s gorgonia.Solver, m manifolds.Manifold, opts ...manifolds.Option
 	return ConstrainWith(s, Kernels(m, opts...))
 }
 
-// ConstrainWith is Constrain with the options Kernels, Param, Where and
+// ConstrainWith is Constrain with the options Kernels, Natural, Param, Where and
 // Tolerance.
 func ConstrainWith(s gorgonia.Solver, opts ...Option) *Constrained {
 	c := &Constrained{&Solver{}, s}
@@ -63,9 +63,9 @@ func ConstrainWith(s gorgonia.Solver, opts ...Option) *Constrained {
 	e.rule = w
 	for _, o := range opts {
 		switch o.name {
-		case "Kernels", "Param", "Where", "Tolerance":
+		case "Kernels", "Natural", "Param", "Where", "Tolerance":
 		default:
-			e.err = optionError("Constrain has no option %s: want Kernels, Param, Where or Tolerance", o.name)
+			e.err = optionError("Constrain has no option %s: want Kernels, Natural, Param, Where or Tolerance", o.name)
 			return c
 		}
 	}

@@ -15,8 +15,8 @@
 //	...
 //	fmt.Println(solver.Report()) // what was constrained, to what, and how far it is off
 //
-// Kernels constrains every convolution kernel; Param and Where constrain other
-// parameters, or free some. Everything else is unconstrained, and there each
+// Kernels constrains every convolution kernel; Natural constrains the factors of
+// orthogonal convolutions; Param and Where constrain other parameters, or free some. Everything else is unconstrained, and there each
 // solver is its textbook form: without Kernels they also replace the stock
 // solvers. Groupings and scales follow the manifold, as in
 //

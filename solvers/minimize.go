@@ -35,7 +35,7 @@ import (
 // their costs: the gradients of nodes that are bound by gorgonia.BindDualValues add up over runs. Minimize clears the gradients
 // before each call and at the end.
 //
-// The options are Kernels, Param and Where, in their With Frozen and Tolerance; Tolerance; GradientDescent,
+// The options are Kernels, Natural, Param and Where, in their With Frozen and Tolerance; Tolerance; GradientDescent,
 // ConjugateGradient, LBFGS; GradientTolerance, MaxIterations, MaxEvaluations, AfterIteration.
 //
 // It is an error if the first cost or gradient is not finite; later that makes a step shorter. An error that comes
@@ -161,7 +161,7 @@ func atLeast(low, n int) error {
 
 // configure applies the options of who. The rule of the engine is not asked.
 func (f *minimizing) configure(who string, opts []Option, allowed ...string) (config, error) {
-	allowed = append(allowed, "Kernels", "Param", "Where", "Tolerance", "Frozen")
+	allowed = append(allowed, "Kernels", "Natural", "Param", "Where", "Tolerance", "Frozen")
 	if err := only(who, opts, allowed); err != nil {
 		return config{}, err
 	}

@@ -73,6 +73,7 @@ const (
 type selection struct {
 	name       string // as in the program: Kernels(...), Param("w0", ...)
 	matches    func(p *parameter) bool
+	natural    bool                  // the constraint is what the graph says of each parameter
 	constraint *manifolds.Constraint // nil: leaves it to the others
 	options    []Option
 }
@@ -103,7 +104,7 @@ func configure(r Rule, defaults settings, opts []Option) (config, error) {
 		return c, err
 	}
 	for _, s := range c.selections { // errors of options for some parameters come as early as the others
-		if s.constraint == nil && len(s.options) == 0 {
+		if s.constraint == nil && !s.natural && len(s.options) == 0 {
 			return c, optionError("%s: want a manifold, or options by With, got nil and none", s.name)
 		}
 		_, err := c.settings.with(s.options)
@@ -179,21 +180,21 @@ func checkRest(name string, s *Solver) error {
 	case partial || plans || remembers:
 		return optionError("%s: want a solver for the rest that moves every parameter by itself, such as NewAdamW or NewSGD, got %s", name, s)
 	case e.schedule.factor != nil || e.schedule.err != nil || e.clipNorm > 0 || e.batch > 0 || len(e.selections) > 0:
-		return optionError("%s: want the options Anneal, ClipNorm, BatchSize, Kernels, Param and Where given to the solver itself, got one of them in that for the rest", name)
+		return optionError("%s: want the options Anneal, ClipNorm, BatchSize, Kernels, Natural, Param and Where given to the solver itself, got one of them in that for the rest", name)
 	}
 	return nil
 }
 
-// With sets options for the parameters that Kernels, Param or Where select, in place of those of
+// With sets options for the parameters that Kernels, Natural, Param or Where select, in place of those of
 // the solver: LearnRate, WeightDecay and its kin, ClipValue, ClipNorm (of the gradient of each such
 // parameter), Tolerance, GeometricStep, Frozen, and those of the rule, such as Momentum and Betas.
 //
 //	solvers.Param("head", nil).With(solvers.LearnRate(0.01), solvers.Momentum(0.5))
 func (o Option) With(opts ...Option) Option {
 	whole := o.whole
-	if o.name != "Kernels" && o.name != "Param" && o.name != "Where" {
+	if !slices.Contains([]string{"Kernels", "Natural", "Param", "Where"}, o.name) {
 		return Option{name: o.name, whole: func(*config) error {
-			return optionError("%s.With: want Kernels, Param or Where, which select parameters", o.name)
+			return optionError("%s.With: want Kernels, Natural, Param or Where, which select parameters", o.name)
 		}}
 	}
 	return Option{name: o.name, whole: func(c *config) error {
@@ -440,10 +441,25 @@ func BatchSize(b int) Option {
 // a manifolds.Grouping and a manifolds.Scale. The number of groups of a convolution, and whether it is transposed, come
 // from the graph too, unless the Grouping says them.
 //
-// Where several of Kernels, Param and Where apply to a parameter, the last one
+// Where several of Kernels, Natural, Param and Where apply to a parameter, the last one
 // holds. A nil manifold leaves the constraint to the others, for the options of With.
 func Kernels(m manifolds.Manifold, opts ...manifolds.Option) Option {
 	return selects("Kernels", "", func(p *parameter) bool { return p.role.Role == roles.Kernel }, m, opts)
+}
+
+// Natural constrains the parameters of which the graph itself says on what manifolds they lie: the factors of
+// nodes.OrthogonalConv on Orthogonal, Stiefel and Grassmann, and inputs of other operations that are nodes.PointInputs. Kernels does not
+// constrain them, so that
+//
+//	solvers.NewAdam(solvers.Natural())
+//
+// trains a net of orthogonal convolutions, and with Kernels the free convolutions of the same net are on another manifold. Only parameters that are a
+// *gorgonia.Node have a graph.
+func Natural() Option {
+	return Option{name: "Natural", whole: func(c *config) error {
+		c.selections = append(c.selections, selection{name: "Natural()", natural: true, matches: func(p *parameter) bool { return p.claimed }})
+		return nil
+	}}
 }
 
 // Param constrains the parameter of the given name. With manifolds.Euclidean{}

@@ -23,6 +23,7 @@ type parameter struct {
 	shape      tensor.Shape
 	precision  string
 	role       roles.Answer
+	claimed    bool // an operation of its graph says on what manifold it lies
 	constraint manifolds.Constraint
 	settings   settings
 	filters    manifolds.Layout // of a kernel

@@ -238,8 +238,8 @@ func TestWithRefuses(t *testing.T) {
 		{"unselected", solvers.Param("nonesuch", nil).With(solvers.Eps(1)), []string{"SGD has no option Eps"}},
 		{"incomplete", kernels.With(solvers.Nesterov()), []string{"Nesterov", "Momentum greater than 0"}},
 		{"twice", solvers.Kernels(manifolds.Sphere{}).With(solvers.Frozen(true, false)), []string{"Frozen: want at most one argument, got 2"}},
-		{"of a rate", solvers.LearnRate(0.1).With(solvers.Momentum(0.9)), []string{"LearnRate.With: want Kernels, Param or Where"}},
-		{"of nothing", solvers.Option{}.With(solvers.Momentum(0.9)), []string{"want Kernels, Param or Where"}},
+		{"of a rate", solvers.LearnRate(0.1).With(solvers.Momentum(0.9)), []string{"LearnRate.With: want Kernels, Natural, Param or Where"}},
+		{"of nothing", solvers.Option{}.With(solvers.Momentum(0.9)), []string{"want Kernels, Natural, Param or Where"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			refuses(t, func() stepper { return solvers.NewSGD(c.opt) }, m, solvers.ErrOption, c.wants...)

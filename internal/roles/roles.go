@@ -17,7 +17,8 @@
 //
 //	FilterGroups() (groups int, transposed bool)
 //
-// Package nodes describes them as nodes.Convolution, nodes.KernelMap and nodes.GroupedConvolution.
+// Package nodes describes them as nodes.Convolution, nodes.KernelMap and nodes.GroupedConvolution. The method PointInput, of
+// nodes.PointInputs, says on which manifold an input must lie.
 package roles
 
 import (
@@ -336,6 +337,37 @@ func agree(all []convolution) (Convolution, string) {
 		}
 	}
 	return all[0].Convolution, ""
+}
+
+// ClaimOf returns what the operations that use a parameter want of it, if it is or embeds a node: the result of the first whose method
+//
+//	PointInput(i int) (C, bool)
+//
+// returns true for the input that the parameter is. Use through other operations does not count. If two want different things, it returns
+// an error.
+func ClaimOf[C any](r *Reader, v gorgonia.ValueGrad) (claim C, ok bool, err error) {
+	n := nodeOf(v)
+	if n == nil || n.Graph() == nil {
+		return claim, false, nil
+	}
+	g, by := r.Graph(n.Graph()), ""
+	for _, c := range g.consumers[n] {
+		op, points := c.Op().(interface{ PointInput(int) (C, bool) })
+		if !points {
+			continue
+		}
+		for i, in := range g.inputs(c) {
+			want, wants := op.PointInput(i)
+			switch {
+			case in != n || !wants:
+			case !ok:
+				claim, by, ok = want, opName(c.Op()), true
+			case !reflect.DeepEqual(want, claim):
+				return claim, true, fmt.Errorf("%s wants it on %v, and %s on %v", by, claim, opName(c.Op()), want)
+			}
+		}
+	}
+	return claim, ok, nil
 }
 
 // imageOf is the beginning of the reason for the image input of a convolution.
