@@ -27,7 +27,27 @@ func constructors(t *testing.T) map[string]constructor {
 	image, kernel, channel := []int{2, 3, 4, 4}, []int{4, 3, 3, 3}, []int{1, 3, 1, 1}
 	square, flat := tensor.Shape{2, 2}, []int{0, 0}
 	base := func(n node) node { copy(n.Value().Data().([]float64), haar(t)); return n }
+	unit := func(n node) node { // the first columns or rows of the unit matrix, in each slice
+		s := n.Shape()
+		for i := range s.TotalSize() {
+			set(n, i, 0)
+			if i/s[3]%s[2] == i%s[3] {
+				set(n, i, 1)
+			}
+		}
+		return n
+	}
+	matrix, projectors, three, one := []int{1, 1, 4, 4}, []int{1, 4, 4, 2}, tensor.Shape{3, 3}, []int{1, 1}
 	return map[string]constructor{
+		"OrthogonalConvKernel": {func(v in) (node, error) {
+			return nodes.OrthogonalConvKernel(unit(v[0]), unit(v[1]), 3, three, one)
+		}, [][]int{matrix, projectors}},
+		"OrthogonalConv": {func(v in) (node, error) {
+			return nodes.OrthogonalConv(v[0], unit(v[1]), unit(v[2]), three, one, nil, nodes.Circular())
+		}, [][]int{image, matrix, projectors}},
+		"OrthogonalConvTranspose": {func(v in) (node, error) {
+			return nodes.OrthogonalConvTranspose(v[0], unit(v[1]), unit(v[2]), 3, three, one, nil)
+		}, [][]int{{2, 4, 4, 4}, matrix, projectors}},
 		"BatchNorm": {func(v in) (node, error) {
 			y, _, _, _, err := nodes.BatchNorm(v[0], v[1], v[2], 0.1, 1e-5)
 			return y, err
