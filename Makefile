@@ -8,7 +8,11 @@ NEON        = ./internal/vec ./internal/gemm ./internal/fused ./internal/lanes .
 NARROW      = ./internal/... ./manifolds ./models/images ./models/safetensors
 CONCURRENT  = ./solvers/... ./nodes/... ./models/... ./internal/par ./internal/gemm ./internal/blas ./internal/scratch ./internal/mpi/... ./internal/disk
 ASSEMBLY    = ./manifolds/... ./solvers ./nodes/... ./internal/...
+PARTS       = . ./docs ./interp ./jupyter
 LIBRARY     = ./manifolds/... ./solvers/... ./nodes/... ./models/... ./internal/...
+
+# Goes to the kernel of the notebooks; GOFLAGS="$$flags" compiles it with its patched interpreter.
+KERNEL      = @dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && cd examples/notebooks/kernel && flags=$$(go run . -prepare "$$dir")
 
 .PHONY: check fmt vet staticcheck race levels platforms neon emulated assembly drawings mpi test bench generate picture notebooks execute
 
@@ -20,7 +24,7 @@ fmt:
 
 vet:
 	go vet ./...
-	cd examples/notebooks/kernel && go vet ./...
+	$(KERNEL) && GOFLAGS="$$flags" go vet $(PARTS)
 
 staticcheck:
 	go run $(STATICCHECK) ./...

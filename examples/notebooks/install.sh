@@ -31,7 +31,7 @@ kernel=$data/kernels/kernelfold
 mkdir -p "$kernel" || fail "cannot make $kernel; set JUPYTER_PATH to a folder that can be written"
 kernel=$(cd "$kernel" && pwd)
 
-echo "Building the kernel (a few minutes the first time) ..."
+echo "Building the kernel: up to five minutes the first time, half a minute later."
 # Built beside its place, then moved there: a kernel that runs goes on running.
 trap 'rm -f "$kernel/kernelfold.tmp"' EXIT
 (cd "$here/kernel" && go run . -o "$kernel/kernelfold.tmp") ||
@@ -44,7 +44,8 @@ cat >"$kernel/kernel.json" <<EOF
   "argv": ["$kernel/kernelfold", "{connection_file}"],
   "display_name": "Go (Kernelfold)",
   "language": "go",
-  "name": "kernelfold"
+  "name": "kernelfold",
+  "interrupt_mode": "message"
 }
 EOF
 

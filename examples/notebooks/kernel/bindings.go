@@ -14,7 +14,7 @@ import (
 )
 
 // bindings is the Go source that makes one package known to the interpreter: a
-// file of the package imports of gophernotes, which registers
+// file of package bindings, which registers
 //
 //	Binds     functions, variables and constants by name
 //	Types     types by name
@@ -293,9 +293,9 @@ func (b *bindings) source() ([]byte, error) {
 
 var file = template.Must(template.New("bindings").Parse(`// Code generated from {{.Path}}; DO NOT EDIT.
 
-//go:build go1.26
+//go:build kernel
 
-package imports
+package bindings
 
 import (
 	r "reflect"

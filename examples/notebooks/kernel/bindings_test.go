@@ -108,11 +108,11 @@ import (
 	"fmt"
 	"reflect"
 
-	"example.com/m/imports"
+	"example.com/m/bindings"
 )
 
 func main() {
-	p := imports.Packages["example.com/m/subject"]
+	p := bindings.Packages["example.com/m/subject"]
 	fmt.Println(p.Name, p.Binds["Answer"].Int(), p.Binds["Huge"].Uint(), p.Binds["Typed"].Type())
 	p.Binds["Level"].SetInt(7)
 	fmt.Println(p.Binds["Level"], p.Types["Ints"])
@@ -133,12 +133,11 @@ func TestBindingsCompileAndWork(t *testing.T) {
 
 	dir := t.TempDir()
 	for path, text := range map[string]string{
-		// The language version is that of gophernotes, to which the bindings are added.
-		"go.mod":             "module example.com/m\n\ngo 1.13\n",
+		"go.mod":             "module example.com/m\n\ngo 1.26\n",
 		"subject/subject.go": "//go:build go1.26\n\n" + subject,
 		"main.go":            user,
-		"imports/bound.go":   string(src),
-		"imports/package.go": `package imports
+		"bindings/bound.go":  string(src),
+		"bindings/package.go": `package bindings
 
 import r "reflect"
 
@@ -160,7 +159,7 @@ func describe(object interface{}) string { return "describe" }
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
 	}
-	out, err := run(dir, "go", "run", ".")
+	out, err := run(dir, "go", "run", "-tags=kernel", ".")
 	require.NoError(t, err)
 	assert.Equal(t, "subject 42 9223372036854775808 int8\n7 subject.Of[int]\ndescribe\nx 2\n40\n", string(out))
 }

@@ -25,6 +25,7 @@ import (
 	_ "gorgonia.org/gorgonia"
 	_ "gorgonia.org/tensor"
 
+	_ "github.com/kernelfold/kernelfold/examples/notebooks/display"
 	_ "github.com/kernelfold/kernelfold/examples/notebooks/figures"
 	_ "github.com/kernelfold/kernelfold/examples/notebooks/whole"
 	_ "github.com/kernelfold/kernelfold/manifolds"

@@ -10,28 +10,34 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/mod/modfile"
 	"golang.org/x/tools/go/packages"
+
+	"github.com/kernelfold/kernelfold/examples/notebooks/kernel/docs"
 )
 
-// build makes the kernel: a gophernotes with the packages of bound.go linked in,
-// written to the file out. The module in the folder root says which versions.
-// The work is done in a temporary folder:
+const module = "github.com/kernelfold/kernelfold"
+
+// build makes the kernel: package serve with a patched gomacro, and bindings of the packages of bound.go, written to the file out. The
+// module in the folder root says which versions. The work is done in a temporary folder:
 //
-//  1. the sources of gophernotes and gomacro are copied and patched;
-//  2. a go.mod beside them replaces both by the copies, and is root's otherwise;
-//  3. bindings of each package go to the package imports of gophernotes;
-//  4. the go command builds it.
+//  1. the source of gomacro is copied and patched;
+//  2. a go.mod beside it replaces gomacro by the copy, and is root's otherwise;
+//  3. the bindings of each package, and the documentation of all, are made;
+//  4. the go command builds it, with the bindings laid over package bindings.
 //
-// What is left out of the bindings goes to log, a line a package.
-func build(root, out string, log io.Writer) (err error) {
-	root, err = filepath.Abs(root)
-	if err != nil {
+// What is left out of the bindings goes to log, a line a package. What is being done goes to progress.
+func build(root, out string, progress, log io.Writer) (err error) {
+	if root, err = filepath.Abs(root); err != nil {
 		return err
 	}
 	if out, err = filepath.Abs(out); err != nil {
@@ -43,39 +49,59 @@ func build(root, out string, log io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
 
+	fmt.Fprintln(progress, "Fetching the modules and patching the interpreter ...")
+	mod, err := prepare(root, work)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(progress, "Compiling the packages that notebooks can import, and reading their documentation ...")
 	paths, err := bound(filepath.Join(root, "bound.go"))
 	if err != nil {
 		return err
 	}
-	copies := map[string]string{
-		gophernotes: filepath.Join(work, "gophernotes"),
-		gomacro:     filepath.Join(work, "gomacro"),
-	}
-	versions := map[string]string{}
-	for module, dir := range copies {
-		if versions[module], err = copyModule(root, module, dir); err != nil {
-			return err
-		}
-	}
-	for _, p := range patches {
-		if err := p.apply(copies[p.module]); err != nil {
-			return err
-		}
-	}
-	for _, a := range additions {
-		if err := os.WriteFile(filepath.Join(copies[a.module], a.file), []byte(a.text), 0o644); err != nil {
-			return err
-		}
-	}
-	mod, err := writeModule(root, work, copies, versions)
+	files, err := writeBindings(root, mod, paths, work, log)
 	if err != nil {
 		return err
 	}
-	if err := writeBindings(root, mod, paths, filepath.Join(copies[gophernotes], "imports"), log); err != nil {
+	overlay := struct{ Replace map[string]string }{map[string]string{}}
+	for _, f := range files {
+		overlay.Replace[filepath.Join(root, "bindings", filepath.Base(f))] = f
+	}
+	text, err := json.Marshal(overlay)
+	if err != nil {
 		return err
 	}
-	_, err = run(root, "go", "build", "-modfile="+mod, "-trimpath", "-ldflags=-s -w", "-o", out, gophernotes)
+	file := filepath.Join(work, "overlay.json")
+	if err := os.WriteFile(file, text, 0o644); err != nil {
+		return err
+	}
+	fmt.Fprintln(progress, "Compiling the interpreter and linking the kernel ...")
+	args := append([]string{"build", "-overlay=" + file, "-ldflags=-s -w", "-o", out}, flags(mod)...)
+	_, err = run(root, "go", append(args, "./serve")...)
 	return err
+}
+
+// flags are those of the go command by which it compiles what needs the patched interpreter.
+func flags(mod string) []string { return []string{"-modfile=" + mod, "-trimpath", "-tags=kernel"} }
+
+// prepare writes the patched interpreter to the folder work, and a go.mod that replaces it. It returns the path of the latter.
+func prepare(root, work string) (mod string, err error) {
+	dir := filepath.Join(work, "gomacro")
+	version, err := copyModule(root, gomacro, dir)
+	if err != nil {
+		return "", err
+	}
+	for _, p := range patches {
+		if err := p.apply(dir); err != nil {
+			return "", err
+		}
+	}
+	for _, a := range additions {
+		if err := os.WriteFile(filepath.Join(dir, a.file), []byte(a.text), 0o644); err != nil {
+			return "", err
+		}
+	}
+	return writeModule(root, work, map[string]string{gomacro: dir}, map[string]string{gomacro: version})
 }
 
 // bound lists the packages that the file imports.
@@ -161,41 +187,94 @@ func writeModule(root, work string, copies, versions map[string]string) (string,
 	return path, os.WriteFile(filepath.Join(work, "go.sum"), sums, 0o644)
 }
 
-// writeBindings writes a file for each package to the folder dir.
-func writeBindings(root, mod string, paths []string, dir string, log io.Writer) error {
-	pkgs, err := packages.Load(&packages.Config{
-		Mode:       packages.NeedName | packages.NeedTypes | packages.NeedImports | packages.NeedDeps,
-		Dir:        root,
-		BuildFlags: []string{"-modfile=" + mod, "-trimpath"},
-	}, paths...)
-	if err != nil {
-		return fmt.Errorf("kernel: %w", err)
-	}
-	for _, p := range pkgs {
-		for _, e := range p.Errors {
-			err = errors.Join(err, fmt.Errorf("kernel: %s: %w", p.PkgPath, e))
+// writeBindings writes a file for each package, and one of documentation, to the folder dir. It returns their paths.
+func writeBindings(root, mod string, paths []string, dir string, log io.Writer) (files []string, err error) {
+	load := func(mode packages.LoadMode, paths ...string) ([]*packages.Package, error) {
+		pkgs, err := packages.Load(&packages.Config{Mode: mode, Dir: root, BuildFlags: flags(mod)}, paths...)
+		if err != nil {
+			return nil, fmt.Errorf("kernel: %w", err)
 		}
+		for _, p := range pkgs {
+			for _, e := range p.Errors {
+				err = errors.Join(err, fmt.Errorf("kernel: %s: %w", p.PkgPath, e))
+			}
+		}
+		return pkgs, err
 	}
+	pkgs, err := load(packages.NeedName|packages.NeedTypes|packages.NeedImports|packages.NeedDeps, paths...)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	write := func(name string, text []byte) error {
+		files = append(files, filepath.Join(dir, name))
+		return os.WriteFile(files[len(files)-1], text, 0o644)
+	}
+	documented := map[string]bool{"builtin": true}
 	for _, p := range pkgs {
 		b, err := bind(p.Types)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if len(b.Skipped) > 0 {
 			fmt.Fprintf(log, "%s: generic, and so left out: %v\n", b.Path, b.Skipped)
 		}
 		src, err := b.source()
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if err := os.WriteFile(filepath.Join(dir, b.ID()+".go"), src, 0o644); err != nil {
-			return err
+		if err := write(b.ID()+".go", src); err != nil {
+			return nil, err
+		}
+		documented[b.Path] = true
+		// An alias has its fields and methods where the type is declared.
+		packages.Visit([]*packages.Package{p}, nil, func(d *packages.Package) {
+			if strings.HasPrefix(d.PkgPath, module+"/") {
+				documented[d.PkgPath] = true
+			}
+		})
+	}
+	standard, err := importable(filepath.Join(filepath.Dir(mod), "gomacro", "imports"))
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range standard {
+		documented[path] = true
+	}
+	if pkgs, err = load(packages.NeedName|packages.NeedFiles|packages.NeedCompiledGoFiles|packages.NeedSyntax, slices.Sorted(maps.Keys(documented))...); err != nil {
+		return nil, err
+	}
+	d := docs.Docs{}
+	for _, p := range pkgs {
+		document(d, p.PkgPath, p.Fset, p.Syntax)
+	}
+	var text bytes.Buffer
+	if err := d.Write(&text); err != nil {
+		return nil, err
+	}
+	return files, write("docs.gob.gz", text.Bytes())
+}
+
+// imported is how a file of gomacro registers a package.
+var imported = regexp.MustCompile(`(?m)^\s*Packages\["([^"]+)"\] = `)
+
+// importable lists the packages of the standard library that the interpreter knows by the files in a folder.
+func importable(dir string) (paths []string, err error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range imported.FindAllSubmatch(text, -1) {
+			if path := string(m[1]); !strings.Contains(path, ".") {
+				paths = append(paths, path)
+			}
 		}
 	}
-	return nil
+	return paths, nil
 }
 
 // run runs a command in a folder and returns what it prints. Its error holds what
@@ -208,4 +287,21 @@ func run(dir, name string, args ...string) ([]byte, error) {
 		return nil, fmt.Errorf("kernel: %v: %w\n%s%s", cmd, err, msg.Bytes(), out.Bytes())
 	}
 	return out.Bytes(), nil
+}
+
+// prepareIn is prepare for folders that need not be absolute, nor be there.
+func prepareIn(root, work string) (mod string, err error) {
+	if root, err = filepath.Abs(root); err != nil {
+		return "", err
+	}
+	if work, err = filepath.Abs(work); err != nil {
+		return "", err
+	}
+	if err := os.RemoveAll(filepath.Join(work, "gomacro")); err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(work, 0o755); err != nil {
+		return "", err
+	}
+	return prepare(root, work)
 }

@@ -12,26 +12,29 @@ import (
 )
 
 func TestPatchesApplyOnce(t *testing.T) {
-	dirs := map[string]string{}
-	for _, module := range []string{gophernotes, gomacro} {
-		dirs[module] = filepath.Join(t.TempDir(), "copy")
-		version, err := copyModule(".", module, dirs[module])
-		require.NoError(t, err)
-		assert.Regexp(t, `^v\d`, version)
-	}
-	for _, p := range patches {
-		require.NoError(t, p.apply(dirs[p.module]))
-	}
-	for _, p := range patches {
-		if p.module == gophernotes {
-			assert.ErrorContains(t, p.apply(dirs[p.module]), "kernel: patch of github.com/gopherdata/gophernotes, "+p.file+": want the text")
-		}
-	}
+	dir := filepath.Join(t.TempDir(), "copy")
+	version, err := copyModule(".", gomacro, dir)
+	require.NoError(t, err)
+	assert.Regexp(t, `^v\d`, version)
 	for _, a := range additions {
-		assert.NoFileExists(t, filepath.Join(dirs[a.module], a.file), "an addition would hide a file of the module")
+		assert.NoFileExists(t, filepath.Join(dir, a.file), "an addition would hide a file of the module")
 	}
-	missing := patch{module: gomacro, file: "nonesuch.go"}
-	assert.ErrorContains(t, missing.apply(dirs[gomacro]), "kernel: patch of github.com/cosmos72/gomacro")
+	for _, p := range patches {
+		require.NoError(t, p.apply(dir))
+	}
+	missing := patch{module: gomacro, file: "fast/compile.go", old: "nonesuch"}
+	assert.ErrorContains(t, missing.apply(dir), "kernel: patch of github.com/cosmos72/gomacro, fast/compile.go: want the text")
+	missing.file = "nonesuch.go"
+	assert.ErrorContains(t, missing.apply(dir), "kernel: patch of github.com/cosmos72/gomacro")
+}
+
+// The packages that need the patched interpreter are tested with it. Those of the library are not compiled for that.
+func TestInterpreter(t *testing.T) {
+	mod, err := prepareIn(".", t.TempDir())
+	require.NoError(t, err)
+	out, err := run(".", "go", append(append([]string{"test"}, flags(mod)...), "./interp", "./jupyter")...)
+	assert.NoError(t, err)
+	t.Logf("%s", out)
 }
 
 func TestBoundListsTheLibrary(t *testing.T) {

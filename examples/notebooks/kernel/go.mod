@@ -2,9 +2,9 @@ module github.com/kernelfold/kernelfold/examples/notebooks/kernel
 
 go 1.26
 
-tool github.com/gopherdata/gophernotes
-
 require (
+	github.com/cosmos72/gomacro v0.0.0-20240506194242-2ff796e3da10
+	github.com/go-zeromq/zmq4 v0.17.0
 	github.com/kernelfold/kernelfold v0.0.0
 	github.com/stretchr/testify v1.11.1
 	golang.org/x/mod v0.29.0
@@ -26,19 +26,15 @@ require (
 	github.com/campoy/embedmd v1.0.0 // indirect
 	github.com/chewxy/hm v1.0.0 // indirect
 	github.com/chewxy/math32 v1.10.1 // indirect
-	github.com/cosmos72/gomacro v0.0.0-20240506194242-2ff796e3da10 // indirect
 	github.com/davecgh/go-spew v1.1.1 // indirect
 	github.com/emer/empi v1.0.14 // indirect
 	github.com/go-zeromq/goczmq/v4 v4.2.2 // indirect
-	github.com/go-zeromq/zmq4 v0.14.1 // indirect
 	github.com/gofrs/flock v0.13.0 // indirect
-	github.com/gofrs/uuid v4.2.0+incompatible // indirect
 	github.com/gogo/protobuf v1.3.2 // indirect
 	github.com/golang/freetype v0.0.0-20170609003504-e2365dfdc4a0 // indirect
 	github.com/golang/protobuf v1.5.2 // indirect
 	github.com/google/flatbuffers v2.0.6+incompatible // indirect
 	github.com/google/uuid v1.3.0 // indirect
-	github.com/gopherdata/gophernotes v0.7.5 // indirect
 	github.com/leesper/go_rng v0.0.0-20190531154944-a612b043e353 // indirect
 	github.com/mattn/go-runewidth v0.0.15 // indirect
 	github.com/peterh/liner v1.2.2 // indirect

@@ -15,17 +15,10 @@ type patch struct {
 	old, new     string
 }
 
-const (
-	gophernotes = "github.com/gopherdata/gophernotes"
-	gomacro     = "github.com/cosmos72/gomacro"
-)
+const gomacro = "github.com/cosmos72/gomacro"
 
-// patches make gophernotes v0.7.5 and gomacro work with the current Go.
+// patches make gomacro work with the current Go, and in a notebook.
 var patches = []patch{
-	// The proxy has to have the method that the interface has.
-	{gophernotes, "x_package.go", "	JSON_  func(interface{}) string", "	JSON_  func(interface{}) map[string]interface{}"},
-	{gophernotes, "x_package.go", "func (P *proxy_JSONer) JSON() string {", "func (P *proxy_JSONer) JSON() map[string]interface{} {"},
-
 	// Type aliases are types of their own since Go 1.22.
 	{gomacro, "go/types/converter.go", "	case *types.Array:\n", "	case *types.Alias:\n		t = c.typ(types.Unalias(g))\n	case *types.Array:\n"},
 
@@ -55,18 +48,34 @@ var patches = []patch{
 			"				obj = inner\n" +
 			"			}\n"},
 
-	// A picture comes with the text of its String method, for readers without pictures.
-	{gophernotes, "display.go", `	if data.Data[MIMETypeText] == "" {`, `	if text, _ := data.Data[MIMETypeText].(string); text == "" {`},
+	// A recursion without end is a panic of its cell. As Go does it, it would end the kernel.
+	{gomacro, "fast/compile.go", "		env.CallDepth = caller.CallDepth + 1\n", "		if env.CallDepth = caller.CallDepth + 1; env.CallDepth > 50_000 {\n			panic(\"stack overflow\")\n		}\n"},
 
-	// fmt.Print and its like return the number of bytes and a nil error. Nobody
-	// wants to see that below what was printed.
-	{gophernotes, "kernel.go", "	if srcEndsWithExpr {\n", "	if srcEndsWithExpr && !printed(results, types) {\n"},
+	// An interrupt is no panic that a cell may recover from.
+	{gomacro, "fast/builtin.go", "	rec := run.Panic\n	if rec == nil {", "	rec := run.Panic\n	if rec == base.SigInterrupt {\n		return nilInterface\n	}\n	if rec == nil {"},
+
+	// A panic of a goroutine of the notebook would end the kernel too, and with it all variables.
+	{gomacro, "fast/statement.go", "			defer tg2.glsDel()\n", "			defer tg2.glsDel()\n			defer reportPanic()\n"},
 }
 
 // addition is a file that a module's copy has beside its own.
 type addition struct{ module, file, text string }
 
 var additions = []addition{
+	{gomacro, "fast/reportpanic.go", `package fast
+
+import (
+	"fmt"
+	"os"
+)
+
+// reportPanic says what a goroutine panicked with.
+func reportPanic() {
+	if r := recover(); r != nil {
+		fmt.Fprintf(os.Stderr, "panic of a goroutine: %v\n", r)
+	}
+}
+`},
 	{gomacro, "xreflect/exact.go", `package xreflect
 
 import r "reflect"
@@ -99,49 +108,6 @@ func exact(t r.Type) bool {
 		return true
 	}
 	return false
-}
-`},
-	{gophernotes, "printed.go", `package main
-
-import (
-	"reflect"
-
-	"github.com/cosmos72/gomacro/xreflect"
-)
-
-// printed tells whether results are an int and a nil error, as of fmt.Println.
-func printed(results []xreflect.Value, types []xreflect.Type) bool {
-	return len(types) == 2 && types[0].Kind() == reflect.Int &&
-		types[1].ReflectType() == reflect.TypeOf((*error)(nil)).Elem() && results[1].IsNil()
-}
-`},
-	{gophernotes, "imports/describe.go", `package imports
-
-import (
-	"fmt"
-	r "reflect"
-
-	"github.com/cosmos72/gomacro/xreflect"
-)
-
-// describe is the String method of proxies: that of the notebook's type, or else
-// the name of the type.
-func describe(object interface{}) string {
-	h, ok := object.(xreflect.InterfaceHeader)
-	if !ok {
-		return fmt.Sprint(object)
-	}
-	t := h.Type()
-	if t.Kind() == r.Ptr {
-		t = t.Elem()
-	}
-	if m, n := t.MethodByName("String", ""); n == 1 && m.Funs != nil && len(m.FieldIndex) == 0 {
-		f, receiver := (*m.Funs)[m.Index], h.Value().ReflectValue()
-		if ft := f.Type(); ft.NumIn() == 1 && ft.In(0) == receiver.Type() && ft.NumOut() == 1 && ft.Out(0).Kind() == r.String {
-			return f.Call([]r.Value{receiver})[0].String()
-		}
-	}
-	return t.Name()
 }
 `},
 }

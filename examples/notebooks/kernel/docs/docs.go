@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package docs is the documentation of packages that the kernel shows beside the code.
+package docs
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/gob"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Doc is the declaration of a name and its comment.
+type Doc struct{ Declaration, Comment string }
+
+// Docs holds packages by their path, their names as in "path.Name", and fields and methods as in "path.Type.Name".
+type Docs map[string]Doc
+
+// Write writes docs in the form that Read reads.
+func (d Docs) Write(w io.Writer) error {
+	z := gzip.NewWriter(w)
+	if err := gob.NewEncoder(z).Encode(d); err != nil {
+		return fmt.Errorf("docs: %w", err)
+	}
+	return z.Close()
+}
+
+// Read reads what Write has written.
+func Read(b []byte) (Docs, error) {
+	z, err := gzip.NewReader(bytes.NewReader(b))
+	if err != nil {
+		return nil, fmt.Errorf("docs: %w", err)
+	}
+	var d Docs
+	if err := gob.NewDecoder(z).Decode(&d); err != nil {
+		return nil, fmt.Errorf("docs: %w", err)
+	}
+	return d, nil
+}
+
+// String is the declaration, and the comment below it.
+func (d Doc) String() string {
+	text := "\x1b[1m" + d.Declaration + "\x1b[0m"
+	if c := strings.TrimSpace(d.Comment); c != "" {
+		text += "\n\n" + c
+	}
+	return text
+}
