@@ -46,6 +46,8 @@ func (n *Net) Predictor() (*Predictor, error) {
 	return p, nil
 }
 
+var errClosed = errors.New("models: want an open predictor, got a closed one")
+
 var errNotMade = errors.New("models: want a net made by New, got one without a definition")
 
 // sizes returns the batch of a net and the powers of 4 up to half of it.
@@ -84,7 +86,7 @@ func (p *Predictor) graph(examples int, cost bool) (*evaluation, error) {
 // each evaluates all examples, some at a time, and calls do after each run.
 func (p *Predictor) each(examples []dense.Rows, cost bool, do func(e *evaluation, from, to int) error) error {
 	if p.graphs == nil {
-		return errors.New("models: want an open predictor, got a closed one")
+		return errClosed
 	}
 	n := 0
 	for i, r := range examples {

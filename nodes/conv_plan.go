@@ -8,6 +8,7 @@ type convPlan struct {
 	groups, inputs, outputs  int // inputs and outputs are the channels and filters of a group
 	area                     int // taps of the kernel
 	pixelsIn, pixelsOut      int
+	rows, cols               axis
 
 	// For the value: taps of the first group in the phases of padded images.
 	image  layout
@@ -18,9 +19,8 @@ type convPlan struct {
 	grad      layout
 	phases    []phase
 	uncovered bool // some phase has no taps
-	// For an axis that folds, the convolution of padded images, and the axes. Otherwise nil.
-	unrolled   *convPlan
-	rows, cols axis
+	// For an axis that folds, the convolution of padded images. Otherwise nil.
+	unrolled *convPlan
 
 	// For the gradient with respect to the filters.
 	method       method
@@ -58,13 +58,12 @@ func newConvPlan(batch, channels, filters, groups int, rows, cols axis) *convPla
 	p := &convPlan{
 		batch: batch, channels: channels, filters: filters,
 		groups: groups, inputs: channels / groups, outputs: filters / groups,
-		area: rows.kernel * cols.kernel, pixelsIn: rows.size * cols.size, pixelsOut: rows.out * cols.out,
+		area: rows.kernel * cols.kernel, pixelsIn: rows.size * cols.size, pixelsOut: rows.out * cols.out, rows: rows, cols: cols,
 	}
 	p.result = lattice{comb{step: 1, n: rows.out, size: rows.out}, comb{step: 1, n: cols.out, size: cols.out}}
 	p.image, p.taps = p.planValue(rows, cols, join(batch, cols.out))
 	p.single, p.singleTaps = p.planValue(rows, cols, 1)
 	if rows.folds() || cols.folds() {
-		p.rows, p.cols = rows, cols
 		p.unrolled = newConvPlan(batch, channels, filters, groups, rows.unrolled(), cols.unrolled())
 	} else {
 		p.planImages(rows, cols)

@@ -89,9 +89,8 @@ func (f *folder) value(n *gorgonia.Node) (gorgonia.Value, error) {
 		}
 	}
 	if m, ok := n.Op().(*modal); ok {
-		if err := m.SetTraining(false); err != nil {
-			return nil, err
-		}
+		defer func(was bool) { m.mode.training = was }(m.mode.training)
+		m.mode.training = false
 	}
 	return n.Op().Do(values...)
 }

@@ -1,0 +1,522 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+
+	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/gemm"
+	"github.com/kernelfold/kernelfold/internal/spectra"
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
+
+// ErrNoBound is wrapped by the error of Lipschitz for a node of which no Lipschitz constant is known.
+var ErrNoBound = errors.New("no Lipschitz constant is known")
+
+// ErrTraining is wrapped by the error of Lipschitz for a node in training, such as a batch normalisation, whose results for an example
+// depend on other examples or on chance. The mode of a graph is that of the machine made last for it: see gorgonia.EvalMode.
+var ErrTraining = errors.New("want a graph in evaluation")
+
+// Bounds are upper bounds of Lipschitz constants: see Lipschitz.
+type Bounds struct {
+	// Bound is that of the output as a function of the inputs:
+	//
+	//	|output(x) - output(y)| <= Bound |x - y|.
+	Bound float64
+	// Layers are all nodes between the inputs and the output, each after those that it uses.
+	Layers []LayerBound
+
+	last   *gorgonia.Node // the last linear layer, if only a bias follows, or nil
+	before float64        // the bound of its input
+	w      []float64      // its weights, rows x cols
+	cols   int
+	reach  reach
+}
+
+// LayerBound is the bound of a node.
+type LayerBound struct {
+	Node      *gorgonia.Node
+	Name      string // of the weight that the node uses, such as "conv1.weight", if any
+	Operation string // such as "nodes.Conv2d"
+	// Bound is that of the node as a function of the nodes that it uses: of each of them alone, if it is a sum.
+	Bound float64
+	// Total is that of the node as a function of the inputs of the graph.
+	Total float64
+}
+
+// BoundOption is an option of Lipschitz.
+type BoundOption func(*boundOptions)
+
+type boundOptions struct {
+	slack float64
+	gram  int
+}
+
+// Slack sets how far the bound of a convolution may be above its norm on an infinite image: by the given fraction. The default is 0.01. The
+// time grows with its inverse.
+func Slack(fraction float64) BoundOption { return func(o *boundOptions) { o.slack = fraction } }
+
+// Gram bounds convolutions by t steps of Gram iteration instead of the symbol on a grid. The bound is larger, and takes longer if t is
+// more than 3 or 4. It serves for comparisons.
+func Gram(t int) BoundOption { return func(o *boundOptions) { o.gram = t } }
+
+// Lipschitz returns an upper bound of the Lipschitz constant of the output, in evaluation, as a function of the inputs of one example together, in
+// the Euclidean norm: the largest product along the paths of the graph, where the bounds of the terms of a sum are added. With L the bound of the input
+// of a node, and norms of matrices and of linear maps of images those in the Euclidean norm,
+//
+//	Conv2d, ConvTranspose2d, ...         |w| L: any padding, strides, dilation and groups
+//	Linear                               |w| L
+//	Bias, Reshape, Dropout, Shortcut     L
+//	Rectify, MaxMin, Householder, Tanh   L
+//	BatchNorm                            max |γ|/sqrt(σ² + ε) L, with the running variance
+//	GroupNorm                            max |γ|/sqrt(ε) L, which is large
+//	MaxPool2D                            sqrt(r) L, where r windows at most overlap in a pixel
+//	AveragePool2D of k pixels            sqrt(r/k) L
+//	GlobalAveragePool2D of k pixels      sqrt(1/k) L
+//	Add                                  the sum
+//	Concat                               the root of the sum of squares
+//	StochasticDepth                      survival L of the branch, and L of the shortcut
+//
+// The norm of a convolution is bounded by its symbol on a grid, the norm of a matrix by its eigenvalues; both are proved in float64, with all rounding
+// errors, and at most 1 % and about 10^-9 above the norm. (In detail: package spectra; docs/certificates.md.) Kernels that the graph computes from
+// weights, such as WeightNorm, count with their values. Weights count as they are now.
+//
+// Any other node that depends on the inputs is an error that wraps ErrNoBound, a node in training one that wraps ErrTraining, and a
+// weight that is not finite one that wraps ErrNotFinite. As with Fold, use no machine for the graph afterwards.
+func Lipschitz(output *gorgonia.Node, inputs gorgonia.Nodes, opts ...BoundOption) (*Bounds, error) {
+	const name = "nodes.Lipschitz"
+	o := boundOptions{slack: 0.01}
+	for _, set := range opts {
+		set(&o)
+	}
+	switch {
+	case output == nil || output.Graph() == nil:
+		return nil, fmt.Errorf("%s: want a node of a graph, got %v", name, output)
+	case len(inputs) == 0:
+		return nil, fmt.Errorf("%s: want inputs, got none", name)
+	case !(o.slack > 0) || math.IsInf(o.slack, 0):
+		return nil, fmt.Errorf("%s: want a positive slack, got %v", name, o.slack)
+	case o.gram < 0 || o.gram > 8:
+		return nil, fmt.Errorf("%s: want 1 to 8 steps of Gram iteration, got %d", name, o.gram)
+	}
+	b := bounder{folder: folder{fuser: newFuser(), fixed: map[*gorgonia.Node]bool{}}, options: o, reaches: map[*gorgonia.Node]reach{}, of: &Bounds{}}
+	for _, x := range inputs {
+		if x == nil || x.Graph() != output.Graph() {
+			return nil, fmt.Errorf("%s: want inputs in the graph of the output, got %v", name, x)
+		}
+		b.fixed[x], b.reaches[x] = false, reach{bound: 1}
+	}
+	if err := b.countAll(name, gorgonia.Nodes{output}); err != nil {
+		return nil, err
+	}
+	b.sort(output)
+	r, err := b.visit(output)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	b.of.Bound, b.of.reach = r.bound, r
+	return b.of, b.head(output)
+}
+
+// bounder bounds the nodes of a graph. Nodes that depend on no input are fixed.
+type bounder struct {
+	folder
+	options boundOptions
+	reaches map[*gorgonia.Node]reach
+	of      *Bounds
+}
+
+// reach is what is known of the value v(x) of a node for inputs x, in exact arithmetic, and of its value v'(x) in float64:
+//
+//	|v(x) - v(y)| <= bound |x - y|,  |v(x)| <= zero + bound |x|,  |v'(x) - v(x)| <= still + slope |x|.
+type reach struct{ bound, zero, still, slope float64 }
+
+// sort finds out which nodes are fixed.
+func (b *bounder) sort(n *gorgonia.Node) bool {
+	if is, ok := b.fixed[n]; ok {
+		return is
+	}
+	is := true
+	for _, c := range inputs(n) {
+		is = b.sort(c) && is
+	}
+	b.fixed[n] = is
+	return is
+}
+
+// gain is what a node does to one of its inputs, up to an addend: it is linear in the absolute values that are involved in rounding.
+type gain struct {
+	bound     float64 // Lipschitz constant
+	absolute  float64 // the norm of sums of absolute values of products, at least bound
+	addend    float64 // the norm of the value for an input of 0
+	roundings int     // of a result
+}
+
+// exact is the gain of a node that neither stretches nor rounds.
+var exact = gain{1, 1, 0, 0}
+
+// more returns a bound of a result of few operations.
+func more(x float64) float64 { return x * (1 + 0x1p-48) }
+
+// through returns what is known of the value of a node with one input.
+func (r reach) through(g gain) reach {
+	γ := more(float64(g.roundings) * 0x1p-53)
+	return reach{
+		bound: more(g.bound * r.bound),
+		zero:  more(g.bound*r.zero + g.addend),
+		still: more(g.bound*r.still + γ*(g.absolute*(r.zero+r.still)+g.addend)),
+		slope: more(g.bound*r.slope + γ*g.absolute*(r.bound+r.slope)),
+	}
+}
+
+// plus returns what is known of a sum.
+func (r reach) plus(s reach) reach {
+	sum := reach{r.bound + s.bound, r.zero + s.zero, r.still + s.still, r.slope + s.slope}
+	return sum.through(gain{1, 1, 0, 1})
+}
+
+// beside returns what is known of two values side by side.
+func (r reach) beside(s reach) reach {
+	return reach{more(math.Hypot(r.bound, s.bound)), more(r.zero + s.zero), more(r.still + s.still), more(r.slope + s.slope)}
+}
+
+// visit bounds a node and all that it uses.
+func (b *bounder) visit(n *gorgonia.Node) (r reach, err error) {
+	if r, ok := b.reaches[n]; ok {
+		return r, nil
+	}
+	if b.fixed[n] {
+		v, err := b.finite(n)
+		if err != nil {
+			return reach{}, err
+		}
+		return reach{zero: more(vec.Norm(v))}, nil
+	}
+	in := inputs(n)
+	from := make([]reach, len(in))
+	for i, c := range in {
+		if !b.fixed[c] {
+			if from[i], err = b.visit(c); err != nil {
+				return reach{}, err
+			}
+		}
+	}
+	if m, ok := n.Op().(interface{ Training() bool }); ok && m.Training() {
+		return reach{}, fmt.Errorf("%v: %w, got one in training", n, ErrTraining)
+	}
+	own, r, err := b.apply(n, in, from)
+	if err != nil {
+		return reach{}, err
+	}
+	b.reaches[n] = r
+	l := LayerBound{Node: n, Operation: nameOf(n), Bound: own, Total: r.bound}
+	for _, c := range in {
+		if b.fixed[c] {
+			l.Name = b.origin(c).Name()
+			break
+		}
+	}
+	b.of.Layers = append(b.of.Layers, l)
+	return r, nil
+}
+
+// nameOf returns the name of an operation, such as nodes.Conv2d or gorgonia.reshapeOp.
+func nameOf(n *gorgonia.Node) string {
+	if o := operation(n); o != nil {
+		return o.name
+	}
+	return strings.TrimPrefix(reflect.TypeOf(n.Op()).String(), "*")
+}
+
+// apply returns the bound of a node as a function of what it uses, and as one of the inputs.
+func (b *bounder) apply(n *gorgonia.Node, in []*gorgonia.Node, from []reach) (own float64, r reach, err error) {
+	o := operation(n)
+	if o == nil {
+		return b.stock(n, in, from)
+	}
+	for _, c := range in[1:] { // only sums have several inputs that depend on x
+		switch o.f64.(type) {
+		case add[float64], concat[float64], stochasticDepth[float64], batchNorm[float64]:
+		default:
+			if !b.fixed[c] {
+				return 0, reach{}, fmt.Errorf("%v: %w, because its input %v depends on those of the graph", n, ErrNoBound, c)
+			}
+		}
+	}
+	var g gain
+	switch l := o.f64.(type) {
+	case add[float64]:
+		return b.sum(in, from)
+	case concat[float64]:
+		if r, err = b.value(in[0], from[0]); err != nil {
+			return 0, reach{}, err
+		}
+		for i, c := range in[1:] {
+			s, err := b.value(c, from[i+1])
+			if err != nil {
+				return 0, reach{}, err
+			}
+			r = r.beside(s)
+		}
+		return 1, r, nil
+	case stochasticDepth[float64]:
+		s, err := b.value(in[1], from[1])
+		if err != nil {
+			return 0, reach{}, err
+		}
+		r, err := b.value(in[0], from[0])
+		return 1, r.through(gain{l.survival, l.survival, 0, 1}).plus(s), err
+	case batchNorm[float64]:
+		g, err = b.batchNorm(l.batchNormLayer, in)
+		if err == nil && len(in) > 3 {
+			s, err := b.value(in[3], from[3])
+			return g.bound, from[0].through(g).plus(s), err
+		}
+	case conv[float64]:
+		g, err = b.convolution(l.convPlan, in[1])
+	case transposed[float64]:
+		g, err = b.convolution(l.of.(conv[float64]).convPlan, in[1])
+		if c := l.of.(conv[float64]).convPlan; err == nil {
+			g.roundings = c.outputs*c.area + 2
+		}
+	case linear[float64]:
+		var w, β []float64
+		if w, err = b.finite(in[1]); err != nil {
+			break
+		}
+		if len(in) > 2 {
+			if β, err = b.finite(in[2]); err != nil {
+				break
+			}
+		}
+		g = gain{spectra.Norm(gemm.Of(w, l.rows, l.cols)), spectra.Norm(gemm.Of(absolute(w), l.rows, l.cols)), more(vec.Norm(β)), l.rows + 2}
+	case addBias[float64]:
+		var β []float64
+		β, err = b.finite(in[1])
+		g = gain{1, 1, more(vec.Norm(β) * math.Sqrt(float64(l.area))), 1}
+	case groupNorm[float64]:
+		g, err = b.groupNorm(l, in)
+	case rectify[float64], maxMin[float64], dropout[float64], shortcut[float64]:
+		g = exact
+	case householder[float64]:
+		g = gain{1, math.Sqrt2, 0, 16}
+	case maxPool[float64]:
+		r := more(math.Sqrt(float64(l.reads(0) * l.reads(1))))
+		g = gain{r, r, 0, 0}
+	case averagePool[float64]:
+		r := more(math.Sqrt(float64(l.reads(0)*l.reads(1)) / float64(l.kernel[0]*l.kernel[1])))
+		g = gain{r, r, 0, l.kernel[0]*l.kernel[1] + 2}
+	case globalPool[float64]:
+		area := in[0].Shape()[2] * in[0].Shape()[3]
+		r := more(1 / math.Sqrt(float64(area)))
+		g = gain{r, r, 0, area + 2}
+	case adaptivePool[float64]:
+		r := more(math.Sqrt(l.weight(l.rows, l.height) * l.weight(l.columns, l.width)))
+		g = gain{r, r, 0, l.height*l.width + 2}
+	default:
+		return 0, reach{}, fmt.Errorf("%v: %w", n, ErrNoBound)
+	}
+	if err != nil {
+		return 0, reach{}, fmt.Errorf("%v: %w", n, err)
+	}
+	return g.bound, from[0].through(g), nil
+}
+
+// value returns what is known of an input of a sum: r, or of a fixed node its norm.
+func (b *bounder) value(n *gorgonia.Node, r reach) (reach, error) {
+	if b.fixed[n] {
+		return b.visit(n)
+	}
+	return r, nil
+}
+
+func (b *bounder) sum(in []*gorgonia.Node, from []reach) (own float64, r reach, err error) {
+	for i, c := range in {
+		s, err := b.value(c, from[i])
+		if err != nil {
+			return 0, reach{}, err
+		}
+		if i == 0 {
+			r = s
+		} else {
+			r = r.plus(s)
+		}
+	}
+	return 1, r, nil
+}
+
+// stock bounds an operation of Gorgonia.
+func (b *bounder) stock(n *gorgonia.Node, in []*gorgonia.Node, from []reach) (own float64, r reach, err error) {
+	switch name := nameOf(n); {
+	case name == "gorgonia.reshapeOp":
+		return 1, from[0], nil
+	case name == "gorgonia.elemUnaryOp" && n.Op().String() == "tanh":
+		return 1, from[0].through(gain{1, 1, 0, 8}), nil
+	case name == "gorgonia.elemUnaryOp" && n.Op().String() == "sigmoid":
+		half := 0.5 * math.Sqrt(float64(n.Shape().TotalSize()))
+		return 0.25, from[0].through(gain{0.25, 0.25, half, 16}), nil
+	case name == "gorgonia.elemBinOp" && strings.HasPrefix(n.Op().String(), "+ ") && in[0].Shape().Eq(in[1].Shape()):
+		return b.sum(in, from)
+	}
+	return 0, reach{}, fmt.Errorf("%v: %w", n, ErrNoBound)
+}
+
+// finite returns the value of a fixed node, which must be finite.
+func (b *bounder) finite(n *gorgonia.Node) ([]float64, error) {
+	v, err := b.numbers(n)
+	if err != nil {
+		return nil, err
+	}
+	if i, x := dense.NotFinite(v); i >= 0 {
+		return nil, notFinite("%s: element %d: want finite numbers, got %v", n.Name(), i, x)
+	}
+	return v, nil
+}
+
+func absolute(x []float64) []float64 {
+	y := make([]float64, len(x))
+	for i, v := range x {
+		y[i] = math.Abs(v)
+	}
+	return y
+}
+
+func (b *bounder) convolution(p *convPlan, kernel *gorgonia.Node) (gain, error) {
+	w, err := b.finite(kernel)
+	if err != nil {
+		return gain{}, err
+	}
+	along := func(a axis) spectra.Axis {
+		return spectra.Axis{Size: a.size, Kernel: a.kernel, Stride: a.stride, Dilation: a.dilation, Before: a.pad, Out: a.out, Circular: a.circular}
+	}
+	c := spectra.Conv{Filters: p.filters, Channels: p.channels, Groups: p.groups, Rows: along(p.rows), Cols: along(p.cols), Weights: w}
+	g := gain{absolute: c.Abs().Bound(b.options.slack), roundings: p.inputs*p.area + 2}
+	if b.options.gram > 0 {
+		g.bound = c.Gram(b.options.gram)
+	} else {
+		g.bound = c.Bound(b.options.slack)
+	}
+	return g, nil
+}
+
+func (b *bounder) batchNorm(l *batchNormLayer, in []*gorgonia.Node) (gain, error) {
+	γ, err := b.finite(in[1])
+	if err != nil {
+		return gain{}, err
+	}
+	β, err := b.finite(in[2])
+	if err != nil {
+		return gain{}, err
+	}
+	scale, addend := make([]float64, l.channels), make([]float64, l.channels)
+	if err := normaliser(l, scale, addend, γ, β); err != nil {
+		return gain{}, err
+	}
+	most := more(vec.MaxAbs(scale))
+	return gain{most, most, more(vec.Norm(addend) * math.Sqrt(float64(l.area))), 4}, nil
+}
+
+// groupNorm uses that the derivative of (x - μ)/sqrt(σ² + ε) is a projection divided by sqrt(σ² + ε). Means and variances are rounded.
+func (b *bounder) groupNorm(l groupNorm[float64], in []*gorgonia.Node) (gain, error) {
+	γ, err := b.finite(in[1])
+	if err != nil {
+		return gain{}, err
+	}
+	β, err := b.finite(in[2])
+	if err != nil {
+		return gain{}, err
+	}
+	most := more(vec.MaxAbs(γ) / math.Sqrt(l.epsilon))
+	return gain{most, 4 * most, more(vec.Norm(β) * math.Sqrt(float64(l.area))), 2*l.channels*l.area + 16}, nil
+}
+
+// reads returns how many windows overlap in an element along axis 0 or 1.
+func (w window) reads(axis int) int {
+	size, n := w.height, w.rows
+	if axis == 1 {
+		size, n = w.width, w.columns
+	}
+	times := make([]int, size)
+	for i := range n {
+		from, to := w.span(axis, i)
+		for j := from; j < to; j++ {
+			times[j]++
+		}
+	}
+	return slices.Max(times)
+}
+
+// weight returns the largest sum of the weights, 1 divided by the size of the window, of an element in n windows of size elements.
+func (adaptive) weight(n, size int) float64 {
+	sums := make([]float64, size)
+	for i := range n {
+		from, to := share(i, n, size)
+		for j := from; j < to; j++ {
+			sums[j] += 1 / float64(to-from)
+		}
+	}
+	return slices.Max(sums)
+}
+
+// head finds the last linear layer.
+func (b *bounder) head(n *gorgonia.Node) error {
+	for o := operation(n); o != nil; o = operation(n) {
+		in := inputs(n)
+		switch l := o.f64.(type) {
+		case addBias[float64], dropout[float64]:
+			n = in[0]
+		case linear[float64]:
+			w, err := b.finite(in[1])
+			b.of.last, b.of.before, b.of.w, b.of.cols = n, b.reaches[in[0]].bound, w, l.cols
+			return err
+		default:
+			return nil
+		}
+	}
+	return nil
+}
+
+// Pair returns an upper bound of the Lipschitz constant of the difference of two numbers of the output, for an example. It is sqrt(2) Bound or, if the
+// output is a linear layer with or without a bias, the bound of the input of that layer times the distance of both columns of its weights, if that is less.
+func (b *Bounds) Pair(i, j int) float64 {
+	if i == j {
+		return 0
+	}
+	pair := more(math.Sqrt2 * b.Bound)
+	if b.last != nil {
+		sum := 0.0
+		for k := 0; k < len(b.w); k += b.cols {
+			d := b.w[k+i] - b.w[k+j]
+			sum += d * d
+		}
+		pair = min(pair, more(b.before*more(math.Sqrt(sum*(1+float64(len(b.w))*0x1p-52)))))
+	}
+	return pair
+}
+
+// Rounding returns an upper bound of the distance between the output in exact arithmetic and that which a graph in float64 computes, for an
+// input of the given norm. (For float32 it would be of little use: products of bounds by layers are far above the errors that occur.)
+func (b *Bounds) Rounding(norm float64) float64 { return more(b.reach.still + b.reach.slope*norm) }
+
+// String returns a table of the layers, and the bound in its last line.
+func (b *Bounds) String() string {
+	var s strings.Builder
+	wide := len("layer")
+	for _, l := range b.Layers {
+		wide = max(wide, len(l.Name))
+	}
+	fmt.Fprintf(&s, "%-*s  %-24s  %10s  %10s\n", wide, "layer", "operation", "bound", "total")
+	for _, l := range b.Layers {
+		fmt.Fprintf(&s, "%-*s  %-24s  %10.4g  %10.4g\n", wide, l.Name, l.Operation, l.Bound, l.Total)
+	}
+	fmt.Fprintf(&s, "%-*s  %-24s  %10s  %10.4g\n", wide, "output", "", "", b.Bound)
+	return s.String()
+}

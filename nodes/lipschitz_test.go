@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodes_test
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/nodes"
+)
+
+// boundCase is a node whose bound is known.
+type boundCase struct {
+	name  string
+	shape []int
+	build func(x *gorgonia.Node) (*gorgonia.Node, error)
+	bound float64 // of which the bound may exceed a true bound by 1 %; 0 if it is not checked
+	tight float64 // the largest ratio that the pairs of points reach, as a part of the bound
+}
+
+// leafOf is a weight of normal numbers, the same in both precisions.
+func leafOf(x *gorgonia.Node, name string, shape ...int) *gorgonia.Node {
+	rng := rand.New(rand.NewPCG(1, uint64(len(name))))
+	v := make([]float64, tensor.Shape(shape).TotalSize())
+	for i := range v {
+		v[i] = float64(float32(rng.NormFloat64()))
+	}
+	return given(x.Graph(), x.Dtype(), name, shape, v)
+}
+
+func boundCases() []boundCase {
+	conv := func(pad []int, opts ...nodes.ConvOption) func(x *gorgonia.Node) (*gorgonia.Node, error) {
+		return func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			return nodes.Conv2dWith(x, leafOf(x, "w", 4, 2, 3, 3), tensor.Shape{3, 3}, pad, []int{1, 1}, nil, opts...)
+		}
+	}
+	return []boundCase{
+		{"Conv2d", []int{1, 2, 6, 6}, conv([]int{1, 1}), 0, 0.5},
+		{"circular, repeated", []int{1, 2, 6, 6}, conv([]int{5, 5}, nodes.Circular()), 0, 0.4},
+		{"groups", []int{1, 4, 6, 6}, conv([]int{1, 1}, nodes.Groups(2)), 0, 0.3},
+		{"ConvTranspose2d", []int{1, 3, 4, 4}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			return nodes.ConvTranspose2d(x, leafOf(x, "w", 3, 2, 3, 3), tensor.Shape{3, 3}, []int{1, 1}, []int{2, 2}, nil, nodes.OutputPadding(1, 1))
+		}, 0, 0.5},
+		{"Linear", []int{1, 5}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			return nodes.Linear(x, given(x.Graph(), x.Dtype(), "w", tensor.Shape{5, 2}, []float64{3, 0, 0, 1, 4, 0, 0, 0, 0, 2}), leafOf(x, "bias", 1, 2))
+		}, 5, 0.6},
+		{"Bias", []int{1, 3, 2, 2}, func(x *gorgonia.Node) (*gorgonia.Node, error) { return nodes.Bias(x, leafOf(x, "β", 1, 3, 1, 1)) }, 1, 0.999},
+		{"Rectify", []int{1, 3, 2, 2}, nodes.Rectify, 1, 0.5},
+		{"RectifyTo", []int{1, 3, 2, 2}, func(x *gorgonia.Node) (*gorgonia.Node, error) { return nodes.RectifyTo(x, 0.5) }, 1, 0.3},
+		{"MaxMin", []int{1, 4, 2, 2}, nodes.MaxMin, 1, 0.999},
+		{"Householder", []int{1, 4, 2, 2}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			return nodes.Householder(x, leafOf(x, "θ", 1, 2, 1, 1))
+		}, 1, 0.999},
+		{"MaxPool2D, overlapping", []int{1, 1, 5, 5}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			return nodes.MaxPool2D(x, tensor.Shape{3, 3}, []int{1, 1}, []int{2, 2})
+		}, 2, 0.3},
+		{"MaxPool2D", []int{1, 1, 5, 5}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			return nodes.MaxPool2D(x, tensor.Shape{2, 2}, []int{0, 0}, []int{2, 2})
+		}, 1, 0.5},
+		{"AveragePool2D", []int{1, 1, 6, 6}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			return nodes.AveragePool2D(x, tensor.Shape{2, 3}, []int{0, 0}, []int{2, 3})
+		}, 1 / math.Sqrt(6), 0.999},
+		{"AveragePool2D, overlapping", []int{1, 1, 6, 6}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			return nodes.AveragePool2D(x, tensor.Shape{2, 2}, []int{1, 1}, []int{1, 1})
+		}, 1, 0.85},
+		{"GlobalAveragePool2D", []int{1, 2, 3, 5}, nodes.GlobalAveragePool2D, 1 / math.Sqrt(15), 0.999},
+		{"AdaptiveAveragePool2D", []int{1, 2, 3, 4}, func(x *gorgonia.Node) (*gorgonia.Node, error) { return nodes.AdaptiveAveragePool2D(x, 3, 2) }, math.Sqrt(0.5), 0.999},
+		{"BatchNorm", []int{1, 2, 3, 3}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			s := &nodes.Statistics{Mean: []float64{1, 2}, Variance: []float64{3, 0.5}}
+			return nodes.BatchNormWith(x, given(x.Graph(), x.Dtype(), "γ", tensor.Shape{1, 2, 1, 1}, []float64{4, -1.5}), leafOf(x, "β", 1, 2, 1, 1), s, 1)
+		}, 2, 0.7},
+		{"BatchNorm with a shortcut", []int{1, 2, 3, 3}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			s := &nodes.Statistics{Mean: []float64{1, 2}, Variance: []float64{3, 3}}
+			return nodes.BatchNormWith(x, given(x.Graph(), x.Dtype(), "γ", tensor.Shape{1, 2, 1, 1}, []float64{4, 4}), leafOf(x, "β", 1, 2, 1, 1), s, 1,
+				nodes.Plus(x), nodes.Rectified())
+		}, 3, 0.5},
+		{"GroupNorm", []int{1, 4, 3, 3}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			return nodes.GroupNorm(x, given(x.Graph(), x.Dtype(), "γ", tensor.Shape{1, 4, 1, 1}, []float64{1, 1, -2, 1}), leafOf(x, "β", 1, 4, 1, 1), 2, 4, 0.25)
+		}, 4, 0.1},
+		{"Dropout", []int{1, 6}, func(x *gorgonia.Node) (*gorgonia.Node, error) { return nodes.Dropout(x, 0.5, &nodes.Noise{Seed: 1}) }, 1, 0.999},
+		{"StochasticDepth", []int{1, 6}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			return nodes.StochasticDepth(x, x, 0.25, &nodes.Noise{Seed: 1})
+		}, 1.25, 0.999},
+		{"Shortcut", []int{1, 2, 4, 4}, func(x *gorgonia.Node) (*gorgonia.Node, error) { return nodes.Shortcut(x, 5, 2) }, 1, 0.4},
+		{"Add", []int{1, 6}, func(x *gorgonia.Node) (*gorgonia.Node, error) { return nodes.Add(x, x, leafOf(x, "constant", 1, 6)) }, 2, 0.999},
+		{"Concat", []int{1, 6}, func(x *gorgonia.Node) (*gorgonia.Node, error) { return nodes.Concat(x, x, leafOf(x, "constant", 1, 6)) }, math.Sqrt2, 0.999},
+		{"a constant", []int{1, 6}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			y, err := nodes.Linear(x, given(x.Graph(), x.Dtype(), "zeros", tensor.Shape{6, 6}, make([]float64, 36)), nil)
+			if err != nil {
+				return nil, err
+			}
+			return nodes.Add(y, leafOf(x, "constant", 1, 6))
+		}, 0, 0},
+		{"stock operations", []int{1, 6}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			y, err := gorgonia.Reshape(x, tensor.Shape{1, 6, 1, 1})
+			if err == nil {
+				y, err = gorgonia.Tanh(y)
+			}
+			if err == nil {
+				y, err = gorgonia.Add(y, y)
+			}
+			return y, err
+		}, 2, 0.3},
+		{"Sigmoid", []int{1, 6}, gorgonia.Sigmoid, 0.25, 0.5},
+		{"WeightNorm", []int{1, 3}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			w, err := nodes.WeightNorm(leafOf(x, "v", 3, 1), given(x.Graph(), x.Dtype(), "g", tensor.Shape{1, 1}, []float64{7}))
+			if err != nil {
+				return nil, err
+			}
+			return nodes.Linear(x, w, nil)
+		}, 7, 0.5},
+		{"a residual net", []int{1, 2, 5, 5}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			y, err := nodes.Conv2d(x, leafOf(x, "w1", 2, 2, 3, 3), tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, nil)
+			if err == nil {
+				y, err = nodes.Rectify(y)
+			}
+			if err == nil {
+				y, err = nodes.Add(y, x)
+			}
+			if err == nil {
+				y, err = nodes.MaxPool2D(y, tensor.Shape{2, 2}, []int{0, 0}, []int{2, 2})
+			}
+			if err == nil {
+				y, err = nodes.Linear(y, leafOf(y, "w2", 8, 3), nil)
+			}
+			return y, err
+		}, 0, 0.1},
+	}
+}
+
+// Pairs of points, near and far from each other, are never stretched by more than the bound. In most cases some are stretched nearly as much.
+func TestLipschitz(t *testing.T) {
+	for _, c := range boundCases() {
+		t.Run(c.name, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(2, 3))
+			g := gorgonia.NewGraph()
+			x := zeros(g, "x", tensor.Float64, c.shape...)
+			y, err := c.build(x)
+			require.NoError(t, err)
+			at := func(p []float64) []float64 {
+				for i, v := range p {
+					set(x, i, v)
+				}
+				return evaluated(t, y)
+			}
+			size, most := tensor.Shape(c.shape).TotalSize(), 0.0
+			p, q, d := make([]float64, size), make([]float64, size), make([]float64, size)
+			for k := range 60 {
+				for i := range p {
+					p[i] = rng.NormFloat64()
+					d[i] = rng.NormFloat64()
+					if k%2 == 0 {
+						d[i] = 1
+					}
+					q[i] = p[i] + math.Pow(10, float64(k%6-4))*d[i]
+				}
+				most = max(most, distance(at(p), at(q))/distance(p, q))
+			}
+			b, err := nodes.Lipschitz(y, gorgonia.Nodes{x})
+			require.NoError(t, err)
+			assert.LessOrEqual(t, most, b.Bound*(1+1e-9))
+			assert.GreaterOrEqual(t, most, c.tight*b.Bound, "bound %g", b.Bound)
+			if c.bound != 0 {
+				assert.InEpsilon(t, c.bound, b.Bound, 1e-8)
+			}
+			assert.Equal(t, b.Bound, b.Layers[len(b.Layers)-1].Total)
+			assert.Less(t, b.Rounding(3), 1e-10*(1+b.Bound))
+			assert.Contains(t, b.String(), b.Layers[0].Operation)
+		})
+	}
+}
+
+// Rounding is a bound for float64. The same one, for the unit roundoff of float32, holds for the graph in float32.
+func TestRoundingOfBounds(t *testing.T) {
+	for _, c := range boundCases() {
+		rng := rand.New(rand.NewPCG(5, 6))
+		for range 5 {
+			p := make([]float64, tensor.Shape(c.shape).TotalSize())
+			for i := range p {
+				p[i] = float64(float32(rng.NormFloat64()))
+			}
+			var values [2][]float64
+			var bound float64
+			for i, of := range []tensor.Dtype{tensor.Float32, tensor.Float64} {
+				x := zeros(gorgonia.NewGraph(), "x", of, c.shape...)
+				for k, v := range p {
+					set(x, k, v)
+				}
+				y, err := c.build(x)
+				require.NoError(t, err)
+				values[i] = evaluated(t, y)
+				b, err := nodes.Lipschitz(y, gorgonia.Nodes{x})
+				require.NoError(t, err)
+				bound = b.Rounding(distance(p, make([]float64, len(p)))) * 0x1p29
+			}
+			assert.LessOrEqual(t, distance(values[0], values[1]), bound, c.name)
+		}
+	}
+}
+
+// distance is that in the Euclidean norm.
+func distance(x, y []float64) (d float64) {
+	for i, v := range x {
+		d = math.Hypot(d, v-y[i])
+	}
+	return d
+}
+
+// evaluated runs a graph in evaluation.
+func evaluated(t *testing.T, y *gorgonia.Node) []float64 {
+	t.Helper()
+	var v gorgonia.Value
+	gorgonia.Read(y, &v)
+	vm := gorgonia.NewTapeMachine(y.Graph(), gorgonia.EvalMode())
+	defer vm.Close()
+	require.NoError(t, vm.RunAll())
+	return floats(v)
+}
+
+func TestLipschitzRefuses(t *testing.T) {
+	start := func() *gorgonia.Node { return zeros(gorgonia.NewGraph(), "x", tensor.Float64, 2, 4) }
+	x := start()
+	soft, err := gorgonia.SoftMax(x)
+	require.NoError(t, err)
+	y, err := nodes.Linear(soft, leafOf(x, "w", 4, 2), nil)
+	require.NoError(t, err)
+	_, err = nodes.Lipschitz(y, gorgonia.Nodes{x})
+	assert.ErrorIs(t, err, nodes.ErrNoBound)
+	assert.ErrorContains(t, err, "nodes.Lipschitz: Softmax")
+
+	x = start()
+	y, err = nodes.Linear(x, zeros(x.Graph(), "another input", tensor.Float64, 4, 2), nil)
+	require.NoError(t, err)
+	_, err = nodes.Lipschitz(y, gorgonia.Nodes{x, x.Graph().ByName("another input")[0]})
+	assert.ErrorIs(t, err, nodes.ErrNoBound)
+	assert.ErrorContains(t, err, "nodes.Linear")
+	assert.ErrorContains(t, err, "another input")
+
+	x = start()
+	s, err := nodes.NewStatistics(4, 0.1)
+	require.NoError(t, err)
+	normed, err := nodes.BatchNormWith(x, leafOf(x, "γ", 1, 4), leafOf(x, "β", 1, 4), s, 1e-5)
+	require.NoError(t, err)
+	_, err = nodes.Lipschitz(normed, gorgonia.Nodes{x})
+	assert.ErrorIs(t, err, nodes.ErrTraining)
+	assert.ErrorContains(t, err, "nodes.BatchNorm")
+	vm := gorgonia.NewTapeMachine(x.Graph(), gorgonia.EvalMode())
+	require.NoError(t, vm.Close())
+	_, err = nodes.Lipschitz(normed, gorgonia.Nodes{x})
+	assert.NoError(t, err)
+
+	x = start()
+	w := leafOf(x, "w", 4, 2)
+	set(w, 3, math.Inf(1))
+	y, err = nodes.Linear(x, w, nil)
+	require.NoError(t, err)
+	_, err = nodes.Lipschitz(y, gorgonia.Nodes{x})
+	assert.ErrorIs(t, err, nodes.ErrNotFinite)
+	assert.ErrorContains(t, err, "w: element 3: want finite numbers, got +Inf")
+
+	set(w, 3, 1)
+	for want, o := range map[string]nodes.BoundOption{
+		"want a positive slack, got -1": nodes.Slack(-1), "want 1 to 8 steps of Gram iteration, got 9": nodes.Gram(9),
+	} {
+		_, err = nodes.Lipschitz(y, gorgonia.Nodes{x}, o)
+		assert.ErrorContains(t, err, want)
+	}
+	_, err = nodes.Lipschitz(y, nil)
+	assert.ErrorContains(t, err, "want inputs, got none")
+	_, err = nodes.Lipschitz(y, gorgonia.Nodes{start()})
+	assert.ErrorContains(t, err, "want inputs in the graph of the output")
+	_, err = nodes.Lipschitz(nil, gorgonia.Nodes{x})
+	assert.ErrorContains(t, err, "want a node of a graph, got")
+}
+
+// Gram iteration bounds less tightly, and more tightly with more steps; a smaller slack bounds more tightly.
+func TestOptionsOfBounds(t *testing.T) {
+	g := gorgonia.NewGraph()
+	x := zeros(g, "x", tensor.Float64, 1, 3, 8, 8)
+	y, err := nodes.Conv2d(x, leafOf(x, "w", 4, 3, 3, 3), tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, nil)
+	require.NoError(t, err)
+	bound := func(opts ...nodes.BoundOption) float64 {
+		b, err := nodes.Lipschitz(y, gorgonia.Nodes{x}, opts...)
+		require.NoError(t, err)
+		return b.Bound
+	}
+	exact := bound(nodes.Slack(1e-4))
+	assert.Greater(t, bound(nodes.Slack(0.1)), exact)
+	assert.Less(t, bound(nodes.Slack(0.1)), 1.1*exact)
+	assert.Greater(t, bound(nodes.Gram(1)), bound(nodes.Gram(2)))
+	assert.Greater(t, bound(nodes.Gram(3)), exact)
+	assert.Less(t, bound(nodes.Gram(4)), 1.3*exact)
+}
+
+// The difference of two logits is bounded by the distance of the columns of the last layer, and by sqrt(2) times the bound of all.
+func TestPairsOfBounds(t *testing.T) {
+	g := gorgonia.NewGraph()
+	x := zeros(g, "x", tensor.Float64, 1, 2)
+	y, err := nodes.Linear(x, given(g, tensor.Float64, "w", tensor.Shape{2, 3}, []float64{2, 2, 0, 0, 1, 0}), nil)
+	require.NoError(t, err)
+	y, err = nodes.Bias(y, leafOf(x, "β", 1, 3))
+	require.NoError(t, err)
+	b, err := nodes.Lipschitz(y, gorgonia.Nodes{x})
+	require.NoError(t, err)
+	assert.Zero(t, b.Pair(1, 1))
+	assert.InDelta(t, 1, b.Pair(0, 1), 1e-12)
+	assert.InDelta(t, 2, b.Pair(0, 2), 1e-12)
+	assert.InDelta(t, math.Sqrt(5), b.Pair(2, 1), 1e-12)
+
+	y, err = nodes.Rectify(y)
+	require.NoError(t, err)
+	b, err = nodes.Lipschitz(y, gorgonia.Nodes{x})
+	require.NoError(t, err)
+	assert.InDelta(t, math.Sqrt2*b.Bound, b.Pair(0, 1), 1e-12)
+}
+
+// The copy in float64 has the values of the graph in float32, to the rounding of float32, and leaves it as it is.
+func TestWiden(t *testing.T) {
+	g := gorgonia.NewGraph()
+	x := zeros(g, "x", tensor.Float32, 2, 2, 4, 4)
+	w := zeros(g, "w", tensor.Float32, 3, 2, 3, 3)
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := range 54 {
+		set(w, i, rng.NormFloat64())
+	}
+	for i := range 64 {
+		set(x, i, rng.NormFloat64())
+	}
+	k, err := nodes.UnitNorm(w)
+	require.NoError(t, err)
+	y, err := nodes.Conv2d(x, k, tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, nil)
+	require.NoError(t, err)
+	y, err = gorgonia.Tanh(gorgonia.Must(gorgonia.HadamardProd(y, gorgonia.NewConstant(float32(0.5)))))
+	require.NoError(t, err)
+	wide, err := nodes.Widen(y)
+	require.NoError(t, err)
+	assert.Equal(t, tensor.Float64, wide[0].Dtype())
+	vm := gorgonia.NewTapeMachine(wide[0].Graph())
+	require.NoError(t, vm.RunAll())
+	want := append([]float64{}, floats(wide[0].Value())...)
+	require.NoError(t, vm.Close())
+	again := gorgonia.NewTapeMachine(g)
+	defer again.Close()
+	require.NoError(t, again.RunAll())
+	assert.InDeltaSlice(t, want, floats(y.Value()), 1e-6)
+	_, err = nodes.Widen(nil)
+	assert.ErrorContains(t, err, "nodes.Widen: want a node of a graph")
+}
