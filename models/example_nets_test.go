@@ -151,6 +151,30 @@ func ExampleInit() {
 }
 
 // A predictor takes any number of images, whatever the batch of the model.
+// The class of an image cannot change within the radius of its certificate.
+func ExamplePredictor_Certify() {
+	m, err := models.Build(models.Spec{Batch: 1, Shape: [3]int{1, 1, 2}, Classes: 2}, func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node {
+		return b.Linear("fc", x, 2)
+	})
+	check(err)
+	copy(m.Learnables[0].Value().Data().([]float32), []float32{1, 0, 0, 1}) // the logits are the two pixels
+	bounds, err := models.Lipschitz(m)
+	check(err)
+	p, err := m.Predictor()
+	check(err)
+	defer p.Close()
+	certificates, err := p.Certify([]float32{5, 1, 2, 3})
+	check(err)
+	fmt.Printf("%.4f\n", bounds.Bound)
+	for _, c := range certificates {
+		fmt.Printf("class %d, radius %.4f\n", c.Class, c.Radius)
+	}
+	// Output:
+	// 1.0000
+	// class 0, radius 2.8284
+	// class 1, radius 0.7071
+}
+
 func ExampleModel_Predictor() {
 	m, err := models.LeNet(32, models.Options{Shape: [3]int{1, 28, 28}, Classes: 10, Seed: 1})
 	if err != nil {

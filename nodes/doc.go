@@ -28,7 +28,8 @@
 //	            StochasticDepth, CrossEntropy, MaxMin, Householder
 //	initial     HeNormal, HeUniform, GlorotNormal, GlorotUniform, Orthonormal,
 //	            UnitFilterInit, ManifoldInit
-//	evaluation  Fuse
+//	evaluation  Fuse, Fold, Widen
+//	bounds      Lipschitz
 //	products    BLAS, for the stock operations
 //
 // Every node checks its inputs when the graph is built; errors say what was wanted and what came.

@@ -74,7 +74,7 @@ func Gram(t int) BoundOption { return func(o *boundOptions) { o.gram = t } }
 //
 //	Conv2d, ConvTranspose2d, ...         |w| L: any padding, strides, dilation and groups
 //	Linear                               |w| L
-//	Bias, Reshape, Dropout, Shortcut     L
+//	Bias, Flatten, Dropout, Shortcut     L
 //	Rectify, MaxMin, Householder, Tanh   L
 //	BatchNorm                            max |γ|/sqrt(σ² + ε) L, with the running variance
 //	GroupNorm                            max |γ|/sqrt(ε) L, which is large
@@ -304,7 +304,7 @@ func (b *bounder) apply(n *gorgonia.Node, in []*gorgonia.Node, from []reach) (ow
 		g = gain{1, 1, more(vec.Norm(β) * math.Sqrt(float64(l.area))), 1}
 	case groupNorm[float64]:
 		g, err = b.groupNorm(l, in)
-	case rectify[float64], maxMin[float64], dropout[float64], shortcut[float64]:
+	case rectify[float64], maxMin[float64], dropout[float64], shortcut[float64], flatten[float64]:
 		g = exact
 	case householder[float64]:
 		g = gain{1, math.Sqrt2, 0, 16}

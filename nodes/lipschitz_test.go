@@ -87,6 +87,7 @@ func boundCases() []boundCase {
 		{"StochasticDepth", []int{1, 6}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
 			return nodes.StochasticDepth(x, x, 0.25, &nodes.Noise{Seed: 1})
 		}, 1.25, 0.999},
+		{"Flatten", []int{1, 2, 3, 2}, nodes.Flatten, 1, 0.999},
 		{"Shortcut", []int{1, 2, 4, 4}, func(x *gorgonia.Node) (*gorgonia.Node, error) { return nodes.Shortcut(x, 5, 2) }, 1, 0.4},
 		{"Add", []int{1, 6}, func(x *gorgonia.Node) (*gorgonia.Node, error) { return nodes.Add(x, x, leafOf(x, "constant", 1, 6)) }, 2, 0.999},
 		{"Concat", []int{1, 6}, func(x *gorgonia.Node) (*gorgonia.Node, error) { return nodes.Concat(x, x, leafOf(x, "constant", 1, 6)) }, math.Sqrt2, 0.999},
