@@ -21,7 +21,8 @@ type ImportOptions struct {
 	// bias that it does not, are an error all the same, because the results of the layer depend on them.
 	Surplus bool
 	// Names are the names of layers in the file. If it is nil, those of the model are recognised, and
-	// those of Torchvision, Timm, Akamaster and Kuangliu.
+	// those of Torchvision, Timm, TimmVGG, TimmMobileNetV2,
+	// Akamaster and Kuangliu.
 	Names Names
 	// Zeros says where shortcuts without weights put channels of zeros in the net that the file is
 	// from: models.ZerosAround for akamaster/pytorch_resnet_cifar10. It must be set for a model with
@@ -48,7 +49,8 @@ func (o ImportOptions) check() error {
 // the parameters of a parametrization are computed from them: see OrthogonalMap for orthogonal ones;
 // weight_norm is w = g v/|v|, in both of its forms. The bias of a convolution that the model has
 // without a bias, because a batch normalisation follows, is subtracted from the running mean,
-// which contains it. A count of batches that is missing is 0.
+// which contains it. A count of batches that is missing is 0. The kernels of a convolution whose
+// result has one pixel, which timm has in place of the linear layers of VGG, are read as the weight of a linear layer.
 //
 // A tensor that is missing, that the model does not have, or that is of another shape is an
 // error which names it, ErrMismatch. After any error the model is as before.

@@ -25,23 +25,55 @@ type Names map[string]string
 
 // The names of well-known repositories where they differ from those of package models.
 var (
-	// Torchvision is for ResNets with the blocks of torchvision. Names of its VGGs are the same as here.
+	// Torchvision is for ResNets with the blocks of torchvision, as models.ResNet with Projections. Names of its VGGs are the same as
+	// here, and so are those of its nets for ImageNet.
 	Torchvision = Names{"downsample": "shortcut"}
-	// Timm is for ResNets and VGGs of timm (pytorch-image-models).
+	// Timm is for ResNets and VGGs of timm (pytorch-image-models), as models.ResNet with Projections and models.VGG. Names of
+	// its ResNets for ImageNet are the same as here.
 	Timm = Names{"downsample": "shortcut", "head.fc": "classifier"}
+	// TimmVGG is for the VGGs of timm with their classifier, as models.ImageNetVGG.
+	TimmVGG = Names{"pre_logits.fc1": "classifier.0", "pre_logits.fc2": "classifier.3", "head.fc": "classifier.6"}
+	// TimmMobileNetV2 is for mobilenetv2_100 and other widths of timm, as models.MobileNetV2.
+	TimmMobileNetV2 = timmMobileNetV2()
 	// Akamaster is for the ResNets of akamaster/pytorch_resnet_cifar10. See ImportOptions.Zeros.
 	Akamaster = Names{"linear": "fc"}
 	// Kuangliu is for the ResNets of kuangliu/pytorch-cifar. Names of its VGGs are the same as here.
 	Kuangliu = Names{"linear": "fc"}
 )
 
-// wellKnown are the names of all of them.
-func wellKnown() Names {
+// timmMobileNetV2 counts blocks as torchvision does: one after the other.
+func timmMobileNetV2() Names {
+	all := Names{
+		"conv_stem": "features.0.0", "bn1": "features.0.1", "conv_head": "features.18.0", "bn2": "features.18.1", "classifier": "classifier.1",
+		"blocks.0.0.conv_dw": "features.1.conv.0.0", "blocks.0.0.bn1": "features.1.conv.0.1",
+		"blocks.0.0.conv_pw": "features.1.conv.1", "blocks.0.0.bn2": "features.1.conv.2",
+	}
+	n := 2
+	for stage, blocks := range []int{0, 2, 3, 4, 3, 3, 1} {
+		for i := range blocks {
+			from, to := fmt.Sprintf("blocks.%d.%d.", stage, i), fmt.Sprintf("features.%d.conv.", n)
+			for layer, ours := range map[string]string{"conv_pw": "0.0", "bn1": "0.1", "conv_dw": "1.0", "bn2": "1.1", "conv_pwl": "2", "bn3": "3"} {
+				all[from+layer] = to + ours
+			}
+			n++
+		}
+	}
+	return all
+}
+
+// wellKnown are the names that Import tries: those that do not contradict each other together, the others each with them.
+func wellKnown() []Names {
 	all := Names{}
 	for _, n := range []Names{Torchvision, Timm, Akamaster, Kuangliu} {
 		maps.Copy(all, n)
 	}
-	return all
+	known := []Names{all}
+	for _, n := range []Names{TimmVGG, TimmMobileNetV2} {
+		one := maps.Clone(all)
+		maps.Copy(one, n)
+		known = append(known, one)
+	}
+	return known
 }
 
 // rename returns the name of a tensor in the model.
@@ -157,20 +189,27 @@ func (f *reading) translate(m models.State, o ImportOptions) error {
 	}
 	w := wantedOf(m)
 	var best *translation
+	candidates := []Names{o.Names}
+	if o.Names == nil {
+		candidates = wellKnown()
+	}
 	for _, prefix := range prefixes(all) {
-		t, err := w.translation(all, prefix, o)
-		switch {
-		case err != nil:
-			return err
-		case best == nil, len(t.missing) < len(best.missing):
-			best = t
-		case len(t.missing) == 0 && best.prefix != "":
-			return fmt.Errorf("want the weights once, got them under %q and %q: see ImportOptions.Names (%w)", best.prefix, prefix, ErrAmbiguous)
+		for _, names := range candidates {
+			t, err := w.translation(all, prefix, names, o)
+			switch {
+			case err != nil:
+				return err
+			case best == nil, len(t.missing) < len(best.missing):
+				best = t
+			case len(t.missing) == 0 && best.prefix != "" && best.prefix != prefix:
+				return fmt.Errorf("want the weights once, got them under %q and %q: see ImportOptions.Names (%w)", best.prefix, prefix, ErrAmbiguous)
+			}
 		}
 	}
 	if err := best.check(o.Surplus); err != nil {
 		return err
 	}
+	flattenKernels(best.sources, m)
 	w.complete(best.sources)
 	f.translated = best.sources
 	return nil
@@ -195,13 +234,10 @@ func prefixes(all map[string]source) []string {
 }
 
 // translation reads the names after a prefix. Without ImportOptions.Names it takes the names of layers that
-// the model has as they are, and tries all that are well known on the others.
-func (w wanted) translation(all map[string]source, prefix string, o ImportOptions) (*translation, error) {
+// the model has as they are, and tries names that are well known on the others.
+func (w wanted) translation(all map[string]source, prefix string, names Names, o ImportOptions) (*translation, error) {
 	t := &translation{prefix: prefix, sources: map[string]source{}}
-	named, detect, names := map[string]source{}, o.Names == nil, o.Names
-	if detect {
-		names = wellKnown()
-	}
+	named, detect := map[string]source{}, o.Names == nil
 	var others []string
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		switch rest, ok := strings.CutPrefix(name, prefix); {
@@ -294,5 +330,25 @@ func (w wanted) complete(sources map[string]source) {
 				sources[name] = difference(sources[name], b)
 			}
 		}
+	}
+}
+
+// flattenKernels makes matrices of the kernels of convolutions that see a whole image, (out, in, h, w) becoming (out, in h w), where
+// the model has a linear layer: timm has such convolutions in the classifier of VGG.
+func flattenKernels(sources map[string]source, m models.State) {
+	for i, p := range places(m) {
+		name := m.Learnables[i].Name()
+		s, ok := sources[name]
+		if !ok || !p.transposed || s.err != nil || len(s.shape) != 4 || s.shape[0] != p.shape[0] || s.shape[1]*s.shape[2]*s.shape[3] != p.shape[1] {
+			continue
+		}
+		read := s.read
+		s.shape = p.shape
+		s.read = func() (safetensors.Tensor, error) {
+			t, err := read()
+			t.Shape = p.shape
+			return t, err
+		}
+		sources[name] = s
 	}
 }
