@@ -192,7 +192,7 @@ func (e *engine) inspectBoth(p *parameter) error {
 // inspect finds out whether the weights are on their manifold, where it is time to
 // look, and projects them, in a copy, where they are not.
 func (e *engine) inspect(p *parameter) error {
-	if _, plans := e.rule.(Planner); p.settings.frozen || p.theirs && !plans { // a plan is of all points
+	if p.settings.frozen || p.theirs && !p.joint() { // a plan is of all points
 		return nil
 	}
 	watched := e.list[e.turn%len(e.list)] == p

@@ -172,8 +172,7 @@ type maker struct {
 	memoryless bool
 	// layers tells that how a point moves depends on the others of its layer.
 	layers bool
-	// plans tells that the rate is a distance over gradients: every process has the state of all parameters, first steps
-	// are short, and the length of gradients makes no difference.
+	// plans tells that the rate is a distance over gradients: first steps are short, and the length of gradients makes no difference.
 	plans bool
 	// bare makes the wrapped solver without the wrapper; nil for a native one.
 	bare func() gorgonia.Solver

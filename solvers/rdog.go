@@ -62,7 +62,7 @@ type dog struct {
 }
 
 var (
-	_ Planner  = dog{}
+	_ Separate = dog{}
 	_ Resizing = dog{}
 )
 
@@ -92,6 +92,9 @@ func (dog) Resize(state []manifolds.Points, factor float64) error {
 	}
 	return nil
 }
+
+// Separates reports whether no rate is that of more than a layer.
+func (r dog) Separates() bool { return r.scope != AllLayers }
 
 // Plan makes the gradients Riemannian and sets the rates, where a rate is that of more than a point.
 func (dog) Plan(parts []*Part) error {

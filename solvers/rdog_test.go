@@ -120,8 +120,9 @@ func (q search) run(t *testing.T, s *solvers.Solver, steps int, scale float64, s
 	return last, gap() / first
 }
 
-// Whatever the scale of the cost, over three decades, the average of the points of RDoWG is as close to the best cost as the average, or
-// the last point, with the best of 12 fixed rates, and that of RDoG about half as close, or closer. The fixed rate is far from the best at the other scales.
+// The average of the points, which the bounds of the papers are for, is with RDoWG as close to the best cost as the average, or the last point, with the
+// best of 12 fixed rates, and with RDoG within twice that. Whatever the scale of the cost, over three decades, it is the same, and the fixed rate is far
+// from the best at the other scales.
 func TestRDoGFindsTheRate(t *testing.T) {
 	if testing.Short() {
 		t.Skip("hundreds of runs")
@@ -130,7 +131,7 @@ func TestRDoGFindsTheRate(t *testing.T) {
 	unit := func(m manifolds.Manifold, g manifolds.Grouping) solvers.Option {
 		return solvers.Param("w", m, g, manifolds.Unit)
 	}
-	const steps, seeds = 1500, 3
+	const seeds = 3
 	for _, q := range []search{
 		{"Rayleigh", []int{1, 3, 2, 4}, unit(manifolds.Sphere{}, manifolds.PerFilter), rayleigh(source(3), 24, 1)},
 		{"PCA", []int{12, 4, 1, 1}, unit(manifolds.Grassmann{}, manifolds.FilterBank), subspace(source(3), 12, 4)},
@@ -138,6 +139,10 @@ func TestRDoGFindsTheRate(t *testing.T) {
 		{"Brockett", []int{12, 4, 1, 1}, unit(manifolds.Stiefel{}, manifolds.FilterBank), brockett(source(3), 12, 4)},
 		{"Kabsch", []int{1, 1, 4, 4}, unit(manifolds.SpecialOrthogonal{}, manifolds.PerSlice), kabsch(source(3), 4, 4)},
 	} {
+		steps := 1500
+		if q.name == "Brockett" { // whose other orders of the eigenvectors are saddles: all solvers take their time to leave them
+			steps = 6000
+		}
 		fixed := func(rate, scale float64) float64 {
 			last, average := 0.0, 0.0 // logarithms
 			for seed := range uint64(seeds) {
@@ -152,26 +157,31 @@ func TestRDoGFindsTheRate(t *testing.T) {
 				rate, best = math.Pow(2, e), gap
 			}
 		}
-		for _, scale := range []float64{0x1p-5, 1, 0x1p5} {
-			if scale != 1 {
-				require.Greater(t, fixed(rate, scale), 4*best, "%s, scale %g", q.name, scale)
+		for _, d := range dogs {
+			gap := func(scale float64, seed uint64) float64 {
+				_, average := q.run(t, d.make(q.on), steps, scale, seed, solvers.AverageByDistance())
+				return average
 			}
-			for _, d := range dogs {
-				l := 0.0
-				for seed := range uint64(seeds) {
-					_, gap := q.run(t, d.make(q.on), steps, scale, seed, solvers.AverageByDistance())
-					l += math.Log(gap) / seeds
+			l, first := 0.0, 0.0
+			for seed := range uint64(seeds) {
+				g := gap(1, seed)
+				if seed == 0 {
+					first = g
 				}
-				t.Logf("%s, scale %g, %s: %.2g times the gap of %.1e", q.name, scale, d.name, math.Exp(l)/best, best)
-				bound := 2.0
-				switch {
-				case d.name == "RDoWG":
-					bound = 1.1
-				case q.name == "Brockett": // whose other orders of the eigenvectors are saddles
-					bound = 2.5
-				}
-				require.Less(t, math.Exp(l), bound*best, "%s, scale %g, %s", q.name, scale, d.name)
+				l += math.Log(g) / seeds
 			}
+			t.Logf("%s, %s: %.2g times the gap of %.1e", q.name, d.name, math.Exp(l)/best, best)
+			bound := 2.0
+			if d.name == "RDoWG" {
+				bound = 1.1
+			}
+			require.Less(t, math.Exp(l), bound*best, "%s, %s", q.name, d.name)
+			for _, scale := range []float64{0x1p-5, 0x1p5} {
+				require.InEpsilon(t, first, gap(scale, 0), 1e-9, "%s, %s, scale %g", q.name, d.name, scale)
+			}
+		}
+		for _, scale := range []float64{0x1p-5, 0x1p5} {
+			require.Greater(t, fixed(rate, scale), 4*best, "%s, scale %g", q.name, scale)
 		}
 	}
 }
@@ -411,24 +421,48 @@ func TestRDoGRefuses(t *testing.T) {
 	}
 }
 
-// Processes that share their steps all have the distances of all layers.
+// Processes that share their steps divide the layers, unless all layers have one rate: then each has the distances of all. The average is that of one
+// process.
 func TestRDoGOnSeveralProcesses(t *testing.T) {
-	make := func() *solvers.Solver {
-		return solvers.NewRDoWG(everywhere[len(everywhere)-1].kernels(), solvers.DistanceFor(solvers.AllLayers))
-	}
-	twin, reference := model(tensor.Float32, 1), make()
-	for step := range uint64(5) {
-		run(t, reference, twin, step)
-	}
-	mpitest.Run(t, 3, func(t *testing.T, c mpi.Comm) {
-		m, s := model(tensor.Float32, 1), make()
-		for step := range uint64(5) {
-			gradients(m, step)
-			require.NoError(t, s.StepShare(valueGrads(m), shareOf(c)))
+	for name, scope := range dogScopes {
+		make := func() *solvers.Average {
+			return solvers.NewSWA(solvers.NewRDoWG(everywhere[len(everywhere)-1].kernels(), solvers.DistanceFor(scope)), solvers.AverageByDistance())
 		}
-		same(t, weights(twin), weights(m))
-		assert.Equal(t, reference.Report(), s.Report())
-	})
+		twin, reference := model(tensor.Float32, 1), make()
+		for step := range uint64(5) {
+			run(t, reference, twin, step)
+		}
+		mpitest.Run(t, 3, func(t *testing.T, c mpi.Comm) {
+			m, s := model(tensor.Float32, 1), make()
+			for step := range uint64(5) {
+				gradients(m, step)
+				require.NoError(t, s.StepShare(valueGrads(m), shareOf(c)))
+			}
+			same(t, weights(twin), weights(m))
+			assert.Equal(t, reference.Report(), s.Report())
+			snap, err := s.Snapshot()
+			require.NoError(t, err)
+			owned := 0
+			for _, p := range snap.Parameters {
+				owned += btoi(p.State != nil)
+			}
+			if name == "all" {
+				assert.Len(t, snap.Parameters, owned)
+			} else {
+				assert.Less(t, owned, len(snap.Parameters))
+			}
+			before := weights(twin)
+			if c.Rank() == 0 {
+				require.NoError(t, reference.Swap(valueGrads(twin)))
+			}
+			require.NoError(t, s.Swap(valueGrads(m)))
+			if c.Rank() == 0 {
+				same(t, weights(twin), weights(m))
+				reference.SwapBack()
+				same(t, before, weights(twin))
+			}
+		})
+	}
 }
 
 // Parameters that join later begin where they are, with the distance of all.

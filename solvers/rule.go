@@ -73,6 +73,14 @@ type Planner interface {
 	Plan(parts []*Part) error
 }
 
+// Separate is implemented by a Planner that plans some parameters by themselves. Several processes then divide
+// them, though they have state, and Plan is given only those that the process moves.
+type Separate interface {
+	Planner
+	// Separates reports whether the plan of a parameter with this rule depends on no other parameter.
+	Separates() bool
+}
+
 // Cutting is implemented by a Rule for which a point of an unconstrained parameter is more
 // than one weight, such as the whole bank as a matrix.
 type Cutting interface {

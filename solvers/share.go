@@ -59,7 +59,7 @@ type sharing struct {
 // From the first step that it takes part in, a parameter belongs to one process for good, or to
 // each. New parameters are dealt out by the work in a step: the largest first, each to the process
 // that has the least to do. A Planner with state needs the state of all parts, so its work is not
-// divided.
+// divided, unless it is Separate.
 func (s *Solver) StepShare(model []gorgonia.ValueGrad, share Share) error {
 	e := &s.engine
 	defer e.finish()
@@ -137,8 +137,16 @@ func (e *engine) assign(share Share) error {
 
 // divisible reports whether one process may move the parameter for all.
 func (p *parameter) divisible() bool {
+	return !p.settings.frozen && !(p.joint() && len(p.settings.rule.State()) > 0)
+}
+
+// joint reports whether the parameter is planned together with others.
+func (p *parameter) joint() bool {
+	if s, ok := p.settings.rule.(Separate); ok && s.Separates() {
+		return false
+	}
 	_, plans := p.settings.rule.(Planner)
-	return !p.settings.frozen && !(plans && len(p.settings.rule.State()) > 0)
+	return plans
 }
 
 // identify computes the plan: what all processes must agree on.
@@ -199,14 +207,14 @@ func (e *engine) exchange(active []*parameter, share Share) error {
 }
 
 // figures are how many numbers are sent of a part beside its weights.
-const figures = 11
+const figures = 12
 
 func (p *Part) figures() [figures]float64 {
 	m, projected := &p.memory, 0.0
 	if p.bound.of.projected {
 		projected = 1
 	}
-	return [figures]float64{m.progress.Direction, m.progress.Length, m.progress.Factor, float64(m.reprojections), m.longest, m.size, m.momentum, m.outward, m.outwardness[0], m.outwardness[1], projected}
+	return [figures]float64{m.progress.Direction, m.progress.Length, m.progress.Factor, float64(m.reprojections), m.longest, m.size, m.momentum, m.outward, m.outwardness[0], m.outwardness[1], m.weight, projected}
 }
 
 // write writes what the step has changed to the beginning of b, and moves b behind it.
@@ -235,7 +243,8 @@ func (p *parameter) read(b *[]byte) {
 		m.reprojections, m.longest, m.size, m.momentum, m.outward = int(f[3]), f[4], f[5], f[6], f[7]
 		m.outwardness = [2]float64{f[8], f[9]}
 		m.state, m.spare = nil, nil
-		p.projected = f[10] == 1
+		m.weight = f[10]
+		p.projected = f[11] == 1
 	}
 	*b = at
 }

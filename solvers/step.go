@@ -58,7 +58,7 @@ func (e *engine) ready(active []*parameter) error {
 			if q.step.way.buffered() {
 				work += q.bound.layout.K * q.bound.layout.N * q.bound.layout.P * min(q.bound.layout.N, q.bound.layout.P, 8)
 			}
-			if plans && (q.step.way != still || p.theirs) {
+			if plans && (q.step.way != still || p.theirs && p.joint()) {
 				e.parts = append(e.parts, q)
 			}
 		}

@@ -13,7 +13,7 @@ func (e *engine) choose(p *Part, plans bool) error {
 	of := p.bound.of
 	s := &of.settings
 	p.step.way, p.Step = still, of.steps+1
-	if s.frozen || of.theirs && !plans {
+	if s.frozen || of.theirs && !of.joint() {
 		return nil
 	}
 	p.allocate()
