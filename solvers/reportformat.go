@@ -217,7 +217,7 @@ func (r Report) entry(g []ParameterReport) (title, items []string) {
 	notes(func(p ParameterReport) bool { return p.Dead > 0 }, plural(dead, "dead filter"), nil)
 	notes(func(p ParameterReport) bool { return p.Projected }, "projected at first", nil)
 	notes(func(p ParameterReport) bool { return p.Reprojections > 0 }, "re-projected %s times", func(p ParameterReport) float64 { return float64(p.Reprojections) })
-	notes(func(p ParameterReport) bool { return p.Scale != 1 }, "rescaled by %s", func(p ParameterReport) float64 { return p.Scale })
+	notes(func(p ParameterReport) bool { return p.Scale > 0 && p.Scale != 1 }, "rescaled by %s", func(p ParameterReport) float64 { return p.Scale })
 	notes(func(p ParameterReport) bool { return p.GeometricFactor > 1 }, "g_t up to %s", func(p ParameterReport) float64 { return p.GeometricFactor })
 	notes(func(p ParameterReport) bool { return p.Rebuilt > 0 }, "rebuilt %s times", func(p ParameterReport) float64 { return float64(p.Rebuilt) })
 	still := 0
