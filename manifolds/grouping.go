@@ -5,6 +5,7 @@ package manifolds
 import (
 	"fmt"
 	"slices"
+	"unsafe"
 )
 
 // Grouping says how the weights of a layer, of shape (D, C, A, B) = (output
@@ -418,15 +419,14 @@ func (l Layout) Slice(from, to int) Layout {
 func gather[T any](l Layout, dst, w []T) {
 	if l.Solid() {
 		np := l.N * l.P
-		if l.Order != nil && np == 9 {
-			for _, k := range l.Order {
-				nine(dst, w[int(k)*l.StrideK:])
-				dst = dst[9:]
-			}
+		if np == 9 && l.Order != nil {
+			gatherNines(l, dst, w)
 			return
 		}
-		for k := range l.K {
-			copy(dst[k*np:(k+1)*np], w[l.at(k):])
+		for k := 0; k < l.K; {
+			n := l.neighbours(k)
+			copy(dst[k*np:(k+n)*np], w[l.at(k):])
+			k += n
 		}
 		return
 	}
@@ -449,15 +449,14 @@ func gather[T any](l Layout, dst, w []T) {
 func scatter[T any](l Layout, w, src []T) {
 	if l.Solid() {
 		np := l.N * l.P
-		if l.Order != nil && np == 9 {
-			for _, k := range l.Order {
-				nine(w[int(k)*l.StrideK:], src)
-				src = src[9:]
-			}
+		if np == 9 && l.Order != nil {
+			scatterNines(l, w, src)
 			return
 		}
-		for k := range l.K {
-			copy(w[l.at(k):], src[k*np:(k+1)*np])
+		for k := 0; k < l.K; {
+			n := l.neighbours(k)
+			copy(w[l.at(k):], src[k*np:(k+n)*np])
+			k += n
 		}
 		return
 	}
@@ -477,10 +476,48 @@ func scatter[T any](l Layout, w, src []T) {
 	}
 }
 
-// nine copies a slice of 3 x 3, which is too short for copy to be fast.
-func nine[T any](dst, src []T) {
-	_, _ = dst[8], src[8]
-	dst[0], dst[1], dst[2] = src[0], src[1], src[2]
-	dst[3], dst[4], dst[5] = src[3], src[4], src[5]
-	dst[6], dst[7], dst[8] = src[6], src[7], src[8]
+// neighbours returns how many points from k on lie one after the other without gaps.
+func (l Layout) neighbours(k int) int {
+	switch {
+	case l.StrideK != l.N*l.P:
+		return 1
+	case l.Order == nil:
+		return l.K - k
+	}
+	n := 1
+	for n < l.K-k && l.Order[k+n] == l.Order[k]+int32(n) {
+		n++
+	}
+	return n
 }
+
+// gatherNines copies points of nine elements, too few for a call of copy each.
+func gatherNines[T any](l Layout, dst, w []T) {
+	size, last := unsafe.Sizeof(w[0]), len(w)-9
+	to, from := unsafe.Pointer(unsafe.SliceData(dst[:9*l.K])), unsafe.Pointer(unsafe.SliceData(w))
+	for _, k := range l.Order {
+		at := int(k) * l.StrideK
+		if uint(at) > uint(last) {
+			panic(fmt.Sprintf("manifolds: point %d lies outside of the layer", k))
+		}
+		*(*nine[T])(to) = *(*nine[T])(unsafe.Add(from, uintptr(at)*size))
+		to = unsafe.Add(to, 9*size)
+	}
+}
+
+// scatterNines is its inverse.
+func scatterNines[T any](l Layout, w, src []T) {
+	size, last := unsafe.Sizeof(w[0]), len(w)-9
+	to, from := unsafe.Pointer(unsafe.SliceData(w)), unsafe.Pointer(unsafe.SliceData(src[:9*l.K]))
+	for _, k := range l.Order {
+		at := int(k) * l.StrideK
+		if uint(at) > uint(last) {
+			panic(fmt.Sprintf("manifolds: point %d lies outside of the layer", k))
+		}
+		*(*nine[T])(unsafe.Add(to, uintptr(at)*size)) = *(*nine[T])(from)
+		from = unsafe.Add(from, 9*size)
+	}
+}
+
+// nine is a struct because arrays might overlap in part, and the compiler would call memmove.
+type nine[T any] struct{ elements [9]T }

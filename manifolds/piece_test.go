@@ -229,3 +229,34 @@ func TestGatherInOrder(t *testing.T) {
 		assert.ErrorContains(t, c.l.Scatter(c.w, c.x), "manifolds: scatter: want ")
 	}
 }
+
+// Points that lie one after the other are copied together, and those of nine elements by code of their own.
+func TestGatherRuns(t *testing.T) {
+	for _, size := range []int{1, 4, 9, 12} {
+		const count = 20
+		l := manifolds.Layout{K: count, N: 1, P: size, StrideK: size, StrideN: size, StrideP: 1}
+		l, err := l.Pick(0, 1, 2, 5, 4, 3, 7, 8, 19, 11)
+		require.NoError(t, err)
+		w, v, x := points32(t, make([]float32, count*size), 1, 1, count*size), points32(t, make([]float32, count*size), 1, 1, count*size), points32(t, make([]float32, l.K*size), l.K, 1, size)
+		for e := range w.Data32() {
+			w.Data32()[e], v.Data32()[e] = float32(e), -1
+		}
+		want := make([]float32, count*size)
+		for e := range want {
+			want[e] = -1
+		}
+		require.NoError(t, l.Gather(x, w))
+		for i, k := range l.Order {
+			for j := range size {
+				require.Equal(t, float32(int(k)*size+j), x.Data32()[i*size+j], "size %d, point %d", size, i)
+				want[int(k)*size+j] = float32(int(k)*size + j)
+			}
+		}
+		require.NoError(t, l.Scatter(v, x))
+		require.Equal(t, want, v.Data32(), "size %d", size)
+
+		l.Order[3] = count + 1 // whoever writes to an Order may not write to memory
+		assert.Panics(t, func() { _ = l.Gather(x, w) }, "size %d", size)
+		assert.Panics(t, func() { _ = l.Scatter(v, x) }, "size %d", size)
+	}
+}

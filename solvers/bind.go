@@ -5,6 +5,7 @@ package solvers
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"gorgonia.org/gorgonia"
@@ -81,6 +82,7 @@ func (c *config) bindAt(v gorgonia.ValueGrad, name string, w dense.View, norm fl
 		q := &Part{}
 		q.bound = bound{of: p, name: piece.Name, layout: piece.Layout, groups: piece.Groups, kinds: p.settings.rule.State(), unit: piece.Manifold}
 		q.on(piece.Manifold, 1)
+		q.bound.forward = slices.IsSorted(piece.Layout.Order)
 		_, q.bound.euclidean = piece.Manifold.(manifolds.Euclidean)
 		for i, k := range q.bound.kinds {
 			q.bound.carries = q.bound.carries || i == 0 && (k.Kind == Ambient || k.Kind == Tangent)

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 
+	"github.com/kernelfold/kernelfold/internal/dense"
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
@@ -32,7 +33,7 @@ func (e *engine) commit(active []*parameter) error {
 func (p *parameter) keep() error {
 	var first error
 	p.wake()
-	cleared := p.parts[0].step.way == inPlace && p.parts[0].whole()
+	cleared := p.sweep() || p.parts[0].step.way == inPlace && p.parts[0].whole()
 	for _, q := range p.parts {
 		var err error
 		switch q.step.way {
@@ -76,9 +77,8 @@ func (p *parameter) keep() error {
 // advance makes the step of a part in place.
 func (p *Part) advance() (err error) {
 	of, before := p.bound.of, p.memory.size
-	l := p.bound.layout
-	if l.Order != nil && l.Solid() {
-		err = p.advanceInChunks()
+	if p.scattered() {
+		err = p.step.err
 	} else if err = p.readIfUnread(); err == nil {
 		var g manifolds.Points
 		if g, err = p.lentBatch(of.grad); err == nil {
@@ -128,62 +128,122 @@ func (p *Part) move(c chunk) (manifolds.Progress, error) {
 	return p.bound.descender.Descend(c.x, mu, c.g, d)
 }
 
-// chunkWeights is about how many weights advanceInChunks moves at a time: they stay in the cache of a core
-// from the copy to the step and back.
+// chunkWeights is about how many weights of a part are moved at a time where its points lie scattered over the layer: they
+// stay in the cache of a core from the copy to the step and back.
 const chunkWeights = 1 << 12
 
-// advanceInChunks makes the step of points that lie scattered over the layer.
-func (p *Part) advanceInChunks() error {
-	of, l := p.bound.of, p.bound.layout
-	if p.step.dirty {
-		if err := p.put(of.weights, p.X); err != nil {
-			return err
+// scattered reports whether the points lie, each in one piece, somewhere in the layer.
+func (p *Part) scattered() bool { return p.bound.layout.Order != nil && p.bound.layout.Solid() }
+
+// sweep makes the steps in place of the parts whose points lie scattered over the layer, in chunks. The chunk that
+// begins first in memory is always the next, so the parts go through the layer side by side, and what one fetches into
+// the cache serves the others. Where these are all parts, and each goes forward, the gradient is cleared behind them, and sweep returns true.
+func (p *parameter) sweep() (cleared bool) {
+	moving, clears, most, done := 0, true, 0, 0
+	for _, q := range p.parts {
+		q.step.next = q.bound.layout.K
+		if q.step.way != inPlace || !q.scattered() {
+			clears = false
+			continue
 		}
+		moving++
+		q.step.next, q.step.err = 0, q.begin()
+		q.memory.progress = manifolds.Progress{Factor: 1}
+		clears = clears && q.bound.forward
+		most = max(most, q.chunkPoints()*q.bound.layout.N*q.bound.layout.P)
 	}
-	weights, err := points(of.weights, of.weights.Len(), 1, 1)
-	if err != nil {
-		return err
+	if moving == 0 {
+		return false
 	}
-	slopes, err := points(of.grad, of.grad.Len(), 1, 1)
-	if err != nil {
-		return err
-	}
-	size := min(l.K, max(1, chunkWeights/(l.N*l.P*64))*64) // whole vectors of points
-	x, g := lend(size, l.N, l.P, !p.single()), lend(size, l.N, l.P, !p.single())
+	x, g := lend(most, 1, 1, p.weights.F64 != nil), lend(most, 1, 1, p.weights.F64 != nil)
 	defer giveBack(x)
 	defer giveBack(g)
+	for {
+		var first *Part
+		at := p.weights.Len()
+		for _, q := range p.parts {
+			if a := q.ahead(); a < at {
+				first, at = q, a
+			}
+		}
+		if clears {
+			p.grad.Slice(done, at).Zero()
+			done = at
+		}
+		if first == nil {
+			return clears
+		}
+		first.advanceChunk(x, g)
+	}
+}
+
+// begin makes the weights what X is, and whatever else the first chunk needs.
+func (p *Part) begin() error {
 	if p.memory.some == nil {
 		p.memory.some = make([]manifolds.Points, len(p.memory.state))
 	}
-	state := p.memory.some
-	p.memory.progress = manifolds.Progress{Factor: 1}
-	var first error
-	for from := 0; from < l.K; from += size {
-		to := min(from+size, l.K)
-		some := l.Slice(from, to)
-		c := chunk{x: x.Slice(0, to-from), g: g.Slice(0, to-from), state: state}
-		for i, s := range p.memory.state {
-			state[i] = s.Slice(from, to)
-		}
-		if p.memory.factors != nil {
-			c.factors = p.memory.factors[from:to]
-		}
-		if err := some.Gather(c.x, weights); err != nil {
-			return err
-		}
-		if err := some.Gather(c.g, slopes); err != nil {
-			return err
-		}
-		progress, err := p.move(c)
+	if p.step.dirty {
+		return p.put(p.bound.of.weights, p.X)
+	}
+	return nil
+}
+
+// chunkPoints is the number of points of a chunk, whole vectors of them.
+func (p *Part) chunkPoints() int {
+	l := p.bound.layout
+	return min(l.K, max(1, chunkWeights/(l.N*l.P*64))*64)
+}
+
+// ahead is the index of the weight with which the next chunk begins, or the largest int.
+func (p *Part) ahead() int {
+	l := p.bound.layout
+	if p.step.next == l.K {
+		return math.MaxInt
+	}
+	return int(l.Order[p.step.next]) * l.StrideK
+}
+
+// advanceChunk moves the next chunk. x and g are its workspace.
+func (p *Part) advanceChunk(x, g manifolds.Points) {
+	of, l, from := p.bound.of, p.bound.layout, p.step.next
+	to := min(from+p.chunkPoints(), l.K)
+	p.step.next = to
+	some := l.Slice(from, to)
+	c := chunk{x: cut(x, some), g: cut(g, some), state: p.memory.some}
+	for i, s := range p.memory.state {
+		c.state[i] = s.Slice(from, to)
+	}
+	if p.memory.factors != nil {
+		c.factors = p.memory.factors[from:to]
+	}
+	err := some.Gather(c.x, all(of.weights))
+	if err == nil {
+		err = some.Gather(c.g, all(of.grad))
+	}
+	if err == nil {
+		var progress manifolds.Progress
+		progress, err = p.move(c)
 		p.memory.progress = p.memory.progress.Plus(progress)
-		if err != nil && first == nil {
-			first = at(err, from)
-		}
-		if err := some.Scatter(weights, c.x); err != nil {
-			return err
+		if failed := some.Scatter(all(of.weights), c.x); err == nil {
+			err = failed
 		}
 	}
-	return first
+	if err != nil && p.step.err == nil {
+		p.step.err = at(err, from)
+	}
+}
+
+// cut is a batch of the points of the layout in the memory of x.
+func cut(x manifolds.Points, l manifolds.Layout) manifolds.Points {
+	v := dense.View{F32: x.Data32(), F64: x.Data64()}.Slice(0, l.K*l.N*l.P)
+	x, _ = points(v, l.K, l.N, l.P)
+	return x
+}
+
+// all is a batch of every element of a value.
+func all(v dense.View) manifolds.Points {
+	x, _ := points(v, v.Len(), 1, 1)
+	return x
 }
 
 // at is the error of a chunk that begins with the given point.

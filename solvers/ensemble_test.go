@@ -87,6 +87,57 @@ func TestEnsembleMovesEachSliceOnItsManifold(t *testing.T) {
 	}
 }
 
+// The same on a layer of several chunks, whose parts go through it side by side; and all of its gradient is cleared.
+func TestEnsembleInChunks(t *testing.T) {
+	const slice = 9
+	shape := []int{60, 30, 3, 3}
+	for _, of := range precisions {
+		for _, rule := range []struct {
+			name string
+			make func(...solvers.Option) *solvers.Solver
+			own  solvers.Option
+		}{
+			{"SGD", solvers.NewSGD, solvers.Momentum(0.9)},
+			{"Adam", solvers.NewAdam, solvers.LearnRate(0.01)},
+		} {
+			after := func(name string, option solvers.Option) []float64 {
+				p, solver := newParam("kernel", of, shape...), rule.make(rule.own, option)
+				gaussian(p.w, source(1), 0.1)
+				for step := range uint64(3) {
+					gaussian(p.g, source(2+step), 0.01)
+					require.NoError(t, solver.Step(valueGrads([]*param{p})))
+					for i, v := range get(p.g) {
+						require.Zero(t, v, "%s, %s: gradient of weight %d", rule.name, name, i)
+					}
+				}
+				return get(p.w)
+			}
+			for _, groups := range []int{1, 3} { // with several, the points of a part go through the layer as often
+				e := four(manifolds.PIO, groups, 3)
+				c := manifolds.On(e)
+				c.Layer = "kernel"
+				pieces, err := c.Bind(shape, 1)
+				require.NoError(t, err)
+				got := after("ensemble", solvers.Kernels(e))
+				for i, piece := range pieces {
+					alone := solvers.Kernels(e.Parts[i].Manifold, manifolds.PerSlice)
+					if _, free := e.Parts[i].Manifold.(manifolds.Euclidean); free {
+						alone = solvers.Kernels(manifolds.Euclidean{})
+					}
+					whole := after(piece.Name, alone)
+					var a, b []float64
+					for _, k := range piece.Layout.Order {
+						for j := range piece.Layout.StrideK {
+							a, b = append(a, got[int(k)*piece.Layout.StrideK+j]), append(b, whole[int(k)*piece.Layout.StrideK+j])
+						}
+					}
+					near(t, b, a, slice, of, fmt.Sprintf("%s, %d groups, %s", rule.name, groups, piece.Name))
+				}
+			}
+		}
+	}
+}
+
 // With noise, every part stays on its manifold, and has a row in the report.
 func TestEnsembleStaysOnItsManifolds(t *testing.T) {
 	steps := uint64(1000)

@@ -67,6 +67,7 @@ type bound struct {
 	kinds      []State             // those of the rule
 	carries    bool                // the first block of state is momentum
 	perPart    bool                // some state is one number for the part
+	forward    bool                // the points of a layout with an Order follow each other in memory
 	descender  manifolds.Descender // nil if steps are not made at once
 }
 
@@ -108,6 +109,8 @@ type underway struct {
 	size     float64            // norm of the points after it
 	longest  float64            // of the gradients so far and this one
 	progress manifolds.Progress
+	next     int     // the point with which the next chunk begins, of points that lie scattered
+	err      error   // of such chunks
 	travel   travel  // of a rule whose rate is a distance over gradients
 	restarts bool    // its distances begin at the points of this step
 	moved    float64 // the distance from their start

@@ -77,6 +77,14 @@ func (v View) Storage() unsafe.Pointer {
 	return unsafe.Pointer(unsafe.SliceData(v.F32))
 }
 
+// Slice views the values from, ..., to-1, without a shape.
+func (v View) Slice(from, to int) View {
+	if v.F64 != nil {
+		return View{F64: v.F64[from:to]}
+	}
+	return View{F32: v.F32[from:to]}
+}
+
 // Bytes returns the memory viewed, as it lies.
 func (v View) Bytes() []byte {
 	if v.F64 != nil {
