@@ -5,6 +5,7 @@ package models
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -105,6 +106,89 @@ func (b *Builder) GroupedConv(layer string, x *gorgonia.Node, filters, size, str
 		}
 		return nodes.Conv2dGroups(x, w, tensor.Shape{size, size}, []int{pad, pad}, []int{stride, stride}, []int{1, 1}, groups)
 	})
+}
+
+// ConvTranspose adds a transposed convolution without a bias: see nodes.ConvTranspose2d. Its weights, "<layer>.weight", have
+// shape (channels, filters/groups, size, size), as in PyTorch. If Spec.Kernels is nil they start as normal numbers of variance 2/fan-in, where
+// each pixel of the result sees channels/groups (size/stride)^2 numbers. Options are nodes.OutputPadding, nodes.Groups and nodes.Circular.
+func (b *Builder) ConvTranspose(layer string, x *gorgonia.Node, filters, size, stride, pad int, opts ...nodes.ConvOption) *gorgonia.Node {
+	return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+		channels, groups, err := groupsOf(x, filters, opts)
+		if err != nil {
+			return nil, err
+		}
+		init := b.spec.Kernels
+		if init == nil { // which takes filters/groups for the number of channels
+			init = heNormal(float64(stride) * math.Sqrt(2*float64(filters)/float64(channels)))
+		}
+		w, err := b.Weight(layer+".weight", init, channels, filters/groups, size, size)
+		if err != nil {
+			return nil, err
+		}
+		return nodes.ConvTranspose2d(x, w, tensor.Shape{size, size}, []int{pad, pad}, []int{stride, stride}, nil, opts...)
+	})
+}
+
+// groupsOf returns the number of channels of x, and that of the groups of a convolution.
+func groupsOf(x *gorgonia.Node, filters int, opts []nodes.ConvOption) (channels, groups int, err error) {
+	if x.Dims() != 4 {
+		return 0, 0, fmt.Errorf("want images of rank 4, got shape %v", x.Shape())
+	}
+	channels, groups = x.Shape()[1], nodes.GroupsOf(opts...)
+	if groups < 1 || channels%groups != 0 || filters < 1 || filters%groups != 0 {
+		return 0, 0, fmt.Errorf("want groups that divide %d channels and %d filters, got %d", channels, filters, groups)
+	}
+	return channels, groups, nil
+}
+
+// Orthogonal adds an orthogonal convolution without a bias: see nodes.OrthogonalConv. Its factors are "<layer>.weight", which Release
+// replaces by the kernel, and "<layer>.projectors", if there are any. They start as points drawn uniformly from their manifolds; train them by a solver
+// with the option solvers.Natural. Options are nodes.Circular and nodes.Groups.
+func (b *Builder) Orthogonal(layer string, x *gorgonia.Node, filters, size, stride int, opts ...nodes.ConvOption) *gorgonia.Node {
+	return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+		channels, _, err := groupsOf(x, filters, opts)
+		if err != nil {
+			return nil, err
+		}
+		kernel, strides := tensor.Shape{size, size}, []int{stride, stride}
+		m, u, err := b.factors(layer, filters, channels, kernel, strides, opts)
+		if err != nil {
+			return nil, err
+		}
+		return nodes.OrthogonalConv(x, m, u, kernel, strides, nil, opts...)
+	})
+}
+
+// OrthogonalTranspose adds the adjoint of an orthogonal convolution, which makes images of the given number of channels that are stride times as
+// large: see nodes.OrthogonalConvTranspose. Factors and options are those of Orthogonal.
+func (b *Builder) OrthogonalTranspose(layer string, x *gorgonia.Node, channels, size, stride int, opts ...nodes.ConvOption) *gorgonia.Node {
+	return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+		filters, _, err := groupsOf(x, channels, opts)
+		if err != nil {
+			return nil, err
+		}
+		kernel, strides := tensor.Shape{size, size}, []int{stride, stride}
+		m, u, err := b.factors(layer, filters, channels, kernel, strides, opts)
+		if err != nil {
+			return nil, err
+		}
+		return nodes.OrthogonalConvTranspose(x, m, u, channels, kernel, strides, nil, opts...)
+	})
+}
+
+// factors adds those of an orthogonal convolution.
+func (b *Builder) factors(layer string, filters, channels int, kernel tensor.Shape, stride []int, opts []nodes.ConvOption) (m, u *gorgonia.Node, err error) {
+	matrix, projectors, err := nodes.OrthogonalConvFactors(filters, channels, kernel, stride, opts...)
+	if err != nil {
+		return nil, nil, err
+	}
+	weight := func(name string, f nodes.Factor) (*gorgonia.Node, error) {
+		return b.Weight(layer+name, func(seed uint64) gorgonia.InitWFn { return nodes.ManifoldInit(f.Constraint, seed) }, f.Shape...)
+	}
+	if m, err = weight(".weight", matrix); err == nil && projectors.Shape != nil {
+		u, err = weight(".projectors", projectors)
+	}
+	return m, u, err
 }
 
 // Bias adds one learnable number to each channel: "<layer>.bias", which starts at 0. Call it
@@ -212,6 +296,11 @@ func (b *Builder) Linear(layer string, x *gorgonia.Node, outputs int) *gorgonia.
 // Rectify adds a rectified linear unit.
 func (b *Builder) Rectify(x *gorgonia.Node) *gorgonia.Node {
 	return b.Apply("rectify", x, nodes.Rectify)
+}
+
+// MaxMin adds MaxMin, an activation that keeps the norm of gradients: see nodes.MaxMin.
+func (b *Builder) MaxMin(x *gorgonia.Node) *gorgonia.Node {
+	return b.Apply("maxmin", x, nodes.MaxMin)
 }
 
 // MaxPool adds max pooling over windows of size x size that do not overlap.

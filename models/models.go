@@ -26,6 +26,7 @@
 //	ImageNetVGG      VGG with its classifier
 //	SqueezeNet       Iandola et al. 2016
 //	MobileNetV2      Sandler, Howard, Zhu, Zhmoginov and Chen 2018
+//	Certifiable      layers of Lipschitz constant 1, for certificates
 //	ConstantDepth    the residual nets that Ozay and Okatani 2016 train on manifolds,
 //	StochasticDepth  of constant depth, and of Huang et al. 2016
 //

@@ -57,6 +57,8 @@ type Options struct {
 	// Survival is the probability that the last block of StochasticDepth is kept. The default
 	// is 0.5.
 	Survival float64
+	// Variant chooses the layers of Certifiable. The default is OrthogonalVariant.
+	Variant Variant
 }
 
 // NoDropout is a value of Options.Dropout for nets that have dropout by default.
@@ -98,6 +100,7 @@ func (o Options) build(name string, batch int, layers Layers, has ...string) (*M
 		{"Dropout", o.Dropout != 0},
 		{"Survival", o.Survival != 0},
 		{"Width", o.Width != 0},
+		{"Variant", o.Variant != ""},
 	} {
 		if option.set && !slices.Contains(has, option.name) {
 			return nil, fmt.Errorf("models: %s has no option %s", name, option.name)

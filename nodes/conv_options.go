@@ -26,6 +26,9 @@ func Groups(n int) ConvOption {
 	return func(o *convOptions) { o.groups = n }
 }
 
+// GroupsOf returns the number of groups that options say, 1 if they say none.
+func GroupsOf(opts ...ConvOption) int { return optionsOf(opts).groups }
+
 // Circular pads images with their own pixels, as if they were repeated in all directions: pixel i of H rows
 // is pixel i mod H, in place of 0 where it lies outside of the image. The padding may be larger than the image. It is
 // that of PyTorch's padding_mode="circular".
