@@ -14,7 +14,7 @@ LIBRARY     = ./manifolds/... ./solvers/... ./nodes/... ./models/... ./internal/
 # Goes to the kernel of the notebooks; GOFLAGS="$$flags" compiles it with its patched interpreter.
 KERNEL      = @dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && cd examples/notebooks/kernel && flags=$$(go run . -prepare "$$dir")
 
-.PHONY: check fmt vet staticcheck race levels platforms neon emulated assembly drawings mpi test bench generate picture notebooks execute
+.PHONY: check fmt vet staticcheck race levels platforms neon emulated assembly drawings mpi test bench generate picture notebooks execute site
 
 # Everything a change must pass, beside `go test ./...`.
 check: fmt vet staticcheck race levels platforms assembly drawings
@@ -108,3 +108,7 @@ execute:
 	cd examples/notebooks && jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
 		--ExecutePreprocessor.timeout=600 *.ipynb
 	go test ./examples/notebooks -run Pictures -update
+
+# The documentation as a site, in docs/site/.vitepress/dist, with its links checked. Needs Node.js 20 or later.
+site:
+	cd docs/site && npm ci --no-fund --no-audit && npm run build && npm run check

@@ -25,7 +25,7 @@ func files(t *testing.T, end string) []string {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && path != root && (name == "testdata" || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_")):
+		case d.IsDir() && path != root && (name == "testdata" || name == "node_modules" || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_")):
 			return filepath.SkipDir
 		case !d.IsDir() && strings.HasSuffix(name, end):
 			all = append(all, path)
