@@ -59,10 +59,10 @@ assembly:
 	cd internal/_gen && go vet ./... && go generate ./...
 	git diff --exit-code --stat -- internal
 
-# The drawings in docs/img that a program of this repository makes are what it
-# makes now.
+# The drawings in docs/img that programs of this repository make, and the plots of numbers that it keeps, are what they make now.
 drawings:
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && go run ./docs/draw -out "$$dir" && \
+	go run ./examples/ranks -out "$$dir" >/dev/null && go run ./examples/benchmark -scaling -draw docs/img/scaling.json -out "$$dir" >/dev/null && \
 	for f in "$$dir"/*.png; do cmp "$$f" docs/img/$$(basename "$$f") || { echo "run make generate"; exit 1; }; done
 
 # Training on several processes: the tests of one process, then those of 2 and 4. Needs

@@ -20,7 +20,7 @@ func manifoldsKeep() (*page, error) {
 	const bankX, gramX, keepX = 150, 408, 512
 	p := newPage(664, 594)
 	p.text(bold, 14, margin, p.h-30, ink, "What each manifold keeps")
-	p.text(regular, 9, bankX, p.h-52, soft, "four filters of 3 × 3; blue > 0, orange < 0")
+	p.text(regular, 9, bankX, p.h-52, soft, "four filters of 3 × 3; blue < 0, orange > 0")
 	p.text(regular, 9, gramX, p.h-52, soft, "inner products")
 	p.text(regular, 9, keepX, p.h-52, soft, "kept")
 
@@ -110,12 +110,12 @@ func reading(p *page, x, y vg.Length, name string, v float64, kept bool) {
 	p.centred(weight, 8, x, y, col, fmt.Sprintf("%s %.2f", name, math.Round(100*v)/100+0)) // no minus before zero
 }
 
-// heat is blue for 1, white for 0 and orange for -1, in steps of 1/16.
+// heat is orange for 1, white for 0 and blue for -1, in steps of 1/16.
 func heat(v float64) color.Color {
 	v = math.Round(16*max(-1, min(1, v))) / 16
-	to := blue
+	to := orange
 	if v < 0 {
-		to, v = orange, -v
+		to, v = blue, -v
 	}
 	mix := func(c uint8) uint8 { return uint8(255 - v*(255-float64(c)) + 0.5) }
 	return color.NRGBA{mix(to.R), mix(to.G), mix(to.B), 0xff}

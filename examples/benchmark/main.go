@@ -71,6 +71,7 @@ type settings struct {
 	same    []string // flags for both builds with -before
 	peak    int
 	scaling bool
+	draw    string
 	out     string
 	python  string
 }
@@ -89,6 +90,7 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 	f.StringVar(&s.before, "before", "", "compare with another build of this program, `PROGRAM`, instead of judging the rows")
 	f.IntVar(&s.peak, "peak", 0, "only train ResNet-20 on so many `images` and print the peak memory in MB: the program starts itself so")
 	f.BoolVar(&s.scaling, "scaling", false, "measure how time and memory grow instead of the rows")
+	f.StringVar(&s.draw, "draw", "", "with -scaling: measure nothing, but take what -scaling -json wrote to `FILE`")
 	f.StringVar(&s.out, "out", "", "with -scaling: draw scaling.png in `DIR`")
 	f.StringVar(&s.python, "python", "/usr/bin/python3", "`interpreter` of the peers")
 	if err := cli.Parse(f, args, stdout, "benchmark measures solver steps, training steps and predictions beside those of stock Gorgonia, PyTorch and geoopt."); err != nil {
@@ -106,7 +108,7 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 	for _, lone := range []struct {
 		flag string
 		with []string // the only others that have an effect
-	}{{"peak", []string{"threads"}}, {"scaling", []string{"quick", "json", "out", "avx2"}}} {
+	}{{"peak", []string{"threads"}}, {"scaling", []string{"quick", "json", "draw", "out", "avx2"}}} {
 		if !given[lone.flag] || lone.flag == "scaling" && !s.scaling {
 			continue
 		}
@@ -128,6 +130,8 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 		return nil, cli.Usage("want flags only, got %q", f.Arg(0))
 	case given["peak"] && s.peak < 1:
 		return nil, cli.Usage("-peak: want a positive number, got %d", s.peak)
+	case s.draw != "" && (!s.scaling || s.out == ""):
+		return nil, cli.Usage("-draw: want -scaling and -out DIR with it")
 	case s.out != "" && !s.scaling:
 		return nil, cli.Usage("-out: want -scaling with it")
 	case len(passes(s.threads, s.rows)) == 0:

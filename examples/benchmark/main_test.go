@@ -85,6 +85,7 @@ func TestBadCommandLines(t *testing.T) {
 		{"-nonesuch"}, {"more"}, {"-threads", "0"}, {"-threads", "100000"}, {"-threads", "1,"}, {"-threads", "1,1"}, {"-rows", "("}, {"-rows", "nonesuch"},
 		{"-out", "x"}, {"-scaling", "-rows", "training"}, {"-before", "x", "-scaling"}, {"-before", "x", "-peak", "8"}, {"-peak", "-1"},
 		{"-threads", "1", "-rows", "2 threads"}, {"-peak", "0"}, {"-peak", "8", "-json", "x"}, {"-peak", "8", "-rows", "stock"}, {"-peak", "8", "-scaling"},
+		{"-draw", "x"}, {"-draw", "x", "-scaling"}, {"-draw", "x", "-out", "x"},
 		{"-scaling", "-threads", "1"}, {"-scaling", "-python", "x"}, {"-rows", ""}, {"-json", ""}, {"-out", ""}, {"-before", ""}, {"-threads", ""}, {"-python", ""},
 	} {
 		status, stdout, stderr := program(t.Context(), args...)

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -95,20 +96,10 @@ func (s *settings) scale(ctx context.Context, stdout io.Writer, p *progress) err
 		defer picture.close()
 	}
 
-	points := series()
-	p.start(len(points) + 1)
-	defer p.finish()
-	for i := range points {
-		if err := points[i].measure(ctx, s.plan, p); err != nil {
-			return err
-		}
-	}
-	p.next("solvers")
-	all := scaling{Steps: points}
-	if all.Solvers, err = allocations(ctx); err != nil {
+	all, err := s.take(ctx, p)
+	if err != nil {
 		return err
 	}
-	p.finish()
 	all.table(stdout)
 	if s.out != "" {
 		image, err := all.png()
@@ -121,6 +112,33 @@ func (s *settings) scale(ctx context.Context, stdout io.Writer, p *progress) err
 		fmt.Fprintf(stdout, "\nwrote %s\n", picture.name)
 	}
 	return out.write(all)
+}
+
+// take measures all points, or reads what was measured before.
+func (s *settings) take(ctx context.Context, p *progress) (scaling, error) {
+	var all scaling
+	if s.draw != "" {
+		b, err := os.ReadFile(s.draw)
+		if err == nil {
+			err = json.Unmarshal(b, &all)
+		}
+		if err != nil {
+			return all, fmt.Errorf("-draw: %w", err)
+		}
+		return all, nil
+	}
+	all.Steps = series()
+	p.start(len(all.Steps) + 1)
+	defer p.finish()
+	for i := range all.Steps {
+		if err := all.Steps[i].measure(ctx, s.plan, p); err != nil {
+			return all, err
+		}
+	}
+	p.next("solvers")
+	var err error
+	all.Solvers, err = allocations(ctx)
+	return all, err
 }
 
 // measure times both steps, interleaved, and then sees how much memory they take.

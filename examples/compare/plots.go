@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/kernelfold/kernelfold/examples/internal/figure"
 )
@@ -21,7 +22,7 @@ const floor = 1e-8
 
 var plots = []picture{
 	{"loss.png", "Training loss", figure.Axis{Label: "mean cross-entropy (nats)", Zero: true}, func(e epochJSON) float64 { return e.Loss }},
-	{"accuracy.png", "Test accuracy", figure.Axis{Label: "test accuracy (%)"}, func(e epochJSON) float64 { return 100 * e.Accuracy }},
+	{"accuracy.png", "Test accuracy", figure.Axis{Label: "accuracy (%)"}, func(e epochJSON) float64 { return 100 * e.Accuracy }},
 	{"membership.png", "Membership error", figure.Axis{Label: "largest membership error", Log: true}, func(e epochJSON) float64 { return math.Max(floor, e.Membership) }},
 }
 
@@ -32,15 +33,21 @@ func (p picture) png(r *results) ([]byte, error) {
 		X:     figure.Axis{Label: "epoch", Whole: true},
 		Y:     p.y,
 	}
-	for _, s := range r.Solvers {
-		c := figure.Curve{Name: s.Name, Dashed: !s.constrained()}
+	for i, s := range r.Solvers {
+		c := figure.Curve{Name: s.Name, Mark: i + 1}
+		if len(r.Solvers) <= hues {
+			c.Hue, c.Dashed = figure.Manifold(s.Manifold), strings.Contains(s.Name, "adam") || strings.Contains(s.Name, "amsgrad")
+		}
 		for k, e := range s.Epochs {
 			c.Add(float64(k+1), p.value(e))
 		}
 		if c.Dashed {
-			l.Note = "dashed: unconstrained"
+			l.Note = "dashed: Adam"
 		}
 		l.Curves = append(l.Curves, c)
 	}
 	return l.PNG()
 }
+
+// hues is up to how many curves those of one manifold have one colour; more of them could not be told apart.
+const hues = 8

@@ -4,6 +4,9 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"math"
+	"slices"
 	"strings"
 
 	"github.com/kernelfold/kernelfold/examples/internal/figure"
@@ -16,7 +19,7 @@ var (
 	epochAxis    = figure.Axis{Label: "epoch", Whole: true}
 	lossAxis     = figure.Axis{Label: "mean cross-entropy (nats)"}
 	accuracyAxis = figure.Axis{Label: "accuracy (%)"}
-	testAxis     = figure.Axis{Label: "test accuracy (%)"}
+	testAxis     = figure.Axis{Label: "test accuracy (%): means, their 95 % intervals, and Euclidean SGD dashed"}
 )
 
 // title of a plot of this campaign, of its search or of the runs with the chosen rates.
@@ -28,12 +31,18 @@ func (c *campaign) title(what, kase string, search bool) string {
 	return fmt.Sprintf("%s, %s, %d images, %d epochs", what, c.Data, data.Len(), epochs)
 }
 
-// newCurve is that of a method. A method and its variants look alike; those with the geometric step or another
-// scale are dashed.
+// newCurve is that of a method, in the hue of its manifold. Those with the geometric step or another scale are dashed.
 func newCurve(name string) figure.Curve {
-	kind, variant, _ := strings.Cut(name, ", ")
+	_, variant, _ := strings.Cut(name, ", ")
 	dashed := strings.HasSuffix(variant, "g_t") || strings.HasSuffix(variant, "√2") || variant == manifolds.Initial.String()
-	return figure.Curve{Name: name, Kind: kind, Dashed: dashed}
+	c := figure.Curve{Name: name, Hue: figure.Manifold(name), Dashed: dashed}
+	switch name {
+	case stockMomentum.name:
+		c.Hue = figure.Yellow
+	case stockAdam.name:
+		c.Hue = figure.Purple
+	}
+	return c
 }
 
 // plotSearch draws what the choice of the rates saw.
@@ -49,7 +58,7 @@ func (c *campaign) plotSearch(kase, suffix string, all []tuned) error {
 		}
 		curves = append(curves, l)
 	}
-	return c.draw(suffix, c.title("Validation accuracy", kase, true), rateAxis, accuracyAxis, curves)
+	return c.drawRates(suffix, c.title("Validation accuracy", kase, true), curves)
 }
 
 // plotGrid draws the means of a grid.
@@ -66,8 +75,7 @@ func (c *campaign) plotGrid(kase string, rows []row, rates []float64) error {
 		}
 		curves = append(curves, l)
 	}
-	return c.draw("-"+strings.NewReplacer(" ", "-", ",", "").Replace(kase)+".png",
-		c.title("Test accuracy", kase, false), rateAxis, accuracyAxis, curves)
+	return c.drawRates("-"+strings.NewReplacer(" ", "-", ",", "").Replace(kase)+".png", c.title("Test accuracy", kase, false), curves)
 }
 
 // plotLosses draws the means over the seeds of the training losses.
@@ -96,14 +104,85 @@ func (c *campaign) plotIntervals(kase, suffix string, all []tuned) error {
 	f := figure.Intervals{Title: c.title("Test accuracy", kase, false), X: testAxis}
 	for _, t := range all {
 		mean, half := interval(accuracies(t.final))
-		f.Rows = append(f.Rows, figure.Interval{Name: t.name, Mean: 100 * mean, Half: 100 * half})
+		f.Rows = append(f.Rows, figure.Interval{Name: t.name, Mean: 100 * mean, Half: 100 * half, Hue: newCurve(t.name).Hue})
+		if t.name == euclidean.name {
+			f.Reference = 100 * mean
+		}
 	}
 	return c.save(suffix, f)
 }
 
+// useful is how many points below the best accuracy an axis begins: chance, at 10 %, would crush the rates that one chooses among.
+const useful = 30
+
+// Marks of figure.Curve.
+const (
+	discs   = 1
+	squares = 2 // and triangles
+	rings   = 4
+)
+
+// drawRates draws accuracies over the learning rates: a panel for each constraint beside Euclidean SGD, and one for what has none.
+func (c *campaign) drawRates(suffix, title string, curves []figure.Curve) error {
+	best := 0.0
+	for _, l := range curves {
+		for _, y := range l.Y {
+			best = max(best, y)
+		}
+	}
+	m := figure.Multiples{Title: title, X: rateAxis, Y: accuracyAxis}
+	m.Y.Floor = max(5, 5*math.Floor((best-useful)/5))
+	var free []figure.Curve
+	variants := map[string]bool{}
+	for _, l := range curves {
+		kind, variant, _ := strings.Cut(l.Name, ", ")
+		variant = strings.TrimPrefix(variant, manifolds.UnitFilters.String()+", ")
+		switch {
+		case l.Name == euclidean.name || l.Name == freeGrid:
+			m.Faint = append(m.Faint, l)
+			continue
+		case l.Name == stockAdam.name || l.Name == stockMomentum.name:
+			l.Mark = squares + len(free)
+			free = append(free, l)
+			m.Key = append(m.Key, l)
+			continue
+		}
+		l.Mark = discs
+		if l.Dashed {
+			l.Mark = rings
+			variants[variant] = true
+		}
+		if n := len(m.Panels); n == 0 || m.Panels[n-1].Title != kind {
+			at := slices.IndexFunc(m.Panels, func(p figure.Panel) bool { return p.Title == kind })
+			if at >= 0 {
+				m.Panels[at].Curves = append(m.Panels[at].Curves, l)
+				continue
+			}
+			m.Panels = append(m.Panels, figure.Panel{Title: kind})
+		}
+		last := &m.Panels[len(m.Panels)-1]
+		last.Curves = append(last.Curves, l)
+	}
+	if len(m.Panels) < 3 { // one plot has room for them
+		return c.draw(suffix, title, rateAxis, accuracyAxis, curves)
+	}
+	if len(free) > 0 {
+		m.Panels = slices.Insert(m.Panels, 0, figure.Panel{Title: "no constraint", Curves: free})
+	}
+	plain := "filter norm 1"
+	if variants["g_t"] {
+		plain = "plain step"
+	}
+	m.Key = append(m.Key, figure.Curve{Name: plain, Hue: figure.Blue, Mark: discs})
+	for _, v := range slices.Sorted(maps.Keys(variants)) {
+		m.Key = append(m.Key, figure.Curve{Name: strings.Replace(v, "g_t", "geometric step g_t", 1), Hue: figure.Blue, Dashed: true, Mark: rings})
+	}
+	return c.save(suffix, m)
+}
+
 // draw draws curves.
 func (c *campaign) draw(suffix, title string, x, y figure.Axis, curves []figure.Curve) error {
-	return c.save(suffix, figure.Lines{Title: title, X: x, Y: y, Curves: curves, Size: figure.Size{Width: 10, Height: 4.8, DPI: 96}})
+	return c.save(suffix, figure.Lines{Title: title, X: x, Y: y, Curves: curves, Size: figure.Size{Width: 10, Height: 4.8, DPI: 144}})
 }
 
 // save writes the picture beside the results.

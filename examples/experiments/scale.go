@@ -24,7 +24,7 @@ var scale = experiment{
 }
 
 func scaleMethods() []method {
-	list := []method{{name: "Euclidean"}}
+	list := []method{{name: freeGrid}}
 	for _, k := range []constraint{
 		{"sphere per filter", manifolds.Sphere{}, manifolds.PerFilter},
 		{"centred sphere per filter", manifolds.CentredSphere{}, manifolds.PerFilter},
@@ -50,6 +50,9 @@ func scaleMethods() []method {
 	}
 	return list
 }
+
+// freeGrid is SGD without a constraint in the grid of scales.
+const freeGrid = "Euclidean"
 
 // The cases of a net without and with batch normalisation.
 const (

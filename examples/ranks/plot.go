@@ -32,7 +32,7 @@ func (s scene) png() ([]byte, error) {
 			l := figure.Lines{
 				Title: fmt.Sprintf("%s, %d images a rank, %s", j.name, s.batch, devices[k].name),
 				X:     figure.Axis{Label: "ranks", Ticks: ticks},
-				Y:     figure.Axis{Label: "compute / step", Zero: true},
+				Y:     figure.Axis{Label: "compute / step", Zero: true, Max: 1},
 			}
 			for _, w := range s.networks {
 				c := figure.Curve{Name: w.name}

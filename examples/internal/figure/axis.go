@@ -15,6 +15,8 @@ type Axis struct {
 	Whole bool        // only whole numbers are marked
 	Zero  bool        // it begins at 0, whatever the data
 	Log   bool        // it is logarithmic; what is not positive has no place on it
+	Floor float64     // unless 0, of a vertical axis: it begins there, and what is below, or not finite, is a mark at its edge
+	Max   float64     // unless 0, where it ends at least
 	Ticks plot.Ticker // nil: round numbers; of logarithms to base 10 if Log
 }
 
@@ -30,6 +32,12 @@ func (a Axis) at(v float64) (float64, bool) {
 func (a Axis) finish(of *plot.Axis) {
 	if a.Zero && !a.Log {
 		of.Min = 0
+	}
+	if a.Floor != 0 {
+		of.Min = a.Floor
+	}
+	if a.Max != 0 {
+		of.Max = math.Max(of.Max, a.Max)
 	}
 	switch {
 	case of.Min > of.Max: // no data

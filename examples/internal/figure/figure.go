@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package figure draws the plots of the examples, all in one style: colours that colour-blind readers can tell apart, marks that
-// can be told apart without colour, a legend to the right that covers nothing. A figure is a value, and its method PNG is the
+// can be told apart without colour, a legend that covers nothing. A figure is a value, and its method PNG is the
 // picture:
 //
 //	b, err := figure.Lines{
@@ -14,7 +14,7 @@
 //		},
 //	}.PNG()
 //
-// Lines are curves, Panels several of them on a page, Intervals means with their intervals.
+// Lines are curves, Panels several of them on a page, Multiples small ones on the same axes, Intervals means with their intervals.
 package figure
 
 import (
@@ -69,7 +69,7 @@ const (
 // newPlot makes an empty plot with a grid.
 func newPlot(title string, x, y Axis) *plot.Plot {
 	p := plot.New()
-	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x.Label, y.Label
+	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = spaced(title), spaced(x.Label), spaced(y.Label)
 	setFont(&p.Title.TextStyle.Font, 12)
 	p.Title.Padding = 8
 	for _, a := range []*plot.Axis{&p.X, &p.Y} {

@@ -160,7 +160,7 @@ func TestPanels(t *testing.T) {
 }
 
 func TestIntervals(t *testing.T) {
-	s := Intervals{Title: "t", Rows: []Interval{{"a", 1, 2}, {"b", 2, math.NaN()}}, Size: Size{DPI: 100}}
+	s := Intervals{Title: "t", Rows: []Interval{{Name: "a", Mean: 1, Half: 2}, {Name: "b", Mean: 2, Half: math.NaN()}}, Size: Size{DPI: 100}}
 	im := decode(t, s)
 	assert.Equal(t, image.Pt(900, 158), im.Bounds().Size(), "as high as two rows need")
 	narrow := dots(im, colours[2])

@@ -4,10 +4,12 @@ package figure
 
 import (
 	"fmt"
+	"image/color"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
 )
 
 // Lines is a plot of curves.
@@ -24,7 +26,11 @@ type Curve struct {
 	Name   string
 	X, Y   []float64 // of the same length
 	Kind   string    // curves of one kind have one colour and one mark; by default each its own
+	Hue    Hue       // in place of that
 	Dashed bool
+	Mark   int // from 1, in place of that of the kind
+
+	faint bool // of Multiples
 }
 
 // Add appends a point.
@@ -67,29 +73,106 @@ func (l Lines) plot() (*plot.Plot, *plot.Legend, error) {
 		if len(points) == 0 {
 			continue
 		}
-		line, dots, err := plotter.NewLinePoints(points)
+		line, dots, err := c.style(i)
 		if err != nil {
-			return nil, nil, fmt.Errorf("figure: %s: %w", c.Name, err)
+			return nil, nil, err
 		}
-		line.Color, line.Width = colours[i%len(colours)], 1.8
-		if c.Dashed {
-			line.Dashes = []vg.Length{4, 3}
-		}
-		dots.Color, dots.Radius, dots.Shape = colours[i%len(colours)], 3, marks[i%len(marks)]
-		drawn := []plot.Plotter{line, dots}
+		line.XYs, dots.XYs = points, points
+		drawn := []plot.Plotter{bare{line}, bare{dots}}
 		thumbnails := []plot.Thumbnailer{line, dots}
-		if len(points) > manyPoints {
+		if len(points) > manyPoints || c.faint {
 			drawn, thumbnails = drawn[:1], thumbnails[:1]
 		}
+		if low := l.fallen(c, points); len(low) > 0 {
+			hue := c.hue(i)
+			if c.faint {
+				hue = Grey
+			}
+			marks := fallen(hue)
+			marks.XYs = low
+			drawn = append(drawn, bare{marks})
+		}
 		p.Add(drawn...)
-		legend.Add(c.Name, thumbnails...)
+		legend.Add(spaced(c.Name), thumbnails...)
 	}
 	if l.Note != "" {
-		legend.Add(l.Note)
+		legend.Add(spaced(l.Note))
 	}
 	l.X.finish(&p.X)
 	l.Y.finish(&p.Y)
 	return p, legend, nil
+}
+
+// hue of a curve of the kind i.
+func (c Curve) hue(i int) Hue {
+	if c.Hue != 0 {
+		return c.Hue
+	}
+	return Hue(i%len(colours) + 1)
+}
+
+// style is the look of a curve of the kind i, without its points.
+func (c Curve) style(i int) (*plotter.Line, *plotter.Scatter, error) {
+	line, dots, err := plotter.NewLinePoints(plotter.XYs{{}, {}})
+	if err != nil {
+		return nil, nil, fmt.Errorf("figure: %s: %w", c.Name, err)
+	}
+	line.Color, line.Width = c.hue(i).colour(), 1.8
+	if c.Dashed {
+		line.Dashes = []vg.Length{4, 3}
+	}
+	if c.Mark != 0 {
+		i = c.Mark - 1
+	}
+	dots.Color, dots.Radius, dots.Shape = line.Color, 3, marks[i%len(marks)]
+	if c.faint {
+		line.Color, line.Width = color.Gray{0x99}, 1.4
+	}
+	return line, dots, nil
+}
+
+// bare is a plotter whose marks may stand out of the area of the data: else marks at its edge would push the axes of one plot away, and
+// not those of the next.
+type bare struct {
+	of interface {
+		plot.Plotter
+		plot.DataRanger
+	}
+}
+
+func (b bare) Plot(c draw.Canvas, p *plot.Plot)            { b.of.Plot(c, p) }
+func (b bare) DataRange() (xmin, xmax, ymin, ymax float64) { return b.of.DataRange() }
+
+// fallen are marks at the lower edge.
+func fallen(h Hue) *plotter.Scatter {
+	return &plotter.Scatter{GlyphStyle: draw.GlyphStyle{Color: h.colour(), Radius: 4, Shape: downGlyph{}}}
+}
+
+// downGlyph is a triangle that points downwards, and stands on its point.
+type downGlyph struct{}
+
+func (downGlyph) DrawGlyph(c *draw.Canvas, sty draw.GlyphStyle, at vg.Point) {
+	r := sty.Radius
+	var p vg.Path
+	p.Move(at)
+	p.Line(vg.Point{X: at.X - 0.75*r, Y: at.Y + 1.4*r})
+	p.Line(vg.Point{X: at.X + 0.75*r, Y: at.Y + 1.4*r})
+	p.Close()
+	c.SetColor(sty.Color)
+	c.Fill(p)
+}
+
+// fallen returns where a curve is below the floor of the axis, on the floor.
+func (l Lines) fallen(c Curve, points plotter.XYs) (low plotter.XYs) {
+	if l.Y.Floor == 0 {
+		return nil
+	}
+	for i := range c.X {
+		if x, has := l.X.at(c.X[i]); has && !(c.Y[i] >= l.Y.Floor) {
+			low = append(low, plotter.XY{X: x, Y: l.Y.Floor})
+		}
+	}
+	return low
 }
 
 // points returns those that have a place on both axes.

@@ -6,14 +6,13 @@ import (
 	"fmt"
 
 	"gonum.org/v1/plot"
-	"gonum.org/v1/plot/vg/draw"
 )
 
 // Panels are plots of the same curves, side by side and in rows of the same length. The legend is that of the first, and
 // the size of each does not count.
 type Panels struct {
 	Rows [][]Lines
-	Size Size // by default 4.5 x 3.6 inches a panel, at 110 dots an inch
+	Size Size // by default 4.5 x 3.6 inches a panel, at 144 dots an inch
 }
 
 // PNG draws the plots. It fails as Lines.PNG does, and if rows differ in length.
@@ -39,9 +38,8 @@ func (p Panels) PNG() ([]byte, error) {
 			plots[i] = append(plots[i], drawn)
 		}
 	}
-	to := newPage(p.Size.or(Size{4.5 * float64(cols), 3.6 * float64(len(p.Rows)), 110}))
-	tiles := draw.Tiles{Rows: len(plots), Cols: cols, PadX: 2 * gap, PadY: 2 * gap}
-	for i, row := range plot.Align(plots, tiles, beside(to.inside(), legend)) {
+	to := newPage(p.Size.or(Size{4.5 * float64(cols), 3.6 * float64(len(p.Rows)), 144}))
+	for i, row := range aligned(plots, beside(to.inside(), legend), 2*gap) {
 		for j, c := range row {
 			plots[i][j].Draw(c)
 		}

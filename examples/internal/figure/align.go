@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package figure
+
+import (
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+)
+
+// aligned returns the places of plots in rows and columns within c, such that the areas of the data are of one size, and begin and end
+// together in each row and each column. A plot may be nil. plot.Align gives plots of one size, of which labels take more or less away.
+func aligned(plots [][]*plot.Plot, c draw.Canvas, gap vg.Length) [][]draw.Canvas {
+	rows, columns := len(plots), len(plots[0])
+	tiles := draw.Tiles{Rows: rows, Cols: columns, PadX: gap, PadY: gap}
+	at := make([][]draw.Canvas, rows)
+	for i := range at {
+		for j := range columns {
+			at[i] = append(at[i], tiles.At(c, j, i))
+		}
+	}
+	// What labels at the ends of an axis take away depends on its length: a few rounds settle it.
+	for range 4 {
+		left, right := make([]vg.Length, columns), make([]vg.Length, columns)
+		bottom, top := make([]vg.Length, rows), make([]vg.Length, rows)
+		for i := range plots {
+			for j, p := range plots[i] {
+				if p == nil {
+					continue
+				}
+				outer, data := at[i][j].Rectangle, p.DataCanvas(at[i][j]).Rectangle
+				left[j], right[j] = max(left[j], data.Min.X-outer.Min.X), max(right[j], outer.Max.X-data.Max.X)
+				bottom[i], top[i] = max(bottom[i], data.Min.Y-outer.Min.Y), max(top[i], outer.Max.Y-data.Max.Y)
+			}
+		}
+		width := (c.Size().X - gap*vg.Length(columns-1) - sum(left) - sum(right)) / vg.Length(columns)
+		height := (c.Size().Y - gap*vg.Length(rows-1) - sum(bottom) - sum(top)) / vg.Length(rows)
+		y := c.Max.Y
+		for i := range rows {
+			x, low := c.Min.X, y-top[i]-height-bottom[i]
+			for j := range columns {
+				wide := left[j] + width + right[j]
+				at[i][j].Rectangle = vg.Rectangle{Min: vg.Point{X: x, Y: low}, Max: vg.Point{X: x + wide, Y: y}}
+				if p := plots[i][j]; p != nil { // whose own margins may be smaller
+					data := p.DataCanvas(at[i][j]).Rectangle
+					at[i][j] = draw.Crop(at[i][j], x+left[j]-data.Min.X, x+left[j]+width-data.Max.X, low+bottom[i]-data.Min.Y, low+bottom[i]+height-data.Max.Y)
+				}
+				x += wide + gap
+			}
+			y = low - gap
+		}
+	}
+	return at
+}
+
+func sum(x []vg.Length) (s vg.Length) {
+	for _, v := range x {
+		s += v
+	}
+	return s
+}
