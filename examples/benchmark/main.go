@@ -15,14 +15,14 @@
 // With -avx2 the program runs itself again with AVX-512 hidden from it and from the peers.
 //
 // With -json the rows are written as a list of {name, threads, ours_ms, peer, peer_ms, ratio,
-// must, aim, met, unit, ours, its}. What was not measured is null. A row without a bar has 0 for must and aim,
+// must, aim, met, unit, ours, its}. What was not measured is null. A row without a bound has 0 for must and aim,
 // and null for met. The unit is ms, MB (of peak memory) or B (bytes allocated); ours and its are in that unit,
 // and ours_ms and peer_ms are null where it is not ms.
 //
 // With -before the rows are {name, unit, before, now, ratio}: what both builds measured of ours, and now/before.
 //
-// The exit status is 0 also where a bar is missed, 2 for a wrong command line and 1 for a failure or Ctrl-C, with
-// one line on standard error that says why.
+// With -bounds the table shows which ratio is held against which bounds. The exit status is 0 even if one is missed, 2 for a
+// wrong command line, and 1 for a failure or Ctrl-C, which one line on standard error explains.
 package main
 
 import (
@@ -67,6 +67,7 @@ type settings struct {
 	json    string
 	threads []int
 	avx2    bool
+	bounds  bool
 	before  string
 	same    []string // flags for both builds with -before
 	peak    int
@@ -87,7 +88,8 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 	f.StringVar(&s.json, "json", "", "write what was measured to `FILE`, as JSON")
 	f.StringVar(&threads, "threads", defaultThreads(), "numbers of threads, ours and the peers', as a `list` with commas; wall time if more than 1")
 	f.BoolVar(&s.avx2, "avx2", false, "use AVX2 at most, here and in the peers")
-	f.StringVar(&s.before, "before", "", "compare with another build of this program, `PROGRAM`, instead of judging the rows")
+	f.BoolVar(&s.bounds, "bounds", false, "show the bounds that each ratio is held against, and whether it keeps them")
+	f.StringVar(&s.before, "before", "", "compare with another build of this program, `PROGRAM`, instead of the peers")
 	f.IntVar(&s.peak, "peak", 0, "only train ResNet-20 on so many `images` and print the peak memory in MB: the program starts itself so")
 	f.BoolVar(&s.scaling, "scaling", false, "measure how time and memory grow instead of the rows")
 	f.StringVar(&s.draw, "draw", "", "with -scaling: measure nothing, but take what -scaling -json wrote to `FILE`")
@@ -100,7 +102,7 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 		s.plan = quick
 	}
 	f.Visit(func(g *flag.Flag) {
-		if !slices.Contains([]string{"before", "json", "avx2"}, g.Name) { // -avx2 is in the environment
+		if !slices.Contains([]string{"before", "json", "avx2", "bounds"}, g.Name) { // -avx2 is in the environment
 			s.same = append(s.same, fmt.Sprintf("-%s=%s", g.Name, g.Value))
 		}
 	})
@@ -217,7 +219,7 @@ func (s *settings) compare(ctx context.Context, stdout io.Writer, p *progress) e
 	}
 	p.finish()
 	s.header(stdout, versions)
-	table(stdout, results)
+	table(stdout, results, s.bounds)
 	if failure == nil {
 		fmt.Fprintln(stdout)
 		measureBounds().print(stdout)

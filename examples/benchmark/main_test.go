@@ -49,7 +49,13 @@ func TestWithoutPeers(t *testing.T) {
 	require.Zero(t, status, stderr)
 	assert.Empty(t, stderr, "no bar where there is no terminal")
 	assert.Contains(t, stdout, "not measured: no "+nowhere)
-	assert.Regexp(t, `stock Gorgonia Adam, unconstrained +[\d.]+ \([\d.]+\) +[\d.]+x (faster|slower) +- +- +no bar`, stdout)
+	assert.Regexp(t, `sphere SGD step, per filter, ResNet-20: [\d.]+( \([\d.]+\))? ms\n`, stdout)
+	assert.Regexp(t, `    stock Gorgonia Adam, unconstrained +[\d.]+( \([\d.]+\))? +[\d.]+x (faster|slower)\n`, stdout)
+	for line := range strings.Lines(stdout) {
+		if strings.HasPrefix(line, "    ") && !strings.Contains(line, "not measured") {
+			assert.LessOrEqual(t, len(line), 101, line)
+		}
+	}
 	assert.Contains(t, stdout, "GFLOP/s")
 
 	b, err := os.ReadFile(name)
@@ -273,8 +279,11 @@ func TestUnits(t *testing.T) {
 	assert.Equal(t, 0.125, j.Aim)
 	assert.True(t, *j.Met)
 	var out bytes.Buffer
-	table(&out, all)
-	assert.Regexp(t, `16000 B +64 kB +64000 B +16.0 kB +64.0 kB +8.0 kB +met\n`, out.String())
+	table(&out, all, true)
+	assert.Regexp(t, `: 16000 B\n +64 kB +64000 B +16.0 kB +64.0 kB +8.0 kB +met\n`, out.String())
+	out.Reset()
+	table(&out, all, false)
+	assert.Regexp(t, `: 16000 B\n +64 kB +64000 B +16.0 kB\n`, out.String())
 }
 
 // Entrants that have nobody to be compared with are not run.

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/kernelfold/kernelfold/internal/cpu"
 )
@@ -35,27 +34,37 @@ func plural(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// table prints the rows for a terminal: medians, with the quartiles beside them, in
-// milliseconds unless a unit is there.
-func table(w io.Writer, results []result) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	defer t.Flush()
-	fmt.Fprintln(t, "what\tours, ms\tpeer\tits, ms\tours is\tmust\taim\tbar")
+// table prints the rows for a terminal of 100 columns: under the median of ours those of the peers and the ratios, with
+// the quartiles in brackets, in milliseconds unless a unit is there. With bounds a line ends in what the ratio is held against.
+func table(w io.Writer, results []result, bounds bool) {
+	peer, its := 0, 0
+	ours := map[string]string{}
+	for _, r := range results {
+		peer = max(peer, len(r.peer))
+		if r.missing == "" {
+			its = max(its, len(r.itsTime.in(r.unit)))
+			ours[r.what] = r.ourTime.in(cmp.Or(r.unit, "ms"))
+		}
+	}
 	what := ""
 	for _, r := range results {
-		name := r.what
-		if name == what {
-			name = "" // as above
+		if r.what != what {
+			what = r.what
+			fmt.Fprintf(w, "%s: %s\n", what, cmp.Or(ours[what], "not measured"))
 		}
-		what = r.what
-		ours, its, ratio, must, aim := "-", "-", "-", "-", "-"
-		if r.missing == "" {
-			ours, its, ratio = r.ourTime.in(r.unit), r.itsTime.in(r.unit), r.as(r.ratio())
+		if r.missing != "" {
+			fmt.Fprintf(w, "    %-*s  not measured: %s\n", peer, r.peer, r.missing)
+			continue
 		}
-		if r.must != 0 {
-			must, aim = r.as(r.must), r.as(r.aim)
+		ratio := r.as(r.ratio())
+		if bounds {
+			must, aim := "-", "-"
+			if r.must != 0 {
+				must, aim = r.as(r.must), r.as(r.aim)
+			}
+			ratio = fmt.Sprintf("%-20s  %-20s  %-20s  %s", ratio, must, aim, r.verdict())
 		}
-		fmt.Fprintln(t, strings.Join([]string{name, ours, r.peer, its, ratio, must, aim, r.verdict()}, "\t"))
+		fmt.Fprintf(w, "    %-*s  %-*s  %s\n", peer, r.peer, its, r.itsTime.in(r.unit), ratio)
 	}
 }
 
