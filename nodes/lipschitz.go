@@ -78,10 +78,11 @@ func Gram(t int) BoundOption { return func(o *boundOptions) { o.gram = t } }
 //	Rectify, MaxMin, Householder, Tanh   L
 //	BatchNorm                            max |γ|/sqrt(σ² + ε) L, with the running variance
 //	GroupNorm                            max |γ|/sqrt(ε) L, which is large
-//	MaxPool2D                            sqrt(r) L, where r windows at most overlap in a pixel
+//	MaxPool2D, NormPool2D                sqrt(r) L, where r windows at most overlap in a pixel
 //	AveragePool2D of k pixels            sqrt(r/k) L
 //	GlobalAveragePool2D of k pixels      sqrt(1/k) L
 //	Add                                  the sum
+//	ConvexPotential                      max(1, 2 |w|^2 - 1) L
 //	Concat                               the root of the sum of squares
 //	StochasticDepth                      survival L of the branch, and L of the shortcut
 //
@@ -244,7 +245,7 @@ func (b *bounder) apply(n *gorgonia.Node, in []*gorgonia.Node, from []reach) (ow
 	}
 	for _, c := range in[1:] { // only sums have several inputs that depend on x
 		switch o.f64.(type) {
-		case add[float64], concat[float64], stochasticDepth[float64], batchNorm[float64]:
+		case add[float64], concat[float64], stochasticDepth[float64], batchNorm[float64], lessTwice[float64]:
 		default:
 			if !b.fixed[c] {
 				return 0, reach{}, fmt.Errorf("%v: %w, because its input %v depends on those of the graph", n, ErrNoBound, c)
@@ -280,6 +281,11 @@ func (b *bounder) apply(n *gorgonia.Node, in []*gorgonia.Node, from []reach) (ow
 			s, err := b.value(in[3], from[3])
 			return g.bound, from[0].through(g).plus(s), err
 		}
+	case lessTwice[float64]:
+		if own, r, err = b.potential(n, from[0], from[1]); err != nil {
+			return 0, reach{}, fmt.Errorf("%v: %w", n, err)
+		}
+		return own, r, nil
 	case conv[float64]:
 		g, err = b.convolution(l.convPlan, in[1])
 	case transposed[float64]:
@@ -311,6 +317,9 @@ func (b *bounder) apply(n *gorgonia.Node, in []*gorgonia.Node, from []reach) (ow
 	case maxPool[float64]:
 		r := more(math.Sqrt(float64(l.reads(0) * l.reads(1))))
 		g = gain{r, r, 0, 0}
+	case normPool[float64]:
+		r := more(math.Sqrt(float64(l.reads(0) * l.reads(1))))
+		g = gain{r, r, 0, 2*l.kernel[0]*l.kernel[1] + 2}
 	case averagePool[float64]:
 		r := more(math.Sqrt(float64(l.reads(0)*l.reads(1)) / float64(l.kernel[0]*l.kernel[1])))
 		g = gain{r, r, 0, l.kernel[0]*l.kernel[1] + 2}
@@ -351,6 +360,33 @@ func (b *bounder) sum(in []*gorgonia.Node, from []reach) (own float64, r reach, 
 		}
 	}
 	return 1, r, nil
+}
+
+// potential bounds x - 2 y: with y = w' ReLU(w x + bias), see ConvexPotential, by max(1, 2 |w|^2 - 1). Rounding errors are then those of the input, times
+// that bound, and those made on the way.
+func (b *bounder) potential(n *gorgonia.Node, x, y reach) (own float64, r reach, err error) {
+	twice := gain{2, 2, 0, 0}
+	plan, at, kernel, bias := potential(n)
+	if plan == nil || b.fixed[at] {
+		return 1, x.plus(y.through(twice)), nil
+	}
+	g, err := b.convolution(plan, kernel)
+	if err != nil {
+		return 0, reach{}, err
+	}
+	step := reach{bound: more(x.bound + x.slope), zero: more(x.zero + x.still)}.through(g) // of what is computed
+	if bias != nil {
+		β, err := b.finite(bias)
+		if err != nil {
+			return 0, reach{}, err
+		}
+		step = step.through(gain{1, 1, more(vec.Norm(β) * math.Sqrt(float64(plan.pixelsOut))), 1})
+	}
+	g.roundings = plan.outputs*plan.area + 2
+	made := step.through(g).through(twice)
+	own = max(1, more(2*g.bound*g.bound-1))
+	r = reach{more(own * x.bound), more(x.zero + made.zero), more(own*x.still + made.still), more(own*x.slope + made.slope)}
+	return own, r.through(gain{1, 1, 0, 1}), nil
 }
 
 // stock bounds an operation of Gorgonia.

@@ -184,7 +184,7 @@ func newSymbol(c Conv, inner bool) *symbol {
 	if s.inner {
 		s.q = inputs
 	}
-	s.correlate()
+	s.a = Correlate(s.rows, s.cols, s.q, s.tap)
 	n := max(c.Filters, inputs)*len(s.taps) + 2*len(s.a) + 32
 	s.error = gamma(n) * float64(len(s.taps)) * s.square
 	return s
@@ -199,26 +199,28 @@ func (s *symbol) tap(t int) gemm.Mat[float64] {
 	return m
 }
 
-// correlate computes A_s = sum_t K_(t+s) K_t^T.
-func (s *symbol) correlate() {
-	width := 2*s.cols - 1
-	s.a = make([][]float64, (2*s.rows-1)*width)
-	n := len(s.a)
+// Correlate returns the kernel of a convolution after its adjoint, A_s = sum_t K_(t+s) K_t^T, for s in (-rows..rows) x (-cols..cols) without the
+// ends, in row-major order. tap(t) is K_t, t in rows x cols, of q rows. A_-s is the transpose of A_s.
+func Correlate(rows, cols, q int, tap func(t int) gemm.Mat[float64]) [][]float64 {
+	width := 2*cols - 1
+	all := make([][]float64, (2*rows-1)*width)
+	n := len(all)
 	par.Do(n/2+1, func(i int) {
-		i += n / 2 // A_-s is the transpose of A_s
-		a := make([]float64, s.q*s.q)
-		down, along := i/width-(s.rows-1), i%width-(s.cols-1)
-		for u := max(0, -down); u < min(s.rows, s.rows-down); u++ {
-			for v := max(0, -along); v < min(s.cols, s.cols-along); v++ {
-				gemm.Mul(gemm.Of(a, s.q, s.q), 1, s.tap((u+down)*s.cols+v+along), s.tap(u*s.cols+v).T(), 1)
+		i += n / 2
+		a := make([]float64, q*q)
+		down, along := i/width-(rows-1), i%width-(cols-1)
+		for u := max(0, -down); u < min(rows, rows-down); u++ {
+			for v := max(0, -along); v < min(cols, cols-along); v++ {
+				gemm.Mul(gemm.Of(a, q, q), 1, tap((u+down)*cols+v+along), tap(u*cols+v).T(), 1)
 			}
 		}
-		s.a[i] = a
+		all[i] = a
 	})
 	for i := range n / 2 {
-		s.a[i] = make([]float64, s.q*s.q)
-		gemm.Transpose(s.a[i], s.q, s.a[n-1-i], s.q, s.q, s.q)
+		all[i] = make([]float64, q*q)
+		gemm.Transpose(all[i], q, all[n-1-i], q, q, q)
 	}
+	return all
 }
 
 // signed reports whether no weight is negative, or none positive. |K(ω)| is then at most |K(0)|, element by element.
