@@ -276,12 +276,21 @@ func (b *Builder) batchNorm(layer string, x *gorgonia.Node, options func() []nod
 // "<layer>.weight" has shape (in, outputs) and starts as normal numbers of variance 1/in;
 // "<layer>.bias" has shape (1, outputs) and starts at 0.
 func (b *Builder) Linear(layer string, x *gorgonia.Node, outputs int) *gorgonia.Node {
+	return b.linear(layer, x, outputs, func(w *gorgonia.Node) (*gorgonia.Node, error) { return w, nil })
+}
+
+// linear adds a fully connected layer with weights of which kernel makes those that count.
+func (b *Builder) linear(layer string, x *gorgonia.Node, outputs int, kernel func(w *gorgonia.Node) (*gorgonia.Node, error)) *gorgonia.Node {
 	return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
 		if x.Dims() < 2 {
 			return nil, fmt.Errorf("want rank 2 at least, got shape %v", x.Shape())
 		}
 		in := x.Shape().TotalSize() / x.Shape()[0]
-		w, err := b.Weight(layer+".weight", heNormal(1), in, outputs)
+		v, err := b.Weight(layer+".weight", heNormal(1), in, outputs)
+		if err != nil {
+			return nil, err
+		}
+		w, err := kernel(v)
 		if err != nil {
 			return nil, err
 		}

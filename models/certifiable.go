@@ -16,6 +16,12 @@ type Variant string
 // OrthogonalVariant makes all convolutions orthogonal: see Builder.Orthogonal. It is the default.
 const OrthogonalVariant Variant = "orthogonal"
 
+// AOLVariant has almost orthogonal convolutions: see Builder.AOL. All learnables are free.
+const AOLVariant Variant = "aol"
+
+// SLLVariant has almost orthogonal convolutions where the number of channels changes, and residual layers elsewhere: see Builder.SLL. All learnables are free.
+const SLLVariant Variant = "sll"
+
 // lipschitzLayers are the 1-Lipschitz layers of a variant.
 type lipschitzLayers struct {
 	// conv adds a layer that changes the number of channels, with its bias and its activation.
@@ -25,6 +31,18 @@ type lipschitzLayers struct {
 }
 
 var variants = map[Variant]lipschitzLayers{
+	AOLVariant: {
+		conv: almostOrthogonalUnit,
+		block: func(b *Builder, layer string, x *gorgonia.Node) *gorgonia.Node {
+			return almostOrthogonalUnit(b, layer, x, x.Shape()[1], 3, 1)
+		},
+	},
+	SLLVariant: {
+		conv: almostOrthogonalUnit,
+		block: func(b *Builder, layer string, x *gorgonia.Node) *gorgonia.Node {
+			return b.SLL(layer, x, 2*x.Shape()[1], 3, nodes.Circular())
+		},
+	},
 	OrthogonalVariant: {
 		conv: orthogonalUnit,
 		block: func(b *Builder, layer string, x *gorgonia.Node) *gorgonia.Node {
@@ -38,13 +56,19 @@ func orthogonalUnit(b *Builder, layer string, x *gorgonia.Node, filters, size, s
 	return b.MaxMin(b.Bias(layer, b.Orthogonal(layer, x, filters, size, stride, nodes.Circular())))
 }
 
+// almostOrthogonalUnit adds an almost orthogonal convolution on circular images, a bias and MaxMin.
+func almostOrthogonalUnit(b *Builder, layer string, x *gorgonia.Node, filters, size, stride int) *gorgonia.Node {
+	return b.MaxMin(b.Bias(layer, b.AOL(layer, x, filters, size, stride, (size-1)/2, nodes.Circular())))
+}
+
 // Certifiable returns a net for certificates: all its layers but the last are 1-Lipschitz, by construction. For each of Widths, which must be even, it
 // has
 //
 //	layer that makes that many channels, 3x3 for the first, 2x2 with a stride of 2 for the others -> layer 3x3
 //
 // and then a linear layer that computes the logits. A layer of the variant "orthogonal" is a circular orthogonal convolution, a bias, and MaxMin, so gradients
-// keep their norm from layer to layer. Where a block has fewer outputs than inputs it is orthogonal onto its outputs.
+// keep their norm from layer to layer. Where a block has fewer outputs than inputs it is orthogonal onto its outputs. In the variants "aol" and "sll" it is an almost orthogonal
+// convolution; the second layer of each width is a residual one in "sll".
 //
 // The learnables are stage1.conv.weight, stage1.conv.projectors, stage1.conv.bias and so on, see Builder.Orthogonal, and fc.weight and fc.bias. Train
 // it with
@@ -64,7 +88,7 @@ func Certifiable(batch int, o Options) (*Model, error) {
 	}
 	layers, ok := variants[o.Variant]
 	if !ok {
-		return nil, fmt.Errorf("models: Certifiable: want a known variant such as %q, got %q", OrthogonalVariant, o.Variant)
+		return nil, fmt.Errorf("models: Certifiable: want a variant among %q, %q and %q, got %q", OrthogonalVariant, AOLVariant, SLLVariant, o.Variant)
 	}
 	for i, c := range o.Widths {
 		if c < 2 || c%2 != 0 {

@@ -85,9 +85,65 @@ func TestCertifiable(t *testing.T) {
 	assert.InDeltaSlice(t, za, logits(t, released, a), 1e-12)
 }
 
+// In all variants every layer but the last has a bound of 1, at the start and after training with free weights and a margin; certificates
+// hold, and the released net, of plain kernels, has the same bounds and the same radii.
+func TestVariantsAreCertified(t *testing.T) {
+	for _, variant := range []models.Variant{models.OrthogonalVariant, models.AOLVariant, models.SLLVariant} {
+		t.Run(string(variant), func(t *testing.T) {
+			m := certifiable(t, func(o *models.Options) {
+				o.Variant, o.Margin, o.Temperature = variant, 0.5, 0.5
+				o.Dtype = tensor.Float32
+			})
+			options := []solvers.Option{solvers.LearnRate(0.01), solvers.Param("fc.weight", manifolds.Sphere{}, manifolds.FilterNorm(1))}
+			if variant == models.OrthogonalVariant {
+				options = append(options, solvers.Natural())
+			}
+			solver := solvers.NewAdam(options...)
+			x, y := batch(m.Spec(), 1)
+			require.NoError(t, m.SetBatch(x, y))
+			vm := gorgonia.NewTapeMachine(m.Graph, gorgonia.BindDualValues(m.Learnables...))
+			defer vm.Close()
+			var losses []float64
+			for range 25 {
+				require.NoError(t, nodes.Cause(vm.RunAll()))
+				losses = append(losses, m.Loss())
+				require.NoError(t, solver.Step(gorgonia.NodesToValueGrads(m.Learnables)))
+				vm.Reset()
+			}
+			assert.Less(t, losses[24], 0.7*losses[0])
+			b, err := models.Lipschitz(m)
+			require.NoError(t, err)
+			for _, l := range b.Layers {
+				if l.Name != "fc.weight" {
+					assert.LessOrEqual(t, l.Total, 1+1e-4, "%s", b)
+				}
+			}
+			p, err := m.Predictor()
+			require.NoError(t, err)
+			defer p.Close()
+			certificates, err := p.Certify(x)
+			require.NoError(t, err)
+			for i, c := range certificates {
+				assert.Equal(t, y[i], c.Class)
+				assert.Greater(t, c.Radius, 0.05)
+			}
+			released, err := models.Release(m)
+			require.NoError(t, err)
+			q, err := released.Predictor()
+			require.NoError(t, err)
+			defer q.Close()
+			again, err := q.Certify(x)
+			require.NoError(t, err)
+			for i, c := range certificates {
+				assert.InEpsilon(t, c.Radius, again[i].Radius, 1e-3)
+			}
+		})
+	}
+}
+
 func TestCertifiableRefuses(t *testing.T) {
 	for want, change := range map[string]func(*models.Options){
-		`want a known variant such as "orthogonal", got "free"`:               func(o *models.Options) { o.Variant = "free" },
+		`want a variant among "orthogonal", "aol" and "sll", got "free"`:      func(o *models.Options) { o.Variant = "free" },
 		"want even widths, for MaxMin, got [4 5]":                             func(o *models.Options) { o.Widths = []int{4, 5} },
 		"want images large enough for 4 halvings, got 8x12":                   func(o *models.Options) { o.Widths = []int{2, 2, 2, 2, 2} },
 		"models: stage3: want images of an even size, got shape (3, 2, 3, 4)": func(o *models.Options) { o.Widths, o.Shape = []int{2, 2, 2}, [3]int{1, 6, 8} },

@@ -71,6 +71,9 @@ type Spec struct {
 	Kernels Init         // initial convolution kernels: see Options
 	Zeros   Zeros        // where Builder.Shortcut puts channels of zeros: see Options
 
+	// Margin and Temperature are those of the cost, nodes.MarginCrossEntropy. Without them it is the cross-entropy.
+	Margin, Temperature float64
+
 	BatchNormOver nodes.Sums // synchronises batch normalisation: see Options
 }
 
@@ -137,7 +140,7 @@ func (s Spec) net(layers Layers, of *Net) (*Net, error) {
 		return nil, fmt.Errorf("models: want logits of shape %v, got %v", want, shapeOf(logits))
 	}
 	target := gorgonia.NewMatrix(b.graph, s.Dtype, gorgonia.WithName("target"), gorgonia.WithShape(s.Batch, s.Classes))
-	cost, err := nodes.CrossEntropy(logits, target)
+	cost, err := s.cost(logits, target)
 	if err != nil {
 		return nil, fmt.Errorf("models: cost: %w", err)
 	}
@@ -145,6 +148,17 @@ func (s Spec) net(layers Layers, of *Net) (*Net, error) {
 		Inputs: gorgonia.Nodes{input}, Targets: gorgonia.Nodes{target}, Outputs: gorgonia.Nodes{logits},
 		Cost: cost, Learnables: b.learnables, Buffers: b.buffers, Score: hits,
 	}, nil
+}
+
+// cost adds the cost.
+func (s Spec) cost(logits, target *gorgonia.Node) (*gorgonia.Node, error) {
+	switch {
+	case s.Margin == 0 && s.Temperature == 0:
+		return nodes.CrossEntropy(logits, target)
+	case s.Temperature == 0:
+		return nodes.MarginCrossEntropy(logits, target, s.Margin, 1)
+	}
+	return nodes.MarginCrossEntropy(logits, target, s.Margin, s.Temperature)
 }
 
 // hits counts the images whose largest logit is that of the target.

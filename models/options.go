@@ -31,6 +31,9 @@ type Options struct {
 	// use the batches of all processes that train together: see nodes.Synchronised. If it is
 	// nil, each process uses its own batch. A Predictor does not use it.
 	BatchNormOver nodes.Sums
+	// Margin and Temperature make the cost that of nets for certificates: see nodes.MarginCrossEntropy. Without them it is the
+	// cross-entropy; a Temperature of 0 stands for 1.
+	Margin, Temperature float64
 
 	// Widths is the number of filters in each block of CNN. The default is 16, 32, 64.
 	Widths []int
@@ -111,6 +114,6 @@ func (o Options) build(name string, batch int, layers Layers, has ...string) (*M
 	}
 	return Build(Spec{
 		Batch: batch, Shape: o.Shape, Classes: o.Classes, Dtype: o.Dtype, Seed: o.Seed, Kernels: o.Kernels, Zeros: o.Zeros,
-		BatchNormOver: o.BatchNormOver,
+		BatchNormOver: o.BatchNormOver, Margin: o.Margin, Temperature: o.Temperature,
 	}, layers)
 }

@@ -18,14 +18,15 @@
 //	kernels     Normalize, UnitNorm, WeightNorm, CentredWeightNorm,
 //	            WeightStandardization, SpectralNorm, Orthogonalize,
 //	            ExpTrivialization, CayleyTrivialization,
-//	            OrthogonalConvKernel, of the factors of OrthogonalConvFactors
+//	            AOL, SLL, OrthogonalConvKernel, of the factors of OrthogonalConvFactors
 //	penalties   SoftOrthogonality, DoubleSoftOrthogonality, MutualCoherence, SRIP,
 //	            ConvOrthogonality
 //	nets        Conv2d, Conv2dGroups, Conv2dWith, ConvTranspose2d, OrthogonalConv,
-//	            OrthogonalConvTranspose, Bias, Linear, Rectify, RectifyTo, MaxPool2D,
+//	            OrthogonalConvTranspose, ConvexPotential, Bias, Linear, Rectify,
+//	            RectifyTo, MaxPool2D, NormPool2D,
 //	            MaxPool2DCeil, AveragePool2D, AdaptiveAveragePool2D,
 //	            GlobalAveragePool2D, BatchNorm, GroupNorm, Concat, Flatten, Dropout, Shortcut,
-//	            StochasticDepth, CrossEntropy, MaxMin, Householder
+//	            StochasticDepth, CrossEntropy, MarginCrossEntropy, MaxMin, Householder
 //	initial     HeNormal, HeUniform, GlorotNormal, GlorotUniform, Orthonormal,
 //	            UnitFilterInit, ManifoldInit
 //	evaluation  Fuse, Fold, Widen

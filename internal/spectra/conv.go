@@ -91,7 +91,7 @@ func (c Conv) Abs() Conv {
 // small images, that for kernels that are nearly orthogonal (see symbol.near), or that of the absolute values of a Gram matrix (symbol.absolute).
 func (c Conv) Bound(slack float64) float64 {
 	return c.each(func(g Conv) float64 {
-		s := newSymbol(g, false)
+		s := newSymbol(g, smaller)
 		if s == nil {
 			return 0
 		}
@@ -101,7 +101,10 @@ func (c Conv) Bound(slack float64) float64 {
 		} else if level := s.level(); bound > level*(1+slack) {
 			dense := g
 			dense.Rows.Stride, dense.Cols.Stride = 1, 1
-			bound = min(bound, newSymbol(dense, true).absolute(), s.grid(slack))
+			bound = min(bound, newSymbol(dense, inner).absolute(), newSymbol(dense, outer).absolute())
+			if bound > level*(1+slack) {
+				bound = min(bound, s.grid(slack))
+			}
 		}
 		bound = up(bound * math.Sqrt(float64(s.repeats)))
 		if reads := g.Rows.reads() * g.Cols.reads(); reads < s.rows*s.cols*s.repeats { // the squares of all patches are at most that many times those of the image
@@ -120,7 +123,7 @@ func (c Conv) Bound(slack float64) float64 {
 // by a factor of 2 in each direction in each step, so it takes long for more than 4.
 func (c Conv) Gram(t int) float64 {
 	return c.each(func(g Conv) float64 {
-		s := newSymbol(g, false)
+		s := newSymbol(g, smaller)
 		if s == nil {
 			return 0
 		}
@@ -156,8 +159,17 @@ type symbol struct {
 	inner  bool
 }
 
-// newSymbol returns the symbol of a convolution of one group, or nil if its weights are 0. With inner, H = K* K in any case.
-func newSymbol(c Conv, inner bool) *symbol {
+// side says whether H is K K*, as large as there are filters, K* K, as large as there are channels, or the smaller one.
+type side int
+
+const (
+	smaller side = iota
+	outer
+	inner
+)
+
+// newSymbol returns the symbol of a convolution of one group, or nil if its weights are 0.
+func newSymbol(c Conv, of side) *symbol {
 	down, repeatsDown := c.Rows.step()
 	along, repeatsAlong := c.Cols.step()
 	s := &symbol{
@@ -179,7 +191,7 @@ func newSymbol(c Conv, inner bool) *symbol {
 		o, ch := i/(c.Rows.Kernel*c.Cols.Kernel)/c.Channels, i/(c.Rows.Kernel*c.Cols.Kernel)%c.Channels
 		s.taps[u/down*s.cols+x/along][o*inputs+(u%down*along+x%along)*c.Channels+ch] = v
 	}
-	s.inner = inner || inputs < c.Filters
+	s.inner = of == inner || of == smaller && inputs < c.Filters
 	s.q = c.Filters
 	if s.inner {
 		s.q = inputs
