@@ -147,9 +147,9 @@ func TestRows(t *testing.T) {
 			}
 		}
 	}
-	// 2 banks, 3 spheres per filter, 4 slices, 2 + 4 of the small net, 2 nets of 4, 2 predictions, 2 of memory;
+	// 2 banks, 3 spheres per filter, 4 slices, 2 + 4 + 2 of the small net, 3 transposed, 2 nets of 4, 2 predictions, 2 of memory;
 	// 2 threads have no bar for prediction, and 3 for speed-up.
-	assert.Equal(t, map[int]int{1: 27, 2: 28}, bars)
+	assert.Equal(t, map[int]int{1: 32, 2: 33}, bars)
 
 	kept := only(contests(1), regexp.MustCompile("ResNet-20, against stock Gorgonia Adam"))
 	require.Len(t, kept, 1)

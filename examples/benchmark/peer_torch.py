@@ -170,6 +170,23 @@ class Prediction:
         return self.step().flatten().tolist()
 
 
+class Transposed:
+    """The value of a transposed convolution and the gradients in images and kernel."""
+
+    def __init__(self, request):
+        self.images = torch.randn(request["input"]).requires_grad_()
+        self.conv = torch.nn.ConvTranspose2d(
+            request["input"][1], request["filters"], request["size"], request["stride"], request["pad"], request["output"], bias=False
+        )
+        self.gradient = torch.randn(self.conv(self.images).shape)
+
+    def prepare(self):
+        self.images.grad = self.conv.weight.grad = None
+
+    def step(self):
+        self.conv(self.images).backward(self.gradient)
+
+
 def made(contestant, net):
     return lambda request: contestant(net(request), request)
 
@@ -181,6 +198,7 @@ peer.serve(
     {
         "sgd": sgd,
         "net": Net,
+        "transposed": Transposed,
         "resnet20": made(Training, resnet20),
         "resnet20 prediction": made(Prediction, resnet20),
         "wrn16-4": made(Training, wrn16_4),

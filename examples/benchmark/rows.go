@@ -142,6 +142,8 @@ func contests(threads int) (all []contest) {
 	}
 	all = append(all,
 		trainingContest(plainNet, per(bar{0.8, 0.6}, bar{0.85, 0.65})),
+		orthogonalContest(),
+		transposedContest(),
 		resNet(resNetBatch).contest(bar{0.85, 0.65}),
 		wideResNet(wideResNetBatch).contest(bar{0.95, 0.75}),
 		predictionContest(threads),
