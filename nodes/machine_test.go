@@ -37,7 +37,7 @@ func constructors(t *testing.T) map[string]constructor {
 		}
 		return n
 	}
-	matrix, projectors, three, one := []int{1, 1, 4, 4}, []int{1, 4, 4, 2}, tensor.Shape{3, 3}, []int{1, 1}
+	matrix, projectors, three, one := []int{1, 1, 3, 4}, []int{1, 4, 4, 2}, tensor.Shape{3, 3}, []int{1, 1}
 	return map[string]constructor{
 		"OrthogonalConvKernel": {func(v in) (node, error) {
 			return nodes.OrthogonalConvKernel(unit(v[0]), unit(v[1]), 3, three, one)

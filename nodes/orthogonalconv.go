@@ -21,11 +21,11 @@ type Factor struct {
 // OrthogonalConvFactors returns the factors of which OrthogonalConvKernel makes the kernel of an orthogonal
 // convolution. For each of g groups, with D = filters/g, C = channels/g, kernels of h x w and strides s and t, they are
 //
-//	matrix      D x c s t             on Stiefel, or on Orthogonal if it is square
+//	matrix      D x s t c             on Stiefel, or on Orthogonal if it is square
 //	projectors  (h-s) + (w-t), c x p  on Grassmann, with p = c/2 rounded down
 //
-// where c = max(C, D/(s t)), rounded down. The matrix has shape (g, 1, D, c s t), and the projectors (g, (h-s)+(w-t),
-// c, p). A kernel of the size of the strides has no projectors, and c = C.
+// where c = max(C, D/(s t)), rounded down. Without strides, the matrix for more filters than channels is C x D, and c = D. The matrix has
+// shape (g, 1, D, s t c), and the projectors (g, (h-s)+(w-t), c, p). A kernel of the size of the strides has no projectors, and c = C.
 //
 // Draw the factors by ManifoldInit with their constraints, and train them by a solver with the option solvers.Natural,
 // which takes these constraints from the graph. Groups is the only option that counts.
@@ -49,7 +49,7 @@ func OrthogonalConvFactors(filters, channels int, kernelShape tensor.Shape, stri
 		return matrix, projectors, err
 	}
 	p.groups, p.filters, p.channels = g, filters/g, channels/g
-	p.wide = p.widest()
+	p.fill()
 	if err := p.check(name); err != nil {
 		return matrix, projectors, err
 	}
@@ -66,8 +66,9 @@ func OrthogonalConvFactors(filters, channels int, kernelShape tensor.Shape, stri
 //	K = M * [P_1; I-P_1] * [P_2, I-P_2] * [P_3; I-P_3] * [P_4, I-P_4] * ...
 //
 // where A * B is the kernel of "the convolution with A after that with B". The first factor is a kernel of the size of the
-// strides, M[d, (i s + a) t + b] for filter d, channel i and tap (a, b). The others have two taps, one below the other or side by
-// side, in turns until K has its size. K is that of the first channels/g of the c input channels.
+// strides, M[d, (a t + b) c + i] for filter d, tap (a, b) and channel i. The others have two taps, one below the other or side by
+// side, in turns until K has its size. K is that of the first channels/g of the c input channels. If M is C x D, this is the kernel with filters
+// and channels exchanged, so that the matrix comes last: K = ... * [P_2, I-P_2] * [P_1; I-P_1] * M'.
 //
 // Kernels of two taps P and I-P, for an orthogonal projector P, are orthogonal, and so is the product. The Jacobian J of the
 // convolution of images with circular padding fulfils J'J = I, or JJ' = I if results are smaller than images; with
@@ -79,8 +80,8 @@ func OrthogonalConvFactors(filters, channels int, kernelShape tensor.Shape, stri
 // factors are orthogonalised by iterations in each step; here solvers move them on their manifolds. Products of projectors do not reach all
 // orthogonal convolutions.
 //
-// The gradients are exact, those of the formula as a polynomial in m and u. Value and gradients take about 70 c² channels/g
-// multiplications for a kernel of 3 x 3, as many as the convolution of 8 pixels or so.
+// The gradients are exact, those of the formula as a polynomial in m and u. Value and gradients take 39 c² multiplications for each row of M and a kernel
+// of 3 x 3.
 //
 // A run fails with an error that wraps ErrNotOrthogonal if a factor has left its manifold.
 func OrthogonalConvKernel(m, u *gorgonia.Node, channels int, kernelShape tensor.Shape, stride []int) (*gorgonia.Node, error) {
@@ -185,16 +186,20 @@ func orthogonalKernel(name string, m, u *gorgonia.Node, channels int, kernel ten
 	if err != nil {
 		return nil, err
 	}
-	p.groups, p.filters, p.wide = shapes[0][0], shapes[0][2], shapes[0][3]/p.phases()
-	if p.groups < 1 || channels < 1 || channels%p.groups != 0 {
+	rows, wide := shapes[0][2], shapes[0][3]/p.phases()
+	if p.groups = shapes[0][0]; p.groups < 1 || channels < 1 || channels%p.groups != 0 {
 		return nil, fmt.Errorf("%s: want a number of channels that the %d groups of %s divide, got %d", name, p.groups, m.Name(), channels)
 	}
-	p.channels = channels / p.groups
+	p.filters, p.channels = rows, channels/p.groups
+	if p.phases() == 1 && rows == p.channels {
+		p.filters = wide
+	}
+	p.fill()
 	matrix, projectors := p.factors()
 	switch {
-	case !shapes[0].Eq(matrix.Shape) || p.wide < p.channels || p.wide > p.widest():
-		return nil, fmt.Errorf("%s: input 0, %s: want a matrix of shape (groups, 1, filters, %d c) with %d <= c <= %d, see OrthogonalConvFactors, got shape %v",
-			name, m.Name(), p.phases(), p.channels, p.widest(), shapes[0])
+	case !shapes[0].Eq(matrix.Shape):
+		return nil, fmt.Errorf("%s: input 0, %s: want a matrix of a shape that OrthogonalConvFactors returns for %d channels, kernel %v and strides %v, got %v",
+			name, m.Name(), channels, kernel, stride, shapes[0])
 	case len(p.steps) == 0 && u != nil:
 		return nil, fmt.Errorf("%s: want no projectors for a kernel of the size of the strides, got %s of shape %v", name, u.Name(), shapes[1])
 	}

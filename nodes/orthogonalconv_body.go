@@ -18,14 +18,14 @@ import (
 // orthogonalPlan holds the sizes of the kernel of an orthogonal convolution. Filters and channels are those of a group.
 type orthogonalPlan struct {
 	groups, filters, channels int
-	wide                      int // c, the channels between the factors
+	wide                      int  // c, the size of the projectors
+	transposed                bool // the rows of the matrix are channels, not filters
 	kernel, stride            [2]int
 	steps                     []blockStep
 }
 
-// blockStep is the block convolution of a kernel of two taps and one of rows x cols, which gets one row or column more.
+// blockStep is the block convolution of a kernel of rows x cols taps and one of two taps, which adds a row or a column.
 type blockStep struct {
-	projector  int // its number in the group
 	rows, cols int
 	column     bool
 }
@@ -40,35 +40,44 @@ func newOrthogonalPlan(name string, kernel tensor.Shape, stride []int) (p orthog
 		return p, notOrthogonal("%s: want a kernel as large as the strides, because others leave out pixels, got kernel %v and strides %v", name, kernel, stride)
 	}
 	p.kernel, p.stride = [2]int(kernel), [2]int(stride)
-	high, long := kernel[0]-stride[0], kernel[1]-stride[1]
-	s := blockStep{projector: high + long, rows: 1, cols: 1}
-	for t := max(high, long); t > 0; t-- { // from the last factor to the first
-		if t <= long {
-			s.projector, s.column = s.projector-1, true
-			p.steps = append(p.steps, s)
-			s.cols++
-		}
-		if t <= high {
-			s.projector, s.column = s.projector-1, false
+	s := blockStep{rows: stride[0], cols: stride[1]}
+	for s.rows < kernel[0] || s.cols < kernel[1] {
+		if s.column = false; s.rows < kernel[0] {
 			p.steps = append(p.steps, s)
 			s.rows++
+		}
+		if s.column = true; s.cols < kernel[1] {
+			p.steps = append(p.steps, s)
+			s.cols++
 		}
 	}
 	return p, nil
 }
 
-// phases returns the number of taps of the kernel of the strides' size.
+// phases returns the number of taps of the matrix.
 func (p orthogonalPlan) phases() int { return p.stride[0] * p.stride[1] }
+
+// area returns the number of taps of the kernel.
+func (p orthogonalPlan) area() int { return p.kernel[0] * p.kernel[1] }
 
 // rank returns that of the projectors.
 func (p orthogonalPlan) rank() int { return p.wide / 2 }
 
-// widest returns the largest c.
-func (p orthogonalPlan) widest() int {
-	if len(p.steps) == 0 {
+// rows returns the number of rows of the matrix.
+func (p orthogonalPlan) rows() int {
+	if p.transposed {
 		return p.channels
 	}
-	return max(p.channels, p.filters/p.phases())
+	return p.filters
+}
+
+// fill sets what follows from filters and channels.
+func (p *orthogonalPlan) fill() {
+	p.wide = p.channels
+	if len(p.steps) > 0 || p.phases() == 1 {
+		p.wide = max(p.channels, p.filters/p.phases())
+	}
+	p.transposed = p.phases() == 1 && p.filters > p.channels
 }
 
 func (p orthogonalPlan) check(name string) error {
@@ -76,7 +85,7 @@ func (p orthogonalPlan) check(name string) error {
 	case len(p.steps) > 0 && p.wide < 2:
 		return notOrthogonal("%s: want more than one channel in a group, because shifts are the only orthogonal kernels of one channel, got %d groups of %d filters and %d channels",
 			name, p.groups, p.filters, p.channels)
-	case p.filters == 1 && p.wide*p.phases() == 1:
+	case p.rows() == 1 && p.wide*p.phases() == 1:
 		return notOrthogonal("%s: want more than one weight in a group, because 1 and -1 are the only orthogonal ones, got %d groups", name, p.groups)
 	}
 	return nil
@@ -87,9 +96,9 @@ func (p orthogonalPlan) factors() (matrix, projectors Factor) {
 	on := func(m manifolds.Manifold) manifolds.Constraint {
 		return manifolds.On(m, manifolds.PerSlice, manifolds.Unit)
 	}
-	columns := p.wide * p.phases()
-	matrix = Factor{tensor.Shape{p.groups, 1, p.filters, columns}, on(manifolds.Stiefel{})}
-	if p.filters == columns {
+	rows, columns := p.rows(), p.phases()*p.wide
+	matrix = Factor{tensor.Shape{p.groups, 1, rows, columns}, on(manifolds.Stiefel{})}
+	if rows == columns {
 		matrix.Constraint = on(manifolds.Orthogonal{})
 	}
 	if n := len(p.steps); n > 0 {
@@ -98,10 +107,10 @@ func (p orthogonalPlan) factors() (matrix, projectors Factor) {
 	return matrix, projectors
 }
 
-// orthogonalConv is the body of OrthogonalConvKernel. Inside, a kernel is a matrix with a row for each output channel, in
-// which the weights of a tap lie together.
+// orthogonalConv is the body of OrthogonalConvKernel. Inside, a kernel has a row for each row of the matrix, which holds tap after tap, and of each
+// tap c weights. So the matrix is the first kernel, and for a product with a c x p matrix a kernel is a matrix of rows * taps x c.
 //
-// With Q = U (U' X), the block convolution of [P; I-P] and X has row Q_i + X_{i-1} - Q_{i-1} of taps: two products for all
+// With Q = (Y U) U', the block convolution of Y and [P; I-P] has row Q_i + Y_{i-1} - Q_{i-1} of taps: two products for all
 // taps together, without P.
 type orthogonalConv[T vec.Float] struct {
 	orthogonalPlan
@@ -111,24 +120,20 @@ type orthogonalConv[T vec.Float] struct {
 
 // orthogonalWork is what the gradients need of the last run.
 type orthogonalWork[T vec.Float] struct {
-	x [][]T // the kernel before each step and after the last, of all groups
-	z [][]T // U' X of each step
+	y [][]T // the kernel after each step, of all groups
+	z [][]T // Y U of each step
 }
 
 // room makes room for the kernels of all steps.
 func (o orthogonalConv[T]) room() {
-	w, n := o.work, len(o.steps)
-	if w.x != nil {
+	w := o.work
+	if w.y != nil {
 		return
 	}
-	w.x, w.z = make([][]T, n+1), make([][]T, n)
-	taps := 1
-	for i, s := range o.steps {
-		w.z[i] = make([]T, o.groups*o.rank()*taps*o.channels)
-		w.x[i] = make([]T, o.groups*o.wide*taps*o.channels)
-		taps = s.after()
+	for _, s := range o.steps {
+		w.y = append(w.y, make([]T, o.groups*o.rows()*s.after()*o.wide))
+		w.z = append(w.z, make([]T, o.groups*o.rows()*s.rows*s.cols*o.rank()))
 	}
-	w.x[n] = make([]T, o.groups*o.wide*taps*o.channels)
 }
 
 // after returns the number of taps after the step.
@@ -139,37 +144,32 @@ func (s blockStep) after() int {
 	return (s.rows + 1) * s.cols
 }
 
-// lines returns into how many lines of taps a row of the matrix is divided, to each of which the step adds size numbers, and
-// the length of a line before.
-func (s blockStep) lines(channels int) (number, length, size int) {
+// lines returns into how many lines of taps a row of the kernel is divided, the length of a line, and the number of weights that the step
+// adds to it.
+func (s blockStep) lines(wide int) (number, length, size int) {
 	if s.column {
-		return s.rows, s.cols * channels, channels
+		return s.rows, s.cols * wide, wide
 	}
-	return 1, s.rows * s.cols * channels, s.cols * channels
+	return 1, s.rows * s.cols * wide, s.cols * wide
 }
 
-// groupOf returns the part of a group.
-func groupOf[T vec.Float](p orthogonalPlan, data []T, g int) []T {
+// ofGroup views the part of a group as a matrix of so many columns.
+func ofGroup[T vec.Float](p orthogonalPlan, data []T, g, columns int) gemm.Mat[T] {
 	n := len(data) / p.groups
-	return data[g*n:][:n]
+	return gemm.Of(data[g*n:][:n], n/columns, columns)
 }
 
-// matrix views the part of a group as a matrix.
-func (o orthogonalConv[T]) matrix(data []T, g, rows int) gemm.Mat[T] {
-	part := groupOf(o.orthogonalPlan, data, g)
-	return gemm.Of(part, rows, len(part)/rows)
-}
-
-// tap returns the matrix of a group at tap (a, b) of the kernel of the strides' size.
-func (o orthogonalConv[T]) tap(m []T, g, a, b int) gemm.Mat[T] {
-	all := o.matrix(m, g, o.filters)
-	return gemm.Mat[T]{Data: all.Data[a*o.stride[1]+b:], R: o.filters, C: o.wide, RS: all.C, CS: o.phases()}
+// before returns the kernel before a step.
+func (o orthogonalConv[T]) before(i, g int, m []T) gemm.Mat[T] {
+	if i > 0 {
+		m = o.work.y[i-1]
+	}
+	return ofGroup(o.orthogonalPlan, m, g, o.wide)
 }
 
 // basis returns the matrix U of a step.
-func (o orthogonalConv[T]) basis(u []T, g int, s blockStep) gemm.Mat[T] {
-	size := o.wide * o.rank()
-	return gemm.Of(groupOf(o.orthogonalPlan, u, g)[s.projector*size:][:size], o.wide, o.rank())
+func (o orthogonalConv[T]) basis(u []T, i, g int) gemm.Mat[T] {
+	return ofGroup(o.orthogonalPlan, u, g, o.rank()).Sub(i*o.wide, 0, o.wide, o.rank())
 }
 
 // member returns an error unless a factor has orthonormal columns, or rows.
@@ -192,152 +192,110 @@ func (o orthogonalConv[T]) Runs() uint64 { return *o.runs }
 func (o orthogonalConv[T]) Forward(out []T, in [][]T) error {
 	*o.runs++
 	o.room()
-	w := o.work
 	for g := range o.groups {
-		if err := o.member("matrix", 0, g, o.matrix(in[0], g, o.filters)); err != nil {
+		if err := o.member("matrix", 0, g, ofGroup(o.orthogonalPlan, in[0], g, o.phases()*o.wide)); err != nil {
 			return err
 		}
-		first := o.matrix(w.x[0], g, o.wide)
-		clear(first.Data)
-		for c := range o.channels {
-			first.Data[c*first.RS+c] = 1
-		}
 		for i, s := range o.steps {
-			u := o.basis(in[1], g, s)
-			if err := o.member("projector", s.projector, g, u); err != nil {
+			u := o.basis(in[1], i, g)
+			if err := o.member("projector", i, g, u); err != nil {
 				return err
 			}
-			x, z, y := o.matrix(w.x[i], g, o.wide), o.matrix(w.z[i], g, o.rank()), o.matrix(w.x[i+1], g, o.wide)
-			q := gemm.Of(scratch.Get[T](x.R*x.C), x.R, x.C)
-			gemm.Mul(z, 1, u.T(), x, 0)
-			gemm.Mul(q, 1, u, z, 0)
-			o.extend(s, y.Data, x.Data, q.Data)
+			y, z := o.before(i, g, in[0]), ofGroup(o.orthogonalPlan, o.work.z[i], g, o.rank())
+			q := gemm.Of(scratch.Get[T](y.R*y.C), y.R, y.C)
+			gemm.Mul(z, 1, y, u, 0)
+			gemm.Mul(q, 1, z, u.T(), 0)
+			o.extend(s, o.before(i+1, g, nil).Data, y.Data, q.Data)
 			scratch.Put(q.Data)
 		}
-		o.finish(groupOf(o.orthogonalPlan, out, g), in[0], g)
+		y := o.before(len(o.steps), g, in[0])
+		o.each(out, g, func(row int, kernel []T, stride int) {
+			gemm.Transpose(kernel, stride, y.Data[row*o.area()*o.wide:], o.wide, o.area(), o.seen())
+		})
 	}
 	return nil
 }
 
-// extend sets y to the block convolution with x, given q = P x, which it overwrites.
-func (o orthogonalConv[T]) extend(s blockStep, y, x, q []T) {
-	number, length, size := s.lines(o.channels)
-	for i := range o.wide * number {
-		x, q, y := x[i*length:][:length], q[i*length:][:length], y[i*(length+size):][:length+size]
-		copy(y, q)
-		clear(y[length:])
-		vec.Combine(q, 1, x, -1, q)
-		vec.Add(y[size:], q)
+// seen returns how many of the c weights of a tap are in the kernel.
+func (p orthogonalPlan) seen() int {
+	if p.transposed {
+		return p.filters
+	}
+	return p.channels
+}
+
+// each calls f for the rows of a group, with their weights in the kernel: taps one after the other, and the weights of a tap
+// stride numbers apart.
+func (o orthogonalConv[T]) each(kernel []T, g int, f func(row int, kernel []T, stride int)) {
+	of, stride, next := ofGroup(o.orthogonalPlan, kernel, g, 1).Data, o.area(), o.channels*o.area()
+	if o.transposed {
+		stride, next = next, stride
+	}
+	for row := range o.rows() {
+		f(row, of[row*next:], stride)
 	}
 }
 
-// shrink is the adjoint of extend: it sets q and x to the gradients with respect to them, given that with respect to y.
-func (o orthogonalConv[T]) shrink(s blockStep, y, x, q []T) {
-	number, length, size := s.lines(o.channels)
-	for i := range o.wide * number {
-		x, q, y := x[i*length:][:length], q[i*length:][:length], y[i*(length+size):][:length+size]
-		copy(x, y[size:])
-		vec.Combine(q, 1, y[:length], -1, x)
+// extend sets next to the block convolution with y, given q = y P, which it overwrites.
+func (o orthogonalConv[T]) extend(s blockStep, next, y, q []T) {
+	number, length, size := s.lines(o.wide)
+	for i := range o.rows() * number {
+		y, q, next := y[i*length:][:length], q[i*length:][:length], next[i*(length+size):][:length+size]
+		copy(next, q)
+		clear(next[length:])
+		vec.Combine(q, 1, y, -1, q)
+		vec.Add(next[size:], q)
 	}
 }
 
-// finish writes the kernel of a group to out: the block convolution with the kernel of the strides' size.
-func (o orthogonalConv[T]) finish(out, m []T, g int) {
-	x := o.matrix(o.work.x[len(o.steps)], g, o.wide)
-	y := gemm.Of(scratch.Get[T](o.filters*x.C), o.filters, x.C)
-	defer scratch.Put(y.Data)
-	if o.phases() > 1 {
-		clear(out)
-	}
-	for a := range o.stride[0] {
-		for b := range o.stride[1] {
-			gemm.Mul(y, 1, o.tap(m, g, a, b), x, 0)
-			o.taps(a, b, func(from, to int) {
-				for d := range o.filters {
-					row, filter := y.Data[d*x.C+from*o.channels:][:o.channels], out[d*len(out)/o.filters+to:]
-					if o.phases() > 1 {
-						for c, v := range row {
-							filter[c*o.area()] += v
-						}
-						continue
-					}
-					for c, v := range row {
-						filter[c*o.area()] = v
-					}
-				}
-			})
-		}
+// shrink is the adjoint of extend: it sets q and y to the gradients with respect to them, given that with respect to next.
+func (o orthogonalConv[T]) shrink(s blockStep, next, y, q []T) {
+	number, length, size := s.lines(o.wide)
+	for i := range o.rows() * number {
+		y, q, next := y[i*length:][:length], q[i*length:][:length], next[i*(length+size):][:length+size]
+		copy(y, next[size:])
+		vec.Combine(q, 1, next[:length], -1, y)
 	}
 }
 
-// area returns the number of taps of the kernel.
-func (p orthogonalPlan) area() int { return p.kernel[0] * p.kernel[1] }
-
-// taps calls f for each tap of the kernel before the last block convolution, with its number and that of the tap to which tap
-// (a, b) of the kernel of the strides' size adds it.
-func (p orthogonalPlan) taps(a, b int, f func(from, to int)) {
-	rows, cols := p.kernel[0]-p.stride[0]+1, p.kernel[1]-p.stride[1]+1
-	for i := range rows {
-		for j := range cols {
-			f(i*cols+j, (i+a)*p.kernel[1]+j+b)
-		}
-	}
-}
-
-// Sweep goes back through the block convolutions of the last run. With G the gradient with respect to Q = U U' X, that with
-// respect to U is G X' U + X G' U.
+// Sweep goes back through the block convolutions of the last run. With G the gradient with respect to Q = Y U U', that with
+// respect to U is G' Y U + Y' G U.
 func (o orthogonalConv[T]) Sweep(dst, in [][]T, grad []T) error {
 	for g := range o.groups {
-		last := len(o.steps)
-		x := o.matrix(o.work.x[last], g, o.wide)
-		dx := gemm.Of(scratch.Get[T](x.R*x.C), x.R, x.C)
-		o.start(dx, dst[0], in[0], groupOf(o.orthogonalPlan, grad, g), g)
-		for i := last - 1; i >= 0 && dst[1] != nil; i-- {
-			s, dy := o.steps[i], dx
-			u, du := o.basis(in[1], g, s), o.basis(dst[1], g, s)
-			x, z := o.matrix(o.work.x[i], g, o.wide), o.matrix(o.work.z[i], g, o.rank())
-			dx = gemm.Of(scratch.Get[T](x.R*x.C), x.R, x.C)
-			dq, w := gemm.Of(scratch.Get[T](x.R*x.C), x.R, x.C), gemm.Of(scratch.Get[T](z.R*z.C), z.R, z.C)
-			o.shrink(s, dy.Data, dx.Data, dq.Data)
-			gemm.Mul(w, 1, u.T(), dq, 0)
-			gemm.Mul(du, 1, dq, z.T(), 0)
-			gemm.Mul(du, 1, x, w.T(), 1)
-			if i > 0 {
-				gemm.Mul(dx, 1, u, w, 1)
+		last := o.before(len(o.steps), g, in[0])
+		dy := gemm.Of(scratch.Get[T](last.R*last.C), last.R, last.C)
+		if o.seen() < o.wide {
+			clear(dy.Data)
+		}
+		o.each(grad, g, func(row int, kernel []T, stride int) {
+			gemm.Transpose(dy.Data[row*o.area()*o.wide:], o.wide, kernel, stride, o.seen(), o.area())
+		})
+		for i := len(o.steps) - 1; i >= 0; i-- {
+			s, next := o.steps[i], dy
+			u := o.basis(in[1], i, g)
+			y, z := o.before(i, g, in[0]), ofGroup(o.orthogonalPlan, o.work.z[i], g, o.rank())
+			dy = gemm.Of(scratch.Get[T](y.R*y.C), y.R, y.C)
+			dq, w := gemm.Of(scratch.Get[T](y.R*y.C), y.R, y.C), gemm.Of(scratch.Get[T](z.R*z.C), z.R, z.C)
+			o.shrink(s, next.Data, dy.Data, dq.Data)
+			gemm.Mul(w, 1, dq, u, 0)
+			if dst[1] != nil {
+				du := o.basis(dst[1], i, g)
+				gemm.Mul(du, 1, dq.T(), z, 0)
+				gemm.Mul(du, 1, y.T(), w, 1)
 			}
-			scratch.Put(dy.Data)
+			if i > 0 || dst[0] != nil {
+				gemm.Mul(dy, 1, w, u.T(), 1)
+			}
+			scratch.Put(next.Data)
 			scratch.Put(dq.Data)
 			scratch.Put(w.Data)
 		}
-		scratch.Put(dx.Data)
+		if dst[0] != nil {
+			copy(ofGroup(o.orthogonalPlan, dst[0], g, 1).Data, dy.Data)
+		}
+		scratch.Put(dy.Data)
 	}
 	return nil
-}
-
-// start is the adjoint of finish: it sets dx to the gradient with respect to the kernel before, and writes that with respect to the
-// matrix to dm, unless that is nil.
-func (o orthogonalConv[T]) start(dx gemm.Mat[T], dm, m, grad []T, g int) {
-	x := o.matrix(o.work.x[len(o.steps)], g, o.wide)
-	y := gemm.Of(scratch.Get[T](o.filters*x.C), o.filters, x.C)
-	defer scratch.Put(y.Data)
-	add := 0.0
-	for a := range o.stride[0] {
-		for b := range o.stride[1] {
-			o.taps(a, b, func(from, to int) {
-				for d := range o.filters {
-					row, filter := y.Data[d*x.C+from*o.channels:][:o.channels], grad[d*len(grad)/o.filters+to:]
-					for c := range row {
-						row[c] = filter[c*o.area()]
-					}
-				}
-			})
-			if dm != nil {
-				gemm.Mul(o.tap(dm, g, a, b), 1, y, x.T(), 0)
-			}
-			gemm.Mul(dx, 1, o.tap(m, g, a, b).T(), y, add)
-			add = 1
-		}
-	}
 }
 
 // Backward is not called: Sweep computes the gradients.

@@ -3,9 +3,8 @@
 
     python3 nodes/testdata/orthogonalconv.py
 
-writes orthogonalconv.json beside this file, in float64, with NumPy. Block convolutions are sums over all pairs of taps, from
-the first factor to the last, with projectors written out. Each kernel is checked here: its transfer function
-at 40 random frequencies is orthogonal.
+writes orthogonalconv.json beside this file, in float64, with NumPy. Block
+convolutions are sums over all pairs of taps, with projectors written out. Each kernel is checked here: its transfer function at 40 random frequencies is orthogonal.
 """
 
 import json
@@ -36,9 +35,13 @@ def block(a, b):
     return k
 
 
-def kernel(m, u, channels, size, stride):
-    c = m.shape[1] // (stride[0] * stride[1])
-    k = m.reshape(m.shape[0], c, *stride)
+def kernel(m, u, filters, channels, size, stride):
+    phases = stride[0] * stride[1]
+    c = m.shape[1] // phases
+    k = m.reshape(m.shape[0], *stride, c).transpose(0, 3, 1, 2)
+    swapped = phases == 1 and filters > channels
+    if swapped:
+        k = k.transpose(1, 0, 2, 3)
     rows, cols = size[0] - stride[0], size[1] - stride[1]
     rest = list(u)
     while rest:
@@ -48,7 +51,8 @@ def kernel(m, u, channels, size, stride):
             basis = rest.pop(0)
             p = basis @ basis.T
             taps = np.stack([p, np.eye(c) - p], axis=-1)
-            k = block(k, taps[:, :, :, None] if vertical else taps[:, :, None, :])
+            taps = taps[:, :, :, None] if vertical else taps[:, :, None, :]
+            k = block(taps, k) if swapped else block(k, taps)
             if vertical:
                 rows -= 1
             else:
@@ -89,10 +93,11 @@ for groups, filters, channels, size, stride in [
 ]:
     d, c = filters // groups, channels // groups
     n = size[0] - stride[0] + size[1] - stride[1]
-    wide = max(c, d // (stride[0] * stride[1])) if n else c
-    m = [orthonormal(d, wide * stride[0] * stride[1]) for _ in range(groups)]
+    phases = stride[0] * stride[1]
+    wide = max(c, d // phases) if n or phases == 1 else c
+    m = [orthonormal(min(c, d) if phases == 1 else d, wide * phases) for _ in range(groups)]
     u = [[orthonormal(wide, wide // 2) for _ in range(n)] for _ in range(groups)]
-    k = [kernel(m[g], u[g], c, size, stride) for g in range(groups)]
+    k = [kernel(m[g], u[g], d, c, size, stride) for g in range(groups)]
     assert max(defect(x, stride) for x in k) < 1e-6
     cases.append({
         "groups": groups, "filters": filters, "channels": channels, "size": size, "stride": stride,

@@ -63,16 +63,18 @@ def orthonormal(n, p):
 
 def orthogonal(filters, channels, size, stride, groups=1):
     """Factors of an orthogonal kernel, and the kernel."""
-    d, c = filters // groups, max(channels // groups, filters // groups // stride**2)
+    d, c = filters // groups, channels // groups
+    swapped = stride == 1 and d > c
     m, u, kernels = [], [], []
     for _ in range(groups):
-        m.append(orthonormal(d, c * stride**2))
-        u.append([orthonormal(c, c // 2) for _ in range(2 * (size - stride))])
-        k = m[-1].reshape(d, c, stride, stride)
+        m.append(orthonormal(c, d) if swapped else orthonormal(d, c * stride**2))
+        u.append([orthonormal(max(c, d) if stride == 1 else c, max(c, d) // 2 if stride == 1 else c // 2) for _ in range(2 * (size - stride))])
+        k = m[-1].T.reshape(d, c, 1, 1) if swapped else m[-1].reshape(d, stride, stride, c).permute(0, 3, 1, 2)
         for i, basis in enumerate(u[-1]):
             p = basis @ basis.T
-            k = block(k, torch.stack([p, torch.eye(c) - p], dim=2).unsqueeze(3 - i % 2))
-        kernels.append(k[:, : channels // groups])
+            taps = torch.stack([p, torch.eye(len(p)) - p], dim=2).unsqueeze(3 - i % 2)
+            k = block(taps, k) if swapped else block(k, taps)
+        kernels.append(k)
     return torch.stack(m).unsqueeze(1), torch.stack([torch.stack(b) for b in u]), torch.cat(kernels)
 
 
