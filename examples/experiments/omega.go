@@ -33,7 +33,7 @@ import (
 var omega = experiment{
 	"omega",
 	size{Train: 28000, Validation: 2000, Test: 10000, Epochs: 10, Batch: 64, seeds: firstSeeds + 4},
-	size{Train: 64, Validation: 32, Test: 48, Epochs: 1, Batch: 32, seeds: firstSeeds + 1},
+	size{Train: 64, Validation: 32, Test: 48, Epochs: 2, Batch: 32, seeds: firstSeeds + 1},
 	func(ctx context.Context, c *campaign) error {
 		rates := omegas
 		if c.quick {

@@ -5,8 +5,6 @@ package main
 import (
 	"math"
 	"slices"
-
-	"gonum.org/v1/gonum/stat"
 )
 
 // tooFar is how far the mean of an omega may be below the best one of its arm to be fitted.
@@ -27,24 +25,15 @@ type peak struct {
 
 // newPeak chooses the omegas that are fitted, by the accuracies as they are.
 func newPeak(a measuredArm, at []int, rates []float64) peak {
-	mean := func(omega float64) float64 {
-		var y []float64
-		for _, r := range a.runs {
-			if r.omega == omega {
-				y = append(y, r.Accuracy)
-			}
-		}
-		return stat.Mean(y, nil)
-	}
 	best := 0.0
 	for _, o := range rates {
-		if m := mean(o); m > best { // not NaN, of an omega without runs
+		if m := a.mean(o); m > best { // not NaN, of an omega without runs
 			best = m
 		}
 	}
 	p := peak{degree: -1}
 	for _, o := range rates {
-		if !(mean(o) >= best-tooFar) {
+		if !(a.mean(o) >= best-tooFar) {
 			continue
 		}
 		p.degree = min(p.degree+1, 2)

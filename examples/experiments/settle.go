@@ -63,8 +63,19 @@ func (c *campaign) settle(all []measuredArm, rates []float64) error {
 	})
 	c.omegaTable(all, rates)
 	c.peakTable(all, maxima, drawn, where)
-	c.comparisonTable(all, maxima, drawn)
-	return nil
+	if err := c.plotOmega(all, rates, where); err != nil {
+		return err
+	}
+	mean, draws := map[string]float64{}, map[string][]float64{}
+	for i, a := range all {
+		mean[a.name], draws[a.name] = stat.Mean(maxima[i], nil), drawn[i]
+	}
+	verdicts := judge(comparisons(), mean, draws)
+	if len(verdicts) == 0 {
+		return nil
+	}
+	c.comparisonTable(verdicts)
+	return c.plotVerdicts(verdicts)
 }
 
 func (c *campaign) omegaTable(all []measuredArm, rates []float64) {
@@ -102,43 +113,15 @@ func (c *campaign) peakTable(all []measuredArm, maxima, drawn [][]float64, where
 	fmt.Fprintln(t, "arm\tomega\ttest\tover seeds and images\tangle of a step (degrees) after epoch 1\tafter half of them")
 	for i, a := range all {
 		low, high := quantiles(drawn[i], 0.025)
-		first, half := a.angles(math.Exp2(where[i]), c.Epochs)
+		near := a.nearest(math.Exp2(where[i]))
+		first, half := a.angle(near, 0, c.Epochs), a.angle(near, (c.Epochs-1)/2, c.Epochs)
 		fmt.Fprintf(t, "%s\t%.3g\t%s\t%.1f to %.1f\t%.2f\t%.2f\n", a.name, math.Exp2(where[i]), percent(interval(maxima[i])), 100*low, 100*high, first, half)
 	}
 	_ = t.Flush()
 	fmt.Fprintln(&c.table)
 }
 
-// angles returns the mean angle of a step, in degrees, at the omega of the grid that is nearest.
-func (a measuredArm) angles(omega float64, epochs int) (first, half float64) {
-	near := a.runs[0].omega
-	for _, r := range a.runs {
-		if math.Abs(math.Log(r.omega/omega)) < math.Abs(math.Log(near/omega)) {
-			near = r.omega
-		}
-	}
-	mean := func(epoch int) float64 {
-		var degrees []float64
-		for _, r := range a.runs {
-			// An epoch before a resumption has no angle.
-			if r.omega == near && len(r.Epochs) == epochs && r.Epochs[epoch].Angle != 0 {
-				degrees = append(degrees, r.Epochs[epoch].Angle*180/math.Pi)
-			}
-		}
-		return stat.Mean(degrees, nil)
-	}
-	return mean(0), mean((epochs - 1) / 2)
-}
-
-func (c *campaign) comparisonTable(all []measuredArm, maxima, drawn [][]float64) {
-	mean, draws := map[string]float64{}, map[string][]float64{}
-	for i, a := range all {
-		mean[a.name], draws[a.name] = stat.Mean(maxima[i], nil), drawn[i]
-	}
-	list := judge(comparisons(), mean, draws)
-	if len(list) == 0 {
-		return
-	}
+func (c *campaign) comparisonTable(list []verdict) {
 	fmt.Fprintf(&c.table, "%s: differences of the maxima in points, over seeds and test images (bootstrap)\n\n", c.Experiment)
 	t := tabwriter.NewWriter(&c.table, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "question\tdifference\tmean\t90% interval\twith Holm's correction\tverdict")
