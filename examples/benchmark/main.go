@@ -95,7 +95,10 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 	f.StringVar(&s.draw, "draw", "", "with -scaling: measure nothing, but take what -scaling -json wrote to `FILE`")
 	f.StringVar(&s.out, "out", "", "with -scaling: draw scaling.png in `DIR`")
 	f.StringVar(&s.python, "python", "/usr/bin/python3", "`interpreter` of the peers")
-	if err := cli.Parse(f, args, stdout, "benchmark measures solver steps, training steps and predictions beside those of stock Gorgonia, PyTorch and geoopt."); err != nil {
+	if err := cli.Parse(f, args, stdout, "benchmark measures solver steps, training steps and predictions beside those of stock Gorgonia, PyTorch and geoopt.",
+		"go run ./examples/benchmark                             # ten minutes or more",
+		"go run ./examples/benchmark -quick -rows 'training step'",
+		"go run ./examples/benchmark -scaling -out results"); err != nil {
 		return nil, err
 	}
 	if hurry {

@@ -4,11 +4,11 @@ package main
 
 import (
 	"io"
-	"os"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
+
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
 )
 
 // progress is a bar on a terminal, and nothing anywhere else.
@@ -20,7 +20,7 @@ type progress struct {
 
 // newProgress draws on w if that is a terminal.
 func newProgress(w io.Writer) *progress {
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if _, is := cli.Terminal(w); is {
 		return &progress{w: w}
 	}
 	return &progress{}
@@ -32,7 +32,7 @@ func (p *progress) start(parts int) {
 	}
 	p.bar = progressbar.NewOptions(parts,
 		progressbar.OptionSetWriter(p.w),
-		progressbar.OptionSetWidth(20),
+		progressbar.OptionFullWidth(),
 		progressbar.OptionShowCount(),
 		progressbar.OptionThrottle(100*time.Millisecond),
 		progressbar.OptionSetElapsedTime(false),

@@ -97,7 +97,11 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	f.StringVar(&c.predict, "predict", "", "classify the PNG, JPEG or WebP `FILE` by the net in -out")
 	f.StringVar(&c.file, "checkpoint", "", "the `FILE` to evaluate or predict with (default: best.safetensors in -out); run.json lies beside it")
 	f.IntVar(&c.top, "top", 3, "classes that -predict prints")
-	if err := cli.Parse(f, args, stdout, "cifar trains a net on images, evaluates it, and classifies pictures by it."); err != nil {
+	if err := cli.Parse(f, args, stdout, "cifar trains a net on images, evaluates it, and classifies pictures by it.",
+		"go run ./examples/cifar -out run                     # digits that it draws",
+		"go run ./examples/cifar -data DIR -out run -tensorboard",
+		"go run ./examples/cifar -out run -resume",
+		"go run ./examples/cifar -out run -predict cat.jpg"); err != nil {
 		return nil, err
 	}
 	if f.NArg() > 0 {

@@ -57,7 +57,10 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 	f.BoolVar(&s.batchNorm, "batchnorm", false, "batch normalisation after each convolution")
 	f.StringVar(&s.out, "out", "", "write results.json, loss.png, accuracy.png and membership.png to `DIR` (default: nothing is written)")
 	f.BoolVar(&s.events, "tensorboard", false, "write event files for TensorBoard to events/SOLVER in -out: losses, kernels, their singular values")
-	if err := cli.Parse(f, args, stdout, "compare trains one CNN from one initialisation with several solvers and shows them side by side."); err != nil {
+	if err := cli.Parse(f, args, stdout, "compare trains one CNN from one initialisation with several solvers and shows them side by side.",
+		"go run ./examples/compare                               # about ten seconds",
+		"go run ./examples/compare -solvers list",
+		"go run ./examples/compare -data DIR -limit 10000 -out results"); err != nil {
 		return nil, err
 	}
 	if f.NArg() > 0 {

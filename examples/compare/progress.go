@@ -5,12 +5,11 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
 	"github.com/kernelfold/kernelfold/models/train"
 )
 
@@ -24,7 +23,7 @@ type progress struct {
 
 // newProgress draws on w if that is a terminal.
 func newProgress(w io.Writer) *progress {
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if _, is := cli.Terminal(w); is {
 		return &progress{w: w}
 	}
 	return &progress{}
@@ -36,7 +35,7 @@ func (p *progress) start(steps int) {
 	}
 	p.bar = progressbar.NewOptions(steps,
 		progressbar.OptionSetWriter(p.w),
-		progressbar.OptionSetWidth(10),
+		progressbar.OptionFullWidth(),
 		progressbar.OptionThrottle(100*time.Millisecond),
 		progressbar.OptionSetPredictTime(true),
 		progressbar.OptionSetElapsedTime(false),

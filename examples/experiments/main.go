@@ -79,7 +79,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	cores := f.Int("cores", runtime.NumCPU(), "runs side by side, and GOMAXPROCS, on which their rounding depends")
 	only := f.String("only", "", "methods whose name contains this")
 	cases := f.String("case", "", "cases whose name contains this")
-	if err := cli.Parse(f, args, stdout, "experiments reruns an experiment, whose name follows the flags: "+names()+"."); err != nil {
+	if err := cli.Parse(f, args, stdout, "experiments reruns an experiment, whose name follows the flags: "+names()+".",
+		"go run ./examples/experiments -quick scale",
+		"go run ./examples/experiments -data DIR -out fashion.json fashion"); err != nil {
 		return err
 	}
 	e, err := choose(f.Args())

@@ -5,12 +5,10 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"time"
 
-	"golang.org/x/term"
-
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
 	"github.com/kernelfold/kernelfold/models/train"
 )
 
@@ -20,6 +18,7 @@ type progress struct {
 	mu       sync.Mutex
 	w        io.Writer
 	terminal bool
+	columns  int // of it
 	start    time.Time
 	drawn    time.Time
 	under    map[spec]float64 // share of the runs under way that is done
@@ -29,8 +28,8 @@ type progress struct {
 }
 
 func newProgress(w io.Writer) *progress {
-	f, ok := w.(*os.File)
-	return &progress{w: w, terminal: ok && term.IsTerminal(int(f.Fd())), start: time.Now(), under: map[spec]float64{}}
+	columns, terminal := cli.Terminal(w)
+	return &progress{w: w, terminal: terminal, columns: columns, start: time.Now(), under: map[spec]float64{}}
 }
 
 // expect adds runs to those that will be made.
@@ -49,7 +48,8 @@ func (p *progress) step(s spec, at train.Step) {
 	p.under[s] = share
 	if p.terminal && time.Since(p.drawn) > 200*time.Millisecond {
 		p.drawn = time.Now()
-		fmt.Fprintf(p.w, "\r\x1b[K%s  %v: loss %.3f", p.state(), s, at.Loss)
+		line := []rune(fmt.Sprintf("%s  %v: loss %.3f", p.state(), s, at.Loss))
+		fmt.Fprint(p.w, "\r\x1b[K", string(line[:min(len(line), p.columns-1)])) // a longer line could not be taken away
 	}
 }
 

@@ -39,7 +39,9 @@ func main() {
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	f := flag.NewFlagSet("quickstart", flag.ContinueOnError)
 	stock := f.Bool("stock", false, "use the stock solver")
-	if err := cli.Parse(f, args, stdout, "quickstart trains a convnet whose kernels are orthonormal."); err != nil {
+	if err := cli.Parse(f, args, stdout, "quickstart trains a convnet whose kernels are orthonormal.",
+		"go run ./examples/quickstart",
+		"go run ./examples/quickstart -stock"); err != nil {
 		return err
 	}
 	if f.NArg() > 0 {

@@ -35,7 +35,7 @@ func main() {
 // run is the program.
 func run(args []string, stdout io.Writer) error {
 	f := flag.NewFlagSet("ranks", flag.ContinueOnError)
-	files := f.String("measured", "docs/experiments/ranks-1.json,docs/experiments/ranks-2.json,docs/experiments/ranks-4.json", "files of TestMeasure, with commas between")
+	files := f.String("measured", "", "`FILES` of TestMeasure of solvers/distributed, with commas between (default: those of docs/experiments, of 1, 2 and 4 ranks)")
 	out := f.String("out", "", "folder for ranks.png")
 	latency := f.Float64("latency", 0, "microseconds for a small message on your network, with -bandwidth")
 	bandwidth := f.Float64("bandwidth", 0, "Gb/s of your network, with -latency")
@@ -43,7 +43,10 @@ func run(args []string, stdout io.Writer) error {
 	compute := f.Float64("compute", 0, "seconds of forward and backward on one rank of your net, with -weights")
 	ranks := f.String("ranks", "2,32,1024", "numbers of ranks, with commas between")
 	batch := f.Int("batch", 64, "images a rank")
-	if err := cli.Parse(f, args, stdout, "ranks predicts how training on several machines scales."); err != nil {
+	if err := cli.Parse(f, args, stdout, "ranks predicts how training on several machines scales.",
+		"go run ./examples/ranks",
+		"go run ./examples/ranks -latency 5 -bandwidth 50",
+		"go run ./examples/ranks -weights 25000000 -compute 0.2 -ranks 8,64,512"); err != nil {
 		return err
 	}
 	given := map[string]bool{}
@@ -80,7 +83,12 @@ func run(args []string, stdout io.Writer) error {
 		s.networks = []network{link("yours", *latency, *bandwidth)}
 	}
 	var err error
-	if s.records, err = read(strings.Split(*files, ",")); err != nil {
+	if *files == "" {
+		s.records, err = kept()
+	} else {
+		s.records, err = read(strings.Split(*files, ","))
+	}
+	if err != nil {
 		return err
 	}
 	all, err := s.records.fit()

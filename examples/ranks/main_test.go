@@ -336,7 +336,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"-out", ""}, 2, "-out: want a value"},
 		{[]string{"-ranks", ""}, 2, "-ranks: want a value"},
 		{[]string{"more"}, 2, "flags only"},
-		{[]string{"-nonesuch"}, 2, "-help"},
+		{[]string{"-nonesuch"}, 2, "-h lists"},
 		{[]string{"-measured", "nonesuch.json"}, 1, "nonesuch.json"},
 		{[]string{"-measured", broken}, 1, "want ranks, transfers and steps"},
 		{[]string{"-measured", one + "," + one}, 1, "second one of 1"},
@@ -347,4 +347,13 @@ func TestWrongCommandLines(t *testing.T) {
 		assert.Contains(t, stderr.String(), c.want)
 		assert.LessOrEqual(t, strings.Count(stderr.String(), "\n"), 1)
 	}
+}
+
+// Without -measured the files are those of the repository, in any folder.
+func TestAnyFolder(t *testing.T) {
+	var here, there bytes.Buffer
+	require.NoError(t, run([]string{"-measured", recorded}, &there))
+	t.Chdir(t.TempDir())
+	require.NoError(t, run(nil, &here))
+	assert.Equal(t, there.String(), here.String())
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/kernelfold/kernelfold/docs/experiments"
 	"github.com/kernelfold/kernelfold/internal/files"
 )
 
@@ -40,11 +41,20 @@ type step struct {
 // records are files of different numbers of ranks, the smallest first.
 type records []measured
 
+// kept are those of docs/experiments.
+func kept() (records, error) {
+	return readBy(experiments.Ranks.ReadFile, []string{"ranks-1.json", "ranks-2.json", "ranks-4.json"})
+}
+
 // read reads files.
 func read(names []string) (records, error) {
+	return readBy(func(file string) ([]byte, error) { return files.Read(file, 1<<30) }, names)
+}
+
+func readBy(open func(file string) ([]byte, error), names []string) (records, error) {
 	var all records
 	for _, file := range names {
-		text, err := files.Read(file, 1<<30)
+		text, err := open(file)
 		if err != nil {
 			return nil, err
 		}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"io"
 	"os"
 	"regexp"
@@ -46,4 +47,16 @@ func TestStart(t *testing.T) {
 		}
 	}
 	require.GreaterOrEqual(t, right, 7, out)
+}
+
+// Help is asked for, and arguments are refused in one line.
+func TestArguments(t *testing.T) {
+	for argument, status := range map[string]int{"-h": 0, "-help": 0, "--help": 0, "-x": 2, "x": 2} {
+		var stdout, stderr bytes.Buffer
+		require.Equal(t, status, refuse(argument, &stdout, &stderr), argument)
+		require.Equal(t, status == 0, strings.Contains(stdout.String(), "It takes no flags"))
+		if status != 0 {
+			require.Equal(t, "start: want no arguments, got \""+argument+"\" (-h says what it does)\n", stderr.String())
+		}
+	}
 }

@@ -21,6 +21,9 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"unicode/utf8"
+
+	"golang.org/x/term"
 )
 
 // Main runs the program of a name and ends the process with the status that it returns, or with 1 if that is 0 and not all of
@@ -94,20 +97,18 @@ func Status(name string, err error, stderr io.Writer) int {
 	return 1
 }
 
-// Parse reads flags. Help goes to stdout, after a line that says what the program does, and is the error flag.ErrHelp; other
-// errors are those of Usage. A flag whose value is empty, as that of a shell variable which is not set, is an error.
-func Parse(f *flag.FlagSet, args []string, stdout io.Writer, about string) error {
+// Parse reads flags. Help goes to stdout, after a line that says what the program does and examples of its command line, and is the error
+// flag.ErrHelp; other errors are those of Usage. A flag whose value is empty, as that of a shell variable which is not set, is an error.
+func Parse(f *flag.FlagSet, args []string, stdout io.Writer, about string, examples ...string) error {
 	f.Init(f.Name(), flag.ContinueOnError)
 	f.SetOutput(io.Discard) // the flag package says more than a line
 	err := f.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		f.SetOutput(stdout)
-		fmt.Fprintln(stdout, about)
-		f.PrintDefaults()
+		_, _ = io.WriteString(stdout, help(f, about, examples)) // Main tells what could not be written
 		return err
 	case err != nil:
-		return Usage("%w (-help lists the flags)", err)
+		return Usage("%w (-h lists the flags)", err)
 	}
 	f.Visit(func(g *flag.Flag) {
 		if err == nil && g.Value.String() == "" {
@@ -115,6 +116,65 @@ func Parse(f *flag.FlagSet, args []string, stdout io.Writer, about string) error
 		}
 	})
 	return err
+}
+
+// help is of 80 columns, where no word is longer.
+func help(f *flag.FlagSet, about string, examples []string) string {
+	var b strings.Builder
+	paragraph(&b, "", about)
+	if len(examples) > 0 {
+		b.WriteString("\nExamples:\n")
+		for _, e := range examples {
+			b.WriteString("    " + e + "\n")
+		}
+	}
+	flags := 0
+	f.VisitAll(func(g *flag.Flag) {
+		if flags++; flags == 1 {
+			b.WriteString("\nFlags:\n")
+		}
+		kind, usage := flag.UnquoteUsage(g)
+		b.WriteString(strings.TrimRight("  -"+g.Name+" "+kind, " ") + "\n")
+		if d := g.DefValue; d != "" && d != "0" && d != "false" && !strings.Contains(usage, "(default") {
+			usage += " (default " + d + ")"
+		}
+		paragraph(&b, "        ", usage)
+	})
+	return b.String()
+}
+
+// paragraph writes words in lines of at most 80 columns that begin with indent.
+func paragraph(b *strings.Builder, indent, text string) {
+	column := 0
+	for _, w := range strings.Fields(text) {
+		n := utf8.RuneCountInString(w)
+		switch {
+		case column == 0:
+			b.WriteString(indent)
+			column = len(indent)
+		case column+1+n > 80:
+			b.WriteString("\n" + indent)
+			column = len(indent)
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(w)
+		column += n
+	}
+	b.WriteByte('\n')
+}
+
+// Terminal reports whether w is a terminal on which a line can be drawn anew, and how many columns it has.
+func Terminal(w io.Writer) (columns int, is bool) {
+	f, ok := w.(*os.File)
+	if !ok || os.Getenv("TERM") == "dumb" || !term.IsTerminal(int(f.Fd())) {
+		return 0, false
+	}
+	if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
+		return columns, true
+	}
+	return 80, true
 }
 
 // Given returns the names of the flags that are on the command line: a flag that is given as zero is not one that is not given.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -56,10 +57,22 @@ func TestParse(t *testing.T) {
 
 	_, stdout, err = parse("-help")
 	assert.ErrorIs(t, err, flag.ErrHelp)
-	assert.Equal(t, "name counts.\n  -n number\n    \ta number\n", stdout)
+	assert.Equal(t, "name counts.\n\nFlags:\n  -n number\n        a number\n", stdout)
+
+	f := flag.NewFlagSet("name", flag.ExitOnError)
+	f.Int("n", 3, strings.Repeat("many words ", 20))
+	f.Bool("yes", false, "`` or no (default: no)")
+	var b bytes.Buffer
+	err = Parse(f, []string{"-h"}, &b, strings.Repeat("about ", 20), "name -n 5")
+	assert.ErrorIs(t, err, flag.ErrHelp)
+	assert.Contains(t, b.String(), "\n\nExamples:\n    name -n 5\n\nFlags:\n  -n int\n        many words many ")
+	assert.Contains(t, b.String(), "(default 3)\n")
+	for line := range strings.Lines(b.String()) {
+		assert.LessOrEqual(t, len(line), 81, line)
+	}
 
 	_, stdout, err = parse("-m")
-	assert.EqualError(t, err, "flag provided but not defined: -m (-help lists the flags)")
+	assert.EqualError(t, err, "flag provided but not defined: -m (-h lists the flags)")
 	assert.Empty(t, stdout)
 	assert.Equal(t, 2, Status("name", err, io.Discard))
 }

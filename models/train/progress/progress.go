@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package progress shows a run of package train: a bar with the loss, the accuracy, the images a
-// second and the time left on a terminal,
+// Package progress shows a run of package train: a bar with the loss, the accuracy, the time left and the images a second on
+// a terminal, as wide as that is,
 //
-//	epoch 3/30 loss 0.912 accuracy 67.8 % [===>      ] 31 % 412 img/s 12m04s left
+//	epoch 3/30 loss 0.912 accuracy 67.8 % 12m04s left 412 img/s  31% [===>      ]
 //
 // and a line for each epoch anywhere else:
 //
@@ -17,7 +17,7 @@ import (
 	"io"
 	"math"
 	"os"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -30,7 +30,17 @@ import (
 // otherwise. Above the bar stands a line for each epoch too. Where w cannot be written to, the run goes on and is not shown.
 func New(w io.Writer) train.Hook {
 	f, ok := w.(*os.File)
-	return newMeter(w, ok && term.IsTerminal(int(f.Fd()))).hook()
+	m := newMeter(w, ok && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd())))
+	if m.draw {
+		m.columns = func() int {
+			columns, _, err := term.GetSize(int(f.Fd()))
+			if err != nil || columns <= 0 {
+				return usual
+			}
+			return columns
+		}
+	}
+	return m.hook()
 }
 
 // meter follows a run.
@@ -39,6 +49,8 @@ type meter struct {
 	draw bool
 	now  func() time.Time
 	bar  *progressbar.ProgressBar
+	// columns is the width of the terminal, which may change.
+	columns func() int
 
 	run            train.Run
 	start          time.Time // of the epochs of this run, not of those before a resumption
@@ -48,7 +60,12 @@ type meter struct {
 	loss, accuracy float64   // means over the last steps
 }
 
-func newMeter(w io.Writer, draw bool) *meter { return &meter{w: w, draw: draw, now: time.Now} }
+// usual is the width of a terminal that does not tell it.
+const usual = 80
+
+func newMeter(w io.Writer, draw bool) *meter {
+	return &meter{w: w, draw: draw, now: time.Now, columns: func() int { return usual }}
+}
 
 func (m *meter) hook() train.Hook {
 	return train.Hook{Begin: m.begin, AfterStep: m.step, AfterEpoch: m.epoch, End: m.end}
@@ -60,7 +77,7 @@ func (m *meter) begin(r train.Run) error {
 	if m.draw {
 		m.bar = progressbar.NewOptions(r.Epochs*r.Steps,
 			progressbar.OptionSetWriter(m.w),
-			progressbar.OptionSetWidth(10),
+			progressbar.OptionFullWidth(),
 			progressbar.OptionThrottle(100*time.Millisecond),
 			progressbar.OptionSetPredictTime(false),
 			progressbar.OptionSetElapsedTime(false),
@@ -86,11 +103,28 @@ func (m *meter) step(s train.Step) error {
 	if m.bar == nil {
 		return nil
 	}
-	m.bar.Describe(fmt.Sprintf("epoch %d/%d loss %.3f%s %.0f img/s %s left",
-		s.Epoch, m.run.Epochs, m.loss, accuracy(" accuracy", m.accuracy), m.rate(), m.left(s.Number)))
+	m.bar.Describe(m.describe(s))
 	_ = m.bar.Set(s.Number)
 	return nil
 }
+
+// describe says how the run goes, in as many words as leave room for a bar: a line that is wider than the terminal could not be
+// drawn anew.
+func (m *meter) describe(s train.Step) string {
+	text := fmt.Sprintf("epoch %d/%d", s.Epoch, m.run.Epochs)
+	for _, more := range []string{
+		fmt.Sprintf(" loss %.3f", m.loss), accuracy(" accuracy", m.accuracy), fmt.Sprintf(" %s left", m.left(s.Number)), fmt.Sprintf(" %.0f img/s", m.rate()),
+	} {
+		if len(text)+len(more)+bar > m.columns() {
+			break
+		}
+		text += more
+	}
+	return text
+}
+
+// bar is the width of a short bar and its percentage.
+const bar = 18
 
 // rate returns the images a second of the epoch under way.
 func (m *meter) rate() float64 {
@@ -114,23 +148,38 @@ func (m *meter) epoch(e train.Epoch) error {
 	if m.bar != nil {
 		_ = m.bar.Clear()
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "epoch %d/%d: loss %.3f%s", e.Number, m.run.Epochs, e.TrainLoss, accuracy(", accuracy", e.TrainAccuracy))
+	parts := []string{fmt.Sprintf("epoch %d/%d: loss %.3f", e.Number, m.run.Epochs, e.TrainLoss), accuracy("accuracy", e.TrainAccuracy)}
 	for _, part := range []struct {
 		name           string
 		loss, accuracy float64
 	}{{"validation", e.ValidationLoss, e.ValidationAccuracy}, {"test", e.TestLoss, e.TestAccuracy}} {
 		if !math.IsNaN(part.loss) {
-			fmt.Fprintf(&b, ", %s loss %.3f%s", part.name, part.loss, accuracy(", "+part.name+" accuracy", part.accuracy))
+			parts = append(parts, fmt.Sprintf("%s loss %.3f", part.name, part.loss), accuracy(part.name+" accuracy", part.accuracy))
 		}
 	}
-	fmt.Fprintf(&b, ", %.0f img/s", e.Rate())
+	parts = append(parts, fmt.Sprintf("%.0f img/s", e.Rate()))
 	if left := m.left(e.Number * m.run.Steps); left > 0 {
-		fmt.Fprintf(&b, ", %s left", left)
+		parts = append(parts, fmt.Sprintf("%s left", left))
 	}
 	m.began, m.last = m.now(), 0
-	_, _ = fmt.Fprintln(m.w, b.String())
+	_, _ = fmt.Fprintln(m.w, m.join(parts))
 	return nil
+}
+
+// join puts commas between what is not empty, and on a terminal goes on in another line where one ends.
+func (m *meter) join(parts []string) string {
+	parts = slices.DeleteFunc(parts, func(p string) bool { return p == "" })
+	text, column := parts[0], len(parts[0])
+	for _, p := range parts[1:] {
+		if m.draw && column+len(", ,")+len(p) > m.columns() {
+			text += ",\n    " + p
+			column = 4 + len(p)
+			continue
+		}
+		text += ", " + p
+		column += 2 + len(p)
+	}
+	return text
 }
 
 // accuracy returns a share after its name, or nothing for a net without a score.

@@ -52,7 +52,7 @@ func TestBar(t *testing.T) {
 	var b bytes.Buffer
 	drive(t, newMeter(&b, true), 0)
 	shown := b.String()
-	for _, want := range []string{"epoch 1/2 loss 1.500 accuracy 25.0 % 320 img/s 2s left", "[", "test accuracy 50.0 %"} {
+	for _, want := range []string{"epoch 1/2 loss 1.500 accuracy 25.0 % 2s left 320 img/s", "[", "test accuracy 50.0 %"} {
 		assert.Contains(t, shown, want)
 	}
 	lines := 0
