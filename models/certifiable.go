@@ -22,6 +22,9 @@ const AOLVariant Variant = "aol"
 // SLLVariant has almost orthogonal convolutions where the number of channels changes, and residual layers elsewhere: see Builder.SLL. All learnables are free.
 const SLLVariant Variant = "sll"
 
+// CPLVariant is SLLVariant with convex potential layers: see Builder.CPL.
+const CPLVariant Variant = "cpl"
+
 // lipschitzLayers are the 1-Lipschitz layers of a variant.
 type lipschitzLayers struct {
 	// conv adds a layer that changes the number of channels, with its bias and its activation.
@@ -41,6 +44,12 @@ var variants = map[Variant]lipschitzLayers{
 		conv: almostOrthogonalUnit,
 		block: func(b *Builder, layer string, x *gorgonia.Node) *gorgonia.Node {
 			return b.SLL(layer, x, 2*x.Shape()[1], 3, nodes.Circular())
+		},
+	},
+	CPLVariant: {
+		conv: almostOrthogonalUnit,
+		block: func(b *Builder, layer string, x *gorgonia.Node) *gorgonia.Node {
+			return b.CPL(layer, x, x.Shape()[1], 3, nodes.Circular())
 		},
 	},
 	OrthogonalVariant: {
@@ -67,8 +76,8 @@ func almostOrthogonalUnit(b *Builder, layer string, x *gorgonia.Node, filters, s
 //	layer that makes that many channels, 3x3 for the first, 2x2 with a stride of 2 for the others -> layer 3x3
 //
 // and then a linear layer that computes the logits. A layer of the variant "orthogonal" is a circular orthogonal convolution, a bias, and MaxMin, so gradients
-// keep their norm from layer to layer. Where a block has fewer outputs than inputs it is orthogonal onto its outputs. In the variants "aol" and "sll" it is an almost orthogonal
-// convolution; the second layer of each width is a residual one in "sll".
+// keep their norm from layer to layer. Where a block has fewer outputs than inputs it is orthogonal onto its outputs. In the variants "aol", "sll" and "cpl" it is an almost orthogonal
+// convolution; the second layer of each width is a residual one in "sll" and "cpl".
 //
 // The learnables are stage1.conv.weight, stage1.conv.projectors, stage1.conv.bias and so on, see Builder.Orthogonal, and fc.weight and fc.bias. Train
 // it with
@@ -88,7 +97,7 @@ func Certifiable(batch int, o Options) (*Model, error) {
 	}
 	layers, ok := variants[o.Variant]
 	if !ok {
-		return nil, fmt.Errorf("models: Certifiable: want a variant among %q, %q and %q, got %q", OrthogonalVariant, AOLVariant, SLLVariant, o.Variant)
+		return nil, fmt.Errorf("models: Certifiable: want a variant among %q, got %q", []Variant{OrthogonalVariant, AOLVariant, SLLVariant, CPLVariant}, o.Variant)
 	}
 	for i, c := range o.Widths {
 		if c < 2 || c%2 != 0 {

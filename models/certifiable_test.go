@@ -88,7 +88,7 @@ func TestCertifiable(t *testing.T) {
 // In all variants every layer but the last has a bound of 1, at the start and after training with free weights and a margin; certificates
 // hold, and the released net, of plain kernels, has the same bounds and the same radii.
 func TestVariantsAreCertified(t *testing.T) {
-	for _, variant := range []models.Variant{models.OrthogonalVariant, models.AOLVariant, models.SLLVariant} {
+	for _, variant := range []models.Variant{models.OrthogonalVariant, models.AOLVariant, models.SLLVariant, models.CPLVariant} {
 		t.Run(string(variant), func(t *testing.T) {
 			m := certifiable(t, func(o *models.Options) {
 				o.Variant, o.Margin, o.Temperature = variant, 0.5, 0.5
@@ -143,7 +143,7 @@ func TestVariantsAreCertified(t *testing.T) {
 
 func TestCertifiableRefuses(t *testing.T) {
 	for want, change := range map[string]func(*models.Options){
-		`want a variant among "orthogonal", "aol" and "sll", got "free"`:      func(o *models.Options) { o.Variant = "free" },
+		`want a variant among ["orthogonal" "aol" "sll" "cpl"], got "free"`:   func(o *models.Options) { o.Variant = "free" },
 		"want even widths, for MaxMin, got [4 5]":                             func(o *models.Options) { o.Widths = []int{4, 5} },
 		"want images large enough for 4 halvings, got 8x12":                   func(o *models.Options) { o.Widths = []int{2, 2, 2, 2, 2} },
 		"models: stage3: want images of an even size, got shape (3, 2, 3, 4)": func(o *models.Options) { o.Widths, o.Shape = []int{2, 2, 2}, [3]int{1, 6, 8} },

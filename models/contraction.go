@@ -36,6 +36,25 @@ func (b *Builder) AOL(layer string, x *gorgonia.Node, filters, size, stride, pad
 // "<layer>.weight", of shape (filters, channels, size, size), "<layer>.bias" and "<layer>.balance", of shape (1, filters, 1, 1), which start at 0. An option is
 // nodes.Circular.
 func (b *Builder) SLL(layer string, x *gorgonia.Node, filters, size int, opts ...nodes.ConvOption) *gorgonia.Node {
+	return b.potential(layer, x, filters, size, opts, func(v *gorgonia.Node) (*gorgonia.Node, error) {
+		q, err := b.Weight(layer+".balance", zeros, 1, filters, 1, 1)
+		if err != nil {
+			return nil, err
+		}
+		return nodes.SLL(v, q)
+	})
+}
+
+// CPL adds a convex potential layer, which is 1-Lipschitz for any weights: nodes.ConvexPotential of nodes.ConvSpectralNorm with a slack of 5 %. Its learnables and
+// arguments are those of SLL, but for the balance.
+func (b *Builder) CPL(layer string, x *gorgonia.Node, filters, size int, opts ...nodes.ConvOption) *gorgonia.Node {
+	return b.potential(layer, x, filters, size, opts, func(v *gorgonia.Node) (*gorgonia.Node, error) {
+		return nodes.ConvSpectralNorm(v, 0.05)
+	})
+}
+
+// potential adds a nodes.ConvexPotential with weights of which kernel makes those that count.
+func (b *Builder) potential(layer string, x *gorgonia.Node, filters, size int, opts []nodes.ConvOption, kernel func(v *gorgonia.Node) (*gorgonia.Node, error)) *gorgonia.Node {
 	return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
 		channels, groups, err := groupsOf(x, filters, opts)
 		if err != nil {
@@ -52,11 +71,7 @@ func (b *Builder) SLL(layer string, x *gorgonia.Node, filters, size int, opts ..
 		if err != nil {
 			return nil, err
 		}
-		q, err := b.Weight(layer+".balance", zeros, 1, filters, 1, 1)
-		if err != nil {
-			return nil, err
-		}
-		w, err := nodes.SLL(v, q)
+		w, err := kernel(v)
 		if err != nil {
 			return nil, err
 		}

@@ -157,6 +157,38 @@ func TestBoundsOfCertifiedNodes(t *testing.T) {
 	}
 }
 
+// The kernel has norm 1 but for the slack, as a convolution, and an exact gradient.
+func TestConvSpectralNorm(t *testing.T) {
+	normalise := func(slack float64) nodetest.Build {
+		return func(in []*gorgonia.Node) (*gorgonia.Node, error) { return nodes.ConvSpectralNorm(in[0], slack) }
+	}
+	for _, shape := range [][]int{{3, 2, 3, 3}, {2, 4, 1, 3}, {4, 2, 1, 1}, {2, 2, 2, 2}} {
+		t.Run(fmt.Sprint(shape), func(t *testing.T) {
+			nodetest.Run(t, nodetest.Case{Build: normalise(0.05), Inputs: []nodetest.Input{{Shape: shape}}, Variants: []nodetest.Build{normalise(0.01)}, Condition: 4})
+		})
+	}
+	nodetest.Run(t, nodetest.Case{Build: normalise(0.05), Inputs: []nodetest.Input{{Shape: []int{1, 1, 1, 1}, Data: []float64{-3}}},
+		Value: func(in [][]float64) []float64 { return []float64{in[0][0] / math.Abs(in[0][0]) / math.Sqrt(1.002)} }})
+	for _, slack := range []float64{0.2, 0.02} {
+		g := gorgonia.NewGraph()
+		x := zeros(g, "x", tensor.Float64, 1, 3, 40, 40)
+		w, err := nodes.ConvSpectralNorm(leafOf(x, "v", 5, 3, 3, 3), slack)
+		require.NoError(t, err)
+		y, err := nodes.Conv2d(x, w, tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, nil)
+		require.NoError(t, err)
+		b, err := nodes.Lipschitz(y, gorgonia.Nodes{x}, nodes.Slack(1e-4))
+		require.NoError(t, err)
+		assert.LessOrEqual(t, b.Bound, 1+1e-4)
+		assert.GreaterOrEqual(t, b.Bound, 1/(1.0011+slack))
+	}
+	g, of := gorgonia.NewGraph(), tensor.Float64
+	rejects(t, normalise(0), "want a positive slack, got 0", zeros(g, "v", of, 4, 3, 2, 2))
+	rejects(t, normalise(0.1), "want a kernel that is not 0", zeros(g, "zero", of, 4, 3, 2, 2))
+	rejects(t, normalise(0.1), "want rank 4, got shape (4, 3)", zeros(g, "matrix", of, 4, 3))
+	_, err := normalise(0.1)([]*gorgonia.Node{given(g, of, "inf", tensor.Shape{1, 1, 1, 2}, []float64{1, math.Inf(1)})})
+	assert.ErrorIs(t, err, nodes.ErrNotFinite)
+}
+
 func TestCertifiedNodesReject(t *testing.T) {
 	g, of := gorgonia.NewGraph(), tensor.Float64
 	x, v, q := zeros(g, "x", of, 2, 3, 4, 4), zeros(g, "v", of, 4, 3, 2, 2), zeros(g, "q", of, 1, 4, 1, 1)

@@ -18,7 +18,7 @@
 //	kernels     Normalize, UnitNorm, WeightNorm, CentredWeightNorm,
 //	            WeightStandardization, SpectralNorm, Orthogonalize,
 //	            ExpTrivialization, CayleyTrivialization,
-//	            AOL, SLL, OrthogonalConvKernel, of the factors of OrthogonalConvFactors
+//	            AOL, SLL, ConvSpectralNorm, OrthogonalConvKernel, of the factors of OrthogonalConvFactors
 //	penalties   SoftOrthogonality, DoubleSoftOrthogonality, MutualCoherence, SRIP,
 //	            ConvOrthogonality
 //	nets        Conv2d, Conv2dGroups, Conv2dWith, ConvTranspose2d, OrthogonalConv,

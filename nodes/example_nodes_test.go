@@ -335,3 +335,45 @@ func ExampleStatistics() {
 	// {"Mean":[0.3333333333333333,0],"Variance":[1,1],"Momentum":0.1,"Batches":7}
 	// true
 }
+
+// A convolution with a kernel of AOL is 1-Lipschitz, whatever the weights are.
+func ExampleAOL() {
+	g := gorgonia.NewGraph()
+	x := gorgonia.NewTensor(g, tensor.Float64, 4, gorgonia.WithName("x"), gorgonia.WithShape(1, 3, 8, 8))
+	v := gorgonia.NewTensor(g, tensor.Float64, 4, gorgonia.WithName("v"), gorgonia.WithShape(4, 3, 3, 3), gorgonia.WithInit(nodes.HeNormal(5, 1)))
+	for _, kernel := range []func(*gorgonia.Node) (*gorgonia.Node, error){
+		func(v *gorgonia.Node) (*gorgonia.Node, error) { return v, nil },
+		func(v *gorgonia.Node) (*gorgonia.Node, error) { return nodes.AOL(v, 1) },
+		func(v *gorgonia.Node) (*gorgonia.Node, error) { return nodes.ConvSpectralNorm(v, 0.01) },
+	} {
+		w, err := kernel(v)
+		check(err)
+		y := gorgonia.Must(nodes.Conv2d(x, w, tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, nil))
+		bounds, err := nodes.Lipschitz(y, gorgonia.Nodes{x})
+		check(err)
+		fmt.Println(bounds.Bound <= 1)
+	}
+	// Output:
+	// false
+	// true
+	// true
+}
+
+// The bounds of a small net, node by node.
+func ExampleLipschitz() {
+	g := gorgonia.NewGraph()
+	x := gorgonia.NewTensor(g, tensor.Float64, 2, gorgonia.WithName("x"), gorgonia.WithShape(1, 2))
+	w := gorgonia.NewTensor(g, tensor.Float64, 2, gorgonia.WithName("w"),
+		gorgonia.WithValue(tensor.New(tensor.WithShape(2, 2), tensor.WithBacking([]float64{3, 0, 0, -1}))))
+	y := gorgonia.Must(nodes.MaxMin(gorgonia.Must(nodes.Linear(x, w, nil))))
+	y = gorgonia.Must(nodes.Add(y, x))
+	bounds, err := nodes.Lipschitz(y, gorgonia.Nodes{x})
+	check(err)
+	fmt.Print(bounds)
+	// Output:
+	// layer   operation                      bound       total
+	// w       nodes.Linear                       3           3
+	//         nodes.MaxMin                       1           3
+	//         nodes.Add                          1           4
+	// output                                                 4
+}

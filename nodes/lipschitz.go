@@ -545,7 +545,7 @@ func (b *Bounds) Rounding(norm float64) float64 { return more(b.reach.still + b.
 // String returns a table of the layers, and the bound in its last line.
 func (b *Bounds) String() string {
 	var s strings.Builder
-	wide := len("layer")
+	wide := len("output")
 	for _, l := range b.Layers {
 		wide = max(wide, len(l.Name))
 	}

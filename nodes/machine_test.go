@@ -83,6 +83,7 @@ func constructors(t *testing.T) map[string]constructor {
 		"SRIP":                    {func(v in) (node, error) { return nodes.SRIP(v[0], 2, 1) }, [][]int{kernel}},
 		"ConvOrthogonality":       {func(v in) (node, error) { return nodes.ConvOrthogonality(v[0], []int{1, 1}) }, [][]int{kernel}},
 		"AOL":                     {func(v in) (node, error) { return nodes.AOL(v[0], 1) }, [][]int{kernel}},
+		"ConvSpectralNorm":        {func(v in) (node, error) { return nodes.ConvSpectralNorm(v[0], 0.05) }, [][]int{kernel}},
 		"SLL":                     {func(v in) (node, error) { return nodes.SLL(v[0], v[1]) }, [][]int{kernel, {1, 4, 1, 1}}},
 		"ConvexPotential":         {func(v in) (node, error) { return nodes.ConvexPotential(v[0], v[1], v[2]) }, [][]int{image, kernel, {1, 4, 1, 1}}},
 		"NormPool2D":              {func(v in) (node, error) { return nodes.NormPool2D(v[0], square, flat, []int{2, 2}) }, [][]int{image}},

@@ -88,6 +88,7 @@ func (filterNorm[T]) KernelInput() int     { return 0 }
 func (newtonSchulz[T]) KernelInput() int   { return 0 }
 func (trivialization[T]) KernelInput() int { return 0 }
 func (spectral[T]) KernelInput() int       { return 0 }
+func (convNorm[T]) KernelInput() int       { return 0 }
 func (rescale[T]) KernelInput() int        { return 0 }
 
 var (

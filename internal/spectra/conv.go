@@ -293,8 +293,9 @@ func (s *symbol) absolute() float64 {
 // at returns an upper bound of σ_1(K(ω)).
 func (s *symbol) at(ω1, ω2 float64) float64 { return s.scale * root(s.largest(ω1, ω2, 0)+s.error) }
 
-// grid returns the bound by a grid of ω that is as fine as the slack demands.
-func (s *symbol) grid(slack float64) float64 {
+// points returns the numbers of points of a grid that is as fine as the slack demands, and a lower bound of the cosine, or the product of both, by which
+// the largest singular value on the grid is divided.
+func (s *symbol) points(slack float64) (down, along int, cos float64) {
 	axes := 0
 	for _, k := range []int{s.rows, s.cols} {
 		if k > 1 {
@@ -311,6 +312,12 @@ func (s *symbol) grid(slack float64) float64 {
 	}
 	down, cosDown := points(s.rows)
 	along, cosAlong := points(s.cols)
+	return down, along, cosDown * cosAlong * (1 - 8*unit)
+}
+
+// grid returns the bound by a grid of ω.
+func (s *symbol) grid(slack float64) float64 {
+	down, along, cos := s.points(slack)
 	first := s.largest(0, 0, 0)
 	rows := make([]float64, down/2+1) // H(-ω) is the conjugate of H(ω)
 	par.InOrder(len(rows), func(i int) {
@@ -321,43 +328,45 @@ func (s *symbol) grid(slack float64) float64 {
 			}
 		}
 	})
-	return s.scale * root(slices.Max(rows)+s.error) / (cosDown * cosAlong) * (1 + 8*unit)
+	return up(s.scale * root(slices.Max(rows)+s.error) / cos)
+}
+
+// gram writes H(ω) = re + i im, and [re -im; im re], which has each of its eigenvalues twice, to h.
+func (s *symbol) gram(ω1, ω2 float64, re, im, h []float64) {
+	q, width := s.q, 2*s.cols-1
+	copy(re, s.a[len(s.a)/2])
+	clear(im[:q*q])
+	for i := len(s.a)/2 + 1; i < len(s.a); i++ {
+		sin, cos := math.Sincos(float64(i/width-(s.rows-1))*ω1 + float64(i%width-(s.cols-1))*ω2)
+		a, b := s.a[i], s.a[len(s.a)-1-i]
+		vec.Affine2(re[:q*q], 1, re, cos, a, 0)
+		vec.Affine2(re[:q*q], 1, re, cos, b, 0)
+		vec.Affine2(im[:q*q], 1, im, sin, a, 0)
+		vec.Affine2(im[:q*q], 1, im, -sin, b, 0)
+	}
+	n := 2 * q
+	for i := range q {
+		a, b := re[i*q:(i+1)*q], im[i*q:(i+1)*q]
+		copy(h[i*n:], a)
+		vec.Scale(h[i*n+q:][:q], -1, b)
+		copy(h[(q+i)*n:], b)
+		copy(h[(q+i)*n+q:], a)
+	}
 }
 
 // largest returns an upper bound of the largest eigenvalue of the computed H(ω), or the given bound if that is one.
 func (s *symbol) largest(ω1, ω2, known float64) float64 {
-	q, n, width := s.q, s.q, 2*s.cols-1
+	q := s.q
 	re, im, h := scratch.Get[float64](q*q), scratch.Get[float64](q*q), scratch.Get[float64](4*q*q)
 	defer scratch.Put(re)
 	defer scratch.Put(im)
 	defer scratch.Put(h)
-	copy(re, s.a[len(s.a)/2])
-	clear(im)
-	imaginary := false
-	for i := len(s.a)/2 + 1; i < len(s.a); i++ {
-		sin, cos := math.Sincos(float64(i/width-(s.rows-1))*ω1 + float64(i%width-(s.cols-1))*ω2)
-		a, b := s.a[i], s.a[len(s.a)-1-i]
-		vec.Affine2(re, 1, re, cos, a, 0)
-		vec.Affine2(re, 1, re, cos, b, 0)
-		if ω1 != 0 || ω2 != 0 {
-			imaginary = true
-			vec.Affine2(im, 1, im, sin, a, 0)
-			vec.Affine2(im, 1, im, -sin, b, 0)
-		}
+	s.gram(ω1, ω2, re, im, h)
+	if vec.MaxAbs(im[:q*q]) == 0 {
+		return largest(re, q, max(exactly(re, q), known), 1e-9)
 	}
-	if imaginary { // a + ib has each eigenvalue of [a -b; b a] once, which has it twice
-		const tolerance = 1e-4
-		n = 2 * q
-		for i := range q {
-			a, b := re[i*q:(i+1)*q], im[i*q:(i+1)*q]
-			copy(h[i*n:], a)
-			vec.Scale(h[i*n+q:][:q], -1, b)
-			copy(h[(q+i)*n:], b)
-			copy(h[(q+i)*n+q:], a)
-		}
-		return largest(h, n, known/(1+tolerance), tolerance)
-	}
-	return largest(re, n, max(exactly(re, n), known), 1e-9)
+	const tolerance = 1e-4
+	return largest(h, 2*q, known/(1+tolerance), tolerance)
 }
 
 // power returns the bound of t steps of Gram iteration.

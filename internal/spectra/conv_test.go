@@ -301,3 +301,27 @@ func BenchmarkBound(b *testing.B) {
 		})
 	}
 }
+
+// The bound at a peak is an upper bound, and its gradient that of finite differences.
+func TestPeak(t *testing.T) {
+	rng := rand.New(rand.NewPCG(10, 11))
+	for _, shape := range [][3]int{{3, 2, 3}, {2, 4, 3}, {4, 4, 1}, {2, 2, 5}, {1, 1, 3}} {
+		k := shape[2]
+		c := spectra.Conv{Filters: shape[0], Channels: shape[1], Groups: 1, Rows: axis(9, k, 1, 1, k/2, false), Cols: axis(9, k, 1, 1, k/2, false),
+			Weights: drawn(rng, shape[0]*shape[1]*k*k)}
+		p := c.Peak(0.05)
+		assert.GreaterOrEqual(t, p.Bound, norm(t, operator(c)))
+		fine := c.Bound(1e-3)
+		assert.GreaterOrEqual(t, p.Bound, fine/1.0011)
+		assert.LessOrEqual(t, p.Bound, 1.052*fine)
+		for i := range c.Weights {
+			const h = 1e-6
+			d := c
+			d.Weights = slices.Clone(c.Weights)
+			d.Weights[i] += h
+			after := d.Peak(0.05).Bound
+			d.Weights[i] -= 2 * h
+			assert.InDelta(t, (after-d.Peak(0.05).Bound)/(2*h), p.Factor*p.Gradient[i], 1e-7, "%v: weight %d", shape, i)
+		}
+	}
+}
