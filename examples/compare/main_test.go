@@ -66,7 +66,7 @@ func TestRun(t *testing.T) {
 	require.Zero(t, status, stderr)
 	assert.Empty(t, stderr, "no progress bar where there is no terminal")
 	assert.Contains(t, stdout, "digits: 48 training and 10 test images of 1x20x20, 10 classes")
-	for _, s := range []string{"\nmomentum ", "\nsgd-stiefel ", "\nconstrain-adam-sphere-slice ", "test accuracy", "final loss", "seconds", "membership error", "wrote " + filepath.Join(dir, "results.json")} {
+	for _, s := range []string{"\nmomentum ", "\nsgd-stiefel ", "\nconstrain-adam-sphere-slice ", "accuracy  ", "loss", "seconds", "membership  ", "wrote " + filepath.Join(dir, "results.json")} {
 		assert.Contains(t, stdout, s)
 	}
 

@@ -127,7 +127,7 @@ func (r *results) table(w io.Writer) {
 	if s.BatchNorm {
 		norm = " with batch norm"
 	}
-	fmt.Fprintf(w, "%s: %d training and %d test images of %dx%dx%d, %d classes; CNN of %d weights%s; batch %d, seed %d\n\n",
+	fmt.Fprintf(w, "%s: %d training and %d test images of %dx%dx%d, %d classes\nCNN of %d weights%s; batch %d, seed %d\n\n",
 		s.Data, s.TrainImages, s.TestImages, s.Shape[0], s.Shape[1], s.Shape[2], len(s.Classes), s.Weights, norm, s.Batch, s.Seed)
 	wide := len("solver")
 	for _, name := range s.Solvers {
@@ -135,7 +135,7 @@ func (r *results) table(w io.Writer) {
 	}
 	var b strings.Builder
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(t, "%-*s\tlearning rate\ttest accuracy\tfinal loss\tseconds\tmembership error\tepochs\t\n", wide, "solver")
+	fmt.Fprintf(t, "%-*s\trate\taccuracy\tloss\tseconds\tmembership\tepochs\t\n", wide, "solver")
 	free := false
 	for _, o := range r.Solvers {
 		mark := " "
@@ -151,8 +151,9 @@ func (r *results) table(w io.Writer) {
 	for line := range strings.Lines(b.String()) {
 		fmt.Fprint(w, line[2:]) // without the padding of the first column
 	}
+	fmt.Fprintln(w, "\naccuracy on the test images; membership: how far kernels are off their manifold")
 	if free {
-		fmt.Fprintln(w, "\n* nothing is constrained: the distance of the filters from the unit sphere")
+		fmt.Fprintln(w, "* nothing is constrained: the distance of the filters from the unit sphere")
 	}
 	for _, o := range r.Solvers {
 		for _, warning := range o.Warnings {
