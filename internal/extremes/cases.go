@@ -31,6 +31,9 @@ type solverKind struct {
 // theta and tau are the momentum and dampening of the grid.
 const theta, tau = 0.9, 0.2
 
+// rho is the weight of the past in RMSProp.
+const rho = 0.95
+
 func sgd(name string, r rule, own ...solvers.Option) solverKind {
 	return solverKind{name, r, func(rate float64, opts ...solvers.Option) stepper {
 		return solvers.NewSGD(append(append([]solvers.Option{solvers.LearnRate(rate)}, own...), opts...)...)
@@ -55,6 +58,15 @@ var solverKinds = []solverKind{
 	}},
 	{"AMSGrad", rule{kind: adaptive, largest: true}, func(rate float64, opts ...solvers.Option) stepper {
 		return solvers.NewAdam(append([]solvers.Option{solvers.LearnRate(rate), solvers.AMSGrad()}, opts...)...)
+	}},
+	{"Adagrad", rule{kind: summing, keep: 1, take: 1}, func(rate float64, opts ...solvers.Option) stepper {
+		return solvers.NewAdagrad(append([]solvers.Option{solvers.LearnRate(rate)}, opts...)...)
+	}},
+	{"RMSProp", rule{kind: summing, keep: rho, take: 1 - rho}, func(rate float64, opts ...solvers.Option) stepper {
+		return solvers.NewRMSProp(append([]solvers.Option{solvers.LearnRate(rate), solvers.Rho(rho)}, opts...)...)
+	}},
+	{"RMSProp.momentum", rule{kind: summing, keep: rho, take: 1 - rho, momentum: theta, tangent: true}, func(rate float64, opts ...solvers.Option) stepper {
+		return solvers.NewRMSProp(append([]solvers.Option{solvers.LearnRate(rate), solvers.Rho(rho), solvers.Momentum(theta)}, opts...)...)
 	}},
 	stock("Constrain.Vanilla", rule{kind: wrapped}, func(rate float64) gorgonia.Solver {
 		return gorgonia.NewVanillaSolver(gorgonia.WithLearnRate(rate))
@@ -102,6 +114,34 @@ var manifoldKinds = []manifoldKind{
 		manifolds.Stiefel{Metric: manifolds.CanonicalMetric, Retraction: manifolds.Polar}},
 	{"Stiefel.canonical.geodesic", geometry{family: stiefel, canonical: true, retraction: byGeodesic}, 0,
 		manifolds.Stiefel{Metric: manifolds.CanonicalMetric, Retraction: manifolds.Geodesic}},
+	{"GeneralizedStiefel", geometry{family: stiefel, weighted: true}, 0, manifolds.GeneralizedStiefel{}},
+	{"GeneralizedStiefel.canonical.polar", geometry{family: stiefel, weighted: true, canonical: true, retraction: byPolar}, 0,
+		manifolds.GeneralizedStiefel{Metric: manifolds.CanonicalMetric, Retraction: manifolds.Polar}},
+	{"SpectralBall", geometry{family: ball}, 0, manifolds.SpectralBall{}},
+}
+
+// inner are the weights of an inner product of vectors of n elements: powers of 4, so that their roots are exact.
+func inner(n int) []float64 {
+	d := make([]float64, n)
+	for i := range d {
+		d[i] = math.Ldexp(1, 2*(i%3-1))
+	}
+	return d
+}
+
+// on is the manifold of the case.
+func (c Case) on() manifolds.Manifold {
+	g, ok := manifoldKinds[c.manifold].of.(manifolds.GeneralizedStiefel)
+	if !ok {
+		return manifoldKinds[c.manifold].of
+	}
+	_, _, n, p := cut(groupings[c.grouping].name, shapes[c.shape].value)
+	m, err := manifolds.NewGeneralizedStiefel(max(n, p), inner(max(n, p)))
+	if err != nil {
+		panic(err) // inner is positive
+	}
+	m.Metric, m.Retraction = g.Metric, g.Retraction
+	return m
 }
 
 type named[T any] struct {
@@ -307,7 +347,7 @@ func (c Case) exists() bool {
 		return false // the same
 	case manifoldKinds[c.manifold].geometry.group && !c.square():
 		return false // no points
-	case euclidean && scales[c.scale].name != "Unit":
+	case (euclidean || manifoldKinds[c.manifold].geometry.weighted || manifoldKinds[c.manifold].geometry.family == ball) && scales[c.scale].name != "Unit":
 		return false
 	case solverKinds[c.solver].rule.kind == wrapped && c.path > 0:
 		return false // has one path
@@ -396,6 +436,17 @@ func (c Case) problem(frobenius float64) *problem {
 		}
 		o.parts = [][]int{whole}
 	}
+	if o.m.weighted {
+		d := inner(max(o.n, o.p))
+		rows := o.n < o.p || o.n == o.p && groupings[c.grouping].name == "FilterBank"
+		for e := range o.k * o.n * o.p {
+			i := e / o.p % o.n
+			if rows {
+				i = e % o.p
+			}
+			o.root = append(o.root, math.Sqrt(d[i]))
+		}
+	}
 	layer := math.Sqrt(count * float64(o.k)) // Frobenius norm of the layer at radius 1
 	if o.m.family != flat {
 		switch scales[c.scale].name {
@@ -418,7 +469,7 @@ func (c Case) bias(n int) *problem {
 
 // build makes the solver of the case.
 func (c Case) build() stepper {
-	opts := []solvers.Option{solvers.Param("kernel", manifoldKinds[c.manifold].of, groupings[c.grouping].value, scales[c.scale].value)}
+	opts := []solvers.Option{solvers.Param("kernel", c.on(), groupings[c.grouping].value, scales[c.scale].value)}
 	if paths[c.path] == "buffers" {
 		opts = append(opts, solvers.ClipValue(math.MaxFloat64))
 	}

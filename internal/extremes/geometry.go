@@ -16,6 +16,7 @@ const (
 	flat    family = iota // R^m
 	sphere                // vectors of norm 1
 	stiefel               // matrices with orthonormal columns, or rows if there are fewer
+	ball                  // matrices without a singular value above 1
 )
 
 // retraction is a retraction of the Stiefel manifold.
@@ -39,8 +40,12 @@ type geometry struct {
 	horizontal bool // tangent vectors of Grassmann, in place of those of Stiefel
 	group      bool // the orthogonal group: parallel transport is known
 	proper     bool // determinants are positive
+	weighted   bool // orthonormal in the inner product of inner
 	retraction retraction
 }
+
+// curved reports whether the set is a manifold of which tangent vectors depend on the point.
+func (m geometry) curved() bool { return m.family == sphere || m.family == stiefel }
 
 // norm returns |x| with an error of one or two roundings, no matter how many elements x has: for
 // the scale Initial, the radius is the norm of a whole layer. Rounding errors of the squares and of
@@ -158,8 +163,26 @@ func (m geometry) membership(x []float64, n, p int) float64 {
 			e = max(e, 2)
 		}
 		return e
+	case ball:
+		_, s, _, ok := svd(tall(x, n, p))
+		if !ok {
+			return math.NaN()
+		}
+		return max(0, s[0]-1)
 	}
 	return 0
+}
+
+// clip returns the point of the ball nearest to x.
+func clip(x []float64, n, p int) ([]float64, bool) {
+	u, s, v, ok := svd(tall(x, n, p))
+	if !ok {
+		return nil, false
+	}
+	for i := range s {
+		s[i] = min(1, s[i])
+	}
+	return untall(times(times(u, mat.NewDiagDense(len(s), s)), v.T()), n, p), true
 }
 
 // project returns the nearest point, and the conditioning of the projection:
@@ -201,6 +224,12 @@ func (m geometry) project(x []float64, n, p int) (y []float64, cond float64) {
 			return nil, math.Inf(1)
 		}
 		return untall(times(u, v.T()), n, p), s[0] / least
+	case ball: // what is within keeps its digits only as far as those of the largest number go
+		y, ok := clip(x, n, p)
+		if !ok {
+			return nil, math.Inf(1)
+		}
+		return y, 1 + norm(x)
 	}
 	return x, 1
 }
@@ -297,6 +326,9 @@ func (m geometry) retract(x, v []float64, n, p int) (y []float64, damping float6
 			return untall(times(u, w.T()), n, p), s[len(s)-1], true
 		}
 		return untall(positiveQ(c), n, p), s[len(s)-1], true
+	case ball:
+		y, ok = clip(combine(1, x, 1, v), n, p)
+		return y, 1, ok
 	}
 	return combine(1, x, 1, v), 1, true
 }

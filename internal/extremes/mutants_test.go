@@ -177,6 +177,14 @@ func TestMutants(t *testing.T) {
 		{"no dampening", "SGD.ambient/Sphere" + usual, WrongWeights, func() stepper {
 			return sgd(manifolds.Sphere{}, solvers.Momentum(theta), solvers.AmbientMomentum())
 		}},
+		{"RMSProp for Adagrad", "Adagrad/Sphere" + usual, WrongWeights, func() stepper {
+			return solvers.NewRMSProp(solvers.LearnRate(0.1), on(manifolds.Sphere{}))
+		}},
+		{"no momentum of RMSProp", "RMSProp.momentum/Sphere" + usual, WrongBlocks, func() stepper {
+			return solvers.NewRMSProp(solvers.LearnRate(0.1), solvers.Rho(rho), on(manifolds.Sphere{}))
+		}},
+		{"the ball of another radius", "SGD/SpectralBall" + usual, WrongWeights, func() stepper { return sgd(manifolds.SpectralBall{Radius: 0.99}) }},
+		{"the plain inner product", "SGD/GeneralizedStiefel" + usual, OffManifold, func() stepper { return sgd(manifolds.Stiefel{}) }},
 		{"other betas", "Adam/Sphere" + usual, WrongState, func() stepper {
 			return solvers.NewAdam(solvers.LearnRate(0.1), solvers.Betas(beta1, 0.99), on(manifolds.Sphere{}))
 		}},

@@ -5,6 +5,7 @@ package extremes
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // rule describes the equations of a solver.
@@ -15,6 +16,8 @@ type rule struct {
 	nesterov  bool
 	tangent   bool // momentum in the tangent space
 	largest   bool // AMSGrad
+	// Of a rule that divides by the root of s <- keep s + take |grad|^2.
+	keep, take float64
 }
 
 type ruleKind uint8
@@ -22,13 +25,23 @@ type ruleKind uint8
 const (
 	descent  ruleKind = iota // SGD
 	adaptive                 // Adam
+	summing                  // Adagrad and RMSProp
 	wrapped                  // Constrain around stock Vanilla or Momentum
 )
 
-// The constants of Adam, which are the defaults of NewAdam.
+// The constants of Adam, which are the defaults of NewAdam. Adagrad and RMSProp have the same eps.
 const (
 	beta1, beta2, adamEps = 0.9, 0.999, 1e-8
 )
+
+// squares returns the block of state with one number for each point, and whether there is one.
+func (rl rule) squares() (block int, ok bool) {
+	switch {
+	case rl.kind == adaptive || rl.kind == summing && rl.momentum > 0:
+		return 1, true
+	}
+	return 0, rl.kind == summing
+}
 
 // problem is one parameter: the layout of its points, and their manifold.
 type problem struct {
@@ -42,6 +55,7 @@ type problem struct {
 	steps   int
 	precise precision
 	memory  []float64 // state of a wrapped solver, which is not in its Snapshot
+	root    []float64 // of the weights of the elements of all points in the inner product; nil if they are 1
 	sizes   []float64 // for each part, the sum of the norms of the terms of the first block of state
 }
 
@@ -106,13 +120,13 @@ type prediction struct {
 // rounding returns the error, in eps, that a step may add to a part for a conditioning of 1. It is
 // 16 on spheres, where each element is rounded about ten times; 16 sqrt(q) for frames of q vectors,
 // because of the matrix products; and twice that for their exponential, which squares matrices
-// repeatedly. In float64, sums of m elements in the solver and in the oracle have rounding errors
+// repeatedly, and for the singular values of a ball. In float64, sums of m elements in the solver and in the oracle have rounding errors
 // as well, which adds 4 sqrt(m).
 func (o *problem) rounding() float64 {
 	c := 16.0
-	if o.m.family == stiefel {
+	if o.m.family == stiefel || o.m.family == ball {
 		c *= math.Sqrt(float64(min(o.pn, o.pp)))
-		if o.m.retraction == byGeodesic {
+		if o.m.retraction == byGeodesic || o.m.family == ball {
 			c *= 2
 		}
 	}
@@ -150,13 +164,48 @@ func (o *problem) set(batch []float64, i, j int, factor float64, x []float64) {
 	}
 }
 
-// gather returns the weights, given in row-major order of the layer, in the order of the points.
+// gather returns the weights, given in row-major order of the layer, in the order of the points. In an inner product with weights
+// they are the coordinates in which it is the Frobenius product.
 func (o *problem) gather(w []float64) []float64 {
 	x := make([]float64, len(w))
 	for e, at := range o.where {
 		x[e] = w[at]
 	}
-	return x
+	return o.coordinates(x, false)
+}
+
+// gatherGradient is gather for a Euclidean gradient, whose product with a vector is the same in these coordinates.
+func (o *problem) gatherGradient(g []float64) []float64 {
+	x := make([]float64, len(g))
+	for e, at := range o.where {
+		x[e] = g[at]
+	}
+	return o.coordinates(x, true)
+}
+
+// coordinates returns points or vectors, or Euclidean gradients if dual, in the coordinates of gather.
+func (o *problem) coordinates(x []float64, dual bool) []float64 {
+	if o.root == nil {
+		return x
+	}
+	y := make([]float64, len(x))
+	for e, r := range o.root {
+		if dual {
+			r = 1 / r
+		}
+		y[e] = r * x[e]
+	}
+	return y
+}
+
+// read returns the state of a solver in the coordinates of gather.
+func (o *problem) read(rl rule, state [][]float64) [][]float64 {
+	if b, ok := rl.squares(); o.root == nil || len(state) == 0 || ok && b == 0 {
+		return state
+	}
+	state = slices.Clone(state)
+	state[0] = o.coordinates(state[0], rl.kind == descent && !rl.tangent)
+	return state
 }
 
 // worst returns the largest membership error of the points x.
@@ -242,13 +291,17 @@ func (o *problem) step(rl rule, x, g []float64, state [][]float64, rate float64)
 		}
 		// The denominator of Adam, one for each point, and its rounding error.
 		denominator, denominatorErr := 1.0, 0.0
-		if rl.kind == adaptive {
-			s := beta2*state[1][i] + (1-beta2)*sq
-			out.state[1][i] = s
+		if squares, ok := rl.squares(); ok {
+			keep, take := rl.keep, rl.take
+			if rl.kind == adaptive {
+				keep, take = beta2, 1-beta2
+			}
+			s := keep*state[squares][i] + take*sq
+			out.state[squares][i] = s
 			c := o.rounding() * eps
-			sErr := c*s + (1-beta2)*sqErr + 8*o.precise.least
+			sErr := c*s + take*sqErr + 8*o.precise.least
 			for j := range o.parts {
-				out.stateTol[1][i*len(o.parts)+j] = sErr
+				out.stateTol[squares][i*len(o.parts)+j] = sErr
 			}
 			if rl.largest {
 				s = max(s, state[2][i])
@@ -257,7 +310,10 @@ func (o *problem) step(rl rule, x, g []float64, state [][]float64, rate float64)
 					out.stateTol[2][i*len(o.parts)+j] = sErr
 				}
 			}
-			correct := 1 - math.Pow(beta2, float64(o.steps))
+			correct := 1.0
+			if rl.kind == adaptive {
+				correct = 1 - math.Pow(beta2, float64(o.steps))
+			}
 			root := math.Sqrt(s / correct)
 			denominator = root + adamEps
 			low := math.Sqrt(max(0, s-sErr) / correct)
@@ -277,6 +333,17 @@ func (o *problem) step(rl rule, x, g []float64, state [][]float64, rate float64)
 				spread = spread/c1/low + norm(dir)/c1*denominatorErr/low/denominator/eps/o.rounding()
 				dir = combine(1/c1/denominator, dir, 0, dir)
 			}
+			if rl.kind == summing { // the momentum is that of gradients with their factors
+				low := max(denominator-denominatorErr, adamEps/2)
+				spread = spread/low + norm(dir)*denominatorErr/low/denominator/eps/o.rounding()
+				dir = combine(1/denominator, dir, 0, dir)
+				if rl.momentum > 0 {
+					before := o.sizes[at]
+					spread += rl.momentum * before
+					dir = combine(rl.momentum, o.m.tangent(start, o.pick(state[0], i, j, 1), o.pn, o.pp), 1, dir)
+					next, nextSize = dir, spread
+				}
+			}
 			factor := -rate / o.r
 			if rl.kind == wrapped { // the direction is the displacement of the wrapped solver
 				factor = 1 / o.r
@@ -287,7 +354,7 @@ func (o *problem) step(rl rule, x, g []float64, state [][]float64, rate float64)
 			if max(a*o.r, t*o.r) >= o.precise.largest/16 {
 				out.reasons |= Overflow
 			}
-			if o.m.family != flat && max(a, t)*eps >= 1.0/16 || o.m.family == stiefel && max(a, t) >= 0x1p40 {
+			if o.m.curved() && max(a, t)*eps >= 1.0/16 || o.m.family == stiefel && max(a, t) >= 0x1p40 {
 				out.reasons |= TooLong
 			}
 			if o.m.family == stiefel && o.m.retraction >= byGeodesic && max(a, t) >= 128*math.Sqrt(float64(min(o.pn, o.pp))) {
@@ -309,6 +376,8 @@ func (o *problem) step(rl rule, x, g []float64, state [][]float64, rate float64)
 			diameter := 2 * math.Sqrt(float64(min(o.pn, o.pp)))
 			if o.m.family == flat {
 				kappa, diameter = norm(start)+a, math.Inf(1)
+			} else if o.m.family == ball {
+				kappa = 1 + norm(start) + a
 			} else if o.m.family == sphere {
 				diameter = 2
 			}
@@ -340,7 +409,7 @@ func (o *problem) step(rl rule, x, g []float64, state [][]float64, rate float64)
 				continue
 			}
 			stateTol := base*nextSize + 8*o.precise.least*math.Sqrt(float64(len(next)))
-			if o.m.family != flat && (rl.kind == adaptive || rl.tangent) {
+			if o.m.curved() && (rl.kind == adaptive || rl.tangent) {
 				next = o.m.transport(start, v, y, next, o.pn, o.pp)
 				stateTol += min(tol, 2) * 2 * nextSize
 			}
@@ -370,7 +439,7 @@ func (o *problem) direction(rl rule, i, j int, start, g, grad []float64, state [
 		m := combine(beta1, o.m.tangent(start, old, o.pn, o.pp), 1-beta1, grad)
 		n := beta1*before + (1-beta1)*size
 		return m, n, m, n
-	case rl.momentum == 0:
+	case rl.momentum == 0 || rl.kind == summing:
 		return grad, size, nil, 0
 	}
 	take := 1 - rl.dampening

@@ -272,6 +272,9 @@ func TestGeometries(t *testing.T) {
 				n = p
 			}
 			x, cond := m.project(gaussian(rng, n*p), n, p)
+			if m.family == ball { // from within: at the boundary a step ends where it may
+				x = combine(0.5, x, 0, x)
+			}
 			g := gaussian(rng, n*p)
 			v := m.tangent(x, g, n, p)
 			require.InDeltaSlice(t, v, m.tangent(x, v, n, p), 64*eps64, kind.name)
@@ -437,4 +440,58 @@ func (m bigMatrix) float64() []float64 {
 		x[i], _ = v.Float64()
 	}
 	return x
+}
+
+// The point of the ball nearest to a rotation times diag(3, 2, 1/2) is that rotation times diag(1, 1, 1/2).
+func TestBall(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 0x6b66))
+	m := geometry{family: ball}
+	q := positiveQ(mat.NewDense(4, 3, gaussian(rng, 12)))
+	w := positiveQ(mat.NewDense(3, 3, gaussian(rng, 9)))
+	long, near := []float64{3, 2, 0.5}, []float64{1, 1, 0.5}
+	x := times(times(q, mat.NewDiagDense(3, long)), w)
+	y, cond := m.project(x.RawMatrix().Data, 4, 3)
+	require.InDeltaSlice(t, times(times(q, mat.NewDiagDense(3, near)), w).RawMatrix().Data, y, 64*eps64)
+	require.Less(t, cond, 6.0)
+	require.InDelta(t, 2, m.membership(x.RawMatrix().Data, 4, 3), 64*eps64)
+	require.Less(t, m.membership(y, 4, 3), 64*eps64)
+}
+
+// Adagrad by hand, gradients 1 and 2 at rate 0.1 from 0: s = 1, 5. RMSProp with rho = 0.95: s = 0.05, 0.2475, with momentum
+// mu = 1/sqrt(0.05), 0.9 mu + 2/sqrt(0.2475).
+func TestAdagradByHand(t *testing.T) {
+	first, second := 1/(math.Sqrt(0.05)+1e-8), 2/(math.Sqrt(0.2475)+1e-8)
+	for _, c := range []struct {
+		r    rule
+		want []float64
+	}{
+		{rule{kind: summing, keep: 1, take: 1}, []float64{-0.1 / (1 + 1e-8), -0.1/(1+1e-8) - 0.2/(math.Sqrt(5)+1e-8)}},
+		{rule{kind: summing, keep: 0.95, take: 0.05}, []float64{-0.1 * first, -0.1 * (first + second)}},
+		{rule{kind: summing, keep: 0.95, take: 0.05, momentum: 0.9, tangent: true}, []float64{-0.1 * first, -0.1 * (1.9*first + second)}},
+	} {
+		o := &problem{k: 1, n: 1, p: 1, where: []int{0}, parts: [][]int{{0}}, pn: 1, pp: 1, r: 1, precise: precisions[1]}
+		x, state := []float64{0}, o.blank(c.r)
+		for step, g := range []float64{1, 2} {
+			out := o.step(c.r, x, []float64{g}, state, 0.1)
+			require.InDelta(t, c.want[step], out.weights[0], 1e-14, "%+v", c.r)
+			x, state, o.sizes = out.weights, out.state, out.sizes
+		}
+	}
+}
+
+// In coordinates in which an inner product is the Frobenius product, weights and tangent state are multiplied by the roots of its weights, and Euclidean
+// gradients and their sums divided.
+func TestCoordinates(t *testing.T) {
+	c := ordinary("SGD.tangent", "GeneralizedStiefel")
+	o := c.problem(1)
+	require.Equal(t, []float64{0.5, 1, 2}, []float64{o.root[0], o.root[1], o.root[2]}) // 4 x 9 points, whose rows are orthonormal
+	w := make([]float64, len(o.root))
+	for i := range w {
+		w[i] = 1
+	}
+	require.Equal(t, o.root, o.gather(w))
+	require.Equal(t, 2.0, o.gatherGradient(w)[0])
+	require.Equal(t, o.root, o.read(rule{momentum: theta, tangent: true}, [][]float64{w})[0])
+	require.Equal(t, 2.0, o.read(rule{momentum: theta}, [][]float64{w})[0][0])
+	require.Equal(t, w, o.read(rule{kind: summing}, [][]float64{w})[0])
 }
