@@ -354,10 +354,11 @@ func (s Orthogonal) Descends(m Manifold, x Points, d Descent, b Bounds) bool {
 	return ok && of.group().descends(x, d, b)
 }
 
-// Descends returns true where Stiefel.Descends does in the Euclidean metric.
+// Descends returns true where Stiefel.Descends does in the Euclidean metric, unless factors may make a step of r or more: they can multiply the
+// rounding errors of a gradient, and what is not tangent might lead to a reflection.
 func (s SpecialOrthogonal) Descends(m Manifold, x Points, d Descent, b Bounds) bool {
 	of, ok := m.(SpecialOrthogonal)
-	return ok && of.group().descends(x, d, b)
+	return ok && of.group().descends(x, d, b) && (d.Factors == nil || d.Rate*d.Longest < size(of.Radius).value())
 }
 
 // Descend makes the step as Stiefel.Descend does.
@@ -471,7 +472,7 @@ func (m stiefel[T]) projectProper(dst, x block[T]) error {
 	return nil
 }
 
-// retractRotation is retract, and fails where the rounding errors of a long step change the sign of
+// retractRotation is retract, and fails where the normal part that rounding errors give a step changes the sign of
 // the determinant.
 func (m stiefel[T]) retractRotation(dst, x, v block[T]) error {
 	reflects := func(b block[T], i int) bool {
@@ -480,9 +481,9 @@ func (m stiefel[T]) retractRotation(dst, x, v block[T]) error {
 		frames.Widen(a, gemm.Of(b.at(i), b.n, b.n), 1)
 		return frames.Reflects(a, b.n)
 	}
-	before := map[int]bool{} // by the index of a point with a long step
+	before := map[int]bool{} // by the index of a point whose step is long enough
 	for i := range x.k {
-		if length := vec.Norm(v.at(i)) / m.r(); length > 0x1p10 {
+		if length := vec.Norm(v.at(i)) / m.r(); !(length < 1) { // shorter, x + t v is regular for all t from 0 to 1
 			before[i] = reflects(x, i)
 		}
 	}

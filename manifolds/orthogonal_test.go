@@ -125,3 +125,31 @@ func TestLongestGeodesics(t *testing.T) {
 		}
 	}
 }
+
+// A gradient along the point has no tangent part but rounding errors. A direction that is normalised, as Adam's, makes steps of any length of them: they end at a
+// rotation, or in an error.
+func TestRotationsOfRoundingErrors(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	m := manifolds.SpecialOrthogonal{}
+	failed := 0
+	for range 200 {
+		x, err := manifolds.Points64(make([]float64, 9), 1, 3, 3)
+		require.NoError(t, err)
+		require.NoError(t, m.Random(x, rng))
+		v := x.Like()
+		require.NoError(t, v.Combine(1e10*rng.Float64(), x, 0, x))
+		require.NoError(t, m.Tangent(v, x, v))
+		if n := v.Norm(); n > 0 {
+			require.NoError(t, v.Combine(100*rng.Float64()/n, v, 0, v))
+		}
+		y := x.Like()
+		if err := m.Retract(y, x, v); err != nil {
+			require.ErrorContains(t, err, "the determinant keeps its sign")
+			failed++
+			continue
+		}
+		assert.Less(t, m.Membership(y), 1e-13)
+	}
+	assert.Greater(t, failed, 0)
+	assert.Less(t, failed, 150)
+}

@@ -446,6 +446,9 @@ func (s spheres[T]) exp(dst, x, v block[T]) error {
 		} else {
 			combineWide(l, dst.data, cos, x.data, -m, sinc, v.data, 0)
 		}
+		if s.centred && m != 0 { // again: the result may be much shorter than the means
+			s.centre(l, dst.data, dst.data)
+		}
 		return s.normalise(l, dst.data, 0)
 	}, "exp")
 }

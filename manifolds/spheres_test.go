@@ -391,3 +391,17 @@ func everySize(t *testing.T, w world, rng *rand.Rand, like manifolds.Points, siz
 		assert.InEpsilon(t, w.r*math.Sqrt(squares[k]), out[k], 16*eps, at("Dist"))
 	}
 }
+
+// A step of a centred sphere whose mean, a rounding error, is longer than what remains of it along the geodesic.
+func TestGeodesicOfAMean(t *testing.T) {
+	m := manifolds.CentredSphere{Geodesic: true}
+	for _, mean := range []float64{1, 1e3, 1e10} {
+		x, err := manifolds.Points64([]float64{math.Sqrt(0.5), -math.Sqrt(0.5), 0}, 1, 3, 1)
+		require.NoError(t, err)
+		v, err := manifolds.Points64([]float64{mean + 1, mean + 1, mean - 2}, 1, 3, 1)
+		require.NoError(t, err)
+		y := x.Like()
+		require.NoError(t, m.Retract(y, x, v))
+		assert.Less(t, m.Membership(y), 1e-15)
+	}
+}

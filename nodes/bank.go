@@ -19,11 +19,17 @@ import (
 type bank struct {
 	d, f   int // number of filters, weights per filter
 	rs, cs int // element (i, j) is weight i*rs + j*cs
+	lie    across
 }
 
 // admitKernel checks the inputs as admit does, and that the first is a kernel of shape
-// (out, in, height, width), or (in, out) for a fully connected layer.
-func admitKernel(name string, ranks []int, in ...*gorgonia.Node) ([]tensor.Shape, bank, error) {
+// (out, in, height, width), or (in, out) for a fully connected layer, or what the options say. The bank of a transposed kernel is that of
+// a turned body.
+func admitKernel(name string, opts []KernelOption, ranks []int, in ...*gorgonia.Node) ([]tensor.Shape, bank, error) {
+	var o kernelOptions
+	if err := setOptions(name, &o, opts); err != nil {
+		return nil, bank{}, err
+	}
 	shapes, err := admit(name, ranks, in...)
 	if err != nil {
 		return nil, bank{}, err
@@ -32,11 +38,19 @@ func admitKernel(name string, ranks []int, in ...*gorgonia.Node) ([]tensor.Shape
 		return nil, bank{}, fmt.Errorf("%s: input 0, %s: want a kernel of shape (out, in, height, width) or (in, out), got shape %v",
 			name, in[0].Name(), shapes[0])
 	}
+	if err := o.check(shapes[0]); err != nil {
+		return nil, bank{}, fmt.Errorf("%s: input 0, %s: %w", name, in[0].Name(), err)
+	}
+	if o.transposed {
+		k := shapes[0]
+		lie := across{o.groups, k[0] / o.groups, k[1], k[2] * k[3]}
+		return shapes, bank{k[1] * o.groups, lie.channels * lie.area, lie.channels * lie.area, 1, lie}, nil
+	}
 	l, err := manifolds.FilterBank.Layout(shapes[0])
 	if err != nil {
 		return nil, bank{}, fmt.Errorf("%s: input 0, %s: %w", name, in[0].Name(), err)
 	}
-	return shapes, bank{l.N, l.P, l.StrideN, l.StrideP}, nil
+	return shapes, bank{l.N, l.P, l.StrideN, l.StrideP, across{}}, nil
 }
 
 // matrixOf views the data of a kernel as its filter bank.

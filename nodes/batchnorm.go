@@ -127,8 +127,8 @@ func BatchNormWith(x, scale, bias *gorgonia.Node, s *Statistics, epsilon float64
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	var o batchNormOptions
-	for _, set := range opts {
-		set(&o)
+	if err := setOptions(name, &o, opts); err != nil {
+		return nil, err
 	}
 	if o.bounded {
 		if err := checkTop(o.top); err != nil {

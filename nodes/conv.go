@@ -60,7 +60,10 @@ func conv2d(name string, x, w *gorgonia.Node, kernel tensor.Shape, pad, stride, 
 		return nil, err
 	}
 	in, filter := shapes[0], shapes[1]
-	o := optionsOf(opts)
+	o, err := optionsOf(name, opts)
+	if err != nil {
+		return nil, err
+	}
 	along, err := axes(name, in, filter, kernel, pad, stride, dilation, o)
 	if err != nil {
 		return nil, err

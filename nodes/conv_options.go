@@ -11,12 +11,10 @@ type convOptions struct {
 	circular bool
 }
 
-func optionsOf(opts []ConvOption) convOptions {
+func optionsOf(name string, opts []ConvOption) (convOptions, error) {
 	o := convOptions{groups: 1}
-	for _, set := range opts {
-		set(&o)
-	}
-	return o
+	err := setOptions(name, &o, opts)
+	return o, err
 }
 
 // Groups divides channels and filters into n groups of neighbours: the filters of a group see only the

@@ -40,7 +40,10 @@ func convTranspose2d(name string, x, w *gorgonia.Node, kernelShape tensor.Shape,
 		return nil, err
 	}
 	in, filter := shapes[0], shapes[1]
-	o := optionsOf(opts)
+	o, err := optionsOf(name, opts)
+	if err != nil {
+		return nil, err
+	}
 	along, err := axes(name, in, filter, kernelShape, pad, stride, dilation, o)
 	if err != nil {
 		return nil, err

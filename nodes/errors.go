@@ -18,6 +18,20 @@ var ErrNotFinite = errors.New("not finite")
 // has, and of a run in which a factor is not on its manifold.
 var ErrNotOrthogonal = errors.New("not orthogonal")
 
+// ErrOption is wrapped by errors about an option that is nil.
+var ErrOption = errors.New("invalid option")
+
+// setOptions applies options to o, in their order.
+func setOptions[O any, F ~func(*O)](name string, o *O, opts []F) error {
+	for i, set := range opts {
+		if set == nil {
+			return fmt.Errorf("%s: want options, got nil as number %d (%w)", name, i+1, ErrOption)
+		}
+		set(o)
+	}
+	return nil
+}
+
 // Cause returns the error of the operation that made a run of a machine fail, or err itself if it is
 // not such an error. Gorgonia wraps the error of an operation in several lines of text, and in a type
 // that errors.Is and errors.As cannot look through.

@@ -28,7 +28,7 @@ func TestNotFinite(t *testing.T) {
 			y, _, _, _, err := nodes.BatchNorm(x, nil, nil, 0.1, 1e-5)
 			return y, err
 		}, "nodes.BatchNorm: channel 0: want a finite mean and variance, got NaN and NaN"},
-		"DoubleSoftOrthogonality": {nodes.DoubleSoftOrthogonality,
+		"DoubleSoftOrthogonality": {func(x *gorgonia.Node) (*gorgonia.Node, error) { return nodes.DoubleSoftOrthogonality(x) },
 			"nodes.DoubleSoftOrthogonality: want a kernel whose products are finite, got a penalty of NaN"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -22,10 +22,10 @@ func draw(init gorgonia.InitWFn, of tensor.Dtype, shape ...int) []float64 {
 	return floats(n.Value())
 }
 
-var initialisers = map[string]func(gain float64, seed uint64) gorgonia.InitWFn{
+var initialisers = map[string]func(gain float64, seed uint64, opts ...nodes.KernelOption) gorgonia.InitWFn{
 	"HeNormal": nodes.HeNormal, "HeUniform": nodes.HeUniform, "GlorotNormal": nodes.GlorotNormal, "GlorotUniform": nodes.GlorotUniform,
 	"Orthonormal": nodes.Orthonormal, "UnitFilterInit": nodes.UnitFilterInit,
-	"ManifoldInit": func(_ float64, seed uint64) gorgonia.InitWFn {
+	"ManifoldInit": func(_ float64, seed uint64, _ ...nodes.KernelOption) gorgonia.InitWFn {
 		return nodes.ManifoldInit(manifolds.On(manifolds.Oblique{}, manifolds.Initial), seed)
 	},
 }

@@ -62,7 +62,7 @@ func BenchmarkKernels(b *testing.B) {
 		}, nil},
 		{"ExpTrivialization", based(nodes.ExpTrivialization), nil},
 		{"CayleyTrivialization", based(nodes.CayleyTrivialization), nil},
-		{"SoftOrthogonality", nil, nodes.SoftOrthogonality},
+		{"SoftOrthogonality", nil, func(w *gorgonia.Node) (*gorgonia.Node, error) { return nodes.SoftOrthogonality(w) }},
 		{"SRIP 2", nil, func(w *gorgonia.Node) (*gorgonia.Node, error) { return nodes.SRIP(w, 2, 1) }},
 		{"ConvOrthogonality", nil, func(w *gorgonia.Node) (*gorgonia.Node, error) { return nodes.ConvOrthogonality(w, []int{1, 1}) }},
 	} {

@@ -95,8 +95,8 @@ func Gram(t int) BoundOption { return func(o *boundOptions) { o.gram = t } }
 func Lipschitz(output *gorgonia.Node, inputs gorgonia.Nodes, opts ...BoundOption) (*Bounds, error) {
 	const name = "nodes.Lipschitz"
 	o := boundOptions{slack: 0.01}
-	for _, set := range opts {
-		set(&o)
+	if err := setOptions(name, &o, opts); err != nil {
+		return nil, err
 	}
 	switch {
 	case output == nil || output.Graph() == nil:

@@ -45,7 +45,7 @@ import (
 // orthogonal to v where P does not depend on the norm (Salimans, Kingma 2016, section 2.1).
 func Normalize(v *gorgonia.Node, m manifolds.Manifold, opts ...manifolds.Option) (*gorgonia.Node, error) {
 	const name = "nodes.Normalize"
-	shapes, _, err := admitKernel(name, []int{0}, v)
+	shapes, _, err := admitKernel(name, nil, []int{0}, v)
 	if err != nil {
 		return nil, err
 	}

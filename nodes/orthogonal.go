@@ -40,9 +40,9 @@ import (
 // otherwise of the run. A rank-deficient V is no error; the rank of W is then at most that of V.
 //
 // To centre the filters first, as in the paper, pass WeightStandardization(v, eps) as v.
-func Orthogonalize(v *gorgonia.Node, iterations int, scale manifolds.Scale) (*gorgonia.Node, error) {
+func Orthogonalize(v *gorgonia.Node, iterations int, scale manifolds.Scale, opts ...KernelOption) (*gorgonia.Node, error) {
 	const name = "nodes.Orthogonalize"
-	shapes, b, err := admitKernel(name, []int{0}, v)
+	shapes, b, err := admitKernel(name, opts, []int{0}, v)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ func Orthogonalize(v *gorgonia.Node, iterations int, scale manifolds.Scale) (*go
 	if scale == manifolds.Initial {
 		return nil, fmt.Errorf("%s: want a scale that is a number, got %v", name, scale)
 	}
-	piece, err := manifolds.Single(manifolds.On(manifolds.Stiefel{}, manifolds.FilterBank, scale).Bind(shapes[0], 0))
+	piece, err := manifolds.Single(manifolds.On(manifolds.Stiefel{}, manifolds.FilterBank, scale).Bind([]int{b.d, b.f, 1, 1}, 0))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -61,7 +61,7 @@ func Orthogonalize(v *gorgonia.Node, iterations int, scale manifolds.Scale) (*go
 		r = 1
 	}
 	s := signature{name: name, in: shapes, out: shapes[0]}
-	f32, f64 := newtonSchulz[float32]{b, iterations, r}, newtonSchulz[float64]{b, iterations, r}
+	f32, f64 := turn(b, true, newtonSchulz[float32]{b, iterations, r}, newtonSchulz[float64]{b, iterations, r})
 	if err := computeEarly(s, f32, f64, v); err != nil {
 		return nil, err
 	}

@@ -34,7 +34,11 @@ type Factor struct {
 // for a depthwise convolution, because shifts are the only orthogonal kernels of one channel.
 func OrthogonalConvFactors(filters, channels int, kernelShape tensor.Shape, stride []int, opts ...ConvOption) (matrix, projectors Factor, err error) {
 	const name = "nodes.OrthogonalConvFactors"
-	g := optionsOf(opts).groups
+	o, err := optionsOf(name, opts)
+	if err != nil {
+		return matrix, projectors, err
+	}
+	g := o.groups
 	switch {
 	case filters < 1 || channels < 1:
 		err = fmt.Errorf("%s: want positive numbers of filters and channels, got %d and %d", name, filters, channels)
@@ -108,7 +112,10 @@ func OrthogonalConv(x, m, u *gorgonia.Node, kernelShape tensor.Shape, stride, di
 	if err != nil {
 		return nil, err
 	}
-	o := optionsOf(opts)
+	o, err := optionsOf(name, opts)
+	if err != nil {
+		return nil, err
+	}
 	for i, size := range x.Shape()[2:] {
 		if o.circular && size%stride[i] != 0 {
 			return nil, notOrthogonal("%s: want circular images of a size that the strides %v divide, got shape %v", name, stride, x.Shape())
@@ -129,7 +136,10 @@ func OrthogonalConvTranspose(x, m, u *gorgonia.Node, channels int, kernelShape t
 	if err != nil {
 		return nil, err
 	}
-	o := optionsOf(opts)
+	o, err := optionsOf(name, opts)
+	if err != nil {
+		return nil, err
+	}
 	o.groups = m.Shape()[0]
 	for i, s := range stride {
 		d := 1

@@ -36,23 +36,23 @@ import (
 //
 // With X^T in place of X, the penalty would differ by a constant, the difference between rows and
 // columns.
-func SoftOrthogonality(w *gorgonia.Node) (*gorgonia.Node, error) {
-	return penalise("nodes.SoftOrthogonality", penalty{kind: soft}, w)
+func SoftOrthogonality(w *gorgonia.Node, opts ...KernelOption) (*gorgonia.Node, error) {
+	return penalise("nodes.SoftOrthogonality", penalty{kind: soft}, w, opts)
 }
 
 // DoubleSoftOrthogonality returns |W W^T - I|_F^2 + |W^T W - I|_F^2 (Bansal et al. 2018, section
 // 3.2), where W is the filter bank. Because the two terms differ by a constant, it is twice
 // SoftOrthogonality plus the difference between the rows and columns of W. w has the shapes of
 // SoftOrthogonality.
-func DoubleSoftOrthogonality(w *gorgonia.Node) (*gorgonia.Node, error) {
-	return penalise("nodes.DoubleSoftOrthogonality", penalty{kind: doubleSoft}, w)
+func DoubleSoftOrthogonality(w *gorgonia.Node, opts ...KernelOption) (*gorgonia.Node, error) {
+	return penalise("nodes.DoubleSoftOrthogonality", penalty{kind: doubleSoft}, w, opts)
 }
 
 // MutualCoherence returns the largest |E_ij|, where E = X X^T - I and X is that of SoftOrthogonality
 // (Bansal et al. 2018, section 3.3, where X is not normalised either). The gradient is that of the
 // first largest element, and 0 where E is 0.
-func MutualCoherence(w *gorgonia.Node) (*gorgonia.Node, error) {
-	return penalise("nodes.MutualCoherence", penalty{kind: coherence}, w)
+func MutualCoherence(w *gorgonia.Node, opts ...KernelOption) (*gorgonia.Node, error) {
+	return penalise("nodes.MutualCoherence", penalty{kind: coherence}, w, opts)
 }
 
 // SRIP returns an estimate of the spectral norm of E = X X^T - I, the constant of the restricted
@@ -64,22 +64,22 @@ func MutualCoherence(w *gorgonia.Node) (*gorgonia.Node, error) {
 // X is that of SoftOrthogonality. The gradient is exact, through all iterations. The estimate is at
 // most the norm, and approaches it with more iterations. The paper takes 2; further iterations are
 // cheap compared with X X^T. iterations below 1 is an error.
-func SRIP(w *gorgonia.Node, iterations int, seed uint64) (*gorgonia.Node, error) {
+func SRIP(w *gorgonia.Node, iterations int, seed uint64, opts ...KernelOption) (*gorgonia.Node, error) {
 	const name = "nodes.SRIP"
 	if iterations < 1 {
 		return nil, fmt.Errorf("%s: want at least 1 iteration, got %d", name, iterations)
 	}
-	return penalise(name, penalty{kind: srip, iterations: iterations, seed: seed}, w)
+	return penalise(name, penalty{kind: srip, iterations: iterations, seed: seed}, w, opts)
 }
 
-func penalise(name string, p penalty, w *gorgonia.Node) (*gorgonia.Node, error) {
-	shapes, b, err := admitKernel(name, []int{0}, w)
+func penalise(name string, p penalty, w *gorgonia.Node, opts []KernelOption) (*gorgonia.Node, error) {
+	shapes, b, err := admitKernel(name, opts, []int{0}, w)
 	if err != nil {
 		return nil, err
 	}
 	p.bank = b
 	s := signature{name: name, in: shapes, out: tensor.ScalarShape()}
-	f32, f64 := gramPenalty[float32]{p}, gramPenalty[float64]{p}
+	f32, f64 := turn(b, false, gramPenalty[float32]{p}, gramPenalty[float64]{p})
 	if err := computeEarly(s, f32, f64, w); err != nil {
 		return nil, err
 	}

@@ -68,7 +68,7 @@ func spectralNorm(e [][]float64) float64 {
 }
 
 func TestPenalties(t *testing.T) {
-	one := func(f func(*gorgonia.Node) (*gorgonia.Node, error)) nodetest.Build {
+	one := func(f func(*gorgonia.Node, ...nodes.KernelOption) (*gorgonia.Node, error)) nodetest.Build {
 		return func(in []*gorgonia.Node) (*gorgonia.Node, error) { return f(in[0]) }
 	}
 	srip := func(iterations int, seed uint64) nodetest.Build {
@@ -216,12 +216,14 @@ func TestConvOrthogonalityIsThatOfConv2d(t *testing.T) {
 // For an orthonormal bank the penalties and their gradients are 0, even where they are not
 // differentiable.
 func TestPenaltiesVanish(t *testing.T) {
-	for name, build := range map[string]func(*gorgonia.Node) (*gorgonia.Node, error){
+	for name, build := range map[string]func(*gorgonia.Node, ...nodes.KernelOption) (*gorgonia.Node, error){
 		"SoftOrthogonality": nodes.SoftOrthogonality,
 		"MutualCoherence":   nodes.MutualCoherence,
-		"SRIP":              func(w *gorgonia.Node) (*gorgonia.Node, error) { return nodes.SRIP(w, 3, 1) },
-		"ConvOrthogonality": func(w *gorgonia.Node) (*gorgonia.Node, error) { return nodes.ConvOrthogonality(w, []int{2, 2}) },
-		"DoubleSoftOrthogonality": func(w *gorgonia.Node) (*gorgonia.Node, error) {
+		"SRIP":              func(w *gorgonia.Node, _ ...nodes.KernelOption) (*gorgonia.Node, error) { return nodes.SRIP(w, 3, 1) },
+		"ConvOrthogonality": func(w *gorgonia.Node, _ ...nodes.KernelOption) (*gorgonia.Node, error) {
+			return nodes.ConvOrthogonality(w, []int{2, 2})
+		},
+		"DoubleSoftOrthogonality": func(w *gorgonia.Node, _ ...nodes.KernelOption) (*gorgonia.Node, error) {
 			p, err := nodes.DoubleSoftOrthogonality(w)
 			if err != nil {
 				return nil, err

@@ -43,8 +43,8 @@ func Shortcut(x *gorgonia.Node, channels, stride int, opts ...ShortcutOption) (*
 		images: in[0], from: in[1], to: channels, stride: stride, height: in[2], width: in[3],
 		rows: 1 + (in[2]-1)/stride, columns: 1 + (in[3]-1)/stride,
 	}
-	for _, set := range opts {
-		set(&l)
+	if err := setOptions(name, &l, opts); err != nil {
+		return nil, err
 	}
 	s := signature{name: name, in: shapes, out: tensor.Shape{in[0], channels, l.rows, l.columns}}
 	return apply(s, shortcut[float32]{l}, shortcut[float64]{l}, x)

@@ -114,9 +114,9 @@ func (p *PowerIteration) admit(u, v []float64) error {
 // SpectralNorm returns an error for a nil state, for iterations below 1, for a state whose vectors
 // have other lengths, and for a w whose value is already known and zero or not finite. A run fails
 // if the estimate sigma is not positive.
-func SpectralNorm(w *gorgonia.Node, state *PowerIteration, iterations int) (*gorgonia.Node, error) {
+func SpectralNorm(w *gorgonia.Node, state *PowerIteration, iterations int, opts ...KernelOption) (*gorgonia.Node, error) {
 	const name = "nodes.SpectralNorm"
-	shapes, b, err := admitKernel(name, []int{0}, w)
+	shapes, b, err := admitKernel(name, opts, []int{0}, w)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +137,8 @@ func SpectralNorm(w *gorgonia.Node, state *PowerIteration, iterations int) (*gor
 	m := &mode{training: true}
 	s := signature{name: name, in: shapes, out: shapes[0], mode: m}
 	used := new(spectralRun)
-	return apply(s, spectral[float32]{b, state, iterations, m, used}, spectral[float64]{b, state, iterations, m, used}, w)
+	f32, f64 := turn(b, true, spectral[float32]{b, state, iterations, m, used}, spectral[float64]{b, state, iterations, m, used})
+	return apply(s, f32, f64, w)
 }
 
 // fits checks that the vectors, if there are any, have the lengths for the filter bank.

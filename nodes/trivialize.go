@@ -53,7 +53,7 @@ func CayleyTrivialization(v, base *gorgonia.Node) (*gorgonia.Node, error) {
 }
 
 func trivialise(name string, cayley bool, v, base *gorgonia.Node) (*gorgonia.Node, error) {
-	shapes, b, err := admitKernel(name, []int{0, 0}, v, base)
+	shapes, b, err := admitKernel(name, nil, []int{0, 0}, v, base)
 	if err != nil {
 		return nil, err
 	}

@@ -19,15 +19,16 @@ import (
 //
 // so that its norm g_i is learnt separately from its direction (Salimans, Kingma, Weight
 // normalization, NIPS 2016, eq. 2). v has shape (out, in, height, width) and g has (out, 1, 1, 1);
-// for a fully connected layer the shapes are (in, out) and (1, out). w has the shape of v.
+// for a fully connected layer the shapes are (in, out) and (1, out). w has the shape of v. For a transposed convolution, pass
+// TransposedKernel.
 //
 //	dL/dg_i = <dL/dw_i, v_i> / |v_i|
 //	dL/dv_i = (g_i/|v_i|) (dL/dw_i - <dL/dw_i, v_i> v_i / |v_i|^2)
 //
 // To start from an existing kernel, set g to the norms of its filters. A filter v_i of norm 0 is an
 // error: of WeightNorm if v already has a value, and otherwise of the run.
-func WeightNorm(v, g *gorgonia.Node) (*gorgonia.Node, error) {
-	return normWithGain("nodes.WeightNorm", v, g, false)
+func WeightNorm(v, g *gorgonia.Node, opts ...KernelOption) (*gorgonia.Node, error) {
+	return normWithGain("nodes.WeightNorm", v, g, false, opts)
 }
 
 // CentredWeightNorm returns the kernel whose filter i is
@@ -39,13 +40,13 @@ func WeightNorm(v, g *gorgonia.Node) (*gorgonia.Node, error) {
 // - mean v_i, and the gradient with respect to v_i is centred as well. A filter whose elements are
 // all equal, or that has only one element, is an error. With g_i = 1 it is Normalize(v,
 // manifolds.CentredSphere{}, manifolds.Unit).
-func CentredWeightNorm(v, g *gorgonia.Node) (*gorgonia.Node, error) {
-	return normWithGain("nodes.CentredWeightNorm", v, g, true)
+func CentredWeightNorm(v, g *gorgonia.Node, opts ...KernelOption) (*gorgonia.Node, error) {
+	return normWithGain("nodes.CentredWeightNorm", v, g, true, opts)
 }
 
 // normWithGain adds the node of WeightNorm or CentredWeightNorm.
-func normWithGain(name string, v, g *gorgonia.Node, centred bool) (*gorgonia.Node, error) {
-	shapes, b, err := admitKernel(name, []int{0, 0}, v, g)
+func normWithGain(name string, v, g *gorgonia.Node, centred bool, opts []KernelOption) (*gorgonia.Node, error) {
+	shapes, b, err := admitKernel(name, opts, []int{0, 0}, v, g)
 	if err != nil {
 		return nil, err
 	}
@@ -62,10 +63,11 @@ func normWithGain(name string, v, g *gorgonia.Node, centred bool) (*gorgonia.Nod
 	if err := f32.admit(); err != nil {
 		return nil, fmt.Errorf("%s: input 0, %s: %w", name, v.Name(), err)
 	}
-	if err := computeEarly(s, f32, f64, v, g); err != nil {
+	of32, of64 := turn(b, true, f32, f64)
+	if err := computeEarly(s, of32, of64, v, g); err != nil {
 		return nil, err
 	}
-	return apply(s, f32, f64, v, g)
+	return apply(s, of32, of64, v, g)
 }
 
 // WeightStandardization returns the kernel whose filter i is
@@ -82,9 +84,9 @@ func normWithGain(name string, v, g *gorgonia.Node, centred bool) (*gorgonia.Nod
 //
 // eps must not be negative. For a filter whose elements are all equal, w_i is 0 if eps > 0; if eps
 // = 0 the filter is an error.
-func WeightStandardization(v *gorgonia.Node, eps float64) (*gorgonia.Node, error) {
+func WeightStandardization(v *gorgonia.Node, eps float64, opts ...KernelOption) (*gorgonia.Node, error) {
 	const name = "nodes.WeightStandardization"
-	shapes, b, err := admitKernel(name, []int{0}, v)
+	shapes, b, err := admitKernel(name, opts, []int{0}, v)
 	if err != nil {
 		return nil, err
 	}
@@ -98,10 +100,11 @@ func WeightStandardization(v *gorgonia.Node, eps float64) (*gorgonia.Node, error
 	if err := f32.admit(); err != nil {
 		return nil, fmt.Errorf("%s: input 0, %s: %w", name, v.Name(), err)
 	}
-	if err := computeEarly(s, f32, f64, v); err != nil {
+	of32, of64 := turn(b, true, f32, f64)
+	if err := computeEarly(s, of32, of64, v); err != nil {
 		return nil, err
 	}
-	return apply(s, f32, f64, v)
+	return apply(s, of32, of64, v)
 }
 
 // filterNorm computes w_i = s c_i / (|c_i|^2 + extra)^(1/2) in float64, where c_i is v_i or, if

@@ -120,7 +120,7 @@ func TestWeightNormRefuses(t *testing.T) {
 func TestWeightNormDegenerate(t *testing.T) {
 	for _, of := range []tensor.Dtype{tensor.Float64, tensor.Float32} {
 		for name, c := range map[string]struct {
-			build  func(v, g *gorgonia.Node) (*gorgonia.Node, error)
+			build  func(v, g *gorgonia.Node, opts ...nodes.KernelOption) (*gorgonia.Node, error)
 			values []float64
 			want   string
 		}{
@@ -128,7 +128,9 @@ func TestWeightNormDegenerate(t *testing.T) {
 			"NaN":      {nodes.WeightNorm, []float64{1, 2, math.NaN(), 4, 1, 0, 0, 0}, "nodes.WeightNorm: filter 0: want a direction, got norm NaN"},
 			"Inf":      {nodes.WeightNorm, []float64{1, 2, 3, 4, math.Inf(-1), 0, 0, 0}, "nodes.WeightNorm: filter 1: want a direction, got norm +Inf"},
 			"constant": {nodes.CentredWeightNorm, []float64{1, 2, 3, 4, 0.1, 0.1, 0.1, 0.1}, "nodes.CentredWeightNorm: filter 1: want a direction, got distance from its mean"},
-			"std": {func(v, _ *gorgonia.Node) (*gorgonia.Node, error) { return nodes.WeightStandardization(v, 0) },
+			"std": {func(v, _ *gorgonia.Node, _ ...nodes.KernelOption) (*gorgonia.Node, error) {
+				return nodes.WeightStandardization(v, 0)
+			},
 				[]float64{1, 2, 3, 4, 1e5, 1e5, 1e5, 1e5}, "nodes.WeightStandardization: filter 1: want a direction, got distance from its mean"},
 		} {
 			t.Run(fmt.Sprint(name, " ", of), func(t *testing.T) {
