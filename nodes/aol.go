@@ -45,7 +45,7 @@ func SLL(v, q *gorgonia.Node) (*gorgonia.Node, error) {
 }
 
 func rescaled(name string, filters bool, groups int, in ...*gorgonia.Node) (*gorgonia.Node, error) {
-	shapes, b, err := admitKernel(name, make([]int, len(in)), in...)
+	shapes, b, err := admitKernel(name, nil, make([]int, len(in)), in...)
 	if err != nil {
 		return nil, err
 	}

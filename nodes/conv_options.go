@@ -2,6 +2,8 @@
 
 package nodes
 
+import "slices"
+
 // ConvOption is an option of Conv2dWith and ConvTranspose2d.
 type ConvOption func(*convOptions)
 
@@ -24,8 +26,11 @@ func Groups(n int) ConvOption {
 	return func(o *convOptions) { o.groups = n }
 }
 
-// GroupsOf returns the number of groups that options say, 1 if they say none.
-func GroupsOf(opts ...ConvOption) int { return optionsOf(opts).groups }
+// GroupsOf returns the number of groups that options say, 1 if they say none. Nil says nothing, and is an error of the node.
+func GroupsOf(opts ...ConvOption) int {
+	o, _ := optionsOf("nodes.GroupsOf", slices.DeleteFunc(slices.Clone(opts), func(o ConvOption) bool { return o == nil }))
+	return o.groups
+}
 
 // Circular pads images with their own pixels, as if they were repeated in all directions: pixel i of H rows
 // is pixel i mod H, in place of 0 where it lies outside of the image. The padding may be larger than the image. It is
