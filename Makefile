@@ -14,7 +14,7 @@ LIBRARY     = ./manifolds/... ./solvers/... ./nodes/... ./models/... ./internal/
 # Goes to the kernel of the notebooks; GOFLAGS="$$flags" compiles it with its patched interpreter.
 KERNEL      = @dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && cd examples/notebooks/kernel && flags=$$(go run . -prepare "$$dir")
 
-.PHONY: check fmt vet staticcheck race levels platforms neon emulated assembly drawings mpi test bench generate picture notebooks execute site
+.PHONY: check fmt vet staticcheck race levels platforms neon emulated assembly drawings mpi test bench generate picture notebooks execute onnx site
 
 # Everything a change must pass, beside `go test ./...`.
 check: fmt vet staticcheck race levels platforms assembly drawings
@@ -97,6 +97,14 @@ test:
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./solvers/... ./nodes/...
+
+# Writes nets in the format ONNX and has them checked and run by others. Needs Debian's python3-onnx, node, and a folder ONNXRUNTIME in which
+# `npm install onnxruntime-web` has been called; it installs nothing.
+onnx:
+	@test -d "$(ONNXRUNTIME)/node_modules/onnxruntime-web" || { echo "want ONNXRUNTIME, a folder in which npm install onnxruntime-web has been called"; exit 1; }
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && set -e && \
+	KERNELFOLD_ONNX=$$dir go test -count 1 -run Write ./models/onnx && \
+	/usr/bin/python3 models/onnx/testdata/check.py "$$dir" && node models/onnx/testdata/check.mjs "$$dir" "$(ONNXRUNTIME)"
 
 # Installs the kernel of the notebooks: docs/notebooks.md.
 notebooks:

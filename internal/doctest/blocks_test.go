@@ -30,6 +30,7 @@ var packages = []string{
 	"github.com/kernelfold/kernelfold/manifolds/manifoldtest",
 	"github.com/kernelfold/kernelfold/models",
 	"github.com/kernelfold/kernelfold/models/checkpoint",
+	"github.com/kernelfold/kernelfold/models/onnx",
 	"github.com/kernelfold/kernelfold/models/images",
 	"github.com/kernelfold/kernelfold/models/safetensors",
 	"github.com/kernelfold/kernelfold/models/train",

@@ -21,6 +21,7 @@ const (
 	minutes  = "measures for minutes; .ci/run runs the program on less"
 	cluster  = "needs several machines or many cores; make mpi runs the program on 2 and 4 processes"
 	terminal = "needs a terminal or a browser; .ci/run executes the notebooks"
+	modules  = "needs a module of npm; tests read what it checks back"
 )
 
 // commands are those of all pages, without comments. Three dots at the end stand for other flags.
@@ -61,6 +62,7 @@ var commands = map[string]string{
 	"examples/notebooks/install.sh":       gate,
 	"jupyter notebook examples/notebooks": terminal,
 	"make execute":                        terminal,
+	"make onnx ONNXRUNTIME=folder":        modules,
 }
 
 // Every command of every page is run by a test or .ci/run, or it is known what it needs.
