@@ -134,6 +134,85 @@ def wrn16_4(request):
     return Residual(WideBlock, 2, (64, 128, 256), request["input"][1], request["classes"])
 
 
+class BasicBlock(torch.nn.Module):
+    """Two convolutions and a shortcut of 1x1 where the shape changes, with torchvision's names."""
+
+    def __init__(self, channels, width, stride):
+        super().__init__()
+        self.conv1, self.bn1 = conv(channels, width, stride), torch.nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = conv(width, width, 1), torch.nn.BatchNorm2d(width)
+        self.downsample = None
+        if channels != width:
+            self.downsample = torch.nn.Sequential(conv(channels, width, stride, 1), torch.nn.BatchNorm2d(width))
+
+    def forward(self, x):
+        y = torch.nn.functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = self.bn2(self.conv2(y))
+        y += x if self.downsample is None else self.downsample(x)
+        return torch.nn.functional.relu(y, inplace=True)
+
+
+class ResNet18(torch.nn.Module):
+    """models.ImageNetResNet of depth 18."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.conv1, self.bn1 = conv(3, 64, 2, 7), torch.nn.BatchNorm2d(64)
+        for stage, (channels, width) in enumerate([(64, 64), (64, 128), (128, 256), (256, 512)], 1):
+            blocks = BasicBlock(channels, width, 1 if stage == 1 else 2), BasicBlock(width, width, 1)
+            setattr(self, f"layer{stage}", torch.nn.Sequential(*blocks))
+        self.fc = torch.nn.Linear(512, classes)
+
+    def forward(self, x):
+        x = torch.nn.functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = torch.nn.functional.max_pool2d(x, 3, 2, 1)
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(x.mean((2, 3)))
+
+
+def activated(channels, width, size, stride=1, groups=1):
+    layer = torch.nn.Conv2d(channels, width, size, stride, size // 2, groups=groups, bias=False)
+    return torch.nn.Sequential(layer, torch.nn.BatchNorm2d(width), torch.nn.ReLU6(inplace=True))
+
+
+class InvertedResidual(torch.nn.Module):
+    """Of MobileNetV2, with torchvision's names."""
+
+    def __init__(self, channels, width, stride, expansion):
+        super().__init__()
+        inner = channels * expansion
+        layers = [activated(channels, inner, 1)] if expansion > 1 else []
+        layers += [activated(inner, inner, 3, stride, inner), conv(inner, width, 1, 1), torch.nn.BatchNorm2d(width)]
+        self.conv, self.adds = torch.nn.Sequential(*layers), stride == 1 and channels == width
+
+    def forward(self, x):
+        return x + self.conv(x) if self.adds else self.conv(x)
+
+
+class MobileNetV2(torch.nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        layers, channels = [activated(3, 32, 3, 2)], 32
+        stages = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
+        for expansion, width, blocks, stride in stages:
+            for i in range(blocks):
+                layers.append(InvertedResidual(channels, width, stride if i == 0 else 1, expansion))
+                channels = width
+        self.features = torch.nn.Sequential(*layers, activated(channels, 1280, 1))
+        self.classifier = torch.nn.Sequential(torch.nn.Dropout(0.2), torch.nn.Linear(1280, classes))
+
+    def forward(self, x):
+        return self.classifier(self.features(x).mean((2, 3)))
+
+
+def resnet18(request):
+    return ResNet18(request["classes"])
+
+
+def mobilenetv2(request):
+    return MobileNetV2(request["classes"])
+
+
 class Training(Net):
     """The training step of a net under SGD with momentum and weight decay, on random images."""
 
@@ -165,7 +244,7 @@ class Prediction:
             raise ValueError(f"want {sorted(parameters)}, got {sorted(weights)}")
         for name, p in parameters.items():
             w = torch.tensor(weights[name], dtype=torch.float32)
-            p.data = w.reshape(p.T.shape).T if name == "fc.weight" else w.reshape(p.shape)
+            p.data = w.reshape(p.T.shape).T if name in ("fc.weight", "classifier.1.weight") else w.reshape(p.shape)
         self.images = torch.tensor(request["images"]).reshape(self.images.shape)
         return self.step().flatten().tolist()
 
@@ -201,6 +280,10 @@ peer.serve(
         "transposed": Transposed,
         "resnet20": made(Training, resnet20),
         "resnet20 prediction": made(Prediction, resnet20),
+        "resnet18": made(Training, resnet18),
+        "resnet18 prediction": made(Prediction, resnet18),
+        "mobilenetv2": made(Training, mobilenetv2),
+        "mobilenetv2 prediction": made(Prediction, mobilenetv2),
         "wrn16-4": made(Training, wrn16_4),
         "wrn16-4 prediction": made(Prediction, wrn16_4),
     },

@@ -13,26 +13,27 @@ import (
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// residual is a residual net on images of CIFAR's size.
+// residual is a residual net, on images of CIFAR's size or of side x side pixels.
 type residual struct {
 	name  string // as in the rows
 	kind  string // as in peer_torch.py
 	batch int
 	build func(batch int, o models.Options) (*models.Model, error)
+	side  int
 }
 
 // resNet is the ResNet-20 of He, Zhang, Ren and Sun (2016).
 func resNet(batch int) residual {
 	return residual{"ResNet-20", "resnet20", batch, func(batch int, o models.Options) (*models.Model, error) {
 		return models.ResNet(batch, 20, o)
-	}}
+	}, side}
 }
 
 // wideResNet is the WRN-16-4 of Zagoruyko and Komodakis (2016): its blocks have 64 to 256 channels.
 func wideResNet(batch int) residual {
 	return residual{"WRN-16-4", "wrn16-4", batch, func(batch int, o models.Options) (*models.Model, error) {
 		return models.WideResNet(batch, 16, 4, o)
-	}}
+	}, side}
 }
 
 // The batches of the nets whose training steps are compared.
@@ -73,13 +74,13 @@ func decaySGD(opts ...solvers.Option) func() gorgonia.Solver {
 
 // model makes the net.
 func (r residual) model(batch int) (*models.Model, error) {
-	return r.build(batch, models.Options{Shape: [3]int{channels, side, side}, Classes: classes, Seed: 1})
+	return r.build(batch, models.Options{Shape: [3]int{channels, r.side, r.side}, Classes: classes, Seed: 1})
 }
 
 // images draws n of them, with labels.
 func (r residual) images(n int) (images []float32, labels []int) {
 	rng := rand.New(rand.NewPCG(3, 3))
-	images, labels = make([]float32, n*channels*side*side), make([]int, n)
+	images, labels = make([]float32, n*channels*r.side*r.side), make([]int, n)
 	for i := range images {
 		images[i] = float32(rng.NormFloat64())
 	}
@@ -137,5 +138,5 @@ func (r residual) peer(name, kind string) entrant {
 
 // request is what a peer makes the net of.
 func (r residual) request() map[string]any {
-	return map[string]any{"input": []int{r.batch, channels, side, side}, "classes": classes}
+	return map[string]any{"input": []int{r.batch, channels, r.side, r.side}, "classes": classes}
 }

@@ -148,6 +148,8 @@ func contests(threads int) (all []contest) {
 		wideResNet(wideResNetBatch).contest(bar{0.95, 0.75}),
 		predictionContest(threads),
 		memoryContest(256),
+		imageNetContest(imageNets()[0]),
+		imageNetContest(imageNets()[1]),
 		allocationContest(),
 	)
 	if threads > 1 {
