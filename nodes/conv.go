@@ -165,6 +165,10 @@ func (c conv[T]) Forward(out []T, in [][]T) error {
 // Convolve multiplies the filters by the patches of each group of images. If there are fewer groups
 // than cores, it also divides the filters into blocks.
 func (c conv[T]) Convolve(out, x, w []T, finish func(region)) {
+	if c.depthwise != nil {
+		c.depthwiseValue(out, x, w, finish)
+		return
+	}
 	n := c.inputs * c.area
 	jobs := c.jobs(&c.image)
 	const least = 32 // filters that are worth a block
@@ -249,6 +253,10 @@ func (c conv[T]) Backward(dst []T, i int, in [][]T, _, grad []T) error {
 // Transpose computes, for each phase of the images, that is, for the pixels under the same set of taps, a
 // convolution of grad without strides.
 func (c conv[T]) Transpose(dst, grad, w []T, finish func(region)) {
+	if c.depthwise != nil {
+		c.depthwiseImages(dst, grad, w, finish)
+		return
+	}
 	if c.unrolled != nil {
 		c.fold(dst, grad, w, finish)
 		return

@@ -25,10 +25,12 @@ func (c conv[T]) kernels(dst, x, grad []T) {
 		from, to := part*c.batch/parts, (part+1)*c.batch/parts
 		x := x[from*c.channels*c.pixelsIn : to*c.channels*c.pixelsIn]
 		grad := grad[from*c.filters*c.pixelsOut : to*c.filters*c.pixelsOut]
-		switch c.method {
-		case byDots:
+		switch {
+		case c.depthwise != nil:
+			c.depthwiseKernels(sum, x, grad)
+		case c.method == byDots:
 			c.dots(sum, x, grad)
-		case byColumns:
+		case c.method == byColumns:
 			c.columns(sum, x, grad)
 		default:
 			c.windows(sum, x, grad, &packed[part])

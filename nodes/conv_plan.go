@@ -10,6 +10,8 @@ type convPlan struct {
 	pixelsIn, pixelsOut      int
 	rows, cols               axis
 
+	depthwise *depthwise // or nil, for other convolutions
+
 	// For the value: taps of the first group in the phases of padded images.
 	image  layout
 	taps   taps
@@ -69,6 +71,7 @@ func newConvPlan(batch, channels, filters, groups int, rows, cols axis) *convPla
 		p.planImages(rows, cols)
 	}
 	p.planKernels(rows, cols)
+	p.depthwise = p.planDepthwise()
 	return p
 }
 

@@ -283,6 +283,14 @@ func TestConv2dCorners(t *testing.T) {
 		"groups, dilation":          {[]int{2, 4, 9, 8}, []int{6, 2, 3, 2}, one, []int{2, 1}, []int{2, 3}, 2},
 		"groups, 1x1":               {[]int{3, 8, 7, 5}, []int{8, 4, 1, 1}, []int{0, 0}, one, one, 2},
 		"depthwise":                 {[]int{3, 5, 9, 8}, []int{5, 1, 3, 3}, one, one, one, 5},
+		"depthwise, strides":        {[]int{2, 3, 9, 8}, []int{3, 1, 3, 3}, one, []int{2, 3}, one, 3},
+		"depthwise, no padding":     {[]int{2, 3, 6, 20}, []int{3, 1, 3, 3}, []int{0, 0}, one, one, 3},
+		"depthwise, four sides":     {[]int{2, 3, 6, 5}, []int{3, 1, 3, 3}, []int{2, 0, 1, 2}, []int{2, 1}, one, 3},
+		"depthwise, more padding":   {[]int{2, 3, 4, 3}, []int{3, 1, 3, 3}, []int{3, 1}, one, one, 3},
+		"depthwise, one pixel":      {[]int{2, 3, 1, 1}, []int{3, 1, 3, 3}, one, []int{2, 2}, one, 3},
+		"depthwise, dilation":       {[]int{2, 3, 9, 8}, []int{3, 1, 3, 3}, []int{2, 2}, one, []int{2, 2}, 3},
+		"depthwise, large":          {[]int{3, 17, 30, 37}, []int{17, 1, 3, 3}, one, one, one, 17},
+		"depthwise, 5x5":            {[]int{2, 3, 9, 8}, []int{3, 1, 5, 5}, []int{2, 2}, one, one, 3},
 		"depthwise, multiplied":     {[]int{2, 3, 9, 8}, []int{6, 1, 5, 5}, []int{2, 2}, []int{2, 2}, one, 3},
 	} {
 		t.Run(name, func(t *testing.T) { checkBoth(t, c, 3) })

@@ -173,6 +173,22 @@ func rectifyToKernel[T Float](dst, x []T, n int, top T) (done bool) {
 	return true
 }
 
+func tapsKernel[T Float](dst, x0, x1, x2, w []T, n int) (done bool) {
+	switch {
+	case cpu.Use == cpu.AVX2 && !Double[T]():
+		taps32AVX2(Pointer32(dst), Pointer32(x0), Pointer32(x1), Pointer32(x2), Pointer32(w), n)
+	case cpu.Use == cpu.AVX512 && !Double[T]():
+		taps32AVX512(Pointer32(dst), Pointer32(x0), Pointer32(x1), Pointer32(x2), Pointer32(w), n)
+	case cpu.Use == cpu.AVX2 && Double[T]():
+		taps64AVX2(Pointer64(dst), Pointer64(x0), Pointer64(x1), Pointer64(x2), Pointer64(w), n)
+	case cpu.Use == cpu.AVX512 && Double[T]():
+		taps64AVX512(Pointer64(dst), Pointer64(x0), Pointer64(x1), Pointer64(x2), Pointer64(w), n)
+	default:
+		return false
+	}
+	return true
+}
+
 func maxPairsKernel[T Float](dst, r0, r1 []T, n int) (done bool) {
 	switch {
 	case cpu.Use == cpu.AVX2 && !Double[T]():

@@ -51,6 +51,10 @@ func rectifyToKernel[T Float](dst, x []T, n int, top T) (done bool) {
 	return
 }
 
+func tapsKernel[T Float](dst, x0, x1, x2, w []T, n int) (done bool) {
+	return
+}
+
 func maxPairsKernel[T Float](dst, r0, r1 []T, n int) (done bool) {
 	return
 }

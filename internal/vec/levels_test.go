@@ -42,6 +42,14 @@ func trials[T Float]() []trial[T] {
 		{"Rectify", []int{1}, []int{1}, func(y, x [][]T) []float64 { Rectify(y[0], x[0]); return nil }},
 		{"RectifyBack", []int{1}, []int{1, 1}, func(y, x [][]T) []float64 { RectifyBack(y[0], x[0], x[1]); return nil }},
 		{"RectifyTo", []int{1}, []int{1}, func(y, x [][]T) []float64 { RectifyTo(y[0], x[0], 0.5); return nil }},
+		{"Taps", []int{1}, []int{4, 1, 1}, func(y, x [][]T) []float64 {
+			w := []T{0.3, -0.7, 1.1, 0.9, -1.3, 0.4, 2.1, -0.6, 0.8}
+			if n := len(y[0]); n > 0 {
+				rows := append(append(append([]T{}, x[0]...), x[1]...), x[2]...)
+				Taps(y[0], rows[:n+2], rows[n:2*n+2], rows[2*n:3*n+2], w)
+			}
+			return nil
+		}},
 		{"MaxPairs", []int{1}, []int{2, 2}, func(y, x [][]T) []float64 { MaxPairs(y[0], x[0], x[1]); return nil }},
 		{"MaxPairsBack", []int{2, 2}, []int{2, 2, 1}, func(y, x [][]T) []float64 {
 			top := make([]T, len(x[2]))

@@ -56,6 +56,11 @@ func rectifyBack32AVX2(dst *float32, y *float32, grad *float32, n int)
 //go:noescape
 func rectifyTo32AVX2(dst *float32, x *float32, n int, top float32)
 
+// taps32AVX2 sets dst[i] to the sum of w[3u+v] xu[i+v] over u and v from 0 to 2, with each product and each sum rounded.
+//
+//go:noescape
+func taps32AVX2(dst *float32, x0 *float32, x1 *float32, x2 *float32, w *float32, n int)
+
 // maxPairs32AVX2 sets dst[j] to the largest of r0[2j], r0[2j+1], r1[2j] and r1[2j+1], or to NaN if one is NaN.
 //
 //go:noescape
@@ -116,6 +121,11 @@ func rectifyBack32AVX512(dst *float32, y *float32, grad *float32, n int)
 //
 //go:noescape
 func rectifyTo32AVX512(dst *float32, x *float32, n int, top float32)
+
+// taps32AVX512 sets dst[i] to the sum of w[3u+v] xu[i+v] over u and v from 0 to 2, with each product and each sum rounded.
+//
+//go:noescape
+func taps32AVX512(dst *float32, x0 *float32, x1 *float32, x2 *float32, w *float32, n int)
 
 // maxPairs32AVX512 sets dst[j] to the largest of r0[2j], r0[2j+1], r1[2j] and r1[2j+1], or to NaN if one is NaN.
 //
@@ -178,6 +188,11 @@ func rectifyBack64AVX2(dst *float64, y *float64, grad *float64, n int)
 //go:noescape
 func rectifyTo64AVX2(dst *float64, x *float64, n int, top float64)
 
+// taps64AVX2 sets dst[i] to the sum of w[3u+v] xu[i+v] over u and v from 0 to 2, with each product and each sum rounded.
+//
+//go:noescape
+func taps64AVX2(dst *float64, x0 *float64, x1 *float64, x2 *float64, w *float64, n int)
+
 // maxPairs64AVX2 sets dst[j] to the largest of r0[2j], r0[2j+1], r1[2j] and r1[2j+1], or to NaN if one is NaN.
 //
 //go:noescape
@@ -238,6 +253,11 @@ func rectifyBack64AVX512(dst *float64, y *float64, grad *float64, n int)
 //
 //go:noescape
 func rectifyTo64AVX512(dst *float64, x *float64, n int, top float64)
+
+// taps64AVX512 sets dst[i] to the sum of w[3u+v] xu[i+v] over u and v from 0 to 2, with each product and each sum rounded.
+//
+//go:noescape
+func taps64AVX512(dst *float64, x0 *float64, x1 *float64, x2 *float64, w *float64, n int)
 
 // maxPairs64AVX512 sets dst[j] to the largest of r0[2j], r0[2j+1], r1[2j] and r1[2j+1], or to NaN if one is NaN.
 //

@@ -56,6 +56,11 @@ func rectifyBack32NEON(dst, y, grad *float32, n int)
 //go:noescape
 func rectifyTo32NEON(dst, x *float32, n int, top float32)
 
+// taps32NEON sets dst[i] to the sum of w[3u+v] xu[i+v] over u and v from 0 to 2, with each product and each sum rounded.
+//
+//go:noescape
+func taps32NEON(dst, x0, x1, x2, w *float32, n int)
+
 // maxPairs32NEON sets dst[j] to the largest of r0[2j], r0[2j+1], r1[2j] and r1[2j+1], or to NaN if one is NaN.
 //
 //go:noescape
@@ -116,6 +121,11 @@ func rectifyBack64NEON(dst, y, grad *float64, n int)
 //
 //go:noescape
 func rectifyTo64NEON(dst, x *float64, n int, top float64)
+
+// taps64NEON sets dst[i] to the sum of w[3u+v] xu[i+v] over u and v from 0 to 2, with each product and each sum rounded.
+//
+//go:noescape
+func taps64NEON(dst, x0, x1, x2, w *float64, n int)
 
 // maxPairs64NEON sets dst[j] to the largest of r0[2j], r0[2j+1], r1[2j] and r1[2j+1], or to NaN if one is NaN.
 //

@@ -28,6 +28,7 @@ func main() {
 		rectify(m)
 		rectifyBack(m)
 		rectifyTo(m)
+		taps(m)
 		maxPairs(m)
 		maxPairsBack(m)
 	}

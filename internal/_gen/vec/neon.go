@@ -18,6 +18,7 @@ func writeNEON() {
 		rectifyNEON(f, bits)
 		rectifyBackNEON(f, bits)
 		rectifyToNEON(f, bits)
+		tapsNEON(f, bits)
 		maxPairsNEON(f, bits)
 		maxPairsBackNEON(f, bits)
 	}
