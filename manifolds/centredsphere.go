@@ -18,7 +18,7 @@ import "math/rand/v2"
 // Its grouping is PerFilter. Membership is the larger of ||x|/r - 1| and
 // |sum of x| / (r sqrt(n p)), the cosine between x and the matrix of ones.
 type CentredSphere struct {
-	// Radius is r. Zero stands for 1, or for the radius that the Scale of a constraint chooses.
+	// Radius is r. Zero means 1, or the radius that the Scale of a constraint chooses.
 	Radius float64
 	// Geodesic makes Retract the exponential map and Transport parallel transport, instead of
 	// normalisation and tangent projection.

@@ -39,7 +39,7 @@ type Ensemble struct {
 	Strategy Strategy
 	// Parts are the manifolds and their shares of the layer.
 	Parts []Part
-	// Groups is the number of groups of each part. Zero stands for 1.
+	// Groups is the number of groups of each part. Zero means 1.
 	Groups int
 	// Seed draws the deal.
 	Seed uint64

@@ -32,7 +32,7 @@ import (
 //
 // Sato, Aihara, Cholesky QR-based retraction on the generalized Stiefel manifold, Comput. Optim. Appl. 72 (2019).
 type GeneralizedStiefel struct {
-	// Radius is r. Zero stands for 1.
+	// Radius is r. Zero means 1.
 	Radius float64
 	// Metric and Retraction are those of Stiefel, of z.
 	Metric     StiefelMetric

@@ -37,7 +37,7 @@ import (
 // Anal. Appl. 20 (1998); Bendokat, Zimmermann, Absil, A Grassmann manifold handbook: basic geometry
 // and computational aspects, Adv. Comput. Math. 50 (2024).
 type Grassmann struct {
-	// Radius is r. Zero stands for 1, or for the radius that the Scale of a constraint chooses.
+	// Radius is r. Zero means 1, or the radius that the Scale of a constraint chooses.
 	Radius float64
 	// Geodesic makes Retract the exponential map, and transport along a step parallel transport.
 	Geodesic bool

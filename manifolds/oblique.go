@@ -21,7 +21,7 @@ import (
 // Its grouping is PerSlice, as in the paper. Membership is the largest
 // ||x_j|/r - 1|.
 type Oblique struct {
-	// Radius is r. Zero stands for 1, or for the radius that the Scale of a constraint chooses.
+	// Radius is r. Zero means 1, or the radius that the Scale of a constraint chooses.
 	Radius float64
 	// Axis chooses columns or rows.
 	Axis Axis

@@ -36,7 +36,7 @@ import (
 // Edelman, Arias, Smith, The geometry of algorithms with orthogonality constraints, SIAM J. Matrix
 // Anal. Appl. 20 (1998), section 2.2.2.
 type Orthogonal struct {
-	// Radius is r. Zero stands for 1, or for the radius that the Scale of a constraint chooses.
+	// Radius is r. Zero means 1, or the radius that the Scale of a constraint chooses.
 	Radius float64
 	// Retraction chooses how a step returns to the manifold. With Geodesic, transport along a
 	// step is parallel transport.
@@ -49,7 +49,7 @@ type Orthogonal struct {
 //	projection     U diag(1, ..., 1, det(U W^T)) W^T for x = U S W^T (Kabsch 1976, Umeyama 1991)
 //	membership     the larger of |x^T x / r^2 - I| and, where det x < 0, 2
 type SpecialOrthogonal struct {
-	// Radius is r. Zero stands for 1, or for the radius that the Scale of a constraint chooses.
+	// Radius is r. Zero means 1, or the radius that the Scale of a constraint chooses.
 	Radius float64
 	// Retraction chooses how a step returns to the manifold. With Geodesic, transport along a
 	// step is parallel transport.

@@ -15,7 +15,7 @@ type Piece struct {
 	Layout   Layout
 	Name     string // empty if the layer is one piece
 	// Groups are the numbers of points in each group. A group is a point of a product manifold; it
-	// holds the points that follow those of the group before. Nil stands for one group.
+	// holds the points that follow those of the group before. Nil means one group.
 	Groups []int
 }
 

@@ -24,7 +24,7 @@ import (
 // Yoshida, Miyato, arXiv 1705.10941, penalise the same norm; Gouk, Frank, Pfahringer, Cree, Machine Learning 110 (2021), project onto it
 // by scaling.
 type SpectralBall struct {
-	// Radius is r. Zero stands for 1.
+	// Radius is r. Zero means 1.
 	Radius float64
 }
 

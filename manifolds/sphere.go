@@ -15,7 +15,7 @@ import "math/rand/v2"
 //
 // Its grouping is PerFilter: a point is one flattened filter. Membership is ||x|/r - 1|.
 type Sphere struct {
-	// Radius is r. Zero stands for 1, or for the radius that the Scale of a constraint chooses.
+	// Radius is r. Zero means 1, or the radius that the Scale of a constraint chooses.
 	Radius float64
 	// Geodesic makes Retract the exponential map and Transport parallel transport, instead of
 	// normalisation and tangent projection.

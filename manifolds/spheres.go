@@ -653,13 +653,13 @@ func (s spheres[T]) membershipByRange(x block[T]) (worst float64, ok bool) {
 }
 
 // sphereProperties returns the properties of a sphere of radius r, or of a product of such
-// spheres. Zero stands for r = 1.
+// spheres. Zero means r = 1.
 func sphereProperties(dim int, r float64) Properties {
 	r = size(r).value()
 	return Properties{Dim: dim, Curvature: 1 / (r * r), InjectivityRadius: math.Pi * r}
 }
 
-// size is a radius as given by the user: zero stands for 1.
+// size is a radius as given by the user: zero means 1.
 type size float64
 
 func (s size) value() float64 {

@@ -32,7 +32,7 @@ import (
 // Edelman, Arias, Smith, The geometry of algorithms with orthogonality
 // constraints, SIAM J. Matrix Anal. Appl. 20 (1998).
 type Stiefel struct {
-	// Radius is r. Zero stands for 1, or for the radius that the Scale of a constraint chooses.
+	// Radius is r. Zero means 1, or the radius that the Scale of a constraint chooses.
 	Radius float64
 	// Metric chooses the inner product of tangent vectors.
 	Metric StiefelMetric

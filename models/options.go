@@ -32,7 +32,7 @@ type Options struct {
 	// nil, each process uses its own batch. A Predictor does not use it.
 	BatchNormOver nodes.Sums
 	// Margin and Temperature make the cost that of nets for certificates: see nodes.MarginCrossEntropy. Without them it is the
-	// cross-entropy; a Temperature of 0 stands for 1.
+	// cross-entropy; a Temperature of 0 means 1.
 	Margin, Temperature float64
 
 	// Widths is the number of filters in each block of CNN. The default is 16, 32, 64.

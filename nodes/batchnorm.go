@@ -185,13 +185,13 @@ func RectifiedTo(top float64) BatchNormOption {
 //	y = γ (x - μ)/sqrt(σ² + ε) + β + shortcut,   with Rectified: y = max(γ (x - μ)/sqrt(σ² + ε) + β + shortcut, 0).
 //
 // The node is the sum of the batch normalisation and shortcut, to the bit, with fewer passes over
-// memory. A nil shortcut stands for none.
+// memory. A nil shortcut means none.
 func Plus(shortcut *gorgonia.Node) BatchNormOption {
 	return func(o *batchNormOptions) { o.plus = shortcut }
 }
 
 // Synchronised computes n, μ and σ² of training from the batches of all processes of over. The
-// processes must make the same runs of the same graph. A nil over stands for this process alone. The
+// processes must make the same runs of the same graph. A nil over means this process alone. The
 // forward pass calls over.Sum twice, for μ and for σ², and the gradient with respect to x calls it
 // once:
 //

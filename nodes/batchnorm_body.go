@@ -19,7 +19,7 @@ type batchNormLayer struct {
 	mode           *mode
 	moments        *moments
 	rectified      bool
-	top            float64 // of the rectifier; 0 stands for none
+	top            float64 // of the rectifier; 0 means none
 
 	forMean, forVariance, forGradient *allReduce // nil if there is one process
 }

@@ -40,7 +40,7 @@ type finish struct {
 	addend  bool            // the last input is the addend
 	factor  float64         // if there is an addend
 	rectify bool
-	top     float64 // of the rectifier; 0 stands for none
+	top     float64 // of the rectifier; 0 means none
 }
 
 // affine has the factor and the addend of each channel, which each run computes.

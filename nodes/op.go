@@ -59,7 +59,7 @@ func apply(s signature, f32 body[float32], f64 body[float64], in ...*gorgonia.No
 }
 
 // admit checks the inputs of a node and returns their shapes. The inputs must be nodes of one graph
-// and one precision, and must have the given ranks, where 0 stands for any rank.
+// and one precision, and must have the given ranks, where 0 means any rank.
 func admit(name string, ranks []int, in ...*gorgonia.Node) ([]tensor.Shape, error) {
 	shapes := make([]tensor.Shape, len(in))
 	var graph *gorgonia.ExprGraph

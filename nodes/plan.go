@@ -173,7 +173,7 @@ type lease struct {
 // begin returns the value, with memory.
 func (l *lease) begin(of tensor.Dtype, shape tensor.Shape) (gorgonia.Value, dense.View) {
 	l.left = l.users
-	if l.value != nil && !l.intact() { // somebody else has it now
+	if l.value != nil && !l.intact() { // something else has it now
 		l.value, l.filled, l.held = nil, nil, storage{}
 	}
 	if l.held.size() == 0 {

@@ -193,7 +193,7 @@ func TestPlanAfterFailure(t *testing.T) {
 	for range 2 {
 		assert.Equal(t, want.run(t), p.run(t))
 	}
-	// Values that are returned to the pools of package tensor belong to somebody else afterwards.
+	// Values that are returned to the pools of package tensor belong to something else afterwards.
 	p.g.UnbindAllNonInputs()
 	others := make([]*tensor.Dense, 100)
 	for i := range others {

@@ -52,7 +52,7 @@ func checkTop(top float64) error {
 	return nil
 }
 
-// rectify is the body of Rectify and RectifyTo. A top of 0 stands for none.
+// rectify is the body of Rectify and RectifyTo. A top of 0 means none.
 type rectify[T vec.Float] struct{ top float64 }
 
 func (r rectify[T]) Forward(out []T, in [][]T) error {

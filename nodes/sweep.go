@@ -23,7 +23,7 @@ type sweeper[T vec.Float] interface {
 
 var errSwept = errors.New("want the gradients of all inputs together")
 
-// sweep computes the gradients of a node with respect to all inputs when the machine asks for the
+// sweep computes the gradients of a node with respect to all inputs when the machine requests the
 // first of them. The others have their values then already.
 type sweep struct {
 	gradients []*gradient      // by input; nil if there is none

@@ -17,7 +17,7 @@ import (
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// A step is all or nothing. Each test makes a step fail, once as the very
+// A step is atomic. Each test makes a step fail, once as the very
 // first and once after three good ones, and then goes on beside a twin that never
 // saw the fault: weights, gradients and state must be the twin's to the bit.
 

@@ -411,7 +411,7 @@ func (p *Part) scatter(to []float64, x manifolds.Points) error {
 }
 
 // Swap puts the averages in place of the weights, each on its manifold, until SwapBack. Running statistics of batch
-// normalisations belong to the weights: compute them again with train.Recalibrate. Swap is all or nothing. It is ErrAverage if the
+// normalisations belong to the weights: compute them again with train.Recalibrate. Swap is atomic. It is ErrAverage if the
 // weights are swapped already, or if there is no average of one of them yet.
 func (a *Average) Swap(model []gorgonia.ValueGrad) error {
 	if err := a.between("Swap"); err != nil {

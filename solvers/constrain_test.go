@@ -156,7 +156,7 @@ func TestConstrainedVanillaIsSGD(t *testing.T) {
 	}
 }
 
-// heavy is a solver that somebody else wrote: heavy ball, state by ValueGrad,
+// heavy is a third-party solver: heavy ball, state by ValueGrad,
 // through the interfaces alone.
 type heavy struct {
 	mu    map[gorgonia.ValueGrad][]float64
@@ -408,7 +408,7 @@ func (s *saved) UnmarshalBinary(b []byte) error {
 	return nil
 }
 
-// A wrapped solver without a memory, or with one that can be read, goes on from a snapshot to the bit; others are an error.
+// A wrapped solver without a memory, or with one that can be read, continues from a snapshot to the bit; others are an error.
 func TestSnapshotOfConstrain(t *testing.T) {
 	for _, of := range precisions {
 		for _, make := range []func() gorgonia.Solver{

@@ -25,7 +25,7 @@
 // # Contract
 //
 // Step validates every parameter and gradient, moves every parameter, and zeroes
-// its gradient. It is all or nothing: an error names the parameter, what was
+// its gradient. It is atomic: an error names the parameter, what was
 // wanted and what came, and leaves weights, gradients and state as before.
 // State belongs to a parameter, whatever its place in the slice. The first Step
 // projects weights that are not on their manifold, and re-projects later what

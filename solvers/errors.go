@@ -27,7 +27,7 @@ var (
 	ErrConstraint = errors.New("unusable constraint")
 	// ErrOption: an option has an impossible value, or the solver does not have it.
 	ErrOption = errors.New("unusable option")
-	// ErrOverwritten: weights were written to by somebody else since the last step, with values
+	// ErrOverwritten: weights were written to by something else since the last step, with values
 	// from which no step leads. It is found while others move, and they have.
 	ErrOverwritten = errors.New("overwritten weights")
 	// ErrUnrepeatable: the graph has operations that make the cost differ from run to run, or that

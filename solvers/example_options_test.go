@@ -219,7 +219,7 @@ func ExampleSolver_Init() {
 	// Output: true true
 }
 
-// A run that goes on from a snapshot is the run that was not interrupted, to the bit.
+// A run that continues from a snapshot is the run that was not interrupted, to the bit.
 func ExampleSolver_Snapshot() {
 	newSolver := func() *solvers.Solver {
 		return solvers.NewSGD(solvers.LearnRate(1e-4), solvers.Momentum(0.9), solvers.Kernels(manifolds.Sphere{}))

@@ -18,7 +18,7 @@ import (
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// A layer cut in groups moves as its groups would by themselves, goes on from a snapshot to the bit, and not from one of
+// A layer cut in groups moves as its groups would by themselves, continues from a snapshot to the bit, and not from one of
 // other groups.
 func TestGroups(t *testing.T) {
 	for _, of := range precisions {

@@ -147,7 +147,7 @@ func (b *book) rebuilt(name string, w dense.View, admission int, collected *bool
 		return nil, nil
 	}
 	if len(equal) == 0 {
-		if !*collected { // a graph that nobody holds counts as gone now, and not at some later time
+		if !*collected { // a graph without references counts as gone now, and not at some later time
 			runtime.GC()
 			*collected = true
 		}
@@ -164,7 +164,7 @@ func (b *book) rebuilt(name string, w dense.View, admission int, collected *bool
 		return equal[0], nil
 	}
 	return nil, &ParameterError{Name: name, Shape: w.Shape, Kind: ErrParameter,
-		Cause: fmt.Sprintf("want to know which parameter of before this is, got %d of its name and shape: give parameters names of their own, or call Forget", len(equal))}
+		Cause: fmt.Sprintf("want to know which earlier parameter this is, got %d of its name and shape: give parameters unique names, or call Forget", len(equal))}
 }
 
 // adopt makes p the parameter that v is, and returns how to take that back.

@@ -15,7 +15,7 @@ import (
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// Weights that somebody else writes in place, between steps.
+// Weights that something else writes in place, between steps.
 
 // momentumOnSpheres are solvers whose steps on kernels are made in place.
 func momentumOnSpheres() map[string]func() *solvers.Solver {

@@ -35,7 +35,7 @@ type parameter struct {
 	source      uintptr // of the gradient
 	shared      bool    // another parameter has the same gradient
 	witness     uint64  // of the values that the last step left
-	overwritten bool    // somebody else has written weights since the last step
+	overwritten bool    // something else has written weights since the last step
 	steps       int
 	gradient    float64 // norm of the last Euclidean gradient, as it came
 	still       int     // steps in a row whose gradient was 0
@@ -166,7 +166,7 @@ func (p *parameter) heaviest() int {
 // witnesses is how many values vouch for the others.
 const witnesses = 4
 
-// witnessOf is a hash of a few values, by which weights that somebody else has written are noticed
+// witnessOf is a hash of a few values, by which weights that something else has written are noticed
 // without reading them all.
 func witnessOf(v dense.View) uint64 {
 	const prime = 0x100000001b3 // FNV-1a over words

@@ -30,7 +30,7 @@ import (
 // anything, shorter.
 //
 // Steps do not depend on the scale of the cost, nor, since eps is relative, on that of the manifold. If
-// somebody else writes weights that are farther from x_0 than a step could lead, they are the start from then
+// something else writes weights that are farther from x_0 than a step could lead, they are the start from then
 // on: x_0 becomes what was written, and r stays.
 //
 // The bounds of the paper are for an average of the points: see AverageByDistance.
@@ -161,7 +161,7 @@ func plan(parts []*Part) error {
 		p.step.moved = moved[i]
 	}
 	way := together(moved)
-	if parts[0].tooFar(way, seen.distance) { // somebody else has taken some of them there
+	if parts[0].tooFar(way, seen.distance) { // something else has taken some of them there
 		for i, p := range parts {
 			if moved[i] = p.step.moved; p.bound.of.overwritten {
 				p.step.restarts, moved[i] = true, 0

@@ -272,7 +272,7 @@ func TestRDoGShares(t *testing.T) {
 	}
 }
 
-// Small changes of the weights by somebody else, such as a decay of their own, are part of the way. Weights that are far from
+// Small changes of the weights by something else, such as a decay of their own, are part of the way. Weights that are far from
 // where the solver could have gone are a new start: the next step is no longer than the way so far.
 func TestRDoGAndWeightsOfOthers(t *testing.T) {
 	for _, d := range dogs {
@@ -327,7 +327,7 @@ func TestRDoGAndWeightsOfOthers(t *testing.T) {
 	}
 }
 
-// A run that is interrupted, before or after weights were written by somebody else, goes on to the bit.
+// A run that is interrupted, before or after weights were written by something else, goes on to the bit.
 func TestRDoGResumes(t *testing.T) {
 	for _, of := range precisions {
 		for _, d := range dogs {

@@ -16,7 +16,7 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// Report tells what a solver does to each parameter. String prints a summary, in which parameters that are alike
+// Report describes what a solver does to each parameter. String prints a summary, in which parameters that are alike
 // are one entry, Full an entry for each, and HTML a table for notebooks.
 type Report struct {
 	Solver     string
@@ -34,7 +34,7 @@ type rateKind int
 
 const (
 	givenRate    rateKind = iota
-	unknownRate           // that of a wrapped solver, which nobody knows
+	unknownRate           // that of a wrapped solver, which is not known
 	measuredRate          // a factor of rates that follow from distances
 )
 

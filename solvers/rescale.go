@@ -23,7 +23,7 @@ import (
 // weights is scaled with the points: see Resizing. Frozen parameters and those without a manifold are not asked for. Reports, snapshots and
 // checkpoints have the scale.
 //
-// Of several processes that share steps, all must call Rescale with the same scales. It is all or nothing, and fails for a scale that is not
+// Of several processes that share steps, all must call Rescale with the same scales. It is atomic, and fails for a scale that is not
 // positive and finite, for points that their precision does not hold, and for another scale of a manifold that has no scale:
 // that is not a manifolds.Scalable.
 func (s *Solver) Rescale(model []gorgonia.ValueGrad, scale func(p *Part) (float64, error)) error {

@@ -9,7 +9,7 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// Rule is what tells one solver from another: the state that it keeps for each part of a
+// Rule is what distinguishes solvers: the state that it keeps for each part of a
 // parameter, and the direction of a step. Everything else (validation, cutting into
 // points, clipping, decay, the retraction, the transport of the state, the report) is the
 // engine's. New makes a solver of a Rule.

@@ -90,7 +90,7 @@ func (s *SAM) Unwrap() gorgonia.Solver { return s.Solver }
 // Rho returns the distance of the ascended weights.
 func (s *SAM) Rho() float64 { return s.rho }
 
-// Ascend moves the weights to where Step needs the gradient, and zeroes the gradients. It is all or nothing, as Step is. A second
+// Ascend moves the weights to where Step needs the gradient, and zeroes the gradients. It is atomic, as Step is. A second
 // Ascend before the Step is ErrAscent.
 func (s *SAM) Ascend(model []gorgonia.ValueGrad) error { return s.AscendShare(model, alone) }
 

@@ -102,7 +102,7 @@ func (e *engine) agreeOn(model []gorgonia.ValueGrad, share Share, ready func([]*
 	return active, nil
 }
 
-// assign deals out the parameters that nobody has yet.
+// assign assigns the parameters that no process has yet.
 func (e *engine) assign(share Share) error {
 	fresh := e.list
 	if share.Rank < 0 || share.Rank >= share.Size {
@@ -164,7 +164,7 @@ func (e *engine) identify() {
 // everyone owns the parameters that each process moves itself.
 const everyone = -1
 
-// fingerprint tells plans and learning rates apart.
+// fingerprint distinguishes plans and learning rates.
 func (e *engine) fingerprint() uint64 {
 	const golden = 0x9e3779b97f4a7c15 // 2^64 over the golden ratio spreads bits over the word
 	return e.plan ^ golden*math.Float64bits(e.learnRate*e.decay)

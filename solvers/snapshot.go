@@ -20,7 +20,7 @@ import (
 )
 
 // Snapshot is all that a solver knows between two steps, beside its options. With the
-// weights of that moment, a solver made with the same options goes on from it to the
+// weights of that moment, a solver made with the same options continues from it to the
 // bit. Its fields can be written to disk as they are; models/checkpoint does.
 type Snapshot struct {
 	Solver     string // the name of its rule
@@ -113,7 +113,7 @@ const squares = "mean square of the direction"
 // the last step.
 const beforeTransport = ", before its transport"
 
-// blockName tells the blocks of several parts apart.
+// blockName distinguishes the blocks of several parts.
 func (p *Part) blockName(name string) string {
 	if p.bound.name == "" {
 		return name
@@ -212,7 +212,7 @@ func (b Block) clone() Block {
 // as before.
 //
 // Snapshots from before tangent momentum was the default do not say which kind of momentum they
-// hold. They are restored where it is tangent, or AmbientMomentum is asked for.
+// hold. They are restored where it is tangent, or AmbientMomentum is set.
 func (s *Solver) Restore(model []gorgonia.ValueGrad, snap *Snapshot) error {
 	e := &s.engine
 	switch {

@@ -206,7 +206,7 @@ func transport(t *testing.T, b *solvers.Block, p *solvers.ParameterSnapshot, m [
 	}
 }
 
-// Snapshots of before go on where it is known what their momentum is: where it is tangent, or AmbientMomentum is asked for.
+// Snapshots of before go on where it is known what their momentum is: where it is tangent, or AmbientMomentum is set.
 func TestOldSnapshots(t *testing.T) {
 	for _, of := range precisions {
 		for _, at := range places {

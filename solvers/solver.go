@@ -48,7 +48,7 @@ func (s *Solver) Init(model []gorgonia.ValueGrad) error { return s.engine.init(m
 
 // Step moves every parameter against its gradient and zeroes the gradient.
 //
-// A step is all or nothing: if it returns an error, which names the parameter, then weights,
+// A step is atomic: if it returns an error, which names the parameter, then weights,
 // gradients and state are as before. The exception is ErrOverwritten: since the last step somebody
 // else has set single weights to values from which no step leads, such as NaN, and this is found
 // only while other parameters move. Parameters may come in any order, new ones may join later, and

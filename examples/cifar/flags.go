@@ -92,7 +92,7 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	f.IntVar(&c.SaveSteps, "save-steps", 0, "save the run after so many `steps` too (default: after each epoch)")
 	f.Float64Var(&c.SaveMinutes, "save-minutes", 10, "save the run after so many `minutes` too")
 	f.BoolVar(&c.TensorBoard, "tensorboard", false, "write event files for TensorBoard to OUT/events: losses, rates, kernels, their singular values")
-	f.BoolVar(&c.resume, "resume", false, "go on with the run in -out, with its settings; -epochs may differ, but not be fewer than are complete")
+	f.BoolVar(&c.resume, "resume", false, "continue the run in -out, with its settings; -epochs may differ, but not be fewer than are complete")
 	f.BoolVar(&c.evaluate, "evaluate", false, "evaluate the net in -out on the test images of its run, or of -data")
 	f.StringVar(&c.predict, "predict", "", "classify the PNG, JPEG or WebP `FILE` by the net in -out")
 	f.StringVar(&c.file, "checkpoint", "", "the `FILE` to evaluate or predict with (default: best.safetensors in -out); run.json lies beside it")

@@ -15,7 +15,7 @@
 // best.safetensors (checkpoints), log.csv and log.json (a line for each epoch), loss.png and
 // accuracy.png, and with -tensorboard the folder events, for tensorboard --logdir RUN. The run is saved before its first step, after each epoch and every ten minutes, or as -save-steps and -save-minutes
 // say, and the last -keep checkpoints are kept. Ctrl-C saves it too; a second Ctrl-C ends the program at once. After that, or after a kill, -resume
-// goes on from the newest whole checkpoint as if the run had never stopped.
+// continues from the newest whole checkpoint as if the run had never stopped.
 //
 // Built with -tags mpi and started by mpirun or srun it trains on several ranks, which divide each batch among
 // themselves, with -sync-batch-norm the batch normalisations too:

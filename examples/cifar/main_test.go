@@ -154,7 +154,7 @@ func TestResume(t *testing.T) {
 		var out, notes bytes.Buffer
 		status = run(ctx, append(args, dir), &out, &interruption{&notes, cancel, 2})
 		assert.Equal(t, 1, status)
-		assert.Contains(t, notes.String(), "cifar: interrupted after 2 of 4 epochs and saved; to go on: cifar -out "+dir+" -resume")
+		assert.Contains(t, notes.String(), "cifar: interrupted after 2 of 4 epochs and saved; to continue: cifar -out "+dir+" -resume")
 		assert.Len(t, withoutTime(t, dir), 3)
 
 		status, _, stderr = program(context.Background(), "-out", dir, "-resume")

@@ -67,7 +67,7 @@ func TestRanks(t *testing.T) {
 		status := runRank(ctx, distributed.Over(c), append(args, two), &bytes.Buffer{}, &interruption{&notes, cancel, 1})
 		assert.Equal(t, 1, status)
 		if c.Rank() == 0 {
-			assert.Contains(t, notes.String(), "cifar: interrupted after 1 of 3 epochs and saved; to go on: cifar -out "+two+" -resume")
+			assert.Contains(t, notes.String(), "cifar: interrupted after 1 of 3 epochs and saved; to continue: cifar -out "+two+" -resume")
 		}
 	})
 	status, stdout, stderr := onRanks(t, context.Background(), 3, "-out", two, "-resume")

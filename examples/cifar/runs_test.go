@@ -115,7 +115,7 @@ func TestRefusedChangesNothing(t *testing.T) {
 		})
 	}
 
-	// A damaged checkpoint beside a whole one is said, and the run goes on.
+	// A damaged checkpoint beside a whole one is said, and the run continues.
 	dir := filepath.Join(t.TempDir(), "run")
 	require.NoError(t, os.CopyFS(dir, os.DirFS(whole)))
 	flip(t, filepath.Join(dir, train.LastFile))
@@ -123,7 +123,7 @@ func TestRefusedChangesNothing(t *testing.T) {
 	require.Zero(t, status, stderr)
 	assert.Contains(t, stderr, "cifar: 3 epochs instead of 4, which the schedule now spans: the learning rate of the next step is 0.01, not 0.1\n")
 	assert.Contains(t, stderr, "last.safetensors: want the checksum")
-	assert.Contains(t, stderr, "cifar: goes on from "+filepath.Join(dir, "checkpoint-0"))
+	assert.Contains(t, stderr, "cifar: continues from "+filepath.Join(dir, "checkpoint-0"))
 	assert.Contains(t, stdout, "epoch 3, the last")
 	assert.Len(t, withoutTime(t, dir), 4)
 	assert.Contains(t, read(t, dir, recordFile), `"epochs": 3`)
@@ -214,7 +214,7 @@ func TestTwoPrograms(t *testing.T) {
 	oneLine(t, stderr, "want a directory that no run is using, got "+dir+", where one is under way")
 }
 
-// Ctrl-C is heard at once in every phase, and the run goes on afterwards; a second one ends the program.
+// Ctrl-C is heard at once in every phase, and the run continues afterwards; a second one ends the program.
 func TestInterrupted(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("a process cannot be sent an interrupt")
@@ -246,7 +246,7 @@ func TestInterrupted(t *testing.T) {
 		assert.NoDirExists(t, dir)
 	}
 	stderr, took := interrupt(exists(filepath.Join(dir, train.LastFile)), tiny("-epochs", "200", "-schedule", "constant", "-out", dir)...)
-	assert.Contains(t, stderr, "of 200 epochs and saved; to go on: cifar -out "+dir+" -resume")
+	assert.Contains(t, stderr, "of 200 epochs and saved; to continue: cifar -out "+dir+" -resume")
 	assert.Less(t, took, 5*time.Second)
 	stderr, took = interrupt(after(time.Second), "-evaluate", "-limit", "300000", "-out", dir)
 	oneLine(t, stderr, "cifar: interrupted")

@@ -309,7 +309,7 @@ func (c *command) keeps(set *imageSet, stderr io.Writer) []train.Hook {
 					c.Epochs, c.planned, c.LearnRate*now, c.LearnRate*before)
 			}
 			if r.Damaged != nil {
-				fmt.Fprintf(stderr, "cifar: goes on from %s, after %d steps\n", r.Resumed, r.DoneSteps)
+				fmt.Fprintf(stderr, "cifar: continues from %s, after %d steps\n", r.Resumed, r.DoneSteps)
 			}
 			return nil
 		}},
@@ -327,7 +327,7 @@ func (c *command) interrupted(epochs int) error {
 	case !c.ours():
 		return fmt.Errorf("interrupted after %d of %d epochs; the net is kept in %s, but a run of %s cannot be resumed", epochs, c.Epochs, c.out, c.Solver)
 	}
-	return fmt.Errorf("interrupted after %d of %d epochs and saved; to go on: cifar -out %s -resume", epochs, c.Epochs, c.out)
+	return fmt.Errorf("interrupted after %d of %d epochs and saved; to continue: cifar -out %s -resume", epochs, c.Epochs, c.out)
 }
 
 // finish draws the plots and says what came of the run.

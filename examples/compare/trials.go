@@ -92,7 +92,7 @@ func (s *settings) trial(ctx context.Context, m *models.Model, e entry, set *ima
 	one := solverJSON{Name: e.name, Manifold: e.manifold, Grouping: e.grouping, Stock: e.stock}
 	solver := e.make(e.rate)
 	var mu sync.Mutex
-	over := false // the result is somebody else's
+	over := false // the result belongs to another call
 	options := train.Options{
 		Epochs: s.epochs, Seed: s.seed, Test: set.Test,
 		AfterStep: func(at train.Step) error {

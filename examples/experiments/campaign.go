@@ -61,7 +61,7 @@ func (c *campaign) finish(err error) error {
 		return cli.Usage("want -only and -case that leave some of the %s, got %q and %q", c.Experiment, c.only, c.cases)
 	}
 	if err != nil && c.results.file != "" {
-		err = fmt.Errorf("%w; %d runs are in %s, and the same command goes on from there", err, len(c.results.Runs), c.results.file)
+		err = fmt.Errorf("%w; %d runs are in %s, and the same command continues from there", err, len(c.results.Runs), c.results.file)
 	}
 	if table == "" {
 		return err

@@ -118,7 +118,7 @@ func TestResume(t *testing.T) {
 			break
 		}
 		require.ErrorIs(t, err, context.Canceled)
-		assert.ErrorContains(t, err, "goes on from there")
+		assert.ErrorContains(t, err, "continues from there")
 	}
 	assert.Greater(t, times, 1)
 	numbers := func(file string) map[spec]outcome {

@@ -22,7 +22,7 @@ import (
 //
 // Membership is the larger of ||x|/r - 1| and |x - x^T| / (2r).
 type Symmetric struct {
-	Radius float64 // r; zero stands for 1
+	Radius float64 // r; zero means 1
 }
 
 var _ manifolds.Manifold = Symmetric{}

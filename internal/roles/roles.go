@@ -64,7 +64,7 @@ type Answer struct {
 
 // Convolution is what a kernel belongs to. The zero value is an ordinary convolution.
 type Convolution struct {
-	Groups     int  // 0 stands for one
+	Groups     int  // 0 means one
 	Transposed bool // the kernel has shape (in, out/groups, height, width)
 }
 

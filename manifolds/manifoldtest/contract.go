@@ -95,7 +95,7 @@ func (t *trial) measures() []measure {
 	return measures
 }
 
-// do calls an operation and returns its result, in a batch of its own.
+// do calls an operation and returns its result in a new batch.
 func (t *trial) do(o op, args batches) manifolds.Points {
 	dst := filledLike(args[0], math.NaN())
 	t.done(o.name, o.call(dst, args))

@@ -172,7 +172,7 @@ func Failures(err error) []*Failure {
 }
 
 // oracle is a group of equations. needs reports whether a manifold has the optional interface that
-// they are about; nil stands for always.
+// they are about; nil means always.
 type oracle struct {
 	name  string
 	needs func(manifolds.Manifold) bool

@@ -2,7 +2,7 @@
 
 // Package checkpoint keeps nets and training runs on disk, in safetensors files.
 //
-// A checkpoint holds all that a run needs to go on to the bit: weights, the statistics of
+// A checkpoint holds all that a run needs to continue exactly: weights, the statistics of
 // batch normalisations, noise, the state of the solver on its manifolds, and whatever
 // the training loop keeps, as JSON:
 //
@@ -103,7 +103,7 @@ func stage(d disk.Disk, path string, m Stateful, s Solver, loop any) (*disk.Stag
 //
 // The weights are written to the memory that they lie in, so that predictors see them.
 //
-// Load is all or nothing. A loop that is an Accepter is asked too before anything changes.
+// Load is atomic. A loop that is an Accepter is asked too before anything changes.
 func Load(path string, m Stateful, s Solver, loop any) error {
 	if err := load(path, m, s, loop); err != nil {
 		return fmt.Errorf("checkpoint: load %s: %w", path, err)
@@ -187,9 +187,9 @@ func (f *reading) loop(loop any) (set func(), err error) {
 	return func() { to.Elem().Set(from.Elem()) }, nil
 }
 
-// Accepter is implemented by the state of a loop that checks a saved state before it goes on from it.
+// Accepter is implemented by the state of a loop that checks a saved state before it continues from it.
 type Accepter interface {
-	// Accept returns an error if saved, of the same type, is not a state to go on from.
+	// Accept returns an error if saved, of the same type, is not a state from which to continue.
 	Accept(saved any) error
 }
 

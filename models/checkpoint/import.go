@@ -18,7 +18,7 @@ var ErrAmbiguous = errors.New("ambiguous")
 // ImportOptions say what a file does not say of itself.
 type ImportOptions struct {
 	// Surplus allows layers that the model does not have. Tensors of a layer that it has, such as a
-	// bias that it does not, are an error all the same, because the results of the layer depend on them.
+	// bias that it does not, are an error nevertheless, because the results of the layer depend on them.
 	Surplus bool
 	// Names are the names of layers in the file. If it is nil, those of the model are recognised, and
 	// those of Torchvision, Timm, TimmVGG, TimmMobileNetV2,

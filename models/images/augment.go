@@ -36,7 +36,7 @@ func (a Augmentation) Check(shape [3]int) error {
 }
 
 // Apply writes to dst one variant of the image src, both of the shape (channels,
-// height, width) and without overlap, with numbers from rng: three of them, whatever they say,
+// height, width) and without overlap, with numbers from rng: always three of them,
 // unless the augmentation is the zero value.
 func (a Augmentation) Apply(dst, src []float32, shape [3]int, rng *rand.Rand) {
 	if a == (Augmentation{}) {

@@ -10,7 +10,7 @@
 //	set, err := images.Digits(1, 4000, 1000, images.DigitOptions{})
 //	set, err := images.Load("data/fashion-mnist", 10000)
 //
-// Holdout takes a validation part out of the training part, Augmentation varies the images
+// Holdout separates a validation part from the training part, Augmentation varies the images
 // while a net trains, and LoadImage reads a picture to be classified.
 //
 // Pixels are normalised to zero mean and unit variance per channel; mean and

@@ -22,7 +22,7 @@ type source struct {
 	r      *bufio.Reader
 	packed bool
 	begun  bool   // something was unpacked
-	kind   string // what the file is, as far as its beginning tells
+	kind   string // what the file is, as far as its beginning shows
 	// bound is the number of bytes that can come at most: the size of a plain file, and
 	// what the file may unpack to otherwise.
 	bound int64
@@ -38,7 +38,7 @@ const (
 	freeToPack = 1 << 20 // bytes for which that does not matter
 )
 
-// open opens a file, plain or gzipped, whatever its name says.
+// open opens a file, plain or gzipped, regardless of its name.
 func (e entry) open() (*source, error) {
 	s := &source{path: e.path, file: io.NopCloser(nil)}
 	var r io.Reader = bytes.NewReader(e.data)

@@ -28,7 +28,7 @@ import (
 //	err := checkpoint.Load(filepath.Join(dir, train.BestFile), model, nil, nil)
 //
 // A run is saved before its first step, when one of Every, EverySteps and EveryTime says so, and when it ends, also
-// by ErrStop or because ctx was cancelled. So a run that is killed goes on from the last time that it was saved.
+// by ErrStop or because ctx was cancelled. So a run that is killed continues from the last time that it was saved.
 // While Fit runs no other run can use Dir, in this process or another on the same machine.
 //
 // The zero value saves nothing.
@@ -45,7 +45,7 @@ type Checkpoint struct {
 	// Keep is how many whole checkpoints are kept, 2 if it is 0: LastFile and the ones before, which have the
 	// numbers of a checkpoint.Series. Damaged ones do not count.
 	Keep int
-	// Resume goes on from LastFile or, if that is damaged, from the newest whole checkpoint before it; hooks find which
+	// Resume continues from LastFile or, if that is damaged, from the newest whole checkpoint before it; hooks find which
 	// one it was, and what is wrong with the newer ones, in Run. A checkpoint must be there. The model and the
 	// solver must be made as those of the first run were, and data, batch, seed and augmentation be the same. Epochs
 	// may be others, but at least those that are complete.
@@ -209,7 +209,7 @@ func (r *run) saveBefore() error {
 }
 
 // saveBest keeps the net after its best epoch, as it was evaluated. An average of the weights is not where the solver
-// would go on from, so it is kept without the solver.
+// would continue from, so it is kept without the solver.
 func (r *run) saveBest(e Epoch) error {
 	path := filepath.Join(r.Checkpoint.Dir, BestFile)
 	a := averageOf(r.solver)

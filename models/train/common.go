@@ -41,7 +41,7 @@ func (r *run) compare() error {
 	return r.agree(err)
 }
 
-// describe tells data apart by what is quick to find out.
+// describe distinguishes data by what is quick to compute.
 func describe(d Data) string {
 	if isEmpty(d) {
 		return "nothing"

@@ -29,7 +29,7 @@ type Run struct {
 	DoneSteps  int     // before a resumption
 	Parameters int     // weights of the net
 
-	Resumed string  // the path of the checkpoint that the run goes on from, empty for a new run
+	Resumed string  // the path of the checkpoint that the run continues from, empty for a new run
 	Damaged []error // what is wrong with the checkpoints that are newer than that
 }
 

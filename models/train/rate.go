@@ -21,7 +21,7 @@ func (r *run) setRate() error {
 	return nil
 }
 
-// rate returns the learning rate of the step that comes next, or NaN if nobody knows it.
+// rate returns the learning rate of the step that comes next, or NaN if it is not known.
 func (r *run) rate() float64 {
 	lr := math.NaN()
 	if r.LearnRate != nil {

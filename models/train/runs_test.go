@@ -168,7 +168,7 @@ func TestKeep(t *testing.T) {
 		assert.Contains(t, whole, train.LastFile)
 		assert.Empty(t, damaged)
 
-		// The two newest are damaged: the run goes on from the third, says so, and keeps four whole ones again.
+		// The two newest are damaged: the run continues from the third, says so, and keeps four whole ones again.
 		var notes train.Run
 		spoil(t, filepath.Join(dir, train.LastFile))
 		spoil(t, filepath.Join(dir, whole[2]))

@@ -17,7 +17,7 @@
 //
 // The order of the examples and their augmentation depend on the seed, the epoch and the
 // example alone, so that solvers can be compared on the same batches. With Checkpoint a run
-// is saved and goes on from where it stopped, also in the middle of an epoch, with
+// is saved and continues from where it stopped, also in the middle of an epoch, with
 // the numbers, to the bit, that it would have had without the stop.
 package train
 
@@ -99,7 +99,7 @@ type Initialiser interface {
 //
 // With Options.Average the weights are exchanged for their average after each epoch, unless there is none yet. The running statistics of batch
 // normalisations are computed again, by Recalibrate, and the net is evaluated; BestFile holds it as it is then, without the
-// solver. Then weights and statistics are put back, and the run goes on. After Fit the net has the weights of the last step:
+// solver. Then weights and statistics are put back, and the run continues. After Fit the net has the weights of the last step:
 // Swap of the solver and Recalibrate give it the average.
 //
 // With Options.Rescale kernels are given other scales before each epoch: see Rescale. Checkpoints have them.
@@ -112,7 +112,7 @@ type Initialiser interface {
 //   - Batch normalisations normalise the part of their rank, unless the model was made with models.Options.BatchNormOver. Running
 //     statistics are those of rank 0 wherever they are used: in evaluations, in checkpoints and after Fit.
 //   - Losses and accuracies are those of all ranks, for each step too. Every rank evaluates a part of the images.
-//   - Hooks are called on rank 0 alone, which alone reads and writes checkpoints. A run may go on with another number
+//   - Hooks are called on rank 0 alone, which alone reads and writes checkpoints. A run may continue with another number
 //     of ranks and the same batch of all of them.
 //   - What ends the run on one rank, an error, ErrStop or its ctx, ends it on all of them after the same step. Then the
 //     run is saved, as for one rank, and every rank returns a *distributed.RankError that says which it was, in a *DivergedError

@@ -31,7 +31,7 @@ func net(t *testing.T, bn bool) *models.Model {
 	return m
 }
 
-// comparable drops the time, and puts 0 for the numbers that there are not, which NaN
+// comparable drops the time, and puts 0 for the numbers that were not measured, which NaN
 // never equals.
 func comparable(t *testing.T, e train.Epoch) train.Epoch {
 	e.Elapsed = 0

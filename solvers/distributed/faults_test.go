@@ -349,7 +349,7 @@ func TestBadOptions(t *testing.T) {
 	assert.Equal(t, "Average(SGD, no ranks)", none.String())
 }
 
-// odd is a solver of somebody else's, that does on one rank what it does not do on the others.
+// odd is a third-party solver that does on one rank what it does not do on the others.
 type odd struct {
 	gorgonia.Solver
 	rank  int

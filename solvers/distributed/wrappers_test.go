@@ -17,7 +17,7 @@ import (
 	"github.com/kernelfold/kernelfold/solvers/distributed"
 )
 
-// wrapper is a solver of somebody else around another.
+// wrapper is a third-party solver around another.
 type wrapper struct{ of gorgonia.Solver }
 
 func (w *wrapper) Step(m []gorgonia.ValueGrad) error { return w.of.Step(m) }

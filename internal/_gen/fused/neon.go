@@ -37,7 +37,7 @@ func newStepNEON(m neon.Machine) stepNEON {
 	return stepNEON{m, m.Argument("x"), m.Argument("m"), m.Argument("grad"), m.Constant("ahead"), m.Constant("slope"), true}
 }
 
-// pointers returns those that there are.
+// pointers returns the non-empty ones.
 func (s stepNEON) pointers() []neon.Int {
 	if s.momentum {
 		return []neon.Int{s.x, s.m, s.grad}

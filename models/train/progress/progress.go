@@ -27,7 +27,7 @@ import (
 )
 
 // New returns a hook that draws a bar on w if that is a terminal, and writes lines to it
-// otherwise. Above the bar stands a line for each epoch too. Where w cannot be written to, the run goes on and is not shown.
+// otherwise. Above the bar stands a line for each epoch too. Where w cannot be written to, the run continues and is not shown.
 func New(w io.Writer) train.Hook {
 	f, ok := w.(*os.File)
 	m := newMeter(w, ok && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd())))

@@ -41,7 +41,7 @@ import (
 )
 
 // New returns a hook that writes the run of a net to a file in dir, which it makes, with a name that holds "tfevents". Solver may be nil; if it
-// or one that it wraps has the method Report() solvers.Report, that is asked after each epoch.
+// or one that it wraps has the method Report() solvers.Report, it is called after each epoch.
 //
 // Each run writes a file of its own. That of a resumed run tells TensorBoard to forget the steps that files of before have beyond the
 // checkpoint; a new run in a directory that was used before tells it to forget all of them. If a resumed run finds no files, it begins with the
@@ -71,7 +71,7 @@ type log struct {
 	err     error // of the first event that could not be written
 }
 
-// file is what is asked of an *os.File.
+// file has the methods needed of an *os.File.
 type file interface {
 	Write([]byte) (int, error)
 	Close() error
@@ -203,5 +203,5 @@ func (l *log) end() {
 	}
 }
 
-// measured reports whether a number says something.
+// measured reports whether a number was measured.
 func measured(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }

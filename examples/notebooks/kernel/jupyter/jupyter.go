@@ -145,7 +145,7 @@ func (s *Server) receive(socket zmq4.Socket, handle func(*message) bool) error {
 		if err != nil {
 			return fmt.Errorf("jupyter: %w", err)
 		}
-		// A message that is no message, or that somebody else has signed, is not answered.
+		// A message that is no message, or with a foreign signature, is not answered.
 		if m, err := decode(raw.Frames, s.key); err == nil && !handle(m) {
 			return nil
 		}
