@@ -17,6 +17,14 @@ import (
 	"github.com/kernelfold/kernelfold/nodes/nodetest"
 )
 
+// count returns n, or a quarter of it in short tests.
+func count(n int) int {
+	if testing.Short() {
+		return n / 4
+	}
+	return n
+}
+
 // The nodes of nets with certificates: AOL, SLL, ConvexPotential, NormPool2D and MarginCrossEntropy.
 
 type certifiedCase struct {
@@ -120,7 +128,7 @@ func TestCertifiedNodes(t *testing.T) {
 func TestBoundsOfCertifiedNodes(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 1))
 	for _, of := range []tensor.Dtype{tensor.Float32, tensor.Float64} {
-		for range 20 {
+		for range count(20) {
 			filters, channels, k := 1+rng.IntN(5), 1+rng.IntN(5), 1+2*rng.IntN(2)
 			g := gorgonia.NewGraph()
 			x := zeros(g, "x", of, 1, channels, 9, 9)
@@ -176,9 +184,9 @@ func TestConvSpectralNorm(t *testing.T) {
 		require.NoError(t, err)
 		y, err := nodes.Conv2d(x, w, tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, nil)
 		require.NoError(t, err)
-		b, err := nodes.Lipschitz(y, gorgonia.Nodes{x}, nodes.Slack(1e-4))
+		b, err := nodes.Lipschitz(y, gorgonia.Nodes{x}, nodes.Slack(2e-3))
 		require.NoError(t, err)
-		assert.LessOrEqual(t, b.Bound, 1+1e-4)
+		assert.LessOrEqual(t, b.Bound, 1.002)
 		assert.GreaterOrEqual(t, b.Bound, 1/(1.0011+slack))
 	}
 	g, of := gorgonia.NewGraph(), tensor.Float64

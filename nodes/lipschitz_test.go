@@ -152,7 +152,7 @@ func TestLipschitz(t *testing.T) {
 			}
 			size, most := tensor.Shape(c.shape).TotalSize(), 0.0
 			p, q, d := make([]float64, size), make([]float64, size), make([]float64, size)
-			for k := range 60 {
+			for k := range count(72) {
 				for i := range p {
 					p[i] = rng.NormFloat64()
 					d[i] = rng.NormFloat64()
@@ -181,7 +181,7 @@ func TestLipschitz(t *testing.T) {
 func TestRoundingOfBounds(t *testing.T) {
 	for _, c := range boundCases() {
 		rng := rand.New(rand.NewPCG(5, 6))
-		for range 5 {
+		for range count(8) {
 			p := make([]float64, tensor.Shape(c.shape).TotalSize())
 			for i := range p {
 				p[i] = float64(float32(rng.NormFloat64()))
@@ -291,12 +291,12 @@ func TestOptionsOfBounds(t *testing.T) {
 		require.NoError(t, err)
 		return b.Bound
 	}
-	exact := bound(nodes.Slack(1e-4))
+	exact := bound(nodes.Slack(2e-3))
 	assert.Greater(t, bound(nodes.Slack(0.1)), exact)
 	assert.Less(t, bound(nodes.Slack(0.1)), 1.1*exact)
 	assert.Greater(t, bound(nodes.Gram(1)), bound(nodes.Gram(2)))
 	assert.Greater(t, bound(nodes.Gram(3)), exact)
-	assert.Less(t, bound(nodes.Gram(4)), 1.3*exact)
+	assert.Less(t, bound(nodes.Gram(3)), 1.4*exact)
 }
 
 // The difference of two logits is bounded by the distance of the columns of the last layer, and by sqrt(2) times the bound of all.

@@ -314,7 +314,7 @@ func TestPeak(t *testing.T) {
 		fine := c.Bound(1e-3)
 		assert.GreaterOrEqual(t, p.Bound, fine/1.0011)
 		assert.LessOrEqual(t, p.Bound, 1.052*fine)
-		for i := range c.Weights {
+		for i := 0; i < len(c.Weights); i += 5 {
 			const h = 1e-6
 			d := c
 			d.Weights = slices.Clone(c.Weights)
