@@ -14,7 +14,7 @@ LIBRARY     = ./manifolds/... ./solvers/... ./nodes/... ./models/... ./internal/
 # Goes to the kernel of the notebooks; GOFLAGS="$$flags" compiles it with its patched interpreter.
 KERNEL      = @dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && cd examples/notebooks/kernel && flags=$$(go run . -prepare "$$dir")
 
-.PHONY: check fmt vet staticcheck race levels platforms neon emulated assembly drawings mpi test bench generate picture notebooks execute onnx site
+.PHONY: check fmt vet staticcheck race levels platforms neon emulated assembly drawings mpi test bench generate picture notebooks execute onnx site browser
 
 # Everything a change must pass, beside `go test ./...`.
 check: fmt vet staticcheck race levels platforms assembly drawings
@@ -113,6 +113,8 @@ notebooks:
 # Executes the notebooks, and writes what they put out into them and docs/img.
 # KERNELFOLD_DATA names the folder of the data sets.
 execute:
+	@command -v jupyter-nbconvert >/dev/null || { echo "execute: want jupyter-nbconvert on the PATH, found none; on Debian:" \
+		"apt-get install --no-install-recommends jupyter-nbconvert"; exit 1; }
 	cd examples/notebooks && jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
 		--ExecutePreprocessor.timeout=600 *.ipynb
 	go test ./examples/notebooks -run Pictures -update
@@ -120,3 +122,8 @@ execute:
 # The documentation as a site, in docs/site/.vitepress/dist, with its links checked. Needs Node.js 20 or later.
 site:
 	cd docs/site && npm ci --no-fund --no-audit && npm run build && npm run check
+
+# Tests the notebooks and their kernel in a browser, and says where the screenshots are. It names the Debian packages that it
+# needs and are missing.
+browser:
+	examples/notebooks/browser.py --out "$${OUT:-$$(mktemp -d)}"

@@ -292,7 +292,7 @@ var page = template.Must(template.New("report").Parse(`{{range .Head}}<p>{{.}}</
 {{end}}<table>{{range .Summary}}
 <tr><th style="text-align:left">{{.Title}}</th><td style="text-align:left">{{.Items}}</td></tr>{{end}}
 </table>
-<details><summary>each parameter</summary>
+<details><summary style="display:list-item;cursor:pointer">each parameter</summary>
 <table>{{range .Each}}
 <tr><th style="text-align:left">{{.Title}}</th><td style="text-align:left">{{.Items}}</td></tr>{{end}}
 </table></details>

@@ -72,7 +72,7 @@ var pictures = map[string]struct {
 	"notebook-solvers.png":    {"2-solvers.ipynb", 1},
 	"notebook-geometry.png":   {"3-geometry.ipynb", 2},
 	"notebook-kernels.png":    {"4-kernels.ipynb", 1},
-	"notebook-manifold.png":   {"5-your-manifold.ipynb", 1},
+	"notebook-manifold.png":   {"5-your-manifold.ipynb", 3},
 }
 
 // The pictures of docs/notebooks.md are those of the notebooks.

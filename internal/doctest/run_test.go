@@ -63,6 +63,7 @@ var commands = map[string]string{
 	"jupyter notebook examples/notebooks": terminal,
 	"make execute":                        terminal,
 	"make onnx ONNXRUNTIME=folder":        modules,
+	"make browser":                        terminal,
 }
 
 // Every command of every page is run by a test or .ci/run, or it is known what it needs.

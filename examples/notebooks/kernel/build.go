@@ -4,6 +4,8 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,8 +32,8 @@ const module = "github.com/kernelfold/kernelfold"
 // build makes the kernel: package serve with a patched gomacro, and bindings of the packages of bound.go, written to the file out. The
 // module in the folder root says which versions. The work is done in a temporary folder:
 //
-//  1. the source of gomacro is copied and patched;
-//  2. a go.mod beside it replaces gomacro by the copy, and is root's otherwise;
+//  1. the source of gomacro is copied and patched, in the user's cache;
+//  2. a go.mod replaces gomacro by the copy, and is root's otherwise;
 //  3. the bindings of each package, and the documentation of all, are made;
 //  4. the go command builds it, with the bindings laid over package bindings.
 //
@@ -82,26 +84,68 @@ func build(root, out string, progress, log io.Writer) (err error) {
 }
 
 // flags are those of the go command by which it compiles what needs the patched interpreter.
-func flags(mod string) []string { return []string{"-modfile=" + mod, "-trimpath", "-tags=kernel"} }
+func flags(mod string) []string { return []string{"-modfile=" + mod, "-tags=kernel"} }
 
-// prepare writes the patched interpreter to the folder work, and a go.mod that replaces it. It returns the path of the latter.
+// prepare writes a go.mod to the folder work that replaces the interpreter by a patched copy. It returns its path. The copy is in the
+// user's cache: the go command compiles it again only where it has another path or other patches.
 func prepare(root, work string) (mod string, err error) {
-	dir := filepath.Join(work, "gomacro")
-	version, err := copyModule(root, gomacro, dir)
+	text, err := run(root, "go", "list", "-m", "-f", "{{.Version}}", gomacro)
 	if err != nil {
 		return "", err
 	}
+	version := string(bytes.TrimSpace(text))
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = work
+	}
+	dir := filepath.Join(cache, "kernelfold", "gomacro-"+digest(version))
+	if err := patched(root, version, dir); err != nil {
+		return "", err
+	}
+	return writeModule(root, work, map[string]string{gomacro: dir}, map[string]string{gomacro: version})
+}
+
+// digest identifies a version of the interpreter and what is done to it.
+func digest(version string) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q %q %q", version, patches, additions)
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+// patched makes the patched copy of the interpreter in the folder dir, unless it is there.
+func patched(root, version, dir string) (err error) {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return err
+	}
+	// Made beside its place, so that what is there is whole.
+	fresh, err := os.MkdirTemp(filepath.Dir(dir), "fresh-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(fresh)) }()
+	copied := filepath.Join(fresh, "copy")
+	if err := copyModule(root, gomacro, version, copied); err != nil {
+		return err
+	}
 	for _, p := range patches {
-		if err := p.apply(dir); err != nil {
-			return "", err
+		if err := p.apply(copied); err != nil {
+			return err
 		}
 	}
 	for _, a := range additions {
-		if err := os.WriteFile(filepath.Join(dir, a.file), []byte(a.text), 0o644); err != nil {
-			return "", err
+		if err := os.WriteFile(filepath.Join(copied, a.file), []byte(a.text), 0o644); err != nil {
+			return err
 		}
 	}
-	return writeModule(root, work, map[string]string{gomacro: dir}, map[string]string{gomacro: version})
+	if err := os.Rename(copied, dir); err != nil {
+		if _, there := os.Stat(dir); there != nil { // and no other process was quicker
+			return err
+		}
+	}
+	return nil
 }
 
 // bound lists the packages that the file imports.
@@ -121,26 +165,21 @@ func bound(path string) ([]string, error) {
 	return paths, nil
 }
 
-// copyModule copies the source of a module, at root's version, to dir. It returns
-// the version.
-func copyModule(root, module, dir string) (version string, err error) {
-	text, err := run(root, "go", "list", "-m", "-f", "{{.Version}}", module)
+// copyModule copies the source of a module to dir.
+func copyModule(root, module, version, dir string) error {
+	text, err := run(root, "go", "mod", "download", "-json", module+"@"+version)
 	if err != nil {
-		return "", err
-	}
-	version = string(bytes.TrimSpace(text))
-	if text, err = run(root, "go", "mod", "download", "-json", module+"@"+version); err != nil {
-		return "", err
+		return err
 	}
 	var m struct{ Dir string }
 	if err := json.Unmarshal(text, &m); err != nil {
-		return "", fmt.Errorf("kernel: go mod download of %s: %w", module, err)
+		return fmt.Errorf("kernel: go mod download of %s: %w", module, err)
 	}
 	if err := os.CopyFS(dir, os.DirFS(m.Dir)); err != nil {
-		return "", fmt.Errorf("kernel: copy of %s: %w", module, err)
+		return fmt.Errorf("kernel: copy of %s: %w", module, err)
 	}
 	// The module cache is read-only.
-	return version, filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+	return filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -233,7 +272,11 @@ func writeBindings(root, mod string, paths []string, dir string, log io.Writer) 
 			}
 		})
 	}
-	standard, err := importable(filepath.Join(filepath.Dir(mod), "gomacro", "imports"))
+	source, err := run(root, "go", append(append([]string{"list"}, flags(mod)...), "-f", "{{.Dir}}", gomacro+"/imports")...)
+	if err != nil {
+		return nil, err
+	}
+	standard, err := importable(string(bytes.TrimSpace(source)))
 	if err != nil {
 		return nil, err
 	}
@@ -295,9 +338,6 @@ func prepareIn(root, work string) (mod string, err error) {
 		return "", err
 	}
 	if work, err = filepath.Abs(work); err != nil {
-		return "", err
-	}
-	if err := os.RemoveAll(filepath.Join(work, "gomacro")); err != nil {
 		return "", err
 	}
 	if err := os.MkdirAll(work, 0o755); err != nil {

@@ -5,6 +5,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -12,10 +13,10 @@ import (
 )
 
 func TestPatchesApplyOnce(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "copy")
-	version, err := copyModule(".", gomacro, dir)
+	text, err := run(".", "go", "list", "-m", "-f", "{{.Version}}", gomacro)
 	require.NoError(t, err)
-	assert.Regexp(t, `^v\d`, version)
+	dir := filepath.Join(t.TempDir(), "copy")
+	require.NoError(t, copyModule(".", gomacro, strings.TrimSpace(string(text)), dir))
 	for _, a := range additions {
 		assert.NoFileExists(t, filepath.Join(dir, a.file), "an addition would hide a file of the module")
 	}

@@ -7,12 +7,12 @@
 //	go run . -o FILE
 //
 // builds it and writes the program to FILE. bound.go lists the packages, go.mod and go.sum the versions. Everything else happens in
-// a temporary folder. The kernel itself is in the packages beside this one: jupyter talks to the frontend, interp runs cells, serve
+// a temporary folder and the user's cache. The kernel itself is in the packages beside this one: jupyter talks to the frontend, interp runs cells, serve
 // is the program of both. interp and serve need the interpreter as it is patched here, and have the build tag kernel.
 //
 //	go run . -prepare DIR
 //
-// puts the patched interpreter into a folder, and prints the value of GOFLAGS with which the go command compiles all packages.
+// writes a go.mod to a folder, and prints the value of GOFLAGS with which the go command compiles all packages.
 package main
 
 import (
@@ -26,7 +26,7 @@ import (
 func main() {
 	out := flag.String("o", "", "the `file` to write the kernel to")
 	verbose := flag.Bool("v", false, "say what notebooks cannot use")
-	dir := flag.String("prepare", "", "the `folder` to write the patched interpreter to, instead")
+	dir := flag.String("prepare", "", "the `folder` to write a go.mod with the patched interpreter to, instead")
 	flag.Parse()
 	if (*out == "") == (*dir == "") || flag.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "kernel: want -o FILE or -prepare DIR, and nothing else")

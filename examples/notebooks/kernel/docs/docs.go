@@ -8,6 +8,7 @@ import (
 	"compress/gzip"
 	"encoding/gob"
 	"fmt"
+	"go/doc/comment"
 	"io"
 	"strings"
 )
@@ -40,11 +41,12 @@ func Read(b []byte) (Docs, error) {
 	return d, nil
 }
 
-// String is the declaration, and the comment below it.
+// String is the declaration, and the comment below it in lines of at most 78 characters, which is the width of a tooltip.
 func (d Doc) String() string {
 	text := "\x1b[1m" + d.Declaration + "\x1b[0m"
-	if c := strings.TrimSpace(d.Comment); c != "" {
-		text += "\n\n" + c
+	if strings.TrimSpace(d.Comment) != "" {
+		p := comment.Printer{TextWidth: 78}
+		text += "\n\n" + strings.TrimSpace(string(p.Text(new(comment.Parser).Parse(d.Comment))))
 	}
 	return text
 }

@@ -458,7 +458,7 @@ func TestInspect(t *testing.T) {
 		"b.Len|()":                             "func (b *Builder) Len() int\n\nLen returns the length.",
 		"b|":                                   "var b strings.Builder\n\ntype Builder struct{}\n\nA Builder builds.",
 		"name|":                                "var name string = \"ab\"",
-		"twice|(3)":                            "func twice(n int) int\n\ntwice doubles.\nAlways.",
+		"twice|(3)":                            "func twice(n int) int\n\ntwice doubles. Always.",
 		"append|":                              testDocs["builtin.append"].Declaration + "\n\nThe append function appends.",
 		"w.WriteByte|":                         "func (b *Buffer) WriteByte(c byte) error\n\nWriteByte writes.",
 		"Wrapped|":                             "type Wrapped struct {\n\t*bytes.Buffer\n\tn int\n}",

@@ -135,8 +135,13 @@ func (s *Server) Serve() error {
 		}
 	}()
 	s.publish(nil, "status", status{"starting"})
-	return <-done
+	err := <-done
+	time.Sleep(linger)
+	return err
 }
+
+// linger is how long the answers sent last may take: who is told that the kernel is idle does not wait for one that has ended.
+const linger = 100 * time.Millisecond
 
 // receive passes the messages of a socket on, until handle returns false or the socket is closed.
 func (s *Server) receive(socket zmq4.Socket, handle func(*message) bool) error {
@@ -184,7 +189,7 @@ func (s *Server) refuse(m *message) {
 		s.handleShell(m)
 		return
 	}
-	s.busy(m, func() { s.reply(s.shell, m, "execute_reply", executeReply{Status: "aborted", Count: s.count}) })
+	s.busy(m, func() { s.reply(s.shell, m, "execute_reply", ok{"aborted"}) })
 }
 
 type status struct {
