@@ -75,7 +75,7 @@ func TestPeak(t *testing.T) {
 	}
 	const batch = 8
 	s := &stage{threads: 1, clock: wall, peers: newPeers(t)}
-	for _, e := range memoryContest(batch).entrants {
+	for _, e := range memoryContest(resNet(batch)).entrants {
 		made, err := e.make(t.Context(), s)
 		if asMissing(err) != "" {
 			t.Skip(err)

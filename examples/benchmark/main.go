@@ -31,6 +31,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"regexp"
@@ -71,6 +72,7 @@ type settings struct {
 	before  string
 	same    []string // flags for both builds with -before
 	peak    int
+	peakNet string
 	scaling bool
 	draw    string
 	out     string
@@ -90,7 +92,8 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 	f.BoolVar(&s.avx2, "avx2", false, "use AVX2 at most, here and in the peers")
 	f.BoolVar(&s.bounds, "bounds", false, "show the bounds that each ratio is held against, and whether it keeps them")
 	f.StringVar(&s.before, "before", "", "compare with another build of this program, `PROGRAM`, instead of the peers")
-	f.IntVar(&s.peak, "peak", 0, "only train ResNet-20 on so many `images` and print the peak memory in MB: the program starts itself so")
+	f.IntVar(&s.peak, "peak", 0, "only train a net on so many `images` and print the peak memory in MB: the program starts itself so")
+	f.StringVar(&s.peakNet, "peak-net", "resnet20", "the `net` of -peak: "+strings.Join(slices.Sorted(maps.Keys(memoryNets())), ", "))
 	f.BoolVar(&s.scaling, "scaling", false, "measure how time and memory grow instead of the rows")
 	f.StringVar(&s.draw, "draw", "", "with -scaling: measure nothing, but take what -scaling -json wrote to `FILE`")
 	f.StringVar(&s.out, "out", "", "with -scaling: draw scaling.png in `DIR`")
@@ -113,7 +116,7 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 	for _, lone := range []struct {
 		flag string
 		with []string // the only others that have an effect
-	}{{"peak", []string{"threads"}}, {"scaling", []string{"quick", "json", "draw", "out", "avx2"}}} {
+	}{{"peak", []string{"threads", "peak-net"}}, {"scaling", []string{"quick", "json", "draw", "out", "avx2"}}} {
 		if !given[lone.flag] || lone.flag == "scaling" && !s.scaling {
 			continue
 		}
@@ -135,6 +138,10 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 		return nil, cli.Usage("want flags only, got %q", f.Arg(0))
 	case given["peak"] && s.peak < 1:
 		return nil, cli.Usage("-peak: want a positive number, got %d", s.peak)
+	case given["peak-net"] && !given["peak"]:
+		return nil, cli.Usage("-peak-net: want -peak with it")
+	case memoryNets()[s.peakNet] == nil:
+		return nil, cli.Usage("-peak-net: want one of %s, got %q", strings.Join(slices.Sorted(maps.Keys(memoryNets())), ", "), s.peakNet)
 	case s.draw != "" && (!s.scaling || s.out == ""):
 		return nil, cli.Usage("-draw: want -scaling and -out DIR with it")
 	case s.out != "" && !s.scaling:
@@ -184,7 +191,7 @@ func benchmark(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	p := newProgress(stderr)
 	switch {
 	case s.peak != 0:
-		return peak(ctx, s.peak, stdout)
+		return peak(ctx, memoryNets()[s.peakNet](s.peak), stdout)
 	case s.before != "":
 		return s.compareBefore(ctx, stdout, p)
 	case s.scaling:

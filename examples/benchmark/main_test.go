@@ -90,7 +90,7 @@ func TestBadCommandLines(t *testing.T) {
 	for _, args := range [][]string{
 		{"-nonesuch"}, {"more"}, {"-threads", "0"}, {"-threads", "100000"}, {"-threads", "1,"}, {"-threads", "1,1"}, {"-rows", "("}, {"-rows", "nonesuch"},
 		{"-out", "x"}, {"-scaling", "-rows", "training"}, {"-before", "x", "-scaling"}, {"-before", "x", "-peak", "8"}, {"-peak", "-1"},
-		{"-threads", "1", "-rows", "2 threads"}, {"-peak", "0"}, {"-peak", "8", "-json", "x"}, {"-peak", "8", "-rows", "stock"}, {"-peak", "8", "-scaling"},
+		{"-threads", "1", "-rows", "2 threads"}, {"-peak", "0"}, {"-peak-net", "resnet18"}, {"-peak", "8", "-peak-net", "resnet19"}, {"-peak", "8", "-json", "x"}, {"-peak", "8", "-rows", "stock"}, {"-peak", "8", "-scaling"},
 		{"-draw", "x"}, {"-draw", "x", "-scaling"}, {"-draw", "x", "-out", "x"},
 		{"-scaling", "-threads", "1"}, {"-scaling", "-python", "x"}, {"-rows", ""}, {"-json", ""}, {"-out", ""}, {"-before", ""}, {"-threads", ""}, {"-python", ""},
 	} {
@@ -149,7 +149,7 @@ func TestRows(t *testing.T) {
 	}
 	// 2 banks, 3 spheres per filter, 4 slices, 2 + 4 + 2 of the small net, 3 transposed, 2 nets of 4, 2 predictions, 2 of memory;
 	// 2 threads have no bar for prediction, and 3 for speed-up.
-	assert.Equal(t, map[int]int{1: 32, 2: 33}, bars)
+	assert.Equal(t, map[int]int{1: 38, 2: 39}, bars)
 
 	kept := only(contests(1), regexp.MustCompile("ResNet-20, against stock Gorgonia Adam"))
 	require.Len(t, kept, 1)

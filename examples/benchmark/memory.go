@@ -18,14 +18,26 @@ const peakSteps = 3 // the solver makes its state in the first
 // untold is why there is no row on memory where /proc is not that of Linux.
 const untold = missing("the system does not tell the peak of memory")
 
-// memoryContest compares the peak memory of a process that trains with that of PyTorch. Each is a process of its
+// memoryNets are the nets whose peak memory is compared, by the names of the flag -peak-net.
+func memoryNets() map[string]func(batch int) residual {
+	nets := map[string]func(batch int) residual{"resnet20": resNet}
+	for _, r := range imageNets() {
+		nets[r.kind] = func(batch int) residual {
+			r.batch = batch
+			return r
+		}
+	}
+	return nets
+}
+
+// memoryContest compares the peak memory of a process that trains a net with that of PyTorch. Each is a process of its
 // own, and counts from what its runtime takes before the net is made.
-func memoryContest(batch int) contest {
+func memoryContest(r residual) contest {
 	return contest{
-		name: "peak memory, ResNet-20", counted: true,
-		entrants: []entrant{peakOurs("ours", batch), peakPeer("torch", batch)},
+		name: "peak memory, " + r.name, counted: true,
+		entrants: []entrant{peakOurs("ours", r), peakPeer("torch", r)},
 		rows: []row{{
-			what: fmt.Sprintf("peak memory, ResNet-20, %d images", batch), peer: "PyTorch", unit: "MB",
+			what: fmt.Sprintf("peak memory, %s, %d images", r.name, r.batch), peer: "PyTorch", unit: "MB",
 			ours: of("ours"), its: of("torch"), bar: bar{1, 0.7},
 			as: func(ratio float64) string { return fmt.Sprintf("%.2f of its memory", ratio) },
 		}},
@@ -66,14 +78,14 @@ func ownMemory() (usage, error) {
 	return memoryOf(string(status))
 }
 
-// peak is the child's part of the row on memory: it trains ResNet-20 and writes the megabytes by which its memory
+// peak is the child's part of a row on memory: it trains the net and writes the megabytes by which its memory
 // has grown at most.
-func peak(ctx context.Context, batch int, stdout io.Writer) error {
+func peak(ctx context.Context, r residual, stdout io.Writer) error {
 	before, err := ownMemory()
 	if err != nil {
 		return err
 	}
-	c, err := resNet(batch).training(wall, decaySGD()())
+	c, err := r.training(wall, decaySGD()())
 	if err != nil {
 		return err
 	}
@@ -94,7 +106,7 @@ func peak(ctx context.Context, batch int, stdout io.Writer) error {
 }
 
 // peakOurs is the entrant of a child of this program.
-func peakOurs(name string, batch int) entrant {
+func peakOurs(name string, r residual) entrant {
 	return entrant{name, func(ctx context.Context, s *stage) (contestant, error) {
 		if _, err := ownMemory(); err != nil {
 			return nil, err
@@ -104,7 +116,7 @@ func peakOurs(name string, batch int) entrant {
 			return nil, err
 		}
 		return count(func() (megabytes float64, err error) {
-			out, err := output(ctx, child(ctx, self, "-peak", fmt.Sprint(batch), "-threads", fmt.Sprint(s.threads)))
+			out, err := output(ctx, child(ctx, self, "-peak", fmt.Sprint(r.batch), "-peak-net", r.kind, "-threads", fmt.Sprint(s.threads)))
 			if err != nil {
 				return 0, err
 			}
@@ -114,7 +126,7 @@ func peakOurs(name string, batch int) entrant {
 }
 
 // peakPeer is the entrant of a process of PyTorch that does the same.
-func peakPeer(name string, batch int) entrant {
+func peakPeer(name string, r residual) entrant {
 	return entrant{name, func(ctx context.Context, s *stage) (contestant, error) {
 		if _, err := s.peers.get(ctx, "torch"); err != nil {
 			return nil, err
@@ -129,7 +141,7 @@ func peakPeer(name string, batch int) entrant {
 			if err := p.ask("memory", name, nil, &before); err != nil {
 				return 0, err
 			}
-			c, err := p.contestant(name, "resnet20", resNet(batch).request())
+			c, err := p.contestant(name, r.kind, r.request())
 			if err != nil {
 				return 0, err
 			}

@@ -147,11 +147,12 @@ func contests(threads int) (all []contest) {
 		resNet(resNetBatch).contest(bar{0.85, 0.65}),
 		wideResNet(wideResNetBatch).contest(bar{0.95, 0.75}),
 		predictionContest(threads),
-		memoryContest(256),
-		imageNetContest(imageNets()[0]),
-		imageNetContest(imageNets()[1]),
+		memoryContest(resNet(256)),
 		allocationContest(),
 	)
+	for _, r := range imageNets() {
+		all = append(all, imageNetContest(r), memoryContest(r))
+	}
 	if threads > 1 {
 		for _, c := range all {
 			for i := range c.rows {
