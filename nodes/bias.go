@@ -47,33 +47,37 @@ func (a addBias[T]) Forward(out []T, in [][]T) error {
 		addRows(out, x, β)
 		return nil
 	}
-	planes := len(x) / a.area
-	par.Ranges(planes, 1+grain/a.area, func(from, to int) {
+	a.each(len(x), func(p, i, j int) { vec.Shift(out[i:j], x[i:j], float64(β[p%a.channels])) })
+	return nil
+}
+
+// each calls f for every plane p, of the elements from i to j, on all cores. A core has the same images in all
+// operations, and finds them in its cache.
+func (a addBias[T]) each(elements int, f func(p, i, j int)) {
+	par.Ranges(elements/a.area, 1+grain/a.area, func(from, to int) {
 		for p := from; p < to; p++ {
-			i, j := p*a.area, (p+1)*a.area
-			vec.Shift(out[i:j], x[i:j], float64(β[p%a.channels]))
+			f(p, p*a.area, (p+1)*a.area)
 		}
 	})
-	return nil
 }
 
 func (a addBias[T]) Backward(dst []T, input int, _ [][]T, _, grad []T) error {
 	switch {
 	case input == 0:
-		copy(dst, grad)
+		par.Ranges(len(dst), grain, func(from, to int) { copy(dst[from:to], grad[from:to]) })
 	case a.area == 1:
 		sumRows(dst, grad)
 	default:
-		image := a.channels * a.area
-		par.Ranges(a.channels, 1+grain*a.channels/len(grad), func(from, to int) {
-			for c := from; c < to; c++ {
-				sum := 0.0
-				for i := c * a.area; i < len(grad); i += image {
-					sum += vec.Sum(grad[i : i+a.area])
-				}
-				dst[c] = T(sum)
+		sums := scratch.Get[float64](len(grad) / a.area)
+		defer scratch.Put(sums)
+		a.each(len(grad), func(p, i, j int) { sums[p] = vec.Sum(grad[i:j]) })
+		for c := range dst {
+			sum := 0.0
+			for p := c; p < len(sums); p += a.channels {
+				sum += sums[p]
 			}
-		})
+			dst[c] = T(sum)
+		}
 	}
 	return nil
 }
