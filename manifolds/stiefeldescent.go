@@ -138,29 +138,31 @@ func (m stiefel[T]) descendPoints(x block[T], mu, g []T, d Descent, fail func(po
 	defer scratch.Put(v)
 	defer scratch.Put(s)
 	total := Progress{Factor: 1}
+	carries := mu != nil && d.Tangent && !d.LooksAhead() // the direction is the momentum
 	for i := range x.k {
-		xi, gi := x.at(i), g[i*np:(i+1)*np]
+		xi, gi, vi := x.at(i), g[i*np:(i+1)*np], v
 		var mi []T
-		if mu != nil {
+		switch {
+		case mu == nil:
+			vec.Scale(vi, d.Slope, gi)
+		case carries:
 			mi = mu[i*np : (i+1)*np]
-			vec.Combine(v, d.Ahead, mi, d.Slope, gi)
+			vi = mi
+			vec.Combine(vi, d.Ahead, mi, d.Slope, gi)
+		default:
+			mi = mu[i*np : (i+1)*np]
+			vec.Combine(vi, d.Ahead, mi, d.Slope, gi)
 			vec.Combine(mi, d.Keep, mi, d.Take, gi)
-		} else {
-			vec.Scale(v, d.Slope, gi)
 		}
 		clear(gi)
-		m.tangentProject(s, x, xi, v)
-		if mi != nil && d.Tangent {
-			if !d.LooksAhead() {
-				copy(mi, v)
-			} else {
-				m.tangentProject(s, x, xi, mi)
-			}
+		m.tangentProject(s, x, xi, vi)
+		if mi != nil && d.Tangent && !carries {
+			m.tangentProject(s, x, xi, mi)
 		}
 		of := factorOf(d, i)
-		square := of * of * vec.Dot(v, v)
+		square := of * of * vec.Dot(vi, vi)
 		f := m.factor(square, x.n, x.p, d)
-		vec.Combine(v, 1, xi, -d.Rate/f*of, v)
+		vec.Combine(v, 1, xi, -d.Rate/f*of, vi)
 		if err := m.retractInPlace(xi, v, x); err != nil {
 			fail(i, err)
 			continue

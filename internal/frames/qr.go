@@ -46,7 +46,7 @@ func CholeskyQR[T vec.Float](dst, y gemm.Mat[T], r, maxExcess float64) bool {
 			diagonal[i] = g[i*q+i]
 			excess += float64(g[i*q+i]) - 1
 		}
-		if !(excess < maxExcess) || !gemm.Cholesky(g, q) {
+		if !(excess < maxExcess) || !gemm.CholeskyInverse(u, g, q) {
 			return false
 		}
 		share := 1.0 // the least pivot over its diagonal element
@@ -57,7 +57,6 @@ func CholeskyQR[T vec.Float](dst, y gemm.Mat[T], r, maxExcess float64) bool {
 		if !(share > least) {
 			return false
 		}
-		gemm.InverseTransposed(u, g, q)
 		gemm.MulUpper(dst, y, gemm.Of(u, q, q))
 		if excess < 1 && share > 0.25 {
 			return true
