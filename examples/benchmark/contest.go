@@ -175,12 +175,12 @@ func (c contest) run(ctx context.Context, s starter, steps int) (float64, error)
 	return ms, err
 }
 
-// cost is a sum of times of entrants, each with a sign.
+// cost is a sum of times of entrants, each with a factor, such as -1.
 type cost []part
 
 type part struct {
 	entrant string
-	sign    float64
+	factor  float64
 }
 
 func of(entrant string) cost { return cost{{entrant, 1}} }
@@ -197,7 +197,7 @@ func (c cost) over(t times) spread {
 	for _, round := range t {
 		sum := 0.0
 		for _, p := range c {
-			sum += p.sign * round[p.entrant]
+			sum += p.factor * round[p.entrant]
 		}
 		all = append(all, sum)
 	}

@@ -202,7 +202,29 @@ func TestShapes(t *testing.T) {
 func TestBounds(t *testing.T) {
 	b := bounds{product: 80}
 	// A bank of 16 filters and 27 weights, and one of 4 weights and 16 filters.
-	assert.InDelta(t, 7*(27*16*16+16*4*4)/80e6, b.stiefel(shapes{{16, 3, 3, 3}, {16, 4, 1, 1}}), 1e-12)
+	assert.InDelta(t, 6*(27*16*16+16*4*4)/80e6, b.stiefel(shapes{{16, 3, 3, 3}, {16, 4, 1, 1}}), 1e-12)
+}
+
+func TestFlops(t *testing.T) {
+	s := shapes{{16, 3, 3, 3}, {16, 4, 1, 1}} // banks of 27 x 16 and 16 x 4
+	of := func(name string, stiefel bool) float64 {
+		for _, r := range rules {
+			if r.name == name {
+				return r.flopsOf(s, stiefel)
+			}
+		}
+		require.Fail(t, name)
+		return 0
+	}
+	weights, bank, square := 27*16.+16*4, 27*16*16.+16*4*4, 16*16*16.+4*4*4
+	assert.Equal(t, 4*weights, of("SGD with momentum", false))
+	assert.Equal(t, 4*weights+6*bank+square, of("SGD with momentum", true))
+	assert.Equal(t, 8*weights+15*bank+5*square, of("Muon", false))
+	assert.Equal(t, 8*weights+20*bank+2*square, of("SAM of SGD with momentum", true))
+	rows := only([]contest{flopsContest("net", s)}, regexp.MustCompile("step, SGD.*Stiefel"))[0].rows
+	require.Len(t, rows, 1)
+	round := times{{"product of matrices": productFlops, "SGD with momentum, Stiefel bank": 1}}
+	assert.InDelta(t, of("SGD with momentum", true), rows[0].its.over(round).median, 1e-6, "a flop a millisecond")
 }
 
 func TestSpread(t *testing.T) {

@@ -140,6 +140,7 @@ func contests(threads int) (all []contest) {
 	for _, n := range nets {
 		all = append(all, kernelContests(n.name, n.shapes)...)
 	}
+	all = append(all, flopsContest("ResNet-20", resNet20()))
 	all = append(all,
 		trainingContest(plainNet, per(bar{0.8, 0.6}, bar{0.85, 0.65})),
 		orthogonalContest(),
