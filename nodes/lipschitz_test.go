@@ -44,6 +44,15 @@ func boundCases() []boundCase {
 		{"Conv2d", []int{1, 2, 6, 6}, conv([]int{1, 1}), 0, 0.5},
 		{"circular, repeated", []int{1, 2, 6, 6}, conv([]int{5, 5}, nodes.Circular()), 0, 0.4},
 		{"groups", []int{1, 4, 6, 6}, conv([]int{1, 1}, nodes.Groups(2)), 0, 0.3},
+		{"depthwise", []int{1, 4, 6, 6}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			return nodes.Conv2dGroups(x, leafOf(x, "w", 4, 1, 3, 3), tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, nil, 4)
+		}, 0, 0.3},
+		{"NormPool2D", []int{1, 1, 6, 6}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			return nodes.NormPool2D(x, tensor.Shape{3, 3}, []int{0, 0}, []int{3, 3})
+		}, 1, 0.3},
+		{"ConvexPotential of a kernel of norm 2", []int{1, 1, 6, 6}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			return nodes.ConvexPotential(x, given(x.Graph(), x.Dtype(), "w", tensor.Shape{1, 1, 1, 1}, []float64{2}), leafOf(x, "β", 1, 1, 1, 1))
+		}, 7, 0.5},
 		{"ConvTranspose2d", []int{1, 3, 4, 4}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
 			return nodes.ConvTranspose2d(x, leafOf(x, "w", 3, 2, 3, 3), tensor.Shape{3, 3}, []int{1, 1}, []int{2, 2}, nil, nodes.OutputPadding(1, 1))
 		}, 0, 0.5},
