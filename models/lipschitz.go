@@ -85,7 +85,7 @@ func (w *wide) lipschitz(opts []nodes.BoundOption) (*nodes.Bounds, error) {
 	return b, nil
 }
 
-// Certificate says how far an image can be changed before a net may classify it differently.
+// Certificate states how much an image can change before a net may classify it differently.
 type Certificate struct {
 	// Class has the largest logit.
 	Class int

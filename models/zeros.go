@@ -10,7 +10,7 @@ import (
 	"github.com/kernelfold/kernelfold/nodes"
 )
 
-// Zeros says where shortcuts without weights (option A) put the channels of zeros that they add.
+// Zeros determines where shortcuts without weights (option A) put the channels of zeros that they add.
 // Names and shapes of the weights are the same either way, but weights that were trained with one
 // placement are useless with the other.
 type Zeros string

@@ -12,7 +12,7 @@ import (
 
 var directOnly atomic.Bool
 
-// Winograd says whether convolutions that are made from now on may use Winograd's algorithm
+// Winograd sets whether convolutions that are made from now on may use Winograd's algorithm
 // F(4x4, 3x3), as they do by default, and returns the setting before. The algorithm needs a quarter of
 // the multiplications. It is used in float32, for kernels of 3 x 3 without strides, dilation and groups,
 // for numbers of channels and filters that are multiples of 16, where it was measured to be faster.

@@ -13,7 +13,7 @@
 //	y, err = nodes.MaxPool2D(y, tensor.Shape{2, 2}, []int{0, 0}, []int{2, 2})
 //
 // The package example runs this layer with its gradients. The operations are listed below;
-// docs/nodes.md says which stock operation each of them replaces.
+// docs/nodes.md lists the stock operation that each of them replaces.
 //
 //	kernels     Normalize, UnitNorm, WeightNorm, CentredWeightNorm,
 //	            WeightStandardization, SpectralNorm, Orthogonalize,

@@ -20,7 +20,7 @@ type kernelOptions struct {
 	groups     int
 }
 
-// TransposedKernel says that the kernel is that of ConvTranspose2d in so many groups, of shape (in, out/groups, height, width). Its filters,
+// TransposedKernel declares that the kernel is that of ConvTranspose2d in so many groups, of shape (in, out/groups, height, width). Its filters,
 // one for each channel of the result, are then those of the second axis of each group, with in/groups*height*width weights, as in
 // manifolds.FilterBank.Transposed. A node cannot know that by itself, because the convolution is made after it.
 func TransposedKernel(groups int) KernelOption {

@@ -209,7 +209,7 @@ func (s *signature) views(a *args, in []gorgonia.Value, n int) error {
 	return nil
 }
 
-// DiffWRT says with respect to which inputs there are gradients.
+// DiffWRT reports which inputs have gradients.
 func (o *op) DiffWRT(inputs int) []bool {
 	d := make([]bool, inputs)
 	for i := range d {

@@ -8,7 +8,7 @@ import (
 	"gorgonia.org/gorgonia"
 )
 
-// Operation says what a node of this package computes, for programs that translate graphs, as models/onnx does. Its fields are the arguments
+// Operation describes what a node of this package computes, for programs that translate graphs, as models/onnx does. Its fields are the arguments
 // of the function that makes the node; those that the function does not have are zero.
 type Operation struct {
 	// Name is that of the function, such as "Conv2d".

@@ -18,7 +18,7 @@ import (
 //	v  = m / (1 - beta1^t) / (sqrt(s / (1 - beta2^t)) + eps)
 //	x <- R_x(-lr v)
 //
-// With AMSGrad the largest s so far takes the place of s in v. Unconstrained
+// With AMSGrad the largest s so far replaces s in v. Unconstrained
 // parameters have a point for each weight, which makes this the textbook's Adam
 // (Kingma, Ba, ICLR 2015).
 //

@@ -499,7 +499,7 @@ func (a *Average) SwapBack() {
 // Swapped reports whether the averages are in place of the weights.
 func (a *Average) Swapped() bool { return a.swapped != nil }
 
-// AverageSnapshot is what an Average knows beside its solver.
+// AverageSnapshot is the state of an Average without that of its solver.
 type AverageSnapshot struct {
 	Steps      int
 	Parameters []AveragedParameter

@@ -78,7 +78,7 @@ type ParameterCheck struct {
 	Verdict              GradientVerdict
 }
 
-// GradientVerdict is what CheckGradient finds.
+// GradientVerdict is the finding of CheckGradient for a parameter.
 type GradientVerdict uint8
 
 const (

@@ -13,7 +13,7 @@
 //
 //	err := solver.Step(gorgonia.NodesToValueGrads(learnables))
 //	...
-//	fmt.Println(solver.Report()) // what was constrained, to what, and how far it is off
+//	fmt.Println(solver.Report()) // what was constrained, to what, and how far it is from the manifold
 //
 // Kernels constrains every convolution kernel; Natural constrains the factors of
 // orthogonal convolutions; Param and Where constrain other parameters, or free some. Everything else is unconstrained, and there each

@@ -63,7 +63,7 @@ func Minimize(ctx context.Context, model []gorgonia.ValueGrad, cost func() (floa
 	return f.minimize(o)
 }
 
-// Result says where Minimize has ended.
+// Result is the result of Minimize.
 type Result struct {
 	Cost        float64 // at the weights that it has left
 	Gradient    float64 // norm of the Riemannian gradient there, over all parameters
@@ -72,7 +72,7 @@ type Result struct {
 	Reason      Reason
 }
 
-// Reason says why Minimize has ended.
+// Reason is why Minimize ended.
 type Reason uint8
 
 const (
@@ -98,7 +98,7 @@ func (r Reason) String() string {
 	return fmt.Sprintf("Reason(%d)", uint8(r))
 }
 
-// Iteration is what AfterIteration sees.
+// Iteration is the argument of AfterIteration.
 type Iteration struct {
 	Number      int     // 0 before the first step
 	Cost        float64 // at the present weights

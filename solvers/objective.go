@@ -19,7 +19,7 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// CostOf makes of a machine the function that Minimize and CheckGradient want: it runs vm, resets it, and returns the
+// CostOf turns a machine into the function that Minimize and CheckGradient need: it runs vm, resets it, and returns the
 // scalar cost, which gorgonia.Read has been told to put there. The machine is made by
 // gorgonia.NewTapeMachine with the option BindDualValues of the parameters.
 //

@@ -335,7 +335,7 @@ func SampledGeometricStep(on ...bool) Option {
 	return geometric("SampledGeometricStep", ofThisSample, on)
 }
 
-// Scope says which points share a number: the factor of a geometric step, or a distance.
+// Scope determines which points share a number: the factor of a geometric step, or a distance.
 type Scope uint8
 
 const (
@@ -395,7 +395,7 @@ func Tolerance(t float64) Option {
 	return setting("Tolerance", positive(t), func(s *settings) { s.tolerance = t })
 }
 
-// WeightDecay takes lr*lambda*x off every parameter x, decoupled from the
+// WeightDecay subtracts lr*lambda*x from every parameter x, decoupled from the
 // gradient (Loshchilov, Hutter, ICLR 2019). Weights on a manifold of fixed scale
 // have nothing to lose: a constrained parameter makes the first step fail. Say
 // EuclideanDecay or AmbientDecay, which are two different things.

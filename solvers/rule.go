@@ -122,7 +122,7 @@ type State struct {
 	Kind StateKind
 }
 
-// StateKind says what a block of state is, and so what happens to it in a step.
+// StateKind is the kind of a block of state, which determines what happens to it in a step.
 type StateKind uint8
 
 const (
@@ -138,7 +138,7 @@ const (
 	PerPart
 )
 
-// Part is what a Rule sees of a parameter: a batch of points on one manifold. Most parameters have
+// Part is the input of a Rule: a batch of points on one manifold. Most parameters have
 // one part. It is the same *Part in every step.
 type Part struct {
 	Manifold manifolds.Manifold

@@ -323,7 +323,7 @@ func (s *SAM) descend() {
 // Step moves the weights back to where they were before Ascend, and makes the step of the solver from there with the
 // gradients that it is given, which belong to the weights that Ascend has made. It wants the parameters of Ascend.
 //
-// Ascend and Step are all or nothing together: after an error weights and state are as before Ascend, which is called
+// Together Ascend and Step are atomic: after an error weights and state are as before Ascend, which is called
 // next, and gradients as before Step. A Step without an Ascend is ErrAscent, and changes nothing.
 func (s *SAM) Step(model []gorgonia.ValueGrad) error { return s.StepShare(model, alone) }
 

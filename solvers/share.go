@@ -15,7 +15,7 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// Share is what StepShare needs to know of several processes that make a step together. They have
+// Share describes to StepShare the several processes that make a step together. They have
 // the same weights and gradients, and each moves some of the parameters. Package distributed
 // provides the processes.
 type Share struct {

@@ -32,13 +32,13 @@ type Snapshot struct {
 	Averages   []AverageSnapshot   `json:",omitempty"` // of an Average, and of those that it wraps, the innermost first
 }
 
-// ParameterSnapshot is what a solver knows of a parameter.
+// ParameterSnapshot is the state of a parameter.
 type ParameterSnapshot struct {
 	Name      string
 	Shape     []int
 	Precision string   // float32 or float64
 	Manifold  string   // with its final scale, as reports print it
-	Identity  []string // the whole value of the manifold of each part; snapshots of before have none
+	Identity  []string // the whole value of the manifold of each part; older snapshots have none
 	Grouping  string
 	Norm      float64 // of the weights when they were first seen
 	// Ensemble is the whole value of a manifold that deals the points of a layer to several parts, and Deal a

@@ -24,7 +24,7 @@ type ImportOptions struct {
 	// those of Torchvision, Timm, TimmVGG, TimmMobileNetV2,
 	// Akamaster and Kuangliu.
 	Names Names
-	// Zeros says where shortcuts without weights put channels of zeros in the net that the file is
+	// Zeros determines where shortcuts without weights put channels of zeros in the net that the file is
 	// from: models.ZerosAround for akamaster/pytorch_resnet_cifar10. It must be set for a model with
 	// such shortcuts, unless the file is from Export, and the model must agree.
 	Zeros models.Zeros

@@ -23,7 +23,7 @@ import (
 	"golang.org/x/image/math/fixed"
 )
 
-// DigitOptions says how Digits draws. A zero field takes its default; a
+// DigitOptions are the options of Digits. A zero field takes its default; a
 // negative Noise, Clutter or Distortion stands for none.
 type DigitOptions struct {
 	// Side is the height and the width in pixels: 20 by default, 8 at least.

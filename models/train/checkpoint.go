@@ -22,7 +22,7 @@ import (
 	"github.com/kernelfold/kernelfold/solvers/distributed"
 )
 
-// Checkpoint says where and when a run is saved: weights, statistics and noise of the model, the state of the
+// Checkpoint determines where and when a run is saved: weights, statistics and noise of the model, the state of the
 // solver and that of the loop, by package checkpoint, whose Load reads the weights for evaluation:
 //
 //	err := checkpoint.Load(filepath.Join(dir, train.BestFile), model, nil, nil)

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Epoch is what AfterEpoch sees. A value that was not measured, such as the test loss without a
+// Epoch is the argument of AfterEpoch. A value that was not measured, such as the test loss without a
 // test part, is NaN, and null in JSON. There the duration is in seconds, and TrainLoss is called
 // loss.
 type Epoch struct {

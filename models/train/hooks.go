@@ -20,7 +20,7 @@ type Hook struct {
 // ErrStop is what a hook returns to end a run early.
 var ErrStop = errors.New("train: stop")
 
-// Run is what Begin sees.
+// Run is the argument of Begin.
 type Run struct {
 	Epochs     int     // of the run
 	Steps      int     // in an epoch
@@ -33,7 +33,7 @@ type Run struct {
 	Damaged []error // what is wrong with the checkpoints that are newer than that
 }
 
-// Step is what AfterStep sees.
+// Step is the argument of AfterStep.
 type Step struct {
 	Number, Of int     // of the run, from 1
 	Epoch      int     // from 1

@@ -34,7 +34,7 @@ import (
 	"github.com/kernelfold/kernelfold/solvers/distributed"
 )
 
-// Options says how Fit trains.
+// Options are the options of Fit.
 type Options struct {
 	// Epochs is the number of passes over the data: 1 if it is 0.
 	Epochs int

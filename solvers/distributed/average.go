@@ -30,7 +30,7 @@ func CheckEvery(n int) Option {
 	}
 }
 
-// Divide says whether the work of a step is divided among the ranks, which is the default, or done
+// Divide sets whether the work of a step is divided among the ranks, which is the default, or done
 // whole on every rank. Only the work of a solver with the method StepShare can be divided, such as
 // those of package solvers.
 func Divide(on bool) Option {
