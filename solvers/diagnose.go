@@ -128,13 +128,18 @@ func (p *Part) watch() error {
 	of := p.bound.of
 	var x, g manifolds.Points
 	var err error
+	if p.bound.euclidean {
+		p.memory.cosine = 1
+	}
 	switch {
 	case !p.bound.euclidean:
 		if err := p.readIfUnread(); err != nil {
 			return err
 		}
 		x = p.X
-		g, err = p.lentBatch(of.grad)
+		if g, err = p.lentBatch(of.grad); err == nil {
+			err = p.tilt(g)
+		}
 	case of.role.Role == roles.Kernel && len(of.parts) == 1:
 		l := of.filters
 		buf := [2]manifolds.Points{lend(l.K, l.N, l.P, !p.single()), lend(l.K, l.N, l.P, !p.single())}
@@ -179,6 +184,48 @@ func (p *Part) watch() error {
 	}
 	p.memory.outward = max(0, p.Rate*d.Take/p.step.slope*high/((1-d.Keep)*(1-d.Keep)/d.Keep))
 	return nil
+}
+
+// tilt measures the cosine of the angle between the Euclidean gradient of the points and the Riemannian one.
+func (p *Part) tilt(g manifolds.Points) error {
+	grad := p.borrow(false)
+	if err := manifolds.Gradient(p.Manifold, grad, p.X, g); err != nil {
+		return err
+	}
+	f := scratch.Get[float64](g.K)
+	defer scratch.Put(f)
+	if err := manifolds.Inner(manifolds.Euclidean{}, f, p.X, g, grad); err != nil {
+		return err
+	}
+	along := 0.0
+	for _, v := range f {
+		along += v
+	}
+	p.memory.cosine = 0
+	if n, m := g.Norm(), grad.Norm(); along > 0 && n > 0 && m > 0 {
+		p.memory.cosine = min(1, along/n/m)
+	}
+	return nil
+}
+
+// equilibrium is the angle of a step at which the decay of the part at the rate, and gradients orthogonal to the weights, keep the norm of the
+// weights as it is. Of a rule that adds up gradients that are independent of each other, with mu <- Keep mu + Take g, a direction Ahead mu + Slope g has
+// the mean square s = Slope^2 + Ahead^2 Take^2/(1 - Keep^2) |g|^2, and each gradient has in all steps together the weight
+// c = Slope + Ahead Take/(1 - Keep). So the square of the norm grows by lr^2 c^2 |g|^2 a step and shrinks by 2 lr decay |x|^2.
+func (p *Part) equilibrium(rate float64) float64 {
+	of := p.bound.of
+	r, ok := of.settings.rule.(Linear)
+	if !ok || !p.bound.euclidean || of.role.Role != roles.Kernel || of.steps == 0 || of.settings.frozen || of.settings.decayOf == decayAmbient {
+		return 0
+	}
+	d := r.Descent(p)
+	square := d.Slope*d.Slope + d.Ahead*d.Ahead*d.Take*d.Take/(1-d.Keep*d.Keep)
+	whole := d.Slope + d.Ahead*d.Take/(1-d.Keep)
+	angle := math.Sqrt(2*rate*of.settings.decay*square) / math.Abs(whole)
+	if !(angle <= math.MaxFloat64) {
+		return 0
+	}
+	return angle
 }
 
 // byFilter returns v as a batch of the filters of a kernel, in buf where they have to be gathered.

@@ -263,10 +263,24 @@ var places = []place{
 	{"Stiefel canonical", manifolds.Stiefel{Metric: manifolds.CanonicalMetric}, []manifolds.Option{manifolds.PerFilter}},
 }
 
-// everywhere are places, one whose points have no fixed norm, and one where the points of a layer lie on several manifolds.
+// everywhere are places, two whose points have no fixed norm, and one where the points of a layer lie on several manifolds.
 var everywhere = append(slices.Clone(places),
 	place{"spectral ball", manifolds.SpectralBall{Radius: 0.5}, nil},
+	place{"generalised Stiefel per tap", weightedFrames(6), []manifolds.Option{manifolds.PerTap}},
 	place{"ensemble", manifolds.Ensemble{Parts: manifolds.Equal(manifolds.Sphere{}, manifolds.Oblique{}, manifolds.Stiefel{}), Seed: 3}, nil})
+
+// weightedFrames is the generalised Stiefel manifold of a dense matrix of order n, such as the covariance of channels that depend on their neighbours.
+func weightedFrames(n int) manifolds.Manifold {
+	b := make([]float64, n*n)
+	for i := range b {
+		b[i] = math.Exp(-math.Abs(float64(i/n-i%n)) / 2)
+	}
+	m, err := manifolds.NewGeneralizedStiefel(n, b)
+	if err != nil {
+		panic(err)
+	}
+	return m
+}
 
 // onManifold requires every kernel to be on its manifold: the error of a point is
 // a few roundings of its norm, which grow with the root of its size; 8 is room

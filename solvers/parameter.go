@@ -88,6 +88,7 @@ type memory struct {
 	progress      manifolds.Progress
 	weight        float64    // of the last step in an average by distances
 	outward       float64    // how far ambient momentum is from its bound; 1 is at it
+	cosine        float64    // of the angle between the Euclidean and the Riemannian gradient, when last measured
 	outwardness   [2]float64 // the smallest and the largest <x, g>/|x|^2 of a point, when last measured
 }
 

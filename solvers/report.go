@@ -61,6 +61,18 @@ type ParameterReport struct {
 	// Angle is StepLength over the norm of the weights: on a manifold whose points have norm r, the root mean square over the
 	// points of |step|/r, in radians. Rates that give equal angles are comparable from solver to solver.
 	Angle float64
+	// Equilibrium is the Angle at which the norm of a kernel without a manifold, before a batch norm, neither grows nor shrinks: where gradients,
+	// which are then orthogonal to the weights, lengthen them as much as a decay of lambda shortens them. For a momentum of theta,
+	//
+	//	angle = (2 lr lambda (1 - theta) / (1 + theta))^(1/2)
+	//
+	// (Kosson, Messmer, Jaggi, ICML 2024, with decoupled decay; with Adam theta is beta1). It is 0 for parameters on a manifold, which have no
+	// norm to balance, without weight decay, and for rules that are not Linear.
+	Equilibrium float64
+	// Cosine is that of the angle between the Euclidean gradient and the Riemannian one, of all points of the part: near 0 most of the gradient is
+	// normal to the manifold and without effect. It is 1 for parameters without a manifold, and 0 before the first measurement and for gradients
+	// of 0. It is measured when Outwardness is.
+	Cosine float64
 	// GeometricFactor is the largest g_t of a point; 1 without GeometricStep.
 	GeometricFactor float64
 	// Outwardness is the smallest and the largest <x, g>/|x|^2 of a point x with the Euclidean gradient g, after BatchSize and ClipNorm; of a
@@ -136,12 +148,13 @@ func (e *engine) row(p *parameter, q *Part, v dense.View, known bool) ParameterR
 		Name: p.name, Part: q.bound.name, Shape: p.shape.Clone(), Kernel: p.role.Role == roles.Kernel, Role: p.role.Why,
 		Manifold: manifolds.Name(q.Manifold), Scale: m.scale, Rule: p.settings.rule.Name(), Points: l.K, N: l.N, P: l.P, LearnRate: e.rate(&p.settings), Frozen: p.settings.frozen,
 		Gradient: p.gradient, Direction: math.Sqrt(m.progress.Direction), StepLength: math.Sqrt(m.progress.Length),
-		GeometricFactor: m.progress.Factor, Outwardness: m.outwardness, Outward: m.outward, Membership: off, Projected: p.projected,
+		GeometricFactor: m.progress.Factor, Outwardness: m.outwardness, Cosine: m.cosine, Outward: m.outward, Membership: off, Projected: p.projected,
 		Reprojections: m.reprojections, Rebuilt: p.adopted, Still: p.still, Absent: p.seen != e.calls, gone: !known,
 	}
 	if row.StepLength > 0 {
 		row.Angle = row.StepLength / norm
 	}
+	row.Equilibrium = q.equilibrium(row.LearnRate)
 	if q.bound.euclidean {
 		row.Points, row.N, row.P = 1, l.K*l.N*l.P, 1
 	} else {

@@ -180,6 +180,7 @@ func (r Report) entry(g []ParameterReport) (title, items []string) {
 	add(true, "direction %s", extent(g, func(p ParameterReport) float64 { return p.Direction }, "%.3g"))
 	add(true, "step %s", extent(g, func(p ParameterReport) float64 { return p.StepLength }, "%.3g"))
 	add(!one.gone, "angle %s rad", extent(g, func(p ParameterReport) float64 { return p.Angle }, "%.2g"))
+	add(most(g, func(p ParameterReport) float64 { return p.Equilibrium }) > 0, "equilibrium %s rad", extent(g, func(p ParameterReport) float64 { return p.Equilibrium }, "%.2g"))
 	low := -most(g, func(p ParameterReport) float64 { return -p.Outwardness[0] })
 	high := most(g, func(p ParameterReport) float64 { return p.Outwardness[1] })
 	add(one.Kernel || one.Grouping != "", "x'g/r^2 %s", fromTo(low, high, "%.2g"))

@@ -26,7 +26,7 @@ func to(s float64) func(*solvers.Part) (float64, error) {
 // resizable are the places whose manifolds have a scale.
 func resizable() (list []place) {
 	for _, at := range everywhere {
-		if at.name != "spectral ball" {
+		if at.name != "spectral ball" && at.name != "generalised Stiefel per tap" {
 			list = append(list, at)
 		}
 	}
@@ -148,7 +148,8 @@ func TestRescaleRefuses(t *testing.T) {
 			{"infinite", manifolds.Stiefel{}, to(math.Inf(1)), solvers.ErrConstraint, "want a positive finite scale, got +Inf"},
 			{"too large", manifolds.Sphere{}, to(math.MaxFloat64), nil, "scale 1.79"},
 			{"too small", manifolds.Sphere{}, to(5e-324), nil, "scale"},
-			{"no scale", manifolds.SpectralBall{Radius: 0.5}, to(2), solvers.ErrConstraint, "want a manifold with a scale, or the scale 1, got SpectralBall"},
+			{"no scale", manifolds.Ensemble{Parts: manifolds.Equal(manifolds.Sphere{}, manifolds.SpectralBall{})}, to(2), solvers.ErrConstraint, "want a manifold with a scale, or the scale 1, got SpectralBall"},
+			{"no scale of the layer", manifolds.SpectralBall{Radius: 0.5}, to(2), solvers.ErrConstraint, "want a manifold with a scale, or the scale 1, got SpectralBall"},
 			{"as told", manifolds.Oblique{}, func(*solvers.Part) (float64, error) { return 0, boom }, boom, "boom"},
 			{"the second of two", manifolds.Sphere{}, func(p *solvers.Part) (float64, error) {
 				if name, _ := p.Parameter(); name == "conv2" {

@@ -207,14 +207,14 @@ func (e *engine) exchange(active []*parameter, share Share) error {
 }
 
 // figures are how many numbers are sent of a part beside its weights.
-const figures = 12
+const figures = 13
 
 func (p *Part) figures() [figures]float64 {
 	m, projected := &p.memory, 0.0
 	if p.bound.of.projected {
 		projected = 1
 	}
-	return [figures]float64{m.progress.Direction, m.progress.Length, m.progress.Factor, float64(m.reprojections), m.longest, m.size, m.momentum, m.outward, m.outwardness[0], m.outwardness[1], m.weight, projected}
+	return [figures]float64{m.progress.Direction, m.progress.Length, m.progress.Factor, float64(m.reprojections), m.longest, m.size, m.momentum, m.outward, m.outwardness[0], m.outwardness[1], m.weight, m.cosine, projected}
 }
 
 // write writes what the step has changed to the beginning of b, and moves b behind it.
@@ -244,7 +244,8 @@ func (p *parameter) read(b *[]byte) {
 		m.outwardness = [2]float64{f[8], f[9]}
 		m.state, m.spare = nil, nil
 		m.weight = f[10]
-		p.projected = f[11] == 1
+		m.cosine = f[11]
+		p.projected = f[12] == 1
 	}
 	*b = at
 }
