@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"os"
 	"slices"
 	"testing"
 
@@ -497,4 +498,71 @@ func TestAverageShares(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Averages of 100 steps are those of testdata/average.py.
+func TestAverageAgainstNumPy(t *testing.T) {
+	text, err := os.ReadFile("testdata/average.json")
+	require.NoError(t, err)
+	var cases []struct {
+		Kind, Manifold       string
+		Intrinsic            bool
+		Shape                []int
+		Start, Last, Average []float64
+	}
+	require.NoError(t, json.Unmarshal(text, &cases))
+	require.Len(t, cases, 10)
+	on := map[string]manifolds.Manifold{
+		"Euclidean": manifolds.Euclidean{}, "Sphere": manifolds.Sphere{}, "Stiefel": manifolds.Stiefel{Retraction: manifolds.Polar}, "Grassmann": manifolds.Grassmann{},
+	}
+	for _, of := range precisions {
+		for _, c := range cases {
+			t.Run(fmt.Sprint(of, c.Kind, c.Manifold, c.Intrinsic), func(t *testing.T) {
+				constraint := solvers.Param("w", on[c.Manifold], manifolds.Unit)
+				if c.Manifold == "Euclidean" {
+					constraint = solvers.Param("w", on[c.Manifold])
+				}
+				s := solvers.NewSGD(solvers.LearnRate(0.05), constraint)
+				var opts []solvers.AverageOption
+				if c.Intrinsic && c.Manifold != "Grassmann" { // which has no other
+					opts = append(opts, solvers.AverageIntrinsic())
+				}
+				a := solvers.NewEMA(s, 0.9, opts...)
+				if c.Kind == "SWA" {
+					a = solvers.NewSWA(s, append(opts, solvers.AverageFrom(11), solvers.AverageEvery(3))...)
+				}
+				p := newParam("w", of, c.Shape...)
+				put(p.w, c.Start)
+				for step := range 100 {
+					slope(p, step)
+					require.NoError(t, a.Step(valueGrads([]*param{p})))
+				}
+				// Of a span the matrix is one of many.
+				compare := func(want []float64) {
+					got := get(p.w)
+					if c.Manifold == "Grassmann" {
+						want, got = projector(want, 3), projector(got, 3)
+					}
+					assert.InDeltaSlice(t, want, got, 64*100*eps(of))
+				}
+				compare(c.Last)
+				require.NoError(t, a.Swap(valueGrads([]*param{p})))
+				compare(c.Average)
+			})
+		}
+	}
+}
+
+// projector is that onto the span of the rows, which are orthonormal.
+func projector(x []float64, rows int) []float64 {
+	n := len(x) / rows
+	p := make([]float64, n*n)
+	for r := range rows {
+		for i := range n {
+			for j := range n {
+				p[i*n+j] += x[r*n+i] * x[r*n+j]
+			}
+		}
+	}
+	return p
 }
