@@ -60,7 +60,7 @@ func TestEquilibrium(t *testing.T) {
 // The cosine is that of the Euclidean gradient and its tangent part: the length of one over that of the other in the Euclidean metric.
 func TestReportCosine(t *testing.T) {
 	for _, of := range precisions {
-		for _, at := range everywhere {
+		for _, at := range beyond {
 			m := model(of, 1)
 			s := solvers.NewSGD(at.kernels())
 			require.NoError(t, s.Init(valueGrads(m)))

@@ -263,11 +263,13 @@ var places = []place{
 	{"Stiefel canonical", manifolds.Stiefel{Metric: manifolds.CanonicalMetric}, []manifolds.Option{manifolds.PerFilter}},
 }
 
-// everywhere are places, two whose points have no fixed norm, and one where the points of a layer lie on several manifolds.
+// everywhere are places, one whose points have no fixed norm, and one where the points of a layer lie on several manifolds.
 var everywhere = append(slices.Clone(places),
 	place{"spectral ball", manifolds.SpectralBall{Radius: 0.5}, nil},
-	place{"generalised Stiefel per tap", weightedFrames(6), []manifolds.Option{manifolds.PerTap}},
 	place{"ensemble", manifolds.Ensemble{Parts: manifolds.Equal(manifolds.Sphere{}, manifolds.Oblique{}, manifolds.Stiefel{}), Seed: 3}, nil})
+
+// beyond are those and one where the inner product is not that of the ambient space.
+var beyond = append(slices.Clone(everywhere), place{"generalised Stiefel per tap", weightedFrames(6), []manifolds.Option{manifolds.PerTap}})
 
 // weightedFrames is the generalised Stiefel manifold of a dense matrix of order n, such as the covariance of channels that depend on their neighbours.
 func weightedFrames(n int) manifolds.Manifold {

@@ -26,7 +26,7 @@ func to(s float64) func(*solvers.Part) (float64, error) {
 // resizable are the places whose manifolds have a scale.
 func resizable() (list []place) {
 	for _, at := range everywhere {
-		if at.name != "spectral ball" && at.name != "generalised Stiefel per tap" {
+		if at.name != "spectral ball" {
 			list = append(list, at)
 		}
 	}

@@ -40,7 +40,8 @@ var _ gorgonia.Solver = (*SAM)(nil)
 //	g  = T(P_x~(g~))                       g~ the Euclidean gradient at x~, T the transport from x~ to x
 //
 // so that it descends on the largest cost within rho of the weights. P_x~ is the tangent projection, whatever the metric; s makes of
-// g what it makes of any Euclidean gradient. Unconstrained parameters have g = g~.
+// g what it makes of any Euclidean gradient. Unconstrained parameters have g = g~. Of tangent vectors it makes no Euclidean gradients where the inner
+// product is another than that of the ambient space: kernels on a manifolds.Ambient are an error.
 //
 // A training loop calls Ascend after the first backward pass, runs the graph once more on the same batch, and calls Step:
 //
@@ -176,6 +177,9 @@ func (p *parameter) slope(scale float64) error {
 		return nil
 	}
 	for _, q := range p.parts {
+		if _, other := q.Manifold.(manifolds.Ambient); other {
+			return q.fail(ErrConstraint, fmt.Sprintf("want a manifold with the inner product of the ambient space for SAM, got %s", manifolds.Name(q.Manifold)), nil)
+		}
 		if err := q.points(); err != nil {
 			return err
 		}

@@ -476,3 +476,19 @@ func TestSAMFindsFlatMinima(t *testing.T) {
 		assert.InDelta(t, 0, flat[0]-flat[1], 0.01)
 	}
 }
+
+// On a manifold with an inner product of its own SAM refuses, and nothing changes.
+func TestSAMRefusesOtherInnerProducts(t *testing.T) {
+	for _, of := range precisions {
+		m, twin := model(of, 1), model(of, 1)
+		at := beyond[len(beyond)-1]
+		s, reference := solvers.NewSAM(solvers.NewSGD(at.kernels()), 0.1), solvers.NewSGD(at.kernels())
+		require.NoError(t, s.Init(valueGrads(m)))
+		require.NoError(t, reference.Init(valueGrads(twin)))
+		gradients(m, 1)
+		err := s.Ascend(valueGrads(m))
+		require.ErrorIs(t, err, solvers.ErrConstraint)
+		require.ErrorContains(t, err, "want a manifold with the inner product of the ambient space for SAM, got GeneralizedStiefel")
+		same(t, weights(twin), weights(m))
+	}
+}
