@@ -79,7 +79,7 @@ func OrthogonalConvFactors(filters, channels int, kernelShape tensor.Shape, stri
 // zeros as padding its singular values are at most 1. See OrthogonalConv for the padding.
 //
 // With strides of 1 this is the block convolution orthogonal parametrisation (Li et al., Preventing gradient attenuation in
-// Lipschitz constrained convolutional networks, NeurIPS 2019, algorithm 1; Xiao et al., ICML 2018), and with others AOC (Boissin
+// Lipschitz constrained convolutional networks, NeurIPS 2019; Xiao et al., ICML 2018), and with others AOC (Boissin
 // et al., An adaptive orthogonal convolution scheme for efficient and flexible CNN architectures, ICML 2025). There the
 // factors are orthogonalised by iterations in each step; here solvers move them on their manifolds. Products of projectors do not reach all
 // orthogonal convolutions.

@@ -2,12 +2,13 @@
 
 // Command draw makes the drawings of docs/:
 //
-//	groupings.png  how each grouping cuts the weights of a layer into points
-//	sphere.png     gradient, retraction and transport on a sphere, in a cut
-//	manifolds.png  what each manifold keeps
-//	order.png      the order of a step
+//	groupings.png   how each grouping cuts the weights of a layer into points
+//	sphere.png      gradient, retraction and transport on a sphere, in a cut
+//	manifolds.png   what each manifold keeps
+//	order.png       the order of a step
+//	orthogonal.png  a kernel with orthonormal filters, and an orthogonal convolution
 //
-// What they show is computed by package manifolds, so that they cannot disagree
+// What they show is computed by packages manifolds and nodes, so that they cannot disagree
 // with the code. Coordinates and colours are rounded before they are drawn, so that
 // the bytes are the same on every machine.
 //
@@ -32,6 +33,7 @@ func main() {
 		{"sphere.png", sphere},
 		{"manifolds.png", manifoldsKeep},
 		{"order.png", order},
+		{"orthogonal.png", orthogonal},
 	} {
 		p, err := d.draw()
 		if err == nil {

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Certified trains a net whose layers are 1-Lipschitz, beside a free net and one with kernels on Stiefel, and shows what each can
+// promise: the share of test images that it classifies correctly, and provably would after any change of a given size.
+//
+//	go run ./examples/certified                  # digits drawn by the program, about a minute
+//	go run ./examples/certified -data DIR -out results
+//	go run ./examples/certified -variant sll
+//
+// Radii are Euclidean, in pixel values from 0 to 1 over all pixels of an image. DIR holds MNIST, Fashion-MNIST (idx files) or CIFAR-10
+// (binary) as distributed. With -out it writes results.json, accuracy.png (certified accuracy over the radius), spectra.png (singular values of the convolutions, layer by
+// layer), net.safetensors (the weights) and released.safetensors (the same net with plain kernels, for PyTorch).
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
+	"github.com/kernelfold/kernelfold/internal/disk"
+	"github.com/kernelfold/kernelfold/models"
+	"github.com/kernelfold/kernelfold/models/checkpoint"
+	"github.com/kernelfold/kernelfold/models/images"
+)
+
+func main() {
+	cli.Main("certified", func(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+		return cli.Status("certified", run(ctx, args, stdout, stderr), stderr)
+	})
+}
+
+// settings is the command line.
+type settings struct {
+	data        string
+	limit       int // training images
+	certified   int // test images
+	epochs      int
+	variant     string
+	temperature float64
+	seed        uint64
+	out         string
+}
+
+// What is drawn without -data.
+const drawn, side = 3000, 16
+
+func parse(args []string, stdout io.Writer) (*settings, error) {
+	var s settings
+	f := flag.NewFlagSet("certified", flag.ContinueOnError)
+	f.StringVar(&s.data, "data", "", "read images from `DIR` (MNIST, Fashion-MNIST or CIFAR-10 as distributed) instead of drawing digits")
+	f.IntVar(&s.limit, "limit", 0, "training images used (default: all; of drawn digits 3000)")
+	f.IntVar(&s.certified, "images", 500, "test `images` that are certified")
+	f.IntVar(&s.epochs, "epochs", 12, "passes over the training images")
+	f.StringVar(&s.variant, "variant", string(models.OrthogonalVariant), "1-Lipschitz `layers`: orthogonal, aol or sll")
+	f.Float64Var(&s.temperature, "temperature", 1, "norm of the columns of the last layer of the 1-Lipschitz net; less favours large radii, more accuracy")
+	f.Uint64Var(&s.seed, "seed", 1, "seed of the images, the initial weights and the order of the images")
+	f.StringVar(&s.out, "out", "", "write results, plots and weights to `DIR` (default: nothing is written)")
+	if err := cli.Parse(f, args, stdout, "certified trains a 1-Lipschitz net, and shows what it and others can promise."); err != nil {
+		return nil, err
+	}
+	switch {
+	case f.NArg() > 0:
+		return nil, cli.Usage("want flags only, got %q", f.Arg(0))
+	case s.limit < 0:
+		return nil, cli.Usage("-limit: want a positive number, got %d", s.limit)
+	case s.certified < 1:
+		return nil, cli.Usage("-images: want at least 1, got %d", s.certified)
+	case s.epochs < 1:
+		return nil, cli.Usage("-epochs: want at least 1, got %d", s.epochs)
+	case !(s.temperature > 0 && s.temperature <= 1e6):
+		return nil, cli.Usage("-temperature: want a positive number up to 1e6, got %g", s.temperature)
+	case !slices.Contains([]models.Variant{models.OrthogonalVariant, models.AOLVariant, models.SLLVariant}, models.Variant(s.variant)):
+		return nil, cli.Usage("-variant: want orthogonal, aol or sll, got %q", s.variant)
+	}
+	return &s, nil
+}
+
+func (s *settings) load() (*images.Set, error) {
+	if s.data != "" {
+		return images.Load(s.data, s.limit)
+	}
+	n := s.limit
+	if n == 0 {
+		n = drawn
+	}
+	return images.Digits(s.seed, n, s.certified, images.DigitOptions{Side: side, Noise: 0.05, Clutter: 0.3})
+}
+
+// result is what a net has achieved.
+type result struct {
+	Net       string      `json:"net"`
+	Seconds   float64     `json:"seconds"` // of training
+	Bound     float64     `json:"lipschitz_bound"`
+	Radii     []float64   `json:"radii"`
+	Certified []float64   `json:"certified_accuracy"` // at each radius
+	Spectra   []*spectrum `json:"spectra"`
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	s, err := parse(args, stdout)
+	if err != nil {
+		return err
+	}
+	set, err := cli.Await(ctx, s.load)
+	if err != nil {
+		return ended(err)
+	}
+	if s.out != "" {
+		undo, err := disk.MakeFolder(s.out)
+		if err != nil {
+			return fmt.Errorf("-out: %w", err)
+		}
+		defer undo() // if nothing was written
+	}
+	var results []result
+	var first *models.Model
+	for _, c := range s.contestants(set) {
+		m, r, err := s.train(ctx, c, set, stderr)
+		if err != nil {
+			return ended(err)
+		}
+		if first == nil {
+			first = m
+		}
+		results = append(results, *r)
+	}
+	if s.out != "" {
+		if err := s.write(first, results); err != nil {
+			return fmt.Errorf("-out: %w", err)
+		}
+	}
+	table(stdout, results)
+	if s.out != "" {
+		fmt.Fprintf(stdout, "\nwrote results.json, accuracy.png, spectra.png, net.safetensors and released.safetensors to %s\n", s.out)
+	}
+	return nil
+}
+
+func ended(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return errors.New("interrupted")
+	}
+	return err
+}
+
+// shown are the radii of the table.
+var shown = []float64{0, 36. / 255, 72. / 255, 108. / 255}
+
+func table(w io.Writer, results []result) {
+	fmt.Fprintf(w, "%-28s %12s %8s %28s\n", "", "bound of the", "clean", "certified accuracy (%)")
+	fmt.Fprintf(w, "%-28s %12s %8s %9s %9s %9s\n", "net", "constant", "(%)", "36/255", "72/255", "108/255")
+	for _, r := range results {
+		fmt.Fprintf(w, "%-28s %12.4g", r.Net, r.Bound)
+		for i, radius := range shown {
+			width := 9
+			if i == 0 {
+				width = 8
+			}
+			fmt.Fprintf(w, " %*.1f", width, 100*r.Certified[slices.Index(r.Radii, radius)])
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+// write writes the files of -out.
+func (s *settings) write(m *models.Model, results []result) error {
+	data, err := json.MarshalIndent(results, "", "\t")
+	if err != nil {
+		return err
+	}
+	accuracy, err := accuracyPlot(results)
+	if err != nil {
+		return err
+	}
+	spectra, err := spectraPlot(results)
+	if err != nil {
+		return err
+	}
+	released, err := models.Release(m)
+	if err != nil {
+		return err
+	}
+	for name, content := range map[string][]byte{"results.json": append(data, '\n'), "accuracy.png": accuracy, "spectra.png": spectra} {
+		err := disk.Replace(disk.OS{}, filepath.Join(s.out, name), func(w io.Writer) error {
+			_, err := w.Write(content)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := checkpoint.Export(filepath.Join(s.out, "net.safetensors"), m); err != nil {
+		return err
+	}
+	return checkpoint.Export(filepath.Join(s.out, "released.safetensors"), released)
+}

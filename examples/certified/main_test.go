@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"image/png"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/mat"
+
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
+	"github.com/kernelfold/kernelfold/models/safetensors"
+)
+
+func program(ctx context.Context, args ...string) (status int, stdout, stderr string) {
+	var out, err bytes.Buffer
+	status = cli.Status("certified", run(ctx, args, &out, &err), &err)
+	return status, out.String(), err.String()
+}
+
+// A short run writes its files: numbers that fit together, pictures, and plain kernels.
+func TestCertified(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "results")
+	status, stdout, stderr := program(context.Background(), "-limit", "300", "-images", "40", "-epochs", "2", "-out", out)
+	require.Zero(t, status, stderr)
+	assert.Contains(t, stdout, "1-Lipschitz, orthogonal")
+	assert.Contains(t, stdout, "kernels on Stiefel")
+	assert.Contains(t, stderr, "free: epoch 2 of 2")
+
+	data, err := os.ReadFile(filepath.Join(out, "results.json"))
+	require.NoError(t, err)
+	var results []result
+	require.NoError(t, json.Unmarshal(data, &results))
+	require.Len(t, results, 3)
+	for _, r := range results {
+		require.Len(t, r.Certified, len(r.Radii))
+		for i := 1; i < len(r.Radii); i++ {
+			assert.LessOrEqual(t, r.Certified[i], r.Certified[i-1], r.Net)
+		}
+		assert.Len(t, r.Spectra, 6, r.Net)
+	}
+	assert.Less(t, results[0].Bound, results[2].Bound)
+	for _, s := range results[0].Spectra {
+		assert.InDelta(t, 1, s.Values[0], 1e-5, s.Layer)
+		assert.InDelta(t, 1, s.Values[len(s.Values)-1], 1e-5, s.Layer)
+	}
+	assert.Greater(t, results[1].Spectra[1].Values[0], 1.2, "orthonormal filters are no orthogonal convolution")
+
+	for _, name := range []string{"accuracy.png", "spectra.png"} {
+		f, err := os.Open(filepath.Join(out, name))
+		require.NoError(t, err)
+		_, err = png.Decode(f)
+		assert.NoError(t, err, name)
+		require.NoError(t, f.Close())
+	}
+	shapes := func(name string) map[string][]int {
+		f, err := os.Open(filepath.Join(out, name))
+		require.NoError(t, err)
+		defer f.Close()
+		info, err := f.Stat()
+		require.NoError(t, err)
+		file, err := safetensors.NewReader(f, info.Size())
+		require.NoError(t, err)
+		all := map[string][]int{}
+		for _, i := range file.Tensors() {
+			all[i.Name] = i.Shape
+		}
+		return all
+	}
+	assert.Contains(t, shapes("net.safetensors"), "stage1.conv.projectors")
+	plain := shapes("released.safetensors")
+	assert.Equal(t, []int{16, 1, 3, 3}, plain["stage1.conv.weight"])
+	assert.NotContains(t, plain, "stage1.conv.projectors")
+}
+
+// Singular values by Fourier transform are those of the convolution written out as a matrix.
+func TestSingularValues(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for _, c := range []struct{ filters, channels, size, stride int }{{3, 2, 3, 1}, {2, 3, 3, 1}, {3, 2, 2, 2}} {
+		w := make([]float32, c.filters*c.channels*c.size*c.size)
+		for i := range w {
+			w[i] = float32(rng.NormFloat64())
+		}
+		got, err := singularValues(w, []int{c.filters, c.channels, c.size, c.size}, c.stride)
+		require.NoError(t, err)
+		n := frequencies / c.stride
+		matrix := mat.NewDense(c.filters*n*n, c.channels*frequencies*frequencies, nil)
+		for d := range c.filters {
+			for i := range n * n {
+				for ch := range c.channels {
+					for k := range c.size * c.size {
+						y, x := (i/n*c.stride+k/c.size)%frequencies, (i%n*c.stride+k%c.size)%frequencies
+						row, column := d*n*n+i, (ch*frequencies+y)*frequencies+x
+						matrix.Set(row, column, matrix.At(row, column)+float64(w[(d*c.channels+ch)*c.size*c.size+k]))
+					}
+				}
+			}
+		}
+		var svd mat.SVD
+		require.True(t, svd.Factorize(matrix, mat.SVDNone))
+		want := svd.Values(nil)
+		require.Len(t, got, len(want))
+		assert.InDeltaSlice(t, want, got, 1e-6*math.Sqrt(float64(len(w))))
+	}
+}
+
+func TestRefuses(t *testing.T) {
+	for want, args := range map[string][]string{
+		`-variant: want orthogonal, aol or sll, got "free"`: {"-variant", "free"},
+		"-epochs: want at least 1, got 0":                   {"-epochs", "0"},
+		"-images: want at least 1, got 0":                   {"-images", "0"},
+		"-limit: want a positive number, got -1":            {"-limit", "-1"},
+		"-temperature: want a positive number":              {"-temperature", "0"},
+		`want flags only, got "x"`:                          {"x"},
+	} {
+		status, stdout, stderr := program(context.Background(), args...)
+		assert.Equal(t, 2, status, want)
+		assert.Empty(t, stdout)
+		assert.Contains(t, stderr, want)
+	}
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	out := filepath.Join(t.TempDir(), "x")
+	status, _, stderr := program(ended, "-out", out)
+	assert.Equal(t, 1, status)
+	assert.Contains(t, stderr, "interrupted")
+	assert.NoDirExists(t, out)
+}
