@@ -19,6 +19,7 @@ const (
 	gate     = ".ci/run runs it, or the Makefile, in this form or with other flags"
 	hours    = "needs CIFAR-10 or Fashion-MNIST and hours; tests and .ci/run run the program on less"
 	minutes  = "measures for minutes; .ci/run runs the program on less"
+	less     = "a minute; the test of the program runs it on less"
 	cluster  = "needs several machines or many cores; make mpi runs the program on 2 and 4 processes"
 	terminal = "needs a terminal or a browser; .ci/run executes the notebooks"
 	modules  = "needs a module of npm; tests read what it checks back"
@@ -53,6 +54,8 @@ var commands = map[string]string{
 	"go run ./examples/cifar -out run":            gate,
 	"go run ./examples/cifar -out run -resume":    gate,
 	"go run ./examples/cifar ...":                 hours,
+
+	"go run ./examples/certified -out results": less,
 
 	"go build -tags mpi -o train ./examples/cifar":               gate,
 	"go test -tags mpi -c -o measure.test ./solvers/distributed": gate,
