@@ -394,6 +394,9 @@ func TestListAndHelp(t *testing.T) {
 		require.NoError(t, err)
 		assert.Regexp(t, fmt.Sprintf(`(?m)^%s +%g `, name, e.rate), stdout)
 	}
+	for line := range strings.Lines(stdout) {
+		assert.LessOrEqual(t, len(line), 81, line)
+	}
 	status, stdout, stderr = program(context.Background(), "-help")
 	assert.Zero(t, status)
 	assert.Empty(t, stderr)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"gorgonia.org/gorgonia"
 
@@ -191,24 +190,36 @@ func (f family) rate(kind string) float64 {
 	return rates[f.name]
 }
 
-// list prints the names.
+// list prints the names, in 80 columns.
 func list(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "name\tlearning rate\tmanifold of the kernels\tgrouping\tsolver")
+	var b strings.Builder
+	line := func(name, rate, manifold, grouping string) {
+		b.WriteString(strings.TrimRight(fmt.Sprintf("%-30s  %-6s  %-13s  %s", name, rate, manifold, grouping), " ") + "\n")
+	}
+	line("name", "rate", "manifold", "grouping")
+	b.WriteString("\nStock solvers, which constrain nothing\n")
 	for _, s := range stock {
-		fmt.Fprintf(t, "%s\t%g\t-\t\t%s\n", s.name, rates[s.name], s.about)
+		line(s.name, fmt.Sprint(rates[s.name]), "-", "")
 	}
 	for _, f := range families() {
+		fmt.Fprintf(&b, "\n%s\n", f.about)
 		for _, k := range kinds {
 			e, _ := lookup(f.name + "-" + k.name)
-			fmt.Fprintf(t, "%s\t%g\t%s\t%s\t%s\n", e.name, e.rate, e.manifold, e.grouping, f.about)
+			line(e.name, fmt.Sprint(e.rate), e.manifold, e.grouping)
 		}
 	}
 	var names []string
 	for _, g := range groupings {
 		names = append(names, "-"+g.name)
 	}
-	fmt.Fprintf(t, "\nA constrained solver takes the suffix %s to cut the kernels otherwise: sgd-stiefel-slice.\nSeveral manifolds share the slices of a layer in an ensemble: sgd-%s.\nWithout -solvers: %s\n",
-		strings.Join(names, ", "), cli.EnsembleSyntax, strings.ReplaceAll(defaultSolvers, ",", ", "))
-	return t.Flush()
+	fmt.Fprintf(&b, `
+A constrained solver takes a suffix to cut the kernels otherwise, such as
+sgd-stiefel-slice: %s.
+Several manifolds share the slices of a layer in an ensemble:
+sgd-%s.
+Without -solvers:
+%s
+`, strings.Join(names, ", "), cli.EnsembleSyntax, strings.ReplaceAll(defaultSolvers, ",", ", "))
+	_, err := io.WriteString(w, b.String())
+	return err
 }
