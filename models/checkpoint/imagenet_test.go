@@ -117,6 +117,9 @@ func TestImageNet(t *testing.T) {
 			if net.long && os.Getenv("KERNELFOLD_LONG") == "" {
 				t.Skip("takes seconds and hundreds of megabytes: set KERNELFOLD_LONG=1")
 			}
+			if testing.Short() && name != "MobileNetV2 slim" && name != "ResNet-50 slim" {
+				t.Skip("takes seconds under the race detector")
+			}
 			dict := all.stateDict(t, name)
 			path := write(t, dict.values(), nil)
 			for _, of := range precisions {
@@ -177,6 +180,9 @@ func timmNames(t *testing.T, net string) func(string) string {
 
 // Names of timm are recognised. The first two linear layers of its VGGs are convolutions.
 func TestImageNetOfTimm(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes ten seconds under the race detector")
+	}
 	all := readImageNet(t)
 	for name, names := range map[string]Names{"MobileNetV2 slim": TimmMobileNetV2, "VGG-11 slim": TimmVGG, "VGG-19 normed slim": TimmVGG, "ResNet-50 slim": {}} {
 		t.Run(name, func(t *testing.T) {
