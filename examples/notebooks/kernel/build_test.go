@@ -5,11 +5,13 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/tools/go/packages"
 )
 
 func TestPatchesApplyOnce(t *testing.T) {
@@ -60,4 +62,33 @@ func TestWriteModule(t *testing.T) {
 	assert.Contains(t, string(text), gomacro+" v1.2.3 => /copy")
 	assert.Contains(t, string(text), "github.com/kernelfold/kernelfold => "+filepath.Join(root, "..", "..", ".."))
 	assert.FileExists(t, filepath.Join(work, "go.sum"))
+}
+
+// No name of the library is generic, so a notebook has all of them.
+func TestTheLibraryIsBoundWhole(t *testing.T) {
+	paths, err := bound("bound.go")
+	require.NoError(t, err)
+	paths = slices.DeleteFunc(paths, func(p string) bool { return !strings.HasPrefix(p, module+"/") })
+	pkgs, err := packages.Load(&packages.Config{Mode: packages.NeedName | packages.NeedTypes | packages.NeedImports | packages.NeedDeps}, paths...)
+	require.NoError(t, err)
+	have := map[string]bool{}
+	for _, p := range pkgs {
+		require.Empty(t, p.Errors)
+		b, err := bind(p.Types)
+		require.NoError(t, err)
+		assert.Empty(t, b.Skipped, p.PkgPath)
+		for _, n := range b.Binds {
+			have[p.Name+"."+n.Name] = true
+		}
+		for _, n := range b.Types {
+			have[p.Name+"."+n] = true
+		}
+	}
+	for _, want := range []string{
+		"solvers.Minimize", "solvers.CheckGradient", "solvers.NewEMA", "solvers.NewSWA", "solvers.NewSAM", "solvers.NewMuon",
+		"manifolds.KarcherMean", "manifolds.Mean", "manifolds.Ensemble", "nodes.ConvTranspose2d", "nodes.OrthogonalConvTranspose",
+		"figures.Training", "display.Show", "train.Fit", "models.Builder",
+	} {
+		assert.True(t, have[want], want)
+	}
 }
