@@ -138,7 +138,7 @@ func (p *Part) watch() error {
 		}
 		x = p.X
 		if g, err = p.lentBatch(of.grad); err == nil {
-			err = p.tilt(g)
+			p.tilt(g)
 		}
 	case of.role.Role == roles.Kernel && len(of.parts) == 1:
 		l := of.filters
@@ -186,26 +186,26 @@ func (p *Part) watch() error {
 	return nil
 }
 
-// tilt measures the cosine of the angle between the Euclidean gradient of the points and the Riemannian one.
-func (p *Part) tilt(g manifolds.Points) error {
-	grad := p.borrow(false)
-	if err := manifolds.Gradient(p.Manifold, grad, p.X, g); err != nil {
-		return err
+// tilt measures the cosine of the angle between the Euclidean gradient of the points and the Riemannian one, which in the Euclidean metric is the quotient of
+// their norms. It takes the squared norms that a manifold computes for adaptive rules; others, and other metrics, are left out.
+func (p *Part) tilt(g manifolds.Points) {
+	p.memory.cosine = 0
+	m, ok := p.Manifold.(manifolds.Adaptable)
+	if s, frames := p.Manifold.(manifolds.Stiefel); !ok || frames && s.Metric != manifolds.EuclideanMetric {
+		return
 	}
 	f := scratch.Get[float64](g.K)
 	defer scratch.Put(f)
-	if err := manifolds.Inner(manifolds.Euclidean{}, f, p.X, g, grad); err != nil {
-		return err
+	if m.GradientSquares(f, p.X, g) != nil { // the step says what is wrong
+		return
 	}
-	along := 0.0
-	for _, v := range f {
-		along += v
+	sum := 0.0
+	for _, sq := range f {
+		sum += sq
 	}
-	p.memory.cosine = 0
-	if n, m := g.Norm(), grad.Norm(); along > 0 && n > 0 && m > 0 {
-		p.memory.cosine = min(1, along/n/m)
+	if n := g.Norm(); n > 0 && sum < math.Inf(1) {
+		p.memory.cosine = min(1, math.Sqrt(sum)/n)
 	}
-	return nil
 }
 
 // equilibrium is the angle of a step at which the decay of the part at the rate, and gradients orthogonal to the weights, keep the norm of the

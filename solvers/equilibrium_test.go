@@ -78,7 +78,9 @@ func TestReportCosine(t *testing.T) {
 				switch {
 				case p.Grouping == "":
 					assert.Equal(t, 1.0, p.Cosine, "%s, %s", at.name, p.Name)
-				case at.name == "Stiefel canonical" || at.name == "generalised Stiefel per tap" || parts[p.Name] > 1:
+				case at.name == "Stiefel canonical" || at.name == "generalised Stiefel per tap" || at.name == "spectral ball":
+					assert.Zero(t, p.Cosine, "%s, %s", at.name, p.Name)
+				case parts[p.Name] > 1:
 					assert.True(t, p.Cosine > 0 && p.Cosine <= 1, "%s, %s: %g", at.name, p.Name, p.Cosine)
 				default:
 					assert.InDelta(t, p.Direction/whole[i], p.Cosine, 1e-5, "%s, %s", at.name, p.Name)

@@ -70,8 +70,8 @@ type ParameterReport struct {
 	// norm to balance, without weight decay, and for rules that are not Linear.
 	Equilibrium float64
 	// Cosine is that of the angle between the Euclidean gradient and the Riemannian one, of all points of the part: near 0 most of the gradient is
-	// normal to the manifold and without effect. It is 1 for parameters without a manifold, and 0 before the first measurement and for gradients
-	// of 0. It is measured when Outwardness is.
+	// normal to the manifold and without effect. It is 1 for parameters without a manifold, and 0 before the first measurement, for gradients
+	// of 0, in other metrics than the Euclidean, and on a manifold that is no manifolds.Adaptable. It is measured when Outwardness is.
 	Cosine float64
 	// GeometricFactor is the largest g_t of a point; 1 without GeometricStep.
 	GeometricFactor float64
