@@ -57,7 +57,7 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 	f.IntVar(&s.limit, "limit", 0, "training images used (default: all; of drawn digits 3000)")
 	f.IntVar(&s.certified, "images", 500, "test `images` that are certified")
 	f.IntVar(&s.epochs, "epochs", 12, "passes over the training images")
-	f.StringVar(&s.variant, "variant", string(models.OrthogonalVariant), "1-Lipschitz `layers`: orthogonal, aol or sll")
+	f.StringVar(&s.variant, "variant", string(models.OrthogonalVariant), "1-Lipschitz `layers`: orthogonal, aol, sll or cpl")
 	f.Float64Var(&s.temperature, "temperature", 1, "norm of the columns of the last layer of the 1-Lipschitz net; less favours large radii, more accuracy")
 	f.Uint64Var(&s.seed, "seed", 1, "seed of the images, the initial weights and the order of the images")
 	f.StringVar(&s.out, "out", "", "write results, plots and weights to `DIR` (default: nothing is written)")
@@ -75,8 +75,8 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 		return nil, cli.Usage("-epochs: want at least 1, got %d", s.epochs)
 	case !(s.temperature > 0 && s.temperature <= 1e6):
 		return nil, cli.Usage("-temperature: want a positive number up to 1e6, got %g", s.temperature)
-	case !slices.Contains([]models.Variant{models.OrthogonalVariant, models.AOLVariant, models.SLLVariant}, models.Variant(s.variant)):
-		return nil, cli.Usage("-variant: want orthogonal, aol or sll, got %q", s.variant)
+	case !slices.Contains([]models.Variant{models.OrthogonalVariant, models.AOLVariant, models.SLLVariant, models.CPLVariant}, models.Variant(s.variant)):
+		return nil, cli.Usage("-variant: want orthogonal, aol, sll or cpl, got %q", s.variant)
 	}
 	return &s, nil
 }

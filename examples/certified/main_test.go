@@ -115,12 +115,12 @@ func TestSingularValues(t *testing.T) {
 
 func TestRefuses(t *testing.T) {
 	for want, args := range map[string][]string{
-		`-variant: want orthogonal, aol or sll, got "free"`: {"-variant", "free"},
-		"-epochs: want at least 1, got 0":                   {"-epochs", "0"},
-		"-images: want at least 1, got 0":                   {"-images", "0"},
-		"-limit: want a positive number, got -1":            {"-limit", "-1"},
-		"-temperature: want a positive number":              {"-temperature", "0"},
-		`want flags only, got "x"`:                          {"x"},
+		`-variant: want orthogonal, aol, sll or cpl, got "free"`: {"-variant", "free"},
+		"-epochs: want at least 1, got 0":                        {"-epochs", "0"},
+		"-images: want at least 1, got 0":                        {"-images", "0"},
+		"-limit: want a positive number, got -1":                 {"-limit", "-1"},
+		"-temperature: want a positive number":                   {"-temperature", "0"},
+		`want flags only, got "x"`:                               {"x"},
 	} {
 		status, stdout, stderr := program(context.Background(), args...)
 		assert.Equal(t, 2, status, want)

@@ -90,11 +90,14 @@ func singularValues(w []float32, shape []int, stride int) (all []float64, err er
 	return all, nil
 }
 
+// hues are those of the nets in both plots.
+var hues = []figure.Hue{figure.Blue, figure.Vermilion, figure.Black}
+
 // accuracyPlot shows certified accuracy over the radius.
 func accuracyPlot(results []result) ([]byte, error) {
 	var curves []figure.Curve
-	for _, r := range results {
-		c := figure.Curve{Name: r.Net}
+	for i, r := range results {
+		c := figure.Curve{Name: r.Net, Hue: hues[i]}
 		for i, radius := range r.Radii {
 			c.Add(radius, 100*r.Certified[i])
 		}
@@ -113,7 +116,6 @@ func accuracyPlot(results []result) ([]byte, error) {
 func spectraPlot(results []result) ([]byte, error) {
 	var panels []figure.Panel
 	var key []figure.Curve
-	hues := []figure.Hue{figure.Blue, figure.Vermilion, figure.Black}
 	for i, r := range results {
 		key = append(key, figure.Curve{Name: r.Net, Hue: hues[i]})
 	}
