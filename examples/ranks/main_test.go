@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -225,6 +226,9 @@ func TestRuns(t *testing.T) {
 
 	var own bytes.Buffer
 	require.NoError(t, run([]string{"-measured", recorded, "-latency", "2", "-bandwidth", "8", "-weights", "250000", "-compute", "0.1", "-ranks", "1, 2"}, &own))
+	for line := range strings.Lines(first.String() + own.String()) {
+		assert.LessOrEqual(t, utf8.RuneCountInString(strings.TrimSuffix(line, "\n")), 80, line)
+	}
 	lines := strings.Split(strings.TrimSpace(own.String()), "\n")
 	require.Len(t, lines, 4)
 	assert.Equal(t, []string{"yours", "1", "100", "0", "0", "100", "100", "%"}, strings.Fields(lines[2]))

@@ -8,17 +8,24 @@ import (
 	"math"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
 )
 
 // table writes rows of cells in columns, below a title.
 func table(w io.Writer, title string, rows [][]string) {
-	fmt.Fprintln(w, title)
+	cli.Paragraph(w, title)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, r := range rows {
 		fmt.Fprintln(t, strings.Join(r, "\t"))
 	}
 	t.Flush()
 	fmt.Fprintln(w)
+}
+
+// sentence writes a paragraph.
+func sentence(w io.Writer, format string, args ...any) {
+	cli.Paragraph(w, fmt.Sprintf(format, args...))
 }
 
 func ms(seconds float64) string { return fmt.Sprintf("%.3g", seconds*1e3) }
@@ -41,7 +48,7 @@ var measuredNets = []string{"ResNet-20", "ResNet-18"}
 
 // stepTable is what TestMeasure saw of steps.
 func (r records) stepTable(w io.Writer) {
-	rows := [][]string{{"net, manifold", "ranks", "alone", "whole", "communication", "shared", "communication", "whole / shared"}}
+	rows := [][]string{{"net, manifold", "ranks", "alone", "whole", "comm.", "shared", "comm.", "whole / shared"}}
 	for _, n := range measuredNets {
 		for _, manifold := range []string{"Sphere", "Stiefel"} {
 			for _, m := range r {
@@ -49,12 +56,12 @@ func (r records) stepTable(w io.Writer) {
 				if err != nil {
 					continue
 				}
-				rows = append(rows, []string{n + ", " + manifold, fmt.Sprint(m.Ranks), ms(s.Alone) + " ms", ms(s.Whole) + " ms", percent(s.WholeSum / s.Whole),
-					ms(s.Shared) + " ms", percent((s.SharedSum + s.SharedTell) / s.Shared), fmt.Sprintf("%.2f", s.Whole/s.Shared)})
+				rows = append(rows, []string{n + ", " + manifold, fmt.Sprint(m.Ranks), ms(s.Alone), ms(s.Whole), percent(s.WholeSum / s.Whole),
+					ms(s.Shared), percent((s.SharedSum + s.SharedTell) / s.Shared), fmt.Sprintf("%.2f", s.Whole/s.Shared)})
 			}
 		}
 	}
-	table(w, "Measured: a step of the solver, without forward and backward passes, and how much of it is communication", rows)
+	table(w, "Measured: a step of the solver in ms, without forward and backward passes, and the share of it that is communication (comm.)", rows)
 }
 
 // fits are the lines of the operations at one number of ranks, and what adding takes.
@@ -102,7 +109,7 @@ func fitTable(w io.Writer, all []fits) {
 	if len(all) == 0 {
 		return
 	}
-	rows := [][]string{{"operation", "ranks", "alpha, us", "beta, ns/KiB", "from", "to", "residuals", "time over fit, all sizes"}}
+	rows := [][]string{{"operation", "ranks", "alpha, us", "beta, ns/KiB", "from", "to", "rms", "time / fit"}}
 	for _, op := range all[0].operations() {
 		for _, f := range all {
 			l, ok := f.lines[op]
@@ -115,30 +122,30 @@ func fitTable(w io.Writer, all []fits) {
 			}
 			from, to := size(l.from), size(l.to)
 			if !l.straight {
-				from, to = "nowhere", "straight"
+				from, to = "-", "-"
 			}
 			rows = append(rows, []string{op, fmt.Sprint(f.Ranks), fmt.Sprintf("%.3g ± %.2g", l.alpha*1e6, l.alphaError*1e6), perKiB(l.beta) + " ± " + perKiB(l.betaError),
-				from, to, percent(l.rms), fmt.Sprintf("%.2f to %.2f", low, high)})
+				from, to, percent(l.rms), fmt.Sprintf("%.2f-%.2f", low, high)})
 		}
 	}
-	table(w, "Fitted: alpha + beta n to transfers of n bytes, on the longest range of sizes that a line fits to 25 %", rows)
+	table(w, "Fitted: alpha + beta n to transfers of n bytes, on the longest range of sizes that a line fits to 25 % (- if there is none); the rms of its relative residuals, and times over the fit at all sizes", rows)
 	for _, f := range all {
 		verdict := "is not separable from sending"
 		if f.separable() {
 			verdict = "is separable from sending"
 		}
-		fmt.Fprintf(w, "Adding %s at %d ranks: %s ns/KiB (quartiles %s to %s).\n", verdict, f.Ranks, perKiB(f.gamma), perKiB(f.low), perKiB(f.high))
+		sentence(w, "Adding %s at %d ranks: %s ns/KiB (quartiles %s to %s).", verdict, f.Ranks, perKiB(f.gamma), perKiB(f.low), perKiB(f.high))
 	}
 	p := float64(all[0].Ranks)
 	for _, f := range all[1:] {
 		q := float64(f.Ranks)
-		fmt.Fprintf(w, "From %d to %d ranks a long sum takes %.1f times as long, a gather %.1f times; by the model, with a machine for each, %.1f times.\n", all[0].Ranks, f.Ranks,
+		sentence(w, "From %d to %d ranks a long sum takes %.1f times as long, a gather %.1f times; by the model, with a machine for each, %.1f times.", all[0].Ranks, f.Ranks,
 			growth(f.transfers("sum"), all[0].transfers("sum")), growth(f.transfers("gather"), all[0].transfers("gather")), (q-1)/q*p/(p-1))
 	}
 	for _, n := range measuredNets {
 		for _, f := range all {
 			if s, err := f.find(n, "Sphere"); err == nil {
-				fmt.Fprintf(w, "The sum of %s in a step of %d ranks takes %s ms, by the fit %s ms.\n", n, f.Ranks, ms(s.WholeSum), ms(f.lines["sum"].inParts(4*s.Weights)))
+				sentence(w, "The sum of %s in a step of %d ranks takes %s ms, by the fit %s ms.", n, f.Ranks, ms(s.WholeSum), ms(f.lines["sum"].inParts(4*s.Weights)))
 			}
 		}
 	}
@@ -183,28 +190,26 @@ func (s scene) jobs() ([][]job, error) {
 	return all, nil
 }
 
-// rows makes a row for every net and network, with a cell for each device and number of ranks.
+// rows makes a row for every net, device and network, with a cell for each number of ranks.
 func (s scene) rows(jobs [][]job, cell func(j job, w network, p int) string) [][]string {
-	head := []string{"net", "network"}
-	for _, d := range devices {
-		for i, p := range s.ranks {
-			name := fmt.Sprint(p)
-			if i == 0 {
-				name = fmt.Sprint(d.name, ": ", p, " ranks")
-			}
-			head = append(head, name)
+	head := []string{"net", "device", "network"}
+	for i, p := range s.ranks {
+		name := fmt.Sprint(p)
+		if i == 0 {
+			name += " ranks"
 		}
+		head = append(head, name)
 	}
 	rows := [][]string{head}
 	for _, of := range jobs {
-		for _, w := range s.networks {
-			row := []string{of[0].name, w.name}
-			for _, j := range of {
+		for i, j := range of {
+			for _, w := range s.networks {
+				row := []string{j.name, devices[i].name, w.name}
 				for _, p := range s.ranks {
 					row = append(row, cell(j, w, p))
 				}
+				rows = append(rows, row)
 			}
-			rows = append(rows, row)
 		}
 	}
 	return rows
@@ -235,7 +240,7 @@ func (s scene) predictions(w io.Writer) error {
 	}
 	for _, n := range nets() {
 		busiest, _ := n.deal(len(n.layers))
-		fmt.Fprintf(w, "%s: %d weights, %.3g GMAC and %s ms an image on one core; shared on any number of ranks its solver on Stiefel is at most %.2f times as fast.\n",
+		sentence(w, "%s: %d weights, %.3g GMAC and %s ms an image on one core; shared on any number of ranks its solver on Stiefel is at most %.2f times as fast.",
 			n.name, n.weights(), n.macs()/1e9, ms(n.seconds), 1/busiest)
 	}
 	return nil
@@ -244,12 +249,12 @@ func (s scene) predictions(w io.Writer) error {
 // own writes the steps of a net of which only weights and computing time are known.
 func (s scene) own(w io.Writer, weights int, compute float64) {
 	j := job{net: net{rest: weights}, image: compute}
-	rows := [][]string{{"network", "ranks", "compute, ms", "sum, ms", "agreement, ms", "step, ms", "compute / step"}}
+	rows := [][]string{{"network", "ranks", "compute", "sum", "agreement", "step", "efficiency"}}
 	for _, n := range s.networks {
 		for _, p := range s.ranks {
 			t := j.predict(n, p, 1, sphere)
 			rows = append(rows, []string{n.name, fmt.Sprint(p), ms(t.compute), ms(t.sum), ms(t.exchange), ms(t.step()), percent(t.efficiency())})
 		}
 	}
-	table(w, fmt.Sprintf("Predicted: a net of %d weights whose forward and backward passes take %s ms, without the solver", weights, ms(compute)), rows)
+	table(w, fmt.Sprintf("Predicted, in ms: %d weights, passes of %s ms, without the solver", weights, ms(compute)), rows)
 }

@@ -143,6 +143,13 @@ func help(f *flag.FlagSet, about string, examples []string) string {
 	return b.String()
 }
 
+// Paragraph writes a text in lines of at most 80 columns, where no word is longer.
+func Paragraph(w io.Writer, text string) {
+	var b strings.Builder
+	paragraph(&b, "", text)
+	_, _ = io.WriteString(w, b.String()) // Main tells what could not be written
+}
+
 // paragraph writes words in lines of at most 80 columns that begin with indent.
 func paragraph(b *strings.Builder, indent, text string) {
 	column := 0
