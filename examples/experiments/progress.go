@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,7 +19,7 @@ type progress struct {
 	mu       sync.Mutex
 	w        io.Writer
 	terminal bool
-	columns  int // of it
+	columns  int // of a line
 	start    time.Time
 	drawn    time.Time
 	under    map[spec]float64 // share of the runs under way that is done
@@ -29,6 +30,11 @@ type progress struct {
 
 func newProgress(w io.Writer) *progress {
 	columns, terminal := cli.Terminal(w)
+	if !terminal {
+		columns = 80
+	} else {
+		columns-- // a line that fills the last column could not be taken away
+	}
 	return &progress{w: w, terminal: terminal, columns: columns, start: time.Now(), under: map[spec]float64{}}
 }
 
@@ -48,8 +54,7 @@ func (p *progress) step(s spec, at train.Step) {
 	p.under[s] = share
 	if p.terminal && time.Since(p.drawn) > 200*time.Millisecond {
 		p.drawn = time.Now()
-		line := []rune(fmt.Sprintf("%s  %v: loss %.3f", p.state(), s, at.Loss))
-		fmt.Fprint(p.w, "\r\x1b[K", string(line[:min(len(line), p.columns-1)])) // a longer line could not be taken away
+		fmt.Fprint(p.w, "\r\x1b[K", p.line(s, fmt.Sprintf("loss %.3f", at.Loss)))
 	}
 }
 
@@ -65,7 +70,23 @@ func (p *progress) done(o outcome) {
 	if o.Diverged != "" {
 		result = "diverged"
 	}
-	fmt.Fprintf(p.w, "%s  %v: %s\n", p.state(), o.spec, result)
+	fmt.Fprintln(p.w, p.line(o.spec, result))
+}
+
+// line says what became of a run. Where it does not fit, the middle of the names of the case and the method is left out.
+func (p *progress) line(s spec, result string) string {
+	name := s.Method
+	if s.Case != "" {
+		name = s.Case + ": " + name
+	}
+	head, middle := []rune(p.state()+"  "), []rune(name)
+	tail := []rune(fmt.Sprintf(", rate %g, seed %d: %s", s.Rate, s.Seed, result))
+	if room := p.columns - len(head) - len(tail); len(middle) > room {
+		kept := max(room-1, 0)
+		middle = slices.Concat(middle[:kept-kept/2], []rune("…"), middle[len(middle)-kept/2:])
+	}
+	all := slices.Concat(head, middle, tail)
+	return string(all[:min(len(all), max(p.columns, 0))])
 }
 
 // state is how many runs are done and how long the others may take.
