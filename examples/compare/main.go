@@ -14,8 +14,8 @@
 // whole or not at all; with -tensorboard the folder events, for tensorboard --logdir.
 //
 // Ctrl-C ends the run at once with the epochs that are complete by then. The exit
-// status is 2 for a wrong command line and 1 for a failure, with one line on
-// standard error that says why; solvers that did finish are reported all the same.
+// status is 2 for a wrong command line and 1 for a failure or an interruption, with one
+// line on standard error that says why; the epochs that are complete are reported all the same.
 package main
 
 import (
@@ -61,20 +61,23 @@ func compare(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	}
 	// Files first: whoever reads the table may stop reading.
 	wrote := "-out DIR writes these numbers, epoch by epoch, and plots of them"
+	kept := "nothing is kept without -out DIR"
 	switch {
 	case s.out == "":
 	case len(r.Solvers) == 0:
 		wrote = "nothing to write to " + s.out
+		kept = "nothing is kept"
 	default:
 		if err := out.write(r); err != nil {
 			return err
 		}
 		wrote = "wrote " + out.String()
+		kept = "they are kept in " + s.out
 		if s.events {
 			wrote += fmt.Sprintf("; tensorboard --logdir %s shows the runs", filepath.Join(s.out, "events"))
 		}
 	}
 	r.table(stdout)
 	fmt.Fprintf(stdout, "\n%s\n", wrote)
-	return r.failure()
+	return r.failure(kept)
 }

@@ -363,15 +363,20 @@ func TestInterrupt(t *testing.T) {
 	// An epoch asks 3+1 times and a solver 1+2 times: 11 for adam, then one epoch of momentum.
 	ctx := &countdown{context.Background(), 11 + 3 + 4 + 2}
 	status, stdout, stderr := program(ctx, args...)
-	assert.Zero(t, status)
-	assert.Empty(t, stderr)
-	assert.Contains(t, stdout, "interrupted")
+	assert.Equal(t, 1, status)
+	oneLine(t, stderr, "interrupted after 3 of 6 epochs; they are kept in "+dir)
+	assert.Contains(t, stdout, "wrote "+dir)
 	r := read(t, dir)
 	assert.True(t, r.Interrupted)
 	require.Len(t, r.Solvers, 2)
 	assert.Len(t, r.Solvers[0].Epochs, 2)
 	assert.Len(t, r.Solvers[1].Epochs, 1)
 	assert.Empty(t, r.Failed)
+
+	status, stdout, stderr = program(&countdown{context.Background(), 11 + 3 + 4 + 2}, args[:len(args)-2]...)
+	assert.Equal(t, 1, status)
+	oneLine(t, stderr, "interrupted after 3 of 6 epochs; nothing is kept without -out DIR")
+	assert.Contains(t, stdout, "momentum")
 
 	// Before the first epoch is over there is nothing to show.
 	before, err := os.ReadFile(filepath.Join(dir, "results.json"))

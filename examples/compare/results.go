@@ -160,14 +160,18 @@ func (r *results) table(w io.Writer) {
 			fmt.Fprintf(w, "\n%s: warning: %s\n", o.Name, warning)
 		}
 	}
-	if r.Interrupted {
-		fmt.Fprintln(w, "\ninterrupted: only the epochs that were complete")
-	}
 }
 
-// failure returns the solvers that failed as one error.
-func (r *results) failure() error {
+// failure returns an interruption, with what was kept, and the solvers that failed as one error.
+func (r *results) failure(kept string) error {
 	var parts []string
+	if r.Interrupted {
+		epochs := 0
+		for _, o := range r.Solvers {
+			epochs += len(o.Epochs)
+		}
+		parts = append(parts, fmt.Sprintf("interrupted after %d of %d epochs; %s", epochs, len(r.Settings.Solvers)*r.Settings.Epochs, kept))
+	}
 	for _, f := range r.Failed {
 		parts = append(parts, fmt.Sprintf("%s with learning rate %g: %s", f.Name, f.LearnRate, f.Error))
 	}
