@@ -68,11 +68,12 @@ var pictures = map[string]struct {
 	notebook string
 	number   int
 }{
-	"notebook-quickstart.png": {"1-quickstart.ipynb", 2},
-	"notebook-solvers.png":    {"2-solvers.ipynb", 1},
-	"notebook-geometry.png":   {"3-geometry.ipynb", 2},
-	"notebook-kernels.png":    {"4-kernels.ipynb", 1},
-	"notebook-manifold.png":   {"5-your-manifold.ipynb", 3},
+	"notebook-quickstart.png":   {"1-quickstart.ipynb", 2},
+	"notebook-solvers.png":      {"2-solvers.ipynb", 1},
+	"notebook-geometry.png":     {"3-geometry.ipynb", 2},
+	"notebook-kernels.png":      {"4-kernels.ipynb", 1},
+	"notebook-manifold.png":     {"5-your-manifold.ipynb", 3},
+	"notebook-certificates.png": {"6-certificates.ipynb", 7},
 }
 
 // The pictures of docs/notebooks.md are those of the notebooks.
@@ -103,7 +104,7 @@ func TestPictures(t *testing.T) {
 	}
 }
 
-var committed = []string{"1-quickstart.ipynb", "2-solvers.ipynb", "3-geometry.ipynb", "4-kernels.ipynb", "5-your-manifold.ipynb"}
+var committed = []string{"1-quickstart.ipynb", "2-solvers.ipynb", "3-geometry.ipynb", "4-kernels.ipynb", "5-your-manifold.ipynb", "6-certificates.ipynb"}
 
 func TestNotebooksAreComplete(t *testing.T) {
 	files, err := filepath.Glob("*.ipynb")
