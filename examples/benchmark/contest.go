@@ -71,6 +71,9 @@ func (c contest) measure(ctx context.Context, s *stage, p *progress) (times, map
 		}
 		runtime.GC() // a contest leaves nothing to the next
 	}()
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
 	absent := map[string]missing{}
 	p.next(c.name)
 	for _, e := range c.entrants {

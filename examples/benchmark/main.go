@@ -22,7 +22,7 @@
 // With -before the rows are {name, unit, before, now, ratio}: what both builds measured of ours, and now/before.
 //
 // With -bounds the table shows which ratio is held against which bounds. The exit status is 0 even if one is missed, 2 for a
-// wrong command line, and 1 for a failure or Ctrl-C, which one line on standard error explains.
+// wrong command line, and 1 for a failure or Ctrl-C, which one line on standard error explains. Progress is on standard error, too.
 package main
 
 import (
@@ -240,6 +240,12 @@ func (s *settings) compare(ctx context.Context, stdout io.Writer, p *progress) e
 	return failure
 }
 
+// Why rows are missing that the program did not come to.
+const (
+	interruption missing = "interrupted"
+	failedBefore missing = "an error before"
+)
+
 // pass measures the contests of a number of threads, and returns the versions of the peers. After a failure nothing
 // is measured, and the results say so.
 func (s *settings) pass(ctx context.Context, q pass, failure error, p *progress) (results []result, versions []string, _ error) {
@@ -255,9 +261,9 @@ func (s *settings) pass(ctx context.Context, q pass, failure error, p *progress)
 			t, absent, failure = c.measure(ctx, stage, p)
 		}
 		if failure != nil {
-			absent = c.all("interrupted")
+			absent = c.all(interruption)
 			if ctx.Err() == nil {
-				absent = c.all("an error before")
+				absent = c.all(failedBefore)
 			}
 		}
 		results = append(results, c.judge(q.threads, t, absent)...)

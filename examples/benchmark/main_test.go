@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,7 +48,7 @@ func TestWithoutPeers(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "results.json")
 	status, stdout, stderr := program(t.Context(), "-quick", "-threads", "1", "-python", nowhere, "-rows", "sphere SGD step, per filter, ResNet-20|per 3x3, ResNet-20", "-json", name)
 	require.Zero(t, status, stderr)
-	assert.Empty(t, stderr, "no bar where there is no terminal")
+	assert.Regexp(t, `^(\d/\d [^\r\n]*\n)+$`, stderr, "no bar where there is no terminal")
 	assert.Contains(t, stdout, "not measured: no "+nowhere)
 	assert.Regexp(t, `sphere SGD step, per filter, ResNet-20: [\d.]+( \([\d.]+\))? ms\n`, stdout)
 	assert.Regexp(t, `    stock Gorgonia Adam, unconstrained +[\d.]+( \([\d.]+\))? +[\d.]+x (faster|slower)\n`, stdout)
@@ -116,7 +117,36 @@ func TestInterrupted(t *testing.T) {
 	status, stdout, stderr := program(ctx, "-quick", "-python", nowhere)
 	assert.Equal(t, 1, status)
 	assert.Equal(t, "benchmark: interrupted\n", stderr)
-	assert.Contains(t, stdout, "not measured: interrupted")
+	assert.Regexp(t, `(?m)^\d+ rows not measured: interrupted$`, stdout)
+	assert.Equal(t, 1, strings.Count(stdout, "not measured"), "a count alone")
+}
+
+// Rows that the program did not come to are counted, the others are listed.
+func TestRowsNotReached(t *testing.T) {
+	c := allocationContest()
+	measured := c.judge(1, times{{"ours": 16e3, "bar": 64e3}}, nil)
+	absent := c.judge(2, nil, c.all("no peer"))
+	for _, why := range []missing{interruption, failedBefore} {
+		left := c.judge(4, nil, c.all(why))
+		var out bytes.Buffer
+		table(&out, slices.Concat(measured, absent, left, left), false)
+		assert.Contains(t, out.String(), "16.0 kB\n")
+		assert.Contains(t, out.String(), "not measured: no peer\n")
+		assert.Regexp(t, `(?m)^2 rows not measured: `+string(why)+`$`, out.String())
+		assert.Equal(t, 1, strings.Count(out.String(), string(why)))
+	}
+}
+
+// Where no bar can be drawn, each part is a line.
+func TestProgress(t *testing.T) {
+	var out bytes.Buffer
+	p := newProgress(&out)
+	p.start(2)
+	p.next("training step")
+	assert.Equal(t, "1/2 training step\n", out.String())
+	p.next("prediction")
+	p.finish()
+	assert.Equal(t, "1/2 training step\n2/2 prediction\n", out.String())
 }
 
 // Every row has a name of its own over all numbers of threads, entrants that exist, and an aim beyond its bar.

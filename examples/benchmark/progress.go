@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"time"
 
@@ -11,23 +12,19 @@ import (
 	"github.com/kernelfold/kernelfold/examples/internal/cli"
 )
 
-// progress is a bar on a terminal, and nothing anywhere else.
+// progress is a bar on a terminal, and a line for each part anywhere else.
 type progress struct {
-	w    io.Writer
-	bar  *progressbar.ProgressBar
-	done int // parts
+	w     io.Writer
+	bar   *progressbar.ProgressBar
+	done  int // parts
+	parts int
 }
 
-// newProgress draws on w if that is a terminal.
-func newProgress(w io.Writer) *progress {
-	if _, is := cli.Terminal(w); is {
-		return &progress{w: w}
-	}
-	return &progress{}
-}
+func newProgress(w io.Writer) *progress { return &progress{w: w} }
 
 func (p *progress) start(parts int) {
-	if p.w == nil {
+	p.parts = parts
+	if _, is := cli.Terminal(p.w); !is {
 		return
 	}
 	p.bar = progressbar.NewOptions(parts,
@@ -43,11 +40,13 @@ func (p *progress) start(parts int) {
 
 // next says what is measured, after all that was before.
 func (p *progress) next(what string) {
-	if p.bar != nil {
-		p.bar.Describe(what)
-		_ = p.bar.Set(p.done)
-	}
 	p.done++
+	if p.bar == nil {
+		fmt.Fprintf(p.w, "%d/%d %s\n", p.done, p.parts, what)
+		return
+	}
+	p.bar.Describe(what)
+	_ = p.bar.Set(p.done - 1)
 }
 
 func (p *progress) finish() {

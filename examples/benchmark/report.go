@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/kernelfold/kernelfold/internal/cpu"
@@ -36,10 +37,19 @@ func plural(n int, what string) string {
 
 // table prints the rows for a terminal of 100 columns: under the median of ours those of the peers and the ratios, with
 // the quartiles in brackets, in milliseconds unless a unit is there. With bounds a line ends in what the ratio is held against.
+// Rows that the program did not come to are counted at the end.
 func table(w io.Writer, results []result, bounds bool) {
+	var why missing
+	reached := slices.DeleteFunc(slices.Clone(results), func(r result) bool {
+		left := r.missing == interruption || r.missing == failedBefore
+		if left {
+			why = r.missing
+		}
+		return left
+	})
 	peer, its := 0, 0
 	ours := map[string]string{}
-	for _, r := range results {
+	for _, r := range reached {
 		peer = max(peer, len(r.peer))
 		if r.missing == "" {
 			its = max(its, len(r.itsTime.in(r.unit)))
@@ -47,7 +57,7 @@ func table(w io.Writer, results []result, bounds bool) {
 		}
 	}
 	what := ""
-	for _, r := range results {
+	for _, r := range reached {
 		if r.what != what {
 			what = r.what
 			fmt.Fprintf(w, "%s: %s\n", what, cmp.Or(ours[what], "not measured"))
@@ -65,6 +75,9 @@ func table(w io.Writer, results []result, bounds bool) {
 			ratio = fmt.Sprintf("%-20s  %-20s  %-20s  %s", ratio, must, aim, r.verdict())
 		}
 		fmt.Fprintf(w, "    %-*s  %-*s  %s\n", peer, r.peer, its, r.itsTime.in(r.unit), ratio)
+	}
+	if left := len(results) - len(reached); left > 0 {
+		fmt.Fprintf(w, "%s not measured: %s\n", plural(left, "row"), why)
 	}
 }
 
