@@ -26,16 +26,16 @@ import (
 //	m <- T(Keep m + Take grad(g)).
 //
 // Where T is the tangent projection at y, the next step applies it to m anyway. Late saves that
-// projection: m is stored as a tangent vector at x, and comes as one at the point before.
+// projection: m is stored as a tangent vector at x, and is tangent at the previous point when the step begins.
 //
 // In Euclidean space x moves by -Rate (v + Decay x). With Geometric, g_t is the GeometricFactor
 // of the norm of v at each point; otherwise g_t = 1.
 //
-// With Factors, the direction v of point k is that above times Factors[k], as in adaptive methods;
-// m is the same. Longest must then be a bound of the norm of the direction of all points.
+// With Factors, the direction v of point k is multiplied by Factors[k], as in adaptive methods; m does not change.
+// Longest must then be a bound of the norm of the direction of all points.
 //
 // Direction and Move make this step on any Manifold. A Descender has a faster step of its own,
-// and with Factors if it is Adaptable.
+// which accepts Factors if it is Adaptable.
 type Descent = descent.Step
 
 // Progress describes a step: Direction is the sum of |v|^2, without decay, over the points,
@@ -372,7 +372,7 @@ func (s CentredSphere) Descend(x, mu, g Points, d Descent) (Progress, error) {
 	return s.s32().descend(x.b32(), mu.f32, g.f32, d)
 }
 
-// GradientSquares writes |g - x <x, g>/r^2|^2 of each point, with the mean of g taken off first.
+// GradientSquares writes |g - x <x, g>/r^2|^2 of each point, with the mean of g subtracted first.
 func (s CentredSphere) GradientSquares(out []float64, x, g Points) error {
 	return liftOut(s.Check(x.N, x.P), "gradient squares", out, x, x, g, s.s32().gradientSquares, s.s64().gradientSquares)
 }

@@ -17,8 +17,8 @@
 //	err = m.Retract(x, x, g)         // a step along g that ends on the manifold
 //	e := m.Membership(x)             // the distance from the manifold: only rounding
 //
-// The package example runs this step on a sphere. docs/choosing.md says which of Sphere,
-// CentredSphere, Oblique, Stiefel, Grassmann, Orthogonal and SpecialOrthogonal to take.
+// The package example runs this step on a sphere. docs/choosing.md helps to choose among Sphere, CentredSphere,
+// Oblique, Stiefel, Grassmann, Orthogonal and SpecialOrthogonal.
 //
 // A Constraint, made by On, is a manifold with a grouping and a scale:
 //
@@ -34,9 +34,8 @@
 // is the first argument. It may be the same batch as another argument, but must not overlap one
 // in part. If an operation fails at a point, the contents of the destination are undefined; if
 // the shapes do not fit, the destination is unchanged. Operations do not check that x lies on
-// the manifold or that v is tangent. They do return a *PointError, and never NaN, where there
-// is no answer: for a zero vector to be normalised, a rank-deficient matrix to be
-// orthonormalised, or a value that is not finite.
+// the manifold or that v is tangent. If a point has no result, they return a *PointError, and never NaN: for a zero
+// vector to be normalised, a rank-deficient matrix to be orthonormalised, or a value that is not finite.
 //
 // After the first call on a shape, operations allocate nothing, because workspaces are reused.
 // Only the methods that need a singular value decomposition allocate. On Stiefel, Grassmann and the

@@ -25,9 +25,9 @@ import (
 // is a product of weight manifolds: a point of the product of the manifolds of its slices, with the
 // sum of their metrics. The geometric step factor of package solvers can be that of a group.
 //
-// Which slice goes where is drawn once, without replacement, by the seed and the name of the layer.
-// It does not change while the net trains. The scale of a constraint applies to each part as if the
-// whole layer were on its manifold, so that filters of any deal have the wanted norm in the mean.
+// The part and the group of each slice are drawn once, without replacement, from the seed and the name of the layer.
+// They do not change while the net trains. The scale of a constraint applies to each part as if the
+// whole layer were on its manifold, so that filters have the wanted norm on average, however the slices are dealt.
 //
 // Ozay, Okatani, Optimization on product submanifolds of convolution kernels, arXiv 1701.06123; Ozay,
 // Fine-grained optimization of deep neural networks, NeurIPS 2019.
@@ -41,7 +41,7 @@ type Ensemble struct {
 	Parts []Part
 	// Groups is the number of groups of each part. Zero means 1.
 	Groups int
-	// Seed draws the deal.
+	// Seed determines how the slices are dealt.
 	Seed uint64
 }
 
@@ -65,7 +65,7 @@ func Equal(m ...Manifold) []Part {
 type Strategy uint8
 
 const (
-	// PIO deals every slice by itself, as a card.
+	// PIO deals every slice by itself.
 	PIO Strategy = iota
 	// PI deals input channels: all slices w[.,c] go with c.
 	PI

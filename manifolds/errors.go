@@ -7,17 +7,16 @@ import (
 	"fmt"
 )
 
-// ErrDegenerate is wrapped by the error of an operation that has no answer at
-// a point: a zero vector to be normalised, a rank-deficient matrix to be
-// orthonormalised, the logarithm at the cut locus, a non-finite value.
+// ErrDegenerate is wrapped by the error of an operation that has no result at a point: a zero
+// vector to be normalised, a rank-deficient matrix to be orthonormalised, the logarithm at the cut locus, a non-finite value.
 var ErrDegenerate = errors.New("degenerate point")
 
-// PointError names the point of a batch at which an operation has no answer.
+// PointError names the point of a batch at which an operation has no result.
 type PointError struct {
-	Manifold string // what the manifold calls itself
+	Manifold string // the name of the manifold
 	Op       string // the operation: "project", "retract" ...
 	Point    int    // index in the batch
-	Reason   string // what was wanted and what came
+	Reason   string // what was wanted and what was found
 }
 
 // Error describes the failure in one line.

@@ -117,8 +117,8 @@ func (m GeneralizedStiefel) String() string {
 	return label(fmt.Sprintf("GeneralizedStiefel %08x", m.b.id), m.Radius, fmt.Sprintf("order %d", m.b.n), axis, metric, retraction)
 }
 
-// For returns m, and FilterBank in place of Default. With FilterBank it notes that the rows of square points, if the axis is Auto,
-// are the filters.
+// For returns m, and FilterBank in place of Default. With FilterBank and the axis Auto, the rows of square points are
+// orthonormal, because they are the filters.
 func (m GeneralizedStiefel) For(g Grouping) (Manifold, Grouping) {
 	g = g.or(FilterBank)
 	m.filters = g == FilterBank
@@ -159,7 +159,7 @@ func (m GeneralizedStiefel) Check(n, p int) error {
 	return nil
 }
 
-// Properties returns those of Stiefel, and the cost of the products with L as well.
+// Properties returns the properties of Stiefel, with the cost of the products with L added.
 func (m GeneralizedStiefel) Properties(n, p int) Properties {
 	known := m.stiefel().Properties(n, p)
 	if m.b != nil && !m.b.diagonal {

@@ -27,8 +27,8 @@ import (
 //	curvature      at most 2, or 1 if p or n - p is 1
 //	injectivity    pi/2
 //
-// Use it for a cost that depends on the subspace only, f(x q) = f(x). For any other cost, steps do
-// not turn the basis within its subspace; Stiefel does both.
+// Use it for a cost that depends on the subspace only, f(x q) = f(x). For any other cost use Stiefel: steps on
+// Grassmann do not rotate the basis within its subspace.
 //
 // Its grouping is FilterBank: the subspace that the filters of a layer span. Membership is
 // |x^T x / r^2 - I| in the Frobenius norm, as on Stiefel. On single vectors it is Sphere up to sign.
@@ -108,9 +108,8 @@ func (m Grassmann) Tangent(dst, x, g Points) error {
 	return lift3(m.Check(x.N, x.P), "tangent", dst, x, g, m.s32().tangent, m.s64().tangent)
 }
 
-// Retract writes the polar factor of x + v, or Exp if Geodesic. Both are the end of a horizontal
-// curve, so that vectors need no turning on the way. It returns a *PointError for the steps that
-// Stiefel refuses.
+// Retract writes the polar factor of x + v, or Exp if Geodesic. Both follow a horizontal curve, so vectors need no
+// rotation along the step. It returns a *PointError for the steps for which Stiefel does.
 func (m Grassmann) Retract(dst, x, v Points) error {
 	if m.Geodesic {
 		return m.Exp(dst, x, v)
@@ -146,7 +145,7 @@ func (m Grassmann) Exp(dst, x, v Points) error {
 }
 
 // Log writes U theta W^T with the angles theta between the subspaces, computed in float64 (Bendokat,
-// Zimmermann, Absil 2024, algorithm 5.3). Exp arrives at the subspace of y, and not in general at the
+// Zimmermann, Absil 2024, algorithm 5.3). Exp leads to the subspace of y, but in general not to the
 // matrix y. It fails where one of the angles is pi/2.
 func (m Grassmann) Log(dst, x, y Points) error {
 	return lift3(m.Check(x.N, x.P), "log", dst, x, y, m.s32().subspaceLog, m.s64().subspaceLog)

@@ -97,8 +97,8 @@ func (g Grouping) Transposed() Grouping {
 	return g
 }
 
-// Of returns g for the kernels of a convolution in the given number of groups. If g is PerWeight, or Groups or Transposed
-// have said what convolution it is, Of returns g.
+// Of returns g for the kernels of a convolution in the given number of groups. If g is PerWeight, or if Groups or
+// Transposed has already been called, Of returns g.
 func (g Grouping) Of(groups int, transpose bool) Grouping {
 	switch {
 	case g>>groupsShift != 0 || g.kind() == PerWeight:

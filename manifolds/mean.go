@@ -11,9 +11,9 @@ import (
 //
 //	argmin over y on m of  sum_i w_i |y - x_i|^2  =  Project(sum_i w_i x_i / sum_i w_i),
 //
-// since Project is the nearest point. Weights are not negative; without any, nil, all are equal. On a Quotient it depends on the
-// matrices that stand for the points: use KarcherMean. Mean fails, with a *PointError, where Project does, as for opposite
-// points of a sphere.
+// since Project gives the nearest point. Weights must not be negative; if w is nil, all are equal. On a Quotient the
+// result depends on the matrices that represent the points, so use KarcherMean there. Mean fails, with a *PointError,
+// where Project does, as for opposite points of a sphere.
 func Mean(m Manifold, dst Points, w []float64, x ...Points) error {
 	w, err := shares("mean", dst, w, x)
 	if err != nil {
@@ -36,11 +36,11 @@ func Mean(m Manifold, dst Points, w []float64, x ...Points) error {
 // by the iteration y <- Exp_y(v), v = sum_i w_i Log_y(x_i) / sum_i w_i, in float64, until |v| is at most
 // 1e-10 times the norm of the longest x_i. It begins with Mean, or on a Quotient
 // with x_1. In a ball of a radius below min(r, pi / (2 sqrt c)) / 2, where r is the injectivity radius and c > 0 a bound of
-// the curvature, the mean is unique and found (Afsari, Tron, Vidal 2013, for small steps). Of close points it is the
-// extrinsic mean to third order in their distances where the metric is that of the ambient space.
+// the curvature, the mean is unique and found (Afsari, Tron, Vidal 2013, for small steps). For points close to each
+// other it agrees with the extrinsic mean to third order in their distances, if the metric is that of the ambient
+// space.
 //
-// M must be an Exponential with a Logarithm. KarcherMean fails, with a *PointError, where Log does, and where 200 iterations are not
-// enough.
+// M must be an Exponential with a Logarithm. KarcherMean fails, with a *PointError, if Log does, or if 200 iterations are not enough.
 func KarcherMean(m Manifold, dst Points, w []float64, x ...Points) error {
 	e, moves := m.(Exponential)
 	l, looks := m.(Logarithm)

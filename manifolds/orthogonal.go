@@ -30,8 +30,8 @@ import (
 //	injectivity    sqrt(2) pi, a rotation by pi in one plane
 //
 // Exponentials and logarithms are in closed form for n <= 3 (Rodrigues). The metric is that of the
-// ambient space. Its grouping is PerSlice, for kernels as high as wide. Membership is |x^T x / r^2 - I|
-// in the Frobenius norm. It is Stiefel on square points, with all that is known there.
+// ambient space. Its grouping is PerSlice, for square kernels. Membership is |x^T x / r^2 - I|
+// in the Frobenius norm. It is Stiefel on square points, with the closed forms that exist only there.
 //
 // Edelman, Arias, Smith, The geometry of algorithms with orthogonality constraints, SIAM J. Matrix
 // Anal. Appl. 20 (1998), section 2.2.2.
@@ -44,7 +44,7 @@ type Orthogonal struct {
 }
 
 // SpecialOrthogonal is the set {x : x^T x = r^2 I, det x > 0} of square matrices, the group of
-// rotations SO(n) for r = 1. All is as on Orthogonal, but for
+// rotations SO(n) for r = 1. Everything is as on Orthogonal, except
 //
 //	projection     U diag(1, ..., 1, det(U W^T)) W^T for x = U S W^T (Kabsch 1976, Umeyama 1991)
 //	membership     the larger of |x^T x / r^2 - I| and, where det x < 0, 2
@@ -141,7 +141,7 @@ func rotationCurvature(n int) float64 {
 // the radius r, and the cost n.
 func (m Orthogonal) Properties(n, p int) Properties { return m.group().properties(n) }
 
-// Properties returns what that of Orthogonal returns.
+// Properties returns the properties of Orthogonal.
 func (m SpecialOrthogonal) Properties(n, p int) Properties { return m.group().properties(n) }
 
 // Sized reports whether a radius was given.
@@ -275,10 +275,10 @@ func (m rotations) inverse(dst, x, y Points) error {
 	return lift3(m.check(x.N, x.P), "inverse retraction", dst, x, y, m.s32().inverse, m.s64().inverse)
 }
 
-// InverseRetract writes what that of Stiefel writes, or Log with Geodesic.
+// InverseRetract writes the inverse retraction of Stiefel, or Log with Geodesic.
 func (m Orthogonal) InverseRetract(dst, x, y Points) error { return m.group().inverse(dst, x, y) }
 
-// InverseRetract writes what that of Stiefel writes, or Log with Geodesic.
+// InverseRetract writes the inverse retraction of Stiefel, or Log with Geodesic.
 func (m SpecialOrthogonal) InverseRetract(dst, x, y Points) error {
 	return m.group().inverse(dst, x, y)
 }
@@ -354,8 +354,9 @@ func (s Orthogonal) Descends(m Manifold, x Points, d Descent, b Bounds) bool {
 	return ok && of.group().descends(x, d, b)
 }
 
-// Descends returns true where Stiefel.Descends does in the Euclidean metric, unless factors may make a step of r or more: they can multiply the
-// rounding errors of a gradient, and what is not tangent might lead to a reflection.
+// Descends returns true where Stiefel.Descends does in the Euclidean metric, unless factors may make a step of r or
+// more: they can multiply the rounding errors of a gradient, and a step that is not tangent might lead to a
+// reflection.
 func (s SpecialOrthogonal) Descends(m Manifold, x Points, d Descent, b Bounds) bool {
 	of, ok := m.(SpecialOrthogonal)
 	return ok && of.group().descends(x, d, b) && (d.Factors == nil || d.Rate*d.Longest < size(of.Radius).value())

@@ -11,8 +11,8 @@ import (
 
 // SpectralBall is the set {x : |x|_2 <= r} of n x p matrices whose largest singular value is at most r. It is not a manifold but a
 // convex body: inside it points move freely, as in Euclidean space, and a step that leaves it ends at the nearest point, so that a
-// solver becomes projected gradient descent with momentum in the ambient space. A layer that is held there does not lengthen its
-// input by more than r, up to the overlap of the windows of a convolution (docs/geometry.md).
+// solver becomes projected gradient descent with momentum in the ambient space. A layer with such weights multiplies
+// the norm of its input by at most r, up to the overlap of the windows of a convolution (docs/geometry.md).
 //
 //	tangent space  all matrices
 //	dimension      n p

@@ -17,7 +17,7 @@ import (
 //	y S - x, S symmetric, M S + S M^T = 2 I              for Polar,
 //	2 y (I + M)^-1 + 2 x (I + M^T)^-1 - 2 x              for Cayley (Zhu, Sato 2020),
 //
-// and Log for Geodesic. That of OneStep and Landing is taken from Polar and that of IterativeCayley from Cayley, which they approximate.
+// and Log for Geodesic. OneStep and Landing use the inverse of Polar, and IterativeCayley that of Cayley, which they approximate.
 // It fails where R has no positive diagonal, S is not positive definite, I + M is singular, or Log fails.
 func (m Stiefel) InverseRetract(dst, x, y Points) error {
 	return lift3(m.Check(x.N, x.P), "inverse retraction", dst, x, y, m.s32().inverse, m.s64().inverse)

@@ -37,16 +37,15 @@ const (
 	Cayley
 	// OneStep is y (3 I - y^T y) / 2 with y = x + v: one Newton-Schulz step towards Polar (POGO,
 	// ICML 2026, with lambda = 1/2). It leaves a membership error of at most 3/4 |v|^4 / r^4.
-	// Steps longer than 0.6 r are made as Polar makes them.
+	// For steps longer than 0.6 r it is Polar.
 	OneStep
 	// IterativeCayley is x + W (2x + v) / 2 with the W of Cayley: one step of the fixed-point
 	// iteration of Li, Li, Todorovic (ICLR 2020). It leaves a membership error of at most
-	// |v|^4 / (4 r^4). Steps longer than 0.6 r are made as Cayley makes them.
+	// |v|^4 / (4 r^4). For steps longer than 0.6 r it is Cayley.
 	IterativeCayley
-	// Landing is v + x (3 I - x^T x) / 2: the step of Ablin and Peyre (AISTATS 2022), which is
-	// drawn to the manifold from where it is and not from where it goes, with the strength
-	// lambda = 1 / (2 eta). It leaves a membership error of about |v|^2 / r^2. Steps longer than r/3 are
-	// made as Polar makes them.
+	// Landing is v + x (3 I - x^T x) / 2: the step of Ablin and Peyre (AISTATS 2022), whose attraction to the manifold
+	// is computed at x and not at x + v, with the strength lambda = 1 / (2 eta). It leaves a membership error of about
+	// |v|^2 / r^2. For steps longer than r/3 it is Polar.
 	Landing
 )
 

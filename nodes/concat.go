@@ -13,10 +13,10 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// Concat joins the channels of two or more nodes, one after the other: y[b] = x0[b], x1[b], ... The shapes, of rank 2 at
-// least, agree but for the channels, which are axis 1; those of the result are their sum.
+// Concat joins the channels of two or more nodes, one after the other: y[b] = x0[b], x1[b], ... The inputs have rank
+// 2 or more and the same shape except for the channels, axis 1; the result has the sum of their channels.
 //
-// It computes gorgonia.Concat along axis 1, on all cores, and the gradient in each input is a copy of its channels.
+// It computes gorgonia.Concat along axis 1, on all cores, and the gradient with respect to each input is a copy of its channels.
 //
 // Fewer than two nodes, ranks below 2 and shapes that do not agree are errors.
 func Concat(x ...*gorgonia.Node) (*gorgonia.Node, error) {

@@ -26,7 +26,7 @@ func Groups(n int) ConvOption {
 	return func(o *convOptions) { o.groups = n }
 }
 
-// GroupsOf returns the number of groups that options say, 1 if they say none. Nil says nothing, and is an error of the node.
+// GroupsOf returns the number of groups that the options set, or 1 if they set none. It ignores nil options, which are errors of the node.
 func GroupsOf(opts ...ConvOption) int {
 	o, _ := optionsOf("nodes.GroupsOf", slices.DeleteFunc(slices.Clone(opts), func(o ConvOption) bool { return o == nil }))
 	return o.groups
@@ -46,8 +46,8 @@ func Circular() ConvOption {
 	return func(o *convOptions) { o.circular = true }
 }
 
-// OutputPadding adds rows at the bottom and columns at the right to the result of ConvTranspose2d. Convolutions with
-// strides make images of one size of images of several sizes; OutputPadding says which of these the result has. Each
+// OutputPadding adds rows at the bottom and columns at the right to the result of ConvTranspose2d. A convolution with
+// strides maps images of several sizes to one size; OutputPadding says which of these sizes the result has. Each
 // number must be less than the stride or the dilation in its direction. It is an error in Conv2dWith.
 func OutputPadding(rows, columns int) ConvOption {
 	return func(o *convOptions) { o.padding = [2]int{rows, columns} }

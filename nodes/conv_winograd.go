@@ -19,7 +19,7 @@ var directOnly atomic.Bool
 //
 // A rounding error is relative to the largest sum of |x||w| in a tile of 4 x 4 results, not to the result
 // itself. In the tests the largest error is at most ten times that of a direct convolution. Sums with
-// few terms, as those of sparse images, are an exception: their direct computation has next to no error.
+// few terms, as those of sparse images, are an exception: their direct computation has almost no error.
 //
 // Where a result would not be finite, everything is computed directly, so overflow, NaN and Inf are
 // those of a direct convolution.

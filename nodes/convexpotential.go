@@ -19,10 +19,11 @@ import (
 // where w x is the convolution of x with w, which keeps the size of the images, and w' its adjoint. It is a step of gradient descent on a convex function (Meunier,
 // Delattre, Araujo and Allauzen 2022, eq. 8): its derivative I - 2 w' D w, with 0 <= D <= I, has singular values of at most
 // 1 for |w| <= 1. With w of ConvSpectralNorm it is a convex potential layer (CPL), and with w of SLL the layer of Araujo, Havens, Delattre,
-// Allauzen and Hu 2023, which divides by a number for each filter instead of one for all. Lipschitz knows the layer, and finds out |w|.
+// Allauzen and Hu 2023, which divides by a number for each filter instead of one for all. Lipschitz recognises the layer and bounds |w|.
 //
-// x has shape (B, C, H, W), w (filters, C, height, width) with any number of filters, and bias (1, filters, 1, 1). The padding is zeros, or with the option
-// Circular that of circular images. The layer consists of Conv2dWith, Bias, Rectify, ConvTranspose2d and a difference, so Fold leaves plain kernels.
+// x has shape (B, C, H, W), w (filters, C, height, width) with any number of filters, and bias (1, filters, 1, 1).
+// Images are padded with zeros, or circularly with the option Circular. The layer consists of Conv2dWith, Bias,
+// Rectify, ConvTranspose2d and a difference, so Fold leaves plain kernels.
 //
 // Kernels of an even height or width, for which there is no padding that keeps the size, and other wrong shapes are errors.
 func ConvexPotential(x, w, bias *gorgonia.Node, opts ...ConvOption) (*gorgonia.Node, error) {

@@ -19,7 +19,8 @@ import (
 //
 // where |v| is the norm of the convolution on an infinite image without strides. SpectralNorm divides by the largest singular value of the filter bank, which bounds the
 // convolution up to a factor of sqrt(height width) only, and estimates it from below. b is the largest singular value of the symbol on a grid of
-// frequencies, times a constant factor (see docs/certificates.md), and it is proved. So the gradient, which is exact, is that of this singular value:
+// frequencies, times a constant factor (see docs/certificates.md), and is proved to be a bound. So the gradient,
+// which is exact, is that of this singular value:
 //
 //	dL/dv = G/b - <G, v>/b^2 db/dv,   for the gradient G with respect to w.
 //

@@ -21,8 +21,8 @@ import (
 // and columns. The gradients with respect to x and w are exact.
 //
 // For all x and z, <Conv2d(z), x> = <z, ConvTranspose2d(x)>, where Conv2d has the same w, padding, strides
-// and dilation, and z the shape of y: the C filters of Conv2d see O channels. The value is computed as the
-// gradient of Conv2d with respect to its images is, as fast, and has its rounding errors; see Conv2d.
+// and dilation, and z the shape of y: the C filters of Conv2d see O channels. The value is computed like the gradient
+// of Conv2d with respect to its images, with the same speed and the same rounding errors; see Conv2d.
 //
 // kernelShape, pad, stride and dilation are those of Conv2d. Options are OutputPadding, Groups and
 // Circular.

@@ -33,7 +33,7 @@
 //	bounds      Lipschitz
 //	products    BLAS, for the stock operations
 //
-// Every node checks its inputs when the graph is built; errors say what was wanted and what came.
+// Every node checks its inputs when the graph is built; errors say what was wanted and what was given.
 // Nothing panics at run time. A node writes its value to memory of its own, which the next run
 // overwrites, so copy a value to keep it. Use a graph with one machine at a time. When a run fails,
 // Cause extracts the error of the operation from the error that Gorgonia returns.

@@ -14,8 +14,8 @@ import (
 //	errors.Is(nodes.Cause(vm.RunAll()), nodes.ErrNotFinite)
 var ErrNotFinite = errors.New("not finite")
 
-// ErrNotOrthogonal is wrapped by errors about orthogonal convolutions: of a function whose arguments no orthogonal convolution
-// has, and of a run in which a factor is not on its manifold.
+// ErrNotOrthogonal is wrapped by errors about orthogonal convolutions: of a function for whose arguments no
+// orthogonal convolution exists, and of a run in which a factor is not on its manifold.
 var ErrNotOrthogonal = errors.New("not orthogonal")
 
 // ErrOption is wrapped by errors about an option that is nil.

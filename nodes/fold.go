@@ -21,8 +21,8 @@ import (
 //   - The survival probability of StochasticDepth is multiplied into the convolution, with its batch normalisation, that ends
 //     the branch. Dropout is left out.
 //
-// weights are the leaves that were learnt; their values count now and are not changed. The weights of the copies are returned too. A
-// folded kernel has the name of the weight that it was computed from, and a bias that is new the name of the kernel with "bias" in place of
+// weights are the learnt leaves. Fold uses their current values and does not change them. The weights of the copies are returned too. A
+// folded kernel has the name of the weight that it was computed from, and a new bias has the name of the kernel with "bias" in place of
 // "weight". All other leaves have the names and values of those of the roots. There are no gradients.
 //
 // A batch normalisation that does not directly follow a convolution or a linear layer cannot be folded, nor can gorgonia.BatchNorm; they are

@@ -15,12 +15,12 @@ import (
 //
 //	Conv2d or ConvTranspose2d -> BatchNorm or Bias -> Add of another node, or StochasticDepth -> Rectify or RectifyTo,
 //
-// where each step after the first may be missing. The node finishes the results of a convolution
-// while they are in the cache, so that what follows the convolution costs no pass over memory: of a
-// batch normalisation in evaluation, which is affine, remain a factor and an addend for each channel,
-// computed from the current statistics in each run. In contrast to factors that are multiplied into
-// the kernel beforehand, this needs no copy of the kernel that could be out of date, and the bits of
-// the results are those of the roots. Dropout, which does nothing in evaluation, is left out.
+// where each step after the first may be missing. The node applies the following operations to the results of the
+// convolution while they are in the cache, so these operations cost no pass over memory. A batch normalisation in
+// evaluation is affine: it becomes a factor and an addend for each channel, computed from the current statistics in
+// each run. Unlike factors that are multiplied into the kernel beforehand, this needs no copy of the kernel that
+// could be out of date, and the results equal those of the roots bit for bit. Dropout, which does nothing in
+// evaluation, is left out.
 //
 // The inputs of the copies have the names and the values of those of the roots; values are shared, not
 // copied. Use a machine with gorgonia.EvalMode for them, and none for the graph of the roots, with which

@@ -17,10 +17,10 @@ import (
 // the angle θ of channel c < C/2, the pair (a, p) becomes
 //
 //	(a, p)                                   where a sin(θ/2) - p cos(θ/2) >= 0,
-//	(a cos θ + p sin θ, a sin θ - p cos θ)   elsewhere,
+//	(a cos θ + p sin θ, a sin θ - p cos θ)   elsewhere.
 //
-// the reflection I - 2 v v' at the line orthogonal to v = (sin(θ/2), -cos(θ/2)), of which the second case
-// has the images on the other side (Singla, Singla and Feizi 2022, order 1). Like MaxMin, which it is for θ = π/2, it is
+// The second case is the reflection I - 2 v v' at the line orthogonal to v = (sin(θ/2), -cos(θ/2)), so results lie on
+// one side of that line (Singla, Singla and Feizi 2022, order 1). Like MaxMin, which is the case θ = π/2, it is
 // continuous, 1-Lipschitz in the 2-norm, and preserves the norm of gradients; the angles are learnt.
 //
 // x has shape (B, C) or (B, C, H, W) with an even C, and angle (1, C/2) or (1, C/2, 1, 1). The

@@ -12,7 +12,7 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// KernelOption is an option of the nodes that make a kernel, or a penalty, of a kernel, and of the initialisers.
+// KernelOption is an option of the initialisers, and of the nodes that compute a kernel or a penalty from a kernel.
 type KernelOption func(*kernelOptions)
 
 type kernelOptions struct {

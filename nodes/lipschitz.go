@@ -78,7 +78,7 @@ func Gram(t int) BoundOption { return func(o *boundOptions) { o.gram = t } }
 //	Rectify, MaxMin, Householder, Tanh   L
 //	BatchNorm                            max |γ|/sqrt(σ² + ε) L, with the running variance
 //	GroupNorm                            max |γ|/sqrt(ε) L, which is large
-//	MaxPool2D, NormPool2D                sqrt(r) L, where r windows at most overlap in a pixel
+//	MaxPool2D, NormPool2D                sqrt(r) L, where at most r windows overlap in a pixel
 //	AveragePool2D of k pixels            sqrt(r/k) L
 //	GlobalAveragePool2D of k pixels      sqrt(1/k) L
 //	Add                                  the sum
@@ -87,8 +87,9 @@ func Gram(t int) BoundOption { return func(o *boundOptions) { o.gram = t } }
 //	StochasticDepth                      survival L of the branch, and L of the shortcut
 //
 // The norm of a convolution is bounded by its symbol on a grid, the norm of a matrix by its eigenvalues; both are proved in float64, with all rounding
-// errors, and at most 1 % and about 10^-9 above the norm. (In detail: package spectra; docs/certificates.md.) Kernels that the graph computes from
-// weights, such as WeightNorm, count with their values. Weights count as they are now.
+// errors, and at most 1 % and about 10^-9 above the norm. (Package spectra and docs/certificates.md give details.)
+// Kernels that the graph computes from weights, as WeightNorm does, enter with their values. The bound is that of the
+// current weights.
 //
 // Any other node that depends on the inputs is an error that wraps ErrNoBound, a node in training one that wraps ErrTraining, and a
 // weight that is not finite one that wraps ErrNotFinite. As with Fold, use no machine for the graph afterwards.
@@ -521,7 +522,8 @@ func (b *bounder) head(n *gorgonia.Node) error {
 }
 
 // Pair returns an upper bound of the Lipschitz constant of the difference of two numbers of the output, for an example. It is sqrt(2) Bound or, if the
-// output is a linear layer with or without a bias, the bound of the input of that layer times the distance of both columns of its weights, if that is less.
+// output is a linear layer with or without a bias, the bound of the input of that layer times the distance of the two
+// columns of its weights, if that is smaller.
 func (b *Bounds) Pair(i, j int) float64 {
 	if i == j {
 		return 0

@@ -13,13 +13,14 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// MarginCrossEntropy is the mean cross-entropy of logits of which that of the label is reduced by a margin, at a temperature:
+// MarginCrossEntropy is the mean cross-entropy at a temperature, with the logit of the label reduced by a margin:
 //
 //	L = temperature CrossEntropy((z - margin t)/temperature, t)
 //
 // (Prach and Lampert 2022, section 5). It trains nets for certificates. A small logit margin is a loss even for an image that is classified correctly, so margins
-// grow to about the given one; where they are larger, the loss vanishes the faster the lower the temperature is, which leaves the capacity of a net with bounded
-// slopes to other images. The authors take margin = sqrt(2) and temperature = 1/4 for 1-Lipschitz nets; for radii ε that are to be certified the margin is
+// grow to about the given one; for larger margins the loss goes to 0, the faster the lower the temperature is, so
+// that the net, whose slopes are bounded, can use its capacity for other images. The authors take margin = sqrt(2)
+// and temperature = 1/4 for 1-Lipschitz nets; for radii ε that are to be certified the margin is
 // about sqrt(2) ε, with images in the units of ε. With margin 0 and temperature 1 it is CrossEntropy.
 //
 // Shapes and the gradient are those of CrossEntropy. MarginCrossEntropy returns an error for a margin that is negative or not finite, and for a

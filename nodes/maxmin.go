@@ -19,11 +19,11 @@ import (
 //
 // for 0 <= c < C/2. x has shape (B, C) or (B, C, ...), and C must be even. It is GroupSort in groups of two
 // (Anil, Lucas and Grosse 2019), or OPLU (Chernodub and Nowicki 2016). It permutes the numbers of a pair,
-// so it is 1-Lipschitz in every p-norm, and its gradient, which goes back the way that the
-// numbers came, has the norm of the gradient with respect to y. Nets of orthogonal layers and MaxMin
+// so it is 1-Lipschitz in every p-norm, and the gradient with respect to x is a permutation of the gradient with
+// respect to y, of the same norm. Nets of orthogonal layers and MaxMin
 // can approximate any 1-Lipschitz function; with ReLU they cannot.
 //
-// Where both numbers are equal they keep their order, and so they do where one is NaN.
+// If both numbers are equal, or one of them is NaN, they keep their order.
 func MaxMin(x *gorgonia.Node) (*gorgonia.Node, error) {
 	const name = "nodes.MaxMin"
 	shapes, err := admit(name, []int{0}, x)

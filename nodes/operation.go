@@ -15,8 +15,8 @@ type Operation struct {
 	Name string
 	// Kernel, Stride and Dilation are those of convolutions and poolings, for rows and columns.
 	Kernel, Stride, Dilation [2]int
-	// Pad is the padding at top, bottom, left and right that windows reach. It may be less than what the function was given at bottom
-	// and right, where the last window ends before, and more where sizes are rounded up.
+	// Pad is the padding at top, bottom, left and right that windows reach. At the bottom and right it is smaller than
+	// the argument of the function if the last window ends earlier, and larger if sizes are rounded up.
 	Pad [4]int
 	// OutputPadding and Groups are those of convolutions, as is Circular.
 	OutputPadding [2]int

@@ -11,15 +11,15 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// Factor is a parameter that the kernel of an orthogonal convolution is made of: its shape, and the constraint that
+// Factor is a parameter from which the kernel of an orthogonal convolution is computed: its shape, and the constraint that
 // keeps it on its manifold. The shape is nil if there is no such factor.
 type Factor struct {
 	Shape      tensor.Shape
 	Constraint manifolds.Constraint
 }
 
-// OrthogonalConvFactors returns the factors of which OrthogonalConvKernel makes the kernel of an orthogonal
-// convolution. For each of g groups, with D = filters/g, C = channels/g, kernels of h x w and strides s and t, they are
+// OrthogonalConvFactors returns the factors from which OrthogonalConvKernel computes the kernel of an orthogonal
+// convolution. For each of g groups, with D = filters/g, C = channels/g, kernels of h x w and strides s and t:
 //
 //	matrix      D x s t c             on Stiefel, or on Orthogonal if it is square
 //	projectors  (h-s) + (w-t), c x p  on Grassmann, with p = c/2 rounded down
@@ -28,7 +28,7 @@ type Factor struct {
 // shape (g, 1, D, s t c), and the projectors (g, (h-s)+(w-t), c, p). A kernel of the size of the strides has no projectors, and c = C.
 //
 // Draw the factors by ManifoldInit with their constraints, and train them by a solver with the option solvers.Natural,
-// which takes these constraints from the graph. Groups is the only option that counts.
+// which takes these constraints from the graph. Options other than Groups are ignored.
 //
 // The error wraps ErrNotOrthogonal if there is no such convolution: if the kernel is smaller than the strides, and
 // for a depthwise convolution, because shifts are the only orthogonal kernels of one channel.
@@ -69,9 +69,10 @@ func OrthogonalConvFactors(filters, channels int, kernelShape tensor.Shape, stri
 //
 //	K = M * [P_1; I-P_1] * [P_2, I-P_2] * [P_3; I-P_3] * [P_4, I-P_4] * ...
 //
-// where A * B is the kernel of "the convolution with A after that with B". The first factor is a kernel of the size of the
-// strides, M[d, (a t + b) c + i] for filter d, tap (a, b) and channel i. The others have two taps, one below the other or side by
-// side, in turns until K has its size. K is that of the first channels/g of the c input channels. If M is C x D, this is the kernel with filters
+// where A * B is the kernel of the convolution with B followed by that with A. The first factor is a kernel of the size of the
+// strides, M[d, (a t + b) c + i] for filter d, tap (a, b) and channel i. The others have two taps, one below the
+// other or side by side, alternating until K has its size. K is that of the first channels/g of the c input channels.
+// If M is C x D, this is the kernel with filters
 // and channels exchanged, so that the matrix comes last: K = ... * [P_2, I-P_2] * [P_1; I-P_1] * M'.
 //
 // Kernels of two taps P and I-P, for an orthogonal projector P, are orthogonal, and so is the product. The Jacobian J of the
@@ -93,11 +94,11 @@ func OrthogonalConvKernel(m, u *gorgonia.Node, channels int, kernelShape tensor.
 }
 
 // OrthogonalConv is Conv2d with the kernel that OrthogonalConvKernel makes of m and u. It has the number of groups of m.
-// Rows are padded by at least (dilation (kernel-1) - stride + 1) / 2 on both sides, rounded up, and columns too, so the result is that many
-// times smaller than the image as the stride says. Other options than Circular do not count.
+// Rows are padded by at least (dilation (kernel-1) - stride + 1) / 2 on both sides, rounded up, and columns too, so
+// the result is smaller than the image by the factor of the stride. Options other than Circular are ignored.
 //
 // With Circular the Jacobian J fulfils J'J = I if the result has as many numbers as x or more, and JJ' = I if it has as many or fewer. Without it,
-// singular values are at most 1; those of directions at the margin are smaller.
+// singular values are at most 1; those of directions at the border are smaller.
 //
 // The errors are those of OrthogonalConvKernel and Conv2d. An error wraps ErrNotOrthogonal for even kernels without a
 // stride, which cannot be padded alike on both sides; for strides and dilations with a common divisor; and for circular
@@ -126,7 +127,7 @@ func OrthogonalConv(x, m, u *gorgonia.Node, kernelShape tensor.Shape, stride, di
 }
 
 // OrthogonalConvTranspose is the adjoint of OrthogonalConv: ConvTranspose2d with the same kernel. It maps the filters of m to
-// the given number of channels, and makes images that are larger as the strides say. For factors of
+// the given number of channels, and its results are larger than its inputs by the factor of the strides. For factors of
 // OrthogonalConvFactors(filters, channels, ...), x has that number of filters as channels.
 //
 // Its Jacobian is the transpose of that of OrthogonalConv. Options and errors are the same.

@@ -19,16 +19,14 @@ import (
 // gorgonia.Grad; package models does it for its graphs.
 //
 //   - Values and gradients that are not needed at the same time take the same memory, which halves
-//     what the training of a net needs. The value of a node of this package is given up when all
-//     nodes that use it have run; what then is bound to the node is a tensor of shape (1). The values
-//     of nodes that nothing uses stay, and those that a stock operation uses, such as gorgonia.Read.
-//     So do the gradients of leaves, and the values and gradients of the nodes in keep. Of any other
-//     node whose value is wanted after a run, use gorgonia.Read.
-//   - Additions that gorgonia.Grad has made where a value is used more than once are done as those of
-//     Add, on all cores and without allocations.
+//     what the training of a net needs. The memory of the value of a node of this package is reused when all nodes
+//     that use it have run; the node is then bound to a tensor of shape (1). The values of nodes that no other node
+//     uses are kept, and those that a stock operation uses, such as gorgonia.Read. The gradients of leaves, and the
+//     values and gradients of the nodes in keep, are kept too. To get the value of any other node after a run, use
+//     gorgonia.Read.
+//   - Sums that gorgonia.Grad inserts for values that are used more than once are computed like Add, on all cores and without allocations.
 //
-// Neither changes a bit of a result. Nodes may be added to the graph later; they are seen in the next
-// run.
+// Results are the same bit for bit. Nodes may be added to the graph later; the next run takes them into account.
 func Plan(g *gorgonia.ExprGraph, keep ...*gorgonia.Node) {
 	for _, n := range g.AllNodes() {
 		addsOwn(n)

@@ -77,8 +77,7 @@ func (s *Statistics) UnmarshalBinary(b []byte) error {
 	return named("Statistics", r.end(), func() error { return s.restore(from) })
 }
 
-// UnmarshalJSON restores a state that encoding/json has written. It refuses what UnmarshalBinary
-// refuses.
+// UnmarshalJSON restores a state that encoding/json has written. It returns an error where UnmarshalBinary does.
 func (s *Statistics) UnmarshalJSON(text []byte) error {
 	var j statisticsJSON
 	err := strict(text, &j)
@@ -155,8 +154,7 @@ func (p *PowerIteration) MarshalJSON() ([]byte, error) {
 	return json.Marshal(iterationJSON{p.seed, p.u, p.v, p.sigma})
 }
 
-// UnmarshalJSON restores a state that MarshalJSON has returned. It refuses what UnmarshalBinary
-// refuses.
+// UnmarshalJSON restores a state that MarshalJSON has returned. It returns an error where UnmarshalBinary does.
 func (p *PowerIteration) UnmarshalJSON(text []byte) error {
 	var j iterationJSON
 	return named("PowerIteration", strict(text, &j), func() error { return p.restore(j) })
