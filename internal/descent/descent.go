@@ -21,11 +21,11 @@ import "math"
 //	m <- T(Keep m + Take grad(g)).
 //
 // Where T is the tangent projection at y, the next step applies it to m anyway. Late saves that
-// projection: m is stored as a tangent vector at x, and comes as one at the point before.
+// projection: m is stored as a tangent vector at x, and is tangent at the previous point when the step begins.
 //
 // In Euclidean space x moves by -Rate (v + Decay x). Without momentum there is no m.
 //
-// With Factors, the direction v of point k is that above times Factors[k]; m is the same.
+// With Factors, the direction v of point k is multiplied by Factors[k]; m does not change.
 type Step struct {
 	Keep, Take   float64
 	Ahead, Slope float64

@@ -14,7 +14,7 @@
 //
 //	project        P(a) is on the manifold, P(P(a)) = P(a), no point is nearer to a
 //	membership     zero on the manifold, proportional to the distance from it, NaN for NaN
-//	degenerate     where there is no answer, an error and never NaN
+//	degenerate     if there is no result, an error and never NaN
 //	tangent        T is linear, T T = T, <T u, w> = <u, T w>, and T is the derivative of P
 //	metric         <u, v>_x is an inner product, <grad f, u>_x = <g, u>
 //	ambient        AmbientInner is an inner product, in which P and T are orthogonal
@@ -25,7 +25,7 @@
 //	logarithm      exp_x(log_x y) = y, |log_x y| = dist(x, y), dist is a distance
 //	inverse        InverseRetract undoes Retract
 //	parallel       an isometry, undone by swapping x and y, log_x y goes to -log_y x
-//	path           TransportAlong ends in the tangent space at y, linear, and for short steps where Transport does
+//	path           TransportAlong is linear, maps to the tangent space at y, and agrees with Transport for short steps
 //	quotient       Same is proportional to the step between two classes
 //	descent        the method Descend makes the step of manifolds.Descend: points, momentum, progress
 //	adaptable      GradientSquares gives |grad|^2
@@ -36,7 +36,7 @@
 //	grouping       For keeps the type and the grouping, and chooses a grouping in place of Default
 //	random         on the manifold, seeded, independent, uniform
 //	aliasing       dst may be an argument, and no other argument is written
-//	mismatch       batches that do not agree are an error, and dst is unchanged
+//	mismatch       batches of different shape or precision are an error, and dst is unchanged
 //	batch          the result for a point does not depend on other points of the batch
 //	precision      results in float32 are those in float64, rounded
 //	concurrency    calls on different batches do not affect each other

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package display shows pictures, tables and text below a cell of a notebook. A value at the end of a cell is shown without it;
-// Show does so from within a statement, and a Handle replaces what it has shown before:
+// Package display shows pictures, tables and text below a cell of a notebook. A value at the end of a cell is shown
+// without this package; Show shows a value at any point of a cell, and a Handle replaces what it has shown before:
 //
 //	display.Show(figures.Lines{...})
 //
@@ -101,17 +101,17 @@ func Of(v any) Data {
 // Show shows a value below the cell.
 func Show(v any) error { return send(Message{Data: Of(v)}) }
 
-// Handle is a place below a cell whose value can be exchanged, by cells that are run later too.
+// Handle is an output area below a cell whose value can be replaced, also by cells that run later.
 type Handle struct {
 	mu    sync.Mutex
 	id    string
 	shown bool
 }
 
-// New returns a place that shows nothing yet.
+// New returns an output area that is empty at first.
 func New() *Handle { return &Handle{id: rand.Text()} }
 
-// Show shows a value below the cell that calls it first, and from then on in its place.
+// Show shows a value below the cell that calls it first. Later calls replace that value.
 func (h *Handle) Show(v any) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -120,7 +120,7 @@ func (h *Handle) Show(v any) error {
 	return err
 }
 
-// Interrupted returns ErrInterrupted from when a cell is interrupted until it ends. Loops of compiled packages, which the
+// Interrupted returns ErrInterrupted if the running cell was interrupted. Loops of compiled packages, which the
 // interpreter cannot stop, can end with it.
 func Interrupted() error {
 	connection.Lock()
@@ -131,11 +131,11 @@ func Interrupted() error {
 	return nil
 }
 
-// Message is what the kernel is asked to show.
+// Message is a value for the kernel to show.
 type Message struct {
 	Data   Data
-	ID     string // of the place, empty without one
-	Update bool   // what the place shows is exchanged
+	ID     string // of the output area, empty if there is none
+	Update bool   // whether the message replaces what the area shows
 }
 
 var connection struct {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package figures draws what the notebooks show. A figure is a value with a method PNG; a notebook's cell that ends in one
-// shows the picture:
+// Package figures draws what the notebooks show. A figure is a value with a method PNG. If a cell of a notebook ends
+// in a figure, the notebook shows the picture:
 //
 //	figures.Lines{
 //		Title:  "Training loss",
@@ -11,7 +11,7 @@
 //	}
 //
 // There are Lines and Panels of them, Images (digits, or the filters of a layer), and a drawn Sphere. Histogram makes a curve of
-// numbers. Where something cannot be drawn, the picture says why: the kernel of a notebook has no place for an error there.
+// numbers. If something cannot be drawn, the picture contains the error message, because PNG cannot return an error.
 package figures
 
 import (
@@ -101,7 +101,7 @@ func shown(b []byte, err error) []byte {
 	return b
 }
 
-// Cut takes numbers apart into pictures: the slices of a layer's kernels, which lie one after the other.
+// Cut divides numbers into pictures: the slices of a layer's kernels, which lie one after the other.
 func Cut(pixels []float32, height, width int) []Image { return figure.Cut(pixels, height, width) }
 
 // Histogram is a curve of steps: the share of the values, in per cent, in each of the bins (1 at least) that divide the range from

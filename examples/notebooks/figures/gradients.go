@@ -10,7 +10,7 @@ import (
 )
 
 // Gradients is the plot of a check of gradients: the errors of the linear model of the cost over the length of
-// the step, a curve for each parameter, on logarithmic axes. The curves of right gradients are parallel to
+// the step, a curve for each parameter, on logarithmic axes. The curves of correct gradients are parallel to
 // the dashed line of slope 2, down to the errors of rounding; those of wrong ones are parallel to the line of slope 1.
 func Gradients(c solvers.GradientCheck) Lines {
 	l := Lines{

@@ -13,8 +13,9 @@ import (
 	"github.com/kernelfold/kernelfold/models/train"
 )
 
-// Training returns a hook that shows a run below the cell while it goes on: how far it is, the loss, the accuracies, the time left, and the
-// curve of the loss. When the run ends, plots of it stay. Interrupting the cell ends the run after a step, with
+// Training returns a hook that shows a run below the cell while it trains: the progress, the loss, the accuracies,
+// the time left, and the curve of the loss. When the run ends, its plots remain. Interrupting the cell ends the run
+// after a step, with
 // display.ErrInterrupted. Outside of notebooks the hook shows nothing.
 func Training(title string) train.Hook {
 	r := &run{title: title, interrupted: display.Interrupted, now: time.Now}

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package whole joins interfaces of the library with their optional parts, for types that are defined in a notebook. Compiled code
-// sees of such a type the methods of the interface it is passed as, and no others:
+// Package whole joins interfaces of the library with their optional parts, for types that are defined in a notebook.
+// Compiled code sees only those methods of such a type that belong to the interface it is passed as:
 //
-//	solvers.Kernels(mine)                 // six methods; the grouping and the scale have to be named
-//	solvers.Kernels(whole.Manifold(mine)) // and those of Grouper and Scalable, which choose them
+//	solvers.Kernels(mine)                 // six methods: give the grouping and the scale as well
+//	solvers.Kernels(whole.Manifold(mine)) // also those of Grouper and Scalable, which choose them
 //
 // Its methods For and Scaled return whole.Manifold(...) too, so that what they return has the same methods.
 package whole
