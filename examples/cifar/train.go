@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -116,6 +117,10 @@ func (c *command) train(ctx context.Context, g *distributed.Group, stdout, stder
 	epochs, begun, err := fit(ctx, j.model, solver, j.rest, o)
 	switch {
 	case errors.Is(err, context.Canceled) && begun:
+		var lost *fs.PathError
+		if errors.As(err, &lost) {
+			return fmt.Errorf("%w; the events for TensorBoard are incomplete: %w", c.interrupted(len(epochs)), lost)
+		}
 		return c.interrupted(len(epochs))
 	case errors.Is(err, context.Canceled):
 		return interrupted(err)

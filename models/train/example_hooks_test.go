@@ -112,7 +112,10 @@ func ExampleHook() {
 			}
 			return nil
 		},
-		End: func() { fmt.Println("after", steps, "steps") },
+		End: func() error {
+			fmt.Println("after", steps, "steps")
+			return nil
+		},
 	}
 	epochs, err := train.Fit(context.Background(), m, solver, set.Train, train.Options{Epochs: 10, Hooks: []train.Hook{watch}})
 	fmt.Println(len(epochs), "epochs,", err)

@@ -13,8 +13,8 @@ type Hook struct {
 	AfterStep func(Step) error
 	// AfterEpoch is called after each epoch, its evaluation and its checkpoint.
 	AfterEpoch func(Epoch) error
-	// End is called once if Begin was, however the run ended.
-	End func()
+	// End is called once if Begin was, however the run ended. Fit returns its error together with that of the run.
+	End func() error
 }
 
 // ErrStop is what a hook returns to end a run early.

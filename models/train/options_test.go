@@ -108,7 +108,7 @@ func TestHookOrder(t *testing.T) {
 			Begin:      func(train.Run) error { note("begin"); return nil },
 			AfterStep:  func(train.Step) error { note("step"); return nil },
 			AfterEpoch: func(train.Epoch) error { note("epoch"); return nil },
-			End:        func() { note("end") },
+			End:        func() error { note("end"); return nil },
 		}
 	}
 	fit := func(o train.Options) error {
@@ -125,6 +125,15 @@ func TestHookOrder(t *testing.T) {
 	mine := errors.New("mine")
 	assert.ErrorIs(t, fit(train.Options{Hooks: []train.Hook{{Begin: func(train.Run) error { return mine }}, hook("never")}}), mine)
 	assert.Equal(t, []string{"a begin", "a end"}, calls)
+
+	// The error of an End hides none, and stops no other End.
+	late := errors.New("late")
+	bad := train.Hook{End: func() error { return late }}
+	assert.ErrorIs(t, fit(train.Options{Hooks: []train.Hook{bad, hook("b")}}), late)
+	assert.Equal(t, "b end", calls[len(calls)-1])
+	err := fit(train.Options{Hooks: []train.Hook{bad, {AfterStep: func(train.Step) error { return mine }}}})
+	assert.ErrorIs(t, err, late)
+	assert.ErrorIs(t, err, mine)
 }
 
 func TestLogs(t *testing.T) {

@@ -35,7 +35,7 @@ type run struct {
 	rescaler  rescaler
 	feed      *feed
 	hooks     []Hook
-	ends      []func()
+	ends      []func() error
 	kept      kept
 
 	synchronised bool // batch normalisations sum over all ranks
@@ -139,16 +139,18 @@ func (r *run) begin() error {
 	return nil
 }
 
-// close ends what began with the run: hooks, the goroutine of the feed, the machines and the lock.
-func (r *run) close() {
+// close ends what began with the run: hooks, whose errors it returns, the goroutine of the feed, the machines and the lock.
+func (r *run) close() error {
+	var all []error
 	for _, end := range r.ends {
-		end()
+		all = append(all, end())
 	}
 	r.feed.close()
 	_ = r.predictor.Close()
 	r.rescaler.close()
 	_ = r.vm.Close()
 	r.kept.leave()
+	return errors.Join(all...)
 }
 
 // all makes the epochs that are left, and saves the run where it ends, unless it failed.

@@ -117,7 +117,7 @@ type Initialiser interface {
 //   - What ends the run on one rank, an error, ErrStop or its ctx, ends it on all of them after the same step. Then the
 //     run is saved, as for one rank, and every rank returns a *distributed.RankError that says which it was, in a *DivergedError
 //     if it diverged; for ErrStop nil.
-func Fit(ctx context.Context, m models.Trainable, solver gorgonia.Solver, data Data, o Options) ([]Epoch, error) {
+func Fit(ctx context.Context, m models.Trainable, solver gorgonia.Solver, data Data, o Options) (_ []Epoch, err error) {
 	if o.Epochs == 0 {
 		o.Epochs = 1
 	}
@@ -128,7 +128,11 @@ func Fit(ctx context.Context, m models.Trainable, solver gorgonia.Solver, data D
 	if err != nil {
 		return nil, plain(err)
 	}
-	defer r.close()
+	defer func() {
+		if e := r.close(); e != nil {
+			err = errors.Join(err, e)
+		}
+	}()
 	err = r.all()
 	if errors.Is(err, ErrStop) {
 		err = nil

@@ -67,8 +67,8 @@ func (r *run) epoch(e train.Epoch) error {
 	return nil
 }
 
-func (r *run) end() {
-	r.show(finished{r.plots(), r.line()})
+func (r *run) end() error {
+	return r.show(finished{r.plots(), r.line()})
 }
 
 // finished is what stays of a run.

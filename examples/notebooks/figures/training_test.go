@@ -70,7 +70,7 @@ func TestTraining(t *testing.T) {
 			require.NoError(t, r.epoch(e))
 		}
 	}
-	r.end()
+	require.NoError(t, r.end())
 	assert.Len(t, shown, 42, "at first, every 250 ms of 10 s, at last")
 	assert.Equal(t, "digits & more: epoch 0 of 2, step 0 of 1000", shown[0].(display.Data)["text/plain"])
 	half := shown[21].(display.Data)
@@ -99,14 +99,14 @@ func TestTraining(t *testing.T) {
 func TestTrainingAtTheEdges(t *testing.T) {
 	r := &run{show: func(any) error { return nil }, interrupted: func() error { return nil }, now: time.Now}
 	require.NoError(t, r.begin(train.Run{}))
-	r.end()
+	require.NoError(t, r.end())
 	assert.Equal(t, "epoch 0 of 0, step 0 of 0", r.line())
 	require.NoError(t, r.begin(train.Run{Epochs: 1, Steps: 2}))
 	require.NoError(t, r.step(train.Step{Number: 1, Loss: math.NaN()}))
 	assert.NoError(t, wellFormed(r.progress()["text/html"].(string)))
 	require.NoError(t, r.step(train.Step{Number: 2, Loss: math.Inf(1)}))
 	assert.NoError(t, wellFormed(r.progress()["text/html"].(string)))
-	r.end()
+	require.NoError(t, r.end())
 	require.NoError(t, r.begin(train.Run{Epochs: 2, Steps: 2, DoneSteps: 2, Done: []train.Epoch{{Number: 1}}}))
 	require.NoError(t, r.step(train.Step{Number: 3, Loss: 1}))
 	assert.Equal(t, []float64{1.5}, r.curve().X)

@@ -190,8 +190,9 @@ func accuracy(name string, share float64) string {
 	return fmt.Sprintf("%s %.1f %%", name, 100*share)
 }
 
-func (m *meter) end() {
+func (m *meter) end() error {
 	if m.bar != nil {
 		_ = m.bar.Clear()
 	}
+	return nil
 }

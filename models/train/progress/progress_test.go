@@ -32,7 +32,7 @@ func drive(t *testing.T, m *meter, from int) {
 			}))
 		}
 	}
-	h.End()
+	require.NoError(t, h.End())
 }
 
 func TestLines(t *testing.T) {
@@ -70,7 +70,7 @@ func TestNoTerminal(t *testing.T) {
 	h := New(&b)
 	require.NoError(t, h.Begin(train.Run{Epochs: 1, Steps: 1, Batch: 1}))
 	require.NoError(t, h.AfterStep(train.Step{Number: 1, Of: 1, Epoch: 1}))
-	h.End()
+	require.NoError(t, h.End())
 	assert.Empty(t, b.String())
 }
 

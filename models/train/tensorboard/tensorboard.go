@@ -48,7 +48,7 @@ import (
 // epochs before the resumption.
 //
 // If an event cannot be written, as on a full disk, nothing more is, and the error is returned after the epoch and its
-// checkpoint: Fit ends with it, and the run can be resumed. It is an error if dir cannot be written to at the beginning.
+// checkpoint, or at the end of a run that ends earlier: Fit ends with it, and the run can be resumed. It is an error if dir cannot be written to at the beginning.
 func New(dir string, net models.Trainable, solver gorgonia.Solver) train.Hook {
 	l := &log{dir: dir, net: net, create: create, now: time.Now}
 	l.reporter, _ = wrap.Find[reporter](solver)
@@ -69,6 +69,7 @@ type log struct {
 	steps   int // in an epoch
 	to      file
 	err     error // of the first event that could not be written
+	told    bool  // err was returned
 }
 
 // file has the methods needed of an *os.File.
@@ -82,7 +83,7 @@ func create(path string) (file, error) {
 }
 
 func (l *log) begin(r train.Run) error {
-	l.steps, l.err, l.kernels = r.Steps, nil, nil
+	l.steps, l.err, l.told, l.kernels = r.Steps, nil, false, nil
 	if l.net == nil || l.net.Base() == nil {
 		return errors.New("tensorboard: want a net, got nil")
 	}
@@ -110,7 +111,7 @@ func (l *log) begin(r train.Run) error {
 			l.scalars(e)
 		}
 	}
-	return l.err
+	return l.untold()
 }
 
 // open makes a file whose name sorts behind those of before.
@@ -193,14 +194,27 @@ func (l *log) epoch(e train.Epoch) error {
 		}
 		l.values(at, picture, histogram("singular values/"+n.Name(), all))
 	}
-	return l.err
+	return l.untold()
 }
 
-func (l *log) end() {
+// end returns what could not be written since the last epoch.
+func (l *log) end() error {
 	if l.to != nil {
-		_ = l.to.Close()
+		if err := l.to.Close(); err != nil && l.err == nil {
+			l.err = fmt.Errorf("tensorboard: %w", err)
+		}
 		l.to = nil
 	}
+	return l.untold()
+}
+
+// untold returns the error of the first event that could not be written, once.
+func (l *log) untold() error {
+	if l.told {
+		return nil
+	}
+	l.told = l.err != nil
+	return l.err
 }
 
 // measured reports whether a number was measured.

@@ -360,6 +360,45 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// A run that ends in mid-epoch returns what could not be written, beside what ended it, and is saved.
+func TestFullDiskInMidEpoch(t *testing.T) {
+	for _, why := range []error{nil, context.Canceled} {
+		dir := t.TempDir()
+		set, m, s := digits(t)
+		l := &log{dir: dir, net: m, reporter: s, now: time.Now, create: func(path string) (file, error) {
+			f, err := os.Create(path)
+			return &full{f, 300}, err
+		}}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		stop := func(train.Step) error {
+			switch {
+			case l.err == nil:
+				return nil
+			case why == nil:
+				return train.ErrStop
+			}
+			cancel()
+			return nil
+		}
+		options := train.Options{Epochs: 2, Seed: 1, Checkpoint: train.Checkpoint{Dir: filepath.Join(dir, "run")},
+			Hooks: []train.Hook{{Begin: l.begin, AfterStep: l.step, AfterEpoch: l.epoch, End: l.end}}, AfterStep: stop}
+		done, err := train.Fit(ctx, m, s, set.Train, options)
+		assert.Empty(t, done, "in the first epoch")
+		assert.ErrorIs(t, err, syscall.ENOSPC)
+		if why != nil {
+			assert.ErrorIs(t, err, why)
+		}
+		assert.Equal(t, 1, strings.Count(err.Error(), "tensorboard: "))
+
+		_, m, s = digits(t)
+		options.Hooks, options.AfterStep, options.Checkpoint.Resume = nil, nil, true
+		done, err = train.Fit(t.Context(), m, s, set.Train, options)
+		require.NoError(t, err)
+		assert.Len(t, done, 2)
+	}
+}
+
 func TestRefuses(t *testing.T) {
 	assert.EqualError(t, New(t.TempDir(), nil, nil).Begin(train.Run{}), "tensorboard: want a net, got nil")
 	_, m, _ := digits(t)
