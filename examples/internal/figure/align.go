@@ -3,6 +3,8 @@
 package figure
 
 import (
+	"strings"
+
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
@@ -10,7 +12,78 @@ import (
 
 // aligned returns the places of plots in rows and columns within c, such that the areas of the data are of one size, and begin and end
 // together in each row and each column. A plot may be nil. plot.Align gives plots of one size, of which labels take more or less away.
+// Labels that are longer than their axes are broken into two lines, and get a smaller font if that is not enough.
 func aligned(plots [][]*plot.Plot, c draw.Canvas, gap vg.Length) [][]draw.Canvas {
+	// A plot leaves room for the ends of a label, so an axis gets the shorter, the more its label is too long: its length is
+	// that with short labels, of as many lines.
+	type axis struct {
+		*plot.Axis
+		text string
+	}
+	var axes []axis
+	for _, row := range plots {
+		for _, p := range row {
+			if p == nil {
+				continue
+			}
+			for _, a := range []*plot.Axis{&p.X, &p.Y} {
+				axes = append(axes, axis{a, a.Label.Text})
+				if a.Label.Text != "" {
+					a.Label.Text = "|"
+				}
+			}
+		}
+	}
+	lengths := func() (all []vg.Length) {
+		for i, row := range places(plots, c, gap) {
+			for j, p := range plots[i] {
+				if p != nil {
+					data := p.DataCanvas(row[j]).Size()
+					all = append(all, data.X, data.Y)
+				}
+			}
+		}
+		return all
+	}
+	for k, length := range lengths() {
+		if a := &axes[k]; a.Label.TextStyle.Width(a.text) > length {
+			a.text = halved(a.text)
+			a.Label.Text = "|" + strings.Repeat("\n|", strings.Count(a.text, "\n"))
+		}
+	}
+	for k, length := range lengths() {
+		a := axes[k]
+		a.Label.Text = a.text
+		if w := a.Label.TextStyle.Width(a.text); w > length && length > 0 {
+			a.Label.TextStyle.Font.Size *= length / w
+		}
+	}
+	return places(plots, c, gap)
+}
+
+// halved breaks a text into two lines at the space that is nearest to its middle, if it has one.
+func halved(text string) string {
+	words := strings.Split(text, "\u00a0")
+	best := text
+	for k := 1; k < len(words); k++ {
+		first, second := strings.Join(words[:k], "\u00a0"), strings.Join(words[k:], "\u00a0")
+		if broken := first + "\n" + second; k == 1 || max(len(first), len(second)) < longest(best) {
+			best = broken
+		}
+	}
+	return best
+}
+
+// longest is the length of the longest line.
+func longest(text string) (n int) {
+	for line := range strings.SplitSeq(text, "\n") {
+		n = max(n, len(line))
+	}
+	return n
+}
+
+// places are the places of plots whose labels fit.
+func places(plots [][]*plot.Plot, c draw.Canvas, gap vg.Length) [][]draw.Canvas {
 	rows, columns := len(plots), len(plots[0])
 	tiles := draw.Tiles{Rows: rows, Cols: columns, PadX: gap, PadY: gap}
 	at := make([][]draw.Canvas, rows)

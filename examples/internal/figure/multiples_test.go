@@ -77,6 +77,36 @@ func TestAligned(t *testing.T) {
 	}
 }
 
+// Labels that are longer than their axes take little of the plots away.
+func TestLongLabels(t *testing.T) {
+	for _, label := range []string{"the accuracy on the test images of all the classes, in percent (%)", "accuracyonthetestimagesofalltheclassesinpercent"} {
+		areas := map[string]vg.Point{}
+		for _, text := range []string{"y", label} {
+			to := newPage(Size{6, 2.6, 144})
+			var plots [][]*plot.Plot
+			for i := range 2 {
+				plots = append(plots, nil)
+				for range 3 {
+					p := newPlot("", Axis{Label: text}, Axis{Label: text})
+					p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = 0, 1, 0, 1
+					plots[i] = append(plots[i], p)
+				}
+			}
+			at := aligned(plots, to.inside(), gap)
+			areas[text] = plots[1][1].DataCanvas(at[1][1]).Size()
+			for i := range plots {
+				for j, p := range plots[i] {
+					data := p.DataCanvas(at[i][j]).Size()
+					assert.InDelta(t, float64(areas[text].X), float64(data.X), 0.01)
+					assert.InDelta(t, float64(areas[text].Y), float64(data.Y), 0.01)
+				}
+			}
+		}
+		assert.Greater(t, float64(areas[label].X/areas["y"].X), 0.4, label)
+		assert.Greater(t, float64(areas[label].Y/areas["y"].Y), 0.4, label)
+	}
+}
+
 func TestManifold(t *testing.T) {
 	for name, want := range map[string]Hue{
 		"sphere per filter, g_t": Blue, "centred sphere per filter": Sky, "Oblique": Green, "sgd-stiefel": Vermilion, "Euclidean SGD": Black,
