@@ -51,6 +51,15 @@ var patches = []patch{
 	// A recursion without end is a panic of its cell. As Go does it, it would end the kernel.
 	{gomacro, "fast/compile.go", "		env.CallDepth = caller.CallDepth + 1\n", "		if env.CallDepth = caller.CallDepth + 1; env.CallDepth > 50_000 {\n			panic(\"stack overflow\")\n		}\n"},
 
+	// The only argument of a call may be a call that returns several values. An element of a map, a type assertion or what a channel
+	// receives is one value there, although it can be two in an assignment.
+	{gomacro, "fast/call.go", "		arg := c.Expr(node.Args[0], nil)\n", "		var arg *Expr\n" +
+		"		if _, ok := ast.Unparen(node.Args[0]).(*ast.CallExpr); ok {\n" +
+		"			arg = c.Expr(node.Args[0], nil)\n" +
+		"		} else {\n" +
+		"			arg = c.Expr1(node.Args[0], nil)\n" +
+		"		}\n"},
+
 	// An interrupt is no panic that a cell may recover from.
 	{gomacro, "fast/builtin.go", "	rec := run.Panic\n	if rec == nil {", "	rec := run.Panic\n	if rec == base.SigInterrupt {\n		return nilInterface\n	}\n	if rec == nil {"},
 
