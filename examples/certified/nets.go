@@ -29,6 +29,9 @@ type contestant struct {
 
 const batch = 50
 
+// freeRates are the learning rates of layers whose learnables are free. Large steps make kernels of noise, which the rescaling shrinks.
+var freeRates = map[models.Variant]float64{models.AOLVariant: 0.001, models.SLLVariant: 0.004, models.CPLVariant: 0.004}
+
 // contestants are the 1-Lipschitz net, and two of the same shape.
 func (s *settings) contestants(set *images.Set) []contestant {
 	widths := []int{16, 32, 64}
@@ -41,13 +44,10 @@ func (s *settings) contestants(set *images.Set) []contestant {
 	adam := func(own ...solvers.Option) func(...solvers.Option) *solvers.Solver {
 		return func(opts ...solvers.Option) *solvers.Solver { return solvers.NewAdam(append(own, opts...)...) }
 	}
-	rate := 0.03
-	if o.Variant == models.OrthogonalVariant {
-		rate = 0.2 // orthogonal layers do not shrink gradients
-	}
-	lipschitz := []solvers.Option{solvers.LearnRate(rate), solvers.Param("fc.weight", manifolds.Sphere{}, manifolds.PerFilter, manifolds.FilterNorm(s.temperature))}
-	if o.Variant == models.OrthogonalVariant {
-		lipschitz = append(lipschitz, solvers.Natural())
+	last := solvers.Param("fc.weight", manifolds.Sphere{}, manifolds.PerFilter, manifolds.FilterNorm(s.temperature))
+	lipschitz := []solvers.Option{solvers.LearnRate(0.2), last, solvers.Natural()}
+	if rate, free := freeRates[o.Variant]; free {
+		lipschitz = []solvers.Option{solvers.LearnRate(rate), last.With(solvers.LearnRate(0.03))}
 	}
 	return []contestant{
 		{"1-Lipschitz, " + s.variant, func() (*models.Model, error) { return models.Certifiable(batch, o) }, adam(lipschitz...)},
