@@ -493,30 +493,24 @@ func (l Layout) neighbours(k int) int {
 
 // gatherNines copies points of nine elements, too few for a call of copy each.
 func gatherNines[T any](l Layout, dst, w []T) {
-	size, last := unsafe.Sizeof(w[0]), len(w)-9
-	to, from := unsafe.Pointer(unsafe.SliceData(dst[:9*l.K])), unsafe.Pointer(unsafe.SliceData(w))
-	for _, k := range l.Order {
-		at := int(k) * l.StrideK
-		if uint(at) > uint(last) {
-			panic(fmt.Sprintf("manifolds: point %d lies outside of the layer", k))
-		}
-		*(*nine[T])(to) = *(*nine[T])(unsafe.Add(from, uintptr(at)*size))
-		to = unsafe.Add(to, 9*size)
+	dst = dst[:9*l.K]
+	for i, k := range l.Order {
+		*nineAt(dst, 9*i) = *nineAt(w, int(k)*l.StrideK)
 	}
 }
 
 // scatterNines is its inverse.
 func scatterNines[T any](l Layout, w, src []T) {
-	size, last := unsafe.Sizeof(w[0]), len(w)-9
-	to, from := unsafe.Pointer(unsafe.SliceData(w)), unsafe.Pointer(unsafe.SliceData(src[:9*l.K]))
-	for _, k := range l.Order {
-		at := int(k) * l.StrideK
-		if uint(at) > uint(last) {
-			panic(fmt.Sprintf("manifolds: point %d lies outside of the layer", k))
-		}
-		*(*nine[T])(unsafe.Add(to, uintptr(at)*size)) = *(*nine[T])(from)
-		from = unsafe.Add(from, 9*size)
+	src = src[:9*l.K]
+	for i, k := range l.Order {
+		*nineAt(w, int(k)*l.StrideK) = *nineAt(src, 9*i)
 	}
+}
+
+// nineAt views nine elements. It panics, as indexing does, where there are fewer.
+func nineAt[T any](x []T, at int) *nine[T] {
+	_ = x[at+8]
+	return (*nine[T])(unsafe.Pointer(&x[at]))
 }
 
 // nine is a struct because arrays might overlap in part, and the compiler would call memmove.
