@@ -22,7 +22,7 @@ func blocksNet(orthogonal bool) residual {
 		}
 		return b.Conv(layer, x, filters, 3, 1, 1)
 	}
-	return residual{name: "small CNN", batch: plainNet.batch, build: func(batch int, o models.Options) (*models.Model, error) {
+	return residual{name: "small CNN", batch: plainNet.batch, side: side, build: func(batch int, o models.Options) (*models.Model, error) {
 		return models.Build(models.Spec{Batch: batch, Shape: o.Shape, Classes: o.Classes, Seed: o.Seed}, func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node {
 			for i, width := range plainNet.widths {
 				layer := fmt.Sprintf("conv%d", i+1)
