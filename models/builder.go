@@ -145,34 +145,34 @@ func groupsOf(x *gorgonia.Node, filters int, opts []nodes.ConvOption) (channels,
 // replaces by the kernel, and "<layer>.projectors", if there are any. They start as points drawn uniformly from their manifolds; train them by a solver
 // with the option solvers.Natural. Options are nodes.Circular and nodes.Groups.
 func (b *Builder) Orthogonal(layer string, x *gorgonia.Node, filters, size, stride int, opts ...nodes.ConvOption) *gorgonia.Node {
-	return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
-		channels, _, err := groupsOf(x, filters, opts)
-		if err != nil {
-			return nil, err
-		}
-		kernel, strides := tensor.Shape{size, size}, []int{stride, stride}
-		m, u, err := b.factors(layer, filters, channels, kernel, strides, opts)
-		if err != nil {
-			return nil, err
-		}
-		return nodes.OrthogonalConv(x, m, u, kernel, strides, nil, opts...)
-	})
+	return b.orthogonal(layer, x, filters, size, stride, false, opts)
 }
 
 // OrthogonalTranspose adds the adjoint of an orthogonal convolution, which makes images of the given number of channels that are stride times as
 // large: see nodes.OrthogonalConvTranspose. Factors and options are those of Orthogonal.
 func (b *Builder) OrthogonalTranspose(layer string, x *gorgonia.Node, channels, size, stride int, opts ...nodes.ConvOption) *gorgonia.Node {
+	return b.orthogonal(layer, x, channels, size, stride, true, opts)
+}
+
+// orthogonal adds an orthogonal convolution, or its adjoint, whose result has so many channels.
+func (b *Builder) orthogonal(layer string, x *gorgonia.Node, made, size, stride int, adjoint bool, opts []nodes.ConvOption) *gorgonia.Node {
 	return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
-		filters, _, err := groupsOf(x, channels, opts)
+		channels, _, err := groupsOf(x, made, opts)
 		if err != nil {
 			return nil, err
 		}
-		kernel, strides := tensor.Shape{size, size}, []int{stride, stride}
+		kernel, strides, filters := tensor.Shape{size, size}, []int{stride, stride}, made
+		if adjoint {
+			filters, channels = channels, made
+		}
 		m, u, err := b.factors(layer, filters, channels, kernel, strides, opts)
-		if err != nil {
+		switch {
+		case err != nil:
 			return nil, err
+		case adjoint:
+			return nodes.OrthogonalConvTranspose(x, m, u, channels, kernel, strides, nil, opts...)
 		}
-		return nodes.OrthogonalConvTranspose(x, m, u, channels, kernel, strides, nil, opts...)
+		return nodes.OrthogonalConv(x, m, u, kernel, strides, nil, opts...)
 	})
 }
 

@@ -163,6 +163,17 @@ func reach(roots ...*gorgonia.Node) map[*gorgonia.Node]bool {
 	return reached
 }
 
+// lend gives the learnables of a, a graph of another, the values that those of n have now.
+func (n *Net) lend(a *Net) error {
+	of := byName(n.Learnables)
+	for _, l := range a.Learnables {
+		if err := gorgonia.Let(l, of[l.Name()].Value()); err != nil {
+			return fmt.Errorf("%s: %w", l.Name(), err)
+		}
+	}
+	return nil
+}
+
 // another makes a graph of the net for another batch, with the weights and the buffers of n.
 func (n *Net) another(batch int) (*Net, error) {
 	a, err := defined(batch, n.define)

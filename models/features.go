@@ -95,11 +95,8 @@ func (k *seen) channels() int {
 // Run measures a batch: one tensor for each of Inputs and then of Targets, as Feed takes them. The weights are those that the net has now.
 // Running statistics, noise and power iterations of the net move on as in any run in training.
 func (f *Features) Run(values ...*tensor.Dense) error {
-	of := byName(f.net.Learnables)
-	for _, l := range f.another.Learnables {
-		if err := gorgonia.Let(l, of[l.Name()].Value()); err != nil {
-			return fmt.Errorf("models: %s: %w", l.Name(), err)
-		}
+	if err := f.net.lend(f.another); err != nil {
+		return fmt.Errorf("models: %w", err)
 	}
 	if err := f.another.Feed(values...); err != nil {
 		return err

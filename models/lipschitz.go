@@ -29,7 +29,6 @@ func Lipschitz(t Trainable, opts ...nodes.BoundOption) (*nodes.Bounds, error) {
 
 // wide is a graph of a net in float64, in evaluation, with copies of its weights.
 type wide struct {
-	batch  int
 	output *gorgonia.Node
 	inputs gorgonia.Nodes
 }
@@ -49,11 +48,8 @@ func (n *Net) widened(batch int) (*wide, error) {
 	if err != nil {
 		return nil, err
 	}
-	of := byName(n.Learnables)
-	for _, l := range a.Learnables {
-		if err := gorgonia.Let(l, of[l.Name()].Value()); err != nil {
-			return nil, fmt.Errorf("models: %s: %w", l.Name(), err)
-		}
+	if err := n.lend(a); err != nil {
+		return nil, fmt.Errorf("models: %w", err)
 	}
 	for x := range reach(a.Outputs...) {
 		if o, ok := x.Op().(gorgonia.TrainModeOp); ok {
@@ -62,7 +58,7 @@ func (n *Net) widened(batch int) (*wide, error) {
 			}
 		}
 	}
-	w := &wide{batch: batch}
+	w := &wide{}
 	outputs, err := nodes.Widen(a.Outputs...)
 	if err != nil {
 		return nil, fmt.Errorf("models: %w", err)
@@ -135,10 +131,7 @@ func (p *Predictor) Certify(images []float32, opts ...nodes.BoundOption) ([]Cert
 		return nil, err
 	}
 	classes := w.output.Shape()[1]
-	pairs := make([]float64, classes*classes)
-	for i := range pairs {
-		pairs[i] = bounds.Pair(i/classes, i%classes)
-	}
+	pairs := make([][]float64, classes) // of the classes that images have
 	certificates := make([]Certificate, len(images)/size)
 	for k := range certificates {
 		z := logits[k*classes : (k+1)*classes]
@@ -146,11 +139,17 @@ func (p *Predictor) Certify(images []float32, opts ...nodes.BoundOption) ([]Cert
 			return nil, fmt.Errorf("models: logit of class %d of image %d: want a finite number, got %v: %w", j, k, v, nodes.ErrNotFinite)
 		}
 		i := largest(z)
+		if pairs[i] == nil {
+			pairs[i] = make([]float64, classes)
+			for j := range pairs[i] {
+				pairs[i][j] = bounds.Pair(i, j)
+			}
+		}
 		ρ := bounds.Rounding(vec.Norm(images[k*size:(k+1)*size]) * (1 + 1e-12))
 		radius := math.Inf(1)
 		for j := range z {
 			if j != i {
-				radius = min(radius, (z[i]-z[j]-2*ρ)/pairs[i*classes+j]*(1-1e-15))
+				radius = min(radius, (z[i]-z[j]-2*ρ)/pairs[i][j]*(1-1e-15))
 			}
 		}
 		if !(radius > 0) {
@@ -164,9 +163,6 @@ func (p *Predictor) Certify(images []float32, opts ...nodes.BoundOption) ([]Cert
 // run returns the output for images.
 func (w *wide) run(images []float32) ([]float64, error) {
 	g := w.output.Graph()
-	if err := nodes.CheckGraph(g); err != nil {
-		return nil, err
-	}
 	x := w.inputs[0]
 	in := make([]float64, x.Shape().TotalSize())
 	if err := gorgonia.Let(x, tensor.New(tensor.WithShape(x.Shape().Clone()...), tensor.WithBacking(in))); err != nil {
@@ -174,6 +170,9 @@ func (w *wide) run(images []float32) ([]float64, error) {
 	}
 	var value gorgonia.Value
 	gorgonia.Read(w.output, &value)
+	if err := nodes.CheckGraph(g); err != nil {
+		return nil, err
+	}
 	var vm gorgonia.VM
 	err := making("machine", func() error {
 		vm = gorgonia.NewTapeMachine(g, gorgonia.EvalMode())
@@ -184,7 +183,7 @@ func (w *wide) run(images []float32) ([]float64, error) {
 	}
 	defer vm.Close()
 	var logits []float64
-	size, classes := len(in)/w.batch, w.output.Shape()[1]
+	size, classes := len(in)/x.Shape()[0], w.output.Shape()[1]
 	for from := 0; from < len(images); from += len(in) {
 		some := images[from:min(from+len(in), len(images))]
 		for i := range in { // the last images fill the batch up

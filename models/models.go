@@ -36,6 +36,7 @@
 package models
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -152,13 +153,10 @@ func (s Spec) net(layers Layers, of *Net) (*Net, error) {
 
 // cost adds the cost.
 func (s Spec) cost(logits, target *gorgonia.Node) (*gorgonia.Node, error) {
-	switch {
-	case s.Margin == 0 && s.Temperature == 0:
+	if s.Margin == 0 && s.Temperature == 0 {
 		return nodes.CrossEntropy(logits, target)
-	case s.Temperature == 0:
-		return nodes.MarginCrossEntropy(logits, target, s.Margin, 1)
 	}
-	return nodes.MarginCrossEntropy(logits, target, s.Margin, s.Temperature)
+	return nodes.MarginCrossEntropy(logits, target, s.Margin, cmp.Or(s.Temperature, 1))
 }
 
 // hits counts the images whose largest logit is that of the target.

@@ -5,8 +5,6 @@ package models
 import (
 	"fmt"
 
-	"gorgonia.org/gorgonia"
-
 	"github.com/kernelfold/kernelfold/nodes"
 )
 
@@ -40,11 +38,8 @@ func (n *Net) released(batch int) (*Net, error) {
 	if err != nil {
 		return nil, err
 	}
-	of := byName(n.Learnables)
-	for _, l := range a.Learnables {
-		if err := gorgonia.Let(l, of[l.Name()].Value()); err != nil {
-			return nil, fmt.Errorf("%s: %w", l.Name(), err)
-		}
+	if err := n.lend(a); err != nil {
+		return nil, err
 	}
 	outputs, weights, err := nodes.Fold(a.Learnables, a.Outputs...)
 	if err != nil {

@@ -52,14 +52,11 @@ func Write(w io.Writer, t models.Trainable) error {
 		return fmt.Errorf("onnx: want a net with outputs, got none")
 	}
 	g := &graph{
-		batch: n.Batch(), free: true, names: map[string]bool{}, values: map[*gorgonia.Node]string{}, uses: map[*gorgonia.Node]int{},
-		learnt: map[*gorgonia.Node]bool{}, inputs: map[*gorgonia.Node]bool{},
+		free: true, names: map[string]bool{}, values: map[*gorgonia.Node]string{}, uses: map[*gorgonia.Node]int{},
+		learnt: map[*gorgonia.Node]bool{},
 	}
 	for _, l := range n.Learnables {
 		g.learnt[l] = true
-	}
-	for _, x := range n.Inputs {
-		g.inputs[x] = true
 	}
 	for _, o := range n.Outputs {
 		g.count(o)
@@ -67,22 +64,22 @@ func Write(w io.Writer, t models.Trainable) error {
 	for _, x := range n.Inputs {
 		g.values[x] = g.name(x.Name())
 	}
+	names, types := make([]string, len(n.Outputs)), make([]int64, len(n.Outputs))
 	for i, o := range n.Outputs {
 		name := "output"
 		if len(n.Outputs) > 1 {
 			name = fmt.Sprint("output", i)
 		}
-		of, err := elements(o)
-		if err != nil {
+		var err error
+		if types[i], err = elements(o); err != nil {
 			return fmt.Errorf("onnx: output %d: %w", i, err)
 		}
 		x, err := g.add(o)
 		if err != nil {
 			return fmt.Errorf("onnx: %w", err)
 		}
-		name = g.name(name)
-		g.emit(name, "Identity", []string{x}, []string{name})
-		g.results = append(g.results, func() message { return value(name, of, g.shape(o.Shape())) })
+		names[i] = g.name(name)
+		g.emit(names[i], "Identity", []string{x}, []string{names[i]})
 	}
 	var all message
 	for _, x := range g.nodes {
@@ -99,8 +96,8 @@ func Write(w io.Writer, t models.Trainable) error {
 		}
 		all.bytes(11, value(g.values[x], of, g.shape(x.Shape())))
 	}
-	for _, r := range g.results {
-		all.bytes(12, r())
+	for i, o := range n.Outputs {
+		all.bytes(12, value(names[i], types[i], g.shape(o.Shape())))
 	}
 	m := model(all, opset)
 	const most = 1<<31 - 1
@@ -113,16 +110,13 @@ func Write(w io.Writer, t models.Trainable) error {
 
 // graph is a graph that is being written.
 type graph struct {
-	batch  int
 	free   bool            // the batch may have any size
 	names  map[string]bool // of values and nodes
 	values map[*gorgonia.Node]string
 	uses   map[*gorgonia.Node]int // how often other nodes have the node as their input
 	learnt map[*gorgonia.Node]bool
-	inputs map[*gorgonia.Node]bool
 
 	nodes, initial []message
-	results        []func() message
 }
 
 // name returns a name that is not taken, and takes it.

@@ -68,8 +68,10 @@ func newRescaler(all ranks, m *models.Net, s gorgonia.Solver, g *distributed.Gro
 	if all.several() {
 		over = g
 	}
-	r.features, err = m.Features(over)
-	return r, err
+	if r.features, err = m.Features(over); err != nil {
+		return r, err
+	}
+	return r, r.check()
 }
 
 // check returns an error if a kernel has no scale, before anything is written.
@@ -118,8 +120,8 @@ func (r rescaler) rescale(ctx context.Context, p plan, data Data, batches int) e
 	}
 	r.features.Clear()
 	err = r.measure(ctx, p, data, min(batches, p.steps()))
-	if e := restore(); err == nil {
-		err = e
+	if e := restore(); e != nil {
+		err = errors.Join(err, e)
 	}
 	if err := r.agree(err); err != nil {
 		return err

@@ -100,9 +100,6 @@ func newRun(ctx context.Context, of models.Trainable, solver gorgonia.Solver, da
 	}
 	if o.Rescale > 0 {
 		r.rescaler, err = newRescaler(r.ranks, m, solver, o.Group)
-		if err == nil {
-			err = r.rescaler.check()
-		}
 		if err := r.agree(named(err)); err != nil {
 			return nil, err
 		}

@@ -111,11 +111,11 @@ func (m *meter) step(s train.Step) error {
 // describe says how the run goes, in as many words as leave room for a bar: a line that is wider than the terminal could not be
 // drawn anew.
 func (m *meter) describe(s train.Step) string {
-	text := fmt.Sprintf("epoch %d/%d", s.Epoch, m.run.Epochs)
+	text, columns := fmt.Sprintf("epoch %d/%d", s.Epoch, m.run.Epochs), m.columns()
 	for _, more := range []string{
 		fmt.Sprintf(" loss %.3f", m.loss), accuracy(" accuracy", m.accuracy), fmt.Sprintf(" %s left", m.left(s.Number)), fmt.Sprintf(" %.0f img/s", m.rate()),
 	} {
-		if len(text)+len(more)+bar > m.columns() {
+		if len(text)+len(more)+bar > columns {
 			break
 		}
 		text += more
@@ -169,9 +169,13 @@ func (m *meter) epoch(e train.Epoch) error {
 // join puts commas between what is not empty, and on a terminal goes on in another line where one ends.
 func (m *meter) join(parts []string) string {
 	parts = slices.DeleteFunc(parts, func(p string) bool { return p == "" })
+	columns := math.MaxInt
+	if m.draw {
+		columns = m.columns()
+	}
 	text, column := parts[0], len(parts[0])
 	for _, p := range parts[1:] {
-		if m.draw && column+len(", ,")+len(p) > m.columns() {
+		if column+len(", ,")+len(p) > columns {
 			text += ",\n    " + p
 			column = 4 + len(p)
 			continue

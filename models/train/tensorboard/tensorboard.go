@@ -8,6 +8,7 @@
 // and `tensorboard --logdir run` shows the run while it is under way.
 //
 //	loss/batch, accuracy/batch                  of each step: TrainLoss and the score of its batch
+//	loss/ascended                               of each step with solvers.SAM: Ascended
 //	loss/train, loss/test, loss/validation      of each epoch, and the same of accuracy
 //	rate/learning rate, rate/images per second  of each epoch
 //	membership/*, condition/*, angle/*          of each kernel after each epoch, from the solver's report
@@ -79,7 +80,11 @@ type file interface {
 }
 
 func create(path string) (file, error) {
-	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return nil, err // a nil *os.File would be a file
+	}
+	return f, nil
 }
 
 func (l *log) begin(r train.Run) error {
