@@ -19,7 +19,7 @@ func (g *graph) translate(n *gorgonia.Node, in []*gorgonia.Node) (string, error)
 	switch o.Name { // what needs its inputs in another way
 	case "Dropout":
 		return g.add(in[0])
-	case "Conv2d", "Conv2dGroups", "Conv2dWith", "ConvTranspose2d":
+	case "Conv2d", "Conv2dGroups", "Conv2dWith", "OrthogonalConv", "ConvTranspose2d", "OrthogonalConvTranspose":
 		return g.convolution(o, in, nil)
 	case "Bias":
 		if c, ok := nodes.OperationOf(in[0]); ok && len(in[0].Shape()) == 4 && g.uses[in[0]] == 1 && g.learnt[in[1]] && c.Kernel != [2]int{} && c.Groups > 0 {
@@ -105,7 +105,7 @@ func (g *graph) convolution(o nodes.Operation, in []*gorgonia.Node, bias *gorgon
 		x = append(x, β)
 	}
 	attributes := []message{pair("kernel_shape", o.Kernel), pair("strides", o.Stride), pair("dilations", o.Dilation), pads(o.Pad), integer("group", o.Groups)}
-	if o.Name == "ConvTranspose2d" {
+	if o.Name == "ConvTranspose2d" || o.Name == "OrthogonalConvTranspose" {
 		return g.op(layer(in[1]), "ConvTranspose", x, append(attributes, pair("output_padding", o.OutputPadding))...), nil
 	}
 	return g.op(layer(in[1]), "Conv", x, attributes...), nil

@@ -6,8 +6,8 @@
 //	err = onnx.Export("net.onnx", released)
 //
 // A net is written as it evaluates: batch normalisations use their running statistics, and nothing is dropped. All operations of
-// package nodes that images go through are known but Householder and circular padding; those that compute kernels, such as
-// WeightNorm, are not, but models.Release makes weights of what they compute. Of Gorgonia's operations, those that ONNX has in the same
+// package nodes that images go through are known but Householder, NormPool2D, ConvexPotential and circular padding; those that compute
+// kernels, such as WeightNorm, are not, but models.Release makes weights of what they compute. Of Gorgonia's operations, those that ONNX has in the same
 // form are known: sums, products and quotients of nodes of one shape, of a matrix and a matrix, element-wise functions, SoftMax, Concat,
 // Transpose and Reshape. Any other operation is an error that names it.
 //

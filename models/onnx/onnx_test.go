@@ -422,6 +422,31 @@ func TestWriteRefuses(t *testing.T) {
 	assert.Equal(t, "before", string(now))
 }
 
+// Orthogonal convolutions and their adjoints are written as such, with and without a bias, once their kernels are weights.
+func TestWriteOrthogonal(t *testing.T) {
+	for _, normalised := range []bool{false, true} {
+		m, err := models.Build(models.Spec{Batch: 2, Shape: [3]int{2, 6, 6}, Classes: 2}, func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node {
+			x = b.Orthogonal("down", x, 4, 3, 2)
+			if normalised {
+				x = b.BatchNorm("bn1", x)
+			}
+			x = b.OrthogonalTranspose("up", x, 2, 3, 2)
+			if normalised {
+				x = b.BatchNorm("bn2", x)
+			}
+			return b.Linear("fc", x, 2)
+		})
+		require.NoError(t, err)
+		released, err := models.Release(m)
+		require.NoError(t, err)
+		var b bytes.Buffer
+		require.NoError(t, Write(&b, released))
+		text := outline(t, b.Bytes())
+		assert.Contains(t, text, " = Conv(input, down.weight")
+		assert.Regexp(t, ` = ConvTranspose\(\S+, up\.weight.*output_padding=1,1`, text)
+	}
+}
+
 // Weights of a double-precision net are written in double precision, and constants of the shape of the batch fix it.
 func TestWriteTypes(t *testing.T) {
 	g := func(batch int) (*models.Net, error) {
