@@ -3,7 +3,7 @@
 // Certified trains a net whose layers are 1-Lipschitz, beside a free net and one with kernels on Stiefel, and shows what each can
 // promise: the share of test images that it classifies correctly, and provably would after any change of a given size.
 //
-//	go run ./examples/certified                  # digits drawn by the program, about a minute
+//	go run ./examples/certified                  # digits drawn by the program, about half a minute
 //	go run ./examples/certified -data DIR -out results
 //	go run ./examples/certified -variant sll
 //
