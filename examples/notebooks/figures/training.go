@@ -3,6 +3,7 @@
 package figures
 
 import (
+	"errors"
 	"fmt"
 	"html"
 	"math"
@@ -15,8 +16,7 @@ import (
 
 // Training returns a hook that shows a run below the cell while it trains: the progress, the loss, the accuracies,
 // the time left, and the curve of the loss. When the run ends, its plots remain. Interrupting the cell ends the run
-// after a step, with
-// display.ErrInterrupted. Outside of notebooks the hook shows nothing.
+// after a step, with display.ErrInterrupted. Outside of notebooks the hook shows nothing.
 func Training(title string) train.Hook {
 	r := &run{title: title, interrupted: display.Interrupted, now: time.Now}
 	begin := func(plan train.Run) error {
@@ -68,7 +68,11 @@ func (r *run) epoch(e train.Epoch) error {
 }
 
 func (r *run) end() error {
-	return r.show(finished{r.plots(), r.line()})
+	err := r.show(finished{r.plots(), r.line()})
+	if errors.Is(err, display.ErrNoNotebook) {
+		return nil
+	}
+	return err
 }
 
 // finished is what stays of a run.

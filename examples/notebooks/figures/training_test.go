@@ -113,18 +113,37 @@ func TestTrainingAtTheEdges(t *testing.T) {
 	assert.Contains(t, r.line(), "epoch 2 of 2, step 3 of 4, loss 1")
 }
 
-// Interrupting the cell ends the run after the step.
-func TestTrainingInterrupted(t *testing.T) {
+// digits are a few images and a net for them.
+func digits(t *testing.T) (*images.Set, *models.Model) {
+	t.Helper()
 	set, err := images.Digits(1, 40, 10, images.DigitOptions{Side: 12})
 	require.NoError(t, err)
 	m, err := models.CNN(10, models.Options{Shape: set.Shape(), Classes: len(set.Classes), Widths: []int{2}, Seed: 1})
 	require.NoError(t, err)
+	return set, m
+}
+
+// Outside of notebooks a run ends well, and any other failure to show its plots is told.
+func TestTrainingWithoutNotebook(t *testing.T) {
+	set, m := digits(t)
+	o := train.Options{Epochs: 1, Hooks: []train.Hook{Training("t")}}
+	_, err := train.Fit(context.Background(), m, gorgonia.NewVanillaSolver(), set.Train, o)
+	assert.NoError(t, err)
+	display.Connect(func(display.Message) error { return io.ErrClosedPipe }, nil)
+	defer display.Connect(nil, nil)
+	_, err = train.Fit(context.Background(), m, gorgonia.NewVanillaSolver(), set.Train, o)
+	assert.ErrorIs(t, err, io.ErrClosedPipe)
+}
+
+// Interrupting the cell ends the run after the step.
+func TestTrainingInterrupted(t *testing.T) {
+	set, m := digits(t)
 	steps, shown := 0, 0
 	display.Connect(func(display.Message) error { shown++; return nil }, func() bool { return steps == 2 })
 	defer display.Connect(nil, nil)
 	count := train.Hook{AfterStep: func(train.Step) error { steps++; return nil }}
 	o := train.Options{Epochs: 3, Hooks: []train.Hook{count, Training("t")}}
-	_, err = train.Fit(context.Background(), m, gorgonia.NewVanillaSolver(), set.Train, o)
+	_, err := train.Fit(context.Background(), m, gorgonia.NewVanillaSolver(), set.Train, o)
 	assert.ErrorIs(t, err, display.ErrInterrupted)
 	assert.Equal(t, 2, steps)
 	assert.Equal(t, 2, shown, "at first and at last")
