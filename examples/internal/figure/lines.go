@@ -70,7 +70,8 @@ func (l Lines) plot() (*plot.Plot, *plot.Legend, error) {
 			i = len(kinds)
 			kinds[kind] = i
 		}
-		if len(points) == 0 {
+		low := l.fallen(c)
+		if len(points) == 0 && len(low) == 0 {
 			continue
 		}
 		line, dots, err := c.style(i)
@@ -83,7 +84,7 @@ func (l Lines) plot() (*plot.Plot, *plot.Legend, error) {
 		if len(points) > manyPoints || c.faint {
 			drawn, thumbnails = drawn[:1], thumbnails[:1]
 		}
-		if low := l.fallen(c, points); len(low) > 0 {
+		if len(low) > 0 {
 			hue := c.hue(i)
 			if c.faint {
 				hue = Grey
@@ -163,7 +164,7 @@ func (downGlyph) DrawGlyph(c *draw.Canvas, sty draw.GlyphStyle, at vg.Point) {
 }
 
 // fallen returns where a curve is below the floor of the axis, on the floor.
-func (l Lines) fallen(c Curve, points plotter.XYs) (low plotter.XYs) {
+func (l Lines) fallen(c Curve) (low plotter.XYs) {
 	if l.Y.Floor == 0 {
 		return nil
 	}

@@ -36,10 +36,18 @@ func TestMultiples(t *testing.T) {
 	for _, low := range []float64{10, math.NaN(), math.Inf(-1)} {
 		m.Panels[0].Curves[0].Y = []float64{90, 80, low}
 		assert.NotEqual(t, im, decode(t, m))
-		fallen := Lines{X: m.X, Y: m.Y}.fallen(m.Panels[0].Curves[0], nil)
+		fallen := Lines{X: m.X, Y: m.Y}.fallen(m.Panels[0].Curves[0])
 		require.Len(t, fallen, 1)
 		assert.Equal(t, [2]float64{0, 50}, [2]float64{fallen[0].X, fallen[0].Y})
 	}
+	// That also holds of a curve without any other point.
+	diverged := Curve{Name: "b", Hue: Vermilion, X: x, Y: []float64{math.NaN(), math.Inf(1), math.Inf(-1)}}
+	l := Lines{X: m.X, Y: m.Y, Curves: []Curve{{Name: "a", Hue: Blue, X: x, Y: x}, diverged}}
+	marked := dots(decode(t, l), colours[1])
+	l.Y.Floor = 0
+	assert.Zero(t, dots(decode(t, l), colours[1]))
+	assert.Greater(t, marked, 100)
+
 	m.Panels = m.Panels[:3]
 	assert.Equal(t, image.Pt(720, 194), decode(t, m).Bounds().Size(), "the legend is the fourth")
 	m.Panels[2].Curves[0].X = nil
