@@ -40,11 +40,7 @@ func (c *campaign) plotOmega(all []measuredArm, rates, best []float64) error {
 	for i, a := range all {
 		kind, name, _ := strings.Cut(a.name, ", ")
 		v := variants[slices.IndexFunc(variants, func(v variant) bool { return v.name == name })]
-		hue := figure.Manifold(kind)
-		if strings.HasPrefix(kind, "PIO") {
-			hue = figure.Purple
-		}
-		l := figure.Curve{Name: a.name, Hue: hue, Mark: v.mark, Dashed: v.dashed}
+		l := figure.Curve{Name: a.name, Hue: figure.Manifold(kind), Mark: v.mark, Dashed: v.dashed}
 		turned := l
 		for _, o := range rates {
 			if y := a.mean(o); !math.IsNaN(y) {

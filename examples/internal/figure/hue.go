@@ -25,13 +25,17 @@ const (
 
 func (h Hue) colour() color.RGBA { return colours[(int(h)-1)%len(colours)] }
 
-// Manifold is the hue of a manifold whose name is in that of a method; black if there is none, for what has no constraint.
+// Manifold is the hue of a manifold whose name is in that of a method; black if there is none, for what has no constraint. Names of
+// ensembles hold those of their parts: PIO(Sphere + Oblique), pi:sphere+stiefel.
 func Manifold(method string) Hue {
 	method = strings.ToLower(method)
 	for _, of := range []struct {
 		name string
 		hue  Hue
-	}{{"centred", Sky}, {"sphere", Blue}, {"oblique", Green}, {"stiefel", Vermilion}, {"grassmann", Yellow}, {"orthogonal", Wine}, {"pio:", Purple}, {"po:", Purple}, {"pi:", Purple}} {
+	}{
+		{"pio", Purple}, {"pi(", Purple}, {"pi:", Purple}, {"po(", Purple}, {"po:", Purple},
+		{"centred", Sky}, {"sphere", Blue}, {"oblique", Green}, {"stiefel", Vermilion}, {"grassmann", Yellow}, {"orthogonal", Wine},
+	} {
 		if strings.Contains(method, of.name) {
 			return of.hue
 		}

@@ -119,6 +119,7 @@ func TestManifold(t *testing.T) {
 	for name, want := range map[string]Hue{
 		"sphere per filter, g_t": Blue, "centred sphere per filter": Sky, "Oblique": Green, "sgd-stiefel": Vermilion, "Euclidean SGD": Black,
 		"CentredSphere": Sky, "SpecialOrthogonal": Wine, "Grassmann": Yellow,
+		"pio:sphere+oblique": Purple, "PI(Sphere + Stiefel)": Purple, "po:stiefel+sphere": Purple, "PIO with Euclidean": Purple,
 	} {
 		assert.Equal(t, want, Manifold(name), name)
 	}
