@@ -4,6 +4,7 @@ package nodes
 
 import (
 	"fmt"
+	"slices"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -71,35 +72,30 @@ func (lessTwice[T]) Backward(dst []T, i int, _ [][]T, _, grad []T) error {
 	return nil
 }
 
-// potential returns the convolution of x and its kernel if x - 2 y, which n computes, is a ConvexPotential.
-func potential(n *gorgonia.Node) (c *convPlan, convolved, kernel, bias *gorgonia.Node) {
-	in := inputs(n)
-	back := operation(in[1])
-	if back == nil {
-		return nil, nil, nil, nil
-	}
-	t, ok := back.f64.(transposed[float64])
-	if !ok {
-		return nil, nil, nil, nil
-	}
-	up := inputs(in[1])
-	for y := up[0]; ; y = inputs(y)[0] {
+// potential returns the convolution of x and its kernel if x - 2 y, which n computes, is a ConvexPotential whose inner nodes are not among those given.
+func potential(n *gorgonia.Node, given gorgonia.Nodes) (c *convPlan, kernel, bias *gorgonia.Node) {
+	x, y := inputs(n)[0], inputs(n)[1]
+	var back *convPlan
+	for ; !slices.Contains(given, y); y = inputs(y)[0] {
 		o := operation(y)
 		if o == nil {
-			return nil, nil, nil, nil
+			return nil, nil, nil
 		}
 		switch l := o.f64.(type) {
+		case transposed[float64]:
+			back, kernel = l.of.(conv[float64]).convPlan, inputs(y)[1]
 		case rectify[float64]:
 		case addBias[float64]:
 			bias = inputs(y)[1]
 		case conv[float64]:
-			same := l.rows == t.of.(conv[float64]).rows && l.cols == t.of.(conv[float64]).cols && l.groups == t.of.(conv[float64]).groups
-			if from := inputs(y); same && from[0] == in[0] && from[1] == up[1] {
-				return l.convPlan, y, up[1], bias
+			same := back != nil && l.rows == back.rows && l.cols == back.cols && l.groups == back.groups
+			if from := inputs(y); same && from[0] == x && from[1] == kernel {
+				return l.convPlan, kernel, bias
 			}
-			return nil, nil, nil, nil
+			return nil, nil, nil
 		default:
-			return nil, nil, nil, nil
+			return nil, nil, nil
 		}
 	}
+	return nil, nil, nil
 }

@@ -109,7 +109,9 @@ func Lipschitz(output *gorgonia.Node, inputs gorgonia.Nodes, opts ...BoundOption
 	case o.gram < 0 || o.gram > 8:
 		return nil, fmt.Errorf("%s: want 1 to 8 steps of Gram iteration, got %d", name, o.gram)
 	}
-	b := bounder{folder: folder{fuser: newFuser(), fixed: map[*gorgonia.Node]bool{}}, options: o, reaches: map[*gorgonia.Node]reach{}, of: &Bounds{}}
+	b := bounder{
+		folder: folder{fuser: newFuser(), fixed: map[*gorgonia.Node]bool{}}, options: o, inputs: inputs, reaches: map[*gorgonia.Node]reach{}, of: &Bounds{},
+	}
 	for _, x := range inputs {
 		if x == nil || x.Graph() != output.Graph() {
 			return nil, fmt.Errorf("%s: want inputs in the graph of the output, got %v", name, x)
@@ -132,6 +134,7 @@ func Lipschitz(output *gorgonia.Node, inputs gorgonia.Nodes, opts ...BoundOption
 type bounder struct {
 	folder
 	options boundOptions
+	inputs  gorgonia.Nodes
 	reaches map[*gorgonia.Node]reach
 	of      *Bounds
 }
@@ -244,13 +247,16 @@ func (b *bounder) apply(n *gorgonia.Node, in []*gorgonia.Node, from []reach) (ow
 	if o == nil {
 		return b.stock(n, in, from)
 	}
-	for _, c := range in[1:] { // only sums have several inputs that depend on x
+	for i, c := range in[1:] { // only sums have several inputs that depend on x
+		sum := false
 		switch o.f64.(type) {
-		case add[float64], concat[float64], stochasticDepth[float64], batchNorm[float64], lessTwice[float64]:
-		default:
-			if !b.fixed[c] {
-				return 0, reach{}, fmt.Errorf("%v: %w, because its input %v depends on those of the graph", n, ErrNoBound, c)
-			}
+		case add[float64], concat[float64], stochasticDepth[float64], lessTwice[float64]:
+			sum = true
+		case batchNorm[float64]:
+			sum = i == 2
+		}
+		if !sum && !b.fixed[c] {
+			return 0, reach{}, fmt.Errorf("%v: %w, because its input %v depends on those of the graph", n, ErrNoBound, c)
 		}
 	}
 	var g gain
@@ -279,11 +285,15 @@ func (b *bounder) apply(n *gorgonia.Node, in []*gorgonia.Node, from []reach) (ow
 	case batchNorm[float64]:
 		g, err = b.batchNorm(l.batchNormLayer, in)
 		if err == nil && len(in) > 3 {
+			x, err := b.value(in[0], from[0])
+			if err != nil {
+				return 0, reach{}, err
+			}
 			s, err := b.value(in[3], from[3])
-			return g.bound, from[0].through(g).plus(s), err
+			return g.bound, x.through(g).plus(s), err
 		}
 	case lessTwice[float64]:
-		if own, r, err = b.potential(n, from[0], from[1]); err != nil {
+		if own, r, err = b.potential(n, in, from); err != nil {
 			return 0, reach{}, fmt.Errorf("%v: %w", n, err)
 		}
 		return own, r, nil
@@ -365,11 +375,15 @@ func (b *bounder) sum(in []*gorgonia.Node, from []reach) (own float64, r reach, 
 
 // potential bounds x - 2 y: with y = w' ReLU(w x + bias), see ConvexPotential, by max(1, 2 |w|^2 - 1). Rounding errors are then those of the input, times
 // that bound, and those made on the way.
-func (b *bounder) potential(n *gorgonia.Node, x, y reach) (own float64, r reach, err error) {
+func (b *bounder) potential(n *gorgonia.Node, in []*gorgonia.Node, from []reach) (own float64, r reach, err error) {
 	twice := gain{2, 2, 0, 0}
-	plan, at, kernel, bias := potential(n)
-	if plan == nil || b.fixed[at] {
-		return 1, x.plus(y.through(twice)), nil
+	x, err := b.value(in[0], from[0])
+	if err != nil {
+		return 0, reach{}, err
+	}
+	plan, kernel, bias := potential(n, b.inputs)
+	if plan == nil {
+		return 1, x.plus(from[1].through(twice)), nil
 	}
 	g, err := b.convolution(plan, kernel)
 	if err != nil {
@@ -505,7 +519,7 @@ func (adaptive) weight(n, size int) float64 {
 
 // head finds the last linear layer.
 func (b *bounder) head(n *gorgonia.Node) error {
-	for o := operation(n); o != nil; o = operation(n) {
+	for o := operation(n); o != nil && !slices.Contains(b.inputs, n); o = operation(n) {
 		in := inputs(n)
 		switch l := o.f64.(type) {
 		case addBias[float64], dropout[float64]:

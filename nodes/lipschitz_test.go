@@ -266,6 +266,14 @@ func TestLipschitzRefuses(t *testing.T) {
 	assert.NoError(t, err)
 
 	x = start()
+	scaled, err := nodes.BatchNormWith(x, leafOf(x, "γ", 1, 4), leafOf(x, "β", 1, 4), s, 1e-5)
+	require.NoError(t, err)
+	require.NoError(t, gorgonia.NewTapeMachine(x.Graph(), gorgonia.EvalMode()).Close())
+	_, err = nodes.Lipschitz(scaled, gorgonia.Nodes{x, x.Graph().ByName("γ")[0]})
+	assert.ErrorIs(t, err, nodes.ErrNoBound)
+	assert.ErrorContains(t, err, "its input γ")
+
+	x = start()
 	w := leafOf(x, "w", 4, 2)
 	set(w, 3, math.Inf(1))
 	y, err = nodes.Linear(x, w, nil)
@@ -287,6 +295,38 @@ func TestLipschitzRefuses(t *testing.T) {
 	assert.ErrorContains(t, err, "want inputs in the graph of the output")
 	_, err = nodes.Lipschitz(nil, gorgonia.Nodes{x})
 	assert.ErrorContains(t, err, "want a node of a graph, got")
+}
+
+// Nodes between others may be inputs: no layer is recognised across them.
+func TestLipschitzOfComputedInputs(t *testing.T) {
+	g := gorgonia.NewGraph()
+	x := given(g, tensor.Float64, "x", tensor.Shape{1, 1, 2, 2}, []float64{1, -2, 3, 4})
+	z, err := nodes.ConvexPotential(x, given(g, tensor.Float64, "w", tensor.Shape{1, 1, 1, 1}, []float64{2}), leafOf(x, "β", 1, 1, 1, 1))
+	require.NoError(t, err)
+	whole, err := nodes.Lipschitz(z, gorgonia.Nodes{x})
+	require.NoError(t, err)
+	assert.InEpsilon(t, 7, whole.Bound, 1e-8)
+	for i, want := range []float64{4, 4, 4, 2} { // convolution, bias, ReLU and adjoint, alone and with x
+		inner := whole.Layers[i].Node
+		b, err := nodes.Lipschitz(z, gorgonia.Nodes{inner})
+		require.NoError(t, err)
+		assert.InEpsilon(t, want, b.Bound, 1e-8, "%v", inner)
+		assert.Greater(t, b.Rounding(0), 0x1p-54*math.Sqrt(30), "that of the sum with x")
+		b, err = nodes.Lipschitz(z, gorgonia.Nodes{x, inner})
+		require.NoError(t, err)
+		assert.InEpsilon(t, 1+want, b.Bound, 1e-8, "%v and x", inner)
+	}
+
+	x = zeros(g, "vector", tensor.Float64, 1, 4)
+	w := leafOf(x, "weight", 4, 2)
+	linear, err := nodes.Linear(x, w, nil)
+	require.NoError(t, err)
+	y, err := nodes.Bias(linear, leafOf(x, "bias", 1, 2))
+	require.NoError(t, err)
+	b, err := nodes.Lipschitz(y, gorgonia.Nodes{linear})
+	require.NoError(t, err)
+	assert.InEpsilon(t, 1, b.Bound, 1e-8)
+	assert.InEpsilon(t, math.Sqrt2, b.Pair(0, 1), 1e-8)
 }
 
 // Gram iteration bounds less tightly, and more tightly with more steps; a smaller slack bounds more tightly.
