@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -544,6 +545,25 @@ func TestRestart(t *testing.T) {
 		assert.Fail(t, "the kernel goes on")
 	}
 	f.interp.Interrupt()
+}
+
+// A frontend may send the request to shut down on the shell channel, too. It is answered and told that the kernel is idle.
+func TestShutdownOnShell(t *testing.T) {
+	f := start(t)
+	reply := f.ask(f.shell, "shutdown_request", map[string]any{})
+	assert.Equal(t, false, reply["restart"])
+	select {
+	case err := <-f.served:
+		assert.NoError(t, err)
+	case <-time.After(5 * time.Second):
+		assert.Fail(t, "the kernel goes on")
+	}
+	assert.Eventually(t, func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		told := slices.IndexFunc(f.events, func(e event) bool { return e.Type == "shutdown_reply" })
+		return told >= 0 && slices.ContainsFunc(f.events[told:], func(e event) bool { return e.Content["execution_state"] == "idle" })
+	}, 5*time.Second, 10*time.Millisecond)
 }
 
 func TestDocs(t *testing.T) {

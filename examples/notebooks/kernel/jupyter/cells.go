@@ -3,7 +3,6 @@
 package jupyter
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"unicode/utf8"
@@ -11,16 +10,13 @@ import (
 	"github.com/kernelfold/kernelfold/examples/notebooks/display"
 )
 
-func newSession() string { return rand.Text() }
-
 type executeReply struct {
-	Status      string            `json:"status"`
-	Count       int               `json:"execution_count"`
-	Expressions map[string]any    `json:"user_expressions,omitempty"`
-	Name        string            `json:"ename,omitempty"`
-	Value       string            `json:"evalue,omitempty"`
-	Traceback   []string          `json:"traceback,omitempty"`
-	Payload     []json.RawMessage `json:"payload,omitempty"`
+	Status      string         `json:"status"`
+	Count       int            `json:"execution_count"`
+	Expressions map[string]any `json:"user_expressions,omitempty"`
+	Name        string         `json:"ename,omitempty"`
+	Value       string         `json:"evalue,omitempty"`
+	Traceback   []string       `json:"traceback,omitempty"`
 }
 
 // bundle is a value as messages carry it.
@@ -34,11 +30,10 @@ type bundle struct {
 // execute runs a cell.
 func (s *Server) execute(m *message) {
 	request := struct {
-		Code    string `json:"code"`
-		Silent  bool   `json:"silent"`
-		Store   bool   `json:"store_history"`
-		StopOn  bool   `json:"stop_on_error"`
-		Express any    `json:"user_expressions"`
+		Code   string `json:"code"`
+		Silent bool   `json:"silent"`
+		Store  bool   `json:"store_history"`
+		StopOn bool   `json:"stop_on_error"`
 	}{Store: true, StopOn: true}
 	if err := json.Unmarshal(m.content, &request); err != nil {
 		s.reply(s.shell, m, "execute_reply", executeReply{Status: "error", Count: s.count, Name: "request", Value: err.Error()})

@@ -6,6 +6,7 @@ package jupyter
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -79,6 +80,7 @@ type Server struct {
 	shell, control, stdin, iopub, heartbeat zmq4.Socket
 
 	requests chan *message // of the shell channel
+	ended    chan error    // why Serve returns
 	refused  []*message    // cells that waited for one that failed, and what came between them
 
 	sending sync.Mutex // of iopub, shell and control
@@ -89,7 +91,7 @@ type Server struct {
 // Listen makes the sockets of a connection.
 func Listen(ctx context.Context, c Connection, info Info, cells Interpreter) (*Server, error) {
 	s := &Server{
-		info: info, cells: cells, key: []byte(c.Key), session: newSession(), requests: make(chan *message, 4096),
+		info: info, cells: cells, key: []byte(c.Key), session: rand.Text(), requests: make(chan *message, 4096), ended: make(chan error, 1),
 		shell: zmq4.NewRouter(ctx), control: zmq4.NewRouter(ctx), stdin: zmq4.NewRouter(ctx),
 		heartbeat: zmq4.NewRep(ctx), iopub: zmq4.NewPub(ctx),
 	}
@@ -121,9 +123,8 @@ func (s *Server) Close() error {
 // control channel, to interrupt a cell and to shut down, wait for nothing.
 func (s *Server) Serve() error {
 	go s.beat()
-	done := make(chan error, 2)
-	go func() { done <- s.receive(s.shell, func(m *message) bool { s.requests <- m; return true }) }()
-	go func() { done <- s.receive(s.control, s.handleControl) }()
+	go s.receive(s.shell, func(m *message) { s.requests <- m })
+	go s.receive(s.control, s.handleControl)
 	go func() {
 		for m := range s.requests {
 			s.handleShell(m)
@@ -135,24 +136,33 @@ func (s *Server) Serve() error {
 		}
 	}()
 	s.publish(nil, "status", status{"starting"})
-	err := <-done
+	err := <-s.ended
 	time.Sleep(linger)
 	return err
+}
+
+// end has Serve return err, unless it was told another reason before.
+func (s *Server) end(err error) {
+	select {
+	case s.ended <- err:
+	default:
+	}
 }
 
 // linger is how long the answers sent last may take: who is told that the kernel is idle does not wait for one that has ended.
 const linger = 100 * time.Millisecond
 
-// receive passes the messages of a socket on, until handle returns false or the socket is closed.
-func (s *Server) receive(socket zmq4.Socket, handle func(*message) bool) error {
+// receive passes the messages of a socket on until the socket is closed, which ends Serve.
+func (s *Server) receive(socket zmq4.Socket, handle func(*message)) {
 	for {
 		raw, err := socket.Recv()
 		if err != nil {
-			return fmt.Errorf("jupyter: %w", err)
+			s.end(fmt.Errorf("jupyter: %w", err))
+			return
 		}
 		// A message that is no message, or with a foreign signature, is not answered.
-		if m, err := decode(raw.Frames, s.key); err == nil && !handle(m) {
-			return nil
+		if m, err := decode(raw.Frames, s.key); err == nil {
+			handle(m)
 		}
 	}
 }
@@ -221,22 +231,17 @@ func (s *Server) handleShell(m *message) {
 	})
 }
 
-// handleControl answers a request on the control channel. It returns false after one to shut down.
-func (s *Server) handleControl(m *message) (goOn bool) {
-	goOn = true
+// handleControl answers a request on the control channel.
+func (s *Server) handleControl(m *message) {
 	s.busy(m, func() {
 		switch m.header.Type {
 		case "interrupt_request":
 			s.cells.Interrupt()
 			s.reply(s.control, m, "interrupt_reply", okStatus)
-		case "shutdown_request":
-			s.shutdown(s.control, m)
-			goOn = false
 		default:
 			s.common(s.control, m)
 		}
 	})
-	return goOn
 }
 
 type ok struct {
@@ -259,7 +264,6 @@ func (s *Server) common(socket zmq4.Socket, m *message) {
 		s.reply(socket, m, "history_reply", map[string]any{"status": "ok", "history": []any{}})
 	case "shutdown_request":
 		s.shutdown(socket, m)
-		s.Close()
 	}
 }
 
@@ -272,6 +276,7 @@ func (s *Server) shutdown(socket zmq4.Socket, m *message) {
 	content := map[string]any{"status": "ok", "restart": request.Restart}
 	s.reply(socket, m, "shutdown_reply", content)
 	s.publish(m, "shutdown_reply", content)
+	s.end(nil)
 }
 
 // publish sends a message to all frontends. The socket drops what it cannot send: there is nobody to tell.
