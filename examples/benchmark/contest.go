@@ -224,7 +224,8 @@ func quantile(sorted []float64, q float64) float64 {
 // local is a contestant in this process.
 type local struct {
 	clock   clock
-	prepare func() // not timed
+	prepare func()       // before each part of a step, not timed
+	first   func() error // unless nil, the part before step, with a gradient of its own
 	step    func() error
 	done    func()
 }
@@ -238,19 +239,34 @@ func (l local) run(steps int) (float64, error) {
 	}
 	sum := 0.0
 	for range steps {
-		l.prepare()
-		ms, err := l.clock.milliseconds(l.step)
-		if err != nil {
-			return 0, err
+		for _, part := range l.parts() {
+			l.prepare()
+			ms, err := l.clock.milliseconds(part)
+			if err != nil {
+				return 0, err
+			}
+			sum += ms
 		}
-		sum += ms
 	}
 	return sum / float64(steps), nil
 }
 
 func (l local) once() error {
-	l.prepare()
-	return l.step()
+	for _, part := range l.parts() {
+		l.prepare()
+		if err := part(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parts are those of a step.
+func (l local) parts() []func() error {
+	if l.first == nil {
+		return []func() error{l.step}
+	}
+	return []func() error{l.first, l.step}
 }
 
 func (l local) close() {

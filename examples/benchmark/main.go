@@ -82,6 +82,7 @@ type settings struct {
 // parse reads the command line. Help goes to stdout.
 func parse(args []string, stdout io.Writer) (*settings, error) {
 	s := settings{plan: full}
+	nets := strings.Join(slices.Sorted(maps.Keys(memoryNets())), ", ")
 	var rows, threads string
 	var hurry bool
 	f := flag.NewFlagSet("benchmark", flag.ContinueOnError)
@@ -93,7 +94,7 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 	f.BoolVar(&s.bounds, "bounds", false, "show the bounds that each ratio is held against, and whether it keeps them")
 	f.StringVar(&s.before, "before", "", "compare with another build of this program, `PROGRAM`, instead of the peers")
 	f.IntVar(&s.peak, "peak", 0, "only train a net on so many `images` and print the peak memory in MB: the program starts itself so")
-	f.StringVar(&s.peakNet, "peak-net", "resnet20", "the `net` of -peak: "+strings.Join(slices.Sorted(maps.Keys(memoryNets())), ", "))
+	f.StringVar(&s.peakNet, "peak-net", "resnet20", "the `net` of -peak: "+nets)
 	f.BoolVar(&s.scaling, "scaling", false, "measure how time and memory grow instead of the rows")
 	f.StringVar(&s.draw, "draw", "", "with -scaling: measure nothing, but take what -scaling -json wrote to `FILE`")
 	f.StringVar(&s.out, "out", "", "with -scaling: draw scaling.png in `DIR`")
@@ -141,7 +142,7 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 	case given["peak-net"] && !given["peak"]:
 		return nil, cli.Usage("-peak-net: want -peak with it")
 	case memoryNets()[s.peakNet] == nil:
-		return nil, cli.Usage("-peak-net: want one of %s, got %q", strings.Join(slices.Sorted(maps.Keys(memoryNets())), ", "), s.peakNet)
+		return nil, cli.Usage("-peak-net: want one of %s, got %q", nets, s.peakNet)
 	case s.draw != "" && (!s.scaling || s.out == ""):
 		return nil, cli.Usage("-draw: want -scaling and -out DIR with it")
 	case s.out != "" && !s.scaling:

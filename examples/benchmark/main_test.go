@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kernelfold/kernelfold/examples/internal/cli/clitest"
+	"github.com/kernelfold/kernelfold/solvers"
 )
 
 // TestMain lets this binary be the program, which starts itself again for some of what it measures.
@@ -255,6 +256,33 @@ func TestFlops(t *testing.T) {
 	require.Len(t, rows, 1)
 	round := times{{"product of matrices": productFlops, "SGD with momentum, Stiefel bank": 1}}
 	assert.InDelta(t, of("SGD with momentum", true), rows[0].its.over(round).median, 1e-6, "a flop a millisecond")
+}
+
+// SAM moves the weights twice in a step, and is measured as the others are: after a step that is not timed.
+func TestParts(t *testing.T) {
+	var done []string
+	say := func(what string) { done = append(done, what) }
+	now := time.Duration(0)
+	moves := func(what string, d time.Duration) func() error {
+		return func() error { say(what); now += d; return nil }
+	}
+	l := local{
+		clock: clock{now: func() time.Duration { return now }}, prepare: func() { say("gradient") },
+		step: moves("step", time.Millisecond),
+	}
+	ms, err := l.run(1)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"gradient", "step"}, done)
+	assert.InDelta(t, 1, ms, 1e-9)
+	l.first, done = moves("ascent", 2*time.Millisecond), nil
+	ms, err = l.run(2)
+	require.NoError(t, err)
+	assert.Equal(t, slices.Repeat([]string{"gradient", "ascent", "gradient", "step"}, 3), done, "the first is not timed")
+	assert.InDelta(t, 3, ms, 1e-9)
+	sam := solverStep(wall, shapes{{4, 2, 3, 3}}, solvers.NewSAM(solvers.NewSGD(), 0.05))
+	assert.NotNil(t, sam.(local).first)
+	_, err = sam.run(2)
+	assert.NoError(t, err)
 }
 
 func TestSpread(t *testing.T) {

@@ -105,7 +105,7 @@ func restore(all []*parameter) {
 }
 
 // solverStep is a step of a solver on parameters of the given shapes. Solvers zero the gradients;
-// they are written anew while the clock stands.
+// they are written anew while the clock stands, for SAM, which moves the weights twice, before each move.
 func solverStep(c clock, s shapes, solver gorgonia.Solver) contestant {
 	parameters := newParameters(s)
 	var model []gorgonia.ValueGrad
@@ -118,32 +118,9 @@ func solverStep(c clock, s shapes, solver gorgonia.Solver) contestant {
 		step:    func() error { return solver.Step(model) },
 	}
 	if sam, ok := solver.(*solvers.SAM); ok {
-		return ascending{l, func() error { return sam.Ascend(model) }}
+		l.first = func() error { return sam.Ascend(model) }
 	}
 	return l
-}
-
-// ascending is a solver that moves weights twice, with a gradient for each time.
-type ascending struct {
-	local
-	ascend func() error
-}
-
-func (a ascending) run(steps int) (float64, error) {
-	first, second := a.local, a.local
-	first.step = a.ascend
-	sum := 0.0
-	for range steps {
-		for _, l := range []local{first, second} {
-			l.prepare()
-			ms, err := l.clock.milliseconds(l.step)
-			if err != nil {
-				return 0, err
-			}
-			sum += ms
-		}
-	}
-	return sum / float64(steps), nil
 }
 
 // steps is the entrant of solverStep.
