@@ -187,11 +187,7 @@ func (s *settings) write(m *models.Model, results []result) error {
 		return err
 	}
 	for name, content := range map[string][]byte{"results.json": append(data, '\n'), "accuracy.png": accuracy, "spectra.png": spectra} {
-		err := disk.Replace(disk.OS{}, filepath.Join(s.out, name), func(w io.Writer) error {
-			_, err := w.Write(content)
-			return err
-		})
-		if err != nil {
+		if err := disk.WriteFile(filepath.Join(s.out, name), content); err != nil {
 			return err
 		}
 	}
