@@ -137,6 +137,7 @@ func (e *engine) view(p *parameter, v gorgonia.ValueGrad, gradients bool) error 
 		return p.fail(ErrParameter, fmt.Sprintf("want weights of shape %v, %s, as at the first step, got %v, %s",
 			p.shape, p.precision, w.Shape, w.Precision()), nil)
 	}
+	p.elsewhere = p.unsettled
 	if at := address(w); p.storage != at {
 		e.moved(p, at)
 		p.elsewhere = true

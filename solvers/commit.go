@@ -69,7 +69,7 @@ func (p *parameter) keep() error {
 		p.still = 0
 	}
 	p.steps++
-	p.overwritten = false
+	p.overwritten, p.unsettled = false, false
 	p.witness = witnessOf(p.weights)
 	return first
 }

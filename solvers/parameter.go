@@ -36,6 +36,7 @@ type parameter struct {
 	shared      bool    // another parameter has the same gradient
 	witness     uint64  // of the values that the last step left
 	overwritten bool    // something else has written weights since the last step
+	unsettled   bool    // Rescale found weights that the last step did not leave: the next step inspects all parts and carries their state
 	steps       int
 	gradient    float64 // norm of the last Euclidean gradient, as it came
 	still       int     // steps in a row whose gradient was 0

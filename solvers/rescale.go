@@ -44,7 +44,8 @@ var (
 // Resizing is implemented by a Rule with state in the units of weights, such as points or distances of before.
 type Resizing interface {
 	Rule
-	// Resize makes the state of a part that of points that are factor times as large.
+	// Resize makes the state of a part that of points that are factor times as large. It must not fail for a positive finite factor: it is called
+	// after all checks, when other parts may have been rescaled already.
 	Resize(state []manifolds.Points, factor float64) error
 }
 
@@ -104,9 +105,6 @@ func (p *Part) resize(scale func(p *Part) (float64, error)) (*resized, error) {
 		return nil, err
 	}
 	p.bound.of.elsewhere = p.bound.of.elsewhere || p.step.dirty
-	if err := p.carry(); err != nil {
-		return nil, err
-	}
 	r := &resized{p, to, p.borrow(false), s, s / p.memory.scale}
 	if err := r.at.Combine(r.ratio, p.X, 0, p.X); err != nil {
 		return nil, p.fail(ErrParameter, err.Error(), err)
@@ -141,13 +139,6 @@ func (p *Part) scaled(s float64) (manifolds.Manifold, error) {
 func (r resized) commit() error {
 	p := r.part
 	of := p.bound.of
-	if p.step.carried {
-		for i, x := range p.step.from {
-			if err := p.memory.state[i].CopyFrom(x); err != nil {
-				return err
-			}
-		}
-	}
 	if rule, ok := of.settings.rule.(Resizing); ok && p.memory.state != nil {
 		if err := rule.Resize(p.memory.state, r.ratio); err != nil {
 			return err
@@ -158,10 +149,13 @@ func (r resized) commit() error {
 	}
 	p.on(r.to, r.scale)
 	p.memory.size = r.at.Norm()
-	if of.projected = of.projected || p.step.dirty && of.steps == 0; p.step.dirty && of.steps > 0 {
+	switch {
+	case p.step.dirty && of.steps == 0:
+		of.projected = true
+	case p.step.dirty:
 		p.memory.reprojections++
 	}
-	of.witness = witnessOf(of.weights)
+	of.witness, of.unsettled = witnessOf(of.weights), of.elsewhere
 	return nil
 }
 

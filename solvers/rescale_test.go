@@ -14,6 +14,8 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kernelfold/kernelfold/internal/mpi"
+	"github.com/kernelfold/kernelfold/internal/mpi/mpitest"
 	"github.com/kernelfold/kernelfold/manifolds"
 	"github.com/kernelfold/kernelfold/solvers"
 )
@@ -289,4 +291,63 @@ func TestPartMean(t *testing.T) {
 		assert.InDelta(t, sum/float64(len(piece.Layout.Order)), means[i], 1e-12)
 	}
 	assert.InDelta(t, 3, means[0]+means[1], 1e-12)
+}
+
+// Rescale takes weights that something else has written, on processes that share the steps too: the next step is that of one process.
+func TestRescaleOfOverwrittenWeightsShares(t *testing.T) {
+	for _, of := range precisions {
+		make := func() *solvers.Solver {
+			return solvers.NewSGD(solvers.Momentum(0.9), solvers.Kernels(manifolds.Stiefel{}))
+		}
+		change := func(s *solvers.Solver, m []*param) {
+			for _, p := range m {
+				gaussian(p.w, source(9), 1)
+			}
+			require.NoError(t, s.Rescale(valueGrads(m), to(2)))
+		}
+		twin, reference := model(of, 1), make()
+		run(t, reference, twin, 1)
+		change(reference, twin)
+		run(t, reference, twin, 2)
+		mpitest.Run(t, 2, func(t *testing.T, c mpi.Comm) {
+			m, s := model(of, 1), make()
+			gradients(m, 1)
+			require.NoError(t, s.StepShare(valueGrads(m), shareOf(c)))
+			change(s, m)
+			gradients(m, 2)
+			require.NoError(t, s.StepShare(valueGrads(m), shareOf(c)))
+			same(t, weights(twin), weights(m))
+			assert.Equal(t, reference.Report(), s.Report())
+		})
+	}
+}
+
+// A part that is not rescaled is inspected in the next step if something else has written the weights.
+func TestRescaleOfOnePartHidesNoOverwrite(t *testing.T) {
+	for _, of := range precisions {
+		m := model(of, 1)
+		s := solvers.NewSGD(solvers.Kernels(manifolds.Ensemble{Parts: manifolds.Equal(manifolds.Sphere{}, manifolds.Stiefel{}), Seed: 3}))
+		run(t, s, m, 1)
+		w := get(m[2].w)
+		for i := range w {
+			w[i] *= 1.5
+		}
+		put(m[2].w, w)
+		count := 0
+		require.NoError(t, s.Rescale(valueGrads(m), func(p *solvers.Part) (float64, error) {
+			if name, _ := p.Parameter(); name != "conv2" {
+				return 1, nil
+			}
+			count++
+			return float64(3 - count), nil // 2 of the first part, 1 of the second
+		}))
+		require.Equal(t, 2, count)
+		run(t, s, m, 2)
+		for _, p := range s.Report().Parameters {
+			if p.Name == "conv2" {
+				assert.Equal(t, 1, p.Reprojections, p.Manifold)
+			}
+		}
+		onManifold(t, s.Report(), of)
+	}
 }
