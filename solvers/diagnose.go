@@ -194,18 +194,25 @@ func (p *Part) tilt(g manifolds.Points) {
 	if s, frames := p.Manifold.(manifolds.Stiefel); !ok || frames && s.Metric != manifolds.EuclideanMetric {
 		return
 	}
+	n := g.Norm()
+	if !(n > 0 && n <= math.MaxFloat64) {
+		return
+	}
+	size := max(n, p.vanishing()*p.vanishing()) // its inverse is finite
+	unit := p.borrow(false)                     // squares must not overflow or vanish
+	if unit.Combine(1/size, g, 0, g) != nil {
+		return
+	}
 	f := scratch.Get[float64](g.K)
 	defer scratch.Put(f)
-	if m.GradientSquares(f, p.X, g) != nil { // the step says what is wrong
+	if m.GradientSquares(f, p.X, unit) != nil { // the step says what is wrong
 		return
 	}
 	sum := 0.0
 	for _, sq := range f {
 		sum += sq
 	}
-	if n := g.Norm(); n > 0 && sum < math.Inf(1) {
-		p.memory.cosine = min(1, math.Sqrt(sum)/n)
-	}
+	p.memory.cosine = min(1, math.Sqrt(sum)/unit.Norm())
 }
 
 // equilibrium is the angle of a step at which the decay of the part at the rate, and gradients orthogonal to the weights, keep the norm of the

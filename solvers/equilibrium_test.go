@@ -88,10 +88,18 @@ func TestReportCosine(t *testing.T) {
 			}
 		}
 	}
-	p := newParam("w", tensor.Float64, 2, 1, 2, 2)
-	put(p.w, []float64{1, 0, 0, 0, 0, 1, 0, 0})
-	s := solvers.NewSGD(solvers.Param("w", manifolds.Sphere{}, manifolds.Unit))
-	put(p.g, []float64{4, 3, 0, 0, 0, 0, 0, 0}) // of length 5, of which 3 tangent
-	require.NoError(t, s.Step(valueGrads([]*param{p})))
-	assert.InDelta(t, 0.6, s.Report().Parameters[0].Cosine, 1e-15)
+	for of, sizes := range map[tensor.Dtype][]float64{tensor.Float32: {1, 1e-30, 1e-40, 1e25}, tensor.Float64: {1, 1e-170, 1e-310, 1e150}} {
+		for _, size := range sizes {
+			p := newParam("w", of, 2, 1, 2, 2)
+			put(p.w, []float64{1, 0, 0, 0, 0, 1, 0, 0})
+			s := solvers.NewSGD(solvers.LearnRate(0), solvers.Param("w", manifolds.Sphere{}, manifolds.Unit))
+			put(p.g, []float64{4 * size, 3 * size, 0, 0, 0, 0, 0, 0}) // of length 5 size, of which 3 size tangent
+			require.NoError(t, s.Step(valueGrads([]*param{p})))
+			tolerance := 4 * eps(of)
+			if size == 1e-40 || size == 1e-310 { // a subnormal gradient is rounded
+				tolerance = 1e-4
+			}
+			assert.InDelta(t, 0.6, s.Report().Parameters[0].Cosine, tolerance, "%v, %g", of, size)
+		}
+	}
 }
