@@ -5,6 +5,7 @@ package nodes
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -91,7 +92,7 @@ type lines struct {
 	taps   [][]float64 // q x p: a row for each line
 	a      [][]float64 // A or B, q x q for each shift
 	roots  []float64   // of t_e
-	factor []float64   // exp(q_e)
+	factor []float64   // exp(q_e), up to a common factor
 }
 
 // size returns the number of weights of a group.
@@ -133,13 +134,20 @@ func (r rescale[T]) lines(in [][]T, g int) (*lines, error) {
 	if i, x := dense.NotFinite(v); i >= 0 {
 		return nil, notFinite("weight %d: want a finite number, got %v", g*r.size()+i, x)
 	}
+	most := 0.0 // only the ratios of factors matter
+	if r.byFilter {
+		if i, x := dense.NotFinite(in[1]); i >= 0 {
+			return nil, notFinite("q of filter %d: want a finite number, got %v", i, x)
+		}
+		most = float64(slices.Max(in[1]))
+	}
 	r.each(func(i, tap, line, other int) { l.taps[tap][line*l.p+other] = float64(v[i]) })
 	l.a = spectra.Correlate(r.rows, r.cols, l.q, func(t int) gemm.Mat[float64] { return gemm.Of(l.taps[t], l.q, l.p) })
 	l.roots, l.factor = make([]float64, l.q), make([]float64, l.q)
 	for e := range l.factor {
 		l.factor[e] = 1
-		if len(in) > 1 {
-			l.factor[e] = math.Exp(float64(in[1][e]))
+		if r.byFilter {
+			l.factor[e] = math.Exp(float64(in[1][e]) - most)
 		}
 	}
 	for e := range l.roots {
@@ -150,7 +158,11 @@ func (r rescale[T]) lines(in [][]T, g int) (*lines, error) {
 			}
 		}
 		if l.roots[e] = math.Sqrt(sum); !finite(l.roots[e]) {
-			return nil, notFinite("want sums of products of weights that are finite, got %v", sum)
+			what := "products of weights"
+			if r.byFilter {
+				what += " times exp(q_j - q_i)"
+			}
+			return nil, notFinite("want sums of %s that are finite, got %v", what, sum)
 		}
 	}
 	return l, nil

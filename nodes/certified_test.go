@@ -119,6 +119,24 @@ func TestCertifiedNodes(t *testing.T) {
 	require.NoError(t, err)
 	assert.InDeltaSlice(t, []float64{0, 0, 0.6, 0.8}, y, 1) // 3/sqrt(25), 4/sqrt(25)
 	assert.Equal(t, []float64{0, 0}, dx[:2])
+	for _, of := range []tensor.Dtype{tensor.Float32, tensor.Float64} { // only differences of q matter
+		g := gorgonia.NewGraph()
+		v := leafOf(zeros(g, "", of, 1), "v", 2, 3)
+		scaled := func(name string, q ...float64) []float64 {
+			w, err := nodes.SLL(v, given(g, of, name, tensor.Shape{1, 3}, q))
+			require.NoError(t, err)
+			return evaluated(t, w)
+		}
+		assert.Equal(t, scaled("small", -1, 0, -2), scaled("large", 799, 800, 798))
+		for want, q := range map[string][]float64{
+			"q of filter 1: want a finite number, got NaN":                          {0, math.NaN(), 0},
+			"want sums of products of weights times exp(q_j - q_i) that are finite": {800, 0, 0},
+		} {
+			_, err = nodes.SLL(v, given(g, of, want, tensor.Shape{1, 3}, q))
+			assert.ErrorIs(t, err, nodes.ErrNotFinite)
+			assert.ErrorContains(t, err, want)
+		}
+	}
 	_, err = nodes.AOL(given(gorgonia.NewGraph(), tensor.Float64, "v", tensor.Shape{2, 2}, []float64{0, math.NaN(), 3, 4}), 1)
 	assert.ErrorIs(t, err, nodes.ErrNotFinite)
 	assert.ErrorContains(t, err, "weight 1: want a finite number, got NaN")
@@ -177,6 +195,11 @@ func TestConvSpectralNorm(t *testing.T) {
 	}
 	nodetest.Run(t, nodetest.Case{Build: normalise(0.05), Inputs: []nodetest.Input{{Shape: []int{1, 1, 1, 1}, Data: []float64{-3}}},
 		Value: func(in [][]float64) []float64 { return []float64{in[0][0] / math.Abs(in[0][0]) / math.Sqrt(1.002)} }})
+	for of, least := range map[tensor.Dtype]float64{tensor.Float32: 1e-40, tensor.Float64: 1e-310} { // 1/least is infinite
+		w, err := normalise(0.05)([]*gorgonia.Node{given(gorgonia.NewGraph(), of, "least", tensor.Shape{1, 1, 1, 1}, []float64{least})})
+		require.NoError(t, err)
+		assert.InDelta(t, 1, evaluated(t, w)[0], 1e-2)
+	}
 	for _, slack := range []float64{0.2, 0.02} {
 		g := gorgonia.NewGraph()
 		x := zeros(g, "x", tensor.Float64, 1, 3, 40, 40)

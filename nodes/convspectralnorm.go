@@ -77,7 +77,9 @@ func (c convNorm[T]) Forward(out []T, in [][]T) error {
 		return spectra.Axis{Size: kernel, Kernel: kernel, Stride: 1, Dilation: 1, Out: 1}
 	}
 	c.last.Peak = spectra.Conv{Filters: c.filters, Channels: c.channels, Groups: 1, Rows: along(c.rows), Cols: along(c.cols), Weights: w}.Peak(c.slack)
-	vec.Scale(out, 1/c.last.Bound, v)
+	for i, x := range w {
+		out[i] = T(x / c.last.Bound)
+	}
 	return nil
 }
 
