@@ -31,6 +31,9 @@ func Eigenvalues(a []float64, n int) (values []float64, ok bool) {
 	}
 	for i := range a { // squares must not overflow or vanish
 		a[i] /= largest
+		if math.Abs(a[i]) < 1e-150 {
+			a[i] = 0
+		}
 	}
 	work := scratch.Get[float64](4 * n)
 	defer scratch.Put(work)

@@ -61,6 +61,10 @@ func TestEigenvalues(t *testing.T) {
 	blocks, ok := Eigenvalues([]float64{1, 0, 0, 0, 2e-200, 1e-200, 0, 1e-200, 2e-200}, 3) // LAPACK of gonum panics
 	assert.True(t, ok)
 	assert.Equal(t, []float64{0, 0, 1}, blocks)
+	const tiny = 1e-310
+	subnormal, ok := Eigenvalues([]float64{1, 0, 0, 0, 0, tiny, tiny, tiny, 0, tiny, tiny, tiny, 0, tiny, tiny, tiny}, 4)
+	assert.True(t, ok)
+	assert.Equal(t, []float64{0, 0, 0, 1}, subnormal)
 	zero, ok := Eigenvalues(make([]float64, 4), 2)
 	assert.True(t, ok)
 	assert.Equal(t, []float64{0, 0}, zero)
