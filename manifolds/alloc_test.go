@@ -51,6 +51,19 @@ func TestNoAllocationAfterWarmUp(t *testing.T) {
 					}
 					step()
 					assert.Zero(t, testing.AllocsPerRun(5, step))
+
+					if _, ok := m.(manifolds.SpecialOrthogonal); !ok {
+						return
+					}
+					long := v.Like() // so long that the determinants are compared
+					require.NoError(t, long.Combine(5*x.Norm(), v, 0, v))
+					retract := func() {
+						if err := m.Retract(y, x, long); err != nil {
+							t.Error(err)
+						}
+					}
+					retract()
+					assert.Zero(t, testing.AllocsPerRun(5, retract), "a long step")
 				})
 			}
 		}

@@ -476,23 +476,28 @@ func (m stiefel[T]) projectProper(dst, x block[T]) error {
 // retractRotation is retract, and fails where the normal part that rounding errors give a step changes the sign of
 // the determinant.
 func (m stiefel[T]) retractRotation(dst, x, v block[T]) error {
-	reflects := func(b block[T], i int) bool {
+	sign := func(b block[T], i int) float64 {
 		a := scratch.Get[float64](b.n * b.n)
 		defer scratch.Put(a)
 		frames.Widen(a, gemm.Of(b.at(i), b.n, b.n), 1)
-		return frames.Reflects(a, b.n)
+		if frames.Reflects(a, b.n) {
+			return -1
+		}
+		return 1
 	}
-	before := map[int]bool{} // by the index of a point whose step is long enough
-	for i := range x.k {
+	before := scratch.Get[float64](x.k) // 0 for a step that is too short to change the sign
+	defer scratch.Put(before)
+	for i := range before {
+		before[i] = 0
 		if length := vec.Norm(v.at(i)) / m.r(); !(length < 1) { // shorter, x + t v is regular for all t from 0 to 1
-			before[i] = reflects(x, i)
+			before[i] = sign(x, i)
 		}
 	}
 	if err := m.retract(dst, x, v); err != nil {
 		return err
 	}
 	for i := range x.k {
-		if sign, long := before[i]; long && sign != reflects(dst, i) {
+		if before[i] != 0 && before[i] != sign(dst, i) {
 			return &PointError{m.name, "retract", i, "want a step with which the determinant keeps its sign, got one lost in rounding errors"}
 		}
 	}
