@@ -3,7 +3,6 @@
 package solvers
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -377,7 +376,10 @@ func (p *Part) geodesic(at, before []float64, c float64, w dense.View) error {
 	v := p.borrow(true)
 	if l, ok := p.Manifold.(manifolds.Logarithm); ok {
 		if e, ok := p.Manifold.(manifolds.Exponential); ok && l.Log(v, x, y) == nil {
-			if err := cmp.Or(v.Combine(c, v, 0, v), e.Exp(x, x, v)); err != nil {
+			if err := v.Combine(c, v, 0, v); err != nil {
+				return err
+			}
+			if err := e.Exp(x, x, v); err != nil {
 				return err
 			}
 			return p.scatter(at, x)
@@ -391,8 +393,8 @@ func (p *Part) geodesic(at, before []float64, c float64, w dense.View) error {
 			return err
 		}
 	}
-	if err := p.retract(x, x, v, c); err != nil {
-		return plain(err)
+	if err := p.settle(x, x, v, c); err != nil {
+		return err
 	}
 	return p.scatter(at, x)
 }

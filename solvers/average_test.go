@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -565,4 +566,19 @@ func projector(x []float64, rows int) []float64 {
 		}
 	}
 	return p
+}
+
+// An average that cannot be moved is an ErrAverage that names its parameter once.
+func TestAverageThatCannotMove(t *testing.T) {
+	armed := &breakage{}
+	m := model(tensor.Float64, 1)[:1]
+	a := solvers.NewEMA(solvers.NewSGD(solvers.Kernels(fragile{manifolds.Sphere{}, armed})), 0.9, solvers.AverageIntrinsic())
+	run(t, a, m, 1)
+	gradients(m, 2)
+	*armed = breakage{"retract", 1} // the step goes well
+	err := a.Step(valueGrads(m))
+	require.ErrorIs(t, err, solvers.ErrAverage)
+	assert.ErrorIs(t, err, errBreakage)
+	assert.NotErrorIs(t, err, solvers.ErrDiverged)
+	assert.Equal(t, 1, strings.Count(err.Error(), `"conv1"`), err.Error())
 }

@@ -332,22 +332,29 @@ func (o *objective) retract(y, x, d vector, t float64) error {
 	return o.each(func(i int, p *Part) error { return p.retract(y[i], x[i], d[i], t) })
 }
 
+// retract is settle with an error that is undefined.
 func (p *Part) retract(y, x, d manifolds.Points, t float64) error {
+	if err := p.settle(y, x, d, t); err != nil {
+		return undefined{p.fail(ErrDiverged, err.Error(), err)}
+	}
+	return nil
+}
+
+// settle writes R_x(t d) to y, projected where it has drifted off the manifold.
+func (p *Part) settle(y, x, d manifolds.Points, t float64) error {
 	v := lend(x.K, x.N, x.P, x.Data64() != nil)
 	defer giveBack(v)
-	err := v.Combine(t, d, 0, d)
-	if err == nil {
-		err = p.Manifold.Retract(y, x, v)
+	if err := v.Combine(t, d, 0, d); err != nil {
+		return err
 	}
-	if err == nil {
-		if off := p.Manifold.Membership(y); off != off {
-			err = errors.New("want finite weights")
-		} else if off > p.tolerance() || p.bound.properties.Drift > 0 {
-			err = p.Manifold.Project(y, y)
-		}
+	if err := p.Manifold.Retract(y, x, v); err != nil {
+		return err
 	}
-	if err != nil {
-		return undefined{p.fail(ErrDiverged, err.Error(), err)}
+	switch off := p.Manifold.Membership(y); {
+	case off != off:
+		return errors.New("want finite weights")
+	case off > p.tolerance() || p.bound.properties.Drift > 0:
+		return p.Manifold.Project(y, y)
 	}
 	return nil
 }
