@@ -56,8 +56,9 @@ type LayerBound struct {
 type BoundOption func(*boundOptions)
 
 type boundOptions struct {
-	slack float64
-	gram  int
+	slack  float64
+	gram   int
+	byGram bool
 }
 
 // Slack sets how far the bound of a convolution may be above its norm on an infinite image: by the given fraction. The default is 0.01. The
@@ -66,7 +67,7 @@ func Slack(fraction float64) BoundOption { return func(o *boundOptions) { o.slac
 
 // Gram bounds convolutions by t steps of Gram iteration instead of the symbol on a grid. The bound is larger, and takes longer if t is
 // more than 3 or 4. It serves for comparisons.
-func Gram(t int) BoundOption { return func(o *boundOptions) { o.gram = t } }
+func Gram(t int) BoundOption { return func(o *boundOptions) { o.gram, o.byGram = t, true } }
 
 // Lipschitz returns an upper bound of the Lipschitz constant of the output, in evaluation, as a function of the inputs of one example together, in
 // the Euclidean norm: the largest product along the paths of the graph, where the bounds of the terms of a sum are added. With L the bound of the input
@@ -106,7 +107,7 @@ func Lipschitz(output *gorgonia.Node, inputs gorgonia.Nodes, opts ...BoundOption
 		return nil, fmt.Errorf("%s: want inputs, got none", name)
 	case !(o.slack > 0) || math.IsInf(o.slack, 0):
 		return nil, fmt.Errorf("%s: want a positive slack, got %v", name, o.slack)
-	case o.gram < 0 || o.gram > 8:
+	case o.byGram && (o.gram < 1 || o.gram > 8):
 		return nil, fmt.Errorf("%s: want 1 to 8 steps of Gram iteration, got %d", name, o.gram)
 	}
 	b := bounder{
@@ -450,7 +451,7 @@ func (b *bounder) convolution(p *convPlan, kernel *gorgonia.Node) (gain, error) 
 	}
 	c := spectra.Conv{Filters: p.filters, Channels: p.channels, Groups: p.groups, Rows: along(p.rows), Cols: along(p.cols), Weights: w}
 	g := gain{absolute: c.Abs().Bound(b.options.slack), roundings: p.inputs*p.area + 2}
-	if b.options.gram > 0 {
+	if b.options.byGram {
 		g.bound = c.Gram(b.options.gram)
 	} else {
 		g.bound = c.Bound(b.options.slack)

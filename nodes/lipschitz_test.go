@@ -285,6 +285,7 @@ func TestLipschitzRefuses(t *testing.T) {
 	set(w, 3, 1)
 	for want, o := range map[string]nodes.BoundOption{
 		"want a positive slack, got -1": nodes.Slack(-1), "want 1 to 8 steps of Gram iteration, got 9": nodes.Gram(9),
+		"want 1 to 8 steps of Gram iteration, got 0": nodes.Gram(0),
 	} {
 		_, err = nodes.Lipschitz(y, gorgonia.Nodes{x}, o)
 		assert.ErrorContains(t, err, want)

@@ -8,8 +8,8 @@ import (
 	"gorgonia.org/gorgonia"
 )
 
-// Operation describes what a node of this package computes, for programs that translate graphs, as models/onnx does. Its fields are the arguments
-// of the function that makes the node; those that the function does not have are zero.
+// Operation describes what a node of this package computes, for programs that translate graphs, as models/onnx does. Fields that do not apply to
+// the operation are zero.
 type Operation struct {
 	// Name is that of the function, such as "Conv2d".
 	Name string
@@ -18,7 +18,7 @@ type Operation struct {
 	// Pad is the padding at top, bottom, left and right that windows reach. At the bottom and right it is smaller than
 	// the argument of the function if the last window ends earlier, and larger if sizes are rounded up.
 	Pad [4]int
-	// OutputPadding and Groups are those of convolutions, as is Circular.
+	// OutputPadding and Circular are those of convolutions, Groups is that of convolutions, GroupNorm and AOL.
 	OutputPadding [2]int
 	Groups        int
 	Circular      bool
@@ -61,12 +61,18 @@ func OperationOf(n *gorgonia.Node) (Operation, bool) {
 		p.pooling(b.window)
 	case averagePool[float64]:
 		p.pooling(b.window)
+	case normPool[float64]:
+		p.pooling(b.window)
 	case rectify[float64]:
 		p.Top = b.top
 	case batchNorm[float64]:
 		p.Epsilon, p.Statistics, p.Rectified, p.Top, p.Plus = b.epsilon, b.statistics, b.rectified, b.top, len(o.in) > 3
 	case groupNorm[float64]:
 		p.Epsilon, p.Groups = b.epsilon, b.groups
+	case rescale[float64]:
+		if !b.byFilter {
+			p.Groups = b.groups
+		}
 	case shortcut[float64]:
 		p.Before, p.After, p.Stride = b.before, b.to-b.from-b.before, [2]int{b.stride, b.stride}
 	case stochasticDepth[float64]:

@@ -46,6 +46,9 @@ func TestOperationOf(t *testing.T) {
 		of(nodes.ConvTranspose2d(x, v, tensor.Shape{3, 3}, []int{1, 0, 0, 2}, []int{2, 3}, nil, nodes.Groups(2), nodes.OutputPadding(1, 2))))
 	assert.Equal(t, nodes.Operation{Name: "MaxPool2DCeil", Kernel: pair(3, 3), Stride: pair(2, 2), Dilation: pair(1, 1), Pad: [4]int{0, 0, 0, 1}},
 		of(nodes.MaxPool2DCeil(x, tensor.Shape{3, 3}, []int{0, 0}, []int{2, 2})))
+	assert.Equal(t, nodes.Operation{Name: "NormPool2D", Kernel: pair(3, 2), Stride: pair(2, 1), Dilation: pair(1, 1), Pad: [4]int{1, 1, 0, 0}},
+		of(nodes.NormPool2D(x, tensor.Shape{3, 2}, []int{1, 0}, []int{2, 1})))
+	assert.Equal(t, nodes.Operation{Name: "AOL", Groups: 2}, of(nodes.AOL(w, 2)))
 	assert.Equal(t, nodes.Operation{Name: "RectifyTo", Top: 6}, of(nodes.RectifyTo(x, 6)))
 	s := statistics(t, 4)
 	γ, β := zeros(g, "γ", tensor.Float32, 1, 4, 1, 1), zeros(g, "β", tensor.Float32, 1, 4, 1, 1)

@@ -122,7 +122,7 @@ func OrthogonalConv(x, m, u *gorgonia.Node, kernelShape tensor.Shape, stride, di
 			return nil, notOrthogonal("%s: want circular images of a size that the strides %v divide, got shape %v", name, stride, x.Shape())
 		}
 	}
-	o.groups = m.Shape()[0]
+	o.groups, o.padding = m.Shape()[0], [2]int{}
 	return conv2d(name, x, w, kernelShape, pad, stride, dilation, []ConvOption{func(to *convOptions) { *to = o }})
 }
 

@@ -237,6 +237,8 @@ func TestOrthogonalConvRejects(t *testing.T) {
 	rejects(t, conv([]int{5, 5}, one, one), "want projectors of shape (1, 8, 4, 2) for the matrix matrix of shape (1, 1, 3, 4), got (1, 4, 4, 2)", x, m, u)
 	rejects(t, conv(three, one, one), "want a matrix of a shape that OrthogonalConvFactors returns for 5 channels, kernel (3, 3) and strides [1 1], got (1, 1, 3, 4)", zeros(g, "five", of, 2, 5, 6, 5), m, u)
 	rejects(t, conv(one, one, one), "want no projectors for a kernel of the size of the strides, got projectors of shape (1, 4, 4, 2)", zeros(g, "four", of, 2, 4, 6, 5), m, u)
+	_, err := nodes.OrthogonalConv(x, m, u, three, one, one, nodes.OutputPadding(1, 1))
+	assert.NoError(t, err, "the option is ignored")
 	transposed := func(in []*gorgonia.Node) (*gorgonia.Node, error) {
 		return nodes.OrthogonalConvTranspose(in[0], in[1], in[2], 3, three, one, nil)
 	}
