@@ -102,7 +102,7 @@ func prepare(root, work string) (mod string, err error) {
 	if err := patched(root, version, dir); err != nil {
 		return "", err
 	}
-	return writeModule(root, work, map[string]string{gomacro: dir}, map[string]string{gomacro: version})
+	return writeModule(root, work, version, dir)
 }
 
 // digest identifies a version of the interpreter and what is done to it.
@@ -187,11 +187,10 @@ func copyModule(root, module, version, dir string) error {
 	})
 }
 
-// writeModule writes a go.mod to the folder work, and its go.sum: root's, with the
-// modules in copies replaced and relative replacements made absolute. It returns the
-// path of the go.mod. Only the versions that were copied are replaced, so that the
+// writeModule writes a go.mod to the folder work, and its go.sum: root's, with gomacro replaced by the copy in the folder dir, and
+// relative replacements made absolute. It returns the path of the go.mod. Only the version that was copied is replaced, so that the
 // graph of modules is root's, for which go.sum has the sums.
-func writeModule(root, work string, copies, versions map[string]string) (string, error) {
+func writeModule(root, work, version, dir string) (string, error) {
 	text, err := os.ReadFile(filepath.Join(root, "go.mod"))
 	if err != nil {
 		return "", err
@@ -207,10 +206,8 @@ func writeModule(root, work string, copies, versions map[string]string) (string,
 			}
 		}
 	}
-	for module, dir := range copies {
-		if err := f.AddReplace(module, versions[module], dir, ""); err != nil {
-			return "", err
-		}
+	if err := f.AddReplace(gomacro, version, dir, ""); err != nil {
+		return "", err
 	}
 	if text, err = f.Format(); err != nil {
 		return "", err
@@ -265,13 +262,13 @@ func writeBindings(root, mod string, paths []string, dir string, log io.Writer) 
 			return nil, err
 		}
 		documented[b.Path] = true
-		// An alias has its fields and methods where the type is declared.
-		packages.Visit([]*packages.Package{p}, nil, func(d *packages.Package) {
-			if strings.HasPrefix(d.PkgPath, module+"/") {
-				documented[d.PkgPath] = true
-			}
-		})
 	}
+	// An alias has its fields and methods where the type is declared.
+	packages.Visit(pkgs, nil, func(d *packages.Package) {
+		if strings.HasPrefix(d.PkgPath, module+"/") {
+			documented[d.PkgPath] = true
+		}
+	})
 	source, err := run(root, "go", append(append([]string{"list"}, flags(mod)...), "-f", "{{.Dir}}", gomacro+"/imports")...)
 	if err != nil {
 		return nil, err

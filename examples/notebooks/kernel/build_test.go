@@ -25,7 +25,7 @@ func TestPatchesApplyOnce(t *testing.T) {
 	for _, p := range patches {
 		require.NoError(t, p.apply(dir))
 	}
-	missing := patch{module: gomacro, file: "fast/compile.go", old: "nonesuch"}
+	missing := patch{file: "fast/compile.go", old: "nonesuch"}
 	assert.ErrorContains(t, missing.apply(dir), "kernel: patch of github.com/cosmos72/gomacro, fast/compile.go: want the text")
 	missing.file = "nonesuch.go"
 	assert.ErrorContains(t, missing.apply(dir), "kernel: patch of github.com/cosmos72/gomacro")
@@ -55,7 +55,7 @@ func TestWriteModule(t *testing.T) {
 	root, err := filepath.Abs(".")
 	require.NoError(t, err)
 	work := t.TempDir()
-	path, err := writeModule(root, work, map[string]string{gomacro: "/copy"}, map[string]string{gomacro: "v1.2.3"})
+	path, err := writeModule(root, work, "v1.2.3", "/copy")
 	require.NoError(t, err)
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
