@@ -11,6 +11,8 @@ package interp
 import (
 	"fmt"
 	"go/ast"
+	"io"
+	"maps"
 	"os"
 	"reflect"
 	"strings"
@@ -84,14 +86,10 @@ func New(d docs.Docs) *Interp {
 	in := &Interp{docs: d, cells: map[string]cell{}, worker: newWorker()}
 	in.worker.do(func() { in.ir = fast.New() }, nil)
 	// What gomacro says itself, such as that a name was declared again, is not of interest in a notebook.
-	in.ir.Comp.Stdout, in.ir.Comp.Stderr = discard{}, discard{}
+	in.ir.Comp.Stdout, in.ir.Comp.Stderr = io.Discard, io.Discard
 	in.ir.Comp.Options &^= base.OptShowPrompt | base.OptTrapPanic
 	return in
 }
-
-type discard struct{}
-
-func (discard) Write(b []byte) (int, error) { return len(b), nil }
 
 // Execute runs cell number n.
 func (in *Interp) Execute(n int, code string) (display.Data, error) {
@@ -209,19 +207,11 @@ func (in *Interp) compile(name string, nodes []ast.Node) (steps []step, err erro
 
 // keep returns a function that undoes declarations made after it.
 func keep(c *fast.Comp) (restore func()) {
-	binds, types := clone(c.Binds), clone(c.Types)
+	binds, types := maps.Clone(c.Binds), maps.Clone(c.Types)
 	return func() {
 		c.Binds, c.Types = binds, types
 		c.Code.Clear()
 	}
-}
-
-func clone[V any](m map[string]V) map[string]V {
-	d := make(map[string]V, len(m))
-	for k, v := range m {
-		d[k] = v
-	}
-	return d
 }
 
 // run runs a compiled cell and returns the values of its last step.

@@ -338,8 +338,14 @@ func (in *Interp) visit(t xreflect.Type, depth int, f func(name, kind string)) {
 // membersOf lists what can stand behind an expression and a dot.
 func (in *Interp) membersOf(expr, before string) (list []string) {
 	if t, ok := in.resolve(expr, before); ok {
-		in.eachMember(t, func(name, _ string) { list = append(list, name) })
+		list = in.members(t)
 	}
+	return list
+}
+
+// members lists what can stand behind the dot.
+func (in *Interp) members(t thing) (list []string) {
+	in.eachMember(t, func(name, _ string) { list = append(list, name) })
 	return list
 }
 

@@ -40,12 +40,12 @@ func (in *Interp) suggest(message, cell string) string {
 		return m[1] + " is not defined" + meant(m[1], names(c))
 	}
 	if m := noSymbol.FindStringSubmatch(message); m != nil {
-		return noSuch(m[2], c.KnownImports[m[1]], m[1])
+		return in.noSuch(m[2], c.KnownImports[m[1]], m[1])
 	}
 	for _, re := range []*regexp.Regexp{noMethod, noConvert} {
 		if m := re.FindStringSubmatch(message); m != nil {
 			if what, ok := in.resolve(m[1], cell); ok && what.pkg != nil {
-				return noSuch(m[2], what.pkg, what.pkg.Path)
+				return in.noSuch(m[2], what.pkg, what.pkg.Path)
 			}
 			return noMemberOf(m[2], m[1], in.membersOf(m[1], cell))
 		}
@@ -63,10 +63,10 @@ func (in *Interp) suggest(message, cell string) string {
 }
 
 // noSuch says that a package has no such name.
-func noSuch(name string, pkg *fast.Import, path string) string {
+func (in *Interp) noSuch(name string, pkg *fast.Import, path string) string {
 	var have []string
 	if pkg != nil {
-		have = members(pkg)
+		have = in.members(thing{pkg: pkg})
 	}
 	return name + " does not exist in package " + path + meant(name, have)
 }
@@ -105,17 +105,6 @@ func names(c *fast.Comp) (list []string) {
 		for name := range c.Types {
 			list = append(list, name)
 		}
-	}
-	return list
-}
-
-// members are the names of a package.
-func members(imp *fast.Import) (list []string) {
-	for name := range imp.Binds {
-		list = append(list, name)
-	}
-	for name := range imp.Types {
-		list = append(list, name)
 	}
 	return list
 }
