@@ -223,7 +223,7 @@ func TestChoose(t *testing.T) {
 				u.search[i] = append(u.search[i], outcome{spec: spec{Rate: float64(i)}, Accuracy: a})
 			}
 		}
-		u.finalists = u.twoBest()
+		u.finalists = twoBest(len(u.search), u.validation)
 		u.choose()
 		return u
 	}

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -174,19 +173,19 @@ func (c *campaign) omegaJob(a arm, s spec) job {
 	}
 }
 
-// bestOmegas returns the two with which an arm was best on the validation images in the first round, in their order.
+// bestOmegas returns the two with which an arm was best on the validation images in the first round.
 func (c *campaign) bestOmegas(a arm, rates []float64, seeds int) []float64 {
-	mean := func(omega float64) float64 {
+	mean := func(rate int) float64 {
 		sum := 0.0
 		for seed := range seeds {
-			sum += c.results.of(spec{Method: a.name, Rate: a.rate(omega), Seed: uint64(seed + 1)}).Validation
+			sum += c.results.of(spec{Method: a.name, Rate: a.rate(rates[rate]), Seed: uint64(seed + 1)}).Validation
 		}
 		return sum / float64(seeds)
 	}
-	best := slices.Clone(rates)
-	slices.SortStableFunc(best, func(a, b float64) int { return cmp.Compare(mean(b), mean(a)) })
-	best = best[:min(2, len(best))]
-	slices.Sort(best)
+	var best []float64
+	for _, i := range twoBest(len(rates), mean) {
+		best = append(best, rates[i])
+	}
 	return best
 }
 

@@ -91,13 +91,7 @@ func (c *campaign) plotVerdicts(list []verdict) error {
 
 // mean returns the mean accuracy at an omega, NaN if there is no run.
 func (a measuredArm) mean(omega float64) float64 {
-	var y []float64
-	for _, r := range a.runs {
-		if r.omega == omega {
-			y = append(y, r.Accuracy)
-		}
-	}
-	return stat.Mean(y, nil)
+	return stat.Mean(accuracies(a.at(omega)), nil)
 }
 
 // nearest returns the omega of the grid that is nearest.
@@ -114,10 +108,10 @@ func (a measuredArm) nearest(omega float64) float64 {
 // angle returns the mean angle of the last step of an epoch at an omega, in degrees, NaN if there is none.
 func (a measuredArm) angle(omega float64, epoch, epochs int) float64 {
 	var degrees []float64
-	for _, r := range a.runs {
+	for _, o := range a.at(omega) {
 		// An epoch before a resumption has no angle.
-		if r.omega == omega && len(r.Epochs) == epochs && r.Epochs[epoch].Angle != 0 {
-			degrees = append(degrees, r.Epochs[epoch].Angle*180/math.Pi)
+		if len(o.Epochs) == epochs && o.Epochs[epoch].Angle != 0 {
+			degrees = append(degrees, o.Epochs[epoch].Angle*180/math.Pi)
 		}
 	}
 	return stat.Mean(degrees, nil)

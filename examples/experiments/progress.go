@@ -86,7 +86,7 @@ func (p *progress) line(s spec, result string) string {
 		middle = slices.Concat(middle[:kept-kept/2], []rune("…"), middle[len(middle)-kept/2:])
 	}
 	all := slices.Concat(head, middle, tail)
-	return string(all[:min(len(all), max(p.columns, 0))])
+	return string(all[:min(len(all), p.columns)])
 }
 
 // state is how many runs are done and how long the others may take.

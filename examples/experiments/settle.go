@@ -23,6 +23,16 @@ type measuredRun struct {
 	outcome
 }
 
+// at returns the runs at an omega.
+func (a measuredArm) at(omega float64) (runs []outcome) {
+	for _, r := range a.runs {
+		if r.omega == omega {
+			runs = append(runs, r.outcome)
+		}
+	}
+	return runs
+}
+
 // settle adds the tables: every cell, every arm at its best, every comparison.
 func (c *campaign) settle(all []measuredArm, rates []float64) error {
 	if len(all) == 0 {
@@ -90,16 +100,13 @@ func (c *campaign) omegaTable(all []measuredArm, rates []float64) {
 		fmt.Fprint(t, a.name)
 		failed := 0
 		for _, o := range rates {
-			var cell []float64
-			for _, r := range a.runs {
-				if r.omega != o {
-					continue
-				}
-				if cell = append(cell, r.Accuracy); c.failed(r.outcome) {
+			cell := a.at(o)
+			for _, r := range cell {
+				if c.failed(r) {
 					failed++
 				}
 			}
-			fmt.Fprintf(t, "\t%s", percent(interval(cell)))
+			fmt.Fprintf(t, "\t%s", percent(interval(accuracies(cell))))
 		}
 		fmt.Fprintf(t, "\t%d of %d\n", failed, len(a.runs))
 	}

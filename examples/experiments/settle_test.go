@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -140,8 +141,11 @@ func TestJudge(t *testing.T) {
 	}
 	assert.Equal(t, map[string]string{"a": "better", "b": "equal", "c": "undecided", "d": "worse"}, got)
 
+	// A comparison may have the name of an arm.
+	before := slices.Clone(drawn["b"])
 	alone := judge([]comparison{{name: "b", of: []string{"b"}, against: []string{"zero"}}}, mean, drawn)
 	assert.Equal(t, "better, but equal", fmt.Sprint(alone[0]))
+	assert.Equal(t, before, drawn["b"])
 
 	best := judge([]comparison{{name: "best", of: []string{"b", "d"}, against: []string{"zero", "d"}}}, mean, drawn)
 	assert.InDelta(t, 0.0021, best[0].mean, 1e-12)

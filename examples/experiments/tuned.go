@@ -58,7 +58,7 @@ func (c *campaign) tuned(ctx context.Context, kase string, methods []method, rat
 		return nil, err
 	}
 	for i := range all {
-		all[i].finalists = all[i].twoBest()
+		all[i].finalists = twoBest(len(rates), all[i].validation)
 	}
 	if err := round(func(t *tuned) (list []spec) {
 		for _, at := range t.finalists {
@@ -103,15 +103,13 @@ func (t *tuned) validation(rate int) float64 {
 	return mean
 }
 
-// twoBest returns the two rates with the highest accuracies, of equals the lower ones, in their order.
-func (t *tuned) twoBest() []int {
-	var at []int
-	for i := range t.search {
-		at = append(at, i)
+// twoBest returns the two of n rates with the highest accuracies, of equals the lower ones, in their order.
+func twoBest(n int, accuracy func(rate int) float64) []int {
+	at := make([]int, n)
+	for i := range at {
+		at[i] = i
 	}
-	slices.SortStableFunc(at, func(a, b int) int {
-		return cmp.Compare(t.validation(b), t.validation(a))
-	})
+	slices.SortStableFunc(at, func(a, b int) int { return cmp.Compare(accuracy(b), accuracy(a)) })
 	at = at[:min(2, len(at))]
 	slices.Sort(at)
 	return at

@@ -80,6 +80,7 @@ func (v verdict) String() string {
 // judge compares arms, given their mean maxima and those of the replicates.
 func judge(list []comparison, mean map[string]float64, drawn map[string][]float64) []verdict {
 	var all []verdict
+	var differences [][]float64 // of all, in each replicate
 	for _, q := range list {
 		if !has(mean, q.of) || !has(mean, q.against) {
 			continue
@@ -109,8 +110,7 @@ func judge(list []comparison, mean map[string]float64, drawn map[string][]float6
 		}
 		v.low, v.high = quantiles(d, 0.05)
 		v.p = min(1, 2*float64(min(below, above))/float64(n+1))
-		all = append(all, v)
-		drawn[q.name] = d
+		all, differences = append(all, v), append(differences, d)
 	}
 	// Holm: the comparison with the k-th smallest p is held against level/(m-k+1), and no other after the first that fails.
 	order := make([]int, len(all))
@@ -123,7 +123,7 @@ func judge(list []comparison, mean map[string]float64, drawn map[string][]float6
 		at := level / float64(len(order)-k)
 		held = held && all[i].p <= at
 		all[i].held = held
-		all[i].from, all[i].to = quantiles(drawn[all[i].name], at/2)
+		all[i].from, all[i].to = quantiles(differences[i], at/2)
 	}
 	return all
 }
