@@ -78,9 +78,9 @@ mpi:
 	done; \
 	go test -tags mpi -c -o "$$dir/test" ./models/train; \
 	for n in 2 4; do echo "models/train on $$n processes"; (cd models/train && $(MPIRUN) -np $$n "$$dir/test" -test.timeout 5m -test.run Ranks); done; \
-	go build -tags mpi -o "$$dir/cifar" ./examples/cifar; \
-	$(MPIRUN) -np 2 "$$dir/cifar" -model resnet8 -limit 120 -batch 24 -epochs 1 -sync-batch-norm -out "$$dir/run" >"$$dir/out"; \
-	$(MPIRUN) -np 4 "$$dir/cifar" -out "$$dir/run" -resume -epochs 2 >"$$dir/out"; \
+	go build -tags mpi -o "$$dir/classify" ./examples/classify; \
+	$(MPIRUN) -np 2 "$$dir/classify" -model resnet8 -limit 120 -batch 24 -epochs 1 -sync-batch-norm -out "$$dir/run" >"$$dir/out"; \
+	$(MPIRUN) -np 4 "$$dir/classify" -out "$$dir/run" -resume -epochs 2 >"$$dir/out"; \
 	tail -n 1 "$$dir/out"; test $$(wc -l <"$$dir/run/log.csv") -eq 3
 
 generate:

@@ -51,13 +51,13 @@ var commands = map[string]string{
 
 	"KERNELFOLD_LONG=1 go test -run Extremes ...": hours,
 	"go run ./examples/experiments ...":           hours,
-	"go run ./examples/cifar -out run":            gate,
-	"go run ./examples/cifar -out run -resume":    gate,
-	"go run ./examples/cifar ...":                 hours,
+	"go run ./examples/classify -out run":         gate,
+	"go run ./examples/classify -out run -resume": gate,
+	"go run ./examples/classify ...":              hours,
 
 	"go run ./examples/certified -out results": less,
 
-	"go build -tags mpi -o train ./examples/cifar":               gate,
+	"go build -tags mpi -o train ./examples/classify":            gate,
 	"go test -tags mpi -c -o measure.test ./solvers/distributed": gate,
 	"mpirun ...": cluster,
 

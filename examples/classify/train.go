@@ -303,18 +303,18 @@ func (c *command) keeps(set *imageSet, stderr io.Writer) []train.Hook {
 	return []train.Hook{
 		{Begin: func(r train.Run) error {
 			for _, err := range r.Damaged {
-				fmt.Fprintf(stderr, "cifar: %v\n", err)
+				fmt.Fprintf(stderr, "classify: %v\n", err)
 			}
 			if c.note != "" {
-				fmt.Fprintf(stderr, "cifar: %s\n", c.note)
+				fmt.Fprintf(stderr, "classify: %s\n", c.note)
 			}
 			if c.planned != 0 {
 				before, now := c.schedule(c.planned*r.Steps).At(r.DoneSteps), c.schedule(c.Epochs*r.Steps).At(r.DoneSteps)
-				fmt.Fprintf(stderr, "cifar: %d epochs instead of %d, which the schedule now spans: the learning rate of the next step is %.3g, not %.3g\n",
+				fmt.Fprintf(stderr, "classify: %d epochs instead of %d, which the schedule now spans: the learning rate of the next step is %.3g, not %.3g\n",
 					c.Epochs, c.planned, c.LearnRate*now, c.LearnRate*before)
 			}
 			if r.Damaged != nil {
-				fmt.Fprintf(stderr, "cifar: continues from %s, after %d steps\n", r.Resumed, r.DoneSteps)
+				fmt.Fprintf(stderr, "classify: continues from %s, after %d steps\n", r.Resumed, r.DoneSteps)
 			}
 			return nil
 		}},
@@ -332,7 +332,7 @@ func (c *command) interrupted(epochs int) error {
 	case !c.ours():
 		return fmt.Errorf("interrupted after %d of %d epochs; the net is kept in %s, but a run of %s cannot be resumed", epochs, c.Epochs, c.out, c.Solver)
 	}
-	return fmt.Errorf("interrupted after %d of %d epochs and saved; to continue: cifar -out %s -resume", epochs, c.Epochs, c.out)
+	return fmt.Errorf("interrupted after %d of %d epochs and saved; to continue: classify -out %s -resume", epochs, c.Epochs, c.out)
 }
 
 // finish draws the plots and says what came of the run.
@@ -368,7 +368,7 @@ func (c *command) finish(stdout io.Writer, set *imageSet, epochs []train.Epoch, 
 	if c.out == "" {
 		fmt.Fprintln(stdout, "nothing is kept; -out DIR keeps the net, logs and plots")
 	} else {
-		fmt.Fprintf(stdout, "the run is in %s; to classify a picture: cifar -out %s -predict FILE\n", c.out, c.out)
+		fmt.Fprintf(stdout, "the run is in %s; to classify a picture: classify -out %s -predict FILE\n", c.out, c.out)
 	}
 	return nil
 }

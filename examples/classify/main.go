@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Cifar trains a residual net, or another one, on CIFAR-10 with any solver, and classifies pictures
+// Classify trains a residual net, or another one, on CIFAR-10 or another set of images with any solver, and classifies pictures
 // by it.
 //
-//	go run ./examples/cifar -data DIR -out RUN
-//	go run ./examples/cifar -out RUN -resume
-//	go run ./examples/cifar -out RUN -evaluate
-//	go run ./examples/cifar -out RUN -predict cat.jpg
+//	go run ./examples/classify -data DIR -out RUN
+//	go run ./examples/classify -out RUN -resume
+//	go run ./examples/classify -out RUN -evaluate
+//	go run ./examples/classify -out RUN -predict cat.jpg
 //
 // DIR holds CIFAR-10 or CIFAR-100 (binary), MNIST or Fashion-MNIST (idx files) as distributed,
 // plain or gzipped. Without -data it draws its own images, digits in the Go typefaces.
@@ -20,8 +20,8 @@
 // Built with -tags mpi and started by mpirun or srun it trains on several ranks, which divide each batch among
 // themselves, with -sync-batch-norm the batch normalisations too:
 //
-//	go build -tags mpi -o cifar ./examples/cifar
-//	mpirun -np 4 ./cifar -data DIR -out RUN
+//	go build -tags mpi -o classify ./examples/classify
+//	mpirun -np 4 ./classify -data DIR -out RUN
 //
 // Rank 0 alone prints and writes RUN; DIR is read by all. A run may be resumed on another number of ranks.
 //
@@ -38,13 +38,13 @@ import (
 	"github.com/kernelfold/kernelfold/solvers/distributed"
 )
 
-func main() { cli.Main("cifar", run) }
+func main() { cli.Main("classify", run) }
 
 // run is the program: it returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	group, err := distributed.Join()
 	if err != nil {
-		return cli.Status("cifar", err, stderr)
+		return cli.Status("classify", err, stderr)
 	}
 	status := runRank(ctx, group, args, stdout, stderr)
 	first, err := group.Broadcast([]byte{byte(status)}) // a launcher takes any
@@ -52,7 +52,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = group.Close()
 	}
 	if err != nil {
-		return cli.Status("cifar", err, stderr)
+		return cli.Status("classify", err, stderr)
 	}
 	return int(first[0])
 }
@@ -62,10 +62,10 @@ func runRank(ctx context.Context, g *distributed.Group, args []string, stdout, s
 	if !g.Root() {
 		stdout, stderr = io.Discard, io.Discard
 	}
-	return cli.Status("cifar", cifar(ctx, g, args, stdout, stderr), stderr)
+	return cli.Status("classify", start(ctx, g, args, stdout, stderr), stderr)
 }
 
-func cifar(ctx context.Context, g *distributed.Group, args []string, stdout, stderr io.Writer) error {
+func start(ctx context.Context, g *distributed.Group, args []string, stdout, stderr io.Writer) error {
 	c, err := parse(args, stdout)
 	if err != nil {
 		return err

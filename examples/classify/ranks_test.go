@@ -67,7 +67,7 @@ func TestRanks(t *testing.T) {
 		status := runRank(ctx, distributed.Over(c), append(args, two), &bytes.Buffer{}, &interruption{&notes, cancel, 1})
 		assert.Equal(t, 1, status)
 		if c.Rank() == 0 {
-			assert.Contains(t, notes.String(), "cifar: interrupted after 1 of 3 epochs and saved; to continue: cifar -out "+two+" -resume")
+			assert.Contains(t, notes.String(), "classify: interrupted after 1 of 3 epochs and saved; to continue: classify -out "+two+" -resume")
 		}
 	})
 	status, stdout, stderr := onRanks(t, context.Background(), 3, "-out", two, "-resume")
@@ -124,5 +124,5 @@ func TestLaunchedWithoutMPI(t *testing.T) {
 	status, stdout, stderr := program(context.Background(), tiny()...)
 	assert.Equal(t, 1, status)
 	assert.Empty(t, stdout)
-	assert.Equal(t, "cifar: distributed: join: want one process, got 2 (OMPI_COMM_WORLD_SIZE=2): build with -tags mpi to join them\n", stderr)
+	assert.Equal(t, "classify: distributed: join: want one process, got 2 (OMPI_COMM_WORLD_SIZE=2): build with -tags mpi to join them\n", stderr)
 }

@@ -111,7 +111,7 @@ func fmtPercent(share float64) string {
 func oneLine(t *testing.T, stderr string, want ...string) {
 	t.Helper()
 	assert.Equal(t, 1, strings.Count(stderr, "\n"), stderr)
-	assert.True(t, strings.HasPrefix(stderr, "cifar: "), stderr)
+	assert.True(t, strings.HasPrefix(stderr, "classify: "), stderr)
 	for _, w := range want {
 		assert.Contains(t, stderr, w)
 	}
@@ -154,7 +154,7 @@ func TestResume(t *testing.T) {
 		var out, notes bytes.Buffer
 		status = run(ctx, append(args, dir), &out, &interruption{&notes, cancel, 2})
 		assert.Equal(t, 1, status)
-		assert.Contains(t, notes.String(), "cifar: interrupted after 2 of 4 epochs and saved; to continue: cifar -out "+dir+" -resume")
+		assert.Contains(t, notes.String(), "classify: interrupted after 2 of 4 epochs and saved; to continue: classify -out "+dir+" -resume")
 		assert.Len(t, withoutTime(t, dir), 3)
 
 		status, _, stderr = program(context.Background(), "-out", dir, "-resume")

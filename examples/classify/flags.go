@@ -64,7 +64,7 @@ type settings struct {
 // parse reads the command line. Help goes to stdout.
 func parse(args []string, stdout io.Writer) (*command, error) {
 	var c command
-	f := flag.NewFlagSet("cifar", flag.ContinueOnError)
+	f := flag.NewFlagSet("classify", flag.ContinueOnError)
 	f.StringVar(&c.Data, "data", "", "read images from `DIR` (CIFAR-10, CIFAR-100, MNIST or Fashion-MNIST as distributed) instead of drawing digits")
 	f.IntVar(&c.Limit, "limit", 0, "training images used, and a fifth as many test images (default: all; of drawn digits 4000 and 800)")
 	f.Float64Var(&c.Validation, "validation", 0.1, "`share` of the training images held out, by which the best epoch is chosen")
@@ -97,11 +97,11 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	f.StringVar(&c.predict, "predict", "", "classify the PNG, JPEG or WebP `FILE` by the net in -out")
 	f.StringVar(&c.file, "checkpoint", "", "the `FILE` to evaluate or predict with (default: best.safetensors in -out); run.json lies beside it")
 	f.IntVar(&c.top, "top", 3, "classes that -predict prints")
-	if err := cli.Parse(f, args, stdout, "cifar trains a net on images, evaluates it, and classifies pictures by it.",
-		"go run ./examples/cifar -out run                     # digits that it draws",
-		"go run ./examples/cifar -data DIR -out run -tensorboard",
-		"go run ./examples/cifar -out run -resume",
-		"go run ./examples/cifar -out run -predict cat.jpg"); err != nil {
+	if err := cli.Parse(f, args, stdout, "classify trains a net on images, evaluates it, and classifies pictures by it.",
+		"go run ./examples/classify -out run                     # digits that it draws",
+		"go run ./examples/classify -data DIR -out run -tensorboard",
+		"go run ./examples/classify -out run -resume",
+		"go run ./examples/classify -out run -predict cat.jpg"); err != nil {
 		return nil, err
 	}
 	if f.NArg() > 0 {

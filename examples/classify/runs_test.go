@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { clitest.Main(m, main) }
 
-func TestOutputLost(t *testing.T) { clitest.LosesOutput(t, "cifar", tiny("-epochs", "1")...) }
+func TestOutputLost(t *testing.T) { clitest.LosesOutput(t, "classify", tiny("-epochs", "1")...) }
 
 // contents is the files below a directory.
 func contents(t *testing.T, dir string) map[string]string {
@@ -121,9 +121,9 @@ func TestRefusedChangesNothing(t *testing.T) {
 	flip(t, filepath.Join(dir, train.LastFile))
 	status, stdout, stderr := program(context.Background(), "-out", dir, "-resume", "-epochs", "3")
 	require.Zero(t, status, stderr)
-	assert.Contains(t, stderr, "cifar: 3 epochs instead of 4, which the schedule now spans: the learning rate of the next step is 0.01, not 0.1\n")
+	assert.Contains(t, stderr, "classify: 3 epochs instead of 4, which the schedule now spans: the learning rate of the next step is 0.01, not 0.1\n")
 	assert.Contains(t, stderr, "last.safetensors: want the checksum")
-	assert.Contains(t, stderr, "cifar: continues from "+filepath.Join(dir, "checkpoint-0"))
+	assert.Contains(t, stderr, "classify: continues from "+filepath.Join(dir, "checkpoint-0"))
 	assert.Contains(t, stdout, "epoch 3, the last")
 	assert.Len(t, withoutTime(t, dir), 4)
 	assert.Contains(t, read(t, dir, recordFile), `"epochs": 3`)
@@ -132,7 +132,7 @@ func TestRefusedChangesNothing(t *testing.T) {
 	assert.Contains(t, stderr, "want at least the 3 epochs that are complete, got 2")
 	status, _, stderr = program(context.Background(), "-out", dir, "-resume", "-epochs", "12")
 	require.Zero(t, status, stderr)
-	assert.Contains(t, stderr, "cifar: 12 epochs instead of 3, which the schedule now spans: the learning rate of the next step is 0.1, not 0.001\n")
+	assert.Contains(t, stderr, "classify: 12 epochs instead of 3, which the schedule now spans: the learning rate of the next step is 0.1, not 0.001\n")
 }
 
 // until waits for a moment of a program under way.
@@ -246,10 +246,10 @@ func TestInterrupted(t *testing.T) {
 		assert.NoDirExists(t, dir)
 	}
 	stderr, took := interrupt(exists(filepath.Join(dir, train.LastFile)), tiny("-epochs", "200", "-schedule", "constant", "-out", dir)...)
-	assert.Contains(t, stderr, "of 200 epochs and saved; to continue: cifar -out "+dir+" -resume")
+	assert.Contains(t, stderr, "of 200 epochs and saved; to continue: classify -out "+dir+" -resume")
 	assert.Less(t, took, 5*time.Second)
 	stderr, took = interrupt(after(time.Second), "-evaluate", "-limit", "300000", "-out", dir)
-	oneLine(t, stderr, "cifar: interrupted")
+	oneLine(t, stderr, "classify: interrupted")
 	assert.Less(t, took, 5*time.Second)
 	epochs := len(withoutTime(t, dir)) - 1
 	status, _, stderr := program(context.Background(), "-out", dir, "-resume", "-epochs", strconv.Itoa(epochs+2))
