@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
+ACTIONLINT  = github.com/rhysd/actionlint/cmd/actionlint@v1.7.7
 MPIRUN      = mpirun --allow-run-as-root --oversubscribe
 MPI         = ./internal/mpi/... ./solvers/distributed/...
 QEMU        = qemu-aarch64
@@ -14,10 +15,10 @@ LIBRARY     = ./manifolds/... ./solvers/... ./nodes/... ./models/... ./internal/
 # Goes to the kernel of the notebooks; GOFLAGS="$$flags" compiles it with its patched interpreter.
 KERNEL      = @dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && cd examples/notebooks/kernel && flags=$$(go run . -prepare "$$dir")
 
-.PHONY: check fmt vet staticcheck race levels platforms neon emulated assembly drawings mpi test bench generate picture notebooks execute onnx site browser
+.PHONY: check fmt vet staticcheck race levels platforms neon emulated assembly drawings mpi test bench generate picture notebooks execute onnx site browser workflows
 
 # Everything a change must pass, beside `go test ./...`.
-check: fmt vet staticcheck race levels platforms assembly drawings
+check: fmt vet staticcheck workflows race levels platforms assembly drawings
 
 fmt:
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "gofmt: want these files formatted:"; echo "$$files"; exit 1; fi
@@ -29,6 +30,10 @@ vet:
 staticcheck:
 	go run $(STATICCHECK) ./...
 	cd examples/notebooks/kernel && go run $(STATICCHECK) ./...
+
+# The workflows of GitHub, and with shellcheck on the PATH the shell commands in them.
+workflows:
+	go run $(ACTIONLINT)
 
 # The packages in which goroutines share memory. -short leaves out the tests that run for minutes under
 # the race detector.

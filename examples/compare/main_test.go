@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"image/png"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -19,8 +20,12 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
 
 	"github.com/kernelfold/kernelfold/examples/internal/cli/clitest"
+	"github.com/kernelfold/kernelfold/models"
+	"github.com/kernelfold/kernelfold/models/train"
+	"github.com/kernelfold/kernelfold/models/train/tensorboard"
 )
 
 // tiny makes a run of a moment.
@@ -388,6 +393,39 @@ func TestInterrupt(t *testing.T) {
 	after, err := os.ReadFile(filepath.Join(dir, "results.json"))
 	require.NoError(t, err)
 	assert.Equal(t, before, after)
+}
+
+// An event file that cannot be completed when the run is interrupted is reported beside the interruption, and so is one of a run that has
+// completed no epoch. Results are kept as without it.
+func TestInterruptFullDisk(t *testing.T) {
+	record = func(dir string, net models.Trainable, solver gorgonia.Solver) train.Hook {
+		h := tensorboard.New(dir, net, solver)
+		end := h.End
+		h.End = func() error {
+			return errors.Join(end(), &fs.PathError{Op: "close", Path: dir, Err: errors.New("disk full")})
+		}
+		return h
+	}
+	defer func() { record = tensorboard.New }()
+	for _, test := range []struct {
+		after  int // questions of the countdown
+		epochs int
+		want   string
+	}{
+		{3 + 1 + 3, 1, "interrupted after 1 of 2 epochs; they are kept in "},
+		{3, 0, "interrupted before the first epoch was complete; "},
+	} {
+		dir := filepath.Join(t.TempDir(), "out")
+		status, _, stderr := program(&countdown{context.Background(), test.after}, append(tiny, "-epochs", "2", "-solvers", "adam", "-tensorboard", "-out", dir)...)
+		assert.Equal(t, 1, status)
+		oneLine(t, stderr, test.want, "the events for TensorBoard are incomplete: close ", ": disk full")
+		if test.epochs > 0 {
+			r := read(t, dir)
+			require.Len(t, r.Solvers, 1)
+			assert.Len(t, r.Solvers[0].Epochs, test.epochs)
+			assert.Empty(t, r.Failed)
+		}
+	}
 }
 
 func TestListAndHelp(t *testing.T) {

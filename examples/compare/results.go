@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -32,6 +33,8 @@ type results struct {
 	Failed []failedJSON `json:"failed,omitempty"`
 	// Interrupted tells that the run was ended before all epochs were complete.
 	Interrupted bool `json:"interrupted,omitempty"`
+
+	lost *fs.PathError // event files that could not be completed when the run was interrupted
 }
 
 type settingsJSON struct {
@@ -162,7 +165,7 @@ func (r *results) table(w io.Writer) {
 	}
 }
 
-// failure returns an interruption, with what was kept, and the solvers that failed as one error.
+// failure returns one error for an interruption, with what was kept and what was lost, and for the solvers that failed.
 func (r *results) failure(kept string) error {
 	var parts []string
 	if r.Interrupted {
@@ -172,6 +175,9 @@ func (r *results) failure(kept string) error {
 		}
 		parts = append(parts, fmt.Sprintf("interrupted after %d of %d epochs; %s", epochs, len(r.Settings.Solvers)*r.Settings.Epochs, kept))
 	}
+	if r.lost != nil {
+		parts = append(parts, r.incomplete().Error())
+	}
 	for _, f := range r.Failed {
 		parts = append(parts, fmt.Sprintf("%s with learning rate %g: %s", f.Name, f.LearnRate, f.Error))
 	}
@@ -179,6 +185,11 @@ func (r *results) failure(kept string) error {
 		return nil
 	}
 	return errors.New(strings.Join(parts, "; "))
+}
+
+// incomplete is the error of event files that could not be completed.
+func (r *results) incomplete() error {
+	return fmt.Errorf("the events for TensorBoard are incomplete: %w", r.lost)
 }
 
 func (r *results) json() ([]byte, error) {

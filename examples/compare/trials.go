@@ -59,6 +59,9 @@ func (s *settings) trials(ctx context.Context, set *images.Set, p *progress) (*r
 		}
 		p.solver(fmt.Sprintf("%d/%d %s", i+1, len(s.entries), e.name))
 		one, err := s.trial(ctx, m, e, set, p)
+		if ctx.Err() != nil {
+			errors.As(err, &r.lost)
+		}
 		switch {
 		case err != nil && !errors.Is(err, ctx.Err()):
 			r.Failed = append(r.Failed, failedJSON{e.name, e.rate, cause(err)})
@@ -69,6 +72,9 @@ func (s *settings) trials(ctx context.Context, set *images.Set, p *progress) (*r
 	}
 	r.Interrupted = ctx.Err() != nil
 	if r.Interrupted && len(r.Solvers) == 0 && len(r.Failed) == 0 {
+		if r.lost != nil {
+			return nil, fmt.Errorf("%w; %w", errEarly, r.incomplete())
+		}
 		return nil, errEarly
 	}
 	return r, nil
@@ -87,7 +93,8 @@ func cause(err error) string {
 }
 
 // trial trains the net with one solver and returns the epochs that were
-// completed, also with an error. When ctx ends it does not wait for the step under way.
+// completed, also with an error. When ctx ends it does not wait for the step under way, unless event files are being written: then the run
+// closes them first, and its error says whether they are complete.
 func (s *settings) trial(ctx context.Context, m *models.Model, e entry, set *images.Set, p *progress) (solverJSON, error) {
 	one := solverJSON{Name: e.name, Manifold: e.manifold, Grouping: e.grouping, Stock: e.stock}
 	solver := e.make(e.rate)
@@ -124,10 +131,14 @@ func (s *settings) trial(ctx context.Context, m *models.Model, e entry, set *ima
 			return nil
 		},
 	}
+	fit := func() ([]train.Epoch, error) { return train.Fit(ctx, m, solver, set.Train, options) }
+	var err error
 	if s.events {
-		options.Hooks = []train.Hook{tensorboard.New(filepath.Join(s.out, "events", e.name), m, solver)}
+		options.Hooks = []train.Hook{record(filepath.Join(s.out, "events", e.name), m, solver)}
+		_, err = fit()
+	} else {
+		_, err = cli.Await(ctx, fit)
 	}
-	_, err := cli.Await(ctx, func() ([]train.Epoch, error) { return train.Fit(ctx, m, solver, set.Train, options) })
 	mu.Lock()
 	defer mu.Unlock()
 	over = true
@@ -140,6 +151,9 @@ func (s *settings) trial(ctx context.Context, m *models.Model, e entry, set *ima
 	}
 	return one, err
 }
+
+// record returns the hook that writes event files. Tests replace it.
+var record = tensorboard.New
 
 // reference is the set that the kernels of unconstrained solvers are measured against.
 var reference = manifolds.On(manifolds.Sphere{})
