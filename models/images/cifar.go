@@ -45,7 +45,7 @@ var cifar100 = cifar{
 }
 
 // here returns the training files that are in dir.
-func (f cifar) here(dir *folder) []string {
+func (f cifar) here(dir *fileset) []string {
 	var files []string
 	for _, file := range f.train {
 		if _, ok := dir.find(file); ok {
@@ -55,7 +55,7 @@ func (f cifar) here(dir *folder) []string {
 	return files
 }
 
-func (f cifar) load(dir *folder, name string, keep [2]int) (*Set, error) {
+func (f cifar) load(dir *fileset, name string, keep [2]int) (*Set, error) {
 	set := &Set{Name: name, Classes: f.classes, Channels: 3, Height: cifarSide, Width: cifarSide}
 	var train, test raw
 	for _, file := range f.here(dir) {
@@ -74,7 +74,7 @@ func (f cifar) load(dir *folder, name string, keep [2]int) (*Set, error) {
 }
 
 // read appends the first keep records of a file, all of which it checks.
-func (f cifar) read(r *raw, dir *folder, file string, keep int) error {
+func (f cifar) read(r *raw, dir *fileset, file string, keep int) error {
 	s, err := dir.open(file)
 	if err != nil {
 		return err

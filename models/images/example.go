@@ -26,15 +26,7 @@ func (s Split) Example(i int, row []any, _ *rand.Rand) error {
 	if err != nil || len(row) == 1 {
 		return err
 	}
-	switch y := row[1].(type) {
-	case []float32:
-		return label(y, s, i)
-	case []float64:
-		return label(y, s, i)
-	case []int:
-		return label(y, s, i)
-	}
-	return fmt.Errorf("images: %s: want labels of float32, float64 or int, got %T", s.Name, row[1])
+	return setLabel(row[1], s.Name, i, s.Labels[i], 1)
 }
 
 func pixels[T float32 | float64](to []T, s Split, i int) error {
@@ -47,16 +39,28 @@ func pixels[T float32 | float64](to []T, s Split, i int) error {
 	return nil
 }
 
-func label[T float32 | float64 | int](to []T, s Split, i int) error {
-	l := s.Labels[i]
+// setLabel writes the label of example i to a row, times a weight unless the row is one number.
+func setLabel(row any, name string, i, label int, weight float32) error {
+	switch y := row.(type) {
+	case []float32:
+		return oneHot(y, name, i, label, weight)
+	case []float64:
+		return oneHot(y, name, i, label, float64(weight))
+	case []int:
+		return oneHot(y, name, i, label, 1)
+	}
+	return fmt.Errorf("images: %s: want labels of float32, float64 or int, got %T", name, row)
+}
+
+func oneHot[T float32 | float64 | int](to []T, name string, i, label int, weight T) error {
 	if len(to) == 1 {
-		to[0] = T(l)
+		to[0] = T(label)
 		return nil
 	}
-	if l < 0 || l >= len(to) {
-		return fmt.Errorf("images: %s: label %d: want 0..%d, got %d", s.Name, i, len(to)-1, l)
+	if label < 0 || label >= len(to) {
+		return fmt.Errorf("images: %s: label %d: want 0..%d, got %d", name, i, len(to)-1, label)
 	}
 	clear(to)
-	to[l] = 1
+	to[label] = weight
 	return nil
 }

@@ -3,256 +3,312 @@
 package images
 
 import (
-	"archive/tar"
-	"bytes"
 	"cmp"
+	"encoding/csv"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	slashpath "path"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/kernelfold/kernelfold/internal/files"
 )
 
-// folder is files that may be those of a set, by their names: a folder on disk or in a tar archive.
-type folder struct {
-	path  string
-	files map[string]entry // by key
+// FolderOptions are the options of Folder.
+type FolderOptions struct {
+	// Preprocessing is how a picture becomes the input of a net.
+	Preprocessing
+	// Transform varies the pictures in training.
+	Transform Transform
+	// Labels is the path of a CSV file of names and labels, in the place of a sub-folder for each class. Its columns are the path of a
+	// picture below the folder, with slashes, and the name of its class. A first line of a column called name, file, filename, path or
+	// image and one called label or class says which columns these are; without it they are the first two.
+	Labels string
+	// Classes are the classes and their order, such as those of a net. By default they are the names that are there, sorted, and those
+	// of a CSV file by their values if all are numbers. A class that is not among them is an error, and one of them without pictures is none.
+	Classes []string
+	// Skip leaves out broken pictures, and counts them: see Pictures.Skipped.
+	Skip bool
 }
 
-// entry is a file of a folder.
-type entry struct {
-	path string
-	data []byte // what it holds, if it comes out of an archive
-}
-
-// key is what is the same in all names that a file goes by: train-images-idx3-ubyte and train-images.idx3-ubyte.gz.
-func key(name string) string {
-	name, _ = strings.CutSuffix(strings.ToLower(name), ".gz")
-	return strings.NewReplacer(".", "-", "_", "-").Replace(name)
-}
-
-// setFiles are the keys of all files of sets.
-var setFiles = func() map[string]bool {
-	keys := map[string]bool{}
-	for _, f := range idxFiles {
-		keys[key(f.images)], keys[key(f.labels)] = true, true
-	}
-	for _, f := range []cifar{cifar10, cifar100} {
-		for _, name := range append([]string{f.test}, f.train...) {
-			keys[key(name)] = true
-		}
-	}
-	return keys
-}()
-
-// add takes a file under its key, if it belongs to a set. Of a file that is there plain and packed, the plain one counts.
-func (f *folder) add(name string, e entry) {
-	k := key(name)
-	if !setFiles[k] {
-		return
-	}
-	if old, ok := f.files[k]; !ok || strings.HasSuffix(old.path, ".gz") {
-		f.files[k] = e
-	}
-}
-
-// find returns the file of a name.
-func (f *folder) find(name string) (entry, bool) {
-	e, ok := f.files[key(name)]
-	return e, ok
-}
-
-// open opens the file of a name.
-func (f *folder) open(name string) (*source, error) {
-	e, ok := f.find(name)
-	if !ok {
-		return nil, fmt.Errorf("images: %s: want %s[.gz], got no such file", f.path, name)
-	}
-	return e.open()
-}
-
-// formats returns those whose files are there.
-func (f *folder) formats() (list []format) {
-	if _, ok := f.find(idxFiles[0].images); ok {
-		list = append(list, idx{})
-	}
-	for _, c := range []cifar{cifar10, cifar100} {
-		if len(c.here(f)) > 0 {
-			list = append(list, c)
-		}
-	}
-	return list
-}
-
-// format is a way in which a set is distributed.
-type format interface {
-	load(f *folder, name string, keep [2]int) (*Set, error)
-}
-
-// Where Load looks.
-const (
-	maxDepth   = 3    // of folders in folders
-	maxFolders = 1000 // looked into
-)
-
-// search finds the folder, dir or one in it, that holds a set, or else the archive.
-func search(dir string) (*folder, error) {
-	var found []*folder
-	var archives []string
-	python := "" // the path of the Python version
-	level := []string{dir}
-	for depth, seen := 0, 0; depth <= maxDepth && len(level) > 0 && len(found) == 0; depth++ {
-		var next []string
-		for _, d := range level {
-			if seen++; seen > maxFolders {
-				break
-			}
-			f, err := list(d)
-			switch {
-			case err != nil && depth == 0:
-				return nil, fmt.Errorf("images: %w", err)
-			case err != nil:
-				continue // one that may not be read is not the one
-			case len(f.formats()) > 0 && depth == 0:
-				return f.folder, nil
-			case len(f.formats()) > 0:
-				found = append(found, f.folder)
-			}
-			next, archives, python = append(next, f.inside...), append(archives, f.archives...), cmp.Or(python, f.python)
-		}
-		level = next
-	}
-	switch {
-	case len(found)+len(archives) > 1:
-		for _, f := range found {
-			archives = append(archives, f.path)
-		}
-		return nil, fmt.Errorf("images: %s: want one set of images, got %s", dir, strings.Join(archives, " and "))
-	case len(found) == 1:
-		return found[0], nil
-	case len(archives) == 1:
-		return unpack(archives[0])
-	case python != "":
-		return nil, errPython(python)
-	}
-	return nil, fmt.Errorf("images: %s: want %s[.gz] (MNIST, Fashion-MNIST), %s[.gz] (CIFAR-10) or %s[.gz] (CIFAR-100), or the archive of CIFAR, got none of them",
-		dir, idxFiles[0].images, cifar10.train[0], cifar100.train[0])
-}
-
-func errPython(path string) error {
-	return fmt.Errorf("images: %s: want the binary version of CIFAR, cifar-10-binary.tar.gz or cifar-100-binary.tar.gz, got the Python version", path)
-}
-
-// archives are those that are distributed, with the folders in them.
-var archives = map[string]string{"cifar-10-binary.tar": "cifar-10-batches-bin", "cifar-100-binary.tar": "cifar-100-binary"}
-
-// listing is what there is in a folder on disk.
-type listing struct {
-	*folder
-	inside   []string // folders
-	archives []string // that are not unpacked beside themselves
-	python   string   // a file of the Python version
-}
-
-func list(dir string) (*listing, error) {
-	names, err := os.ReadDir(dir)
+// Folder makes a data set of the user's own pictures, which lie in dir: a sub-folder for each class, with pictures in it or in folders further
+// below. Files count by their extension, .jpg, .jpeg, .png, .gif, .webp, .bmp, .tif and .tiff; which format a picture has, its contents decide when it is
+// read. Names that begin with a dot are left out. Links are followed.
+//
+// Folder reads names only, about a hundred thousand a second; none of the pictures is opened. What cannot be a picture, a pipe, a link to nothing or
+// in a circle, is an error that names it, or one that is skipped and counted.
+func Folder(dir string, o FolderOptions) (*Pictures, error) {
+	pre, err := o.Preprocessing.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	l := &listing{folder: &folder{path: dir, files: map[string]entry{}}}
-	for _, n := range names {
-		p := filepath.Join(dir, n.Name())
-		if n.IsDir() || n.Type()&fs.ModeSymlink != 0 && isDir(p) {
-			if !strings.HasPrefix(n.Name(), ".") {
-				l.inside = append(l.inside, p)
-			}
-			continue
-		}
-		l.add(n.Name(), entry{path: p})
-		name := strings.TrimSuffix(n.Name(), ".gz")
-		unpacked, isArchive := archives[name]
-		switch {
-		case isArchive:
-			if !isDir(filepath.Join(dir, unpacked)) {
-				l.archives = append(l.archives, p)
-			}
-		case name == "cifar-10-python.tar", name == "cifar-100-python.tar", isPython(name) && kindOf(p) == pickle:
-			l.python = p
-		}
+	transform, err := o.Transform.withDefaults()
+	if err != nil {
+		return nil, err
 	}
+	if info, err := os.Stat(dir); err != nil {
+		return nil, fmt.Errorf("images: %w", err)
+	} else if !info.IsDir() {
+		return nil, fmt.Errorf("images: %s: want a folder, got a file", dir)
+	}
+	p := &Pictures{Preprocessing: pre, Transform: transform, dir: dir}
+	if o.Skip {
+		p.broken = &broken{errs: map[string]error{}}
+	}
+	x := index{Pictures: p, byName: map[string]int{}}
+	for i, c := range o.Classes {
+		if _, twice := x.byName[c]; twice {
+			return nil, fmt.Errorf("images: want each class once, got %q twice", c)
+		}
+		x.byName[c] = i
+	}
+	p.Classes, x.fixed = slices.Clone(o.Classes), o.Classes != nil
+	if o.Labels != "" {
+		err = x.csv(o.Labels)
+	} else {
+		err = x.folders()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if p.Len() == 0 {
+		return nil, fmt.Errorf("images: %s: want pictures, got none", dir)
+	}
+	return p, nil
+}
+
+// index collects the names of pictures.
+type index struct {
+	*Pictures
+	byName map[string]int // labels
+	fixed  bool           // there are no other classes
+}
+
+// extensions are those of pictures.
+var extensions = map[string]bool{".jpg": true, ".jpeg": true, ".png": true, ".gif": true, ".webp": true, ".bmp": true, ".tif": true, ".tiff": true}
+
+func isPicture(name string) bool { return extensions[strings.ToLower(filepath.Ext(name))] }
+
+// fail returns the error of a file, unless broken ones are skipped.
+func (x *index) fail(path string, err error) error {
+	err = &PictureError{path, err}
+	if x.broken == nil {
+		return err
+	}
+	x.broken.add(path, err)
+	return nil
+}
+
+// label returns the label of a class.
+func (x *index) label(class, at string) (int, error) {
+	l, ok := x.byName[class]
+	switch {
+	case ok:
+		return l, nil
+	case x.fixed:
+		return 0, fmt.Errorf("images: %s: want one of the %d classes of the net, got %q", at, len(x.Classes), class)
+	}
+	l = len(x.Classes)
+	x.byName[class] = l
+	x.Classes = append(x.Classes, class)
 	return l, nil
 }
 
-func isDir(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
-}
-
-// pickle is what files calls it.
-const pickle = "a Python pickle"
-
-// isPython reports whether a file of that name belongs to the Python version of CIFAR, if it is a pickle.
-func isPython(name string) bool { return strings.HasPrefix(name, "data_batch_") || name == "train" }
-
-// kindOf names the format of a file, or returns "".
-func kindOf(path string) string {
-	f, _, err := files.Open(path)
+// folders takes the sub-folders as classes.
+func (x *index) folders() error {
+	entries, err := os.ReadDir(x.dir)
 	if err != nil {
-		return ""
+		return fmt.Errorf("images: %w", err)
 	}
-	defer f.Close()
-	return files.KindOf(f)
-}
-
-// unpack reads the files of a set out of a tar archive, which may be gzipped. Its memory is bounded by maxBytes.
-func unpack(path string) (*folder, error) {
-	s, err := (entry{path: path}).open()
-	if err != nil {
-		return nil, err
-	}
-	defer s.close()
-	head, err := s.r.Peek(headBytes)
-	if err != nil && err != io.EOF {
-		return nil, s.explain(err)
-	}
-	if !files.IsTar(head) {
-		return nil, fmt.Errorf("images: %s: want a folder or a tar archive with a set of images, got %s", path, cmp.Or(files.Kind(head), "something else"))
-	}
-	f := &folder{path: path, files: map[string]entry{}}
-	limited := &io.LimitedReader{R: s.r, N: s.bound + 1}
-	failed := func(err error) error {
-		if limited.N == 0 {
-			return s.tooLong()
-		}
-		return s.explain(err)
-	}
-	for r := tar.NewReader(limited); ; {
-		h, err := r.Next()
-		if err == io.EOF && limited.N > 0 {
-			break
-		}
-		if err != nil {
-			return nil, failed(err)
-		}
-		name := slashpath.Base(h.Name)
-		if h.Typeflag != tar.TypeReg || !setFiles[key(name)] && !isPython(name) {
+	loose := ""
+	for _, e := range entries {
+		name := e.Name()
+		if strings.HasPrefix(name, ".") {
 			continue
 		}
-		var b bytes.Buffer
-		if _, err := io.Copy(&b, r); err != nil {
-			return nil, failed(err)
+		path := filepath.Join(x.dir, name)
+		isFolder := e.IsDir()
+		if e.Type()&fs.ModeSymlink != 0 {
+			isFolder = isDir(path)
 		}
-		if isPython(name) && files.Kind(b.Bytes()[:min(headBytes, b.Len())]) == pickle {
-			return nil, errPython(path)
+		if !isFolder {
+			if isPicture(name) {
+				loose = cmp.Or(loose, path)
+			}
+			continue
 		}
-		f.add(name, entry{path + ":" + h.Name, append([]byte{}, b.Bytes()...)})
+		l, err := x.label(name, path)
+		if err != nil {
+			return err
+		}
+		before := x.Len()
+		real, err := filepath.EvalSymlinks(path)
+		if err != nil {
+			return fmt.Errorf("images: %w", err)
+		}
+		if err := x.walk(name, l, []string{real}); err != nil {
+			return err
+		}
+		if x.Len() == before && !x.fixed {
+			return fmt.Errorf("images: %s: want pictures (.jpg, .jpeg, .png, .gif, .webp, .bmp, .tif or .tiff) in the folder of a class, got none", path)
+		}
 	}
-	if len(f.formats()) == 0 {
-		return nil, fmt.Errorf("images: %s: want an archive with %s or %s in it, got neither", path, cifar10.train[0], cifar100.train[0])
+	if loose != "" {
+		return fmt.Errorf("images: %s: want pictures in sub-folders, one for each class, got one beside them", loose)
 	}
-	return f, nil
+	return nil
+}
+
+// maxNesting is how deep folders lie in folders.
+const maxNesting = 64
+
+// walk takes the pictures of a folder below dir and of the folders in it. above are the real paths of the folder and of those around it.
+func (x *index) walk(folder string, label int, above []string) error {
+	entries, err := os.ReadDir(filepath.Join(x.dir, filepath.FromSlash(folder)))
+	if err != nil {
+		return fmt.Errorf("images: %w", err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		name, mode := folder+"/"+e.Name(), e.Type()
+		path := filepath.Join(x.dir, filepath.FromSlash(name))
+		if mode&fs.ModeSymlink != 0 {
+			info, err := os.Stat(path)
+			switch {
+			case err == nil:
+				mode = info.Mode().Type()
+			case !isPicture(name):
+				continue
+			default:
+				if err := x.fail(path, err); err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		switch {
+		case mode.IsDir():
+			real := filepath.Join(above[len(above)-1], e.Name())
+			if e.Type()&fs.ModeSymlink != 0 {
+				if real, err = filepath.EvalSymlinks(path); err != nil {
+					return fmt.Errorf("images: %w", err)
+				}
+			}
+			var wrong error
+			switch {
+			case slices.Contains(above, real):
+				wrong = faultf(ErrFormat, "want folders that end, got a link to one that it lies in")
+			case len(above) == maxNesting:
+				wrong = faultf(ErrFormat, "want at most %d folders in each other, got more", maxNesting)
+			default:
+				if err := x.walk(name, label, append(slices.Clip(above), real)); err != nil {
+					return err
+				}
+			}
+			if wrong != nil {
+				if err := x.fail(path, wrong); err != nil {
+					return err
+				}
+			}
+		case !isPicture(name):
+		case mode.IsRegular():
+			x.names, x.labels = append(x.names, name), append(x.labels, label)
+		default:
+			if err := x.fail(path, faultf(ErrFormat, "want a regular file, got a special one (%v)", mode)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// csv takes names and labels from a file.
+func (x *index) csv(path string) error {
+	f, _, err := files.Open(path)
+	if err != nil {
+		return fmt.Errorf("images: %w", err)
+	}
+	defer f.Close()
+	r := csv.NewReader(f)
+	r.FieldsPerRecord, r.ReuseRecord = -1, true
+	nameAt, labelAt := 0, 1
+	seen := map[string]bool{}
+	for first := true; ; first = false {
+		record, err := r.Read()
+		if err == io.EOF {
+			break
+		}
+		if p := (*csv.ParseError)(nil); errors.As(err, &p) {
+			return fmt.Errorf("images: %s: want a CSV file: %w", path, err)
+		}
+		if err != nil {
+			return fmt.Errorf("images: %s: %w", path, err)
+		}
+		if first {
+			record[0] = strings.TrimPrefix(record[0], "\ufeff")
+			n, l := column(record, "name", "file", "filename", "path", "image"), column(record, "label", "class")
+			if n >= 0 && l >= 0 {
+				nameAt, labelAt = n, l
+				continue
+			}
+		}
+		line, _ := r.FieldPos(0)
+		at := fmt.Sprintf("%s:%d", path, line)
+		if len(record) <= max(nameAt, labelAt) {
+			return fmt.Errorf("images: %s: want a name and a label, got %d columns", at, len(record))
+		}
+		name, class := slashpath.Clean(strings.TrimSpace(record[nameAt])), strings.TrimSpace(record[labelAt])
+		switch {
+		case !filepath.IsLocal(filepath.FromSlash(name)) || name == ".":
+			return fmt.Errorf("images: %s: want the path of a picture below the folder, got %q", at, name)
+		case class == "":
+			return fmt.Errorf("images: %s: want a label, got none for %q", at, name)
+		case seen[name]:
+			return fmt.Errorf("images: %s: want each picture once, got %q again", at, name)
+		}
+		seen[name] = true
+		l, err := x.label(strings.Clone(class), at)
+		if err != nil {
+			return err
+		}
+		x.names, x.labels = append(x.names, strings.Clone(name)), append(x.labels, l)
+	}
+	if !x.fixed {
+		x.sortClasses()
+	}
+	return nil
+}
+
+// column returns the place of a column that has one of the names, or -1.
+func column(header []string, names ...string) int {
+	return slices.IndexFunc(header, func(h string) bool { return slices.Contains(names, strings.ToLower(strings.TrimSpace(h))) })
+}
+
+// sortClasses sorts classes that came in any order.
+func (x *index) sortClasses() {
+	numbers := map[string]int{}
+	for _, c := range x.Classes {
+		if n, err := strconv.Atoi(c); err == nil {
+			numbers[c] = n
+		}
+	}
+	compare := strings.Compare
+	if len(numbers) == len(x.Classes) {
+		compare = func(a, b string) int { return cmp.Or(cmp.Compare(numbers[a], numbers[b]), strings.Compare(a, b)) }
+	}
+	old := slices.Clone(x.Classes)
+	slices.SortFunc(x.Classes, compare)
+	for i, c := range x.Classes {
+		x.byName[c] = i
+	}
+	for i, l := range x.labels {
+		x.labels[i] = x.byName[old[l]]
+	}
 }

@@ -3,14 +3,14 @@
 package images_test
 
 import (
-	"archive/tar"
 	"bytes"
-	"maps"
-	"math"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"runtime"
-	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -19,188 +19,141 @@ import (
 	"github.com/kernelfold/kernelfold/models/images"
 )
 
-// files are contents by names.
-type files = map[string][]byte
-
-// layout writes files with folders in their names.
-func layout(t testing.TB, all files) string {
-	dir := t.TempDir()
-	for name, b := range all {
-		path := filepath.Join(dir, filepath.FromSlash(name))
-		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o777))
-		require.NoError(t, os.WriteFile(path, b, 0o666))
+// plain is a PNG picture of one colour.
+func plain(t testing.TB, r, g, b byte) []byte {
+	im := image.NewNRGBA(image.Rect(0, 0, 12, 9))
+	for i := range 12 * 9 {
+		im.Set(i%12, i/12, color.NRGBA{r, g, b, 255})
 	}
-	return dir
+	var to bytes.Buffer
+	require.NoError(t, png.Encode(&to, im))
+	return to.Bytes()
 }
 
-// within puts files into a folder.
-func within(folder string, files map[string][]byte) map[string][]byte {
-	in := map[string][]byte{}
-	for name, b := range files {
-		in[folder+"/"+name] = b
+// names returns the names and labels of all pictures.
+func names(p *images.Pictures) (all []string) {
+	for i := range p.Len() {
+		all = append(all, fmt.Sprint(p.Name(i), " ", p.Label(i)))
 	}
-	return in
+	return all
 }
 
-// archive makes a tar archive, of the files in an order that is not that of their names.
-func archive(t testing.TB, files map[string][]byte) []byte {
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	names := slices.Sorted(maps.Keys(files))
-	slices.Reverse(names)
-	for _, name := range names {
-		require.NoError(t, w.WriteHeader(&tar.Header{Name: name, Mode: 0o666, Size: int64(len(files[name]))}))
-		_, err := w.Write(files[name])
-		require.NoError(t, err)
-	}
-	require.NoError(t, w.Close())
-	return b.Bytes()
-}
-
-func join(all ...map[string][]byte) map[string][]byte {
-	sum := map[string][]byte{}
-	for _, m := range all {
-		maps.Copy(sum, m)
-	}
-	return sum
-}
-
-// Sets are found as people have them, and are the same.
-func TestLoadLayouts(t *testing.T) {
-	dotted := files{
-		"train-images.idx3-ubyte": mnist()[trainImages], "train-labels.idx1-ubyte.gz": packed(mnist()[trainLabels]),
-		"t10k-images.idx3-ubyte.GZ": packed(mnist()[testImages]), "t10k_labels_idx1_ubyte": mnist()[testLabels],
-	}
-	swapped := files{ // a name that says gzip and a file that is not, and the other way round
-		trainImages + ".gz": mnist()[trainImages], trainLabels: packed(mnist()[trainLabels]),
-		testImages: packed(mnist()[testImages]), testLabels + ".gz": mnist()[testLabels],
-	}
-	both := join(mnist(), files{trainImages + ".gz": []byte("not looked at")})
-	folders := join(within(trainImages, files{trainImages: nil}), within(testLabels, files{"readme": nil})) // called as the files are
-	junk := files{"readme.html": []byte("<html>"), ".git/" + trainImages: nil, "deep/er/and/deeper/" + trainImages: nil}
-	tgz := packed(archive(t, within("cifar-10-batches-bin", join(cifar(), files{"batches.meta.txt": []byte("cat"), "readme.html": nil}))))
-	for name, c := range map[string]struct {
-		files files
-		of    func() files
-	}{
-		"dots and hyphens":    {dotted, mnist},
-		"names that mislead":  {swapped, mnist},
-		"plain before packed": {both, mnist},
-		"folders of the names": {join(folders, files{
-			"train-images.idx3-ubyte": mnist()[trainImages], trainLabels: mnist()[trainLabels],
-			testImages: mnist()[testImages], testLabels + ".gz": packed(mnist()[testLabels]),
-		}), mnist},
-		"torchvision":          {join(junk, within("MNIST/raw", join(mnist(), zipped(mnist())))), mnist},
-		"three folders deeper": {within("a/b/c", mnist()), mnist},
-		"folder of CIFAR-10":   {join(junk, within("cifar-10-batches-bin", cifar())), cifar},
-		"beside the archive":   {join(files{"cifar-10-binary.tar.gz": nil}, within("cifar-10-batches-bin", cifar())), cifar},
-		"archive":              {files{"data/cifar-10-binary.tar.gz": tgz}, cifar},
-		"archive, unpacked":    {files{"cifar-10-binary.tar.gz": archive(t, within("cifar-10-batches-bin", cifar()))}, cifar},
-		"packed in an archive": {files{"cifar-10-binary.tar": archive(t, zipped(cifar()))}, cifar},
-	} {
-		t.Run(name, func(t *testing.T) {
-			want, err := images.Load(write(t, c.of()), 0)
-			require.NoError(t, err)
-			got, err := images.Load(layout(t, c.files), 0)
-			require.NoError(t, err)
-			got.Name = want.Name
-			assert.Equal(t, want, got)
-		})
-	}
-	dir := layout(t, files{"cifar-10-binary.tar.gz": tgz})
-	got, err := images.Load(filepath.Join(dir, "cifar-10-binary.tar.gz"), 9)
-	require.NoError(t, err)
-	assert.Equal(t, "cifar-10-binary", got.Name)
-	want, err := images.Load(write(t, cifar()), 9)
-	require.NoError(t, err)
-	assert.Equal(t, want.Train, got.Train)
-}
-
-func TestBadLayouts(t *testing.T) {
-	python := files{"data_batch_1": []byte("\x80\x02}q\x00(U\x0bbatch_label"), "test_batch": []byte("\x80\x02}q\x00(U\x0b")}
-	tgz := packed(archive(t, within("cifar-10-batches-bin", cifar())))
-	for name, c := range map[string]struct {
-		files files
-		path  string
-		want  []string
-	}{
-		"two sets":            {join(within("MNIST/raw", mnist()), within("FashionMNIST/raw", mnist())), "", []string{"want one set of images", "FashionMNIST", "MNIST"}},
-		"a set and archive":   {join(within("MNIST", mnist()), files{"cifar-10-binary.tar.gz": tgz}), "", []string{"want one set of images", "MNIST", "cifar-10-binary.tar.gz"}},
-		"each in a folder":    {join(within("a", files{trainImages: mnist()[trainImages]}), within("b", files{trainLabels: mnist()[trainLabels]})), "", []string{"a: want train-labels-idx1-ubyte[.gz], got no such file"}},
-		"too deep":            {within("a/b/c/d", mnist()), "", []string{"got none of them"}},
-		"python under a name": {join(cifar(), files{"data_batch_2.bin": python["data_batch_1"]}), "", []string{"data_batch_2.bin: want records of 3073 bytes", "this is a Python pickle"}},
-		"python":              {within("cifar-10-batches-py", python), "", []string{"cifar-10-batches-py", "want the binary version of CIFAR", "got the Python version"}},
-		"python archive":      {files{"cifar-10-python.tar.gz": packed(archive(t, python))}, "", []string{"cifar-10-python.tar.gz", "got the Python version"}},
-		"python archive read": {files{"a.tar.gz": packed(archive(t, within("x", python)))}, "a.tar.gz", []string{"a.tar.gz", "got the Python version"}},
-		"other archive":       {files{"a.tar.gz": packed(archive(t, files{"b": nil}))}, "a.tar.gz", []string{"want an archive with data_batch_1.bin"}},
-		"archive cut":         {files{"a.tar.gz": tgz[:len(tgz)-500]}, "a.tar.gz", []string{"a.tar.gz", "truncated"}},
-		"plain archive cut":   {files{"a.tar": archive(t, cifar())[:5000]}, "a.tar", []string{"a.tar", "truncated"}},
-		"a file cut within":   {files{"a.tar": archive(t, files{"data_batch_1.bin": records(2)[:4000], "test_batch.bin": records(1)})}, "a.tar", []string{"a.tar:data_batch_1.bin", "records of 3073 bytes"}},
-		"a pickle":            {files{"weights.pth": []byte("\x80\x02}q\x00(U\x0b")}, "weights.pth", []string{"want a folder or a tar archive", "got a Python pickle"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			_, err := images.Load(filepath.Join(layout(t, c.files), c.path), 0)
-			require.Error(t, err)
-			assert.NotContains(t, err.Error(), "\n")
-			for _, w := range c.want {
-				assert.ErrorContains(t, err, w)
-			}
-		})
-	}
-}
-
-// What a small file unpacks to is not kept.
-func TestBombs(t *testing.T) {
-	zeros := make([]byte, 32<<20/3073*3073)
-	bomb := packed(zeros)
-	for name, f := range map[string]files{
-		"CIFAR":        {"data_batch_1.bin.gz": bomb, "test_batch.bin": records(1)},
-		"idx":          join(mnist(), files{trainImages: packed(idx(0x803, []uint32{32 << 10, 32, 32}, zeros))}),
-		"archive":      {"cifar-10-binary.tar.gz": packed(archive(t, files{"data_batch_1.bin": zeros}))},
-		"archive, off": {"cifar-10-binary.tar.gz": packed(archive(t, files{"zeros": zeros}))},
-	} {
-		t.Run(name, func(t *testing.T) {
-			dir := layout(t, f)
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			_, err := images.Load(dir, 0)
-			runtime.ReadMemStats(&after)
-			require.Error(t, err)
-			assert.Regexp(t, "want at most .* bytes in the gzip stream|cannot hold more than", err.Error())
-			assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(24<<20))
-		})
-	}
-}
-
-// A limit beyond all images keeps all of both parts.
-func TestLargestLimit(t *testing.T) {
-	for _, limit := range []int{math.MaxInt, math.MaxInt - 4} {
-		s, err := images.Load(write(t, mnist()), limit)
-		require.NoError(t, err)
-		assert.Equal(t, [2]int{30, 12}, [2]int{s.Train.Len(), s.Test.Len()})
-	}
-}
-
-// FuzzArchive: no archive makes Load panic. The inputs are single edits, so that the fuzzer has little to minimise.
-func FuzzArchive(f *testing.F) {
-	sound := archive(f, files{"data_batch_1.bin": records(1), "x/test_batch.bin.gz": packed(records(1))})
-	path := filepath.Join(f.TempDir(), "a.tar")
-	f.Add(uint16(0), "", uint16(0), false)
-	f.Add(uint16(0), "y/train.bin", uint16(700), true)
-	f.Add(uint16(124), "77777777777", uint16(0), false) // a size
-	f.Fuzz(func(t *testing.T, at uint16, text string, cut uint16, zip bool) {
-		b := bytes.Clone(sound)
-		copy(b[int(at)%len(b):], text)
-		b = b[:max(0, len(b)-int(cut))]
-		if zip {
-			b = packed(b)
-		}
-		require.NoError(t, os.WriteFile(path, b, 0o666))
-		s, err := images.Load(path, 3)
-		if err != nil {
-			assert.NotContains(t, err.Error(), "\n")
-			return
-		}
-		assert.Len(t, s.Train.Images, s.Train.Len()*s.Channels*s.Height*s.Width)
+func TestFolder(t *testing.T) {
+	dir := layout(t, files{
+		"dog/1.png": plain(t, 255, 0, 0), "dog/far/er/2.JPEG": plain(t, 0, 255, 0), "dog/.hidden.png": nil, "dog/readme.txt": nil,
+		"cat/0.png": plain(t, 0, 0, 255), "readme.md": nil, ".git/a.png": nil,
 	})
+	p, err := images.Folder(dir, images.FolderOptions{Preprocessing: images.Preprocessing{Size: 4, Mean: []float32{0, 0, 0}, Std: []float32{1, 1, 1}}})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"cat", "dog"}, p.Classes)
+	assert.Equal(t, []string{"cat/0.png 0", "dog/1.png 1", "dog/far/er/2.JPEG 1"}, names(p))
+	assert.Equal(t, []int{1, 2}, p.Counts())
+	assert.Equal(t, []float32{1.5, 0.75}, p.ClassWeights())
+
+	x, y := make([]float32, 3*16), make([]float32, 2)
+	require.NoError(t, p.Example(2, []any{x, y}, nil))
+	assert.Equal(t, []float32{0, 1, 0}, []float32{x[0], x[16], x[47]})
+	assert.Equal(t, []float32{0, 1}, y)
+	p.Weights = p.ClassWeights()
+	wide := make([]float64, 3*16)
+	require.NoError(t, p.Example(0, []any{wide, y}, rand.New(rand.NewPCG(1, 2))))
+	assert.Equal(t, []float32{1.5, 0}, y)
+	assert.Equal(t, []float64{0, 0, 1}, []float64{wide[0], wide[16], wide[47]})
+	assert.ErrorContains(t, p.Example(0, []any{x[:7]}, nil), "want a net for images of 3 x 4 x 4, 48 numbers, got one for 7 numbers")
+
+	p, err = images.Folder(dir, images.FolderOptions{Classes: []string{"dog", "eel", "cat"}})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"cat/0.png 2", "dog/1.png 0", "dog/far/er/2.JPEG 0"}, names(p))
+	_, err = images.Folder(dir, images.FolderOptions{Classes: []string{"dog"}})
+	assert.ErrorContains(t, err, `want one of the 1 classes of the net, got "cat"`)
+}
+
+func TestFolderLabels(t *testing.T) {
+	dir := layout(t, files{"a/1.png": nil, "2.png": nil})
+	for text, want := range map[string][]string{
+		"a/1.png,10\n2.png,9\n": {"a/1.png 1", "2.png 0"},
+		"\ufeffLabel,else,File\nb,,./a/1.png\n\"b, c\",\"x\ny\", 2.png ": {"a/1.png 0", "2.png 1"},
+	} {
+		list := filepath.Join(t.TempDir(), "labels.csv")
+		require.NoError(t, os.WriteFile(list, []byte(text), 0o666))
+		p, err := images.Folder(dir, images.FolderOptions{Labels: list})
+		require.NoError(t, err)
+		assert.Equal(t, want, names(p))
+	}
+	for text, want := range map[string]string{
+		"a.png,1\n../b.png,2":    `labels.csv:2: want the path of a picture below the folder, got "../b.png"`,
+		"a.png,1\n\nb.png":       "labels.csv:3: want a name and a label, got 1 columns",
+		"a.png,1\nb/../a.png,2":  `labels.csv:2: want each picture once, got "a.png" again`,
+		"a.png, \n":              `labels.csv:1: want a label, got none for "a.png"`,
+		"a.png,\"x\ny":           "want a CSV file",
+		"":                       "want pictures, got none",
+		"file,class\n":           "want pictures, got none",
+		"a.png,1\n/etc/b.png,12": "labels.csv:2: want the path of a picture below the folder",
+	} {
+		list := filepath.Join(t.TempDir(), "labels.csv")
+		require.NoError(t, os.WriteFile(list, []byte(text), 0o666))
+		_, err := images.Folder(dir, images.FolderOptions{Labels: list})
+		assert.ErrorContains(t, err, want, "%q", text)
+	}
+}
+
+// Parts have their share of each class, no picture twice, and are the same for a seed.
+func TestPicturesParts(t *testing.T) {
+	all := files{}
+	for i := range 60 {
+		all[fmt.Sprintf("%c/%d.png", 'a'+i%3*(i%2), i)] = nil
+	}
+	p, err := images.Folder(layout(t, all), images.FolderOptions{})
+	require.NoError(t, err)
+	require.Equal(t, []int{40, 10, 10}, p.Counts())
+	rest, held, err := p.Holdout(12, 5)
+	require.NoError(t, err)
+	assert.Equal(t, [][]int{{32, 8, 8}, {8, 2, 2}}, [][]int{rest.Counts(), held.Counts()})
+	assert.ElementsMatch(t, names(p), append(names(rest), names(held)...))
+	_, again, err := p.Holdout(12, 5)
+	require.NoError(t, err)
+	assert.Equal(t, names(held), names(again))
+
+	parts, err := p.Split(3, 0.7, 0.2, 0.1)
+	require.NoError(t, err)
+	assert.Equal(t, [][]int{{28, 7, 7}, {8, 2, 2}, {4, 1, 1}}, [][]int{parts[0].Counts(), parts[1].Counts(), parts[2].Counts()})
+	assert.ElementsMatch(t, names(p), append(append(names(parts[0]), names(parts[1])...), names(parts[2])...))
+	for _, shares := range [][]float64{{0.5, 0.6}, {0}, {0.001}} {
+		_, err = p.Split(1, shares...)
+		assert.Error(t, err, "%v", shares)
+	}
+
+	only, err := p.Only("c", "a")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"c", "a"}, only.Classes)
+	assert.Equal(t, []int{10, 40}, only.Counts())
+	_, err = p.Only("z")
+	assert.ErrorContains(t, err, `want classes that are there, got "z"`)
+}
+
+// A broken picture is named, or skipped and counted.
+func TestBrokenPictures(t *testing.T) {
+	dir := layout(t, files{"a/1.png": plain(t, 1, 2, 3), "a/2.png": plain(t, 1, 2, 3)[:40], "a/3.jpg": nil, "b/1.png": []byte("<html>")})
+	pre := images.Preprocessing{Size: 2}
+	p, err := images.Folder(dir, images.FolderOptions{Preprocessing: pre})
+	require.NoError(t, err)
+	x := make([]float32, 12)
+	var wrong *images.PictureError
+	err = p.Example(1, []any{x}, nil)
+	require.ErrorAs(t, err, &wrong)
+	assert.Equal(t, p.Path(1), wrong.Path)
+	assert.ErrorIs(t, err, images.ErrDamaged)
+	err = p.Example(2, []any{x}, nil)
+	assert.ErrorIs(t, err, images.ErrFormat)
+	assert.ErrorContains(t, err, "3.jpg: want a JPEG, PNG, GIF, WebP, BMP or TIFF picture, got an empty file")
+
+	p, err = images.Folder(dir, images.FolderOptions{Preprocessing: pre, Skip: true})
+	require.NoError(t, err)
+	for range 2 {
+		require.NoError(t, p.Example(1, []any{x}, nil))
+	}
+	assert.Len(t, p.Skipped(), 2)
+	assert.ErrorContains(t, p.Skipped()[0], "2.png")
+	assert.ErrorContains(t, p.Example(3, []any{x}, nil), "got an HTML page") // no other of its class
+	assert.Len(t, p.Skipped(), 3)
 }

@@ -16,19 +16,7 @@ func (s Split) Holdout(n int, seed uint64) (rest, held Split, err error) {
 	if n < 0 || n >= s.Len() {
 		return Split{}, Split{}, fmt.Errorf("images: %s: want to hold out fewer than the %d images, and 0 at least, got %d", s.Name, s.Len(), n)
 	}
-	classes := map[int][]int{}
-	for i, l := range s.Labels {
-		classes[l] = append(classes[l], i)
-	}
-	taken := make([]bool, s.Len())
-	for _, q := range quotas(classes, n, s.Len()) {
-		of := classes[q.label]
-		rng := rand.New(rand.NewPCG(seed, uint64(q.label)))
-		rng.Shuffle(len(of), func(i, j int) { of[i], of[j] = of[j], of[i] })
-		for _, i := range of[:q.images] {
-			taken[i] = true
-		}
-	}
+	taken := stratified(s.Labels, n, seed)
 	size := len(s.Images) / s.Len()
 	rest, held = Split{Name: s.Name}, Split{Name: "validation"}
 	for i, l := range s.Labels {
@@ -40,6 +28,24 @@ func (s Split) Holdout(n int, seed uint64) (rest, held Split, err error) {
 		part.Images = append(part.Images, s.Images[i*size:(i+1)*size]...)
 	}
 	return rest, held, nil
+}
+
+// stratified says of each of the labels whether it belongs to the n that are taken.
+func stratified(labels []int, n int, seed uint64) []bool {
+	classes := map[int][]int{}
+	for i, l := range labels {
+		classes[l] = append(classes[l], i)
+	}
+	taken := make([]bool, len(labels))
+	for _, q := range quotas(classes, n, len(labels)) {
+		of := classes[q.label]
+		rng := rand.New(rand.NewPCG(seed, uint64(q.label)))
+		rng.Shuffle(len(of), func(i, j int) { of[i], of[j] = of[j], of[i] })
+		for _, i := range of[:q.images] {
+			taken[i] = true
+		}
+	}
+	return taken
 }
 
 // quota is how many images of a class are taken.

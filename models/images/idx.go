@@ -29,7 +29,7 @@ const (
 // idx is the format of MNIST.
 type idx struct{}
 
-func (idx) load(dir *folder, name string, keep [2]int) (*Set, error) {
+func (idx) load(dir *fileset, name string, keep [2]int) (*Set, error) {
 	set := &Set{Name: name, Channels: 1}
 	for c := range idxClasses {
 		set.Classes = append(set.Classes, fmt.Sprint(c))
@@ -50,7 +50,7 @@ func (idx) load(dir *folder, name string, keep [2]int) (*Set, error) {
 }
 
 // readIDX reads the first keep images and labels of a part.
-func (r *raw) readIDX(dir *folder, images, labels string, keep int) (height, width int, err error) {
+func (r *raw) readIDX(dir *fileset, images, labels string, keep int) (height, width int, err error) {
 	pixels, dims, imagesPath, err := readIDXFile(dir, images, idxImages, keep)
 	if err != nil {
 		return 0, 0, err
@@ -69,7 +69,7 @@ func (r *raw) readIDX(dir *folder, images, labels string, keep int) (height, wid
 
 // readIDXFile checks a whole file and returns the bytes of the first keep entries, and the
 // dimensions its header gives.
-func readIDXFile(dir *folder, file string, magic uint32, keep int) (data []byte, dims []int, path string, err error) {
+func readIDXFile(dir *fileset, file string, magic uint32, keep int) (data []byte, dims []int, path string, err error) {
 	s, err := dir.open(file)
 	if err != nil {
 		return nil, nil, "", err

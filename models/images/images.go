@@ -10,6 +10,10 @@
 //	set, err := images.Digits(1, 4000, 1000, images.DigitOptions{})
 //	set, err := images.Load("data/fashion-mnist", 10000)
 //
+// Folder makes a set of your own pictures, a sub-folder for each class, which it reads when they are needed:
+//
+//	pictures, err := images.Folder("data/birds", images.FolderOptions{Transform: images.StandardTransform(), Skip: true})
+//
 // Holdout separates a validation part from the training part, Augmentation varies the images
 // while a net trains, and LoadImage reads a picture to be classified.
 //

@@ -102,7 +102,7 @@ func TestLoadImageRefuses(t *testing.T) {
 	assert.ErrorIs(t, err, os.ErrNotExist)
 	text := saved(t, "a.png", func(b *bytes.Buffer) error { b.WriteString("text"); return nil })
 	_, err = set.LoadImage(text)
-	assert.ErrorContains(t, err, "want a PNG, JPEG or WebP picture, got a text")
+	assert.ErrorContains(t, err, "want a JPEG, PNG, GIF, WebP, BMP or TIFF picture, got a text")
 	_, err = set.LoadImage(t.TempDir())
 	assert.ErrorContains(t, err, "want a regular file, got a directory")
 	whole := savedPNG(t, picture(&images.Set{Channels: 1, Height: 40, Width: 40, Mean: set.Mean, Std: set.Std}, images.Split{Images: make([]float32, 1600)}, 0))

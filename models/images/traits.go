@@ -39,6 +39,14 @@ func traitsOf(r *io.SectionReader, format string, c image.Config) traits {
 	case "webp":
 		t.bytes = 8 // lossless, and lossy with alpha, go by way of another picture of 4 bytes a pixel
 		t.webp(r)
+	case "gif":
+		t.bytes = 6 // a frame of one byte a pixel, and the screen if it is larger
+	case "tiff":
+		t.bytes = 8 // a strip can be as large as the picture
+		if c.ColorModel == color.RGBA64Model || c.ColorModel == color.NRGBA64Model {
+			t.bytes = 16
+		}
+		t.turn = orientationOf(at(r, 0, int(r.Size())))
 	}
 	return t
 }

@@ -28,6 +28,7 @@ type Data interface {
 
 var (
 	_ Data = images.Split{}
+	_ Data = (*images.Pictures)(nil)
 	_ Data = Tensors{}
 )
 

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package images
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"image"
+	"image/draw"
+	"image/gif"
+	"image/jpeg"
+	"image/png"
+	"io"
+	"io/fs"
+	"sync"
+
+	"golang.org/x/image/bmp"
+	"golang.org/x/image/tiff"
+	"golang.org/x/image/webp"
+
+	"github.com/kernelfold/kernelfold/internal/files"
+)
+
+// PictureError is the error of a picture that cannot be used. Err is, or wraps, one of ErrFormat, ErrDamaged and ErrTooLarge, or
+// the error of the file system, such as fs.ErrNotExist.
+type PictureError struct {
+	Path string
+	Err  error
+}
+
+func (e *PictureError) Error() string {
+	if p := (*fs.PathError)(nil); errors.As(e.Err, &p) && p.Path == e.Path {
+		return fmt.Sprintf("images: %v", e.Err)
+	}
+	return fmt.Sprintf("images: %s: %v", e.Path, e.Err)
+}
+
+func (e *PictureError) Unwrap() error { return e.Err }
+
+// What may be wrong with a picture.
+var (
+	// ErrFormat means that a file is no picture of a format that is read here, whatever its name says.
+	ErrFormat = errors.New("images: not a picture that can be read")
+	// ErrDamaged means that a picture is truncated or damaged.
+	ErrDamaged = errors.New("images: damaged picture")
+	// ErrTooLarge means that a picture would take too much memory.
+	ErrTooLarge = errors.New("images: picture too large")
+)
+
+// fault is one of these errors with the details, which alone it prints.
+type fault struct {
+	kind    error
+	details string
+}
+
+func (f *fault) Error() string        { return f.details }
+func (f *fault) Is(target error) bool { return target == f.kind }
+
+func faultf(kind error, format string, args ...any) error {
+	return &fault{kind, fmt.Sprintf(format, args...)}
+}
+
+// pictureFormat is a format of pictures.
+type pictureFormat struct {
+	name   string
+	kind   string // what files.Kind calls it
+	config func(io.Reader) (image.Config, error)
+	decode func(io.Reader) (image.Image, error)
+}
+
+var pictureFormats = []pictureFormat{
+	{"jpeg", "a JPEG picture", jpeg.DecodeConfig, jpeg.Decode},
+	{"png", "a PNG picture", png.DecodeConfig, png.Decode},
+	{"gif", "a GIF picture", gif.DecodeConfig, gif.Decode},
+	{"webp", "a WebP picture", webp.DecodeConfig, webp.Decode},
+	{"bmp", "a BMP picture", bmp.DecodeConfig, bmp.Decode},
+	{"tiff", "a TIFF picture", tiff.DecodeConfig, tiff.Decode},
+}
+
+// pictureBytes is the most memory that a picture is unpacked to, and the largest file of one.
+const pictureBytes = 1 << 28
+
+// largeBytes is the memory from which on pictures are decoded one at a time.
+const largeBytes = 1 << 26
+
+// large is held while a large picture is decoded and used.
+var large sync.Mutex
+
+// decoded is a picture in memory, as stored.
+type decoded struct {
+	image.Image
+	turn orientation
+	free func() // ends the use of the picture
+}
+
+// readPicture reads the picture of a file.
+func readPicture(path string) (*decoded, error) {
+	p, err := func() (*decoded, error) {
+		f, size, err := files.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		if size > pictureBytes {
+			return nil, faultf(ErrTooLarge, "want a file of at most %d MiB, got %d", pictureBytes>>20, size>>20)
+		}
+		// All that follows looks at the same bytes, even if the file changes.
+		b := make([]byte, size)
+		n, err := io.ReadFull(f, b)
+		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+			return nil, err
+		}
+		return decode(b[:n])
+	}()
+	if err != nil {
+		return nil, &PictureError{path, err}
+	}
+	return p, nil
+}
+
+// decode unpacks a picture, whose size it checks before. The format is that of the contents.
+func decode(b []byte) (p *decoded, err error) {
+	kind := files.Kind(b[:min(headBytes, len(b))])
+	var format *pictureFormat
+	for i, f := range pictureFormats {
+		if f.kind == kind {
+			format = &pictureFormats[i]
+		}
+	}
+	if format == nil {
+		if kind == "" {
+			kind = "something else"
+		}
+		return nil, faultf(ErrFormat, "want a JPEG, PNG, GIF, WebP, BMP or TIFF picture, got %s", kind)
+	}
+	defer func() { // a decoder that panics has met a damaged file
+		if v := recover(); v != nil {
+			p, err = nil, faultf(ErrDamaged, "want %s, got a damaged one (%v)", kind, v)
+		}
+	}()
+	head, err := format.config(bytes.NewReader(b))
+	if err != nil {
+		return nil, faultf(ErrDamaged, "want %s, got a damaged one (%v)", kind, err)
+	}
+	t := traitsOf(io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b))), format.name, head)
+	if t.width < 1 || t.height < 1 {
+		return nil, faultf(ErrDamaged, "want a picture of at least one pixel, got %dx%d", t.width, t.height)
+	}
+	need := float64(t.width) * float64(t.height) * t.bytes
+	if need > pictureBytes {
+		return nil, faultf(ErrTooLarge, "want a picture that takes at most %d MiB of memory, got one of %dx%d pixels that takes %.0f",
+			pictureBytes>>20, t.width, t.height, need/(1<<20))
+	}
+	free := func() {}
+	if need+float64(len(b)) > largeBytes {
+		large.Lock()
+		free = large.Unlock
+	}
+	defer func() {
+		if p == nil {
+			free()
+		}
+	}()
+	m, err := format.decode(bytes.NewReader(b))
+	if err != nil {
+		return nil, faultf(ErrDamaged, "want a whole picture, got a damaged one (%v)", err)
+	}
+	return &decoded{onScreen(m, head), t.turn, free}, nil
+}
+
+// onScreen puts the first frame of a GIF picture to its place on the screen, where it does not fill that.
+func onScreen(m image.Image, head image.Config) image.Image {
+	screen := image.Rect(0, 0, head.Width, head.Height)
+	frame, ok := m.(*image.Paletted)
+	if !ok || frame.Rect == screen {
+		return m
+	}
+	full := image.NewNRGBA(screen)
+	draw.Draw(full, frame.Rect, frame, frame.Rect.Min, draw.Src)
+	return full
+}

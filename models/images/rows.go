@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package images
+
+import (
+	"image"
+	"image/color"
+)
+
+// rowsOf returns a function that reads as many pixels of a picture as fit row, channel after channel, from (x, y) on, counted from
+// the upper left corner: grey or red, green and blue, of 8 bits, without alpha.
+func rowsOf(m image.Image, channels int) func(row []byte, x, y int) {
+	rgb := rgbRowsOf(m)
+	if channels == 3 {
+		return rgb
+	}
+	if g, ok := m.(*image.Gray); ok {
+		return func(row []byte, x, y int) { copy(row, g.Pix[y*g.Stride+x:]) }
+	}
+	var three []byte
+	return func(row []byte, x, y int) {
+		n := len(row)
+		three = sized(&three, 3*n)
+		rgb(three, x, y)
+		for i := range row {
+			row[i] = grey(three[i], three[n+i], three[2*n+i])
+		}
+	}
+}
+
+// grey is the luma of ITU-R 601 with the integer weights of Pillow and of image/color.
+func grey(r, g, b byte) byte {
+	return byte((19595*uint32(r) + 38470*uint32(g) + 7471*uint32(b) + 1<<15) >> 16)
+}
+
+func rgbRowsOf(m image.Image) func(row []byte, x, y int) {
+	at := m.Bounds().Min
+	switch m := m.(type) {
+	case *image.YCbCr:
+		return func(row []byte, x, y int) {
+			n := len(row) / 3
+			for i := range n {
+				yi, ci := m.YOffset(at.X+x+i, at.Y+y), m.COffset(at.X+x+i, at.Y+y)
+				row[i], row[n+i], row[2*n+i] = color.YCbCrToRGB(m.Y[yi], m.Cb[ci], m.Cr[ci])
+			}
+		}
+	case *image.NYCbCrA:
+		return rgbRowsOf(&m.YCbCr)
+	case *image.Gray:
+		return func(row []byte, x, y int) {
+			n := len(row) / 3
+			copy(row[:n], m.Pix[y*m.Stride+x:])
+			copy(row[n:2*n], row[:n])
+			copy(row[2*n:], row[:n])
+		}
+	case *image.NRGBA:
+		return packedRows(m.Pix, m.Stride, 4, 1)
+	case *image.NRGBA64:
+		return packedRows(m.Pix, m.Stride, 8, 2)
+	case *image.CMYK:
+		return func(row []byte, x, y int) {
+			n := len(row) / 3
+			from := m.Pix[y*m.Stride+4*x:]
+			for i := range n {
+				row[i], row[n+i], row[2*n+i] = color.CMYKToRGB(from[4*i], from[4*i+1], from[4*i+2], from[4*i+3])
+			}
+		}
+	case *image.Paletted:
+		palette := make([][3]byte, 256) // an index without a colour is black
+		for i, c := range m.Palette {
+			palette[i] = plain(c)
+		}
+		return func(row []byte, x, y int) {
+			n := len(row) / 3
+			for i, p := range m.Pix[y*m.Stride+x:][:n] {
+				c := &palette[p]
+				row[i], row[n+i], row[2*n+i] = c[0], c[1], c[2]
+			}
+		}
+	case *image.RGBA:
+		if m.Opaque() {
+			return packedRows(m.Pix, m.Stride, 4, 1)
+		}
+	case *image.RGBA64:
+		if m.Opaque() {
+			return packedRows(m.Pix, m.Stride, 8, 2)
+		}
+	}
+	return func(row []byte, x, y int) {
+		n := len(row) / 3
+		for i := range n {
+			c := plain(m.At(at.X+x+i, at.Y+y))
+			row[i], row[n+i], row[2*n+i] = c[0], c[1], c[2]
+		}
+	}
+}
+
+// packedRows reads pixels of the given size whose samples follow each other, the upper byte first.
+func packedRows(pix []byte, stride, size, sample int) func(row []byte, x, y int) {
+	return func(row []byte, x, y int) {
+		n := len(row) / 3
+		from := pix[y*stride+x*size:][:n*size]
+		for i := range n {
+			p := from[i*size:][:2*sample+1]
+			row[i], row[n+i], row[2*n+i] = p[0], p[sample], p[2*sample]
+		}
+	}
+}
+
+// plain is a colour without its alpha.
+func plain(c color.Color) [3]byte {
+	if c, ok := c.(color.NRGBA); ok {
+		return [3]byte{c.R, c.G, c.B}
+	}
+	n := color.NRGBA64Model.Convert(c).(color.NRGBA64)
+	return [3]byte{byte(n.R >> 8), byte(n.G >> 8), byte(n.B >> 8)}
+}
