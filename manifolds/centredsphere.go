@@ -15,8 +15,8 @@ import "math/rand/v2"
 //	retraction     r (x + v) / |x + v|, second order, along the geodesic
 //	curvature      1/r^2
 //
-// Its grouping is PerFilter. Membership is the larger of ||x|/r - 1| and
-// |sum of x| / (r sqrt(n p)), the cosine between x and the matrix of ones.
+// Its default grouping is PerFilter. Membership is the larger of ||x|/r - 1| and |sum of x| / (r sqrt(n p)),
+// the cosine between x and the matrix of ones.
 type CentredSphere struct {
 	// Radius is r. Zero means 1, or the radius that the Scale of a constraint chooses.
 	Radius float64

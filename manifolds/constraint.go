@@ -67,9 +67,9 @@ func (c Constraint) String() string {
 	return fmt.Sprintf("%s, %v, %v", Name(c.Manifold), c.Grouping, c.Scale)
 }
 
-// Scale chooses the size of the manifold of a constraint. The size decides the variance of a
-// layer's output, and therefore whether a net without batch normalisation can train.
-// docs/choosing.md describes the experiment behind the default.
+// Scale chooses the size of the manifold of a constraint. The size determines the variance of a layer's
+// output, and therefore whether a net without batch normalisation can train. docs/choosing.md describes the
+// experiment behind the default.
 //
 // A Scale is an Option of On. With the zero value On chooses the scale.
 type Scale struct {

@@ -166,7 +166,7 @@ type Descender interface {
 	// given bounds of the gradient and the momentum. It must return false unless m has the
 	// type of the receiver: a type that embeds the receiver has a geometry of its own and must
 	// be moved by its own methods. Where Descends returns true, the step cannot fail as long
-	// as x is on the manifold. The values of Factors may be unknown yet.
+	// as x is on the manifold. The values of Factors may not be known yet.
 	Descends(m Manifold, x Points, d Descent, b Bounds) bool
 
 	// Descend makes the step. Without momentum, mu has no points (K = 0).

@@ -19,7 +19,7 @@ import (
 // has sqrt(q) radii. In float32 the rotation angles of a longer step would be rounding errors.
 const longest = 128
 
-// admitGeodesic returns an error if a step of the given length, in radii, is longer than that.
+// admitGeodesic returns an error if a step of the given length, in radii, is longer than longest allows.
 func admitGeodesic(length float64, q int) error {
 	if most := longest * math.Sqrt(float64(q)); !(length <= most) {
 		return fmt.Errorf("want a step of at most %.3g radii, got %.3g", most, length)
@@ -80,7 +80,7 @@ func (m stiefel[T]) each(op string, x block[T], f func(d desk[T], i int) error) 
 	return nil
 }
 
-// tidy sets dst to the frame nearest to y, which is one up to rounding errors. y is overwritten.
+// tidy sets dst to the frame nearest to y, where y is a frame up to rounding errors. y is overwritten.
 func (d desk[T]) tidy(dst, y []float64) error {
 	to, from := gemm.Of(dst, d.rows, d.q), gemm.Of(y, d.rows, d.q)
 	if frames.NewtonSchulz(to, from, 1, 1, 10) {

@@ -40,8 +40,7 @@
 // After the first call on a shape, operations allocate nothing, because workspaces are reused.
 // Only the methods that need a singular value decomposition allocate. On Stiefel, Grassmann and the
 // orthogonal groups these are ProjectAdjoint, logarithms, distances, parallel transport, geodesics of
-// Grassmann longer than a radius, and Project near a matrix of lower rank. A Manifold is a value
-// without state and is safe for concurrent use.
+// Grassmann longer than a radius, and Project near a matrix of lower rank. A Manifold has no state and is safe for concurrent use.
 //
 // # Adding a manifold
 //

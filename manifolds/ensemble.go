@@ -86,7 +86,7 @@ func (s Strategy) String() string {
 	return fmt.Sprintf("Strategy(%d)", uint8(s))
 }
 
-// String returns the strategy and the parts, with shares that differ: PIO(Sphere + 2 Stiefel).
+// String returns the strategy and the parts, and the shares unless they are equal: PIO(Sphere + 2 Stiefel).
 func (e Ensemble) String() string {
 	parts := make([]string, len(e.Parts))
 	for i, p := range e.Parts {
@@ -268,7 +268,8 @@ func (e Ensemble) deal(shape []int, g Grouping, layer string) ([][][]int32, erro
 	return dealt, nil
 }
 
-// counts cuts a number of cards by shares. What is left after rounding down goes to the largest remainders.
+// counts divides a number of cards, the slices, rows or columns that are dealt, in proportion to the shares
+// of the parts. The cards that are left after rounding down go to the parts with the largest remainders.
 func (e Ensemble) counts(cards int) []int {
 	sum := 0.0
 	for _, p := range e.Parts {

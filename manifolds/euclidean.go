@@ -12,8 +12,8 @@ import (
 
 // Euclidean is R^{n x p}: every matrix is a point and every matrix is a tangent vector. Project
 // and Tangent are the identity, Exp_x(v) = x + v, Log_x(y) = y - x. The curvature is 0 and the
-// injectivity radius is infinite. Its grouping is PerWeight, so that a rule that keeps one
-// number per point, such as Adam's second moment, is the usual component-wise rule.
+// injectivity radius is infinite. Its default grouping is PerWeight, so that a rule that keeps one number per
+// point, such as Adam's second moment, is the usual component-wise rule.
 //
 // Membership is 0 for a finite batch.
 type Euclidean struct{}

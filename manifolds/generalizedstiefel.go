@@ -27,7 +27,7 @@ import (
 //	gradient       B^-1 g - x sym(x^T g) in the Euclidean metric of z, B^-1 g - x g^T x in the canonical
 //	retraction     (x + v) R^-1, R^T R = (x + v)^T B (x + v), by CholeskyQR
 //
-// The curvature, injectivity radius, exponential map and logarithm are those of Stiefel. Its grouping is FilterBank. Membership is
+// The curvature, injectivity radius, exponential map and logarithm are those of Stiefel. Its default grouping is FilterBank. Membership is
 // |x^T B x / r^2 - I| in the Frobenius norm. Points have no common Frobenius norm, so the only scale is Unit.
 //
 // Sato, Aihara, Cholesky QR-based retraction on the generalized Stiefel manifold, Comput. Optim. Appl. 72 (2019).
@@ -222,8 +222,8 @@ type argument struct {
 	to coordinates
 }
 
-// through calls f with the arguments in the coordinates of Stiefel, in float64, where the first is overwritten by the result, and
-// writes that in the coordinates back to dst.
+// through converts the arguments to the coordinates of Stiefel, in float64, and calls f, which overwrites the
+// first of them with its result. The result is converted by back and written to dst.
 func (m GeneralizedStiefel) through(op string, dst Points, back coordinates, f func(z []Points) error, args ...argument) error {
 	var points [4]Points
 	for i, a := range args {

@@ -30,8 +30,8 @@ import (
 // Use it for a cost that depends on the subspace only, f(x q) = f(x). For any other cost use Stiefel: steps on
 // Grassmann do not rotate the basis within its subspace.
 //
-// Its grouping is FilterBank: the subspace that the filters of a layer span. Membership is
-// |x^T x / r^2 - I| in the Frobenius norm, as on Stiefel. On single vectors it is Sphere up to sign.
+// Its default grouping is FilterBank: the subspace that the filters of a layer span. Membership is |x^T x /
+// r^2 - I| in the Frobenius norm, as on Stiefel. On single vectors it is Sphere up to sign.
 //
 // Edelman, Arias, Smith, The geometry of algorithms with orthogonality constraints, SIAM J. Matrix
 // Anal. Appl. 20 (1998); Bendokat, Zimmermann, Absil, A Grassmann manifold handbook: basic geometry

@@ -57,16 +57,16 @@ const (
 	PerWeight
 )
 
-// PerKernel is PerSlice: the papers of Ozay and Okatani call a slice a kernel. Everywhere else
-// here a kernel is the weight of a convolution, of four axes.
+// PerKernel is PerSlice: the papers of Ozay and Okatani call a slice a kernel. In this library a kernel is the whole weight of a convolution, with
+// four axes.
 //
 // Deprecated: say PerSlice.
 const PerKernel = PerSlice
 
 var groupingNames = [...]string{"default", "per slice", "per filter", "per input channel", "per tap", "filter bank", "per weight"}
 
-// The lowest bits of a Grouping say how it cuts, the next says that kernels are those of a transposed
-// convolution, and the others hold the number of groups, 0 where nothing is said.
+// The lowest bits of a Grouping hold its kind. The next bit is set for kernels of a transposed convolution,
+// and the remaining bits hold the number of groups, or 0 if Groups was not called.
 const (
 	transposed  = 1 << (groupsShift - 1)
 	groupsShift = 8

@@ -144,7 +144,7 @@ func shares(op string, dst Points, w []float64, x []Points) ([]float64, error) {
 	return out, nil
 }
 
-// counted leaves out what has no weight.
+// counted returns the weights that are not 0, and their batches.
 func counted(w []float64, x []Points) (weights []float64, batches []Points) {
 	for i, v := range w {
 		if v > 0 {

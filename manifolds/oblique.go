@@ -18,8 +18,7 @@ import (
 //	retraction     r (x_j + v_j) / |x_j + v_j|, second order, along the geodesic
 //	curvature      at most 1/r^2
 //
-// Its grouping is PerSlice, as in the paper. Membership is the largest
-// ||x_j|/r - 1|.
+// Its default grouping is PerSlice, as in the paper. Membership is the largest ||x_j|/r - 1|.
 type Oblique struct {
 	// Radius is r. Zero means 1, or the radius that the Scale of a constraint chooses.
 	Radius float64

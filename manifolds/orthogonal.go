@@ -30,8 +30,8 @@ import (
 //	injectivity    sqrt(2) pi, a rotation by pi in one plane
 //
 // Exponentials and logarithms are in closed form for n <= 3 (Rodrigues). The metric is that of the
-// ambient space. Its grouping is PerSlice, for square kernels. Membership is |x^T x / r^2 - I|
-// in the Frobenius norm. It is Stiefel on square points, with the closed forms that exist only there.
+// ambient space. Its default grouping is PerSlice, for square kernels. Membership is |x^T x / r^2 - I| in the
+// Frobenius norm. It is Stiefel on square points, with the closed forms that exist only there.
 //
 // Edelman, Arias, Smith, The geometry of algorithms with orthogonality constraints, SIAM J. Matrix
 // Anal. Appl. 20 (1998), section 2.2.2.

@@ -14,8 +14,8 @@ type Piece struct {
 	Manifold Manifold
 	Layout   Layout
 	Name     string // empty if the layer is one piece
-	// Groups are the numbers of points in each group. A group is a point of a product manifold; it
-	// holds the points that follow those of the group before. Nil means one group.
+	// Groups are the numbers of points in each group. A group is a point of a product manifold; its points
+	// follow those of the previous group. Nil means one group.
 	Groups []int
 }
 

@@ -19,7 +19,7 @@ import (
 //	projection     U min(S, r) W^T for x = U S W^T
 //	retraction     the projection of x + v
 //
-// Its grouping is FilterBank, and its only scale is Unit. Membership is max(0, |x|_2/r - 1).
+// Its default grouping is FilterBank, and its only scale is Unit. Membership is max(0, |x|_2/r - 1).
 //
 // Yoshida, Miyato, arXiv 1705.10941, penalise the same norm; Gouk, Frank, Pfahringer, Cree, Machine Learning 110 (2021), project onto it
 // by scaling.

@@ -13,7 +13,7 @@ import "math/rand/v2"
 //	retraction     r (x + v) / |x + v|, second order, along the geodesic
 //	curvature      1/r^2
 //
-// Its grouping is PerFilter: a point is one flattened filter. Membership is ||x|/r - 1|.
+// Its default grouping is PerFilter: a point is one flattened filter. Membership is ||x|/r - 1|.
 type Sphere struct {
 	// Radius is r. Zero means 1, or the radius that the Scale of a constraint chooses.
 	Radius float64

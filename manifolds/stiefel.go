@@ -26,8 +26,7 @@ import (
 //	curvature      at most 1 in the Euclidean metric, 5/4 in the canonical
 //	               (Zimmermann, Stoye 2024)
 //
-// Its grouping is FilterBank. Membership is |x^T x / r^2 - I| in the Frobenius
-// norm.
+// Its default grouping is FilterBank. Membership is |x^T x / r^2 - I| in the Frobenius norm.
 //
 // Edelman, Arias, Smith, The geometry of algorithms with orthogonality
 // constraints, SIAM J. Matrix Anal. Appl. 20 (1998).

@@ -45,7 +45,7 @@ func (m Stiefel) GradientSquares(out []float64, x, g Points) error {
 
 var _ Adaptable = Stiefel{}
 
-// factorOf returns that of the direction of point i.
+// factorOf returns the factor of the direction of point i.
 func factorOf(d Descent, i int) float64 {
 	if d.Factors == nil {
 		return 1
@@ -53,8 +53,7 @@ func factorOf(d Descent, i int) float64 {
 	return d.Factors[i]
 }
 
-// gradientSquares: |g|^2 - r^2 |s|^2, where x s is the normal part of g. Where the tangent part is
-// short it is computed itself.
+// gradientSquares: |g|^2 - r^2 |s|^2, where x s is the normal part of g. Where the tangent part is short, it is computed directly.
 func (m stiefel[T]) gradientSquares(out []float64, x, _, g block[T]) error {
 	if m.Metric == CanonicalMetric {
 		v := block[T]{x.k, x.n, x.p, scratch.Get[T](len(x.data))}

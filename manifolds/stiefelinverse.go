@@ -59,7 +59,7 @@ func (m stiefel[T]) log(dst, x, y block[T]) error {
 	return m.invert("log", dst, x, y, m.logarithm)
 }
 
-// dist: |v|, where |v|^2 is less by |x^T v|^2 / 2 in the canonical metric, of the logarithm v.
+// dist: the length |v| of the logarithm v. In the canonical metric |v|^2 is smaller by |x^T v|^2 / 2.
 func (m stiefel[T]) dist(out []float64, x, _, y block[T]) error {
 	return m.each("distance", x, func(d desk[T], i int) error {
 		if err := d.invert(x, y, i, m.logarithm); err != nil {
@@ -95,8 +95,8 @@ func (m stiefel[T]) invert(op string, dst, x, y block[T], f func(v, x, y []float
 	})
 }
 
-// invert sets d.v to the vector that f finds for the points i, and d.x to that of x. Rounding errors are taken off the
-// points first: those of a float32 would be far from a frame in float64.
+// invert sets d.v to the vector that f finds for the points i, and d.x to that of x. The rounding errors of
+// the points are removed first: a frame that was rounded to float32 is far from the manifold in float64.
 func (d desk[T]) invert(x, y block[T], i int, f func(v, x, y []float64, n, q int) error) error {
 	for _, p := range []struct {
 		dst []float64

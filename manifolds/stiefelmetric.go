@@ -53,7 +53,7 @@ func (m Stiefel) Transport(dst, x, y, u Points) error {
 	return m.Tangent(dst, y, u)
 }
 
-// normal says which part x s of a vector g is taken off it.
+// normal says which part x s of a vector g is subtracted from it.
 type normal uint8
 
 const (
@@ -62,7 +62,7 @@ const (
 	vertical                // s = x^T g / r^2, for the horizontal projection
 )
 
-// normal returns that for the tangent projection.
+// normal returns the part that the tangent projection subtracts.
 func (m stiefel[T]) normal() normal {
 	if m.kind == subspaceFrames {
 		return vertical
@@ -80,7 +80,7 @@ func (m stiefel[T]) gradient(dst, x, g block[T]) error {
 	return m.tangents("gradient", dst, x, g, canonical)
 }
 
-// tangents takes off the given part.
+// tangents subtracts the given part.
 func (m stiefel[T]) tangents(op string, dst, x, g block[T], part normal) error {
 	if x.small() {
 		return m.tangentsLanes(op, dst, x, g, part)
@@ -116,7 +116,7 @@ func (m stiefel[T]) tangentProject(s []T, b block[T], x, v []T) error {
 	return m.subtractNormal(s, b, x, v, m.normal())
 }
 
-// subtractNormal takes the given part off v.
+// subtractNormal subtracts the given part from v.
 func (m stiefel[T]) subtractNormal(s []T, b block[T], x, v []T, part normal) error {
 	if m.inRange() {
 		m.multiplier(s, b, x, v, part)

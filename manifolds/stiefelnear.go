@@ -58,7 +58,7 @@ func (m stiefel[T]) retractNear(dst, x, v block[T], n near) error {
 	return nil
 }
 
-// retractTerms sets dst to the few terms that the retraction computes. whole is a workspace.
+// retractTerms sets dst to the terms that the retraction computes. whole is a workspace.
 func (m stiefel[T]) retractTerms(dst, x, v []T, b block[T], whole []T) {
 	l, q := b.n*b.p, b.q()
 	y, z, g, h := whole[:l], whole[l:2*l], whole[2*l:2*l+q*q], whole[2*l+q*q:2*l+2*q*q]

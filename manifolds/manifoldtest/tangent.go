@@ -57,7 +57,7 @@ func metric(t *trial) {
 	t.equalNumbers("<grad f, v>_x = <g, v>", t.inner(x, grad, v), dots(g, v), mul(norms(g), norms(v)))
 }
 
-// ambientInner: AmbientInner is an inner product. That P and T belong to it, the oracles of these find.
+// ambientInner: AmbientInner is an inner product. The oracles of P and T check that these belong to it.
 func ambientInner(t *trial) {
 	u, v := t.gauss(), t.gauss()
 	nn := mul(norms(u), norms(v))
