@@ -22,6 +22,7 @@ type command struct {
 	predict  string
 	file     string // a checkpoint
 	top      int
+	figures  string
 	given    map[string]bool // flags on the command line
 	note     string          // what is to be said when the run begins
 	planned  int             // the epochs of the run that is resumed, if they are others now
@@ -93,7 +94,8 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	f.Float64Var(&c.SaveMinutes, "save-minutes", 10, "save the run after so many `minutes` too")
 	f.BoolVar(&c.TensorBoard, "tensorboard", false, "write event files for TensorBoard to OUT/events: losses, rates, kernels, their singular values")
 	f.BoolVar(&c.resume, "resume", false, "continue the run in -out, with its settings; -epochs may differ, but not be fewer than are complete")
-	f.BoolVar(&c.evaluate, "evaluate", false, "evaluate the net in -out on the test images of its run, or of -data")
+	f.BoolVar(&c.evaluate, "evaluate", false, "evaluate the net in -out on the test images of its run, or of -data: accuracy, measures of each class, and which class is taken for which")
+	f.StringVar(&c.figures, "figures", "", "`DIR` for confusion.png and worst.png of -evaluate (default: that of the run; with -import none)")
 	f.StringVar(&c.predict, "predict", "", "classify the PNG, JPEG or WebP `FILE` by the net in -out")
 	f.StringVar(&c.file, "checkpoint", "", "the `FILE` to evaluate or predict with (default: best.safetensors in -out); run.json lies beside it")
 	f.IntVar(&c.top, "top", 3, "classes that -predict prints")
@@ -131,9 +133,9 @@ func (c *command) check() error {
 	case c.resume:
 		allowed = append([]string{"resume", "out", "epochs"}, savingFlags...)
 	case c.evaluate && c.Import != "":
-		allowed = []string{"evaluate", "import", "model", "shortcut", "data", "limit", "seed"}
+		allowed = []string{"evaluate", "import", "model", "shortcut", "data", "limit", "seed", "figures"}
 	case c.evaluate:
-		allowed = []string{"evaluate", "out", "checkpoint", "data", "limit"}
+		allowed = []string{"evaluate", "out", "checkpoint", "data", "limit", "figures"}
 	default:
 		allowed = []string{"predict", "out", "checkpoint", "top"}
 	}
@@ -164,6 +166,8 @@ func (c *command) checkNew() error {
 	switch momentum := c.Solver == "sgd" || c.Solver == "stock-momentum"; {
 	case c.given["checkpoint"]:
 		return only("checkpoint", "-evaluate or -predict")
+	case c.given["figures"]:
+		return only("figures", "-evaluate")
 	case c.given["top"]:
 		return only("top", "-predict")
 	case c.given["momentum"] && !momentum:

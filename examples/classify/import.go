@@ -56,5 +56,5 @@ func (c *command) testImport(ctx context.Context, stdout io.Writer) error {
 		return err
 	}
 	defer p.Close()
-	return printTest(ctx, stdout, p, set)
+	return c.evaluation(ctx, stdout, p, set)
 }

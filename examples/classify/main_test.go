@@ -87,6 +87,13 @@ func TestRun(t *testing.T) {
 	status, stdout, stderr = program(context.Background(), "-out", dir, "-evaluate")
 	require.Zero(t, status, stderr)
 	assert.Contains(t, stdout, "digits: 16 test images, loss ")
+	assert.Contains(t, stdout, "\nmean of the classes        16 ")
+	assert.Contains(t, stdout, "\npredicted  0  1  2  3  4  5  6  7  8  9\n")
+	for name, least := range map[string]int{"confusion.png": 400, "worst.png": 800} {
+		im, err := png.Decode(strings.NewReader(read(t, dir, name)))
+		require.NoError(t, err)
+		assert.Greater(t, im.Bounds().Dx(), least, name)
+	}
 	for _, row := range rows[1:] {
 		if row[11] == "true" {
 			rows[0] = row
@@ -301,6 +308,7 @@ func TestUsage(t *testing.T) {
 		{"-tensorboard", "-tensorboard: want -out DIR beside it"},
 		{"-resume -out x -epochs 0", "-epochs: want at least 1, got 0"},
 		{"-resume -out x -keep -1", "-keep: want at least 1, got -1"},
+		{"-figures x", "-figures: want -evaluate beside it"},
 		{"-top 3", "-top: want -predict beside it"},
 		{"-solver adam -momentum 0.5", "-momentum: want -solver sgd or stock-momentum beside it"},
 		{"-solver stock-adam -decay 0.1", "-decay: want a -solver that is not stock beside it"},
@@ -313,7 +321,7 @@ func TestUsage(t *testing.T) {
 		{"-solver stock-adam -sam 0.05", "-sam: want a -solver that is not stock beside it"},
 		{"-model lenet -sync-batch-norm", "-sync-batch-norm: want a -model with batch normalisations beside it"},
 		{"-evaluate -out x -checkpoint y", "-out: want no -checkpoint beside it"},
-		{"-evaluate -out x -lr 1", "-lr: want no flags beside -evaluate but -out, -checkpoint, -data, -limit"},
+		{"-evaluate -out x -lr 1", "-lr: want no flags beside -evaluate but -out, -checkpoint, -data, -limit, -figures"},
 		{"-predict a.png -out x -data y", "-data: want no flags beside -predict but -out, -checkpoint, -top"},
 	} {
 		status, stdout, stderr := program(context.Background(), strings.Fields(strings.ReplaceAll(test.args, "''", "\x00"))...)

@@ -49,11 +49,12 @@ var commands = map[string]string{
 	"git worktree add /tmp/older-tree HEAD~1":                             minutes,
 	"(cd /tmp/older-tree && go build -o /tmp/older ./examples/benchmark)": minutes,
 
-	"KERNELFOLD_LONG=1 go test -run Extremes ...": hours,
-	"go run ./examples/experiments ...":           hours,
-	"go run ./examples/classify -out run":         gate,
-	"go run ./examples/classify -out run -resume": gate,
-	"go run ./examples/classify ...":              hours,
+	"KERNELFOLD_LONG=1 go test -run Extremes ...":   hours,
+	"go run ./examples/experiments ...":             hours,
+	"go run ./examples/classify -out run":           gate,
+	"go run ./examples/classify -out run -evaluate": gate,
+	"go run ./examples/classify -out run -resume":   gate,
+	"go run ./examples/classify ...":                hours,
 
 	"go run ./examples/certified -out results": less,
 

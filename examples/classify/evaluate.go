@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"image"
+	"image/color"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
+	"github.com/kernelfold/kernelfold/examples/internal/figure"
+	"github.com/kernelfold/kernelfold/internal/disk"
+	"github.com/kernelfold/kernelfold/models"
+	"github.com/kernelfold/kernelfold/models/train"
+)
+
+// test evaluates the net that was saved.
+func (c *command) test(ctx context.Context, stdout io.Writer) error {
+	if c.Import != "" {
+		return c.testImport(ctx, stdout)
+	}
+	p, r, err := c.predictor(64)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	s := r.Settings
+	if c.Data != "" {
+		s.Data = c.Data
+	}
+	if c.Limit != 0 {
+		s.Limit = c.Limit
+	}
+	set, err := s.load()
+	if err != nil {
+		return err
+	}
+	if set.Shape() != r.Shape || len(set.Classes) != len(r.Classes) {
+		return cli.Usage("-data: want images of %v and %d classes, as the net was trained on, got %v and %d", r.Shape, len(r.Classes), set.Shape(), len(set.Classes))
+	}
+	renormalise(set.Test.Images, set, r)
+	set.Mean, set.Std = r.Mean, r.Std
+	return c.evaluation(ctx, stdout, p, set)
+}
+
+// evaluation evaluates a net on the test images, prints what came of it and draws it.
+func (c *command) evaluation(ctx context.Context, stdout io.Writer, p *models.Predictor, set *imageSet) error {
+	confusion, err := models.NewConfusion(set.Classes)
+	if err != nil {
+		return err
+	}
+	loss := 0.0
+	worst := worstPictures{most: 24}
+	err = train.Predict(ctx, p, set.Test, func(e train.Prediction) error {
+		loss += e.Loss()
+		worst.add(e)
+		return confusion.Add(e.Label, e.Class())
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "%s: %d test images, loss %.4f, accuracy %.2f %%\n", set.Name, set.Test.Len(), loss/float64(set.Test.Len()), 100*confusion.Accuracy())
+	fmt.Fprintf(stdout, "\n%v", confusion)
+	if m := confusion.Matrix(); m != "" {
+		fmt.Fprintf(stdout, "\n%s", m)
+	}
+	dir := c.figuresDir()
+	if dir == "" {
+		return nil
+	}
+	for _, f := range []struct {
+		name string
+		of   interface{ PNG() ([]byte, error) }
+	}{
+		{"confusion.png", heat(confusion, set.Name)},
+		{"worst.png", worst.sheet(set)},
+	} {
+		b, err := f.of.PNG()
+		if err == nil {
+			err = os.MkdirAll(dir, 0o777)
+		}
+		if err == nil {
+			err = disk.WriteFile(filepath.Join(dir, f.name), b)
+		}
+		if err != nil {
+			return fmt.Errorf("-figures: %s: %w", f.name, err)
+		}
+	}
+	fmt.Fprintf(stdout, "\nthe matrix as a picture, and the pictures with the highest loss: confusion.png and worst.png in %s\n", dir)
+	return nil
+}
+
+// figuresDir is where the figures of an evaluation go: -figures, or the folder of the run.
+func (c *command) figuresDir() string {
+	switch {
+	case c.figures != "":
+		return c.figures
+	case c.file != "":
+		return filepath.Dir(c.file)
+	}
+	return c.out
+}
+
+// heat is the matrix with rows that sum to 1.
+func heat(c *models.Confusion, of string) figure.Heat {
+	classes := c.Classes()
+	h := figure.Heat{Title: "Per cent of each class, " + of, X: "predicted", Y: "class", Rows: classes, Columns: classes}
+	for i := range classes {
+		row := make([]float64, len(classes))
+		n := float64(c.Measures(i).Examples)
+		for k := range row {
+			row[k] = float64(c.Count(i, k)) / n
+		}
+		h.Values = append(h.Values, row)
+	}
+	return h
+}
+
+// worstPictures are the predictions with the highest loss, the highest first.
+type worstPictures struct {
+	most int
+	all  []train.Prediction
+}
+
+func (w *worstPictures) add(e train.Prediction) {
+	i, _ := slices.BinarySearchFunc(w.all, e, func(a, b train.Prediction) int {
+		return cmp.Or(cmp.Compare(b.Loss(), a.Loss()), cmp.Compare(a.Example, b.Example))
+	})
+	if i < w.most {
+		w.all = slices.Insert(w.all, i, e)
+		w.all = w.all[:min(len(w.all), w.most)]
+	}
+}
+
+// sheet is those pictures, each with its class and what it was taken for.
+func (w *worstPictures) sheet(set *imageSet) figure.Sheet {
+	s := figure.Sheet{Title: "Pictures with the highest loss, " + set.Name}
+	size := set.Channels * set.Height * set.Width
+	for _, e := range w.all {
+		p := models.Softmax(e.Logits)
+		s.Pictures = append(s.Pictures, figure.Captioned{
+			Image: pictured(set.Test.Images[e.Example*size:(e.Example+1)*size], set),
+			Lines: []string{
+				fmt.Sprintf("%s, %.1f %%", set.Classes[e.Label], 100*p[e.Label]),
+				fmt.Sprintf("as %s, %.1f %%", set.Classes[e.Class()], 100*p[e.Class()]),
+				fmt.Sprintf("image %d", e.Example),
+			},
+		})
+	}
+	return s
+}
+
+// pictured is an image as it was before it was normalised.
+func pictured(x []float32, set *imageSet) image.Image {
+	plane := set.Height * set.Width
+	im := image.NewRGBA(image.Rect(0, 0, set.Width, set.Height))
+	for i := range plane {
+		var rgb [3]uint8
+		for c := range rgb {
+			from := c % set.Channels // one of grey is all three
+			v := x[from*plane+i]*set.Std[from] + set.Mean[from]
+			rgb[c] = uint8(255*min(1, max(0, v)) + 0.5)
+		}
+		im.SetRGBA(i%set.Width, i/set.Width, color.RGBA{rgb[0], rgb[1], rgb[2], 0xff})
+	}
+	return im
+}
+
+// renormalise makes the images of another set, or of another number of images, as the net is
+// used to see them.
+func renormalise(pixels []float32, set *imageSet, r *record) {
+	if slices.Equal(set.Mean, r.Mean) && slices.Equal(set.Std, r.Std) {
+		return
+	}
+	plane := set.Height * set.Width
+	for i, v := range pixels {
+		c := i / plane % set.Channels
+		pixels[i] = (v*set.Std[c] + set.Mean[c] - r.Mean[c]) / r.Std[c]
+	}
+}
