@@ -32,6 +32,7 @@ type certifiedCase struct {
 	Params struct {
 		Circular            bool
 		Margin, Temperature float64
+		Steps               int
 	}
 	Inputs []struct {
 		Shape []int

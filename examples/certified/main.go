@@ -5,11 +5,12 @@
 //
 //	go run ./examples/certified                  # digits drawn by the program, about half a minute
 //	go run ./examples/certified -data DIR -out results
-//	go run ./examples/certified -variant sll
+//	go run ./examples/certified -variant orthogonal,sll
+//	go run ./examples/certified -tune 12         # chooses learning rates and the temperature on validation images first
 //
 // Radii are Euclidean, in pixel values from 0 to 1 over all pixels of an image. DIR holds MNIST, Fashion-MNIST (idx files) or CIFAR-10
 // (binary) as distributed. With -out it writes results.json, accuracy.png (certified accuracy over the radius), spectra.png (singular values of the convolutions, layer by
-// layer), net.safetensors (the weights) and released.safetensors (the same net with plain kernels, for PyTorch).
+// layer), net.safetensors (the weights of the first net) and released.safetensors (the same net with plain kernels, for PyTorch).
 package main
 
 import (
@@ -21,6 +22,7 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/kernelfold/kernelfold/examples/internal/cli"
 	"github.com/kernelfold/kernelfold/internal/disk"
@@ -41,7 +43,8 @@ type settings struct {
 	limit       int // training images
 	certified   int // test images
 	epochs      int
-	variant     string
+	tuning      int // epochs of each run of -tune
+	variants    []models.Variant
 	temperature float64
 	seed        uint64
 	out         string
@@ -57,7 +60,8 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 	f.IntVar(&s.limit, "limit", 0, "training images used (default: all; of drawn digits 3000)")
 	f.IntVar(&s.certified, "images", 500, "test `images` that are certified")
 	f.IntVar(&s.epochs, "epochs", 12, "passes over the training images")
-	f.StringVar(&s.variant, "variant", string(models.OrthogonalVariant), "1-Lipschitz `layers`: orthogonal, aol, sll or cpl")
+	f.IntVar(&s.tuning, "tune", 0, "first choose learning rates and the temperature by runs of `N` epochs, on a tenth of the training images that these runs do not see (default: those that \"-tune 12\" finds for drawn digits)")
+	variants := f.String("variant", string(models.OrthogonalVariant), "1-Lipschitz `layers`: orthogonal, aol, sll or cpl, or several of them for a net of each: orthogonal,sll")
 	f.Float64Var(&s.temperature, "temperature", 1, "norm of the columns of the last layer of the 1-Lipschitz net; less favours large radii, more accuracy")
 	f.Uint64Var(&s.seed, "seed", 1, "seed of the images, the initial weights and the order of the images")
 	f.StringVar(&s.out, "out", "", "write results, plots and weights to `DIR` (default: nothing is written)")
@@ -73,10 +77,17 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 		return nil, cli.Usage("-images: want at least 1, got %d", s.certified)
 	case s.epochs < 1:
 		return nil, cli.Usage("-epochs: want at least 1, got %d", s.epochs)
+	case s.tuning < 0:
+		return nil, cli.Usage("-tune: want a number of epochs, or 0, got %d", s.tuning)
 	case !(s.temperature > 0 && s.temperature <= 1e6):
 		return nil, cli.Usage("-temperature: want a positive number up to 1e6, got %g", s.temperature)
-	case !slices.Contains([]models.Variant{models.OrthogonalVariant, models.AOLVariant, models.SLLVariant, models.CPLVariant}, models.Variant(s.variant)):
-		return nil, cli.Usage("-variant: want orthogonal, aol, sll or cpl, got %q", s.variant)
+	}
+	for v := range strings.SplitSeq(*variants, ",") {
+		v := models.Variant(v)
+		if _, ok := rates[v]; !ok || slices.Contains(s.variants, v) {
+			return nil, cli.Usage("-variant: want different ones among orthogonal, aol, sll and cpl, got %q", *variants)
+		}
+		s.variants = append(s.variants, v)
 	}
 	return &s, nil
 }
@@ -94,7 +105,8 @@ func (s *settings) load() (*images.Set, error) {
 
 // result is what a net has achieved.
 type result struct {
-	Net       string      `json:"net"`
+	Net string `json:"net"`
+	choice
 	Seconds   float64     `json:"seconds"` // of training
 	Bound     float64     `json:"lipschitz_bound"`
 	Radii     []float64   `json:"radii"`

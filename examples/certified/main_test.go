@@ -115,12 +115,14 @@ func TestSingularValues(t *testing.T) {
 
 func TestRefuses(t *testing.T) {
 	for want, args := range map[string][]string{
-		`-variant: want orthogonal, aol, sll or cpl, got "free"`: {"-variant", "free"},
-		"-epochs: want at least 1, got 0":                        {"-epochs", "0"},
-		"-images: want at least 1, got 0":                        {"-images", "0"},
-		"-limit: want a positive number, got -1":                 {"-limit", "-1"},
-		"-temperature: want a positive number":                   {"-temperature", "0"},
-		`want flags only, got "x"`:                               {"x"},
+		`want different ones among orthogonal, aol, sll and cpl, got "free"`:    {"-variant", "free"},
+		`want different ones among orthogonal, aol, sll and cpl, got "sll,sll"`: {"-variant", "sll,sll"},
+		"-tune: want a number of epochs, or 0, got -1":                          {"-tune", "-1"},
+		"-epochs: want at least 1, got 0":                                       {"-epochs", "0"},
+		"-images: want at least 1, got 0":                                       {"-images", "0"},
+		"-limit: want a positive number, got -1":                                {"-limit", "-1"},
+		"-temperature: want a positive number":                                  {"-temperature", "0"},
+		`want flags only, got "x"`:                                              {"x"},
 	} {
 		status, stdout, stderr := program(context.Background(), args...)
 		assert.Equal(t, 2, status, want)

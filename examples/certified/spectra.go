@@ -90,14 +90,19 @@ func singularValues(w []float32, shape []int, stride int) (all []float64, err er
 	return all, nil
 }
 
-// hues are those of the nets in both plots.
-var hues = []figure.Hue{figure.Blue, figure.Vermilion, figure.Black}
+// hue is that of net i of n in both plots: the last two are the ordinary ones.
+func hue(i, n int) figure.Hue {
+	if i >= n-2 {
+		return []figure.Hue{figure.Vermilion, figure.Black}[i-n+2]
+	}
+	return []figure.Hue{figure.Blue, figure.Green, figure.Sky, figure.Purple}[i]
+}
 
 // accuracyPlot shows certified accuracy over the radius.
 func accuracyPlot(results []result) ([]byte, error) {
 	var curves []figure.Curve
 	for i, r := range results {
-		c := figure.Curve{Name: r.Net, Hue: hues[i]}
+		c := figure.Curve{Name: r.Net, Hue: hue(i, len(results))}
 		for i, radius := range r.Radii {
 			c.Add(radius, 100*r.Certified[i])
 		}
@@ -117,15 +122,16 @@ func spectraPlot(results []result) ([]byte, error) {
 	var panels []figure.Panel
 	var key []figure.Curve
 	for i, r := range results {
-		key = append(key, figure.Curve{Name: r.Net, Hue: hues[i]})
+		key = append(key, figure.Curve{Name: r.Net, Hue: hue(i, len(results))})
 	}
-	for l, of := range results[0].Spectra {
+	for _, of := range results[0].Spectra {
 		p := figure.Panel{Title: of.Layer}
 		for i, r := range results {
-			if l >= len(r.Spectra) {
+			l := slices.IndexFunc(r.Spectra, func(s *spectrum) bool { return s.Layer == of.Layer })
+			if l < 0 {
 				continue
 			}
-			c := figure.Curve{Name: r.Net, Hue: hues[i]}
+			c := figure.Curve{Name: r.Net, Hue: hue(i, len(results))}
 			values := r.Spectra[l].Values
 			for k, v := range values {
 				c.Add(100*float64(k)/float64(max(1, len(values)-1)), v)
