@@ -38,7 +38,7 @@ type choice struct {
 const batch = 50
 
 // rates are the learning rates of the variants. Large steps make free kernels of noise, which the rescaling shrinks.
-var rates = map[models.Variant]float64{models.OrthogonalVariant: 0.2, models.AOLVariant: 0.001, models.SLLVariant: 0.004, models.CPLVariant: 0.004}
+var rates = map[models.Variant]float64{models.OrthogonalVariant: 0.1, models.AOLVariant: 0.001, models.SLLVariant: 0.004, models.CPLVariant: 0.004}
 
 // contestants are the 1-Lipschitz nets, and two of the same shape.
 func (s *settings) contestants(set *images.Set) (all []contestant) {
