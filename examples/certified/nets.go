@@ -23,10 +23,10 @@ import (
 
 // contestant is a net and its solver.
 type contestant struct {
-	name                string
-	build               func() (*models.Model, error)
-	choice              choice // for drawn digits, found by -tune
-	solver              func(choice, ...solvers.Option) *solvers.Solver
+	name   string
+	build  func() (*models.Model, error)
+	choice choice // for drawn digits, found by -tune
+	solver func(choice, ...solvers.Option) *solvers.Solver
 }
 
 // choice is what is chosen on validation images.
