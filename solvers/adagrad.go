@@ -17,7 +17,7 @@ import (
 //	v  = grad / (sqrt(s) + eps)
 //	x <- R_x(-lr v)
 //
-// Unconstrained parameters have a point for each weight, which makes this the textbook's Adagrad.
+// In unconstrained parameters each weight is a point, which gives the usual element-wise Adagrad.
 //
 // Defaults: LearnRate 0.01, Eps(1e-8). Option beyond the common ones: Eps.
 func NewAdagrad(opts ...Option) *Solver {
@@ -32,9 +32,9 @@ func NewAdagrad(opts ...Option) *Solver {
 //	mu <- theta T(mu) + grad / (sqrt(s) + eps)  T the transport along the last step
 //	x  <- R_x(-lr mu)
 //
-// The default is theta = 0. The mean starts from 0 and has no bias correction, so that the first step is
-// 1/sqrt(1 - rho) learning rates long. NewAdam with Betas(0, rho) has the correction. Unconstrained parameters have a
-// point for each weight, which makes this the textbook's RMSProp.
+// The default is theta = 0. The mean starts from 0 and has no bias correction, so the length of the first
+// step is 1/sqrt(1 - rho) learning rates. NewAdam with Betas(0, rho) has the correction. In unconstrained
+// parameters each weight is a point, which gives the usual element-wise RMSProp.
 //
 // Defaults: LearnRate 0.001, Rho(0.99), Eps(1e-8), Momentum(0). Options beyond the common ones: Rho,
 // Eps, Momentum.
@@ -43,7 +43,7 @@ func NewRMSProp(opts ...Option) *Solver {
 	return newSolver(r.forgetting(0.99), settings{learnRate: 0.001}, opts)
 }
 
-// adagrad is the rule of both: s <- keep s + take |grad|^2.
+// adagrad is the rule of both solvers: s <- keep s + take |grad|^2.
 type adagrad struct {
 	name       string
 	keep, take float64
@@ -108,9 +108,10 @@ func (r adagrad) Factors(p *Part, f []float64, old, next []manifolds.Points) {
 	}
 }
 
-// LongestDirection: a direction has at most the norm 1/sqrt(take), as its square is part of s. If eps
-// is so small that a square for it vanishes, there is no bound. Nor is there one with momentum, which takes up
-// the gradient with its factor: it is no Descent, and its steps are made in buffers.
+// LongestDirection: the norm of a direction is at most 1/sqrt(take), because its square is part of s. There
+// is no bound if eps is so small that its square underflows. There is none with momentum either, because the
+// momentum accumulates gradients after they were multiplied by their factors: such a step is not a Descent
+// and is made in buffers.
 func (r adagrad) LongestDirection(p *Part) float64 {
 	if r.eps <= p.vanishing() || r.momentum > 0 {
 		return math.Inf(1)

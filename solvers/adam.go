@@ -18,9 +18,8 @@ import (
 //	v  = m / (1 - beta1^t) / (sqrt(s / (1 - beta2^t)) + eps)
 //	x <- R_x(-lr v)
 //
-// With AMSGrad the largest s so far replaces s in v. Unconstrained
-// parameters have a point for each weight, which makes this the textbook's Adam
-// (Kingma, Ba, ICLR 2015).
+// With AMSGrad the largest s so far replaces s in v. In unconstrained parameters each weight is a point,
+// which gives the usual element-wise Adam (Kingma, Ba, ICLR 2015).
 //
 // Defaults: LearnRate 0.001, Betas(0.9, 0.999), Eps(1e-8). Options beyond the
 // common ones: Betas, Eps, AMSGrad.
@@ -28,9 +27,9 @@ func NewAdam(opts ...Option) *Solver {
 	return newSolver(newAdam("Adam"), settings{learnRate: 0.001}, opts)
 }
 
-// NewAdamW returns NewAdam with EuclideanDecay(0.01) as its default (Loshchilov,
-// Hutter, ICLR 2019): unconstrained parameters lose lr*lambda of themselves at
-// each step, constrained ones have nothing to lose.
+// NewAdamW returns NewAdam with EuclideanDecay(0.01) as its default (Loshchilov, Hutter, ICLR 2019): each
+// step subtracts lr*lambda*x from every unconstrained parameter x. The manifold fixes the scale of
+// constrained parameters, so they have no decay.
 func NewAdamW(opts ...Option) *Solver {
 	return newSolver(newAdam("AdamW"), settings{learnRate: 0.001, decay: 0.01, decayOf: decayEuclidean}, opts)
 }
@@ -82,8 +81,8 @@ func (r adam) Factors(p *Part, f []float64, old, next []manifolds.Points) {
 //
 //	(1 - beta1) / sqrt((1 - beta2) (1 - beta1^2/beta2))
 //
-// times the root of the second moment, if beta1^2 < beta2, and eps bounds the direction otherwise. If
-// eps is so small that a square for it vanishes, there is no bound.
+// times the root of the second moment, if beta1^2 < beta2, and eps bounds the direction otherwise. If eps is
+// so small that its square underflows, there is no bound.
 func (r adam) LongestDirection(p *Part) float64 {
 	if r.eps <= p.vanishing() {
 		return math.Inf(1)
@@ -94,7 +93,7 @@ func (r adam) LongestDirection(p *Part) float64 {
 	return p.Longest() / (1 - r.beta1) / r.eps
 }
 
-// corrections are 1 - beta^t of both moments.
+// corrections returns 1 - beta^t for both moments.
 func (r adam) corrections(step int) (first, second float64) {
 	t := float64(step)
 	return 1 - math.Pow(r.beta1, t), 1 - math.Pow(r.beta2, t)
@@ -108,13 +107,13 @@ func (r adam) Fits(p *Part, slope float64) bool {
 // hasElements reports whether a part has a point for each weight and no manifold.
 func (p *Part) hasElements() bool { return p.Unconstrained() && p.X.N*p.X.P == 1 }
 
-// fitsElements reports whether squares of gradients, weights and a direction of at most that length do not overflow.
+// fitsElements reports whether the squares of gradients, of weights and of a direction no longer than longest do not overflow.
 func (p *Part) fitsElements(longest float64) bool {
 	limit := 1 / p.vanishing()
 	return p.Longest() < limit && p.Bound()+p.Rate*longest < limit
 }
 
-// vanishing is a number whose square is about to vanish in the precision of the part.
+// vanishing is about the smallest number whose square does not underflow in the precision of the part.
 func (p *Part) vanishing() float64 {
 	if p.X.Data64() != nil {
 		return 1e-150
@@ -147,7 +146,7 @@ func Betas(beta1, beta2 float64) Option {
 	return tuneAdam("Betas", err, func(r *adam) { r.beta1, r.beta2 = beta1, beta2 })
 }
 
-// Eps sets what Adam, Adagrad and RMSProp add to the root by which they divide.
+// Eps sets the number that Adam, Adagrad and RMSProp add to the square root by which they divide.
 func Eps(eps float64) Option {
 	return tune("Eps", positive(eps), func(r Rule) (Rule, bool) {
 		switch r := r.(type) {

@@ -12,8 +12,8 @@ import (
 	"github.com/kernelfold/kernelfold/internal/roles"
 )
 
-// admit checks all parameters, and their gradients if there should be some, and
-// returns what is known of them. New ones are bound; if anything fails, takeBack forgets them.
+// admit checks all parameters, and with gradients their gradients too, and returns them as the solver knows
+// them. It binds new parameters; if anything fails, takeBack removes them again.
 func (e *engine) admit(model []gorgonia.ValueGrad, gradients bool) ([]*parameter, error) {
 	if e.err != nil {
 		return nil, e.err
@@ -49,8 +49,7 @@ func (e *engine) admit(model []gorgonia.ValueGrad, gradients bool) ([]*parameter
 	return e.active, nil
 }
 
-// recognise fills active with the parameters that are known, leaving nil for the others, and
-// counts those.
+// recognise fills active with the known parameters, leaves nil in the other places, and returns how many these are.
 func (e *engine) recognise(model []gorgonia.ValueGrad) (fresh int, err error) {
 	for i, v := range model {
 		if v == nil {
@@ -75,7 +74,7 @@ func (e *engine) recognise(model []gorgonia.ValueGrad) (fresh int, err error) {
 	return fresh, nil
 }
 
-// once marks a parameter as seen, and returns an error if it was.
+// once marks a parameter as seen, and returns an error if it was already marked.
 func (e *engine) once(p *parameter, v gorgonia.ValueGrad, i int) error {
 	if p.seen != e.calls {
 		p.seen = e.calls
@@ -84,7 +83,7 @@ func (e *engine) once(p *parameter, v gorgonia.ValueGrad, i int) error {
 	return p.twice(nameOf(v, i))
 }
 
-// twice returns the error for a parameter that came again, under the name.
+// twice returns the error for a parameter that was given a second time, under the given name.
 func (p *parameter) twice(name string) error {
 	if name != p.name {
 		return p.fail(ErrParameter, fmt.Sprintf("want every parameter once, got it as %q and as %q, which share one tensor: step one of them, with the sum of both gradients", p.name, name), nil)
@@ -92,7 +91,7 @@ func (p *parameter) twice(name string) error {
 	return p.fail(ErrParameter, "want every parameter once, got it twice", nil)
 }
 
-// welcome adopts or binds the parameters that are not known.
+// welcome adopts or binds the parameters that are not known yet.
 func (e *engine) welcome(model []gorgonia.ValueGrad) error {
 	graphs, collected := &roles.Reader{}, false
 	for i, v := range model {
@@ -151,7 +150,7 @@ func (e *engine) view(p *parameter, v gorgonia.ValueGrad, gradients bool) error 
 	return p.takeGradient(v)
 }
 
-// takeGradient views the gradient and checks its shape. That of a frozen parameter may be missing.
+// takeGradient views the gradient and checks its shape. A frozen parameter may have no gradient.
 func (p *parameter) takeGradient(v gorgonia.ValueGrad) error {
 	value, err := v.Grad()
 	if p.settings.frozen && (err != nil || value == nil) {
@@ -190,8 +189,7 @@ func (e *engine) inspectBoth(p *parameter) error {
 	return e.inspect(p)
 }
 
-// inspect finds out whether the weights are on their manifold, where it is time to
-// look, and projects them, in a copy, where they are not.
+// inspect measures, if it is due, whether the weights are on their manifold, and projects a copy of them if they are not.
 func (e *engine) inspect(p *parameter) error {
 	if p.settings.frozen || p.theirs && !p.joint() { // a plan is of all points
 		return nil
@@ -206,9 +204,8 @@ func (e *engine) inspect(p *parameter) error {
 	return nil
 }
 
-// load makes X the points of the weights, on the manifold: the weights
-// themselves where they serve, a copy where the layout or a projection asks for
-// one. The weights are left as they are.
+// load sets X to the points of the weights, on the manifold: a view of the weights where possible, and a copy
+// where the layout or a projection requires one. It does not change the weights.
 func (p *Part) load(check bool) error {
 	p.step.dirty, p.step.unread = false, !check && !p.whole()
 	if p.step.unread { // a step in place does not need the copy
@@ -255,7 +252,7 @@ func (p *Part) read() error {
 	return nil
 }
 
-// readIfUnread is read for a copy that load has left for later.
+// readIfUnread makes the copy that load has postponed.
 func (p *Part) readIfUnread() error {
 	if !p.step.unread {
 		return nil
@@ -263,8 +260,7 @@ func (p *Part) readIfUnread() error {
 	return p.read()
 }
 
-// findShared marks the parameters whose gradients are the same memory: if one were
-// cleared in place, the other would find it so.
+// findShared marks the parameters whose gradients share memory: clearing one in place would clear the other.
 func (e *engine) findShared() {
 	same := true
 	for _, p := range e.active {
@@ -287,7 +283,7 @@ func (e *engine) findShared() {
 	}
 }
 
-// takeBack forgets the parameters that the step under way has bound, and what it has adopted.
+// takeBack undoes the bindings and adoptions of the step under way.
 func (e *engine) takeBack() {
 	for _, u := range e.undo {
 		u()
@@ -302,7 +298,7 @@ func (e *engine) takeBack() {
 	}
 }
 
-// finish lets go of the step under way.
+// finish releases what belongs to the step under way.
 func (e *engine) finish() {
 	for i, p := range e.active {
 		if p != nil {

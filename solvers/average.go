@@ -15,8 +15,8 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// Average makes the steps of another solver and averages the weights after them. It is made by NewEMA or NewSWA. The
-// average is used by Swap.
+// Average makes the steps of another solver and averages the weights after each of them. NewEMA and NewSWA
+// make one. Swap puts the average in place of the weights.
 type Average struct {
 	inner        gorgonia.Solver
 	kind         string
@@ -49,22 +49,22 @@ type exchanged struct{ weights, kept dense.View }
 //
 //	a_t = a_(t-1) + c_t (x_t - a_(t-1)),    c_t = (1 - b) / (1 - b^t),
 //
-// so that x_i has the weight b^(t-i) over the sum of all weights: the first steps count no more than they should. Swap projects the
+// so that x_i has the weight b^(t-i), divided by the sum of these weights. This corrects the bias towards the first steps. Swap projects the
 // average of a constrained parameter onto its manifold, which gives the extrinsic mean
 //
 //	argmin over x on the manifold of  sum_i b^(t-i) |x - x_i|^2
 //
-// exactly, since Project is the nearest point. On a manifolds.Quotient, whose matrices stand for classes, and on every manifold with AverageIntrinsic,
-// the average is a point of the manifold that takes a step along the geodesic towards each x_t:
+// exactly, since Project is the nearest point. On a manifolds.Quotient, whose matrices represent classes, and with AverageIntrinsic on every
+// manifold, the average is itself a point of the manifold and moves along the geodesic towards each x_t:
 //
 //	a_t = Exp_a(c_t Log_a(x_t)),    a = a_(t-1)
 //
-// or along the retraction where the manifold has no logarithm. It agrees with the other to third order in the distances where
-// the metric is that of the ambient space, and to second order otherwise.
+// or along the retraction if the manifold has no logarithm. It agrees with the extrinsic mean to third order in the distances if the metric
+// is that of the ambient space, and to second order otherwise.
 //
-// The solver s may be any gorgonia.Solver, with its options. The manifolds are those that it keeps parameters on, if it is one of this
-// package or wraps one by the method Unwrap. On several processes make it the solver that distributed.Average wraps. An average takes a number of 8 bytes
-// for each weight, and a step a pass over it.
+// The solver s may be any gorgonia.Solver, with its options. If it is a solver of this package, or wraps one by the method Unwrap, averages
+// are taken on the manifolds of that solver. On several processes, pass the Average to distributed.Average. An average takes 8 bytes for
+// each weight, and one pass over them in each step.
 func NewEMA(s gorgonia.Solver, decay float64, opts ...AverageOption) *Average {
 	a := newAverage("EMA", s, opts)
 	a.decay = decay
@@ -75,17 +75,17 @@ func NewEMA(s gorgonia.Solver, decay float64, opts ...AverageOption) *Average {
 }
 
 // NewSWA is NewEMA with equal weights, c_t = 1/t: stochastic weight averaging (Izmailov, Podoprikhin, Garipov, Vetrov, Wilson, UAI
-// 2018). It is meant for the last part of a run, at a rate that is constant or goes up and down:
+// 2018). It is meant for the last part of a run, at a constant or cyclical learning rate:
 //
 //	solvers.NewSWA(solver, solvers.AverageFrom(30*steps), solvers.AverageEvery(steps))
 //
-// averages the weights at the end of each epoch of so many steps, after 30 epochs.
+// averages the weights at the end of each epoch, of the given number of steps, after 30 epochs.
 func NewSWA(s gorgonia.Solver, opts ...AverageOption) *Average { return newAverage("SWA", s, opts) }
 
-// AverageOption is an option of NewEMA and NewSWA. One with an impossible value is an error at the first step.
+// AverageOption is an option of NewEMA and NewSWA. An invalid value is an error at the first step.
 type AverageOption func(*Average) error
 
-// AverageFrom begins with the weights after the given step, from 1, instead of the first.
+// AverageFrom begins with the weights after the given step instead of the first. Steps are counted from 1.
 func AverageFrom(step int) AverageOption {
 	return func(a *Average) error {
 		if step < 1 {
@@ -96,7 +96,7 @@ func AverageFrom(step int) AverageOption {
 	}
 }
 
-// AverageEvery averages the weights after every n-th step, the first one included.
+// AverageEvery averages the weights after every n-th step, beginning with the first.
 func AverageEvery(n int) AverageOption {
 	return func(a *Average) error {
 		if n < 1 {
@@ -117,13 +117,13 @@ func AverageIntrinsic() AverageOption {
 	}
 }
 
-// AverageByDistance is an option of NewSWA around the solver of NewRDoG or NewRDoWG. The weights after step t count
+// AverageByDistance is an option of NewSWA for a solver made by NewRDoG or NewRDoWG. The weights after step t have the weight
 //
 //	w_t = r / zeta(r)^(1/2) of NewRDoG,  r^2 / zeta(r) of NewRDoWG,    c_t = w_t / (w_1 + ... + w_t),
 //
-// with r and zeta those of the step, so that the first short steps hardly count. With DistanceFor(EachPoint) it is the largest number of a
-// layer. The bounds of the papers are for this average, along geodesics as with AverageIntrinsic. Where gradients are noisy it is
-// much closer to a minimum than the last point.
+// with r and zeta of that step, so that the first, short steps hardly count. With DistanceFor(EachPoint) w_t is the largest
+// of a layer. The bounds of the papers are for this average, along geodesics as with AverageIntrinsic. With noisy gradients,
+// it is much closer to a minimum than the last point.
 func AverageByDistance() AverageOption {
 	return func(a *Average) error {
 		a.byDistance = true
@@ -156,7 +156,7 @@ func newAverage(kind string, s gorgonia.Solver, opts []AverageOption) *Average {
 	return a
 }
 
-// base is the solver that knows the parameters; the methods of a Solver find it in what embeds one.
+// base returns the solver that knows the parameters. A type that embeds a Solver has it as well.
 func (s *Solver) base() *Solver { return s }
 
 func (a *Average) base() *Solver {
@@ -177,7 +177,7 @@ func (a *Average) String() string {
 // Unwrap returns the solver that makes the steps.
 func (a *Average) Unwrap() gorgonia.Solver { return a.inner }
 
-// Report is that of the solver; empty but for the name if it has none.
+// Report returns the report of the solver, or one with only the name if the solver has none.
 func (a *Average) Report() Report {
 	r := Report{}
 	if s, ok := wrap.Find[interface{ Report() Report }](a.inner); ok {
@@ -193,7 +193,7 @@ func (a *Average) Report() Report {
 // Count returns how many times the weights have been averaged.
 func (a *Average) Count() int { return a.due(a.steps) }
 
-// due is how many times that is after so many steps.
+// due returns how many times the weights are averaged in the given number of steps.
 func (a *Average) due(steps int) int {
 	if steps < a.first {
 		return 0
@@ -201,12 +201,12 @@ func (a *Average) due(steps int) int {
 	return 1 + (steps-a.first)/a.every
 }
 
-// Step makes the step of the solver and averages the weights after it. Between Swap and SwapBack it is ErrAverage, and changes nothing. A step that fails
-// leaves the average as it was.
+// Step makes the step of the solver and averages the weights after it. Between Swap and SwapBack it changes
+// nothing and returns ErrAverage. If the step fails, the average is unchanged.
 func (a *Average) Step(model []gorgonia.ValueGrad) error { return a.StepShare(model, alone) }
 
-// StepShare is Step for one of several processes, all of which have the same average. The work is divided if the
-// solver has the method StepShare.
+// StepShare is Step for one of several processes, all of which hold the same average. The work of the step is divided if the solver has the method
+// StepShare.
 func (a *Average) StepShare(model []gorgonia.ValueGrad, share Share) error {
 	if err := a.between("Step"); err != nil {
 		return share.Agree(err, 0)
@@ -229,7 +229,7 @@ func (a *Average) StepShare(model []gorgonia.ValueGrad, share Share) error {
 	return a.add(model)
 }
 
-// between returns an error unless the weights are those of the solver.
+// between returns an error if the averages are in place of the weights.
 func (a *Average) between(call string) error {
 	switch {
 	case a.err != nil:
@@ -240,7 +240,7 @@ func (a *Average) between(call string) error {
 	return nil
 }
 
-// known calls f with each parameter of the model and its weights.
+// known calls f for each parameter of the model, with its weights.
 func (a *Average) known(model []gorgonia.ValueGrad, f func(p *parameter, w dense.View) error) error {
 	e := &a.base().engine
 	if a.own != nil {
@@ -277,7 +277,7 @@ func (a *Average) known(model []gorgonia.ValueGrad, f func(p *parameter, w dense
 	return nil
 }
 
-// add takes the weights into the averages.
+// add adds the weights to the averages.
 func (a *Average) add(model []gorgonia.ValueGrad) error {
 	err := a.known(model, func(p *parameter, w dense.View) error {
 		m := a.means[p]
@@ -307,7 +307,7 @@ func (a *Average) add(model []gorgonia.ValueGrad) error {
 	return err
 }
 
-// distanceWeight is the weight of the last step by the distance of it.
+// distanceWeight returns the weight of the last step in an average by distance.
 func (p *parameter) distanceWeight() (weight float64) {
 	for _, q := range p.parts {
 		weight = max(weight, q.memory.weight)
@@ -315,7 +315,7 @@ func (p *parameter) distanceWeight() (weight float64) {
 	return weight
 }
 
-// towards moves an average by c of the way to the weights.
+// towards moves an average towards the weights, by the fraction c of the way.
 func (a *Average) towards(p *parameter, at []float64, c float64, w dense.View) error {
 	if !slices.ContainsFunc(p.parts, a.curved) {
 		blend(at, c, w)
@@ -357,7 +357,7 @@ func blend(at []float64, c float64, w dense.View) {
 	})
 }
 
-// geodesic writes to the places of the part in at the points that are c of the way from those in before to the weights.
+// geodesic writes the points at the fraction c of the way from those in before to the weights to their places in at.
 func (p *Part) geodesic(at, before []float64, c float64, w dense.View) error {
 	y, err := p.gather(w, 1, true)
 	if err != nil {
@@ -413,8 +413,8 @@ func (p *Part) scatter(to []float64, x manifolds.Points) error {
 }
 
 // Swap puts the averages in place of the weights, each on its manifold, until SwapBack. Running statistics of batch
-// normalisations belong to the weights: compute them again with train.Recalibrate. Swap is atomic. It is ErrAverage if the
-// weights are swapped already, or if there is no average of one of them yet.
+// normalisations belong to the weights: compute them again with train.Recalibrate. Swap is atomic. It returns
+// ErrAverage if the weights are swapped already, or if one of them has no average yet.
 func (a *Average) Swap(model []gorgonia.ValueGrad) error {
 	if err := a.between("Swap"); err != nil {
 		return err
@@ -446,7 +446,7 @@ func (a *Average) Swap(model []gorgonia.ValueGrad) error {
 	return nil
 }
 
-// exchange exchanges the weights with what was kept of them.
+// exchange exchanges the weights with the kept values.
 func (a *Average) exchange() {
 	for _, x := range a.swapped {
 		w, k := x.weights.Bytes(), x.kept.Bytes()
@@ -492,7 +492,7 @@ func (a *Average) place(p *parameter, at []float64, to dense.View) error {
 	return nil
 }
 
-// SwapBack puts back the weights that Swap has replaced, to the bit. It does nothing unless they are swapped.
+// SwapBack restores the weights that Swap has replaced, bit for bit. It does nothing unless they are swapped.
 func (a *Average) SwapBack() {
 	a.exchange()
 	a.swapped = nil
@@ -515,7 +515,8 @@ type AveragedParameter struct {
 	Mean  Block   // in float64, of the shape (weights, 1, 1)
 }
 
-// Snapshot is that of the solver, which must have the method, with the averages. It is ErrAverage between Swap and SwapBack.
+// Snapshot returns the snapshot of the solver, which must have this method, together with the averages. Between Swap and SwapBack it returns
+// ErrAverage.
 func (a *Average) Snapshot() (*Snapshot, error) {
 	if err := a.between("Snapshot"); err != nil {
 		return nil, err
@@ -540,7 +541,7 @@ func (a *Average) Snapshot() (*Snapshot, error) {
 	return &snap, nil
 }
 
-// name is what a snapshot calls the Average around a solver of the name.
+// name returns the name that a snapshot gives to an Average around the solver of the given name.
 func (a *Average) name(of string) string { return fmt.Sprintf("%s(%s)", a.kind, of) }
 
 type keeper interface {
@@ -556,8 +557,8 @@ func (a *Average) keeper() (keeper, error) {
 	return s, nil
 }
 
-// Restore makes the state of the solver and the averages those of a snapshot, as the Restore of a Solver does. The decay and when averages are
-// taken are the Average's own.
+// Restore restores the state of the solver and the averages from a snapshot, as Solver.Restore does. The
+// decay, and the steps after which weights are averaged, are not part of a snapshot.
 func (a *Average) Restore(model []gorgonia.ValueGrad, snap *Snapshot) error {
 	if err := a.between("Restore"); err != nil {
 		return err
@@ -598,7 +599,7 @@ func (a *Average) Restore(model []gorgonia.ValueGrad, snap *Snapshot) error {
 	return nil
 }
 
-// check returns copies of the averages by the names of their parameters, unless one of them is not of a parameter that the solver has.
+// check returns copies of the averages by the names of their parameters. It fails if one of them belongs to no parameter of the solver.
 func (s AverageSnapshot) check(inner *Snapshot) (map[string]*mean, error) {
 	if !isCount(s.Steps) {
 		return nil, fmt.Errorf("solvers: restore: want counts from 0 to %d, got %d averaged steps (%w)", maxCount, s.Steps, ErrParameter)

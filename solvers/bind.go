@@ -97,8 +97,7 @@ func (c *config) bindAt(v gorgonia.ValueGrad, name string, w dense.View, norm fl
 	return p, nil
 }
 
-// group returns the shape that the kernel of one group of a convolution has, with the filters first, and the shape of any
-// other parameter.
+// group returns the shape of the kernel of one group of a convolution, with the filters first. For any other parameter it returns its shape.
 func (p *parameter) group() tensor.Shape {
 	s := p.shape.Clone()
 	if p.role.Role != roles.Kernel || p.role.Convolution == (roles.Convolution{}) {
@@ -111,7 +110,7 @@ func (p *parameter) group() tensor.Shape {
 	return s
 }
 
-// askRole completes the grouping by what the graph tells of the convolution of a kernel.
+// askRole completes the grouping by what the graph says about the convolution of a kernel.
 func (p *parameter) askRole() (err error) {
 	if p.role.Role != roles.Kernel {
 		return nil
@@ -145,8 +144,7 @@ func (p *parameter) allows(q *Part) error {
 	return nil
 }
 
-// tolerance is the membership error that is left alone. That of a frame of q
-// vectors is rounding times sqrt(q).
+// tolerance is the largest membership error that is not corrected. Rounding errors of a frame of q vectors grow with sqrt(q).
 func (p *Part) tolerance() float64 {
 	if t := p.bound.of.settings.tolerance; t > 0 {
 		return t

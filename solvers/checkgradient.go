@@ -18,24 +18,24 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// CheckGradient checks the gradient of a cost f at the present weights x, parameter by parameter. Along a
-// random tangent direction v of the length of the weights it measures the error of the linear model,
+// CheckGradient checks the gradient of a cost f at the current weights x, parameter by parameter. Along a
+// random tangent direction v, of the same norm as the weights, it measures the error of the linear model,
 //
 //	E(t) = |f(R_x(t v)) - f(x) - t <grad f(x), v>_x|,
 //
-// with the retraction R. Where the gradient is right, E is O(t^2): a line of slope 2 on logarithmic axes,
-// down to where rounding errors hide it. Where it is wrong, E is t times the error of the derivative along v: a
-// line of slope 1.
+// with the retraction R. If the gradient is right, E is O(t^2): a line of slope 2 on logarithmic axes, down
+// to the level of rounding errors. If it is wrong, E is t times the error of the derivative along v: a line
+// of slope 1.
 //
-// The cost is a function as for Minimize. The options are Kernels, Natural, Param and Where, in their With Frozen
-// and Tolerance; and Tolerance. Frozen parameters are not checked. Weights that are not on their manifold
-// are projected for the check. On a set with a boundary, such as manifolds.SpectralBall, R_x(t v) is x + t v.
-// Each parameter takes 24 evaluations. When CheckGradient returns, with or without an error, the weights are
-// as before and the gradients are 0.
+// The cost is a function as for Minimize. The options are Tolerance, Kernels, Natural, Param and Where; With
+// of the last four takes Frozen and Tolerance. Frozen parameters are not checked. Weights that are not on
+// their manifold are projected for the check. On a set with a boundary, such as manifolds.SpectralBall, R_x(t
+// v) is x + t v. Each parameter takes 24 evaluations. When CheckGradient returns, with or without an error,
+// the weights are as before and the gradients are 0.
 //
-// If two runs at the same weights have different costs, as with dropout, that is ErrUnrepeatable. Batch
-// normalisations may be in training mode, but update their running statistics in every run. In float32
-// rounding errors leave a short range of steps or none, and more verdicts are GradientUnclear.
+// If two runs at the same weights have different costs, as with dropout, the error is ErrUnrepeatable. Batch
+// normalisations may be in training mode, but then update their running statistics in every run. In float32
+// rounding errors leave a short range of usable steps or none, so more verdicts are GradientUnclear.
 func CheckGradient(ctx context.Context, model []gorgonia.ValueGrad, cost func() (float64, error), opts ...Option) (GradientCheck, error) {
 	c, err := new(minimizing).configure("CheckGradient", opts)
 	if err != nil {
@@ -65,15 +65,15 @@ type ParameterCheck struct {
 	Shape    tensor.Shape
 	Manifold string
 
-	// T are lengths of steps, from short to long, as parts of the norm of the weights, or of 1 if the
-	// weights are 0. Error is E of each, and NaN where the cost is not finite. Rounding is about how large the rounding
-	// errors of Error are.
+	// T holds the lengths of the steps, from short to long, relative to the norm of the weights, or to 1 if
+	// the weights are 0. Error holds E for each of them, or NaN where the cost is not finite. Rounding
+	// estimates the rounding errors of Error.
 	T, Error, Rounding []float64
-	// Slope is that of the line through the points (log T, log Error) of the shortest steps whose errors
-	// are above those of rounding, a range of up to two decades. It is NaN if there is no such range.
+	// Slope is the slope of the line through the points (log T, log Error) of the shortest steps whose errors
+	// exceed rounding, over at most two decades. It is NaN if there are too few such steps.
 	Slope float64
-	// Derivative is <grad f(x), v>_x, as the gradient has it, and Measured what the differences of the
-	// cost have in its place.
+	// Derivative is <grad f(x), v>_x by the gradient, and Measured the same derivative by differences of the
+	// cost.
 	Derivative, Measured float64
 	Verdict              GradientVerdict
 }
@@ -84,9 +84,9 @@ type GradientVerdict uint8
 const (
 	// GradientUnclear: rounding errors leave too short a range of steps, or the cost is not smooth.
 	GradientUnclear GradientVerdict = iota
-	// GradientRight: the slope is 1.7 at least, or there are no errors above those of rounding.
+	// GradientRight: the slope is at least 1.7, or no error exceeds rounding.
 	GradientRight
-	// GradientWrong: the slope is 1.3 at most, in a range that begins with short steps.
+	// GradientWrong: the slope is at most 1.3, in a range that begins with short steps.
 	GradientWrong
 )
 
@@ -127,7 +127,7 @@ func (c GradientCheck) String() string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// lengths is how many lengths of steps are checked.
+// lengths is the number of step lengths that are tried.
 const lengths = 20
 
 // linear is the linear model of a cost at x.
@@ -216,7 +216,7 @@ func (l *linear) check(of *parameter) (ParameterCheck, error) {
 	return c, l.each(func(i int, _ *Part) error { return l.y[i].CopyFrom(l.x[i]) })
 }
 
-// direct makes v a random tangent vector of the length of the weights, and takes the derivative along it.
+// direct sets v to a random tangent vector of the norm of the weights, and computes the derivative along it.
 func (l *linear) direct(of *parameter) error {
 	h := fnv.New64a()
 	h.Write([]byte(of.name))
@@ -249,8 +249,7 @@ func (l *linear) direct(of *parameter) error {
 	return nil
 }
 
-// error returns f(R(t v)) - f - t <grad, v>, and about how large its rounding error is. Both are NaN
-// where the cost is undefined.
+// error returns f(R(t v)) - f - t <grad, v> and an estimate of its rounding error. Both are NaN where the cost is undefined.
 func (l *linear) error(t, eps float64) (e, rounding float64, err error) {
 	for i := l.from; i < l.to; i++ {
 		if l.parts[i].bound.properties.Convex { // the retraction has a corner at the boundary
@@ -270,9 +269,9 @@ func (l *linear) error(t, eps float64) (e, rounding float64, err error) {
 	return e, eps * (math.Abs(l.cost) + math.Abs(f) + math.Abs(t*l.derivative)), err
 }
 
-// judge fits the line, and gives the verdict. The range of the fit begins where three errors in a row are
-// above those of rounding. It ends after two decades, and before steps so long that terms of higher order
-// count. Where it does not begin with short steps, a slope of 1 may as well be that of a corner of the cost.
+// judge fits the line and gives the verdict. The range of the fit begins where three consecutive errors
+// exceed rounding. It ends after two decades, or earlier at steps so long that terms of higher order matter.
+// If it does not begin with short steps, a slope of 1 may also come from a corner of the cost.
 func (c *ParameterCheck) judge(signed []float64) {
 	c.Measured, c.Slope = c.Derivative, math.NaN()
 	above := func(k int) bool { return c.Error[k] > 10*c.Rounding[k] }
@@ -304,7 +303,7 @@ func (c *ParameterCheck) judge(signed []float64) {
 	}
 }
 
-// slope is that of the line through points with the least sum of squares.
+// slope returns the slope of the least-squares line through the points.
 func slope(x, y []float64) float64 {
 	mx, my, n := 0.0, 0.0, float64(len(x))
 	for i := range x {

@@ -13,9 +13,9 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// commit makes the step real. On one core it goes through the parameters backwards: the gradients
-// that were measured last are still in the cache. It returns the first error in the order of the
-// parameters, after it has moved all.
+// commit writes the results of the step. On one core it goes through the parameters backwards, because the
+// gradients that were measured last are still in the cache. After it has moved all parameters, it returns the
+// first error in their order.
 func (e *engine) commit(active []*parameter) error {
 	if runtime.GOMAXPROCS(0) > 1 && costs(active) >= worth {
 		e.spread(active, (*parameter).keep)
@@ -29,7 +29,7 @@ func (e *engine) commit(active []*parameter) error {
 	return firstError(active)
 }
 
-// keep makes the step of a parameter real.
+// keep writes the result of the step of a parameter.
 func (p *parameter) keep() error {
 	var first error
 	p.wake()
@@ -101,7 +101,7 @@ func (p *Part) advance() (err error) {
 	return nil
 }
 
-// chunk is some points of a part, with what belongs to them.
+// chunk holds some points of a part, with their gradients and state.
 type chunk struct {
 	x, g    manifolds.Points
 	state   []manifolds.Points
@@ -128,16 +128,17 @@ func (p *Part) move(c chunk) (manifolds.Progress, error) {
 	return p.bound.descender.Descend(c.x, mu, c.g, d)
 }
 
-// chunkWeights is about how many weights of a part are moved at a time where its points lie scattered over the layer: they
-// stay in the cache of a core from the copy to the step and back.
+// chunkWeights is about the number of weights of a part that are moved at a time if its points are scattered
+// over the layer. They stay in the cache of a core while they are copied, moved and copied back.
 const chunkWeights = 1 << 12
 
-// scattered reports whether the points lie, each in one piece, somewhere in the layer.
+// scattered reports whether the points, each of them contiguous, are scattered over the layer.
 func (p *Part) scattered() bool { return p.bound.layout.Order != nil && p.bound.layout.Solid() }
 
-// sweep makes the steps in place of the parts whose points lie scattered over the layer, in chunks. The chunk that
-// begins first in memory is always the next, so the parts go through the layer side by side, and what one fetches into
-// the cache serves the others. Where these are all parts, and each goes forward, the gradient is cleared behind them, and sweep returns true.
+// sweep makes the in-place steps of the parts whose points are scattered over the layer, in chunks. It always
+// takes the chunk that begins first in memory, so that all parts pass through the layer together and share
+// the cache. If there are no other parts and each of them goes forward, sweep also clears the gradient and
+// returns true.
 func (p *parameter) sweep() (cleared bool) {
 	moving, clears, most, done := 0, true, 0, 0
 	for _, q := range p.parts {
@@ -177,7 +178,7 @@ func (p *parameter) sweep() (cleared bool) {
 	}
 }
 
-// begin makes the weights what X is, and whatever else the first chunk needs.
+// begin copies X to the weights, and prepares the first chunk.
 func (p *Part) begin() error {
 	if p.memory.some == nil {
 		p.memory.some = make([]manifolds.Points, len(p.memory.state))
@@ -194,7 +195,7 @@ func (p *Part) chunkPoints() int {
 	return min(l.K, max(1, chunkWeights/(l.N*l.P*64))*64)
 }
 
-// ahead is the index of the weight with which the next chunk begins, or the largest int.
+// ahead returns the index of the first weight of the next chunk, or the largest int if there is none.
 func (p *Part) ahead() int {
 	l := p.bound.layout
 	if p.step.next == l.K {
@@ -246,7 +247,7 @@ func all(v dense.View) manifolds.Points {
 	return x
 }
 
-// at is the error of a chunk that begins with the given point.
+// at turns an error of a chunk, which begins with the given point, into one of the part.
 func at(err error, from int) error {
 	var of *manifolds.PointError
 	if !errors.As(err, &of) {
@@ -257,7 +258,7 @@ func at(err error, from int) error {
 	return &moved
 }
 
-// adapt computes the factors of the points, from the gradient as it came.
+// adapt computes the factors of the points from the gradient as it was given.
 func (p *Part) adapt(r Adaptive, c chunk) error {
 	f := c.factors
 	if err := p.bound.descender.(manifolds.Adaptable).GradientSquares(f, c.x, c.g); err != nil {

@@ -26,9 +26,8 @@ type Constrained struct {
 
 var _ gorgonia.Solver = (*Constrained)(nil)
 
-// Constrain wraps a solver, whose options stay as they are, so that every
-// convolution kernel is kept on m. In each step, for each kernel x, the solver is
-// given the Riemannian gradient; the displacement d that it makes is projected to
+// Constrain wraps a solver, which keeps its options, so that every convolution kernel stays on m. In each
+// step, for each kernel x, the solver receives the Riemannian gradient; its displacement d is projected onto
 // the tangent space and followed by a retraction:
 //
 //	x <- R_x(P_x(d))
@@ -36,20 +35,18 @@ var _ gorgonia.Solver = (*Constrained)(nil)
 // Other parameters move as the solver moves them. Its inner state (momentum,
 // second moments) is in the ambient space and is not transported.
 //
-// All solvers of Gorgonia v0.9.18 can be wrapped. Their own defects stay: AdamW
-// never moves a weight, AdaGrad ignores its options, Barzilai-Borwein knows
-// float64 only. See docs/gorgonia.md, and NewAdam and NewAdamW for solvers
-// without them.
+// All solvers of Gorgonia v0.9.18 can be wrapped. Their own defects remain: AdamW never moves a weight,
+// AdaGrad ignores its options, Barzilai-Borwein supports float64 only. See docs/gorgonia.md, and NewAdam and
+// NewAdamW for solvers without them.
 //
-// The wrapped solver sees the parameters always in the order in which they first
-// came, since stock solvers key their state by position; one that is left out of a
-// step is shown to it with a zero gradient, and does not move. Stock solvers
-// cannot take a parameter that joins after the first step. If the wrapped solver
-// fails or panics, weights and gradients are as before; what it did to its own
-// state cannot be taken back.
+// The wrapped solver always sees the parameters in the order in which they were first given, because stock
+// solvers key their state by position. A parameter that is left out of a step is shown to it with a zero
+// gradient, and does not move. Stock solvers cannot handle a parameter that joins after the first step. If
+// the wrapped solver fails or panics, weights and gradients are unchanged, but changes to its own state
+// cannot be undone.
 //
-// SetLearnRate sets that of the wrapped solver. Snapshot works if the wrapped solver has no memory, as
-// gorgonia.VanillaSolver, or is an encoding.BinaryMarshaler and BinaryUnmarshaler.
+// SetLearnRate sets the learning rate of the wrapped solver. Snapshot works if the wrapped solver has no
+// state, like gorgonia.VanillaSolver, or is an encoding.BinaryMarshaler and BinaryUnmarshaler.
 func Constrain(s gorgonia.Solver, m manifolds.Manifold, opts ...manifolds.Option) *Constrained {
 	return ConstrainWith(s, Kernels(m, opts...))
 }
@@ -81,9 +78,9 @@ func ConstrainWith(s gorgonia.Solver, opts ...Option) *Constrained {
 //	gorgonia.WithLearnRate(0.01)(c.Unwrap())
 func (c *Constrained) Unwrap() gorgonia.Solver { return c.inner }
 
-// SetLearnRate changes the learning rate of a solver: one with the method SetLearnRate, a stock
-// one, or what one with the method Unwrap wraps. gorgonia.WithLearnRate ignores solvers that it
-// does not know; here they are an error.
+// SetLearnRate changes the learning rate of a solver that has the method SetLearnRate, of a stock solver, or
+// of one that wraps such a solver and has the method Unwrap. Any other solver is an error, whereas
+// gorgonia.WithLearnRate ignores solvers that it does not know.
 func SetLearnRate(s gorgonia.Solver, lr float64) error {
 	switch s := s.(type) {
 	case interface{ SetLearnRate(float64) error }:
@@ -100,8 +97,7 @@ func SetLearnRate(s gorgonia.Solver, lr float64) error {
 	return optionError("SetLearnRate: want a solver whose learning rate can be set, got %T", s)
 }
 
-// wrapped is the rule of another solver: it plans the step by letting that one make it, on
-// shadows of the parameters.
+// wrapped is the rule of another solver: it plans a step by letting that solver make it on copies of the parameters, their shadows.
 type wrapped struct {
 	inner   gorgonia.Solver
 	order   []*parameter // in which the solver saw them first
@@ -114,7 +110,7 @@ func (w *wrapped) Name() string                  { return fmt.Sprintf("Constrain
 func (w *wrapped) State() []State                { return nil }
 func (w *wrapped) SetLearnRate(lr float64) error { return SetLearnRate(w.inner, lr) }
 
-// MarshalBinary saves the memory of the wrapped solver.
+// MarshalBinary saves the state of the wrapped solver.
 func (w *wrapped) MarshalBinary() ([]byte, error) {
 	switch s := w.inner.(type) {
 	case encoding.BinaryMarshaler:
@@ -133,7 +129,7 @@ func (w *wrapped) UnmarshalBinary(b []byte) error {
 	return fmt.Errorf("want a wrapped solver that is an encoding.BinaryUnmarshaler, got %T (%w)", w.inner, ErrStock)
 }
 
-// Plan shows the wrapped solver a shadow of every parameter that it has seen, in one order.
+// Plan shows the wrapped solver a shadow of every parameter that it has seen, always in the same order.
 func (w *wrapped) Plan(parts []*Part) error {
 	order := w.order
 	for _, p := range parts {
@@ -160,8 +156,8 @@ func (w *wrapped) Plan(parts []*Part) error {
 	return nil
 }
 
-// stock is held while a solver of Gorgonia makes its step. They return tensors to a pool of
-// package tensor, which blocks for ever if several goroutines fill its last place at once.
+// stock is held while a solver of Gorgonia makes its step. These solvers return tensors to a pool of package
+// tensor, which blocks forever if several goroutines fill its last place at once.
 var stock sync.Mutex
 
 // isStock reports whether a solver is one of Gorgonia's, which calls no other.
@@ -187,7 +183,7 @@ func (w *wrapped) call(shown []gorgonia.ValueGrad) (err error) {
 	return nil
 }
 
-// Direction is minus the displacement of the shadow, made tangent; the rate is 1.
+// Direction writes the tangent projection of minus the displacement of the shadow; the rate is 1.
 func (w *wrapped) Direction(p *Part) error {
 	sh := w.shadows[p.bound.of]
 	y, err := p.lentBatch(sh.weights)
@@ -210,9 +206,8 @@ func (w *wrapped) Direction(p *Part) error {
 	return p.Manifold.Tangent(p.Direction, p.X, p.Direction)
 }
 
-// shadow is what the wrapped solver sees of a parameter: a node, since some take
-// nothing else, with a copy of the weights, to be moved, and the Riemannian
-// gradient.
+// shadow is what the wrapped solver sees of a parameter: a node, because some solvers accept nothing else,
+// with a copy of the weights and the Riemannian gradient.
 type shadow struct {
 	node          *gorgonia.Node
 	weights, grad dense.View

@@ -15,15 +15,14 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// Diagnostics come from three places. What a step knows anyway is noted in each step. What needs the gradient, which a
-// step clears, is measured now and then, so that steps do not become slower. What needs the weights alone is
-// measured when Report is called.
+// Diagnostics are collected at three times. What a step computes anyway is noted in each step. What needs the
+// gradient, which a step clears, is measured in some steps only, so that steps do not become slower. What
+// needs only the weights is measured when Report is called.
 
-// nowAndThen reports whether a step, counted from 1, is one of those in which gradients are measured: steps 1, 2, 4, 8 ..., and
-// each hundredth.
+// nowAndThen reports whether gradients are measured in a step, counted from 1: in steps 1, 2, 4, 8 ..., and in every hundredth.
 func nowAndThen(step int) bool { return bits.OnesCount(uint(step)) == 1 || step%100 == 0 }
 
-// trouble is what a solver remembers of what went wrong.
+// trouble is what a solver remembers about its failures and likely mistakes.
 type trouble struct {
 	last       error
 	refused    int
@@ -39,7 +38,7 @@ func (e *engine) refuse(err error) error {
 	return err
 }
 
-// look notes what a step shows of mistakes that do not make it fail.
+// look notes signs of mistakes that do not make a step fail.
 func (e *engine) look(active []*parameter) {
 	moved := false
 	for _, p := range active {
@@ -59,7 +58,7 @@ func (e *engine) look(active []*parameter) {
 	}
 }
 
-// lookUp finds the operations with a mode in the graphs of the parameters.
+// lookUp finds the operations in the graphs of the parameters that have a training mode.
 func (e *engine) lookUp(model []gorgonia.ValueGrad) {
 	e.modes = nil
 	in := map[*gorgonia.ExprGraph][]*gorgonia.Node{}
@@ -73,8 +72,8 @@ func (e *engine) lookUp(model []gorgonia.ValueGrad) {
 	}
 }
 
-// wake notes which filters of a kernel have had a gradient. In a healthy net all have after the first steps, and nothing is left
-// to look at.
+// wake notes which filters of a kernel have had a gradient. In a healthy net all of them have after the first steps, and no filters are left to
+// examine.
 func (p *parameter) wake() {
 	if p.role.Role != roles.Kernel || p.settings.frozen {
 		return
@@ -122,8 +121,8 @@ func (p *Part) ambient() bool {
 	return !d.Tangent && d.Keep != 0
 }
 
-// watch measures <x, g>/|x|^2 of each point, or of each filter of a kernel without a constraint, and from it how far ambient
-// momentum is from its bound.
+// watch measures <x, g>/|x|^2 of each point, or of each filter of an unconstrained kernel, and from it how close ambient momentum is to its stability
+// bound.
 func (p *Part) watch() error {
 	of := p.bound.of
 	var x, g manifolds.Points
@@ -186,8 +185,9 @@ func (p *Part) watch() error {
 	return nil
 }
 
-// tilt measures the cosine of the angle between the Euclidean gradient of the points and the Riemannian one, which in the Euclidean metric is the quotient of
-// their norms. It takes the squared norms that a manifold computes for adaptive rules; others, and other metrics, are left out.
+// tilt measures the cosine of the angle between the Euclidean and the Riemannian gradient of the points,
+// which in the Euclidean metric is the ratio of their norms. It uses the squared norms that a manifold
+// computes for adaptive rules, and does nothing for manifolds without them and for other metrics.
 func (p *Part) tilt(g manifolds.Points) {
 	p.memory.cosine = 0
 	m, ok := p.Manifold.(manifolds.Adaptable)
@@ -215,10 +215,11 @@ func (p *Part) tilt(g manifolds.Points) {
 	p.memory.cosine = min(1, math.Sqrt(sum)/unit.Norm())
 }
 
-// equilibrium is the angle of a step at which the decay of the part at the rate, and gradients orthogonal to the weights, keep the norm of the
-// weights as it is. Of a rule that adds up gradients that are independent of each other, with mu <- Keep mu + Take g, a direction Ahead mu + Slope g has
-// the mean square s = Slope^2 + Ahead^2 Take^2/(1 - Keep^2) |g|^2, and each gradient has in all steps together the weight
-// c = Slope + Ahead Take/(1 - Keep). So the square of the norm grows by lr^2 c^2 |g|^2 a step and shrinks by 2 lr decay |x|^2.
+// equilibrium returns the angle of a step at which weight decay at the given rate and gradients orthogonal to the weights keep
+// the norm of the weights constant. For a rule that adds up independent gradients, with mu <- Keep mu + Take g, a direction
+// Ahead mu + Slope g has the mean square s = Slope^2 + Ahead^2 Take^2/(1 - Keep^2) |g|^2, and the total weight of each
+// gradient over all steps is c = Slope + Ahead Take/(1 - Keep). So the square of the norm grows by lr^2 c^2 |g|^2 a step and
+// shrinks by 2 lr decay |x|^2.
 func (p *Part) equilibrium(rate float64) float64 {
 	of := p.bound.of
 	r, ok := of.settings.rule.(Linear)
@@ -235,7 +236,7 @@ func (p *Part) equilibrium(rate float64) float64 {
 	return angle
 }
 
-// byFilter returns v as a batch of the filters of a kernel, in buf where they have to be gathered.
+// byFilter returns v as a batch of the filters of a kernel, gathered in buf if necessary.
 func (p *parameter) byFilter(v dense.View, buf manifolds.Points) (manifolds.Points, error) {
 	l := p.filters
 	if l.Contiguous() {
@@ -248,8 +249,7 @@ func (p *parameter) byFilter(v dense.View, buf manifolds.Points) (manifolds.Poin
 	return buf, l.Gather(buf, flat)
 }
 
-// now views the weights as they are now; ok is false if the graph of the parameter is gone, or the weights are not those of
-// before.
+// now views the current weights; ok is false if the graph of the parameter is gone or its weights have another type or shape.
 func (p *parameter) now() (v dense.View, ok bool) {
 	of := p.who.value()
 	if of == nil {
@@ -259,7 +259,7 @@ func (p *parameter) now() (v dense.View, ok bool) {
 	return v, err == nil && v.Precision() == p.precision && v.Len() == p.shape.TotalSize()
 }
 
-// membership measures the weights of the part as they are now, and returns their norm too.
+// membership measures the current weights of the part, and returns their norm too.
 func (p *Part) membership(v dense.View) (off, norm float64) {
 	l := p.bound.layout
 	buf := lend(l.K, l.N, l.P, !p.single())
@@ -274,7 +274,7 @@ func (p *Part) membership(v dense.View) (off, norm float64) {
 	return p.Manifold.Membership(x), x.Norm()
 }
 
-// dead counts the filters of a kernel that nothing will move: whose gradient was 0 in every step, or, without a constraint, whose weights are
+// dead counts the filters of a kernel that cannot move: those whose gradient was 0 in every step and, without a constraint, those whose weights are
 // all 0.
 func (p *parameter) dead(v dense.View) int {
 	if p.role.Role != roles.Kernel {
@@ -291,8 +291,9 @@ func (p *parameter) dead(v dense.View) int {
 	return count
 }
 
-// condition returns the quotient of the largest and the smallest singular value of the matrix whose rows are the filters of a kernel,
-// or the largest quotient of the groups of a convolution. A condition number beyond 1e7 is only known to be large: it is infinite then.
+// condition returns the condition number of the matrix whose rows are the filters of a kernel, or the largest
+// condition number of the groups of a convolution. Beyond 1e7 it cannot be computed accurately, and the
+// result is infinite.
 func (p *parameter) condition(v dense.View) float64 {
 	if p.role.Role != roles.Kernel {
 		return 0

@@ -12,7 +12,7 @@ import (
 type method interface {
 	// direct writes to d, which is s.d, the direction at s.y after the step s. It may write to s.before.
 	direct(o *objective, d vector, s step) error
-	// forget makes the method forget the steps so far.
+	// forget makes the method forget all previous steps.
 	forget()
 	// search returns the conditions on a step length.
 	search() search
@@ -30,9 +30,10 @@ type step struct {
 	length2       float64 // |d|^2
 }
 
-// next is the step length to the minimum of a quadratic with the given slope along a direction, if its
-// curvature is that of the cost along this step. Along -grad it is the step length of Barzilai and Borwein (IMA J.
-// Numer. Anal. 1988). Where the cost curved downwards, it is the step length with the same product with the slope.
+// next returns the step length to the minimum of a quadratic with the given slope along a direction and the
+// curvature that the cost had along this step. Along -grad it is the step length of Barzilai and Borwein (IMA
+// J. Numer. Anal. 1988). If the curvature was negative, it is the step length with the same product with the
+// slope.
 func (s step) next(slope, length2 float64) float64 {
 	longest := 100 * s.t * math.Sqrt(s.length2/length2)
 	t := s.t * s.slope / slope
@@ -106,8 +107,8 @@ func (conjugate) direct(o *objective, d vector, s step) error {
 	return o.combine(d, -1, s.after, beta, d)
 }
 
-// LBFGS makes Minimize use d = -H grad, where H approximates the inverse of the Hessian by the given
-// number of last steps s and differences y of gradients (Nocedal, Math. Comp. 1980; on manifolds Huang, Gallivan and Absil, SIAM J. Optim.
+// LBFGS makes Minimize use d = -H grad, where H approximates the inverse of the Hessian from the last steps s and differences y
+// of gradients, as many as memory says (Nocedal, Math. Comp. 1980; on manifolds Huang, Gallivan and Absil, SIAM J. Optim.
 // 2015). All pairs are transported along every step. H is positive definite, because pairs with <s, y> <= 1e-8 |s| |y| are left
 // out. The default of Minimize is LBFGS(10).
 func LBFGS(memory int) Option {
@@ -176,7 +177,7 @@ func (l *lbfgs) direct(o *objective, d vector, s step) error {
 	return nil
 }
 
-// update carries the pairs to s.y, and takes in that of the step.
+// update transports the pairs to s.y and adds the pair of the step.
 func (l *lbfgs) update(o *objective, s step) error {
 	var p pair
 	if len(l.pairs) == l.memory { // the oldest makes room

@@ -9,8 +9,7 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// The kinds of failure, for errors.Is. After any of them but ErrOverwritten every weight, every
-// gradient and every state is as before the call.
+// The kinds of failure, for errors.Is. After all of them except ErrOverwritten, all weights, gradients and state are as before the call.
 var (
 	// ErrNoGradient: a parameter has no gradient, because the graph was not
 	// differentiated or not run.
@@ -19,37 +18,36 @@ var (
 	ErrNotFinite = errors.New("not finite")
 	// ErrDiverged: a step is too long for the precision of the weights.
 	ErrDiverged = errors.New("diverged")
-	// ErrParameter: a parameter or its gradient has a type, shape or precision
-	// that cannot be stepped, or that changed, or appears twice.
+	// ErrParameter: a parameter or its gradient has an unsupported type, shape or precision, or one that has changed, or the parameter appears
+	// twice.
 	ErrParameter = errors.New("unusable parameter")
 	// ErrConstraint: a constraint does not fit the parameter that it applies to,
 	// or applies to none.
 	ErrConstraint = errors.New("unusable constraint")
-	// ErrOption: an option has an impossible value, or the solver does not have it.
+	// ErrOption: an option has an invalid value, or the solver does not have it.
 	ErrOption = errors.New("unusable option")
-	// ErrOverwritten: weights were written to by something else since the last step, with values
-	// from which no step leads. It is found while others move, and they have.
+	// ErrOverwritten: since the last step other code has written weights from which no step is possible. This is detected while other
+	// parameters move, so these have moved.
 	ErrOverwritten = errors.New("overwritten weights")
 	// ErrUnrepeatable: the graph has operations that make the cost differ from run to run, or that
 	// change in a run, so that it is not a function of the weights.
 	ErrUnrepeatable = errors.New("unrepeatable cost")
-	// ErrAscent: Ascend and Step of a SAM were not called in turns.
+	// ErrAscent: Ascend and Step of a SAM were not called alternately.
 	ErrAscent = errors.New("ascent and step not in turns")
 	// ErrGradient: the gradient of a parameter is not that of the cost.
 	ErrGradient = errors.New("wrong gradient")
-	// ErrAverage: Swap, SwapBack and Step of an Average were not called in turns, or there is no average.
+	// ErrAverage: Swap, SwapBack and Step of an Average were called in the wrong order, or there is no average.
 	ErrAverage = errors.New("no average, or out of turn")
 	// ErrStock: the solver that Constrain wraps failed.
 	ErrStock = errors.New("wrapped solver failed")
 )
 
-// ParameterError names the parameter that made a step fail, what was wanted
-// and what came.
+// ParameterError names the parameter that made a step fail, and says what was wanted and what was found.
 type ParameterError struct {
 	Name  string
 	Shape tensor.Shape
 	Kind  error  // one of the errors above
-	Cause string // what was wanted and what came
+	Cause string // what was wanted and what was found
 	Err   error  // the error behind it, if there is one
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// scale is what the gradients are multiplied by before they are clipped.
+// scale is the factor of the gradients before they are clipped.
 func (e *engine) scale() float64 {
 	if e.batch > 1 {
 		return 1 / float64(e.batch)

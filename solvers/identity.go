@@ -14,8 +14,8 @@ import (
 	"github.com/kernelfold/kernelfold/internal/dense"
 )
 
-// identity says who a parameter is. A node is held weakly, so that a solver keeps no graph
-// alive; another gorgonia.ValueGrad is held until Forget drops it.
+// identity identifies a parameter. A node is held by a weak pointer, so that a solver keeps no graph alive;
+// any other gorgonia.ValueGrad is held until Forget drops it.
 type identity struct {
 	node  weak.Pointer[gorgonia.Node]
 	other gorgonia.ValueGrad
@@ -36,7 +36,7 @@ func (i identity) value() gorgonia.ValueGrad {
 	return i.other
 }
 
-// book finds parameters by who they are, and never by position.
+// book finds parameters by their identity, never by their position.
 type book struct {
 	list      []*parameter
 	byNode    map[weak.Pointer[gorgonia.Node]]*parameter
@@ -44,8 +44,7 @@ type book struct {
 	byStorage map[uintptr]*parameter
 }
 
-// find returns the parameter that v is known as: the same value, or another one over
-// the same memory.
+// find returns the parameter for v: one with the same value, or one over the same memory.
 func (b *book) find(v gorgonia.ValueGrad, w dense.View) *parameter {
 	if n, ok := v.(*gorgonia.Node); ok {
 		if p := b.byNode[weak.Make(n)]; p != nil {
@@ -76,7 +75,7 @@ func hashable(v gorgonia.ValueGrad) bool {
 	return reflect.TypeOf(v).Kind() == reflect.Pointer || reflect.ValueOf(v).Comparable()
 }
 
-// know enters p under v, as well as what it is known as already.
+// know adds v to the values under which p is known.
 func (b *book) know(v gorgonia.ValueGrad, p *parameter) {
 	if b.byNode == nil {
 		b.byNode, b.byValue, b.byStorage = map[weak.Pointer[gorgonia.Node]]*parameter{}, map[gorgonia.ValueGrad]*parameter{}, map[uintptr]*parameter{}
@@ -89,8 +88,8 @@ func (b *book) know(v gorgonia.ValueGrad, p *parameter) {
 	b.byStorage[p.storage] = p
 }
 
-// moved notes that a parameter has other memory than at its last step, as after
-// gorgonia.Let. Its former memory may be another parameter's by now.
+// moved notes that a parameter has different memory than at its last step, as after gorgonia.Let. Its former memory may belong to another parameter
+// now.
 func (b *book) moved(p *parameter, to uintptr) {
 	if b.byStorage[p.storage] == p {
 		delete(b.byStorage, p.storage)
@@ -99,7 +98,7 @@ func (b *book) moved(p *parameter, to uintptr) {
 	b.byStorage[to] = p
 }
 
-// drop forgets the parameters for which which holds, and returns their names.
+// drop removes the parameters for which which returns true, and returns their names.
 func (b *book) drop(which func(*parameter) bool) (names []string) {
 	gone := map[*parameter]bool{}
 	b.list = slices.DeleteFunc(b.list, func(p *parameter) bool {
@@ -130,9 +129,9 @@ func (b *book) drop(which func(*parameter) bool) (names []string) {
 	return names
 }
 
-// rebuilt finds the known parameter of which v, over the weights w, is a new copy: of its name,
-// shape and precision, not seen in this admission, and with the weights that its last step left, or
-// no longer there. It returns nil if there is none, and an error if there are several.
+// rebuilt finds the known parameter that v, with the weights w, replaces. It has the same name, shape and
+// precision, was not seen in this admission, and either has the weights that its last step left or no longer
+// exists. It returns nil if there is none, and an error if there are several.
 func (b *book) rebuilt(name string, w dense.View, admission int, collected *bool) (*parameter, error) {
 	var candidates, equal []*parameter
 	for _, p := range b.list {
@@ -167,7 +166,7 @@ func (b *book) rebuilt(name string, w dense.View, admission int, collected *bool
 		Cause: fmt.Sprintf("want to know which earlier parameter this is, got %d of its name and shape: give parameters unique names, or call Forget", len(equal))}
 }
 
-// adopt makes p the parameter that v is, and returns how to take that back.
+// adopt makes p the parameter for v, and returns a function that undoes this.
 func (b *book) adopt(v gorgonia.ValueGrad, p *parameter) (undo func()) {
 	old := p.who
 	if n := old.node; n != (weak.Pointer[gorgonia.Node]{}) {

@@ -7,7 +7,7 @@ import (
 	"math"
 )
 
-// trial is a step length t, with the cost and its derivative along the curve there.
+// trial is a step length t with the cost and its derivative along the curve at t.
 type trial struct{ t, cost, slope float64 }
 
 // search finds a step length along a curve, for a cost phi(t) with phi'(0) < 0. It accepts a trial if
@@ -20,8 +20,7 @@ type trial struct{ t, cost, slope float64 }
 //	|phi(t) - phi(0)| <= noise  and  phi'(t) <= (2 decrease - 1) phi'(0)         approximate Wolfe
 //
 // The second (Hager, Zhang, SIAM J. Optim. 2005, equation 4.1) is equivalent to the first if phi is
-// quadratic. It is decided by the slopes, for steps so short that the rounding errors of the cost, which
-// noise bounds, hide how much it falls.
+// quadratic. It is decided by the slopes, for steps so short that rounding errors of the cost, which noise bounds, hide its decrease.
 //
 // A trial within a bracket is the minimum of the cubic with the costs and slopes of its ends, or, where the
 // costs differ by rounding errors, the zero of the line through the slopes.
@@ -30,12 +29,12 @@ type search struct {
 	trials                     int // at most
 }
 
-// errNoStep is the error of a search that found no lower cost.
+// errNoStep is returned by a search that found no lower cost.
 var errNoStep = errors.New("no step lowers the cost")
 
-// along returns the trial that is accepted; t is the first to be tried. An undefined cost counts as
-// infinite. If no trial is accepted it returns the one of the lowest cost that falls enough (Armijo), and evaluates it
-// once more, so that the trial returned is always the last one evaluated.
+// along returns the accepted trial; t is the first step length to try. An undefined cost counts as infinite.
+// If no trial is accepted, it returns the one with the lowest cost that fulfils the condition of Armijo, and
+// evaluates it once more, so that the trial returned is always the last one evaluated.
 func (s search) along(phi func(t float64) (trial, error), from trial, t float64) (trial, error) {
 	lo, before, hi := from, from, trial{t: math.Inf(1)}
 	best := from
@@ -83,8 +82,7 @@ func (s search) accepts(from, p trial) bool {
 		math.Abs(p.cost-from.cost) <= s.noise && p.slope <= (2*s.decrease-1)*from.slope
 }
 
-// beyond is the next trial where the cost still falls at b: where the slope would be zero if it went on
-// as from a to b, within limits.
+// beyond returns the next trial if the cost still falls at b: the zero of the slope, extrapolated from a and b, within limits.
 func beyond(a, b trial) float64 {
 	width := b.t - a.t
 	t := b.t - b.slope*width/(b.slope-a.slope)

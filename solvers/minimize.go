@@ -21,28 +21,28 @@ import (
 //	r, err := solvers.Minimize(ctx, gorgonia.NodesToValueGrads(learnables), solvers.CostOf(vm, &cost),
 //		solvers.Kernels(manifolds.Stiefel{}), solvers.GradientTolerance(1e-8))
 //
-// Each iteration searches along the curve t -> R_x(t d), R the retraction, with a direction d: -grad
-// (GradientDescent), a conjugate direction (ConjugateGradient), or -H grad with an approximation H of the inverse of
-// the Hessian (LBFGS, the default). Inner products and norms are those of the product of the manifolds of
-// all parameters; the slope of the cost along a curve is <grad, T(d)>, T the transport. The step length
-// fulfils the strong Wolfe conditions, or the approximate ones of Hager and Zhang (SIAM J. Optim. 2005), which can be
-// decided where rounding errors hide how much the cost falls. Where a search finds neither, the step is
-// the best that fulfils the condition of Armijo. The first step length to try is 1 for L-BFGS, and otherwise that to the
-// minimum of a quadratic with the curvature that the cost had along the last step.
+// Each iteration searches along the curve t -> R_x(t d), where R is the retraction and d a direction: -grad
+// (GradientDescent), a conjugate direction (ConjugateGradient), or -H grad with an approximation H of the inverse of the
+// Hessian (LBFGS, the default). Inner products and norms are those of the product of the manifolds of all parameters;
+// the slope of the cost along a curve is <grad, T(d)>, where T is the transport. The step length fulfils the strong
+// Wolfe conditions, or the approximate ones of Hager and Zhang (SIAM J. Optim. 2005), which can be decided even where
+// rounding errors hide the decrease of the cost. If a search finds no such step, it takes the best step that fulfils the
+// condition of Armijo. The first step length to try is 1 for L-BFGS. For the others it leads to the minimum of a
+// quadratic with the curvature that the cost had along the last step.
 //
-// The function cost returns the cost at the present weights, and leaves the gradients of the model as
-// Step wants them; CostOf makes it of a machine. It may run a machine on several batches and return the sum of
-// their costs: the gradients of nodes that are bound by gorgonia.BindDualValues add up over runs. Minimize clears the gradients
-// before each call and at the end.
+// The function cost returns the cost at the current weights, and computes the gradients of the model as for Step; CostOf makes
+// such a function from a machine. It may run a machine on several batches and return the sum of their costs: the gradients of
+// nodes that are bound by gorgonia.BindDualValues add up over runs. Minimize clears the gradients before each call and at the
+// end.
 //
-// The options are Kernels, Natural, Param and Where, in their With Frozen and Tolerance; Tolerance; GradientDescent,
+// The options are Kernels, Natural, Param and Where, whose With takes Frozen and Tolerance; Tolerance; GradientDescent,
 // ConjugateGradient, LBFGS; GradientTolerance, MaxIterations, MaxEvaluations, AfterIteration.
 //
-// It is an error if the first cost or gradient is not finite; later that makes a step shorter. An error that comes
-// before the first cost is known leaves the weights as they were. After any other, of cost, ctx or AfterIteration, the weights
-// and the Result are those of the last iteration. ErrUnrepeatable says that the graph has
-// operations in training mode on which the cost depends, such as dropout and batch normalisation, or random nodes.
-// A set with a boundary, such as manifolds.SpectralBall, is ErrConstraint.
+// It is an error if the first cost or gradient is not finite; later, a cost or gradient that is not finite makes the step
+// shorter. After an error before the first cost is known, the weights are as before. After any other error, of cost, ctx or
+// AfterIteration, the weights and the Result are those of the last iteration. ErrUnrepeatable says that the graph has
+// operations in training mode on which the cost depends, such as dropout and batch normalisation, or random nodes. A set with
+// a boundary, such as manifolds.SpectralBall, is ErrConstraint.
 func Minimize(ctx context.Context, model []gorgonia.ValueGrad, cost func() (float64, error), opts ...Option) (Result, error) {
 	f := minimizing{method: &lbfgs{memory: 10}, tolerance: 1e-6, iterations: 1000, evaluations: math.MaxInt}
 	c, err := f.configure("Minimize", opts, "GradientDescent", "ConjugateGradient", "LBFGS",
@@ -65,7 +65,7 @@ func Minimize(ctx context.Context, model []gorgonia.ValueGrad, cost func() (floa
 
 // Result is the result of Minimize.
 type Result struct {
-	Cost        float64 // at the weights that it has left
+	Cost        float64 // at the final weights
 	Gradient    float64 // norm of the Riemannian gradient there, over all parameters
 	Iterations  int
 	Evaluations int // of the cost with its gradient
@@ -80,7 +80,7 @@ const (
 	Interrupted Reason = iota
 	// SmallGradient: the norm of the gradient is at most that of GradientTolerance.
 	SmallGradient
-	// Stalled: neither the cost nor the gradient becomes smaller, in the precision in which they are
+	// Stalled: neither the cost nor the gradient decreases any more, in the precision in which they are
 	// computed.
 	Stalled
 	// IterationLimit: MaxIterations were made.
@@ -107,7 +107,7 @@ type Iteration struct {
 	Evaluations int     // so far
 }
 
-// minimizing is what options say of Minimize beyond the constraints.
+// minimizing holds the options of Minimize other than the constraints.
 type minimizing struct {
 	method      method
 	tolerance   float64
@@ -146,8 +146,8 @@ func MaxEvaluations(n int) Option {
 	return ofMinimize("MaxEvaluations", atLeast(1, n), func(f *minimizing) { f.evaluations = n })
 }
 
-// AfterIteration makes Minimize call f before the first iteration and after each, when the weights are those that it
-// has led to. If f returns an error, Minimize ends and returns it.
+// AfterIteration makes Minimize call f before the first iteration and after each iteration, with the weights
+// after it in place. If f returns an error, Minimize ends and returns it.
 func AfterIteration(f func(Iteration) error) Option {
 	return ofMinimize("AfterIteration", nil, func(to *minimizing) { to.after = f })
 }
@@ -199,7 +199,7 @@ type descent struct {
 	idle             int     // iterations since one of them became smaller
 }
 
-// patience is for how many iterations Minimize goes on without a lower cost or a smaller gradient.
+// patience is the number of iterations that Minimize makes without a lower cost or a smaller gradient.
 const patience = 10
 
 func (f *minimizing) minimize(o *objective) (Result, error) {
@@ -264,7 +264,7 @@ func (m *descent) all() (Reason, error) {
 // noise bounds the rounding error of the cost.
 func (m *descent) noise() float64 { return 100 * m.eps * math.Abs(m.result.Cost) }
 
-// stalls reports whether neither cost nor gradient have got smaller for some time.
+// stalls reports whether neither the cost nor the gradient has decreased in the last patience iterations.
 func (m *descent) stalls() bool {
 	m.idle++
 	if m.result.Cost < m.lowest-m.noise() {
@@ -276,8 +276,7 @@ func (m *descent) stalls() bool {
 	return m.idle >= patience
 }
 
-// iterate makes a step. If there is none along the direction of the method, it is along that of
-// steepest descent.
+// iterate makes a step. If the search along the direction of the method finds none, it searches along the direction of steepest descent.
 func (m *descent) iterate() error {
 	if m.result.Iterations > 0 {
 		if err := m.set.method.direct(m.objective, m.at.d, m.at); err != nil {
@@ -309,7 +308,7 @@ func (m *descent) iterate() error {
 	return m.follow(-g*g, first/g)
 }
 
-// follow searches along the direction, beginning with the step length first, and makes the step.
+// follow searches along the direction, beginning with the step length first, and makes the step that is found.
 func (m *descent) follow(slope, first float64) error {
 	s := m.set.method.search()
 	s.noise, s.trials = m.noise(), 30
@@ -317,7 +316,7 @@ func (m *descent) follow(slope, first float64) error {
 		s.trials = 4
 	}
 	at := &m.at
-	x, y, grad := at.y, at.x, at.before // what was before the last step is of no use any more
+	x, y, grad := at.y, at.x, at.before // the vectors from before the last step are no longer needed
 	p, err := s.along(func(t float64) (trial, error) {
 		if err := m.retract(y, x, at.d, t); err != nil {
 			return trial{}, err

@@ -38,11 +38,11 @@ import (
 //	v    = P_x(msign(d))                              or the steepest of several, see Rounds
 //	x   <- R_x(-lr v / b)                             b >= |v|_2
 //
-// P_x is self-adjoint, so <d, v> is the nuclear norm of d, and without momentum every step descends.
-// On square orthogonal matrices v = x msign(skew(x^T g)) (Bernstein, 2025). The bound b is at most
-// q^(1/32) times the spectral norm of v, where q is the shorter side. So no step has a spectral norm
-// above lr: on matrices with orthonormal columns or rows lr bounds the angle, in radians, by which a step
-// turns any of them.
+// P_x is self-adjoint, so <d, v> is the nuclear norm of d, and without momentum every step is a descent step.
+// On square orthogonal matrices v = x msign(skew(x^T g)) (Bernstein, 2025). The bound b is at most q^(1/32)
+// times the spectral norm of v, where q is the shorter side. So no step has a spectral norm above lr: on
+// matrices with orthonormal columns or rows lr bounds the angle, in radians, by which a step turns any of
+// them.
 //
 // Points that are vectors, as those on a Sphere, are the rows of one matrix: with PerFilter it is
 // again D x CAB. Their step is -lr c v / b.
@@ -51,8 +51,8 @@ import (
 // with D < 2 or CAB < 2, are moved by NewAdamW, or by the solver of RestBy, with its own learning rate
 // and decay. SetLearnRate and Anneal scale both rates.
 //
-// msign is computed by five steps of a quintic Newton-Schulz iteration, after which most singular values
-// are between 0.7 and 1.2, or to rounding with ExactPolar.
+// msign is computed by five steps of a quintic Newton-Schulz iteration, after which most singular values are
+// between 0.7 and 1.2. With ExactPolar it is exact up to rounding.
 //
 // Defaults: LearnRate 0.02, Momentum 0.95, Nesterov, Rounds(1), RestBy(NewAdamW()), no decay. Options beyond
 // the common ones: Momentum, Nesterov, Rounds, ExactPolar, RestBy, and Rest in With.
@@ -85,7 +85,7 @@ func (r muon) State() []State {
 	return []State{{tangentMomentum, Tangent}}
 }
 
-// Moves reports whether the weights of a layer are a matrix that is not a vector in disguise.
+// Moves reports whether the weights of a layer are a matrix with more than one row and more than one column.
 func (muon) Moves(shape tensor.Shape) bool {
 	l, err := manifolds.FilterBank.Layout(shape)
 	return err == nil && min(l.N, l.P) > 1
@@ -167,7 +167,7 @@ func (r muon) ascend(p *Part, a matrices, v manifolds.Points) error {
 	return v.CopyFrom(steepest)
 }
 
-// accumulate updates the momentum, and writes to v what is made a step of.
+// accumulate updates the momentum, and writes to v the matrix whose sign is the step.
 func (r muon) accumulate(p *Part, v, grad manifolds.Points) error {
 	if r.momentum == 0 {
 		return v.CopyFrom(grad)
@@ -182,7 +182,7 @@ func (r muon) accumulate(p *Part, v, grad manifolds.Points) error {
 	return v.CopyFrom(mu)
 }
 
-// matrices says how a batch of points is seen as k matrices of n x p.
+// matrices says how a batch of points is viewed as k matrices of n x p.
 type matrices struct {
 	k, n, p int
 	stacked bool // the points are the rows of one matrix

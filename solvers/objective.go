@@ -19,9 +19,9 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// CostOf turns a machine into the function that Minimize and CheckGradient need: it runs vm, resets it, and returns the
-// scalar cost, which gorgonia.Read has been told to put there. The machine is made by
-// gorgonia.NewTapeMachine with the option BindDualValues of the parameters.
+// CostOf turns a machine into the function that Minimize and CheckGradient need: it runs vm, resets it, and
+// returns the scalar in cost, to which gorgonia.Read writes. Make the machine by gorgonia.NewTapeMachine with
+// the option BindDualValues for the parameters.
 //
 //	var cost gorgonia.Value
 //	gorgonia.Read(node, &cost)
@@ -71,8 +71,7 @@ type vector []manifolds.Points
 
 var errEvaluations = errors.New("no evaluations are left")
 
-// undefined is the error of a point at which the cost or its gradient is not finite, or which the
-// retraction does not reach.
+// undefined is the error for a point at which the cost or its gradient is not finite, or that the retraction cannot reach.
 type undefined struct{ error }
 
 func (u undefined) Unwrap() error { return u.error }
@@ -129,7 +128,7 @@ func repeatable(model []gorgonia.ValueGrad) error {
 	return nil
 }
 
-// start returns the point of the present weights, on the manifold.
+// start returns the current weights as points, on the manifold.
 func (o *objective) start() (vector, error) {
 	x := o.blank()
 	return x, o.each(func(i int, p *Part) error {
@@ -152,7 +151,7 @@ func copyTo(dst, x manifolds.Points) error {
 	return dst.CopyFrom(x)
 }
 
-// restore writes the weights as they were.
+// restore writes back the weights from before.
 func (o *objective) restore() {
 	for i, p := range o.params {
 		copy(p.weights.F32, o.before[i].F32)
@@ -184,7 +183,7 @@ func (o *objective) blank() vector {
 	return v
 }
 
-// place makes x the weights.
+// place writes x to the weights.
 func (o *objective) place(x vector) error {
 	return o.each(func(i int, p *Part) error {
 		y := x[i]
@@ -213,8 +212,7 @@ func (o *objective) clear() {
 	}
 }
 
-// value makes x the weights and returns the cost. It leaves the gradients where they are computed.
-// Where the cost is not finite the error is undefined.
+// value writes x to the weights and returns the cost. The gradients stay where they were computed. If the cost is not finite, the error is undefined.
 func (o *objective) value(x vector) (float64, error) {
 	if err := o.ctx.Err(); err != nil {
 		return 0, err
@@ -237,7 +235,7 @@ func (o *objective) value(x vector) (float64, error) {
 	return f, nil
 }
 
-// evaluate is value, and writes the Riemannian gradient to grad.
+// evaluate is value, and also writes the Riemannian gradient to grad.
 func (o *objective) evaluate(grad, x vector) (float64, error) {
 	f, err := o.value(x)
 	if err == nil {
@@ -249,7 +247,7 @@ func (o *objective) evaluate(grad, x vector) (float64, error) {
 	return f, err
 }
 
-// slope writes the Euclidean gradient of the last evaluation to g. Its error is undefined where that is not finite.
+// slope writes the Euclidean gradient of the last evaluation to g. If it is not finite, the error is undefined.
 func (o *objective) slope(g vector) error {
 	for i, p := range o.params {
 		if err := p.takeGradient(o.model[i]); err != nil {
@@ -332,7 +330,7 @@ func (o *objective) retract(y, x, d vector, t float64) error {
 	return o.each(func(i int, p *Part) error { return p.retract(y[i], x[i], d[i], t) })
 }
 
-// retract is settle with an error that is undefined.
+// retract is settle, with its error turned into undefined.
 func (p *Part) retract(y, x, d manifolds.Points, t float64) error {
 	if err := p.settle(y, x, d, t); err != nil {
 		return undefined{p.fail(ErrDiverged, err.Error(), err)}

@@ -16,17 +16,16 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// Option configures a solver. An option with an impossible value, or one that
-// the solver does not have, is an error at the first Step: none is ignored.
+// Option configures a solver. No option is ignored: an invalid value, or an option that the solver does not have, is an error at the first Step.
 //
-// Options that say on ...bool are on without an argument: Nesterov() is Nesterov(true).
+// Options with a parameter on ...bool are on without an argument: Nesterov() is Nesterov(true).
 type Option struct {
 	name  string
 	whole func(*config) error   // sets it for the solver
 	part  func(*settings) error // sets it for parameters: of the solver, or by With of some
 }
 
-// config is everything that options can say.
+// config holds the values of all options.
 type config struct {
 	settings           // of parameters without their own
 	base       float64 // the learning rate that options gave; SetLearnRate scales all rates by its quotient
@@ -37,7 +36,7 @@ type config struct {
 	minimizing *minimizing // of Minimize; nil for solvers
 }
 
-// settings are what can differ from parameter to parameter.
+// settings holds the values that can differ from parameter to parameter.
 type settings struct {
 	rule      Rule
 	learnRate float64
@@ -60,7 +59,7 @@ const (
 	decayAmbient
 )
 
-// factorKind says of what the geometric factor is a function.
+// factorKind says which directions determine the geometric factor.
 type factorKind uint8
 
 const (
@@ -120,7 +119,7 @@ func configure(r Rule, defaults settings, opts []Option) (config, error) {
 	return c, nil
 }
 
-// with returns the settings with more options. Rest comes first: the others are for its settings.
+// with returns the settings with more options. Rest is applied first, because the others then apply to its settings.
 func (s settings) with(opts []Option) (settings, error) {
 	rest := func(o Option) bool { return o.name == "Rest" }
 	if slices.ContainsFunc(opts, rest) {
@@ -137,7 +136,7 @@ func (s settings) with(opts []Option) (settings, error) {
 	return s, s.check()
 }
 
-// by returns the settings for a parameter of the rest, which another solver moves.
+// by returns the settings for a parameter that another solver moves.
 func (s settings) by(other *Solver) settings {
 	t := other.engine.settings
 	t.clipValue, t.clipOwn = cmp.Or(t.clipValue, s.clipValue), cmp.Or(t.clipOwn, s.clipOwn)
@@ -185,9 +184,10 @@ func checkRest(name string, s *Solver) error {
 	return nil
 }
 
-// With sets options for the parameters that Kernels, Natural, Param or Where select, in place of those of
-// the solver: LearnRate, WeightDecay and its kin, ClipValue, ClipNorm (of the gradient of each such
-// parameter), Tolerance, GeometricStep, Frozen, and those of the rule, such as Momentum and Betas.
+// With sets options for the parameters that Kernels, Natural, Param or Where select, in place of those of the
+// solver: LearnRate, WeightDecay, EuclideanDecay, AmbientDecay, ClipValue, ClipNorm (for the gradient of each
+// such parameter), Tolerance, GeometricStep and its variants, Frozen, and the options of the rule, such as
+// Momentum and Betas.
 //
 //	solvers.Param("head", nil).With(solvers.LearnRate(0.01), solvers.Momentum(0.5))
 func (o Option) With(opts ...Option) Option {
@@ -207,9 +207,8 @@ func (o Option) With(opts ...Option) Option {
 	}}
 }
 
-// Tune makes an option of a rule of your own. Change returns the rule with the option set, and
-// false for a rule that does not have it; it must not write to the rule that it is
-// given.
+// Tune makes an option for your own rule. Change returns the rule with the option set, and false for a rule
+// that does not have it. It must not modify the rule that it is given.
 func Tune(name string, change func(Rule) (Rule, bool)) Option {
 	if change == nil {
 		return tune(name, errors.New("want a function, got nil"), nil)
@@ -263,7 +262,7 @@ func positive(v float64) error {
 	return nil
 }
 
-// flag is what an option that is on without an argument says.
+// flag returns the value of an option that is on without an argument.
 func flag(on []bool) (bool, error) {
 	switch len(on) {
 	case 0:
@@ -274,13 +273,13 @@ func flag(on []bool) (bool, error) {
 	return false, fmt.Errorf("want at most one argument, got %d", len(on))
 }
 
-// LearnRate sets the length of a step in units of the direction.
+// LearnRate sets the learning rate: a step is the direction times the rate.
 func LearnRate(lr float64) Option {
 	return setting("LearnRate", natural(lr), func(s *settings) { s.learnRate = lr })
 }
 
-// Rest puts parameters among those that a Partial rule, such as that of NewMuon, leaves to another
-// solver. It is an option of With, whose other options are then those of that solver:
+// Rest adds parameters to those that a Partial rule, such as that of NewMuon, leaves to another solver. It is
+// an option of With; the other options in that With then apply to that solver:
 //
 //	solvers.Param("head", nil).With(solvers.Rest())
 func Rest() Option {
@@ -303,8 +302,7 @@ func Rest() Option {
 	}
 }
 
-// Frozen leaves parameters where they are: they are not projected, and their gradients are cleared
-// unseen.
+// Frozen excludes parameters from the step: they are not moved or projected, and their gradients are cleared without being checked.
 func Frozen(on ...bool) Option {
 	is, err := flag(on)
 	return setting("Frozen", err, func(s *settings) { s.frozen = is })
@@ -314,23 +312,22 @@ func Frozen(on ...bool) Option {
 //
 //	g_t = max(1, R' (2 + R')),  R' = R c^(-1/2),
 //
-// manifolds.GeometricFactor, where c is the manifold's curvature bound and R the root of the mean
-// of the squared norms of the point's past directions, by the weights 0.9^k for the k-th last step;
-// the first step has the factor 1. On a sphere of radius r, R' is r R: the norm of the gradient of
-// the same cost as a function of x/r, so that the factor does not depend on the scale.
+// manifolds.GeometricFactor, where c is the manifold's curvature bound and R the root of the mean of the
+// squared norms of the point's past directions, weighted by 0.9^k for the k-th last step; in the first step
+// the factor is 1. On a sphere of radius r, R' is r R: the norm of the gradient of the same cost as a
+// function of x/r, so that the factor does not depend on the scale.
 //
-// The factor is known before the gradient of a step is drawn. So a step is unbiased, and with steps
-// of infinite sum and finite sum of squares (RobbinsMonro) the theorem of Robbins and Monro applies
-// as Bonnabel (2013) states it for manifolds: for a cost with a single stationary point in a
-// compact region that the iterates do not leave, without momentum.
+// The factor is known before the gradient of a step is drawn. A step is therefore unbiased, and for learning
+// rates with infinite sum and finite sum of squares (RobbinsMonro) the theorem of Robbins and Monro applies
+// as Bonnabel (2013) states it for manifolds: for a cost with a single stationary point in a compact region
+// that the iterates do not leave, without momentum.
 func GeometricStep(on ...bool) Option { return geometric("GeometricStep", ofPast, on) }
 
-// SampledGeometricStep is GeometricStep with the norm of the very direction that it divides for R,
-// as in the algorithm of Ozay and Okatani (arXiv 1610.07008). On the unit sphere a step is then no
-// longer than the smaller of R and 1/(2 + R) learning rates, whatever the gradient. But long
-// gradients count less than short ones: the mean of the steps does not point along the mean
-// gradient, and where gradients are rare and long the solver converges elsewhere than to a minimum
-// of the cost (docs/solvers.md has an example).
+// SampledGeometricStep is GeometricStep where R is the norm of the direction that is divided, as in the
+// algorithm of Ozay and Okatani (arXiv 1610.07008). On the unit sphere a step is then no longer than the
+// smaller of R and 1/(2 + R) learning rates, whatever the gradient. But long gradients count less than short
+// ones: the mean of the steps does not point along the mean gradient, and where gradients are rare and long,
+// the solver does not converge to a minimum of the cost (docs/solvers.md has an example).
 func SampledGeometricStep(on ...bool) Option {
 	return geometric("SampledGeometricStep", ofThisSample, on)
 }
@@ -339,20 +336,20 @@ func SampledGeometricStep(on ...bool) Option {
 type Scope uint8
 
 const (
-	// EachPoint has a number of its own.
+	// EachPoint: every point has its own number.
 	EachPoint Scope = iota
-	// EachGroup of points has one. The points of a manifolds.Ensemble have groups, and those of any
-	// other manifold are one group a layer.
+	// EachGroup: the points of a group share a number. A manifolds.Ensemble has groups; on any other manifold all points of a layer are one
+	// group.
 	EachGroup
-	// EachLayer has one.
+	// EachLayer: all points of a layer share a number.
 	EachLayer
-	// AllLayers have one together.
+	// AllLayers: all points of all layers share a number.
 	AllLayers
 )
 
-// FactorFor chooses which points share the factor of GeometricStep or SampledGeometricStep. Points
-// that do are one point of a product manifold, whose metric is the sum of theirs: R^2 is the sum of
-// their squares, and the curvature bound c is the largest of theirs. The default is EachPoint.
+// FactorFor chooses which points share the factor of GeometricStep or SampledGeometricStep. Points that share
+// it are one point of a product manifold, whose metric is the sum of their metrics: R^2 is the sum of their
+// squared norms, and the curvature bound c is the largest of their bounds. The default is EachPoint.
 func FactorFor(s Scope) Option {
 	var err error
 	if s > EachLayer {
@@ -396,19 +393,17 @@ func Tolerance(t float64) Option {
 }
 
 // WeightDecay subtracts lr*lambda*x from every parameter x, decoupled from the
-// gradient (Loshchilov, Hutter, ICLR 2019). Weights on a manifold of fixed scale
-// have nothing to lose: a constrained parameter makes the first step fail. Say
-// EuclideanDecay or AmbientDecay, which are two different things.
+// gradient (Loshchilov, Hutter, ICLR 2019). On a manifold of fixed scale weight decay has no meaning, so a
+// constrained parameter makes the first step fail. Use EuclideanDecay or AmbientDecay, which differ in what
+// they do there.
 func WeightDecay(lambda float64) Option { return decay("WeightDecay", lambda, decayEverything) }
 
-// EuclideanDecay is WeightDecay of the unconstrained parameters, and leaves the
-// constrained ones alone.
+// EuclideanDecay is WeightDecay for the unconstrained parameters only.
 func EuclideanDecay(lambda float64) Option { return decay("EuclideanDecay", lambda, decayEuclidean) }
 
 // AmbientDecay adds lambda*x to the Euclidean gradient of every parameter x
-// before the momentum, as the paper does. On a manifold of fixed scale the term
-// is normal to the tangent space: it acts only through AmbientMomentum, whose
-// older terms are normal no more, and which it makes less stable.
+// before the momentum, as the paper does. On a manifold of fixed scale the term is normal to the manifold. It
+// acts only through AmbientMomentum, whose older terms are no longer normal, and makes that less stable.
 func AmbientDecay(lambda float64) Option { return decay("AmbientDecay", lambda, decayAmbient) }
 
 func decay(name string, lambda float64, of decayKind) Option {
@@ -423,8 +418,7 @@ func Anneal(s Schedule) Option {
 	}}
 }
 
-// BatchSize divides gradients by b, for a cost that is a sum over the batch.
-// It comes before clipping.
+// BatchSize divides gradients by b, for a cost that is a sum over the batch. It is applied before clipping.
 func BatchSize(b int) Option {
 	return Option{name: "BatchSize", whole: func(c *config) error {
 		if b < 1 {
@@ -435,26 +429,26 @@ func BatchSize(b int) Option {
 	}}
 }
 
-// Kernels constrains every convolution kernel. A parameter that is a *gorgonia.Node is one if its graph
-// convolves with it, directly or through a normalisation or a change of shape; one without
-// a graph is judged by its shape, as IsKernel does. The report says which, and why. Options are
-// a manifolds.Grouping and a manifolds.Scale. The number of groups of a convolution, and whether it is transposed, come
-// from the graph too, unless the Grouping says them.
+// Kernels constrains every convolution kernel. A *gorgonia.Node is a kernel if its graph convolves with it,
+// directly or through a normalisation or a reshape. A parameter without a graph is judged by its shape: see
+// IsKernel. The report lists the kernels and says why. The options are a manifolds.Grouping and a
+// manifolds.Scale. The number of groups of a convolution, and whether it is transposed, also come from the
+// graph, unless the Grouping states them.
 //
-// Where several of Kernels, Natural, Param and Where apply to a parameter, the last one
-// holds. A nil manifold leaves the constraint to the others, for the options of With.
+// If several of Kernels, Natural, Param and Where apply to a parameter, the last one is used. With a nil
+// manifold, the option leaves the constraint to the others and only sets the options of its With.
 func Kernels(m manifolds.Manifold, opts ...manifolds.Option) Option {
 	return selects("Kernels", "", func(p *parameter) bool { return p.role.Role == roles.Kernel }, m, opts)
 }
 
-// Natural constrains the parameters of which the graph itself says on what manifolds they lie: the factors of
+// Natural constrains the parameters whose manifold is determined by the graph itself: the factors of
 // nodes.OrthogonalConv on Orthogonal, Stiefel and Grassmann, and inputs of other operations that are nodes.PointInputs. Kernels does not
 // constrain them, so that
 //
 //	solvers.NewAdam(solvers.Natural())
 //
-// trains a net of orthogonal convolutions, and with Kernels the free convolutions of the same net are on another manifold. Only parameters that are a
-// *gorgonia.Node have a graph.
+// trains a net of orthogonal convolutions. With Kernels beside it, the ordinary convolutions of the same net are constrained to another
+// manifold. Natural applies only to parameters that are a *gorgonia.Node, because others have no graph.
 func Natural() Option {
 	return Option{name: "Natural", whole: func(c *config) error {
 		c.selections = append(c.selections, selection{name: "Natural()", natural: true, matches: func(p *parameter) bool { return p.claimed }})
@@ -462,13 +456,12 @@ func Natural() Option {
 	}}
 }
 
-// Param constrains the parameter of the given name. With manifolds.Euclidean{}
-// it frees one that Kernels would constrain.
+// Param constrains the parameter of the given name. With manifolds.Euclidean{} it leaves a kernel unconstrained that Kernels would constrain.
 func Param(name string, m manifolds.Manifold, opts ...manifolds.Option) Option {
 	return selects("Param", fmt.Sprintf("%q, ", name), func(p *parameter) bool { return p.name == name }, m, opts)
 }
 
-// Where constrains the parameters for which pred holds.
+// Where constrains the parameters for which pred returns true.
 func Where(pred func(name string, shape tensor.Shape) bool, m manifolds.Manifold, opts ...manifolds.Option) Option {
 	if pred == nil {
 		return Option{name: "Where", whole: func(*config) error { return optionError("Where: want a predicate, got nil") }}
@@ -491,6 +484,6 @@ func selects(option, args string, matches func(*parameter) bool, m manifolds.Man
 	}}
 }
 
-// IsKernel reports whether a parameter of the given shape is taken for a convolution kernel where
-// no graph says what it is used for: rank 4, with more than one size other than 1.
+// IsKernel reports whether a parameter of the given shape counts as a convolution kernel if no graph says
+// what it is used for: its rank is 4, and more than one size is not 1.
 func IsKernel(shape tensor.Shape) bool { return roles.ByShape(shape).Role == roles.Kernel }

@@ -17,20 +17,20 @@ import (
 
 // parameter is a parameter as a solver knows it.
 type parameter struct {
-	// Bound at its first step; never changes, but for who it is.
+	// Set at the first step and then constant, except who.
 	who        identity
 	name       string
 	shape      tensor.Shape
 	precision  string
 	role       roles.Answer
-	claimed    bool // an operation of its graph says on what manifold it lies
+	claimed    bool // an operation of its graph determines its manifold
 	constraint manifolds.Constraint
 	settings   settings
 	filters    manifolds.Layout // of a kernel
 	norm       float64          // of the weights when they were first seen
 	parts      []*Part
 
-	// Remembered from step to step.
+	// Kept from step to step.
 	storage     uintptr // of the weights
 	source      uintptr // of the gradient
 	shared      bool    // another parameter has the same gradient
@@ -56,7 +56,7 @@ type parameter struct {
 	err       error
 }
 
-// bound is what never changes of a part, but for what the scale of its manifold decides.
+// bound holds what is constant in a part, except for what depends on the scale of its manifold.
 type bound struct {
 	of         *parameter
 	unit       manifolds.Manifold // at the scale 1
@@ -72,7 +72,7 @@ type bound struct {
 	descender  manifolds.Descender // nil if steps are not made at once
 }
 
-// memory is what a part remembers from step to step.
+// memory holds what a part keeps from step to step.
 type memory struct {
 	state, spare  []manifolds.Points // the blocks of state, and where the next ones are written
 	square        []float64          // the mean of |v|^2 over past steps, for the geometric factor
@@ -93,7 +93,7 @@ type memory struct {
 	outwardness   [2]float64 // the smallest and the largest <x, g>/|x|^2 of a point, when last measured
 }
 
-// underway belongs to the step under way.
+// underway holds what belongs to the step under way.
 type underway struct {
 	way      way
 	dirty    bool // X is not what the weights hold: it was projected
@@ -114,9 +114,9 @@ type underway struct {
 	next     int     // the point with which the next chunk begins, of points that lie scattered
 	err      error   // of such chunks
 	travel   travel  // of a rule whose rate is a distance over gradients
-	restarts bool    // its distances begin at the points of this step
-	moved    float64 // the distance from their start
-	shown    float64 // |grad|^2 that a wrapped solver was shown, which is not along the step; 0 for others
+	restarts bool    // distances are measured from the points of this step on
+	moved    float64 // the distance from the start
+	shown    float64 // |grad|^2 that a wrapped solver was shown; 0 for other rules
 }
 
 // way is how the step of a part is made.
@@ -139,7 +139,7 @@ func (p *parameter) fail(kind error, cause string, err error) error {
 	return &ParameterError{Name: p.name, Shape: p.shape, Kind: kind, Cause: cause, Err: err}
 }
 
-// fail is that of the parameter, and names the piece.
+// fail returns the error of the parameter, with the name of the piece.
 func (p *Part) fail(kind error, cause string, err error) error {
 	if p.bound.name != "" {
 		cause = p.bound.name + ": " + cause
@@ -147,7 +147,7 @@ func (p *Part) fail(kind error, cause string, err error) error {
 	return p.bound.of.fail(kind, cause, err)
 }
 
-// cost is about how much there is to do for the parameter, more than an int of 32 bits holds if it is large.
+// cost estimates the work of a step of the parameter. For large ones it exceeds 32 bits.
 func (p *parameter) cost() int64 {
 	sum := int64(0)
 	for _, q := range p.parts {
@@ -156,7 +156,7 @@ func (p *parameter) cost() int64 {
 	return sum
 }
 
-// heaviest is the cost for each weight of the heaviest part.
+// heaviest returns the cost per weight of the most expensive part.
 func (p *parameter) heaviest() int {
 	most := 0
 	for _, q := range p.parts {
@@ -165,11 +165,10 @@ func (p *parameter) heaviest() int {
 	return most
 }
 
-// witnesses is how many values vouch for the others.
+// witnesses is the number of values in the hash of witnessOf.
 const witnesses = 4
 
-// witnessOf is a hash of a few values, by which weights that something else has written are noticed
-// without reading them all.
+// witnessOf returns a hash of a few values. It detects, without reading all of them, that other code has written the weights.
 func witnessOf(v dense.View) uint64 {
 	const prime = 0x100000001b3 // FNV-1a over words
 	h, n := uint64(0xcbf29ce484222325), v.Len()
@@ -198,8 +197,7 @@ func points(v dense.View, k, n, p int) (manifolds.Points, error) {
 // copy.
 func (p *Part) whole() bool { return p.bound.layout.Contiguous() && len(p.bound.of.parts) == 1 }
 
-// batch views or gathers a value of the parameter's shape as the points of the part; where the
-// layout needs a copy it is made in buf.
+// batch returns the points of the part in a value of the parameter's shape: a view or, if the layout requires it, a copy in buf.
 func (p *Part) batch(v dense.View, buf *manifolds.Points) (manifolds.Points, error) {
 	l := p.bound.layout
 	if p.whole() {
@@ -319,7 +317,7 @@ func giveBack(x manifolds.Points) {
 	}
 }
 
-// release gives back what was borrowed for a step, and lets go of what belongs to it.
+// release returns the memory that was borrowed for a step, and clears what belongs to the step.
 func (p *Part) release() {
 	for i, x := range p.step.borrowed {
 		giveBack(x)
@@ -331,7 +329,7 @@ func (p *Part) release() {
 	p.Old, p.New, p.Placed = nil, nil, false
 }
 
-// finish lets go of all that belongs to the step, so that nothing keeps a graph alive.
+// finish clears all that belongs to the step, so that no graph is kept alive.
 func (p *parameter) finish() {
 	for _, q := range p.parts {
 		q.release()
@@ -349,7 +347,7 @@ func widen(dst, x manifolds.Points) manifolds.Points {
 	return dst
 }
 
-// narrow copies x to float32, and says if that does not hold it.
+// narrow copies x to float32, and returns an error if a value overflows.
 func narrow(dst, x manifolds.Points) error {
 	d := dst.Data32()
 	for i, v := range x.Data64() {

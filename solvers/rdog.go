@@ -12,9 +12,9 @@ import (
 )
 
 // NewRDoG returns Riemannian distance over gradients (Dodd, Sharrock, Nemeth, 2024, arXiv 2406.02296;
-// without a manifold it is DoG: Ivgi, Hinder, Carmon, ICML 2023), gradient descent whose rate need not be
-// chosen: it is the largest distance from the start so far over the root of the sum of all squared gradients. For
-// every layer, with its points as one point of a product of manifolds that began at x_0,
+// without a manifold it is DoG: Ivgi, Hinder, Carmon, ICML 2023), gradient descent without a learning rate to
+// choose: the rate is the largest distance from the start so far, divided by the root of the sum of all
+// squared gradients. For every layer, whose points are one point of a product manifold that began at x_0,
 //
 //	r <- max(r, d(x_0, x))                      at first r = eps |x_0|, without a manifold eps (1 + |x_0|)
 //	s <- s + |grad|^2
@@ -25,25 +25,25 @@ import (
 //	zeta(r) = r sqrt(-k) / tanh(r sqrt(-k)),    k the lower bound of the sectional curvature.
 //
 // zeta is 1 where k = 0, on all manifolds of this library but Stiefel in the Euclidean metric. d is the chord
-// |x - x_0| on Stiefel, whose distance takes an iteration, and on manifolds that are no
-// manifolds.Logarithm. A chord is no longer than the way in the Euclidean metric, so the steps are, if
-// anything, shorter.
+// |x - x_0| on Stiefel, where the geodesic distance would need an iteration, and on manifolds that are not a
+// manifolds.Logarithm. In the Euclidean metric a chord is no longer than the geodesic, so the steps can only
+// be shorter.
 //
-// Steps do not depend on the scale of the cost, nor, since eps is relative, on that of the manifold. If
-// something else writes weights that are farther from x_0 than a step could lead, they are the start from then
-// on: x_0 becomes what was written, and r stays.
+// Steps do not depend on the scale of the cost, nor, since eps is relative, on that of the manifold. If other
+// code writes weights that are farther from x_0 than a step could lead, distances are measured from these
+// weights from then on, and r stays the same.
 //
-// The bounds of the paper are for an average of the points: see AverageByDistance.
+// The convergence bounds of the paper hold for an average of the points: see AverageByDistance.
 //
-// Defaults: LearnRate 1, which multiplies the step, InitialDistance(1e-3), DistanceFor(EachLayer). These are its options beyond the
-// common ones.
+// Defaults: LearnRate 1, which multiplies the step, InitialDistance(1e-3), DistanceFor(EachLayer). Options
+// beyond the common ones: InitialDistance, DistanceFor.
 func NewRDoG(opts ...Option) *Solver {
 	return newSolver(dog{name: "RDoG", initial: 1e-3, scope: EachLayer}, settings{learnRate: 1, decayOf: decayEuclidean}, opts)
 }
 
 // NewRDoWG returns Riemannian distance over weighted gradients, of the same paper (without a manifold
-// DoWG: Khaled, Mishchenko, Jin, NeurIPS 2023). It is NewRDoG with squared gradients that count by the distance at
-// which they were seen, so that those of the first short steps are soon forgotten:
+// DoWG: Khaled, Mishchenko, Jin, NeurIPS 2023). It is NewRDoG with squared gradients weighted by the distance
+// at which they were computed, so that those of the first, short steps soon lose their influence:
 //
 //	r <- max(r, d(x_0, x))
 //	s <- s + w |grad|^2,                        w = r^2 / zeta(r)
@@ -83,7 +83,7 @@ func (r dog) State() []State {
 	return []State{{"largest distance", kind}, {"length of all gradients", kind}, {"start", Ambient}}
 }
 
-// Resize makes the distance and the start those of larger points.
+// Resize scales the distance and the start with the points.
 func (dog) Resize(state []manifolds.Points, factor float64) error {
 	for _, i := range []int{dogDistance, dogStart} {
 		if err := state[i].Combine(factor, state[i], 0, state[i]); err != nil {
@@ -93,10 +93,10 @@ func (dog) Resize(state []manifolds.Points, factor float64) error {
 	return nil
 }
 
-// Separates reports whether no rate is that of more than a layer.
+// Separates reports whether no two layers share a rate.
 func (r dog) Separates() bool { return r.scope != AllLayers }
 
-// Plan makes the gradients Riemannian and sets the rates, where a rate is that of more than a point.
+// Plan converts the gradients to Riemannian ones and sets the rates, if points share a rate.
 func (dog) Plan(parts []*Part) error {
 	var all []*Part
 	for len(parts) > 0 {
@@ -125,7 +125,7 @@ func (dog) Plan(parts []*Part) error {
 	return plan(all)
 }
 
-// plan sets the rate of parts that have one together.
+// plan sets the rate of parts that share one.
 func plan(parts []*Part) error {
 	if len(parts) == 0 {
 		return nil
@@ -188,7 +188,7 @@ func together(lengths []float64) (sum float64) {
 	return sum
 }
 
-// travel is what is known of the way from the start.
+// travel holds the distance from the start and the sums that determine the rate.
 type travel struct {
 	distance float64 // r
 	length   float64 // sqrt(s)
@@ -202,7 +202,7 @@ func (t *travel) first(distance float64) {
 	}
 }
 
-// next takes in the distance from the start and the length of the gradient, and returns the rate.
+// next adds the distance from the start and the norm of the gradient, and returns the rate.
 func (t *travel) next(r dog, moved, length, lowest float64) (rate float64) {
 	t.distance = max(t.distance, moved)
 	root := t.distance / math.Sqrt(distortion(lowest, t.distance))
@@ -219,7 +219,7 @@ func (t *travel) next(r dog, moved, length, lowest float64) (rate float64) {
 	return rate / t.length
 }
 
-// distortion is zeta(d), by which triangles with a side d are distorted where the curvature is k at least.
+// distortion returns zeta(d), the distortion of triangles with a side d where the curvature is at least k.
 func distortion(k, d float64) float64 {
 	a := d * math.Sqrt(-k)
 	if a < 1e-8 {
@@ -246,7 +246,7 @@ func (r dog) Direction(p *Part) error {
 	return p.Direction.CopyFrom(p.Gradient)
 }
 
-// each is Direction with a rate for each point. The gradient is left as it is, for a second time in float64.
+// each is Direction with a rate for each point. It does not change the gradient, so that it can be repeated in float64.
 func (r dog) each(p *Part) error {
 	if err := p.Riemannian(p.Direction, p.Gradient); err != nil {
 		return err
@@ -291,7 +291,7 @@ func (p *Part) tooFar(moved, longest float64) bool {
 	return moved > (2+max(p.Rate, p.bound.of.settings.learnRate))*longest
 }
 
-// length is the norm of the tangent vectors v of all points together.
+// length returns the norm of v, the tangent vectors of all points together.
 func (p *Part) length(v manifolds.Points) (float64, error) {
 	if p.Unconstrained() {
 		return v.Norm(), nil
@@ -308,7 +308,7 @@ func (p *Part) length(v manifolds.Points) (float64, error) {
 	return math.Sqrt(sum), nil
 }
 
-// distance is that of all points together from their start.
+// distance returns the distance of all points together from their start.
 func (p *Part) distance() (float64, error) {
 	if p.Unconstrained() {
 		chord, err := p.chord()
@@ -347,7 +347,7 @@ func (p *Part) distances(out []float64) error {
 	return nil
 }
 
-// chord lends the differences of the points and their start.
+// chord returns the differences of the points and their start, in borrowed memory.
 func (p *Part) chord() (manifolds.Points, error) {
 	chord := lend(p.X.K, p.X.N, p.X.P, p.X.Data64() != nil)
 	if err := chord.Combine(1, p.X, -1, p.Old[dogStart]); err != nil {
@@ -356,15 +356,15 @@ func (p *Part) chord() (manifolds.Points, error) {
 	return chord, nil
 }
 
-// InitialDistance sets eps of NewRDoG and NewRDoWG: the first step has a length of eps times the norm of the
-// weights, and is shorter than the way there is to go.
+// InitialDistance sets eps of NewRDoG and NewRDoWG. The length of the first step is eps times the norm of the
+// weights; it should be smaller than the distance to a minimum.
 func InitialDistance(eps float64) Option {
 	return tuneDog("InitialDistance", positive(eps), func(r *dog) { r.initial = eps })
 }
 
-// DistanceFor chooses which points share a distance and a rate in NewRDoG and NewRDoWG: EachPoint has one
-// of its own, and those of EachLayer or AllLayers are one point of a product manifold, whose distance is the root of
-// the sum of their squares. With EachPoint a layer without a manifold is one point.
+// DistanceFor chooses which points share a distance and a rate in NewRDoG and NewRDoWG. With EachPoint every
+// point has its own. With EachLayer or AllLayers they are one point of a product manifold, whose distance is
+// the root of the sum of squared distances. With EachPoint, an unconstrained layer is one point.
 func DistanceFor(s Scope) Option {
 	var err error
 	if s != EachPoint && s != EachLayer && s != AllLayers {

@@ -29,7 +29,7 @@ type Report struct {
 	rate       rateKind
 }
 
-// rateKind says what LearnRate is.
+// rateKind says what LearnRate means.
 type rateKind int
 
 const (
@@ -45,9 +45,9 @@ type ParameterReport struct {
 	Part     string // which part; empty if the parameter has one
 	Shape    tensor.Shape
 	Kernel   bool    // a convolution kernel
-	Role     string  // why it is one or not, such as "filter of Conv2d"
+	Role     string  // why it is a kernel or not, such as "filter of Conv2d"
 	Manifold string  // with its final scale
-	Scale    float64 // how many times as large it is as it was bound: 1 without Rescale
+	Scale    float64 // its size relative to that at the first step: 1 without Rescale
 	Grouping string  // empty if unconstrained
 	Rule     string  // the rule that moves it: that of the solver, or of the solver for the rest
 	Points   int
@@ -58,51 +58,58 @@ type ParameterReport struct {
 	Gradient   float64 // norm of the Euclidean gradient of the parameter, as it came
 	Direction  float64 // norm of the direction, a tangent vector: the paper's R_t
 	StepLength float64 // norm of the step before the retraction
-	// Angle is StepLength over the norm of the weights: on a manifold whose points have norm r, the root mean square over the
-	// points of |step|/r, in radians. Rates that give equal angles are comparable from solver to solver.
+	// Angle is StepLength divided by the norm of the weights: on a manifold whose points have norm r, the
+	// root mean square over the points of |step|/r, in radians. To compare solvers, use rates that give equal
+	// angles.
 	Angle float64
-	// Equilibrium is the Angle at which the norm of a kernel without a manifold, before a batch norm, neither grows nor shrinks: where gradients,
-	// which are then orthogonal to the weights, lengthen them as much as a decay of lambda shortens them. For a momentum of theta,
+	// Equilibrium is the Angle at which the norm of an unconstrained kernel that is followed by a batch norm
+	// neither grows nor shrinks. Its gradients are orthogonal to the weights and lengthen them, and at this
+	// angle a weight decay of lambda shortens them as much. For a momentum of theta,
 	//
 	//	angle = (2 lr lambda (1 - theta) / (1 + theta))^(1/2)
 	//
-	// (Kosson, Messmer, Jaggi, ICML 2024, with decoupled decay; with Adam theta is beta1). It is 0 for parameters on a manifold, which have no
-	// norm to balance, without weight decay, and for rules that are not Linear.
+	// (Kosson, Messmer, Jaggi, ICML 2024, with decoupled decay; with Adam theta is beta1). It is 0 for
+	// parameters on a manifold, whose norm is fixed, without weight decay, and for rules that are not Linear.
 	Equilibrium float64
-	// Cosine is that of the angle between the Euclidean gradient and the Riemannian one, of all points of the part: near 0 most of the gradient is
-	// normal to the manifold and without effect. It is 1 for parameters without a manifold, and 0 before the first measurement, for gradients
-	// of 0, in other metrics than the Euclidean, and on a manifold that is no manifolds.Adaptable. It is measured when Outwardness is.
+	// Cosine is the cosine of the angle between the Euclidean and the Riemannian gradient, over all points of
+	// the part. If it is near 0, most of the gradient is normal to the manifold and has no effect. It is 1
+	// for unconstrained parameters. It is 0 before the first measurement, for gradients of 0, in metrics
+	// other than the Euclidean one, and on a manifold that is not a manifolds.Adaptable. It is measured in
+	// the same steps as Outwardness.
 	Cosine float64
 	// GeometricFactor is the largest g_t of a point; 1 without GeometricStep.
 	GeometricFactor float64
-	// Outwardness is the smallest and the largest <x, g>/|x|^2 of a point x with the Euclidean gradient g, after BatchSize and ClipNorm; of a
-	// filter, if a kernel has no constraint. It is 0 before a batch norm. Positive numbers say that g points outward: a step against it
-	// would make the point shorter. It is measured at steps 1, 2, 4, 8 ..., and each hundredth.
+	// Outwardness is the smallest and the largest <x, g>/|x|^2 over the points x, where g is the Euclidean
+	// gradient after BatchSize and ClipNorm. In an unconstrained kernel a point is a filter. It is 0 if a
+	// batch norm follows. If it is positive, g points outward: a step against g would shorten the point. It
+	// is measured at steps 1, 2, 4, 8 ..., and every hundredth.
 	Outwardness [2]float64
-	// Outward is the learning rate times the largest <x, g>/r^2 of a point x of radius r, when that
-	// was measured last, over the bound (1 - theta)^2/theta up to which AmbientMomentum converges;
-	// 0 without ambient momentum. On Stiefel it is a lower bound.
+	// Outward is the learning rate times the largest <x, g>/r^2 of a point x of radius r, as last measured,
+	// divided by (1 - theta)^2/theta, the bound up to which AmbientMomentum converges. It is 0 without
+	// ambient momentum, and on Stiefel a lower bound.
 	Outward float64
 
-	// Condition is the condition number of the parameter now, if it is a kernel: the largest over the smallest singular value of the
-	// matrix whose rows are its filters. It is infinite from 1e7 on, NaN if the graph of the parameter is gone, and 0 for what is no kernel.
+	// Condition is the current condition number of a kernel: the largest divided by the smallest singular
+	// value of the matrix whose rows are its filters. It is infinite from 1e7 on, NaN if the graph of the
+	// parameter is gone, and 0 for parameters that are not kernels.
 	Condition float64
-	// Dead is the number of filters of a kernel whose gradient was 0 in every step since the solver first saw them, or was restored, and of those
-	// without a constraint whose weights are all 0 now. Behind a rectifier that is never active nothing moves a filter.
-	// Of a parameter with several parts the first has the number.
+	// Dead is the number of filters of a kernel whose gradient was 0 in every step since the solver first saw
+	// them or was restored, plus the unconstrained filters whose weights are all 0. A filter followed by a
+	// rectifier that is never active does not move. If a parameter has several parts, the number is that of
+	// the first.
 	Dead int
 
 	Membership    float64 // largest membership error, measured now; NaN if the graph of the parameter is gone
 	Projected     bool    // the weights were not on the manifold at first
-	Reprojections int     // how often drift passed the tolerance
+	Reprojections int     // how often drift exceeded the tolerance
 	Rebuilt       int     // how often the parameter was rebuilt under its name, and kept its state
 	Still         int     // steps in a row, up to the last, whose gradient was 0
 	Absent        bool    // the last step did not have the parameter
 	gone          bool    // the graph of the parameter is gone
 }
 
-// Report describes every parameter the solver has seen. It takes the eigenvalues of an n x n matrix for each kernel of n filters, which for
-// hundreds of filters takes as long as a step.
+// Report describes every parameter the solver has seen. It computes the eigenvalues of an n x n matrix for
+// each kernel of n filters, which for hundreds of filters takes as long as a step.
 func (s *Solver) Report() Report {
 	e := &s.engine
 	r := Report{Solver: s.String(), Steps: e.steps, LearnRate: s.LearnRate(), Refused: e.refused, Err: e.last}
@@ -182,7 +189,7 @@ func (e *engine) warnings(r Report) (list []string) {
 	return list
 }
 
-// label is the name of a part, quoted if a terminal would not print it as it is.
+// label returns the name of a part, quoted if it contains characters that a terminal does not print.
 func label(p ParameterReport) string {
 	name := p.Name
 	if p.Part != "" {

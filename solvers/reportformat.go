@@ -12,11 +12,12 @@ import (
 	"unicode"
 )
 
-// width is how many columns a report has at most, unless a name is longer.
+// width is the largest number of columns of a report, unless a name is longer.
 const width = 80
 
-// String formats the report as text of 80 columns. Parameters that are alike, which means of one kind, rule, manifold, grouping and rate, are one
-// entry, such as "19 kernels on Stiefel, filter bank, membership <= 5.3e-07", with the range of their numbers.
+// String formats the report as text of 80 columns. Parameters of the same kind, rule, manifold, grouping and
+// rate are one entry, such as "19 kernels on Stiefel, filter bank, membership <= 5.3e-07", with the range of
+// their numbers.
 func (r Report) String() string { return r.text(r.groups()) }
 
 // Full is String with an entry for each parameter.
@@ -52,7 +53,7 @@ func (r Report) groups() (groups [][]ParameterReport) {
 	return groups
 }
 
-// scale is that of a manifold in its name.
+// scale matches the scale of a manifold in its name.
 var scale = regexp.MustCompile(`r=[^,)]*(, )?`)
 
 // kind is the manifold without its scale, which differs from layer to layer.
@@ -101,8 +102,8 @@ func (r Report) text(groups [][]ParameterReport) string {
 	return b.String()
 }
 
-// flow writes items with spaces between them, and goes on in a line that begins with indent where the next does not fit. An item
-// that is longer than a line is broken at its spaces, so no number is.
+// flow writes items separated by spaces. If an item does not fit, it begins a new line with indent. An item
+// longer than a line is broken at its spaces, so that no number is broken.
 func flow(b *strings.Builder, indent string, items []string) {
 	text := b.String()
 	column := columns(text[strings.LastIndexByte(text, '\n')+1:])
@@ -129,8 +130,7 @@ func flow(b *strings.Builder, indent string, items []string) {
 	b.WriteByte('\n')
 }
 
-// columns is how many columns of a terminal text takes: two for each character of East Asian scripts and for pictures, none for marks that
-// stand on others.
+// columns returns the number of terminal columns of a text: two for each East Asian wide character and emoji, none for combining marks.
 func columns(text string) (n int) {
 	for _, c := range text {
 		switch {
@@ -144,7 +144,7 @@ func columns(text string) (n int) {
 	return n
 }
 
-// entry describes parameters that are alike: a title, and what else there is to say.
+// entry describes the parameters of a group by a title and further items.
 func (r Report) entry(g []ParameterReport) (title, items []string) {
 	add := func(is bool, format string, args ...any) {
 		if is {
@@ -238,7 +238,7 @@ func plural(n int, what string) string {
 	return count(n, what)
 }
 
-// most returns the largest number, or NaN if one is.
+// most returns the largest number, or NaN if one of them is NaN.
 func most(g []ParameterReport, of func(p ParameterReport) float64) float64 {
 	worst := math.Inf(-1)
 	for _, p := range g {
@@ -272,7 +272,7 @@ func fromTo(low, high float64, format string) string {
 	return from + " to " + to
 }
 
-// HTML formats the report as tables: the entries of String, and folded away those of Full. Notebooks show it where a cell ends in a report.
+// HTML formats the report as tables: the entries of String and, folded, those of Full. A notebook shows it if the value of a cell is a report.
 func (r Report) HTML() string {
 	type row struct{ Title, Items string }
 	table := func(groups [][]ParameterReport) (rows []row) {

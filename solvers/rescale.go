@@ -13,24 +13,25 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// Rescale makes manifolds larger or smaller between two steps, with the points on them. It asks scale for each part on a manifold, of the
-// parameters given as to Step, how many times as large the manifold is to be as its constraint made it: p.Scale() leaves it as it
-// is, and 1 undoes all that Rescale has done. With s the ratio to the scale before,
+// Rescale makes manifolds larger or smaller between two steps, together with the points on them. For each
+// part on a manifold, of the parameters given as for Step, it calls scale, which returns the size of the
+// manifold relative to the size that its constraint gave it: p.Scale() leaves it unchanged, and 1 undoes all
+// earlier calls of Rescale. With s the ratio to the previous scale,
 //
 //	M <- s M,  x <- s x,
 //
-// and momentum, which is tangent at s x if it is at x, and the other averages of gradients stay as they are. What a rule keeps in the units of
-// weights is scaled with the points: see Resizing. Frozen parameters and those without a manifold are not asked for. Reports, snapshots and
-// checkpoints have the scale.
+// and momentum and other averages of gradients do not change: a vector that is tangent at x is also tangent
+// at s x. State of a rule in the units of weights is scaled with the points: see Resizing. Scale is not
+// called for frozen and unconstrained parameters. Reports, snapshots and checkpoints contain the scale.
 //
-// Of several processes that share steps, all must call Rescale with the same scales. It is atomic, and fails for a scale that is not
-// positive and finite, for points that their precision does not hold, and for another scale of a manifold that has no scale:
-// that is not a manifolds.Scalable.
+// If several processes share steps, all of them must call Rescale with the same scales. Rescale is atomic. It
+// fails for a scale that is not positive and finite, for points that overflow their precision, and for a
+// manifold that is not a manifolds.Scalable if its scale would change.
 func (s *Solver) Rescale(model []gorgonia.ValueGrad, scale func(p *Part) (float64, error)) error {
 	return s.engine.rescale(model, scale)
 }
 
-// Rescaler is a solver that can do that: of this package, a SAM or an Average around one.
+// Rescaler is implemented by the solvers that have Rescale: those of this package, and a SAM or an Average around one.
 type Rescaler interface {
 	Rescale(model []gorgonia.ValueGrad, scale func(p *Part) (float64, error)) error
 }
@@ -41,11 +42,12 @@ var (
 	_ Rescaler = (*Average)(nil)
 )
 
-// Resizing is implemented by a Rule with state in the units of weights, such as points or distances of before.
+// Resizing is implemented by a Rule with state in the units of weights, such as earlier points or distances.
 type Resizing interface {
 	Rule
-	// Resize makes the state of a part that of points that are factor times as large. It must not fail for a positive finite factor: it is called
-	// after all checks, when other parts may have been rescaled already.
+	// Resize scales the state of a part whose points become factor times as large. It must not fail for a
+	// positive finite factor, because it is called after all checks, when other parts may already have been
+	// rescaled.
 	Resize(state []manifolds.Points, factor float64) error
 }
 
@@ -83,12 +85,12 @@ func (e *engine) rescale(model []gorgonia.ValueGrad, scale func(p *Part) (float6
 		}
 	}
 	if len(all) > 0 && e.ranks > 0 {
-		e.identify() // the plan has the manifolds in it
+		e.identify() // the plan depends on the manifolds
 	}
 	return nil
 }
 
-// resize does all that can fail. It returns nil for a part that stays as it is.
+// resize does everything that can fail. It returns nil for a part that does not change.
 func (p *Part) resize(scale func(p *Part) (float64, error)) (*resized, error) {
 	s, err := scale(p)
 	if err != nil {
@@ -135,7 +137,7 @@ func (p *Part) scaled(s float64) (manifolds.Manifold, error) {
 	return m.Scaled(s), nil
 }
 
-// commit makes the other scale real.
+// commit sets the new scale.
 func (r resized) commit() error {
 	p := r.part
 	of := p.bound.of
@@ -170,10 +172,10 @@ func (p *Part) on(m manifolds.Manifold, scale float64) {
 	b.descender, _ = m.(manifolds.Descender)
 }
 
-// Scale returns how many times as large the manifold is as the constraint of the parameter has made it: 1 unless Rescale was called.
+// Scale returns the size of the manifold relative to the size that the constraint of the parameter gave it: 1 unless Rescale was called.
 func (p *Part) Scale() float64 { return p.memory.scale }
 
-// Mean returns the mean over the weights of the part of values, one for each weight of the parameter, in their order.
+// Mean returns the mean of values over the weights of the part. Values has a number for each weight of the parameter, in their order.
 func (p *Part) Mean(values []float64) (float64, error) {
 	if want := p.bound.of.shape.TotalSize(); len(values) != want {
 		return 0, p.fail(ErrParameter, fmt.Sprintf("want a value for each of %d weights, got %d", want, len(values)), nil)
@@ -195,7 +197,7 @@ func (p *Part) Mean(values []float64) (float64, error) {
 	return sum / float64(len(x.Data64())), nil
 }
 
-// Rescale is that of the solver. Between Ascend and Step it is ErrAscent.
+// Rescale calls that of the solver. Between Ascend and Step it returns ErrAscent.
 func (s *SAM) Rescale(model []gorgonia.ValueGrad, scale func(p *Part) (float64, error)) error {
 	if err := s.between("Rescale"); err != nil {
 		return err
@@ -203,8 +205,8 @@ func (s *SAM) Rescale(model []gorgonia.ValueGrad, scale func(p *Part) (float64, 
 	return s.Solver.Rescale(model, scale)
 }
 
-// Rescale is that of the solver, which must be one of this package, and scales the averages with the weights. Between Swap and SwapBack it is
-// ErrAverage.
+// Rescale calls that of the solver, which must be one of this package, and scales the averages with the
+// weights. Between Swap and SwapBack it returns ErrAverage.
 func (a *Average) Rescale(model []gorgonia.ValueGrad, scale func(p *Part) (float64, error)) error {
 	if err := a.between("Rescale"); err != nil {
 		return err
@@ -231,7 +233,7 @@ func (a *Average) Rescale(model []gorgonia.ValueGrad, scale func(p *Part) (float
 	return nil
 }
 
-// enlarge multiplies the weights of the part among those of its parameter.
+// enlarge multiplies the weights of the part by factor, among all weights of its parameter.
 func (p *Part) enlarge(weights []float64, factor float64) error {
 	defer p.release()
 	x, err := p.gather(dense.View{F64: weights}, factor, true)

@@ -10,107 +10,101 @@ import (
 )
 
 // Rule is what distinguishes solvers: the state that it keeps for each part of a
-// parameter, and the direction of a step. Everything else (validation, cutting into
-// points, clipping, decay, the retraction, the transport of the state, the report) is the
-// engine's. New makes a solver of a Rule.
+// parameter, and the direction of a step. Everything else (validation, cutting into points, clipping, decay,
+// the retraction, the transport of the state, the report) is done by the engine. New makes a solver from a
+// Rule.
 //
-// A Rule is a value with its options in it, and is not written to: an Option made by Tune
-// returns another. The interfaces below are optional.
+// A Rule is an immutable value that contains its options: an Option made by Tune returns another Rule. The interfaces below are optional.
 type Rule interface {
 	// Name identifies the rule in reports, errors and snapshots.
 	Name() string
 	// State lists the blocks of state of a part.
 	State() []State
 	// Direction writes to p.Direction the tangent vector against which the part moves, and
-	// to p.New the state after the step, before its transport. Parts may be computed at the
-	// same time.
+	// to p.New the state after the step, before its transport. It may be called for several parts concurrently.
 	Direction(p *Part) error
 }
 
-// Linear is implemented by a Rule whose step is a manifolds.Descent. A manifold that is a
-// manifolds.Descender then makes it at once, in place.
+// Linear is implemented by a Rule whose step is a manifolds.Descent. A manifold that is a manifolds.Descender then makes the whole step in place.
 type Linear interface {
 	Rule
-	// Descent returns the coefficients of the momentum, the first block of state unless that is
-	// of the kind PerPoint, and of the gradient. The engine sets Rate, Decay and Geometric. Direction should be
-	// p.Follow(Descent(p)).
+	// Descent returns the coefficients of the gradient and of the momentum, which is the first block of state unless that is of the kind
+	// PerPoint. The engine sets Rate, Decay and Geometric. Direction should be p.Follow(Descent(p)).
 	Descent(p *Part) manifolds.Descent
 }
 
-// Adaptive is implemented by a Linear rule that multiplies the direction of its Descent by a factor
-// for each point, by the squares of the gradients that it has seen. A manifold that is
-// manifolds.Adaptable then makes the step at once, in place. Direction should be p.Adapt(r).
+// Adaptive is implemented by a Linear rule that multiplies the direction of its Descent by a factor for each
+// point, computed from squared norms of gradients. A manifold that is manifolds.Adaptable then makes the
+// whole step in place. Direction should be p.Adapt(r).
 type Adaptive interface {
 	Linear
-	// Factors replaces the squared norms of the Riemannian gradients of the points, in f, by the
-	// factors. It reads state of the kind PerPoint from old and writes it to next, which may be
-	// the same.
+	// Factors receives the squared norms of the Riemannian gradients of the points in f, and replaces them by
+	// the factors. It reads state of the kind PerPoint from old and writes it to next, which may be the same.
 	Factors(p *Part, f []float64, old, next []manifolds.Points)
-	// LongestDirection returns a bound of the norm of the direction with its factors.
+	// LongestDirection returns an upper bound of the norm of the direction, factors included.
 	LongestDirection(p *Part) float64
 }
 
-// InPlace is implemented by a Rule that has a faster way to make the whole step of some
-// parts, in place.
+// InPlace is implemented by a Rule that can make the whole step of some parts in place, which is faster.
 type InPlace interface {
 	Rule
-	// Fits reports whether Advance makes the step of p with the gradient times slope. Where it
-	// returns true the step cannot fail; p.Bound and p.Longest say what comes in.
+	// Fits reports whether Advance makes the step of p with the gradient times slope. If it returns true, the
+	// step must not fail; p.Bound and p.Longest bound the weights and gradients.
 	Fits(p *Part, slope float64) bool
 	// Advance moves p.X and p.Old with the gradient g times slope at the rate p.Rate, and
 	// clears g.
 	Advance(p *Part, g manifolds.Points, slope float64) (manifolds.Progress, error)
 }
 
-// Planner is implemented by a Rule that has to see all parts of a step together, as for a
-// conjugate direction or a rate that depends on the distance travelled so far.
+// Planner is implemented by a Rule that needs all parts of a step together, for example for a conjugate
+// direction or for a rate that depends on the distance from the start.
 type Planner interface {
 	Rule
 	// Plan is called once in every step, before Direction, with all parts that move, in the
-	// order of the parameters. It may write p.Gradient and p.Rate. If it fails, or
-	// anything after it, nothing has moved; what it remembers itself it should remember for
-	// a step whose p.Step has not been seen before.
+	// order of the parameters. It may write p.Gradient and p.Rate. If it, or anything after it, fails,
+	// nothing moves and the step may be repeated; the rule should therefore update its own state only for
+	// values of p.Step that it has not seen before.
 	Plan(parts []*Part) error
 }
 
-// Separate is implemented by a Planner that plans some parameters by themselves. Several processes then divide
-// them, though they have state, and Plan is given only those that the process moves.
+// Separate is implemented by a Planner that plans some parameters independently of the others. Several
+// processes can then divide these parameters, although they have state, and Plan receives only those that the
+// process moves.
 type Separate interface {
 	Planner
 	// Separates reports whether the plan of a parameter with this rule depends on no other parameter.
 	Separates() bool
 }
 
-// Cutting is implemented by a Rule for which a point of an unconstrained parameter is more
-// than one weight, such as the whole bank as a matrix.
+// Cutting is implemented by a Rule for which a point of an unconstrained parameter is more than one weight, for example the whole filter bank as a
+// matrix.
 type Cutting interface {
 	Rule
-	// Cut returns the grouping for unconstrained weights of the shape.
+	// Cut returns the grouping for unconstrained weights of the given shape.
 	Cut(shape tensor.Shape) manifolds.Grouping
 }
 
-// Costly is implemented by a Rule whose own work is more than a few passes over memory.
-// Work is divided among cores and processes by it.
+// Costly is implemented by a Rule that does more than a few passes over memory. The cost is used to balance work among cores and processes.
 type Costly interface {
 	Rule
-	// Cost is the number of multiplications for each weight of points of the layout on m.
+	// Cost returns the number of multiplications per weight, for points of the given layout on m.
 	Cost(m manifolds.Manifold, l manifolds.Layout) int
 }
 
-// Partial is implemented by a Rule that does not suit every parameter, as Muon, which needs matrices.
-// Parameters that it does not move are moved by another solver: by its rule, at its learning rate
-// and with its decay. Everything else is the same for all parameters.
+// Partial is implemented by a Rule that does not apply to every parameter, like Muon, which needs matrices.
+// The other parameters are moved with the rule, the learning rate and the decay of another solver. Everything
+// else is the same for all parameters.
 type Partial interface {
 	Rule
-	// Moves reports whether the rule moves parameters of the shape. Of a kernel in groups it is that of the
-	// kernel of one group, and of a transposed convolution (out, in, height, width).
+	// Moves reports whether the rule moves parameters of the given shape. For a grouped convolution it is the
+	// shape of the kernel of one group, and for a transposed convolution (out, in, height, width).
 	Moves(shape tensor.Shape) bool
-	// Rest returns the solver for the others, which is used for its settings alone.
+	// Rest returns the solver for the other parameters. Only its settings are used.
 	Rest() *Solver
 }
 
-// Checked is implemented by a Rule of whose options some do not go together. Check returns what is
-// wrong once all are set.
+// Checked is implemented by a Rule some of whose options exclude each other. Check is called when all options
+// are set, and returns an error if they do not fit.
 type Checked interface {
 	Rule
 	Check() error
@@ -126,7 +120,7 @@ type State struct {
 type StateKind uint8
 
 const (
-	// Ambient state is an n x p matrix for each point, and stays as it is.
+	// Ambient state is an n x p matrix for each point, and is not transported.
 	Ambient StateKind = iota
 	// Tangent state is a tangent vector at each point, and is transported.
 	Tangent
@@ -143,7 +137,7 @@ const (
 type Part struct {
 	Manifold manifolds.Manifold
 
-	// Of the step under way.
+	// The step under way.
 	X         manifolds.Points   // the points; not to be written
 	Gradient  manifolds.Points   // Euclidean gradient, scaled and clipped; may be written
 	Direction manifolds.Points   // to be written
@@ -152,8 +146,8 @@ type Part struct {
 	Decay     float64            // decoupled weight decay, 0 on a manifold; what Direction writes is without it
 	Step      int                // 1 for the first step of this part
 
-	// Next is where an unconstrained part goes if a rule computes that itself: it writes Next
-	// and sets Placed.
+	// Next holds the new weights of an unconstrained part if the rule computes these itself: it writes Next and sets
+	// Placed.
 	Next   manifolds.Points
 	Placed bool
 
@@ -168,8 +162,7 @@ func (p *Part) Riemannian(dst, g manifolds.Points) error {
 	return manifolds.Gradient(p.Manifold, dst, p.X, g)
 }
 
-// Follow writes the direction of d, and the momentum after it, which is the first block of
-// state. It is the Direction of a Linear rule.
+// Follow writes the direction of d, and the momentum after the step, which is the first block of state. It is the Direction of a Linear rule.
 func (p *Part) Follow(d manifolds.Descent) error {
 	var old, next manifolds.Points
 	if p.bound.carries {
@@ -203,7 +196,7 @@ func (p *Part) Adapt(r Adaptive) error {
 	return p.Direction.Scale(f, p.Direction)
 }
 
-// squares makes the gradient Riemannian, and writes the squared norms at the points to out.
+// squares converts the gradient to the Riemannian one, and writes its squared norm at each point to out.
 func (p *Part) squares(out []float64) error {
 	if err := p.Riemannian(p.Gradient, p.Gradient); err != nil {
 		return err
@@ -211,7 +204,7 @@ func (p *Part) squares(out []float64) error {
 	return manifolds.Inner(p.Manifold, out, p.X, p.Gradient, p.Gradient)
 }
 
-// Parameter returns the name and the shape of the parameter that this is a part of.
+// Parameter returns the name and the shape of the parameter to which the part belongs.
 func (p *Part) Parameter() (name string, shape tensor.Shape) {
 	return p.bound.of.name, p.bound.of.shape
 }
@@ -219,15 +212,13 @@ func (p *Part) Parameter() (name string, shape tensor.Shape) {
 // Unconstrained reports whether the part lies in Euclidean space.
 func (p *Part) Unconstrained() bool { return p.bound.euclidean }
 
-// Bound returns a bound of the norm of the points.
+// Bound returns an upper bound of the norm of the points.
 func (p *Part) Bound() float64 { return p.memory.size }
 
-// Longest returns the norm of the longest gradient so far, that of this step included, scaled
-// and clipped as Gradient is.
+// Longest returns the largest norm of a gradient so far, including that of this step, scaled and clipped like Gradient.
 func (p *Part) Longest() float64 { return p.step.longest }
 
-// New makes a solver of any Rule. It has the options that all solvers have, and those
-// of the rule.
+// New makes a solver from any Rule. It accepts the options of all solvers and those of the rule.
 func New(r Rule, opts ...Option) *Solver {
 	return newSolver(r, settings{learnRate: 0.01}, opts)
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// SAM is sharpness-aware minimisation around another solver. It is made by NewSAM.
+// SAM is sharpness-aware minimisation with the steps of another solver. NewSAM makes one.
 type SAM struct {
 	*Solver
 	rho   float64
@@ -29,8 +29,8 @@ type SAM struct {
 var _ gorgonia.Solver = (*SAM)(nil)
 
 // NewSAM returns sharpness-aware minimisation (Foret, Kleiner, Mobahi, Neyshabur, ICLR 2021; on manifolds Yun and Yang,
-// NeurIPS 2023) with the steps of s. A step needs the gradient at two places. At the weights x it is taken
-// to find the ascended weights x~, at a distance of rho, where the cost is highest to first order:
+// NeurIPS 2023) with the steps of s. A step needs the gradient at two points. The gradient at the weights x gives the
+// ascended weights x~, at the distance rho, where the cost is highest to first order:
 //
 //	e  = rho grad f(x) / |grad f(x)|       grad the Riemannian gradient, the norm that of all parameters together
 //	x~ = R_x(e)                            retraction; x + e for unconstrained parameters
@@ -39,11 +39,11 @@ var _ gorgonia.Solver = (*SAM)(nil)
 //
 //	g  = T(P_x~(g~))                       g~ the Euclidean gradient at x~, T the transport from x~ to x
 //
-// so that it descends on the largest cost within rho of the weights. P_x~ is the tangent projection, whatever the metric; s makes of
-// g what it makes of any Euclidean gradient. Unconstrained parameters have g = g~. Of tangent vectors it makes no Euclidean gradients where the inner
-// product is another than that of the ambient space: kernels on a manifolds.Ambient are an error.
+// so that it reduces the largest cost within the distance rho. P_x~ is the tangent projection, whatever the metric, and
+// s treats g like any Euclidean gradient. For unconstrained parameters g = g~. Kernels on a manifolds.Ambient, whose
+// inner product is not the Frobenius product, are an error, because there a tangent vector is not a Euclidean gradient.
 //
-// A training loop calls Ascend after the first backward pass, runs the graph once more on the same batch, and calls Step:
+// A training loop calls Ascend after the first backward pass, runs the graph again on the same batch, and calls Step:
 //
 //	vm.RunAll()
 //	sam.Ascend(model)
@@ -52,12 +52,12 @@ var _ gorgonia.Solver = (*SAM)(nil)
 //	sam.Step(model)
 //	vm.Reset()
 //
-// train.Fit does so itself. Running statistics of batch normalisations should come from the first pass alone, and
-// noise such as the mask of a dropout should be the same in both.
+// train.Fit does this by itself. Running statistics of batch normalisations should be updated in the first pass only,
+// and random numbers, such as the mask of a dropout, should be the same in both passes.
 //
-// The options of s apply to its step; those that scale or clip gradients have no effect on the ascent. With a rho of 0 the steps are those
-// of s to the bit. Foret et al. use rho = 0.05 on CIFAR-10 and 0.1 on CIFAR-100. Between Ascend and Step s must not be
-// used by itself. For a stock solver pass the Solver of Constrain:
+// The options of s apply to its step; those that scale or clip gradients have no effect on the ascent. With rho = 0 the
+// steps are those of s, bit for bit. Foret et al. use rho = 0.05 on CIFAR-10 and 0.1 on CIFAR-100. Do not call s itself
+// between Ascend and Step. For a stock solver, pass the Solver of Constrain:
 //
 //	solvers.NewSAM(solvers.Constrain(gorgonia.NewVanillaSolver(), manifolds.Stiefel{}).Solver, 0.05)
 func NewSAM(s *Solver, rho float64) *SAM {
@@ -71,7 +71,7 @@ func NewSAM(s *Solver, rho float64) *SAM {
 	return a
 }
 
-// ascent is what SAM keeps of a parameter between Ascend and Step. The memory is used again.
+// ascent holds what SAM keeps of a parameter between Ascend and Step. Its memory is reused.
 type ascent struct {
 	at, from dense.View   // the weights, and a copy of those before Ascend
 	shown    *transported // what the solver is shown, nil for an unconstrained parameter
@@ -116,7 +116,7 @@ func (s *SAM) AscendShare(model []gorgonia.ValueGrad, share Share) error {
 	return nil
 }
 
-// between returns an error unless the weights are where the last step left them.
+// between returns an error if the weights are the ascended ones.
 func (s *SAM) between(call string) error {
 	switch {
 	case s.err != nil:
@@ -127,7 +127,7 @@ func (s *SAM) between(call string) error {
 	return nil
 }
 
-// climb moves the weights. If it fails, descend takes that back.
+// climb moves the weights. If it fails, descend undoes this.
 func (s *SAM) climb(active []*parameter) error {
 	e := &s.engine
 	norms := scratch.Get[float64](len(active))
@@ -156,7 +156,7 @@ func (s *SAM) climb(active []*parameter) error {
 	return e.each(active, work, func(_ *engine, p *parameter) error { return p.ascend(s.rho / norm) })
 }
 
-// total is the root of the sum of the squares, which does not depend on their order. It sorts them.
+// total returns the root of the sum of the squares. It sorts the norms, so that the result does not depend on their order.
 func total(norms []float64) (sum float64) {
 	slices.Sort(norms)
 	for _, n := range norms {
@@ -165,7 +165,7 @@ func total(norms []float64) (sum float64) {
 	return sum
 }
 
-// slope computes the Riemannian gradients of the parts, divided by scale, and leaves them as their directions.
+// slope computes the Riemannian gradients of the parts, divided by scale, and stores them as their directions.
 func (p *parameter) slope(scale float64) error {
 	a := &p.ascent
 	a.square, a.straight = 0, 0
@@ -208,7 +208,7 @@ func (p *parameter) slope(scale float64) error {
 	return nil
 }
 
-// points makes X the points of a part that the admission has not loaded, since another process moves it.
+// points sets X to the points of a part that was not loaded at the admission, because another process moves it.
 func (p *Part) points() error {
 	if p.X.K == 0 {
 		return p.read()
@@ -262,7 +262,7 @@ func (p *parameter) ascend(c float64) error {
 	return nil
 }
 
-// straight adds c times the gradient to unconstrained weights.
+// straight adds c times the gradient to the weights of an unconstrained parameter.
 func (p *parameter) straight(c float64) error {
 	w := p.weights
 	if w.F64 != nil {
@@ -276,7 +276,7 @@ func (p *parameter) straight(c float64) error {
 	return nil
 }
 
-// place writes the points to a value of the parameter's shape, unless one is not finite.
+// place writes the points to a value of the parameter's shape. It fails if one is not finite.
 func (p *Part) place(v dense.View, x manifolds.Points) error {
 	if p.single() && x.Data64() != nil {
 		y := p.borrow(false)
@@ -291,7 +291,7 @@ func (p *Part) place(v dense.View, x manifolds.Points) error {
 	return p.put(v, x)
 }
 
-// keep copies the weights, and makes the memory that Step needs.
+// keep copies the weights and allocates the memory that Step needs.
 func (a *ascent) keep(p *parameter) {
 	if a.repair == nil {
 		a.from, _ = dense.Of(blankValue(p))
@@ -307,8 +307,9 @@ func (a *ascent) keep(p *parameter) {
 	a.kept = true
 }
 
-// Cancel moves the weights back to where they were before Ascend. The next call is Ascend again. It does nothing before Ascend and after
-// Step. Use it where the second pass fails: a Step that fails does so itself.
+// Cancel moves the weights back to where they were before Ascend. The next call must be Ascend. Cancel does
+// nothing before Ascend or after Step. Use it if the second pass fails; a Step that fails does the same by
+// itself.
 func (s *SAM) Cancel() { s.descend() }
 
 // descend moves the weights back.
@@ -324,14 +325,16 @@ func (s *SAM) descend() {
 	s.path, s.above = s.path[:0], false
 }
 
-// Step moves the weights back to where they were before Ascend, and makes the step of the solver from there with the
-// gradients that it is given, which belong to the weights that Ascend has made. It wants the parameters of Ascend.
+// Step moves the weights back to where they were before Ascend, and makes the step of the solver from there.
+// The gradients that it receives are those at the ascended weights, and the parameters must be those of
+// Ascend.
 //
-// Together Ascend and Step are atomic: after an error weights and state are as before Ascend, which is called
-// next, and gradients as before Step. A Step without an Ascend is ErrAscent, and changes nothing.
+// Ascend and Step together are atomic: after an error weights and state are as before Ascend, gradients are
+// as before Step, and the next call must be Ascend. A Step without an Ascend changes nothing and returns
+// ErrAscent.
 func (s *SAM) Step(model []gorgonia.ValueGrad) error { return s.StepShare(model, alone) }
 
-// StepShare is Step for one of several processes, as that of a Solver. All of them have called AscendShare before.
+// StepShare is Step for one of several processes, as for a Solver. All of them must have called AscendShare.
 func (s *SAM) StepShare(model []gorgonia.ValueGrad, share Share) error {
 	e := &s.engine
 	shown, err := s.back(model)
@@ -392,7 +395,7 @@ func (s *SAM) back(model []gorgonia.ValueGrad) ([]gorgonia.ValueGrad, error) {
 	return s.shown, e.each(e.active, 4*weights(e.active), (*engine).transport)
 }
 
-// climbed returns the parameter of Ascend that v is, with its weights.
+// climbed returns the parameter for v that Ascend has moved, with its weights.
 func (s *SAM) climbed(v gorgonia.ValueGrad, i int) (*parameter, dense.View, error) {
 	if v == nil {
 		return nil, dense.View{}, &ParameterError{Name: fmt.Sprintf("number %d", i), Kind: ErrParameter, Cause: "want a gorgonia.ValueGrad, got nil"}
@@ -411,7 +414,7 @@ func (s *SAM) climbed(v gorgonia.ValueGrad, i int) (*parameter, dense.View, erro
 	return p, w, nil
 }
 
-// transport writes the gradient that the solver is shown, where that is another than the parameter has.
+// transport computes the gradient that the solver is shown, if it differs from that of the parameter.
 func (e *engine) transport(p *parameter) error {
 	a := &p.ascent
 	if p.grad.Len() == 0 {
@@ -441,7 +444,7 @@ func (e *engine) transport(p *parameter) error {
 	return nil
 }
 
-// transportBack replaces the Euclidean gradient of the ascended points by its tangent part, at the points before.
+// transportBack replaces the Euclidean gradient at the ascended points by its tangent part, transported to the points before the ascent.
 func (p *Part) transportBack(g manifolds.Points, a *ascent, i int, wide bool) error {
 	y, err := p.lentBatch(a.at)
 	if err != nil {
@@ -478,7 +481,7 @@ type transported struct {
 func (t *transported) Grad() (gorgonia.Value, error) { return t.grad, nil }
 func (t *transported) Name() string                  { return t.name }
 
-// Init is that of the solver. It is ErrAscent between Ascend and Step.
+// Init calls that of the solver. Between Ascend and Step it returns ErrAscent.
 func (s *SAM) Init(model []gorgonia.ValueGrad) error {
 	if err := s.between("Init"); err != nil {
 		return err
@@ -486,8 +489,8 @@ func (s *SAM) Init(model []gorgonia.ValueGrad) error {
 	return s.Solver.Init(model)
 }
 
-// Report is that of the solver. The gradients are those of the ascended weights, without their normal part for
-// constrained parameters, whose Outwardness is therefore 0.
+// Report returns the report of the solver. Gradients are those at the ascended weights; those of constrained
+// parameters have no normal part, so their Outwardness is 0.
 func (s *SAM) Report() Report {
 	r := s.Solver.Report()
 	r.Solver = s.String()
@@ -497,7 +500,7 @@ func (s *SAM) Report() Report {
 	return r
 }
 
-// Snapshot is that of the solver: SAM knows nothing between two steps. It is ErrAscent between Ascend and Step.
+// Snapshot returns that of the solver, because SAM has no state between two steps. Between Ascend and Step it returns ErrAscent.
 func (s *SAM) Snapshot() (*Snapshot, error) {
 	if err := s.between("Snapshot"); err != nil {
 		return nil, err
@@ -509,8 +512,7 @@ func (s *SAM) Snapshot() (*Snapshot, error) {
 	return snap, err
 }
 
-// Restore is that of the solver, from the snapshot of a SAM around a solver of the same rule. It is ErrAscent between
-// Ascend and Step.
+// Restore restores the solver from the snapshot of a SAM around a solver of the same rule. Between Ascend and Step it returns ErrAscent.
 func (s *SAM) Restore(model []gorgonia.ValueGrad, snap *Snapshot) error {
 	if err := s.between("Restore"); err != nil {
 		return err

@@ -8,16 +8,15 @@ import (
 	"math/bits"
 )
 
-// Schedule is a factor of the learning rate as a function of the step: at step
-// t = 0, 1, 2, ... the solver moves with LearnRate * At(t). Its zero value is
-// Constant().
+// Schedule is a factor of the learning rate as a function of the step: at step t = 0, 1, 2, ... the learning
+// rate is LearnRate * At(t). The zero value is Constant().
 type Schedule struct {
 	name   string
 	factor func(step int) float64
 	err    error
 }
 
-// NewSchedule makes a schedule of any function. The name is what reports print.
+// NewSchedule makes a schedule from any function. Reports print the name.
 func NewSchedule(name string, factor func(step int) float64) Schedule {
 	s := Schedule{name: name, factor: factor}
 	if factor == nil {
@@ -70,8 +69,7 @@ func Cosine(total int, floor float64) Schedule {
 	return s
 }
 
-// Warmup rises linearly, (t+1)/steps, and then follows the schedule after it,
-// counted from the end of the rise.
+// Warmup rises linearly, (t+1)/steps, and then follows the schedule after, whose steps are counted from the end of the rise.
 func Warmup(steps int, after Schedule) Schedule {
 	s := Schedule{name: fmt.Sprintf("warm-up over %d, then %v", steps, after), err: after.err}
 	if steps < 1 {
@@ -102,11 +100,10 @@ func RobbinsMonro(t0, power float64) Schedule {
 	return s
 }
 
-// CheckRobbinsMonro reports whether the factors of s have an infinite sum and
-// a finite sum of squares, by their order of decay far out: with
-// At(t) ~ t^-a that is 1/2 < a <= 1. The order is measured between the steps
-// 2^40 and 2^41 (2^29 and 2^30 where an int has 32 bits), to 0.01; logarithmic
-// factors are not told apart.
+// CheckRobbinsMonro returns an error unless the factors of s have an infinite sum and a finite sum of
+// squares. It measures the exponent a of their decay At(t) ~ t^-a, which must satisfy 1/2 < a <= 1, between
+// the steps 2^40 and 2^41 (2^29 and 2^30 where an int has 32 bits), to 0.01. It does not detect logarithmic
+// factors.
 func CheckRobbinsMonro(s Schedule) error {
 	if s.err != nil {
 		return s.err

@@ -18,7 +18,7 @@ import "github.com/kernelfold/kernelfold/manifolds"
 //	mu <- theta mu + (1 - tau) g
 //	v   = Riemannian gradient of mu       or of g + theta mu
 //
-// On unconstrained parameters both are the textbook's
+// On unconstrained parameters both are the usual
 //
 //	mu <- theta mu + (1 - tau) g,  x <- x - lr mu.
 //
@@ -30,7 +30,7 @@ func NewSGD(opts ...Option) *Solver { return newSolver(sgd{}, settings{learnRate
 type sgd struct {
 	momentum, dampening float64
 	nesterov            bool
-	ambient, named      bool // named: one of the two kinds of momentum was asked for
+	ambient, named      bool // named: one of the two kinds of momentum was requested
 }
 
 var (
@@ -97,8 +97,8 @@ func Momentum(theta float64) Option {
 	})
 }
 
-// Dampening sets the share tau of a gradient that the momentum does not take
-// up, in [0, 1): mu <- theta mu + (1 - tau) g. The first gradient is taken whole.
+// Dampening sets tau in [0, 1), the fraction of a gradient that is not added to the momentum: mu <- theta mu
+// + (1 - tau) g. The first gradient is added undamped.
 func Dampening(tau float64) Option {
 	return tuneSGD("Dampening", unit(tau), func(r *sgd) { r.dampening = tau })
 }
@@ -126,16 +126,15 @@ func TangentMomentum(on ...bool) Option {
 	return tuneSGD("TangentMomentum", err, func(r *sgd) { r.ambient, r.named = !is, true })
 }
 
-// AmbientMomentum keeps the momentum in the ambient space and projects it at
-// every step, as in the paper. A gradient with a part normal to the manifold disturbs it.
-// On a sphere of radius r, with s = <x, g>/r^2 and a step of rate eta, it converges to no minimum
-// unless
+// AmbientMomentum keeps the momentum in the ambient space and projects it at every step, as in the paper. It
+// is sensitive to the part of a gradient that is normal to the manifold. On a sphere of radius r, with s =
+// <x, g>/r^2 and the learning rate eta, it does not converge to a minimum unless
 //
-//	eta s < (1 - theta)^2 / theta         where s > 0, the gradient points outward: 0.011 at theta = 0.9
-//	eta |s| < (1 - theta^2) / theta       where s < 0: 0.21 at theta = 0.9
+//	eta s < (1 - theta)^2 / theta         if s > 0, that is, the gradient points outward: 0.011 at theta = 0.9
+//	eta |s| < (1 - theta^2) / theta       if s < 0: 0.21 at theta = 0.9
 //
-// The second bound is that of a cost without curvature, and tighter with it. Report says when the
-// first is exceeded. docs/solvers.md derives both. TangentMomentum has no such bound.
+// The second bound is for a cost without curvature; with curvature it is tighter. Report warns if the first
+// is exceeded. docs/solvers.md derives both. TangentMomentum has no such bound.
 func AmbientMomentum(on ...bool) Option {
 	is, err := flag(on)
 	return tuneSGD("AmbientMomentum", err, func(r *sgd) { r.ambient, r.named = is, true })

@@ -15,51 +15,49 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// Share describes to StepShare the several processes that make a step together. They have
-// the same weights and gradients, and each moves some of the parameters. Package distributed
-// provides the processes.
+// Share describes to StepShare the several processes that make a step together. All of them hold the same
+// weights and gradients, and each moves some of the parameters. Package distributed provides the processes.
 type Share struct {
 	Rank, Size int // this process, from 0, and how many there are
 
-	// Heavy is the least cost, manifolds.Properties.Cost, of the parameters that are divided among
-	// processes, such as the number of filters of an orthonormal bank; 0 divides all parameters.
-	// Each process moves the others itself, which is cheaper than receiving the new weights from
-	// another.
+	// Heavy is the smallest cost, manifolds.Properties.Cost, of parameters that are divided among processes.
+	// For an orthonormal bank the cost is its number of filters. 0 divides all parameters. Each process moves
+	// the cheaper parameters itself, which takes less time than receiving the new weights from another
+	// process.
 	Heavy int
 
 	// Agree is called once in every step, after everything that can fail and before a weight moves,
-	// with the error of this process or nil. The step is made if it returns nil; it should return
-	// an error on all processes if one of them failed. Plans are equal on processes that have the
-	// same parameters, constraints, shares and learning rate.
+	// with the error of this process or nil. The step is made if it returns nil. It should return an error on
+	// all processes if one of them failed, or if their plans differ. The plans are equal if the processes
+	// have the same parameters, constraints, shares and learning rate.
 	Agree func(err error, plan uint64) error
 
-	// Exchange is called once after that, unless nothing is divided. Own holds the new weights of
-	// this process, and has the capacity of the longest part; sizes are the lengths of the parts of
-	// all processes. It returns the parts of the others, which are read before the next call. If it
-	// fails, the weights of this process may differ from those of the others.
+	// Exchange is called once after that, unless nothing is divided. Own holds the new weights of this
+	// process and has the capacity of the longest part; sizes holds the lengths of the parts of all
+	// processes. Exchange returns the parts by rank, of which those of the other processes are read, before the next call. If
+	// it fails, the weights of this process may differ from those of the others.
 	Exchange func(own []byte, sizes []int) (parts [][]byte, err error)
 }
 
-// alone is the Share of a step that one process makes.
+// alone is the Share of a single process.
 var alone = Share{Size: 1, Agree: func(err error, _ uint64) error { return err }}
 
-// sharing is what an engine knows of the processes that share its work.
+// sharing is what an engine knows about the processes that share its work.
 type sharing struct {
 	rank, ranks int    // 0 ranks before the first step
-	plan        uint64 // who has which parameter, with which constraint
+	plan        uint64 // hash of the assignment of parameters, with their constraints
 	sizes       []int  // of the parts of an exchange
 	sent        []byte // the own part
 	received    [][]byte
 }
 
-// StepShare is Step for one of several processes. It checks all gradients, moves the parameters
-// that are the share of this process, and takes over where the others have moved theirs. No state
-// is kept of the share of others.
+// StepShare is Step for one of several processes. It checks all gradients, moves the parameters assigned to
+// this process, and receives the new weights of the others. It keeps no state for parameters of other
+// processes.
 //
-// From the first step that it takes part in, a parameter belongs to one process for good, or to
-// each. New parameters are dealt out by the work in a step: the largest first, each to the process
-// that has the least to do. A Planner with state needs the state of all parts, so its work is not
-// divided, unless it is Separate.
+// A parameter is assigned at its first step, permanently, to one process or to all. New parameters are
+// assigned in descending order of work, each to the process that has the least work so far. A Planner with
+// state needs the state of all parts, so its work is not divided unless it is Separate.
 func (s *Solver) StepShare(model []gorgonia.ValueGrad, share Share) error {
 	e := &s.engine
 	defer e.finish()
@@ -78,8 +76,8 @@ func (s *Solver) StepShare(model []gorgonia.ValueGrad, share Share) error {
 	return err
 }
 
-// agreeOn does all of a step that can fail, which ends with ready, and asks whether it is made. An error leaves
-// everything as before, but for what ready did.
+// agreeOn does everything in a step that can fail, which ends with ready, and then asks Agree whether the
+// step is made. After an error everything is as before, except for what ready did.
 func (e *engine) agreeOn(model []gorgonia.ValueGrad, share Share, ready func([]*parameter) error) ([]*parameter, error) {
 	before := e.sharing
 	active, err := e.admit(model, true)
@@ -102,7 +100,7 @@ func (e *engine) agreeOn(model []gorgonia.ValueGrad, share Share, ready func([]*
 	return active, nil
 }
 
-// assign assigns the parameters that no process has yet.
+// assign assigns the parameters that have not been assigned yet.
 func (e *engine) assign(share Share) error {
 	fresh := e.list
 	if share.Rank < 0 || share.Rank >= share.Size {
@@ -140,7 +138,7 @@ func (p *parameter) divisible() bool {
 	return !p.settings.frozen && !(p.joint() && len(p.settings.rule.State()) > 0)
 }
 
-// joint reports whether the parameter is planned together with others.
+// joint reports whether the parameter is planned together with other parameters.
 func (p *parameter) joint() bool {
 	if s, ok := p.settings.rule.(Separate); ok && s.Separates() {
 		return false
@@ -161,16 +159,16 @@ func (e *engine) identify() {
 	e.plan = h.Sum64()
 }
 
-// everyone owns the parameters that each process moves itself.
+// everyone is the owner of parameters that each process moves itself.
 const everyone = -1
 
-// fingerprint distinguishes plans and learning rates.
+// fingerprint returns a hash of the plan and the learning rate.
 func (e *engine) fingerprint() uint64 {
 	const golden = 0x9e3779b97f4a7c15 // 2^64 over the golden ratio spreads bits over the word
 	return e.plan ^ golden*math.Float64bits(e.learnRate*e.decay)
 }
 
-// exchange sends the new weights of this process to the others, and takes over theirs.
+// exchange sends the new weights of this process to the others, and receives theirs.
 func (e *engine) exchange(active []*parameter, share Share) error {
 	if e.sizes == nil {
 		e.sizes, e.received = make([]int, e.ranks), make([][]byte, e.ranks)
@@ -206,7 +204,7 @@ func (e *engine) exchange(active []*parameter, share Share) error {
 	return nil
 }
 
-// figures are how many numbers are sent of a part beside its weights.
+// figures is the number of values that are sent for a part in addition to its weights.
 const figures = 13
 
 func (p *Part) figures() [figures]float64 {
@@ -229,7 +227,8 @@ func (p *parameter) write(b *[]byte) {
 	*b = at
 }
 
-// read takes over what another process has written. State of a snapshot is that process's from now on.
+// read applies what another process has written, and drops state that a snapshot gave to the parameter, because the other process keeps it from now
+// on.
 func (p *parameter) read(b *[]byte) {
 	at := (*b)[copy(p.weights.Bytes(), *b):]
 	for _, q := range p.parts {

@@ -19,17 +19,17 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// Snapshot is all that a solver knows between two steps, beside its options. With the
-// weights of that moment, a solver made with the same options continues from it to the
-// bit. Its fields can be written to disk as they are; models/checkpoint does.
+// Snapshot is the complete state of a solver between two steps, without its options. With the weights of the
+// same time, a solver made with the same options continues from it bit for bit. Its fields can be written to
+// disk as they are, which models/checkpoint does.
 type Snapshot struct {
 	Solver     string // the name of its rule
-	Rule       []byte // what the rule remembers itself, if it is an encoding.BinaryMarshaler
+	Rule       []byte // the rule's own state, if it is an encoding.BinaryMarshaler
 	Steps      int    // made so far: the place in the schedule
-	Turn       int    // of the watch over feasibility
+	Turn       int    // the parameter whose membership is measured next
 	LearnRate  float64
 	Parameters []ParameterSnapshot // in the order in which the solver saw them
-	Averages   []AverageSnapshot   `json:",omitempty"` // of an Average, and of those that it wraps, the innermost first
+	Averages   []AverageSnapshot   `json:",omitempty"` // of an Average and of those that it wraps, innermost first
 }
 
 // ParameterSnapshot is the state of a parameter.
@@ -42,21 +42,20 @@ type ParameterSnapshot struct {
 	Grouping  string
 	Norm      float64 // of the weights when they were first seen
 	// Ensemble is the whole value of a manifold that deals the points of a layer to several parts, and Deal a
-	// hash of who got what; empty for others.
+	// hash of how they were dealt. Both are empty for other manifolds.
 	Ensemble, Deal string
 
 	Steps         int
 	Reprojections int
 	Projected     bool
-	Scales        []float64 `json:",omitempty"` // of the manifold of each part by Rescale; none if all are 1
-	// Bounds are, for each part, those of its gradients, of its points and of its momentum, and how
-	// often it was re-projected.
+	Scales        []float64 `json:",omitempty"` // of the manifold of each part, set by Rescale; none if all are 1
+	// Bounds holds four numbers for each part: the bounds of its gradients, points and momentum, and how often it was
+	// re-projected.
 	Bounds []float64
 	State  []Block // the blocks of each part, one part after the other
 }
 
-// Block is a block of state, as the rule lists it, of shape (points, n, p). One of F32
-// and F64 is set.
+// Block is a block of state, in the order of the rule, of shape (points, n, p). Either F32 or F64 is set.
 type Block struct {
 	Name  string
 	Shape []int
@@ -64,9 +63,9 @@ type Block struct {
 	F64   []float64
 }
 
-// Snapshot copies the state of the solver; with StepShare only the own share has blocks of state.
-// It fails where Step would for the options of the solver, where two parameters have one name, and
-// where the rule has a memory that cannot be read.
+// Snapshot copies the state of the solver. With StepShare only the parameters of this process have blocks of
+// state. It fails if the options of the solver are invalid, if two parameters have the same name, and if the
+// rule has state that cannot be saved.
 func (s *Solver) Snapshot() (*Snapshot, error) {
 	e := &s.engine
 	if e.err != nil {
@@ -88,7 +87,7 @@ func (s *Solver) Snapshot() (*Snapshot, error) {
 		ps := p.snapshot()
 		if !p.theirs {
 			for _, q := range p.parts {
-				q.allocate() // where Init has seen the parameter and no step yet
+				q.allocate() // if Init has seen the parameter, but no step has been made
 				for i, k := range q.bound.kinds {
 					name := q.blockName(k.Name)
 					if q.memory.late && i == 0 {
@@ -106,7 +105,7 @@ func (s *Solver) Snapshot() (*Snapshot, error) {
 	return snap, nil
 }
 
-// squares is the block of the means of squared norms behind the geometric factor.
+// squares is the name of the block with the means of squared norms for the geometric factor.
 const squares = "mean square of the direction"
 
 // beforeTransport ends the name of a block of tangent vectors that are still at the point before
@@ -121,7 +120,7 @@ func (p *Part) blockName(name string) string {
 	return p.bound.name + ": " + name
 }
 
-// snapshot is that of the parameter without its state.
+// snapshot returns the snapshot of the parameter without its state.
 func (p *parameter) snapshot() ParameterSnapshot {
 	s := ParameterSnapshot{
 		Name: p.name, Shape: slices.Clone([]int(p.shape)), Precision: p.precision,
@@ -149,7 +148,7 @@ func (p *parameter) snapshot() ParameterSnapshot {
 	return s
 }
 
-// deal is a hash of the points of all parts.
+// deal returns a hash of the points of all parts.
 func (p *parameter) deal() string {
 	h := fnv.New64a()
 	for _, q := range p.parts {
@@ -159,7 +158,7 @@ func (p *parameter) deal() string {
 	return fmt.Sprintf("%016x", h.Sum64())
 }
 
-// identityOf is the whole value of a manifold, to the bit; its name is rounded.
+// identityOf returns the exact value of a manifold; numbers in its name are rounded.
 func identityOf(m manifolds.Manifold) string { return describe(reflect.ValueOf(m)) }
 
 // describe writes a value with its types, and pointers as what they point to.
@@ -194,7 +193,7 @@ func describe(v reflect.Value) string {
 	return fmt.Sprint(v) // numbers in the fewest digits that tell them apart
 }
 
-// blockOf is the block with the very numbers of x.
+// blockOf returns the block with the numbers of x, not copied.
 func blockOf(name string, x manifolds.Points) Block {
 	return Block{name, []int{x.K, x.N, x.P}, x.Data32(), x.Data64()}
 }
@@ -204,15 +203,14 @@ func (b Block) clone() Block {
 	return b
 }
 
-// Restore makes the state of the solver, which has made no step, that of a snapshot: of
-// a solver of the same rule, for parameters of the same names, shapes, precision,
-// manifolds and groupings, given as to Step with the weights of that moment. The learning rate
-// becomes that of the snapshot; everything else that options say is the solver's own.
-// If anything does not match, Restore returns an error that says what, and the solver is
-// as before.
+// Restore restores the state of a solver that has made no step from a snapshot. The snapshot must come from a
+// solver of the same rule, for parameters of the same names, shapes, precision, manifolds and groupings. The
+// model is given as for Step, with the weights of the time of the snapshot. The learning rate becomes that of
+// the snapshot; all other options stay those of the solver. If anything does not match, Restore returns an
+// error that says what, and the solver is as before.
 //
-// Snapshots from before tangent momentum was the default do not say which kind of momentum they
-// hold. They are restored where it is tangent, or AmbientMomentum is set.
+// Snapshots from before tangent momentum became the default do not say which kind of momentum they hold. They
+// are restored if it is tangent, or if AmbientMomentum is set.
 func (s *Solver) Restore(model []gorgonia.ValueGrad, snap *Snapshot) error {
 	e := &s.engine
 	switch {
@@ -282,13 +280,12 @@ func (s *Solver) Restore(model []gorgonia.ValueGrad, snap *Snapshot) error {
 	return nil
 }
 
-// maxCount is the greatest count that a snapshot may have: one that a solver can still count on from.
+// maxCount is the largest count that a snapshot may have: it leaves room for further steps.
 const maxCount = math.MaxInt / 2
 
 func isCount(n int) bool { return 0 <= n && n <= maxCount }
 
-// check refuses numbers that no solver has: a snapshot may come from a file. Shapes and names are compared when the parameter
-// is bound.
+// check rejects invalid numbers, because a snapshot may come from a file. Shapes and names are compared when the parameter is bound.
 func (ps *ParameterSnapshot) check() error {
 	fail := func(cause string, args ...any) error {
 		return &ParameterError{Name: ps.Name, Shape: ps.Shape, Kind: ErrParameter, Cause: fmt.Sprintf(cause, args...)}
@@ -307,7 +304,7 @@ func (ps *ParameterSnapshot) check() error {
 	return nil
 }
 
-// checkState refuses numbers that no solver has in a block of state.
+// checkState rejects invalid numbers in a block of state.
 func checkState(k StateKind, x manifolds.Points) error {
 	for i := range x.K {
 		for j := range x.N {
@@ -325,7 +322,7 @@ func checkState(k StateKind, x manifolds.Points) error {
 	return nil
 }
 
-// bindTo makes the parameter of a snapshot.
+// bindTo binds a parameter as the snapshot describes it.
 func (e *engine) bindTo(v gorgonia.ValueGrad, ps ParameterSnapshot, w dense.View, graphs *roles.Reader) (*parameter, error) {
 	p, err := e.bindAt(v, ps.Name, w, ps.Norm, graphs)
 	if err != nil {
@@ -364,7 +361,7 @@ func (e *engine) bindTo(v gorgonia.ValueGrad, ps ParameterSnapshot, w dense.View
 	return p, nil
 }
 
-// restore copies what a snapshot says of the parameter, whose weights are given.
+// restore copies the state of the parameter, whose weights are w, from a snapshot.
 func (p *parameter) restore(ps ParameterSnapshot, w dense.View) error {
 	want := 0
 	for _, q := range p.parts {
@@ -443,8 +440,7 @@ func (p *parameter) restore(ps ParameterSnapshot, w dense.View) error {
 	return nil
 }
 
-// tangent refuses momentum that is not tangent at the weights: a snapshot from before
-// AmbientMomentum had to be asked for.
+// tangent rejects momentum that is not tangent at the weights: it comes from a snapshot made when ambient momentum was the default.
 func (p *Part) tangent(mu manifolds.Points, w dense.View) error {
 	if p.bound.euclidean {
 		return nil

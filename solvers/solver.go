@@ -26,8 +26,7 @@ func (s *Solver) String() string {
 	return s.engine.rule.Name()
 }
 
-// SetLearnRate changes the learning rate from the next step on. Parameters with a rate of their own
-// keep the ratio of that rate to the solver's.
+// SetLearnRate changes the learning rate from the next step on. Parameters with their own rate keep its ratio to the rate of the solver.
 func (s *Solver) SetLearnRate(lr float64) error {
 	if r, ok := s.engine.rule.(interface{ SetLearnRate(float64) error }); ok {
 		return r.SetLearnRate(lr)
@@ -35,8 +34,8 @@ func (s *Solver) SetLearnRate(lr float64) error {
 	return LearnRate(lr).part(&s.engine.settings)
 }
 
-// LearnRate returns the learning rate of the next step, with the schedule: that of Report, which measures much more. It is 0 for
-// Constrain, whose rate is that of the wrapped solver.
+// LearnRate returns the learning rate of the next step, including the schedule. Report has it too, but
+// measures much more. It is 0 for Constrain, whose rate is that of the wrapped solver.
 func (s *Solver) LearnRate() float64 {
 	return s.engine.learnRate * s.engine.schedule.At(s.engine.steps)
 }
@@ -49,19 +48,17 @@ func (s *Solver) Init(model []gorgonia.ValueGrad) error { return s.engine.init(m
 // Step moves every parameter against its gradient and zeroes the gradient.
 //
 // A step is atomic: if it returns an error, which names the parameter, then weights,
-// gradients and state are as before. The exception is ErrOverwritten: since the last step somebody
-// else has set single weights to values from which no step leads, such as NaN, and this is found
-// only while other parameters move. Parameters may come in any order, new ones may join later, and
-// some may be left out.
+// gradients and state are as before. The exception is ErrOverwritten: since the last step other code has set
+// weights to values from which no step is possible, such as NaN, and this is detected only while other
+// parameters move. Parameters may be given in any order, some may be left out, and new ones may join later.
 //
-// A parameter is recognised by its *gorgonia.Node or other gorgonia.ValueGrad, or by its memory. A
-// graph that is built anew, for another batch size say, has other nodes. A node of a known name and
-// shape takes over the state of the parameter of that name if its weights are those that the last
-// step left, or if the earlier graph is gone. Report says so.
+// A parameter is recognised by its *gorgonia.Node or other gorgonia.ValueGrad, or by its memory. If a graph
+// is built again, for example for another batch size, its nodes are new. A new node with the name and shape
+// of a known parameter takes over its state if it holds the weights that the last step left, or if the
+// earlier graph is gone. Report says so.
 func (s *Solver) Step(model []gorgonia.ValueGrad) error { return s.StepShare(model, alone) }
 
-// Forget drops the parameters that the last Step or Init has not seen, with their state, and returns
-// their names.
+// Forget removes the parameters that were not in the last Step or Init, with their state, and returns their names.
 func (s *Solver) Forget() []string {
 	e := &s.engine
 	names := e.drop(func(p *parameter) bool { return p.seen != e.calls })

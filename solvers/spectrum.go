@@ -20,8 +20,8 @@ import (
 )
 
 // SingularValues returns the singular values of the matrix whose rows are the filters of a convolution kernel, in descending order, for each
-// group of its convolution. They are the roots of the eigenvalues of the Gram matrix, so those below 1e-8 of the largest are only known to be small.
-// It returns an error for a parameter that is no kernel, and for weights that are not finite.
+// group of its convolution. They are the roots of the eigenvalues of the Gram matrix, so values below 1e-8 of the largest are not accurate.
+// It returns an error for a parameter that is not a kernel, and for weights that are not finite.
 func SingularValues(kernel gorgonia.ValueGrad) ([][]float64, error) {
 	if kernel == nil {
 		return nil, errors.New("solvers: SingularValues: want a kernel, got nil")

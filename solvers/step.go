@@ -17,11 +17,10 @@ import (
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
-// engine does what all solvers share. A step has three phases. Admit checks
-// every parameter and gradient and binds what is new. Ready chooses for every part how its
-// step is made, and computes where the parts go that do not move in place, into
-// buffers. Commit moves the others in place, and writes weights and state
-// and zeroes gradients. An error in the first two leaves everything as before.
+// engine is the part that all solvers share. A step has three phases. Admit checks every parameter and
+// gradient, and binds new parameters. Ready chooses for every part how its step is made, and computes the
+// steps that are not made in place in buffers. Commit makes the steps in place, writes weights and state, and
+// zeroes gradients. After an error in the first two phases everything is as before.
 type engine struct {
 	config
 	book
@@ -31,7 +30,7 @@ type engine struct {
 	calls  int          // admissions; marks the parameters that one has seen
 	turn   int          // the parameter whose drift is measured next
 	active []*parameter // of the step under way
-	turns  []int        // their indices, those with most to do first
+	turns  []int        // their indices, most work first
 	parts  []*Part      // the same, for a rule that plans
 	known  int          // parameters there were before it
 	undo   []func()     // of the adoptions in it
@@ -40,7 +39,7 @@ type engine struct {
 	trouble
 }
 
-// ready does all of a step that can fail.
+// ready does everything in a step that can fail.
 func (e *engine) ready(active []*parameter) error {
 	e.decay = e.schedule.At(e.steps)
 	if lr := e.learnRate * e.decay; !(lr >= 0) || math.IsInf(lr, 0) {
@@ -84,11 +83,10 @@ func weights(active []*parameter) (n int) {
 	return n
 }
 
-// worth is the number of multiplications, or of weights that are read and written, for which
-// another core is worthwhile.
+// worth is the number of multiplications, or of weights read and written, from which using another core pays off.
 const worth = 1 << 16
 
-// costs is about how much there is to do for all parameters.
+// costs estimates the work of a step of all parameters.
 func costs(active []*parameter) (sum int64) {
 	for _, p := range active {
 		sum += p.cost()
@@ -96,8 +94,8 @@ func costs(active []*parameter) (sum int64) {
 	return sum
 }
 
-// each calls f for every parameter, on several cores where the work is worth it, those with
-// most to do first, and returns the first error in the order of the parameters.
+// each calls f for every parameter, on several cores if there is enough work, those with the most work first,
+// and returns the first error in the order of the parameters.
 func (e *engine) each(active []*parameter, work int, f func(e *engine, p *parameter) error) error {
 	if work < worth || runtime.GOMAXPROCS(0) == 1 {
 		for _, p := range active {
@@ -111,8 +109,7 @@ func (e *engine) each(active []*parameter, work int, f func(e *engine, p *parame
 	return firstError(active)
 }
 
-// spread calls f for every parameter, on all cores, those with most to do first, and leaves the
-// error with the parameter.
+// spread calls f for every parameter, on all cores, those with the most work first, and stores the error in the parameter.
 func (e *engine) spread(active []*parameter, f func(p *parameter) error) {
 	if len(e.turns) != len(active) {
 		e.turns = e.turns[:0]
@@ -127,7 +124,7 @@ func (e *engine) spread(active []*parameter, f func(p *parameter) error) {
 	})
 }
 
-// firstError returns the error that was left with the first of the parameters that has one.
+// firstError returns the error of the first parameter that has one.
 func firstError(active []*parameter) error {
 	for _, p := range active {
 		if p.err != nil {
@@ -159,8 +156,7 @@ func (e *engine) init(model []gorgonia.ValueGrad) error {
 	return nil
 }
 
-// open makes what a step in buffers works on: points, gradient, direction, and the
-// state before and after.
+// open prepares the buffers of a step: points, gradient, direction, and the state before and after.
 func (p *Part) open() error {
 	if p.Gradient.K > 0 {
 		return nil
@@ -189,7 +185,7 @@ func (p *Part) open() error {
 	return nil
 }
 
-// prepare computes where the parts of a parameter go that do not move in place.
+// prepare computes the steps of those parts of a parameter that do not move in place.
 func (e *engine) prepare(p *parameter) error {
 	if err := p.putTogether(); err != nil {
 		return err
@@ -222,7 +218,7 @@ func (e *engine) prepare(p *parameter) error {
 	return nil
 }
 
-// blame returns the error of a step that cannot be made, or that of the weights where these are its cause.
+// blame returns the error of a step that cannot be made or, if the weights are its cause, their error.
 func (p *Part) blame(err error) error {
 	w := p.bound.of.weights
 	if w.Norm() <= math.MaxFloat64 {
@@ -231,7 +227,7 @@ func (p *Part) blame(err error) error {
 	return p.fail(ErrNotFinite, "want finite weights, got "+w.FirstBad(), err)
 }
 
-// errLong reports a step so long that the rounding errors of float32 would change its direction.
+// errLong is the error for a step so long that the rounding errors of float32 would change its direction.
 var errLong = errors.New("solvers: the step is too long for float32")
 
 // aim computes direction v, the step x <- R_x(-lr/g_t v), and the transport of the state.
@@ -272,7 +268,7 @@ func (p *Part) point() error {
 	return nil
 }
 
-// putTogether computes the sum of |v|^2 of all points, where one geometric factor serves all parts.
+// putTogether computes the sum of |v|^2 over all points, if all parts share one geometric factor.
 func (p *parameter) putTogether() error {
 	s := &p.settings
 	p.together = 0
@@ -303,7 +299,7 @@ func (p *parameter) putTogether() error {
 	return nil
 }
 
-// factors writes the geometric factors of the points to out; sampled are |v|^2 of this step.
+// factors writes the geometric factors of the points to out; sampled holds |v|^2 of this step.
 func (p *Part) factors(out, sampled []float64) {
 	of := p.bound.of
 	past := of.settings.factor == ofPast
@@ -410,10 +406,10 @@ func (p *Part) measure() error {
 	return v.Scale(f, v)
 }
 
-// memoryOfPast is the weight of the past in the mean of squared norms of directions.
+// memoryOfPast is the decay factor of the mean of squared norms of directions.
 const memoryOfPast = 0.9
 
-// grown is the sum of the weights in that mean, and 1 before the first.
+// grown returns the sum of the weights in that mean, or 1 before the first step.
 func (p *Part) grown() float64 {
 	if p.Step == 1 {
 		return 1
@@ -421,7 +417,7 @@ func (p *Part) grown() float64 {
 	return 1 - math.Pow(memoryOfPast, float64(p.Step-1))
 }
 
-// bounded returns an error unless the direction, and the step along it, have a length.
+// bounded returns an error unless the direction and the step have finite lengths.
 func (p *Part) bounded(direction float64) error {
 	if direction <= math.MaxFloat64 && p.Rate*direction <= math.MaxFloat64 {
 		return nil
@@ -429,8 +425,7 @@ func (p *Part) bounded(direction float64) error {
 	return p.fail(ErrDiverged, fmt.Sprintf("want a step of finite length, got a direction of norm %g and the learning rate %g", direction, p.Rate), nil)
 }
 
-// arrive checks that the points and the state after the step are finite. Those of a step in float64
-// are first rounded to float32.
+// arrive checks that the points and the state after the step are finite. The results of a step in float64 are first rounded to float32.
 func (p *Part) arrive() error {
 	if p.wide() {
 		if err := narrow(p.memory.next, p.Next); err != nil {

@@ -52,9 +52,9 @@ func (e *engine) choose(p *Part, plans bool) error {
 	return nil
 }
 
-// direct reports whether the step of a part can be made at once: the state is that which the last
-// step left, nothing is done to single elements of the gradient, nobody else needs it, and no
-// number comes near overflow.
+// direct reports whether the step of a part can be made in place: the state is the one that the last step
+// left, no option changes single elements of the gradient, the gradient is not shared, and no number is close
+// to overflow.
 func (e *engine) direct(p *Part) bool {
 	of := p.bound.of
 	s := &of.settings
@@ -86,7 +86,7 @@ func (e *engine) direct(p *Part) bool {
 	return p.bound.descender.Descends(p.Manifold, p.X, d, b) && p.grows(d, b)
 }
 
-// arrived makes up for the transport that a step in place has left to the next.
+// arrived makes the transport that the last step in place has postponed.
 func (p *Part) arrived() error {
 	if !p.memory.late {
 		return nil
@@ -100,7 +100,7 @@ func (p *Part) arrived() error {
 	return nil
 }
 
-// grows reports whether unconstrained weights stay far from overflow.
+// grows reports whether unconstrained weights stay far from overflow in the step.
 func (p *Part) grows(d manifolds.Descent, b manifolds.Bounds) bool {
 	limit := 1e15
 	if !p.single() {
@@ -120,13 +120,13 @@ func (p *Part) descent(r Linear) manifolds.Descent {
 	return d
 }
 
-// extreme reports whether squares or products of what comes into the step overflow or vanish in float32.
+// extreme reports whether squares or products in the step overflow or underflow in float32.
 func (p *Part) extreme(gradient float64) bool {
 	plain := func(v float64) bool { return v == 0 || v > 1e-12 && v < 1e12 }
 	return !plain(p.memory.size) || !plain(gradient) || !plain(p.memory.momentum) || !(p.Rate < 1e12)
 }
 
-// rate is the learning rate of the parameters with the settings, in the step that comes next.
+// rate returns the learning rate, in the next step, of parameters with the given settings.
 func (e *engine) rate(s *settings) float64 {
 	lr := s.learnRate
 	if lr == e.base {
@@ -137,9 +137,9 @@ func (e *engine) rate(s *settings) float64 {
 	return lr * e.schedule.At(e.steps)
 }
 
-// carry makes from the state before the step. Where the weights are not those that
-// the last step left, its tangent vectors are made tangent at these, unless they are, to
-// rounding: the same values in other memory change nothing.
+// carry sets from to the state before the step. If the weights are not those that the last step left, its
+// tangent vectors are projected onto the tangent space at the weights, unless they already lie in it up to
+// rounding, so that the same values in other memory change nothing.
 func (p *Part) carry() error {
 	p.step.from, p.step.carried = p.memory.state, false
 	if !p.bound.of.elsewhere || p.bound.euclidean || p.bound.of.steps == 0 {
