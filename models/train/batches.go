@@ -3,22 +3,26 @@
 package train
 
 import (
+	"iter"
 	"math/rand/v2"
 
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/images"
 )
 
-// feed gathers batches ahead of the steps.
+// feed gathers batches ahead of those who use them.
 type feed struct {
-	ready chan *batch
-	empty chan *batch // given back by the steps
+	ready chan *batch // closed behind the last one
+	empty chan *batch // given back
 	stop  chan struct{}
 	done  chan struct{}
 }
 
 // ahead is how many batches wait for the steps at most.
 const ahead = 2
+
+// draw begins the random numbers of an example. It is nil in evaluation.
+type draw func(pcg *rand.PCG, example int)
 
 // plan is all that decides which batches come.
 type plan struct {
@@ -41,12 +45,11 @@ func (p plan) part(of ranks) part {
 	return part{of.Rank() * n, n}
 }
 
-// startFeed gathers a part of the batches of the epochs from first to last, beginning with the given
-// step, from 0, of the first one.
-func startFeed(n *models.Net, p plan, of part, data Data, first, step, last int) (*feed, error) {
+// startFeed gathers batches of the given examples, of which size have a first one, and others at most as many.
+func startFeed(n *models.Net, size int, data Data, batches iter.Seq2[[]int, draw]) (*feed, error) {
 	f := &feed{make(chan *batch, ahead+1), make(chan *batch, ahead+1), make(chan struct{}), make(chan struct{})}
 	for range ahead + 1 {
-		b, err := newBatch(n, of.examples)
+		b, err := newBatch(n, size)
 		if err != nil {
 			return nil, named(err)
 		}
@@ -54,20 +57,25 @@ func startFeed(n *models.Net, p plan, of part, data Data, first, step, last int)
 	}
 	go func() {
 		defer close(f.done)
-		g := newGatherer(p, of, data)
-		for epoch := first; epoch <= last; epoch++ {
-			g.shuffle(epoch)
-			for ; step < p.steps(); step++ {
-				var b *batch
-				select {
-				case <-f.stop:
-					return
-				case b = <-f.empty:
-				}
-				g.gather(b, epoch, step)
-				f.ready <- b // has room for all there are
+		defer close(f.ready)
+		for examples, draw := range batches {
+			var b *batch
+			select {
+			case <-f.stop:
+				return
+			case b = <-f.empty:
 			}
-			step = 0
+			if len(b.rows) != len(examples) {
+				other, err := newBatch(n, len(examples))
+				if err != nil {
+					b.err = err
+					f.ready <- b
+					return
+				}
+				b = other
+			}
+			b.fill(data, examples, draw)
+			f.ready <- b // has room for all there are
 		}
 	}()
 	return f, nil
@@ -86,37 +94,50 @@ type gatherer struct {
 	part
 	data  Data
 	order []int
-	pcg   rand.PCG
-	rng   *rand.Rand
 }
 
 func newGatherer(p plan, of part, data Data) *gatherer {
-	g := &gatherer{plan: p, part: of, data: data, order: make([]int, p.Images)}
-	g.rng = rand.New(&g.pcg)
-	return g
+	return &gatherer{p, of, data, make([]int, p.Images)}
 }
 
 // draw begins the random numbers of an example, or of the epoch itself, which is example -1.
-func (g *gatherer) draw(epoch, example int) {
+func (g *gatherer) draw(pcg *rand.PCG, epoch, example int) {
 	const golden = 0x9e3779b97f4a7c15 // 2^64 over the golden ratio keeps the epochs of near seeds apart
-	g.pcg.Seed(g.Seed+golden*uint64(epoch), uint64(example+1))
+	pcg.Seed(g.Seed+golden*uint64(epoch), uint64(example+1))
 }
 
 func (g *gatherer) shuffle(epoch int) {
 	for i := range g.order {
 		g.order[i] = i
 	}
-	g.draw(epoch, -1)
-	g.rng.Shuffle(len(g.order), func(i, j int) { g.order[i], g.order[j] = g.order[j], g.order[i] })
+	var pcg rand.PCG
+	g.draw(&pcg, epoch, -1)
+	rand.New(&pcg).Shuffle(len(g.order), func(i, j int) { g.order[i], g.order[j] = g.order[j], g.order[i] })
 }
 
 // gather fills b with the part of the batch of a step, from 0, of the epoch that was shuffled last.
 func (g *gatherer) gather(b *batch, epoch, step int) {
-	b.err = nil
-	for i, k := range g.order[step*g.Batch+g.first:][:g.examples] {
-		g.draw(epoch, k)
-		if err := b.take(i, g.data, k, g.rng); err != nil && b.err == nil {
-			b.err = err
+	b.fill(g.data, g.batch(step), g.draws(epoch))
+}
+
+// batch returns the examples of a step of the epoch that was shuffled last.
+func (g *gatherer) batch(step int) []int { return g.order[step*g.Batch+g.first:][:g.examples] }
+
+func (g *gatherer) draws(epoch int) draw {
+	return func(pcg *rand.PCG, example int) { g.draw(pcg, epoch, example) }
+}
+
+// epochs are the batches of the epochs from first to last, beginning with the given step, from 0, of the first one.
+func (g *gatherer) epochs(first, step, last int) iter.Seq2[[]int, draw] {
+	return func(yield func([]int, draw) bool) {
+		for epoch := first; epoch <= last; epoch++ {
+			g.shuffle(epoch)
+			for ; step < g.steps(); step++ {
+				if !yield(g.batch(step), g.draws(epoch)) {
+					return
+				}
+			}
+			step = 0
 		}
 	}
 }

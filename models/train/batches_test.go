@@ -3,9 +3,12 @@
 package train
 
 import (
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -34,7 +37,8 @@ func feedOf(t *testing.T, p plan, data Data, first, step, last int) *feed {
 		Inputs:  gorgonia.Nodes{gorgonia.NewTensor(g, tensor.Float32, 4, gorgonia.WithName("x"), gorgonia.WithShape(p.Batch, 1, 2, 2))},
 		Targets: gorgonia.Nodes{gorgonia.NewVector(g, tensor.Int, gorgonia.WithName("label"), gorgonia.WithShape(p.Batch))},
 	}
-	f, err := startFeed(n, p, p.part(ranksOf(nil)), data, first, step, last)
+	of := p.part(ranksOf(nil))
+	f, err := startFeed(n, of.examples, data, newGatherer(p, of, data).epochs(first, step, last))
 	require.NoError(t, err)
 	return f
 }
@@ -109,4 +113,32 @@ func TestFeedCloses(t *testing.T) {
 		}
 		f.close()
 	}
+}
+
+// pairs is data whose examples are only there two at a time.
+type pairs struct {
+	images.Split
+	met chan struct{}
+}
+
+func (p pairs) Example(i int, row []any, rng *rand.Rand) error {
+	select {
+	case p.met <- struct{}{}:
+	case <-p.met:
+	case <-time.After(10 * time.Second):
+		return errors.New("want another example at the same time, got none")
+	}
+	return p.Split.Example(i, row, rng)
+}
+
+// Examples of a batch are copied at the same time.
+func TestExamplesAtOnce(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	p := plan{Seed: 1, Images: 4, Batch: 4, Shape: [3]int{1, 2, 2}}
+	f := feedOf(t, p, pairs{numbered(4), make(chan struct{})}, 1, 0, 1)
+	defer f.close()
+	b := <-f.ready
+	assert.NoError(t, b.err)
+	_, more := <-f.ready
+	assert.False(t, more, "batches after the last epoch")
 }

@@ -3,9 +3,13 @@
 package train
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"gorgonia.org/tensor"
 
@@ -22,7 +26,7 @@ type Data interface {
 	// Example copies example i, 0..Len()-1, to row, which has a slice for each input and then each target of the
 	// net: of the element type of the node, for example []float32, and of as many elements as an
 	// example has. An example of training may be varied by numbers from rng; in evaluation rng is
-	// nil. Example is called from several goroutines.
+	// nil. Example is called from several goroutines at once.
 	Example(i int, row []any, rng *rand.Rand) error
 }
 
@@ -141,12 +145,39 @@ func newBatch(n *models.Net, examples int) (*batch, error) {
 	return b, nil
 }
 
-// take copies example i of the data to a row of b.
-func (b *batch) take(row int, d Data, i int, rng *rand.Rand) error {
-	if err := d.Example(i, b.rows[row], rng); err != nil {
-		return fmt.Errorf("example %d: %w", i, err)
+// fill copies examples of the data to the rows of b, several at a time, since an example may be a picture to decode. The error in b is
+// that of the first row that has one.
+func (b *batch) fill(d Data, examples []int, draw draw) {
+	errs := make([]error, len(examples))
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(examples)) {
+		all.Go(func() {
+			var pcg rand.PCG
+			var rng *rand.Rand
+			if draw != nil {
+				rng = rand.New(&pcg)
+			}
+			for {
+				row := int(next.Add(1)) - 1
+				if row >= len(examples) {
+					return
+				}
+				i := examples[row]
+				if draw != nil {
+					draw(&pcg, i)
+				}
+				if err := d.Example(i, b.rows[row], rng); err != nil {
+					errs[row] = fmt.Errorf("example %d: %w", i, err)
+				}
+			}
+		})
 	}
-	return nil
+	all.Wait()
+	b.err = nil
+	for _, err := range errs {
+		b.err = cmp.Or(b.err, err)
+	}
 }
 
 // probe returns an error if the first example does not fit the net.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 
 	"github.com/kernelfold/kernelfold/models"
 )
@@ -45,27 +46,43 @@ func (r *run) measure(data Data) (loss, accuracy float64, err error) {
 
 // total returns the sums of the costs and of the scores of the examples first..last.
 func total(ctx context.Context, p *models.Predictor, data Data, first, last int) (loss, score float64, err error) {
-	var b *batch
-	for from := first; from < last; {
+	if first == last {
+		return 0, 0, nil
+	}
+	size := min(last-first, p.Net().Batch())
+	f, err := startFeed(p.Net(), size, data, inOrder(first, last, size))
+	if err != nil {
+		return 0, 0, err
+	}
+	defer f.close()
+	for b := range f.ready {
 		if err := ctx.Err(); err != nil {
 			return 0, 0, err
 		}
-		n := min(last-from, p.Net().Batch())
-		if b == nil || len(b.rows) != n {
-			if b, err = newBatch(p.Net(), n); err != nil {
-				return 0, 0, named(err)
-			}
-		}
-		for i := range b.rows {
-			if err := b.take(i, data, from+i, nil); err != nil {
-				return 0, 0, named(err)
-			}
+		if b.err != nil {
+			return 0, 0, named(b.err)
 		}
 		l, s, err := p.Evaluate(b.values...)
 		if err != nil {
 			return 0, 0, err
 		}
-		loss, score, from = loss+l, score+s, from+n
+		loss, score = loss+l, score+s
+		f.empty <- b
 	}
 	return loss, score, nil
+}
+
+// inOrder is the examples first..last in batches of the given size, without random numbers.
+func inOrder(first, last, size int) iter.Seq2[[]int, draw] {
+	return func(yield func([]int, draw) bool) {
+		for from := first; from < last; from += size {
+			examples := make([]int, min(size, last-from))
+			for i := range examples {
+				examples[i] = from + i
+			}
+			if !yield(examples, nil) {
+				return
+			}
+		}
+	}
 }
