@@ -46,30 +46,41 @@ func (r *run) measure(data Data) (loss, accuracy float64, err error) {
 
 // total returns the sums of the costs and of the scores of the examples first..last.
 func total(ctx context.Context, p *models.Predictor, data Data, first, last int) (loss, score float64, err error) {
-	if first == last {
-		return 0, 0, nil
-	}
-	size := min(last-first, p.Net().Batch())
-	f, err := startFeed(p.Net(), size, data, inOrder(first, last, size))
+	err = eachBatch(ctx, p.Net(), data, first, last, func(b *batch) error {
+		l, s, err := p.Evaluate(b.values...)
+		loss, score = loss+l, score+s
+		return err
+	})
 	if err != nil {
 		return 0, 0, err
+	}
+	return loss, score, nil
+}
+
+// eachBatch calls do with batches of the examples first..last, in their order. It gathers the next ones meanwhile.
+func eachBatch(ctx context.Context, n *models.Net, data Data, first, last int, do func(*batch) error) error {
+	if first == last {
+		return nil
+	}
+	size := min(last-first, n.Batch())
+	f, err := startFeed(n, size, data, inOrder(first, last, size))
+	if err != nil {
+		return err
 	}
 	defer f.close()
 	for b := range f.ready {
 		if err := ctx.Err(); err != nil {
-			return 0, 0, err
+			return err
 		}
 		if b.err != nil {
-			return 0, 0, named(b.err)
+			return named(b.err)
 		}
-		l, s, err := p.Evaluate(b.values...)
-		if err != nil {
-			return 0, 0, err
+		if err := do(b); err != nil {
+			return err
 		}
-		loss, score = loss+l, score+s
 		f.empty <- b
 	}
-	return loss, score, nil
+	return nil
 }
 
 // inOrder is the examples first..last in batches of the given size, without random numbers.

@@ -53,19 +53,8 @@ func Predict(ctx context.Context, p *models.Predictor, data Data, do func(Predic
 		return fmt.Errorf("train: want a net with logits, of shape (batch, classes), as its first output, and labels as its first target")
 	}
 	classes := n.Outputs[0].Shape()[1]
-	for from := 0; from < data.Len(); from += n.Batch() {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		b, err := newBatch(n, min(data.Len()-from, n.Batch()))
-		if err != nil {
-			return named(err)
-		}
-		for i := range b.rows {
-			if err := b.take(i, data, from+i, nil); err != nil {
-				return named(err)
-			}
-		}
+	from := 0
+	return eachBatch(ctx, n, data, 0, data.Len(), func(b *batch) error {
 		outputs, err := p.Predict(b.values[:len(n.Inputs)]...)
 		if err != nil {
 			return err
@@ -88,8 +77,9 @@ func Predict(ctx context.Context, p *models.Predictor, data Data, do func(Predic
 				return err
 			}
 		}
-	}
-	return nil
+		from += len(b.rows)
+		return nil
+	})
 }
 
 // labelOf returns the class of a row of targets.
