@@ -22,7 +22,9 @@ type command struct {
 	predict  string
 	file     string // a checkpoint
 	top      int
+	format   string
 	figures  string
+	pictures []string        // to predict: files and folders
 	given    map[string]bool // flags on the command line
 	note     string          // what is to be said when the run begins
 	planned  int             // the epochs of the run that is resumed, if they are others now
@@ -96,20 +98,28 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	f.BoolVar(&c.resume, "resume", false, "continue the run in -out, with its settings; -epochs may differ, but not be fewer than are complete")
 	f.BoolVar(&c.evaluate, "evaluate", false, "evaluate the net in -out on the test images of its run, or of -data: accuracy, measures of each class, and which class is taken for which")
 	f.StringVar(&c.figures, "figures", "", "`DIR` for confusion.png and worst.png of -evaluate (default: that of the run; with -import none)")
-	f.StringVar(&c.predict, "predict", "", "classify the PNG, JPEG or WebP `FILE` by the net in -out")
+	f.StringVar(&c.predict, "predict", "", "classify the picture `FILE`, or those in a folder, by the net in -out; others may follow")
 	f.StringVar(&c.file, "checkpoint", "", "the `FILE` to evaluate or predict with (default: best.safetensors in -out); run.json lies beside it")
-	f.IntVar(&c.top, "top", 3, "classes that -predict prints")
+	f.IntVar(&c.top, "top", 3, "classes that -predict writes for each picture")
+	f.StringVar(&c.format, "format", "text", "how -predict writes them: "+strings.Join(namesOf(formats), ", "))
 	if err := cli.Parse(f, args, stdout, "classify trains a net on images, evaluates it, and classifies pictures by it.",
 		"go run ./examples/classify -out run                     # digits that it draws",
 		"go run ./examples/classify -data DIR -out run -tensorboard",
 		"go run ./examples/classify -out run -resume",
-		"go run ./examples/classify -out run -predict cat.jpg"); err != nil {
+		"go run ./examples/classify -out run -predict cat.jpg",
+		"go run ./examples/classify -out run -format csv -predict dog.jpg folder"); err != nil {
 		return nil, err
 	}
-	if f.NArg() > 0 {
+	c.given = cli.Given(f)
+	switch {
+	case c.predict != "":
+		var err error
+		if c.pictures, err = picturesOf(c.predict, f.Args()); err != nil {
+			return nil, err
+		}
+	case f.NArg() > 0:
 		return nil, cli.Usage("want flags only, got %q", f.Arg(0))
 	}
-	c.given = cli.Given(f)
 	return &c, c.check()
 }
 
@@ -137,7 +147,7 @@ func (c *command) check() error {
 	case c.evaluate:
 		allowed = []string{"evaluate", "out", "checkpoint", "data", "limit", "figures"}
 	default:
-		allowed = []string{"predict", "out", "checkpoint", "top"}
+		allowed = []string{"predict", "out", "checkpoint", "top", "format"}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.given)) {
 		if !slices.Contains(append(allowed, "resume", "evaluate", "predict"), name) {
@@ -166,6 +176,8 @@ func (c *command) checkNew() error {
 	switch momentum := c.Solver == "sgd" || c.Solver == "stock-momentum"; {
 	case c.given["checkpoint"]:
 		return only("checkpoint", "-evaluate or -predict")
+	case c.given["format"]:
+		return only("format", "-predict")
 	case c.given["figures"]:
 		return only("figures", "-evaluate")
 	case c.given["top"]:

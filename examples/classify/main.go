@@ -7,6 +7,7 @@
 //	go run ./examples/classify -out RUN -resume
 //	go run ./examples/classify -out RUN -evaluate
 //	go run ./examples/classify -out RUN -predict cat.jpg
+//	go run ./examples/classify -out RUN -format csv -predict cat.jpg dog.jpg FOLDER
 //
 // DIR holds CIFAR-10 or CIFAR-100 (binary), MNIST or Fashion-MNIST (idx files) as distributed,
 // plain or gzipped. Without -data it draws its own images, digits in the Go typefaces.
@@ -80,7 +81,7 @@ func start(ctx context.Context, g *distributed.Group, args []string, stdout, std
 		if c.evaluate {
 			return nil, c.test(ctx, stdout)
 		}
-		return nil, c.classify(stdout)
+		return nil, c.classifyPictures(ctx, stdout, stderr)
 	})
 	if errors.Is(err, context.Canceled) {
 		return errors.New("interrupted")

@@ -241,13 +241,60 @@ func TestPredict(t *testing.T) {
 	require.Zero(t, status, stderr)
 	assert.Equal(t, 1, strings.Count(stdout, "\n"))
 
+	predictMany(t, dir, filepath.Join(dir, "picture"))
 	status, _, stderr = program(context.Background(), "-out", dir, "-predict", filepath.Join(dir, "run.json"))
 	assert.Equal(t, 1, status)
-	oneLine(t, stderr, "want a PNG, JPEG or WebP picture")
+	oneLine(t, stderr, "want a JPEG, PNG, GIF")
 	require.NoError(t, os.Truncate(filepath.Join(dir, "best.safetensors"), 1000))
 	status, _, stderr = program(context.Background(), "-out", dir, "-predict", filepath.Join(dir, "picture"))
 	assert.Equal(t, 1, status)
 	oneLine(t, stderr, "best.safetensors")
+}
+
+// predictMany classifies files and folders, some of which are no pictures.
+func predictMany(t *testing.T, dir, picture string) {
+	b, err := os.ReadFile(picture)
+	require.NoError(t, err)
+	folder := t.TempDir()
+	for name, b := range map[string][]byte{"a, 1.png": b, "b.png": []byte("text"), "c.png": b[:len(b)/2], "d/e.png": b} {
+		path := filepath.Join(folder, filepath.FromSlash(name))
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o777))
+		require.NoError(t, os.WriteFile(path, b, 0o666))
+	}
+	out := map[string]string{}
+	for _, format := range []string{"text", "csv", "json"} {
+		status, stdout, stderr := program(context.Background(), "-out", dir, "-top", "2", "-format", format, "-predict", picture, folder, filepath.Join(folder, "nowhere.png"))
+		assert.Equal(t, 1, status)
+		lines := strings.Split(strings.TrimSpace(stderr), "\n")
+		require.Len(t, lines, 4, stderr)
+		assert.Contains(t, lines[0], "b.png: want a JPEG, PNG")
+		assert.Contains(t, lines[1], "c.png: want a whole picture")
+		assert.Contains(t, lines[2], "nowhere.png: no such file")
+		assert.Equal(t, "classify: 3 of 6 pictures could not be read", lines[3])
+		out[format] = stdout
+	}
+	assert.Equal(t, 3, strings.Count(out["text"], "\n"))
+	assert.Equal(t, 6, strings.Count(out["text"], " %"))
+	rows, err := csv.NewReader(strings.NewReader(out["csv"])).ReadAll()
+	require.NoError(t, err)
+	require.Len(t, rows, 4)
+	assert.Equal(t, []string{"picture", "class 1", "probability 1", "class 2", "probability 2"}, rows[0])
+	assert.Equal(t, filepath.Join(folder, "a, 1.png"), rows[2][0])
+	var list []struct {
+		Picture     string
+		Predictions []guess
+	}
+	require.NoError(t, json.Unmarshal([]byte(out["json"]), &list))
+	require.Len(t, list, 3)
+	for i, e := range list {
+		assert.Equal(t, rows[i+1][0], e.Picture)
+		require.Len(t, e.Predictions, 2)
+		assert.Equal(t, rows[i+1][1], e.Predictions[0].Class)
+		assert.Equal(t, list[0].Predictions, e.Predictions, "all are of one picture")
+	}
+	status, stdout, _ := program(context.Background(), "-out", dir, "-format", "json", "-predict", filepath.Join(folder, "b.png"))
+	assert.Equal(t, 1, status)
+	assert.Equal(t, "[]\n", stdout)
 }
 
 func TestUsage(t *testing.T) {
@@ -308,6 +355,10 @@ func TestUsage(t *testing.T) {
 		{"-tensorboard", "-tensorboard: want -out DIR beside it"},
 		{"-resume -out x -epochs 0", "-epochs: want at least 1, got 0"},
 		{"-resume -out x -keep -1", "-keep: want at least 1, got -1"},
+		{"-format csv", "-format: want -predict beside it"},
+		{"-predict a.png b.png -top 1", "-predict: want flags before the pictures, got \"-top\" after them"},
+		{"-predict a.png ''", "-predict: want the path of a picture or of a folder, got an empty one"},
+		{"-out x -format xml -predict a.png", "-format: want one of text, csv, json, got \"xml\""},
 		{"-figures x", "-figures: want -evaluate beside it"},
 		{"-top 3", "-top: want -predict beside it"},
 		{"-solver adam -momentum 0.5", "-momentum: want -solver sgd or stock-momentum beside it"},
@@ -322,7 +373,7 @@ func TestUsage(t *testing.T) {
 		{"-model lenet -sync-batch-norm", "-sync-batch-norm: want a -model with batch normalisations beside it"},
 		{"-evaluate -out x -checkpoint y", "-out: want no -checkpoint beside it"},
 		{"-evaluate -out x -lr 1", "-lr: want no flags beside -evaluate but -out, -checkpoint, -data, -limit, -figures"},
-		{"-predict a.png -out x -data y", "-data: want no flags beside -predict but -out, -checkpoint, -top"},
+		{"-predict a.png -out x -data y", "-data: want no flags beside -predict but -out, -checkpoint, -top, -format"},
 	} {
 		status, stdout, stderr := program(context.Background(), strings.Fields(strings.ReplaceAll(test.args, "''", "\x00"))...)
 		assert.Equal(t, 2, status, test.args)

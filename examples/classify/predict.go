@@ -3,12 +3,19 @@
 package main
 
 import (
+	"context"
+	"encoding/csv"
+	"encoding/json"
 	"fmt"
 	"io"
-	"text/tabwriter"
+	"strconv"
+	"strings"
+	"sync"
 
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/checkpoint"
+	"github.com/kernelfold/kernelfold/models/images"
 )
 
 // predictor makes the net that was saved.
@@ -28,24 +35,213 @@ func (c *command) predictor(batch int) (*models.Predictor, *record, error) {
 	return p, r, err
 }
 
-// classify prints the classes of a picture that are most probable.
-func (c *command) classify(stdout io.Writer) error {
-	p, r, err := c.predictor(1)
+// guess is a class and its probability.
+type guess struct {
+	Class       string  `json:"class"`
+	Probability float64 `json:"probability"`
+}
+
+// guesses returns the most probable classes.
+func guesses(probabilities []float64, classes []string, top int) []guess {
+	var all []guess
+	for _, k := range models.Top(probabilities, top) {
+		all = append(all, guess{classes[k], probabilities[k]})
+	}
+	return all
+}
+
+// formats are how predictions are written.
+var formats = []named[func(io.Writer, int) output]{
+	{"text", func(w io.Writer, pictures int) output { return &textOutput{w, pictures == 1} }},
+	{"csv", func(w io.Writer, _ int) output { return &csvOutput{w: csv.NewWriter(w)} }},
+	{"json", func(w io.Writer, _ int) output { return &jsonOutput{w: w} }},
+}
+
+// output writes the predictions of pictures, one after the other, and then the end.
+type output interface {
+	write(picture string, of []guess) error
+	end() error
+}
+
+// classifyPictures writes the most probable classes of pictures. Those that cannot be read are named on stderr, and the others are classified.
+func (c *command) classifyPictures(ctx context.Context, stdout, stderr io.Writer) error {
+	make, err := find("format", c.format, formats)
+	if err != nil {
+		return err
+	}
+	paths, err := images.Find(c.pictures...)
+	if err != nil {
+		return err
+	}
+	const batch = 16
+	p, r, err := c.predictor(min(batch, len(paths)))
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	picture, err := r.set().LoadImage(c.predict)
+	out := make(stdout, len(paths))
+	broken := 0
+	var single error // of the only picture
+	for first := 0; first < len(paths); first += batch {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		part := paths[first:min(len(paths), first+batch)]
+		var read []string
+		var pixels []float32
+		for i, l := range loadAll(part, r.load) {
+			if l.err != nil {
+				broken++
+				if single = l.err; len(paths) > 1 {
+					cli.Status("classify", l.err, stderr)
+				}
+				continue
+			}
+			read, pixels = append(read, part[i]), append(pixels, l.pixels...)
+		}
+		if len(read) == 0 {
+			continue
+		}
+		probabilities, err := p.Probabilities(pixels)
+		if err != nil {
+			return err
+		}
+		n := len(r.Classes)
+		for i, name := range read {
+			if err := out.write(name, guesses(probabilities[i*n:(i+1)*n], r.Classes, c.top)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := out.end(); err != nil {
+		return err
+	}
+	switch {
+	case broken == 0:
+		return nil
+	case len(paths) == 1:
+		return single
+	}
+	return fmt.Errorf("%d of %d pictures could not be read", broken, len(paths))
+}
+
+// loaded is a picture, or why there is none.
+type loaded struct {
+	pixels []float32
+	err    error
+}
+
+// loadAll reads pictures at the same time.
+func loadAll(paths []string, load func(string) ([]float32, error)) []loaded {
+	all := make([]loaded, len(paths))
+	var wg sync.WaitGroup
+	for i, path := range paths {
+		wg.Go(func() {
+			all[i].pixels, all[i].err = load(path)
+		})
+	}
+	wg.Wait()
+	return all
+}
+
+// textOutput is a line for each picture or, if there is one picture, for each of its classes.
+type textOutput struct {
+	w      io.Writer
+	single bool
+}
+
+func (t *textOutput) write(picture string, of []guess) error {
+	width := 0
+	for _, g := range of {
+		width = max(width, len([]rune(g.Class)))
+	}
+	var parts []string
+	for _, g := range of {
+		if t.single {
+			parts = append(parts, fmt.Sprintf("%s%s  %5.1f %%", g.Class, strings.Repeat(" ", width-len([]rune(g.Class))), 100*g.Probability))
+		} else {
+			parts = append(parts, fmt.Sprintf("%s %.1f %%", g.Class, 100*g.Probability))
+		}
+	}
+	if t.single {
+		_, err := fmt.Fprintln(t.w, strings.Join(parts, "\n"))
+		return err
+	}
+	_, err := fmt.Fprintf(t.w, "%s: %s\n", picture, strings.Join(parts, ", "))
+	return err
+}
+
+func (t *textOutput) end() error { return nil }
+
+// csvOutput is a line for each picture, with a class and its probability in each pair of columns, after a line that names the columns.
+type csvOutput struct {
+	w     *csv.Writer
+	begun bool
+}
+
+func (o *csvOutput) write(picture string, of []guess) error {
+	if !o.begun {
+		header := []string{"picture"}
+		for k := range of {
+			header = append(header, "class "+strconv.Itoa(k+1), "probability "+strconv.Itoa(k+1))
+		}
+		o.begun = true
+		if err := o.w.Write(header); err != nil {
+			return err
+		}
+	}
+	row := []string{picture}
+	for _, g := range of {
+		row = append(row, g.Class, strconv.FormatFloat(g.Probability, 'g', 6, 64))
+	}
+	return o.w.Write(row)
+}
+
+func (o *csvOutput) end() error {
+	o.w.Flush()
+	return o.w.Error()
+}
+
+// jsonOutput is an array with an object for each picture.
+type jsonOutput struct {
+	w     io.Writer
+	begun bool
+}
+
+func (o *jsonOutput) write(picture string, of []guess) error {
+	b, err := json.Marshal(struct {
+		Picture     string  `json:"picture"`
+		Predictions []guess `json:"predictions"`
+	}{picture, of})
 	if err != nil {
 		return err
 	}
-	probability, err := p.Probabilities(picture)
-	if err != nil {
+	before := ",\n"
+	if !o.begun {
+		before, o.begun = "[\n", true
+	}
+	_, err = fmt.Fprintf(o.w, "%s%s", before, b)
+	return err
+}
+
+func (o *jsonOutput) end() error {
+	if !o.begun {
+		_, err := fmt.Fprintln(o.w, "[]")
 		return err
 	}
-	t := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-	for _, i := range models.Top(probability, c.top) {
-		fmt.Fprintf(t, "%s\t%5.1f %%\n", r.Classes[i], 100*probability[i])
+	_, err := fmt.Fprintln(o.w, "\n]")
+	return err
+}
+
+// picturesOf returns what -predict classifies: its value and the arguments after the flags.
+func picturesOf(first string, others []string) ([]string, error) {
+	for _, a := range others {
+		if strings.HasPrefix(a, "-") {
+			return nil, cli.Usage("-predict: want flags before the pictures, got %q after them", a)
+		}
+		if a == "" {
+			return nil, cli.Usage(`-predict: want the path of a picture or of a folder, got an empty one, ""`)
+		}
 	}
-	return t.Flush()
+	return append([]string{first}, others...), nil
 }

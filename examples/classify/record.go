@@ -40,6 +40,9 @@ func (r *record) set() *imageSet {
 	return &imageSet{Name: r.Name, Classes: r.Classes, Channels: r.Shape[0], Height: r.Shape[1], Width: r.Shape[2], Mean: r.Mean, Std: r.Std}
 }
 
+// load reads a picture as the net takes it.
+func (r *record) load(path string) ([]float32, error) { return r.set().LoadImage(path) }
+
 // write writes the file unless it says so already.
 func (r *record) write(dir string) error {
 	b, err := json.MarshalIndent(r, "", "  ")

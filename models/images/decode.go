@@ -119,6 +119,22 @@ func readPicture(path string) (*decoded, error) {
 	return p, nil
 }
 
+// decodeFrom reads a picture that is called name in errors.
+func decodeFrom(r io.Reader, name string) (*decoded, error) {
+	b, err := io.ReadAll(io.LimitReader(r, pictureBytes+1))
+	if err == nil && len(b) > pictureBytes {
+		err = faultf(ErrTooLarge, "want at most %d MiB, got more", pictureBytes>>20)
+	}
+	if err != nil {
+		return nil, &PictureError{name, err}
+	}
+	p, err := decode(b)
+	if err != nil {
+		return nil, &PictureError{name, err}
+	}
+	return p, nil
+}
+
 // decode unpacks a picture, whose size it checks before. The format is that of the contents.
 func decode(b []byte) (p *decoded, err error) {
 	kind := files.Kind(b[:min(headBytes, len(b))])

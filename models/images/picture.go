@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image"
 	"image/color"
+	"io"
 
 	"golang.org/x/image/draw"
 )
@@ -20,6 +21,15 @@ import (
 //
 // The result has channels x height x width numbers, as an image of a Split has.
 func (s *Set) LoadImage(path string) ([]float32, error) {
+	return s.image(path, func() (*decoded, error) { return readPicture(path) })
+}
+
+// ReadImage is LoadImage for a picture that comes from r, such as an upload; its errors call it name. It reads 256 MiB at most.
+func (s *Set) ReadImage(r io.Reader, name string) ([]float32, error) {
+	return s.image(name, func() (*decoded, error) { return decodeFrom(r, name) })
+}
+
+func (s *Set) image(path string, read func() (*decoded, error)) ([]float32, error) {
 	if s.Channels != 1 && s.Channels != 3 {
 		return nil, fmt.Errorf("images: %s: want a set of 1 or 3 channels to read a picture for, got %d", path, s.Channels)
 	}
@@ -27,7 +37,7 @@ func (s *Set) LoadImage(path string) ([]float32, error) {
 		return nil, fmt.Errorf("images: %s: want a set with a mean and a standard deviation for each of its %d channels, and a size, got %d, %d and %dx%d",
 			path, s.Channels, len(s.Mean), len(s.Std), s.Height, s.Width)
 	}
-	picture, err := readPicture(path)
+	picture, err := read()
 	if err != nil {
 		return nil, err
 	}

@@ -82,20 +82,7 @@ func (p Preprocessing) Load(path string) ([]float32, error) {
 
 // Read is Load for a picture that comes from r, such as an upload; its errors call it name. It reads 256 MiB at most.
 func (p Preprocessing) Read(r io.Reader, name string) ([]float32, error) {
-	return p.of(func() (*decoded, error) {
-		b, err := io.ReadAll(io.LimitReader(r, pictureBytes+1))
-		if err == nil && len(b) > pictureBytes {
-			err = faultf(ErrTooLarge, "want at most %d MiB, got more", pictureBytes>>20)
-		}
-		if err != nil {
-			return nil, &PictureError{name, err}
-		}
-		m, err := decode(b)
-		if err != nil {
-			return nil, &PictureError{name, err}
-		}
-		return m, nil
-	})
+	return p.of(func() (*decoded, error) { return decodeFrom(r, name) })
 }
 
 func (p Preprocessing) of(read func() (*decoded, error)) ([]float32, error) {
