@@ -25,6 +25,7 @@ type campaign struct {
 	settings
 	seeds, again int
 	only, cases  string // what flags leave
+	from         string // the results of another campaign
 	quick        bool
 
 	classes                 int

@@ -10,6 +10,7 @@
 //	robust   large learning rates, layers of badly matched scale, deep nets without batch norm
 //	cifar    ResNet-20 on CIFAR-10 with augmentation, Euclidean and constrained
 //	omega    ResNet-8 on CIFAR-10: free and constrained kernels, ensembles and Muon at equal angular rates
+//	transfer ResNet-20 on CIFAR-10: some of these at the rates that omega has found, given by -from
 //
 // A campaign is many runs. Each is made of its settings alone, on one core, and is written to
 // FILE when it ends: the same command goes on where the last one was cut off, and Ctrl-C is a
@@ -52,7 +53,7 @@ type size struct {
 	again       int // more runs with each of the two rates that look best
 }
 
-var experiments = []experiment{scale, fashion, robust, cifar, omega}
+var experiments = []experiment{scale, fashion, robust, cifar, omega, transfer}
 
 func main() {
 	cli.Main("experiments", func(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -78,6 +79,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	again := f.Int("again", 0, "more runs of the search with each of the two best rates (default: what the experiment wants)")
 	cores := f.Int("cores", runtime.NumCPU(), "runs side by side, and GOMAXPROCS, on which their rounding depends")
 	only := f.String("only", "", "methods whose name contains this")
+	from := f.String("from", "", "JSON file with the results of omega, for transfer")
 	cases := f.String("case", "", "cases whose name contains this")
 	if err := cli.Parse(f, args, stdout, "experiments reruns an experiment, whose name follows the flags: "+names()+".",
 		"go run ./examples/experiments -quick scale",
@@ -112,6 +114,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			*n.into = n.value
 		}
 	}
+	if given["from"] && e.name != transfer.name {
+		return cli.Usage("want -from with %s only, got it with %s", transfer.name, e.name)
+	}
 	if most := max(runtime.NumCPU(), mostCores); *cores < 1 || *cores > most {
 		return cli.Usage("want -cores from 1 to %d, got %d", most, *cores)
 	}
@@ -127,7 +132,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	c.only, c.cases, c.quick = *only, *cases, *quick
+	c.only, c.cases, c.from, c.quick = *only, *cases, *from, *quick
 	c.stdout, c.progress = stdout, newProgress(stderr)
 	defer c.progress.finish()
 	return c.finish(e.run(ctx, c))

@@ -57,6 +57,7 @@ func TestQuick(t *testing.T) {
 		{[]string{"-only", "sphere per filter", "robust"}, 0},
 		{[]string{"cifar"}, 3},
 		{[]string{"-only", "bank", "omega"}, 0},
+		{[]string{"transfer"}, 2},
 	} {
 		name := of.args[len(of.args)-1]
 		t.Run(name, func(t *testing.T) {

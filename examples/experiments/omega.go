@@ -42,15 +42,12 @@ var omega = experiment{
 		list = slices.DeleteFunc(list, func(a arm) bool { return !c.wanted("", a.name) })
 		first := min(c.seeds, firstSeeds)
 		c.progress.expect(len(list) * (len(rates)*first + min(2, len(rates))*(c.seeds-first)))
-		at := func(a arm, omega float64, seed int) spec {
-			return spec{Method: a.name, Rate: a.rate(omega), Seed: uint64(seed)}
-		}
 
 		var jobs []job
 		for seed := range first {
 			for _, o := range rates {
 				for _, a := range list {
-					jobs = append(jobs, c.omegaJob(a, at(a, o, seed+1)))
+					jobs = append(jobs, c.omegaJob(8, a, a.spec(o, seed+1)))
 				}
 			}
 		}
@@ -61,7 +58,7 @@ var omega = experiment{
 		for seed := first; seed < c.seeds; seed++ {
 			for _, a := range list {
 				for _, o := range c.bestOmegas(a, rates, first) {
-					jobs = append(jobs, c.omegaJob(a, at(a, o, seed+1)))
+					jobs = append(jobs, c.omegaJob(8, a, a.spec(o, seed+1)))
 				}
 			}
 		}
@@ -69,19 +66,7 @@ var omega = experiment{
 			return err
 		}
 
-		var measured []measuredArm
-		for _, a := range list {
-			m := measuredArm{arm: a}
-			for _, o := range rates {
-				for seed := range c.seeds {
-					if s := at(a, o, seed+1); c.results.has(s) {
-						m.runs = append(m.runs, measuredRun{omega: o, outcome: c.results.of(s)})
-					}
-				}
-			}
-			measured = append(measured, m)
-		}
-		return c.settle(measured, rates)
+		return c.settle(c.results.measured(list, rates, c.seeds), rates)
 	},
 }
 
@@ -159,8 +144,13 @@ func (a arm) solver(steps int) func(rate float64) gorgonia.Solver {
 	}
 }
 
-func (c *campaign) omegaJob(a arm, s spec) job {
-	depth := 8
+// spec is the run with an omega and a seed.
+func (a arm) spec(omega float64, seed int) spec {
+	return spec{Method: a.name, Rate: a.rate(omega), Seed: uint64(seed)}
+}
+
+// omegaJob trains a ResNet of a depth.
+func (c *campaign) omegaJob(depth int, a arm, s spec) job {
 	data, epochs := c.material(false)
 	return job{
 		spec: s,
@@ -178,7 +168,7 @@ func (c *campaign) bestOmegas(a arm, rates []float64, seeds int) []float64 {
 	mean := func(rate int) float64 {
 		sum := 0.0
 		for seed := range seeds {
-			sum += c.results.of(spec{Method: a.name, Rate: a.rate(rates[rate]), Seed: uint64(seed + 1)}).Validation
+			sum += c.results.of(a.spec(rates[rate], seed+1)).Validation
 		}
 		return sum / float64(seeds)
 	}

@@ -84,9 +84,14 @@ func (c *campaign) plotOmega(all []measuredArm, rates, best []float64) error {
 func (c *campaign) plotVerdicts(list []verdict) error {
 	f := figure.Intervals{Title: "Each at its best ω: differences with 90 % intervals, seeds and images", X: differenceAxis}
 	for _, v := range list {
-		f.Rows = append(f.Rows, figure.Interval{Name: v.name, Mean: 50 * (v.low + v.high), Half: 50 * (v.high - v.low), Hue: figure.Manifold(v.of[0])})
+		f.Rows = append(f.Rows, v.row())
 	}
 	return c.save("-differences.png", f)
+}
+
+// row is the 90 % interval.
+func (v verdict) row() figure.Interval {
+	return figure.Interval{Name: v.name, Mean: 50 * (v.low + v.high), Half: 50 * (v.high - v.low), Hue: figure.Manifold(v.of[0])}
 }
 
 // mean returns the mean accuracy at an omega, NaN if there is no run.

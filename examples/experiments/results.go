@@ -134,26 +134,35 @@ func (o *outcome) detail(ctx context.Context, m *models.Model, validation, test 
 	return nil
 }
 
-// openResults reads the file if it is there.
+// openResults reads the file if it is there, which must have these settings.
 func openResults(file string, s settings) (*results, error) {
-	r := &results{Settings: s, file: file, at: map[spec]int{}}
+	fresh := &results{Settings: s, file: file, at: map[spec]int{}}
 	if file == "" {
-		return r, nil
+		return fresh, nil
 	}
-	text, err := files.Read(file, 1<<30)
+	r, err := readResults(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return r, os.MkdirAll(filepath.Dir(file), 0o777)
+		return fresh, os.MkdirAll(filepath.Dir(file), 0o777)
 	case err != nil:
 		return nil, err
+	case r.Settings != s:
+		return nil, fmt.Errorf("%s: want results of the settings %+v, got %+v: choose another file or these settings", file, s, r.Settings)
 	}
+	return r, nil
+}
+
+// readResults reads the file of a campaign.
+func readResults(file string) (*results, error) {
+	text, err := files.Read(file, 1<<30)
+	if err != nil {
+		return nil, err
+	}
+	r := &results{file: file, at: map[spec]int{}}
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(r); err != nil {
 		return nil, fmt.Errorf("%s: want the results of a campaign: %w", file, err)
-	}
-	if r.Settings != s {
-		return nil, fmt.Errorf("%s: want results of the settings %+v, got %+v: choose another file or these settings", file, s, r.Settings)
 	}
 	for i, o := range r.Runs {
 		r.at[o.spec] = i

@@ -33,26 +33,49 @@ func (a measuredArm) at(omega float64) (runs []outcome) {
 	return runs
 }
 
-// settle adds the tables: every cell, every arm at its best, every comparison.
-func (c *campaign) settle(all []measuredArm, rates []float64) error {
-	if len(all) == 0 {
-		return nil
+// measured returns the runs of arms that there are, with seeds up to a number.
+func (r *results) measured(list []arm, rates []float64, seeds int) (all []measuredArm) {
+	for _, a := range list {
+		m := measuredArm{arm: a}
+		for _, o := range rates {
+			for seed := range seeds {
+				if s := a.spec(o, seed+1); r.has(s) {
+					m.runs = append(m.runs, measuredRun{omega: o, outcome: r.of(s)})
+				}
+			}
+		}
+		all = append(all, m)
 	}
-	var y []float64
-	var answers []bits
-	peaks := make([]peak, len(all))
-	for i, a := range all {
+	return all
+}
+
+// fitAll returns the accuracies and the answers of all runs, and the peak of each arm.
+func fitAll(all []measuredArm, rates []float64, seeds int) (y []float64, answers []bits, peaks []peak, err error) {
+	for _, a := range all {
 		at := make([]int, len(a.runs))
 		for k, r := range a.runs {
 			at[k] = len(y)
 			y, answers = append(y, r.Accuracy), append(answers, r.Correct)
 		}
-		peaks[i] = newPeak(a, at, rates)
-		for s := range c.seeds {
-			if !slices.Contains(peaks[i].seed, s) {
-				return fmt.Errorf("%s: want a run with seed %d among the learning rates that are fitted, got none", a.name, s+1)
+		p := newPeak(a, at, rates)
+		for s := range seeds {
+			if !slices.Contains(p.seed, s) {
+				return nil, nil, nil, fmt.Errorf("%s: want a run with seed %d among the learning rates that are fitted, got none", a.name, s+1)
 			}
 		}
+		peaks = append(peaks, p)
+	}
+	return y, answers, peaks, nil
+}
+
+// settle adds the tables: every cell, every arm at its best, every comparison.
+func (c *campaign) settle(all []measuredArm, rates []float64) error {
+	if len(all) == 0 {
+		return nil
+	}
+	y, answers, peaks, err := fitAll(all, rates, c.seeds)
+	if err != nil {
+		return err
 	}
 	// The maxima as they are, and in each replicate.
 	maxima := make([][]float64, len(all)) // over the seeds
