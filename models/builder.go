@@ -108,9 +108,10 @@ func (b *Builder) GroupedConv(layer string, x *gorgonia.Node, filters, size, str
 	})
 }
 
-// ConvTranspose adds a transposed convolution without a bias: see nodes.ConvTranspose2d. Its weights, "<layer>.weight", have
-// shape (channels, filters/groups, size, size), as in PyTorch. If Spec.Kernels is nil they start as normal numbers of variance 2/fan-in, where
-// each pixel of the result sees channels/groups (size/stride)^2 numbers. Options are nodes.OutputPadding, nodes.Groups and nodes.Circular.
+// ConvTranspose adds a transposed convolution without a bias: see nodes.ConvTranspose2d. Its weights,
+// "<layer>.weight", have shape (channels, filters/groups, size, size), as in PyTorch. If Spec.Kernels is nil,
+// they start as normal numbers of variance 2/fan-in, with the fan-in channels/groups (size/stride)^2 of a
+// pixel of the result. Options are nodes.OutputPadding, nodes.Groups and nodes.Circular.
 func (b *Builder) ConvTranspose(layer string, x *gorgonia.Node, filters, size, stride, pad int, opts ...nodes.ConvOption) *gorgonia.Node {
 	return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
 		channels, groups, err := groupsOf(x, filters, opts)
@@ -154,7 +155,7 @@ func (b *Builder) OrthogonalTranspose(layer string, x *gorgonia.Node, channels, 
 	return b.orthogonal(layer, x, channels, size, stride, true, opts)
 }
 
-// orthogonal adds an orthogonal convolution, or its adjoint, whose result has so many channels.
+// orthogonal adds an orthogonal convolution, or its adjoint, whose result has the given number of channels.
 func (b *Builder) orthogonal(layer string, x *gorgonia.Node, made, size, stride int, adjoint bool, opts []nodes.ConvOption) *gorgonia.Node {
 	return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
 		channels, _, err := groupsOf(x, made, opts)
@@ -176,7 +177,7 @@ func (b *Builder) orthogonal(layer string, x *gorgonia.Node, made, size, stride 
 	})
 }
 
-// factors adds those of an orthogonal convolution.
+// factors adds the factors of an orthogonal convolution.
 func (b *Builder) factors(layer string, filters, channels int, kernel tensor.Shape, stride []int, opts []nodes.ConvOption) (m, u *gorgonia.Node, err error) {
 	matrix, projectors, err := nodes.OrthogonalConvFactors(filters, channels, kernel, stride, opts...)
 	if err != nil {
@@ -279,7 +280,7 @@ func (b *Builder) Linear(layer string, x *gorgonia.Node, outputs int) *gorgonia.
 	return b.linear(layer, x, outputs, func(w *gorgonia.Node) (*gorgonia.Node, error) { return w, nil })
 }
 
-// linear adds a fully connected layer with weights of which kernel makes those that count.
+// linear adds a fully connected layer, whose effective weights kernel computes from the learnable ones.
 func (b *Builder) linear(layer string, x *gorgonia.Node, outputs int, kernel func(w *gorgonia.Node) (*gorgonia.Node, error)) *gorgonia.Node {
 	return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
 		if x.Dims() < 2 {

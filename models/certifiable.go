@@ -29,7 +29,7 @@ const CPLVariant Variant = "cpl"
 type lipschitzLayers struct {
 	// conv adds a layer that changes the number of channels, with its bias and its activation.
 	conv func(b *Builder, layer string, x *gorgonia.Node, filters, size, stride int) *gorgonia.Node
-	// block adds a layer of 3 x 3 that keeps it.
+	// block adds a 3 x 3 layer that keeps the number of channels.
 	block func(b *Builder, layer string, x *gorgonia.Node) *gorgonia.Node
 }
 
@@ -84,8 +84,8 @@ func almostOrthogonalUnit(b *Builder, layer string, x *gorgonia.Node, filters, s
 //
 //	solvers.Natural(), solvers.Param("fc.weight", manifolds.Sphere{}, manifolds.FilterNorm(t))
 //
-// The second keeps the columns of the last layer at the norm t. The larger t is, the harder softmax judges small margins:
-// a small t favours large certified radii, and a large one accuracy.
+// The second keeps the columns of the last layer at the norm t. The smaller t is, the more the loss rewards large margins: a small t favours large
+// certified radii, a large one accuracy.
 //
 // It takes the options Widths, 32, 64, 128 by default, and Variant.
 func Certifiable(batch int, o Options) (*Model, error) {

@@ -53,7 +53,7 @@ func (b *Builder) CPL(layer string, x *gorgonia.Node, filters, size int, opts ..
 	})
 }
 
-// potential adds a nodes.ConvexPotential with weights of which kernel makes those that count.
+// potential adds a nodes.ConvexPotential, whose effective weights kernel computes from the learnable ones.
 func (b *Builder) potential(layer string, x *gorgonia.Node, filters, size int, opts []nodes.ConvOption, kernel func(v *gorgonia.Node) (*gorgonia.Node, error)) *gorgonia.Node {
 	return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
 		channels, groups, err := groupsOf(x, filters, opts)
@@ -87,7 +87,7 @@ func (b *Builder) NormPool(x *gorgonia.Node, size int) *gorgonia.Node {
 }
 
 // UnitLinear is Linear whose columns, one for each output, are divided by their norms: a last layer for certificates (Singla, Singla and Feizi 2022, section
-// 5). The difference of two logits is then 2-Lipschitz at most as a function of x, and the less the more similar their columns are.
+// 5). The difference of two logits is then at most 2-Lipschitz as a function of x, and its constant is smaller for more similar columns.
 func (b *Builder) UnitLinear(layer string, x *gorgonia.Node, outputs int) *gorgonia.Node {
 	return b.linear(layer, x, outputs, nodes.UnitNorm)
 }

@@ -11,11 +11,11 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Definition makes the graph of a net for a batch of the given size. It is called once for each graph:
-// for training, and for those of predictors, which are of other batch sizes. Each time it makes a new
-// graph with the same learnables, by their names and shapes. Initial values count in the first graph
-// only; all others use the weights of the first. If it returns an error for another batch size than the
-// first, predictors use graphs of the first size only.
+// Definition makes the graph of a net for a batch of the given size. It is called once for each graph: that
+// for training, and those of predictors, which have other batch sizes. Each call must make a new graph with
+// learnables of the same names and shapes. Initial values matter in the first graph only; all others use its
+// weights. If it returns an error for another batch size than the first, predictors use graphs of the first
+// size only.
 type Definition func(batch int) (*Net, error)
 
 // defined calls define, checks what it returns, and completes it.
@@ -121,8 +121,7 @@ func (n *Net) check() error {
 	return n.checkLeaves(reach(roots...), names, known)
 }
 
-// checkLeaves checks what else the net is made of: leaves that are not in its lists and the state of
-// operations.
+// checkLeaves checks the other parts of the net: leaves that are not in its lists, and the state of operations.
 func (n *Net) checkLeaves(reached map[*gorgonia.Node]bool, names map[string]bool, known map[*gorgonia.Node]bool) error {
 	n.constants = map[string]gorgonia.Value{}
 	for _, x := range n.Graph.AllNodes() {
@@ -163,7 +162,7 @@ func reach(roots ...*gorgonia.Node) map[*gorgonia.Node]bool {
 	return reached
 }
 
-// lend gives the learnables of a, a graph of another, the values that those of n have now.
+// lend gives the learnables of a, another graph of the net, the current values of those of n.
 func (n *Net) lend(a *Net) error {
 	of := byName(n.Learnables)
 	for _, l := range a.Learnables {
@@ -189,7 +188,7 @@ func (n *Net) another(batch int) (*Net, error) {
 	return a, nil
 }
 
-// errUndefined is the error of a Definition for another batch than the first.
+// errUndefined is the error of a Definition for a batch size other than the first.
 type errUndefined struct{ error }
 
 func (e errUndefined) Unwrap() error { return e.error }

@@ -20,9 +20,9 @@ type evaluation struct {
 	feeds   []*tensor.Dense                   // the values of the inputs and, with a cost, of the targets
 	weights map[*gorgonia.Node]*gorgonia.Node // learnables, and those of the net by them
 	norms   map[*gorgonia.BatchNormOp]*gorgonia.BatchNormOp
-	// values are those of the outputs and, if it is wanted, of the cost after a run. They lie in memory of
-	// their own: the graph writes to it, so the machine, which has a finalizer, would otherwise reach itself
-	// and stay in memory for good.
+	// values are the values of the outputs and, if it is wanted, of the cost after a run. They are allocated
+	// separately: the graph writes to them, so the machine, which has a finalizer, would otherwise refer to
+	// itself and never be freed.
 	values []gorgonia.Value
 	vm     gorgonia.VM
 }

@@ -29,9 +29,9 @@ type seen struct {
 }
 
 // Features makes a graph of the net, in training mode, that measures the variance of the channels that each kernel among the learnables is
-// convolved with. A net without kernels has none to measure. It fails if a kernel is shared by convolutions of several kinds, or has its weights
-// in other places than the filter has: then there is no one feature for a weight. With over, which may be nil, batches are those of several
-// processes together, as for nodes.Synchronised. Close it after use.
+// convolved with. A net without kernels has no features to measure. It fails if a kernel is shared by convolutions of several kinds, or if
+// its weights are rearranged before the convolution, because a weight then does not belong to a single feature. With over, which may be
+// nil, a batch is that of several processes together, as for nodes.Synchronised. Close it after use.
 func (n *Net) Features(over nodes.Sums) (*Features, error) {
 	a, err := n.another(n.batch)
 	if err != nil {
@@ -71,7 +71,7 @@ func (n *Net) Features(over nodes.Sums) (*Features, error) {
 	})
 }
 
-// moments adds to the graph a batch normalisation of x that nothing uses but its statistics.
+// moments adds a batch normalisation of x to the graph, of which only the statistics are used.
 func moments(x *gorgonia.Node, name string, over nodes.Sums) (*nodes.Statistics, error) {
 	leaf := func(kind string, init gorgonia.InitWFn) *gorgonia.Node {
 		return gorgonia.NewTensor(x.Graph(), x.Dtype(), 4, gorgonia.WithShape(1, x.Shape()[1], 1, 1), gorgonia.WithName(name+", "+kind), gorgonia.WithInit(init))
@@ -84,7 +84,7 @@ func moments(x *gorgonia.Node, name string, over nodes.Sums) (*nodes.Statistics,
 	return s, err
 }
 
-// channels returns how many a convolution with the kernel takes.
+// channels returns the number of input channels of a convolution with the kernel.
 func (k *seen) channels() int {
 	if k.transposed {
 		return k.shape[0]
@@ -115,12 +115,12 @@ func (f *Features) Run(values ...*tensor.Dense) error {
 	return nil
 }
 
-// Kernel reports whether it is the name of a kernel among the learnables.
+// Kernel reports whether name is that of a kernel among the learnables.
 func (f *Features) Kernel(name string) bool { return f.kernels[name] != nil }
 
 // Variances returns, for each weight of a kernel, the variance of the channel that the weight multiplies, over the images and pixels of a
-// batch, and the mean of that over the batches since the last Clear and over the convolutions with the kernel. It is nil for what is no kernel among the
-// learnables, and before the first Run.
+// batch, and the mean of that over the batches since the last Clear and over the convolutions with the kernel. It is nil if there is no
+// such kernel among the learnables, and before the first Run.
 func (f *Features) Variances(kernel string) []float64 {
 	k := f.kernels[kernel]
 	if k == nil || f.batches == 0 {

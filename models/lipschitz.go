@@ -16,7 +16,7 @@ import (
 )
 
 // Lipschitz returns an upper bound of the Lipschitz constant of a net with one output, in evaluation and in the Euclidean norm, and those of its
-// layers: see nodes.Lipschitz. Weights and statistics count as they are now.
+// layers: see nodes.Lipschitz. The bounds are for the current weights and statistics.
 //
 // A node without a known bound is an error that wraps nodes.ErrNoBound and names the node.
 func Lipschitz(t Trainable, opts ...nodes.BoundOption) (*nodes.Bounds, error) {
@@ -97,12 +97,11 @@ type Certificate struct {
 // where i is the class of the largest logit z_i, L_ij an upper bound of the Lipschitz constant of z_i - z_j (nodes.Bounds.Pair) and ρ one of the rounding
 // errors of the logits (Tsuzuku, Sato and Sugiyama 2018; for the last layer, Singla, Singla and Feizi 2022).
 //
-// Logits and bounds are computed in float64, from the weights as they are, whatever the precision of the net. So the promise is about the net
-// in exact arithmetic, and holds for a float64 evaluation of any image whose margin exceeds its rounding errors. Classify,
-// which rounds to the precision of the net, may differ for an image in the ball only if two of its logits are as near to each other as they are
-// rounded: see docs/certificates.md.
+// Logits and bounds are computed in float64, from the weights as they are, whatever the precision of the net. The certificate is therefore about the
+// net in exact arithmetic, and holds for a float64 evaluation of any image whose margin exceeds its rounding errors. Classify rounds to the precision
+// of the net. It may differ for an image in the ball only if two logits differ by no more than their rounding errors: see docs/certificates.md.
 //
-// Each call bounds the net anew, so pass all images at once. Errors are those of Lipschitz and of Logits.
+// Each call computes the bounds of the net again, so pass all images at once. Errors are those of Lipschitz and of Logits.
 func (p *Predictor) Certify(images []float32, opts ...nodes.BoundOption) ([]Certificate, error) {
 	if p.graphs == nil {
 		return nil, errClosed

@@ -99,8 +99,7 @@ func (s *Spec) check() error {
 // (batch, channels, height, width), and returns the logits, of shape (batch, classes). It is called
 // once for each graph of a Model and its predictors and must add the same layers, with the same names,
 // each time. A Predictor has graphs for other numbers of images than the batch of the model; the number
-// is the first size of images, and Batch in the specification that the builder returns. The builder
-// keeps errors.
+// is the first size of images, and Batch in the specification that the builder returns. The builder records errors.
 type Layers func(b *Builder, images *gorgonia.Node) (logits *gorgonia.Node)
 
 // Build makes a Model of the layers of a classifier: it adds the cost and the gradients.

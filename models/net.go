@@ -24,7 +24,8 @@ type Net struct {
 	// Inputs are the leaves that the outputs are computed from, such as images. The first size of each
 	// is the batch. They have any element type.
 	Inputs gorgonia.Nodes
-	// Targets are the leaves that only the cost needs, such as labels or masks; as Inputs otherwise.
+	// Targets are the leaves that only the cost needs, such as labels or masks. Otherwise they are like
+	// Inputs.
 	Targets gorgonia.Nodes
 	// Outputs are what a Predictor computes. The first size of each is the batch.
 	Outputs gorgonia.Nodes
@@ -77,9 +78,9 @@ func New(batch int, define Definition) (*Net, error) {
 	return n, nil
 }
 
-// making calls what makes gradients or machines, one call at a time, so that nets can be made
+// making calls a function that makes gradients or machines, one call at a time, so that nets can be made
 // concurrently: gorgonia.Grad writes to a node that all graphs share, and gorgonia.NewTapeMachine to all
-// nodes of a graph. Both panic at some graphs, which is an error here.
+// nodes of a graph. Both panic for some graphs; making returns an error instead.
 func making(what string, make func() error) (err error) {
 	makingOne.Lock()
 	defer makingOne.Unlock()

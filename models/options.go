@@ -38,7 +38,7 @@ type Options struct {
 	// Widths is the number of filters in each block of CNN. The default is 16, 32, 64.
 	Widths []int
 	// BatchNorm adds batch normalisation after each convolution of CNN, VGG and ImageNetVGG, in place of the
-	// bias, which the mean that is subtracted would cancel.
+	// bias, which the subtraction of the mean would cancel.
 	BatchNorm bool
 	// PreActivation makes the blocks of ResNet, ConstantDepth and StochasticDepth those with
 	// pre-activation (He, Zhang, Ren and Sun 2016, Identity mappings).
@@ -51,8 +51,8 @@ type Options struct {
 	// or ZerosAround. Weights that were trained with one of them are useless with the other.
 	Zeros Zeros
 	// Dropout is the probability of dropout between the convolutions of a block of WideResNet,
-	// or in the classifier of ImageNetVGG, SqueezeNet and MobileNetV2, at least 0 and less than 1. Where it is
-	// 0, these three have that of their paper; NoDropout leaves it out.
+	// or in the classifier of ImageNetVGG, SqueezeNet and MobileNetV2, at least 0 and less than 1. If it is
+	// 0, these three use the probability of their paper; NoDropout leaves dropout out.
 	Dropout float64
 	// Width multiplies the number of channels of each layer of ImageNetResNet, ImageNetVGG, SqueezeNet and MobileNetV2, for
 	// smaller nets. It is the width multiplier of MobileNets. The default is 1.

@@ -86,7 +86,7 @@ type rescaling struct {
 
 type rescale[T vec.Float] struct{ rescaling }
 
-// lines are what both passes of a group need. A line is an input channel or a filter.
+// lines holds what both passes need for a group. A line is an input channel or a filter.
 type lines struct {
 	q, p   int
 	taps   [][]float64 // q x p: a row for each line

@@ -17,7 +17,7 @@ type args struct {
 
 var lent = sync.Pool{New: func() any { return new(args) }}
 
-// arguments lends args for n values, all of them nil. The lender takes them back.
+// arguments borrows args for n values, all of them nil. Return them by back.
 func arguments(n int) *args {
 	a := lent.Get().(*args)
 	if cap(a.views) < n {

@@ -114,7 +114,7 @@ func (n batchNorm[T]) Forward(out []T, in [][]T) error {
 	return nil
 }
 
-// normalise sets dst to what is computed of the elements i to j before it is rectified.
+// normalise sets dst to the result for the elements i to j, before it is rectified.
 func (n batchNorm[T]) normalise(dst []T, in [][]T, i, j int, a, b float64) {
 	vec.Affine(dst, in[0][i:j], a, b)
 	if len(in) > 3 {

@@ -19,13 +19,13 @@ type buffer struct {
 	plan any // nil or a *plan, which shares memory
 }
 
-// lent reports whether the value is given up when all nodes that use it have run.
+// lent reports whether the memory of the value is released when all nodes that use it have run.
 func (b *buffer) lent() bool {
 	p, ok := b.plan.(*plan)
 	return ok && p.leases[b] != nil
 }
 
-// used says that the node of the buffer has run.
+// used notes that the node of the buffer has run.
 func (b *buffer) used() {
 	if p, ok := b.plan.(*plan); ok {
 		p.used(b)
@@ -43,8 +43,7 @@ type memory struct {
 //
 // A machine binds the value to the node and passes it to other operations, so other code can change
 // it: gorgonia.Reshape changes its shape, and ExprGraph.UnbindAll and UnbindAllNonInputs return it to
-// the pool of package tensor, from where it may be reused for any other tensor. get then makes a
-// value anew.
+// the pool of package tensor, from where it may be reused for any other tensor. get then makes a new value.
 func (b *buffer) get(shape tensor.Shape, like dense.View) (gorgonia.Value, dense.View) {
 	of := tensor.Float32
 	if like.F64 != nil {

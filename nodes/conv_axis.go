@@ -13,9 +13,9 @@ type axis struct {
 // periodic reports whether the result, repeated, is that of the repeated image.
 func (a axis) periodic() bool { return a.circular && a.out*a.stride == a.size }
 
-// folds reports whether the gradient with respect to the image has to be computed for the padded image, and
-// its margins added to what they repeat. Otherwise it is a convolution of the gradient with respect to the
-// result, which in a periodic axis is repeated too.
+// folds reports whether the gradient with respect to the image has to be computed for the padded image, with
+// its margins added to the pixels that they repeat. Otherwise it is a convolution of the gradient with
+// respect to the result, which in a periodic axis is repeated too.
 func (a axis) folds() bool { return a.circular && !a.periodic() }
 
 // unrolled returns the axis for images that are padded already.

@@ -8,12 +8,12 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// depthwise is the geometry of a convolution in which each filter sees one channel and each channel one filter, with 3 x 3 kernels. It
-// has too few products for each number to be a product of matrices, and is computed row by row from a padded copy of one plane, which
-// stays in the cache.
+// depthwise is the geometry of a convolution in which each filter sees one channel and each channel one
+// filter, with 3 x 3 kernels. It has too few multiplications per number to profit from a matrix product, so
+// it is computed row by row from a padded copy of one plane, which stays in the cache.
 type depthwise struct{ rows, cols axis }
 
-// planDepthwise returns nil for a convolution that is no such one.
+// planDepthwise returns nil for any other convolution.
 func (p *convPlan) planDepthwise() *depthwise {
 	for _, a := range []axis{p.rows, p.cols} {
 		if a.kernel != 3 || a.dilation != 1 || a.circular || a.pad > 2 || a.after > 2 {

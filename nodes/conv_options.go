@@ -33,8 +33,8 @@ func GroupsOf(opts ...ConvOption) int {
 }
 
 // Circular pads images with their own pixels, as if they were repeated in all directions: pixel i of H rows
-// is pixel i mod H, in place of 0 where it lies outside of the image. The padding may be larger than the image. It is
-// that of PyTorch's padding_mode="circular".
+// is pixel i mod H, in place of 0 where it lies outside of the image. The padding may be larger than the
+// image. It corresponds to PyTorch's padding_mode="circular".
 //
 // With dilation*(kernel-1) rows of padding in all and a stride that divides the number of rows, and the same for columns, a
 // circular convolution is a convolution on a torus: it commutes with shifts of the image by multiples of

@@ -204,8 +204,8 @@ func (s *tiles) gradients(grad []float32, from, to int) {
 	}
 }
 
-// tileRun is what the cores share while convolve runs. It is lent, because functions that captured
-// all of it would be allocated in each run.
+// tileRun holds what the cores share while convolve runs. It comes from a pool, because functions that captured all of it would be allocated in each
+// run.
 type tileRun struct {
 	*tiling
 	dst, src, w []float32

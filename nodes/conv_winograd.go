@@ -58,9 +58,10 @@ func newTiled(p *convPlan, rows, cols axis) twoWay[float32] {
 	return t
 }
 
-// For fewer pixels in the whole batch, or where fewer than half of the pixels of tiles are results,
-// transforms take longer than the products save; docs/benchmarks.md has the measurements. The
-// gradient in the filters transforms more, and needs three quarters and larger products.
+// With fewer pixels in the whole batch, or if fewer than half of the pixels of tiles are results, the
+// transforms take longer than the products save; docs/benchmarks.md has the measurements. The gradient with
+// respect to the filters needs more transforms, so it pays off only from three quarters on and for larger
+// products.
 const (
 	fewPixels  = 512
 	fewFilters = 512

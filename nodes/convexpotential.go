@@ -26,7 +26,7 @@ import (
 // Images are padded with zeros, or circularly with the option Circular. The layer consists of Conv2dWith, Bias,
 // Rectify, ConvTranspose2d and a difference, so Fold leaves plain kernels.
 //
-// Kernels of an even height or width, for which there is no padding that keeps the size, and other wrong shapes are errors.
+// Kernels of an even height or width, for which no padding keeps the size, and other wrong shapes are errors.
 func ConvexPotential(x, w, bias *gorgonia.Node, opts ...ConvOption) (*gorgonia.Node, error) {
 	const name = "nodes.ConvexPotential"
 	shapes, err := admit(name, []int{4, 4, 4}, x, w, bias)

@@ -241,7 +241,7 @@ func (p *plainLayer) scale(by float64) {
 }
 
 // affine returns a layer that ends in n: a convolution or a linear layer, a bias, and a batch normalisation, each but the first of
-// which may be missing. What belongs to n beyond, such as its ReLU, is left to the caller.
+// which may be missing. Anything else in n, such as its ReLU, is left to the caller.
 func (f *folder) affine(n *gorgonia.Node) (*plainLayer, error) {
 	o, in := operation(n), inputs(n)
 	if o == nil {

@@ -23,8 +23,8 @@ import (
 // option TransposedKernel.
 //
 // An InitWFn cannot return an error. If weights are neither float32 nor float64, or have a shape that
-// an initialiser does not support, it panics when the graph is built, as stock initialisers do. The
-// message names the initialiser, what was wanted and what came.
+// an initialiser does not support, it panics when the graph is built, as stock initialisers do. The message names the
+// initialiser, and says what was wanted and what was found.
 
 // HeNormal draws independent normal numbers of mean 0 and variance gain^2/fan-in (He, Zhang, Ren and
 // Sun 2015, eq. 10). Before a ReLU the gain should be sqrt(2). It replaces gorgonia.HeN.
@@ -97,7 +97,7 @@ func independent(name string, seed uint64, scale func(in, out float64) float64, 
 	}
 }
 
-// initOptions are those of weights of the shape.
+// initOptions returns the options for weights of the given shape.
 func initOptions(shape []int, opts []KernelOption) (o kernelOptions, err error) {
 	if err := setOptions("options", &o, opts); err != nil {
 		return o, err
@@ -105,8 +105,9 @@ func initOptions(shape []int, opts []KernelOption) (o kernelOptions, err error) 
 	return o, o.check(shape)
 }
 
-// fans returns the fan-in and the fan-out of a kernel with the options: of one of ConvTranspose2d those of the ordinary convolution with as
-// many channels and filters, which it is for strides of 1.
+// fans returns the fan-in and the fan-out of a kernel with the options. A kernel of ConvTranspose2d has those
+// of the ordinary convolution with the same numbers of channels and filters, to which it is equivalent for
+// strides of 1.
 func (o kernelOptions) fans(shape []int) (in, out float64, err error) {
 	if !o.transposed {
 		return fans(shape)
@@ -114,7 +115,7 @@ func (o kernelOptions) fans(shape []int) (in, out float64, err error) {
 	return fans([]int{shape[1] * o.groups, shape[0] / o.groups, shape[2], shape[3]})
 }
 
-// on is a manifold at its own scale, for the kernel that the options say.
+// on returns a constraint to a manifold at its own scale, for a kernel with the given options.
 func on(m manifolds.Manifold) func(kernelOptions) manifolds.Constraint {
 	return func(o kernelOptions) manifolds.Constraint {
 		c := manifolds.On(m, manifolds.Unit)

@@ -20,9 +20,10 @@ type kernelOptions struct {
 	groups     int
 }
 
-// TransposedKernel declares that the kernel is that of ConvTranspose2d in so many groups, of shape (in, out/groups, height, width). Its filters,
-// one for each channel of the result, are then those of the second axis of each group, with in/groups*height*width weights, as in
-// manifolds.FilterBank.Transposed. A node cannot know that by itself, because the convolution is made after it.
+// TransposedKernel declares that the kernel belongs to a ConvTranspose2d with the given number of groups, and has the shape (in,
+// out/groups, height, width). Its filters, one for each channel of the result, are then those of the second axis of each group,
+// with in/groups*height*width weights, as in manifolds.FilterBank.Transposed. A node cannot find this out by itself, because the convolution is made
+// after it.
 func TransposedKernel(groups int) KernelOption {
 	return func(o *kernelOptions) { o.transposed, o.groups = true, groups }
 }
@@ -35,7 +36,7 @@ func (o kernelOptions) cut(g manifolds.Grouping) manifolds.Grouping {
 	return g.Of(o.groups, true)
 }
 
-// check returns an error if no kernel of the shape has the options.
+// check returns an error if a kernel of the shape cannot have the options.
 func (o kernelOptions) check(shape tensor.Shape) error {
 	switch {
 	case !o.transposed:
@@ -48,7 +49,7 @@ func (o kernelOptions) check(shape tensor.Shape) error {
 	return nil
 }
 
-// across is how the filters of a transposed kernel lie: filter e of group q has runs of area weights, one for each of the channels of the group.
+// across describes where the filters of a transposed kernel lie: filter e of group q has runs of area weights, one for each channel of the group.
 type across struct {
 	groups, channels, filters, area int // channels and filters of a group; no groups for other kernels
 }
@@ -64,14 +65,14 @@ func (a across) each(f func(inBank, inKernel int)) {
 	}
 }
 
-// turned is a body for which the filters of a kernel are the rows of a matrix, for kernels of which they are not.
+// turned applies a body that expects the filters as the rows of a matrix to transposed kernels.
 type turned[T vec.Float] struct {
 	body body[T]
 	lie  across
 	maps bool // the value is a kernel too
 }
 
-// turn returns the bodies for kernels that lie as the bank says.
+// turn returns the bodies for kernels with the memory layout of the bank.
 func turn(b bank, maps bool, f32 body[float32], f64 body[float64]) (body[float32], body[float64]) {
 	if b.lie.groups == 0 {
 		return f32, f64
@@ -89,7 +90,7 @@ func (t turned[T]) toKernel(kernel, bank []T) {
 	t.lie.each(func(from, to int) { copy(kernel[to:to+t.lie.area], bank[from:]) })
 }
 
-// inputs are those of the body; the first is lent.
+// inputs returns the inputs of the body; the first is borrowed.
 func (t turned[T]) inputs(in [][]T) [][]T {
 	return append([][]T{t.toBank(in[0])}, in[1:]...)
 }
@@ -129,7 +130,7 @@ func (t turned[T]) Backward(dst []T, i int, in [][]T, out, grad []T) error {
 	return nil
 }
 
-// KernelInput is that of the body.
+// KernelInput returns that of the body.
 func (t turned[T]) KernelInput() int {
 	if m, ok := t.body.(KernelMap); ok {
 		return m.KernelInput()

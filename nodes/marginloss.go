@@ -17,11 +17,12 @@ import (
 //
 //	L = temperature CrossEntropy((z - margin t)/temperature, t)
 //
-// (Prach and Lampert 2022, section 5). It trains nets for certificates. A small logit margin is a loss even for an image that is classified correctly, so margins
-// grow to about the given one; for larger margins the loss goes to 0, the faster the lower the temperature is, so
-// that the net, whose slopes are bounded, can use its capacity for other images. The authors take margin = sqrt(2)
-// and temperature = 1/4 for 1-Lipschitz nets; for radii ε that are to be certified the margin is
-// about sqrt(2) ε, with images in the units of ε. With margin 0 and temperature 1 it is CrossEntropy.
+// (Prach and Lampert 2022, section 5). It trains nets for certificates. An image has a loss even if it is
+// classified correctly, as long as its logit margin is small, so margins grow to about the given one. For larger
+// margins the loss goes to 0, faster for lower temperatures, so that the net, whose slopes are bounded, can use
+// its capacity for other images. The authors take margin = sqrt(2) and temperature = 1/4 for 1-Lipschitz nets;
+// for radii ε that are to be certified the margin is about sqrt(2) ε, with images in the units of ε. With margin
+// 0 and temperature 1 it is CrossEntropy.
 //
 // Shapes and the gradient are those of CrossEntropy. MarginCrossEntropy returns an error for a margin that is negative or not finite, and for a
 // temperature that is not positive and finite.

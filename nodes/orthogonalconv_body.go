@@ -60,7 +60,7 @@ func (p orthogonalPlan) phases() int { return p.stride[0] * p.stride[1] }
 // area returns the number of taps of the kernel.
 func (p orthogonalPlan) area() int { return p.kernel[0] * p.kernel[1] }
 
-// rank returns that of the projectors.
+// rank returns the rank of the projectors.
 func (p orthogonalPlan) rank() int { return p.wide / 2 }
 
 // rows returns the number of rows of the matrix.
@@ -71,7 +71,7 @@ func (p orthogonalPlan) rows() int {
 	return p.filters
 }
 
-// fill sets what follows from filters and channels.
+// fill sets the fields that follow from filters and channels.
 func (p *orthogonalPlan) fill() {
 	p.wide = p.channels
 	if len(p.steps) > 0 || p.phases() == 1 {
@@ -118,13 +118,13 @@ type orthogonalConv[T vec.Float] struct {
 	work *orthogonalWork[T]
 }
 
-// orthogonalWork is what the gradients need of the last run.
+// orthogonalWork holds the results of the last run that the gradients need.
 type orthogonalWork[T vec.Float] struct {
 	y [][]T // the kernel after each step, of all groups
 	z [][]T // Y U of each step
 }
 
-// room makes room for the kernels of all steps.
+// room allocates the kernels of all steps.
 func (o orthogonalConv[T]) room() {
 	w := o.work
 	if w.y != nil {
@@ -153,7 +153,7 @@ func (s blockStep) lines(wide int) (number, length, size int) {
 	return 1, s.rows * s.cols * wide, s.cols * wide
 }
 
-// ofGroup views the part of a group as a matrix of so many columns.
+// ofGroup views the part of a group as a matrix with the given number of columns.
 func ofGroup[T vec.Float](p orthogonalPlan, data []T, g, columns int) gemm.Mat[T] {
 	n := len(data) / p.groups
 	return gemm.Of(data[g*n:][:n], n/columns, columns)

@@ -4,7 +4,7 @@ package nodes
 
 import "github.com/kernelfold/kernelfold/internal/par"
 
-// grain is the number of elements for which another core is worthwhile.
+// grain is the number of elements from which using another core pays off.
 const grain = 1 << 13
 
 // parallel divides 0..n into ranges and calls f for each of them, concurrently if there are enough
@@ -14,11 +14,10 @@ func parallel(n, elements int, f func(from, to int)) {
 	par.Ranges(n, worth(n, elements), f)
 }
 
-// worth returns how many of n indices, which stand for the given number of elements, are a grain.
+// worth returns how many of n indices, which together stand for the given number of elements, make up a grain.
 func worth(n, elements int) int { return max(1, n*grain/max(elements, 1)) }
 
-// block is the number of elements on which several steps are done one after the other, so that what
-// is between the steps stays in the first-level cache.
+// block is the number of elements that go through several steps at a time, so that intermediate results stay in the first-level cache.
 const block = 1 << 11
 
 // blocks calls f for consecutive parts of a range, each of at most a block.

@@ -80,7 +80,7 @@ type plan struct {
 // fewest is the number of elements from which a value is worth sharing memory.
 const fewest = 1 << 10
 
-// current finds out who uses what, if the graph has changed.
+// current finds out which nodes use which values, if the graph has changed.
 func (p *plan) current() {
 	all := p.graph.AllNodes()
 	if len(all) == p.nodes {
@@ -114,7 +114,7 @@ func (p *plan) current() {
 // kept reports whether the gradient with respect to n stays: n is a leaf or is to be kept.
 func (p *plan) kept(n *gorgonia.Node) bool { return n.Op() == nil || slices.Contains(p.keep, n) }
 
-// used says that a node has run, and gives up those of its inputs that no other node needs.
+// used notes that a node has run, and releases those of its inputs that no other node needs.
 func (p *plan) used(b *buffer) {
 	for _, l := range p.uses[b] {
 		if l.left--; l.left == 0 {
@@ -131,8 +131,8 @@ type storage struct {
 
 func (s storage) size() int { return len(s.f32) + len(s.f64) }
 
-// take returns free memory for n elements: that which fits best and is not twice as large, the one
-// freed last, which is most likely in the cache, or else new memory.
+// take returns memory for n elements: the best fit among the free pieces of less than twice the size, of
+// equals the one freed last, which is most likely in the cache, and otherwise new memory.
 func (p *plan) take(of tensor.Dtype, n int) storage {
 	best := -1
 	for i, s := range p.free {
@@ -151,13 +151,13 @@ func (p *plan) take(of tensor.Dtype, n int) storage {
 	return storage{f32: make([]float32, n)}
 }
 
-// freed is called with memory that is given up. Tests set it.
+// freed is called with memory that is released. Tests set it.
 var freed func(storage)
 
 // lease is the memory of a value from the run of its node to that of the last node that uses it.
 //
-// The value is one tensor, which machines may keep in registers and write to when the value is of no
-// use any more. While it has no memory, its contents are those of empty.
+// The value is one tensor, which machines may keep in registers and write to when the value is no longer
+// needed. While it has no memory, its contents are those of empty.
 type lease struct {
 	plan        *plan
 	users, left int
@@ -165,13 +165,13 @@ type lease struct {
 	value       *tensor.Dense
 	filled      []*tensor.Dense // with each memory that the value has had
 	empty       *tensor.Dense
-	now         *tensor.Dense // what the value is
+	now         *tensor.Dense // the contents of the value
 }
 
 // begin returns the value, with memory.
 func (l *lease) begin(of tensor.Dtype, shape tensor.Shape) (gorgonia.Value, dense.View) {
 	l.left = l.users
-	if l.value != nil && !l.intact() { // something else has it now
+	if l.value != nil && !l.intact() { // something else uses it now
 		l.value, l.filled, l.held = nil, nil, storage{}
 	}
 	if l.held.size() == 0 {
@@ -206,10 +206,10 @@ func (l *lease) with(of tensor.Dtype, shape tensor.Shape) *tensor.Dense {
 	return t
 }
 
-// become makes the value that of t.
+// become gives the value the contents of t.
 func (l *lease) become(t *tensor.Dense) { *l.value, l.now = *t, t }
 
-// intact reports whether the value is what it was made.
+// intact reports whether the value still has the contents that it was given.
 func (l *lease) intact() bool {
 	is, err := dense.Of(l.value)
 	was, ok := dense.Of(l.now)

@@ -34,8 +34,8 @@ func (l dropoutLayer) state() any    { return l.noise }
 func (l depthLayer) state() any      { return l.noise }
 func (s spectral[T]) state() any     { return s.power }
 
-// The states go through encoding/json and encoding/gob, which uses their binary form, to the bit. What
-// is read is not trusted: it is an error, and the state is as before, unless it is a state.
+// The states are encoded without loss by encoding/json and by encoding/gob, which uses their binary form.
+// Input is checked: if it is not a valid state, reading returns an error and leaves the state as it was.
 var (
 	_ encoding.BinaryMarshaler   = Statistics{}
 	_ encoding.BinaryUnmarshaler = (*Statistics)(nil)
@@ -282,7 +282,7 @@ func (r *reader) floats() []float64 {
 	return list
 }
 
-// end returns the error of a read, that of bytes that are left among them.
+// end returns the error of the reads, or an error if bytes are left.
 func (r *reader) end() error {
 	if r.err == nil && len(r.rest) > 0 {
 		r.err = fmt.Errorf("want nothing more, got %d bytes", len(r.rest))

@@ -24,7 +24,7 @@ type sweeper[T vec.Float] interface {
 var errSwept = errors.New("want the gradients of all inputs together")
 
 // sweep computes the gradients of a node with respect to all inputs when the machine requests the
-// first of them. The others have their values then already.
+// first of them. The values of the others are then already computed.
 type sweep struct {
 	gradients []*gradient      // by input; nil if there is none
 	values    []gorgonia.Value // that have been computed and not been taken

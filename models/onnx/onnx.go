@@ -5,11 +5,13 @@
 //	released, err := models.Release(m)
 //	err = onnx.Export("net.onnx", released)
 //
-// A net is written as it evaluates: batch normalisations use their running statistics, and nothing is dropped. All operations of
-// package nodes that images go through are known but Householder, NormPool2D, ConvexPotential and circular padding; those that compute
-// kernels, such as WeightNorm, are not, but models.Release makes weights of what they compute. Of Gorgonia's operations, those that ONNX has in the same
-// form are known: sums, products and quotients of nodes of one shape, of a matrix and a matrix, element-wise functions, SoftMax, Concat,
-// Transpose and Reshape. Any other operation is an error that names it.
+// A net is written as it evaluates: batch normalisations use their running statistics, and nothing is
+// dropped. All operations of package nodes that process images are supported, except Householder, NormPool2D,
+// ConvexPotential and circular padding. Operations that compute kernels, such as WeightNorm, are not
+// supported, but models.Release replaces the kernels that they compute by weights. Of Gorgonia's operations,
+// those that ONNX has in the same form are supported: sums, products and quotients of nodes of one shape, of
+// a matrix and a matrix, element-wise functions, SoftMax, Concat, Transpose and Reshape. Any other operation
+// is an error that names it.
 //
 // Inputs have the names that they have in the net, and outputs are called output, or output0, output1 and so on if there are several. Their first size is
 // the batch, which is free, unless the net has constants of other shapes than a scalar. Weights and numbers have the precision of the
@@ -36,7 +38,7 @@ const (
 	opset     = 13
 )
 
-// Export writes a net to a file. The file is replaced as a whole, or left as it is.
+// Export writes a net to a file. The file is either replaced as a whole or left unchanged.
 func Export(path string, t models.Trainable) error {
 	err := disk.Replace(disk.OS{}, path, func(w io.Writer) error { return Write(w, t) })
 	if err != nil {

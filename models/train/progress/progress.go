@@ -27,7 +27,7 @@ import (
 )
 
 // New returns a hook that draws a bar on w if that is a terminal, and writes lines to it
-// otherwise. Above the bar stands a line for each epoch too. Where w cannot be written to, the run continues and is not shown.
+// otherwise. On a terminal a line for each epoch appears above the bar as well. If w cannot be written to, the run continues without being shown.
 func New(w io.Writer) train.Hook {
 	f, ok := w.(*os.File)
 	m := newMeter(w, ok && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd())))
@@ -43,7 +43,7 @@ func New(w io.Writer) train.Hook {
 	return m.hook()
 }
 
-// meter follows a run.
+// meter shows a run.
 type meter struct {
 	w    io.Writer
 	draw bool
@@ -60,7 +60,7 @@ type meter struct {
 	loss, accuracy float64   // means over the last steps
 }
 
-// usual is the width of a terminal that does not tell it.
+// usual is the assumed width of a terminal whose width is unknown.
 const usual = 80
 
 func newMeter(w io.Writer, draw bool) *meter {
@@ -89,7 +89,7 @@ func (m *meter) begin(r train.Run) error {
 	return nil
 }
 
-// weight is that of a step in the means: about the last 20 count.
+// weight is the weight of a step in the means, over about the last 20 steps.
 const weight = 0.05
 
 func (m *meter) step(s train.Step) error {
@@ -108,8 +108,7 @@ func (m *meter) step(s train.Step) error {
 	return nil
 }
 
-// describe says how the run goes, in as many words as leave room for a bar: a line that is wider than the terminal could not be
-// drawn anew.
+// describe describes the state of the run, leaving room for a bar: a line wider than the terminal could not be redrawn.
 func (m *meter) describe(s train.Step) string {
 	text, columns := fmt.Sprintf("epoch %d/%d", s.Epoch, m.run.Epochs), m.columns()
 	for _, more := range []string{
@@ -135,7 +134,7 @@ func (m *meter) rate() float64 {
 	return float64(m.last*m.run.Batch) / seconds
 }
 
-// left estimates the time until the last step, evaluations and all.
+// left estimates the time until the last step, including evaluations.
 func (m *meter) left(step int) time.Duration {
 	if m.steps == 0 {
 		return 0
@@ -166,7 +165,7 @@ func (m *meter) epoch(e train.Epoch) error {
 	return nil
 }
 
-// join puts commas between what is not empty, and on a terminal goes on in another line where one ends.
+// join joins the parts that are not empty by commas, and on a terminal breaks the line at its width.
 func (m *meter) join(parts []string) string {
 	parts = slices.DeleteFunc(parts, func(p string) bool { return p == "" })
 	columns := math.MaxInt
@@ -186,7 +185,7 @@ func (m *meter) join(parts []string) string {
 	return text
 }
 
-// accuracy returns a share after its name, or nothing for a net without a score.
+// accuracy returns a share with its name, or nothing for a net without a score.
 func accuracy(name string, share float64) string {
 	if math.IsNaN(share) {
 		return ""

@@ -16,8 +16,8 @@ import (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// masked is the CRC-32C of data as records hold it: rotated, and with a constant added, so that the CRC of data that holds CRCs is
-// still worth something.
+// masked returns the CRC-32C of data as records hold it: rotated, and with a constant added, because a CRC of data that contains its own CRC is a
+// poor check.
 func masked(data []byte) uint32 {
 	crc := crc32.Checksum(data, castagnoli)
 	return (crc>>15 | crc<<17) + 0xa282ead8
@@ -72,7 +72,7 @@ func (l *log) event(step int) []byte {
 // version is the first event of a file: string file_version = 3.
 func (l *log) version() []byte { return message(l.event(0), 3, []byte("brain.Event:2")) }
 
-// sessionStart says that a run begins after so many steps: SessionLog session_log = 7, with SessionStatus status = 1, START = 1.
+// sessionStart says that a run begins after the given number of steps: SessionLog session_log = 7, with SessionStatus status = 1, START = 1.
 func (l *log) sessionStart(done int) []byte {
 	step := 0
 	if done > 0 {
@@ -89,7 +89,7 @@ func value(tag string, field protowire.Number, m []byte) []byte {
 	return message(nil, 1, message(message(nil, 1, []byte(tag)), field, m))
 }
 
-// scalar is a value with float simple_value = 2, or nil for a number that says nothing.
+// scalar is a value with float simple_value = 2, or nil for a number that was not measured.
 func scalar(tag string, x float64) []byte {
 	if !measured(x) {
 		return nil
@@ -102,11 +102,11 @@ func image(tag string, height, width int, png []byte) []byte {
 	return value(tag, 4, message(integer(integer(integer(nil, 1, height), 2, width), 3, 3), 4, png))
 }
 
-// buckets is the number of equal ones between the extremes of a histogram.
+// buckets is the number of buckets of a histogram, of equal width between its extremes.
 const buckets = 30
 
 // histogram is a value with HistogramProto histo = 5: double min = 1, max = 2, num = 3, sum = 4, sum_squares = 5, repeated double
-// bucket_limit = 6, bucket = 7. A bucket ends at its limit, and begins at that of the one before, the first at min.
+// bucket_limit = 6, bucket = 7. A bucket ends at its limit, and begins at the limit of the previous one; the first begins at min.
 func histogram(tag string, x []float64) []byte {
 	if len(x) == 0 {
 		return nil

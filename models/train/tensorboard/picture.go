@@ -15,7 +15,7 @@ import (
 	"github.com/kernelfold/kernelfold/internal/dense"
 )
 
-// Pictures show at most so many filters and channels, in squares of the given size or a few dots more.
+// Pictures show at most mostSlices filters and channels, in squares of slice pixels or a few more.
 const (
 	mostSlices = 32
 	slice      = 24
@@ -37,13 +37,13 @@ var colours = func() color.Palette {
 	return append(p, color.RGBA{0x99, 0x99, 0x99, 255})
 }()
 
-// white is the colour of 0, and grey that of what is between slices.
+// white is the index of the colour of 0, and grey that of the lines between slices.
 const (
 	white = 127
 	grey  = 255
 )
 
-// picture draws a kernel of shape (filters, channels, height, width), all of one scale.
+// picture draws a kernel of shape (filters, channels, height, width), with one colour scale for all slices.
 func picture(tag string, v dense.View, shape tensor.Shape) ([]byte, error) {
 	if len(shape) != 4 {
 		return nil, fmt.Errorf("want a kernel of rank 4, got shape %v", shape)

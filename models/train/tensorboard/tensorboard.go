@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package tensorboard writes a run of package train as event files of TensorBoard (https://www.tensorflow.org/tensorboard). One
-// hook is all that it takes:
+// Package tensorboard writes a run of package train as event files of TensorBoard (https://www.tensorflow.org/tensorboard). It takes one hook:
 //
 //	hooks := []train.Hook{tensorboard.New("run/events", model, solver)}
 //
@@ -15,8 +14,8 @@
 //	kernels/*                                   pictures: a row for each filter, a column for each channel, blue below 0 and orange above
 //	singular values/*                           histograms for each kernel: see solvers.SingularValues
 //
-// Steps are those of the solver, also for what is written once an epoch. The package is one of its own so that package train
-// needs no module for protocol buffers.
+// The step of every event is that of the solver, also for values that are written once an epoch. This is a separate package so that package
+// train does not need a module for protocol buffers.
 package tensorboard
 
 import (
@@ -41,15 +40,17 @@ import (
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// New returns a hook that writes the run of a net to a file in dir, which it makes, with a name that holds "tfevents". Solver may be nil; if it
-// or one that it wraps has the method Report() solvers.Report, it is called after each epoch.
+// New returns a hook that writes the run of a net to a file in dir, whose name contains "tfevents". It makes
+// dir if it does not exist. Solver may be nil; if it, or a solver that it wraps, has the method Report()
+// solvers.Report, the method is called after each epoch.
 //
-// Each run writes a file of its own. That of a resumed run tells TensorBoard to forget the steps that files of before have beyond the
-// checkpoint; a new run in a directory that was used before tells it to forget all of them. If a resumed run finds no files, it begins with the
-// epochs before the resumption.
+// Each run writes its own file. The file of a resumed run tells TensorBoard to discard the steps after the
+// checkpoint in earlier files; that of a new run in a directory with earlier files tells it to discard all of
+// them. If a resumed run finds no files, its file begins with the epochs before the resumption.
 //
-// If an event cannot be written, as on a full disk, nothing more is, and the error is returned after the epoch and its
-// checkpoint, or at the end of a run that ends earlier: Fit ends with it, and the run can be resumed. It is an error if dir cannot be written to at the beginning.
+// If an event cannot be written, for example because the disk is full, no further events are written, and Fit
+// returns the error after the epoch and its checkpoint, or at the end of a run that ends earlier. The run can
+// be resumed. If dir cannot be written to at the beginning, the run does not start.
 func New(dir string, net models.Trainable, solver gorgonia.Solver) train.Hook {
 	l := &log{dir: dir, net: net, create: create, now: time.Now}
 	l.reporter, _ = wrap.Find[reporter](solver)
@@ -69,7 +70,7 @@ type log struct {
 	kernels []*gorgonia.Node
 	steps   int // in an epoch
 	to      file
-	err     error // of the first event that could not be written
+	err     error // the error of the first event that could not be written
 	told    bool  // err was returned
 }
 
@@ -119,7 +120,7 @@ func (l *log) begin(r train.Run) error {
 	return l.untold()
 }
 
-// open makes a file whose name sorts behind those of before.
+// open makes a file whose name sorts after those of earlier files.
 func (l *log) open() (file, error) {
 	for second := l.now().Unix(); ; second++ {
 		f, err := l.create(filepath.Join(l.dir, fmt.Sprintf("events.out.tfevents.%010d.kernelfold", second)))
@@ -129,7 +130,7 @@ func (l *log) open() (file, error) {
 	}
 }
 
-// write writes an event as a record, unless one before could not be written.
+// write writes an event as a record, unless an earlier one could not be written.
 func (l *log) write(event []byte) {
 	if l.err != nil {
 		return
@@ -151,7 +152,7 @@ func (l *log) step(s train.Step) error {
 	return nil
 }
 
-// scalars writes the numbers of an epoch. Those that were not measured are left out.
+// scalars writes the numbers of an epoch, except those that were not measured.
 func (l *log) scalars(e train.Epoch) {
 	l.values(e.Number*l.steps,
 		scalar("loss/train", e.TrainLoss), scalar("loss/test", e.TestLoss), scalar("loss/validation", e.ValidationLoss),
@@ -202,7 +203,7 @@ func (l *log) epoch(e train.Epoch) error {
 	return l.untold()
 }
 
-// end returns what could not be written since the last epoch.
+// end returns the error of events since the last epoch.
 func (l *log) end() error {
 	if l.to != nil {
 		if err := l.to.Close(); err != nil && l.err == nil {
