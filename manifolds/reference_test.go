@@ -16,8 +16,13 @@ import (
 
 // Operations agree with values that NumPy and SciPy computed in float64 by other formulas:
 // testdata/reference.py. Wide points are the transposes of tall ones.
-func TestReference(t *testing.T) {
-	text, err := os.ReadFile("testdata/reference.json")
+func TestReference(t *testing.T) { testReference(t, "reference.json") }
+
+// Operations agree with those of geoopt and pymanopt: testdata/peers.py, which also says where they differ.
+func TestPeers(t *testing.T) { testReference(t, "peers.json") }
+
+func testReference(t *testing.T, file string) {
+	text, err := os.ReadFile("testdata/" + file)
 	require.NoError(t, err)
 	var cases []struct {
 		Manifold, Op string
@@ -29,6 +34,9 @@ func TestReference(t *testing.T) {
 	require.NoError(t, json.Unmarshal(text, &cases))
 	of := map[string]func(r float64) manifolds.Manifold{
 		"Stiefel":      func(r float64) manifolds.Manifold { return manifolds.Stiefel{Radius: r} },
+		"Stiefel QR":   func(r float64) manifolds.Manifold { return manifolds.Stiefel{Radius: r} },
+		"Sphere":       func(r float64) manifolds.Manifold { return manifolds.Sphere{Radius: r, Geodesic: true} },
+		"Oblique":      func(r float64) manifolds.Manifold { return manifolds.Oblique{Radius: r, Geodesic: true} },
 		"SpectralBall": func(r float64) manifolds.Manifold { return manifolds.SpectralBall{Radius: r} },
 		"Stiefel canonical": func(r float64) manifolds.Manifold {
 			return manifolds.Stiefel{Radius: r, Metric: manifolds.CanonicalMetric}
@@ -55,11 +63,18 @@ func TestReference(t *testing.T) {
 		},
 		"Sphere":            func(r float64) manifolds.Manifold { return manifolds.Sphere{Radius: r} },
 		"Orthogonal":        func(r float64) manifolds.Manifold { return manifolds.Orthogonal{Radius: r} },
+		"Oblique":           func(r float64) manifolds.Manifold { return manifolds.Oblique{Radius: r} },
 		"SpecialOrthogonal": func(r float64) manifolds.Manifold { return manifolds.SpecialOrthogonal{Radius: r} },
+		"SpecialOrthogonal QR": func(r float64) manifolds.Manifold {
+			return manifolds.SpecialOrthogonal{Radius: r, Retraction: manifolds.QR}
+		},
+		"SpecialOrthogonal polar": func(r float64) manifolds.Manifold {
+			return manifolds.SpecialOrthogonal{Radius: r, Retraction: manifolds.Polar}
+		},
 	}
 	for i, c := range cases {
 		for _, wide := range []bool{false, true} {
-			if wide && c.N == c.P { // the transpose of a square point is another point
+			if wide && (c.N == c.P || c.Manifold == "Oblique") { // the transpose is another point
 				continue
 			}
 			for _, single := range []bool{false, true} {
