@@ -80,7 +80,7 @@ func Digits(seed uint64, train, test int, o DigitOptions) (*Set, error) {
 	if most := digitPixels / (o.Side * o.Side); train > most || test > most-train {
 		return nil, fmt.Errorf("images: digits: want at most %d images of %dx%d in all, got %d training and %d test images", most, o.Side, o.Side, train, test)
 	}
-	glyphs, err := loadGlyphs()
+	glyphs, err := loadGlyphs("0123456789")
 	if err != nil {
 		return nil, fmt.Errorf("images: digits: %w", err)
 	}
@@ -102,14 +102,15 @@ func Digits(seed uint64, train, test int, o DigitOptions) (*Set, error) {
 	return set, nil
 }
 
-// glyph is the outline of a digit, closed polygons in units of its height
+// glyph is the outline of a character, closed polygons in units of its height
 // about the centre of its bounding box, y downwards.
 type glyph [][]point
 
 type point struct{ x, y float64 }
 
-func loadGlyphs() ([][10]glyph, error) {
-	var faces [][10]glyph
+// loadGlyphs returns the outlines of characters in each of the typefaces.
+func loadGlyphs(characters string) ([][]glyph, error) {
+	var faces [][]glyph
 	for _, ttf := range [][]byte{
 		goregular.TTF, goitalic.TTF, gomedium.TTF, gomediumitalic.TTF, gobold.TTF, gobolditalic.TTF,
 		gomono.TTF, gomonoitalic.TTF, gomonobold.TTF, gomonobolditalic.TTF,
@@ -118,11 +119,13 @@ func loadGlyphs() ([][10]glyph, error) {
 		if err != nil {
 			return nil, err
 		}
-		var face [10]glyph
-		for d := range face {
-			if face[d], err = loadGlyph(f, rune('0'+d)); err != nil {
+		var face []glyph
+		for _, r := range characters {
+			g, err := loadGlyph(f, r)
+			if err != nil {
 				return nil, err
 			}
+			face = append(face, g)
 		}
 		faces = append(faces, face)
 	}
@@ -135,12 +138,15 @@ func loadGlyph(f *sfnt.Font, r rune) (glyph, error) {
 	if err != nil {
 		return nil, err
 	}
+	if i == 0 {
+		return nil, fmt.Errorf("want characters that the Go typefaces have, got %q", r)
+	}
 	const em = 1000
 	segments, err := f.LoadGlyph(&buf, i, fixed.I(em), nil)
 	if err != nil {
 		return nil, err
 	}
-	// The digits of a face have one height, so that they share one scale.
+	// The characters of a face have one height, so that they share one scale.
 	m, err := f.Metrics(&buf, fixed.I(em), font.HintingNone)
 	if err != nil {
 		return nil, err
@@ -178,14 +184,14 @@ func bezier(t, a, b, c float64) float64 { return (1-t)*(1-t)*a + 2*t*(1-t)*b + t
 // drawing draws one image after the other.
 type drawing struct {
 	DigitOptions
-	glyphs [][10]glyph
+	glyphs [][]glyph // of each typeface
 	rng    *rand.Rand
 	ink    *canvas
 	values []float64
 }
 
-// draw fills the pixels of one image.
-func (d *drawing) draw(pixels []byte, digit int) {
+// draw fills the pixels of one image of a character, the given one of those of a typeface.
+func (d *drawing) draw(pixels []byte, character int) {
 	side, rng := float64(d.Side), d.rng
 	d.values = append(d.values[:0], make([]float64, len(pixels))...)
 
@@ -209,7 +215,7 @@ func (d *drawing) draw(pixels []byte, digit int) {
 		d.clutter(ground, ink)
 	}
 	d.ink.clear()
-	d.ink.glyph(d.glyphs[rng.IntN(len(d.glyphs))][digit], d.affine(d.between(0.52, 0.78)*side, side/2, side/2))
+	d.ink.glyph(d.glyphs[rng.IntN(len(d.glyphs))][character], d.affine(d.between(0.52, 0.78)*side, side/2, side/2))
 	d.paint(ink)
 	if d.Clutter > 0 && rng.IntN(3) == 0 {
 		d.stroke(0.4 * d.between(1, 2))
@@ -236,7 +242,7 @@ func (d *drawing) clutter(ground, ink float64) {
 	sin, cos := math.Sincos(angle)
 	r := d.between(0.5, 0.65) * side
 	d.ink.clear()
-	d.ink.glyph(d.glyphs[d.rng.IntN(len(d.glyphs))][d.rng.IntN(10)], d.affine(d.between(0.4, 0.7)*side, side/2+r*cos, side/2+r*sin))
+	d.ink.glyph(d.glyphs[d.rng.IntN(len(d.glyphs))][d.rng.IntN(len(d.glyphs[0]))], d.affine(d.between(0.4, 0.7)*side, side/2+r*cos, side/2+r*sin))
 	d.paint(value)
 }
 

@@ -14,7 +14,7 @@
 //
 //	pictures, err := images.Folder("data/birds", images.FolderOptions{Transform: images.StandardTransform(), Skip: true})
 //
-// Holdout separates a validation part from the training part, Augmentation varies the images
+// and Draw makes such a folder of letters and digits. Holdout separates a validation part from the training part, Augmentation varies the images
 // while a net trains, and LoadImage reads a picture to be classified.
 //
 // Pixels are normalised to zero mean and unit variance per channel; mean and

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package images
+
+import (
+	"fmt"
+	"image"
+	"image/color"
+	"image/jpeg"
+	"image/png"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"unicode"
+)
+
+// DrawOptions are the options of Draw. A zero field takes its default.
+type DrawOptions struct {
+	// Classes are the letters and digits to draw, a class each: by default the ten digits and the capital letters without I and O, 34 in all.
+	Classes string
+	// PerClass is the number of pictures of each class: 50 by default.
+	PerClass int
+	// Seed determines the pictures.
+	Seed uint64
+	// Side is the length of the longer side in pixels: 96 by default, 16 at least.
+	Side int
+	// PNG writes PNG files in the place of JPEG files.
+	PNG bool
+}
+
+// drawnClasses are those of Draw by default.
+const drawnClasses = "0123456789ABCDEFGHJKLMNPQRSTUVWXYZ"
+
+// maxDrawn is how many pictures Draw writes at most.
+const maxDrawn = 1_000_000
+
+func (o DrawOptions) withDefaults() (DrawOptions, error) {
+	if o.Classes == "" {
+		o.Classes = drawnClasses
+	}
+	if o.PerClass == 0 {
+		o.PerClass = 50
+	}
+	if o.Side == 0 {
+		o.Side = 96
+	}
+	if o.Side < 16 || o.Side > 512 {
+		return o, fmt.Errorf("images: draw: want a side of 16..512 pixels, got %d", o.Side)
+	}
+	seen := map[rune]bool{}
+	for _, r := range o.Classes {
+		upper := unicode.ToUpper(r)
+		switch {
+		case !unicode.IsLetter(r) && !unicode.IsDigit(r):
+			return o, fmt.Errorf("images: draw: want letters and digits, got %q", r)
+		case seen[upper]: // some file systems do not tell them apart
+			return o, fmt.Errorf("images: draw: want each letter once, in either case, got %q again", r)
+		}
+		seen[upper] = true
+	}
+	if n := len(seen); o.PerClass < 1 || o.PerClass > maxDrawn/n {
+		return o, fmt.Errorf("images: draw: want 1..%d pictures of each of %d classes, got %d", maxDrawn/n, n, o.PerClass)
+	}
+	return o, nil
+}
+
+// Draw makes a folder of pictures for Folder: letters and digits in the ten Go typefaces, in two colours, distorted,
+// with clutter and noise, of several proportions, in a sub-folder for each class, dir/A/0001.jpg and so on. A picture depends on the seed, its class and its
+// number alone, so a larger folder has the pictures of the smaller one.
+//
+// Draw makes folders that are not there. A file that is there already is an error, and is left as it is.
+func Draw(dir string, o DrawOptions) error {
+	o, err := o.withDefaults()
+	if err != nil {
+		return err
+	}
+	clutter, err := loadGlyphs(drawnClasses)
+	if err != nil {
+		return fmt.Errorf("images: draw: %w", err)
+	}
+	classes := []rune(o.Classes)
+	own, err := loadGlyphs(o.Classes)
+	if err != nil {
+		return fmt.Errorf("images: draw: %w", err)
+	}
+	var all sync.WaitGroup
+	var next atomic.Int64
+	var failed atomic.Bool
+	errs := make([]error, len(classes))
+	for range min(runtime.GOMAXPROCS(0), len(classes)) {
+		all.Go(func() {
+			for !failed.Load() {
+				c := int(next.Add(1)) - 1
+				if c >= len(classes) {
+					return
+				}
+				if errs[c] = o.class(dir, classes[c], c, own, clutter); errs[c] != nil {
+					failed.Store(true)
+				}
+			}
+		})
+	}
+	all.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return fmt.Errorf("images: draw: %w", err)
+		}
+	}
+	return nil
+}
+
+// class draws the pictures of a class, number c in own.
+func (o DrawOptions) class(dir string, class rune, c int, own, clutter [][]glyph) error {
+	dir = filepath.Join(dir, string(class))
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	// The character itself is the last of those that may lie about, which are the same for every choice of classes.
+	glyphs := make([][]glyph, len(own))
+	for i := range glyphs {
+		glyphs[i] = append(clutter[i][:len(clutter[i]):len(clutter[i])], own[i][c])
+	}
+	d := drawing{DigitOptions: DigitOptions{Side: o.Side}, glyphs: glyphs, ink: newCanvas(o.Side)}
+	if err := d.DigitOptions.defaults(); err != nil {
+		return err
+	}
+	d.Noise /= 2
+	grey := make([]byte, o.Side*o.Side)
+	for i := range o.PerClass {
+		d.rng = rand.New(rand.NewPCG(o.Seed, uint64(class)<<32|uint64(i)))
+		d.draw(grey, len(glyphs[0])-1)
+		name := fmt.Sprintf("%04d.jpg", i+1)
+		if o.PNG {
+			name = strings.Replace(name, ".jpg", ".png", 1)
+		}
+		if err := writeNew(filepath.Join(dir, name), func(w io.Writer) error {
+			m := d.coloured(grey)
+			if o.PNG {
+				return png.Encode(w, m)
+			}
+			return jpeg.Encode(w, m, &jpeg.Options{Quality: 90})
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// coloured gives an image two colours, one dark and one light, and cuts off up to an eighth along one axis.
+func (d *drawing) coloured(grey []byte) image.Image {
+	var dark, light [3]float64
+	for c := range dark {
+		dark[c], light[c] = d.between(0, 100), d.between(155, 255)
+	}
+	m := image.NewRGBA(image.Rect(0, 0, d.Side, d.Side))
+	for i, v := range grey {
+		at := func(c int) byte { return byte(dark[c] + (light[c]-dark[c])*float64(v)/255 + 0.5) }
+		m.SetRGBA(i%d.Side, i/d.Side, color.RGBA{at(0), at(1), at(2), 255})
+	}
+	cut := d.rng.IntN(d.Side / 16)
+	if d.rng.IntN(2) == 0 {
+		return m.SubImage(image.Rect(cut, 0, d.Side-cut, d.Side))
+	}
+	return m.SubImage(image.Rect(0, cut, d.Side, d.Side-cut))
+}
+
+// writeNew writes a file that is not there yet, or leaves none.
+func writeNew(path string, write func(io.Writer) error) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return err
+	}
+	err = write(f)
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		os.Remove(path)
+	}
+	return err
+}
