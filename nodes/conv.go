@@ -136,7 +136,7 @@ type conv[T vec.Float] struct {
 
 func newConv[T vec.Float](p *convPlan) conv[T] { return conv[T]{p, &convWork[T]{}} }
 
-// convWork is memory that all runs of a node reuse.
+// convWork is what all runs of a node reuse. The panels have memory only while the node runs.
 type convWork[T vec.Float] struct {
 	weights []gemm.Panels[T] // packed once per run, for all images
 	grads   []gemm.Panels[T] // one for each part of the batch
@@ -148,6 +148,12 @@ func panels[T vec.Float](p *[]gemm.Panels[T], n int) []gemm.Panels[T] {
 		*p = append(*p, gemm.Panels[T]{})
 	}
 	return *p
+}
+
+func release[T vec.Float](p []gemm.Panels[T]) {
+	for i := range p {
+		p[i].Release()
+	}
 }
 
 // zeroed borrows a workspace of n zeros, followed by the elements that patches may read beyond them.
@@ -198,11 +204,7 @@ func (c conv[T]) Convolve(out, x, w []T, finish func(region)) {
 		scratch.Put(buffer)
 		scratch.Put(piece)
 	})
-	if jobs == 1 { // do not keep w
-		for i := range weights {
-			weights[i].View(nil, 0, 0)
-		}
-	}
+	release(weights)
 }
 
 // jobs returns the number of groups of images into which the layout divides the batch.
@@ -307,6 +309,7 @@ func (c conv[T]) Transpose(dst, grad, w []T, finish func(region)) {
 		scratch.Put(buffer)
 		scratch.Put(piece)
 	})
+	release(weights)
 }
 
 // fold computes the gradient with respect to the padded images and adds their margins to the pixels that they repeat.

@@ -75,6 +75,7 @@ func (c conv[T]) windows(sum, x, grad []T, packed *gemm.Panels[T]) {
 		}
 		x, grad = x[c.channels*c.pixelsIn:], grad[c.filters*c.pixelsOut:]
 	}
+	packed.Release()
 	scratch.Put(buffer)
 }
 

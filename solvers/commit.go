@@ -82,14 +82,14 @@ func (p *Part) advance() (err error) {
 	} else if err = p.readIfUnread(); err == nil {
 		var g manifolds.Points
 		if g, err = p.lentBatch(of.grad); err == nil {
-			p.memory.progress, err = p.move(chunk{p.X, g, p.memory.state, p.memory.factors})
+			p.memory.progress, err = p.moveAll(chunk{p.X, g, p.memory.state, p.memory.factors})
 			if err == nil && (p.step.dirty || !p.whole()) {
 				err = p.put(of.weights, p.X)
 			}
 		}
 	}
 	if !p.step.itself {
-		p.memory.momentum = manifolds.Bounds{Gradient: of.gradient, Momentum: p.memory.momentum}.After(p.step.descent)
+		p.memory.momentum = manifolds.Bounds{Gradient: p.gradient(), Momentum: p.memory.momentum}.After(p.step.descent)
 		p.memory.late = p.step.descent.Late
 	}
 	if p.bound.euclidean {
@@ -108,8 +108,45 @@ type chunk struct {
 	factors []float64
 }
 
+// moveAll moves all points in place. An ambient decay is a pass of its own over weights and gradient, so the points
+// are moved while they are in the cache, unless the rule moves them itself.
+func (p *Part) moveAll(c chunk) (manifolds.Progress, error) {
+	l := p.bound.layout
+	each := max(1, 4*chunkWeights/(l.N*l.P))
+	if p.step.ambient == 0 || p.step.itself || each >= l.K {
+		return p.move(c)
+	}
+	if each > 64 {
+		each -= each % 64 // whole vectors of points
+	}
+	sum := manifolds.Progress{Factor: 1}
+	var first error
+	some := p.chunkState()
+	for from := 0; from < l.K; from += each {
+		to := min(from+each, l.K)
+		part := chunk{x: c.x.Slice(from, to), g: c.g.Slice(from, to), state: some}
+		for i, s := range c.state {
+			some[i] = s.Slice(from, to)
+		}
+		if c.factors != nil {
+			part.factors = c.factors[from:to]
+		}
+		progress, err := p.move(part)
+		sum = sum.Plus(progress)
+		if err != nil && first == nil {
+			first = at(err, from)
+		}
+	}
+	return sum, first
+}
+
 // move moves a chunk in place.
 func (p *Part) move(c chunk) (manifolds.Progress, error) {
+	if p.step.ambient > 0 {
+		if err := c.g.Combine(1, c.g, p.step.ambient/p.step.slope, c.x); err != nil {
+			return manifolds.Progress{Factor: 1}, err
+		}
+	}
 	r := p.bound.of.settings.rule
 	if p.step.itself {
 		p.X, p.Old = c.x, c.state
@@ -180,13 +217,19 @@ func (p *parameter) sweep() (cleared bool) {
 
 // begin copies X to the weights, and prepares the first chunk.
 func (p *Part) begin() error {
-	if p.memory.some == nil {
-		p.memory.some = make([]manifolds.Points, len(p.memory.state))
-	}
+	p.chunkState()
 	if p.step.dirty {
 		return p.put(p.bound.of.weights, p.X)
 	}
 	return nil
+}
+
+// chunkState returns the memory for the blocks of state of a chunk.
+func (p *Part) chunkState() []manifolds.Points {
+	if p.memory.some == nil {
+		p.memory.some = make([]manifolds.Points, len(p.memory.state))
+	}
+	return p.memory.some
 }
 
 // chunkPoints is the number of points of a chunk, whole vectors of them.

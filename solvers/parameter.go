@@ -107,6 +107,7 @@ type underway struct {
 	pointed  bool               // the direction is known
 	slope    float64            // of the gradient
 	scale    float64            // the part of it that comes before ClipValue
+	ambient  float64            // the AmbientDecay, which the gradient takes up
 	momentum float64            // norm of the first block of state after the step
 	size     float64            // norm of the points after it
 	longest  float64            // of the gradients so far and this one

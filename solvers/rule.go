@@ -215,7 +215,7 @@ func (p *Part) Unconstrained() bool { return p.bound.euclidean }
 // Bound returns an upper bound of the norm of the points.
 func (p *Part) Bound() float64 { return p.memory.size }
 
-// Longest returns the largest norm of a gradient so far, including that of this step, scaled and clipped like Gradient.
+// Longest returns an upper bound of the norms of the gradients so far, including that of this step, scaled and clipped like Gradient, and with its AmbientDecay.
 func (p *Part) Longest() float64 { return p.step.longest }
 
 // New makes a solver from any Rule. It accepts the options of all solvers and those of the rule.

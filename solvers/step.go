@@ -161,7 +161,7 @@ func (p *Part) open() error {
 	if p.Gradient.K > 0 {
 		return nil
 	}
-	of, wide := p.bound.of, p.wide()
+	wide := p.wide()
 	p.Gradient, p.Direction = p.borrow(wide), p.borrow(wide)
 	if err := p.takeGradient(); err != nil {
 		return p.fail(ErrParameter, err.Error(), err)
@@ -179,8 +179,8 @@ func (p *Part) open() error {
 			p.Old[i], p.New[i] = widen(p.borrowWide(x.K, x.N, x.P), x), p.borrowWide(x.K, x.N, x.P)
 		}
 	}
-	if s := of.settings; s.decayOf == decayAmbient && s.decay > 0 {
-		return p.Gradient.Combine(1, p.Gradient, s.decay, p.X)
+	if p.step.ambient > 0 {
+		return p.Gradient.Combine(1, p.Gradient, p.step.ambient, p.X)
 	}
 	return nil
 }

@@ -27,7 +27,11 @@ func (e *engine) choose(p *Part, plans bool) error {
 	}
 	p.step.scale = e.scale()
 	p.step.slope = e.scale() * e.shrink * of.shrinkage(e.scale())
-	gradient := of.gradient * p.step.slope
+	p.step.ambient = s.decay
+	if s.decayOf != decayAmbient {
+		p.step.ambient = 0
+	}
+	gradient := of.gradient*p.step.slope + p.step.ambient*p.memory.size
 	p.step.longest = max(p.memory.longest, gradient)
 	p.Old = p.step.from
 	if now := nowAndThen(e.steps + 1); now || p.ambient() && e.list[e.turn%len(e.list)] == of {
@@ -58,7 +62,7 @@ func (e *engine) choose(p *Part, plans bool) error {
 func (e *engine) direct(p *Part) bool {
 	of := p.bound.of
 	s := &of.settings
-	if p.step.carried || p.bound.perPart || of.shared || s.clipValue > 0 || s.decay > 0 && s.decayOf == decayAmbient ||
+	if p.step.carried || p.bound.perPart || of.shared || s.clipValue > 0 || p.step.ambient > 0 && !(p.step.slope > 0) ||
 		!p.bound.euclidean && (s.factor == ofPast || s.scope != EachPoint) {
 		return false
 	}
@@ -82,8 +86,17 @@ func (e *engine) direct(p *Part) bool {
 		d.Factors, d.Longest = p.memory.factors, r.LongestDirection(p)
 	}
 	p.step.descent = d
-	b := manifolds.Bounds{Gradient: of.gradient, Momentum: p.memory.momentum}
+	b := manifolds.Bounds{Gradient: p.gradient(), Momentum: p.memory.momentum}
 	return p.bound.descender.Descends(p.Manifold, p.X, d, b) && p.grows(d, b)
+}
+
+// gradient is a bound of the norm of the gradient as it came, and of what the ambient decay adds to it before it is
+// multiplied by the slope.
+func (p *Part) gradient() float64 {
+	if p.step.ambient == 0 {
+		return p.bound.of.gradient
+	}
+	return p.bound.of.gradient + p.step.ambient/p.step.slope*p.memory.size
 }
 
 // arrived makes the transport that the last step in place has postponed.

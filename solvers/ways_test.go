@@ -59,17 +59,21 @@ func TestWaysOfAStepAgree(t *testing.T) {
 			adam bool
 			once bool // the direct way is in place
 			own  []solvers.Option
+			l2   float64 // AmbientDecay
 		}{
-			{"SGD", solvers.NewSGD, false, true, nil},
-			{"ambient momentum", solvers.NewSGD, false, true, []solvers.Option{solvers.Momentum(0.9), solvers.AmbientMomentum()}},
-			{"ambient Nesterov", solvers.NewSGD, false, true, []solvers.Option{solvers.Momentum(0.9), solvers.AmbientMomentum(), solvers.Nesterov(), solvers.Dampening(0.2)}},
-			{"momentum", solvers.NewSGD, false, true, []solvers.Option{solvers.Momentum(0.9)}},
-			{"Nesterov", solvers.NewSGD, false, false, []solvers.Option{solvers.Momentum(0.9), solvers.Nesterov()}},
-			{"Adam", solvers.NewAdam, true, true, nil},
-			{"AMSGrad", solvers.NewAdam, true, true, []solvers.Option{solvers.AMSGrad()}},
-			{"Adagrad", solvers.NewAdagrad, true, true, nil},
-			{"RMSProp", solvers.NewRMSProp, true, true, nil},
-			{"RMSProp momentum", solvers.NewRMSProp, true, false, []solvers.Option{solvers.Momentum(0.9)}},
+			{"SGD", solvers.NewSGD, false, true, nil, 0},
+			{"ambient momentum", solvers.NewSGD, false, true, []solvers.Option{solvers.Momentum(0.9), solvers.AmbientMomentum()}, 0},
+			{"ambient Nesterov", solvers.NewSGD, false, true, []solvers.Option{solvers.Momentum(0.9), solvers.AmbientMomentum(), solvers.Nesterov(), solvers.Dampening(0.2)}, 0},
+			{"momentum", solvers.NewSGD, false, true, []solvers.Option{solvers.Momentum(0.9)}, 0},
+			{"Nesterov", solvers.NewSGD, false, false, []solvers.Option{solvers.Momentum(0.9), solvers.Nesterov()}, 0},
+			{"Adam", solvers.NewAdam, true, true, nil, 0},
+			{"AMSGrad", solvers.NewAdam, true, true, []solvers.Option{solvers.AMSGrad()}, 0},
+			{"Adagrad", solvers.NewAdagrad, true, true, nil, 0},
+			{"RMSProp", solvers.NewRMSProp, true, true, nil, 0},
+			{"RMSProp momentum", solvers.NewRMSProp, true, false, []solvers.Option{solvers.Momentum(0.9)}, 0},
+			{"momentum and decay", solvers.NewSGD, false, true, []solvers.Option{solvers.Momentum(0.9)}, 0.1},
+			{"ambient momentum and decay", solvers.NewSGD, false, true, []solvers.Option{solvers.Momentum(0.9), solvers.AmbientMomentum()}, 0.1},
+			{"Adam and decay", solvers.NewAdam, true, true, nil, 0.1},
 		} {
 			for _, at := range append(everywhere, place{"watched", nil, nil}) {
 				t.Run(of.String()+"/"+s.name+"/"+at.name, func(t *testing.T) {
@@ -83,6 +87,9 @@ func TestWaysOfAStepAgree(t *testing.T) {
 						if s.adam {
 							lr = rate
 							more = append(more, solvers.Eps(1e-8*scale))
+						}
+						if s.l2 > 0 {
+							more = append(more, solvers.AmbientDecay(s.l2*scale))
 						}
 						return s.of(append(append(more, s.own...), solvers.LearnRate(lr), kernels())...), model(of, 1)
 					}

@@ -2,7 +2,10 @@
 
 package gemm
 
-import "github.com/kernelfold/kernelfold/internal/vec"
+import (
+	"github.com/kernelfold/kernelfold/internal/scratch"
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
 
 // Panels is a matrix A packed once for many products, for the instructions that cpu.Use names at
 // that time, or a view of a matrix.
@@ -12,13 +15,23 @@ type Panels[T vec.Float] struct {
 	viewed []T // or not: row-major
 }
 
-// Pack packs alpha A. It reuses the memory of the last matrix.
+// Pack packs alpha A, in memory that is lent until Release.
 func (p *Panels[T]) Pack(alpha float64, a Mat[T]) {
-	if n := a.R*a.C + slack; cap(p.data) < n {
-		p.data = make([]T, n)
+	n := a.R*a.C + slack
+	if cap(p.data) < n {
+		p.Release()
+		p.data = scratch.Get[T](n)
 	}
-	p.r, p.c, p.data, p.viewed = a.R, a.C, p.data[:a.R*a.C+slack], nil
+	p.r, p.c, p.data, p.viewed = a.R, a.C, p.data[:n], nil
 	packRows(p.data, T(alpha), a)
+}
+
+// Release gives the memory back, or the matrix that is viewed.
+func (p *Panels[T]) Release() {
+	if p.data != nil {
+		scratch.Put(p.data)
+	}
+	*p = Panels[T]{}
 }
 
 // View makes products read A, a row-major r x c matrix, where it lies, with the same bits. To pack a
