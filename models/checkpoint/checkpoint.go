@@ -11,12 +11,10 @@
 //	err := checkpoint.Load("run.safetensors", model, solver, &loop)
 //
 // A save replaces the file as a whole or not at all, whenever the program or the machine
-// stops. A load changes memory as a whole or not at all: what is damaged, foreign or does not
-// match is an error. A Series keeps the last few checkpoints of a folder and finds the newest
-// whole one.
+// stops. A load changes memory as a whole or not at all: a file that is damaged, foreign or does not match is
+// an error. A Series keeps the last few checkpoints of a folder and finds the newest whole one.
 //
-// Export and Import exchange weights with PyTorch. The names and shapes are those of
-// PyTorch in checkpoints too.
+// Export and Import exchange weights with PyTorch. Checkpoints use PyTorch's names and shapes too.
 package checkpoint
 
 import (
@@ -31,9 +29,9 @@ import (
 	"github.com/kernelfold/kernelfold/models/safetensors"
 )
 
-// The kinds of failure of a load, for errors.Is. After any of them memory is as before.
+// The kinds of failure of a load, for errors.Is. After each of them memory is as before.
 var (
-	// ErrDamaged: the file is cut, or bits of it have changed, or it is no safetensors file.
+	// ErrDamaged: the file is truncated, or bits of it have changed, or it is not a safetensors file.
 	ErrDamaged = errors.New("damaged")
 	// ErrForeign: the file is a safetensors file, but not a checkpoint.
 	ErrForeign = errors.New("not a checkpoint")
@@ -43,10 +41,10 @@ var (
 	ErrMismatch = errors.New("does not match")
 )
 
-// Stateful is what has weights and buffers to keep: a *models.Net, a *models.Model or a models.State.
+// Stateful is implemented by values with weights and buffers to save: *models.Net, *models.Model and models.State.
 type Stateful interface{ State() models.State }
 
-// stateOf returns a state whose names are right.
+// stateOf returns the state, after checking its names.
 func stateOf(m Stateful) (models.State, error) {
 	if isNil(m) {
 		return models.State{}, errors.New("want a model, got nil")
@@ -61,13 +59,12 @@ func isNil(v any) bool {
 	return v == nil || p.Kind() == reflect.Pointer && p.IsNil()
 }
 
-// Save writes a checkpoint of a model, of the solver that trains it, which may be nil, and of
-// the state of the loop, which is anything that encoding/json takes, or nil.
+// Save writes a checkpoint of a model, of the solver that trains it, which may be nil, and of the state of
+// the loop, which is any value that encoding/json can encode, or nil.
 //
-// The file at path is replaced at once when the checkpoint is on disk: whenever a save stops
-// or fails, path holds the one before or this one. What a save that was killed has left beside
-// path is removed by the next. Two saves to one path at the same time are not possible: at
-// least one of them fails.
+// The file at path is replaced atomically once the checkpoint is on disk: whenever a save stops or fails,
+// path holds the previous checkpoint or this one. Temporary files of a save that was killed are removed by
+// the next save. Of two simultaneous saves to one path at least one fails.
 func Save(path string, m Stateful, s Solver, loop any) error {
 	return save(disk.OS{}, path, m, s, loop)
 }
@@ -103,7 +100,7 @@ func stage(d disk.Disk, path string, m Stateful, s Solver, loop any) (*disk.Stag
 //
 // The weights are written to the memory that they lie in, so that predictors see them.
 //
-// Load is atomic. A loop that is an Accepter is asked too before anything changes.
+// Load is atomic. If loop is an Accepter, its Accept is called before anything changes.
 func Load(path string, m Stateful, s Solver, loop any) error {
 	if err := load(path, m, s, loop); err != nil {
 		return fmt.Errorf("checkpoint: load %s: %w", path, err)
@@ -123,7 +120,7 @@ func load(path string, m Stateful, s Solver, loop any) error {
 	return f.restore(m, s, loop)
 }
 
-// restore checks all, then changes memory.
+// restore checks everything, then changes memory.
 func (f *reading) restore(of Stateful, s Solver, loop any) error {
 	m, err := stateOf(of)
 	if err != nil {
@@ -161,8 +158,7 @@ func (f *reading) restore(of Stateful, s Solver, loop any) error {
 	return nil
 }
 
-// loop reads the state of the loop into a value of its own, and returns what makes it that
-// of the caller.
+// loop reads the state of the loop into a new value, and returns a function that copies it to that of the caller.
 func (f *reading) loop(loop any) (set func(), err error) {
 	if loop == nil {
 		return func() {}, nil
@@ -193,7 +189,7 @@ type Accepter interface {
 	Accept(saved any) error
 }
 
-// content is what a checkpoint is made of.
+// content is the content of a checkpoint.
 type content struct {
 	tensors  []safetensors.Tensor
 	metadata map[string]string
@@ -238,8 +234,7 @@ func (c *content) add(key string, value any) error {
 	return err
 }
 
-// Check reads the whole checkpoint at path and returns an error unless it is as it was
-// written.
+// Check reads the whole checkpoint at path and returns an error if it has changed since it was written.
 func Check(path string) error {
 	f, err := open(path)
 	if err == nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/kernelfold/kernelfold/internal/disk"
 )
 
-// Export writes the weights and statistics of a model, and nothing else, as PyTorch has
-// them: load_state_dict takes the file's tensors. It replaces the file as Save does.
+// Export writes the weights and statistics of a model, and nothing else, in PyTorch's form: load_state_dict
+// accepts the tensors of the file. It replaces the file as Save does.
 func Export(path string, m Stateful) error {
 	s, err := stateOf(m)
 	if err == nil {

@@ -18,8 +18,8 @@ import (
 	"github.com/kernelfold/kernelfold/models/safetensors"
 )
 
-// The versions of the files that Save writes. It takes the first that has what the model needs: an older
-// reader would misread a file of a later version.
+// The versions of the files that Save writes. It uses the first version that supports the model, because an
+// older reader would misread files of a later version.
 const (
 	version1 = "1"
 	version2 = "2" // shortcuts with channels of zeros around those of the input
@@ -44,7 +44,7 @@ const (
 	zerosKey      = "kernelfold.zeros"
 )
 
-// What the names of tensors begin with.
+// The beginnings of the names of tensors.
 const (
 	modelPrefix  = "model/"
 	solverPrefix = "solver/"
@@ -65,7 +65,7 @@ func (c *content) write(w io.Writer) error {
 	return safetensors.Write(w, c.tensors, metadata)
 }
 
-// writePlain writes a file that is no checkpoint.
+// writePlain writes a file that is not a checkpoint.
 func (c *content) writePlain(w io.Writer) error { return safetensors.Write(w, c.tensors, c.metadata) }
 
 // reading is a file that is being read.
@@ -84,7 +84,7 @@ func (f *reading) verify() error {
 	if !ok {
 		return fmt.Errorf("want a checkpoint, got a safetensors file without %q: see Import (%w)", versionKey, ErrForeign)
 	}
-	if v != version1 && v != version2 { // before the sum, of which another version may have its own idea
+	if v != version1 && v != version2 { // before the sum, which another version may compute differently
 		return fmt.Errorf("want version %s or %s, got %q (%w)", version1, version2, v, ErrVersion)
 	}
 	written, _ := f.MetadataValue(sumKey)
@@ -98,7 +98,7 @@ func (f *reading) verify() error {
 	return nil
 }
 
-// sum computes the checksum of a file in which another is written.
+// sum computes the checksum of a file that contains the checksum written.
 func (f *reading) sum(written string) (string, error) {
 	header := make([]byte, f.DataOffset())
 	if _, err := f.file.ReadAt(header, 0); err != nil {

@@ -11,18 +11,17 @@ import (
 	"github.com/kernelfold/kernelfold/models/safetensors"
 )
 
-// ErrAmbiguous is in the chain of an error of Import for a file that does not say something on which the
-// meaning of its weights depends. The error names the field of ImportOptions that says it.
+// ErrAmbiguous is wrapped by the error of Import if the meaning of the weights depends on something that the
+// file does not state. The error names the field of ImportOptions that states it.
 var ErrAmbiguous = errors.New("ambiguous")
 
-// ImportOptions say what a file does not say of itself.
+// ImportOptions supply what a file does not state.
 type ImportOptions struct {
-	// Surplus allows layers that the model does not have. Tensors of a layer that it has, such as a
-	// bias that it does not, are an error nevertheless, because the results of the layer depend on them.
+	// Surplus allows layers in the file that the model does not have. A surplus tensor of a layer that the
+	// model has, such as a bias, is still an error, because the results of the layer depend on it.
 	Surplus bool
-	// Names are the names of layers in the file. If it is nil, those of the model are recognised, and
-	// those of Torchvision, Timm, TimmVGG, TimmMobileNetV2,
-	// Akamaster and Kuangliu.
+	// Names maps the names of layers in the file to those of the model. If it is nil, the names of the model
+	// are recognised, and those of Torchvision, Timm, TimmVGG, TimmMobileNetV2, Akamaster and Kuangliu.
 	Names Names
 	// Zeros determines where shortcuts without weights put channels of zeros in the net that the file is
 	// from: models.ZerosAround for akamaster/pytorch_resnet_cifar10. It must be set for a model with
@@ -45,15 +44,15 @@ func (o ImportOptions) check() error {
 // and F32 are read into float32 and float64, F64 only into float64.
 //
 // The prefixes "module.", "_orig_mod." and "model.", which PyTorch's wrappers put before all names, are
-// left out; other names of layers are translated by ImportOptions.Names. Weights of which PyTorch keeps
-// the parameters of a parametrization are computed from them: see OrthogonalMap for orthogonal ones;
-// weight_norm is w = g v/|v|, in both of its forms. The bias of a convolution that the model has
-// without a bias, because a batch normalisation follows, is subtracted from the running mean,
-// which contains it. A count of batches that is missing is 0. The kernels of a convolution whose
-// result has one pixel, which timm has in place of the linear layers of VGG, are read as the weight of a linear layer.
+// left out; other names of layers are translated by ImportOptions.Names. Parametrized weights are computed from the
+// parameters in the file: see OrthogonalMap for orthogonal ones; weight_norm, in both of its forms, is w = g v/|v|.
+// If a convolution has a bias in the file but not in the model, because a batch normalisation follows, the bias is
+// subtracted from the running mean, which contains it. A missing count of batches is 0. The kernels of a
+// convolution whose result has one pixel, which timm uses in place of the linear layers of VGG, are read as the
+// weight of a linear layer.
 //
-// A tensor that is missing, that the model does not have, or that is of another shape is an
-// error which names it, ErrMismatch. After any error the model is as before.
+// A tensor that is missing, that the model does not have, or that has another shape is an error that names it and
+// wraps ErrMismatch. After any error the model is as before.
 func Import(path string, m Stateful, o ImportOptions) error {
 	if err := importFrom(path, m, o); err != nil {
 		return fmt.Errorf("checkpoint: import %s: %w", path, err)
@@ -91,7 +90,7 @@ func importFrom(path string, of Stateful, o ImportOptions) error {
 	return nil
 }
 
-// source is where a tensor comes from: from a file, or from a computation on tensors of the file.
+// source is the origin of a tensor: the file, or a computation from tensors of the file.
 type source struct {
 	name  string // in the file
 	shape []int
@@ -99,7 +98,7 @@ type source struct {
 	err   error // why there is none, or nil
 }
 
-// source returns that of a name.
+// source returns the source of the tensor of a name.
 func (f *reading) source(name string) (source, bool) {
 	if f.translated != nil {
 		s, ok := f.translated[name]

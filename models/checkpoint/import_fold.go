@@ -15,11 +15,11 @@ import (
 	"github.com/kernelfold/kernelfold/models/safetensors"
 )
 
-// OrthogonalMap is the orthogonal_map of torch.nn.utils.parametrizations.orthogonal, which a
-// state_dict does not have. The weight is computed from a parameter X of the same shape, of which each matrix of
-// the last two axes counts by itself. A wide X is transposed, and so is the result. For X of n x k,
-// n >= k, L its lower triangle with the diagonal, A = [L 0] - [L 0]^T of n x n, and a base B, which is I
-// without use_trivialization, the weight is the first k columns of
+// OrthogonalMap is the orthogonal_map of torch.nn.utils.parametrizations.orthogonal, which a state_dict does
+// not contain. The weight is computed from a parameter X of the same shape, separately for each matrix of the
+// last two axes. A wide X is transposed, and so is the result. For X of n x k, n >= k, L its lower triangle
+// with the diagonal, A = [L 0] - [L 0]^T of n x n, and a base B, which is I without use_trivialization, the
+// weight is the first k columns of
 //
 //	MapMatrixExp    B exp(A)
 //	MapCayley       B (I - A/2)^-1 (I + A/2)
@@ -28,8 +28,7 @@ import (
 // where H_i = I - 2 v_i v_i^T/|v_i|^2 and v_i is column i of X with 0 above and 1 on the diagonal.
 type OrthogonalMap string
 
-// The maps. MapDefault is what PyTorch takes if it is told none: MapMatrixExp if the last two axes have
-// the same size, else MapHouseholder.
+// The maps. MapDefault is the default of PyTorch: MapMatrixExp if the last two axes have the same size, else MapHouseholder.
 const (
 	MapDefault     OrthogonalMap = "default"
 	MapMatrixExp   OrthogonalMap = "matrix_exp"
@@ -48,8 +47,7 @@ func (m OrthogonalMap) check() error {
 // parametrizations is in the names of the parameters of weights that PyTorch computes.
 const parametrizations = ".parametrizations."
 
-// unfolded are the endings of the names of parameters from which torch.nn.utils.spectral_norm and prune compute a weight. Such
-// weights are refused.
+// unfolded are the endings of the names of parameters from which torch.nn.utils.spectral_norm and prune compute a weight. Such weights are an error.
 var unfolded = []string{"_orig", "_u", "_v", "_mask"}
 
 // remover names the function of torch.nn.utils that replaces the parameters of a weight by the weight.

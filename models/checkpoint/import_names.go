@@ -18,15 +18,15 @@ import (
 )
 
 // Names maps names of layers in a file to those of a model. A name is one component of the name of a
-// tensor, or several: {"head.fc": "classifier"} makes "head.fc.weight" "classifier.weight". The longest name
-// counts, and the empty one stands for no component: {"backbone": ""} makes "backbone.conv1.weight"
-// "conv1.weight".
+// tensor, or several: {"head.fc": "classifier"} makes "head.fc.weight" "classifier.weight". The longest
+// matching name is used, and the empty name removes the component: {"backbone": ""} makes
+// "backbone.conv1.weight" "conv1.weight".
 type Names map[string]string
 
 // The names of well-known repositories where they differ from those of package models.
 var (
-	// Torchvision is for ResNets with the blocks of torchvision, as models.ResNet with Projections. Names of its VGGs are the same as
-	// here, and so are those of its nets for ImageNet.
+	// Torchvision is for ResNets with the blocks of torchvision, as models.ResNet with Projections. Its VGGs
+	// and its nets for ImageNet have the same names as here.
 	Torchvision = Names{"downsample": "shortcut"}
 	// Timm is for ResNets and VGGs of timm (pytorch-image-models), as models.ResNet with Projections and models.VGG. Names of
 	// its ResNets for ImageNet are the same as here.
@@ -41,7 +41,7 @@ var (
 	Kuangliu = Names{"linear": "fc"}
 )
 
-// timmMobileNetV2 counts blocks as torchvision does: one after the other.
+// timmMobileNetV2 numbers blocks consecutively, as torchvision does.
 func timmMobileNetV2() Names {
 	all := Names{
 		"conv_stem": "features.0.0", "bn1": "features.0.1", "conv_head": "features.18.0", "bn2": "features.18.1", "classifier": "classifier.1",
@@ -61,7 +61,7 @@ func timmMobileNetV2() Names {
 	return all
 }
 
-// wellKnown are the names that Import tries: those that do not contradict each other together, the others each with them.
+// wellKnown returns the names that Import tries: all names that do not contradict each other together, and each of the others with them.
 func wellKnown() []Names {
 	all := Names{}
 	for _, n := range []Names{Torchvision, Timm, Akamaster, Kuangliu} {
@@ -99,7 +99,7 @@ func (n Names) rename(name string) string {
 	return strings.Join(renamed, ".")
 }
 
-// wanted is what a model takes from a file.
+// wanted lists what a model reads from a file.
 type wanted struct {
 	names  []string            // of the tensors, in order
 	has    map[string]bool     // the same
@@ -165,19 +165,19 @@ func layerOf(name string) string {
 	return name
 }
 
-// takes reports whether a tensor of that name is of use.
+// takes reports whether a tensor of that name is used.
 func (w wanted) takes(name string) bool { return w.has[name] || w.biases[name] != nil }
 
-// translation is a reading of the names of a file.
+// translation is an interpretation of the names of a file.
 type translation struct {
 	prefix  string            // left out
 	sources map[string]source // by the names of the model
 	missing []string          // names of the model
-	left    []string          // names of the file that the model does not have
+	left    []string          // names in the file that the model does not have
 	partial []string          // those of layers that the model has
 }
 
-// translate makes f a file of the names of the model.
+// translate gives the tensors of f the names of the model.
 func (f *reading) translate(m models.State, o ImportOptions) error {
 	all := map[string]source{}
 	for _, i := range f.Tensors() {
@@ -215,7 +215,7 @@ func (f *reading) translate(m models.State, o ImportOptions) error {
 	return nil
 }
 
-// prefixes returns those that up to four wrappers may have put before the names, the shortest first.
+// prefixes returns the prefixes that up to four wrappers may have added to the names, the shortest first.
 func prefixes(all map[string]source) []string {
 	found := map[string]bool{"": true}
 	for name := range all {
@@ -233,8 +233,8 @@ func prefixes(all map[string]source) []string {
 	return slices.SortedFunc(maps.Keys(found), func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
 }
 
-// translation reads the names after a prefix. Without ImportOptions.Names it takes the names of layers that
-// the model has as they are, and tries names that are well known on the others.
+// translation interprets the names after a prefix. Without ImportOptions.Names it keeps the names of layers
+// that the model has, and tries well-known names for the others.
 func (w wanted) translation(all map[string]source, prefix string, names Names, o ImportOptions) (*translation, error) {
 	t := &translation{prefix: prefix, sources: map[string]source{}}
 	named, detect := map[string]source{}, o.Names == nil
@@ -316,8 +316,7 @@ func tensors(names []string) string {
 	return "tensors " + s
 }
 
-// complete adds counts of batches that are missing, and makes running means those of convolutions
-// without a bias.
+// complete adds missing counts of batches, and subtracts absorbed biases from running means.
 func (w wanted) complete(sources map[string]source) {
 	for _, name := range w.names {
 		if _, ok := sources[name]; !ok { // a count of batches, from before PyTorch had it
@@ -333,8 +332,8 @@ func (w wanted) complete(sources map[string]source) {
 	}
 }
 
-// flattenKernels makes matrices of the kernels of convolutions that see a whole image, (out, in, h, w) becoming (out, in h w), where
-// the model has a linear layer: timm has such convolutions in the classifier of VGG.
+// flattenKernels turns the kernels of convolutions that see a whole image into matrices, (out, in, h, w) into
+// (out, in h w), where the model has a linear layer: the classifier of timm's VGG has such convolutions.
 func flattenKernels(sources map[string]source, m models.State) {
 	for i, p := range places(m) {
 		name := m.Learnables[i].Name()

@@ -51,7 +51,7 @@ func tensorsOf(m models.State, prefix string) ([]safetensors.Tensor, error) {
 	return list, nil
 }
 
-// maxBatches is the greatest count of batches in a file.
+// maxBatches is the largest count of batches in a file.
 const maxBatches = math.MaxInt64 / 2
 
 // noiseOf returns the noise of each layer that has some.
@@ -65,8 +65,7 @@ func noiseOf(m models.State) map[string]nodes.Noise {
 	return noise
 }
 
-// changes are values that are ready to be exchanged with those in memory. Exchanging twice
-// leaves memory as it was.
+// changes are functions that exchange new values with those in memory. Exchanging twice leaves memory as it was.
 type changes []func()
 
 func (c changes) exchange() {
@@ -83,7 +82,7 @@ func change[T any](c *changes, memory, values []T) {
 	})
 }
 
-// model reads what a checkpoint has for a model and adds the names to known.
+// model reads the values of a model from a checkpoint and adds their names to known.
 func (f *reading) model(m models.State, known map[string]bool) (changes, error) {
 	all, err := f.weights(m, modelPrefix, false, known)
 	if err != nil {
@@ -158,8 +157,7 @@ func (f *reading) iterations(m models.State, all changes) (changes, error) {
 	return all, nil
 }
 
-// weights reads learnables and statistics and adds their names to known. If widen is set, numbers
-// of a lower precision than that of the memory are welcome.
+// weights reads learnables and statistics and adds their names to known. If widen is set, numbers may have a lower precision than the memory.
 func (f *reading) weights(m models.State, prefix string, widen bool, known map[string]bool) (changes, error) {
 	var all changes
 	for i, p := range places(m) {
@@ -201,7 +199,7 @@ func (f *reading) weights(m models.State, prefix string, widen bool, known map[s
 	return all, nil
 }
 
-// statistics reads those of a layer.
+// statistics reads the statistics of a layer.
 func (f *reading) statistics(b models.Buffer, s *nodes.Statistics, prefix string, widen bool, known map[string]bool) (all changes, err error) {
 	most := math.MaxFloat64
 	if b.BatchNorm != nil {

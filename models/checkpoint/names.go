@@ -9,8 +9,7 @@ import (
 	"github.com/kernelfold/kernelfold/models"
 )
 
-// place is how a learnable lies in a file: under its own name, in the shape that
-// PyTorch gives it.
+// place describes how a learnable is stored in a file: under its own name, in the shape that PyTorch gives it.
 //
 //	learnable                 shape here        in the file
 //	kernel of a convolution   (out, in, h, w)   (out, in, h, w)
@@ -78,7 +77,7 @@ func isPerChannel(shape []int) bool {
 	return false
 }
 
-// transpose returns the transpose of a matrix of so many columns.
+// transpose returns the transpose of a matrix with the given number of columns.
 func transpose[T any](a []T, cols int) []T {
 	t := make([]T, 0, len(a))
 	for j := range cols {

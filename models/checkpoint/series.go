@@ -15,12 +15,12 @@ import (
 )
 
 // Series is a folder of numbered checkpoints, "checkpoint-00000001.safetensors" and so on,
-// of which the last few are kept: if one is damaged later, the one before is still there.
+// of which the last few are kept, so that an older one is left if the newest is damaged.
 type Series struct {
 	Dir  string // a folder that exists
-	Keep int    // how many whole ones are kept, 2 if it is 0
-	// Last, unless it is empty, is the name of the newest one, which gets its number when the next is saved. It must
-	// not begin with "checkpoint-", as the others do.
+	Keep int    // the number of whole ones that are kept, 2 if it is 0
+	// Last, unless it is empty, is the name of the newest checkpoint, which is renamed to its number when the
+	// next is saved. It must not begin with "checkpoint-".
 	Last string
 }
 
@@ -29,9 +29,9 @@ const (
 	seriesSuffix = ".safetensors"
 )
 
-// Save writes the next checkpoint, as the function Save does, and then removes those that are
-// not to be kept: a damaged one is not counted, and removed with the whole ones that are older than
-// it is. If only the removal fails, the path is returned beside the error.
+// Save writes the next checkpoint, as the function Save does, and then removes those that are not to be kept.
+// A damaged one is not counted, and is removed together with the older whole ones. If only the removal fails,
+// the path is returned together with the error.
 func (s Series) Save(m Stateful, solver Solver, loop any) (path string, err error) {
 	return s.save(disk.OS{}, m, solver, loop)
 }
@@ -74,7 +74,7 @@ func (s Series) save(d disk.Disk, m Stateful, solver Solver, loop any) (string, 
 	return path, s.prune(d, numbers)
 }
 
-// prune removes the checkpoints that are older than those to be kept beside the one saved just now.
+// prune removes the checkpoints that are older than those to be kept, given that one has just been saved.
 func (s Series) prune(d disk.Disk, numbers []uint64) error {
 	left := s.Keep - 1
 	if s.Keep == 0 {
@@ -92,8 +92,8 @@ func (s Series) prune(d disk.Disk, numbers []uint64) error {
 	return nil
 }
 
-// Load loads the newest whole checkpoint and returns its path, and what is wrong with those
-// that are newer. A whole one that does not match is an error.
+// Load loads the newest whole checkpoint and returns its path, and the errors of newer, damaged ones. It fails if the newest whole checkpoint does
+// not match.
 func (s Series) Load(m Stateful, solver Solver, loop any) (path string, damaged []error, err error) {
 	if path, damaged, err = s.Latest(); err != nil {
 		return "", damaged, err
@@ -101,8 +101,7 @@ func (s Series) Load(m Stateful, solver Solver, loop any) (path string, damaged 
 	return path, damaged, Load(path, m, solver, loop)
 }
 
-// Latest returns the path of the newest whole checkpoint, and what is wrong with those that
-// are newer. If none is whole the error has fs.ErrNotExist in its chain.
+// Latest returns the path of the newest whole checkpoint, and the errors of newer, damaged ones. If none is whole, the error wraps fs.ErrNotExist.
 func (s Series) Latest() (path string, damaged []error, err error) {
 	paths, err := s.Paths()
 	if err != nil {
@@ -122,8 +121,7 @@ func (s Series) Latest() (path string, damaged []error, err error) {
 	return "", damaged, err
 }
 
-// Latest returns the path of the newest whole checkpoint of a Series in a folder, and what is wrong
-// with those that are newer.
+// Latest returns the path of the newest whole checkpoint of a Series in a folder, and the errors of newer, damaged ones.
 func Latest(dir string) (path string, damaged []error, err error) { return Series{Dir: dir}.Latest() }
 
 // Paths returns the paths of the checkpoints, whole or damaged, the newest first.
@@ -146,7 +144,7 @@ func (s Series) path(number uint64) string {
 	return filepath.Join(s.Dir, fmt.Sprintf("%s%08d%s", seriesPrefix, number, seriesSuffix))
 }
 
-// list returns the numbers of the checkpoints that are there, the newest first, and whether there is one named Last.
+// list returns the numbers of the existing checkpoints, the newest first, and whether there is one named Last.
 func (s Series) list(d disk.Disk) (numbers []uint64, last bool, err error) {
 	if s.Last != "" && (strings.HasPrefix(s.Last, seriesPrefix) || filepath.Base(s.Last) != s.Last) {
 		return nil, false, fmt.Errorf("checkpoint: Series.Last: want the name of a file that does not begin with %q, got %q", seriesPrefix, s.Last)

@@ -17,17 +17,17 @@ import (
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// Solver is a solver whose state can be kept: those of package solvers, and distributed.Average
-// around them. Keeper finds the one in a wrapper.
+// Solver is a solver whose state can be saved: those of package solvers, and distributed.Average around them. Keeper finds such a solver in a
+// wrapper.
 type Solver interface {
 	Snapshot() (*solvers.Snapshot, error)
-	// Restore makes the state of the solver that of a snapshot, whose parameters are given.
+	// Restore restores the state of the solver from a snapshot of the given parameters.
 	Restore(parameters []gorgonia.ValueGrad, snapshot *solvers.Snapshot) error
 }
 
-// Keeper returns the solver whose state is to be kept: s, or the first one that it wraps, by the
-// method Unwrap, that is a Solver. It fails, with an error that names s and all that it wraps, if
-// there is none. A wrapper with state of its own must be a Solver itself to have it kept.
+// Keeper returns the solver whose state is to be saved: s, or the first one that it wraps, by the method
+// Unwrap, that is a Solver. If there is none, the error names s and all solvers that it wraps. A wrapper with
+// its own state must itself be a Solver to have the state saved.
 func Keeper(s gorgonia.Solver) (Solver, error) {
 	k, ok := wrap.Find[Solver](s)
 	if !ok {
@@ -36,9 +36,8 @@ func Keeper(s gorgonia.Solver) (Solver, error) {
 	return k, nil
 }
 
-// HeldSnapshot is the snapshot of a solver in place of the solver: Save writes it, and Load puts
-// one there. The ranks of a group take and restore snapshots all together, while one of them writes
-// and reads:
+// HeldSnapshot holds a snapshot in place of a solver: Save writes it, and Load reads one into it. The ranks
+// of a group take and restore snapshots all together, while one of them writes and reads:
 //
 //	var t checkpoint.HeldSnapshot
 //	t.Of, err = solver.Snapshot() // of a *distributed.Solver, on all ranks
@@ -83,7 +82,7 @@ func (c *content) addSolver(m models.State, s Solver) error {
 			return fmt.Errorf("want a solver of the parameters of the model, got one that knows %q of shape %v", p.Name, p.Shape)
 		}
 		p.Bounds = slices.Clone(p.Bounds)
-		for k := range p.Bounds { // what is beyond bounds stays there, and JSON has no infinity
+		for k := range p.Bounds { // JSON has no infinity, and a bound of the largest number is as good
 			p.Bounds[k] = min(p.Bounds[k], math.MaxFloat64)
 		}
 		p.State = slices.Clone(p.State)
@@ -103,7 +102,7 @@ func (c *content) addSolver(m models.State, s Solver) error {
 	return c.add(solverKey, own)
 }
 
-// addBlock adds the numbers of a block as a tensor, and takes them off the block.
+// addBlock adds the numbers of a block as a tensor, and removes them from the block.
 func (c *content) addBlock(parameter, name string, b *solvers.Block) {
 	c.tensors = append(c.tensors, safetensors.Tensor{Name: blockName(parameter, name), Shape: b.Shape, F32: b.F32, F64: b.F64})
 	b.F32, b.F64 = nil, nil
@@ -165,8 +164,7 @@ func (f *reading) block(parameter, name string, b *solvers.Block, wanted bool, k
 	return nil
 }
 
-// resume makes a solver that of a snapshot, with the parameters that the snapshot knows. It
-// fails without having changed anything.
+// resume restores a solver from a snapshot, with the parameters that the snapshot contains. If it fails, nothing has changed.
 func resume(s Solver, m models.State, snapshot *solvers.Snapshot) error {
 	known := map[string]bool{}
 	for _, p := range snapshot.Parameters {

@@ -9,8 +9,8 @@ import (
 	"github.com/kernelfold/kernelfold/models"
 )
 
-// Where shortcuts put channels of zeros is part of what a net computes, and neither names nor shapes of
-// its weights tell it. So a file says it, under zerosKey, if the net has such shortcuts.
+// What a net computes depends on where its shortcuts put channels of zeros, which neither the names nor the
+// shapes of its weights show. So a file states it, under zerosKey, if the net has such shortcuts.
 
 // addZeros writes where the shortcuts of a model put channels of zeros.
 func (c *content) addZeros(m models.State) {
@@ -20,7 +20,7 @@ func (c *content) addZeros(m models.State) {
 }
 
 // sameZeros returns an error unless the shortcuts of a model put channels of zeros where those of the file
-// do. A file that does not say it is taken for one with unsaid.
+// do. For a file that does not state it, unsaid is assumed.
 func (f *reading) sameZeros(m models.State, unsaid models.Zeros) error {
 	said, _ := f.MetadataValue(zerosKey)
 	want, got := m.Zeros(), cmp.Or(models.Zeros(said), unsaid)
@@ -31,7 +31,7 @@ func (f *reading) sameZeros(m models.State, unsaid models.Zeros) error {
 		want, got, ErrMismatch)
 }
 
-// agreedZeros is sameZeros for a file that need not be ours: told is what the user says of it, or "".
+// agreedZeros is sameZeros for a file that another program may have written: told is what the user states about it, or "".
 func (f *reading) agreedZeros(m models.State, told models.Zeros) error {
 	text, _ := f.MetadataValue(zerosKey)
 	said := models.Zeros(text)

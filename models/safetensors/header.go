@@ -77,7 +77,7 @@ func (h *header) parseMetadata(s *scanner) error {
 	})
 }
 
-// parse takes what is said of a tensor. It collects the sizes in the memory of shape, which it returns.
+// parse reads the description of a tensor. It collects the sizes in the memory of shape, which it returns.
 func (i *Info) parse(s *scanner, shape []int) ([]int, error) {
 	var seen [3]bool
 	once := func(field int) error {

@@ -11,9 +11,9 @@ import (
 	"unicode/utf8"
 )
 
-// scanner takes the values of a JSON text (RFC 8259) one by one. It refuses what serde_json refuses, which reads the header in
-// the reference implementation: encoding/json would replace half a surrogate pair, and it allocates every token. Strings without
-// escapes share memory with the text.
+// scanner reads the values of a JSON text (RFC 8259) one by one. It rejects what serde_json rejects, which
+// reads the header in the reference implementation. (encoding/json would replace half a surrogate pair, and
+// allocates every token.) Strings without escapes share memory with the text.
 type scanner struct {
 	text  string // valid UTF-8
 	at    int
@@ -35,7 +35,7 @@ func (s *scanner) next() byte {
 	return 0
 }
 
-// fail is the error of something else than what was wanted.
+// fail returns the error for unexpected text.
 func (s *scanner) fail(want string) error {
 	const most = 20 // bytes of what came
 	rest := s.text[s.at:]

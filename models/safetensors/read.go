@@ -23,8 +23,8 @@ type Reader struct {
 	data   int64 // where the data begin
 }
 
-// NewReader reads the header of a file of that many bytes and checks all it says. The
-// errors have ErrFormat in their chain, unless the source failed, and say what the file is if it is of another known format.
+// NewReader reads and checks the header of a file of the given size. The errors wrap ErrFormat, unless the
+// source failed, and name the format of the file if it is another known one.
 func NewReader(source io.ReaderAt, size int64) (*Reader, error) {
 	r := &Reader{source: source}
 	if err := r.open(size); err != nil {
@@ -36,7 +36,8 @@ func NewReader(source io.ReaderAt, size int64) (*Reader, error) {
 	return r, nil
 }
 
-// foreign says what a file is that has no header of ours, and what to do with weights of PyTorch, or returns "".
+// foreign names the format of a file that is not a safetensors file, and says what to do with weights of PyTorch. It returns "" if the format is
+// unknown.
 func foreign(source io.ReaderAt) string {
 	var first [1]byte
 	if n, _ := source.ReadAt(first[:], 8); n == 1 && first[0] == '{' {
@@ -75,7 +76,7 @@ func (r *Reader) open(size int64) error {
 	return nil
 }
 
-// readAt fills b from a place of the file.
+// readAt fills b from a position in the file.
 func (r *Reader) readAt(b []byte, at int64) error {
 	n, err := r.source.ReadAt(b, at)
 	if n == len(b) {
@@ -87,7 +88,7 @@ func (r *Reader) readAt(b []byte, at int64) error {
 	return err
 }
 
-// Tensors returns what the header says of the tensors, in the order of their data.
+// Tensors returns the descriptions of the tensors in the header, in the order of their data.
 func (r *Reader) Tensors() []Info {
 	list := slices.Clone(r.header.tensors)
 	for i := range list {
@@ -96,7 +97,7 @@ func (r *Reader) Tensors() []Info {
 	return list
 }
 
-// Info returns what the header says of a tensor, and whether there is one of that name.
+// Info returns the description of a tensor in the header, and whether there is one of that name.
 func (r *Reader) Info(name string) (Info, bool) {
 	i, ok := r.header.byName[name]
 	if !ok {
@@ -116,11 +117,11 @@ func (r *Reader) MetadataValue(key string) (string, bool) {
 	return value, ok
 }
 
-// DataOffset returns the place of the file at which the header ends.
+// DataOffset returns the position in the file at which the header ends.
 func (r *Reader) DataOffset() int64 { return r.data }
 
-// Read returns a tensor. It is an error if there is none of that name or if it is of a type
-// other than F64, F32, F16, BF16 and I64, which has ErrType in its chain.
+// Read returns a tensor. It fails if there is none of that name, and with an error that wraps ErrType if it
+// is of a type other than F64, F32, F16, BF16 and I64.
 func (r *Reader) Read(name string) (Tensor, error) {
 	i, ok := r.header.byName[name]
 	if !ok {

@@ -18,10 +18,10 @@
 //	r, err := safetensors.NewReader(f, size)
 //	w, err := r.Read("w")
 //
-// Files are not trusted. A reader takes the headers that the reference implementation takes,
-// in Rust, if every name occurs once and each tensor is described by an object: the data are covered by the tensors without overlap
-// or hole, and the shape agrees with the length. The size of a file bounds what is allocated
-// for it: a tensor is allocated when it is read, after it is known to lie within the file.
+// Files are not trusted. A reader accepts the headers that the reference implementation, in Rust, accepts, if
+// every name occurs once and each tensor is described by an object: the tensors cover the data without
+// overlaps or gaps, and shapes agree with lengths. Memory use is bounded by the size of the file: a tensor is
+// allocated when it is read, after checking that it lies within the file.
 //
 // The format: https://github.com/huggingface/safetensors#format.
 package safetensors
@@ -32,23 +32,22 @@ import (
 	mathbits "math/bits"
 )
 
-// MaxHeader is the greatest length of a header, in bytes, that the format allows.
+// MaxHeader is the largest length of a header, in bytes, that the format allows.
 const MaxHeader = 100_000_000
 
-// metadataKey is the name that is not a tensor's.
+// metadataKey is the name of the metadata, which no tensor can have.
 const metadataKey = "__metadata__"
 
-// ErrType is in the chain of the error of Read for a type that it does not take.
+// ErrType is wrapped by the error of Read for a type that it does not support.
 var ErrType = errors.New("not a type to read")
 
-// ErrFormat is in the chain of every error of a file that is not of the format, or not
-// whole.
+// ErrFormat is wrapped by every error for a file that is not of the format, or not whole.
 var ErrFormat = errors.New("not a whole safetensors file")
 
 // DType is the type of the elements of a tensor, by its name in files.
 type DType string
 
-// The types that Read takes. F16 and BF16 are widened to float32; the others are written too.
+// The types that Read supports. F16 and BF16 are widened to float32; Write supports the others.
 const (
 	F64  DType = "F64"
 	F32  DType = "F32"
@@ -57,8 +56,7 @@ const (
 	I64  DType = "I64"
 )
 
-// bits are the sizes of the elements of all types of the format: of those that Read takes and of those that
-// may lie beside them in a file.
+// bits holds the sizes of the elements of all types of the format, also of those that Read does not support.
 var bits = map[DType]uint64{
 	"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
 	"BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
@@ -77,7 +75,7 @@ type Tensor struct {
 	I64   []int64
 }
 
-// DType returns the type of the elements, or "" if not just one slice is set.
+// DType returns the type of the elements, or "" unless exactly one slice is set.
 func (t Tensor) DType() DType {
 	switch {
 	case t.F32 != nil && t.F64 == nil && t.I64 == nil:
@@ -93,7 +91,7 @@ func (t Tensor) DType() DType {
 // Len returns the number of elements.
 func (t Tensor) Len() int { return len(t.F32) + len(t.F64) + len(t.I64) }
 
-// Info is what a header says of a tensor.
+// Info is the description of a tensor in a header.
 type Info struct {
 	Name  string
 	DType DType

@@ -10,11 +10,10 @@ import (
 	"slices"
 )
 
-// Write writes a file of the tensors, which may come in any order, and of the metadata,
-// which may be nil. The same tensors and metadata give the same bytes.
+// Write writes a file of the tensors, in any order, and of the metadata, which may be nil. The same tensors and metadata give the same bytes.
 //
-// A name that occurs twice or is not UTF-8, a tensor with not just one of its slices set or
-// with elements that do not fill its shape are errors, and nothing is written.
+// A name that occurs twice or is not UTF-8, and a tensor that has not exactly one slice set or whose elements do not fill its shape, are
+// errors, and nothing is written.
 func Write(w io.Writer, tensors []Tensor, metadata map[string]string) error {
 	if err := write(w, tensors, metadata); err != nil {
 		return fmt.Errorf("safetensors: %w", err)
@@ -59,7 +58,7 @@ func write(w io.Writer, tensors []Tensor, metadata map[string]string) error {
 	return nil
 }
 
-// write writes the elements by way of a chunk.
+// write writes the elements through a chunk.
 func (t Tensor) write(w io.Writer, chunk []byte) error {
 	for part := range slices.Chunk(t.F32, chunkBytes/4) {
 		b := chunk

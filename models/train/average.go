@@ -17,19 +17,20 @@ import (
 	"github.com/kernelfold/kernelfold/solvers/distributed"
 )
 
-// calibration is how many batches running statistics are computed from, if the options do not say.
+// calibration is the default number of batches from which running statistics are computed.
 const calibration = 64
 
-// Recalibrate computes the running statistics of the batch normalisations of m anew, for weights that no steps have led to: an average
-// of weights (solvers.Average.Swap), or those of another program. They become the means over batches of the
-// data of the mean and the variance of each batch, as Izmailov et al. (UAI 2018) do for stochastic weight averaging. The vectors of
-// spectral normalisations take up those weights too. Weights and noise are as before. If Recalibrate fails, everything is.
+// Recalibrate computes the running statistics of the batch normalisations of m again, for weights that are
+// not the result of training steps: an average of weights (solvers.Average.Swap), or weights from elsewhere.
+// They become the means, over batches of the data, of the mean and the variance of each batch, as in
+// stochastic weight averaging (Izmailov et al., UAI 2018). The vectors of spectral normalisations are updated
+// for these weights too. Weights and noise do not change. If Recalibrate fails, nothing changes.
 //
-// Of the options it takes Recalibrate, the number of batches, and Seed, Augment and Group, by which the batches are made: with
-// those of a run, the statistics are those that Fit has evaluated.
+// It uses the options Recalibrate, the number of batches, and Seed, Augment and Group, which determine the
+// batches: with those of a run, the statistics are those with which Fit evaluated.
 //
-// Gorgonia's own BatchNorm does not tell what a batch contributes: there the statistics are moving averages, which begin with
-// those that it has. A net without any of these layers stays as it is.
+// Gorgonia's own BatchNorm does not give access to the statistics of a single batch, so its statistics are
+// moving averages that start from the current ones. A net without any of these layers does not change.
 func Recalibrate(ctx context.Context, of models.Trainable, data Data, o Options) error {
 	all := ranksOf(o.Group)
 	if err := all.agree(checkBatches("Recalibrate", of, data, o.Recalibrate, all)); err != nil {
@@ -67,7 +68,7 @@ type calibrator struct {
 	data  Data
 }
 
-// calibrate computes running statistics anew from batches of the data, as they would come in an epoch before the first.
+// calibrate computes running statistics again from batches of the data: those of an epoch before the first.
 func (c calibrator) calibrate(batches int) error {
 	if batches == 0 {
 		batches = calibration
@@ -98,7 +99,7 @@ func (c calibrator) calibrate(batches int) error {
 	return nil
 }
 
-// run runs the graph on the batches, the k-th of which counts 1/k in the statistics.
+// run runs the graph on the batches; the k-th has the weight 1/k in the statistics.
 func (c calibrator) run(batches int) error {
 	part := c.plan.part(c.ranks)
 	b, err := newBatch(c.model, part.examples)
@@ -178,8 +179,8 @@ func (o *Options) checkAverage(all ranks, s gorgonia.Solver) error {
 	return nil
 }
 
-// exchange puts the average of the weights, with its running statistics, in place of the weights, if that is wanted and there is one, and
-// returns what puts the weights and the statistics back.
+// exchange puts the average of the weights, with its running statistics, in place of the weights, if that is
+// wanted and there is an average. It returns a function that restores the weights and the statistics.
 func (r *run) exchange() (back func() error, err error) {
 	a := averageOf(r.solver)
 	if !r.Average || a.Count() == 0 {

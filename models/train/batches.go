@@ -13,18 +13,18 @@ import (
 // feed gathers batches ahead of those who use them.
 type feed struct {
 	ready chan *batch // closed behind the last one
-	empty chan *batch // given back
+	empty chan *batch // returned by the steps
 	stop  chan struct{}
 	done  chan struct{}
 }
 
-// ahead is how many batches wait for the steps at most.
+// ahead is the largest number of batches that wait for the steps.
 const ahead = 2
 
 // draw begins the random numbers of an example. It is nil in evaluation.
 type draw func(pcg *rand.PCG, example int)
 
-// plan is all that decides which batches come.
+// plan holds everything that determines the batches.
 type plan struct {
 	Seed    uint64
 	Images  int    // examples of the data
@@ -33,13 +33,13 @@ type plan struct {
 	Augment images.Augmentation
 }
 
-// steps is how many there are in an epoch.
+// steps returns the number of steps in an epoch.
 func (p plan) steps() int { return p.Images / p.Batch }
 
-// part is the examples of each batch, from the first on, that one rank takes.
+// part is the range of examples of each batch that one rank processes.
 type part struct{ first, examples int }
 
-// part returns that of a rank.
+// part returns the part of a rank.
 func (p plan) part(of ranks) part {
 	n := p.Batch / of.Size()
 	return part{of.Rank() * n, n}
@@ -87,8 +87,8 @@ func (f *feed) close() {
 	<-f.done
 }
 
-// gatherer makes batches. What it draws is a function of the seed, the epoch and the example, so that
-// it does not show how far ahead it works nor where a run began.
+// gatherer makes batches. Its random numbers are a function of the seed, the epoch and the example, so they
+// do not depend on how far ahead it works or where a run began.
 type gatherer struct {
 	plan
 	part

@@ -28,29 +28,28 @@ import (
 //	err := checkpoint.Load(filepath.Join(dir, train.BestFile), model, nil, nil)
 //
 // A run is saved before its first step, when one of Every, EverySteps and EveryTime says so, and when it ends, also
-// by ErrStop or because ctx was cancelled. So a run that is killed continues from the last time that it was saved.
-// While Fit runs no other run can use Dir, in this process or another on the same machine.
+// by ErrStop or because ctx was cancelled. A run that is killed can continue from its last save. While Fit runs no
+// other run can use Dir, in this process or another on the same machine.
 //
 // The zero value saves nothing.
 type Checkpoint struct {
-	// Dir is the directory, made if it is not there, of LastFile, BestFile, the older checkpoints and, during the
-	// run, LockFile.
+	// Dir is the directory of LastFile, BestFile, the older checkpoints and, during the run, LockFile. It is made if it does not
+	// exist.
 	Dir string
-	// Every is the number of epochs between two times that the run is saved: 1 if it is 0.
+	// Every is the number of epochs between two saves: 1 if it is 0.
 	Every int
-	// EverySteps and EveryTime, unless they are 0, save the run within epochs too: after so many steps, or so much
-	// time, without a save.
+	// EverySteps and EveryTime, unless they are 0, save the run within epochs too: after that number of steps, or that time, since the last
+	// save.
 	EverySteps int
 	EveryTime  time.Duration
-	// Keep is how many whole checkpoints are kept, 2 if it is 0: LastFile and the ones before, which have the
-	// numbers of a checkpoint.Series. Damaged ones do not count.
+	// Keep is the number of whole checkpoints that are kept, 2 if it is 0: LastFile and the previous ones, which are numbered as in a
+	// checkpoint.Series. Damaged ones do not count.
 	Keep int
-	// Resume continues from LastFile or, if that is damaged, from the newest whole checkpoint before it; hooks find which
-	// one it was, and what is wrong with the newer ones, in Run. A checkpoint must be there. The model and the
-	// solver must be made as those of the first run were, and data, batch, seed and augmentation be the same. Epochs
-	// may be others, but at least those that are complete.
+	// Resume continues from LastFile or, if that is damaged, from the newest whole checkpoint before it; hooks find which one it was,
+	// and the errors of the newer ones, in Run. There must be a checkpoint. The model and the solver must be made as in the first run,
+	// and data, batch, seed and augmentation must be the same. Epochs may differ, but not be fewer than the completed ones.
 	Resume bool
-	// Replace begins a new run in a Dir that holds another one, which is lost. Without it that is an error.
+	// Replace begins a new run in a Dir that holds another run, and deletes that run. Without Replace this is an error.
 	Replace bool
 	// WeightsOnly leaves the solver out, for solvers whose state cannot be saved: see
 	// checkpoint.Keeper. Such a checkpoint can be evaluated but not resumed, so there is none before the first step.
@@ -59,7 +58,7 @@ type Checkpoint struct {
 
 // The files in Checkpoint.Dir.
 const (
-	LastFile = "last.safetensors" // the run when it was saved last
+	LastFile = "last.safetensors" // the run at its last save
 	BestFile = "best.safetensors" // the run after its best epoch
 	LockFile = "lock"             // of the process that makes the run
 )
@@ -76,7 +75,7 @@ func Saved(dir string) (bool, error) {
 	return len(paths) > 0, nil
 }
 
-// series is the checkpoints to resume from.
+// series returns the checkpoints to resume from.
 func (c Checkpoint) series() checkpoint.Series {
 	return checkpoint.Series{Dir: c.Dir, Keep: c.Keep, Last: LastFile}
 }
@@ -122,19 +121,20 @@ func keeps(s gorgonia.Solver) error {
 	return err
 }
 
-// kept is what a run knows of its checkpoints.
+// kept is what a run knows about its checkpoints.
 type kept struct {
-	leave         func()      // gives the directory back, once
+	leave         func()      // releases the directory, once
 	stays         func() bool // stops the end of the context from calling leave; false if it has done so
 	resumed       string      // the path of the checkpoint that the run went on from
 	damaged       []error
-	steps, epochs int       // made when the run was saved last, -1 before
-	at            time.Time // of that, or of the beginning
+	steps, epochs int       // completed at the last save, -1 before it
+	at            time.Time // of the last save, or of the beginning
 	due           bool      // EverySteps or EveryTime says to save
 }
 
-// enter makes the directory of the run its own, on rank 0. Leave gives it back: as it was, if nothing has been written. Before
-// the run begins it is left as soon as the context ends, however long what is under way still takes.
+// enter makes and locks the directory of the run, on rank 0. Leave releases it, and removes it again if it
+// was made and nothing has been written. Before the run begins, it is released as soon as the context ends,
+// even while other work is still under way.
 func (r *run) enter() error {
 	r.kept = kept{leave: func() {}, stays: func() bool { return true }, steps: -1, at: time.Now()}
 	c := r.Checkpoint
@@ -183,7 +183,7 @@ func (r *run) saveFirst() error {
 	return r.save()
 }
 
-// isDue tells on rank 0 whether the run is to be saved after the step under way.
+// isDue reports, on rank 0, whether the run is to be saved after the step under way.
 func (r *run) isDue() bool {
 	c := r.Checkpoint
 	if c.Dir == "" || !r.root() {
@@ -192,7 +192,7 @@ func (r *run) isDue() bool {
 	return c.EverySteps > 0 && r.Steps+1-max(0, r.kept.steps) >= c.EverySteps || c.EveryTime > 0 && time.Since(r.kept.at) >= c.EveryTime
 }
 
-// saveStep saves after a step if it is time to. After the last one of an epoch that waits for the evaluation.
+// saveStep saves after a step if a save is due. After the last step of an epoch the save waits for the evaluation.
 func (r *run) saveStep() error {
 	if !r.kept.due || r.Step == r.Plan.steps() {
 		return nil
@@ -200,7 +200,7 @@ func (r *run) saveStep() error {
 	return r.save()
 }
 
-// saveBefore saves a run that has no files yet, before there are files of two runs.
+// saveBefore saves a run that has no files yet, so that there are never files of two runs.
 func (r *run) saveBefore() error {
 	if r.Checkpoint.Dir == "" || r.kept.steps >= 0 {
 		return nil
@@ -241,7 +241,7 @@ func (r *run) saveEpoch(e Epoch) error {
 	return r.save()
 }
 
-// save saves the run unless that was done. The first time it removes what is there of another run.
+// save saves the run unless it is saved already. The first save removes the files of an earlier run.
 func (r *run) save() error {
 	c := r.Checkpoint
 	if c.Dir == "" || r.kept.steps == r.Steps && r.kept.epochs == len(r.Done) {
@@ -320,8 +320,8 @@ func (r *run) resume() error {
 	return nil
 }
 
-// Accept refuses a state of other batches or of more epochs than are wanted, and one that no run can reach: the file may
-// have been tampered with.
+// Accept rejects a state of other batches or of more epochs than are wanted, and one that no run can reach, because the file may have been tampered
+// with.
 func (s *state) Accept(saved any) error {
 	is := saved.(*state)
 	if is.Plan != s.Plan {

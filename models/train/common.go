@@ -41,7 +41,7 @@ func (r *run) compare() error {
 	return r.agree(err)
 }
 
-// describe distinguishes data by what is quick to compute.
+// describe returns properties of the data that are quick to compute.
 func describe(d Data) string {
 	if isEmpty(d) {
 		return "nothing"
@@ -52,7 +52,7 @@ func describe(d Data) string {
 	return fmt.Sprintf("%d examples of %T", d.Len(), d)
 }
 
-// common is what all ranks take over from rank 0.
+// common is what all ranks receive from rank 0.
 type common struct {
 	State      *state   // at the beginning
 	Weights    [][]byte // at the beginning
@@ -123,7 +123,7 @@ func (r *run) share(beginning bool) error {
 	return nil
 }
 
-// broadcast returns what rank 0 gave.
+// broadcast returns the argument of rank 0.
 func (r *run) broadcast(c *common) (first common, err error) {
 	var packed bytes.Buffer
 	if r.root() {

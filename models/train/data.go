@@ -18,8 +18,7 @@ import (
 	"github.com/kernelfold/kernelfold/models/images"
 )
 
-// Data is the examples that a net is trained or evaluated on, such as images.Split, Tensors, or a type
-// of yours.
+// Data is the set of examples that a net is trained or evaluated on, such as images.Split, Tensors, or a type of your own.
 type Data interface {
 	// Len returns the number of examples.
 	Len() int
@@ -71,7 +70,7 @@ func (t Tensors) Example(i int, row []any, _ *rand.Rand) error {
 // isEmpty reports whether there are no examples.
 func isEmpty(d Data) bool { return d == nil || d.Len() < 1 }
 
-// augmented is images that are varied in training.
+// augmented holds images that are varied in training.
 type augmented struct {
 	images.Split
 	by    images.Augmentation
@@ -124,7 +123,7 @@ func imagesOf(n *models.Net) (shape [3]int) {
 type batch struct {
 	values []*tensor.Dense // for each input and target of the net
 	rows   [][]any         // of each example
-	err    error           // what kept the examples from being copied
+	err    error           // why the examples could not be copied
 }
 
 func newBatch(n *models.Net, examples int) (*batch, error) {

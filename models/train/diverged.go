@@ -18,7 +18,7 @@ type DivergedError struct {
 	Step  int     // of the run, from 1
 	Epoch int     // from 1
 	Loss  float64 // the loss that is not finite, or the last one before weights or gradients were not
-	Cause error   // what was noticed, if it was not the loss
+	Cause error   // what was detected, if it was not the loss
 }
 
 // Error describes the failure in one line.
@@ -45,7 +45,7 @@ func notFinite(err error) error {
 	case errors.Is(err, errNotFinite), errors.Is(cause, nodes.ErrNotFinite):
 		return cause
 	case strings.Contains(err.Error(), "NaN found"):
-		return errNotFinite // what Gorgonia's watch says of it runs over many lines
+		return errNotFinite // the text of Gorgonia has many lines
 	}
 	return nil
 }

@@ -16,9 +16,9 @@ type Epoch struct {
 	Number, Of int
 	Images     int     // examples trained on
 	TrainLoss  float64 // mean of the losses of its steps
-	// TrainAccuracy is the mean score of the training examples, each, as augmented, before the step
-	// that it took part in: for a models.Model the share of images classified correctly, 0..1. It is
-	// NaN for a net without a score.
+	// TrainAccuracy is the mean score of the training examples, as augmented, each computed before the step
+	// that used it: for a models.Model the share of images classified correctly, 0..1. It is NaN for a net
+	// without a score.
 	TrainAccuracy float64
 	TestLoss      float64 // mean cost on Options.Test
 	TestAccuracy  float64 // mean score on Options.Test
@@ -29,7 +29,7 @@ type Epoch struct {
 	Best                               bool          // better than all before
 }
 
-// Rate returns how many examples were trained on in a second.
+// Rate returns the number of training examples per second.
 func (e Epoch) Rate() float64 { return float64(e.Images) / e.Elapsed.Seconds() }
 
 // Measure is a number by which epochs are compared.
@@ -40,7 +40,7 @@ const (
 	ByLoss                    // the lower the better
 )
 
-// better reports whether e is better than another epoch, on the part that decides.
+// better reports whether e is better than another epoch, on the data by which epochs are compared.
 func (m Measure) better(e, than Epoch) bool {
 	loss, accuracy := e.decisive()
 	otherLoss, otherAccuracy := than.decisive()
@@ -50,7 +50,7 @@ func (m Measure) better(e, than Epoch) bool {
 	return accuracy > otherAccuracy
 }
 
-// decisive returns loss and accuracy of the part by which epochs are compared.
+// decisive returns the loss and the accuracy by which epochs are compared.
 func (e Epoch) decisive() (loss, accuracy float64) {
 	switch {
 	case !math.IsNaN(e.ValidationLoss):

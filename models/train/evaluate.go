@@ -23,7 +23,7 @@ func Evaluate(ctx context.Context, p *models.Predictor, data Data) (loss, accura
 	return loss / float64(n), score / float64(n), err
 }
 
-// measure is Evaluate on all ranks, each of which counts its part.
+// measure is Evaluate on all ranks, each of which evaluates its part.
 func (r *run) measure(data Data) (loss, accuracy float64, err error) {
 	n, np, k := data.Len(), r.Size(), r.Rank()
 	loss, score, err := total(r.ctx, r.predictor, data, n*k/np, n*(k+1)/np)

@@ -4,8 +4,8 @@ package train
 
 import "errors"
 
-// Hook sees a run. Each of its functions may be nil. An error ends the run and is returned by
-// Fit, except ErrStop, which ends it without one. Of several ranks, rank 0 alone calls hooks.
+// Hook observes a run. Each of its functions may be nil. An error ends the run and is returned by Fit, except
+// ErrStop, which ends the run without an error. With several ranks, only rank 0 calls hooks.
 type Hook struct {
 	// Begin is called once, before the first step.
 	Begin func(Run) error
@@ -17,7 +17,7 @@ type Hook struct {
 	End func() error
 }
 
-// ErrStop is what a hook returns to end a run early.
+// ErrStop ends a run early without an error if a hook returns it.
 var ErrStop = errors.New("train: stop")
 
 // Run is the argument of Begin.
@@ -30,7 +30,7 @@ type Run struct {
 	Parameters int     // weights of the net
 
 	Resumed string  // the path of the checkpoint that the run continues from, empty for a new run
-	Damaged []error // what is wrong with the checkpoints that are newer than that
+	Damaged []error // the errors of newer checkpoints
 }
 
 // Step is the argument of AfterStep.

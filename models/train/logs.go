@@ -14,9 +14,9 @@ import (
 	"github.com/kernelfold/kernelfold/internal/disk"
 )
 
-// CSV returns a hook that writes a table to w: a line of names, those of Epoch in JSON, and a line
-// for each epoch. A value that was not measured is empty. A resumed run writes the epochs before
-// the resumption first, so that w, empty at first, holds the whole run. CSVFile keeps it in a file.
+// CSV returns a hook that writes a table to w: a line of names, those of Epoch in JSON, and a line for each
+// epoch. A value that was not measured is empty. A resumed run first writes the epochs before the resumption,
+// so an initially empty w receives the whole run. CSVFile writes the table to a file.
 func CSV(w io.Writer) Hook {
 	c := csv.NewWriter(w)
 	return lines(func() error {
@@ -46,15 +46,15 @@ func JSON(w io.Writer) Hook {
 	return lines(func() error { return nil }, func(at Epoch) error { return e.Encode(at) }, func() error { return nil })
 }
 
-// CSVFile returns a hook that keeps the table of CSV in a file. The file is first written when the run begins, with the
-// epochs before a resumption, and replaced as a whole after each epoch: a run that is refused leaves it as it was, and
-// one that is killed and resumed has each epoch once.
+// CSVFile returns a hook that writes the table of CSV to a file. The file is first written when the run
+// begins, with the epochs before a resumption, and replaced as a whole after each epoch. A run that cannot
+// begin does not change it, and after a run that is killed and resumed it has each epoch once.
 func CSVFile(path string) Hook { return inFile(path, CSV) }
 
-// JSONFile returns a hook that keeps the lines of JSON in a file, as CSVFile does.
+// JSONFile returns a hook that writes the lines of JSON to a file, as CSVFile does.
 func JSONFile(path string) Hook { return inFile(path, JSON) }
 
-// inFile is the hook of a log that keeps it in a file.
+// inFile returns a hook that writes a log to a file.
 func inFile(path string, log func(io.Writer) Hook) Hook {
 	var all bytes.Buffer
 	h := log(&all)
@@ -76,7 +76,7 @@ func inFile(path string, log func(io.Writer) Hook) Hook {
 	}
 }
 
-// lines is a hook that writes a head, then epochs. What was written so far is flushed each time.
+// lines returns a hook that writes a head, then epochs, and flushes each time.
 func lines(head func() error, write func(Epoch) error, flush func() error) Hook {
 	all := func(epochs ...Epoch) error {
 		for _, e := range epochs {

@@ -13,9 +13,8 @@ import (
 	"github.com/kernelfold/kernelfold/solvers/distributed"
 )
 
-// processes are those that make a run together. All of them make the same calls, but for Rank and
-// Size, in the same order: whatever decides on the next call is the same on all of them, or is
-// agreed on before.
+// processes are the processes of a run. Except for Rank and Size, all of them make the same calls in the same
+// order: whatever determines the next call is the same on all of them, or is agreed on before.
 type processes interface {
 	Rank() int
 	Size() int
@@ -23,7 +22,7 @@ type processes interface {
 	Agree(err error) error
 	// Sum returns the sum over the processes of each value.
 	Sum(values ...float64) ([]float64, error)
-	// Broadcast returns what process 0 gave.
+	// Broadcast returns the argument of process 0.
 	Broadcast(b []byte) ([]byte, error)
 }
 
@@ -41,7 +40,7 @@ func (alone) Agree(err error) error               { return err }
 func (alone) Sum(v ...float64) ([]float64, error) { return v, nil }
 func (alone) Broadcast(b []byte) ([]byte, error)  { return b, nil }
 
-// ranks are the processes of a run, with what a training loop agrees on.
+// ranks are the processes of a run, with the agreements that a training loop needs.
 type ranks struct{ processes }
 
 func ranksOf(g *distributed.Group) ranks {
@@ -108,7 +107,7 @@ func number(is bool) float64 {
 // meet is Sum for the end of the run of a machine: it also passes on err, so that every rank
 // returns an error, that of agree, if the run failed on one.
 //
-// A rank that has failed sums nothing. So the others get an error too: here or, if their machines
+// A rank that has failed adds nothing to a sum. The others then get an error too: here or, if their machines
 // sum as well, in the next synchronised batch normalisation.
 func (r ranks) meet(err error, values ...float64) ([]float64, error) {
 	var sums []float64
@@ -130,7 +129,7 @@ func (r ranks) meet(err error, values ...float64) ([]float64, error) {
 	return nil, r.agree(err)
 }
 
-// admit refuses a solver that does not average over all ranks.
+// admit returns an error for a solver that does not average over all ranks.
 func (r ranks) admit(s gorgonia.Solver) error {
 	if _, ok := wrap.Find[*distributed.Solver](s); !ok && r.several() {
 		return fmt.Errorf("train: want a solver of all %d ranks, made by distributed.Average, got %s", r.Size(), wrap.Describe(s))

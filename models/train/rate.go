@@ -10,7 +10,7 @@ import (
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// setRate sets the learning rate of the step that comes next, if the options say one.
+// setRate sets the learning rate of the next step, if the options have one.
 func (r *run) setRate() error {
 	if r.LearnRate == nil {
 		return nil
@@ -21,7 +21,7 @@ func (r *run) setRate() error {
 	return nil
 }
 
-// rate returns the learning rate of the step that comes next, or NaN if it is not known.
+// rate returns the learning rate of the next step, or NaN if it is not known.
 func (r *run) rate() float64 {
 	lr := math.NaN()
 	if r.LearnRate != nil {

@@ -22,17 +22,19 @@ import (
 //
 //	R = gamma / lambda,
 //
-// where gamma is the scale that the constraint has made, such as manifolds.UnitFilters, and lambda the standard deviation of the features that
-// the points of the part see: lambda^2 is the mean over their weights of the variance of the channel that the weight multiplies, over images and
-// pixels, in a batch, and over the batches. Features of mean 0, as white noise, then give a
-// layer an output with the variance that features of standard deviation 1 would give it at the scale gamma. All layers are measured before the first
-// is rescaled. A part whose features are constant keeps its scale, and so do kernels without a manifold and weights that are no kernels.
+// where gamma is the scale from the constraint, such as manifolds.UnitFilters, and lambda the standard
+// deviation of the features that the points of the part see: lambda^2 is the variance of the channel that a
+// weight multiplies, over the images and pixels of a batch, averaged over the weights and the batches. If the
+// features are white noise, the output of the layer then has the variance that features of standard deviation
+// 1 would give it at the scale gamma. All layers are measured before the first is rescaled. A part with
+// constant features keeps its scale, and so do unconstrained kernels and weights that are not kernels.
 //
-// The solver must be a solvers.Rescaler, or wrap one. A kernel on a manifold without a scale is an error. Running statistics, noise and
-// power iterations are as before. If Rescale fails, everything is.
+// The solver must be a solvers.Rescaler, or wrap one. A kernel on a manifold without a scale is an error.
+// Running statistics, noise and power iterations do not change. If Rescale fails, nothing changes.
 //
-// Of the options it takes Rescale, the number of batches, 64 or those of an epoch if that has fewer, if it is 0, and Seed, Augment and Group, by which
-// the batches are made. They are those of an epoch before the first.
+// It uses the options Rescale, the number of batches, and Seed, Augment and Group, which determine the
+// batches: those of an epoch before the first. If Rescale is 0, the number is 64, or that of an epoch if it
+// has fewer.
 func Rescale(ctx context.Context, of models.Trainable, solver gorgonia.Solver, data Data, o Options) error {
 	all := ranksOf(o.Group)
 	err := checkBatches("Rescale", of, data, o.Rescale, all)
@@ -84,7 +86,7 @@ func (r rescaler) check() error {
 	})
 }
 
-// each is Rescale of the solver for the kernels.
+// each calls Rescale of the solver for the kernels.
 func (r rescaler) each(scale func(p *solvers.Part) (float64, error)) error {
 	return r.solver.Rescale(gorgonia.NodesToValueGrads(r.model.Learnables), func(p *solvers.Part) (float64, error) {
 		if name, _ := p.Parameter(); r.features.Kernel(name) {
@@ -136,7 +138,7 @@ func (r rescaler) rescale(ctx context.Context, p plan, data Data, batches int) e
 	})))
 }
 
-// measure runs the graph of the features on batches as they would come in an epoch before the first.
+// measure runs the graph of the features on the batches of an epoch before the first.
 func (r rescaler) measure(ctx context.Context, p plan, data Data, batches int) error {
 	part := p.part(r.ranks)
 	b, err := newBatch(r.model, part.examples)
@@ -163,7 +165,7 @@ func (r rescaler) measure(ctx context.Context, p plan, data Data, batches int) e
 	return nil
 }
 
-// checkBatches refuses what no batches can be made of.
+// checkBatches returns an error if no batches can be made from the arguments.
 func checkBatches(what string, of models.Trainable, data Data, batches int, all ranks) error {
 	switch {
 	case of == nil || of.Base() == nil || of.Base().Batch() < 1:

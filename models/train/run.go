@@ -41,8 +41,7 @@ type run struct {
 	synchronised bool // batch normalisations sum over all ranks
 }
 
-// state is what the loop knows between two steps, apart from the weights and the solver. Checkpoints
-// hold it.
+// state is the state of the loop between two steps, apart from the weights and the solver. Checkpoints hold it.
 type state struct {
 	Plan      plan
 	Done      []Epoch
@@ -58,7 +57,7 @@ type state struct {
 	epochs int // that are wanted, which is not saved
 }
 
-// newRun makes a run of which nothing has been written yet.
+// newRun makes a run. It writes nothing to disk.
 func newRun(ctx context.Context, of models.Trainable, solver gorgonia.Solver, data Data, o Options) (_ *run, err error) {
 	m := of.Base()
 	r := &run{Options: o, ranks: ranksOf(o.Group), ctx: ctx, model: m, solver: solver, ascender: ascender(solver), data: data, weights: gorgonia.NodesToValueGrads(m.Learnables)}
@@ -110,7 +109,7 @@ func newRun(ctx context.Context, of models.Trainable, solver gorgonia.Solver, da
 	return r, r.agree(err)
 }
 
-// begin takes the state from the checkpoint, or makes the first one.
+// begin takes the state from the checkpoint, or makes the initial state.
 func (r *run) begin() error {
 	if err := r.agree(r.enter()); err != nil {
 		return err
@@ -136,7 +135,7 @@ func (r *run) begin() error {
 	return nil
 }
 
-// close ends what began with the run: hooks, whose errors it returns, the goroutine of the feed, the machines and the lock.
+// close ends the hooks, whose errors it returns, the goroutine of the feed, and the machines, and releases the lock.
 func (r *run) close() error {
 	var all []error
 	for _, end := range r.ends {
@@ -150,7 +149,7 @@ func (r *run) close() error {
 	return errors.Join(all...)
 }
 
-// all makes the epochs that are left, and saves the run where it ends, unless it failed.
+// all makes the remaining epochs, and saves the run at its end, unless it failed.
 func (r *run) all() error {
 	var left error
 	if !r.kept.stays() {
@@ -182,12 +181,12 @@ func (r *run) all() error {
 	return err
 }
 
-// outOfPatience reports whether too many epochs went by without a better one.
+// outOfPatience reports whether too many epochs have passed without a better one.
 func (r *run) outOfPatience() bool {
 	return r.Patience > 0 && len(r.Done)-r.BestSoFar >= r.Patience
 }
 
-// epoch makes the steps that are left of an epoch, evaluates and saves.
+// epoch makes the remaining steps of an epoch, evaluates and saves.
 func (r *run) epoch() error {
 	number := len(r.Done) + 1
 	if err := r.rescaleOnce(number); err != nil {
@@ -223,7 +222,7 @@ func (r *run) epoch() error {
 	return r.agree(r.callEpoch(e))
 }
 
-// complete evaluates the epoch under way, whose steps are made, with the average of the weights if that is wanted, and keeps the best.
+// complete evaluates the epoch after its last step, with the average of the weights if that is wanted, and keeps the best.
 func (r *run) complete(number int) (e Epoch, err error) {
 	if r.Average { // while the weights are those of the run
 		if err := r.saveBefore(); err != nil {
@@ -250,7 +249,7 @@ func (r *run) complete(number int) (e Epoch, err error) {
 	return e, r.saveBest(e)
 }
 
-// goOn returns the error of a hook or of the context that keeps this rank from another step.
+// goOn returns the error of a hook or of the context that ends the run on this rank.
 func (r *run) goOn(hook error) error {
 	if err := r.ctx.Err(); hook == nil && err != nil {
 		return cancelled{err}
@@ -258,7 +257,7 @@ func (r *run) goOn(hook error) error {
 	return hook
 }
 
-// evaluate completes the epoch under way, whose steps are made.
+// evaluate evaluates the epoch after its last step.
 func (r *run) evaluate() (Epoch, error) {
 	if err := r.share(false); err != nil {
 		return Epoch{}, err
@@ -339,7 +338,7 @@ func (r *run) move(b *batch, at *Step) (float64, error) {
 	return sums[1], nil
 }
 
-// failed words the error of a solver.
+// failed returns the error of Fit for an error of a solver.
 func (r *run) failed(err error, at *Step) error {
 	switch {
 	case err == nil:
@@ -376,7 +375,7 @@ func (r *run) compute(b *batch, at *Step) (loss, score float64, err error) {
 	return r.model.Loss(), score, nil
 }
 
-// runGraph runs the graph on what was fed.
+// runGraph runs the graph on the current inputs.
 func (r *run) runGraph(at *Step) error {
 	err := r.vm.RunAll()
 	if err == nil {
@@ -391,8 +390,7 @@ func (r *run) runGraph(at *Step) error {
 	return fmt.Errorf("train: step %d: %w", at.Number, err)
 }
 
-// diverged reports whether a step failed because a weight or a gradient is not finite, or because
-// it is too long.
+// diverged reports whether a step failed because a weight or a gradient is not finite, or because the step is too long.
 func (r *run) diverged(err error) bool {
 	if errors.Is(err, solvers.ErrNotFinite) || errors.Is(err, solvers.ErrDiverged) || errors.Is(err, distributed.ErrOverflow) {
 		return true

@@ -16,10 +16,11 @@ import (
 	"github.com/kernelfold/kernelfold/solvers/distributed"
 )
 
-// Ascender is implemented by solvers whose step needs the gradient of one batch at two places, as solvers.SAM. Fit calls the
-// Ascend of the solver, or of the first one that it wraps, after the run of the graph. Then it runs the graph once more on the same
-// batch, with the same noise, and calls Step. If the second run fails it calls Cancel, which makes the weights those of before Ascend.
-// The running statistics of batch normalisations are those of the first run.
+// Ascender is implemented by solvers whose step needs the gradient of one batch at two points, like
+// solvers.SAM. Fit calls Ascend of the solver, or of the first Ascender that it wraps, after the run of the
+// graph. It then runs the graph again on the same batch, with the same noise, and calls Step. If the second
+// run fails, it calls Cancel, which restores the weights from before Ascend. The running statistics of batch
+// normalisations are those of the first run.
 type Ascender interface {
 	Ascend([]gorgonia.ValueGrad) error
 	Cancel()
@@ -42,8 +43,7 @@ func ascender(s gorgonia.Solver) Ascender {
 	return a
 }
 
-// ascend lets a solver that does so move the weights, and runs the graph once more, on the batch that was fed, with the
-// noise that the first run has drawn.
+// ascend lets an Ascender move the weights, and runs the graph again on the same batch, with the noise of the first run.
 func (r *run) ascend(at *Step, noise []uint64) error {
 	at.Ascended = math.NaN()
 	if r.ascender == nil {
@@ -80,7 +80,7 @@ func (r *run) runAgain(at *Step, noise []uint64) (float64, error) {
 	return loss, nil
 }
 
-// runs returns how many runs of the noise of each buffer there were.
+// runs returns the number of runs of the noise of each buffer.
 func runs(buffers []models.Buffer) []uint64 {
 	n := make([]uint64, len(buffers))
 	for i, b := range buffers {
@@ -91,7 +91,7 @@ func runs(buffers []models.Buffer) []uint64 {
 	return n
 }
 
-// rewind makes the noise draw the numbers of the given runs once more, and returns what makes all buffers what they are now.
+// rewind makes the noise draw the numbers of the given runs again, and returns a function that restores the current state of all buffers.
 func rewind(buffers []models.Buffer, noise []uint64) (restore func() error, err error) {
 	var undo []func() error
 	for i, b := range buffers {

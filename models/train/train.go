@@ -15,10 +15,10 @@
 //		},
 //	})
 //
-// The order of the examples and their augmentation depend on the seed, the epoch and the
-// example alone, so that solvers can be compared on the same batches. With Checkpoint a run
-// is saved and continues from where it stopped, also in the middle of an epoch, with
-// the numbers, to the bit, that it would have had without the stop.
+// The order of the examples and their augmentation depend only on the seed, the epoch and the example, so
+// that solvers can be compared on the same batches. With Checkpoint a run is saved and can be resumed where
+// it stopped, also in the middle of an epoch. Its results are the same, bit for bit, as without the
+// interruption.
 package train
 
 import (
@@ -38,39 +38,40 @@ import (
 type Options struct {
 	// Epochs is the number of passes over the data: 1 if it is 0.
 	Epochs int
-	// Seed decides the order of the examples in each epoch, and how they are augmented.
+	// Seed determines the order of the examples in each epoch, and their augmentation.
 	Seed uint64
-	// Augment varies the training images, each time anew. The data must be an images.Split; other
-	// Data may vary its examples itself.
+	// Augment varies the training images, differently each time. The data must be an images.Split; other Data may vary its examples
+	// itself.
 	Augment images.Augmentation
 	// LearnRate, unless it is nil, is the learning rate of each step of the
 	// run, counted from 0, by solvers.SetLearnRate. The schedule of solvers.Anneal multiplies it.
 	LearnRate func(step int) float64
 
-	// Group is the ranks that make the run together, each with a part of every batch: see Fit.
-	// Nil is this process alone.
+	// Group is the group of ranks that make the run together, each with a part of every batch: see Fit. Nil means this process
+	// alone.
 	Group *distributed.Group
 
 	// Test and Validation are evaluated after each epoch, unless they are empty.
 	Test, Validation Data
 	// Best is the measure by which epochs are compared: on Validation, or on
 	// Test if there is no validation part, or on the training batches if there is neither.
-	// The accuracy on Test of an epoch that was chosen on Test is better than on other images.
+	// If epochs are compared on Test, the test accuracy of the best epoch is biased upwards.
 	Best Measure
-	// Patience ends the run after so many epochs without a better one. With 0 there is no such end.
+	// Patience ends the run after that number of epochs without a better one. 0 means never.
 	Patience int
 
-	// Average evaluates, and keeps as the best, the average of the weights in place of the weights. The solver must be a
-	// solvers.Average, or wrap one. See Fit.
+	// Average evaluates, and keeps as the best, the average of the weights instead of the weights themselves. The solver must
+	// be a solvers.Average, or wrap one. See Fit.
 	Average bool
-	// Recalibrate is the number of batches by which running statistics are computed again for the average: 64, or those of an epoch if
-	// that has fewer, if it is 0.
+	// Recalibrate is the number of batches from which running statistics are computed again for the average. If it is 0,
+	// the number is 64, or that of an epoch if it has fewer.
 	Recalibrate int
 
-	// Rescale is the number of batches by which kernels are rescaled before each epoch, by the function Rescale. With 0 they are not.
+	// Rescale is the number of batches from which kernels are rescaled before each epoch, by the function Rescale. With 0 they are not
+	// rescaled.
 	Rescale int
 
-	// Checkpoint says where the run is saved.
+	// Checkpoint says where and when the run is saved.
 	Checkpoint Checkpoint
 
 	// Hooks are called in their order, then these two, which may be nil.
@@ -79,41 +80,39 @@ type Options struct {
 	AfterEpoch func(Epoch) error
 }
 
-// Initialiser is implemented by solvers that prepare the weights before the first step, as those of
-// package solvers project kernels onto their manifold. Fit calls the Init of the solver, or of the
-// first one that it wraps, before the first run, so that the first loss is already that of the
-// constrained net.
+// Initialiser is implemented by solvers that prepare the weights before the first step, like those of package
+// solvers, which project kernels onto their manifold. Fit calls Init of the solver, or of the first
+// Initialiser that it wraps, before the first run, so that the first loss is already that of the constrained
+// net.
 type Initialiser interface {
 	Init([]gorgonia.ValueGrad) error
 }
 
-// Fit trains m on data, in batches of the model's size, shuffled anew each
-// epoch; what is left over when no whole batch remains waits for another epoch. It returns
-// the epochs that were completed, including those before a resumption, also if there is an error.
+// Fit trains m on data, in batches of the model's size. The examples are shuffled again in each epoch; those
+// that do not fill a whole batch are left out in that epoch. Fit returns the completed epochs, including
+// those before a resumption, also if there is an error.
 //
-// If ctx is cancelled before the run begins, nothing is written; later the step under way is finished and the run is
-// saved. Either way Fit returns the error of ctx. A loss, a weight or a gradient that is not finite is a *DivergedError.
-// Other errors are those of the solver, the data, a hook or a checkpoint.
+// If ctx is cancelled before the run begins, nothing is written. Later, the step under way is finished and
+// the run is saved. In both cases Fit returns the error of ctx. A loss, a weight or a gradient that is not
+// finite is a *DivergedError. Other errors are those of the solver, the data, a hook or a checkpoint.
 //
-// A solver that wraps another is looked through if it has the method Unwrap() gorgonia.Solver.
+// If a solver wraps another and has the method Unwrap() gorgonia.Solver, the optional interfaces are looked for in the wrapped solver too.
 //
 // With Options.Average the weights are exchanged for their average after each epoch, unless there is none yet. The running statistics of batch
-// normalisations are computed again, by Recalibrate, and the net is evaluated; BestFile holds it as it is then, without the
-// solver. Then weights and statistics are put back, and the run continues. After Fit the net has the weights of the last step:
-// Swap of the solver and Recalibrate give it the average.
+// normalisations are computed again, by Recalibrate, and the net is evaluated; BestFile holds the net in this state, without the solver. Then
+// weights and statistics are restored, and the run continues. After Fit the net has the weights of the last step; call Swap of the solver and
+// Recalibrate to give it the average.
 //
-// With Options.Rescale kernels are given other scales before each epoch: see Rescale. Checkpoints have them.
+// With Options.Rescale the scales of kernels are set before each epoch: see Rescale. Checkpoints contain them.
 //
-// With Options.Group, all of whose ranks call Fit with the same arguments, a batch is that of all
-// of them together: np ranks with models of b images train as one rank does with a model of np b
-// images. The solver must be made by distributed.Average, or wrap one that is. All begin with the
-// weights, the statistics and the noise of rank 0.
+// With Options.Group, all ranks of the group call Fit with the same arguments, and a batch is that of all ranks together: np ranks with models
+// of b images train like one rank with a model of np b images. The solver must be made by distributed.Average, or wrap one that is. All begin
+// with the weights, the statistics and the noise of rank 0.
 //
 //   - Batch normalisations normalise the part of their rank, unless the model was made with models.Options.BatchNormOver. Running
 //     statistics are those of rank 0 wherever they are used: in evaluations, in checkpoints and after Fit.
-//   - Losses and accuracies are those of all ranks, for each step too. Every rank evaluates a part of the images.
-//   - Hooks are called on rank 0 alone, which alone reads and writes checkpoints. A run may continue with another number
-//     of ranks and the same batch of all of them.
+//   - Losses and accuracies are those of all ranks, also for single steps. Every rank evaluates a part of the images.
+//   - Only rank 0 calls hooks, and reads and writes checkpoints. A run may be resumed with another number of ranks, if the total batch is the same.
 //   - What ends the run on one rank, an error, ErrStop or its ctx, ends it on all of them after the same step. Then the
 //     run is saved, as for one rank, and every rank returns a *distributed.RankError that says which it was, in a *DivergedError
 //     if it diverged; for ErrStop nil.
@@ -140,7 +139,7 @@ func Fit(ctx context.Context, m models.Trainable, solver gorgonia.Solver, data D
 	return r.Done, plain(err)
 }
 
-// plain returns the error of the context of a cancelled run, and others as they are.
+// plain returns the error of the context of a cancelled run, and other errors unchanged.
 func plain(err error) error {
 	if c := (cancelled{}); errors.As(err, &c) {
 		return c.error
@@ -148,7 +147,7 @@ func plain(err error) error {
 	return err
 }
 
-// check refuses what no run can be made of.
+// check returns an error if no run can be made from the arguments.
 func (o *Options) check(of models.Trainable, solver gorgonia.Solver, data Data) error {
 	if of == nil || of.Base() == nil {
 		return errors.New("train: want a net, got nil")

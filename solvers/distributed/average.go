@@ -13,8 +13,7 @@ import (
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// Option configures the solver that Average makes. One with an impossible value is an error at the
-// first step.
+// Option configures the solver that Average makes. An invalid value is an error at the first step.
 type Option func(*Solver) error
 
 // CheckEvery compares the weights of all ranks, by a checksum, before every n-th step: 100 by
@@ -51,8 +50,7 @@ func DivideFrom(n int) Option {
 	}
 }
 
-// Solver makes the steps of another solver with the mean of the gradients of all ranks. It is made
-// by Average.
+// Solver makes the steps of another solver with the mean of the gradients of all ranks. Average makes one.
 type Solver struct {
 	group  *Group
 	inner  gorgonia.Solver
@@ -71,8 +69,9 @@ type Solver struct {
 
 var _ gorgonia.Solver = (*Solver)(nil)
 
-// What the wrapped solver may have. Keeper, initialiser and reporter are looked for through
-// wrappers; a sharer is the wrapped solver itself, since a wrapper may do more in its Step.
+// The optional interfaces of the wrapped solver. Keeper, initialiser and reporter are also looked for in the
+// solvers that it wraps; a sharer must be the wrapped solver itself, because a wrapper may do more in its
+// Step.
 type (
 	keeper interface {
 		Snapshot() (*solvers.Snapshot, error)
@@ -96,9 +95,9 @@ type (
 
 // Average returns a solver that replaces gradients by their mean over the ranks of the group, and
 // then makes the step of s: one of package solvers, a stock one, or any other, with its options.
-// All ranks begin with the weights of rank 0, and with the state of its solver if that has the
-// methods Snapshot and Restore, as those of package solvers do. Wrappers with the method Unwrap are
-// looked through.
+// All ranks begin with the weights of rank 0, and with the state of its solver if that has the methods
+// Snapshot and Restore, as those of package solvers do. If the solver has the method Unwrap, these methods
+// are looked for in the solvers that it wraps too.
 func Average(g *Group, s gorgonia.Solver, opts ...Option) *Solver {
 	d := &Solver{group: g, inner: s, every: 100, divide: true, heavy: 16}
 	if g == nil || s == nil {
@@ -120,8 +119,8 @@ func Average(g *Group, s gorgonia.Solver, opts ...Option) *Solver {
 }
 
 // Init compares the parameters of all ranks, gives all the weights of rank 0, and calls the Init of
-// the solver, if it has one. Call it before the first gradients are taken: the first Step does the
-// same, too late for those that it is given.
+// the solver, if it has one. Call it before the first gradients are computed: the first Step does the same,
+// but its gradients are then those of the earlier weights.
 func (s *Solver) Init(model []gorgonia.ValueGrad) error {
 	if s.group == nil {
 		return s.err
@@ -140,7 +139,7 @@ func (s *Solver) Init(model []gorgonia.ValueGrad) error {
 	if err := s.group.Agree(i.Init(model)); err != nil {
 		return err
 	}
-	return s.group.broadcast(s.weights) // projected by machines that may round differently
+	return s.group.broadcast(s.weights) // after the projection, because machines may round differently
 }
 
 // Step averages the gradients over the ranks and makes the step of the solver. All ranks call it,
@@ -211,8 +210,8 @@ func (s *Solver) Cancel() {
 	}
 }
 
-// replace replaces the gradients by their means. Compare says whether it is time to compare the weights, which are not those of
-// a step after an ascent: machines may round it differently.
+// replace replaces the gradients by their means. Compare says whether the weights may be compared, which is
+// not the case after an ascent, because machines may round it differently.
 func (s *Solver) replace(model []gorgonia.ValueGrad, compare bool) error {
 	if err := s.average(model); err != nil {
 		return err
@@ -254,7 +253,7 @@ func (s *Solver) average(model []gorgonia.ValueGrad) error {
 	}
 }
 
-// notFinite finds out whose gradients make the sum what it is.
+// notFinite finds out which rank's gradients make the sum non-finite.
 func (s *Solver) notFinite() error {
 	var err error
 	for i, g := range s.grads {
@@ -271,7 +270,7 @@ func (s *Solver) notFinite() error {
 		&s.list[i], s.group.Size(), sum.FirstBad(), ErrOverflow)
 }
 
-// agree decides, after all that can fail in a step and before a weight moves, whether the ranks make it.
+// agree decides, after everything in a step that can fail and before a weight moves, whether the ranks make the step.
 func (s *Solver) agree(err error, plan uint64) error {
 	word := plan | 1
 	if err != nil {
@@ -321,11 +320,10 @@ func nameOf(s gorgonia.Solver) string {
 	return fmt.Sprintf("%T", s)
 }
 
-// Unwrap returns the solver that makes the steps, whose options may be changed on all ranks alike.
+// Unwrap returns the solver that makes the steps. Its options may be changed, in the same way on all ranks.
 func (s *Solver) Unwrap() gorgonia.Solver { return s.inner }
 
-// Report is that of the solver; empty but for the name if it has none. It is not collective: one
-// rank may ask alone.
+// Report returns the report of the solver, or one with only the name if the solver has none. It is not collective: a single rank may call it.
 func (s *Solver) Report() solvers.Report {
 	r := solvers.Report{}
 	if i, ok := wrap.Find[reporter](s.inner); ok {

@@ -8,7 +8,7 @@ import (
 	"hash/crc32"
 )
 
-// checksums are those of the weights, one for each parameter.
+// checksums holds a checksum of the weights of each parameter.
 type checksums struct{ own, all []byte }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package distributed trains one net on several processes, its ranks, which may be on several
-// machines: each has a part of the batch, and all make the same step. A program changes one line,
+// machines: each computes a part of the batch, and all make the same step. A program changes one line,
 //
 //	solver := distributed.Average(group, solvers.NewSGD(solvers.Kernels(manifolds.Stiefel{})))
 //
-// where group is of the processes that mpirun or srun started:
+// where group consists of the processes that mpirun or srun started:
 //
 //	group, err := distributed.Join()
 //	...
@@ -17,19 +17,19 @@
 // # A step
 //
 // Before a step the solver that Average returns replaces the gradients by their mean over the
-// ranks. With a part of the batch on each rank, all of one size, and a cost that is a mean over it,
-// that is the gradient of the whole batch: a net without batch normalisation trains as on one rank,
-// but for rounding. Batch normalisation sees the part of its rank.
+// ranks. If the parts of the batch have the same size on all ranks, and the cost is a mean over the part,
+// this mean is the gradient of the whole batch: a net without batch normalisation trains as on one rank, up
+// to rounding. Batch normalisation normalises over the part of its rank.
 //
 // The work of a solver of package solvers is divided: parameters whose steps are costly, such as
-// large filter banks on Stiefel, are distributed over the ranks. Each rank moves its own, keeps the
-// state of those alone, and sends the new weights to the others (stage 1 of ZeRO: Rajbhandari,
-// Rasley, Ruwase, He, SC 2020). Every rank moves the cheap parameters itself. Any other solver
-// makes the whole step on every rank.
+// large filter banks on Stiefel, are distributed over the ranks. Each rank moves only its own parameters,
+// keeps only their state, and sends the new weights to the others (stage 1 of ZeRO: Rajbhandari, Rasley,
+// Ruwase, He, SC 2020). Every rank moves the cheap parameters itself. Any other solver makes the whole step
+// on every rank.
 //
 // # Wrappers
 //
-// A solver of your own that wraps another should have the method Unwrap() gorgonia.Solver. Average,
+// If your own solver wraps another, give it the method Unwrap() gorgonia.Solver. Average,
 // package train and package checkpoint then find the state, the report and the learning rate of the
 // solver inside. A wrapper with state of its own should have Snapshot and Restore as well. One that
 // embeds a *solvers.Solver has its StepShare, which Average calls in place of Step: such a wrapper
@@ -37,9 +37,8 @@
 //
 // # Errors
 //
-// A failure on one rank is an error on every rank, a *RankError that names the rank, and a step
-// that fails leaves the weights of all ranks as they were. As long as all ranks make the same
-// calls, none waits for one that has failed. A program that fails on one rank only should exit with
-// a status other than 0 and without Close, as log.Fatal does: the launcher then ends the other
-// ranks, as it does when a process dies.
+// A failure on one rank is an error on every rank, a *RankError that names the rank. A step that fails leaves
+// the weights of all ranks unchanged. As long as all ranks make the same calls, none waits for one that has
+// failed. A program that fails on one rank only should exit with a status other than 0 and without Close, as
+// log.Fatal does: the launcher then ends the other ranks, as it does when a process dies.
 package distributed

@@ -10,22 +10,21 @@ import (
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// The kinds of failure, for errors.Is, beside those of package solvers.
+// The kinds of failure, for errors.Is, in addition to those of package solvers.
 var (
 	// ErrDifferent: the ranks have different parameters, constraints, states or learning rates.
 	ErrDifferent = errors.New("ranks differ")
-	// ErrDiverged: the weights of the ranks are not the same any more.
+	// ErrDiverged: the weights of the ranks are no longer the same.
 	ErrDiverged = errors.New("ranks diverged")
 	// ErrOverflow: the sum of the gradients of all ranks overflows, though each is finite.
 	ErrOverflow = errors.New("sum overflows")
 )
 
-// RankError is what failed on a rank, on all ranks the same. Where several failed it is that of the
-// first.
+// RankError is the failure of a rank, returned on all ranks. If several ranks failed, it is that of the first.
 type RankError struct {
 	Rank int
-	// Err is the failure itself on the rank that failed. On the others it has the same message, and
-	// errors.Is knows the same errors of this package, of package solvers and of package context.
+	// Err is the failure itself on the rank that failed. On the others it has the same message, and errors.Is
+	// reports the same errors of this package, of package solvers and of package context.
 	Err error
 }
 
@@ -35,7 +34,7 @@ func (e *RankError) Error() string { return fmt.Sprintf("distributed: rank %d: %
 // Unwrap returns the failure.
 func (e *RankError) Unwrap() error { return e.Err }
 
-// kinds are the errors that errors.Is knows on every rank.
+// kinds are the errors that errors.Is finds on every rank.
 var kinds = []error{
 	ErrDifferent, ErrDiverged, ErrOverflow,
 	solvers.ErrNoGradient, solvers.ErrNotFinite, solvers.ErrDiverged, solvers.ErrParameter, solvers.ErrConstraint, solvers.ErrOption,
@@ -77,8 +76,7 @@ func decode(b []byte) error {
 	return e
 }
 
-// Agree makes the failure of one rank that of all: it returns nil if err is nil on every rank, and
-// otherwise the same *RankError on all of them.
+// Agree returns nil if err is nil on every rank, and otherwise the same *RankError on all of them.
 func (g *Group) Agree(err error) error {
 	bad := uint64(0)
 	if err != nil {
@@ -96,7 +94,7 @@ func (g *Group) Agree(err error) error {
 	return nil
 }
 
-// blame is Agree for when some rank may have failed. It returns nil if none has.
+// blame is Agree for the case that some rank may have failed. It returns nil if none has.
 func (g *Group) blame(err error) error {
 	all, e := g.Gather(encode(err))
 	if e != nil {

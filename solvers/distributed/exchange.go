@@ -10,11 +10,10 @@ type parts struct {
 	each [][]byte
 }
 
-// exchange returns the parts of all ranks, of the given sizes, of which own, with room for the
-// longest, is this rank's.
+// exchange returns the parts of all ranks, of the given sizes. Own is the part of this rank, with capacity for the longest.
 //
 // A gather pads all parts to the longest, so a rank receives n - 1 times that length; one broadcast
-// from each rank moves the total length. The shorter way is taken.
+// from each rank moves the total length. The cheaper of the two is used.
 func (g *Group) exchange(own []byte, sizes []int) ([][]byte, error) {
 	n, longest, total := g.Size(), slices.Max(sizes), 0
 	for _, size := range sizes {

@@ -10,17 +10,16 @@ import (
 	"github.com/kernelfold/kernelfold/internal/mpi"
 )
 
-// Group is the ranks that train together. All of them make the same calls in the same order: each
-// call, but for Rank, Size and Root, waits for the others. A Group is not safe for concurrent use.
+// Group is a group of ranks that train together. All of them make the same calls in the same order; each
+// call, except Rank, Size and Root, waits for the others. A Group is not safe for concurrent use.
 type Group struct {
 	comm  mpi.Comm
-	word  []byte // apart from g, since C may not see memory that has pointers to Go's
+	word  []byte // allocated separately, because C must not see memory with Go pointers
 	words []byte
 	parts parts
 }
 
-// Join returns the group of the processes that a launcher such as mpirun or srun started, or of
-// this one alone.
+// Join returns the group of the processes that a launcher such as mpirun or srun started, or a group of this process alone.
 //
 // In a program built without the tag mpi, more than one process is an error.
 func Join() (*Group, error) {
@@ -40,11 +39,11 @@ func (g *Group) Size() int { return g.comm.Size() }
 // Root reports whether this is rank 0, which prints and writes files.
 func (g *Group) Root() bool { return g.Rank() == 0 }
 
-// Close waits for the other ranks and leaves the group. It is for the end of the work, as in
+// Close waits for the other ranks and leaves the group. Call it at the end, as in
 //
 //	defer group.Close()
 //
-// and does nothing in a panic, which ends the process and with it the group.
+// During a panic, which ends the process and with it the group, it does nothing.
 func (g *Group) Close() error {
 	if r := recover(); r != nil {
 		panic(r)
@@ -52,7 +51,7 @@ func (g *Group) Close() error {
 	return g.failed("close", g.comm.Close())
 }
 
-// failed is the error of an operation of the engine.
+// failed returns the error of an MPI operation.
 func (g *Group) failed(what string, err error) error {
 	if err == nil {
 		return nil
@@ -92,7 +91,7 @@ func (g *Group) Mean(values ...float64) ([]float64, error) {
 	return means, err
 }
 
-// Broadcast returns what rank 0 gave, and ignores what other ranks give.
+// Broadcast returns the argument of rank 0, and ignores those of the other ranks.
 func (g *Group) Broadcast(b []byte) ([]byte, error) {
 	size := binary.LittleEndian.AppendUint64(nil, uint64(len(b)))
 	if err := g.comm.Broadcast(0, size); err != nil {
@@ -104,7 +103,7 @@ func (g *Group) Broadcast(b []byte) ([]byte, error) {
 	return b, g.failed("broadcast", g.comm.Broadcast(0, b))
 }
 
-// Gather returns what each rank gave, in their order. The lengths may differ.
+// Gather returns the arguments of all ranks, in their order. The lengths may differ.
 func (g *Group) Gather(b []byte) ([][]byte, error) {
 	sizes, err := g.gatherWord(uint64(len(b)))
 	if err != nil {

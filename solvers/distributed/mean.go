@@ -58,12 +58,12 @@ func (m *mean) add(c mpi.Comm, grads []dense.View, ready bool) (all bool, err er
 	return m.sum32[flag] == 0, nil
 }
 
-// finite reports whether all sums are.
+// finite reports whether all sums are finite.
 func (m *mean) finite() bool {
 	return vec.Norm(m.sum32) <= math.MaxFloat64 && vec.Norm(m.sum64) <= math.MaxFloat64
 }
 
-// firstBad is the position of the first gradient whose sum is not finite, and the sum.
+// firstBad returns the position of the first gradient whose sum is not finite, and the sum.
 func (m *mean) firstBad(grads []dense.View) (int, dense.View) {
 	at32, at64 := m.sum32, m.sum64
 	for i, g := range grads {
@@ -90,7 +90,7 @@ func (m *mean) put(grads []dense.View, n int) {
 	}
 }
 
-// takeBack makes the gradients what they were.
+// takeBack restores the gradients.
 func (m *mean) takeBack(grads []dense.View) {
 	at32, at64 := m.own32, m.own64
 	for _, g := range grads {

@@ -16,7 +16,7 @@ import (
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// parameters are those of a step. All but their memory is the same on all ranks.
+// parameters are the parameters of a step. Except for their memory, they are the same on all ranks.
 type parameters struct {
 	list           []parameter
 	weights, grads []dense.View // of the step under way
@@ -71,7 +71,7 @@ func called(v gorgonia.ValueGrad, position int) string {
 	return fmt.Sprintf("number %d", position)
 }
 
-// note makes the parameters, which look has seen, those of the list.
+// note puts the parameters that look has seen into the list.
 func (p *parameters) note(model []gorgonia.ValueGrad) {
 	p.list = p.list[:0]
 	for i, v := range model {
@@ -154,8 +154,8 @@ func (g *Group) same(lines []string) error {
 	return fmt.Errorf("distributed: want the same on every rank, got other checksums of it (%w)", ErrDifferent) // cannot happen
 }
 
-// adopt makes the parameters that look has seen those of the list, if all ranks have the same, and gives
-// new ones the weights of rank 0. The first call also gives the solvers the state of that of rank 0.
+// adopt puts the parameters that look has seen into the list, if they are the same on all ranks, and gives
+// new ones the weights of rank 0. The first call also gives the solvers the state of the solver of rank 0.
 func (s *Solver) adopt(model []gorgonia.ValueGrad) error {
 	before := s.list
 	s.list = nil

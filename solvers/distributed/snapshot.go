@@ -14,9 +14,9 @@ import (
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// Snapshot returns the whole state of the wrapped solver on every rank. All ranks must call it,
-// also if only one writes it to disk. The wrapped solver, or one that it wraps, must have the
-// methods Snapshot and Restore.
+// Snapshot returns the whole state of the wrapped solver on every rank. All ranks must call it, even if only
+// one writes it to disk. The wrapped solver, or one that it wraps, must have the methods Snapshot and
+// Restore.
 func (s *Solver) Snapshot() (*solvers.Snapshot, error) {
 	inner, err := s.keeper()
 	if err != nil {
@@ -75,7 +75,7 @@ func (s *Solver) Restore(model []gorgonia.ValueGrad, snap *solvers.Snapshot) err
 	return s.group.Agree(err)
 }
 
-// keeper returns the solver, the wrapped one or one that it wraps, whose state can be kept.
+// keeper returns the solver, the wrapped one or one that it wraps, whose state can be saved.
 func (s *Solver) keeper() (keeper, error) {
 	if s.err != nil {
 		return nil, s.err
@@ -88,8 +88,8 @@ func (s *Solver) keeper() (keeper, error) {
 	return inner, nil
 }
 
-// beginAlike gives the solver the state of that of rank 0, unless it has it. State that cannot be
-// kept, such as that of a stock solver in Constrain, is taken to be alike.
+// beginAlike gives the solver the state of the solver of rank 0, unless it already has it. State that cannot
+// be saved, such as that of a stock solver in Constrain, is assumed to be the same.
 func (s *Solver) beginAlike(model []gorgonia.ValueGrad) error {
 	inner, ok := wrap.Find[keeper](s.inner)
 	if !ok || s.group.Size() == 1 {
@@ -127,7 +127,7 @@ func become(s keeper, model []gorgonia.ValueGrad, own *solvers.Snapshot, packed 
 		return err
 	}
 	if len(first.Parameters) == 0 && len(own.Parameters) == 0 {
-		return nil // of different learning rates at most, which the step compares
+		return nil // they differ in the learning rate at most, which the step compares
 	}
 	if len(own.Parameters) > 0 {
 		return fmt.Errorf("distributed: want a solver that has seen no parameters, or the state of that of rank 0, which has made %d steps, got %d steps and another state (%w)",
@@ -146,7 +146,7 @@ func become(s keeper, model []gorgonia.ValueGrad, own *solvers.Snapshot, packed 
 	return s.Restore(parameters, first)
 }
 
-// pack and unpack carry a snapshot, to the bit.
+// pack and unpack encode and decode a snapshot without loss.
 func pack(s *solvers.Snapshot) ([]byte, error) {
 	var b bytes.Buffer
 	if err := gob.NewEncoder(&b).Encode(s); err != nil {
