@@ -168,6 +168,10 @@ func combine[T vec.Float](l line, dst []T, a float64, x []T, b float64, y []T, c
 	f, g, h := T(a), T(b), T(c)
 	if l.stride == 1 {
 		x, y, dst := x[l.at:l.at+l.n], y[l.at:l.at+l.n], dst[l.at:l.at+l.n]
+		if l.n >= 16 {
+			vec.Affine2(dst, a, x, b, y, c)
+			return
+		}
 		for e := range dst {
 			dst[e] = f*x[e] + g*y[e] + h
 		}

@@ -13,6 +13,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/internal/gemm"
+	"github.com/kernelfold/kernelfold/internal/vec"
 	"github.com/kernelfold/kernelfold/manifolds"
 	"github.com/kernelfold/kernelfold/solvers"
 )
@@ -346,11 +347,13 @@ func BenchmarkWrappers(b *testing.B) {
 						}
 					}
 					var times [2]time.Duration
+					sign := 1.0
 					step := func(i int) {
-						refill := func() {
+						refill := func() { // with the other sign each time, or gradients would soon be normal to spheres
 							for k, p := range layers[i] {
-								copy(p.g.Float32s(), slopes[k])
+								vec.Scale(p.g.Float32s(), sign, slopes[k])
 							}
+							sign = -sign
 						}
 						all := valueGrads(layers[i])
 						refill()

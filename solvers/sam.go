@@ -77,9 +77,12 @@ type ascent struct {
 	shown    *transported // what the solver is shown, nil for an unconstrained parameter
 	square   float64      // of the norm of the Riemannian gradient, over the scale
 	straight float64      // the scale, where the weights move along the gradient itself; else 0
-	repair   []bool       // parts that were not on their manifold
-	kept     bool         // from holds the weights before the ascent under way
-	back     bool         // Step has seen the parameter
+	quick    bool         // the square is known without the Riemannian gradients themselves
+	fused    bool         // the weights move in place, along the descent, when all processes agree
+	descent  manifolds.Descent
+	repair   []bool // parts that were not on their manifold
+	kept     bool   // from holds the weights before the ascent under way
+	back     bool   // Step has seen the parameter
 }
 
 // String names the solver.
@@ -91,8 +94,8 @@ func (s *SAM) Unwrap() gorgonia.Solver { return s.Solver }
 // Rho returns the distance of the ascended weights.
 func (s *SAM) Rho() float64 { return s.rho }
 
-// Ascend moves the weights to where Step needs the gradient, and zeroes the gradients. It is atomic, as Step is. A second
-// Ascend before the Step is ErrAscent.
+// Ascend moves the weights to where Step needs the gradient, and zeroes the gradients. It is atomic, as Step is; after ErrOverwritten
+// the weights are back, and gradients may be zero. A second Ascend before the Step is ErrAscent.
 func (s *SAM) Ascend(model []gorgonia.ValueGrad) error { return s.AscendShare(model, alone) }
 
 // AscendShare is Ascend for one of several processes, each of which moves all weights. Exchange is not called.
@@ -103,16 +106,33 @@ func (s *SAM) AscendShare(model []gorgonia.ValueGrad, share Share) error {
 	}
 	defer e.finish()
 	active, err := e.agreeOn(model, share, func(active []*parameter) error { return s.climb(active) })
+	if err == nil {
+		err = e.each(active, 4*weights(active), func(_ *engine, p *parameter) error { return p.rise() })
+	}
 	if err != nil {
 		s.descend()
 		return e.refuse(err)
 	}
-	for _, p := range active {
+	e.last = nil
+	return nil
+}
+
+// rise moves the weights that move in place, which cannot fail unless something else has written to them, and zeroes the gradient.
+func (p *parameter) rise() error {
+	if !p.ascent.fused {
 		if p.grad.Len() > 0 {
 			p.grad.Zero()
 		}
+		return nil
 	}
-	e.last = nil
+	q := p.parts[0]
+	g, err := q.batch(p.grad, nil)
+	if err == nil {
+		_, err = q.bound.descender.Descend(q.X, manifolds.Points{}, g, p.ascent.descent)
+	}
+	if err != nil {
+		return q.fail(ErrOverwritten, fmt.Sprintf("ascent: %v: the weights were written to since the last step", err), err)
+	}
 	return nil
 }
 
@@ -134,7 +154,7 @@ func (s *SAM) climb(active []*parameter) error {
 	defer scratch.Put(norms)
 	for i, p := range active {
 		norms[i] = p.gradient
-		p.ascent.at, p.ascent.back = p.weights, false
+		p.ascent.at, p.ascent.back, p.ascent.fused = p.weights, false, false
 	}
 	scale := total(norms) // so that squares neither overflow nor vanish
 	s.path, s.above = append(s.path[:0], active...), true
@@ -153,7 +173,7 @@ func (s *SAM) climb(active []*parameter) error {
 		s.flat = true
 		return nil
 	}
-	return e.each(active, work, func(_ *engine, p *parameter) error { return p.ascend(s.rho / norm) })
+	return e.each(active, work, func(_ *engine, p *parameter) error { return p.ascend(s.rho/norm, scale) })
 }
 
 // total returns the root of the sum of the squares. It sorts the norms, so that the result does not depend on their order.
@@ -165,17 +185,61 @@ func total(norms []float64) (sum float64) {
 	return sum
 }
 
-// slope computes the Riemannian gradients of the parts, divided by scale, and stores them as their directions.
+// quickSquare computes the square of the norm of the Riemannian gradients, over the scale, without writing them, and reports whether it did.
+// Where a projection takes products of matrices, it is cheaper to write them, and to use them for the move.
+func (p *parameter) quickSquare(scale float64) bool {
+	q := p.parts[0]
+	m, ok := q.bound.descender.(manifolds.Adaptable)
+	if _, other := q.Manifold.(manifolds.Ambient); other || !ok || q.bound.properties.Cost > 0 || !q.whole() || p.shared || q.extreme(scale) || q.points() != nil || q.step.dirty {
+		return false
+	}
+	g, err := q.batch(p.grad, nil)
+	if err != nil {
+		return false
+	}
+	squares := scratch.Get[float64](g.K)
+	defer scratch.Put(squares)
+	if m.GradientSquares(squares, q.X, g) != nil {
+		return false
+	}
+	sum := 0.0
+	for _, sq := range squares {
+		sum += sq
+	}
+	p.ascent.square = sum / scale / scale
+	return p.ascent.square <= math.MaxFloat64
+}
+
+// descends reports whether the weights can move in place by c times the Riemannian gradient over the scale, and prepares that.
+func (p *parameter) descends(c, scale float64) bool {
+	a, q := &p.ascent, p.parts[0]
+	a.descent = manifolds.Descent{Slope: -1, Rate: c / scale}
+	a.fused = q.bound.descender.Descends(q.Manifold, q.X, a.descent, manifolds.Bounds{Gradient: p.gradient})
+	return a.fused
+}
+
+// slope computes the Riemannian gradients of the parts, divided by scale, and stores them as their directions, or only the square of their norm where
+// that is enough.
 func (p *parameter) slope(scale float64) error {
 	a := &p.ascent
-	a.square, a.straight = 0, 0
+	a.square, a.straight, a.quick = 0, 0, false
 	if p.settings.frozen {
+		return nil
+	}
+	if a.quick = p.quickSquare(scale); a.quick {
 		return nil
 	}
 	if q := p.parts[0]; len(p.parts) == 1 && q.bound.euclidean && !q.extreme(scale) && scale > 1e-12 && scale < 1e12 {
 		a.square, a.straight = p.gradient/scale*(p.gradient/scale), scale
 		return nil
 	}
+	return p.gradients(scale)
+}
+
+// gradients is slope for parts that do not move in place.
+func (p *parameter) gradients(scale float64) error {
+	a := &p.ascent
+	a.square = 0
 	for _, q := range p.parts {
 		if _, other := q.Manifold.(manifolds.Ambient); other {
 			return q.fail(ErrConstraint, fmt.Sprintf("want a manifold with the inner product of the ambient space for SAM, got %s", manifolds.Name(q.Manifold)), nil)
@@ -229,8 +293,8 @@ func (p *Part) gather(v dense.View, c float64, wide bool) (manifolds.Points, err
 	return x, p.bound.layout.Gather(x, flat)
 }
 
-// ascend moves the weights along c times the directions.
-func (p *parameter) ascend(c float64) error {
+// ascend moves the weights along c times the directions, or prepares that where they move in place.
+func (p *parameter) ascend(c, scale float64) error {
 	a := &p.ascent
 	if p.settings.frozen {
 		return nil
@@ -238,6 +302,15 @@ func (p *parameter) ascend(c float64) error {
 	a.keep(p)
 	if a.straight > 0 {
 		return p.straight(c / a.straight)
+	}
+	if a.quick {
+		a.repair[0] = false
+		if p.descends(c, scale) {
+			return nil
+		}
+		if err := p.gradients(scale); err != nil {
+			return err
+		}
 	}
 	for i, q := range p.parts {
 		a.repair[i] = q.step.dirty
@@ -430,6 +503,12 @@ func (e *engine) transport(p *parameter) error {
 	}
 	for i, q := range p.parts {
 		wide := q.single() && q.extreme(norm)
+		if q.whole() && !q.bound.euclidean && !wide && !a.repair[i] {
+			if err := q.transportTo(to, a); err != nil {
+				return q.fail(ErrDiverged, fmt.Sprintf("gradient of the ascended weights: %v", err), err)
+			}
+			continue
+		}
 		g, err := q.gather(p.grad, 1, wide)
 		if err == nil && !q.bound.euclidean {
 			err = q.transportBack(g, a, i, wide)
@@ -442,6 +521,22 @@ func (e *engine) transport(p *parameter) error {
 		}
 	}
 	return nil
+}
+
+// transportTo is transportBack of the gradient to other memory, without copies, for points that need none.
+func (p *Part) transportTo(to dense.View, a *ascent) error {
+	var all [4]manifolds.Points
+	for i, v := range [...]dense.View{to, p.bound.of.grad, a.at, a.from} {
+		var err error
+		if all[i], err = p.batch(v, nil); err != nil {
+			return err
+		}
+	}
+	g, euclidean, y, x := all[0], all[1], all[2], all[3]
+	if err := p.Manifold.Tangent(g, y, euclidean); err != nil {
+		return err
+	}
+	return p.Manifold.Transport(g, y, x, g)
 }
 
 // transportBack replaces the Euclidean gradient at the ascended points by its tangent part, transported to the points before the ascent.

@@ -492,3 +492,64 @@ func TestSAMRefusesOtherInnerProducts(t *testing.T) {
 		same(t, weights(twin), weights(m))
 	}
 }
+
+// unfused is a sphere without steps in place.
+type unfused struct{ manifolds.Sphere }
+
+func (u unfused) Scaled(s float64) manifolds.Manifold {
+	return unfused{u.Sphere.Scaled(s).(manifolds.Sphere)}
+}
+
+// On spheres the weights ascend in place, to where the methods of the manifold lead.
+func TestSAMAscendsInPlace(t *testing.T) {
+	for _, of := range precisions {
+		t.Run(of.String(), func(t *testing.T) {
+			var count wayTaken
+			make := func(m manifolds.Manifold) (*solvers.SAM, []*param) {
+				s := solvers.NewSAM(solvers.NewSGD(solvers.LearnRate(0.02), solvers.Momentum(0.9), solvers.Kernels(m)), 0.05)
+				all := model(of, 1)
+				require.NoError(t, s.Init(valueGrads(all)))
+				return s, all
+			}
+			s, m := make(watched{manifolds.Sphere{}, of, &count})
+			reference, twin := make(unfused{})
+			count = wayTaken{} // binding may try a manifold
+			for step := range uint64(4) {
+				climb(t, s, m, step)
+				climb(t, reference, twin, step)
+				for i, p := range m {
+					near(t, get(twin[i].w), get(p.w), 1+int(step), of, "ascent, "+p.name)
+				}
+				require.NoError(t, s.Step(valueGrads(m)))
+				require.NoError(t, reference.Step(valueGrads(twin)))
+			}
+			assert.Equal(t, wayTaken{inPlace: 2 * 2 * 4}, count) // two kernels
+			for i, p := range m {
+				near(t, get(twin[i].w), get(p.w), 4, of, p.name)
+			}
+		})
+	}
+}
+
+// Where something else has written points that are not on the sphere, and the ascent is the first to find out, the weights are as before it.
+func TestSAMFindsOverwrittenPoints(t *testing.T) {
+	for _, of := range precisions {
+		m := []*param{newParam("kernel", of, 16, 4, 3, 3), newParam("watched", of, 16, 4, 3, 3)}
+		for i, p := range m {
+			gaussian(p.w, source(uint64(i)), 1)
+		}
+		s := solvers.NewSAM(solvers.NewSGD(solvers.Kernels(manifolds.Sphere{})), 0.05)
+		require.NoError(t, s.Init(valueGrads(m)))
+		climb(t, s, m, 1)
+		require.NoError(t, s.Step(valueGrads(m))) // the next looks at the points of the second kernel
+		w := get(m[0].w)
+		clear(w[3*36 : 4*36])
+		w[3*36] = 1e-9 // none of these values vouches for the others
+		put(m[0].w, w)
+		w, other := get(m[0].w), get(m[1].w)
+		gradients(m, 2)
+		require.ErrorIs(t, s.Ascend(valueGrads(m)), solvers.ErrOverwritten)
+		assert.Equal(t, w, get(m[0].w))
+		assert.Equal(t, other, get(m[1].w))
+	}
+}

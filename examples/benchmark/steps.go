@@ -11,6 +11,7 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kernelfold/kernelfold/internal/vec"
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
@@ -72,7 +73,8 @@ func product(shape []int) int { return tensor.Shape(shape).TotalSize() }
 type parameter struct {
 	name         string
 	weight, grad *tensor.Dense
-	saved        []float32 // what the gradient is before every step
+	saved        []float32 // what the gradient is before every second step, and the negative of what it is before the others
+	sign         float64
 }
 
 func (p *parameter) Name() string                  { return p.name }
@@ -86,7 +88,7 @@ func newParameters(s shapes) (all []*parameter) {
 		dense := func() *tensor.Dense {
 			return tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(shape...))
 		}
-		p := &parameter{name: fmt.Sprintf("parameter%d", i), weight: dense(), grad: dense()}
+		p := &parameter{name: fmt.Sprintf("parameter%d", i), weight: dense(), grad: dense(), sign: 1}
 		w := p.weight.Float32s()
 		p.saved = make([]float32, len(w))
 		for i := range w {
@@ -97,10 +99,12 @@ func newParameters(s shapes) (all []*parameter) {
 	return all
 }
 
-// restore writes the gradients from the last layer to the first, as a backward pass writes them.
+// restore writes the gradients from the last layer to the first, as a backward pass writes them. Their sign alternates: weights of constant norm
+// would go to where a constant gradient has next to no tangent part, as no gradient of a net has.
 func restore(all []*parameter) {
 	for _, p := range slices.Backward(all) {
-		copy(p.grad.Float32s(), p.saved)
+		vec.Scale(p.grad.Float32s(), p.sign, p.saved)
+		p.sign = -p.sign
 	}
 }
 
