@@ -15,7 +15,7 @@ LIBRARY     = ./manifolds/... ./solvers/... ./nodes/... ./models/... ./internal/
 # Goes to the kernel of the notebooks; GOFLAGS="$$flags" compiles it with its patched interpreter.
 KERNEL      = @dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && cd examples/notebooks/kernel && flags=$$(go run . -prepare "$$dir")
 
-.PHONY: check fmt vet staticcheck race levels platforms neon emulated assembly drawings mpi test bench generate picture notebooks execute onnx site browser workflows
+.PHONY: check fmt vet staticcheck race levels platforms neon emulated assembly drawings mpi test bench generate picture notebooks execute onnx site browser page load workflows
 
 # Everything a change must pass, beside `go test ./...`.
 check: fmt vet staticcheck workflows race levels platforms assembly drawings
@@ -132,3 +132,12 @@ site:
 # needs and are missing.
 browser:
 	examples/notebooks/browser.py --out "$${OUT:-$$(mktemp -d)}"
+
+# Tests the page of examples/classify -serve in a browser, and says where the screenshots are. It names the Debian packages that it
+# needs and are missing.
+page:
+	examples/classify/browser.py --out "$${OUT:-$$(mktemp -d)}"
+
+# Ten thousand requests to a server, a quarter of them junk: each is answered, and memory stays bounded.
+load:
+	KERNELFOLD_LOAD=10000 go test -count 1 -v -run Load ./models/serve

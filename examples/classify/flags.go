@@ -23,6 +23,7 @@ type command struct {
 	file     string // a checkpoint
 	top      int
 	format   string
+	serve    string // an address
 	figures  string
 	pictures []string        // to predict: files and folders
 	given    map[string]bool // flags on the command line
@@ -99,15 +100,17 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	f.BoolVar(&c.evaluate, "evaluate", false, "evaluate the net in -out on the test images of its run, or of -data: accuracy, measures of each class, and which class is taken for which")
 	f.StringVar(&c.figures, "figures", "", "`DIR` for confusion.png and worst.png of -evaluate (default: that of the run; with -import none)")
 	f.StringVar(&c.predict, "predict", "", "classify the picture `FILE`, or those in a folder, by the net in -out; others may follow")
-	f.StringVar(&c.file, "checkpoint", "", "the `FILE` to evaluate or predict with (default: best.safetensors in -out); run.json lies beside it")
-	f.IntVar(&c.top, "top", 3, "classes that -predict writes for each picture")
+	f.StringVar(&c.serve, "serve", "", "answer requests over HTTP at `ADDRESS`, such as :8080, of this machine alone unless it names a host, until Ctrl-C")
+	f.StringVar(&c.file, "checkpoint", "", "the `FILE` to evaluate, predict or serve with (default: best.safetensors in -out); run.json lies beside it")
+	f.IntVar(&c.top, "top", 3, "classes that -predict and -serve tell for each picture")
 	f.StringVar(&c.format, "format", "text", "how -predict writes them: "+strings.Join(namesOf(formats), ", "))
 	if err := cli.Parse(f, args, stdout, "classify trains a net on images, evaluates it, and classifies pictures by it.",
 		"go run ./examples/classify -out run                     # digits that it draws",
 		"go run ./examples/classify -data DIR -out run -tensorboard",
 		"go run ./examples/classify -out run -resume",
 		"go run ./examples/classify -out run -predict cat.jpg",
-		"go run ./examples/classify -out run -format csv -predict dog.jpg folder"); err != nil {
+		"go run ./examples/classify -out run -format csv -predict dog.jpg folder",
+		"go run ./examples/classify -out run -serve :8080"); err != nil {
 		return nil, err
 	}
 	c.given = cli.Given(f)
@@ -129,7 +132,7 @@ var savingFlags = []string{"keep", "save-steps", "save-minutes", "tensorboard"}
 // check refuses what makes no sense.
 func (c *command) check() error {
 	modes := 0
-	for _, on := range []bool{c.resume, c.evaluate, c.predict != ""} {
+	for _, on := range []bool{c.resume, c.evaluate, c.predict != "", c.serve != ""} {
 		if on {
 			modes++
 		}
@@ -137,7 +140,7 @@ func (c *command) check() error {
 	var allowed []string // flags, the first of which says what to do
 	switch {
 	case modes > 1:
-		return cli.Usage("want one of -resume, -evaluate and -predict, got several")
+		return cli.Usage("want one of -resume, -evaluate, -predict and -serve, got several")
 	case modes == 0:
 		return c.checkNew()
 	case c.resume:
@@ -146,11 +149,13 @@ func (c *command) check() error {
 		allowed = []string{"evaluate", "import", "model", "shortcut", "data", "limit", "seed", "figures"}
 	case c.evaluate:
 		allowed = []string{"evaluate", "out", "checkpoint", "data", "limit", "figures"}
+	case c.serve != "":
+		allowed = []string{"serve", "out", "checkpoint", "top"}
 	default:
 		allowed = []string{"predict", "out", "checkpoint", "top", "format"}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.given)) {
-		if !slices.Contains(append(allowed, "resume", "evaluate", "predict"), name) {
+		if !slices.Contains(append(allowed, "resume", "evaluate", "predict", "serve"), name) {
 			return cli.Usage("-%s: want no flags beside -%s but -%s", name, allowed[0], strings.Join(allowed[1:], ", -"))
 		}
 	}
@@ -175,13 +180,13 @@ func (c *command) checkNew() error {
 	}
 	switch momentum := c.Solver == "sgd" || c.Solver == "stock-momentum"; {
 	case c.given["checkpoint"]:
-		return only("checkpoint", "-evaluate or -predict")
+		return only("checkpoint", "-evaluate, -predict or -serve")
 	case c.given["format"]:
 		return only("format", "-predict")
 	case c.given["figures"]:
 		return only("figures", "-evaluate")
 	case c.given["top"]:
-		return only("top", "-predict")
+		return only("top", "-predict or -serve")
 	case c.given["momentum"] && !momentum:
 		return only("momentum", "-solver sgd or stock-momentum")
 	case c.given["decay"] && !c.ours():

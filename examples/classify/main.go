@@ -8,6 +8,7 @@
 //	go run ./examples/classify -out RUN -evaluate
 //	go run ./examples/classify -out RUN -predict cat.jpg
 //	go run ./examples/classify -out RUN -format csv -predict cat.jpg dog.jpg FOLDER
+//	go run ./examples/classify -out RUN -serve :8080
 //
 // DIR holds CIFAR-10 or CIFAR-100 (binary), MNIST or Fashion-MNIST (idx files) as distributed,
 // plain or gzipped. Without -data it draws its own images, digits in the Go typefaces.
@@ -23,6 +24,9 @@
 //
 //	go build -tags mpi -o classify ./examples/classify
 //	mpirun -np 4 ./classify -data DIR -out RUN
+//
+// -serve answers requests for the classes of pictures: see package models/serve. Ctrl-C ends it when the requests under way are answered, and
+// then the exit status is 0.
 //
 // Rank 0 alone prints and writes RUN; DIR is read by all. A run may be resumed on another number of ranks.
 //
@@ -72,10 +76,12 @@ func start(ctx context.Context, g *distributed.Group, args []string, stdout, std
 		return err
 	}
 	switch {
-	case c.predict == "" && !c.evaluate:
+	case c.predict == "" && !c.evaluate && c.serve == "":
 		return c.train(ctx, g, stdout, stderr)
 	case !g.Root():
 		return nil
+	case c.serve != "":
+		return c.serveHTTP(ctx, stdout)
 	}
 	_, err = cli.Await(ctx, func() (any, error) {
 		if c.evaluate {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/csv"
@@ -14,6 +15,7 @@ import (
 	"image/png"
 	"io"
 	"math"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,6 +25,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kernelfold/kernelfold/models/images"
+	"github.com/kernelfold/kernelfold/models/serve"
 )
 
 // tiny makes a run of a moment.
@@ -242,6 +245,7 @@ func TestPredict(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(stdout, "\n"))
 
 	predictMany(t, dir, filepath.Join(dir, "picture"))
+	serves(t, dir, filepath.Join(dir, "picture"))
 	status, _, stderr = program(context.Background(), "-out", dir, "-predict", filepath.Join(dir, "run.json"))
 	assert.Equal(t, 1, status)
 	oneLine(t, stderr, "want a JPEG, PNG, GIF")
@@ -282,7 +286,7 @@ func predictMany(t *testing.T, dir, picture string) {
 	assert.Equal(t, filepath.Join(folder, "a, 1.png"), rows[2][0])
 	var list []struct {
 		Picture     string
-		Predictions []guess
+		Predictions []serve.Prediction
 	}
 	require.NoError(t, json.Unmarshal([]byte(out["json"]), &list))
 	require.Len(t, list, 3)
@@ -295,6 +299,37 @@ func predictMany(t *testing.T, dir, picture string) {
 	status, stdout, _ := program(context.Background(), "-out", dir, "-format", "json", "-predict", filepath.Join(folder, "b.png"))
 	assert.Equal(t, 1, status)
 	assert.Equal(t, "[]\n", stdout)
+}
+
+// serves asks a server for the class of a picture, and ends it.
+func serves(t *testing.T, dir, picture string) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	stdout, to := io.Pipe()
+	ended := make(chan int)
+	go func() {
+		ended <- run(ctx, []string{"-out", dir, "-top", "2", "-serve", ":0"}, to, io.Discard)
+		to.Close()
+	}()
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	require.NoError(t, err)
+	address := strings.Fields(line)[3]
+	assert.True(t, strings.HasPrefix(address, "http://127.0.0.1:"), line)
+	b, err := os.ReadFile(picture)
+	require.NoError(t, err)
+	r, err := http.Post(address, "", bytes.NewReader(b))
+	require.NoError(t, err)
+	defer r.Body.Close()
+	var answer struct{ Predictions []serve.Prediction }
+	require.NoError(t, json.NewDecoder(r.Body).Decode(&answer))
+	_, text, _ := program(context.Background(), "-out", dir, "-top", "2", "-format", "json", "-predict", picture)
+	var want []struct{ Predictions []serve.Prediction }
+	require.NoError(t, json.Unmarshal([]byte(text), &want))
+	require.Len(t, answer.Predictions, 2)
+	assert.Equal(t, want[0].Predictions[0].Class, answer.Predictions[0].Class)
+	assert.InDelta(t, want[0].Predictions[0].Probability, answer.Predictions[0].Probability, 1e-5)
+	cancel()
+	assert.Zero(t, <-ended)
 }
 
 func TestUsage(t *testing.T) {
@@ -359,8 +394,10 @@ func TestUsage(t *testing.T) {
 		{"-predict a.png b.png -top 1", "-predict: want flags before the pictures, got \"-top\" after them"},
 		{"-predict a.png ''", "-predict: want the path of a picture or of a folder, got an empty one"},
 		{"-out x -format xml -predict a.png", "-format: want one of text, csv, json, got \"xml\""},
+		{"-serve :0 -evaluate -out x", "want one of"},
+		{"-serve :0", "-serve: want -out DIR"},
 		{"-figures x", "-figures: want -evaluate beside it"},
-		{"-top 3", "-top: want -predict beside it"},
+		{"-top 3", "-top: want -predict or -serve beside it"},
 		{"-solver adam -momentum 0.5", "-momentum: want -solver sgd or stock-momentum beside it"},
 		{"-solver stock-adam -decay 0.1", "-decay: want a -solver that is not stock beside it"},
 		{"-solver adam -ambient", "-ambient"},

@@ -16,6 +16,7 @@ import (
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/checkpoint"
 	"github.com/kernelfold/kernelfold/models/images"
+	"github.com/kernelfold/kernelfold/models/serve"
 )
 
 // predictor makes the net that was saved.
@@ -35,17 +36,11 @@ func (c *command) predictor(batch int) (*models.Predictor, *record, error) {
 	return p, r, err
 }
 
-// guess is a class and its probability.
-type guess struct {
-	Class       string  `json:"class"`
-	Probability float64 `json:"probability"`
-}
-
 // guesses returns the most probable classes.
-func guesses(probabilities []float64, classes []string, top int) []guess {
-	var all []guess
+func guesses(probabilities []float64, classes []string, top int) []serve.Prediction {
+	var all []serve.Prediction
 	for _, k := range models.Top(probabilities, top) {
-		all = append(all, guess{classes[k], probabilities[k]})
+		all = append(all, serve.Prediction{Class: classes[k], Probability: probabilities[k]})
 	}
 	return all
 }
@@ -59,7 +54,7 @@ var formats = []named[func(io.Writer, int) output]{
 
 // output writes the predictions of pictures, one after the other, and then the end.
 type output interface {
-	write(picture string, of []guess) error
+	write(picture string, of []serve.Prediction) error
 	end() error
 }
 
@@ -150,7 +145,7 @@ type textOutput struct {
 	single bool
 }
 
-func (t *textOutput) write(picture string, of []guess) error {
+func (t *textOutput) write(picture string, of []serve.Prediction) error {
 	width := 0
 	for _, g := range of {
 		width = max(width, len([]rune(g.Class)))
@@ -179,7 +174,7 @@ type csvOutput struct {
 	begun bool
 }
 
-func (o *csvOutput) write(picture string, of []guess) error {
+func (o *csvOutput) write(picture string, of []serve.Prediction) error {
 	if !o.begun {
 		header := []string{"picture"}
 		for k := range of {
@@ -208,10 +203,10 @@ type jsonOutput struct {
 	begun bool
 }
 
-func (o *jsonOutput) write(picture string, of []guess) error {
+func (o *jsonOutput) write(picture string, of []serve.Prediction) error {
 	b, err := json.Marshal(struct {
-		Picture     string  `json:"picture"`
-		Predictions []guess `json:"predictions"`
+		Picture     string             `json:"picture"`
+		Predictions []serve.Prediction `json:"predictions"`
 	}{picture, of})
 	if err != nil {
 		return err

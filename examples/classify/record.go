@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -42,6 +43,11 @@ func (r *record) set() *imageSet {
 
 // load reads a picture as the net takes it.
 func (r *record) load(path string) ([]float32, error) { return r.set().LoadImage(path) }
+
+// read is load for a picture from memory.
+func (r *record) read(from io.Reader, name string) ([]float32, error) {
+	return r.set().ReadImage(from, name)
+}
 
 // write writes the file unless it says so already.
 func (r *record) write(dir string) error {

@@ -22,7 +22,7 @@ import (
 
 // packages are what a block may use without importing it.
 var packages = []string{
-	"context", "errors", "fmt", "log", "math", "math/rand/v2", "os", "slices", "testing",
+	"context", "errors", "fmt", "log", "math", "math/rand/v2", "net", "os", "os/signal", "slices", "testing",
 	"gorgonia.org/gorgonia",
 	"gorgonia.org/tensor",
 	"github.com/kernelfold/kernelfold/examples/notebooks/figures",
@@ -33,6 +33,7 @@ var packages = []string{
 	"github.com/kernelfold/kernelfold/models/onnx",
 	"github.com/kernelfold/kernelfold/models/images",
 	"github.com/kernelfold/kernelfold/models/safetensors",
+	"github.com/kernelfold/kernelfold/models/serve",
 	"github.com/kernelfold/kernelfold/models/train",
 	"github.com/kernelfold/kernelfold/models/train/progress",
 	"github.com/kernelfold/kernelfold/nodes",

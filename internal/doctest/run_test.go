@@ -62,12 +62,13 @@ var commands = map[string]string{
 	"go test -tags mpi -c -o measure.test ./solvers/distributed": gate,
 	"mpirun ...": cluster,
 
-	"apt-get install jupyter-notebook":    gate,
-	"examples/notebooks/install.sh":       gate,
-	"jupyter notebook examples/notebooks": terminal,
-	"make execute":                        terminal,
-	"make onnx ONNXRUNTIME=folder":        modules,
-	"make browser":                        terminal,
+	"apt-get install jupyter-notebook":                 gate,
+	"examples/notebooks/install.sh":                    gate,
+	"jupyter notebook examples/notebooks":              terminal,
+	"make execute":                                     terminal,
+	"make onnx ONNXRUNTIME=folder":                     modules,
+	"make browser":                                     terminal,
+	"go run ./examples/classify -out run -serve :8080": less,
 }
 
 // Every command of every page is run by a test or .ci/run, or it is known what it needs.

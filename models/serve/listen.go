@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package serve
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// maxConnections is how many connections are open at the same time; others wait to be accepted.
+const maxConnections = 1024
+
+// Serve answers requests to a listener, which it closes, until ctx ends. Then it takes no more connections, answers the requests under way within the
+// time of Options.Timeout, closes the handler and returns nil. Clients that are slow to send a request, or to read its answer, lose their
+// connection.
+func Serve(ctx context.Context, l net.Listener, h *Handler) error {
+	t := h.o.Timeout
+	s := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: min(t, 10*time.Second),
+		ReadTimeout:       2 * t,
+		WriteTimeout:      4 * t, // from the end of the header: until the picture is there, until it is answered, and until that is read
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          log.New(io.Discard, "", 0), // of connections that broke
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(&limited{Listener: l, slots: make(chan struct{}, maxConnections)}) }()
+	var err error
+	select {
+	case err = <-ended: // the listener has failed
+	case <-ctx.Done():
+		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*t)
+		err = s.Shutdown(within)
+		cancel()
+		err = errors.Join(err, s.Close())
+		<-ended
+	}
+	return errors.Join(err, h.Close())
+}
+
+// limited accepts as many connections at the same time as there are slots.
+type limited struct {
+	net.Listener
+	slots chan struct{}
+}
+
+func (l *limited) Accept() (net.Conn, error) {
+	l.slots <- struct{}{}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		<-l.slots
+		return nil, err
+	}
+	return &limitedConn{Conn: c, free: sync.OnceFunc(func() { <-l.slots })}, nil
+}
+
+type limitedConn struct {
+	net.Conn
+	free func()
+}
+
+func (c *limitedConn) Close() error {
+	defer c.free()
+	return c.Conn.Close()
+}

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package serve answers requests for the class of a picture over HTTP:
+//
+//	h, err := serve.New(predictor, serve.Options{Classes: classes, Read: preprocessing.Read})
+//	l, err := net.Listen("tcp", "127.0.0.1:8080")
+//	err = serve.Serve(ctx, l, h) // until ctx ends, and then until the requests under way are answered
+//
+// A picture is the body of a POST to /, or a file of a form (multipart/form-data) in it, and the answer is the most probable classes:
+//
+//	$ curl --data-binary @cat.jpg http://127.0.0.1:8080/
+//	{"predictions":[{"class":"cat","probability":0.97},{"class":"dog","probability":0.02}]}
+//
+// An error is an object with the key "error", and a status that says whose it is: 413 for a picture that is too large, 415 for what is no picture,
+// 422 for a damaged one, 429 with Retry-After where more requests are under way than Options.Queue, 503 where the time of Options.Timeout
+// is over or the server ends. A GET of / is a page with a field for pictures, which needs nothing from elsewhere, and /healthz answers "ok" as long as
+// pictures are taken.
+//
+// Pictures that arrive while the net computes are evaluated together, in one batch of the predictor, so a server under load computes as
+// efficiently as a program that has all pictures at once, and one without load answers at once. The memory for requests is at most about
+// Queue x MaxBody, and that of the pictures that are unpacked at the same time, one for each core.
+package serve
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"image"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/kernelfold/kernelfold/models"
+	"github.com/kernelfold/kernelfold/models/images"
+)
+
+// Options are the options of New.
+type Options struct {
+	// Classes are the names of the logits of the net.
+	Classes []string
+	// Read turns a picture into an example of the net, such as Preprocessing.Read and Set.ReadImage of package images do. It is called from
+	// several goroutines.
+	Read func(r io.Reader, name string) ([]float32, error)
+	// Top is how many classes an answer has: 5 by default.
+	Top int
+	// Title is that of the page: "Classify a picture" by default.
+	Title string
+
+	// MaxBody is the size of the largest request in bytes, 16 MiB by default, and MaxPixels the largest number of pixels of a picture, 2^25 by default.
+	MaxBody   int64
+	MaxPixels int64
+	// Queue is the number of requests with pictures that are under way at the same time: 64, or twice the batch of the predictor if that is more, by
+	// default.
+	Queue int
+	// Timeout is the time in which a picture must arrive, and again that in which it is answered: 15 seconds by default.
+	Timeout time.Duration
+
+	observe func(examples int) // for tests: is called before each evaluation
+}
+
+// Handler is the http.Handler of a predictor. Close it after use, and the predictor after that.
+type Handler struct {
+	o        Options
+	page     []byte
+	batches  *batches
+	slots    chan struct{} // one for each request under way
+	decoders chan struct{} // one for each picture that is unpacked
+}
+
+var _ http.Handler = (*Handler)(nil)
+
+//go:embed page.html
+var pageSource string
+
+var pageTemplate = template.Must(template.New("page").Parse(pageSource))
+
+// New returns a handler for a net with one input and logits. The predictor must not be used by others until the handler is closed.
+func New(p *models.Predictor, o Options) (*Handler, error) {
+	switch n := p.Net(); {
+	case len(n.Inputs) != 1 || len(n.Outputs) == 0 || n.Outputs[0].Dims() != 2:
+		return nil, errors.New("serve: want a net with one input and, as its first output, logits of shape (batch, classes)")
+	case n.Outputs[0].Shape()[1] != len(o.Classes):
+		return nil, fmt.Errorf("serve: want a name for each of the %d classes of the net, got %d", n.Outputs[0].Shape()[1], len(o.Classes))
+	case o.Read == nil:
+		return nil, errors.New("serve: want a function that reads pictures, got none")
+	case o.Top < 0 || o.MaxBody < 0 || o.MaxPixels < 0 || o.Queue < 0 || o.Timeout < 0:
+		return nil, errors.New("serve: want limits that are positive, or 0 for their defaults, got a negative one")
+	}
+	or := func(value, byDefault int) int {
+		if value == 0 {
+			return byDefault
+		}
+		return value
+	}
+	o.Top, o.Queue = or(o.Top, 5), or(o.Queue, max(64, 2*p.Net().Batch()))
+	if o.Title == "" {
+		o.Title = "Classify a picture"
+	}
+	if o.MaxBody == 0 {
+		o.MaxBody = 16 << 20
+	}
+	if o.MaxPixels == 0 {
+		o.MaxPixels = 1 << 25
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 15 * time.Second
+	}
+	var page bytes.Buffer
+	if err := pageTemplate.Execute(&page, o); err != nil {
+		return nil, fmt.Errorf("serve: %w", err)
+	}
+	return &Handler{
+		o: o, page: page.Bytes(), batches: newBatches(p, len(o.Classes), o.observe),
+		slots: make(chan struct{}, o.Queue), decoders: make(chan struct{}, runtime.GOMAXPROCS(0)),
+	}, nil
+}
+
+// Close waits for the pictures that are evaluated and answers those that wait, and requests to come, with status 503. It can be called more than once.
+func (h *Handler) Close() error {
+	h.batches.close()
+	return nil
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cache-Control", "no-store")
+	switch {
+	case r.URL.Path == "/" && r.Method == http.MethodPost:
+		h.classify(w, r)
+	case r.URL.Path == "/" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src blob: data:; connect-src 'self'; frame-ancestors 'none'")
+		_, _ = w.Write(h.page) // there is no one left to tell
+	case r.URL.Path == "/healthz" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+		if h.batches.closed() {
+			h.fail(w, errClosed)
+			return
+		}
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = io.WriteString(w, "ok\n")
+	case r.URL.Path == "/" || r.URL.Path == "/healthz":
+		w.Header().Set("Allow", map[string]string{"/": "GET, HEAD, POST", "/healthz": "GET, HEAD"}[r.URL.Path])
+		answer(w, http.StatusMethodNotAllowed, failure{"want GET, or POST of a picture to /, got " + r.Method})
+	default:
+		answer(w, http.StatusNotFound, failure{"want / or /healthz"})
+	}
+}
+
+// Prediction is a class and its probability.
+type Prediction struct {
+	Class       string  `json:"class"`
+	Probability float64 `json:"probability"`
+}
+
+// Answer is what a picture is answered with: the most probable classes, the most probable first.
+type Answer struct {
+	Predictions []Prediction `json:"predictions"`
+}
+
+type failure struct {
+	Error string `json:"error"`
+}
+
+func answer(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // there is no one left to tell
+}
+
+// What a request may fail by, beside the errors of a picture.
+var (
+	errBusy   = errors.New("too many requests; try again later")
+	errClosed = errors.New("the server ends")
+	errBody   = errors.New("want a picture as the body, or as a file of a form")
+)
+
+// classify answers a request with a picture.
+func (h *Handler) classify(w http.ResponseWriter, r *http.Request) {
+	select {
+	case h.slots <- struct{}{}:
+		defer func() { <-h.slots }()
+	default:
+		h.fail(w, errBusy)
+		return
+	}
+	body, err := h.body(w, r)
+	if err != nil {
+		h.fail(w, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), h.o.Timeout)
+	defer cancel()
+	x, err := h.example(ctx, body)
+	body = nil // memory that a request in the queue does not need
+	if err != nil {
+		h.fail(w, err)
+		return
+	}
+	p, err := h.batches.predict(ctx, x)
+	if err != nil {
+		h.fail(w, err)
+		return
+	}
+	var a Answer
+	for _, k := range models.Top(p, h.o.Top) {
+		a.Predictions = append(a.Predictions, Prediction{h.o.Classes[k], p[k]})
+	}
+	answer(w, http.StatusOK, a)
+}
+
+// body returns the bytes of the picture in a request.
+func (h *Handler) body(w http.ResponseWriter, r *http.Request) (b []byte, err error) {
+	// A client that sends slowly would hold its place for as long as it likes. Once the picture is there, there is no deadline: one that
+	// passes would end the context of the request. Not every ResponseWriter has deadlines.
+	c := http.NewResponseController(w)
+	_ = c.SetReadDeadline(time.Now().Add(h.o.Timeout))
+	defer func() {
+		if err == nil {
+			_ = c.SetReadDeadline(time.Time{})
+		}
+	}()
+	r.Body = http.MaxBytesReader(w, r.Body, h.o.MaxBody)
+	kind, parameters, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // "" is a picture
+	if kind != "multipart/form-data" {
+		b, err = io.ReadAll(r.Body)
+		if err == nil && len(b) == 0 {
+			err = errBody
+		}
+		return b, err
+	}
+	form := multipart.NewReader(r.Body, parameters["boundary"])
+	for {
+		part, err := form.NextPart()
+		if err == io.EOF {
+			return nil, errBody
+		}
+		if err != nil {
+			return nil, wrapBody(err)
+		}
+		if part.FileName() == "" {
+			continue // another field
+		}
+		if b, err = io.ReadAll(part); err != nil {
+			return nil, wrapBody(err)
+		}
+		return b, nil
+	}
+}
+
+// wrapBody makes the error of a form that is none errBody, and keeps others.
+func wrapBody(err error) error {
+	if errors.As(err, new(*http.MaxBytesError)) || isTimeout(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errBody, err)
+}
+
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
+}
+
+// example unpacks a picture, one for each core at the same time.
+func (h *Handler) example(ctx context.Context, body []byte) ([]float32, error) {
+	select {
+	case h.decoders <- struct{}{}:
+		defer func() { <-h.decoders }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if width, height := size(body); width*height > h.o.MaxPixels {
+		return nil, fmt.Errorf("%w: want at most %d pixels, got %d x %d", images.ErrTooLarge, h.o.MaxPixels, width, height)
+	}
+	x, err := h.o.Read(bytes.NewReader(body), "picture")
+	if err != nil {
+		return nil, err
+	}
+	shape := h.batches.p.Net().Inputs[0].Shape()
+	if want := shape.TotalSize() / shape[0]; len(x) != want {
+		return nil, fmt.Errorf("serve: want pictures of %v, %d numbers, got %d", []int(shape[1:]), want, len(x))
+	}
+	return x, nil
+}
+
+// size returns that of a picture, or zeros for what is none.
+func size(body []byte) (width, height int64) {
+	defer func() { _ = recover() }() // a decoder that panics has met a damaged picture, which is found when it is read
+	head, _, err := image.DecodeConfig(bytes.NewReader(body))
+	if err != nil {
+		return 0, 0
+	}
+	return int64(head.Width), int64(head.Height)
+}
+
+// fail answers with an error.
+func (h *Handler) fail(w http.ResponseWriter, err error) {
+	status := http.StatusInternalServerError
+	text := err.Error()
+	picture := (*images.PictureError)(nil)
+	if errors.As(err, &picture) {
+		text = picture.Err.Error()
+	}
+	switch {
+	case errors.Is(err, errBusy):
+		status = http.StatusTooManyRequests
+		w.Header().Set("Retry-After", "1")
+	case errors.Is(err, errClosed), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		status = http.StatusServiceUnavailable
+		w.Header().Set("Retry-After", "1")
+	case isTimeout(err):
+		status, text = http.StatusRequestTimeout, fmt.Sprintf("want the picture within %v", h.o.Timeout)
+	case errors.As(err, new(*http.MaxBytesError)), errors.Is(err, images.ErrTooLarge):
+		status = http.StatusRequestEntityTooLarge
+	case errors.Is(err, images.ErrFormat):
+		status = http.StatusUnsupportedMediaType
+	case errors.Is(err, images.ErrDamaged):
+		status = http.StatusUnprocessableEntity
+	case errors.Is(err, errBody), errors.Is(err, io.ErrUnexpectedEOF):
+		status = http.StatusBadRequest
+	}
+	answer(w, status, failure{text})
+}
