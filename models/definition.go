@@ -12,10 +12,10 @@ import (
 )
 
 // Definition makes the graph of a net for a batch of the given size. It is called once for each graph: that
-// for training, and those of predictors, which have other batch sizes. Each call must make a new graph with
-// learnables of the same names and shapes. Initial values matter in the first graph only; all others use its
-// weights. If it returns an error for another batch size than the first, predictors use graphs of the first
-// size only.
+// for training, and those of predictors, which have other batch sizes; and again for a graph that cannot be
+// used (see New). Each call must make a new graph with learnables of the same names and shapes. Initial
+// values matter in the graph for training only; all others use its weights. If it returns an error for
+// another batch size than the first, predictors use graphs of the first size only.
 type Definition func(batch int) (*Net, error)
 
 // defined calls define, checks what it returns, and completes it.

@@ -30,7 +30,7 @@ type evaluation struct {
 // evaluation makes a graph for the given number of examples, with the cost if it is wanted.
 func (n *Net) evaluation(batch int, cost bool) (*evaluation, error) {
 	var collision error
-	for range 3 { // the hashes of a graph contain addresses: another graph has others
+	for range attempts {
 		a, err := n.another(batch)
 		if err != nil {
 			return nil, err

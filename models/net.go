@@ -49,11 +49,30 @@ type Net struct {
 	outputs   []gorgonia.Value          // those of Outputs
 }
 
-// New makes a Net: it calls define, checks the graph, and adds the gradients of the cost.
+// attempts is how often a graph is made in which Gorgonia would mistake two nodes for one. Hashes contain addresses, so another graph has others.
+const attempts = 3
+
+// New makes a Net: it calls define, checks the graph, and adds the gradients of the cost. In the rare case that Gorgonia would mistake two
+// nodes of the graph for one, it makes the graph again: see nodes.CheckGraph.
 func New(batch int, define Definition) (*Net, error) {
 	if batch < 1 {
 		return nil, fmt.Errorf("models: want a batch of at least 1, got %d", batch)
 	}
+	var n *Net
+	for range attempts {
+		var err error
+		if n, err = forTraining(batch, define); err != nil {
+			return nil, err
+		}
+		if nodes.CheckGraph(n.Graph) == nil {
+			break
+		} // if there is no better one, Machine returns the error
+	}
+	return n, nil
+}
+
+// forTraining makes a graph with the gradients of the cost.
+func forTraining(batch int, define Definition) (*Net, error) {
 	n, err := defined(batch, define)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -387,4 +388,49 @@ func TestNetStateIsInItsBuffers(t *testing.T) {
 	})
 	assert.ErrorContains(t, err, "models: gradient: ")
 	assert.NotContains(t, err.Error(), "\n")
+}
+
+// colliding returns the names of two scalars that have one hash.
+func colliding(t *testing.T) (string, string) {
+	seen := map[uint32]string{}
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 1 << 19 {
+		name := strconv.FormatUint(rng.Uint64(), 36)
+		n := gorgonia.NewScalar(gorgonia.NewGraph(), tensor.Float32, gorgonia.WithName(name))
+		if other, ok := seen[n.Hashcode()]; ok {
+			return other, name
+		}
+		seen[n.Hashcode()] = name
+	}
+	t.Fatal("want two names with one hash, got none")
+	return "", ""
+}
+
+// A graph with two nodes that Gorgonia takes for one is made again.
+func TestCollision(t *testing.T) {
+	one, other := colliding(t)
+	for bad := range 5 {
+		made := 0
+		n, err := models.New(4, func(batch int) (*models.Net, error) {
+			n, err := stock(batch)
+			if made++; made <= bad {
+				for _, name := range []string{one, other} {
+					c := gorgonia.NewScalar(n.Cost.Graph(), tensor.Float32, gorgonia.WithName(name), gorgonia.WithValue(float32(2)))
+					n.Cost = gorgonia.Must(gorgonia.Mul(n.Cost, c))
+				}
+			}
+			return n, err
+		})
+		require.NoError(t, err)
+		assert.Equal(t, min(bad+1, 3), made)
+		vm, err := n.Machine()
+		if bad >= 3 {
+			require.ErrorIs(t, err, nodes.ErrCollision)
+			continue
+		}
+		require.NoError(t, err)
+		require.NoError(t, n.Feed(randoms(rand.New(rand.NewPCG(1, 1)), 4, 3), randoms(rand.New(rand.NewPCG(1, 2)), 4, 2), randoms(rand.New(rand.NewPCG(1, 3)), 4, 2)))
+		require.NoError(t, vm.RunAll())
+		require.NoError(t, vm.Close())
+	}
 }
