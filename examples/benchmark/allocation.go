@@ -7,7 +7,7 @@ import (
 	"fmt"
 )
 
-// allocationContest counts the bytes that a training step allocates after the first ones. The peer is the bar.
+// allocationContest counts the bytes that a training step allocates after the first steps. The peer is an upper bound.
 func allocationContest() contest {
 	const most = 64e3
 	return contest{
@@ -26,7 +26,7 @@ func allocationContest() contest {
 	}
 }
 
-// allocates is the entrant of the bytes that a step of another entrant allocates.
+// allocates is an entrant that measures the bytes that a step of another entrant allocates.
 func allocates(e entrant) entrant {
 	return entrant{e.name, func(ctx context.Context, s *stage) (contestant, error) {
 		c, err := e.make(ctx, s)

@@ -15,7 +15,7 @@ import (
 	"text/tabwriter"
 )
 
-// change is what both builds measured of ours in a row, with medians over the rounds.
+// change holds the medians over the rounds that both builds measured in a row.
 type change struct {
 	Name   string  `json:"name"`
 	Unit   string  `json:"unit"`
@@ -72,7 +72,7 @@ func (s *settings) compareBefore(ctx context.Context, stdout io.Writer, p *progr
 	return out.write(changes)
 }
 
-// measured is the JSON of a run. Builds that know no unit have milliseconds alone.
+// measured is the JSON of a run. Older builds without units have milliseconds only.
 type measured []struct {
 	Name   string
 	Unit   string
@@ -115,7 +115,7 @@ func changesOf(before, now []measured) (all []change) {
 	return all
 }
 
-// valuesOf returns what was measured of ours in each round, by row.
+// valuesOf returns our measurements in each round, by row.
 func valuesOf(rounds []measured) map[string][]float64 {
 	all := map[string][]float64{}
 	for _, m := range rounds {

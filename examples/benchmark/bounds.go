@@ -16,8 +16,8 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// bounds is how fast one thread of this machine does the three things that solver steps are
-// made of, by our own kernels on arrays of the size of ResNet-18, in wall time.
+// bounds holds the speeds, by wall time, at which one thread of this machine does the three operations that
+// solver steps consist of, with our own kernels on arrays of the size of ResNet-18.
 type bounds struct {
 	read    float64 // GB/s of reading one array: the check that a gradient is finite
 	update  float64 // GB/s of weights, momentum and gradient, each read and written once
@@ -67,8 +67,8 @@ func newMatrices() matrices {
 
 func (m matrices) multiply() { gemm.Mul(m.c, 1, m.a, m.a.T(), 0) }
 
-// sweeps is the entrant of the least that a step with momentum has to do to memory, on all threads: every gradient
-// is read before anything is written, then weights, momentum and gradient are read and written once.
+// sweeps is the entrant of the smallest memory traffic of a step with momentum, on all threads: every
+// gradient is read before anything is written, then weights, momentum and gradient are read and written once.
 func sweeps(name string, s shapes) entrant {
 	return entrant{name, func(_ context.Context, stage *stage) (contestant, error) {
 		const grain = 1 << 16
@@ -107,7 +107,7 @@ func (b bounds) stiefel(s shapes) float64 {
 	return flops / b.product / 1e6
 }
 
-// print says what the bounds are.
+// print prints the bounds.
 func (b bounds) print(w io.Writer) {
 	fmt.Fprintf(w, "One thread of this machine, by our kernels: memory is read at %.0f GB/s and updated at %.0f GB/s, matrices are multiplied at %.0f GFLOP/s.\n",
 		b.read, b.update, b.product)

@@ -34,8 +34,7 @@ func child(ctx context.Context, program string, args ...string) *exec.Cmd {
 	return c
 }
 
-// output runs a child and returns what it writes. The error of a child that fails has the last line of its
-// standard error.
+// output runs a child and returns its output. If the child fails, the error contains the last line of its standard error.
 func output(ctx context.Context, c *exec.Cmd) ([]byte, error) {
 	var stderr bytes.Buffer
 	c.Stderr = &stderr
@@ -58,12 +57,12 @@ func lastLine(text string) string {
 	return lines[len(lines)-1]
 }
 
-// exitStatus is the error of a child that has said itself what went wrong.
+// exitStatus is the error of a child that has already reported what went wrong.
 type exitStatus int
 
 func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// exitOf makes an exitStatus of the error of a child that ended by itself.
+// exitOf turns the error of a child that ended by itself into an exitStatus.
 func exitOf(ctx context.Context, err error) error {
 	var exit *exec.ExitError
 	switch {

@@ -4,7 +4,7 @@ package main
 
 import "time"
 
-// clock is what steps are timed by. Differences of now count.
+// clock measures the time of steps, as differences of now.
 type clock struct {
 	name string // as in the table
 	peer string // as the peers call it
@@ -16,8 +16,7 @@ var wall = clock{"wall time", "wall", func() time.Duration { return time.Since(s
 
 var start = time.Now()
 
-// clockFor returns the clock for a number of threads: the process's own time, where
-// the system tells it, on one thread, and wall time on more.
+// clockFor returns the clock for a number of threads: on one thread the CPU time of the process, if the system provides it, and otherwise wall time.
 func clockFor(threads int) clock {
 	if threads > 1 {
 		return wall

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// contest is what is measured side by side: in every round each entrant does a
-// block of steps, so that whatever slows the machine down slows all of them.
+// contest is a set of entrants that are measured together: in every round each entrant makes a block of
+// steps, so that a disturbance of the machine slows all of them.
 type contest struct {
 	name     string
 	entrants []entrant
@@ -22,22 +22,22 @@ type contest struct {
 	counted  bool // memory instead of time: once will do
 }
 
-// entrant makes a contestant. An error of type missing says that it cannot be had.
+// entrant makes a contestant. An error of type missing means that it is not available.
 type entrant struct {
 	name string
 	make func(context.Context, *stage) (contestant, error)
 }
 
-// contestant does steps, all alike.
+// contestant makes steps that are all alike.
 type contestant interface {
-	// run returns the mean milliseconds of that many steps. With more than one, a
-	// step before them, which warms the caches, is not timed. In a contest that is
-	// counted it returns what is counted.
+	// run returns the mean time of the given number of steps in milliseconds. If there are several, an
+	// additional first step, which warms the caches, is not timed. In a contest that counts something else
+	// than time, it returns that.
 	run(steps int) (float64, error)
 	close()
 }
 
-// stage is what contestants are made with.
+// stage holds what contestants need.
 type stage struct {
 	plan
 	threads int
@@ -45,11 +45,11 @@ type stage struct {
 	peers   *peers
 }
 
-// plan says how long to measure.
+// plan determines how long to measure.
 type plan struct {
 	rounds int
 	block  time.Duration // of the steps of an entrant in a round, about
-	enough time.Duration // for a contest, after which three rounds will do
+	enough time.Duration // for a contest, after which three rounds are enough
 }
 
 var (
@@ -57,12 +57,11 @@ var (
 	quick = plan{5, 20 * time.Millisecond, time.Second}
 )
 
-// times are the milliseconds of a step of each entrant, by name, in each round, or
-// what was counted.
+// times holds, for each round, the milliseconds of a step of each entrant, by name, or what was counted.
 type times []map[string]float64
 
-// measure runs the contest. Entrants that are missing have no times, and reasons. Those that are
-// only in rows with a missing one are not run.
+// measure runs the contest. Missing entrants have a reason instead of times. Entrants that are needed only by rows with a missing entrant are not
+// run.
 func (c contest) measure(ctx context.Context, s *stage, p *progress) (times, map[string]missing, error) {
 	var all []starter
 	defer func() {
@@ -120,7 +119,7 @@ func (c contest) measure(ctx context.Context, s *stage, p *progress) (times, map
 	return t, absent, nil
 }
 
-// starter is an entrant's contestant, and how many steps make a block of it.
+// starter is the contestant of an entrant, with the number of steps in a block.
 type starter struct {
 	contestant
 	name  string
@@ -140,12 +139,11 @@ func (c contest) needed(absent map[string]missing) map[string]bool {
 	return all
 }
 
-// slow is when a step, in milliseconds, is so long that it fits no cache and leaves
-// time for few: a block may be one step, and is not warmed up.
+// slow is the time of a step, in milliseconds, from which a block may be a single step without warming up:
+// its data fit no cache, and there is time for few steps only.
 const slow = 100
 
-// warmUp has solvers make their state and project the weights, and sets how
-// many steps make a block.
+// warmUp lets solvers allocate their state and project the weights, and sets the number of steps in a block.
 func (c contest) warmUp(ctx context.Context, s *stage, all []starter) (err error) {
 	for i := range all {
 		var ms float64
@@ -207,7 +205,7 @@ func (c cost) over(t times) spread {
 	return spreadOf(all)
 }
 
-// spreadOf sorts the values.
+// spreadOf returns the spread of values, which it sorts.
 func spreadOf(all []float64) spread {
 	slices.Sort(all)
 	return spread{quantile(all, 0.25), quantile(all, 0.5), quantile(all, 0.75)}
@@ -275,7 +273,7 @@ func (l local) close() {
 	}
 }
 
-// count is a contestant of which something else than time is measured.
+// count is a contestant that measures something other than time.
 type count func() (float64, error)
 
 func (c count) run(int) (float64, error) { return c() }

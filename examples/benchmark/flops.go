@@ -12,7 +12,7 @@ import (
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// rule is a solver whose step is held against its flops.
+// rule is a solver whose step is compared with the number of its floating-point operations.
 type rule struct {
 	name string
 	make func(...solvers.Option) gorgonia.Solver

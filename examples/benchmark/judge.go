@@ -4,7 +4,7 @@ package main
 
 import "math"
 
-// result is a row as measured, or why it was not.
+// result is a row with its measurements, or the reason why there are none.
 type result struct {
 	row
 	threads          int
@@ -13,10 +13,10 @@ type result struct {
 	ourTime, itsTime spread
 }
 
-// ratio is that of the medians.
+// ratio returns the ratio of the medians.
 func (r result) ratio() float64 { return r.ourTime.median / r.itsTime.median }
 
-// verdict holds the ratio against the bar.
+// verdict compares the ratio with its bounds.
 func (r result) verdict() string {
 	switch {
 	case r.missing != "":
@@ -33,7 +33,7 @@ func (r result) verdict() string {
 	return "missed"
 }
 
-// judge makes results of times.
+// judge computes results from times.
 func (c contest) judge(threads int, t times, absent map[string]missing) (all []result) {
 	for _, r := range c.rows {
 		o := result{row: r, threads: threads, missing: r.missing(absent)}

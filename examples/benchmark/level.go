@@ -13,7 +13,7 @@ import (
 	"github.com/kernelfold/kernelfold/internal/cpu"
 )
 
-// avx2Only are the variables that hide AVX-512 from Go, oneDNN and PyTorch. All read them when they start.
+// avx2Only lists the environment variables that hide AVX-512 from Go, oneDNN and PyTorch, which read them when they start.
 var avx2Only = [][2]string{
 	{"GODEBUG", "cpu.avx512f=off"},
 	{"ONEDNN_MAX_CPU_ISA", "AVX2"},
@@ -42,8 +42,8 @@ func hasAVX2Only() bool {
 	})
 }
 
-// lower makes sure that this process and its children use AVX2 at most. If that takes another process, lower
-// runs it with the same arguments and returns done, and the error by which the program ends.
+// lower makes sure that this process and its children use AVX2 at most. If that requires another process,
+// lower runs it with the same arguments, and returns done and the error with which the program ends.
 func lower(ctx context.Context, args []string, stdout, stderr io.Writer) (done bool, err error) {
 	if hasAVX2Only() {
 		if cpu.Use > cpu.AVX2 {

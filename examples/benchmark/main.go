@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Benchmark measures how fast solver steps, training steps and predictions are, and what memory they take, beside
-// stock Gorgonia, PyTorch and geoopt, all in one interleaved run.
+// Benchmark measures the time and memory of solver steps, training steps and predictions, together with those
+// of stock Gorgonia, PyTorch and geoopt, in one interleaved run.
 //
 //	go run ./examples/benchmark
 //	go run ./examples/benchmark -quick -rows 'training step' -json results.json
@@ -10,19 +10,20 @@
 //	go run ./examples/benchmark -scaling -out results
 //
 // A peer that /usr/bin/python3 cannot import is left out, and the rows say so.
-// One thread is measured by process CPU time (wall time where the system does not
-// tell it), more threads by wall time. A ratio is ours/peer, of medians over the rounds.
-// With -avx2 the program runs itself again with AVX-512 hidden from it and from the peers.
+// One thread is measured by process CPU time, or by wall time if the system does not provide that; several
+// threads are measured by wall time. A ratio is ours/peer, of medians over the rounds. With -avx2 the program
+// runs itself again, with AVX-512 hidden from it and from the peers.
 //
 // With -json the rows are written as a list of {name, threads, ours_ms, peer, peer_ms, ratio,
-// must, aim, met, unit, ours, its}. What was not measured is null. A row without a bound has 0 for must and aim,
-// and null for met. The unit is ms, MB (of peak memory) or B (bytes allocated); ours and its are in that unit,
-// and ours_ms and peer_ms are null where it is not ms.
+// must, aim, met, unit, ours, its}. A value that was not measured is null. A row without a bound has 0 for
+// must and aim, and null for met. The unit is ms, MB (of peak memory) or B (bytes allocated); ours and its
+// are in that unit, and ours_ms and peer_ms are null if it is not ms.
 //
-// With -before the rows are {name, unit, before, now, ratio}: what both builds measured of ours, and now/before.
+// With -before the rows are {name, unit, before, now, ratio}: our measurements in both builds, and now/before.
 //
-// With -bounds the table shows which ratio is held against which bounds. The exit status is 0 even if one is missed, 2 for a
-// wrong command line, and 1 for a failure or Ctrl-C, which one line on standard error explains. Progress is on standard error, too.
+// With -bounds the table also shows the bounds of ratios. The exit status is 0 even if a bound is not kept, 2
+// for a wrong command line, and 1 for a failure or Ctrl-C, with one line on standard error that says why.
+// Progress is on standard error too.
 package main
 
 import (
@@ -161,7 +162,7 @@ func defaultThreads() string {
 	return "1,2"
 }
 
-// parseThreads reads different numbers from 1 to that of the cores.
+// parseThreads reads a list of different numbers from 1 to the number of cores.
 func parseThreads(list string) (all []int, err error) {
 	for field := range strings.SplitSeq(list, ",") {
 		n, err := strconv.Atoi(field)
@@ -201,9 +202,9 @@ func benchmark(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	return s.compare(ctx, stdout, p)
 }
 
-// compare measures the rows. Interrupted, it reports those that are complete.
+// compare measures the rows. If it is interrupted, it reports the complete ones.
 func (s *settings) compare(ctx context.Context, stdout io.Writer, p *progress) error {
-	// Files first: a long run is not to end in an error.
+	// The file is opened first, so that a long run does not end in an error.
 	out, err := create(s.json)
 	if err != nil {
 		return err
@@ -241,7 +242,7 @@ func (s *settings) compare(ctx context.Context, stdout io.Writer, p *progress) e
 	return failure
 }
 
-// Why rows are missing that the program did not come to.
+// The reasons for rows that the program did not reach.
 const (
 	interruption missing = "interrupted"
 	failedBefore missing = "an error before"
@@ -272,7 +273,7 @@ func (s *settings) pass(ctx context.Context, q pass, failure error, p *progress)
 	return results, peers.versions(), failure
 }
 
-// all gives every entrant the same reason to be missing.
+// all marks every entrant as missing for the same reason.
 func (c contest) all(why missing) map[string]missing {
 	absent := map[string]missing{}
 	for _, e := range c.entrants {

@@ -15,7 +15,7 @@ import (
 
 const peakSteps = 3 // the solver makes its state in the first
 
-// untold is why there is no row on memory where /proc is not that of Linux.
+// untold is the reason for missing rows on memory if there is no /proc of Linux.
 const untold = missing("the system does not tell the peak of memory")
 
 // memoryNets are the nets whose peak memory is compared, by the names of the flag -peak-net.
@@ -30,8 +30,8 @@ func memoryNets() map[string]func(batch int) residual {
 	return nets
 }
 
-// memoryContest compares the peak memory of a process that trains a net with that of PyTorch. Each is a process of its
-// own, and counts from what its runtime takes before the net is made.
+// memoryContest compares the peak memory of a process that trains a net with that of PyTorch. Each runs in
+// its own process and counts the memory beyond what its runtime uses before the net is made.
 func memoryContest(r residual) contest {
 	return contest{
 		name: "peak memory, " + r.name, counted: true,
@@ -44,7 +44,7 @@ func memoryContest(r residual) contest {
 	}
 }
 
-// usage is the memory of a process, in bytes: what it has now, and the most it has had.
+// usage is the memory of a process, in bytes: the current amount and the peak.
 type usage struct{ Now, Peak float64 }
 
 // memoryOf reads the usage from the text of /proc/PID/status.
@@ -78,8 +78,7 @@ func ownMemory() (usage, error) {
 	return memoryOf(string(status))
 }
 
-// peak is the child's part of a row on memory: it trains the net and writes the megabytes by which its memory
-// has grown at most.
+// peak is the child's part of a row on memory: it trains the net and writes the largest growth of its memory, in megabytes.
 func peak(ctx context.Context, r residual, stdout io.Writer) error {
 	before, err := ownMemory()
 	if err != nil {

@@ -40,7 +40,7 @@ func (n netSpec) shapes() (s shapes) {
 	return append(s, []int{in * area, classes}, []int{1, classes})
 }
 
-// values are what a net computes with. Every net of a spec gets the same.
+// values holds the inputs and the initial weights of a net, the same for every net of a spec.
 type values struct {
 	weights [][]float32
 	images  []float32
@@ -75,7 +75,7 @@ func (n netSpec) values() values {
 	return v
 }
 
-// ops are the operations a net is made of.
+// ops are the operations from which a net is built.
 type ops struct {
 	conv   func(x, w *gorgonia.Node, kernel tensor.Shape, pad, stride, dilation []int) (*gorgonia.Node, error)
 	bias   func(x, b *gorgonia.Node) (*gorgonia.Node, error)
@@ -131,7 +131,7 @@ type net struct {
 	vm         gorgonia.VM
 }
 
-// build makes the net of some ops.
+// build builds the net from ops.
 func (n netSpec) build(o ops, v values) (*net, error) {
 	g := gorgonia.NewGraph()
 	leaf := func(name string, data []float32, shape ...int) *gorgonia.Node {
@@ -186,7 +186,7 @@ func (o ops) forward(x, targets *gorgonia.Node, learnables gorgonia.Nodes) (cost
 	return o.cost(x, targets)
 }
 
-// backward computes the cost and adds its gradients to those there are.
+// backward computes the cost and adds its gradients to the existing ones.
 func (n *net) backward() error {
 	defer n.vm.Reset()
 	return n.vm.RunAll()
@@ -201,8 +201,7 @@ func (n *net) clear() {
 	}
 }
 
-// close frees the net. The graph writes to n.loss, so the machine, which has a
-// finalizer, would reach itself through n and stay in memory for good.
+// close frees the net. The graph writes to n.loss, so the machine, which has a finalizer, would refer to itself through n and never be freed.
 func (n *net) close() {
 	_ = n.vm.Close()
 	n.vm = nil
@@ -255,7 +254,7 @@ func (n netSpec) peerTrains(name string) entrant {
 	}}
 }
 
-// request is what a peer makes the net of.
+// request describes the net to a peer.
 func (n netSpec) request() map[string]any {
 	v := n.values()
 	return map[string]any{

@@ -20,12 +20,12 @@ import (
 //go:embed peer.py peer_torch.py peer_geoopt.py
 var scripts embed.FS
 
-// missing is the reason why a peer is not here.
+// missing is the reason why a peer is not available.
 type missing string
 
 func (m missing) Error() string { return string(m) }
 
-// peers are the Python processes, each started when it is first asked for.
+// peers are the Python processes, each started when it is first needed.
 type peers struct {
 	python  string // interpreter
 	threads int
@@ -96,7 +96,7 @@ func (p *peers) start(ctx context.Context, name string) (*peer, error) {
 	return q, nil
 }
 
-// versions lists what is running, for the head of the table.
+// versions lists the running peers, for the head of the table.
 func (p *peers) versions() (all []string) {
 	for _, name := range []string{"torch", "geoopt"} {
 		if q := p.running[name]; q != nil && q.version != "" {
@@ -116,7 +116,7 @@ func (p *peers) close() {
 	}
 }
 
-// peer is a process that times steps of its own: see peer.py.
+// peer is a process that times its own steps: see peer.py.
 type peer struct {
 	name    string
 	version string
@@ -154,7 +154,7 @@ func (p *peer) read(answer any) error {
 	return json.Unmarshal(raw, answer)
 }
 
-// ended explains why nothing is read or written any more.
+// ended returns the error of a process that can no longer be read from or written to.
 func (p *peer) ended(err error) error {
 	if e := p.ctx.Err(); e != nil {
 		return e

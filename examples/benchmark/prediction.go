@@ -33,7 +33,7 @@ func predictionContest(threads int) contest {
 	return c
 }
 
-// predicts is the entrant of the logits of so many images.
+// predicts is the entrant of the logits of the given number of images.
 func (r residual) predicts(name string, images int) entrant {
 	return entrant{name, func(_ context.Context, s *stage) (contestant, error) {
 		m, err := r.model(r.batch)

@@ -38,7 +38,7 @@ func (p *progress) start(parts int) {
 	)
 }
 
-// next says what is measured, after all that was before.
+// next announces the next measurement.
 func (p *progress) next(what string) {
 	p.done++
 	if p.bar == nil {

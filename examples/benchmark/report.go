@@ -17,7 +17,7 @@ import (
 	"github.com/kernelfold/kernelfold/internal/cpu"
 )
 
-// header says what the numbers depend on.
+// header prints what the numbers depend on.
 func (s *settings) header(w io.Writer, peers []string) {
 	var threads []string
 	for _, n := range s.threads {
@@ -36,8 +36,8 @@ func plural(n int, what string) string {
 }
 
 // table prints the rows for a terminal of 100 columns: under the median of ours those of the peers and the ratios, with
-// the quartiles in brackets, in milliseconds unless a unit is there. With bounds a line ends in what the ratio is held against.
-// Rows that the program did not come to are counted at the end.
+// the quartiles in brackets, in milliseconds unless a unit is there. With bounds, a line ends with the bounds of the ratio.
+// Rows that the program did not reach are counted at the end.
 func table(w io.Writer, results []result, bounds bool) {
 	var why missing
 	reached := slices.DeleteFunc(slices.Clone(results), func(r result) bool {
@@ -91,7 +91,7 @@ func (s spread) String() string {
 // in is the spread in a unit, which is not said of milliseconds.
 func (s spread) in(unit string) string { return strings.TrimSpace(s.String() + " " + unit) }
 
-// digits prints three of them.
+// digits formats a number with three digits.
 func digits(x float64) string {
 	if x == 0 {
 		return "0"
@@ -100,8 +100,8 @@ func digits(x float64) string {
 	return fmt.Sprintf("%.*f", min(max(places, 0), 5), x)
 }
 
-// resultJSON is a row for other programs. A ratio, also that of a bar, is ours/its. What was not measured is null,
-// and so are the milliseconds of a row in another unit.
+// resultJSON is a row for other programs. A ratio, also that of a bound, is ours/its. A value that was not
+// measured is null, and so are the milliseconds of a row in another unit.
 type resultJSON struct {
 	Name    string   `json:"name"`
 	Threads int      `json:"threads"`
@@ -137,8 +137,7 @@ func asJSON(results []result) []resultJSON {
 	return all
 }
 
-// file is written under another name and renamed, so that it is either as
-// before or whole. Without a name nothing is written.
+// file is written under another name and renamed, so that it is either unchanged or complete. Without a name nothing is written.
 type file struct {
 	name string
 	temp *os.File
@@ -177,7 +176,7 @@ func (f file) write(v any) error {
 	return os.Rename(f.temp.Name(), f.name)
 }
 
-// close takes away what was not written.
+// close removes a file that was not completed.
 func (f file) close() {
 	if f.temp != nil {
 		_ = f.temp.Close()

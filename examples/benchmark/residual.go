@@ -77,7 +77,7 @@ func (r residual) model(batch int) (*models.Model, error) {
 	return r.build(batch, models.Options{Shape: [3]int{channels, r.side, r.side}, Classes: classes, Seed: 1})
 }
 
-// images draws n of them, with labels.
+// images draws n images with labels.
 func (r residual) images(n int) (images []float32, labels []int) {
 	rng := rand.New(rand.NewPCG(3, 3))
 	images, labels = make([]float32, n*channels*r.side*r.side), make([]int, n)
@@ -136,7 +136,7 @@ func (r residual) peer(name, kind string) entrant {
 	}}
 }
 
-// request is what a peer makes the net of.
+// request describes the net to a peer.
 func (r residual) request() map[string]any {
 	return map[string]any{"input": []int{r.batch, channels, r.side, r.side}, "classes": classes}
 }

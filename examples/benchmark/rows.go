@@ -13,7 +13,7 @@ import (
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// row is a comparison: time of ours against that of a peer, or what else was counted.
+// row is a comparison: our time against that of a peer, or something else that was counted.
 type row struct {
 	what, peer string
 	ours, its  cost
@@ -23,20 +23,20 @@ type row struct {
 	given *premise                   // of the bar, or nil
 }
 
-// bar is the bounds for a ratio of ours to the peer's. A row without a bar has zeros.
+// bar holds the bounds for the ratio of our time to the peer's, or zeros if there are none.
 type bar struct{ must, aim float64 }
 
-// timesFaster is the bar of being so many times faster than the peer.
+// timesFaster returns the bounds for being the given number of times as fast as the peer.
 func timesFaster(must, aim float64) bar { return bar{1 / must, 1 / aim} }
 
-// premise is a ratio above which a row has no bar.
+// premise is a ratio above which the bounds of a row do not apply.
 type premise struct {
 	ours, its cost
 	most      float64
 	otherwise func(ratio float64) string // why there is none
 }
 
-// name tells the row from all others.
+// name returns a name that no other row has.
 func (r row) name() string { return r.what + ", against " + r.peer }
 
 // entrants returns the names of those that the row needs.
@@ -94,7 +94,7 @@ func stockMomentum() gorgonia.Solver {
 	return gorgonia.NewMomentum(gorgonia.WithLearnRate(1e-3), gorgonia.WithMomentum(0.9))
 }
 
-// pass is what is measured with a number of threads.
+// pass holds the contests for a number of threads.
 type pass struct {
 	threads  int
 	contests []contest
@@ -114,8 +114,7 @@ func passes(threads []int, names *regexp.Regexp) (all []pass) {
 	return all
 }
 
-// contests returns everything that the program compares with so many threads. Bars for several threads are
-// those for 2.
+// contests returns everything that the program compares with the given number of threads. The bounds for several threads are those for 2.
 func contests(threads int) (all []contest) {
 	per := func(one, more bar) bar {
 		if threads == 1 {
@@ -210,7 +209,7 @@ func sphereContest(net string, s shapes, b, floor bar) contest {
 	return c
 }
 
-// kernelContests are the steps where every 3x3 slice is a point, on the layers that have such.
+// kernelContests are the steps where every 3x3 slice is a point, on the layers with such slices.
 func kernelContests(net string, s shapes) (all []contest) {
 	s = s.kernels()
 	for _, c := range []struct {
@@ -244,8 +243,8 @@ var constraints = []struct {
 	manifold manifolds.Manifold
 }{{"sphere per filter", manifolds.Sphere{}}, {"Stiefel bank", manifolds.Stiefel{}}}
 
-// share is the row of what a constraint adds to a training step: the time that the solver takes
-// beyond the unconstrained one, as a share of the whole step with the constraint.
+// share is the row of the cost of a constraint in a training step: the additional time of the solver over the
+// unconstrained one, as a share of the whole step with the constraint.
 func share(what string, added, whole cost) row {
 	return row{
 		what: "share of the constraint, " + what, peer: "the whole training step",
@@ -307,7 +306,7 @@ func solverEntrants(s shapes) []entrant {
 	}
 }
 
-// only keeps the rows whose name matches, and what they need.
+// only keeps the rows whose name matches, and the entrants that they need.
 func only(all []contest, names *regexp.Regexp) (kept []contest) {
 	for _, c := range all {
 		c.rows = slices.DeleteFunc(c.rows, func(r row) bool { return !names.MatchString(r.name()) })

@@ -33,7 +33,7 @@ type point struct {
 	cores int
 }
 
-// demand is what a training step takes. Memory is that of all cores.
+// demand is the time and memory of a training step, on all cores.
 type demand struct {
 	MS        float64 `json:"ms"`           // wall time in the series cores, CPU time in the others
 	Allocated float64 `json:"bytes_a_step"` // in steps after the first two
@@ -141,7 +141,7 @@ func (s *settings) take(ctx context.Context, p *progress) (scaling, error) {
 	return all, err
 }
 
-// measure times both steps, interleaved, and then sees how much memory they take.
+// measure times both steps, interleaved, and then measures their memory.
 func (q *point) measure(ctx context.Context, plan plan, p *progress) error {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(q.cores))
 	s := &stage{plan: plan, threads: q.cores, clock: single}
@@ -176,7 +176,7 @@ func (q *point) measure(ctx context.Context, plan plan, p *progress) error {
 	return nil
 }
 
-// memory fills in what the steps of a contestant take.
+// memory measures the memory of the steps of a contestant.
 func (u *demand) memory(ctx context.Context, make func() (contestant, error)) error {
 	const steps = 5
 	heap := watchHeap()
@@ -191,7 +191,7 @@ func (u *demand) memory(ctx context.Context, make func() (contestant, error)) er
 	return err
 }
 
-// allocated counts what steps after the first ones allocate.
+// allocated counts the allocations of steps after the first ones.
 func allocated(ctx context.Context, c contestant, first, steps int) (a allocation, err error) {
 	var before, after runtime.MemStats
 	for i := range first + steps {

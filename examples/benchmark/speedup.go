@@ -9,8 +9,7 @@ import (
 )
 
 // speedUpContest compares our training steps on several threads with the same on one, by wall time, and so the
-// product of matrices, whose speed-up is that of the machine. The bar is for two threads, where
-// the machine has two cores' worth of arithmetic to give.
+// product of matrices, whose speed-up is that of the machine. The bounds are for two threads, on a machine that offers the arithmetic of two cores.
 func speedUpContest(threads int) contest {
 	c := contest{name: fmt.Sprintf("speed-up from 1 to %d threads", threads)}
 	add := func(what string, make func(name string) entrant) row {
@@ -51,7 +50,7 @@ func multiplies(name string) entrant {
 	}}
 }
 
-// onThreads has an entrant made and run on so many threads.
+// onThreads makes and runs an entrant on the given number of threads.
 func onThreads(threads int, e entrant) entrant {
 	return entrant{e.name, func(ctx context.Context, s *stage) (contestant, error) {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(threads))

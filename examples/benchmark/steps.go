@@ -48,7 +48,7 @@ func resNet20() shapes {
 	return s
 }
 
-// kernels returns those with slices of 3x3.
+// kernels returns the shapes with slices of 3x3.
 func (s shapes) kernels() (k shapes) {
 	for _, shape := range s {
 		if shape[2] == 3 && shape[3] == 3 {
@@ -108,8 +108,8 @@ func restore(all []*parameter) {
 	}
 }
 
-// solverStep is a step of a solver on parameters of the given shapes. Solvers zero the gradients;
-// they are written anew while the clock stands, for SAM, which moves the weights twice, before each move.
+// solverStep is a step of a solver on parameters of the given shapes. Solvers zero the gradients, which are
+// written again outside of the measured time; for SAM, which moves the weights twice, before each move.
 func solverStep(c clock, s shapes, solver gorgonia.Solver) contestant {
 	parameters := newParameters(s)
 	var model []gorgonia.ValueGrad

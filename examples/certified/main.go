@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Certified trains a net whose layers are 1-Lipschitz, beside a free net and one with kernels on Stiefel, and shows what each can
-// promise: the share of test images that it classifies correctly, and provably would after any change of a given size.
+// Certified trains a net of 1-Lipschitz layers, an unconstrained net and one with kernels on Stiefel, and
+// compares their certified accuracy: the share of test images that a net classifies correctly, and provably
+// also after any change of a given size.
 //
 //	go run ./examples/certified                  # digits drawn by the program, about half a minute
 //	go run ./examples/certified -data DIR -out results
@@ -50,7 +51,7 @@ type settings struct {
 	out         string
 }
 
-// What is drawn without -data.
+// The number and the size of images without -data.
 const drawn, side = 3000, 16
 
 func parse(args []string, stdout io.Writer) (*settings, error) {
@@ -103,7 +104,7 @@ func (s *settings) load() (*images.Set, error) {
 	return images.Digits(s.seed, n, s.certified, images.DigitOptions{Side: side, Noise: 0.05, Clutter: 0.3})
 }
 
-// result is what a net has achieved.
+// result holds the accuracies of a net.
 type result struct {
 	Net string `json:"net"`
 	choice

@@ -194,7 +194,7 @@ func (c choice) String() string {
 	return fmt.Sprintf("learning rate %g, temperature %g", c.Rate, c.Temperature)
 }
 
-// train trains a net and measures what it can promise.
+// train trains a net and measures its certified accuracy.
 func (s *settings) train(ctx context.Context, c contestant, set *images.Set, stderr io.Writer) (*models.Model, *result, error) {
 	r := &result{Net: c.name, Radii: radii(), choice: c.choice}
 	var m *models.Model
@@ -230,10 +230,10 @@ func (s *settings) train(ctx context.Context, c contestant, set *images.Set, std
 	return m, r, nil
 }
 
-// slack is how far bounds of convolutions may be above the norm.
+// slack is the relative amount by which bounds of convolutions may exceed the norm.
 const slack = 0.05
 
-// radii are those at which certified accuracy is measured, with those of the table.
+// radii returns the radii at which certified accuracy is measured, including those of the table.
 func radii() (all []float64) {
 	for i := range 61 {
 		all = append(all, float64(i)/100)

@@ -22,10 +22,10 @@ type spectrum struct {
 	Values []float64 `json:"singular_values"` // in descending order
 }
 
-// frequencies is the side of the circular images, before strides, of which spectra are taken.
+// frequencies is the side of the circular images, before strides, for which spectra are computed.
 const frequencies = 6
 
-// spectraOf returns those of the plain convolutions of a net, without the last layer.
+// spectraOf returns the spectra of the plain convolutions of a net, without the last layer.
 func spectraOf(m *models.Model) (all []*spectrum, err error) {
 	released, err := models.Release(m)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/kernelfold/kernelfold/models/images"
 )
 
-// What a run without arguments takes: about a minute on two cores.
+// The defaults. A run without arguments takes about ten seconds on two cores.
 const (
 	defaultSolvers = "momentum,adam,sgd-sphere,sgd-oblique,sgd-stiefel,constrain-adam-stiefel"
 	defaultEpochs  = 5
@@ -105,7 +105,7 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 	return &s, s.setRates(rates)
 }
 
-// setRates puts -lr in the place of the solvers' own learning rates.
+// setRates replaces the default learning rates by those of -lr.
 func (s *settings) setRates(rates string) error {
 	if rates == "" {
 		return nil

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Compare trains one CNN from one initialisation, on one order of the images,
-// with several solvers, stock and constrained, and shows them side by side.
+// Compare trains one CNN with several solvers, stock and constrained, from the same initial weights and on
+// the same sequence of images, and shows the results side by side.
 //
 //	go run ./examples/compare
 //	go run ./examples/compare -data DIR -limit 10000 -out results
@@ -10,12 +10,11 @@
 // Without -data it draws its own images, digits in the Go typefaces. DIR holds
 // MNIST, Fashion-MNIST (idx files) or CIFAR-10 (binary) as distributed, plain
 // or gzipped. At the end it prints a table; with -out it also writes
-// results.json (see results), loss.png, accuracy.png and membership.png, each
-// whole or not at all; with -tensorboard the folder events, for tensorboard --logdir.
+// results.json (see results), loss.png, accuracy.png and membership.png, each of them complete or not at all;
+// with -tensorboard it also writes the folder events, for tensorboard --logdir.
 //
-// Ctrl-C ends the run at once with the epochs that are complete by then. The exit
-// status is 2 for a wrong command line and 1 for a failure or an interruption, with one
-// line on standard error that says why; the epochs that are complete are reported all the same.
+// Ctrl-C ends the run at once, and the complete epochs are reported. The exit status is 2 for a wrong command
+// line and 1 for a failure or an interruption, with one line on standard error that says why.
 package main
 
 import (
@@ -59,7 +58,7 @@ func compare(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if err != nil {
 		return err
 	}
-	// Files first: whoever reads the table may stop reading.
+	// Write the files first: the program that reads the table may stop reading.
 	wrote := "-out DIR writes these numbers, epoch by epoch, and plots of them"
 	kept := "nothing is kept without -out DIR"
 	switch {

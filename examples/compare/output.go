@@ -14,7 +14,7 @@ import (
 // output is the directory of -out.
 type output struct {
 	dir   string
-	close func() // takes the directory away again if it was made and nothing was written to it
+	close func() // removes the directory if it was made and nothing was written to it
 }
 
 // openOutput makes the directory and checks that files can be made in it, so
@@ -41,8 +41,7 @@ func (o *output) String() string {
 	return fmt.Sprintf("%s and loss.png, accuracy.png, membership.png beside it", filepath.Join(o.dir, "results.json"))
 }
 
-// write writes all files under other names first and then renames them, so that a file is
-// either as before or whole.
+// write writes all files under other names first and then renames them, so that a file is either unchanged or complete.
 func (o *output) write(r *results) (err error) {
 	var files []*disk.Staged
 	defer func() {

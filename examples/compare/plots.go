@@ -17,7 +17,7 @@ type picture struct {
 	value       func(epochJSON) float64
 }
 
-// floor is where the membership error is cut off: less than float32 can tell.
+// floor is the smallest membership error in the plot, below the precision of float32.
 const floor = 1e-8
 
 var plots = []picture{
@@ -49,5 +49,5 @@ func (p picture) png(r *results) ([]byte, error) {
 	return l.PNG()
 }
 
-// hues is up to how many curves those of one manifold have one colour; more of them could not be told apart.
+// hues is the largest number of curves for which those of one manifold share a colour; more could not be distinguished.
 const hues = 8

@@ -31,7 +31,7 @@ type results struct {
 	Solvers  []solverJSON      `json:"solvers"`
 	// Failed are the solvers that diverged or could not be used.
 	Failed []failedJSON `json:"failed,omitempty"`
-	// Interrupted tells that the run was ended before all epochs were complete.
+	// Interrupted reports that the run was ended before all epochs were complete.
 	Interrupted bool `json:"interrupted,omitempty"`
 
 	lost *fs.PathError // event files that could not be completed when the run was interrupted
@@ -69,7 +69,7 @@ type solverJSON struct {
 	Warnings     []string    `json:"warnings,omitempty"` // of the report of the solver at the end
 }
 
-// constrained tells whether the solver has a manifold.
+// constrained reports whether the solver has a manifold.
 func (s solverJSON) constrained() bool { return s.Grouping != "" }
 
 type epochJSON struct {
@@ -104,7 +104,7 @@ func (s *settings) newResults(set *images.Set, m *models.Model) *results {
 	return r
 }
 
-// versions names what the numbers depend on.
+// versions returns the versions that the numbers depend on.
 func versions() map[string]string {
 	v := map[string]string{"go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH, "cpus": fmt.Sprint(runtime.NumCPU())}
 	if info, ok := debug.ReadBuildInfo(); ok {

@@ -23,8 +23,7 @@ type entry struct {
 	make               func(rate float64) gorgonia.Solver
 }
 
-// stock are the solvers of Gorgonia that move weights as they should: AdamW
-// never moves one, AdaGrad ignores its options, Barzilai-Borwein knows float64 only.
+// stock are the solvers of Gorgonia that work: AdamW never moves a weight, AdaGrad ignores its options, and Barzilai-Borwein supports float64 only.
 var stock = []struct {
 	name, about string
 	make        func(rate float64) gorgonia.Solver
@@ -119,8 +118,7 @@ var groupings = []named[manifolds.Grouping]{
 
 // rates are the default learning rates, found by a search in factors of two to
 // three over six epochs of the drawn digits and three or four of 10,000 images
-// of Fashion-MNIST, by test accuracy. That of a family holds for every manifold
-// which has none of its own.
+// of Fashion-MNIST, by test accuracy. The rate of a family applies to every manifold without its own rate.
 var rates = map[string]float64{
 	"vanilla": 0.1, "momentum": 0.01, "rmsprop": 0.001, "adam": 0.003,
 	"sgd": 0.02, "sgd-euclidean": 0.01,

@@ -22,15 +22,13 @@ import (
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// reporter is what the solvers of package solvers have and stock ones have
-// not.
+// reporter is implemented by the solvers of package solvers, but not by stock ones.
 type reporter interface{ Report() solvers.Report }
 
-// errEarly is an interruption that leaves nothing to show.
+// errEarly is the error of an interruption before there are any results.
 var errEarly = errors.New("interrupted before the first epoch was complete")
 
-// trials trains the net with each solver in turn. A solver that fails is
-// noted and the next one begins; cancelling ctx ends them all.
+// trials trains the net with each solver in turn. If a solver fails, this is noted and the next one begins; cancelling ctx ends all of them.
 func (s *settings) trials(ctx context.Context, set *images.Set, p *progress) (*results, error) {
 	build := func() (*models.Model, error) {
 		return cli.Await(ctx, func() (*models.Model, error) { return s.model(set, s.batch) })
@@ -80,7 +78,7 @@ func (s *settings) trials(ctx context.Context, set *images.Set, p *progress) (*r
 	return r, nil
 }
 
-// cause words what made a solver fail.
+// cause describes why a solver failed.
 func cause(err error) string {
 	var d *train.DivergedError
 	switch {
@@ -111,7 +109,7 @@ func (s *settings) trial(ctx context.Context, m *models.Model, e entry, set *ima
 			return nil
 		},
 		AfterEpoch: func(at train.Epoch) error {
-			// Kernels of fixed size keep the numbers finite for long.
+			// With kernels of fixed norm, a diverging net may have finite numbers for a long time.
 			if guess := math.Log(float64(len(set.Classes))); at.TrainLoss > 100*guess {
 				return fmt.Errorf("diverged in epoch %d: want a mean loss below %.0f, 100 times that of guessing, got %.4g", at.Number, 100*guess, at.TrainLoss)
 			}
@@ -155,7 +153,7 @@ func (s *settings) trial(ctx context.Context, m *models.Model, e entry, set *ima
 // record returns the hook that writes event files. Tests replace it.
 var record = tensorboard.New
 
-// reference is the set that the kernels of unconstrained solvers are measured against.
+// reference is the set from which the distance of unconstrained kernels is measured.
 var reference = manifolds.On(manifolds.Sphere{})
 
 // membership returns the largest membership error of a kernel: that of its
