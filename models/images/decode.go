@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"image/color"
 	"image/draw"
 	"image/gif"
 	"image/jpeg"
 	"image/png"
 	"io"
 	"io/fs"
+	"slices"
 	"sync"
 
 	"golang.org/x/image/bmp"
@@ -157,7 +159,7 @@ func decode(b []byte) (p *decoded, err error) {
 	}()
 	head, err := format.config(bytes.NewReader(b))
 	if err != nil {
-		return nil, faultf(ErrDamaged, "want %s, got a damaged one (%v)", kind, err)
+		return nil, failed(kind, err)
 	}
 	t := traitsOf(io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b))), format.name, head)
 	if t.width < 1 || t.height < 1 {
@@ -178,21 +180,83 @@ func decode(b []byte) (p *decoded, err error) {
 			free()
 		}
 	}()
+	if t.plainCMYK {
+		b = slices.Concat(b[:2], adobe, b[2:])
+	}
+	if n := bytes.Count(b, startOfScan); format.name == "jpeg" && n > maxScans {
+		return nil, faultf(ErrDamaged, "want a JPEG picture of at most %d scans, got %d", maxScans, n)
+	}
 	m, err := format.decode(bytes.NewReader(b))
 	if err != nil {
-		return nil, faultf(ErrDamaged, "want a whole picture, got a damaged one (%v)", err)
+		return nil, failed(kind, err)
 	}
-	return &decoded{onScreen(m, head), t.turn, free}, nil
+	switch n := m.(type) {
+	case *image.Paletted:
+		if format.name == "gif" {
+			m = onScreen(n, head, b)
+		}
+	case *image.Gray:
+		if t.inverted {
+			for i := range n.Pix {
+				n.Pix[i] = ^n.Pix[i]
+			}
+		}
+	case *image.YCbCr:
+		if format.name == "webp" {
+			m = video{n}
+		}
+	case *image.NYCbCrA:
+		if format.name == "webp" {
+			m = video{&n.YCbCr}
+		}
+	}
+	return &decoded{m, t.turn, free}, nil
 }
 
-// onScreen puts the first frame of a GIF picture to its place on the screen, where it does not fill that.
-func onScreen(m image.Image, head image.Config) image.Image {
+// failed words an error of a decoder.
+func failed(kind string, err error) error {
+	var (
+		jpegs jpeg.UnsupportedError
+		pngs  png.UnsupportedError
+		tiffs tiff.UnsupportedError
+	)
+	if errors.As(err, &jpegs) || errors.As(err, &pngs) || errors.As(err, &tiffs) || errors.Is(err, bmp.ErrUnsupported) {
+		return faultf(ErrFormat, "want %s of a common kind, got one that cannot be read (%v)", kind, err)
+	}
+	return faultf(ErrDamaged, "want %s that is whole, got a damaged one (%v)", kind, err)
+}
+
+// adobe is the segment that says that four components of a JPEG picture are cyan, magenta, yellow and black, inverted, as nearly
+// all files have them.
+var adobe = []byte("\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00")
+
+// maxScans is more scans than programs write: each takes the time of a whole picture, but only a few bytes of a file.
+const maxScans = 500
+
+var startOfScan = []byte{0xff, 0xda}
+
+// onScreen puts the first frame of a GIF picture to its place on the screen, which has the colour of the background elsewhere.
+func onScreen(frame *image.Paletted, head image.Config, file []byte) image.Image {
 	screen := image.Rect(0, 0, head.Width, head.Height)
-	frame, ok := m.(*image.Paletted)
-	if !ok || frame.Rect == screen {
-		return m
+	if frame.Rect == screen {
+		return frame
 	}
 	full := image.NewNRGBA(screen)
-	draw.Draw(full, frame.Rect, frame, frame.Rect.Min, draw.Src)
+	background := color.NRGBA{A: 255}
+	const at = 11 // where the header says which colour that is
+	if p, ok := head.ColorModel.(color.Palette); ok && int(file[at]) < len(p) {
+		c := plain(p[file[at]])
+		background = color.NRGBA{c[0], c[1], c[2], 255}
+	}
+	draw.Draw(full, screen, image.NewUniform(background), image.Point{}, draw.Src)
+	rows := rowsOf(frame, 3)
+	n := frame.Rect.Dx()
+	row := make([]byte, 3*n)
+	for y := range frame.Rect.Dy() {
+		rows(row, 0, y)
+		for x := range n {
+			full.SetNRGBA(frame.Rect.Min.X+x, frame.Rect.Min.Y+y, color.NRGBA{row[x], row[n+x], row[2*n+x], 255})
+		}
+	}
 	return full
 }

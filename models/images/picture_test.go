@@ -5,6 +5,7 @@ package images_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"image"
 	"image/color"
@@ -110,7 +111,7 @@ func TestLoadImageRefuses(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(whole, b[:len(b)-30], 0o666))
 	_, err = set.LoadImage(whole)
-	assert.ErrorContains(t, err, "want a whole picture")
+	assert.ErrorContains(t, err, "want a PNG picture that is whole, got a damaged one")
 	cut := saved(t, "a.png", func(w *bytes.Buffer) error { _, err := w.Write(b[:20]); return err })
 	_, err = set.LoadImage(cut)
 	assert.ErrorContains(t, err, "got a damaged one")
@@ -295,28 +296,26 @@ func TestLargePictures(t *testing.T) {
 	}
 }
 
-// FuzzPicture: no file makes LoadImage panic, and what it reads is an image of finite numbers.
+// FuzzPicture: no file makes a decoder panic, and what it reads is an image of finite numbers.
 func FuzzPicture(f *testing.F) {
-	im := image.NewRGBA(image.Rect(0, 0, 3, 2))
-	im.Set(1, 1, color.RGBA{255, 9, 9, 255})
-	var p, j bytes.Buffer
-	require.NoError(f, png.Encode(&p, im))
-	require.NoError(f, jpeg.Encode(&j, im, nil))
-	webp, err := os.ReadFile("testdata/turned.webp")
+	all, err := filepath.Glob("testdata/formats/*")
 	require.NoError(f, err)
-	f.Add(withExif(p.Bytes(), exif(binary.BigEndian, 6)))
-	f.Add(withExif(j.Bytes(), exif(binary.LittleEndian, 8)))
-	f.Add(webp)
-	set := &images.Set{Channels: 3, Height: 4, Width: 5, Mean: []float32{0, 0, 0}, Std: []float32{1, 1, 1}}
-	path := filepath.Join(f.TempDir(), "picture")
+	for _, path := range all {
+		b, err := os.ReadFile(path)
+		require.NoError(f, err)
+		f.Add(b)
+	}
+	by := images.Preprocessing{Size: 4, Mean: []float32{0, 0, 0}, Std: []float32{1, 1, 1}}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		require.NoError(t, os.WriteFile(path, b, 0o666))
-		x, err := set.LoadImage(path)
+		x, err := by.Read(bytes.NewReader(b), "picture")
 		if err != nil {
 			assert.NotContains(t, err.Error(), "\n")
+			var wrong *images.PictureError
+			require.ErrorAs(t, err, &wrong)
+			assert.True(t, errors.Is(err, images.ErrFormat) || errors.Is(err, images.ErrDamaged) || errors.Is(err, images.ErrTooLarge))
 			return
 		}
-		assert.Len(t, x, 60)
+		assert.Len(t, x, 48)
 		for _, v := range x {
 			require.True(t, v >= 0 && v <= 1)
 		}

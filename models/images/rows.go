@@ -44,8 +44,14 @@ func rgbRowsOf(m image.Image) func(row []byte, x, y int) {
 				row[i], row[n+i], row[2*n+i] = color.YCbCrToRGB(m.Y[yi], m.Cb[ci], m.Cr[ci])
 			}
 		}
-	case *image.NYCbCrA:
-		return rgbRowsOf(&m.YCbCr)
+	case video:
+		return func(row []byte, x, y int) {
+			n := len(row) / 3
+			for i := range n {
+				yi, ci := m.YOffset(at.X+x+i, at.Y+y), m.COffset(at.X+x+i, at.Y+y)
+				row[i], row[n+i], row[2*n+i] = videoToRGB(m.Y[yi], m.Cb[ci], m.Cr[ci])
+			}
+		}
 	case *image.Gray:
 		return func(row []byte, x, y int) {
 			n := len(row) / 3
@@ -93,6 +99,33 @@ func rgbRowsOf(m image.Image) func(row []byte, x, y int) {
 			row[i], row[n+i], row[2*n+i] = c[0], c[1], c[2]
 		}
 	}
+}
+
+// video is a picture whose colours are in the range of video (ITU-R 601), as those of lossy WebP: black is 16 and white 235.
+type video struct{ *image.YCbCr }
+
+// ColorModel implements image.Image.
+func (video) ColorModel() color.Model { return color.RGBAModel }
+
+// At implements image.Image.
+func (v video) At(x, y int) color.Color {
+	if !(image.Point{X: x, Y: y}).In(v.Rect) {
+		return color.RGBA{}
+	}
+	yi, ci := v.YOffset(x, y), v.COffset(x, y)
+	r, g, b := videoToRGB(v.Y[yi], v.Cb[ci], v.Cr[ci])
+	return color.RGBA{r, g, b, 255}
+}
+
+// videoToRGB converts a colour, with factors in 2^16ths:
+//
+//	r = 1.164 (y - 16) + 1.596 (cr - 128)
+//	g = 1.164 (y - 16) - 0.392 (cb - 128) - 0.813 (cr - 128)
+//	b = 1.164 (y - 16) + 2.017 (cb - 128)
+func videoToRGB(y, cb, cr byte) (r, g, b byte) {
+	l, u, v := 76309*(int32(y)-16)+1<<15, int32(cb)-128, int32(cr)-128
+	clip := func(x int32) byte { return byte(min(255, max(0, x>>16))) }
+	return clip(l + 104597*v), clip(l - 25675*u - 53279*v), clip(l + 132201*u)
 }
 
 // packedRows reads pixels of the given size whose samples follow each other, the upper byte first.

@@ -15,6 +15,8 @@ type traits struct {
 	width, height int         // as stored
 	bytes         float64     // of memory that a pixel takes while it is decoded
 	turn          orientation // 0 if the file says nothing
+	inverted      bool        // black and white change places after decoding
+	plainCMYK     bool        // a JPEG file of four components without the segment of Adobe
 }
 
 // maxSegments is how many segments of a file are looked at.
@@ -42,11 +44,7 @@ func traitsOf(r *io.SectionReader, format string, c image.Config) traits {
 	case "gif":
 		t.bytes = 6 // a frame of one byte a pixel, and the screen if it is larger
 	case "tiff":
-		t.bytes = 8 // a strip can be as large as the picture
-		if c.ColorModel == color.RGBA64Model || c.ColorModel == color.NRGBA64Model {
-			t.bytes = 16
-		}
-		t.turn = orientationOf(at(r, 0, int(r.Size())))
+		t.tiff(r, c)
 	}
 	return t
 }
@@ -61,9 +59,12 @@ func at(r io.ReaderAt, offset int64, n int) []byte {
 // jpeg looks at the segments before the pixels (ITU T.81, annex B). Samples of a progressive file are kept as coefficients of 4 bytes too.
 func (t *traits) jpeg(r *io.SectionReader) {
 	const (
-		app1 = 0xe1
-		sos  = 0xda // the pixels follow
+		app1  = 0xe1
+		app14 = 0xee
+		sos   = 0xda // the pixels follow
 	)
+	components, adobe := 0, false
+	defer func() { t.plainCMYK = components == 4 && !adobe }()
 	offset := int64(2)
 	for range maxSegments {
 		b := at(r, offset, 4)
@@ -81,8 +82,14 @@ func (t *traits) jpeg(r *io.SectionReader) {
 		switch {
 		case marker == app1 && t.turn == 0:
 			t.turn = orientationOf(at(r, offset+4, size-2))
+		case marker == app14:
+			adobe = adobe || string(at(r, offset+4, 5)) == "Adobe"
 		case marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc:
-			t.bytes = samples(at(r, offset+4, size-2))
+			frame := at(r, offset+4, size-2)
+			t.bytes = samples(frame)
+			if len(frame) > 5 {
+				components = int(frame[5])
+			}
 			if marker == 0xc2 {
 				t.bytes *= 5
 			}
@@ -193,26 +200,69 @@ const maxExif = 1 << 16
 // orientationOf finds the orientation in the first directory of an Exif segment, which is a TIFF file
 // without pictures.
 func orientationOf(exif []byte) orientation {
-	exif = bytes.TrimPrefix(exif, []byte("Exif\x00\x00"))
+	if v := tiffValue(bytes.TrimPrefix(exif, []byte("Exif\x00\x00")), 0x0112); v <= 8 {
+		return orientation(v)
+	}
+	return 0
+}
+
+// tiff looks at the first directory (TIFF 6.0, section 2).
+func (t *traits) tiff(r *io.SectionReader, c image.Config) {
+	const (
+		compression  = 0x0103
+		photometric  = 0x0106
+		blackIsZero  = 1
+		tileWidth    = 0x0142
+		tileLength   = 0x0143
+		rowsPerStrip = 0x0116
+	)
+	file := at(r, 0, int(r.Size()))
+	t.turn = orientationOf(file)
+	switch c.ColorModel {
+	case color.RGBA64Model, color.NRGBA64Model:
+		t.bytes = 8
+	case color.Gray16Model:
+		t.bytes = 2
+	case color.GrayModel:
+		t.bytes = 1
+	}
+	// A strip or tile is unpacked to 8 bytes a pixel at most, in memory that doubles.
+	block := float64(tiffValue(file, tileWidth)) * float64(tiffValue(file, tileLength))
+	if block == 0 {
+		rows := float64(t.height)
+		if n := tiffValue(file, rowsPerStrip); n > 0 {
+			rows = min(rows, float64(n))
+		}
+		block = rows * float64(t.width)
+	}
+	if t.width > 0 && t.height > 0 {
+		t.bytes += 16 * block / (float64(t.width) * float64(t.height))
+	}
+	// Black runs of a fax are ones, which are black or white as the file says; the decoder takes them as black.
+	fax := tiffValue(file, compression)
+	t.inverted = fax >= 2 && fax <= 4 && tiffValue(file, photometric) == blackIsZero
+}
+
+// tiffValue returns the value of a tag of the first directory, or 0 if it is not there or not one short or long integer.
+func tiffValue(file []byte, tag uint16) uint32 {
 	var order binary.ByteOrder
 	switch {
-	case bytes.HasPrefix(exif, []byte("II*\x00")):
+	case bytes.HasPrefix(file, []byte("II*\x00")):
 		order = binary.LittleEndian
-	case bytes.HasPrefix(exif, []byte("MM\x00*")):
+	case bytes.HasPrefix(file, []byte("MM\x00*")):
 		order = binary.BigEndian
 	}
-	if order == nil || len(exif) < 8 {
+	if order == nil || len(file) < 8 {
 		return 0
 	}
-	directory := uint64(order.Uint32(exif[4:]))
-	if directory+2 > uint64(len(exif)) {
+	directory := uint64(order.Uint32(file[4:]))
+	if directory+2 > uint64(len(file)) {
 		return 0
 	}
-	entries := exif[directory+2:]
-	for range order.Uint16(exif[directory:]) {
+	entries := file[directory+2:]
+	for range order.Uint16(file[directory:]) {
 		const (
 			size  = 12
-			tag   = 0x0112
 			short = 3
 			long  = 4
 		)
@@ -224,15 +274,11 @@ func orientationOf(exif []byte) orientation {
 		if order.Uint16(e) != tag {
 			continue
 		}
-		value := uint32(0)
 		switch order.Uint16(e[2:]) {
 		case short:
-			value = uint32(order.Uint16(e[8:]))
+			return uint32(order.Uint16(e[8:]))
 		case long:
-			value = order.Uint32(e[8:])
-		}
-		if value <= 8 {
-			return orientation(value)
+			return order.Uint32(e[8:])
 		}
 		return 0
 	}
