@@ -125,6 +125,10 @@ func (x *index) folders() error {
 	if err != nil {
 		return fmt.Errorf("images: %w", err)
 	}
+	root, err := filepath.EvalSymlinks(x.dir)
+	if err != nil {
+		return fmt.Errorf("images: %w", err)
+	}
 	loose := ""
 	for _, e := range entries {
 		name := e.Name()
@@ -151,7 +155,7 @@ func (x *index) folders() error {
 		if err != nil {
 			return fmt.Errorf("images: %w", err)
 		}
-		if err := x.walk(name, l, []string{real}); err != nil {
+		if err := x.walk(name, l, real, 1, map[string]bool{root: true, real: true}); err != nil {
 			return err
 		}
 		if x.Len() == before && !x.fixed {
@@ -167,8 +171,9 @@ func (x *index) folders() error {
 // maxNesting is how deep folders lie in folders.
 const maxNesting = 64
 
-// walk takes the pictures of a folder below dir and of the folders in it. above are the real paths of the folder and of those around it.
-func (x *index) walk(folder string, label int, above []string) error {
+// walk takes the pictures of a folder below dir and of the folders in it. real is the path of the folder without links, depth how many
+// folders lie around it, and seen are the real paths of the folders of the class so far, so that no links make walks without end.
+func (x *index) walk(folder string, label int, real string, depth int, seen map[string]bool) error {
 	entries, err := os.ReadDir(filepath.Join(x.dir, filepath.FromSlash(folder)))
 	if err != nil {
 		return fmt.Errorf("images: %w", err)
@@ -195,27 +200,23 @@ func (x *index) walk(folder string, label int, above []string) error {
 		}
 		switch {
 		case mode.IsDir():
-			real := filepath.Join(above[len(above)-1], e.Name())
+			below := filepath.Join(real, e.Name())
 			if e.Type()&fs.ModeSymlink != 0 {
-				if real, err = filepath.EvalSymlinks(path); err != nil {
+				if below, err = filepath.EvalSymlinks(path); err != nil {
 					return fmt.Errorf("images: %w", err)
 				}
 			}
-			var wrong error
 			switch {
-			case slices.Contains(above, real):
-				wrong = faultf(ErrFormat, "want folders that end, got a link to one that it lies in")
-			case len(above) == maxNesting:
-				wrong = faultf(ErrFormat, "want at most %d folders in each other, got more", maxNesting)
+			case seen[below]:
+				err = x.fail(path, faultf(ErrFormat, "want each folder once, got a link to %s", below))
+			case depth == maxNesting:
+				err = x.fail(path, faultf(ErrFormat, "want at most %d folders in each other, got more", maxNesting))
 			default:
-				if err := x.walk(name, label, append(slices.Clip(above), real)); err != nil {
-					return err
-				}
+				seen[below] = true
+				err = x.walk(name, label, below, depth+1, seen)
 			}
-			if wrong != nil {
-				if err := x.fail(path, wrong); err != nil {
-					return err
-				}
+			if err != nil {
+				return err
 			}
 		case !isPicture(name):
 		case mode.IsRegular():
