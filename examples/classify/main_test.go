@@ -272,7 +272,7 @@ func predictMany(t *testing.T, dir, picture string) {
 		lines := strings.Split(strings.TrimSpace(stderr), "\n")
 		require.Len(t, lines, 4, stderr)
 		assert.Contains(t, lines[0], "b.png: want a JPEG, PNG")
-		assert.Contains(t, lines[1], "c.png: want a whole picture")
+		assert.Contains(t, lines[1], "c.png: picture that is whole, got a damaged one")
 		assert.Contains(t, lines[2], "nowhere.png: no such file")
 		assert.Equal(t, "classify: 3 of 6 pictures could not be read", lines[3])
 		out[format] = stdout
