@@ -143,7 +143,7 @@ func BenchmarkStep(b *testing.B) {
 }
 
 // BenchmarkMuonOverItsProducts is a step of Muon on one bank in float32, and the quotient of its median time and that of its products of
-// matrices alone, from one run: with q the shorter side and n the other, the products of the iteration for the sign, and on
+// matrices alone, from one run: with q the shorter side and n the other, the products of the iteration for the sign as published, and on
 // Stiefel those of three projections, of the retraction, of the watch over feasibility and of the bound of the spectral norm.
 //
 //	go test -run '^$' -bench MuonOverItsProducts ./solvers

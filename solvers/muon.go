@@ -99,7 +99,7 @@ func (muon) Cut(tensor.Shape) manifolds.Grouping { return manifolds.FilterBank }
 const signSteps = 5
 
 // Cost: with q the shorter side and n the longer one, a step of the iteration takes 1.5 n q^2 + 0.5 q^3
-// multiplications.
+// multiplications, and half of that where two are made together.
 func (r muon) Cost(m manifolds.Manifold, l manifolds.Layout) int {
 	v := matricesOf(m, l)
 	return r.rounds * signSteps * 2 * min(v.n, v.p)

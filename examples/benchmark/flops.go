@@ -40,7 +40,7 @@ var rules = []rule{
 	{name: "RDoG", flops: 7, bank: project + retract, square: factor, make: func(o ...solvers.Option) gorgonia.Solver { return solvers.NewRDoG(o...) }},
 	{name: "RDoWG", flops: 7, bank: project + retract, square: factor, make: func(o ...solvers.Option) gorgonia.Solver { return solvers.NewRDoWG(o...) }},
 	// Five times a Gram matrix, its square and a product; on Stiefel three projections, and a bound of the spectral norm by a
-	// Gram matrix and three squares.
+	// Gram matrix and three squares. On long matrices frames.QuinticSign needs fewer: these are those of the algorithm as published.
 	{name: "Muon", flops: 8, matrix: 5 * 3, cube: 5, bank: 5*3 + 3*project + retract + 1, square: 5 + factor + 3, make: func(o ...solvers.Option) gorgonia.Solver {
 		return solvers.NewMuon(o...)
 	}},

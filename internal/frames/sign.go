@@ -75,19 +75,38 @@ func QuinticSign[T vec.Float](x, work gemm.Mat[T], steps int) gemm.Mat[T] {
 		norm = vec.Norm(x.Data)
 	}
 	q := x.C
-	g, h := scratch.Get[T](q*q), scratch.Get[T](q*q)
-	defer scratch.Put(g)
-	defer scratch.Put(h)
-	for range steps {
-		gemm.Gram(gemm.Of(g, q, q), 1/(norm*norm), x)
-		gemm.Gram(gemm.Of(h, q, q), c, gemm.Of(g, q, q))
-		vec.Combine(h, b, g, 1, h)
-		AddDiagonal(h, q, a)
-		gemm.Mul(work, 1/norm, x, gemm.Of(h, q, q), 0)
+	all := scratch.Get[T](3 * q * q)
+	defer scratch.Put(all)
+	square := func(i int) gemm.Mat[T] { return gemm.Of(all[i*q*q:(i+1)*q*q], q, q) }
+	g, h, k := square(0), square(1), square(2)
+	// polynomial sets to = a I + b g + c g^2 for a symmetric g.
+	polynomial := func(to gemm.Mat[T]) {
+		gemm.Gram(to, c, g)
+		vec.Combine(to.Data, b, g.Data, 1, to.Data)
+		AddDiagonal(to.Data, q, a)
+	}
+	for steps > 0 {
+		gemm.Gram(g, 1/(norm*norm), x)
+		polynomial(h)
+		by := h
+		if steps--; steps > 0 && x.R >= longSides*q { // a second step without x: its Gram matrix is h g h
+			gemm.Mul(k, 1, g, h, 0)
+			gemm.Mul(g, 1, k, h, 0)
+			polynomial(k)
+			gemm.Mul(g, 1, h, k, 0)
+			by = g
+			steps--
+		}
+		gemm.Mul(work, 1/norm, x, by, 0)
 		x, work, norm = work, x, 1
 	}
 	return x
 }
+
+// longSides is the ratio of the sides of a matrix from which on two steps of QuinticSign are made together. With n rows and q columns that takes
+// 3 n q^2 + 8 q^3 flops instead of 6 n q^2 + 2 q^3. More than two together would lose digits of small singular values: of each square a step
+// before, h g h multiplies the rounding errors by up to 3.4445^2.
+const longSides = 4
 
 // SpectralBound returns an upper bound of the largest singular value of x, at most q^(1/32) times as
 // large: a bound of the eigenvalues of x^T x and of its powers 2, 4 and 8.
