@@ -21,11 +21,11 @@ import (
 )
 
 // test evaluates the net that was saved.
-func (c *command) test(ctx context.Context, stdout io.Writer) error {
+func (c *command) test(ctx context.Context, stdout, stderr io.Writer) error {
 	if c.Import != "" {
-		return c.testImport(ctx, stdout)
+		return c.testImport(ctx, stdout, stderr)
 	}
-	p, r, err := c.predictor(64)
+	p, r, err := c.predictor(16)
 	if err != nil {
 		return err
 	}
@@ -37,27 +37,37 @@ func (c *command) test(ctx context.Context, stdout io.Writer) error {
 	if c.Limit != 0 {
 		s.Limit = c.Limit
 	}
-	set, err := s.load()
+	s.Skip = s.Skip || c.Skip
+	var set *dataset
+	if r.Preprocessing != nil && c.Data != "" {
+		set, err = s.others(r)
+	} else {
+		set, err = s.load()
+	}
 	if err != nil {
 		return err
 	}
 	if set.Shape() != r.Shape || len(set.Classes) != len(r.Classes) {
 		return cli.Usage("-data: want images of %v and %d classes, as the net was trained on, got %v and %d", r.Shape, len(r.Classes), set.Shape(), len(set.Classes))
 	}
-	renormalise(set.Test.Images, set, r)
+	renormalise(set.Test.Images, set.imageSet, r)
 	set.Mean, set.Std = r.Mean, r.Std
-	return c.evaluation(ctx, stdout, p, set)
+	return c.evaluation(ctx, stdout, stderr, p, set)
 }
 
 // evaluation evaluates a net on the test images, prints what came of it and draws it.
-func (c *command) evaluation(ctx context.Context, stdout io.Writer, p *models.Predictor, set *imageSet) error {
+func (c *command) evaluation(ctx context.Context, stdout, stderr io.Writer, p *models.Predictor, set *dataset) error {
 	confusion, err := models.NewConfusion(set.Classes)
 	if err != nil {
 		return err
 	}
+	test := set.testing()
+	if test.Len() == 0 {
+		return fmt.Errorf("want test images, got a run with -test 0; -data DIR names others")
+	}
 	loss := 0.0
 	worst := worstPictures{most: 24}
-	err = train.Predict(ctx, p, set.Test, func(e train.Prediction) error {
+	err = train.Predict(ctx, p, test, func(e train.Prediction) error {
 		loss += e.Loss()
 		worst.add(e)
 		return confusion.Add(e.Label, e.Class())
@@ -65,7 +75,8 @@ func (c *command) evaluation(ctx context.Context, stdout io.Writer, p *models.Pr
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "%s: %d test images, loss %.4f, accuracy %.2f %%\n", set.Name, set.Test.Len(), loss/float64(set.Test.Len()), 100*confusion.Accuracy())
+	set.skipped(stderr)
+	fmt.Fprintf(stdout, "%s: %d test images, loss %.4f, accuracy %.2f %%\n", set.Name, test.Len(), loss/float64(test.Len()), 100*confusion.Accuracy())
 	fmt.Fprintf(stdout, "\n%v", confusion)
 	if m := confusion.Matrix(); m != "" {
 		fmt.Fprintf(stdout, "\n%s", m)
@@ -74,12 +85,16 @@ func (c *command) evaluation(ctx context.Context, stdout io.Writer, p *models.Pr
 	if dir == "" {
 		return nil
 	}
+	sheet, err := worst.sheet(set)
+	if err != nil {
+		return err
+	}
 	for _, f := range []struct {
 		name string
 		of   interface{ PNG() ([]byte, error) }
 	}{
 		{"confusion.png", heat(confusion, set.Name)},
-		{"worst.png", worst.sheet(set)},
+		{"worst.png", sheet},
 	} {
 		b, err := f.of.PNG()
 		if err == nil {
@@ -139,21 +154,24 @@ func (w *worstPictures) add(e train.Prediction) {
 }
 
 // sheet is those pictures, each with its class and what it was taken for.
-func (w *worstPictures) sheet(set *imageSet) figure.Sheet {
+func (w *worstPictures) sheet(set *dataset) (figure.Sheet, error) {
 	s := figure.Sheet{Title: "Pictures with the highest loss, " + set.Name}
-	size := set.Channels * set.Height * set.Width
 	for _, e := range w.all {
+		x := make([]float32, set.Channels*set.Height*set.Width)
+		if err := set.testing().Example(e.Example, []any{x}, nil); err != nil {
+			return s, err
+		}
 		p := models.Softmax(e.Logits)
 		s.Pictures = append(s.Pictures, figure.Captioned{
-			Image: pictured(set.Test.Images[e.Example*size:(e.Example+1)*size], set),
+			Image: pictured(x, set.imageSet),
 			Lines: []string{
 				fmt.Sprintf("%s, %.1f %%", set.Classes[e.Label], 100*p[e.Label]),
 				fmt.Sprintf("as %s, %.1f %%", set.Classes[e.Class()], 100*p[e.Class()]),
-				fmt.Sprintf("image %d", e.Example),
+				set.nameOf(e.Example),
 			},
 		})
 	}
-	return s
+	return s, nil
 }
 
 // pictured is an image as it was before it was normalised.

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -24,6 +25,7 @@ type command struct {
 	top      int
 	format   string
 	serve    string // an address
+	export   string // a file
 	figures  string
 	pictures []string        // to predict: files and folders
 	given    map[string]bool // flags on the command line
@@ -55,8 +57,19 @@ type settings struct {
 
 	SyncBatchNorm bool `json:"sync_batch_norm"`
 
-	Shortcut string `json:"shortcut,omitempty"`
-	Import   string `json:"import,omitempty"`
+	// Of folders of pictures.
+	Size         int     `json:"size,omitempty"`
+	Grey         bool    `json:"grey,omitempty"`
+	Labels       string  `json:"labels,omitempty"`
+	Test         float64 `json:"test,omitempty"`
+	ClassWeights bool    `json:"class_weights,omitempty"`
+	Skip         bool    `json:"skip,omitempty"`
+
+	Width    float64 `json:"width,omitempty"`
+	Shortcut string  `json:"shortcut,omitempty"`
+	Import   string  `json:"import,omitempty"`
+	NewHead  bool    `json:"new_head,omitempty"`
+	Freeze   string  `json:"freeze,omitempty"`
 
 	Keep        int     `json:"keep,omitempty"`
 	SaveSteps   int     `json:"save_steps,omitempty"`
@@ -69,12 +82,21 @@ type settings struct {
 func parse(args []string, stdout io.Writer) (*command, error) {
 	var c command
 	f := flag.NewFlagSet("classify", flag.ContinueOnError)
-	f.StringVar(&c.Data, "data", "", "read images from `DIR` (CIFAR-10, CIFAR-100, MNIST or Fashion-MNIST as distributed) instead of drawing digits")
+	f.StringVar(&c.Data, "data", "", "read images from `DIR` (a folder of pictures with a sub-folder for each class, or with train and test, each with such sub-folders; or CIFAR-10, CIFAR-100, MNIST or Fashion-MNIST as distributed) instead of drawing digits")
+	f.IntVar(&c.Size, "size", 0, "side in `pixels` to which pictures of a folder are scaled and cropped (default: 224 for nets for ImageNet, 32 for others)")
+	f.BoolVar(&c.Grey, "grey", false, "make pictures of a folder grey")
+	f.StringVar(&c.Labels, "labels", "", "CSV `FILE` of names and labels of the pictures in -data (default: sub-folders are classes)")
+	f.Float64Var(&c.Test, "test", 0.1, "`share` of the pictures of a folder that are test images, unless it has its own")
+	f.BoolVar(&c.ClassWeights, "class-weights", false, "weight pictures of a folder by the inverse frequency of their class")
+	f.BoolVar(&c.Skip, "skip", false, "leave out broken pictures of a folder, and name them, instead of ending")
 	f.IntVar(&c.Limit, "limit", 0, "training images used, and a fifth as many test images (default: all; of drawn digits 4000 and 800)")
 	f.Float64Var(&c.Validation, "validation", 0.1, "`share` of the training images held out, by which the best epoch is chosen")
 	f.StringVar(&c.Model, "model", "resnet20", "`net`: "+modelNames)
 	f.StringVar(&c.Shortcut, "shortcut", "", "`kind` of the shortcuts of a residual net that change shape: "+strings.Join(shortcutNames, ", ")+" (default: zeros)")
-	f.StringVar(&c.Import, "import", "", "begin with the weights in the safetensors `FILE`, a state_dict of PyTorch; with -evaluate, evaluate them")
+	f.Float64Var(&c.Width, "width", 0, "`factor` of the number of channels of a net for ImageNet (default: 1)")
+	f.StringVar(&c.Import, "import", "", "begin with the weights in `FILE`, a state_dict of PyTorch as safetensors, or with those of the run in a folder; with -evaluate, evaluate them")
+	f.BoolVar(&c.NewHead, "new-head", false, "leave out the last layer of -import, which is for other classes")
+	f.StringVar(&c.Freeze, "freeze", "", "`parts` of the net whose weights stay as they are, such as conv1,bn1,layer1")
 	f.StringVar(&c.Solver, "solver", "sgd", "`name`: "+strings.Join(solverNames(), ", "))
 	f.StringVar(&c.Manifold, "manifold", "stiefel", "manifold of the convolution kernels: "+strings.Join(manifoldNames(), ", ")+", or an ensemble such as "+cli.EnsembleSyntax)
 	f.StringVar(&c.Grouping, "grouping", "default", "how a kernel is cut into points: "+strings.Join(groupingNames(), ", "))
@@ -88,7 +110,7 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	f.IntVar(&c.Epochs, "epochs", 0, "passes over the training images (default: 30, of drawn digits 8)")
 	f.IntVar(&c.Patience, "patience", 0, "end after so many `epochs` without a better one (default: never)")
 	f.IntVar(&c.Batch, "batch", 64, "images in a step, of all ranks together")
-	f.StringVar(&c.Augment, "augment", "default", "how training images are varied: default (cropflip for colour images, none for others), none, crop, cropflip")
+	f.StringVar(&c.Augment, "augment", "default", "how training images are varied: default (cropflip for colour images, none for others), none, crop, cropflip; pictures of a folder by default as by cropflip, by crops of 35 to 100 % of the area, or imagenet, of 8 to 100 %")
 	f.Uint64Var(&c.Seed, "seed", 1, "seed of the initial weights, the order of the images and their augmentation")
 	f.BoolVar(&c.SyncBatchNorm, "sync-batch-norm", false, "normalise by mean and variance of the whole batch instead of each rank's part")
 	f.StringVar(&c.out, "out", "", "keep the run in `DIR`: checkpoints, logs and plots (default: nothing is written)")
@@ -101,12 +123,14 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	f.StringVar(&c.figures, "figures", "", "`DIR` for confusion.png and worst.png of -evaluate (default: that of the run; with -import none)")
 	f.StringVar(&c.predict, "predict", "", "classify the picture `FILE`, or those in a folder, by the net in -out; others may follow")
 	f.StringVar(&c.serve, "serve", "", "answer requests over HTTP at `ADDRESS`, such as :8080, of this machine alone unless it names a host, until Ctrl-C")
-	f.StringVar(&c.file, "checkpoint", "", "the `FILE` to evaluate, predict or serve with (default: best.safetensors in -out); run.json lies beside it")
+	f.StringVar(&c.export, "export", "", "write the net in -out, with plain kernels, to `FILE`, which ends in .onnx or .safetensors")
+	f.StringVar(&c.file, "checkpoint", "", "the `FILE` to evaluate, predict, serve or export (default: best.safetensors in -out); run.json lies beside it")
 	f.IntVar(&c.top, "top", 3, "classes that -predict and -serve tell for each picture")
 	f.StringVar(&c.format, "format", "text", "how -predict writes them: "+strings.Join(namesOf(formats), ", "))
 	if err := cli.Parse(f, args, stdout, "classify trains a net on images, evaluates it, and classifies pictures by it.",
 		"go run ./examples/classify -out run                     # digits that it draws",
 		"go run ./examples/classify -data DIR -out run -tensorboard",
+		"go run ./examples/classify -data PICTURES -import RUN -new-head -out run",
 		"go run ./examples/classify -out run -resume",
 		"go run ./examples/classify -out run -predict cat.jpg",
 		"go run ./examples/classify -out run -format csv -predict dog.jpg folder",
@@ -132,7 +156,7 @@ var savingFlags = []string{"keep", "save-steps", "save-minutes", "tensorboard"}
 // check refuses what makes no sense.
 func (c *command) check() error {
 	modes := 0
-	for _, on := range []bool{c.resume, c.evaluate, c.predict != "", c.serve != ""} {
+	for _, on := range []bool{c.resume, c.evaluate, c.predict != "", c.serve != "", c.export != ""} {
 		if on {
 			modes++
 		}
@@ -140,22 +164,24 @@ func (c *command) check() error {
 	var allowed []string // flags, the first of which says what to do
 	switch {
 	case modes > 1:
-		return cli.Usage("want one of -resume, -evaluate, -predict and -serve, got several")
+		return cli.Usage("want one of -resume, -evaluate, -predict, -serve and -export, got several")
 	case modes == 0:
 		return c.checkNew()
 	case c.resume:
 		allowed = append([]string{"resume", "out", "epochs"}, savingFlags...)
 	case c.evaluate && c.Import != "":
-		allowed = []string{"evaluate", "import", "model", "shortcut", "data", "limit", "seed", "figures"}
+		allowed = []string{"evaluate", "import", "model", "width", "shortcut", "data", "size", "grey", "labels", "test", "skip", "limit", "seed", "figures"}
 	case c.evaluate:
-		allowed = []string{"evaluate", "out", "checkpoint", "data", "limit", "figures"}
+		allowed = []string{"evaluate", "out", "checkpoint", "data", "limit", "skip", "figures"}
+	case c.export != "":
+		allowed = []string{"export", "out", "checkpoint"}
 	case c.serve != "":
 		allowed = []string{"serve", "out", "checkpoint", "top"}
 	default:
 		allowed = []string{"predict", "out", "checkpoint", "top", "format"}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.given)) {
-		if !slices.Contains(append(allowed, "resume", "evaluate", "predict", "serve"), name) {
+		if !slices.Contains(append(allowed, "resume", "evaluate", "predict", "serve", "export"), name) {
 			return cli.Usage("-%s: want no flags beside -%s but -%s", name, allowed[0], strings.Join(allowed[1:], ", -"))
 		}
 	}
@@ -180,13 +206,23 @@ func (c *command) checkNew() error {
 	}
 	switch momentum := c.Solver == "sgd" || c.Solver == "stock-momentum"; {
 	case c.given["checkpoint"]:
-		return only("checkpoint", "-evaluate, -predict or -serve")
+		return only("checkpoint", "-evaluate, -predict, -serve or -export")
 	case c.given["format"]:
 		return only("format", "-predict")
 	case c.given["figures"]:
 		return only("figures", "-evaluate")
 	case c.given["top"]:
 		return only("top", "-predict or -serve")
+	case c.NewHead && c.Import == "":
+		return only("new-head", "-import")
+	case c.given["width"] && !c.forImageNet():
+		return only("width", "a -model for ImageNet")
+	case c.given["width"] && c.Width == 0:
+		return cli.Usage("-width: want a positive number, got 0")
+	case c.given["size"] && c.Size == 0:
+		return cli.Usage("-size: want a positive number of pixels, got 0")
+	case c.Freeze != "" && !c.ours():
+		return only("freeze", "a -solver that is not stock")
 	case c.given["momentum"] && !momentum:
 		return only("momentum", "-solver sgd or stock-momentum")
 	case c.given["decay"] && !c.ours():
@@ -260,8 +296,14 @@ func (s *settings) check() error {
 		return cli.Usage("-save-steps: want at least 1, got %d", s.SaveSteps)
 	case s.Batch < 1:
 		return cli.Usage("-batch: want at least 1, got %d", s.Batch)
-	case !slices.Contains([]string{"default", "none", "crop", "cropflip"}, s.Augment):
-		return cli.Usage("-augment: want default, none, crop or cropflip, got %q", s.Augment)
+	case !slices.Contains([]string{"default", "none", "crop", "cropflip", "imagenet"}, s.Augment):
+		return cli.Usage("-augment: want default, none, crop, cropflip or imagenet, got %q", s.Augment)
+	case !(s.Test >= 0 && s.Test < 1):
+		return cli.Usage("-test: want a share from 0 to less than 1, got %g", s.Test)
+	case s.Size < 0:
+		return cli.Usage("-size: want a positive number of pixels, got %d", s.Size)
+	case !(s.Width >= 0) || math.IsInf(s.Width, 0):
+		return cli.Usage("-width: want a positive number, got %g", s.Width)
 	}
 	if s.Epochs == 0 {
 		s.Epochs = 30

@@ -72,5 +72,5 @@ func TestImportRefuses(t *testing.T) {
 	}
 	status, _, stderr := program(context.Background(), "-evaluate", "-import", file, "-lr", "1")
 	assert.Equal(t, 2, status)
-	oneLine(t, stderr, "-lr: want no flags beside -evaluate but -import, -model, -shortcut, -data, -limit, -seed")
+	oneLine(t, stderr, "-lr: want no flags beside -evaluate but -import, -model, -width, -shortcut, -data, -size")
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Classify trains a residual net, or another one, on CIFAR-10 or another set of images with any solver, and classifies pictures
+// Classify trains a residual net, or another one, on your own pictures, CIFAR-10 or another set of images with any solver, and classifies pictures
 // by it.
 //
 //	go run ./examples/classify -data DIR -out RUN
@@ -9,8 +9,10 @@
 //	go run ./examples/classify -out RUN -predict cat.jpg
 //	go run ./examples/classify -out RUN -format csv -predict cat.jpg dog.jpg FOLDER
 //	go run ./examples/classify -out RUN -serve :8080
+//	go run ./examples/classify -out RUN -export net.onnx
+//	go run ./examples/classify -data OTHERS -import RUN -new-head -out OTHER
 //
-// DIR holds CIFAR-10 or CIFAR-100 (binary), MNIST or Fashion-MNIST (idx files) as distributed,
+// DIR holds pictures, in a sub-folder for each class, or CIFAR-10 or CIFAR-100 (binary), MNIST or Fashion-MNIST (idx files) as distributed,
 // plain or gzipped. Without -data it draws its own images, digits in the Go typefaces.
 //
 // RUN is made and filled with run.json (what was trained, on what), last.safetensors and
@@ -76,7 +78,7 @@ func start(ctx context.Context, g *distributed.Group, args []string, stdout, std
 		return err
 	}
 	switch {
-	case c.predict == "" && !c.evaluate && c.serve == "":
+	case c.predict == "" && !c.evaluate && c.serve == "" && c.export == "":
 		return c.train(ctx, g, stdout, stderr)
 	case !g.Root():
 		return nil
@@ -84,8 +86,11 @@ func start(ctx context.Context, g *distributed.Group, args []string, stdout, std
 		return c.serveHTTP(ctx, stdout)
 	}
 	_, err = cli.Await(ctx, func() (any, error) {
-		if c.evaluate {
-			return nil, c.test(ctx, stdout)
+		switch {
+		case c.evaluate:
+			return nil, c.test(ctx, stdout, stderr)
+		case c.export != "":
+			return nil, c.exportNet(stdout)
 		}
 		return nil, c.classifyPictures(ctx, stdout, stderr)
 	})

@@ -28,12 +28,15 @@ type record struct {
 	Shape    [3]int    `json:"shape"` // channels, height, width
 	Mean     []float32 `json:"mean"`
 	Std      []float32 `json:"std"`
+
+	// Preprocessing is that of pictures in a folder.
+	Preprocessing *images.Preprocessing `json:"preprocessing,omitempty"`
 }
 
 const recordFile = "run.json"
 
-func newRecord(s settings, set *imageSet) *record {
-	return &record{s, set.Name, set.Classes, set.Shape(), set.Mean, set.Std}
+func newRecord(s settings, set *dataset) *record {
+	return &record{s, set.Name, set.Classes, set.Shape(), set.Mean, set.Std, set.preprocessed}
 }
 
 // set is the set without its images.
@@ -42,10 +45,18 @@ func (r *record) set() *imageSet {
 }
 
 // load reads a picture as the net takes it.
-func (r *record) load(path string) ([]float32, error) { return r.set().LoadImage(path) }
+func (r *record) load(path string) ([]float32, error) {
+	if r.Preprocessing != nil {
+		return r.Preprocessing.Load(path)
+	}
+	return r.set().LoadImage(path)
+}
 
 // read is load for a picture from memory.
 func (r *record) read(from io.Reader, name string) ([]float32, error) {
+	if r.Preprocessing != nil {
+		return r.Preprocessing.Read(from, name)
+	}
 	return r.set().ReadImage(from, name)
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/examples/internal/cli"
 	"github.com/kernelfold/kernelfold/manifolds"
@@ -137,8 +138,11 @@ func (s *settings) stepper(steps int) (gorgonia.Solver, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.Import != "" && m != nil { // imported kernels keep their size
+		grouping = append(slices.Clone(grouping), manifolds.Initial)
+	}
 	switch {
-	case m == nil && grouping != nil:
+	case m == nil && s.Grouping != "default":
 		return nil, cli.Usage("-grouping: want a manifold beside it, got -manifold none")
 	case !(s.LearnRate >= 0) || math.IsInf(s.LearnRate, 0):
 		return nil, cli.Usage("-lr: want a positive number, got %g", s.LearnRate)
@@ -173,6 +177,12 @@ func (s *settings) stepper(steps int) (gorgonia.Solver, error) {
 	if m != nil {
 		options = append(options, solvers.Kernels(m, grouping...))
 	}
+	if s.Freeze != "" {
+		parts := s.frozen()
+		options = append(options, solvers.Where(func(name string, _ tensor.Shape) bool {
+			return slices.ContainsFunc(parts, func(p string) bool { return name == p || strings.HasPrefix(name, p+".") })
+		}, nil).With(solvers.Frozen()))
+	}
 	make, err := find("solver", s.Solver, ours)
 	if err == nil && s.SAM > 0 {
 		return solvers.NewSAM(make(options...), s.SAM), nil
@@ -197,6 +207,9 @@ func (s *settings) manifold() (manifolds.Manifold, error) {
 	}
 	return e, nil
 }
+
+// frozen returns the parts of the net that stay as they are.
+func (s *settings) frozen() []string { return strings.Split(s.Freeze, ",") }
 
 // ours tells whether the solver is one of package solvers, which can be saved.
 func (s *settings) ours() bool { return slices.Contains(namesOf(ours), s.Solver) }

@@ -33,29 +33,14 @@ import (
 // What is drawn without -data.
 const drawn = 4000 // training images; a fifth as many test images
 
-// load reads or draws the images.
-func (s *settings) load() (*imageSet, error) {
-	if s.Data != "" {
-		return images.Load(s.Data, s.Limit)
-	}
-	n := s.Limit
-	if n == 0 {
-		n = drawn
-	}
-	set, err := images.Digits(s.Seed, n, n/5+min(1, n%5), images.DigitOptions{})
-	if err != nil {
-		return nil, cli.Usage("-limit: %w", err)
-	}
-	return set, nil
-}
-
 // augmentation is how the images of a shape are varied.
-func (s *settings) augmentation(channels int) images.Augmentation {
+func (s *settings) augmentation(of *dataset) images.Augmentation {
 	const pad = 4 // as He, Zhang, Ren and Sun 2015 do
 	switch {
+	case of.train != nil: // pictures have their own
 	case s.Augment == "crop":
 		return images.Augmentation{Pad: pad}
-	case s.Augment == "cropflip", s.Augment == "default" && channels == 3:
+	case s.Augment == "cropflip", s.Augment == "default" && of.Channels == 3:
 		return images.Augmentation{Pad: pad, Flip: true}
 	}
 	return images.Augmentation{}
@@ -66,8 +51,8 @@ type reporter interface{ Report() solvers.Report }
 
 // job is what a run is made of.
 type job struct {
-	set        *imageSet
-	rest, held images.Split // of its training images
+	set        *dataset
+	rest, held train.Data // of its training images
 	model      *models.Model
 	solver     gorgonia.Solver
 	steps      int
@@ -92,12 +77,17 @@ func (c *command) train(ctx context.Context, g *distributed.Group, stdout, stder
 		ranks = fmt.Sprintf(" on %d ranks", g.Size())
 	}
 	fmt.Fprintf(stdout, "%s: %d training, %d validation and %d test images of %dx%dx%d, %d classes\n",
-		set.Name, j.rest.Len(), j.held.Len(), set.Test.Len(), set.Channels, set.Height, set.Width, len(set.Classes))
+		set.Name, j.rest.Len(), j.held.Len(), set.testing().Len(), set.Channels, set.Height, set.Width, len(set.Classes))
 	fmt.Fprintf(stdout, "%s, %d weights; %s, kernels on %s; %d epochs in batches of %d%s\n",
 		c.Model, j.model.Parameters(), c.Solver, c.Manifold, c.Epochs, c.Batch, ranks)
+	if c.Import != "" && !c.resume {
+		if err := agree(g, c.onManifold(stdout, j, j.rest)); err != nil {
+			return err
+		}
+	}
 	o := train.Options{
-		Epochs: c.Epochs, Seed: c.Seed, Augment: c.augmentation(set.Channels), LearnRate: c.rate(j.steps),
-		Group: g, Average: c.EMA > 0, Test: set.Test, Validation: j.held, Patience: c.Patience,
+		Epochs: c.Epochs, Seed: c.Seed, Augment: c.augmentation(set), LearnRate: c.rate(j.steps),
+		Group: g, Average: c.EMA > 0, Test: set.testing(), Validation: j.held, Patience: c.Patience,
 	}
 	if c.out != "" {
 		o.Hooks = c.keeps(set, stderr)
@@ -132,12 +122,13 @@ func (c *command) train(ctx context.Context, g *distributed.Group, stdout, stder
 	case !g.Root():
 		return nil
 	}
+	set.skipped(stderr)
 	return c.finish(stdout, set, epochs, j.solver)
 }
 
 // fit is train.Fit, and tells whether the run has begun. If the context ends before, on a large net a matter of seconds, it returns
 // in a moment, and what is under way ends with the process.
-func fit(ctx context.Context, m *models.Model, solver gorgonia.Solver, data images.Split, o train.Options) ([]train.Epoch, bool, error) {
+func fit(ctx context.Context, m *models.Model, solver gorgonia.Solver, data train.Data, o train.Options) ([]train.Epoch, bool, error) {
 	const moment = 200 * time.Millisecond // in which the directory of the run is left
 	begin, end := make(chan struct{}), make(chan struct{})
 	o.Hooks = append([]train.Hook{{Begin: func(train.Run) error {
@@ -198,11 +189,15 @@ func (c *command) prepare(g *distributed.Group) (*job, error) {
 	if j.set, err = c.load(); err != nil {
 		return nil, err
 	}
-	held := int(math.Round(c.Validation * float64(j.set.Train.Len())))
-	if held == 0 && c.Validation > 0 {
-		return nil, cli.Usage("-validation: want 0 or a share that is at least one of the %d training images, got %g", j.set.Train.Len(), c.Validation)
+	if j.set.train == nil && c.Augment == "imagenet" {
+		return nil, cli.Usage("-augment imagenet: want -data with a folder of pictures beside it")
 	}
-	if j.rest, j.held, err = j.set.Train.Holdout(held, c.Seed); err != nil {
+	all := j.set.training()
+	held := int(math.Round(c.Validation * float64(all)))
+	if held == 0 && c.Validation > 0 {
+		return nil, cli.Usage("-validation: want 0 or a share that is at least one of the %d training images, got %g", all, c.Validation)
+	}
+	if j.rest, j.held, err = j.set.holdout(held, &c.settings); err != nil {
 		return nil, cli.Usage("-validation: %w", err)
 	}
 	if c.Batch > j.rest.Len() {
@@ -212,7 +207,7 @@ func (c *command) prepare(g *distributed.Group) (*job, error) {
 	if c.SyncBatchNorm && g.Size() > 1 {
 		over = g
 	}
-	if j.model, err = c.model(c.Batch/g.Size(), j.set, over); err != nil {
+	if j.model, err = c.model(c.Batch/g.Size(), j.set.imageSet, over); err != nil {
 		return nil, err
 	}
 	if c.Import != "" && !c.resume {
@@ -221,6 +216,11 @@ func (c *command) prepare(g *distributed.Group) (*job, error) {
 		}
 	}
 	j.steps = c.Epochs * (j.rest.Len() / c.Batch)
+	if c.Freeze != "" {
+		if _, err := j.model.Part(c.frozen()...); err != nil {
+			return nil, cli.Usage("-freeze: %w", err)
+		}
+	}
 	j.solver, err = c.solver(j.steps)
 	return &j, err
 }
@@ -299,7 +299,7 @@ func (c *command) vacant(g *distributed.Group) error {
 }
 
 // keeps returns the hooks that keep a run in its directory and say where it goes on.
-func (c *command) keeps(set *imageSet, stderr io.Writer) []train.Hook {
+func (c *command) keeps(set *dataset, stderr io.Writer) []train.Hook {
 	return []train.Hook{
 		{Begin: func(r train.Run) error {
 			for _, err := range r.Damaged {
@@ -336,7 +336,7 @@ func (c *command) interrupted(epochs int) error {
 }
 
 // finish draws the plots and says what came of the run.
-func (c *command) finish(stdout io.Writer, set *imageSet, epochs []train.Epoch, solver any) error {
+func (c *command) finish(stdout io.Writer, set *dataset, epochs []train.Epoch, solver any) error {
 	if c.out != "" {
 		for _, p := range plots {
 			b, err := p.png(set.Name+", "+c.Model, epochs)
@@ -354,7 +354,12 @@ func (c *command) finish(stdout io.Writer, set *imageSet, epochs []train.Epoch, 
 		}
 	}
 	last := epochs[len(epochs)-1]
-	fmt.Fprintf(stdout, "\nepoch %d, the last: test accuracy %.2f %%\n", last.Number, 100*last.TestAccuracy)
+	if set.testing().Len() == 0 {
+		fmt.Fprintf(stdout, "\nepoch %d, the last: validation accuracy %.2f %%\n", last.Number, 100*last.ValidationAccuracy)
+		epochs = nil
+	} else {
+		fmt.Fprintf(stdout, "\nepoch %d, the last: test accuracy %.2f %%\n", last.Number, 100*last.TestAccuracy)
+	}
 	for _, e := range slices.Backward(epochs) {
 		if e.Best {
 			by := "validation"

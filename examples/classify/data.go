@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
+	"github.com/kernelfold/kernelfold/models/images"
+	"github.com/kernelfold/kernelfold/models/train"
+)
+
+// dataset is images to train and to evaluate on: those of a set in memory, or pictures in files.
+type dataset struct {
+	*imageSet                     // what is known of it without the images; of a set in memory, the images too
+	train, test  *images.Pictures // nil for a set in memory; test may be nil
+	preprocessed *images.Preprocessing
+}
+
+// holdout returns the images to train on, and n of them that are held out.
+func (d *dataset) holdout(n int, s *settings) (rest, held train.Data, err error) {
+	if d.train == nil {
+		return both(d.Train.Holdout(n, s.Seed))
+	}
+	r, h, err := d.train.Holdout(n, s.Seed)
+	if err == nil && s.ClassWeights {
+		r.Weights = r.ClassWeights()
+	}
+	return both(r, h, err)
+}
+
+func both[T train.Data](rest, held T, err error) (train.Data, train.Data, error) {
+	return rest, held, err
+}
+
+// training returns the number of images to train on, with those that are held out.
+func (d *dataset) training() int {
+	if d.train == nil {
+		return d.Train.Len()
+	}
+	return d.train.Len()
+}
+
+// testing returns the images to evaluate on, which may be none.
+func (d *dataset) testing() train.Data {
+	switch {
+	case d.train == nil && d.test == nil:
+		return d.Test
+	case d.test == nil:
+		return images.Split{}
+	}
+	return d.test
+}
+
+// nameOf returns what a test image is called.
+func (d *dataset) nameOf(i int) string {
+	if d.test == nil {
+		return fmt.Sprintf("image %d", i)
+	}
+	return d.test.Name(i)
+}
+
+// load reads or draws the images.
+func (s *settings) load() (*dataset, error) {
+	if s.Data == "" {
+		n := s.Limit
+		if n == 0 {
+			n = drawn
+		}
+		set, err := images.Digits(s.Seed, n, n/5+min(1, n%5), images.DigitOptions{})
+		if err != nil {
+			return nil, cli.Usage("-limit: %w", err)
+		}
+		return &dataset{imageSet: set}, s.noPictures()
+	}
+	var wrong error
+	if s.Labels != "" || hasPictures(s.Data) {
+		var d *dataset
+		if d, wrong = s.folder(); wrong == nil {
+			return d, nil
+		}
+	}
+	set, err := images.Load(s.Data, s.Limit)
+	switch {
+	case err == nil:
+		return &dataset{imageSet: set}, s.noPictures()
+	case wrong != nil:
+		return nil, wrong
+	}
+	return nil, err
+}
+
+// noPictures refuses settings of pictures for a set in memory, where they would have no effect.
+func (s *settings) noPictures() error {
+	switch {
+	case s.Size != 0:
+		return cli.Usage("-size: want -data with a folder of pictures beside it")
+	case s.Grey:
+		return cli.Usage("-grey: want -data with a folder of pictures beside it")
+	case s.ClassWeights:
+		return cli.Usage("-class-weights: want -data with a folder of pictures beside it")
+	case s.Skip:
+		return cli.Usage("-skip: want -data with a folder of pictures beside it")
+	case s.Labels != "":
+		return cli.Usage("-labels: want -data with a folder of pictures beside it")
+	}
+	return nil
+}
+
+// hasPictures tells whether there is a picture in a folder or in those below it.
+func hasPictures(dir string) bool {
+	paths, err := images.Find(dir)
+	return err == nil && isFolder(dir) && len(paths) > 0
+}
+
+func isFolder(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// folder makes a set of the pictures in a folder: the parts train and test, or val, if there are folders of these names, else parts that the seed decides.
+func (s *settings) folder() (*dataset, error) {
+	o := images.FolderOptions{
+		Preprocessing: images.Preprocessing{Size: s.size(), Grey: s.Grey}, Transform: s.transform(), Skip: s.Skip,
+	}
+	dir, test := s.Data, ""
+	if isFolder(filepath.Join(s.Data, "train")) && s.Labels == "" {
+		for _, name := range []string{"test", "val"} {
+			if path := filepath.Join(s.Data, name); isFolder(path) {
+				dir, test = filepath.Join(s.Data, "train"), path
+				break
+			}
+		}
+	}
+	o.Labels = s.Labels
+	d := &dataset{}
+	var err error
+	if d.train, err = images.Folder(dir, o); err != nil {
+		return nil, err
+	}
+	switch {
+	case test != "":
+		o.Classes = d.train.Classes
+		if d.test, err = images.Folder(test, o); err != nil {
+			return nil, err
+		}
+	case s.Test > 0:
+		n := max(1, int(s.Test*float64(d.train.Len())+0.5))
+		if d.train, d.test, err = d.train.Holdout(n, s.Seed+1); err != nil {
+			return nil, cli.Usage("-test: %w", err)
+		}
+	}
+	if s.Limit > 0 && s.Limit < d.train.Len() {
+		if _, d.train, err = d.train.Holdout(s.Limit, s.Seed+2); err != nil {
+			return nil, err
+		}
+		if n := max(1, s.Limit/5); d.test != nil && n < d.test.Len() {
+			if _, d.test, err = d.test.Holdout(n, s.Seed+2); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return d, d.describe(s.Data)
+}
+
+// others makes a set of the pictures in another folder to evaluate a net on. All of them are evaluated, unless the folder has parts.
+func (s *settings) others(r *record) (*dataset, error) {
+	o := images.FolderOptions{Preprocessing: *r.Preprocessing, Classes: r.Classes, Skip: s.Skip}
+	dir := s.Data
+	for _, name := range []string{"test", "val"} {
+		if path := filepath.Join(s.Data, name); isFolder(path) && isFolder(filepath.Join(s.Data, "train")) {
+			dir = path
+			break
+		}
+	}
+	p, err := images.Folder(dir, o)
+	if err != nil {
+		return nil, err
+	}
+	d := &dataset{train: p, test: p}
+	return d, d.describe(s.Data)
+}
+
+// describe fills in what is known of a folder without its pictures.
+func (d *dataset) describe(dir string) error {
+	p := d.train.Preprocessing
+	shape := p.Shape()
+	if len(d.train.Classes) < 2 {
+		return fmt.Errorf("-data: want pictures of at least 2 classes, got %s", strings.Join(d.train.Classes, ", "))
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	d.preprocessed = &p
+	d.imageSet = &imageSet{
+		Name: filepath.Base(abs), Classes: slices.Clone(d.train.Classes), Channels: shape[0], Height: shape[1], Width: shape[2], Mean: p.Mean, Std: p.Std,
+	}
+	return nil
+}
+
+// size is the side of pictures: that of the data that the net is for, unless it is given.
+func (s *settings) size() int {
+	switch {
+	case s.Size != 0:
+		return s.Size
+	case s.forImageNet():
+		return 224
+	}
+	return 32
+}
+
+// transform is how pictures are varied.
+func (s *settings) transform() images.Transform {
+	t := images.Transform{Scale: [2]float64{0.35, 1}}
+	switch s.Augment {
+	case "none":
+		return images.Transform{}
+	case "crop":
+		return t
+	case "imagenet":
+		return images.StandardTransform()
+	}
+	t.Flip = true
+	return t
+}
+
+// skipped says how many pictures were skipped, and why the first one was.
+func (d *dataset) skipped(stderr io.Writer) {
+	if d.train == nil {
+		return
+	}
+	errs := d.train.Skipped() // parts count together
+	if d.test != nil && d.test != d.train {
+		for _, e := range d.test.Skipped() {
+			if !slices.ContainsFunc(errs, func(o error) bool { return o.Error() == e.Error() }) {
+				errs = append(errs, e)
+			}
+		}
+	}
+	for _, e := range errs {
+		fmt.Fprintf(stderr, "classify: skipped: %s\n", strings.Join(strings.Fields(e.Error()), " "))
+	}
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/kernelfold/kernelfold/models/checkpoint"
+	"github.com/kernelfold/kernelfold/models/images"
+)
+
+// draw makes a folder of drawn letters.
+func draw(t *testing.T, classes string, n int) string {
+	dir := filepath.Join(t.TempDir(), "letters")
+	require.NoError(t, images.Draw(dir, images.DrawOptions{Classes: classes, PerClass: n, Side: 24, Seed: 1}))
+	return dir
+}
+
+// does runs the program, which must succeed, and returns what it prints.
+func does(t *testing.T, args ...string) (stdout, stderr string) {
+	t.Helper()
+	status, stdout, stderr := program(context.Background(), args...)
+	require.Zero(t, status, stderr)
+	return stdout, stderr
+}
+
+// weights returns the weights of a run by name.
+func weights(t *testing.T, run string) map[string]any {
+	c := command{out: run}
+	p, _, err := c.predictor(1)
+	require.NoError(t, err)
+	defer p.Close()
+	all := map[string]any{}
+	for _, l := range p.Net().Learnables {
+		all[l.Name()] = l.Value().Data()
+	}
+	return all
+}
+
+// A folder of pictures is trained on, a broken one is skipped and named; the run is resumed, evaluated, exported, and is what a net for other classes begins
+// with.
+func TestFolder(t *testing.T) {
+	data, dir := draw(t, "ABC", 16), t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(data, "A", "0001.jpg"), []byte("text"), 0o666))
+	run := filepath.Join(dir, "run")
+	args := []string{"-data", data, "-size", "16", "-model", "resnet8", "-batch", "8", "-class-weights", "-out"}
+	status, _, stderr := program(context.Background(), append(args, run)...)
+	assert.Equal(t, 1, status)
+	oneLine(t, stderr, "0001.jpg: want a JPEG, PNG")
+	assert.NoDirExists(t, run)
+
+	stdout, stderr := does(t, append(args, run, "-skip", "-epochs", "1")...)
+	assert.Contains(t, stdout, "letters: 39 training, 4 validation and 5 test images of 3x16x16, 3 classes")
+	assert.Contains(t, stderr, "classify: skipped: images: "+filepath.Join(data, "A", "0001.jpg")+": want a JPEG, PNG")
+	whole := filepath.Join(dir, "whole")
+	does(t, append(args, whole, "-skip", "-epochs", "2", "-schedule", "constant")...)
+	half := filepath.Join(dir, "half")
+	does(t, append(args, half, "-skip", "-epochs", "1", "-schedule", "constant")...)
+	does(t, "-out", half, "-resume", "-epochs", "2")
+	assert.Equal(t, tensors(t, whole), tensors(t, half), "resumed as if it had not stopped")
+
+	stdout, _ = does(t, "-out", run, "-evaluate")
+	assert.Contains(t, stdout, "letters: 5 test images, loss ")
+	stdout, _ = does(t, "-out", run, "-data", data, "-evaluate", "-figures", dir)
+	assert.Contains(t, stdout, "letters: 48 test images, loss ")
+	assert.FileExists(t, filepath.Join(dir, "worst.png"))
+	stdout, _ = does(t, "-out", run, "-format", "csv", "-top", "1", "-predict", filepath.Join(data, "B"))
+	assert.Equal(t, 17, strings.Count(stdout, "\n"))
+	for _, name := range []string{"net.onnx", "net.safetensors"} {
+		stdout, _ = does(t, "-out", run, "-export", filepath.Join(dir, name))
+		assert.Contains(t, stdout, "images are 3x16x16, (pixel/255 - mean)/std with mean [0.485 0.456 0.406]")
+		assert.FileExists(t, filepath.Join(dir, name))
+	}
+
+	// Fine-tuning: frozen parts stay as they are in the source, others do not, and the last layer is another one.
+	fine, five := filepath.Join(dir, "fine"), draw(t, "DEFGH", 8)
+	stdout, _ = does(t, "-data", five, "-size", "16", "-model", "resnet8", "-batch", "8", "-epochs", "1", "-import", run, "-new-head", "-freeze", "conv1,layer1", "-out", fine)
+	assert.Contains(t, stdout, "kernels are put on stiefel at the size that they have: logits of 16 images change by ")
+	assert.Contains(t, stdout, "frozen")
+	from, to := weights(t, run), weights(t, fine)
+	require.Len(t, to, len(from))
+	for name := range from {
+		switch {
+		case name == "conv1.weight", strings.HasPrefix(name, "layer1."):
+			assert.Equal(t, from[name], to[name], name)
+		default:
+			assert.NotEqual(t, from[name], to[name], name)
+		}
+	}
+	does(t, "-out", fine, "-resume", "-epochs", "2")
+
+	// A file of weights is imported as well.
+	file := filepath.Join(dir, "weights.safetensors")
+	c := command{out: run}
+	p, _, err := c.predictor(1)
+	require.NoError(t, err)
+	require.NoError(t, checkpoint.Export(file, p.Net()))
+	require.NoError(t, p.Close())
+	stdout, _ = does(t, "-data", data, "-skip", "-size", "16", "-model", "resnet8", "-shortcut", "zeros", "-evaluate", "-import", file)
+	own, _ := does(t, "-out", run, "-evaluate")
+	assert.Equal(t, own[:strings.Index(own, "\n")], stdout[:strings.Index(stdout, "\n")])
+}
+
+// A folder may have its own test part, and a CSV file its labels.
+func TestFolderParts(t *testing.T) {
+	data, dir := draw(t, "AB", 10), t.TempDir()
+	parts := filepath.Join(dir, "parts")
+	require.NoError(t, os.Mkdir(parts, 0o777))
+	require.NoError(t, os.Rename(data, filepath.Join(parts, "train")))
+	require.NoError(t, os.Rename(draw(t, "AB", 3), filepath.Join(parts, "val")))
+	tiny := []string{"-size", "32", "-grey", "-model", "lenet", "-batch", "6", "-epochs", "1", "-data"}
+	stdout, _ := does(t, append(tiny, parts)...)
+	assert.Contains(t, stdout, "parts: 18 training, 2 validation and 6 test images of 1x32x32, 2 classes")
+
+	rows := []string{"name,label"}
+	for _, name := range []string{"A/0001.jpg", "A/0002.jpg", "A/0003.jpg", "A/0004.jpg", "B/0001.jpg", "B/0002.jpg", "B/0003.jpg", "B/0004.jpg"} {
+		rows = append(rows, name+","+map[byte]string{'A': "one", 'B': "two"}[name[0]])
+	}
+	labels := filepath.Join(dir, "labels.csv")
+	require.NoError(t, os.WriteFile(labels, []byte(strings.Join(rows, "\n")), 0o666))
+	run := filepath.Join(dir, "run")
+	stdout, _ = does(t, append(tiny, filepath.Join(parts, "train"), "-labels", labels, "-test", "0", "-validation", "0.25", "-out", run)...)
+	assert.Contains(t, stdout, "train: 6 training, 2 validation and 0 test images")
+	var r record
+	require.NoError(t, json.Unmarshal([]byte(read(t, run, recordFile)), &r))
+	assert.Equal(t, []string{"one", "two"}, r.Classes)
+	status, _, stderr := program(context.Background(), "-out", run, "-evaluate")
+	assert.Equal(t, 1, status)
+	oneLine(t, stderr, "want test images, got a run with -test 0")
+}
+
+// Each of the nets for ImageNet takes pictures.
+func TestNetsForImageNet(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes many nets")
+	}
+	data := draw(t, "AB", 4)
+	for _, model := range []string{"imagenet-resnet18", "imagenet-vgg11-bn", "squeezenet", "mobilenetv2"} {
+		dir := filepath.Join(t.TempDir(), "run")
+		does(t, "-data", data, "-size", "32", "-model", model, "-width", "0.1", "-batch", "4", "-epochs", "1", "-manifold", "sphere", "-solver", "adam", "-test", "0.25", "-out", dir)
+		does(t, "-out", dir, "-evaluate")
+	}
+}
