@@ -26,6 +26,7 @@ type Epoch struct {
 	ValidationLoss, ValidationAccuracy float64
 	LearnRate                          float64       // of its first step
 	Elapsed                            time.Duration // of the steps, without evaluation and hooks
+	Waited                             time.Duration // the part of it in which steps waited for examples to be loaded
 	Best                               bool          // better than all before
 }
 
@@ -75,6 +76,7 @@ type epochJSON struct {
 	LearnRate          *float64 `json:"learning_rate"`
 	Rate               *float64 `json:"images_per_second"`
 	Seconds            float64  `json:"seconds"`
+	Waited             float64  `json:"seconds_waited,omitempty"`
 	Best               bool     `json:"best"`
 }
 
@@ -88,7 +90,7 @@ func (e Epoch) MarshalJSON() ([]byte, error) {
 	}
 	return json.Marshal(epochJSON{
 		e.Number, e.Of, e.Images, number(e.TrainLoss), number(e.TrainAccuracy), number(e.TestLoss), number(e.TestAccuracy),
-		number(e.ValidationLoss), number(e.ValidationAccuracy), number(e.LearnRate), number(e.Rate()), e.Elapsed.Seconds(), e.Best,
+		number(e.ValidationLoss), number(e.ValidationAccuracy), number(e.LearnRate), number(e.Rate()), e.Elapsed.Seconds(), e.Waited.Seconds(), e.Best,
 	})
 }
 
@@ -98,8 +100,11 @@ func (e *Epoch) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &j); err != nil {
 		return err
 	}
-	if limit := time.Duration(math.MaxInt64).Seconds(); !(j.Seconds >= 0 && j.Seconds < limit) {
-		return fmt.Errorf("train: epoch %d: want 0 to %g seconds, got %g", j.Number, limit, j.Seconds)
+	limit := time.Duration(math.MaxInt64).Seconds()
+	for _, s := range []float64{j.Seconds, j.Waited} {
+		if !(s >= 0 && s < limit) {
+			return fmt.Errorf("train: epoch %d: want 0 to %g seconds, got %g", j.Number, limit, s)
+		}
 	}
 	number := func(v *float64) float64 {
 		if v == nil {
@@ -111,7 +116,9 @@ func (e *Epoch) UnmarshalJSON(b []byte) error {
 		Number: j.Number, Of: j.Of, Images: j.Images, TrainLoss: number(j.Loss), TrainAccuracy: number(j.TrainAccuracy),
 		TestLoss: number(j.TestLoss), TestAccuracy: number(j.Accuracy),
 		ValidationLoss: number(j.ValidationLoss), ValidationAccuracy: number(j.ValidationAccuracy), LearnRate: number(j.LearnRate),
-		Elapsed: time.Duration(math.Round(j.Seconds * float64(time.Second))), Best: j.Best,
+		Elapsed: duration(j.Seconds), Waited: duration(j.Waited), Best: j.Best,
 	}
 	return nil
 }
+
+func duration(seconds float64) time.Duration { return time.Duration(math.Round(seconds * float64(time.Second))) }

@@ -292,6 +292,7 @@ func (r *run) evaluate() (Epoch, error) {
 func (r *run) step(epoch int) (Step, error) {
 	start := time.Now()
 	b := <-r.feed.ready
+	r.Current.Waited += time.Since(start)
 	at := Step{Number: r.Steps + 1, Of: r.Epochs * r.Plan.steps(), Epoch: epoch}
 	score, err := r.move(b, &at)
 	r.feed.empty <- b

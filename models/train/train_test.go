@@ -34,7 +34,7 @@ func net(t *testing.T, bn bool) *models.Model {
 // comparable drops the time, and puts 0 for the numbers that were not measured, which NaN
 // never equals.
 func comparable(t *testing.T, e train.Epoch) train.Epoch {
-	e.Elapsed = 0
+	e.Elapsed, e.Waited = 0, 0
 	for _, v := range []*float64{&e.TestLoss, &e.TestAccuracy, &e.ValidationLoss, &e.ValidationAccuracy, &e.LearnRate} {
 		if math.IsNaN(*v) {
 			*v = 0
