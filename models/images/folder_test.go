@@ -4,10 +4,12 @@ package images_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"image"
 	"image/color"
 	"image/png"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -156,4 +158,34 @@ func TestBrokenPictures(t *testing.T) {
 	assert.ErrorContains(t, p.Skipped()[0], "2.png")
 	assert.ErrorContains(t, p.Example(3, []any{x}, nil), "got an HTML page") // no other of its class
 	assert.Len(t, p.Skipped(), 3)
+}
+
+// What is measured is that of the pixels, and what is broken is left out.
+func TestSurvey(t *testing.T) {
+	dir := layout(t, files{"a/1.png": plain(t, 255, 0, 51), "a/2.png": plain(t, 0, 0, 51), "b/1.png": plain(t, 255, 0, 51)[:50], "b/2.png": plain(t, 255, 0, 51)})
+	o := images.FolderOptions{Preprocessing: images.Preprocessing{Size: 3}, Skip: true}
+	p, err := images.Folder(dir, o)
+	require.NoError(t, err)
+	sound, err := p.Check(context.Background())
+	require.NoError(t, err)
+	assert.Equal(t, []string{"a/1.png 0", "a/2.png 0", "b/2.png 1"}, names(sound))
+	require.Len(t, p.Skipped(), 1)
+	assert.ErrorContains(t, p.Skipped()[0], "b/1.png")
+	mean, std, err := sound.Statistics(context.Background(), 0)
+	require.NoError(t, err)
+	assert.InDeltaSlice(t, []float32{2. / 3, 0, 0.2}, mean, 1e-6)
+	assert.InDeltaSlice(t, []float64{math.Sqrt(2) / 3, 1, 1}, std, 1e-6)
+	mean, _, err = sound.Statistics(context.Background(), 1)
+	require.NoError(t, err)
+	assert.Equal(t, float32(1), mean[0])
+
+	o.Skip = false
+	p, err = images.Folder(dir, o)
+	require.NoError(t, err)
+	_, err = p.Check(context.Background())
+	assert.ErrorIs(t, err, images.ErrDamaged)
+	stopped, stop := context.WithCancel(context.Background())
+	stop()
+	_, err = p.Check(stopped)
+	assert.ErrorIs(t, err, context.Canceled)
 }

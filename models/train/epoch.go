@@ -121,4 +121,6 @@ func (e *Epoch) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-func duration(seconds float64) time.Duration { return time.Duration(math.Round(seconds * float64(time.Second))) }
+func duration(seconds float64) time.Duration {
+	return time.Duration(math.Round(seconds * float64(time.Second)))
+}
