@@ -8,9 +8,8 @@
 //	order.png       the order of a step
 //	orthogonal.png  a kernel with orthonormal filters, and an orthogonal convolution
 //
-// What they show is computed by packages manifolds and nodes, so that they cannot disagree
-// with the code. Coordinates and colours are rounded before they are drawn, so that
-// the bytes are the same on every machine.
+// Their contents are computed by packages manifolds and nodes, so that they agree with the code. Coordinates
+// and colours are rounded before they are drawn, so that the bytes are the same on every machine.
 //
 //	go run ./docs/draw -out docs/img
 package main

@@ -8,8 +8,7 @@ import (
 	"gonum.org/v1/plot/vg"
 )
 
-// order draws what a solver does in Step, in two parts: what may fail, on copies,
-// and what cannot.
+// order draws what a solver does in Step, in two parts: the operations that may fail, on copies, and those that cannot.
 func order() (*page, error) {
 	p := newPage(664, 288)
 	p.text(bold, 14, margin, p.h-30, ink, "The order of a step")

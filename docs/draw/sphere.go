@@ -102,10 +102,10 @@ func sphere() (*page, error) {
 		head, text string
 	}{
 		{orange, "−ηg", "minus the Euclidean gradient, from backpropagation"},
-		{blue, "v = Tangent(x, −ηg)", "what of it does not leave the sphere, to first order"},
-		{blue, "y = Retract(x, v)", "the step, and back onto the sphere along the radius"},
-		{plum, "Exp(x, v)", "the end of the geodesic: as long as v; Geodesic: true"},
-		{green, "T(u) = Transport(x, y, u)", "a momentum u of x, made tangent at y"},
+		{blue, "v = Tangent(x, −ηg)", "its component in the tangent space at x"},
+		{blue, "y = Retract(x, v)", "x + v, scaled back to the norm of the sphere"},
+		{plum, "Exp(x, v)", "the end of the geodesic of length |v| (Geodesic: true)"},
+		{green, "T(u) = Transport(x, y, u)", "a momentum u at x, projected to be tangent at y"},
 	} {
 		p.rect(408, row-1, 4, 24, t.col)
 		p.text(bold, 10, 419, row+13, ink, t.head)

@@ -5,7 +5,7 @@ package experiments
 
 import "embed"
 
-// Ranks are what TestMeasure of solvers/distributed has measured on 1, 2 and 4 ranks: ranks-1.json, ranks-2.json, ranks-4.json.
+// Ranks are the measurements of TestMeasure of solvers/distributed on 1, 2 and 4 ranks: ranks-1.json, ranks-2.json, ranks-4.json.
 //
 //go:embed ranks-1.json ranks-2.json ranks-4.json
 var Ranks embed.FS

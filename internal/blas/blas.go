@@ -31,8 +31,7 @@ func (i Implementation) Dgemm(tA, tB blas.Transpose, m, n, k int, alpha float64,
 	}
 }
 
-// product computes a product, unless its arguments are wrong or nothing is to be multiplied:
-// these gonum knows what to do with.
+// product computes a product. It leaves wrong arguments, and products in which nothing is multiplied, to gonum.
 func product[T vec.Float](tA, tB blas.Transpose, m, n, k int, alpha T, a []T, lda int, b []T, ldb int, beta T, c []T, ldc int) bool {
 	ma, okA := matrix(tA, a, m, k, lda)
 	mb, okB := matrix(tB, b, k, n, ldb)

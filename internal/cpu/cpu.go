@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cpu says which kernels this machine can run.
+// Package cpu determines which assembly kernels this machine can run.
 //
-// Assembly is chosen at run time. On amd64 it is AVX-512 where there is some, else
-// AVX2 with FMA, else the portable Go that specifies both; GODEBUG=cpu.avx512f=off or
-// cpu.avx2=off turns instructions off from outside. Every arm64 has NEON. The build tag
-// noasm, and all other architectures, leave the portable Go alone.
+// Assembly is chosen at run time. On amd64 it is AVX-512 if available, otherwise AVX2 with FMA, and otherwise
+// the portable Go that specifies both; GODEBUG=cpu.avx512f=off or cpu.avx2=off turns instructions off from
+// outside. Every arm64 has NEON. With the build tag noasm, and on all other architectures, only portable Go
+// is used.
 package cpu
 
 // Level is a set of instructions. Those of amd64 are in order: a higher one includes the lower ones.
@@ -28,10 +28,10 @@ func (l Level) Bytes() int { return [...]int{0, 32, 64, 16}[l] }
 // Best is the highest level that the machine has.
 var Best = detect()
 
-// Use is the level that kernels are chosen by, Best unless a test lowers it.
+// Use is the level by which kernels are chosen: Best unless a test lowers it.
 var Use = Best
 
-// Levels lists those that the machine has, for tests to go through.
+// Levels lists the levels that the machine has, for tests.
 func Levels() []Level {
 	if Best == NEON {
 		return []Level{Portable, NEON}

@@ -21,8 +21,7 @@ type View struct {
 	F64   []float64
 }
 
-// Of views a *tensor.Dense, *gorgonia.F32 or *gorgonia.F64. The error says what
-// was wanted and what came.
+// Of views a *tensor.Dense, *gorgonia.F32 or *gorgonia.F64. The error says what was wanted and what was found.
 func Of(v gorgonia.Value) (View, error) {
 	switch t := v.(type) {
 	case *gorgonia.F32:
@@ -85,7 +84,7 @@ func (v View) Slice(from, to int) View {
 	return View{F32: v.F32[from:to]}
 }
 
-// Bytes returns the memory viewed, as it lies.
+// Bytes returns the viewed memory.
 func (v View) Bytes() []byte {
 	if v.F64 != nil {
 		return unsafe.Slice((*byte)(v.Storage()), 8*len(v.F64))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package disk replaces files so that each of them is always whole, and keeps two processes out of one folder.
+// Package disk replaces files atomically, and locks folders against use by two processes.
 package disk
 
 import (
@@ -15,7 +15,7 @@ import (
 	"strings"
 )
 
-// Disk is what replacing a file does to the file system.
+// Disk has the operations on the file system that replacing a file needs.
 type Disk interface {
 	Create(path string) (File, error) // an error if the file is there
 	Rename(from, to string) error     // replaces to
@@ -24,18 +24,16 @@ type Disk interface {
 	List(folder string) ([]string, error)
 }
 
-// File is what replacing a file does to a file.
+// File has the operations on a file that replacing it needs.
 type File interface {
 	io.WriteCloser
 	Sync() error
 }
 
-// temporary stands between the name of a file and a random number in the name of what
-// is to replace it.
+// temporary separates the name of a file and a random number in the name of its replacement.
 const temporary = ".tmp-"
 
-// Replace makes what write writes the file at path. Whenever the program or the machine stops, the file is the one
-// before or this one.
+// Replace replaces the file at path by the output of write. Whenever the program or the machine stops, path holds the previous file or the new one.
 func Replace(d Disk, path string, write func(io.Writer) error) error {
 	s, err := Stage(d, path, write)
 	if err != nil {
@@ -58,7 +56,7 @@ type Staged struct {
 	temp, path string
 }
 
-// Stage writes what is to become the file at path. It first removes what was left there by a program that was killed.
+// Stage writes the new content of the file at path to a temporary file. It first removes temporary files that a killed program has left there.
 func Stage(d Disk, path string, write func(io.Writer) error) (*Staged, error) {
 	folder, base := split(path)
 	if err := Sweep(d, folder, base+temporary); err != nil { // of this file alone: others may be staged now
@@ -72,7 +70,7 @@ func Stage(d Disk, path string, write func(io.Writer) error) (*Staged, error) {
 	return s, nil
 }
 
-// Commit puts the file in its place. The data reach the disk before the name does, and the name before Commit returns.
+// Commit renames the file to its final name. The data are on disk before the file is renamed, and the name is on disk before Commit returns.
 func (s *Staged) Commit() error {
 	if err := s.disk.Rename(s.temp, s.path); err != nil {
 		s.Discard()
@@ -82,7 +80,7 @@ func (s *Staged) Commit() error {
 	return s.disk.SyncFolder(folder)
 }
 
-// Discard removes the file, unless it is in its place.
+// Discard removes the file, unless it has been committed.
 func (s *Staged) Discard() { _ = s.disk.Remove(s.temp) }
 
 func split(path string) (folder, base string) {
@@ -109,7 +107,7 @@ func put(d Disk, path string, write func(io.Writer) error) error {
 	return f.Close()
 }
 
-// Sweep removes what programs that were killed have staged for files whose names begin with prefix.
+// Sweep removes the temporary files that killed programs have left for files whose names begin with prefix.
 func Sweep(d Disk, folder, prefix string) error {
 	names, err := d.List(folder)
 	if err != nil {
@@ -154,7 +152,7 @@ func (OS) List(folder string) ([]string, error) {
 	return f.Readdirnames(-1)
 }
 
-// SyncFolder makes renames lasting. Windows has no such call, and needs none.
+// SyncFolder makes renames durable. Windows has no such call and does not need one.
 func (OS) SyncFolder(path string) error {
 	if runtime.GOOS == "windows" {
 		return nil
@@ -167,7 +165,7 @@ func (OS) SyncFolder(path string) error {
 	return f.Sync()
 }
 
-// MakeFolder makes a folder and those above it. Undo removes those that it made, as far as they are empty.
+// MakeFolder makes a folder and its parents. Undo removes the folders that it made, if they are empty.
 func MakeFolder(path string) (undo func(), err error) {
 	var missing []string // the innermost first
 	for at := filepath.Clean(path); ; at = filepath.Dir(at) {

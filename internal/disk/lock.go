@@ -10,12 +10,12 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// ErrLocked is the error of Lock where another holds the lock.
+// ErrLocked is the error of Lock if the lock is already held.
 var ErrLocked = errors.New("locked")
 
-// Lock locks the file at path, which it makes if it is not there, until unlock is called or the process ends. It
+// Lock locks the file at path, which it makes if it does not exist, until unlock is called or the process ends. It
 // returns ErrLocked at once if another process, or this one, has locked it. Unlock removes the file if this call made it.
-// Where the system has no locks nothing is locked.
+// On a system without file locks nothing is locked.
 func Lock(path string) (unlock func(), err error) {
 	for {
 		_, err := os.Stat(path)

@@ -3,6 +3,7 @@
 package importtest
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -58,6 +59,21 @@ func TestStockGuardPanics(t *testing.T) {
 	}
 	if !strings.Contains(out, "panic: Something in this program imports "+guard) {
 		t.Errorf("want the panic of %s, got\n%s", guard, out)
+	}
+}
+
+// The command go install PACKAGE@VERSION refuses a module whose go.mod has directives that apply to the main module only.
+func TestInstallable(t *testing.T) {
+	out, err := goCommand(filepath.Join("..", ".."), "mod", "edit", "-json")
+	if err != nil {
+		t.Fatalf("go mod edit: %v\n%s", err, out)
+	}
+	var mod struct{ Replace, Exclude []any }
+	if err := json.Unmarshal([]byte(out), &mod); err != nil {
+		t.Fatal(err)
+	}
+	if len(mod.Replace)+len(mod.Exclude) > 0 {
+		t.Errorf("want a go.mod without replace and exclude, got %v and %v", mod.Replace, mod.Exclude)
 	}
 }
 

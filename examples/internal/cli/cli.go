@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cli is what the programs of the examples have in common: Ctrl-C ends them in an orderly way, errors are one line on
-// standard error, and the exit status is 0 if all went well or help was asked for, 2 for a wrong command line, 1 for a failure.
-// Output that could not be written is a failure. Messages and progress on standard error are not: a program goes on without.
+// Package cli is shared by the programs of the examples: Ctrl-C ends them in an orderly way, errors are one
+// line on standard error, and the exit status is 0 for success or help, 2 for a wrong command line, and 1 for
+// a failure. Output that could not be written is a failure. If standard error cannot be written, the program
+// continues without messages and progress.
 //
 //	func main() { cli.Main("compare", run) }
 //
@@ -55,8 +56,8 @@ func (o *output) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// Await returns what f returns, or the error of the context as soon as that ends. Then f goes on until the process ends, so it
-// must be of no consequence.
+// Await returns the results of f, or the error of the context as soon as that ends. In that case f continues to run, so it must not have side
+// effects.
 func Await[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	type result struct {
 		value T
@@ -85,7 +86,7 @@ func (e usageError) Unwrap() error { return e.error }
 // Usage is the error of a wrong command line.
 func Usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// Status returns the exit status for an error, and says the error in one line that begins with the program's name.
+// Status returns the exit status for an error, and prints the error in one line that begins with the program's name.
 func Status(name string, err error, stderr io.Writer) int {
 	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -97,11 +98,12 @@ func Status(name string, err error, stderr io.Writer) int {
 	return 1
 }
 
-// Parse reads flags. Help goes to stdout, after a line that says what the program does and examples of its command line, and is the error
-// flag.ErrHelp; other errors are those of Usage. A flag whose value is empty, as that of a shell variable which is not set, is an error.
+// Parse reads flags. For help it prints what the program does, examples of its command line and the flags to
+// stdout, and returns flag.ErrHelp; other errors are those of Usage. A flag with an empty value, for example
+// from an unset shell variable, is an error.
 func Parse(f *flag.FlagSet, args []string, stdout io.Writer, about string, examples ...string) error {
 	f.Init(f.Name(), flag.ContinueOnError)
-	f.SetOutput(io.Discard) // the flag package says more than a line
+	f.SetOutput(io.Discard) // the flag package prints more than one line
 	err := f.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -172,7 +174,7 @@ func paragraph(b *strings.Builder, indent, text string) {
 	b.WriteByte('\n')
 }
 
-// Terminal reports whether w is a terminal on which a line can be drawn anew, and how many columns it has.
+// Terminal reports whether w is a terminal on which a line can be redrawn, and its number of columns.
 func Terminal(w io.Writer) (columns int, is bool) {
 	f, ok := w.(*os.File)
 	if !ok || os.Getenv("TERM") == "dumb" || !term.IsTerminal(int(f.Fd())) {
@@ -184,7 +186,7 @@ func Terminal(w io.Writer) (columns int, is bool) {
 	return 80, true
 }
 
-// Given returns the names of the flags that are on the command line: a flag that is given as zero is not one that is not given.
+// Given returns the names of the flags that are on the command line, to distinguish a flag that was set to zero from one that was not set.
 func Given(f *flag.FlagSet) map[string]bool {
 	given := map[string]bool{}
 	f.Visit(func(g *flag.Flag) { given[g.Name] = true })

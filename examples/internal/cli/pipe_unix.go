@@ -10,6 +10,6 @@ import (
 	"syscall"
 )
 
-// keepPipes makes a write to a pipe that nobody reads an error, instead of the end of the process. Programs that this one starts
+// keepPipes makes a write to a closed pipe an error that does not end the process. Programs that this one starts
 // are not affected.
 func keepPipes() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }

@@ -14,8 +14,8 @@ import (
 // together in each row and each column. A plot may be nil. plot.Align gives plots of one size, of which labels take more or less away.
 // Labels that are longer than their axes are broken into two lines, and get a smaller font if that is not enough.
 func aligned(plots [][]*plot.Plot, c draw.Canvas, gap vg.Length) [][]draw.Canvas {
-	// A plot leaves room for the ends of a label, so an axis gets the shorter, the more its label is too long: its length is
-	// that with short labels, of as many lines.
+	// A plot leaves room for the ends of a label, so a label that is too long shortens its axis. The length of the axis is therefore
+	// measured with short labels of the same number of lines.
 	type axis struct {
 		*plot.Axis
 		text string
@@ -92,7 +92,7 @@ func places(plots [][]*plot.Plot, c draw.Canvas, gap vg.Length) [][]draw.Canvas 
 			at[i] = append(at[i], tiles.At(c, j, i))
 		}
 	}
-	// What labels at the ends of an axis take away depends on its length: a few rounds settle it.
+	// The room for labels at the ends of an axis depends on its length, so it is determined in a few rounds.
 	for range 4 {
 		left, right := make([]vg.Length, columns), make([]vg.Length, columns)
 		bottom, top := make([]vg.Length, rows), make([]vg.Length, rows)

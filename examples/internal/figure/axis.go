@@ -16,11 +16,11 @@ type Axis struct {
 	Zero  bool        // it begins at 0, whatever the data
 	Log   bool        // it is logarithmic; what is not positive has no place on it
 	Floor float64     // unless 0, of a vertical axis: it begins there, and what is below, or not finite, is a mark at its edge
-	Max   float64     // unless 0, where it ends at least
+	Max   float64     // unless 0, the smallest value at which it ends
 	Ticks plot.Ticker // nil: round numbers; of logarithms to base 10 if Log
 }
 
-// at returns where a number is on the axis, and whether it has a place there.
+// at returns the position of a number on the axis, and whether it has one.
 func (a Axis) at(v float64) (float64, bool) {
 	if a.Log {
 		v = math.Log10(v)
@@ -28,7 +28,7 @@ func (a Axis) at(v float64) (float64, bool) {
 	return v, !math.IsNaN(v) && !math.IsInf(v, 0)
 }
 
-// finish sets the range and the ticks of an axis that has all its data.
+// finish sets the range and the ticks of an axis after all data have been added.
 func (a Axis) finish(of *plot.Axis) {
 	if a.Zero && !a.Log {
 		of.Min = 0
@@ -103,8 +103,7 @@ func (thirdTicks) Ticks(low, high float64) []plot.Tick {
 	return t
 }
 
-// decadeTicks marks the powers of ten on an axis of logarithms. plot.LogScale would take half of the height away for the label
-// of the axis.
+// decadeTicks marks the powers of ten on an axis of logarithms. plot.LogScale would use half of the height for the label of the axis.
 type decadeTicks struct{}
 
 // Ticks implements plot.Ticker.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package figure draws the plots of the examples, all in one style: colours that colour-blind readers can tell apart, marks that
-// can be told apart without colour, a legend that covers nothing. A figure is a value, and its method PNG is the
-// picture:
+// Package figure draws the plots of the examples in one style, with colours that colour-blind readers can
+// distinguish, marks that can be distinguished without colour, and a legend beside the data. A figure is a
+// value, and its method PNG is the picture:
 //
 //	b, err := figure.Lines{
 //		Title: "Training loss",
@@ -29,7 +29,7 @@ import (
 	"gonum.org/v1/plot/vg/vgimg"
 )
 
-// Size is that of a picture. What is 0 has the figure's default.
+// Size is the size of a picture. A field that is 0 stands for the default of the figure.
 type Size struct {
 	Width, Height float64 // inches
 	DPI           int     // dots an inch
@@ -107,7 +107,7 @@ func (p page) inside() draw.Canvas {
 	return draw.Crop(draw.New(p.Canvas), margin, -margin, margin, -margin)
 }
 
-// beside draws the legend at the right edge and returns what it leaves.
+// beside draws the legend at the right edge and returns the rest of the canvas.
 func beside(c draw.Canvas, l *plot.Legend) draw.Canvas {
 	size := l.Rectangle(c)
 	aside := size.Max.X - size.Min.X + gap

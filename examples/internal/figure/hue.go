@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Hue is the colour of a curve. The zero value is that of its place among the curves.
+// Hue is the colour of a curve. The zero value stands for the colour by its place among the curves.
 type Hue int
 
 // The hues, which colour-blind readers can tell apart.
@@ -25,8 +25,9 @@ const (
 
 func (h Hue) colour() color.RGBA { return colours[(int(h)-1)%len(colours)] }
 
-// Manifold is the hue of a manifold whose name is in that of a method; black if there is none, for what has no constraint. Names of
-// ensembles hold those of their parts: PIO(Sphere + Oblique), pi:sphere+stiefel.
+// Manifold returns the hue of the manifold that is named in the name of a method, or black for a method
+// without a constraint. Names of ensembles contain those of their parts: PIO(Sphere + Oblique),
+// pi:sphere+stiefel.
 func Manifold(method string) Hue {
 	method = strings.ToLower(method)
 	for _, of := range []struct {
@@ -43,5 +44,5 @@ func Manifold(method string) Hue {
 	return Black
 }
 
-// spaced is a text whose spaces no font kerns away: with Liberation Sans "k A" is narrower than "k" and "A".
+// spaced returns a text whose spaces are not kerned: in Liberation Sans "k A" would be narrower than "k" and "A".
 func spaced(text string) string { return strings.ReplaceAll(text, " ", "\u00a0") }

@@ -106,7 +106,7 @@ func (m Images) PNG() ([]byte, error) {
 	return to.png()
 }
 
-// picture turns numbers into colours. Each becomes a square of several dots, since the page would smooth them.
+// picture turns numbers into colours. Each number becomes a square of several dots, because browsers would smooth single dots.
 func (im Image) picture(low, high float64, signed bool) image.Image {
 	const dots = 8
 	p := image.NewRGBA(image.Rect(0, 0, im.Width*dots, im.Height*dots))

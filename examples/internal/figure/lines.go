@@ -38,7 +38,7 @@ func (c *Curve) Add(x, y float64) {
 	c.X, c.Y = append(c.X, x), append(c.Y, y)
 }
 
-// manyPoints is from where on marks would hide the line.
+// manyPoints is the number of points from which marks would hide the line.
 const manyPoints = 40
 
 // PNG draws the plot. It fails if a curve has not as many X as Y.
@@ -132,8 +132,8 @@ func (c Curve) style(i int) (*plotter.Line, *plotter.Scatter, error) {
 	return line, dots, nil
 }
 
-// bare is a plotter whose marks may stand out of the area of the data: else marks at its edge would push the axes of one plot away, and
-// not those of the next.
+// bare is a plotter whose marks may extend beyond the area of the data. Otherwise marks at the edge would
+// move the axes of one plot but not those of its neighbour.
 type bare struct {
 	of interface {
 		plot.Plotter
@@ -163,7 +163,7 @@ func (downGlyph) DrawGlyph(c *draw.Canvas, sty draw.GlyphStyle, at vg.Point) {
 	c.Fill(p)
 }
 
-// fallen returns where a curve is below the floor of the axis, on the floor.
+// fallen returns points on the floor of the axis where a curve is below it.
 func (l Lines) fallen(c Curve) (low plotter.XYs) {
 	if l.Y.Floor == 0 {
 		return nil
@@ -176,7 +176,7 @@ func (l Lines) fallen(c Curve) (low plotter.XYs) {
 	return low
 }
 
-// points returns those that have a place on both axes.
+// points returns the points that have a position on both axes.
 func (l Lines) points(c Curve) (plotter.XYs, error) {
 	if len(c.X) != len(c.Y) {
 		return nil, fmt.Errorf("figure: %s: want as many X as Y, got %d and %d", c.Name, len(c.X), len(c.Y))

@@ -11,8 +11,8 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// Multiples are small plots on the same axes, in rows, and one legend for all where the next plot would be. They show many curves, of which each
-// is to be compared with a few.
+// Multiples are small plots on the same axes, in rows, and one legend for all where the next plot would be.
+// They suit many curves, each of which is to be compared with a few others.
 type Multiples struct {
 	Title  string
 	X, Y   Axis

@@ -8,8 +8,8 @@ import (
 	"gonum.org/v1/plot"
 )
 
-// Panels are plots of the same curves, side by side and in rows of the same length. The legend is that of the first, and
-// the size of each does not count.
+// Panels are plots of the same curves, side by side and in rows of the same length. The legend is that of the
+// first; the sizes of the single plots are ignored.
 type Panels struct {
 	Rows [][]Lines
 	Size Size // by default 4.5 x 3.6 inches a panel, at 144 dots an inch

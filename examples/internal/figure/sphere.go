@@ -14,8 +14,9 @@ import (
 // Vector is a point of space, or a direction.
 type Vector [3]float64
 
-// Sphere is a drawing of the unit sphere of space as a wireframe, with curves, arrows and tangent planes. What the sphere hides
-// is drawn paler. The third axis points up, and the eye is far away.
+// Sphere is a drawing of the unit sphere of space as a wireframe, with curves, arrows and tangent planes.
+// Parts that the sphere hides are drawn paler. The third axis points up, and the view is an orthographic
+// projection.
 type Sphere struct {
 	Title  string
 	Curves []Path
@@ -64,8 +65,8 @@ func (s Sphere) view(v Vector) Vector {
 	return Vector{-v[0]*sinA + v[1]*cosA, v[2]*cosE - ahead*sinE, ahead*cosE + v[2]*sinE}
 }
 
-// hidden tells whether the sphere is before a point that the eye sees at v. Points on the sphere are hidden on its far side, also
-// where the chords of a curve run a little inside.
+// hidden reports whether the sphere hides the point at v in the coordinates of the view. Points on the sphere
+// are hidden on its far side, also where the chords of a curve run slightly inside.
 func hidden(v Vector) bool {
 	beside := v[0]*v[0] + v[1]*v[1]
 	if beside >= 1 {

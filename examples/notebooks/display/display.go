@@ -10,9 +10,9 @@
 //		bar.Show(display.HTML(fmt.Sprintf("<progress max=99 value=%d></progress>", i)))
 //	}
 //
-// A value is shown by its methods: PNG() []byte, JPEG() []byte, SVG() string, HTML() string, Markdown() string and Latex() string, of
-// which it may have several; an image.Image as PNG; any other value as text, by package fmt. In a program that is not a notebook
-// nothing is shown, and Show returns ErrNoNotebook.
+// A value is shown by its methods: PNG() []byte, JPEG() []byte, SVG() string, HTML() string, Markdown() string and
+// Latex() string, of which it may have several; an image.Image is shown as PNG, and any other value as text, by
+// package fmt. Outside of a notebook nothing is shown, and Show returns ErrNoNotebook.
 package display
 
 import (
@@ -120,8 +120,8 @@ func (h *Handle) Show(v any) error {
 	return err
 }
 
-// Interrupted returns ErrInterrupted if the running cell was interrupted. Loops of compiled packages, which the
-// interpreter cannot stop, can end with it.
+// Interrupted returns ErrInterrupted if the running cell was interrupted. Loops in compiled packages, which the interpreter cannot stop, can use it
+// to end.
 func Interrupted() error {
 	connection.Lock()
 	defer connection.Unlock()

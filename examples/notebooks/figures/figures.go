@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package figures draws what the notebooks show. A figure is a value with a method PNG. If a cell of a notebook ends
+// Package figures draws the figures of the notebooks. A figure is a value with a method PNG. If a cell of a notebook ends
 // in a figure, the notebook shows the picture:
 //
 //	figures.Lines{
@@ -38,7 +38,7 @@ type (
 	Arrow = figure.Arrow
 	// Plane is a square of a tangent plane of the sphere.
 	Plane = figure.Plane
-	// Size is that of a picture in inches.
+	// Size is the size of a picture in inches.
 	Size = figure.Size
 )
 

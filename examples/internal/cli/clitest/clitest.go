@@ -44,9 +44,10 @@ func Status(err error, c *exec.Cmd) int {
 	return c.ProcessState.ExitCode()
 }
 
-// LosesOutput checks what becomes of a program whose output is lost: with a full disk or a closed pipe as standard output it
-// ends with status 1 and a line that begins with its name; with either as standard error it ends as well as ever. The arguments
-// must be those of a run that succeeds and prints something.
+// LosesOutput checks the behaviour of a program that cannot write its output: with a full disk or a closed
+// pipe as standard output, it ends with status 1 and a line that begins with its name; with either as
+// standard error, it ends successfully. The arguments must be those of a run that succeeds and prints
+// something.
 func LosesOutput(t *testing.T, name string, args ...string) {
 	for _, lost := range []struct {
 		name string
