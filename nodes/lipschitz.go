@@ -46,7 +46,8 @@ type LayerBound struct {
 	Node      *gorgonia.Node
 	Name      string // of the weight that the node uses, such as "conv1.weight", if any
 	Operation string // such as "nodes.Conv2d"
-	// Bound is that of the node as a function of the nodes that it uses: of each of them alone, if it is a sum.
+	// Bound is that of the node as a function of the nodes that it uses: of each of them alone, if it is a sum. Several nodes that
+	// Gorgonia makes for Conv2d, Rectify or LeakyRelu have one bound, in the input of the layer.
 	Bound float64
 	// Total is that of the node as a function of the inputs of the graph.
 	Total float64
@@ -82,10 +83,15 @@ func Gram(t int) BoundOption { return func(o *boundOptions) { o.gram, o.byGram =
 //	MaxPool2D, NormPool2D                sqrt(r) L, where at most r windows overlap in a pixel
 //	AveragePool2D of k pixels            sqrt(r/k) L
 //	GlobalAveragePool2D of k pixels      sqrt(1/k) L
+//	AdaptiveAveragePool2D                sqrt(s) L, with s the largest sum of 1/k over the windows of a pixel
 //	Add                                  the sum
 //	ConvexPotential                      max(1, 2 |w|^2 - 1) L
 //	Concat                               the root of the sum of squares
 //	StochasticDepth                      survival L of the branch, and L of the shortcut
+//
+// Operations of Gorgonia are bounded in the same way, as those of the nodes: Conv2d, Mul with a weight on either side, sums and differences of nodes of one
+// shape, of constants and by BroadcastAdd, products with and quotients by a weight or a constant, Rectify, LeakyRelu, Abs, Neg, Tanh, Sigmoid, Softplus, Sin,
+// Cos, Reshape, Transpose, Slice, Concat, Max, Sum and Mean of vectors and matrices, MaxPool2D, AveragePool2D, GlobalAveragePool2D, Upsample2D, and Dropout.
 //
 // The norm of a convolution is bounded by its symbol on a grid, the norm of a matrix by its eigenvalues; both are proved in float64, with all rounding
 // errors, and at most 1 % and about 10^-9 above the norm. (Package spectra and docs/certificates.md give details.)
@@ -154,6 +160,7 @@ func (b *bounder) sort(n *gorgonia.Node) bool {
 	for _, c := range inputs(n) {
 		is = b.sort(c) && is
 	}
+	is = is || n.Op() != nil && nameOf(n) == "gorgonia.sizeOp" // of a shape
 	b.fixed[n] = is
 	return is
 }
@@ -200,13 +207,24 @@ func (b *bounder) visit(n *gorgonia.Node) (r reach, err error) {
 		return r, nil
 	}
 	if b.fixed[n] {
-		v, err := b.finite(n)
+		v, times, err := b.spread(n)
 		if err != nil {
 			return reach{}, err
 		}
-		return reach{zero: more(vec.Norm(v))}, nil
+		return reach{zero: more(vec.Norm(v) * math.Sqrt(times))}, nil
 	}
 	in := inputs(n)
+	if name, x, g, err := b.layer(n); err != nil {
+		return reach{}, err
+	} else if x != nil {
+		from, err := b.visit(x)
+		if err != nil {
+			return reach{}, err
+		}
+		r := from.through(g)
+		b.add(n, in, LayerBound{Operation: name, Bound: g.bound}, r)
+		return r, nil
+	}
 	from := make([]reach, len(in))
 	for i, c := range in {
 		if !b.fixed[c] {
@@ -222,16 +240,21 @@ func (b *bounder) visit(n *gorgonia.Node) (r reach, err error) {
 	if err != nil {
 		return reach{}, err
 	}
+	b.add(n, in, LayerBound{Operation: nameOf(n), Bound: own}, r)
+	return r, nil
+}
+
+// add adds what is known of a node.
+func (b *bounder) add(n *gorgonia.Node, in []*gorgonia.Node, l LayerBound, r reach) {
 	b.reaches[n] = r
-	l := LayerBound{Node: n, Operation: nameOf(n), Bound: own, Total: r.bound}
+	l.Node, l.Total = n, r.bound
 	for _, c := range in {
-		if b.fixed[c] {
-			l.Name = b.origin(c).Name()
+		if w := b.origin(c); b.fixed[c] && b.fixed[w] && w.Op() == nil {
+			l.Name = w.Name()
 			break
 		}
 	}
 	b.of.Layers = append(b.of.Layers, l)
-	return r, nil
 }
 
 // nameOf returns the name of an operation, such as nodes.Conv2d or gorgonia.reshapeOp.
@@ -265,17 +288,8 @@ func (b *bounder) apply(n *gorgonia.Node, in []*gorgonia.Node, from []reach) (ow
 	case add[float64]:
 		return b.sum(in, from)
 	case concat[float64]:
-		if r, err = b.value(in[0], from[0]); err != nil {
-			return 0, reach{}, err
-		}
-		for i, c := range in[1:] {
-			s, err := b.value(c, from[i+1])
-			if err != nil {
-				return 0, reach{}, err
-			}
-			r = r.beside(s)
-		}
-		return 1, r, nil
+		r, err := b.beside(in, from)
+		return 1, r, err
 	case stochasticDepth[float64]:
 		s, err := b.value(in[1], from[1])
 		if err != nil {
@@ -374,6 +388,22 @@ func (b *bounder) sum(in []*gorgonia.Node, from []reach) (own float64, r reach, 
 	return 1, r, nil
 }
 
+// beside returns what is known of values side by side.
+func (b *bounder) beside(in []*gorgonia.Node, from []reach) (r reach, err error) {
+	for i, c := range in {
+		s, err := b.value(c, from[i])
+		if err != nil {
+			return reach{}, err
+		}
+		if i == 0 {
+			r = s
+		} else {
+			r = r.beside(s)
+		}
+	}
+	return r, nil
+}
+
 // potential bounds x - 2 y: with y = w' ReLU(w x + bias), see ConvexPotential, by max(1, 2 |w|^2 - 1). Rounding errors are then those of the input, times
 // that bound, and those made on the way.
 func (b *bounder) potential(n *gorgonia.Node, in []*gorgonia.Node, from []reach) (own float64, r reach, err error) {
@@ -405,22 +435,6 @@ func (b *bounder) potential(n *gorgonia.Node, in []*gorgonia.Node, from []reach)
 	return own, r.through(gain{1, 1, 0, 1}), nil
 }
 
-// stock bounds an operation of Gorgonia.
-func (b *bounder) stock(n *gorgonia.Node, in []*gorgonia.Node, from []reach) (own float64, r reach, err error) {
-	switch name := nameOf(n); {
-	case name == "gorgonia.reshapeOp":
-		return 1, from[0], nil
-	case name == "gorgonia.elemUnaryOp" && n.Op().String() == "tanh":
-		return 1, from[0].through(gain{1, 1, 0, 8}), nil
-	case name == "gorgonia.elemUnaryOp" && n.Op().String() == "sigmoid":
-		half := 0.5 * math.Sqrt(float64(n.Shape().TotalSize()))
-		return 0.25, from[0].through(gain{0.25, 0.25, half, 16}), nil
-	case name == "gorgonia.elemBinOp" && strings.HasPrefix(n.Op().String(), "+ ") && in[0].Shape().Eq(in[1].Shape()):
-		return b.sum(in, from)
-	}
-	return 0, reach{}, fmt.Errorf("%v: %w", n, ErrNoBound)
-}
-
 // finite returns the value of a fixed node, which must be finite.
 func (b *bounder) finite(n *gorgonia.Node) ([]float64, error) {
 	v, err := b.numbers(n)
@@ -450,13 +464,18 @@ func (b *bounder) convolution(p *convPlan, kernel *gorgonia.Node) (gain, error) 
 		return spectra.Axis{Size: a.size, Kernel: a.kernel, Stride: a.stride, Dilation: a.dilation, Before: a.pad, Out: a.out, Circular: a.circular}
 	}
 	c := spectra.Conv{Filters: p.filters, Channels: p.channels, Groups: p.groups, Rows: along(p.rows), Cols: along(p.cols), Weights: w}
-	g := gain{absolute: c.Abs().Bound(b.options.slack), roundings: p.inputs*p.area + 2}
+	return b.spectral(c, p.inputs*p.area+2), nil
+}
+
+// spectral bounds a convolution.
+func (b *bounder) spectral(c spectra.Conv, roundings int) gain {
+	g := gain{absolute: c.Abs().Bound(b.options.slack), roundings: roundings}
 	if b.options.byGram {
 		g.bound = c.Gram(b.options.gram)
 	} else {
 		g.bound = c.Bound(b.options.slack)
 	}
-	return g, nil
+	return g
 }
 
 func (b *bounder) batchNorm(l *batchNormLayer, in []*gorgonia.Node) (gain, error) {
@@ -520,8 +539,20 @@ func (adaptive) weight(n, size int) float64 {
 
 // head finds the last linear layer.
 func (b *bounder) head(n *gorgonia.Node) error {
-	for o := operation(n); o != nil && !slices.Contains(b.inputs, n); o = operation(n) {
-		in := inputs(n)
+	for n.Op() != nil && !slices.Contains(b.inputs, n) {
+		in, o := inputs(n), operation(n)
+		switch {
+		case o != nil:
+		case operator(n) == "+" && b.fixed[in[1]] && n.Shape().Eq(in[0].Shape()):
+			n = in[0]
+			continue
+		case nameOf(n) == "gorgonia.linAlgBinOp" && n.Op().String() == "A × B" && b.fixed[in[1]] && in[0].Dims() == 2 && in[1].Dims() == 2:
+			w, err := b.finite(in[1])
+			b.of.last, b.of.before, b.of.w, b.of.cols = n, b.reaches[in[0]].bound, w, in[1].Shape()[1]
+			return err
+		default:
+			return nil
+		}
 		switch l := o.f64.(type) {
 		case addBias[float64], dropout[float64]:
 			n = in[0]

@@ -117,6 +117,80 @@ func boundCases() []boundCase {
 			}
 			return y, err
 		}, 2, 0.3},
+		{"stock Conv2d", []int{1, 2, 6, 6}, stockConv(4, []int{1, 1}, []int{1, 1}, []int{1, 1}), 0, 0.5},
+		{"stock Conv2d, strides", []int{1, 2, 7, 6}, stockConv(3, []int{1, 0}, []int{2, 1}, []int{1, 1}), 0, 0.4},
+		{"stock Conv2d, dilation", []int{1, 2, 7, 7}, stockConv(3, []int{2, 2}, []int{1, 1}, []int{2, 2}), 0, 0.4},
+		{"stock product", []int{1, 5}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			y, err := gorgonia.Mul(x, given(x.Graph(), x.Dtype(), "w", tensor.Shape{5, 2}, []float64{3, 0, 0, 1, 4, 0, 0, 0, 0, 2}))
+			if err == nil {
+				y, err = gorgonia.BroadcastAdd(y, leafOf(x, "bias", 1, 2), nil, []byte{0})
+			}
+			return y, err
+		}, 5, 0.6},
+		{"stock products with vectors", []int{5}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			y, err := gorgonia.Mul(given(x.Graph(), x.Dtype(), "w", tensor.Shape{2, 5}, []float64{3, 0, 4, 0, 0, 0, 1, 0, 0, 2}), x)
+			if err == nil {
+				y, err = gorgonia.Mul(y, given(x.Graph(), x.Dtype(), "v", tensor.Shape{2}, []float64{1, 1}))
+			}
+			return y, err
+		}, 5 * math.Sqrt2, 0.4},
+		{"stock bias of channels", []int{1, 3, 2, 2}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			return gorgonia.BroadcastAdd(x, leafOf(x, "β", 1, 3, 1, 1), nil, []byte{0, 2, 3})
+		}, 1, 0.999},
+		{"stock scales of channels", []int{1, 3, 2, 2}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			return gorgonia.BroadcastHadamardProd(x, given(x.Graph(), x.Dtype(), "γ", tensor.Shape{1, 3, 1, 1}, []float64{1, -4, 2}), nil, []byte{0, 2, 3})
+		}, 4, 0.7},
+		{"stock Rectify", []int{1, 3, 2, 2}, gorgonia.Rectify, 1, 0.5},
+		{"stock LeakyRelu", []int{1, 3, 2, 2}, func(x *gorgonia.Node) (*gorgonia.Node, error) { return gorgonia.LeakyRelu(x, 0.25) }, 1, 0.5},
+		{"stock functions", []int{1, 6}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			return chain(x, gorgonia.Abs, gorgonia.Neg, gorgonia.Sin, gorgonia.Cos, gorgonia.Softplus)
+		}, 1, 0.001},
+		{"stock constants", []int{1, 6}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			two, three := constantOf(x, 2), constantOf(x, 3)
+			y, err := gorgonia.Mul(x, three)
+			if err == nil {
+				y, err = gorgonia.Sub(two, y)
+			}
+			if err == nil {
+				y, err = gorgonia.Div(y, two)
+			}
+			if err == nil {
+				y, err = gorgonia.HadamardDiv(y, given(x.Graph(), x.Dtype(), "d", tensor.Shape{1, 6}, []float64{1, -0.5, 2, 3, 4, 5}))
+			}
+			return y, err
+		}, 3, 0.5},
+		{"stock MaxPool2D, overlapping", []int{1, 1, 5, 5}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			return gorgonia.MaxPool2D(x, tensor.Shape{3, 3}, []int{1, 1}, []int{2, 2})
+		}, 2, 0.3},
+		{"stock MaxPool2D", []int{1, 1, 6, 4}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			return gorgonia.MaxPool2D(x, tensor.Shape{2, 2}, []int{0, 0}, []int{2, 2})
+		}, 1, 0.5},
+		{"stock AveragePool2D", []int{1, 1, 6, 6}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			return gorgonia.AveragePool2D(x, tensor.Shape{2, 3}, []int{0, 0}, []int{2, 3})
+		}, math.Sqrt(6) / 6, 0.999},
+		{"stock GlobalAveragePool2D", []int{1, 2, 3, 5}, gorgonia.GlobalAveragePool2D, 1 / math.Sqrt(15), 0.999},
+		{"stock Dropout", []int{1, 6}, func(x *gorgonia.Node) (*gorgonia.Node, error) { return gorgonia.Dropout(x, 0.5) }, 1, 0.999},
+		{"stock Upsample2D", []int{1, 2, 2, 3}, func(x *gorgonia.Node) (*gorgonia.Node, error) { return gorgonia.Upsample2D(x, 2) }, 2, 0.999},
+		{"stock Concat", []int{2, 3}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			y, err := gorgonia.Transpose(x, 1, 0)
+			if err == nil {
+				y, err = gorgonia.Concat(0, y, y, leafOf(x, "constant", 1, 2))
+			}
+			return y, err
+		}, math.Sqrt2, 0.999},
+		{"stock Slice", []int{4, 3}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			return gorgonia.Slice(x, gorgonia.S(1, 3), gorgonia.S(2))
+		}, 1, 0.7},
+		{"stock Mean", []int{2, 6}, func(x *gorgonia.Node) (*gorgonia.Node, error) { return gorgonia.Mean(x, 1) }, 1 / math.Sqrt(6), 0.999},
+		{"stock Sum", []int{2, 6}, func(x *gorgonia.Node) (*gorgonia.Node, error) { return gorgonia.Sum(x) }, math.Sqrt(12), 0.999},
+		{"stock Max", []int{2, 6}, func(x *gorgonia.Node) (*gorgonia.Node, error) { return gorgonia.Max(x, 1) }, 1, 0.3},
+		{"stock sums of branches", []int{1, 6}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+			y, err := gorgonia.Rectify(x)
+			if err == nil {
+				y, err = gorgonia.Sub(x, y)
+			}
+			return y, err
+		}, 2, 0.4},
 		{"Sigmoid", []int{1, 6}, gorgonia.Sigmoid, 0.25, 0.5},
 		{"WeightNorm", []int{1, 3}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
 			w, err := nodes.WeightNorm(leafOf(x, "v", 3, 1), given(x.Graph(), x.Dtype(), "g", tensor.Shape{1, 1}, []float64{7}))
@@ -142,6 +216,30 @@ func boundCases() []boundCase {
 			return y, err
 		}, 0, 0.1},
 	}
+}
+
+// stockConv is gorgonia.Conv2d to a number of filters of 3 x 3.
+func stockConv(filters int, pad, stride, dilation []int) func(x *gorgonia.Node) (*gorgonia.Node, error) {
+	return func(x *gorgonia.Node) (*gorgonia.Node, error) {
+		return gorgonia.Conv2d(x, leafOf(x, "w", filters, 2, 3, 3), tensor.Shape{3, 3}, pad, stride, dilation)
+	}
+}
+
+func constantOf(x *gorgonia.Node, v float64) *gorgonia.Node {
+	if x.Dtype() == tensor.Float32 {
+		return gorgonia.NewConstant(float32(v))
+	}
+	return gorgonia.NewConstant(v)
+}
+
+func chain(x *gorgonia.Node, of ...func(*gorgonia.Node) (*gorgonia.Node, error)) (*gorgonia.Node, error) {
+	for _, f := range of {
+		var err error
+		if x, err = f(x); err != nil {
+			return nil, err
+		}
+	}
+	return x, nil
 }
 
 // Pairs of points, near and far from each other, are never stretched by more than the bound. In most cases some are stretched nearly as much.
@@ -184,6 +282,62 @@ func TestLipschitz(t *testing.T) {
 			assert.Contains(t, b.String(), b.Layers[0].Operation)
 		})
 	}
+}
+
+// A net of stock operations has the bounds of the same net of nodes, also for pairs of logits.
+func TestLipschitzOfStockNets(t *testing.T) {
+	bounds := func(stock bool) *nodes.Bounds {
+		x := zeros(gorgonia.NewGraph(), "x", tensor.Float64, 2, 2, 6, 6)
+		w, v := leafOf(x, "kernel", 4, 2, 3, 3), leafOf(x, "weights", 36, 3)
+		β, γ := leafOf(x, "bias", 1, 4, 1, 1), leafOf(x, "last", 1, 3)
+		three, one, two, none := tensor.Shape{3, 3}, []int{1, 1}, []int{2, 2}, []int{0, 0}
+		var y *gorgonia.Node
+		if stock {
+			y = gorgonia.Must(gorgonia.BroadcastAdd(gorgonia.Must(gorgonia.Conv2d(x, w, three, one, one, one)), β, nil, []byte{0, 2, 3}))
+			y = gorgonia.Must(gorgonia.MaxPool2D(gorgonia.Must(gorgonia.Rectify(y)), tensor.Shape{2, 2}, none, two))
+			y = gorgonia.Must(gorgonia.Dropout(gorgonia.Must(gorgonia.Reshape(y, tensor.Shape{2, 36})), 0.5))
+			y = gorgonia.Must(gorgonia.BroadcastAdd(gorgonia.Must(gorgonia.Mul(y, v)), γ, nil, []byte{0}))
+		} else {
+			y = gorgonia.Must(nodes.Rectify(gorgonia.Must(nodes.Bias(gorgonia.Must(nodes.Conv2d(x, w, three, one, one, one)), β))))
+			y = gorgonia.Must(nodes.MaxPool2D(y, tensor.Shape{2, 2}, none, two))
+			y = gorgonia.Must(nodes.Linear(gorgonia.Must(nodes.Dropout(y, 0.5, &nodes.Noise{Seed: 1})), v, γ))
+		}
+		require.NoError(t, gorgonia.NewTapeMachine(x.Graph(), gorgonia.EvalMode()).Close())
+		b, err := nodes.Lipschitz(y, gorgonia.Nodes{x})
+		require.NoError(t, err)
+		return b
+	}
+	want, got := bounds(false), bounds(true)
+	assert.InEpsilon(t, want.Bound, got.Bound, 1e-12)
+	assert.InEpsilon(t, want.Pair(0, 2), got.Pair(0, 2), 1e-12)
+	assert.Less(t, got.Pair(0, 2), math.Sqrt2*got.Bound)
+	assert.Equal(t, "gorgonia.Conv2d", got.Layers[0].Operation)
+	assert.Equal(t, "kernel", got.Layers[0].Name)
+	assert.InEpsilon(t, want.Layers[0].Bound, got.Layers[0].Bound, 1e-12)
+
+	x := zeros(gorgonia.NewGraph(), "x", tensor.Float64, 1, 4)
+	for want, build := range map[string]func() (*gorgonia.Node, error){
+		"exp":     func() (*gorgonia.Node, error) { return gorgonia.Exp(x) },
+		"⊙ false": func() (*gorgonia.Node, error) { return gorgonia.HadamardProd(x, x) },
+		"÷ false": func() (*gorgonia.Node, error) { return gorgonia.HadamardDiv(leafOf(x, "w", 1, 4), x) },
+		"÷ false(": func() (*gorgonia.Node, error) {
+			return gorgonia.HadamardDiv(x, given(x.Graph(), x.Dtype(), "zero", tensor.Shape{1, 4}, []float64{1, 2, 0, 3}))
+		},
+		"A × B":   func() (*gorgonia.Node, error) { return gorgonia.Mul(x, gorgonia.Must(gorgonia.Transpose(x, 1, 0))) },
+		"Softmax": func() (*gorgonia.Node, error) { return gorgonia.SoftMax(x) },
+	} {
+		y, err := build()
+		require.NoError(t, err)
+		_, err = nodes.Lipschitz(y, gorgonia.Nodes{x})
+		assert.ErrorIs(t, err, nodes.ErrNoBound)
+		assert.ErrorContains(t, err, want)
+	}
+	y, err := gorgonia.Dropout(x, 0.5)
+	require.NoError(t, err)
+	require.NoError(t, gorgonia.NewTapeMachine(x.Graph()).Close())
+	_, err = nodes.Lipschitz(y, gorgonia.Nodes{x})
+	assert.ErrorIs(t, err, nodes.ErrTraining)
+	assert.ErrorContains(t, err, "Dropout")
 }
 
 // Rounding is a bound for float64. The same one, for the unit roundoff of float32, holds for the graph in float32.
