@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Benchmark measures the time and memory of solver steps, training steps and predictions, together with those
-// of stock Gorgonia, PyTorch and geoopt, in one interleaved run.
+// of stock Gorgonia, PyTorch, geoopt and orthogonium, in one interleaved run.
 //
 //	go run ./examples/benchmark
 //	go run ./examples/benchmark -quick -rows 'training step' -json results.json
@@ -100,7 +100,7 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 	f.StringVar(&s.draw, "draw", "", "with -scaling: measure nothing, but take what -scaling -json wrote to `FILE`")
 	f.StringVar(&s.out, "out", "", "with -scaling: draw scaling.png in `DIR`")
 	f.StringVar(&s.python, "python", "/usr/bin/python3", "`interpreter` of the peers")
-	if err := cli.Parse(f, args, stdout, "benchmark measures solver steps, training steps and predictions beside those of stock Gorgonia, PyTorch and geoopt.",
+	if err := cli.Parse(f, args, stdout, "benchmark measures solver steps, training steps and predictions beside those of stock Gorgonia, PyTorch, geoopt and orthogonium.",
 		"go run ./examples/benchmark                             # ten minutes or more",
 		"go run ./examples/benchmark -quick -rows 'training step'",
 		"go run ./examples/benchmark -scaling -out results"); err != nil {

@@ -33,7 +33,20 @@ func blocksNet(orthogonal bool) residual {
 	}}
 }
 
-// orthogonalContest is the training step of the small net with orthogonal convolutions, beside the same net with free kernels.
+// orthogonium is the net of orthogonal convolutions in that library.
+func orthogonium(name string, adam bool) entrant {
+	return entrant{name, func(ctx context.Context, s *stage) (contestant, error) {
+		p, err := s.peers.get(ctx, "orthogonium")
+		if err != nil {
+			return nil, err
+		}
+		return p.contestant(name, "training", map[string]any{
+			"input": []int{plainNet.batch, channels, side, side}, "widths": plainNet.widths, "classes": classes, "adam": adam,
+		})
+	}}
+}
+
+// orthogonalContest is the training step of the small net with orthogonal convolutions, beside the same net with free kernels and that of orthogonium.
 func orthogonalContest() contest {
 	c := contest{name: "training step, orthogonal convolutions"}
 	for _, rule := range []struct {
@@ -43,11 +56,14 @@ func orthogonalContest() contest {
 		{"SGD", momentumSGD(), momentumSGD(solvers.Natural())},
 		{"Adam", ourAdam, func() gorgonia.Solver { return solvers.NewAdam(solvers.Natural()) }},
 	} {
-		ours, its := rule.name+", orthogonal", rule.name+", free"
-		c.entrants = append(c.entrants, blocksNet(true).trains(ours, rule.orthogonal), blocksNet(false).trains(its, rule.free))
+		ours, its, peer := rule.name+", orthogonal", rule.name+", free", rule.name+", orthogonium"
+		c.entrants = append(c.entrants, blocksNet(true).trains(ours, rule.orthogonal), blocksNet(false).trains(its, rule.free), orthogonium(peer, rule.name == "Adam"))
 		c.rows = append(c.rows, row{
 			what: "training step, orthogonal convolutions, " + rule.name, peer: "the same net, free",
 			ours: of(ours), its: of(its), bar: bar{1.3, 1.1}, as: ofItsTime,
+		}, row{
+			what: "training step, orthogonal convolutions, " + rule.name, peer: "orthogonium",
+			ours: of(ours), its: of(peer), as: ofItsTime,
 		})
 	}
 	return c

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-//go:embed peer.py peer_torch.py peer_geoopt.py
+//go:embed peer.py peer_torch.py peer_geoopt.py peer_orthogonium.py
 var scripts embed.FS
 
 // missing is the reason why a peer is not available.
@@ -98,7 +98,7 @@ func (p *peers) start(ctx context.Context, name string) (*peer, error) {
 
 // versions lists the running peers, for the head of the table.
 func (p *peers) versions() (all []string) {
-	for _, name := range []string{"torch", "geoopt"} {
+	for _, name := range []string{"torch", "geoopt", "orthogonium"} {
 		if q := p.running[name]; q != nil && q.version != "" {
 			all = append(all, q.version)
 		}
