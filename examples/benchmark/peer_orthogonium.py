@@ -12,7 +12,8 @@ except ImportError:
     peer.missing("orthogonium")
 
 if torch.__version__.startswith("1."):  # it has no dtype, which orthogonium sets to that of its argument
-    torch.norm = lambda x, dim=None, keepdim=False, dtype=None: x.norm(dim=dim, keepdim=keepdim)
+    norm = torch.norm
+    torch.norm = lambda *args, dtype=None, **kept: norm(*args, **kept)
 
 
 class Training:
