@@ -121,7 +121,7 @@ func TestRefuses(t *testing.T) {
 		"-epochs: want at least 1, got 0":                                       {"-epochs", "0"},
 		"-images: want at least 1, got 0":                                       {"-images", "0"},
 		"-limit: want a positive number, got -1":                                {"-limit", "-1"},
-		"-temperature: want a positive number":                                  {"-temperature", "0"},
+		"-temperature: want a positive number":                                  {"-temperature", "-1"},
 		`want flags only, got "x"`:                                              {"x"},
 	} {
 		status, stdout, stderr := program(context.Background(), args...)

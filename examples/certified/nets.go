@@ -37,8 +37,10 @@ type choice struct {
 
 const batch = 50
 
-// rates are the learning rates of the variants. Large steps make free kernels of noise, which the rescaling shrinks.
-var rates = map[models.Variant]float64{models.OrthogonalVariant: 0.1, models.AOLVariant: 0.001, models.SLLVariant: 0.004, models.CPLVariant: 0.004}
+// choices are those of the variants. Large steps make free kernels of noise, which the rescaling shrinks.
+var choices = map[models.Variant]choice{
+	models.OrthogonalVariant: {0.1, 1}, models.AOLVariant: {0.001, 1}, models.SLLVariant: {0.004, 128}, models.CPLVariant: {0.008, 2},
+}
 
 // contestants are the 1-Lipschitz nets, and two of the same shape.
 func (s *settings) contestants(set *images.Set) (all []contestant) {
@@ -49,12 +51,14 @@ func (s *settings) contestants(set *images.Set) (all []contestant) {
 		}
 	}
 	for _, v := range s.variants {
-		o := o
-		o.Variant = v
+		o, c := o, choices[v]
+		if o.Variant = v; s.temperature > 0 {
+			c.Temperature = s.temperature
+		}
 		all = append(all, contestant{
 			name:   "1-Lipschitz, " + string(v),
 			build:  func() (*models.Model, error) { return models.Certifiable(batch, o) },
-			choice: choice{rates[v], s.temperature},
+			choice: c,
 			solver: func(c choice, opts ...solvers.Option) *solvers.Solver {
 				last := solvers.Param("fc.weight", manifolds.Sphere{}, manifolds.PerFilter, manifolds.FilterNorm(c.Temperature))
 				if v == models.OrthogonalVariant {
@@ -70,7 +74,7 @@ func (s *settings) contestants(set *images.Set) (all []contestant) {
 		})
 	}
 	return append(all,
-		contestant{name: "kernels on Stiefel", build: plain, choice: choice{Rate: 0.02}, solver: adam(solvers.Kernels(manifolds.Stiefel{}))},
+		contestant{name: "kernels on Stiefel", build: plain, choice: choice{Rate: 0.04}, solver: adam(solvers.Kernels(manifolds.Stiefel{}))},
 		contestant{name: "free", build: plain, choice: choice{Rate: 0.003}, solver: adam()},
 	)
 }
@@ -162,26 +166,27 @@ func (s *settings) tune(ctx context.Context, c contestant, set *images.Set, stde
 		best, most = of, mean
 		return true, nil
 	}
+	climb := func(by choice) (bool, error) {
+		for steps := 0; ; steps++ {
+			if ok, err := better(choice{by.Rate * best.Rate, by.Temperature * best.Temperature}); err != nil || !ok {
+				return steps > 0, err
+			}
+		}
+	}
 	if _, err := better(best); err != nil {
 		return choice{}, err
 	}
-	factors := []choice{{2, 1}, {0.5, 1}}
-	if c.choice.Temperature != 0 {
-		factors = append(factors, choice{1, 2}, choice{1, 0.5})
+	ways := [][2]choice{{{2, 1}, {0.5, 1}}}
+	if c.choice.Temperature > 0 {
+		ways = append(ways, [2]choice{{1, 2}, {1, 0.5}})
 	}
-	for i := 0; i < len(factors); i++ {
-		f := factors[i]
-		for first := true; ; first = false {
-			ok, err := better(choice{f.Rate * best.Rate, f.Temperature * best.Temperature})
-			if err != nil {
-				return choice{}, err
-			}
-			if !ok {
-				if !first && i%2 == 0 {
-					i++ // the other direction leads back
-				}
-				break
-			}
+	for _, w := range ways {
+		up, err := climb(w[0])
+		if err == nil && !up {
+			_, err = climb(w[1])
+		}
+		if err != nil {
+			return choice{}, err
 		}
 	}
 	return best, nil
