@@ -69,7 +69,8 @@ func rescaled(name string, filters bool, groups int, in ...*gorgonia.Node) (*gor
 		}
 	}
 	s := signature{name: name, in: shapes, out: shapes[0]}
-	f32, f64 := rescale[float32]{l}, rescale[float64]{l}
+	runs := new(uint64)
+	f32, f64 := rescale[float32]{l, runs}, rescale[float64]{l, runs}
 	if err := computeEarly(s, f32, f64, in...); err != nil {
 		return nil, err
 	}
@@ -84,7 +85,10 @@ type rescaling struct {
 	dense                         bool // the kernel has shape (in, out)
 }
 
-type rescale[T vec.Float] struct{ rescaling }
+type rescale[T vec.Float] struct {
+	rescaling
+	runs *uint64
+}
 
 // lines holds what both passes need for a group. A line is an input channel or a filter.
 type lines struct {
@@ -168,7 +172,10 @@ func (r rescale[T]) lines(in [][]T, g int) (*lines, error) {
 	return l, nil
 }
 
+func (r rescale[T]) Runs() uint64 { return *r.runs }
+
 func (r rescale[T]) Forward(out []T, in [][]T) error {
+	*r.runs++
 	for g := range r.groups {
 		l, err := r.lines(in, g)
 		if err != nil {
@@ -185,12 +192,12 @@ func (r rescale[T]) Forward(out []T, in [][]T) error {
 	return nil
 }
 
-// Backward uses that t_e is differentiable where no A_s[e,f] is 0: with G the gradient with respect to w,
+// Sweep uses that t_e is differentiable where no A_s[e,f] is 0: with G the gradient with respect to w,
 //
 //	dL/dt_e = -1/2 t_e^(-3/2) <G_e, v_e>,  dL/dA_s[e,f] = sign(A_s[e,f]) exp(q_f - q_e) dL/dt_e,
 //
 // and v enters A_s[e,f] twice, as v_e and as v_f.
-func (r rescale[T]) Backward(dst []T, input int, in [][]T, _, grad []T) error {
+func (r rescale[T]) Sweep(dst, in [][]T, grad []T) error {
 	for g := range r.groups {
 		l, err := r.lines(in, g)
 		if err != nil {
@@ -203,12 +210,14 @@ func (r rescale[T]) Backward(dst []T, input int, in [][]T, _, grad []T) error {
 				dt[line] -= float64(G[i]) * float64(v[i]) / (2 * root * root * root)
 			}
 		})
-		if input == 1 {
-			r.exponents(dst, l, dt)
+		if r.byFilter && dst[1] != nil {
+			r.exponents(dst[1], l, dt)
+		}
+		if dst[0] == nil {
 			continue
 		}
 		dv := l.differential(r.rows, r.cols, dt)
-		d := dst[g*r.size():]
+		d := dst[0][g*r.size():]
 		r.each(func(i, tap, line, other int) {
 			d[i] = 0
 			if root := l.roots[line]; root > 0 {
@@ -218,6 +227,9 @@ func (r rescale[T]) Backward(dst []T, input int, in [][]T, _, grad []T) error {
 	}
 	return nil
 }
+
+// Backward is not called: Sweep computes the gradients.
+func (r rescale[T]) Backward([]T, int, [][]T, []T, []T) error { return errSwept }
 
 // exponents writes the gradient with respect to q.
 func (r rescale[T]) exponents(dst []T, l *lines, dt []float64) {

@@ -9,7 +9,6 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
-	"github.com/kernelfold/kernelfold/internal/par"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
@@ -57,7 +56,7 @@ type concat[T vec.Float] struct{ joint }
 // each calls f for each image and each input i, with the range of its part in the result and in the input. The cores
 // divide the images.
 func (c concat[T]) each(i int, f func(from, to, of int)) {
-	par.Ranges(c.images, worth(c.images, c.images*c.sizes[i]), func(first, last int) {
+	parallel(c.images, c.images*c.sizes[i], func(first, last int) {
 		for b := first; b < last; b++ {
 			at := b*c.size + c.starts[i]
 			f(at, at+c.sizes[i], b*c.sizes[i])

@@ -3,7 +3,6 @@
 package nodes
 
 import (
-	"github.com/kernelfold/kernelfold/internal/par"
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
@@ -28,7 +27,7 @@ func (p *convPlan) planDepthwise() *depthwise {
 
 // inPlanes calls f for each plane of n, with a workspace of the given size that is 0 at first. The cores divide the planes.
 func inPlanes[T vec.Float](n, elements, size int, f func(space []T, plane int)) {
-	par.Ranges(n, worth(n, elements), func(from, to int) {
+	parallel(n, elements, func(from, to int) {
 		space := zeroed[T](size)
 		for p := from; p < to; p++ {
 			f(space, p)

@@ -329,7 +329,7 @@ func (b *bounder) apply(n *gorgonia.Node, in []*gorgonia.Node, from []reach) (ow
 				break
 			}
 		}
-		g = gain{spectra.Norm(gemm.Of(w, l.rows, l.cols)), spectra.Norm(gemm.Of(absolute(w), l.rows, l.cols)), more(vec.Norm(β)), l.rows + 2}
+		g = gain{spectra.Norm(gemm.Of(w, l.rows, l.cols)), spectra.Norm(gemm.Of(spectra.Abs(w), l.rows, l.cols)), more(vec.Norm(β)), l.rows + 2}
 	case addBias[float64]:
 		var β []float64
 		β, err = b.finite(in[1])
@@ -445,14 +445,6 @@ func (b *bounder) finite(n *gorgonia.Node) ([]float64, error) {
 		return nil, notFinite("%s: element %d: want finite numbers, got %v", n.Name(), i, x)
 	}
 	return v, nil
-}
-
-func absolute(x []float64) []float64 {
-	y := make([]float64, len(x))
-	for i, v := range x {
-		y[i] = math.Abs(v)
-	}
-	return y
 }
 
 func (b *bounder) convolution(p *convPlan, kernel *gorgonia.Node) (gain, error) {

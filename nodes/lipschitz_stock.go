@@ -174,7 +174,7 @@ func (b *bounder) product(n *gorgonia.Node, in []*gorgonia.Node, from []reach) (
 	if s := in[f].Shape(); s.Dims() == 2 {
 		rows, cols = s[0], s[1]
 	}
-	g := gain{spectra.Norm(gemm.Of(w, rows, cols)), spectra.Norm(gemm.Of(absolute(w), rows, cols)), 0, max(rows, cols) + 2}
+	g := gain{spectra.Norm(gemm.Of(w, rows, cols)), spectra.Norm(gemm.Of(spectra.Abs(w), rows, cols)), 0, max(rows, cols) + 2}
 	return g.bound, from[x].through(g), nil
 }
 

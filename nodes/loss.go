@@ -31,16 +31,23 @@ import (
 // CrossEntropy returns an error unless both inputs have rank 2 and the same shape.
 func CrossEntropy(logits, targets *gorgonia.Node) (*gorgonia.Node, error) {
 	const name = "nodes.CrossEntropy"
-	shapes, err := admit(name, []int{2, 2}, logits, targets)
+	s, c, err := lossSignature(name, logits, targets)
 	if err != nil {
 		return nil, err
 	}
-	if !slices.Equal(shapes[0], shapes[1]) {
-		return nil, fmt.Errorf("%s: want targets of the shape of the logits, %v, got %v", name, shapes[0], shapes[1])
-	}
-	s := signature{name: name, in: shapes, out: tensor.Shape{}, constant: 1 << 1}
-	c := shapes[0][1]
 	return apply(s, crossEntropy[float32]{c, &softmax[float32]{}}, crossEntropy[float64]{c, &softmax[float64]{}}, logits, targets)
+}
+
+// lossSignature returns the signature of a loss of logits and targets, and the number of classes.
+func lossSignature(name string, logits, targets *gorgonia.Node) (s signature, classes int, err error) {
+	shapes, err := admit(name, []int{2, 2}, logits, targets)
+	if err != nil {
+		return s, 0, err
+	}
+	if !slices.Equal(shapes[0], shapes[1]) {
+		return s, 0, fmt.Errorf("%s: want targets of the shape of the logits, %v, got %v", name, shapes[0], shapes[1])
+	}
+	return signature{name: name, in: shapes, out: tensor.Shape{}, constant: 1 << 1}, shapes[0][1], nil
 }
 
 type crossEntropy[T vec.Float] struct {

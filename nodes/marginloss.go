@@ -5,10 +5,8 @@ package nodes
 import (
 	"fmt"
 	"math"
-	"slices"
 
 	"gorgonia.org/gorgonia"
-	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
@@ -28,20 +26,16 @@ import (
 // temperature that is not positive and finite.
 func MarginCrossEntropy(logits, targets *gorgonia.Node, margin, temperature float64) (*gorgonia.Node, error) {
 	const name = "nodes.MarginCrossEntropy"
-	shapes, err := admit(name, []int{2, 2}, logits, targets)
+	s, c, err := lossSignature(name, logits, targets)
 	if err != nil {
 		return nil, err
 	}
 	switch {
-	case !slices.Equal(shapes[0], shapes[1]):
-		return nil, fmt.Errorf("%s: want targets of the shape of the logits, %v, got %v", name, shapes[0], shapes[1])
 	case !(margin >= 0) || math.IsInf(margin, 0):
 		return nil, fmt.Errorf("%s: want a finite margin of at least 0, got %v", name, margin)
 	case !(temperature > 0) || math.IsInf(temperature, 0):
 		return nil, fmt.Errorf("%s: want a positive and finite temperature, got %v", name, temperature)
 	}
-	s := signature{name: name, in: shapes, out: tensor.Shape{}, constant: 1 << 1}
-	c := shapes[0][1]
 	return apply(s, newMarginLoss[float32](c, margin, temperature), newMarginLoss[float64](c, margin, temperature), logits, targets)
 }
 

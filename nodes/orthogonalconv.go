@@ -8,6 +8,7 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kernelfold/kernelfold/internal/spectra"
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
@@ -167,7 +168,7 @@ func orthogonalLayer(name string, m, u *gorgonia.Node, channels int, kernel tens
 	for i, s := range stride {
 		span := dilation[i] * (kernel[i] - 1)
 		switch pad[i] = (max(0, span-s+1) + 1) / 2; {
-		case gcd(s, dilation[i]) != 1:
+		case spectra.GCD(s, dilation[i]) != 1:
 			return nil, nil, notOrthogonal("%s: want strides and dilations without a common divisor, got %v and %v", name, stride, dilation)
 		case 2*pad[i] > span:
 			return nil, nil, notOrthogonal("%s: want an odd kernel where the stride is 1, so that both sides are padded alike, got kernel %v, stride %v, dilation %v",
@@ -175,13 +176,6 @@ func orthogonalLayer(name string, m, u *gorgonia.Node, channels int, kernel tens
 		}
 	}
 	return w, pad, nil
-}
-
-func gcd(a, b int) int {
-	for b != 0 {
-		a, b = b, a%b
-	}
-	return a
 }
 
 func orthogonalKernel(name string, m, u *gorgonia.Node, channels int, kernel tensor.Shape, stride []int) (*gorgonia.Node, error) {

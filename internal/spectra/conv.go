@@ -30,15 +30,15 @@ type Conv struct {
 // step returns the distance of taps that read the same phase of the image, which is every step-th row, and how often a row of the result
 // may occur.
 //
-// With a stride s, taps k and k' read rows that differ by a multiple of s if s/gcd(s, d) divides k - k', for a dilation d. A circular
-// result of an image of n rows has rows gcd(n, s) apart on a ring, and goes round it more than once if the padding is large.
+// With a stride s, taps k and k' read rows that differ by a multiple of s if s/GCD(s, d) divides k - k', for a dilation d. A circular
+// result of an image of n rows has rows GCD(n, s) apart on a ring, and goes round it more than once if the padding is large.
 func (a Axis) step() (step, repeats int) {
 	s, repeats := a.Stride, 1
 	if a.Circular {
-		s = gcd(a.Size, a.Stride)
+		s = GCD(a.Size, a.Stride)
 		repeats = (a.Out*s + a.Size - 1) / a.Size
 	}
-	return s / gcd(s, a.Dilation), repeats
+	return s / GCD(s, a.Dilation), repeats
 }
 
 // reads returns the largest number of times that the result reads an element of the image.
@@ -58,21 +58,10 @@ func (a Axis) reads() int {
 	return slices.Max(times)
 }
 
-func gcd(a, b int) int {
-	for b != 0 {
-		a, b = b, a%b
-	}
-	return a
-}
-
 // Abs returns the convolution with the absolute values of the weights. The sums of products of c are at most
 // those of Abs for absolute values of the image.
 func (c Conv) Abs() Conv {
-	w := make([]float64, len(c.Weights))
-	for i, v := range c.Weights {
-		w[i] = math.Abs(v)
-	}
-	c.Weights = w
+	c.Weights = Abs(c.Weights)
 	return c
 }
 

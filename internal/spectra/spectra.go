@@ -17,8 +17,6 @@ package spectra
 import (
 	"math"
 
-	"gonum.org/v1/gonum/mat"
-
 	"github.com/kernelfold/kernelfold/internal/frames"
 	"github.com/kernelfold/kernelfold/internal/gemm"
 	"github.com/kernelfold/kernelfold/internal/scratch"
@@ -54,6 +52,23 @@ func Norm(m gemm.Mat[float64]) float64 {
 	return scale * root(largest(h, q, exactly(h, q), 1e-9)+gamma(n+2)*vec.Dot(x, x))
 }
 
+// Abs returns the absolute values of x.
+func Abs(x []float64) []float64 {
+	y := make([]float64, len(x))
+	for i, v := range x {
+		y[i] = math.Abs(v)
+	}
+	return y
+}
+
+// GCD returns the greatest common divisor of two positive numbers.
+func GCD(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}
+
 // root returns a bound of the root of a bound.
 func root(x float64) float64 { return up(math.Sqrt(up(x))) }
 
@@ -73,11 +88,13 @@ func rescale(x []float64) float64 {
 
 // exactly returns the largest eigenvalue of a symmetric matrix, to rounding, or 0.
 func exactly(h []float64, n int) float64 {
-	var e mat.EigenSym
-	if !e.Factorize(mat.NewSymDense(n, h), false) {
+	work := scratch.Get[float64](n * n)
+	defer scratch.Put(work)
+	copy(work, h)
+	values, ok := frames.Eigenvalues(work, n)
+	if !ok {
 		return 0
 	}
-	values := e.Values(nil)
 	return values[n-1]
 }
 
