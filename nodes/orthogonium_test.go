@@ -23,7 +23,7 @@ func TestOrthogonium(t *testing.T) {
 	}
 	readJSON(t, "testdata/orthogonium.json", &file)
 	require.Len(t, file.Kernels, 18)
-	require.Len(t, file.Layers, 18)
+	require.Len(t, file.Layers, 20)
 	value := func(g *gorgonia.ExprGraph, y *gorgonia.Node, err error) []float64 {
 		require.NoError(t, err)
 		require.NoError(t, runOnce(g))

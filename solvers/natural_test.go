@@ -25,19 +25,24 @@ type orthogonalNet struct {
 	vm                              gorgonia.VM
 }
 
-func newOrthogonalNet(t *testing.T, of tensor.Dtype, filters, channels, stride, groups int) orthogonalNet {
+func newOrthogonalNet(t *testing.T, of tensor.Dtype, filters, channels, size, stride, groups int) orthogonalNet {
 	t.Helper()
-	const size = 4
+	const side = 4
 	g := gorgonia.NewGraph()
-	kernel, strides := tensor.Shape{3, 3}, []int{stride, stride}
+	kernel, strides := tensor.Shape{size, size}, []int{stride, stride}
 	m, u, err := nodes.OrthogonalConvFactors(filters, channels, kernel, strides, nodes.Groups(groups))
 	require.NoError(t, err)
 	factor := func(name string, f nodes.Factor) *gorgonia.Node {
 		return gorgonia.NewTensor(g, of, 4, gorgonia.WithName(name), gorgonia.WithShape(f.Shape...), gorgonia.WithInit(nodes.ManifoldInit(f.Constraint, 1)))
 	}
-	n := orthogonalNet{matrix: factor("matrix", m), projectors: factor("projectors", u)}
-	in := channels * size * size
-	unit := tensor.New(tensor.Of(of), tensor.WithShape(in, channels, size, size))
+	n := orthogonalNet{matrix: factor("matrix", m)}
+	learnables := gorgonia.Nodes{n.matrix}
+	if u.Shape != nil {
+		n.projectors = factor("projectors", u)
+		learnables = append(learnables, n.projectors)
+	}
+	in := channels * side * side
+	unit := tensor.New(tensor.Of(of), tensor.WithShape(in, channels, side, side))
 	for i := range in {
 		switch d := unit.Data().(type) {
 		case []float32:
@@ -47,18 +52,21 @@ func newOrthogonalNet(t *testing.T, of tensor.Dtype, filters, channels, stride, 
 		}
 	}
 	x := gorgonia.NewTensor(g, of, 4, gorgonia.WithName("unit vectors"), gorgonia.WithValue(unit))
-	n.gain = gorgonia.NewTensor(g, of, 4, gorgonia.WithName("gain"), gorgonia.WithShape(in, filters, size/stride, size/stride), gorgonia.WithInit(gorgonia.Ones()))
+	n.gain = gorgonia.NewTensor(g, of, 4, gorgonia.WithName("gain"), gorgonia.WithShape(in, filters, side/stride, side/stride), gorgonia.WithInit(gorgonia.Ones()))
 	noise := gorgonia.NewTensor(g, of, 4, gorgonia.WithName("noise"), gorgonia.WithShape(n.gain.Shape()...), gorgonia.WithInit(nodes.HeNormal(10, 2)))
 	n.value, err = nodes.OrthogonalConv(x, n.matrix, n.projectors, kernel, strides, nil, nodes.Circular())
 	require.NoError(t, err)
 	product := gorgonia.Must(gorgonia.HadamardProd(gorgonia.Must(gorgonia.HadamardProd(n.value, n.gain)), noise))
-	_, err = gorgonia.Grad(gorgonia.Must(gorgonia.Mean(product)), n.matrix, n.projectors, n.gain)
+	_, err = gorgonia.Grad(gorgonia.Must(gorgonia.Mean(product)), append(learnables, n.gain)...)
 	require.NoError(t, err)
-	n.vm = gorgonia.NewTapeMachine(g, gorgonia.BindDualValues(n.matrix, n.projectors, n.gain))
+	n.vm = gorgonia.NewTapeMachine(g, gorgonia.BindDualValues(append(learnables, n.gain)...))
 	return n
 }
 
 func (n orthogonalNet) model() []gorgonia.ValueGrad {
+	if n.projectors == nil {
+		return gorgonia.NodesToValueGrads(gorgonia.Nodes{n.matrix, n.gain})
+	}
 	return gorgonia.NodesToValueGrads(gorgonia.Nodes{n.matrix, n.projectors, n.gain})
 }
 
@@ -127,8 +135,8 @@ func TestNaturalKeepsConvolutionsOrthogonal(t *testing.T) {
 		"Adam": func() *solvers.Solver { return solvers.NewAdam(solvers.LearnRate(0.01), solvers.Natural()) },
 	} {
 		for of, tolerance := range map[tensor.Dtype]float64{tensor.Float64: 1e-12, tensor.Float32: 1e-5} {
-			for _, c := range []struct{ filters, channels, stride, groups int }{{2, 3, 1, 1}, {5, 2, 2, 1}, {4, 4, 1, 2}} {
-				n := newOrthogonalNet(t, of, c.filters, c.channels, c.stride, c.groups)
+			for _, c := range []struct{ filters, channels, size, stride, groups int }{{2, 3, 3, 1, 1}, {5, 2, 3, 2, 1}, {4, 4, 3, 1, 2}, {3, 2, 5, 1, 1}, {2, 2, 1, 1, 1}} {
+				n := newOrthogonalNet(t, of, c.filters, c.channels, c.size, c.stride, c.groups)
 				before := n.matrix.Value().(*tensor.Dense).Clone().(*tensor.Dense)
 				s := make()
 				for range 1000 {
@@ -140,7 +148,9 @@ func TestNaturalKeepsConvolutionsOrthogonal(t *testing.T) {
 				for _, p := range s.Report().Parameters {
 					rows[p.Name] = p
 				}
-				assert.Equal(t, "Grassmann", rows["projectors"].Manifold)
+				if c.size > 1 {
+					assert.Equal(t, "Grassmann", rows["projectors"].Manifold)
+				}
 				assert.Contains(t, []string{"Orthogonal", "Stiefel"}, rows["matrix"].Manifold)
 				assert.Equal(t, "per slice", rows["matrix"].Grouping)
 				assert.Empty(t, rows["gain"].Grouping, "it is free")
@@ -162,7 +172,7 @@ func TestNatural(t *testing.T) {
 		"Constrain": solvers.ConstrainWith(gorgonia.NewAdamSolver(gorgonia.WithLearnRate(0.01)), solvers.Natural()),
 		"With":      solvers.NewSGD(solvers.LearnRate(1), solvers.Natural().With(rate, solvers.GeometricStep())),
 	} {
-		n := newOrthogonalNet(t, tensor.Float64, 3, 2, 1, 1)
+		n := newOrthogonalNet(t, tensor.Float64, 3, 2, 3, 1, 1)
 		for range 20 {
 			require.NoError(t, n.step(s), name)
 		}
@@ -174,7 +184,7 @@ func TestNatural(t *testing.T) {
 		"free":  solvers.NewAdam(rate),
 		"freed": solvers.NewAdam(rate, solvers.Natural(), solvers.Param("projectors", manifolds.Euclidean{})),
 	} {
-		n := newOrthogonalNet(t, tensor.Float64, 3, 2, 1, 1)
+		n := newOrthogonalNet(t, tensor.Float64, 3, 2, 3, 1, 1)
 		require.NoError(t, n.step(s), name)
 		err := n.step(s)
 		assert.ErrorIs(t, err, nodes.ErrNotOrthogonal, name)
@@ -185,7 +195,7 @@ func TestNatural(t *testing.T) {
 
 // The option is an error where no graph says anything, and where operations contradict each other.
 func TestNaturalRefuses(t *testing.T) {
-	n := newOrthogonalNet(t, tensor.Float64, 3, 2, 1, 1)
+	n := newOrthogonalNet(t, tensor.Float64, 3, 2, 3, 1, 1)
 	require.NoError(t, n.vm.RunAll())
 	err := solvers.NewAdam(solvers.Natural()).Step(gorgonia.NodesToValueGrads(gorgonia.Nodes{n.gain}))
 	assert.ErrorIs(t, err, solvers.ErrConstraint)

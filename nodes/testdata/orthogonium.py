@@ -34,6 +34,7 @@ from orthogonium.layers.conv.AOC.fast_block_ortho_conv import BCOPTrivializer, f
 from orthogonium.layers.conv.AOC.rko_conv import RKOParametrizer  # noqa: E402
 from orthogonium.layers.conv.AOL.aol import MultiStepAOLReparametrizer  # noqa: E402
 from orthogonium.layers.conv.SLL.sll_layer import SDPBasedLipschitzDense, SDPBasedLipschitzResBlock  # noqa: E402
+from orthogonium.losses import LossXent  # noqa: E402
 from orthogonium.layers.conv.singular_values.delattre24 import compute_delattre2024  # noqa: E402
 from orthogonium.reparametrizers import BatchedIdentity, OrthoParams  # noqa: E402
 
@@ -134,6 +135,10 @@ for shape in [(4, 4, 3, 3), (3, 3, 1, 1), (6, 6, 2, 2), (5, 3, 3, 3), (3, 5, 3, 
     for t in (1, 3):
         v = draw(*shape)
         layer("gram", float(compute_delattre2024(torch.tensor(v), n_iter=t)), v, steps=t)
+for margin, temperature in [(1.5, 0.25), (0.5, 3.0)]:
+    z, labels = draw(3, 4), rng.integers(0, 4, 3)
+    t = np.eye(4)[labels]
+    layer("margin loss", float(LossXent(4, margin, temperature)(torch.tensor(z), torch.tensor(labels))), z, t, margin=margin, temperature=temperature)
 
 with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "orthogonium.json"), "w") as f:
     json.dump({"kernels": kernels, "layers": layers}, f, separators=(",", ":"))
