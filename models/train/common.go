@@ -49,6 +49,13 @@ func describe(d Data) string {
 	if s, ok := d.(images.Split); ok {
 		return fmt.Sprintf("%d images of labels %08x", d.Len(), crc32.ChecksumIEEE(fmt.Append(nil, s.Labels)))
 	}
+	if p, ok := d.(*images.Pictures); ok {
+		names := crc32.NewIEEE()
+		for i := range p.Len() {
+			fmt.Fprintln(names, p.Label(i), p.Name(i))
+		}
+		return fmt.Sprintf("%d pictures of names and labels %08x, %+v, %+v, weights %v", d.Len(), names.Sum32(), p.Preprocessing, p.Transform, p.Weights)
+	}
 	return fmt.Sprintf("%d examples of %T", d.Len(), d)
 }
 
