@@ -189,3 +189,25 @@ func TestSurvey(t *testing.T) {
 	_, err = p.Check(stopped)
 	assert.ErrorIs(t, err, context.Canceled)
 }
+
+// FuzzLabels: no file of labels makes Folder panic, and no picture of one lies beside the folder.
+func FuzzLabels(f *testing.F) {
+	for _, text := range []string{"a/1.png,10\n2.png,9\n", "\ufefflabel,else,file\nb,,./a/1.png\n", "a,\"x\ny\"\n", "../a,b", "file,class"} {
+		f.Add([]byte(text))
+	}
+	dir := f.TempDir()
+	list := filepath.Join(f.TempDir(), "labels.csv")
+	f.Fuzz(func(t *testing.T, text []byte) {
+		require.NoError(t, os.WriteFile(list, text, 0o666))
+		p, err := images.Folder(dir, images.FolderOptions{Labels: list})
+		if err != nil {
+			return
+		}
+		for i := range p.Len() {
+			inside, err := filepath.Rel(dir, p.Path(i))
+			require.NoError(t, err)
+			require.True(t, filepath.IsLocal(inside) && inside != ".")
+			require.True(t, p.Label(i) >= 0 && p.Label(i) < len(p.Classes))
+		}
+	})
+}

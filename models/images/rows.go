@@ -37,21 +37,9 @@ func rgbRowsOf(m image.Image) func(row []byte, x, y int) {
 	at := m.Bounds().Min
 	switch m := m.(type) {
 	case *image.YCbCr:
-		return func(row []byte, x, y int) {
-			n := len(row) / 3
-			for i := range n {
-				yi, ci := m.YOffset(at.X+x+i, at.Y+y), m.COffset(at.X+x+i, at.Y+y)
-				row[i], row[n+i], row[2*n+i] = color.YCbCrToRGB(m.Y[yi], m.Cb[ci], m.Cr[ci])
-			}
-		}
+		return ycbcrRows(m, color.YCbCrToRGB)
 	case video:
-		return func(row []byte, x, y int) {
-			n := len(row) / 3
-			for i := range n {
-				yi, ci := m.YOffset(at.X+x+i, at.Y+y), m.COffset(at.X+x+i, at.Y+y)
-				row[i], row[n+i], row[2*n+i] = videoToRGB(m.Y[yi], m.Cb[ci], m.Cr[ci])
-			}
-		}
+		return ycbcrRows(m.YCbCr, videoToRGB)
 	case *image.Gray:
 		return func(row []byte, x, y int) {
 			n := len(row) / 3
@@ -97,6 +85,20 @@ func rgbRowsOf(m image.Image) func(row []byte, x, y int) {
 		for i := range n {
 			c := plain(m.At(at.X+x+i, at.Y+y))
 			row[i], row[n+i], row[2*n+i] = c[0], c[1], c[2]
+		}
+	}
+}
+
+// ycbcrRows reads the pixels of m, some of which have their chroma in common.
+func ycbcrRows(m *image.YCbCr, rgb func(y, cb, cr byte) (r, g, b byte)) func(row []byte, x, y int) {
+	at := m.Rect.Min
+	return func(row []byte, x, y int) {
+		n := len(row) / 3
+		luma := m.Y[m.YOffset(at.X+x, at.Y+y):][:n]
+		red, green, blue := row[:n], row[n:2*n], row[2*n:]
+		for i, l := range luma {
+			c := m.COffset(at.X+x+i, at.Y+y)
+			red[i], green[i], blue[i] = rgb(l, m.Cb[c], m.Cr[c])
 		}
 	}
 }
