@@ -54,7 +54,7 @@ func resample(answers []bits, images, seeds int, do func(accuracy []float64, see
 	}
 }
 
-// quantiles returns those at q and 1-q.
+// quantiles returns the quantiles at q and 1-q.
 func quantiles(x []float64, q float64) (low, high float64) {
 	x = slices.Sorted(slices.Values(x))
 	return stat.Quantile(q, stat.Empirical, x, nil), stat.Quantile(1-q, stat.Empirical, x, nil)

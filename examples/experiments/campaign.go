@@ -17,7 +17,7 @@ import (
 	"github.com/kernelfold/kernelfold/models/train"
 )
 
-// holdoutSeed decides which images choose the learning rates: the same for all runs.
+// holdoutSeed determines the validation images that choose the learning rates, the same for all runs.
 const holdoutSeed = 1
 
 // campaign is the runs of one experiment and what they share.
@@ -53,8 +53,7 @@ func newCampaign(name string, s size, cores int, set *images.Set, file string) (
 	return c, err
 }
 
-// finish ends the campaign, also one that was cut off: the tables of the cases that are complete are printed and
-// written.
+// finish ends the campaign, also an interrupted one: it prints and writes the tables of the complete cases.
 func (c *campaign) finish(err error) error {
 	c.progress.finish()
 	table := c.table.String()
@@ -79,7 +78,7 @@ func (c *campaign) write(suffix string, text []byte) error {
 	return disk.WriteFile(strings.TrimSuffix(c.results.file, ".json")+suffix, text)
 }
 
-// wanted tells whether flags leave a method and a case in.
+// wanted reports whether the flags select a method and a case.
 func (c *campaign) wanted(kase, method string) bool {
 	return strings.Contains(kase, c.cases) && strings.Contains(method, c.only)
 }

@@ -15,8 +15,7 @@ import (
 
 // cifar trains ResNet-20 with the augmentation and the weight decay of He, Zhang, Ren and
 // Sun (2016), and a cosine schedule instead of steps, since there are fewer epochs. The rate is chosen by
-// short runs on some of the images, with the same schedule. A run is kept after each epoch and where it is
-// cut off.
+// short runs on some of the images, with the same schedule. A run is saved after each epoch and when it is interrupted.
 var cifar = experiment{
 	"cifar",
 	size{Train: 28000, Validation: 2000, Test: 10000, Epochs: 10, Batch: 64, SearchTrain: 5120, SearchEpoch: 3, seeds: 3},

@@ -10,7 +10,7 @@ import (
 	"github.com/kernelfold/kernelfold/models"
 )
 
-// part is cases with what is tried on each of them.
+// part is a list of cases with the methods and rates that are tried on each of them.
 type part struct {
 	cases   []string
 	methods []method

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Experiments reruns the experiments that the project's defaults and its advice rest on.
+// Experiments repeats the experiments on which the defaults and the advice of the project are based.
 //
 //	go run ./examples/experiments [-data DIR] [-out FILE] [flags] EXPERIMENT
 //
@@ -12,10 +12,10 @@
 //	omega    ResNet-8 on CIFAR-10: free and constrained kernels, ensembles and Muon at equal angular rates
 //	transfer ResNet-20 on CIFAR-10: some of these at the rates that omega has found, given by -from
 //
-// A campaign is many runs. Each is made of its settings alone, on one core, and is written to
-// FILE when it ends: the same command goes on where the last one was cut off, and Ctrl-C is a
-// clean way to do that. Beside FILE stand the table, FILE without .json and with .txt, and the
-// plots, -*.png. docs/experiments.md says what was found.
+// A campaign consists of many runs. Each of them depends only on its settings, runs on one core, and is
+// written to FILE when it ends. The same command continues an interrupted campaign, and Ctrl-C interrupts it
+// cleanly. The table is written next to FILE with the ending .txt in place of .json, the plots with -*.png.
+// docs/experiments.md has the results.
 //
 // The exit status is 2 for a wrong command line and 1 for a failure or an
 // interruption, with one line on standard error that says why.
@@ -40,7 +40,7 @@ type experiment struct {
 	run         func(context.Context, *campaign) error
 }
 
-// size says how much a campaign does, but for the methods.
+// size holds the size of a campaign, except for the methods.
 type size struct {
 	Train       int `json:"train_images"` // beside those for validation
 	Validation  int `json:"validation_images"`

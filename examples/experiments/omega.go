@@ -84,7 +84,7 @@ type arm struct {
 	muon   bool
 }
 
-// arms are all of them. Kernels without a constraint start with filters of norm sqrt(2), the initialisation of He, Zhang, Ren and Sun
+// arms returns all arms. Kernels without a constraint start with filters of norm sqrt(2), the initialisation of He, Zhang, Ren and Sun
 // (2015), or 1. The rates of Muon, whose steps have a length of their own, are angles: a third of omega.
 func arms() []arm {
 	norm1 := models.Init(func(seed uint64) gorgonia.InitWFn { return nodes.HeNormal(1, seed) })
@@ -128,8 +128,8 @@ const freeArm = "free"
 
 func isKernel(_ string, shape tensor.Shape) bool { return len(shape) == 4 }
 
-// solver makes that of an arm for so many steps: a cosine schedule, momentum 0.9 in the tangent space, or Muon with its own. Linear layers,
-// biases and batch norm are moved by SGD with restRate.
+// solver makes the solver of an arm for the given number of steps: a cosine schedule, momentum 0.9 in the tangent space, or Muon with its own. Linear
+// layers, biases and batch norm are moved by SGD with restRate.
 func (a arm) solver(steps int) func(rate float64) gorgonia.Solver {
 	return func(rate float64) gorgonia.Solver {
 		o := []solvers.Option{solvers.LearnRate(rate), solvers.Anneal(solvers.Cosine(steps, 0))}
@@ -163,7 +163,7 @@ func (c *campaign) omegaJob(depth int, a arm, s spec) job {
 	}
 }
 
-// bestOmegas returns the two with which an arm was best on the validation images in the first round.
+// bestOmegas returns the two omegas with which an arm was best on the validation images in the first round.
 func (c *campaign) bestOmegas(a arm, rates []float64, seeds int) []float64 {
 	mean := func(rate int) float64 {
 		sum := 0.0

@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// tooFar is how far the mean of an omega may be below the best one of its arm to be fitted.
+// tooFar is the largest amount by which the mean accuracy at an omega may be below the best of its arm for the omega to be fitted.
 const tooFar = 0.05
 
 // peak is the fitted maximum of an arm,

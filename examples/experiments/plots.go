@@ -45,7 +45,7 @@ func newCurve(name string) figure.Curve {
 	return c
 }
 
-// plotSearch draws what the choice of the rates saw.
+// plotSearch draws the validation accuracies by which the rates were chosen.
 func (c *campaign) plotSearch(kase, suffix string, all []tuned) error {
 	var curves []figure.Curve
 	for _, t := range all {
@@ -112,7 +112,8 @@ func (c *campaign) plotIntervals(kase, suffix string, all []tuned) error {
 	return c.save(suffix, f)
 }
 
-// useful is how many points below the best accuracy an axis begins: chance, at 10 %, would crush the rates that one chooses among.
+// useful is the range of an axis below the best accuracy, in percentage points. An axis that begins at chance, 10 %, would compress the range of
+// interest.
 const useful = 30
 
 // Marks of figure.Curve.

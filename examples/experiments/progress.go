@@ -13,8 +13,7 @@ import (
 	"github.com/kernelfold/kernelfold/models/train"
 )
 
-// progress tells how far a campaign is and how long it may take: a line for each run, and one
-// that is drawn anew on a terminal.
+// progress shows the progress of a campaign and the estimated time left: a line for each run and, on a terminal, one that is redrawn.
 type progress struct {
 	mu       sync.Mutex
 	w        io.Writer
@@ -73,7 +72,7 @@ func (p *progress) done(o outcome) {
 	fmt.Fprintln(p.w, p.line(o.spec, result))
 }
 
-// line says what became of a run. Where it does not fit, the middle of the names of the case and the method is left out.
+// line describes the outcome of a run. If it does not fit, the middle of the names of the case and the method is left out.
 func (p *progress) line(s spec, result string) string {
 	name := s.Method
 	if s.Case != "" {
@@ -105,7 +104,7 @@ func (p *progress) clear() {
 	}
 }
 
-// finish takes the line away.
+// finish removes the line.
 func (p *progress) finish() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

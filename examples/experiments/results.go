@@ -62,7 +62,7 @@ func (s spec) String() string {
 	return text
 }
 
-// outcome is what became of a run.
+// outcome is the outcome of a run.
 type outcome struct {
 	spec
 	Accuracy float64 `json:"accuracy"` // share of images classified correctly, 0 if it diverged
@@ -73,7 +73,7 @@ type outcome struct {
 	Epochs     []epoch `json:"epochs"`
 }
 
-// epoch is what is kept of one.
+// epoch holds the results of an epoch that are kept.
 type epoch struct {
 	Loss          *float64 `json:"loss"`           // mean over the steps, null if not finite
 	TrainAccuracy float64  `json:"train_accuracy"` // before each step
@@ -225,7 +225,7 @@ func (r *results) text() ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// versions are what the numbers may depend on beside the settings.
+// versions returns what the numbers may depend on in addition to the settings.
 func versions() map[string]string {
 	v := map[string]string{"go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH, "instructions": cpu.Use.String()}
 	info, ok := debug.ReadBuildInfo()

@@ -14,9 +14,9 @@ import (
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// robust is what the paper hopes for from constraints: training at rates, at scales of the
-// weights and at depths where the unconstrained net fails. None of the nets has batch
-// normalisation but those of the last case.
+// robust tests the benefits that the paper expects from constraints: training at learning rates, scales of
+// the weights and depths at which the unconstrained net fails. Only the nets of the last case have batch
+// normalisation.
 var robust = experiment{
 	"robust",
 	size{Train: 3000, Test: 2000, Epochs: 3, Batch: 32, seeds: 2},

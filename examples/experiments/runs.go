@@ -17,7 +17,7 @@ import (
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-// do makes the runs that the results have not, as many side by side as there are cores.
+// do makes the runs that are missing in the results, as many at the same time as there are cores.
 //
 // What runs share are the images, which nobody writes to, so that their numbers do not depend
 // on each other. They depend on GOMAXPROCS: the gradient of a convolution in its
@@ -154,13 +154,12 @@ func (c *campaign) checkpoint(j job) string {
 	return strings.TrimSuffix(c.results.file, ".json") + "-under-way/" + name
 }
 
-// failed tells whether a run learnt nothing to speak of: it diverged, or guesses hardly better
-// than by chance.
+// failed reports whether a run diverged or is hardly better than chance.
 func (c *campaign) failed(o outcome) bool {
 	return o.Diverged != "" || o.Accuracy < 2/float64(c.classes)
 }
 
-// finite returns v, or nil if it is none, which JSON can say.
+// finite returns v, or nil if it is not finite, which JSON can represent.
 func finite(v float64) *float64 {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
 		return nil

@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// tuned is a method whose learning rate is chosen on the validation images, and what became of it.
+// tuned is a method whose learning rate is chosen on the validation images, with its results.
 type tuned struct {
 	method
 	search    [][]outcome // at each rate, one run, and more at the two best
@@ -115,7 +115,7 @@ func twoBest(n int, accuracy func(rate int) float64) []int {
 	return at
 }
 
-// choose takes the better one of the two best rates.
+// choose chooses the better one of the two best rates.
 func (t *tuned) choose() {
 	at := t.finalists[0]
 	for _, i := range t.finalists {

@@ -49,7 +49,7 @@ func comparisons() []comparison {
 	}
 }
 
-// verdict is what became of a comparison.
+// verdict is the result of a comparison.
 type verdict struct {
 	comparison
 	mean      float64

@@ -18,9 +18,8 @@ import (
 //	v  = grad / (sqrt(s) + eps)
 //	x <- R_x(-lr v)
 //
-// Unconstrained parameters have a point for each weight, which makes this the
-// textbook's Adagrad. Options beyond the common ones: AdagradEps, 1e-8 without it. It is an example: the library has
-// solvers.NewAdagrad.
+// In unconstrained parameters each weight is a point, which gives the usual element-wise Adagrad. Options
+// beyond the common ones: AdagradEps, 1e-8 without it. It is an example: the library has solvers.NewAdagrad.
 func NewAdagrad(opts ...solvers.Option) *solvers.Solver {
 	return solvers.New(adagrad{eps: 1e-8}, opts...)
 }
@@ -33,7 +32,7 @@ func (adagrad) State() []solvers.State {
 	return []solvers.State{{Name: "sum of squares", Kind: solvers.PerPoint}}
 }
 
-// AdagradEps sets what Adagrad adds to the root of the sum of squares.
+// AdagradEps sets the number that Adagrad adds to the root of the sum of squares.
 func AdagradEps(eps float64) solvers.Option {
 	return solvers.Tune("AdagradEps", func(r solvers.Rule) (solvers.Rule, bool) {
 		a, ok := r.(adagrad)
@@ -42,7 +41,7 @@ func AdagradEps(eps float64) solvers.Option {
 	})
 }
 
-// Check returns an error for an option with an impossible value.
+// Check returns an error for an option with an invalid value.
 func (r adagrad) Check() error {
 	if !(r.eps > 0) {
 		return fmt.Errorf("own: AdagradEps: want a positive number, got %g (%w)", r.eps, solvers.ErrOption)

@@ -11,8 +11,7 @@ import (
 )
 
 // Symmetric is the set {x : x = x^T, |x| = r} of symmetric n x n matrices of
-// Frobenius norm r: kernels for which images and their mirror images at the
-// diagonal are alike. With s(x) = (x + x^T)/2,
+// Frobenius norm r: kernels that treat an image and its transpose alike. With s(x) = (x + x^T)/2,
 //
 //	tangent space  {v : v = v^T, <x, v> = 0}
 //	projection     r s(x) / |s(x)|

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Quickstart is a plain Gorgonia convnet in one file. The line that makes its
-// solver is the only one that knows of manifolds: see "the changed line".
+// Quickstart is a plain Gorgonia convnet in one file. Only the line that makes its solver involves manifolds: see "the changed line".
 //
 //	go run ./examples/quickstart           # kernels with orthonormal filters
 //	go run ./examples/quickstart -stock    # the stock solver
@@ -48,7 +47,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return cli.Usage("want flags only, got %q", f.Arg(0))
 	}
 
-	// Any images will do; these are drawn by the program.
+	// Any images can be used; these are drawn by the program.
 	data, err := images.Digits(1, 3000, 500, images.DigitOptions{Side: side, Noise: 0.08, Clutter: 0.5})
 	if err != nil {
 		return err
@@ -190,8 +189,7 @@ func forget(ns gorgonia.Nodes) {
 	}
 }
 
-// he draws weights of variance 2/fan-in. It stands for gorgonia.HeN, which draws by the
-// clock and cannot do float32.
+// he draws weights of variance 2/fan-in. It replaces gorgonia.HeN, which is seeded by the clock and does not support float32.
 func he(rng *rand.Rand, fanIn int) gorgonia.InitWFn {
 	return func(_ tensor.Dtype, shape ...int) any {
 		w := make([]float32, tensor.Shape(shape).TotalSize())

@@ -26,10 +26,11 @@ const (
 
 func (l line) at(bytes int) float64 { return l.alpha + l.beta*float64(bytes) }
 
-// fit fits the longest range of neighbouring sizes on which a line is within near of each transfer, of several the one with the
-// larger sizes: libraries change their algorithm with the size, and caches end, so one line seldom serves all. If there is no such
-// range the fit is of all, and not straight. The transfers are in the order of their sizes. Transfers that are no times, or that do
-// not take longer as they grow, are an error.
+// fit fits a line to the longest range of neighbouring sizes on which it is within near of each transfer; of
+// several such ranges it takes that with the larger sizes. One line seldom fits all sizes, because libraries
+// change their algorithm with the size and caches are limited. If there is no such range, the fit is over all
+// sizes and not straight. The transfers must be in the order of their sizes. Invalid times, and times that do
+// not grow with the size, are an error.
 func fit(points []transfer) (line, error) {
 	if len(points) < fewest {
 		return line{}, fmt.Errorf("want %d sizes or more to fit a line to, got %d", fewest, len(points))
@@ -83,11 +84,12 @@ func fitAll(points []transfer) line {
 	return l
 }
 
-// long is the size from which on latency is little.
+// long is the size from which latency is small.
 const long = 1 << 16
 
-// separate finds what adding a byte takes, in seconds: the quartiles over all long sizes. Where a sum halves and doubles it
-// is two gathers of as much, and the adding, (p-1)/p n gamma; so sums alone say nothing of gamma, and both together do.
+// separate estimates the time of adding a byte, in seconds: the quartiles over all long sizes. A sum by
+// halving and doubling takes as long as two gathers of the same size plus the additions, (p-1)/p n gamma. So
+// gamma follows from sums and gathers together, but not from sums alone.
 func separate(ranks int, sums, gathers []transfer) (low, gamma, high float64, err error) {
 	var all []float64
 	for _, s := range sums {
@@ -104,7 +106,7 @@ func separate(ranks int, sums, gathers []transfer) (low, gamma, high float64, er
 	return stat.Quantile(0.25, stat.Empirical, all, nil), stat.Quantile(0.5, stat.Empirical, all, nil), stat.Quantile(0.75, stat.Empirical, all, nil), nil
 }
 
-// growth is how many times as long transfers of long sizes take as others, in the median.
+// growth returns the median ratio of the times of two kinds of transfers over the long sizes.
 func growth(these, others []transfer) float64 {
 	var all []float64
 	for _, a := range these {

@@ -4,11 +4,11 @@
 //
 //	go run ./examples/ranks [-measured FILE,...] [-out DIR] [flags]
 //
-// It fits alpha + beta n to the transfers that TestMeasure of solvers/distributed has measured, and takes the times of the solver
-// from the same files. Sums, gathers and broadcasts on networks with other alpha and beta are those of the model of Thakur,
-// Rabenseifner and Gropp (IJHPCA 2005). The tables are of ResNet-20 and ResNet-18, on five networks or on
-// yours, -latency and -bandwidth; or of your net, -weights and -compute. With -out DIR it also writes ranks.png. What comes
-// out is explained in docs/distributed.md.
+// It fits alpha + beta n to the transfers that TestMeasure of solvers/distributed has measured, and reads the times of the
+// solver from the same files. Sums, gathers and broadcasts on networks with other alpha and beta are those of the model of
+// Thakur, Rabenseifner and Gropp (IJHPCA 2005). The tables are of ResNet-20 and ResNet-18, on five networks or on yours,
+// -latency and -bandwidth; or of your net, -weights and -compute. With -out DIR it also writes ranks.png. What comes out is
+// explained in docs/distributed.md.
 //
 // The exit status is 2 for a wrong command line and 1 for a failure, with one line on standard error that says why.
 package main
@@ -115,7 +115,7 @@ func run(args []string, stdout io.Writer) error {
 	return disk.WriteFile(filepath.Join(*out, "ranks.png"), picture)
 }
 
-// adds returns networks whose machines add a byte in gamma seconds.
+// adds returns the networks with machines that add a byte in gamma seconds.
 func adds(networks []network, gamma float64) []network {
 	var with []network
 	for _, w := range networks {

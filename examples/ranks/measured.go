@@ -11,7 +11,7 @@ import (
 	"github.com/kernelfold/kernelfold/internal/files"
 )
 
-// measured is what TestMeasure of solvers/distributed writes: medians, of the slowest rank each time.
+// measured is the output of TestMeasure of solvers/distributed: medians of the times of the slowest rank.
 type measured struct {
 	Ranks     int        `json:"ranks"`
 	Transfers []transfer `json:"transfers"`
@@ -41,7 +41,7 @@ type step struct {
 // records are files of different numbers of ranks, the smallest first.
 type records []measured
 
-// kept are those of docs/experiments.
+// kept returns the records in docs/experiments.
 func kept() (records, error) {
 	return readBy(experiments.Ranks.ReadFile, []string{"ranks-1.json", "ranks-2.json", "ranks-4.json"})
 }
@@ -74,12 +74,12 @@ func readBy(open func(file string) ([]byte, error), names []string) (records, er
 	return all, nil
 }
 
-// several are the files of more than one rank.
+// several returns the files of more than one rank.
 func (r records) several() records {
 	return slices.DeleteFunc(slices.Clone(r), func(m measured) bool { return m.Ranks == 1 })
 }
 
-// operations are the names of those that were measured.
+// operations returns the names of the measured operations.
 func (m measured) operations() []string {
 	var names []string
 	for _, t := range m.Transfers {
@@ -90,7 +90,7 @@ func (m measured) operations() []string {
 	return names
 }
 
-// transfers are those of one operation, by size.
+// transfers returns the transfers of one operation, by size.
 func (m measured) transfers(operation string) []transfer {
 	var of []transfer
 	for _, t := range m.Transfers {

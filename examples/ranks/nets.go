@@ -15,7 +15,7 @@ type layer struct {
 
 func (l layer) weights() int { return l.filters * l.inputs }
 
-// work is what package solvers deals layers out by, on Stiefel.
+// work is the estimate of work by which package solvers distributes layers, on Stiefel.
 func (l layer) work() int64 { return int64(l.weights()) * int64(1+min(l.filters, l.inputs)) }
 
 // net is a net that is trained.
@@ -34,7 +34,7 @@ func (n net) weights() int {
 	return w
 }
 
-// macs are the multiplications with an addition of a forward pass, for an image.
+// macs returns the number of multiply-adds of a forward pass for an image.
 func (n net) macs() float64 {
 	m := 0.0
 	for _, l := range n.layers {
@@ -43,11 +43,11 @@ func (n net) macs() float64 {
 	return m
 }
 
-// flops is what one core does in a second: ResNet-20 trains on 448 images a second (430 to 460: docs/experiments.md), and forward
-// and backward take three times the forward pass.
+// flops is the number of floating-point operations of one core in a second: ResNet-20 trains on 448 images a
+// second (430 to 460: docs/experiments.md), and forward and backward take three times the forward pass.
 var flops = 448 * 3 * 2 * resNet20().macs()
 
-// nets are those of CIFAR-10 and ImageNet (He, Zhang, Ren, Sun, CVPR 2016).
+// nets returns nets for CIFAR-10 and ImageNet (He, Zhang, Ren, Sun, CVPR 2016).
 func nets() []net {
 	all := []net{resNet20(), resNet18()}
 	for i := range all {
@@ -87,8 +87,9 @@ func resNet18() net {
 	return n
 }
 
-// deal deals the layers out to p ranks as package solvers does: the most work first, each to the rank that has the least.
-// It returns the part of all work that the busiest rank has, and the bytes that each rank tells.
+// deal distributes the layers among p ranks as package solvers does: in descending order of work, each to the
+// rank with the least work so far. It returns the share of all work on the busiest rank, and the bytes that
+// each rank sends.
 func (n net) deal(p int) (busiest float64, bytes []int) {
 	const figures = 6 * 8 // bytes told of a layer beside its weights
 	loads, total := make([]int64, p), int64(0)

@@ -4,15 +4,15 @@ package main
 
 import "math/bits"
 
-// network is what connects the ranks, one on each machine: n bytes from one to another take alpha + beta n seconds, and gamma n
-// more if they are added to others (Hockney 1994). Each machine sends and receives at once, and none is in the way of another.
+// network connects the ranks, one on each machine: n bytes from one to another take alpha + beta n seconds,
+// and gamma n more if they are added to others (Hockney 1994). Each machine can send and receive at the same
+// time, without contention.
 type network struct {
 	name               string
 	alpha, beta, gamma float64 // s, s a byte, s a byte
 }
 
-// nominal are networks as their makers and users have them: docs/distributed.md has the sources. Bandwidths are those of the
-// standard, latencies those that MPI sees.
+// nominal lists networks with published figures: docs/distributed.md has the sources. Bandwidths are those of the standards, latencies those of MPI.
 var nominal = []network{
 	link("1 Gb/s Ethernet", 25, 1),
 	link("10 Gb/s Ethernet", 10, 10),
@@ -61,13 +61,13 @@ func (w network) sum(p, bytes int) float64 {
 	return float64(bytes/summed)*w.allReduce(p, summed) + w.allReduce(p, bytes%summed)*float64(min(1, bytes%summed))
 }
 
-// gather is the time in which p ranks have all of n bytes, of which each gave as much: ceil(log2 p) alpha + (p-1)/p n beta
+// gather is the time of gathering n bytes on all of p ranks, each of which contributes the same amount: ceil(log2 p) alpha + (p-1)/p n beta
 // (section 4.1 there).
 func (w network) gather(p, bytes int) float64 {
 	return rounds(p)*w.alpha + float64(p-1)/float64(p)*float64(bytes)*w.beta
 }
 
-// broadcast is the time in which p ranks have n bytes of one, the lesser of a tree, ceil(log2 p) (alpha + n beta), and a scatter
+// broadcast is the time of sending n bytes from one rank to p ranks, the smaller of that of a tree, ceil(log2 p) (alpha + n beta), and a scatter
 // with a gather, (ceil(log2 p) + p-1) alpha + 2 (p-1)/p n beta (section 4.2 there).
 func (w network) broadcast(p, bytes int) float64 {
 	if p == 1 || bytes == 0 {
@@ -77,7 +77,7 @@ func (w network) broadcast(p, bytes int) float64 {
 	return min(rounds(p)*(w.alpha+n*w.beta), (rounds(p)+q-1)*w.alpha+2*(q-1)/q*n*w.beta)
 }
 
-// exchange is the time in which every rank has the parts of all, as solvers/distributed does it: by a gather of parts as long as the
+// exchange is the time after which every rank has the parts of all, as solvers/distributed exchanges them: by a gather of parts as long as the
 // longest one where that is shorter, else by a broadcast of each.
 func (w network) exchange(parts []int) float64 {
 	p, longest, total := len(parts), 0, 0

@@ -14,8 +14,8 @@ type job struct {
 }
 
 // jobOf takes the times of the solver from the file of the fewest ranks, and those around the sum from the first of several.
-// A faster device computes, and makes the steps of the solver, so many times as fast as a core; what is around the sum stays with
-// one core, as adding does.
+// A faster device computes, and makes the steps of the solver, faster times as fast as a core; the work around the sum, and the additions, stay on
+// one core.
 func jobOf(n net, r records, faster float64) (job, error) {
 	j := job{net: n, image: n.seconds / faster}
 	sphere, err := r[0].find(n.name, "Sphere")
@@ -49,14 +49,14 @@ const (
 // words are the agreements of a step, of 8 bytes a rank or so: one in the solver, two in models/train.
 const words = 3
 
-// parts are those of a step, in seconds.
+// parts are the parts of a step, in seconds.
 type parts struct{ compute, solver, around, sum, exchange float64 }
 
 func (t parts) communication() float64 { return t.sum + t.exchange }
 func (t parts) step() float64          { return t.compute + t.solver + t.around + t.communication() }
 func (t parts) efficiency() float64    { return t.compute / t.step() }
 
-// predict is the step of p ranks with a batch on each.
+// predict returns the parts of a step of p ranks, each with a batch.
 func (j job) predict(w network, p, batch int, by way) parts {
 	t := parts{compute: float64(batch) * j.image}
 	switch by {
@@ -79,7 +79,7 @@ func (j job) predict(w network, p, batch int, by way) parts {
 	return t
 }
 
-// least is the smallest batch of a rank with which communication is at most the given share of a step.
+// least returns the smallest batch of a rank for which communication takes at most the given share of a step.
 func (j job) least(w network, p int, by way, share float64) int {
 	t := j.predict(w, p, 0, by)
 	compute := t.communication()*(1/share-1) - t.solver - t.around

@@ -46,7 +46,7 @@ func size(bytes int) string {
 // measuredNets are the nets of TestMeasure.
 var measuredNets = []string{"ResNet-20", "ResNet-18"}
 
-// stepTable is what TestMeasure saw of steps.
+// stepTable prints the steps that TestMeasure measured.
 func (r records) stepTable(w io.Writer) {
 	rows := [][]string{{"net, manifold", "ranks", "alone", "whole", "comm.", "shared", "comm.", "whole / shared"}}
 	for _, n := range measuredNets {
@@ -71,7 +71,7 @@ type fits struct {
 	low, gamma, high float64 // seconds a byte: quartiles
 }
 
-// separable reports whether adding is told apart from sending.
+// separable reports whether the time of adding can be separated from that of sending.
 func (f fits) separable() bool { return f.low > 0 }
 
 // fit fits lines to the transfers of all files of several ranks.
@@ -93,7 +93,7 @@ func (r records) fit() ([]fits, error) {
 	return all, nil
 }
 
-// gammaOf is what adding takes, by the file of the fewest ranks, and nothing where it cannot be told apart.
+// gammaOf returns the time of adding a byte, from the file of the fewest ranks, or 0 if it cannot be separated.
 func gammaOf(all []fits) float64 {
 	if len(all) > 0 && all[0].separable() {
 		return all[0].gamma

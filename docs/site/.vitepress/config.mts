@@ -35,6 +35,8 @@ export default defineConfig({
   srcExclude: ['**/testdata/**', '**/node_modules/**', '.github/**'],
   rewrites: { 'README.md': 'index.md' },
   outDir: './.vitepress/dist',
+  // Lines of 80 characters, such as the tables that programs print, fit into the column of the text.
+  head: [['style', {}, ".vp-doc [class*='language-'] code { font-size: 13px }"]],
   // The pages lie outside of this folder, where Vue is installed.
   vite: { resolve: { alias: [{ find: /^vue(?=$|\/)/, replacement: root + '/docs/site/node_modules/vue' }] } },
   themeConfig: {
