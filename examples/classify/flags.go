@@ -26,6 +26,8 @@ type command struct {
 	format   string
 	serve    string // an address
 	export   string // a file
+	draw     string // a folder
+	letters  string
 	figures  string
 	pictures []string        // to predict: files and folders
 	given    map[string]bool // flags on the command line
@@ -124,6 +126,8 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	f.StringVar(&c.predict, "predict", "", "classify the picture `FILE`, or those in a folder, by the net in -out; others may follow")
 	f.StringVar(&c.serve, "serve", "", "answer requests over HTTP at `ADDRESS`, such as :8080, of this machine alone unless it names a host, until Ctrl-C")
 	f.StringVar(&c.export, "export", "", "write the net in -out, with plain kernels, to `FILE`, which ends in .onnx or .safetensors")
+	f.StringVar(&c.draw, "draw", "", "draw pictures of letters and digits to the new folder `DIR`, to try -data with, -limit of each (default: 50)")
+	f.StringVar(&c.letters, "letters", "", "those that -draw draws, such as ABC (default: 34)")
 	f.StringVar(&c.file, "checkpoint", "", "the `FILE` to evaluate, predict, serve or export (default: best.safetensors in -out); run.json lies beside it")
 	f.IntVar(&c.top, "top", 3, "classes that -predict and -serve tell for each picture")
 	f.StringVar(&c.format, "format", "text", "how -predict writes them: "+strings.Join(namesOf(formats), ", "))
@@ -156,7 +160,7 @@ var savingFlags = []string{"keep", "save-steps", "save-minutes", "tensorboard"}
 // check refuses what makes no sense.
 func (c *command) check() error {
 	modes := 0
-	for _, on := range []bool{c.resume, c.evaluate, c.predict != "", c.serve != "", c.export != ""} {
+	for _, on := range []bool{c.resume, c.evaluate, c.predict != "", c.serve != "", c.export != "", c.draw != ""} {
 		if on {
 			modes++
 		}
@@ -164,7 +168,7 @@ func (c *command) check() error {
 	var allowed []string // flags, the first of which says what to do
 	switch {
 	case modes > 1:
-		return cli.Usage("want one of -resume, -evaluate, -predict, -serve and -export, got several")
+		return cli.Usage("want one of -resume, -evaluate, -predict, -serve, -export and -draw, got several")
 	case modes == 0:
 		return c.checkNew()
 	case c.resume:
@@ -173,6 +177,8 @@ func (c *command) check() error {
 		allowed = []string{"evaluate", "import", "model", "width", "shortcut", "data", "size", "grey", "labels", "test", "skip", "limit", "seed", "figures"}
 	case c.evaluate:
 		allowed = []string{"evaluate", "out", "checkpoint", "data", "limit", "skip", "figures"}
+	case c.draw != "":
+		allowed = []string{"draw", "letters", "limit", "seed"}
 	case c.export != "":
 		allowed = []string{"export", "out", "checkpoint"}
 	case c.serve != "":
@@ -181,12 +187,12 @@ func (c *command) check() error {
 		allowed = []string{"predict", "out", "checkpoint", "top", "format"}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.given)) {
-		if !slices.Contains(append(allowed, "resume", "evaluate", "predict", "serve", "export"), name) {
+		if !slices.Contains(append(allowed, "resume", "evaluate", "predict", "serve", "export", "draw"), name) {
 			return cli.Usage("-%s: want no flags beside -%s but -%s", name, allowed[0], strings.Join(allowed[1:], ", -"))
 		}
 	}
 	switch {
-	case c.out == "" && c.Import == "" && (c.file == "" || c.resume):
+	case c.draw == "" && c.out == "" && c.Import == "" && (c.file == "" || c.resume):
 		return cli.Usage("-%s: want -out DIR, where the run is", allowed[0])
 	case c.out != "" && c.file != "":
 		return cli.Usage("-out: want no -checkpoint beside it, whose run is in its own directory")
@@ -207,6 +213,8 @@ func (c *command) checkNew() error {
 	switch momentum := c.Solver == "sgd" || c.Solver == "stock-momentum"; {
 	case c.given["checkpoint"]:
 		return only("checkpoint", "-evaluate, -predict, -serve or -export")
+	case c.given["letters"]:
+		return only("letters", "-draw")
 	case c.given["format"]:
 		return only("format", "-predict")
 	case c.given["figures"]:

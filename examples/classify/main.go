@@ -78,7 +78,7 @@ func start(ctx context.Context, g *distributed.Group, args []string, stdout, std
 		return err
 	}
 	switch {
-	case c.predict == "" && !c.evaluate && c.serve == "" && c.export == "":
+	case c.predict == "" && !c.evaluate && c.serve == "" && c.export == "" && c.draw == "":
 		return c.train(ctx, g, stdout, stderr)
 	case !g.Root():
 		return nil
@@ -89,6 +89,8 @@ func start(ctx context.Context, g *distributed.Group, args []string, stdout, std
 		switch {
 		case c.evaluate:
 			return nil, c.test(ctx, stdout, stderr)
+		case c.draw != "":
+			return nil, c.drawPictures(stdout)
 		case c.export != "":
 			return nil, c.exportNet(stdout)
 		}

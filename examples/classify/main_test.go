@@ -408,6 +408,8 @@ func TestUsage(t *testing.T) {
 		{"-model imagenet-resnet20 -limit 80", "-model imagenet-resnet20: models:"},
 		{"-export a.onnx", "-export: want -out DIR"},
 		{"-export a.txt -out x", "-export: want the name of a file that ends in .onnx or .safetensors"},
+		{"-letters ABC", "-letters: want -draw beside it"},
+		{"-draw x -out y", "-out: want no flags beside -draw but -letters, -limit, -seed"},
 		{"-figures x", "-figures: want -evaluate beside it"},
 		{"-top 3", "-top: want -predict or -serve beside it"},
 		{"-solver adam -momentum 0.5", "-momentum: want -solver sgd or stock-momentum beside it"},

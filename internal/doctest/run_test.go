@@ -16,6 +16,7 @@ import (
 const (
 	here     = "TestCommandsRun runs it"
 	start    = "TestStart or TestInstall runs it"
+	followed = "TestPictures runs it"
 	gate     = ".ci/run runs it, or the Makefile, in this form or with other flags"
 	hours    = "needs CIFAR-10 or Fashion-MNIST and hours; tests and .ci/run run the program on less"
 	minutes  = "measures for minutes; .ci/run runs the program on less"
@@ -62,13 +63,15 @@ var commands = map[string]string{
 	"go test -tags mpi -c -o measure.test ./solvers/distributed": gate,
 	"mpirun ...": cluster,
 
-	"apt-get install jupyter-notebook":                 gate,
-	"examples/notebooks/install.sh":                    gate,
-	"jupyter notebook examples/notebooks":              terminal,
-	"make execute":                                     terminal,
-	"make onnx ONNXRUNTIME=folder":                     modules,
-	"make browser":                                     terminal,
-	"go run ./examples/classify -out run -serve :8080": less,
+	"apt-get install jupyter-notebook":                     gate,
+	"examples/notebooks/install.sh":                        gate,
+	"jupyter notebook examples/notebooks":                  terminal,
+	"make execute":                                         terminal,
+	"make onnx ONNXRUNTIME=folder":                         modules,
+	"go build -o ../pictures/classify ./examples/classify": followed,
+	"cd ../pictures":                                       followed,
+	"make browser":                                         terminal,
+	"go run ./examples/classify -out run -serve :8080":     less,
 }
 
 // Every command of every page is run by a test or .ci/run, or it is known what it needs.
