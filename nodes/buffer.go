@@ -51,6 +51,7 @@ func (b *buffer) get(shape tensor.Shape, like dense.View) (gorgonia.Value, dense
 	}
 	if p, ok := b.plan.(*plan); ok {
 		p.current()
+		p.settle()
 		if l := p.leases[b]; l != nil {
 			return l.begin(of, shape)
 		}

@@ -22,7 +22,8 @@ import (
 //     what the training of a net needs. The memory of the value of a node of this package is reused when all nodes
 //     that use it have run; the node is then bound to a tensor of shape (1). The values of nodes that no other node
 //     uses are kept, and those that a stock operation uses, such as gorgonia.Read. The gradients of leaves, and the
-//     values and gradients of the nodes in keep, are kept too. To get the value of any other node after a run, use
+//     values and gradients of the nodes in keep, are kept too. A machine with gorgonia.BindDualValues adds the gradient of a leaf
+//     to a value of the leaf, which Node.Grad returns; then only that is kept. To get the value of any other node after a run, use
 //     gorgonia.Read.
 //   - Sums that gorgonia.Grad inserts for values that are used more than once are computed like Add, on all cores and without allocations.
 //
@@ -74,11 +75,12 @@ type plan struct {
 	// inputs of a node, by its buffer.
 	leases map[*buffer]*lease
 	uses   map[*buffer][]*lease
+	last   *lease // the gradient of leaves that was computed last, until another node runs
 	free   []storage
 }
 
 // fewest is the number of elements from which a value is worth sharing memory.
-const fewest = 1 << 10
+const fewest = 1 << 9
 
 // current finds out which nodes use which values, if the graph has changed.
 func (p *plan) current() {
@@ -86,11 +88,17 @@ func (p *plan) current() {
 	if len(all) == p.nodes {
 		return
 	}
-	p.nodes, p.free = len(all), nil
+	p.nodes, p.last, p.free = len(all), nil, nil
 	p.leases, p.uses = map[*buffer]*lease{}, map[*buffer][]*lease{}
 	for _, n := range all {
 		b := bufferOf(n)
-		if b == nil || n.Shape().TotalSize() < fewest || slices.Contains(p.keep, n) || slices.ContainsFunc(n.DerivOf(), p.kept) {
+		if b == nil || n.Shape().TotalSize() < fewest || slices.Contains(p.keep, n) {
+			continue
+		}
+		if slices.ContainsFunc(n.DerivOf(), p.kept) {
+			if p.graph.To(n.ID()).Len() == 0 && !slices.ContainsFunc(n.DerivOf(), func(x *gorgonia.Node) bool { return slices.Contains(p.keep, x) }) {
+				p.leases[b] = &lease{plan: p, leaves: n.DerivOf()}
+			}
 			continue
 		}
 		var users []*buffer
@@ -116,11 +124,23 @@ func (p *plan) kept(n *gorgonia.Node) bool { return n.Op() == nil || slices.Cont
 
 // used notes that a node has run, and releases those of its inputs that no other node needs.
 func (p *plan) used(b *buffer) {
+	p.settle()
+	if l := p.leases[b]; l != nil && l.leaves != nil {
+		p.last = l
+	}
 	for _, l := range p.uses[b] {
 		if l.left--; l.left == 0 {
 			l.end()
 		}
 	}
+}
+
+// settle gives up the gradient of leaves that was computed last, if the machine has added it to values of the leaves.
+func (p *plan) settle() {
+	if l := p.last; l != nil && l.added() {
+		l.end()
+	}
+	p.last = nil
 }
 
 // storage is memory for values.
@@ -161,7 +181,8 @@ var freed func(storage)
 type lease struct {
 	plan        *plan
 	users, left int
-	held        storage // its size is 0 between leases
+	leaves      gorgonia.Nodes // of which it is the gradient; nothing else uses it
+	held        storage        // its size is 0 between leases
 	value       *tensor.Dense
 	filled      []*tensor.Dense // with each memory that the value has had
 	empty       *tensor.Dense
@@ -184,6 +205,21 @@ func (l *lease) begin(of tensor.Dtype, shape tensor.Shape) (gorgonia.Value, dens
 	l.become(l.with(of, shape))
 	v, _ := dense.Of(l.value)
 	return l.value, v
+}
+
+// added reports whether all leaves have gradients of their own, which are not in the memory that is held.
+func (l *lease) added() bool {
+	held := dense.View{F32: l.held.f32, F64: l.held.f64}.Storage()
+	for _, n := range l.leaves {
+		d, err := n.Grad()
+		if err != nil || d == nil {
+			return false
+		}
+		if v, err := dense.Of(d); err != nil || v.Storage() == held {
+			return false
+		}
+	}
+	return true
 }
 
 // with returns a tensor with the memory that is held.

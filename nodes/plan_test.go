@@ -228,3 +228,30 @@ func TestPlanAdds(t *testing.T) {
 	stock, ours = sums(shares)
 	assert.Equal(t, []int{0, 2}, []int{stock, ours})
 }
+
+// A machine without BindDualValues leaves the gradients of leaves in their nodes, where they stay; another one copies
+// them, and all but the one computed last give up their memory.
+func TestPlanGradientsOfLeaves(t *testing.T) {
+	want, p := newPlanned(t, tensor.Float64, false, plain), newPlanned(t, tensor.Float64, false, shares)
+	vm := gorgonia.NewTapeMachine(p.g)
+	defer vm.Close()
+	for range 2 {
+		gradients := want.run(t)[1:]
+		require.NoError(t, vm.RunAll())
+		vm.Reset()
+		for i, n := range p.leaves {
+			d, err := n.Grad()
+			require.NoError(t, err)
+			assert.Equal(t, gradients[i], d.Data(), n.Name())
+		}
+	}
+	want.run(t)
+	require.Equal(t, want.run(t), func() []any { p.run(t); return p.run(t) }())
+	kept := 0
+	for _, n := range p.leaves {
+		if n.Shape().TotalSize() >= fewest && n.Deriv().Value().Shape().TotalSize() > 1 {
+			kept++
+		}
+	}
+	assert.Equal(t, 1, kept)
+}
