@@ -167,7 +167,7 @@ func (p *Part) move(c chunk) (manifolds.Progress, error) {
 
 // chunkWeights is about the number of weights of a part that are moved at a time if its points are scattered
 // over the layer. They stay in the cache of a core while they are copied, moved and copied back.
-const chunkWeights = 1 << 12
+const chunkWeights = 1 << 13
 
 // scattered reports whether the points, each of them contiguous, are scattered over the layer.
 func (p *Part) scattered() bool { return p.bound.layout.Order != nil && p.bound.layout.Solid() }

@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/kernelfold/kernelfold/internal/descent"
+	"github.com/kernelfold/kernelfold/internal/lanes"
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
@@ -21,21 +22,61 @@ func Columns[T vec.Float](x, m, g []T, r, c int, o Sphere, s descent.Step) (p de
 	var w work[T]
 	w.begin(o, s, r)
 	size := r * c
-	if c < 16 { // too narrow for vectors: copy several matrices side by side
+	if c >= 16 {
+		for from := 0; from < len(x); from += size {
+			to := from + size
+			w.columns(x[from:to], part(m, from, to), g[from:to], r, c, factors(s, from/r, c), o, s, func(int) int { return from / size })
+		}
+		return w.results()
+	}
+	// The matrices are too narrow for vectors: copy several side by side, and small ones to lanes.
+	from := 0
+	if width := lanes.Width[T](); r <= lanes.Most && c <= lanes.Most && len(x) >= width*size {
+		lines, whole := lanes.Borrow[T](3 * size)
+		for ; from+width*size <= len(x); from += width * size {
+			to := from + width*size
+			w.inLanes(x[from:to], part(m, from, to), g[from:to], r, c, from/size, o, s, lines)
+		}
+		scratch.Put(whole)
+	}
+	if from < len(x) {
 		together := min(maxPoints/c, len(x)/size)
 		all := scratch.Get[T](3 * together * size)
-		for from := 0; from < len(x); from += together * size {
+		for ; from < len(x); from += together * size {
 			to := min(from+together*size, len(x))
 			w.sideBySide(x[from:to], part(m, from, to), g[from:to], r, c, from/size, o, s, all)
 		}
 		scratch.Put(all)
-		return w.results()
-	}
-	for from := 0; from < len(x); from += size {
-		to := from + size
-		w.columns(x[from:to], part(m, from, to), g[from:to], r, c, c, from/size, o, s)
 	}
 	return w.results()
+}
+
+// inLanes makes the step for the columns of as many matrices as there are lanes, in a copy in which each lane of a line belongs to another
+// matrix: its rows have c columns of each lane. at is the index of the first matrix.
+func (w *work[T]) inLanes(x, m, g []T, r, c, at int, o Sphere, s descent.Step, lines []T) {
+	n, width := len(x), lanes.Width[T]()
+	xs, ms, gs := lines[:n], lines[n:2*n], lines[2*n:3*n]
+	lanes.Load(xs, x, r*c)
+	lanes.Load(gs, g, r*c)
+	if m == nil {
+		ms = nil
+	} else {
+		lanes.Load(ms, m, r*c)
+	}
+	var f []float64
+	if s.Factors != nil {
+		f = scratch.Get[float64](c * width)
+		defer scratch.Put(f)
+		for j := range f {
+			f[j] = s.Factors[(at+j%width)*c+j/width]
+		}
+	}
+	w.columns(xs, ms, gs, r, c*width, f, o, s, func(j int) int { return at + j%width })
+	lanes.Store(x, xs, r*c)
+	if m != nil {
+		lanes.Store(m, ms, r*c)
+	}
+	clear(g)
 }
 
 // sideBySide makes the step for the columns of several matrices in a copy in which the matrices lie
@@ -50,7 +91,7 @@ func (w *work[T]) sideBySide(x, m, g []T, r, c, at int, o Sphere, s descent.Step
 	} else {
 		copyRows(ms, m, r, c)
 	}
-	w.columns(xs, ms, gs, r, n/r, c, at, o, s)
+	w.columns(xs, ms, gs, r, n/r, factors(s, at*c, n/r), o, s, func(j int) int { return at + j/c })
 	copyRowsBack(x, xs, r, c)
 	if m != nil {
 		copyRowsBack(m, ms, r, c)
@@ -96,9 +137,9 @@ func copyRowsBack[T vec.Float](x, wide []T, r, c int) {
 	}
 }
 
-// columns makes the step for the c columns of r elements, in which matrices of width columns lie
-// side by side. at is the index of the first matrix.
-func (w *work[T]) columns(x, m, g []T, r, c, width, at int, o Sphere, s descent.Step) {
+// columns makes the step for the c columns of r elements, with the factors of each unless they are nil. matrix returns the index of the matrix that a
+// column belongs to.
+func (w *work[T]) columns(x, m, g []T, r, c int, f []float64, o Sphere, s descent.Step, matrix func(column int) int) {
 	for from := 0; from < c; from += maxPoints {
 		cols := min(maxPoints, c-from)
 		w.sums = [5][maxPoints]float64{}
@@ -106,13 +147,17 @@ func (w *work[T]) columns(x, m, g []T, r, c, width, at int, o Sphere, s descent.
 			start, to := i*c+from, (min(i+rowBlock, r)-1)*c+from+cols
 			w.columnMoments(x[start:to], part(m, start, to), g[start:to], min(rowBlock, r-i), c, cols, o, s)
 		}
-		long := w.blends(cols, factors(s, at*width+from, cols))
+		var own []float64
+		if f != nil {
+			own = f[from : from+cols]
+		}
+		long := w.blends(cols, own)
 		for i := 0; i < r; i += rowBlock {
 			start, to := i*c+from, (min(i+rowBlock, r)-1)*c+from+cols
 			w.columnApply(x[start:to], part(m, start, to), g[start:to], min(rowBlock, r-i), c, cols, s)
 		}
 		for j := 0; long && j < cols; j++ {
-			if w.isLong(j, at+(from+j)/width) {
+			if w.isLong(j, matrix(from+j)) {
 				normalise(x[from+j:], r, c, o.Radius)
 			}
 		}

@@ -204,7 +204,7 @@ func compare[T vec.Float](t *testing.T, rng *rand.Rand, name string, n, k int, s
 	guarded(t, allG, offset, n*k)
 }
 
-// near is assert.InDelta for many numbers.
+// near is require.InDelta for many numbers.
 func near(t *testing.T, want, got, tol float64, message ...any) {
 	if !(math.Abs(want-got) <= tol) {
 		t.Helper()
@@ -318,6 +318,54 @@ func compareColumns[T vec.Float](t *testing.T, rng *rand.Rand, name string, r, c
 	guarded(t, allX, offset, n)
 	guarded(t, allM, offset, n)
 	guarded(t, allG, offset, n)
+}
+
+// Small matrices, of which many are moved at once, have the bits of a step of each alone, with their own factors, and the first that cannot move is named.
+func TestColumnsAreIndependent(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		t.Run("float32", testColumnsAreIndependent[float32])
+		t.Run("float64", testColumnsAreIndependent[float64])
+	})
+}
+
+func testColumnsAreIndependent[T vec.Float](t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	for _, shape := range [][2]int{{3, 3}, {5, 5}, {8, 2}} {
+		const k, bad = 77, 41
+		r, c := shape[0], shape[1]
+		size := r * c
+		x, _ := random[T](rng, size*k, 0, 1/math.Sqrt(float64(r)))
+		m, _ := random[T](rng, size*k, 0, 0.1)
+		g, _ := random[T](rng, size*k, 0, 1)
+		for i := range r {
+			x[bad*size+i*c+c-1] = 0
+		}
+		for _, adaptive := range []bool{false, true} {
+			o, s := Sphere{Radius: 1}, descent.Step{Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 0.1, Tangent: true}
+			if adaptive {
+				s.Factors = make([]float64, k*c) // one for each column
+				for i := range s.Factors {
+					s.Factors[i] = 0.5 + rng.Float64()
+				}
+			}
+			var all, alone [3][]T
+			for i, v := range [][]T{x, m, g} {
+				all[i], alone[i] = slices.Clone(v), slices.Clone(v)
+			}
+			_, failed := Columns(all[0], all[1], all[2], r, c, o, s)
+			require.Equal(t, bad, failed)
+			for i := range k {
+				own := s
+				if adaptive {
+					own.Factors = s.Factors[i*c : (i+1)*c]
+				}
+				at, to := i*size, (i+1)*size
+				_, failed := Columns(alone[0][at:to], alone[1][at:to], alone[2][at:to], r, c, o, own)
+				require.Equal(t, i == bad, failed == 0)
+			}
+			require.Equal(t, alone, all, "%d x %d", r, c)
+		}
+	}
 }
 
 // A gradient with a large mean leaves points on a centred sphere: the rounding of the mean, as
