@@ -35,7 +35,7 @@ type command struct {
 	planned  int             // the epochs of the run that is resumed, if they are others now
 }
 
-// settings is what decides how a run goes. run.json keeps it.
+// settings holds everything that determines a run. run.json keeps it.
 type settings struct {
 	Data       string  `json:"data"`
 	Limit      int     `json:"limit"`
@@ -154,10 +154,10 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	return &c, c.check()
 }
 
-// savingFlags are those that say when a run is saved, and what else is kept.
+// savingFlags are the flags that determine when a run is saved, and what else is kept.
 var savingFlags = []string{"keep", "save-steps", "save-minutes", "tensorboard"}
 
-// check refuses what makes no sense.
+// check rejects combinations of flags that make no sense.
 func (c *command) check() error {
 	modes := 0
 	for _, on := range []bool{c.resume, c.evaluate, c.predict != "", c.serve != "", c.export != "", c.draw != ""} {
@@ -202,7 +202,7 @@ func (c *command) check() error {
 	return c.checkZeros()
 }
 
-// checkNew refuses what makes no sense for a new run, flags without effect too.
+// checkNew rejects flags that make no sense for a new run, including those without effect.
 func (c *command) checkNew() error {
 	only := func(flag, want string) error { return cli.Usage("-%s: want %s beside it", flag, want) }
 	for _, name := range savingFlags {
@@ -252,7 +252,7 @@ func (c *command) checkNew() error {
 	return c.settings.check()
 }
 
-// checkZeros refuses a zero that is given where a flag that is not given has a default.
+// checkZeros rejects an explicit zero for flags where zero stands for the default.
 func (c *command) checkZeros() error {
 	for _, n := range []struct {
 		flag  string
@@ -270,7 +270,7 @@ func (c *command) checkZeros() error {
 	return c.checkLimits()
 }
 
-// The largest numbers that are taken: beyond them steps and times would overflow.
+// The largest accepted numbers: beyond them steps and times would overflow.
 const (
 	mostEpochs  = 1_000_000
 	mostMinutes = 1e6
@@ -286,7 +286,7 @@ func (s *settings) checkLimits() error {
 	return nil
 }
 
-// check refuses settings of which no run can be made, and fills in the defaults that depend on others.
+// check rejects settings from which no run can be made, and fills in the defaults that depend on other settings.
 func (s *settings) check() error {
 	if err := s.checkLimits(); err != nil {
 		return err

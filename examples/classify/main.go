@@ -64,7 +64,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return int(first[0])
 }
 
-// runRank is the program on one rank of a group. What fails on one fails on all, so all come to their end.
+// runRank is the program on one rank of a group. A failure on one rank is a failure on all of them, so all ranks end.
 func runRank(ctx context.Context, g *distributed.Group, args []string, stdout, stderr io.Writer) int {
 	if !g.Root() {
 		stdout, stderr = io.Discard, io.Discard

@@ -65,8 +65,7 @@ func (s *settings) net() (func(batch int, o models.Options) (*models.Model, erro
 	return nil, cli.Usage("-model: want one of %s, got %q", modelNames, s.Model)
 }
 
-// model builds the net for images as those of the set; its batch normalisations are those of all that over sums over, if
-// it is not nil.
+// model builds the net for images like those of the set; if over is not nil, batch normalisations are over the batches of all its processes.
 func (s *settings) model(batch int, of *imageSet, over nodes.Sums) (*models.Model, error) {
 	net, err := s.net()
 	if err != nil {

@@ -17,10 +17,10 @@ import (
 	"github.com/kernelfold/kernelfold/models/train"
 )
 
-// imageSet is a set of images, or what is known of one without its images.
+// imageSet is a set of images, or its description without the images.
 type imageSet = images.Set
 
-// record is run.json: all that it takes to make the net again.
+// record is run.json: everything that is needed to build the net again.
 type record struct {
 	Settings settings  `json:"settings"`
 	Name     string    `json:"data_set"`
@@ -60,7 +60,7 @@ func (r *record) read(from io.Reader, name string) ([]float32, error) {
 	return r.set().ReadImage(from, name)
 }
 
-// write writes the file unless it says so already.
+// write writes the file unless it has the same content already.
 func (r *record) write(dir string) error {
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {

@@ -37,8 +37,7 @@ func find[T any](flag, name string, list []named[T]) (T, error) {
 	return none, cli.Usage("-%s: want one of %s, got %q", flag, strings.Join(namesOf(list), ", "), name)
 }
 
-// ours are the solvers of package solvers, stock those of Gorgonia that move weights as
-// they should.
+// ours are the solvers of package solvers, stock the solvers of Gorgonia that work.
 var (
 	ours = []named[func(...solvers.Option) *solvers.Solver]{
 		{"sgd", solvers.NewSGD}, {"adam", solvers.NewAdam}, {"adamw", solvers.NewAdamW},
@@ -96,7 +95,7 @@ func (s *settings) defaultRate() float64 {
 	return rates[s.Solver]
 }
 
-// schedule is the factor of the learning rate over so many steps.
+// schedule returns the factor of the learning rate over the given number of steps.
 func (s *settings) schedule(steps int) solvers.Schedule {
 	switch s.Schedule {
 	case "step":
@@ -115,7 +114,7 @@ func (s *settings) schedule(steps int) solvers.Schedule {
 	return solvers.Constant()
 }
 
-// solver makes the solver of a run of so many steps, with the average of the weights if that is wanted.
+// solver makes the solver of a run with the given number of steps, with the average of the weights if that is wanted.
 func (s *settings) solver(steps int) (gorgonia.Solver, error) {
 	if !(s.EMA >= 0 && s.EMA < 1) {
 		return nil, cli.Usage("-ema: want a number above 0 and below 1, got %g", s.EMA)
@@ -211,7 +210,7 @@ func (s *settings) manifold() (manifolds.Manifold, error) {
 // frozen returns the parts of the net that stay as they are.
 func (s *settings) frozen() []string { return strings.Split(s.Freeze, ",") }
 
-// ours tells whether the solver is one of package solvers, which can be saved.
+// ours reports whether the solver is one of package solvers, whose state can be saved.
 func (s *settings) ours() bool { return slices.Contains(namesOf(ours), s.Solver) }
 
 // rate is the learning rate of a stock solver at a step; nil for others, which know their schedule.

@@ -46,10 +46,10 @@ func (s *settings) augmentation(of *dataset) images.Augmentation {
 	return images.Augmentation{}
 }
 
-// reporter is what the solvers of package solvers have and stock ones have not.
+// reporter is implemented by the solvers of package solvers, but not by stock ones.
 type reporter interface{ Report() solvers.Report }
 
-// job is what a run is made of.
+// job holds the parts of a run.
 type job struct {
 	set        *dataset
 	rest, held train.Data // of its training images
@@ -58,7 +58,7 @@ type job struct {
 	steps      int
 }
 
-// train makes a run, or goes on with it. Nothing is written before the run has begun.
+// train makes a run, or continues one. Nothing is written before the run has begun.
 func (c *command) train(ctx context.Context, g *distributed.Group, stdout, stderr io.Writer) error {
 	if c.resume {
 		if err := c.restore(g); err != nil {
@@ -126,8 +126,8 @@ func (c *command) train(ctx context.Context, g *distributed.Group, stdout, stder
 	return c.finish(stdout, set, epochs, j.solver)
 }
 
-// fit is train.Fit, and tells whether the run has begun. If the context ends before, on a large net a matter of seconds, it returns
-// in a moment, and what is under way ends with the process.
+// fit is train.Fit, and also reports whether the run has begun. If the context ends before that, which takes
+// seconds on a large net, fit returns after a moment, and the remaining work ends with the process.
 func fit(ctx context.Context, m *models.Model, solver gorgonia.Solver, data train.Data, o train.Options) ([]train.Epoch, bool, error) {
 	const moment = 200 * time.Millisecond // in which the directory of the run is left
 	begin, end := make(chan struct{}), make(chan struct{})
@@ -163,7 +163,7 @@ func fit(ctx context.Context, m *models.Model, solver gorgonia.Solver, data trai
 	}
 }
 
-// interrupted words an interruption before the run has begun, and returns other errors as they are.
+// interrupted returns the error of an interruption before the run has begun, and other errors unchanged.
 func interrupted(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return errors.New("interrupted before the first step; nothing is written")
@@ -225,14 +225,14 @@ func (c *command) prepare(g *distributed.Group) (*job, error) {
 	return &j, err
 }
 
-// restored is what rank 0 finds in the directory of a run.
+// restored holds what rank 0 has found in the directory of a run.
 type restored struct {
 	Settings settings
 	Begun    bool // there is a checkpoint
 }
 
-// restore takes the settings of the run in -out, which rank 0 reads, but for those that are given. A run that was killed before
-// it was saved is begun again.
+// restore reads, on rank 0, the settings of the run in -out, except those on the command line. A run that was killed before it was saved begins
+// again.
 func (c *command) restore(g *distributed.Group) error {
 	var b []byte
 	var err error
@@ -298,7 +298,7 @@ func (c *command) vacant(g *distributed.Group) error {
 	return nil
 }
 
-// keeps returns the hooks that keep a run in its directory and say where it goes on.
+// keeps returns the hooks that write the files of a run and print where a resumed run continues.
 func (c *command) keeps(set *dataset, stderr io.Writer) []train.Hook {
 	return []train.Hook{
 		{Begin: func(r train.Run) error {
@@ -324,7 +324,7 @@ func (c *command) keeps(set *dataset, stderr io.Writer) []train.Hook {
 	}
 }
 
-// interrupted says how to go on.
+// interrupted returns the error of an interruption, which says how to continue.
 func (c *command) interrupted(epochs int) error {
 	switch {
 	case c.out == "":
@@ -335,7 +335,7 @@ func (c *command) interrupted(epochs int) error {
 	return fmt.Errorf("interrupted after %d of %d epochs and saved; to continue: classify -out %s -resume", epochs, c.Epochs, c.out)
 }
 
-// finish draws the plots and says what came of the run.
+// finish draws the plots and prints the results of the run.
 func (c *command) finish(stdout io.Writer, set *dataset, epochs []train.Epoch, solver any) error {
 	if c.out != "" {
 		for _, p := range plots {

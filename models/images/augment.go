@@ -7,23 +7,21 @@ import (
 	"math/rand/v2"
 )
 
-// Augmentation varies the images of a training part at random, each time anew: a crop of the
-// size of the image out of the image padded on all sides, and its mirror image
-// half of the time (He, Zhang, Ren and Sun 2015, section 4.2, with Pad 4 for
-// CIFAR). The zero value leaves images as they are.
+// Augmentation varies the images of a training part at random, differently each time: a crop of the size of
+// the image out of the image padded on all sides, and its mirror image half of the time (He, Zhang, Ren and
+// Sun 2015, section 4.2, with Pad 4 for CIFAR). The zero value leaves images as they are.
 type Augmentation struct {
 	// Pad is the number of pixels added on each side before the crop, so the
 	// image shifts by -Pad..Pad pixels along each axis.
 	Pad int
-	// Reflect pads with the mirror image of what lies inside the border, which is
-	// not repeated, in the place of zeros, the mean colour.
+	// Reflect pads with the mirror image of the inside, without repeating the border, instead of with zeros, the mean
+	// colour.
 	Reflect bool
-	// Flip mirrors left and right with probability 1/2. Digits and letters do not bear it.
+	// Flip mirrors left and right with probability 1/2. It is not suitable for digits and letters.
 	Flip bool
 }
 
-// Check returns an error if images of the shape (channels, height, width) cannot be
-// varied so.
+// Check returns an error if images of the shape (channels, height, width) cannot be varied in this way.
 func (a Augmentation) Check(shape [3]int) error {
 	side := min(shape[1], shape[2])
 	switch {

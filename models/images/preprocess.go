@@ -9,14 +9,14 @@ import (
 	"math"
 )
 
-// Preprocessing is how a picture of any size becomes the input of a net, as in torchvision: upright, without alpha, scaled
+// Preprocessing turns a picture of any size into the input of a net, as in torchvision: upright, without alpha, scaled
 // bilinearly with antialiasing until its shorter side has Resize pixels, cropped to the Size x Size pixels in the middle, and normalised.
 type Preprocessing struct {
 	// Size is the side of the square: 224 by default.
 	Size int
 	// Resize is the length of the shorter side before the crop, at least Size: 8/7 of Size by default, 256 for 224.
 	Resize int
-	// Grey makes one channel (ITU-R 601) in the place of red, green and blue.
+	// Grey makes one channel (ITU-R 601) in place of red, green and blue.
 	Grey bool
 	// Mean and Std normalise each channel: (pixel/255 - Mean)/Std. By default they are those of ImageNet, 0.485, 0.456, 0.406 and
 	// 0.229, 0.224, 0.225, and of their means, 0.449 and 0.226, for grey pictures.

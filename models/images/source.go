@@ -28,7 +28,7 @@ type source struct {
 	bound int64
 }
 
-// headBytes is how much of a file shows what it is.
+// headBytes is the number of bytes from which the format of a file is recognised.
 const headBytes = 512
 
 // What is read of a file at most. Images pack to a tenth or so; a gzip stream can hold a thousand times its size in zeros.
@@ -72,7 +72,7 @@ func (e entry) open() (*source, error) {
 
 func (s *source) close() { s.file.Close() }
 
-// foreign says what the file is if that is known.
+// foreign names the format of the file if it is known.
 func (s *source) foreign() string {
 	if s.kind == "" {
 		return ""
@@ -88,7 +88,7 @@ func (s *source) tooLong() error {
 	return fmt.Errorf("images: %s: want at most %d bytes in the gzip stream, %d for each of its own, got more: unpack it if it is sound", s.path, s.bound, packing)
 }
 
-// explain words an error of the reader.
+// explain returns the error for an error of the reader.
 func (s *source) explain(err error) error {
 	switch {
 	case !s.packed:
@@ -137,8 +137,7 @@ func (s *source) read(n, keep int64) (kept []byte, got int64, err error) {
 	return kept, got, nil
 }
 
-// truncated tells whether an unexpected end is that of the gzip stream and not of what
-// was packed: only then does the next read repeat it.
+// truncated reports whether an unexpected end is that of the gzip stream and not of its content: only then does the next read repeat it.
 func (s *source) truncated() bool {
 	if !s.packed {
 		return false

@@ -10,7 +10,7 @@ import (
 	"io"
 )
 
-// traits are what the file of a picture says that package image does not.
+// traits are properties of the file of a picture that package image does not report.
 type traits struct {
 	width, height int         // as stored
 	bytes         float64     // of memory that a pixel takes while it is decoded

@@ -9,7 +9,7 @@ import (
 	"math/rand/v2"
 )
 
-// Transform varies the pictures of a training part at random, each time anew, in this order: a random part of the picture is scaled
+// Transform varies the pictures of a training part at random, differently each time, in this order: a random part of the picture is scaled
 // to the size of the net's input, as torchvision's RandomResizedCrop does; it is mirrored; and its colours are changed, as torchvision's
 // ColorJitter does. The zero value varies nothing: a picture is then as in evaluation.
 type Transform struct {
@@ -17,14 +17,14 @@ type Transform struct {
 	// proportion of its width to its height. Without Scale, crops are in the middle, as in evaluation. Ratio is by default
 	// 3/4 to 4/3.
 	Scale, Ratio [2]float64
-	// Flip mirrors left and right with probability 1/2. Digits and letters do not bear it.
+	// Flip mirrors left and right with probability 1/2. It is not suitable for digits and letters.
 	Flip bool
 	// Brightness, Contrast and Saturation multiply that property by a number from 1 - x to 1 + x, which is not negative. Hue, at most
 	// 1/2, turns the hue by -x..x of the colour circle. The four come in random order. Grey pictures have no saturation and no hue.
 	Brightness, Contrast, Saturation, Hue float64
 }
 
-// StandardTransform is what nets are trained with on ImageNet: crops of 8 % to 100 % of the area, and mirror images.
+// StandardTransform is the usual transform for training on ImageNet: crops of 8 % to 100 % of the area, and mirror images.
 func StandardTransform() Transform {
 	return Transform{Scale: [2]float64{0.08, 1}, Ratio: [2]float64{3. / 4, 4. / 3}, Flip: true}
 }

@@ -24,8 +24,7 @@ import (
 //	Wrappers  methods promoted from embedded fields, which reflection cannot
 //	          tell from others
 //
-// What an interpreter without type parameters cannot use is left out and named
-// in Skipped: generic functions and types, and constraints.
+// Generic functions and types, and constraints, which an interpreter without type parameters cannot use, are left out and listed in Skipped.
 type bindings struct {
 	Path, Name string
 	Binds      []binding
@@ -52,8 +51,7 @@ type proxy struct {
 // method holds the parts of a method's declaration as Go source.
 type method struct{ Name, Params, Field, Results, Return, Args string }
 
-// bind collects the exported names of a package. It fails where there are none
-// that a notebook can use.
+// bind collects the exported names of a package. It fails if there are none that a notebook can use.
 func bind(pkg *types.Package) (*bindings, error) {
 	b := &bindings{Path: pkg.Path(), Name: pkg.Name(), imports: map[string]string{pkg.Path(): "pkg"}}
 	scope := pkg.Scope()

@@ -2,8 +2,8 @@
 
 //go:build bound
 
-// The packages that a notebook can import beside the standard library. This
-// file is never compiled: the builder reads it, and go mod tidy keeps go.mod by it.
+// The packages that a notebook can import beside the standard library. This file is never compiled: the
+// builder reads it, and go mod tidy keeps their modules in go.mod because of it.
 package main
 
 import (

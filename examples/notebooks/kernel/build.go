@@ -29,15 +29,16 @@ import (
 
 const module = "github.com/kernelfold/kernelfold"
 
-// build makes the kernel: package serve with a patched gomacro, and bindings of the packages of bound.go, written to the file out. The
-// module in the folder root says which versions. The work is done in a temporary folder:
+// build makes the kernel: package serve with a patched gomacro, and bindings of the packages of bound.go,
+// written to the file out. The module in the folder root determines the versions. The work is done in a
+// temporary folder:
 //
 //  1. the source of gomacro is copied and patched, in the user's cache;
 //  2. a go.mod replaces gomacro by the copy, and is root's otherwise;
 //  3. the bindings of each package, and the documentation of all, are made;
 //  4. the go command builds it, with the bindings laid over package bindings.
 //
-// What is left out of the bindings goes to log, a line a package. What is being done goes to progress.
+// Names that are left out of the bindings are written to log, a line for each package, and the current activity to progress.
 func build(root, out string, progress, log io.Writer) (err error) {
 	if root, err = filepath.Abs(root); err != nil {
 		return err
@@ -83,11 +84,11 @@ func build(root, out string, progress, log io.Writer) (err error) {
 	return err
 }
 
-// flags are those of the go command by which it compiles what needs the patched interpreter.
+// flags returns the flags with which the go command compiles packages that need the patched interpreter.
 func flags(mod string) []string { return []string{"-modfile=" + mod, "-tags=kernel"} }
 
 // prepare writes a go.mod to the folder work that replaces the interpreter by a patched copy. It returns its path. The copy is in the
-// user's cache: the go command compiles it again only where it has another path or other patches.
+// user's cache: the go command compiles it again only if its path or its patches change.
 func prepare(root, work string) (mod string, err error) {
 	text, err := run(root, "go", "list", "-m", "-f", "{{.Version}}", gomacro)
 	if err != nil {
@@ -105,14 +106,14 @@ func prepare(root, work string) (mod string, err error) {
 	return writeModule(root, work, version, dir)
 }
 
-// digest identifies a version of the interpreter and what is done to it.
+// digest identifies a version of the interpreter and its patches.
 func digest(version string) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%q %q %q", version, patches, additions)
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
-// patched makes the patched copy of the interpreter in the folder dir, unless it is there.
+// patched makes the patched copy of the interpreter in the folder dir, unless it exists.
 func patched(root, version, dir string) (err error) {
 	if _, err := os.Stat(dir); err == nil {
 		return nil
@@ -120,7 +121,7 @@ func patched(root, version, dir string) (err error) {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return err
 	}
-	// Made beside its place, so that what is there is whole.
+	// It is made under another name and renamed, so that an existing copy is complete.
 	fresh, err := os.MkdirTemp(filepath.Dir(dir), "fresh-")
 	if err != nil {
 		return err
@@ -317,8 +318,7 @@ func importable(dir string) (paths []string, err error) {
 	return paths, nil
 }
 
-// run runs a command in a folder and returns what it prints. Its error holds what
-// the command wrote to its standard error.
+// run runs a command in a folder and returns its output. The error contains the standard error of the command.
 func run(dir, name string, args ...string) ([]byte, error) {
 	var out, msg bytes.Buffer
 	cmd := exec.Command(name, args...)
@@ -329,7 +329,7 @@ func run(dir, name string, args ...string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// prepareIn is prepare for folders that need not be absolute, nor be there.
+// prepareIn is prepare for folders that need not be absolute or exist.
 func prepareIn(root, work string) (mod string, err error) {
 	if root, err = filepath.Abs(root); err != nil {
 		return "", err

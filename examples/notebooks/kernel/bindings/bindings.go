@@ -3,7 +3,7 @@
 //go:build kernel
 
 // Package bindings makes packages known to the interpreter. The builder of the kernel adds a file for each package of bound.go, and
-// the documentation of all of them, while it compiles; here is what those files share.
+// the documentation of all of them, while it compiles; this file has what they share.
 package bindings
 
 import (
@@ -15,10 +15,10 @@ import (
 	"github.com/cosmos72/gomacro/xreflect"
 )
 
-// Package is what the interpreter knows of a package.
+// Package is what the interpreter knows about a package.
 type Package = imports.Package
 
-// Packages are all that it knows, by path.
+// Packages are all packages that it knows, by path.
 var Packages = imports.Packages
 
 // Docs is the documentation of the packages, for docs.Read.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package docs is the documentation of packages that the kernel shows beside the code.
+// Package docs holds the documentation of packages that the kernel shows.
 package docs
 
 import (

@@ -35,7 +35,7 @@ type place struct {
 	function string
 }
 
-// report makes the error that frontends show: what happened, and where, the innermost place first.
+// report makes the error that front ends show: what happened, and where, beginning with the innermost place.
 func (in *Interp) report(name, value string, places []place, compiled []string) *jupyter.Error {
 	const red, bold, grey, plain = "\x1b[31m", "\x1b[1m", "\x1b[90m", "\x1b[0m"
 	lines := []string{red + bold + name + plain + ": " + value}
@@ -81,7 +81,7 @@ func text(r any) string {
 	return fmt.Sprint(r)
 }
 
-// syntaxError is the failure of a cell that is no Go.
+// syntaxError is the failure of a cell that is not valid Go.
 func (in *Interp) syntaxError(name, code string, r any) error {
 	in.cells[name] = cell{code: code}
 	message, places := text(r), []place(nil)
@@ -113,7 +113,8 @@ var inner = regexp.MustCompile(`cell \[\d+\]:\d+:\d+: `)
 
 func (in *Interp) shorten(message string) string { return inner.ReplaceAllString(message, "") }
 
-// failure is that of a cell that panicked or was interrupted. env is what was run then, nil if that is not known.
+// failure returns the failure of a cell that panicked or was interrupted. env is the environment of the statement that was running, or nil if it is
+// not known.
 func (in *Interp) failure(r any, env *fast.Env, s step) error {
 	places := in.places(env, s)
 	if r == base.SigInterrupt {

@@ -2,10 +2,10 @@
 
 //go:build kernel
 
-// Package interp runs the cells of a notebook: it is the jupyter.Interpreter of the kernel, made of gomacro, a Go interpreter.
+// Package interp runs the cells of a notebook: it is the jupyter.Interpreter of the kernel, based on gomacro, a Go interpreter.
 //
-// Each cell is compiled as a whole before any of it runs, so that a misspelt name is told at once, and leaves all variables as they
-// were. A panic, or an interrupt, ends the cell; its traceback names the cells and lines that led there.
+// Each cell is compiled as a whole before any of it runs, so that a misspelt name is reported at once and changes no variable.
+// A panic, or an interrupt, ends the cell; its traceback names the cells and lines that led there.
 package interp
 
 import (
@@ -39,7 +39,7 @@ type Interp struct {
 	cell   *execution // under way, or nil
 }
 
-// cell is what is kept of a cell, to show its lines and to find what it declares.
+// cell is the source of a cell, kept to show its lines and to find its declarations.
 type cell struct {
 	code  string
 	nodes []ast.Node
@@ -53,8 +53,8 @@ type execution struct {
 	abandoned  chan struct{}
 }
 
-// worker is the goroutine that runs cells. Gomacro keeps what a goroutine executes by its identity, so it is always the same one,
-// until a cell has to be left behind.
+// worker is the goroutine that runs cells. Gomacro keys its state by the identity of the goroutine, so it is
+// always the same goroutine, until a cell has to be abandoned.
 type worker struct{ jobs chan func() }
 
 func newWorker() *worker {
@@ -68,7 +68,7 @@ func newWorker() *worker {
 	return w
 }
 
-// do runs a function on the worker and waits for it, or until abandoned is closed. It tells whether the function returned.
+// do runs a function on the worker and waits for it, or until abandoned is closed. It reports whether the function returned.
 func (w *worker) do(job func(), abandoned <-chan struct{}) bool {
 	done := make(chan struct{})
 	w.jobs <- func() { defer close(done); job() }
@@ -85,7 +85,8 @@ func (w *worker) do(job func(), abandoned <-chan struct{}) bool {
 func New(d docs.Docs) *Interp {
 	in := &Interp{docs: d, cells: map[string]cell{}, worker: newWorker()}
 	in.worker.do(func() { in.ir = fast.New() }, nil)
-	// What gomacro says itself, such as that a name was declared again, is not of interest in a notebook.
+	// Gomacro's own messages, for example about a name that is declared again, are of no interest in a
+	// notebook.
 	in.ir.Comp.Stdout, in.ir.Comp.Stderr = io.Discard, io.Discard
 	in.ir.Comp.Options &^= base.OptShowPrompt | base.OptTrapPanic
 	return in
@@ -112,7 +113,7 @@ func (in *Interp) Execute(n int, code string) (display.Data, error) {
 	return data, err
 }
 
-// replaceWorker has cells run on another goroutine from now on, with a state of gomacro's of its own.
+// replaceWorker makes cells run on another goroutine from now on, with its own state of gomacro.
 func (in *Interp) replaceWorker() {
 	w := newWorker()
 	w.do(func() {
@@ -174,7 +175,7 @@ type step struct {
 	expr  *fast.Expr
 }
 
-// compile compiles a cell. If that fails, what was declared before is as it was.
+// compile compiles a cell. If it fails, earlier declarations do not change.
 func (in *Interp) compile(name string, nodes []ast.Node) (steps []step, err error) {
 	for _, n := range nodes {
 		_, declares := n.(ast.Decl)
@@ -253,8 +254,8 @@ func (in *Interp) run(e *execution, steps []step) (values []xreflect.Value, type
 	return values, types, nil
 }
 
-// Interrupt ends the cell that is run, before its next statement. If it is in a compiled function, which cannot be ended, a second
-// Interrupt leaves that function behind; it goes on until it returns.
+// Interrupt ends the running cell before its next statement. If the cell is in a compiled function, which
+// cannot be stopped, a second Interrupt abandons that function, which continues until it returns.
 func (in *Interp) Interrupt() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -278,7 +279,7 @@ func (in *Interp) Interrupt() {
 	}
 }
 
-// Interrupted tells whether the cell that is run is to end.
+// Interrupted reports whether the running cell should end.
 func (in *Interp) Interrupted() bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -340,7 +341,7 @@ func (in *Interp) render(values []xreflect.Value, types []xreflect.Type) display
 	return display.Data{"text/plain": text}
 }
 
-// prints tells whether an expression is a call of fmt.Println or its like. Nobody wants to see the number of bytes that it returns.
+// prints reports whether an expression is a call of a function such as fmt.Println, whose results, the number of bytes and an error, are not shown.
 func prints(node ast.Expr) bool {
 	call, ok := node.(*ast.CallExpr)
 	if !ok {

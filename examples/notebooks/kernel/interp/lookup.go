@@ -99,8 +99,8 @@ type thing struct {
 	value bool
 }
 
-// resolve tells what an expression stands for. Nothing is run. Names that the cell declares before the cursor count, if their
-// type can be told from one line.
+// resolve returns what an expression stands for, without running anything. It also knows names that the cell
+// declares before the cursor, if their types follow from one line.
 func (in *Interp) resolve(expr, before string) (t thing, ok bool) {
 	defer func() {
 		if recover() != nil {
@@ -282,7 +282,7 @@ func kind(b *fast.Bind) string {
 	return "instance"
 }
 
-// eachMember calls f with the names that can stand behind the dot, each once, and their kinds.
+// eachMember calls f with each name that can follow the dot, once, and its kind.
 func (in *Interp) eachMember(t thing, f func(name, kind string)) {
 	if t.pkg != nil {
 		for name, b := range t.pkg.Binds {
@@ -335,7 +335,7 @@ func (in *Interp) visit(t xreflect.Type, depth int, f func(name, kind string)) {
 	}
 }
 
-// membersOf lists what can stand behind an expression and a dot.
+// membersOf lists the names that can follow an expression and a dot.
 func (in *Interp) membersOf(expr, before string) (list []string) {
 	if t, ok := in.resolve(expr, before); ok {
 		list = in.members(t)
@@ -343,7 +343,7 @@ func (in *Interp) membersOf(expr, before string) (list []string) {
 	return list
 }
 
-// members lists what can stand behind the dot.
+// members lists the names that can follow the dot.
 func (in *Interp) members(t thing) (list []string) {
 	in.eachMember(t, func(name, _ string) { list = append(list, name) })
 	return list
@@ -383,7 +383,7 @@ func (in *Interp) Inspect(code string, cursor int) display.Data {
 	return display.Data{"text/plain": text}
 }
 
-// describe returns the declaration and the comment of what an expression names, empty if there is nothing to say.
+// describe returns the declaration and the comment of what an expression names, or "" if they are unknown.
 func (in *Interp) describe(expr, before string) string {
 	if dot := strings.LastIndexByte(expr, '.'); dot > 0 {
 		name := expr[dot+1:]
@@ -490,7 +490,7 @@ func (in *Interp) member(t xreflect.Type, name string, depth int) (docs.Doc, boo
 	return docs.Doc{}, false
 }
 
-// declared finds what a cell has declared last under a name: a function without its body, or a type, and the comment above.
+// declared finds the last declaration of a name in the cells: a function without its body, or a type, with the comment above it.
 func (in *Interp) declared(name string) (d docs.Doc, ok bool) {
 	newest := token.NoPos
 	for _, c := range in.cells {

@@ -12,7 +12,7 @@ import (
 	"github.com/cosmos72/gomacro/imports"
 )
 
-// What gomacro says of names that do not exist.
+// Gomacro's messages about names that do not exist.
 var (
 	noName   = regexp.MustCompile(`^undefined identifier: (\w+)$`)
 	noSymbol = regexp.MustCompile(`^package \w+ "([^"]+)" has no symbol (\w+)$`)
@@ -25,8 +25,8 @@ var (
 	noConvert = regexp.MustCompile(`^not a type: (\w+)\.(\w+) <`)
 )
 
-// suggest puts a message about a name that does not exist in plain words, with a name that is near. The cell may declare names that
-// it uses.
+// suggest rewrites a message about a name that does not exist in plain words, with a similar name if there is one. The cell may declare names that it
+// uses.
 func (in *Interp) suggest(message, cell string) string {
 	c := in.ir.Comp
 	m := noName.FindStringSubmatch(message)
@@ -87,7 +87,7 @@ func packageNamed(name string) string {
 	return found
 }
 
-// preferred tells whether a path goes before another one of the same last part: those of this library, then short ones.
+// preferred reports whether a path is preferred to another with the same last part: paths of this library come first, then short ones.
 func preferred(a, b string) bool {
 	const ours = "github.com/kernelfold/"
 	if x, y := strings.HasPrefix(a, ours), strings.HasPrefix(b, ours); x != y {
@@ -96,7 +96,7 @@ func preferred(a, b string) bool {
 	return len(a) < len(b) || len(a) == len(b) && a < b
 }
 
-// names are those that a cell can use.
+// names returns the names that a cell can use.
 func names(c *fast.Comp) (list []string) {
 	for ; c != nil; c = c.Outer {
 		for name := range c.Binds {
@@ -109,7 +109,7 @@ func names(c *fast.Comp) (list []string) {
 	return list
 }
 
-// meant asks for the nearest of some names, if one is near.
+// meant returns the question for the most similar of some names, if one is similar enough.
 func meant(name string, have []string) string {
 	best, least := "", 1+len(name)/3 // letters
 	for _, h := range have {
@@ -123,7 +123,7 @@ func meant(name string, have []string) string {
 	return "; did you mean " + best + "?"
 }
 
-// distance counts the letters that have to be exchanged, left out, put in or swapped with the next one to make b of a.
+// distance returns the number of letters to replace, delete, insert or swap with the next one to turn a into b.
 func distance(a, b string) int {
 	row := func() []int { return make([]int, len(b)+1) }
 	before, last, next := row(), row(), row()

@@ -77,7 +77,7 @@ func (s *Server) Stream(name, text string) error {
 	return s.publish(s.last(), "stream", map[string]string{"name": name, "text": text})
 }
 
-// Show shows a value below the cell that was run last, or changes one.
+// Show shows a value below the cell that was run last, or replaces one.
 func (s *Server) Show(m display.Message) error {
 	kind, b := "display_data", bundle{Data: m.Data, Metadata: map[string]any{}}
 	if m.ID != "" {
@@ -96,7 +96,7 @@ func (s *Server) last() *message {
 	return s.parent
 }
 
-// cursor is what requests about a position in code hold.
+// cursor is the content of requests about a position in code.
 type cursor struct {
 	Code   string `json:"code"`
 	Cursor int    `json:"cursor_pos"`

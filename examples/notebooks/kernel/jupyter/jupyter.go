@@ -18,17 +18,17 @@ import (
 	"github.com/kernelfold/kernelfold/examples/notebooks/display"
 )
 
-// Interpreter runs cells. Its methods are called one after the other, except Interrupt, which comes at any time.
+// Interpreter runs cells. Its methods are called one after the other, except Interrupt, which may be called at any time.
 type Interpreter interface {
 	// Execute runs cell number n and returns the value of its last line, nil without one. A failure is an *Error.
 	Execute(n int, code string) (display.Data, error)
-	// Interrupt has the Execute under way return soon.
+	// Interrupt makes the running Execute return soon.
 	Interrupt()
-	// Complete returns what can stand in place of code[start:end], at the cursor.
+	// Complete returns the completions for code[start:end], at the cursor.
 	Complete(code string, cursor int) (start, end int, matches []Match)
-	// Inspect describes what stands at the cursor. It returns nil if that is unknown.
+	// Inspect describes the name at the cursor. It returns nil if it is unknown.
 	Inspect(code string, cursor int) display.Data
-	// IsComplete tells whether a line that was entered wants another one.
+	// IsComplete reports whether the code that was entered is complete.
 	IsComplete(code string) Completeness
 }
 
@@ -44,7 +44,7 @@ const (
 	Invalid    Completeness = "invalid"
 )
 
-// Error is a failure of a cell as frontends show it: Traceback, lines that may have ANSI colours.
+// Error is a failure of a cell as front ends show it. The lines of Traceback may contain ANSI colours.
 type Error struct {
 	Name, Value string
 	Traceback   []string
@@ -52,7 +52,7 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Name + ": " + e.Value }
 
-// Language is what frontends want to know of the interpreter.
+// Language describes the language of the interpreter to front ends.
 type Language struct {
 	Name      string `json:"name"`
 	Version   string `json:"version"`
@@ -73,8 +73,8 @@ type Server struct {
 	key     []byte
 	session string
 
-	// BeforeReply, unless it is nil, is called between the end of a cell and the answer, which everything that the cell has
-	// printed has to precede.
+	// BeforeReply, unless it is nil, is called between the end of a cell and the reply, so that everything the cell has printed can be sent before
+	// it.
 	BeforeReply func()
 
 	shell, control, stdin, iopub, heartbeat zmq4.Socket
@@ -149,7 +149,7 @@ func (s *Server) end(err error) {
 	}
 }
 
-// linger is how long the answers sent last may take: who is told that the kernel is idle does not wait for one that has ended.
+// linger is the time for the last replies to be sent before the sockets are closed.
 const linger = 100 * time.Millisecond
 
 // receive passes the messages of a socket on until the socket is closed, which ends Serve.
@@ -177,11 +177,11 @@ func (s *Server) beat() {
 	}
 }
 
-// patience is how long requests that were sent together with that of a cell may take to arrive.
+// patience is the time within which requests that were sent together with that of a cell arrive.
 const patience = 50 * time.Millisecond
 
-// gather takes the requests that wait for a cell that has failed, as of Run All. It is called before the failure is told: who knows
-// of it may send other cells.
+// gather takes the requests that wait for a cell that has failed, for example after Run All. It is called
+// before the failure is reported, because the user may then send other cells.
 func (s *Server) gather() {
 	for {
 		select {
@@ -193,7 +193,7 @@ func (s *Server) gather() {
 	}
 }
 
-// refuse answers a request that was gathered. Cells are not run.
+// refuse answers a gathered request. Its cells are not run.
 func (s *Server) refuse(m *message) {
 	if m.header.Type != "execute_request" {
 		s.handleShell(m)
@@ -279,7 +279,7 @@ func (s *Server) shutdown(socket zmq4.Socket, m *message) {
 	s.end(nil)
 }
 
-// publish sends a message to all frontends. The socket drops what it cannot send: there is nobody to tell.
+// publish sends a message to all front ends. The socket drops messages that it cannot send.
 func (s *Server) publish(parent *message, kind string, content any) error {
 	frames, err := encode([][]byte{[]byte(kind)}, parent, kind, s.session, content, s.key)
 	if err != nil {

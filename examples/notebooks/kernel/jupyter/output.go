@@ -11,14 +11,14 @@ import (
 	"unicode/utf8"
 )
 
-// Output is a file whose text goes to show.
+// Output is a file whose text is passed to show.
 type Output struct {
 	*os.File
 	mark    []byte
 	flushed chan struct{}
 }
 
-// pace is how long text is gathered before it is shown: a cell may print faster than a browser shows.
+// pace is the time for which text is collected before it is shown, because a cell may print faster than a browser can show.
 const pace = 20 * time.Millisecond
 
 // NewOutput makes a file that can stand in for os.Stdout.
@@ -32,7 +32,7 @@ func NewOutput(show func(text string)) (*Output, error) {
 	return o, nil
 }
 
-// Flush waits until all that was written is shown.
+// Flush waits until everything that was written is shown.
 func (o *Output) Flush() error {
 	if _, err := o.Write(o.mark); err != nil {
 		return err
@@ -41,7 +41,7 @@ func (o *Output) Flush() error {
 	return nil
 }
 
-// copy shows what comes from r, whole characters at a time. Flush has written a mark behind the rest, which is told of.
+// copy shows the text from r, whole characters at a time. When it meets the mark that Flush has written, it reports that to Flush.
 func (o *Output) copy(r io.ReadCloser, show func(string)) {
 	defer r.Close()
 	emit := func(b []byte) {
