@@ -58,6 +58,7 @@ var commands = map[string]string{
 	"go run ./examples/classify ...":                hours,
 
 	"go run ./examples/certified -out results": less,
+	"go run ./examples/certified -data ...":    hours,
 
 	"go build -tags mpi -o train ./examples/classify":            gate,
 	"go test -tags mpi -c -o measure.test ./solvers/distributed": gate,
