@@ -6,11 +6,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"image/png"
 	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -18,6 +20,8 @@ import (
 	"gonum.org/v1/gonum/mat"
 
 	"github.com/kernelfold/kernelfold/examples/internal/cli"
+	"github.com/kernelfold/kernelfold/models"
+	"github.com/kernelfold/kernelfold/models/images"
 	"github.com/kernelfold/kernelfold/models/safetensors"
 )
 
@@ -111,6 +115,42 @@ func TestSingularValues(t *testing.T) {
 		require.Len(t, got, len(want))
 		assert.InDeltaSlice(t, want, got, 1e-6*math.Sqrt(float64(len(w))))
 	}
+}
+
+// Settings are chosen on images held out from the training images, without the test images: a rate that makes the net diverge is passed over.
+func TestTune(t *testing.T) {
+	s := settings{variants: []models.Variant{models.OrthogonalVariant}, tuning: 1, certified: 20, seed: 1}
+	set, err := images.Digits(1, 200, 20, images.DigitOptions{Side: 8})
+	require.NoError(t, err)
+	set.Test = images.Split{}
+	c := s.contestants(set)[2]
+	c.choice.Rate = 1e30
+	var log bytes.Buffer
+	got, err := s.tune(context.Background(), c, set, &log)
+	require.NoError(t, err)
+	assert.Equal(t, 1e30, got.Rate, "all rates that were tried are too large")
+
+	c.choice.Rate = 1e-6
+	log.Reset()
+	got, err = s.tune(context.Background(), c, set, &log)
+	require.NoError(t, err)
+	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	assert.GreaterOrEqual(t, len(lines), 2)
+	most, best := -1.0, 0.0
+	for _, l := range lines {
+		var rate, mean float64
+		_, after, _ := strings.Cut(l, "learning rate ")
+		_, err := fmt.Sscanf(after, "%g", &rate)
+		require.NoError(t, err)
+		_, after, _ = strings.Cut(l, "mean ")
+		_, err = fmt.Sscanf(after, "%g", &mean)
+		require.NoError(t, err)
+		if mean > most {
+			most, best = mean, rate
+		}
+	}
+	assert.Equal(t, best, got.Rate)
+	assert.Zero(t, got.Temperature)
 }
 
 func TestRefuses(t *testing.T) {
