@@ -180,7 +180,7 @@ func TestRows(t *testing.T) {
 	}
 	// 2 banks, 3 spheres per filter, 4 slices, 2 + 4 + 2 of the small net, 3 transposed, 2 nets of 4, 2 predictions, 2 of memory, 3 of each of 2 nets for ImageNet;
 	// 2 threads have no bar for prediction, and 3 for speed-up.
-	assert.Equal(t, map[int]int{1: 38, 2: 39}, bars)
+	assert.Equal(t, map[int]int{1: 42, 2: 43}, bars)
 
 	kept := only(contests(1), regexp.MustCompile("ResNet-20, against stock Gorgonia Adam"))
 	require.Len(t, kept, 1)

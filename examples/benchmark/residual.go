@@ -55,13 +55,21 @@ func (r residual) contest(b bar) contest {
 			r.trains("free", decaySGD()),
 			r.trains("Stiefel", decaySGD(solvers.Kernels(manifolds.Stiefel{}))),
 			r.peer("torch", r.kind),
-			r.steps("SGD, free", momentumSGD()),
+			r.steps("SGD, free", func(shapes) gorgonia.Solver { return momentumSGD()() }),
 		},
 		rows: []row{against("free", "unconstrained"), against("Stiefel", "Stiefel bank")},
 	}
 	for _, m := range constraints {
 		kept := "SGD, " + m.name
-		c.entrants = append(c.entrants, r.steps(kept, momentumSGD(solvers.Kernels(m.manifold))))
+		c.entrants = append(c.entrants, r.steps(kept, func(s shapes) gorgonia.Solver {
+			opts := []solvers.Option{solvers.Kernels(m.manifold, m.opts...)}
+			for i, shape := range s {
+				if len(m.opts) > 0 && len(shape) == 4 && shape[2]*shape[3] == 1 { // a slice of 1x1 cannot move
+					opts = append(opts, solvers.Param(parameterName(i), manifolds.Euclidean{}))
+				}
+			}
+			return momentumSGD(opts...)()
+		}))
 		c.rows = append(c.rows, share(r.name+", "+kept, of(kept).minus("SGD, free"), of("free").plus(kept).minus("SGD, free")))
 	}
 	return c
@@ -110,8 +118,8 @@ func (r residual) trains(name string, solver func() gorgonia.Solver) entrant {
 	}}
 }
 
-// steps is the entrant of a solver step on parameters of the net's shapes.
-func (r residual) steps(name string, solver func() gorgonia.Solver) entrant {
+// steps is the entrant of a step of the solver for parameters of the net's shapes.
+func (r residual) steps(name string, solver func(shapes) gorgonia.Solver) entrant {
 	return entrant{name, func(_ context.Context, s *stage) (contestant, error) {
 		m, err := r.model(1)
 		if err != nil {
@@ -121,7 +129,7 @@ func (r residual) steps(name string, solver func() gorgonia.Solver) entrant {
 		for _, l := range m.Learnables {
 			all = append(all, l.Shape())
 		}
-		return solverStep(s.clock, all, solver()), nil
+		return solverStep(s.clock, all, solver(all)), nil
 	}}
 }
 

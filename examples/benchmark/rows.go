@@ -86,8 +86,8 @@ func momentumSGD(opts ...solvers.Option) func() gorgonia.Solver {
 }
 
 // constrainedAdam is our Adam with kernels on a manifold.
-func constrainedAdam(m manifolds.Manifold) func() gorgonia.Solver {
-	return func() gorgonia.Solver { return solvers.NewAdam(solvers.Kernels(m)) }
+func constrainedAdam(m manifolds.Manifold, opts ...manifolds.Option) func() gorgonia.Solver {
+	return func() gorgonia.Solver { return solvers.NewAdam(solvers.Kernels(m, opts...)) }
 }
 
 func stockMomentum() gorgonia.Solver {
@@ -241,7 +241,12 @@ func kernelContests(net string, s shapes) (all []contest) {
 var constraints = []struct {
 	name     string
 	manifold manifolds.Manifold
-}{{"sphere per filter", manifolds.Sphere{}}, {"Stiefel bank", manifolds.Stiefel{}}}
+	opts     []manifolds.Option
+}{
+	{"sphere per filter", manifolds.Sphere{}, nil},
+	{"Stiefel bank", manifolds.Stiefel{}, nil},
+	{"Stiefel per 3x3", manifolds.Stiefel{}, []manifolds.Option{manifolds.PerSlice}},
+}
 
 // share is the row of the cost of a constraint in a training step: the additional time of the solver over the
 // unconstrained one, as a share of the whole step with the constraint.
@@ -271,16 +276,18 @@ func trainingContest(n netSpec, torch bar) contest {
 	for _, rule := range []struct {
 		name        string
 		free        func() gorgonia.Solver
-		constrained func(manifolds.Manifold) func() gorgonia.Solver
+		constrained func(manifolds.Manifold, ...manifolds.Option) func() gorgonia.Solver
 	}{
-		{"SGD", momentumSGD(), func(m manifolds.Manifold) func() gorgonia.Solver { return momentumSGD(solvers.Kernels(m)) }},
+		{"SGD", momentumSGD(), func(m manifolds.Manifold, opts ...manifolds.Option) func() gorgonia.Solver {
+			return momentumSGD(solvers.Kernels(m, opts...))
+		}},
 		{"Adam", ourAdam, constrainedAdam},
 	} {
 		free := rule.name + ", free"
 		c.entrants = append(c.entrants, steps(free, n.shapes(), rule.free))
 		for _, m := range constraints {
 			kept := rule.name + ", " + m.name
-			c.entrants = append(c.entrants, steps(kept, n.shapes(), rule.constrained(m.manifold)))
+			c.entrants = append(c.entrants, steps(kept, n.shapes(), rule.constrained(m.manifold, m.opts...)))
 			c.rows = append(c.rows, share(kept, of(kept).minus(free), of("graph").plus(kept)))
 		}
 	}

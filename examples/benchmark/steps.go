@@ -81,6 +81,8 @@ func (p *parameter) Name() string                  { return p.name }
 func (p *parameter) Value() gorgonia.Value         { return p.weight }
 func (p *parameter) Grad() (gorgonia.Value, error) { return p.grad, nil }
 
+func parameterName(i int) string { return fmt.Sprintf("parameter%d", i) }
+
 // newParameters draws weights and gradients.
 func newParameters(s shapes) (all []*parameter) {
 	rng := rand.New(rand.NewPCG(1, 1))
@@ -88,7 +90,7 @@ func newParameters(s shapes) (all []*parameter) {
 		dense := func() *tensor.Dense {
 			return tensor.New(tensor.Of(tensor.Float32), tensor.WithShape(shape...))
 		}
-		p := &parameter{name: fmt.Sprintf("parameter%d", i), weight: dense(), grad: dense(), sign: 1}
+		p := &parameter{name: parameterName(i), weight: dense(), grad: dense(), sign: 1}
 		w := p.weight.Float32s()
 		p.saved = make([]float32, len(w))
 		for i := range w {
