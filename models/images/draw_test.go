@@ -16,8 +16,8 @@ import (
 // Drawn pictures are a folder, the same in a larger one, and tell their classes apart.
 func TestDraw(t *testing.T) {
 	small, large := t.TempDir(), t.TempDir()
-	require.NoError(t, images.Draw(small, images.DrawOptions{Classes: "Q7", PerClass: 3, Seed: 4}))
-	require.NoError(t, images.Draw(large, images.DrawOptions{PerClass: 4, Seed: 4}))
+	require.NoError(t, images.Draw(small, images.DrawOptions{Classes: "Q7", PerClass: 3, Seed: 4, Side: 40}))
+	require.NoError(t, images.Draw(large, images.DrawOptions{PerClass: 4, Seed: 4, Side: 40}))
 	p, err := images.Folder(large, images.FolderOptions{Preprocessing: images.Preprocessing{Size: 32, Grey: true}})
 	require.NoError(t, err)
 	assert.Len(t, p.Classes, 34)
