@@ -10,6 +10,7 @@
 //	robust   large learning rates, layers of badly matched scale, deep nets without batch norm
 //	cifar    ResNet-20 on CIFAR-10 with augmentation, Euclidean and constrained
 //	omega    ResNet-8 on CIFAR-10: free and constrained kernels, ensembles and Muon at equal angular rates
+//	finetune ResNet-8 trained on drawn letters, then on few pictures of other classes, free and constrained
 //	transfer ResNet-20 on CIFAR-10: some of these at the rates that omega has found, given by -from
 //
 // A campaign consists of many runs. Each of them depends only on its settings, runs on one core, and is
@@ -53,7 +54,7 @@ type size struct {
 	again       int // more runs with each of the two rates that look best
 }
 
-var experiments = []experiment{scale, fashion, robust, cifar, omega, transfer}
+var experiments = []experiment{scale, fashion, robust, cifar, omega, transfer, finetune}
 
 func main() {
 	cli.Main("experiments", func(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -159,6 +160,12 @@ func names() string {
 
 // load returns the images, of the size that is wanted or that there is.
 func load(dir, experiment string, s *size) (*images.Set, error) {
+	if experiment == finetune.name {
+		if dir != "" {
+			return nil, cli.Usage("-data: want none with %s, which draws its pictures, got %q", experiment, dir)
+		}
+		return newLetters(s)
+	}
 	if dir == "" {
 		set, err := images.Digits(1, s.Train+s.Validation, s.Test, images.DigitOptions{})
 		if err != nil {

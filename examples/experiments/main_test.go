@@ -58,6 +58,7 @@ func TestQuick(t *testing.T) {
 		{[]string{"cifar"}, 3},
 		{[]string{"-only", "bank", "omega"}, 0},
 		{[]string{"transfer"}, 2},
+		{[]string{"finetune"}, 4},
 	} {
 		name := of.args[len(of.args)-1]
 		t.Run(name, func(t *testing.T) {
