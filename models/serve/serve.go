@@ -248,7 +248,11 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request) (b []byte, err er
 		if part.FileName() == "" {
 			continue // another field
 		}
-		if b, err = io.ReadAll(part); err != nil {
+		// The rest of the form is read too, within the same time: net/http would read it after the answer, when there is no deadline.
+		if b, err = io.ReadAll(part); err == nil {
+			_, err = io.Copy(io.Discard, r.Body)
+		}
+		if err != nil {
 			return nil, wrapBody(err)
 		}
 		return b, nil

@@ -139,7 +139,7 @@ func TestStatus(t *testing.T) {
 	}{
 		"empty":         {"", strings.NewReader(""), 400, "want a picture as the body"},
 		"text":          {"", strings.NewReader("text"), 415, "want a JPEG, PNG"},
-		"damaged":       {"", bytes.NewReader(picture[:len(picture)/2]), 422, "want a whole picture"},
+		"damaged":       {"", bytes.NewReader(picture[:len(picture)/2]), 422, "want a PNG picture that is whole"},
 		"body":          {"", bytes.NewReader(make([]byte, 20001)), 413, "too large"},
 		"pixels":        {"", bytes.NewReader(noise(t, 1, 200, 60)), 413, "want at most 10000 pixels, got 200 x 60"},
 		"no file":       {noFile, noFileBody, 400, "want a picture"},
@@ -331,7 +331,11 @@ func TestSlowClients(t *testing.T) {
 	address, _ := server(t, h)
 	picture := noise(t, 1, 20, 20)
 	var wg sync.WaitGroup
-	for _, text := range []string{"POST / HT", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc", "", "GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("y", 1<<20)} {
+	stalled := "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 1000\r\n\r\n" +
+		"--x\r\nContent-Disposition: form-data; name=a; filename=b\r\n\r\nab\r\n--x\r\nabc" // after its file
+	for _, text := range []string{
+		"POST / HT", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc", stalled, "", "GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("y", 1<<20),
+	} {
 		wg.Go(func() {
 			c, err := net.Dial("tcp", address)
 			if !assert.NoError(t, err) {
