@@ -203,11 +203,11 @@ func decode(b []byte) (p *decoded, err error) {
 		}
 	case *image.YCbCr:
 		if format.name == "webp" {
-			m = video{n}
+			m = video{n, nil}
 		}
 	case *image.NYCbCrA:
 		if format.name == "webp" {
-			m = video{&n.YCbCr}
+			m = video{&n.YCbCr, n}
 		}
 	}
 	return &decoded{m, t.turn, free}, nil

@@ -3,9 +3,12 @@
 package images
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"image"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -44,5 +47,41 @@ func TestFormats(t *testing.T) {
 			got := ints(m.scaled(image.Rect(0, 0, w, h), w, h, image.Rect(0, 0, w, h), 3))
 			assert.InDeltaSlice(t, want.Pixels, got, tolerance)
 		})
+	}
+}
+
+// withAlpha puts an alpha channel into a lossy WebP file of 10 x 7 pixels.
+func withAlpha(file, alpha []byte) []byte {
+	chunk := func(name string, b []byte) []byte {
+		c := append(binary.LittleEndian.AppendUint32([]byte(name), uint32(len(b))), b...)
+		return append(c, make([]byte, len(b)%2)...)
+	}
+	const header, hasAlpha = 12, 0x10
+	return chunk("RIFF", slices.Concat([]byte("WEBP"), chunk("VP8X", []byte{hasAlpha, 0, 0, 0, 10 - 1, 0, 0, 7 - 1, 0, 0}),
+		chunk("ALPH", append([]byte{0}, alpha...)), file[header:]))
+}
+
+// LoadImage has the colours that Preprocessing has, also of lossy WebP, and what is transparent is black.
+func TestLossyWebP(t *testing.T) {
+	file, err := os.ReadFile("testdata/formats/lossy.webp")
+	require.NoError(t, err)
+	alpha := make([]byte, 7*10)
+	for i := range alpha {
+		alpha[i] = byte(min(255, 3*i))
+	}
+	set := &Set{Channels: 3, Height: 7, Width: 10, Mean: []float32{0, 0, 0}, Std: []float32{1, 1, 1}}
+	opaque, err := set.ReadImage(bytes.NewReader(file), "opaque")
+	require.NoError(t, err)
+	transparent, err := set.ReadImage(bytes.NewReader(withAlpha(file, alpha)), "transparent")
+	require.NoError(t, err)
+	area := image.Rect(0, 0, 10, 7)
+	for _, b := range [][]byte{file, withAlpha(file, alpha)} { // Preprocessing leaves out alpha
+		m, err := decode(b)
+		require.NoError(t, err)
+		for i, v := range ints(m.scaled(area, 10, 7, area, 3)) {
+			a := float64(alpha[i%70]) / 255
+			assert.InDelta(t, v, 255*opaque[i], 1, "sample %d", i)
+			assert.InDelta(t, a*float64(v), 255*transparent[i], 1, "sample %d of alpha %v", i, a)
+		}
 	}
 }

@@ -104,19 +104,35 @@ func ycbcrRows(m *image.YCbCr, rgb func(y, cb, cr byte) (r, g, b byte)) func(row
 }
 
 // video is a picture whose colours are in the range of video (ITU-R 601), as those of lossy WebP: black is 16 and white 235.
-type video struct{ *image.YCbCr }
+type video struct {
+	*image.YCbCr
+	alpha *image.NYCbCrA // the same picture with its alpha, or nil if all of it is opaque
+}
 
 // ColorModel implements image.Image.
-func (video) ColorModel() color.Model { return color.RGBAModel }
+func (video) ColorModel() color.Model { return color.NRGBAModel }
+
+// Opaque reports whether the picture is without alpha.
+func (v video) Opaque() bool { return v.alpha == nil }
 
 // At implements image.Image.
 func (v video) At(x, y int) color.Color {
 	if !(image.Point{X: x, Y: y}).In(v.Rect) {
-		return color.RGBA{}
+		return color.NRGBA{}
 	}
 	yi, ci := v.YOffset(x, y), v.COffset(x, y)
 	r, g, b := videoToRGB(v.Y[yi], v.Cb[ci], v.Cr[ci])
-	return color.RGBA{r, g, b, 255}
+	a := byte(255)
+	if v.alpha != nil {
+		a = v.alpha.A[v.alpha.AOffset(x, y)]
+	}
+	return color.NRGBA{r, g, b, a}
+}
+
+// RGBA64At implements image.RGBA64Image, which package draw prefers to At: that of the embedded picture has other colours.
+func (v video) RGBA64At(x, y int) color.RGBA64 {
+	r, g, b, a := v.At(x, y).RGBA()
+	return color.RGBA64{R: uint16(r), G: uint16(g), B: uint16(b), A: uint16(a)}
 }
 
 // videoToRGB converts a colour, with factors in 2^16ths:
