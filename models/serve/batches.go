@@ -125,16 +125,22 @@ func (b *batches) compute(batch []*item) {
 	}
 }
 
-// probabilities makes a panic of an operation an error: a server answers the next request.
-func (b *batches) probabilities(x []float32) (p []float64, err error) {
+func (b *batches) probabilities(x []float32) ([]float64, error) {
+	return recovered("the net", func() ([]float64, error) {
+		if b.observe != nil {
+			shape := b.p.Net().Inputs[0].Shape()
+			b.observe(len(x) * shape[0] / shape.TotalSize())
+		}
+		return b.p.Probabilities(x)
+	})
+}
+
+// recovered makes a panic of a function an error: a server answers the next request.
+func recovered[T any](what string, f func() (T, error)) (v T, err error) {
 	defer func() {
-		if v := recover(); v != nil {
-			p, err = nil, fmt.Errorf("serve: the net has panicked: %v", v)
+		if p := recover(); p != nil {
+			err = fmt.Errorf("serve: %s has panicked: %v", what, p)
 		}
 	}()
-	if b.observe != nil {
-		shape := b.p.Net().Inputs[0].Shape()
-		b.observe(len(x) * shape[0] / shape.TotalSize())
-	}
-	return b.p.Probabilities(x)
+	return f()
 }

@@ -5,8 +5,6 @@ package serve
 import (
 	"context"
 	"errors"
-	"io"
-	"log"
 	"net"
 	"net/http"
 	"sync"
@@ -16,9 +14,9 @@ import (
 // maxConnections is how many connections are open at the same time; others wait to be accepted.
 const maxConnections = 1024
 
-// Serve answers requests to a listener, which it closes, until ctx ends. Then it takes no more connections, answers the requests under way within the
-// time of Options.Timeout, closes the handler and returns nil. Clients that are slow to send a request, or to read its answer, lose their
-// connection.
+// Serve answers requests to a listener, which it closes, until ctx ends. Then it takes no more connections, answers the requests under way, closes
+// the handler and returns nil, or an error if that took more than twice the time of Options.Timeout. Clients that are slow to send a request, or to
+// read its answer, lose their connection.
 func Serve(ctx context.Context, l net.Listener, h *Handler) error {
 	t := h.o.Timeout
 	s := &http.Server{
@@ -28,7 +26,6 @@ func Serve(ctx context.Context, l net.Listener, h *Handler) error {
 		WriteTimeout:      4 * t, // from the end of the header: until the picture is there, until it is answered, and until that is read
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          log.New(io.Discard, "", 0), // of connections that broke
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(&limited{Listener: l, slots: make(chan struct{}, maxConnections)}) }()
@@ -39,10 +36,9 @@ func Serve(ctx context.Context, l net.Listener, h *Handler) error {
 		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*t)
 		err = s.Shutdown(within)
 		cancel()
-		err = errors.Join(err, s.Close())
 		<-ended
 	}
-	return errors.Join(err, h.Close())
+	return errors.Join(err, s.Close(), h.Close()) // Close closes connections that are open
 }
 
 // limited accepts as many connections at the same time as there are slots.

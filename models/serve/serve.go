@@ -283,7 +283,7 @@ func (h *Handler) example(ctx context.Context, body []byte) ([]float32, error) {
 	if width, height := size(body); width*height > h.o.MaxPixels {
 		return nil, fmt.Errorf("%w: want at most %d pixels, got %d x %d", images.ErrTooLarge, h.o.MaxPixels, width, height)
 	}
-	x, err := h.o.Read(bytes.NewReader(body), "picture")
+	x, err := recovered("the function that reads pictures", func() ([]float32, error) { return h.o.Read(bytes.NewReader(body), "picture") })
 	if err != nil {
 		return nil, err
 	}

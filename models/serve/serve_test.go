@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image"
 	"image/color"
@@ -257,7 +258,7 @@ func TestBusy(t *testing.T) {
 	assert.Len(t, begun, 1, "no one computes what no one waits for")
 }
 
-// A panic of the net is the error of the requests in the batch.
+// A panic of the net is the error of the requests in the batch, and one of Options.Read that of its request.
 func TestPanic(t *testing.T) {
 	first := true
 	h, _ := handler(t, Options{observe: func(int) {
@@ -269,6 +270,39 @@ func TestPanic(t *testing.T) {
 	picture := noise(t, 1, 20, 20)
 	assert.Equal(t, 500, post(h, "", bytes.NewReader(picture)).Code)
 	assert.Equal(t, 200, post(h, "", bytes.NewReader(picture)).Code)
+
+	h, _ = handler(t, Options{Read: func(io.Reader, string) ([]float32, error) { panic("decoder") }})
+	w := post(h, "", bytes.NewReader(picture))
+	assert.Equal(t, 500, w.Code)
+	assert.Contains(t, w.Body.String(), "serve: the function that reads pictures has panicked: decoder")
+}
+
+// brokenListener fails after its first connection.
+type brokenListener struct {
+	net.Listener
+	accepted bool
+}
+
+func (l *brokenListener) Accept() (net.Conn, error) {
+	if l.accepted {
+		return nil, errors.New("broken")
+	}
+	l.accepted = true
+	return l.Listener.Accept()
+}
+
+// Connections are closed when the listener fails.
+func TestListenerFails(t *testing.T) {
+	h, _ := handler(t, Options{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	c, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	defer c.Close()
+	assert.EqualError(t, Serve(t.Context(), &brokenListener{Listener: l}, h), "broken")
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(3*time.Second)))
+	_, err = c.Read(make([]byte, 1))
+	assert.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 }
 
 // server serves on a port of its own until the test, or stop, ends it.
