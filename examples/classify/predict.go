@@ -36,15 +36,6 @@ func (c *command) predictor(batch int) (*models.Predictor, *record, error) {
 	return p, r, err
 }
 
-// guesses returns the most probable classes.
-func guesses(probabilities []float64, classes []string, top int) []serve.Prediction {
-	var all []serve.Prediction
-	for _, k := range models.Top(probabilities, top) {
-		all = append(all, serve.Prediction{Class: classes[k], Probability: probabilities[k]})
-	}
-	return all
-}
-
 // formats are how predictions are written.
 var formats = []named[func(io.Writer, int) output]{
 	{"text", func(w io.Writer, pictures int) output { return &textOutput{w, pictures == 1} }},
@@ -103,7 +94,7 @@ func (c *command) classifyPictures(ctx context.Context, stdout, stderr io.Writer
 		}
 		n := len(r.Classes)
 		for i, name := range read {
-			if err := out.write(name, guesses(probabilities[i*n:(i+1)*n], r.Classes, c.top)); err != nil {
+			if err := out.write(name, serve.Predictions(probabilities[i*n:(i+1)*n], r.Classes, c.top)); err != nil {
 				return err
 			}
 		}

@@ -13,7 +13,6 @@ import (
 // batches evaluates examples that come from many goroutines, in batches: those that arrive while one is computed make up the next.
 type batches struct {
 	p       *models.Predictor
-	classes int
 	queue   chan *item
 	ending  chan struct{} // closed when no more examples are taken
 	ended   chan struct{} // closed when none is computed any more
@@ -33,8 +32,8 @@ type result struct {
 	err           error
 }
 
-func newBatches(p *models.Predictor, classes int, observe func(int)) *batches {
-	b := &batches{p: p, classes: classes, queue: make(chan *item), ending: make(chan struct{}), ended: make(chan struct{}), observe: observe}
+func newBatches(p *models.Predictor, observe func(int)) *batches {
+	b := &batches{p: p, queue: make(chan *item), ending: make(chan struct{}), ended: make(chan struct{}), observe: observe}
 	go b.run()
 	return b
 }
@@ -113,8 +112,9 @@ func (b *batches) compute(batch []*item) {
 	p, err := b.probabilities(x)
 	switch {
 	case err == nil:
+		classes := len(p) / len(live)
 		for i, it := range live {
-			it.result <- result{p[i*b.classes : (i+1)*b.classes], nil}
+			it.result <- result{p[i*classes : (i+1)*classes], nil}
 		}
 	case len(live) == 1:
 		live[0].result <- result{nil, err}

@@ -11,10 +11,10 @@
 //	$ curl --data-binary @cat.jpg http://127.0.0.1:8080/
 //	{"predictions":[{"class":"cat","probability":0.97},{"class":"dog","probability":0.02}]}
 //
-// An error is an object with the key "error", and a status that says whose it is: 413 for a picture that is too large, 415 for what is no picture,
-// 422 for a damaged one, 429 with Retry-After where more requests are under way than Options.Queue, 503 where the time of Options.Timeout
-// is over or the server ends. A GET of / is a page with a field for pictures, which needs nothing from elsewhere, and /healthz answers "ok" as long as
-// pictures are taken.
+// An error is an object with the key "error", and a status that says whose it is: 400 for a request without a picture, 408 for a picture that is not
+// there within the time of Options.Timeout, 413 for one that is too large, 415 for what is no picture, 422 for a damaged one, 429 with Retry-After
+// where more requests are under way than Options.Queue, 503 where the answer takes longer than Options.Timeout or the server
+// ends. A GET of / is a page with a field for pictures, which needs nothing from elsewhere, and /healthz answers "ok" as long as pictures are taken.
 //
 // Pictures that arrive while the net computes are evaluated together, in one batch of the predictor, so a server under load computes as
 // efficiently as a program that has all pictures at once, and one without load answers at once. The memory for requests is at most about
@@ -23,6 +23,7 @@ package serve
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -93,31 +94,16 @@ func New(p *models.Predictor, o Options) (*Handler, error) {
 	case o.Top < 0 || o.MaxBody < 0 || o.MaxPixels < 0 || o.Queue < 0 || o.Timeout < 0:
 		return nil, errors.New("serve: want limits that are positive, or 0 for their defaults, got a negative one")
 	}
-	or := func(value, byDefault int) int {
-		if value == 0 {
-			return byDefault
-		}
-		return value
-	}
-	o.Top, o.Queue = or(o.Top, 5), or(o.Queue, max(64, 2*p.Net().Batch()))
-	if o.Title == "" {
-		o.Title = "Classify a picture"
-	}
-	if o.MaxBody == 0 {
-		o.MaxBody = 16 << 20
-	}
-	if o.MaxPixels == 0 {
-		o.MaxPixels = 1 << 25
-	}
-	if o.Timeout == 0 {
-		o.Timeout = 15 * time.Second
-	}
+	o.Top, o.Queue = cmp.Or(o.Top, 5), cmp.Or(o.Queue, max(64, 2*p.Net().Batch()))
+	o.Title = cmp.Or(o.Title, "Classify a picture")
+	o.MaxBody, o.MaxPixels = cmp.Or(o.MaxBody, 16<<20), cmp.Or(o.MaxPixels, 1<<25)
+	o.Timeout = cmp.Or(o.Timeout, 15*time.Second)
 	var page bytes.Buffer
 	if err := pageTemplate.Execute(&page, o); err != nil {
 		return nil, fmt.Errorf("serve: %w", err)
 	}
 	return &Handler{
-		o: o, page: page.Bytes(), batches: newBatches(p, len(o.Classes), o.observe),
+		o: o, page: page.Bytes(), batches: newBatches(p, o.observe),
 		slots: make(chan struct{}, o.Queue), decoders: make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}, nil
 }
@@ -158,6 +144,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type Prediction struct {
 	Class       string  `json:"class"`
 	Probability float64 `json:"probability"`
+}
+
+// Predictions returns the most probable classes, the most probable first.
+func Predictions(probabilities []float64, classes []string, top int) []Prediction {
+	var all []Prediction
+	for _, k := range models.Top(probabilities, top) {
+		all = append(all, Prediction{classes[k], probabilities[k]})
+	}
+	return all
 }
 
 // Answer is what a picture is answered with: the most probable classes, the most probable first.
@@ -209,11 +204,7 @@ func (h *Handler) classify(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, err)
 		return
 	}
-	var a Answer
-	for _, k := range models.Top(p, h.o.Top) {
-		a.Predictions = append(a.Predictions, Prediction{h.o.Classes[k], p[k]})
-	}
-	answer(w, http.StatusOK, a)
+	answer(w, http.StatusOK, Answer{Predictions(p, h.o.Classes, h.o.Top)})
 }
 
 // body returns the bytes of the picture in a request.
