@@ -161,7 +161,7 @@ func decode(b []byte) (p *decoded, err error) {
 	if err != nil {
 		return nil, failed(kind, err)
 	}
-	t := traitsOf(io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b))), format.name, head)
+	t := traitsOf(b, format.name, head)
 	if t.width < 1 || t.height < 1 {
 		return nil, faultf(ErrDamaged, "want a picture of at least one pixel, got %dx%d", t.width, t.height)
 	}

@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"image"
 	"image/color"
-	"io"
 )
 
 // traits are properties of the file of a picture that package image does not report.
@@ -23,11 +22,11 @@ type traits struct {
 const maxSegments = 10_000
 
 // traitsOf reads the segments of a file. What is damaged there is found when the picture is decoded.
-func traitsOf(r *io.SectionReader, format string, c image.Config) traits {
+func traitsOf(file []byte, format string, c image.Config) traits {
 	t := traits{width: c.Width, height: c.Height, bytes: 4}
 	switch format {
 	case "jpeg":
-		t.jpeg(r)
+		t.jpeg(file)
 	case "png":
 		switch c.ColorModel {
 		case color.RGBA64Model, color.NRGBA64Model:
@@ -37,27 +36,26 @@ func traitsOf(r *io.SectionReader, format string, c image.Config) traits {
 		case color.GrayModel:
 			t.bytes = 1
 		}
-		t.png(r)
+		t.png(file)
 	case "webp":
 		t.bytes = 8 // lossless, and lossy with alpha, go by way of another picture of 4 bytes a pixel
-		t.webp(r)
+		t.webp(file)
 	case "gif":
 		t.bytes = 6 // a frame of one byte a pixel, and the screen if it is larger
 	case "tiff":
-		t.tiff(r, c)
+		t.tiff(file, c)
 	}
 	return t
 }
 
-// at reads n bytes, or fewer where the file ends.
-func at(r io.ReaderAt, offset int64, n int) []byte {
-	b := make([]byte, n)
-	n, _ = r.ReadAt(b, offset)
-	return b[:n]
+// at returns n bytes of a file, or fewer where it ends.
+func at(file []byte, offset int64, n int) []byte {
+	rest := file[min(offset, int64(len(file))):]
+	return rest[:min(n, len(rest))]
 }
 
 // jpeg looks at the segments before the pixels (ITU T.81, annex B). Samples of a progressive file are kept as coefficients of 4 bytes too.
-func (t *traits) jpeg(r *io.SectionReader) {
+func (t *traits) jpeg(file []byte) {
 	const (
 		app1  = 0xe1
 		app14 = 0xee
@@ -67,7 +65,7 @@ func (t *traits) jpeg(r *io.SectionReader) {
 	defer func() { t.plainCMYK = components == 4 && !adobe }()
 	offset := int64(2)
 	for range maxSegments {
-		b := at(r, offset, 4)
+		b := at(file, offset, 4)
 		switch {
 		case len(b) < 4 || b[0] != 0xff || b[1] == sos:
 			return
@@ -81,11 +79,11 @@ func (t *traits) jpeg(r *io.SectionReader) {
 		}
 		switch {
 		case marker == app1 && t.turn == 0:
-			t.turn = orientationOf(at(r, offset+4, size-2))
+			t.turn = orientationOf(at(file, offset+4, size-2))
 		case marker == app14:
-			adobe = adobe || string(at(r, offset+4, 5)) == "Adobe"
+			adobe = adobe || string(at(file, offset+4, 5)) == "Adobe"
 		case marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc:
-			frame := at(r, offset+4, size-2)
+			frame := at(file, offset+4, size-2)
 			t.bytes = samples(frame)
 			if len(frame) > 5 {
 				components = int(frame[5])
@@ -114,21 +112,21 @@ func samples(frame []byte) float64 {
 }
 
 // png looks at the chunks (PNG, third edition, 5.3).
-func (t *traits) png(r *io.SectionReader) {
+func (t *traits) png(file []byte) {
 	offset := int64(8)
 	for range maxSegments {
-		b := at(r, offset, 8)
+		b := at(file, offset, 8)
 		if len(b) < 8 {
 			return
 		}
 		size, name := int64(binary.BigEndian.Uint32(b)), string(b[4:])
 		switch name {
 		case "IHDR":
-			if h := at(r, offset+8, 13); len(h) == 13 && h[12] != 0 { // interlaced: passes are pictures of their own
+			if h := at(file, offset+8, 13); len(h) == 13 && h[12] != 0 { // interlaced: passes are pictures of their own
 				t.bytes *= 2
 			}
 		case "eXIf":
-			t.turn = orientationOf(at(r, offset+8, int(min(size, maxExif))))
+			t.turn = orientationOf(at(file, offset+8, int(min(size, maxExif))))
 			return
 		}
 		offset += 12 + size
@@ -136,26 +134,26 @@ func (t *traits) png(r *io.SectionReader) {
 }
 
 // webp looks at the chunks (RFC 9649). The frame may be larger than the file says in VP8X.
-func (t *traits) webp(r *io.SectionReader) {
+func (t *traits) webp(file []byte) {
 	offset := int64(12)
 	for range maxSegments {
-		b := at(r, offset, 8)
+		b := at(file, offset, 8)
 		if len(b) < 8 {
 			return
 		}
 		size, name := int64(binary.LittleEndian.Uint32(b[4:])), string(b[:4])
 		switch name {
 		case "VP8 ":
-			if f := at(r, offset+8, 10); len(f) == 10 {
+			if f := at(file, offset+8, 10); len(f) == 10 {
 				t.frame(int(binary.LittleEndian.Uint16(f[6:])&0x3fff), int(binary.LittleEndian.Uint16(f[8:])&0x3fff))
 			}
 		case "VP8L":
-			if f := at(r, offset+8, 5); len(f) == 5 {
+			if f := at(file, offset+8, 5); len(f) == 5 {
 				bits := binary.LittleEndian.Uint32(f[1:])
 				t.frame(int(bits&0x3fff)+1, int(bits>>14&0x3fff)+1)
 			}
 		case "EXIF":
-			t.turn = orientationOf(at(r, offset+8, int(min(size, maxExif))))
+			t.turn = orientationOf(at(file, offset+8, int(min(size, maxExif))))
 			return
 		}
 		offset += 8 + size + size%2
@@ -207,7 +205,7 @@ func orientationOf(exif []byte) orientation {
 }
 
 // tiff looks at the first directory (TIFF 6.0, section 2).
-func (t *traits) tiff(r *io.SectionReader, c image.Config) {
+func (t *traits) tiff(file []byte, c image.Config) {
 	const (
 		compression  = 0x0103
 		photometric  = 0x0106
@@ -216,7 +214,6 @@ func (t *traits) tiff(r *io.SectionReader, c image.Config) {
 		tileLength   = 0x0143
 		rowsPerStrip = 0x0116
 	)
-	file := at(r, 0, int(r.Size()))
 	t.turn = orientationOf(file)
 	switch c.ColorModel {
 	case color.RGBA64Model, color.NRGBA64Model:
