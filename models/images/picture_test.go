@@ -266,6 +266,24 @@ func TestLargePictures(t *testing.T) {
 		}
 		return b.Bytes()
 	}
+	transparent := func(png []byte) []byte { // one shade of a turned picture
+		chunk := []byte("tRNS\x00\x07")
+		png = binary.BigEndian.AppendUint32(withExif(png, exif(binary.BigEndian, 3)), 2)
+		return binary.BigEndian.AppendUint32(append(png, chunk...), crc32.ChecksumIEEE(chunk))
+	}
+	cmyk := func() []byte {
+		b, err := os.ReadFile("testdata/formats/cmyk.jpg")
+		require.NoError(t, err)
+		at := bytes.Index(b, []byte{0xff, 0xc0})
+		copy(b[at+5:], []byte{0x20, 0, 0x20, 0})
+		return b
+	}
+	rgb := func() []byte {
+		b := jpeg(false)
+		at := bytes.Index(b, []byte{0xff, 0xc0})
+		b[at+10], b[at+13], b[at+16] = 'R', 'G', 'B' // names of the components
+		return b
+	}
 	webp := func(file string) []byte { // with a frame of 16383 x 16383 behind a small VP8X
 		b, err := os.ReadFile(file)
 		require.NoError(t, err)
@@ -281,8 +299,12 @@ func TestLargePictures(t *testing.T) {
 		"RGBA, interlaced": {header(8, 6, 1), "512"},
 		"16 bits":          {header(16, 6, 0), "512"},
 		"grey, 16 bits":    {header(16, 0, 0), ""},
+		"grey with alpha":  {transparent(header(8, 0, 1)), "512"},
+		"all of these":     {transparent(header(16, 0, 1)), "1024"},
 		"JPEG":             {jpeg(false), ""},
 		"progressive JPEG": {jpeg(true), "480"},
+		"CMYK JPEG":        {cmyk(), "512"},
+		"RGB JPEG":         {rgb(), "352"},
 		"WebP":             {webp("testdata/turned.webp"), "2048"},
 	} {
 		path := saved(t, name, func(b *bytes.Buffer) error { _, err := b.Write(c.file); return err })

@@ -27,6 +27,9 @@ func traitsOf(file []byte, format string, c image.Config) traits {
 	switch format {
 	case "jpeg":
 		t.jpeg(file)
+		if c.ColorModel == color.CMYKModel || c.ColorModel == color.RGBAModel {
+			t.bytes += 4 // a picture of its own, made of the planes
+		}
 	case "png":
 		switch c.ColorModel {
 		case color.RGBA64Model, color.NRGBA64Model:
@@ -36,7 +39,7 @@ func traitsOf(file []byte, format string, c image.Config) traits {
 		case color.GrayModel:
 			t.bytes = 1
 		}
-		t.png(file)
+		t.png(file, c.ColorModel == color.GrayModel || c.ColorModel == color.Gray16Model)
 	case "webp":
 		t.bytes = 8 // lossless, and lossy with alpha, go by way of another picture of 4 bytes a pixel
 		t.webp(file)
@@ -112,7 +115,7 @@ func samples(frame []byte) float64 {
 }
 
 // png looks at the chunks (PNG, third edition, 5.3).
-func (t *traits) png(file []byte) {
+func (t *traits) png(file []byte, grey bool) {
 	offset := int64(8)
 	for range maxSegments {
 		b := at(file, offset, 8)
@@ -125,9 +128,15 @@ func (t *traits) png(file []byte) {
 			if h := at(file, offset+8, 13); len(h) == 13 && h[12] != 0 { // interlaced: passes are pictures of their own
 				t.bytes *= 2
 			}
+		case "tRNS":
+			if grey { // it becomes a picture of four channels
+				t.bytes *= 4
+				grey = false
+			}
 		case "eXIf":
-			t.turn = orientationOf(at(file, offset+8, int(min(size, maxExif))))
-			return
+			if t.turn == 0 {
+				t.turn = orientationOf(at(file, offset+8, int(min(size, maxExif))))
+			}
 		}
 		offset += 12 + size
 	}
