@@ -21,8 +21,9 @@ import (
 // Its measures are those of Sokolova and Lapalme 2009, A systematic analysis of performance measures for classification
 // tasks, tables 1 and 3.
 type Confusion struct {
-	classes []string
-	counts  []int // classes x classes: a row for each class, a column for each prediction
+	classes  []string
+	counts   []int // classes x classes: a row for each class, a column for each prediction
+	examples int   // the sum of counts
 }
 
 // NewConfusion returns a matrix of zeros for at least 2 classes.
@@ -30,7 +31,7 @@ func NewConfusion(classes []string) (*Confusion, error) {
 	if len(classes) < 2 {
 		return nil, fmt.Errorf("models: confusion: want at least 2 classes, got %d", len(classes))
 	}
-	return &Confusion{slices.Clone(classes), make([]int, len(classes)*len(classes))}, nil
+	return &Confusion{classes: slices.Clone(classes), counts: make([]int, len(classes)*len(classes))}, nil
 }
 
 // Add counts an example.
@@ -41,6 +42,7 @@ func (c *Confusion) Add(class, predicted int) error {
 		}
 	}
 	c.counts[class*len(c.classes)+predicted]++
+	c.examples++
 	return nil
 }
 
@@ -51,12 +53,7 @@ func (c *Confusion) Classes() []string { return slices.Clone(c.classes) }
 func (c *Confusion) Count(class, predicted int) int { return c.counts[class*len(c.classes)+predicted] }
 
 // Examples returns the number of examples.
-func (c *Confusion) Examples() (n int) {
-	for _, k := range c.counts {
-		n += k
-	}
-	return n
-}
+func (c *Confusion) Examples() int { return c.examples }
 
 // Accuracy returns the share of examples whose class was predicted, NaN if there are none.
 func (c *Confusion) Accuracy() float64 {
@@ -64,7 +61,7 @@ func (c *Confusion) Accuracy() float64 {
 	for k := range c.classes {
 		right += c.Count(k, k)
 	}
-	return ratio(right, c.Examples())
+	return ratio(right, c.examples)
 }
 
 // ClassMeasures are those of one class against all others. A share of nothing is NaN.
@@ -92,24 +89,32 @@ func (c *Confusion) Measures(class int) ClassMeasures {
 			m.Confused = k
 		}
 	}
-	all := c.Examples()
 	m.Precision, m.Recall = ratio(m.Correct, m.Predicted), ratio(m.Correct, m.Examples)
 	m.F1 = ratio(2*m.Correct, m.Examples+m.Predicted)
-	m.Accuracy = ratio(all-m.Examples-m.Predicted+2*m.Correct, all)
+	m.Accuracy = ratio(c.examples-m.Examples-m.Predicted+2*m.Correct, c.examples)
 	return m
 }
 
 // MeanRecall returns the mean of the recalls of the classes that have examples, which is called balanced accuracy: classes count alike, however
 // many examples they have. It is NaN if there are no examples.
 func (c *Confusion) MeanRecall() float64 {
-	return c.mean(func(m ClassMeasures) float64 { return m.Recall })
+	return mean(c.measures(), func(m ClassMeasures) float64 { return m.Recall })
+}
+
+// measures returns those of all classes.
+func (c *Confusion) measures() []ClassMeasures {
+	all := make([]ClassMeasures, len(c.classes))
+	for k := range all {
+		all[k] = c.Measures(k)
+	}
+	return all
 }
 
 // mean returns the mean of a measure over the classes for which it is a number.
-func (c *Confusion) mean(of func(ClassMeasures) float64) float64 {
+func mean(all []ClassMeasures, of func(ClassMeasures) float64) float64 {
 	sum, n := 0.0, 0.0
-	for k := range c.classes {
-		if v := of(c.Measures(k)); !math.IsNaN(v) {
+	for _, m := range all {
+		if v := of(m); !math.IsNaN(v) {
 			sum, n = sum+v, n+1
 		}
 	}
@@ -130,8 +135,8 @@ func (c *Confusion) String() string {
 		b.WriteString(strings.TrimRight(s, " ") + "\n")
 	}
 	line("class", "examples", "precision", "recall", "F1", "accuracy", "taken for")
-	for k := range c.classes {
-		m := c.Measures(k)
+	all := c.measures()
+	for k, m := range all {
 		confused := ""
 		if m.Confused >= 0 {
 			times := fmt.Sprintf(" (%d)", c.Count(k, m.Confused))
@@ -139,9 +144,10 @@ func (c *Confusion) String() string {
 		}
 		line(m.Class, strconv.Itoa(m.Examples), share(m.Precision), share(m.Recall), share(m.F1), share(m.Accuracy), confused)
 	}
-	line("mean of the classes", strconv.Itoa(c.Examples()),
-		share(c.mean(func(m ClassMeasures) float64 { return m.Precision })), share(c.MeanRecall()),
-		share(c.mean(func(m ClassMeasures) float64 { return m.F1 })), share(c.mean(func(m ClassMeasures) float64 { return m.Accuracy })), "")
+	means := func(of func(ClassMeasures) float64) string { return share(mean(all, of)) }
+	line("mean of the classes", strconv.Itoa(c.examples),
+		means(func(m ClassMeasures) float64 { return m.Precision }), means(func(m ClassMeasures) float64 { return m.Recall }),
+		means(func(m ClassMeasures) float64 { return m.F1 }), means(func(m ClassMeasures) float64 { return m.Accuracy }), "")
 	return b.String()
 }
 
@@ -149,7 +155,8 @@ func (c *Confusion) String() string {
 const MatrixClasses = 20
 
 // Matrix returns the matrix as text of at most 80 columns, a row for each class, a column for each prediction: numbers of examples or, if those do not
-// fit, per cent of the row, where 0 is less than half a per cent. A dot is no example at all. It returns "" for more than MatrixClasses classes.
+// fit, per cent of the row, where 0 is less than half a per cent and, where there may be no room for 100, with more than 15 classes, 99 is 99 or more.
+// A dot is no example at all. It returns "" for more than MatrixClasses classes.
 func (c *Confusion) Matrix() string {
 	n := len(c.classes)
 	if n > MatrixClasses {
@@ -162,7 +169,7 @@ func (c *Confusion) Matrix() string {
 	label = min(label, 19)
 	width, percent := max(3, len(strconv.Itoa(slices.Max(c.counts)))+1), false
 	if label+n*width > textColumns {
-		width, percent = 3, true
+		width, percent = min(4, (textColumns-label)/n), true
 	}
 	var b strings.Builder
 	b.WriteString(padded("predicted", label))
@@ -178,7 +185,7 @@ func (c *Confusion) Matrix() string {
 			case v == 0:
 				fmt.Fprintf(&b, "%*s", width, ".")
 			case percent:
-				fmt.Fprintf(&b, "%*.0f", width, 100*ratio(v, of))
+				fmt.Fprintf(&b, "%*.0f", width, min(math.Pow10(width-1)-1, 100*ratio(v, of)))
 			default:
 				fmt.Fprintf(&b, "%*d", width, v)
 			}

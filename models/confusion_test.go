@@ -5,8 +5,10 @@ package models_test
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
@@ -108,6 +110,32 @@ func TestConfusionColumns(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A per cent is a word of its own, also 100 of them.
+func TestConfusionPercent(t *testing.T) {
+	for n, want := range map[int]string{15: "100", 16: "99"} {
+		counts := make([][]int, n)
+		for i := range n {
+			counts[i] = make([]int, n)
+			counts[i][i], counts[i][(i+1)%n] = 1999, 1
+		}
+		lines := strings.Split(confused(t, slices.Repeat([]string{"withaverylongname"}, n), counts).Matrix(), "\n")
+		for i, line := range lines[1 : n+1] {
+			cells := strings.Fields(line)[2:] // after the number of the class and its name
+			require.Len(t, cells, n, line)
+			assert.Equal(t, want, cells[i])
+			assert.Equal(t, "0", cells[(i+1)%n])
+		}
+	}
+}
+
+// The text of so many classes as ImageNet has takes a moment.
+func TestConfusionOfMany(t *testing.T) {
+	c := confused(t, make([]string, 1000), nil)
+	begin := time.Now()
+	assert.Len(t, strings.Split(c.String(), "\n"), 1003)
+	assert.Less(t, time.Since(begin), 2*time.Second)
 }
 
 func TestSoftmaxAndTop(t *testing.T) {
