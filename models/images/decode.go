@@ -183,8 +183,10 @@ func decode(b []byte) (p *decoded, err error) {
 	if t.plainCMYK {
 		b = slices.Concat(b[:2], adobe, b[2:])
 	}
-	if n := bytes.Count(b, startOfScan); format.name == "jpeg" && n > maxScans {
-		return nil, faultf(ErrDamaged, "want a JPEG picture of at most %d scans, got %d", maxScans, n)
+	if format.name == "jpeg" {
+		if n := scans(b); n > maxScans {
+			return nil, faultf(ErrDamaged, "want a JPEG picture of at most %d scans, got %d", maxScans, n)
+		}
 	}
 	m, err := format.decode(bytes.NewReader(b))
 	if err != nil {
@@ -232,8 +234,6 @@ var adobe = []byte("\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00")
 
 // maxScans is more scans than programs write: each takes the time of a whole picture, but only a few bytes of a file.
 const maxScans = 500
-
-var startOfScan = []byte{0xff, 0xda}
 
 // onScreen puts the first frame of a GIF picture to its place on the screen, which has the colour of the background elsewhere.
 func onScreen(frame *image.Paletted, head image.Config, file []byte) image.Image {

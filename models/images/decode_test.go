@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"image"
+	"image/jpeg"
 	"os"
 	"slices"
 	"strings"
@@ -83,5 +84,24 @@ func TestLossyWebP(t *testing.T) {
 			assert.InDelta(t, v, 255*opaque[i], 1, "sample %d", i)
 			assert.InDelta(t, a*float64(v), 255*transparent[i], 1, "sample %d of alpha %v", i, a)
 		}
+	}
+}
+
+// What lies behind a JPEG picture, as the video of a telephone, or in a segment of it, is not counted as scans.
+func TestJPEGScans(t *testing.T) {
+	file, err := os.ReadFile("testdata/formats/progressive.jpg")
+	require.NoError(t, err)
+	many := bytes.Repeat([]byte{0xff, 0xda}, maxScans+1)
+	segment := append(binary.BigEndian.AppendUint16([]byte{0xff, 0xe5}, uint16(2+len(many))), many...)
+	for name, b := range map[string][]byte{"as it is": file, "behind": append(bytes.Clone(file), many...), "in a segment": slices.Concat(file[:2], segment, file[2:])} {
+		assert.Equal(t, bytes.Count(file, many[:2]), scans(b), name)
+		_, err = decode(b)
+		assert.NoError(t, err, name)
+	}
+	var b bytes.Buffer
+	require.NoError(t, jpeg.Encode(&b, image.NewGray(image.Rect(0, 0, 64, 64)), nil))
+	assert.Equal(t, 1, scans(b.Bytes()))
+	for n := range b.Len() {
+		assert.LessOrEqual(t, scans(b.Bytes()[:n]), 1)
 	}
 }

@@ -99,6 +99,37 @@ func (t *traits) jpeg(file []byte) {
 	}
 }
 
+// scans counts the scans of a JPEG file. It takes markers as image/jpeg does, anywhere behind a segment, and ends where the picture does:
+// telephones put a video there.
+func scans(file []byte) (n int) {
+	const (
+		rst0 = 0xd0
+		rst7 = 0xd7
+		eoi  = 0xd9
+		sos  = 0xda
+	)
+	const soi = 2 // bytes
+	for offset := soi; offset < len(file); {
+		next := bytes.IndexByte(file[offset:], 0xff)
+		if next < 0 {
+			break
+		}
+		offset += next
+		b := at(file, int64(offset), 4)
+		switch {
+		case len(b) < 4 || b[1] == eoi:
+			return n
+		case b[1] == 0, b[1] == 0xff, b[1] >= rst0 && b[1] <= rst7: // a byte of the pixels, filling, restart
+			offset++
+			continue
+		case b[1] == sos:
+			n++
+		}
+		offset += 2 + max(2, int(binary.BigEndian.Uint16(b[2:])))
+	}
+	return n
+}
+
 // samples returns how many there are for each pixel, by the sampling factors of a frame header.
 func samples(frame []byte) float64 {
 	const before = 6 // precision, height, width, number of components
