@@ -99,6 +99,49 @@ func TestFolderLabels(t *testing.T) {
 	}
 }
 
+// Fields that change after Folder have the defaults and the checks that they have there.
+func TestPicturesFields(t *testing.T) {
+	dir := layout(t, files{"a/1.png": plain(t, 1, 2, 3)})
+	p, err := images.Folder(dir, images.FolderOptions{Preprocessing: images.Preprocessing{Size: 4}})
+	require.NoError(t, err)
+	again, err := images.Folder(dir, images.FolderOptions{Preprocessing: p.Preprocessing, Transform: p.Transform})
+	require.NoError(t, err)
+	assert.Equal(t, p, again)
+	example := func() (x []float32, err error) {
+		x = make([]float32, 3*p.Size*p.Size)
+		return x, p.Example(0, []any{x, make([]float32, 1)}, rand.New(rand.NewPCG(1, 1)))
+	}
+	m := image.NewGray(image.Rect(0, 0, 64, 64))
+	for i := range m.Pix {
+		m.Pix[i] = byte(i % 64)
+	}
+	var b bytes.Buffer
+	require.NoError(t, png.Encode(&b, m))
+	require.NoError(t, os.WriteFile(p.Path(0), b.Bytes(), 0o666))
+	p.Transform = images.Transform{Scale: [2]float64{1, 1}, Ratio: [2]float64{3. / 4, 4. / 3}}
+	want, err := example()
+	require.NoError(t, err)
+	p.Transform.Ratio = [2]float64{}
+	got, err := example()
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+	for want, spoil := range map[string]func(){
+		"want a weight for each of 1 classes, got 2": func() { p.Weights = make([]float32, 2) },
+		"want crops of a share of the area":          func() { p.Transform.Scale[0] = -1 },
+		"want a mean and a standard deviation":       func() { p.Mean = p.Mean[:1] },
+		"want a size of 1..4096 pixels":              func() { p.Size = -1 },
+	} {
+		saved := *p
+		spoil()
+		_, err := example()
+		assert.ErrorContains(t, err, want)
+		*p = saved
+	}
+	p.Size = -1
+	_, _, err = p.Statistics(context.Background(), 0)
+	assert.ErrorContains(t, err, "want a size")
+}
+
 // Parts have their share of each class, no picture twice, and are the same for a seed.
 func TestPicturesParts(t *testing.T) {
 	all := files{}

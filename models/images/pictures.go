@@ -88,8 +88,20 @@ func (p *Pictures) Example(i int, row []any, rng *rand.Rand) error {
 	if len(row) < 1 || len(row) > 2 {
 		return fmt.Errorf("images: %s: want a net of images and, at most, labels, got one of %d inputs and targets", p.dir, len(row))
 	}
+	// The fields may have changed since Folder checked them.
+	pre, err := p.Preprocessing.withDefaults()
+	if err != nil {
+		return err
+	}
+	transform, err := p.Transform.withDefaults()
+	if err != nil {
+		return err
+	}
+	if p.Weights != nil && len(p.Weights) != len(p.Classes) {
+		return fmt.Errorf("images: %s: want a weight for each of %d classes, got %d", p.dir, len(p.Classes), len(p.Weights))
+	}
 	var x []float32
-	size := p.Channels() * p.Size * p.Size
+	size := pre.Channels() * pre.Size * pre.Size
 	switch r := row[0].(type) {
 	case []float32:
 		x = r
@@ -99,7 +111,7 @@ func (p *Pictures) Example(i int, row []any, rng *rand.Rand) error {
 		return fmt.Errorf("images: %s: want images of float32 or float64, got %T", p.dir, row[0])
 	}
 	if len(x) != size {
-		return fmt.Errorf("images: %s: want a net for images of %d x %d x %d, %d numbers, got one for %d numbers", p.dir, p.Channels(), p.Size, p.Size, size, len(x))
+		return fmt.Errorf("images: %s: want a net for images of %d x %d x %d, %d numbers, got one for %d numbers", p.dir, pre.Channels(), pre.Size, pre.Size, size, len(x))
 	}
 	m, err := p.read(i)
 	if err != nil {
@@ -107,9 +119,9 @@ func (p *Pictures) Example(i int, row []any, rng *rand.Rand) error {
 	}
 	defer m.free()
 	if rng == nil {
-		m.middle(p.Resize, p.Size, p.Channels()).floats(x, p.Preprocessing)
+		m.middle(pre.Resize, pre.Size, pre.Channels()).floats(x, pre)
 	} else {
-		p.Transform.apply(x, m, p.Preprocessing, rng)
+		transform.apply(x, m, pre, rng)
 	}
 	if r, ok := row[0].([]float64); ok {
 		for k, v := range x {

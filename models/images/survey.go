@@ -80,7 +80,12 @@ func (p *Pictures) Statistics(ctx context.Context, n int) (mean, std []float32, 
 	if n == 0 || n > p.Len() {
 		n = p.Len()
 	}
-	channels := p.Channels()
+	pre := p.Preprocessing
+	pre.Mean, pre.Std = nil, nil // which are to be found
+	if pre, err = pre.withDefaults(); err != nil {
+		return nil, nil, err
+	}
+	channels := pre.Channels()
 	var lock sync.Mutex
 	sums := make([][2]int64, channels) // of integers, so that the order does not matter
 	err = each(ctx, n, func(k int) error {
@@ -89,7 +94,7 @@ func (p *Pictures) Statistics(ctx context.Context, n int) (mean, std []float32, 
 			return err
 		}
 		defer m.free()
-		for c, plane := range m.middle(p.Resize, p.Size, channels).pix {
+		for c, plane := range m.middle(pre.Resize, pre.Size, channels).pix {
 			var sum, square int64
 			for _, v := range plane {
 				sum, square = sum+int64(v), square+int64(v)*int64(v)
@@ -103,7 +108,7 @@ func (p *Pictures) Statistics(ctx context.Context, n int) (mean, std []float32, 
 	if err != nil {
 		return nil, nil, err
 	}
-	count := float64(n) * float64(p.Size) * float64(p.Size)
+	count := float64(n) * float64(pre.Size) * float64(pre.Size)
 	for _, s := range sums {
 		m := float64(s[0]) / count
 		d := math.Sqrt(max(0, float64(s[1])/count-m*m))

@@ -31,15 +31,16 @@ func StandardTransform() Transform {
 
 func (t Transform) withDefaults() (Transform, error) {
 	crops := t.Scale != [2]float64{}
-	if t.Ratio == [2]float64{} {
+	switch unset := t.Ratio == [2]float64{}; {
+	case crops && unset:
 		t.Ratio = [2]float64{3. / 4, 4. / 3}
-	} else if !crops {
+	case !crops && !unset:
 		return t, fmt.Errorf("images: want a scale for crops of the ratio %v, got none", t.Ratio)
 	}
 	if crops && !(t.Scale[0] > 0 && t.Scale[0] <= t.Scale[1] && t.Scale[1] <= 1) {
 		return t, fmt.Errorf("images: want crops of a share of the area from above 0 to 1, the smaller first, got %v", t.Scale)
 	}
-	if !(t.Ratio[0] > 0 && t.Ratio[0] <= t.Ratio[1] && !math.IsInf(t.Ratio[1], 1)) {
+	if crops && !(t.Ratio[0] > 0 && t.Ratio[0] <= t.Ratio[1] && !math.IsInf(t.Ratio[1], 1)) {
 		return t, fmt.Errorf("images: want a range of ratios above 0, the smaller first, got %v", t.Ratio)
 	}
 	for _, v := range []float64{t.Brightness, t.Contrast, t.Saturation, t.Hue} {
