@@ -3,6 +3,7 @@
 package images
 
 import (
+	"context"
 	"fmt"
 	"image"
 	"image/color"
@@ -12,10 +13,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"unicode"
 )
 
@@ -88,28 +86,9 @@ func Draw(dir string, o DrawOptions) error {
 	if err != nil {
 		return fmt.Errorf("images: draw: %w", err)
 	}
-	var all sync.WaitGroup
-	var next atomic.Int64
-	var failed atomic.Bool
-	errs := make([]error, len(classes))
-	for range min(runtime.GOMAXPROCS(0), len(classes)) {
-		all.Go(func() {
-			for !failed.Load() {
-				c := int(next.Add(1)) - 1
-				if c >= len(classes) {
-					return
-				}
-				if errs[c] = o.class(dir, classes[c], c, own, clutter); errs[c] != nil {
-					failed.Store(true)
-				}
-			}
-		})
-	}
-	all.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return fmt.Errorf("images: draw: %w", err)
-		}
+	err = each(context.Background(), len(classes), func(c int) error { return o.class(dir, classes[c], c, own, clutter) })
+	if err != nil {
+		return fmt.Errorf("images: draw: %w", err)
 	}
 	return nil
 }

@@ -166,7 +166,7 @@ func list(dir string) (*listing, error) {
 	l := &listing{fileset: &fileset{path: dir, files: map[string]entry{}}}
 	for _, n := range names {
 		p := filepath.Join(dir, n.Name())
-		if n.IsDir() || n.Type()&fs.ModeSymlink != 0 && isDir(p) {
+		if leadsToDir(n, p) {
 			if !strings.HasPrefix(n.Name(), ".") {
 				l.inside = append(l.inside, p)
 			}
@@ -190,6 +190,11 @@ func list(dir string) (*listing, error) {
 func isDir(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.IsDir()
+}
+
+// leadsToDir reports whether an entry is a folder or a link to one. Only links need a look at the disk.
+func leadsToDir(e fs.DirEntry, path string) bool {
+	return e.IsDir() || e.Type()&fs.ModeSymlink != 0 && isDir(path)
 }
 
 // pickle is what files calls it.

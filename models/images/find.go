@@ -29,7 +29,7 @@ func Find(paths ...string) ([]string, error) {
 				if d.IsDir() {
 					return fs.SkipDir
 				}
-			case isPicture(d.Name()) && !isDir(path):
+			case isPicture(d.Name()) && !leadsToDir(d, path):
 				found = append(found, path)
 			}
 			return nil

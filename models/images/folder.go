@@ -136,11 +136,7 @@ func (x *index) folders() error {
 			continue
 		}
 		path := filepath.Join(x.dir, name)
-		isFolder := e.IsDir()
-		if e.Type()&fs.ModeSymlink != 0 {
-			isFolder = isDir(path)
-		}
-		if !isFolder {
+		if !leadsToDir(e, path) {
 			if isPicture(name) {
 				loose = cmp.Or(loose, path)
 			}

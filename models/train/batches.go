@@ -45,10 +45,10 @@ func (p plan) part(of ranks) part {
 	return part{of.Rank() * n, n}
 }
 
-// startFeed gathers batches of the given examples, of which size have a first one, and others at most as many.
-func startFeed(n *models.Net, size int, data Data, batches iter.Seq2[[]int, draw]) (*feed, error) {
+// startFeed gathers the given batches, count in all. size is the number of examples of the first batch; later ones have at most as many.
+func startFeed(n *models.Net, size, count int, data Data, batches iter.Seq2[[]int, draw]) (*feed, error) {
 	f := &feed{make(chan *batch, ahead+1), make(chan *batch, ahead+1), make(chan struct{}), make(chan struct{})}
-	for range ahead + 1 {
+	for range min(ahead+1, count) {
 		b, err := newBatch(n, size)
 		if err != nil {
 			return nil, named(err)

@@ -38,7 +38,7 @@ func feedOf(t *testing.T, p plan, data Data, first, step, last int) *feed {
 		Targets: gorgonia.Nodes{gorgonia.NewVector(g, tensor.Int, gorgonia.WithName("label"), gorgonia.WithShape(p.Batch))},
 	}
 	of := p.part(ranksOf(nil))
-	f, err := startFeed(n, of.examples, data, newGatherer(p, of, data).epochs(first, step, last))
+	f, err := startFeed(n, of.examples, (last-first+1)*p.steps()-step, data, newGatherer(p, of, data).epochs(first, step, last))
 	require.NoError(t, err)
 	return f
 }
@@ -113,6 +113,15 @@ func TestFeedCloses(t *testing.T) {
 		}
 		f.close()
 	}
+}
+
+// A feed has no memory for more batches than there are.
+func TestFeedOfOneBatch(t *testing.T) {
+	f := feedOf(t, plan{Images: 4, Batch: 4, Shape: [3]int{1, 2, 2}}, numbered(4), 1, 0, 1)
+	defer f.close()
+	b := <-f.ready
+	assert.NoError(t, b.err)
+	assert.Empty(t, f.empty)
 }
 
 // pairs is data whose examples are only there two at a time.

@@ -63,7 +63,7 @@ func eachBatch(ctx context.Context, n *models.Net, data Data, first, last int, d
 		return nil
 	}
 	size := min(last-first, n.Batch())
-	f, err := startFeed(n, size, data, inOrder(first, last, size))
+	f, err := startFeed(n, size, (last-first+size-1)/size, data, inOrder(first, last, size))
 	if err != nil {
 		return err
 	}

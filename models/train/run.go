@@ -104,7 +104,8 @@ func newRun(ctx context.Context, of models.Trainable, solver gorgonia.Solver, da
 		}
 	}
 	if data, err = augment(data, o.Augment, r.Plan.Shape); err == nil {
-		r.feed, err = startFeed(m, part.examples, data, newGatherer(r.Plan, part, data).epochs(len(r.Done)+1, r.Step, o.Epochs))
+		count := (o.Epochs-len(r.Done))*r.Plan.steps() - r.Step
+		r.feed, err = startFeed(m, part.examples, count, data, newGatherer(r.Plan, part, data).epochs(len(r.Done)+1, r.Step, o.Epochs))
 	}
 	return r, r.agree(err)
 }
