@@ -151,7 +151,7 @@ func (x *index) folders() error {
 		if err != nil {
 			return fmt.Errorf("images: %w", err)
 		}
-		if err := x.walk(name, l, real, 1, map[string]bool{root: true, real: true}); err != nil {
+		if err := x.walk(name, l, real, 1, map[string]string{root: x.dir, real: path}); err != nil {
 			return err
 		}
 		if x.Len() == before && !x.fixed {
@@ -168,8 +168,9 @@ func (x *index) folders() error {
 const maxNesting = 64
 
 // walk takes the pictures of a folder below dir and of the folders in it. real is the path of the folder without links, depth how many
-// folders lie around it, and seen are the real paths of the folders of the class so far, so that no links make walks without end.
-func (x *index) walk(folder string, label int, real string, depth int, seen map[string]bool) error {
+// folders lie around it, and seen are the paths of the folders of the class so far by their real paths, so that no links make walks
+// without end.
+func (x *index) walk(folder string, label int, real string, depth int, seen map[string]string) error {
 	entries, err := os.ReadDir(filepath.Join(x.dir, filepath.FromSlash(folder)))
 	if err != nil {
 		return fmt.Errorf("images: %w", err)
@@ -202,13 +203,16 @@ func (x *index) walk(folder string, label int, real string, depth int, seen map[
 					return fmt.Errorf("images: %w", err)
 				}
 			}
+			first, twice := seen[below]
 			switch {
-			case seen[below]:
-				err = x.fail(path, faultf(ErrFormat, "want each folder once, got a link to %s", below))
+			case twice && e.Type()&fs.ModeSymlink != 0:
+				err = x.fail(path, faultf(ErrFormat, "want each folder once, got a link to %s", first))
+			case twice:
+				err = x.fail(path, faultf(ErrFormat, "want each folder once, got it before as %s", first))
 			case depth == maxNesting:
 				err = x.fail(path, faultf(ErrFormat, "want at most %d folders in each other, got more", maxNesting))
 			default:
-				seen[below] = true
+				seen[below] = path
 				err = x.walk(name, label, below, depth+1, seen)
 			}
 			if err != nil {

@@ -163,6 +163,10 @@ func TestPicturesParts(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, [][]int{{28, 7, 7}, {8, 2, 2}, {4, 1, 1}}, [][]int{parts[0].Counts(), parts[1].Counts(), parts[2].Counts()})
 	assert.ElementsMatch(t, names(p), append(append(names(parts[0]), names(parts[1])...), names(parts[2])...))
+	whole, err := p.Split(3, 1)
+	require.NoError(t, err)
+	assert.NotSame(t, p, whole[0], "changes of p show in a part")
+	assert.Equal(t, p, whole[0])
 	for _, shares := range [][]float64{{0.5, 0.6}, {0}, {0.001}} {
 		_, err = p.Split(1, shares...)
 		assert.Error(t, err, "%v", shares)

@@ -54,8 +54,12 @@ func TestHostileFolders(t *testing.T) {
 			assert.ErrorContains(t, p.Skipped()[0], c.want)
 		})
 	}
+	linked := layout(t, files{"a/real/1.png": plain(t, 1, 2, 3)})
+	require.NoError(t, os.Symlink("real", filepath.Join(linked, "a", "link")))
+	_, err := images.Folder(linked, images.FolderOptions{})
+	assert.ErrorContains(t, err, filepath.Join("a", "real")+": want each folder once, got it before as "+filepath.Join(linked, "a", "link"))
 	dir := layout(t, files{"a/x.jpg/1.png": plain(t, 1, 2, 3), "a.png": nil})
-	_, err := images.Folder(dir, images.FolderOptions{})
+	_, err = images.Folder(dir, images.FolderOptions{})
 	assert.ErrorContains(t, err, "a.png: want pictures in sub-folders")
 	require.NoError(t, os.Remove(filepath.Join(dir, "a.png")))
 	p, err := images.Folder(dir, images.FolderOptions{}) // a folder is one whatever its name

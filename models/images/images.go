@@ -17,8 +17,9 @@
 // and Draw makes such a folder of letters and digits. Holdout separates a validation part from the training part, Augmentation varies the images
 // while a net trains, and LoadImage reads a picture to be classified.
 //
-// Pixels are normalised to zero mean and unit variance per channel; mean and
-// variance are those of the training part, for both parts. Bad input is an error of one line
+// Load and Digits normalise pixels to zero mean and unit variance per channel; mean and
+// variance are those of the training part, for both parts. Folder normalises by those of ImageNet unless it is given others,
+// such as those of Pictures.Statistics. Bad input is an error of one line
 // that names the file, what was wanted and what was there.
 package images
 

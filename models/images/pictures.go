@@ -234,7 +234,8 @@ func (p *Pictures) Split(seed uint64, shares ...float64) ([]*Pictures, error) {
 			return nil, fmt.Errorf("images: %s: want shares of at least one picture, got %v of %d", p.dir, s, p.Len())
 		}
 		if n == rest.Len() {
-			parts, rest = append(parts, rest), rest.part(nil)
+			whole := *rest // rest may be p itself
+			parts, rest = append(parts, &whole), rest.part(nil)
 			continue
 		}
 		var part *Pictures
