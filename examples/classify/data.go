@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -49,7 +50,7 @@ func (d *dataset) training() int {
 // testing returns the images to evaluate on, which may be none.
 func (d *dataset) testing() train.Data {
 	switch {
-	case d.train == nil && d.test == nil:
+	case d.train == nil:
 		return d.Test
 	case d.test == nil:
 		return images.Split{}
@@ -65,49 +66,48 @@ func (d *dataset) nameOf(i int) string {
 	return d.test.Name(i)
 }
 
-// load reads or draws the images.
-func (s *settings) load() (*dataset, error) {
-	if s.Data == "" {
-		n := s.Limit
+// load reads or draws the images: those of pictures by the function that is given.
+func (c *command) load(pictures func() (*dataset, error)) (*dataset, error) {
+	if c.Data == "" {
+		n := c.Limit
 		if n == 0 {
 			n = drawn
 		}
-		set, err := images.Digits(s.Seed, n, n/5+min(1, n%5), images.DigitOptions{})
+		set, err := images.Digits(c.Seed, n, n/5+min(1, n%5), images.DigitOptions{})
 		if err != nil {
 			return nil, cli.Usage("-limit: %w", err)
 		}
-		return &dataset{imageSet: set}, s.noPictures()
+		return &dataset{imageSet: set}, c.noPictures()
 	}
 	var wrong error
-	if s.Labels != "" || hasPictures(s.Data) {
+	if c.Labels != "" || hasPictures(c.Data) {
 		var d *dataset
-		if d, wrong = s.folder(); wrong == nil {
+		if d, wrong = pictures(); wrong == nil {
 			return d, nil
 		}
 	}
-	set, err := images.Load(s.Data, s.Limit)
+	set, err := images.Load(c.Data, c.Limit)
 	switch {
 	case err == nil:
-		return &dataset{imageSet: set}, s.noPictures()
+		return &dataset{imageSet: set}, c.noPictures()
 	case wrong != nil:
 		return nil, wrong
 	}
 	return nil, err
 }
 
-// noPictures refuses settings of pictures for a set in memory, where they would have no effect.
-func (s *settings) noPictures() error {
-	switch {
-	case s.Size != 0:
-		return cli.Usage("-size: want -data with a folder of pictures beside it")
-	case s.Grey:
-		return cli.Usage("-grey: want -data with a folder of pictures beside it")
-	case s.ClassWeights:
-		return cli.Usage("-class-weights: want -data with a folder of pictures beside it")
-	case s.Skip:
-		return cli.Usage("-skip: want -data with a folder of pictures beside it")
-	case s.Labels != "":
-		return cli.Usage("-labels: want -data with a folder of pictures beside it")
+// noPictures refuses flags of pictures for a set in memory, where they would have no effect.
+func (c *command) noPictures() error {
+	for _, f := range []struct {
+		flag string
+		on   bool
+	}{
+		{"size", c.Size != 0}, {"grey", c.Grey}, {"class-weights", c.ClassWeights}, {"skip", c.Skip}, {"labels", c.Labels != ""}, {"test", c.given["test"]},
+		{"augment imagenet", c.Augment == "imagenet"},
+	} {
+		if f.on {
+			return cli.Usage("-%s: want -data with a folder of pictures beside it", f.flag)
+		}
 	}
 	return nil
 }
@@ -129,12 +129,9 @@ func (s *settings) folder() (*dataset, error) {
 		Preprocessing: images.Preprocessing{Size: s.size(), Grey: s.Grey}, Transform: s.transform(), Skip: s.Skip,
 	}
 	dir, test := s.Data, ""
-	if isFolder(filepath.Join(s.Data, "train")) && s.Labels == "" {
-		for _, name := range []string{"test", "val"} {
-			if path := filepath.Join(s.Data, name); isFolder(path) {
-				dir, test = filepath.Join(s.Data, "train"), path
-				break
-			}
+	if s.Labels == "" {
+		if test = testPart(s.Data); test != "" {
+			dir = filepath.Join(s.Data, "train")
 		}
 	}
 	o.Labels = s.Labels
@@ -159,8 +156,8 @@ func (s *settings) folder() (*dataset, error) {
 		if _, d.train, err = d.train.Holdout(s.Limit, s.Seed+2); err != nil {
 			return nil, err
 		}
-		if n := max(1, s.Limit/5); d.test != nil && n < d.test.Len() {
-			if _, d.test, err = d.test.Holdout(n, s.Seed+2); err != nil {
+		if d.test != nil {
+			if d.test, err = limited(d.test, s.Limit, s.Seed); err != nil {
 				return nil, err
 			}
 		}
@@ -168,18 +165,42 @@ func (s *settings) folder() (*dataset, error) {
 	return d, d.describe(s.Data)
 }
 
-// others makes a set of the pictures in another folder to evaluate a net on. All of them are evaluated, unless the folder has parts.
-func (s *settings) others(r *record) (*dataset, error) {
-	o := images.FolderOptions{Preprocessing: *r.Preprocessing, Classes: r.Classes, Skip: s.Skip}
-	dir := s.Data
-	for _, name := range []string{"test", "val"} {
-		if path := filepath.Join(s.Data, name); isFolder(path) && isFolder(filepath.Join(s.Data, "train")) {
-			dir = path
-			break
+// limited returns as many test images as belong to a limit.
+func limited(test *images.Pictures, limit int, seed uint64) (*images.Pictures, error) {
+	n := max(1, limit/5)
+	if limit == 0 || n >= test.Len() {
+		return test, nil
+	}
+	_, held, err := test.Holdout(n, seed+2)
+	return held, err
+}
+
+// testPart returns the folder of the test images of one that has the parts train and test, or val, or "".
+func testPart(dir string) string {
+	if isFolder(filepath.Join(dir, "train")) {
+		for _, name := range []string{"test", "val"} {
+			if path := filepath.Join(dir, name); isFolder(path) {
+				return path
+			}
 		}
 	}
-	p, err := images.Folder(dir, o)
+	return ""
+}
+
+// others makes a set of the pictures in another folder to evaluate a net on, prepared as the net takes them. All of them are evaluated, unless the
+// folder has parts or there is a limit.
+func (s *settings) others(r *record, limit int) (*dataset, error) {
+	o := images.FolderOptions{Classes: r.Classes, Skip: s.Skip}
+	if r.Preprocessing != nil {
+		o.Preprocessing = *r.Preprocessing
+	} else { // the net was trained on a set in memory
+		o.Preprocessing = images.Preprocessing{Size: r.Shape[1], Resize: r.Shape[1], Grey: r.Shape[0] == 1, Mean: r.Mean, Std: r.Std}
+	}
+	p, err := images.Folder(cmp.Or(testPart(s.Data), s.Data), o)
 	if err != nil {
+		return nil, err
+	}
+	if p, err = limited(p, limit, s.Seed); err != nil {
 		return nil, err
 	}
 	d := &dataset{train: p, test: p}
@@ -230,7 +251,7 @@ func (s *settings) transform() images.Transform {
 	return t
 }
 
-// skipped says how many pictures were skipped, and why the first one was.
+// skipped names the pictures that were skipped, and says why.
 func (d *dataset) skipped(stderr io.Writer) {
 	if d.train == nil {
 		return

@@ -30,19 +30,16 @@ func (c *command) test(ctx context.Context, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer p.Close()
-	s := r.Settings
-	if c.Data != "" {
-		s.Data = c.Data
-	}
-	if c.Limit != 0 {
-		s.Limit = c.Limit
-	}
-	s.Skip = s.Skip || c.Skip
+	of := command{settings: r.Settings}
+	of.Data, of.Limit, of.Skip = cmp.Or(c.Data, of.Data), cmp.Or(c.Limit, of.Limit), of.Skip || c.Skip
 	var set *dataset
-	if r.Preprocessing != nil && c.Data != "" {
-		set, err = s.others(r)
-	} else {
-		set, err = s.load()
+	switch others := func() (*dataset, error) { return of.others(r, c.Limit) }; {
+	case c.Data == "":
+		set, err = of.load(of.folder)
+	case r.Preprocessing != nil:
+		set, err = others()
+	default:
+		set, err = of.load(others)
 	}
 	if err != nil {
 		return err

@@ -278,6 +278,8 @@ const (
 
 func (s *settings) checkLimits() error {
 	switch {
+	case s.Limit < 0:
+		return cli.Usage("-limit: want 0 (all) or a number of images, got %d", s.Limit)
 	case s.Epochs < 0 || s.Epochs > mostEpochs:
 		return cli.Usage("-epochs: want 1 to %d, got %d", mostEpochs, s.Epochs)
 	case !(s.SaveMinutes >= 0 && s.SaveMinutes <= mostMinutes):
@@ -292,8 +294,6 @@ func (s *settings) check() error {
 		return err
 	}
 	switch {
-	case s.Limit < 0:
-		return cli.Usage("-limit: want 0 (all) or a number of images, got %d", s.Limit)
 	case !(s.Validation >= 0 && s.Validation < 1):
 		return cli.Usage("-validation: want a share from 0 to less than 1, got %g", s.Validation)
 	case s.Patience < 0:

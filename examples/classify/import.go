@@ -116,7 +116,7 @@ func unwrapped(s gorgonia.Solver) gorgonia.Solver {
 
 // testImport evaluates the weights of -import.
 func (c *command) testImport(ctx context.Context, stdout, stderr io.Writer) error {
-	set, err := c.load()
+	set, err := c.load(c.folder)
 	if err != nil {
 		return err
 	}

@@ -217,7 +217,7 @@ func TestPredict(t *testing.T) {
 	require.Zero(t, status, stderr)
 	set, err := images.Digits(1, 600, 120, images.DigitOptions{})
 	require.NoError(t, err)
-	right := 0
+	right, folder := 0, t.TempDir()
 	for i := range 20 {
 		im := image.NewGray(image.Rect(0, 0, 40, 40))
 		for k := range 1600 {
@@ -232,6 +232,9 @@ func TestPredict(t *testing.T) {
 			require.NoError(t, jpeg.Encode(&b, im, &jpeg.Options{Quality: 95}))
 		}
 		require.NoError(t, os.WriteFile(path, b.Bytes(), 0o666))
+		class := filepath.Join(folder, set.Classes[set.Train.Labels[i]])
+		require.NoError(t, os.MkdirAll(class, 0o777))
+		require.NoError(t, os.WriteFile(filepath.Join(class, fmt.Sprintf("%d.png", i)), b.Bytes(), 0o666))
 		status, stdout, stderr := program(context.Background(), "-out", dir, "-predict", path)
 		require.Zero(t, status, stderr)
 		assert.Equal(t, 3, strings.Count(stdout, " %\n"), stdout)
@@ -243,6 +246,17 @@ func TestPredict(t *testing.T) {
 	status, stdout, stderr := program(context.Background(), "-checkpoint", filepath.Join(dir, "last.safetensors"), "-top", "1", "-predict", filepath.Join(dir, "picture"))
 	require.Zero(t, status, stderr)
 	assert.Equal(t, 1, strings.Count(stdout, "\n"))
+
+	// A folder of the same pictures is evaluated, scaled a little differently, as these were.
+	status, stdout, stderr = program(context.Background(), "-out", dir, "-evaluate", "-data", folder)
+	require.Zero(t, status, stderr)
+	var loss, accuracy float64
+	_, err = fmt.Sscanf(stdout, filepath.Base(folder)+": 20 test images, loss %f, accuracy %f", &loss, &accuracy)
+	require.NoError(t, err, stdout)
+	assert.InDelta(t, float64(right)/0.2, accuracy, 10.01)
+	status, stdout, stderr = program(context.Background(), "-out", dir, "-evaluate", "-data", folder, "-limit", "50")
+	require.Zero(t, status, stderr)
+	assert.Contains(t, stdout, " 10 test images, loss ")
 
 	predictMany(t, dir, filepath.Join(dir, "picture"))
 	serves(t, dir, filepath.Join(dir, "picture"))
@@ -272,7 +286,7 @@ func predictMany(t *testing.T, dir, picture string) {
 		lines := strings.Split(strings.TrimSpace(stderr), "\n")
 		require.Len(t, lines, 4, stderr)
 		assert.Contains(t, lines[0], "b.png: want a JPEG, PNG")
-		assert.Contains(t, lines[1], "c.png: picture that is whole, got a damaged one")
+		assert.Contains(t, lines[1], "c.png: want a JPEG picture that is whole, got a damaged one")
 		assert.Contains(t, lines[2], "nowhere.png: no such file")
 		assert.Equal(t, "classify: 3 of 6 pictures could not be read", lines[3])
 		out[format] = stdout
@@ -401,6 +415,8 @@ func TestUsage(t *testing.T) {
 		{"-size 64 -limit 80", "-size: want -data with a folder of pictures beside it"},
 		{"-grey -limit 80", "-grey: want -data with a folder of pictures beside it"},
 		{"-size -1", "-size: want a positive number of pixels, got -1"},
+		{"-test 0.3 -limit 80", "-test: want -data with a folder of pictures beside it"},
+		{"-evaluate -out x -limit -1", "-limit: want 0 (all) or a number of images, got -1"},
 		{"-test 1", "-test: want a share from 0 to less than 1, got 1"},
 		{"-augment imagenet -limit 80", "-augment imagenet: want -data with a folder of pictures beside it"},
 		{"-freeze nonesuch -limit 80", "-freeze: models: want the name of a weight"},

@@ -186,11 +186,8 @@ func (c *command) prepare(g *distributed.Group) (*job, error) {
 	}
 	var j job
 	var err error
-	if j.set, err = c.load(); err != nil {
+	if j.set, err = c.load(c.folder); err != nil {
 		return nil, err
-	}
-	if j.set.train == nil && c.Augment == "imagenet" {
-		return nil, cli.Usage("-augment imagenet: want -data with a folder of pictures beside it")
 	}
 	all := j.set.training()
 	held := int(math.Round(c.Validation * float64(all)))
