@@ -17,7 +17,7 @@ import (
 // set's Mean and Std. What is transparent is black. The set needs no images of its own.
 //
 // A picture that would take more than 256 MiB of memory is an error. That is one of 64 megapixels with 8 bits a channel, less if its JPEG file is progressive
-// or its PNG file interlaced or of 16 bits. An error of the file is a *PictureError.
+// or CMYK, or its PNG file interlaced or of 16 bits. An error of the file is a *PictureError.
 //
 // The result has channels x height x width numbers, as an image of a Split has.
 func (s *Set) LoadImage(path string) ([]float32, error) {
