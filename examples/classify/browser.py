@@ -59,7 +59,7 @@ def eventually(what, condition, seconds=30):
 
 
 DROP = """
-const [files, done] = arguments, transfer = new DataTransfer();
+const [files] = arguments, transfer = new DataTransfer();
 for (const [name, text] of files) {
   transfer.items.add(new File([Uint8Array.from(atob(text), c => c.charCodeAt(0))], name));
 }

@@ -65,8 +65,9 @@ func (c *command) evaluation(ctx context.Context, stdout, stderr io.Writer, p *m
 	loss := 0.0
 	worst := worstPictures{most: 24}
 	err = train.Predict(ctx, p, test, func(e train.Prediction) error {
-		loss += e.Loss()
-		worst.add(e)
+		l := e.Loss()
+		loss += l
+		worst.add(lossy{e, l})
 		return confusion.Add(e.Label, e.Class())
 	})
 	if err != nil {
@@ -137,12 +138,18 @@ func heat(c *models.Confusion, of string) figure.Heat {
 // worstPictures are the predictions with the highest loss, the highest first.
 type worstPictures struct {
 	most int
-	all  []train.Prediction
+	all  []lossy
 }
 
-func (w *worstPictures) add(e train.Prediction) {
-	i, _ := slices.BinarySearchFunc(w.all, e, func(a, b train.Prediction) int {
-		return cmp.Or(cmp.Compare(b.Loss(), a.Loss()), cmp.Compare(a.Example, b.Example))
+// lossy is a prediction with its loss.
+type lossy struct {
+	train.Prediction
+	loss float64
+}
+
+func (w *worstPictures) add(e lossy) {
+	i, _ := slices.BinarySearchFunc(w.all, e, func(a, b lossy) int {
+		return cmp.Or(cmp.Compare(b.loss, a.loss), cmp.Compare(a.Example, b.Example))
 	})
 	if i < w.most {
 		w.all = slices.Insert(w.all, i, e)

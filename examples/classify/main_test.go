@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -313,6 +314,28 @@ func predictMany(t *testing.T, dir, picture string) {
 	status, stdout, _ := program(context.Background(), "-out", dir, "-format", "json", "-predict", filepath.Join(folder, "b.png"))
 	assert.Equal(t, 1, status)
 	assert.Equal(t, "[]\n", stdout)
+
+	// What is written before an interruption is whole.
+	for format, want := range map[string]string{"csv": "\n", "json": "}\n]\n"} {
+		var written bytes.Buffer
+		c := command{out: dir, top: 1, format: format, pictures: slices.Repeat([]string{picture}, 40)}
+		assert.ErrorIs(t, c.classifyPictures(&batches{context.Background(), 1}, &written, io.Discard), context.Canceled)
+		assert.Equal(t, 16, strings.Count(written.String(), picture))
+		assert.True(t, strings.HasSuffix(written.String(), want), &written)
+	}
+}
+
+// batches is a context that ends after so many batches.
+type batches struct {
+	context.Context
+	left int
+}
+
+func (b *batches) Err() error {
+	if b.left--; b.left < 0 {
+		return context.Canceled
+	}
+	return nil
 }
 
 // serves asks a server for the class of a picture, and ends it.

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -68,11 +69,10 @@ func (c *command) classifyPictures(ctx context.Context, stdout, stderr io.Writer
 	out := make(stdout, len(paths))
 	broken := 0
 	var single error // of the only picture
-	for first := 0; first < len(paths); first += batch {
+	classify := func(part []string) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		part := paths[first:min(len(paths), first+batch)]
 		var read []string
 		var pixels []float32
 		for i, l := range loadAll(part, r.load) {
@@ -86,7 +86,7 @@ func (c *command) classifyPictures(ctx context.Context, stdout, stderr io.Writer
 			read, pixels = append(read, part[i]), append(pixels, l.pixels...)
 		}
 		if len(read) == 0 {
-			continue
+			return nil
 		}
 		probabilities, err := p.Probabilities(pixels)
 		if err != nil {
@@ -98,11 +98,19 @@ func (c *command) classifyPictures(ctx context.Context, stdout, stderr io.Writer
 				return err
 			}
 		}
+		return nil
 	}
-	if err := out.end(); err != nil {
-		return err
+	for part := range slices.Chunk(paths, batch) {
+		if err = classify(part); err != nil {
+			break
+		}
+	}
+	if e := out.end(); err == nil { // what is written has its end, also if the rest fails
+		err = e
 	}
 	switch {
+	case err != nil:
+		return err
 	case broken == 0:
 		return nil
 	case len(paths) == 1:
