@@ -80,7 +80,7 @@ func (c *command) load(pictures func() (*dataset, error)) (*dataset, error) {
 		return &dataset{imageSet: set}, c.noPictures()
 	}
 	var wrong error
-	if c.Labels != "" || hasPictures(c.Data) {
+	if c.Labels != "" || images.HasPictures(c.Data) {
 		var d *dataset
 		if d, wrong = pictures(); wrong == nil {
 			return d, nil
@@ -110,12 +110,6 @@ func (c *command) noPictures() error {
 		}
 	}
 	return nil
-}
-
-// hasPictures tells whether there is a picture in a folder or in those below it.
-func hasPictures(dir string) bool {
-	paths, err := images.Find(dir)
-	return err == nil && isFolder(dir) && len(paths) > 0
 }
 
 func isFolder(path string) bool {

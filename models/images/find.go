@@ -20,18 +20,8 @@ func Find(paths ...string) ([]string, error) {
 			continue
 		}
 		before := len(found)
-		root := folder + string(filepath.Separator) // it may be a link
-		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-			switch {
-			case err != nil:
-				return err
-			case path != root && strings.HasPrefix(d.Name(), "."):
-				if d.IsDir() {
-					return fs.SkipDir
-				}
-			case isPicture(d.Name()) && !leadsToDir(d, path):
-				found = append(found, path)
-			}
+		err := walk(folder, func(path string) error {
+			found = append(found, path)
 			return nil
 		})
 		if err != nil {
@@ -42,4 +32,31 @@ func Find(paths ...string) ([]string, error) {
 		}
 	}
 	return found, nil
+}
+
+// HasPictures tells whether dir is a folder in which Find finds a picture. It looks for the first one only.
+func HasPictures(dir string) bool {
+	has := false
+	return isDir(dir) && walk(dir, func(string) error {
+		has = true
+		return fs.SkipAll
+	}) == nil && has
+}
+
+// walk calls do for each picture in a folder and in the folders below.
+func walk(folder string, do func(path string) error) error {
+	root := folder + string(filepath.Separator) // it may be a link
+	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case path != root && strings.HasPrefix(d.Name(), "."):
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+		case isPicture(d.Name()) && !leadsToDir(d, path):
+			return do(path)
+		}
+		return nil
+	})
 }

@@ -36,10 +36,14 @@ func TestFind(t *testing.T) {
 	assert.Equal(t, append(in("a/d.txt", "a/c.JPG"), "nowhere"), got)
 	_, err = images.Find(filepath.Join(dir, "empty"))
 	assert.ErrorContains(t, err, "empty: want pictures in the folder, got none")
+	for name, want := range map[string]bool{"": true, "a": true, "g.png": true, "b.png": false, "empty": false, ".git": true, "nowhere": false} {
+		assert.Equal(t, want, images.HasPictures(filepath.Join(dir, name)), name)
+	}
 	if link := filepath.Join(t.TempDir(), "link"); os.Symlink(dir, link) == nil {
 		got, err = images.Find(link)
 		require.NoError(t, err)
 		assert.Len(t, got, 3)
+		assert.True(t, images.HasPictures(link))
 	}
 }
 
