@@ -93,6 +93,9 @@ func (c *command) load(pictures func() (*dataset, error)) (*dataset, error) {
 	case wrong != nil:
 		return nil, wrong
 	}
+	if d, e := pictures(); e == nil { // they lie behind links, which HasPictures does not follow
+		return d, nil
+	}
 	return nil, err
 }
 

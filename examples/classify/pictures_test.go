@@ -109,7 +109,7 @@ func TestFolder(t *testing.T) {
 	assert.Equal(t, own[:strings.Index(own, "\n")], stdout[:strings.Index(stdout, "\n")])
 }
 
-// A folder may have its own test part, and a CSV file its labels.
+// A folder may have its own test part, classes that are links, and labels in a CSV file.
 func TestFolderParts(t *testing.T) {
 	data, dir := draw(t, "AB", 10), t.TempDir()
 	parts := filepath.Join(dir, "parts")
@@ -119,6 +119,17 @@ func TestFolderParts(t *testing.T) {
 	tiny := []string{"-size", "32", "-grey", "-model", "lenet", "-batch", "6", "-epochs", "1", "-data"}
 	stdout, _ := does(t, append(tiny, parts)...)
 	assert.Contains(t, stdout, "parts: 18 training, 2 validation and 6 test images of 1x32x32, 2 classes")
+
+	links := filepath.Join(dir, "links")
+	require.NoError(t, os.Mkdir(links, 0o777))
+	linked := true
+	for _, class := range []string{"A", "B"} {
+		linked = linked && os.Symlink(filepath.Join(parts, "train", class), filepath.Join(links, class)) == nil
+	}
+	if linked {
+		stdout, _ = does(t, append(tiny, links)...)
+		assert.Contains(t, stdout, "links: 16 training, 2 validation and 2 test images of 1x32x32, 2 classes")
+	}
 
 	rows := []string{"name,label"}
 	for _, name := range []string{"A/0001.jpg", "A/0002.jpg", "A/0003.jpg", "A/0004.jpg", "B/0001.jpg", "B/0002.jpg", "B/0003.jpg", "B/0004.jpg"} {
