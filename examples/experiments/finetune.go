@@ -22,10 +22,10 @@ import (
 // on manifolds at the size that the kernels have. The second case begins with random weights, which says what the first one gains.
 var finetune = experiment{
 	"finetune",
-	size{Train: 200, Validation: 50, Test: 500, Epochs: 15, Batch: 25, SearchTrain: 200, SearchEpoch: 15, seeds: 3},
+	size{Train: 200, Validation: 50, Test: 500, Epochs: 15, Batch: 25, SearchTrain: 200, SearchEpoch: 15, seeds: 3, again: 2},
 	size{Train: 30, Validation: 10, Test: 20, Epochs: 1, Batch: 10, SearchTrain: 30, SearchEpoch: 1, seeds: 1},
 	func(ctx context.Context, c *campaign) error {
-		rates := []float64{0.01, 0.03, 0.1}
+		rates := []float64{0.01, 0.03, 0.1, 0.3}
 		b := base{batch: 32, perClass: 100, epochs: 10, classes: baseClasses, trained: map[uint64]func() (string, error){}}
 		if c.quick {
 			rates, b.perClass, b.epochs, b.classes = []float64{0.01}, 16, 1, baseClasses[:3]
