@@ -286,7 +286,7 @@ func (b *bounder) apply(n *gorgonia.Node, in []*gorgonia.Node, from []reach) (ow
 	var g gain
 	switch l := o.f64.(type) {
 	case add[float64]:
-		return b.sum(in, from)
+		return b.sum(n, in, from)
 	case concat[float64]:
 		r, err := b.beside(in, from)
 		return 1, r, err
@@ -373,32 +373,32 @@ func (b *bounder) value(n *gorgonia.Node, r reach) (reach, error) {
 	return r, nil
 }
 
-func (b *bounder) sum(in []*gorgonia.Node, from []reach) (own float64, r reach, err error) {
-	for i, c := range in {
-		s, err := b.value(c, from[i])
-		if err != nil {
-			return 0, reach{}, err
-		}
-		if i == 0 {
-			r = s
-		} else {
-			r = r.plus(s)
-		}
-	}
-	return 1, r, nil
+// sum bounds the sum or the difference of two or more values, of which one may be a scalar.
+func (b *bounder) sum(n *gorgonia.Node, in []*gorgonia.Node, from []reach) (own float64, r reach, err error) {
+	r, err = b.join(in, from, n.Shape().TotalSize(), reach.plus)
+	return 1, r, err
 }
 
 // beside returns what is known of values side by side.
 func (b *bounder) beside(in []*gorgonia.Node, from []reach) (r reach, err error) {
+	return b.join(in, from, 0, reach.beside)
+}
+
+// join joins what is known of values, each repeated until it has a size, unless that is 0.
+func (b *bounder) join(in []*gorgonia.Node, from []reach, size int, with func(r, s reach) reach) (r reach, err error) {
 	for i, c := range in {
 		s, err := b.value(c, from[i])
 		if err != nil {
 			return reach{}, err
 		}
+		if times := float64(size) / float64(c.Shape().TotalSize()); size > 0 && times != 1 {
+			root := more(math.Sqrt(times))
+			s = s.through(gain{root, root, 0, 0})
+		}
 		if i == 0 {
 			r = s
 		} else {
-			r = r.beside(s)
+			r = with(r, s)
 		}
 	}
 	return r, nil

@@ -105,22 +105,7 @@ func pointwise(n *gorgonia.Node, text string, root float64) (gain, error) {
 func (b *bounder) binary(n *gorgonia.Node, in []*gorgonia.Node, from []reach) (own float64, r reach, err error) {
 	switch sign := operator(n); {
 	case sign == "+" || sign == "-":
-		for i, c := range in {
-			s, err := b.value(c, from[i])
-			if err != nil {
-				return 0, reach{}, err
-			}
-			if times := float64(n.Shape().TotalSize()) / float64(c.Shape().TotalSize()); times != 1 { // a scalar
-				root := more(math.Sqrt(times))
-				s = s.through(gain{root, root, 0, 0})
-			}
-			if i == 0 {
-				r = s
-			} else {
-				r = r.plus(s)
-			}
-		}
-		return 1, r, nil
+		return b.sum(n, in, from)
 	case sign == "⊙" && b.fixed[in[0]] || (sign == "⊙" || sign == "÷") && b.fixed[in[1]]:
 		x, f := 0, 1
 		if b.fixed[in[0]] {
@@ -132,11 +117,12 @@ func (b *bounder) binary(n *gorgonia.Node, in []*gorgonia.Node, from []reach) (o
 		}
 		most := 0.0
 		for _, v := range v {
+			factor := v
 			if sign == "÷" {
-				v = 1 / v
+				factor = 1 / v
 			}
-			if most = max(most, math.Abs(v)); !finite(most) {
-				return 0, reach{}, fmt.Errorf("%v: %w, because %s has the element 0", n, ErrNoBound, in[f].Name())
+			if most = max(most, math.Abs(factor)); !finite(most) {
+				return 0, reach{}, fmt.Errorf("%v: %w, because %s has the element %v", n, ErrNoBound, in[f].Name(), v)
 			}
 		}
 		if n.Shape().TotalSize() != in[x].Shape().TotalSize() { // a scalar times a tensor

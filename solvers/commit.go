@@ -82,7 +82,7 @@ func (p *Part) advance() (err error) {
 	} else if err = p.readIfUnread(); err == nil {
 		var g manifolds.Points
 		if g, err = p.lentBatch(of.grad); err == nil {
-			p.memory.progress, err = p.moveAll(chunk{p.X, g, p.memory.state, p.memory.factors})
+			p.memory.progress, err = p.moveAll(p.X, g)
 			if err == nil && (p.step.dirty || !p.whole()) {
 				err = p.put(of.weights, p.X)
 			}
@@ -110,28 +110,20 @@ type chunk struct {
 
 // moveAll moves all points in place. An ambient decay is a pass of its own over weights and gradient, so the points
 // are moved while they are in the cache, unless the rule moves them itself.
-func (p *Part) moveAll(c chunk) (manifolds.Progress, error) {
+func (p *Part) moveAll(x, g manifolds.Points) (manifolds.Progress, error) {
 	l := p.bound.layout
 	each := max(1, 4*chunkWeights/(l.N*l.P))
 	if p.step.ambient == 0 || p.step.itself || each >= l.K {
-		return p.move(c)
+		return p.move(chunk{x, g, p.memory.state, p.memory.factors})
 	}
 	if each > 64 {
 		each -= each % 64 // whole vectors of points
 	}
 	sum := manifolds.Progress{Factor: 1}
 	var first error
-	some := p.chunkState()
 	for from := 0; from < l.K; from += each {
 		to := min(from+each, l.K)
-		part := chunk{x: c.x.Slice(from, to), g: c.g.Slice(from, to), state: some}
-		for i, s := range c.state {
-			some[i] = s.Slice(from, to)
-		}
-		if c.factors != nil {
-			part.factors = c.factors[from:to]
-		}
-		progress, err := p.move(part)
+		progress, err := p.move(p.chunk(x.Slice(from, to), g.Slice(from, to), from, to))
 		sum = sum.Plus(progress)
 		if err != nil && first == nil {
 			first = at(err, from)
@@ -215,21 +207,27 @@ func (p *parameter) sweep() (cleared bool) {
 	}
 }
 
-// begin copies X to the weights, and prepares the first chunk.
+// begin copies X to the weights.
 func (p *Part) begin() error {
-	p.chunkState()
 	if p.step.dirty {
 		return p.put(p.bound.of.weights, p.X)
 	}
 	return nil
 }
 
-// chunkState returns the memory for the blocks of state of a chunk.
-func (p *Part) chunkState() []manifolds.Points {
+// chunk is that of some points, given with their gradients. It uses the memory of the chunk before.
+func (p *Part) chunk(x, g manifolds.Points, from, to int) chunk {
 	if p.memory.some == nil {
 		p.memory.some = make([]manifolds.Points, len(p.memory.state))
 	}
-	return p.memory.some
+	c := chunk{x: x, g: g, state: p.memory.some}
+	for i, s := range p.memory.state {
+		c.state[i] = s.Slice(from, to)
+	}
+	if p.memory.factors != nil {
+		c.factors = p.memory.factors[from:to]
+	}
+	return c
 }
 
 // chunkPoints is the number of points of a chunk, whole vectors of them.
@@ -253,13 +251,7 @@ func (p *Part) advanceChunk(x, g manifolds.Points) {
 	to := min(from+p.chunkPoints(), l.K)
 	p.step.next = to
 	some := l.Slice(from, to)
-	c := chunk{x: cut(x, some), g: cut(g, some), state: p.memory.some}
-	for i, s := range p.memory.state {
-		c.state[i] = s.Slice(from, to)
-	}
-	if p.memory.factors != nil {
-		c.factors = p.memory.factors[from:to]
-	}
+	c := p.chunk(cut(x, some), cut(g, some), from, to)
 	err := some.Gather(c.x, all(of.weights))
 	if err == nil {
 		err = some.Gather(c.g, all(of.grad))

@@ -156,3 +156,30 @@ func TestAmbientDecayOfLargeLayers(t *testing.T) {
 		}
 	}
 }
+
+// A gradient to which the decay cannot be added in the precision of the weights before the gradient is clipped.
+func TestAmbientDecayOfClippedGradients(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		of   func(...solvers.Option) *solvers.Solver
+		want float64
+	}{
+		{"SGD", solvers.NewSGD, 100 - 0.01*(1+100)},
+		{"Adam", solvers.NewAdam, 100 - 0.01},
+	} {
+		for _, of := range precisions {
+			t.Run(c.name+"/"+of.String(), func(t *testing.T) {
+				p := newParam("w", of, 1)
+				huge := 1e38
+				if of == tensor.Float64 {
+					huge = 1e307
+				}
+				put(p.w, []float64{100})
+				put(p.g, []float64{huge})
+				s := c.of(solvers.LearnRate(0.01), solvers.ClipNorm(1), solvers.AmbientDecay(1))
+				require.NoError(t, s.Step(valueGrads([]*param{p})))
+				assert.InDelta(t, c.want, get(p.w)[0], 1e-4)
+			})
+		}
+	}
+}

@@ -27,7 +27,7 @@ var (
 	// ErrOption: an option has an invalid value, or the solver does not have it.
 	ErrOption = errors.New("unusable option")
 	// ErrOverwritten: since the last step other code has written weights from which no step is possible. This is detected while other
-	// parameters move, so these have moved.
+	// parameters move, so these have moved; SAM.Ascend moves them back.
 	ErrOverwritten = errors.New("overwritten weights")
 	// ErrUnrepeatable: the graph has operations that make the cost differ from run to run, or that
 	// change in a run, so that it is not a function of the weights.

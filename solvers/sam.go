@@ -147,7 +147,7 @@ func (s *SAM) between(call string) error {
 	return nil
 }
 
-// climb moves the weights. If it fails, descend undoes this.
+// climb moves the weights, except those that rise moves. If it fails, descend undoes this.
 func (s *SAM) climb(active []*parameter) error {
 	e := &s.engine
 	norms := scratch.Get[float64](len(active))
@@ -190,7 +190,8 @@ func total(norms []float64) (sum float64) {
 func (p *parameter) quickSquare(scale float64) bool {
 	q := p.parts[0]
 	m, ok := q.bound.descender.(manifolds.Adaptable)
-	if _, other := q.Manifold.(manifolds.Ambient); other || !ok || q.bound.properties.Cost > 0 || !q.whole() || p.shared || q.extreme(scale) || q.points() != nil || q.step.dirty {
+	if _, other := q.Manifold.(manifolds.Ambient); other || !ok || q.bound.properties.Cost > 0 || !q.whole() || p.shared || q.extreme(scale) || q.points() != nil || q.step.dirty ||
+		!m.Descends(q.Manifold, q.X, manifolds.Descent{Slope: -1}, manifolds.Bounds{Gradient: p.gradient}) {
 		return false
 	}
 	g, err := q.batch(p.grad, nil)

@@ -553,3 +553,41 @@ func TestSAMFindsOverwrittenPoints(t *testing.T) {
 		assert.Equal(t, other, get(m[1].w))
 	}
 }
+
+// held is a sphere whose points do not move along the first coordinate.
+type held struct{ manifolds.Sphere }
+
+func (h held) Tangent(dst, x, g manifolds.Points) error {
+	n := x.N * x.P
+	for k := range x.K {
+		x, g, dst := x.Data64()[k*n:][:n], g.Data64()[k*n:][:n], dst.Data64()[k*n:][:n]
+		gx, xx := 0.0, 0.0
+		for i := 1; i < n; i++ {
+			gx, xx = gx+g[i]*x[i], xx+x[i]*x[i]
+		}
+		dst[0] = 0
+		for i := 1; i < n; i++ {
+			dst[i] = g[i] - gx/xx*x[i]
+		}
+	}
+	return nil
+}
+
+func (h held) Transport(dst, _, y, u manifolds.Points) error { return h.Tangent(dst, y, u) }
+
+func (h held) TransportAlong(dst, _, _, y, u manifolds.Points) error { return h.Tangent(dst, y, u) }
+
+func (h held) Scaled(s float64) manifolds.Manifold {
+	return held{h.Sphere.Scaled(s).(manifolds.Sphere)}
+}
+
+// The ascent of a manifold that embeds another is along its own gradient.
+func TestSAMAscendsByTheGradientOfTheManifold(t *testing.T) {
+	const rho = 1e-3
+	p := newParam("w", tensor.Float64, 1, 1, 1, 3)
+	put(p.w, []float64{0, 0.6, 0.8})
+	put(p.g, []float64{6, -0.8, 0.6})
+	s := solvers.NewSAM(solvers.NewSGD(solvers.LearnRate(0.1), solvers.Param("w", held{}, manifolds.PerFilter, manifolds.Unit)), rho)
+	require.NoError(t, s.Ascend(valueGrads([]*param{p})))
+	assert.InDeltaSlice(t, []float64{0, 0.6 - 0.8*rho, 0.8 + 0.6*rho}, get(p.w), rho*rho)
+}

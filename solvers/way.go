@@ -21,16 +21,14 @@ func (e *engine) choose(p *Part, plans bool) error {
 		return err
 	}
 	p.Rate = e.rate(s)
-	p.Decay = 0
-	if p.bound.euclidean && s.decayOf != decayAmbient {
+	p.Decay, p.step.ambient = 0, 0
+	if s.decayOf == decayAmbient {
+		p.step.ambient = s.decay
+	} else if p.bound.euclidean {
 		p.Decay = s.decay
 	}
 	p.step.scale = e.scale()
 	p.step.slope = e.scale() * e.shrink * of.shrinkage(e.scale())
-	p.step.ambient = s.decay
-	if s.decayOf != decayAmbient {
-		p.step.ambient = 0
-	}
 	gradient := of.gradient*p.step.slope + p.step.ambient*p.memory.size
 	p.step.longest = max(p.memory.longest, gradient)
 	p.Old = p.step.from
@@ -62,7 +60,7 @@ func (e *engine) choose(p *Part, plans bool) error {
 func (e *engine) direct(p *Part) bool {
 	of := p.bound.of
 	s := &of.settings
-	if p.step.carried || p.bound.perPart || of.shared || s.clipValue > 0 || p.step.ambient > 0 && !(p.step.slope > 0) ||
+	if p.step.carried || p.bound.perPart || of.shared || s.clipValue > 0 || p.step.ambient > 0 && !p.decayFits() ||
 		!p.bound.euclidean && (s.factor == ofPast || s.scope != EachPoint) {
 		return false
 	}
@@ -97,6 +95,15 @@ func (p *Part) gradient() float64 {
 		return p.bound.of.gradient
 	}
 	return p.bound.of.gradient + p.step.ambient/p.step.slope*p.memory.size
+}
+
+// decayFits reports whether the gradient with the ambient decay, before it is multiplied by the slope, is far from overflow.
+func (p *Part) decayFits() bool {
+	limit := 1e30
+	if !p.single() {
+		limit = 1e300
+	}
+	return p.step.slope > 0 && p.step.ambient/p.step.slope < limit && p.gradient() < limit
 }
 
 // arrived makes the transport that the last step in place has postponed.

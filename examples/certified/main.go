@@ -136,7 +136,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	for _, c := range s.contestants(set) {
 		m, r, err := s.train(ctx, c, set, stderr)
 		if err != nil {
-			return ended(err)
+			return ended(fmt.Errorf("%s: %w", c.name, err))
 		}
 		if first == nil {
 			first = m

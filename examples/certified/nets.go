@@ -199,37 +199,31 @@ func (c choice) String() string {
 // train trains a net and measures its certified accuracy.
 func (s *settings) train(ctx context.Context, c contestant, set *images.Set, stderr io.Writer) (*models.Model, *result, error) {
 	r := &result{Net: c.name, Radii: radii(), choice: c.choice}
-	var m *models.Model
-	err := func() (err error) {
-		if s.tuning > 0 {
-			if r.choice, err = s.tune(ctx, c, set, stderr); err != nil {
-				return err
-			}
-			fmt.Fprintf(stderr, "%s: %v, chosen on validation images\n", c.name, r.choice)
+	var err error
+	if s.tuning > 0 {
+		if r.choice, err = s.tune(ctx, c, set, stderr); err != nil {
+			return nil, nil, err
 		}
-		start := time.Now()
-		m, err = s.fit(ctx, c, r.choice, set.Train, s.epochs, func(e train.Epoch) {
-			fmt.Fprintf(stderr, "%s: epoch %d of %d, loss %.4f, accuracy %.1f %%\n", c.name, e.Number, e.Of, e.TrainLoss, 100*e.TrainAccuracy)
-		})
-		if err != nil {
-			return err
-		}
-		r.Seconds = time.Since(start).Seconds()
-		bounds, err := models.Lipschitz(m, nodes.Slack(slack))
-		if err != nil {
-			return err
-		}
-		r.Bound = bounds.Bound
-		if r.Certified, err = s.measure(m, set.Test, deviation(set), r.Radii); err != nil {
-			return err
-		}
-		r.Spectra, err = spectraOf(m)
-		return err
-	}()
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", c.name, err)
+		fmt.Fprintf(stderr, "%s: %v, chosen on validation images\n", c.name, r.choice)
 	}
-	return m, r, nil
+	start := time.Now()
+	m, err := s.fit(ctx, c, r.choice, set.Train, s.epochs, func(e train.Epoch) {
+		fmt.Fprintf(stderr, "%s: epoch %d of %d, loss %.4f, accuracy %.1f %%\n", c.name, e.Number, e.Of, e.TrainLoss, 100*e.TrainAccuracy)
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	r.Seconds = time.Since(start).Seconds()
+	bounds, err := models.Lipschitz(m, nodes.Slack(slack))
+	if err != nil {
+		return nil, nil, err
+	}
+	r.Bound = bounds.Bound
+	if r.Certified, err = s.measure(m, set.Test, deviation(set), r.Radii); err != nil {
+		return nil, nil, err
+	}
+	r.Spectra, err = spectraOf(m)
+	return m, r, err
 }
 
 // slack is the relative amount by which bounds of convolutions may exceed the norm.
