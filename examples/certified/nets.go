@@ -39,7 +39,7 @@ const batch = 50
 
 // choices are those of the variants. Large steps make free kernels of noise, which the rescaling shrinks.
 var choices = map[models.Variant]choice{
-	models.OrthogonalVariant: {0.1, 1}, models.AOLVariant: {0.001, 1}, models.SLLVariant: {0.004, 1}, models.CPLVariant: {0.008, 2},
+	models.OrthogonalVariant: {0.1, 1}, models.AOLVariant: {0.001, 0.5}, models.SLLVariant: {0.016, 0.5}, models.CPLVariant: {0.016, 1},
 }
 
 // contestants are the 1-Lipschitz nets, and two of the same shape.
@@ -75,7 +75,7 @@ func (s *settings) contestants(set *images.Set) (all []contestant) {
 	}
 	return append(all,
 		contestant{name: "kernels on Stiefel", build: plain, choice: choice{Rate: 0.04}, solver: adam(solvers.Kernels(manifolds.Stiefel{}))},
-		contestant{name: "free", build: plain, choice: choice{Rate: 0.003}, solver: adam()},
+		contestant{name: "free", build: plain, choice: choice{Rate: 0.006}, solver: adam()},
 	)
 }
 
