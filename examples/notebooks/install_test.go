@@ -27,7 +27,7 @@ func TestInstallSaysWhatIsMissing(t *testing.T) {
 		want     string
 	}{
 		{"no Go", nil, "install: want Go on the PATH, found none"},
-		{"an old Go", map[string]string{"go": oldGo}, "install: want Go 1.26 or later, got Go 1.19.8"},
+		{"an old Go", map[string]string{"go": oldGo}, "install: want Go 1.26.0 or later, got Go 1.19.8"},
 		{"no Jupyter", map[string]string{"go": newGo}, "install: want jupyter on the PATH, found none"},
 		{"a broken Jupyter", map[string]string{"go": newGo, "jupyter": jupyter}, "install: jupyter --data-dir failed"},
 	} {
