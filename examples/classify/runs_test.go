@@ -26,6 +26,22 @@ func TestMain(m *testing.M) { clitest.Main(m, main) }
 
 func TestOutputLost(t *testing.T) { clitest.LosesOutput(t, "classify", tiny("-epochs", "1")...) }
 
+// The report at the end knows the kernels, also if the garbage collector has just run.
+func TestReport(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		for ctx.Err() == nil {
+			runtime.GC()
+		}
+	}()
+	status, out, errs := program(context.Background(), tiny("-model", "lenet", "-manifold", "sphere", "-out", filepath.Join(t.TempDir(), "run"))...)
+	require.Zero(t, status, errs)
+	assert.Contains(t, out, "kernels on Sphere")
+	assert.Contains(t, out, "membership <=")
+	assert.NotContains(t, out, "graph is gone")
+}
+
 // contents is the files below a directory.
 func contents(t *testing.T, dir string) map[string]string {
 	files := map[string]string{}

@@ -12,6 +12,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -72,6 +73,7 @@ func (c *command) train(ctx context.Context, g *distributed.Group, stdout, stder
 	if err := agree(g, err); err != nil {
 		return interrupted(err)
 	}
+	defer runtime.KeepAlive(j.model) // the report at the end reads its weights
 	set, ranks := j.set, ""
 	if g.Size() > 1 {
 		ranks = fmt.Sprintf(" on %d ranks", g.Size())
