@@ -28,10 +28,10 @@ func scaleMethods() []method {
 	for _, k := range []constraint{
 		{"sphere per filter", manifolds.Sphere{}, manifolds.PerFilter},
 		{"centred sphere per filter", manifolds.CentredSphere{}, manifolds.PerFilter},
-		{"sphere per kernel", manifolds.Sphere{}, manifolds.PerSlice},
-		{"oblique per kernel", manifolds.Oblique{}, manifolds.PerSlice},
+		{"sphere per slice", manifolds.Sphere{}, manifolds.PerSlice},
+		{"oblique per slice", manifolds.Oblique{}, manifolds.PerSlice},
 		{"Stiefel bank", manifolds.Stiefel{}, manifolds.FilterBank},
-		{"Stiefel per kernel", manifolds.Stiefel{}, manifolds.PerSlice},
+		{"Stiefel per slice", manifolds.Stiefel{}, manifolds.PerSlice},
 	} {
 		add := func(s manifolds.Scale, suffix string, more ...solvers.Option) {
 			list = append(list, method{
