@@ -10,8 +10,8 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// Eigenvalues returns those of a symmetric n x n matrix, row-major, in ascending order, and overwrites it. ok is false if they cannot be computed,
-// as those of a matrix with NaN.
+// Eigenvalues returns the eigenvalues of a symmetric n x n matrix, row-major, in ascending order, and overwrites it. ok
+// is false if they cannot be computed, for example because the matrix contains NaN.
 //
 // Reflections make it tridiagonal, from the last row to the first (Golub, Van Loan, Matrix Computations, section 8.3.1): with the reflection
 // I - b v v^T that keeps the first element of a row alone, and p = b A v,
@@ -19,7 +19,7 @@ import (
 //	A <- A - v w^T - w v^T,   w = p - b/2 (p^T v) v.
 //
 // Both triangles are kept, so that every row is contiguous, and a row is updated and multiplied by the next v while it is in the cache.
-// The error is some roundings of the largest eigenvalue: values that are 1e-100 of it are 0.
+// The error is a few roundings of the largest eigenvalue: values that are 1e-100 of it become 0.
 func Eigenvalues(a []float64, n int) (values []float64, ok bool) {
 	values = make([]float64, n)
 	largest := vec.MaxAbs(a)
@@ -51,7 +51,7 @@ func Eigenvalues(a []float64, n int) (values []float64, ok bool) {
 		values[k] = a[k*n+k]
 		var b float64
 		off[k-1], b = reflect(next[:k], row(k, k))
-		// Rows of the rest: first the reflection of before, then times the next v.
+		// Rows of the rest: apply the previous reflection, then multiply by the next v.
 		p := values[:k]
 		par.Ranges(k, 1+grain/k, func(from, to int) {
 			for i := from; i < to; i++ {
@@ -80,7 +80,7 @@ func Eigenvalues(a []float64, n int) (values []float64, ok bool) {
 	return values, ok
 }
 
-// grain is how many elements are worth another core.
+// grain is the number of elements from which on another core is worthwhile.
 const grain = 1 << 14
 
 // reflect sets v and returns b such that x (I - b v v^T) has no element but the last, which it returns too.

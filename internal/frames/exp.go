@@ -34,8 +34,8 @@ func Generator[T vec.Float](n []float64, c float64, a, g []T, q int) {
 //
 //	[x Q] exp([c A, -R^T; R, 0]) [I; 0] exp((1-c) A).
 //
-// Both exponentials are of skew matrices, so their error is eps |v| however far the geodesic goes. Generator, without a
-// factorisation, has eps |v|^2.
+// Both exponentials are of skew matrices, so their error is eps |v| however far the geodesic goes. Generator, which
+// needs no factorisation, leads to an error of eps |v|^2.
 func Geodesic(y, x, v []float64, c float64, n, q int) {
 	of := func(s []float64, r, c int) gemm.Mat[float64] { return gemm.Of(s, r, c) }
 	w, whole := scratch.Get[float64](n*q), scratch.Get[float64](12*q*q)
@@ -44,7 +44,7 @@ func Geodesic(y, x, v []float64, c float64, n, q int) {
 	a, r, m, f, e := whole[:q*q], whole[q*q:2*q*q], whole[2*q*q:6*q*q], whole[6*q*q:8*q*q], whole[8*q*q:9*q*q]
 
 	gemm.Mul(of(a, q, q), 1, of(x, n, q).T(), of(v, n, q), 0)
-	Skew(a, q) // but for rounding it is
+	Skew(a, q) // it is skew up to rounding
 	copy(w, v)
 	gemm.Mul(of(w, n, q), -1, of(x, n, q), of(a, q, q), 1)
 	ThinQR(w, r, n, q)

@@ -136,7 +136,7 @@ func TestWidenAndNarrow(t *testing.T) {
 	}
 }
 
-// The geodesic by skew matrices is that by the generator, and stays a frame however long it is.
+// The geodesic by skew matrices agrees with that by the generator, and remains a frame however long it is.
 func TestGeodesic(t *testing.T) {
 	rng := rand.New(rand.NewPCG(11, 12))
 	for _, s := range [][2]int{{3, 3}, {4, 3}, {9, 4}, {20, 1}, {64, 20}} {
@@ -196,7 +196,7 @@ func generated(x, v []float64, metric float64, n, q int) []float64 {
 	return y
 }
 
-// Of a matrix that has not full rank, Q is orthonormal all the same and Q R is the matrix.
+// Also for a matrix without full rank, Q is orthonormal and Q R is the matrix.
 func TestThinQR(t *testing.T) {
 	rng := rand.New(rand.NewPCG(13, 14))
 	const n, p = 9, 4

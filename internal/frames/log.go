@@ -35,7 +35,7 @@ func Log(v, x, y []float64, c float64, n, q int) error {
 		copy(basis[i*m+q:(i+1)*m], y[i*q:i*q+k])
 	}
 	ThinQR(basis, r, n, m)
-	for i := range n { // the first columns are x, but for signs
+	for i := range n { // the first columns are x up to signs
 		copy(basis[i*m:i*m+q], x[i*q:(i+1)*q])
 	}
 	gemm.Mul(gemm.Of(end, m, q), 1, gemm.Of(basis, n, m).T(), gemm.Of(y, n, q), 0)
@@ -76,7 +76,7 @@ func canonicalLog(v, y []float64, m, q int) error {
 			copy(c[i*k:(i+1)*k], log[(q+i)*m+q:(q+i+1)*m])
 		}
 		size := vec.Norm(c)
-		if size <= 1e-14*math.Sqrt(float64(m)) || size <= 1e-11 && size >= best { // no further digits to win
+		if size <= 1e-14*math.Sqrt(float64(m)) || size <= 1e-11 && size >= best { // no further digits to gain
 			for i := range m {
 				copy(v[i*q:(i+1)*q], log[i*m:i*m+q])
 			}
@@ -123,7 +123,7 @@ func complete(v, y []float64, m, q int) error {
 	gemm.Mul(gemm.Of(turn, k, k), 1, gemm.Of(d.Wt, k, k).T(), gemm.Of(d.U, k, k).T(), 0)
 	copy(all, v)
 	copy(spare, turn)
-	if Reflects(all, m) != Reflects(spare, k) { // turn the direction of the least singular value the other way
+	if Reflects(all, m) != Reflects(spare, k) { // reverse the direction of the least singular value
 		for i := range k {
 			for j := range k {
 				turn[i*k+j] -= 2 * d.Wt[(k-1)*k+i] * d.U[j*k+k-1]
@@ -169,7 +169,7 @@ func gamma(g, b, c []float64, k, q int) error {
 }
 
 // shoot improves v, at [I; 0], until the geodesic of the Euclidean metric arrives at y. The steps are accelerated by up to depth
-// steps before them, as Anderson (1965) does. Close to the injectivity radius that may lead astray; without, it takes longer.
+// steps before them, as Anderson (1965) does. Close to the injectivity radius the acceleration may fail; without it, shoot takes longer.
 func shoot(v, y []float64, m, q, depth int) error {
 	l := m * q
 	whole := scratch.Get[float64]((5+2*depth)*l + q*q + depth*(depth+1))

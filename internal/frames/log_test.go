@@ -19,7 +19,7 @@ func frame(t *testing.T, rng *rand.Rand, n, q int) []float64 {
 	return x
 }
 
-// Points too far apart for any of the maps are an error, and rotations have no vector to reflections.
+// Points too far apart for any of the maps are an error, as are a rotation and a reflection.
 func TestInverseErrors(t *testing.T) {
 	x := []float64{1, 0, 0, 1, 0, 0} // 3 x 2
 	y := []float64{-1, 0, 0, 1, 0, 0}
@@ -33,7 +33,7 @@ func TestInverseErrors(t *testing.T) {
 	}
 }
 
-// Between random frames of a few sizes the logarithms arrive, or say that they did not.
+// For random frames of a few sizes the logarithms arrive at their points or return an error.
 func TestLogArrives(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	found := 0

@@ -66,7 +66,7 @@ func CholeskyQR[T vec.Float](dst, y gemm.Mat[T], r, maxExcess float64) bool {
 }
 
 // ThinQR replaces the row-major n x p matrix a, n >= p, by Q and sets r to R, p x p, of a = Q R, by Householder
-// reflections. Where a has not full rank, some columns of Q are any that make it orthonormal, and their rows of R vanish.
+// reflections. Where a does not have full rank, some columns of Q are chosen arbitrarily so that Q is orthonormal, and their rows of R vanish.
 func ThinQR(a, r []float64, n, p int) {
 	whole := scratch.Get[float64](2 * p)
 	defer scratch.Put(whole)

@@ -238,7 +238,7 @@ func rotationLog3(a, x []float64, eps float64) error {
 			}
 		}
 	}
-	// A reflection gives no quaternion: its norm tells, and the determinant.
+	// A reflection has no quaternion, which the norm and the determinant show.
 	if b := [9]float64(x); Reflects(b[:], 3) {
 		return errReflection
 	}

@@ -33,7 +33,7 @@ func Sign[T vec.Float](x gemm.Mat[T], eps float64) error {
 		return err
 	}
 	least := rankTolerance(n) * eps / 0x1p-52
-	// Each iteration multiplies a singular value by at most 1.5, so those below least do not get to 1.
+	// Each iteration multiplies a singular value by at most 1.5, so those below least do not reach 1.
 	iterations := min(polarIterations, int(math.Log(0.7/least)/math.Log(1.5)))
 	if tallPolar(y, a, n, q, vec.Eps[T](), iterations) || squarePolar(y, a, n, q, iterations) {
 		Narrow(x, y, 1)
@@ -89,7 +89,7 @@ func QuinticSign[T vec.Float](x, work gemm.Mat[T], steps int) gemm.Mat[T] {
 		gemm.Gram(g, 1/(norm*norm), x)
 		polynomial(h)
 		by := h
-		if steps--; steps > 0 && x.R >= longSides*q { // a second step without x: its Gram matrix is h g h
+		if steps--; steps > 0 && x.R >= longSides*q { // a second step together with this one: its Gram matrix is h g h
 			gemm.Mul(k, 1, g, h, 0)
 			gemm.Mul(g, 1, k, h, 0)
 			polynomial(k)
@@ -103,9 +103,9 @@ func QuinticSign[T vec.Float](x, work gemm.Mat[T], steps int) gemm.Mat[T] {
 	return x
 }
 
-// longSides is the ratio of the sides of a matrix from which on two steps of QuinticSign are made together. With n rows and q columns that takes
-// 3 n q^2 + 8 q^3 flops instead of 6 n q^2 + 2 q^3. More than two together would lose digits of small singular values: of each square a step
-// before, h g h multiplies the rounding errors by up to 3.4445^2.
+// longSides is the ratio of the sides of a matrix from which on two steps of QuinticSign are made together. With n rows
+// and q columns that takes 3 n q^2 + 8 q^3 flops instead of 6 n q^2 + 2 q^3. More than two together would lose digits
+// of small singular values: with each step, h g h multiplies the rounding errors of the squares by up to 3.4445^2.
 const longSides = 4
 
 // SpectralBound returns an upper bound of the largest singular value of x, at most q^(1/32) times as

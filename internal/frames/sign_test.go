@@ -40,7 +40,7 @@ func TestSign(t *testing.T) {
 	t.Run("float64", testSign[float64])
 }
 
-// The sign of a matrix of full rank is its polar factor, at every magnitude; singular values of rounding errors count as 0.
+// The sign of a matrix of full rank is its polar factor, at every magnitude; singular values as small as rounding errors count as 0.
 func testSign[T vec.Float](t *testing.T) {
 	eps := vec.Eps[T]()
 	scales := []float64{0x1p-120, 1, 0x1p120}

@@ -49,7 +49,7 @@ func Adagrad[T vec.Float](x, s, g []T, a AdagradStep) float64 {
 		rest1: 1, beta2: T(a.Keep), rest2: T(a.Take), scale1: 1, scale2: 1,
 		eps: T(a.Eps), slope: T(a.Slope), shrink: T(a.Shrink), rate: T(a.Rate),
 	}
-	m := scratch.Get[T](min(chunk, len(x))) // a first moment that forgets, in the cache
+	m := scratch.Get[T](min(chunk, len(x))) // a first moment without memory, small enough for the cache
 	defer scratch.Put(m)
 	clear(m)
 	total := 0.0

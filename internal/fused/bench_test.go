@@ -13,7 +13,7 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// layer is a convolution: so many filters of n weights.
+// layer is a convolution with a number of filters of n weights each.
 type layer struct{ filters, n int }
 
 // net is the convolutions of a residual net.
@@ -66,8 +66,7 @@ func newState[T vec.Float](n int) state[T] {
 	return s
 }
 
-// measure reports the smallest time of a step of all layers in ms. Gradients are 0 after
-// the first, which changes nothing of the work.
+// measure reports the smallest time of a step of all layers in ms. Gradients are 0 after the first step, which does not change the amount of work.
 func measure[T vec.Float](b *testing.B, l net, step func(x, m, g []T, at, n int)) {
 	s := newState[T](l.weights())
 	best := time.Duration(1 << 62)

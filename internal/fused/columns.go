@@ -11,8 +11,8 @@ import (
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
-// rowBlock is the number of rows that are processed at a time. In float32, sums over that many
-// elements rowBlock in float32 and are then added up in float64.
+// rowBlock is the number of rows that are processed at a time. In float32, sums over that many elements are computed in
+// float32 and then added up in float64.
 const rowBlock = 64
 
 // Columns makes the step for the columns of row-major r x c matrices that lie one after the other
@@ -29,7 +29,7 @@ func Columns[T vec.Float](x, m, g []T, r, c int, o Sphere, s descent.Step) (p de
 		}
 		return w.results()
 	}
-	// The matrices are too narrow for vectors: copy several side by side, and small ones to lanes.
+	// The matrices are too narrow for vectors: copy several side by side, or small ones into lanes.
 	from := 0
 	if width := lanes.Width[T](); r <= lanes.Most && c <= lanes.Most && len(x) >= width*size {
 		lines, whole := lanes.Borrow[T](3 * size)

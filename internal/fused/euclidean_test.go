@@ -242,7 +242,7 @@ func TestManySteps(t *testing.T) {
 					p := x[i*n : (i+1)*n]
 					require.InDelta(t, 1, vec.Norm(p)/s.Radius, 4e-7, "%s n=%d", name, n)
 					if s.Centred {
-						// A mean is as exact as t d, which is up to 2 Rate long.
+						// A mean is as accurate as t d, whose length is up to 2 Rate.
 						require.InDelta(t, 0, vec.Sum(p)/float64(n), 1e-6*max(1, s.Rate/10), "%s n=%d", name, n)
 					}
 				}

@@ -320,7 +320,8 @@ func compareColumns[T vec.Float](t *testing.T, rng *rand.Rand, name string, r, c
 	guarded(t, allG, offset, n)
 }
 
-// Small matrices, of which many are moved at once, have the bits of a step of each alone, with their own factors, and the first that cannot move is named.
+// Small matrices, of which many are moved at once, with factors of their own, have the same bits as if each were moved
+// alone, and the first that cannot move is named.
 func TestColumnsAreIndependent(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
 		t.Run("float32", testColumnsAreIndependent[float32])

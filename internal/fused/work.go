@@ -244,8 +244,7 @@ func (w *work[T]) gradientSquare(i int, x, g []T, stride int) float64 {
 	return vv
 }
 
-// enough is the share of |v|^2 in |g|^2 from which on the difference of sums, of which it is one, has
-// digits enough.
+// enough is the smallest ratio |v|^2/|g|^2 at which |v|^2, computed as a difference of sums, has enough digits.
 const enough = 1e-2
 
 // apply computes the next x and m of k points and clears g.

@@ -27,7 +27,7 @@ type Conv struct {
 	Weights                   []float64 // (Filters, Channels/Groups, Rows.Kernel, Cols.Kernel)
 }
 
-// step returns the distance of taps that read the same phase of the image, which is every step-th row, and how often a row of the result
+// step returns the distance between taps that read the same phase of the image, that is, every step-th row, and how often a row of the result
 // may occur.
 //
 // With a stride s, taps k and k' read rows that differ by a multiple of s if s/GCD(s, d) divides k - k', for a dilation d. A circular
@@ -65,19 +65,22 @@ func (c Conv) Abs() Conv {
 	return c
 }
 
-// Bound returns an upper bound of the norm. It is at most slack, such as 0.01, above the norm on an infinite image, and that is at
-// least the norm on any image. For weights of one sign it is exact to rounding.
+// Bound returns an upper bound of the norm. It exceeds the norm on an infinite image by at most the fraction slack,
+// such as 0.01, and that norm is at least the norm on any image. For weights of one sign the bound is exact up to
+// rounding.
 //
-// The symbol of a convolution is the matrix K(ω) = sum_t K_t exp(i <t, ω>) of its taps; with strides, the phases of the image are channels
-// of their own. The norm on an infinite image is L = max_ω σ_1(K(ω)), and that with zero padding, where rows and columns
-// are left out, and on a ring, where only some ω occur, are at most L. With σ_1(K(ω0)) = L = u* K(ω0) v, the real part of u* K(ω) v is, with phases
-// centred, a function of exponential type m = (k-1)/2 in each of both ω, for k taps, of absolute value at most L. So it is at least
-// L cos(m |ω - ω0|) (Duffin and Schaeffer 1938, after Bernstein and Szegő), and
+// The symbol of a convolution is the matrix K(ω) = sum_t K_t exp(i <t, ω>) of its taps; with strides, the phases of the
+// image are channels of their own. The norm on an infinite image is L = max_ω σ_1(K(ω)). The norms with zero padding,
+// which leaves out rows and columns, and on a ring, where only some ω occur, are at most L. With σ_1(K(ω0)) = L = u*
+// K(ω0) v, the real part of u* K(ω) v is, with phases centred, a function of exponential type m = (k-1)/2 in each of
+// both ω, for k taps, of absolute value at most L. So it is at least L cos(m |ω - ω0|) (Duffin and Schaeffer 1938,
+// after Bernstein and Szegő), and
 //
 //	L <= max over an N x N grid of σ_1(K) / cos^2(m π/N).
 //
-// Pfister and Bresler 2019 bound polynomials by their values on a grid in the same way. Where that is smaller, the bound is that of a bank for
-// small images, that for kernels that are nearly orthogonal (see symbol.near), or that of the absolute values of a Gram matrix (symbol.absolute).
+// Pfister and Bresler 2019 bound polynomials by their values on a grid in the same way. Where another bound is smaller,
+// Bound returns that one: the bound of a bank for small images, the bound for nearly orthogonal kernels (symbol.near),
+// or the bound by the absolute values of a Gram matrix (symbol.absolute).
 func (c Conv) Bound(slack float64) float64 {
 	return c.each(func(g Conv) float64 {
 		s := newSymbol(g, smaller)
@@ -109,7 +112,7 @@ func (c Conv) Bound(slack float64) float64 {
 //	L^(2^t) <= max_i sum_j,s |A^(2^(t-1))[i,j,s]|
 //
 // (Delattre, Barthélemy and Allauzen 2024), because the largest sum of a row bounds eigenvalues. The kernels become larger
-// by a factor of 2 in each direction in each step, so it takes long for more than 4.
+// by a factor of 2 in each direction in each step, so more than 4 steps take long.
 func (c Conv) Gram(t int) float64 {
 	return c.each(func(g Conv) float64 {
 		s := newSymbol(g, smaller)
@@ -141,14 +144,14 @@ type symbol struct {
 	// a are the taps A_s of H(ω) = sum_s A_s exp(i <s, ω>), s in (-rows..rows) x (-cols..cols) without the ends, each q x q.
 	a      [][]float64
 	scale  float64 // the weights were divided by it
-	square float64 // their sum of squares then
+	square float64 // the sum of squares of the divided weights
 	error  float64 // bound of the rounding errors of all H(ω)
 	taps   [][]float64
 	first  int // rows of a tap
 	inner  bool
 }
 
-// side says whether H is K K*, as large as there are filters, K* K, as large as there are channels, or the smaller one.
+// side says which Gram matrix H is: K K*, with a row for each filter, K* K, with a row for each channel, or the smaller of the two.
 type side int
 
 const (
@@ -235,14 +238,14 @@ func (s *symbol) signed() bool {
 	return !plus || !minus
 }
 
-// level returns a lower bound of L, to rounding: the root of the mean of all eigenvalues of H.
+// level returns a lower bound of L, up to rounding: the root of the mean of all eigenvalues of H.
 func (s *symbol) level() float64 { return s.scale * math.Sqrt(s.square/float64(s.q)) }
 
 // near returns the bound
 //
 //	L^2 <= c + sum_s |A_s - c δ_s I|_F,
 //
-// with c the mean of the diagonal of A_0. It is close to L if the convolution is orthogonal but for rounding.
+// with c the mean of the diagonal of A_0. It is close to L if the convolution is orthogonal up to rounding.
 func (s *symbol) near() float64 {
 	c, sum := s.square/float64(s.q), 0.0
 	for i, a := range s.a {
@@ -282,8 +285,8 @@ func (s *symbol) absolute() float64 {
 // at returns an upper bound of σ_1(K(ω)).
 func (s *symbol) at(ω1, ω2 float64) float64 { return s.scale * root(s.largest(ω1, ω2, 0)+s.error) }
 
-// points returns the numbers of points of a grid that is as fine as the slack demands, and a lower bound of the cosine, or the product of both, by which
-// the largest singular value on the grid is divided.
+// points returns the numbers of points, down and along, of a grid that is fine enough for the slack, and a lower bound
+// of the factor by which the largest singular value on the grid is divided: the cosine, or the product of both cosines.
 func (s *symbol) points(slack float64) (down, along int, cos float64) {
 	axes := 0
 	for _, k := range []int{s.rows, s.cols} {
@@ -343,7 +346,7 @@ func (s *symbol) gram(ω1, ω2 float64, re, im, h []float64) {
 	}
 }
 
-// largest returns an upper bound of the largest eigenvalue of the computed H(ω), or the given bound if that is one.
+// largest returns an upper bound of the largest eigenvalue of the computed H(ω). If known is such a bound, it may return one near known.
 func (s *symbol) largest(ω1, ω2, known float64) float64 {
 	q := s.q
 	re, im, h := scratch.Get[float64](q*q), scratch.Get[float64](q*q), scratch.Get[float64](4*q*q)

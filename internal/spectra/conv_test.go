@@ -156,7 +156,7 @@ func TestBoundsOfConvolutions(t *testing.T) {
 	}
 }
 
-// On a large ring the norm is that on an infinite image, nearly, and the bound is as close as it promises.
+// On a large ring the norm is nearly that on an infinite image, and the bound is as close as the slack demands.
 func TestSlackOfBounds(t *testing.T) {
 	rng := rand.New(rand.NewPCG(2, 3))
 	for _, k := range []int{1, 2, 3, 5} {
@@ -178,8 +178,8 @@ func TestSlackOfBounds(t *testing.T) {
 	}
 }
 
-// A convolution that is orthogonal up to the rounding of float32 has a bound that is 1 up to that rounding, and a kernel that is as large as the image
-// the norm of its bank.
+// A convolution that is orthogonal up to the rounding of float32 has a bound that is 1 up to that rounding, and the
+// bound of a kernel that is as large as the image is the norm of its bank.
 func TestTightBounds(t *testing.T) {
 	rng := rand.New(rand.NewPCG(4, 5))
 	q := rotation(rng, 16)
@@ -247,7 +247,7 @@ func rotation(rng *rand.Rand, n int) []float64 {
 	return q.RawMatrix().Data
 }
 
-// Dilation does not change the bound, nor do rows and columns exchanged; the bound of a sum of two groups is the larger one.
+// Dilation does not change the bound, nor does exchanging rows and columns; the bound of two groups is the larger of their bounds.
 func TestBoundsThatAgree(t *testing.T) {
 	rng := rand.New(rand.NewPCG(6, 7))
 	w := drawn(rng, 4*2*9)
@@ -302,7 +302,7 @@ func BenchmarkBound(b *testing.B) {
 	}
 }
 
-// The bound at a peak is an upper bound, and its gradient that of finite differences.
+// The bound at a peak is an upper bound, and its gradient agrees with finite differences.
 func TestPeak(t *testing.T) {
 	rng := rand.New(rand.NewPCG(10, 11))
 	for _, shape := range [][3]int{{3, 2, 3}, {2, 4, 3}, {4, 4, 1}, {2, 2, 5}, {1, 1, 3}} {

@@ -20,11 +20,12 @@ type Peak struct {
 	Gradient []float64
 }
 
-// Peak returns the peak of a convolution without groups, strides and dilation, whose weights are not all 0. Bound is at most the slack and 0.1 % above the norm.
+// Peak returns the peak of a convolution without groups, strides and dilation, whose weights are not all 0. Bound
+// exceeds the norm by at most the slack and 0.1 %.
 func (c Conv) Peak(slack float64) Peak {
 	s := newSymbol(c, outer)
 	down, along, widest := s.points(slack)
-	const close = 1e-3 // other points may be so much above the peak
+	const close = 1e-3 // the fraction by which other points may exceed the peak
 	q := s.q
 	re, im, h := scratch.Get[float64](q*q), scratch.Get[float64](q*q), scratch.Get[float64](4*q*q)
 	work := scratch.Get[float64](12 * q * q)

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package spectra bounds the largest singular value, the operator norm, of linear maps of images from above.
+// Package spectra computes upper bounds of the largest singular value (the operator norm) of linear maps of images.
 //
 //	b := c.Bound(0.01)   // of a convolution, at most 1 % above that on the plane
 //	b := spectra.Norm(m) // of a matrix, to about 1e-9
 //
 // Bounds are proved in floating point, never estimated. An estimate of the largest eigenvalue of a Gram matrix H, such as one by power
-// iteration, lies below it. So it only says which μ to try: if L L^T is a Cholesky factor of μI - H, whatever its accuracy, then
+// iteration, lies below it. So it only suggests which μ to try: if L L^T is a Cholesky factor of μI - H, whatever its accuracy, then
 //
 //	λ_max(H) <= μ + |μI - H - L L^T|_F,
 //
@@ -73,7 +73,7 @@ func GCD(a, b int) int {
 func root(x float64) float64 { return up(math.Sqrt(up(x))) }
 
 // rescale divides x by a power of 2 so that its largest number is between 1/2 and 1, and returns that power; 0 if x is 0.
-// Divided numbers that are too small for their last bits are too small to matter.
+// Numbers that become so small that they lose bits are too small to matter.
 func rescale(x []float64) float64 {
 	most := vec.MaxAbs(x)
 	if most == 0 {
@@ -86,7 +86,7 @@ func rescale(x []float64) float64 {
 	return math.Ldexp(1, e)
 }
 
-// exactly returns the largest eigenvalue of a symmetric matrix, to rounding, or 0.
+// exactly returns the largest eigenvalue of a symmetric matrix up to rounding, or 0 if it cannot be computed.
 func exactly(h []float64, n int) float64 {
 	work := scratch.Get[float64](n * n)
 	defer scratch.Put(work)
@@ -103,7 +103,7 @@ func exactly(h []float64, n int) float64 {
 func largest(h []float64, n int, estimate, tolerance float64) float64 {
 	x := make([]float64, n)
 	for i := range x {
-		x[i] = 1 + 0.5*math.Sin(float64(1+i)) // orthogonal to no eigenvector but by accident
+		x[i] = 1 + 0.5*math.Sin(float64(1+i)) // orthogonal to an eigenvector only by accident
 	}
 	work := scratch.Get[float64](3 * n * n)
 	defer scratch.Put(work)

@@ -72,7 +72,7 @@ func slice[T Float](n, offset int) (x, all []T) {
 	return all[offset : offset+n : offset+n], all
 }
 
-// fill sets x to random numbers, one in seven of them 0 or its neighbour; with odd, some
+// fill sets x to random numbers, of which some are 0 or equal to the number before; with odd, some
 // are not finite.
 func fill[T Float](rng *rand.Rand, x []T, odd bool) {
 	for i := range x {
@@ -188,7 +188,7 @@ func TestNodeKernels(t *testing.T) {
 			RectifyBack(y[:3], []float32{1, -1, 0}, []float32{5, 6, 7})
 			assert.Equal(t, []float32{5, 0, 0}, y[:3])
 
-			// Ties go to the first, and a NaN's gradient nowhere.
+			// At a tie the gradient goes to the first element, and at a NaN nowhere.
 			r0 := []float32{1, 2, 3, 3, 0, 0, nan, 1, -5, -4}
 			r1 := []float32{0, 1, 3, 3, 0, 7, 1, 1, -3, -3}
 			top, g := make([]float32, 5), []float32{10, 20, 30, 40, 50}
