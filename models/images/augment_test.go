@@ -52,7 +52,7 @@ func padded(src []float32, shape [3]int, a images.Augmentation, y0, x0 int, flip
 	return out
 }
 
-// Every variant is one of those that the definition gives, and all of them come.
+// Every variant is one of those that the definition gives, and all of them occur.
 func TestAugmentation(t *testing.T) {
 	shape := [3]int{2, 4, 5}
 	src := make([]float32, 2*4*5)

@@ -6,8 +6,7 @@ import "math"
 
 // canvas turns polygons into the share of each pixel that they cover, by the
 // exact signed areas to the right of their edges, summed along each row (the method of
-// font-rs and golang.org/x/image/vector, in float64). Overlapping polygons of
-// one orientation are united, a hole has the other orientation.
+// font-rs and golang.org/x/image/vector, in float64). Overlapping polygons of one orientation are united, and a hole has the other orientation.
 type canvas struct {
 	side int
 	area []float64 // signed area and height of the edges in each pixel, differentiated along x

@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// cifar is the binary version of CIFAR-10 or CIFAR-100 (Krizhevsky, "Learning Multiple
-// Layers of Features from Tiny Images", 2009): records of a label, behind others of no use here,
-// and the red, green and blue planes of 32x32, without any header.
+// cifar is the binary version of CIFAR-10 or CIFAR-100 (Krizhevsky, "Learning Multiple Layers of Features from Tiny
+// Images", 2009): records without a header. A record has one or more label bytes, the last of which is used, and the
+// red, green and blue planes of 32x32 pixels.
 type cifar struct {
 	train   []string // files, any of which will do
 	test    string
-	labels  int // bytes before the pixels, the last of which counts
+	labels  int // bytes before the pixels, of which the last is the label used
 	classes []string
 }
 

@@ -42,7 +42,7 @@ func (e *PictureError) Unwrap() error { return e.Err }
 
 // What may be wrong with a picture.
 var (
-	// ErrFormat means that a file is no picture of a format that is read here, whatever its name says.
+	// ErrFormat means that a file is not a picture in a supported format, whatever its name says.
 	ErrFormat = errors.New("images: not a picture that can be read")
 	// ErrDamaged means that a picture is truncated or damaged.
 	ErrDamaged = errors.New("images: damaged picture")
@@ -50,7 +50,7 @@ var (
 	ErrTooLarge = errors.New("images: picture too large")
 )
 
-// fault is one of these errors with the details, which alone it prints.
+// fault is one of these errors with details. Its text is only the details.
 type fault struct {
 	kind    error
 	details string
@@ -80,7 +80,7 @@ var pictureFormats = []pictureFormat{
 	{"tiff", "a TIFF picture", tiff.DecodeConfig, tiff.Decode},
 }
 
-// pictureBytes is the most memory that a picture is unpacked to, and the largest file of one.
+// pictureBytes is the largest memory of an unpacked picture, and the largest size of its file.
 const pictureBytes = 1 << 28
 
 // largeBytes is the memory from which on pictures are decoded one at a time.
@@ -93,7 +93,7 @@ var large sync.Mutex
 type decoded struct {
 	image.Image
 	turn orientation
-	free func() // ends the use of the picture
+	free func() // is called after the last use of the picture
 }
 
 // readPicture reads the picture of a file.
@@ -107,7 +107,7 @@ func readPicture(path string) (*decoded, error) {
 		if size > pictureBytes {
 			return nil, faultf(ErrTooLarge, "want a file of at most %d MiB, got %d", pictureBytes>>20, size>>20)
 		}
-		// All that follows looks at the same bytes, even if the file changes.
+		// Everything below reads the same bytes, even if the file changes.
 		b := make([]byte, size)
 		n, err := io.ReadFull(f, b)
 		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
@@ -137,7 +137,7 @@ func decodeFrom(r io.Reader, name string) (*decoded, error) {
 	return p, nil
 }
 
-// decode unpacks a picture, whose size it checks before. The format is that of the contents.
+// decode unpacks a picture after checking its size. The contents determine the format.
 func decode(b []byte) (p *decoded, err error) {
 	kind := files.Kind(b[:min(headBytes, len(b))])
 	var format *pictureFormat
@@ -215,7 +215,7 @@ func decode(b []byte) (p *decoded, err error) {
 	return &decoded{m, t.turn, free}, nil
 }
 
-// failed words an error of a decoder.
+// failed describes an error of a decoder.
 func failed(kind string, err error) error {
 	var (
 		jpegs jpeg.UnsupportedError
@@ -232,10 +232,11 @@ func failed(kind string, err error) error {
 // all files have them.
 var adobe = []byte("\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00")
 
-// maxScans is more scans than programs write: each takes the time of a whole picture, but only a few bytes of a file.
+// maxScans is the largest number of scans in a JPEG file, more than programs write: each scan takes as much time as a
+// whole picture, but only a few bytes of the file.
 const maxScans = 500
 
-// onScreen puts the first frame of a GIF picture to its place on the screen, which has the colour of the background elsewhere.
+// onScreen puts the first frame of a GIF picture in its place on the screen, which has the background colour elsewhere.
 func onScreen(frame *image.Paletted, head image.Config, file []byte) image.Image {
 	screen := image.Rect(0, 0, head.Width, head.Height)
 	if frame.Rect == screen {

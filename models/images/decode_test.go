@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Pictures of all formats are those that Pillow reads: testdata/formats.py.
+// Pictures of all formats are read as Pillow reads them: testdata/formats.py.
 func TestFormats(t *testing.T) {
 	b, err := os.ReadFile("testdata/formats.json")
 	require.NoError(t, err)
@@ -41,7 +41,7 @@ func TestFormats(t *testing.T) {
 			case strings.HasSuffix(name, ".jpg"):
 				tolerance = 3 // the inverse cosine transforms differ
 			case name == "lossy.webp":
-				tolerance = 20 // the colours of four pixels are one, which Pillow interpolates
+				tolerance = 20 // four pixels share their colour, which Pillow interpolates
 			case name == "grey-lossy.webp":
 				tolerance = 1
 			}

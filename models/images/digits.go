@@ -31,8 +31,7 @@ type DigitOptions struct {
 	// Noise is the largest standard deviation of the Gaussian noise of a
 	// pixel, where black is 0 and white is 1: 0.12 by default.
 	Noise float64
-	// Clutter is the number of strokes and of pieces of other digits that lie about or
-	// across the digit, on average: 1.5 by default.
+	// Clutter is the number of strokes and of pieces of other digits that lie around or across the digit, on average: 1.5 by default.
 	Clutter float64
 	// Distortion scales the random rotation, shear, stretching and shift: 1 by
 	// default, which rotates by up to 25 degrees.
@@ -63,7 +62,7 @@ func (o *DigitOptions) defaults() error {
 	return nil
 }
 
-// digitPixels is how many pixels Digits draws in all, in memory of 1.25 GiB.
+// digitPixels is the largest number of pixels that Digits draws in all. They take 1.25 GiB of memory.
 const digitPixels = 1 << 28
 
 // Digits draws grey images of the digits 0 to 9 in the ten Go typefaces,
@@ -190,12 +189,12 @@ type drawing struct {
 	values []float64
 }
 
-// draw fills the pixels of one image of a character, the given one of those of a typeface.
+// draw fills the pixels of one image of the given character of a typeface.
 func (d *drawing) draw(pixels []byte, character int) {
 	side, rng := float64(d.Side), d.rng
 	d.values = append(d.values[:0], make([]float64, len(pixels))...)
 
-	// A background with a slope, and ink that stands out from it, either way.
+	// A background with a gradient, and ink that is darker or lighter than it.
 	contrast := d.between(0.3, 0.75)
 	ground := d.between(0, 1-contrast)
 	ink := ground + contrast
@@ -266,7 +265,7 @@ func (d *drawing) paint(value float64) {
 	}
 }
 
-// affine returns a random map that draws a glyph about so large, about there.
+// affine returns a random map that draws a glyph of about the given size at about the given centre.
 func (d *drawing) affine(size, cx, cy float64) func(point) point {
 	k := d.Distortion
 	sin, cos := math.Sincos(k * d.between(-25, 25) * math.Pi / 180)

@@ -27,14 +27,14 @@ type DrawOptions struct {
 	Seed uint64
 	// Side is the length of the longer side in pixels: 96 by default, 16 at least.
 	Side int
-	// PNG writes PNG files in the place of JPEG files.
+	// PNG writes PNG files instead of JPEG files.
 	PNG bool
 }
 
 // drawnClasses are those of Draw by default.
 const drawnClasses = "0123456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 
-// maxDrawn is how many pictures Draw writes at most.
+// maxDrawn is the largest number of pictures that Draw writes.
 const maxDrawn = 1_000_000
 
 func (o DrawOptions) withDefaults() (DrawOptions, error) {
@@ -68,10 +68,10 @@ func (o DrawOptions) withDefaults() (DrawOptions, error) {
 }
 
 // Draw makes a folder of pictures for Folder: letters and digits in the ten Go typefaces, in two colours, distorted,
-// with clutter and noise, of several proportions, in a sub-folder for each class, dir/A/0001.jpg and so on. A picture depends on the seed, its class and its
-// number alone, so a larger folder has the pictures of the smaller one.
+// with clutter and noise, of several proportions, in a sub-folder for each class, dir/A/0001.jpg and so on. A picture
+// depends on the seed, its class and its number alone, so a larger folder has the pictures of the smaller one.
 //
-// Draw makes folders that are not there. A file that is there already is an error, and is left as it is.
+// Draw creates missing folders. A file that already exists is an error, and is left unchanged.
 func Draw(dir string, o DrawOptions) error {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -99,7 +99,7 @@ func (o DrawOptions) class(dir string, class rune, c int, own, clutter [][]glyph
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}
-	// The character itself is the last of those that may lie about, which are the same for every choice of classes.
+	// The character itself follows those that serve as clutter, which are the same for every choice of classes.
 	glyphs := make([][]glyph, len(own))
 	for i := range glyphs {
 		glyphs[i] = append(clutter[i][:len(clutter[i]):len(clutter[i])], own[i][c])
@@ -148,7 +148,7 @@ func (d *drawing) coloured(grey []byte) image.Image {
 	return m.SubImage(image.Rect(0, cut, d.Side, d.Side-cut))
 }
 
-// writeNew writes a file that is not there yet, or leaves none.
+// writeNew writes a file that must not exist yet. After an error there is no file.
 func writeNew(path string, write func(io.Writer) error) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/kernelfold/kernelfold/internal/files"
 )
 
-// fileset is files that may be those of a set, by their names: a folder on disk or in a tar archive.
+// fileset holds files that may belong to a set, judging by their names: those of a folder on disk or in a tar archive.
 type fileset struct {
 	path  string
 	files map[string]entry // by key
@@ -26,10 +26,10 @@ type fileset struct {
 // entry is a file of a folder.
 type entry struct {
 	path string
-	data []byte // what it holds, if it comes out of an archive
+	data []byte // its content, if it comes from an archive
 }
 
-// key is what is the same in all names that a file goes by: train-images-idx3-ubyte and train-images.idx3-ubyte.gz.
+// key returns what all names of the same file have in common: train-images-idx3-ubyte and train-images.idx3-ubyte.gz.
 func key(name string) string {
 	name, _ = strings.CutSuffix(strings.ToLower(name), ".gz")
 	return strings.NewReplacer(".", "-", "_", "-").Replace(name)
@@ -49,7 +49,7 @@ var setFiles = func() map[string]bool {
 	return keys
 }()
 
-// add takes a file under its key, if it belongs to a set. Of a file that is there plain and packed, the plain one counts.
+// add takes a file under its key, if it belongs to a set. If a file exists both plain and packed, the plain one is used.
 func (f *fileset) add(name string, e entry) {
 	k := key(name)
 	if !setFiles[k] {
@@ -75,7 +75,7 @@ func (f *fileset) open(name string) (*source, error) {
 	return e.open()
 }
 
-// formats returns those whose files are there.
+// formats returns the formats whose files are present.
 func (f *fileset) formats() (list []format) {
 	if _, ok := f.find(idxFiles[0].images); ok {
 		list = append(list, idx{})
@@ -116,7 +116,7 @@ func search(dir string) (*fileset, error) {
 			case err != nil && depth == 0:
 				return nil, fmt.Errorf("images: %w", err)
 			case err != nil:
-				continue // one that may not be read is not the one
+				continue // a folder without permission to read is skipped
 			case len(f.formats()) > 0 && depth == 0:
 				return f.fileset, nil
 			case len(f.formats()) > 0:
@@ -147,14 +147,14 @@ func errPython(path string) error {
 	return fmt.Errorf("images: %s: want the binary version of CIFAR, cifar-10-binary.tar.gz or cifar-100-binary.tar.gz, got the Python version", path)
 }
 
-// archives are those that are distributed, with the folders in them.
+// archives are the archives as distributed, with the folders in them.
 var archives = map[string]string{"cifar-10-binary.tar": "cifar-10-batches-bin", "cifar-100-binary.tar": "cifar-100-binary"}
 
-// listing is what there is in a folder on disk.
+// listing is the relevant content of a folder on disk.
 type listing struct {
 	*fileset
 	inside   []string // folders
-	archives []string // that are not unpacked beside themselves
+	archives []string // that have not been unpacked beside themselves
 	python   string   // a file of the Python version
 }
 
@@ -197,7 +197,7 @@ func leadsToDir(e fs.DirEntry, path string) bool {
 	return e.IsDir() || e.Type()&fs.ModeSymlink != 0 && isDir(path)
 }
 
-// pickle is what files calls it.
+// pickle is the name of the format in package files.
 const pickle = "a Python pickle"
 
 // isPython reports whether a file of that name belongs to the Python version of CIFAR, if it is a pickle.

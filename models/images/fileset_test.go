@@ -65,7 +65,7 @@ func join(all ...map[string][]byte) map[string][]byte {
 	return sum
 }
 
-// Sets are found as people have them, and are the same.
+// Sets are found in the layouts that people have, and are the same.
 func TestLoadLayouts(t *testing.T) {
 	dotted := files{
 		"train-images.idx3-ubyte": mnist()[trainImages], "train-labels.idx1-ubyte.gz": packed(mnist()[trainLabels]),
@@ -149,7 +149,7 @@ func TestBadLayouts(t *testing.T) {
 	}
 }
 
-// What a small file unpacks to is not kept.
+// The content of a small file that unpacks to a large one is not kept.
 func TestBombs(t *testing.T) {
 	zeros := make([]byte, 32<<20/3073*3073)
 	bomb := packed(zeros)

@@ -10,7 +10,7 @@ import (
 )
 
 // Find returns the paths of pictures: of each path that is a folder, the pictures in it and in the folders below, by their extension and in
-// the order of their names, as Folder takes them; any other path as it is, whether there is a picture or not. Links to folders in folders are
+// the order of their names, as Folder takes them; any other path as it is, whether or not it is a picture. Links to folders in folders are
 // not followed. A folder without pictures is an error.
 func Find(paths ...string) ([]string, error) {
 	var found []string
@@ -45,7 +45,7 @@ func HasPictures(dir string) bool {
 
 // walk calls do for each picture in a folder and in the folders below.
 func walk(folder string, do func(path string) error) error {
-	root := folder + string(filepath.Separator) // it may be a link
+	root := folder + string(filepath.Separator) // the folder may be a link
 	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:

@@ -47,7 +47,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// What is read from memory is what is read from the file.
+// A picture read from memory is the same as one read from the file.
 func TestReadImage(t *testing.T) {
 	set, err := images.Digits(1, 10, 10, images.DigitOptions{})
 	require.NoError(t, err)

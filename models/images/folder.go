@@ -25,23 +25,26 @@ type FolderOptions struct {
 	Preprocessing
 	// Transform varies the pictures in training.
 	Transform Transform
-	// Labels is the path of a CSV file of names and labels, in the place of a sub-folder for each class. Its columns are the path of a
+	// Labels is the path of a CSV file of names and labels, instead of a sub-folder for each class. Its columns are the path of a
 	// picture below the folder, with slashes, and the name of its class. A first line of a column called name, file, filename, path or
 	// image and one called label or class says which columns these are; without it they are the first two.
 	Labels string
-	// Classes are the classes and their order, such as those of a net. By default they are the names that are there, sorted, and those
-	// of a CSV file by their values if all are numbers. A class that is not among them is an error, and one of them without pictures is none.
+	// Classes are the classes and their order, such as those of a net. By default they are the names found, sorted; those
+	// of a CSV file are sorted by value if all of them are numbers. A class that is not among them is an error; a class
+	// without pictures is not.
 	Classes []string
 	// Skip leaves out broken pictures, and counts them: see Pictures.Skipped.
 	Skip bool
 }
 
-// Folder makes a data set of the user's own pictures, which lie in dir: a sub-folder for each class, with pictures in it or in folders further
-// below. Files count by their extension, .jpg, .jpeg, .png, .gif, .webp, .bmp, .tif and .tiff; which format a picture has, its contents decide when it is
-// read. Names that begin with a dot are left out. Links are followed.
+// Folder makes a data set of the user's own pictures, which lie in dir: a sub-folder for each class, with pictures in
+// it or in folders further below. Files are selected by their extension (.jpg, .jpeg, .png, .gif, .webp, .bmp, .tif or
+// .tiff); the format of a picture is recognised by its contents when it is read. Names that begin with a dot are left
+// out. Links are followed.
 //
-// Folder reads names only, about a hundred thousand a second; none of the pictures is opened. What cannot be a picture, a pipe, a link to nothing or
-// in a circle, is an error that names it, or one that is skipped and counted.
+// Folder reads names only, about a hundred thousand a second; none of the pictures is opened. Something that cannot be
+// a picture, such as a pipe or a broken or circular link, is an error that names it or, with Skip, is skipped and
+// counted.
 func Folder(dir string, o FolderOptions) (*Pictures, error) {
 	pre, err := o.Preprocessing.withDefaults()
 	if err != nil {
@@ -164,12 +167,11 @@ func (x *index) folders() error {
 	return nil
 }
 
-// maxNesting is how deep folders lie in folders.
+// maxNesting is the largest depth of folders in folders.
 const maxNesting = 64
 
 // walk takes the pictures of a folder below dir and of the folders in it. real is the path of the folder without links, depth how many
-// folders lie around it, and seen are the paths of the folders of the class so far by their real paths, so that no links make walks
-// without end.
+// folders lie around it, and seen are the paths of the folders of the class so far by their real paths, so that no links make the walk endless.
 func (x *index) walk(folder string, label int, real string, depth int, seen map[string]string) error {
 	entries, err := os.ReadDir(filepath.Join(x.dir, filepath.FromSlash(folder)))
 	if err != nil {

@@ -207,7 +207,7 @@ func TestBrokenPictures(t *testing.T) {
 	assert.Len(t, p.Skipped(), 3)
 }
 
-// What is measured is that of the pixels, and what is broken is left out.
+// Statistics are those of the pixels, and broken pictures are left out.
 func TestSurvey(t *testing.T) {
 	dir := layout(t, files{"a/1.png": plain(t, 255, 0, 51), "a/2.png": plain(t, 0, 0, 51), "b/1.png": plain(t, 255, 0, 51)[:50], "b/2.png": plain(t, 255, 0, 51)})
 	o := images.FolderOptions{Preprocessing: images.Preprocessing{Size: 3}, Skip: true}

@@ -25,7 +25,7 @@ import (
 	"github.com/kernelfold/kernelfold/models/images"
 )
 
-// What lies in a folder and is no picture is named, or skipped and counted, and nothing waits for it or goes round in circles.
+// Something in a folder that is not a picture is named, or skipped and counted, and nothing waits for it or loops for ever.
 func TestHostileFolders(t *testing.T) {
 	link := func(to string) func(string) error { return func(path string) error { return os.Symlink(to, path) } }
 	for name, c := range map[string]struct {
@@ -62,7 +62,7 @@ func TestHostileFolders(t *testing.T) {
 	_, err = images.Folder(dir, images.FolderOptions{})
 	assert.ErrorContains(t, err, "a.png: want pictures in sub-folders")
 	require.NoError(t, os.Remove(filepath.Join(dir, "a.png")))
-	p, err := images.Folder(dir, images.FolderOptions{}) // a folder is one whatever its name
+	p, err := images.Folder(dir, images.FolderOptions{}) // a folder with the extension of a picture is still a folder
 	require.NoError(t, err)
 	assert.Equal(t, []string{"a/x.jpg/1.png 0"}, names(p))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "empty"), 0o777))

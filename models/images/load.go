@@ -17,15 +17,16 @@ import (
 //	CIFAR-10 (binary)     data_batch_1.bin .. data_batch_5.bin, any of them; test_batch.bin
 //	CIFAR-100 (binary)    train.bin  test.bin, with the 100 fine labels
 //
-// each plain or gzipped, with .gz appended or not, and with dots or hyphens in its name (train-images.idx3-ubyte); of a file that
-// is there both ways the plain one is read. The files may lie up to three folders deeper, as in path/MNIST/raw, or in an archive in
-// path under its name, cifar-10-binary.tar.gz or cifar-100-binary.tar.gz. More than one set is an error.
+// each plain or gzipped, with .gz appended or not, and with dots or hyphens in its name (train-images.idx3-ubyte); if a
+// file exists both ways, the plain one is read. The files may lie up to three folders deeper, as in path/MNIST/raw, or
+// in an archive in path under its name, cifar-10-binary.tar.gz or cifar-100-binary.tar.gz. More than one set is an
+// error.
 //
 // A limit above 0 keeps the first limit training images and the
 // first limit/5, rounded up, test images.
 //
-// The set is named after the folder or the archive. Memory is allocated as pixels arrive, never on the
-// word of a header. A file of more than 1 GiB, or of more than a hundred times its size when it is unpacked, is an error.
+// The set is named after the folder or the archive. Memory is allocated as pixels arrive, never by what a header
+// promises. A file of more than 1 GiB, or of more than a hundred times its size when it is unpacked, is an error.
 func Load(path string, limit int) (*Set, error) {
 	if limit < 0 {
 		return nil, fmt.Errorf("images: limit: want 0 (all) or a number of images, got %d", limit)

@@ -14,10 +14,11 @@ import (
 // LoadImage reads a picture, JPEG, PNG, GIF, WebP, BMP or TIFF of any size, as an image of the set: turned as its Exif orientation says, the largest
 // part in the middle that has the set's proportions, scaled to its height and width
 // by Catmull-Rom interpolation, grey (ITU-R 601) if the set has one channel, and normalised by the
-// set's Mean and Std. What is transparent is black. The set needs no images of its own.
+// set's Mean and Std. Transparent parts become black. The set needs no images of its own.
 //
-// A picture that would take more than 256 MiB of memory is an error. That is one of 64 megapixels with 8 bits a channel, less if its JPEG file is progressive
-// or CMYK, or its PNG file interlaced or of 16 bits. An error of the file is a *PictureError.
+// A picture that would take more than 256 MiB of memory is an error. The limit is reached by 64 megapixels with 8 bits
+// per channel, and by fewer if a JPEG file is progressive or CMYK, or a PNG file interlaced or of 16 bits. An error of
+// the file is a *PictureError.
 //
 // The result has channels x height x width numbers, as an image of a Split has.
 func (s *Set) LoadImage(path string) ([]float32, error) {

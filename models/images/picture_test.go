@@ -91,7 +91,7 @@ func TestLoadImageScales(t *testing.T) {
 		assert.InDelta(t, 1, x[64+i], 0.05)
 		assert.InDelta(t, 0, x[128+i], 0.05)
 	}
-	// What is transparent is black.
+	// Transparent parts become black.
 	x, err = set.LoadImage(savedPNG(t, image.NewNRGBA(image.Rect(0, 0, 5, 900))))
 	require.NoError(t, err)
 	assert.Equal(t, float32(-1), x[0])
@@ -128,7 +128,7 @@ func TestLoadImageRefuses(t *testing.T) {
 	assert.ErrorContains(t, err, "want a set with a mean")
 }
 
-// exif is a segment that says how a picture is to be turned, and one thing before.
+// exif is a segment with one other tag and the orientation of the picture.
 func exif(order binary.AppendByteOrder, o uint16) []byte {
 	b := []byte("II*\x00")
 	if order == binary.BigEndian {
@@ -157,7 +157,7 @@ func withExif(file, exif []byte) []byte {
 	return slices.Concat(file[:header], binary.BigEndian.AppendUint32(chunk, crc32.ChecksumIEEE(chunk[4:])), file[header:])
 }
 
-// Pictures are turned to how the camera was held. The table says which side of the scene the first row and the first column of
+// Pictures are turned as the camera was held. The table says which side of the scene the first row and the first column of
 // the picture are, as the standard does.
 func TestOrientation(t *testing.T) {
 	set := &images.Set{Channels: 3, Height: 16, Width: 24, Mean: []float32{0, 0, 0}, Std: []float32{1, 1, 1}}
@@ -204,7 +204,7 @@ func TestOrientation(t *testing.T) {
 			})
 			got, err := set.LoadImage(png)
 			require.NoError(t, err)
-			assert.InDeltaSlice(t, want, got, 0.005, "PNG, orientation %d", i+1) // rounding of the two directions of the scaling
+			assert.InDeltaSlice(t, want, got, 0.005, "PNG, orientation %d", i+1) // rounding when scaling in both directions
 
 			jpg := saved(t, "a.jpg", func(b *bytes.Buffer) error {
 				err := jpeg.Encode(b, stored, &jpeg.Options{Quality: 100})
@@ -213,12 +213,12 @@ func TestOrientation(t *testing.T) {
 			})
 			got, err = set.LoadImage(jpg)
 			require.NoError(t, err)
-			assert.InDeltaSlice(t, want, got, 0.15, "JPEG, orientation %d", i+1) // colours are coarser, at the edge of the blue square
+			assert.InDeltaSlice(t, want, got, 0.15, "JPEG, orientation %d", i+1) // colours have a lower resolution, which shows at the edge of the blue square
 		}
 	}
 }
 
-// A segment that is cut or wild is none.
+// A truncated or malformed segment is ignored.
 func TestBrokenExif(t *testing.T) {
 	set := &images.Set{Channels: 1, Height: 8, Width: 8, Mean: []float32{0}, Std: []float32{1}}
 	im := image.NewGray(image.Rect(0, 0, 8, 8))
@@ -247,7 +247,7 @@ func TestWebP(t *testing.T) {
 	assert.InDeltaSlice(t, want, got, 0.005)
 }
 
-// What a picture takes is known before it is unpacked: pictures of zeros are small files.
+// The memory that a picture takes is known before it is unpacked: pictures of zeros are small files.
 func TestLargePictures(t *testing.T) {
 	set := &images.Set{Channels: 1, Height: 8, Width: 8, Mean: []float32{0}, Std: []float32{1}}
 	header := func(depth, colour, interlaced byte) []byte {

@@ -11,11 +11,11 @@ import (
 	"sync"
 )
 
-// Pictures is a set of pictures in files, which are read when they are needed, so that its memory is that of their names. It is train.Data
+// Pictures is a set of pictures in files, which are read when they are needed, so that only their names take memory. It is train.Data
 // for a net with images as its input: Folder makes it.
 //
-// The picture of an example is that of Preprocessing in evaluation, and varied by Transform in training. Changes of the fields of
-// one Pictures do not show in the parts that were made of it before.
+// The picture of an example is that of Preprocessing in evaluation, and varied by Transform in training. Changing the
+// fields of a Pictures does not affect parts that were made from it before.
 type Pictures struct {
 	Preprocessing
 	Transform Transform
@@ -53,8 +53,7 @@ func (p *Pictures) Counts() []int {
 }
 
 // ClassWeights returns the inverse frequencies of the classes, N/(K n) for the class of n pictures of N in K classes, whose mean over the
-// pictures is 1. A class without pictures has weight 0. As the field Weights they make the mean cross-entropy that of classes of
-// equal size.
+// pictures is 1. A class without pictures has weight 0. Used as the field Weights, they make the mean cross-entropy that of classes of equal size.
 func (p *Pictures) ClassWeights() []float32 {
 	w := make([]float32, len(p.Classes))
 	counts := p.Counts()
@@ -72,13 +71,13 @@ func (p *Pictures) ClassWeights() []float32 {
 	return w
 }
 
-// broken is the pictures that could not be read.
+// broken holds the pictures that could not be read.
 type broken struct {
 	sync.Mutex
 	errs map[string]error // by path
 }
 
-// maxSkips is how many pictures one after the other may be broken.
+// maxSkips is the largest number of consecutive broken pictures.
 const maxSkips = 100
 
 // Example copies picture i to row[0] and, if there is a row[1], its label to that, as Split.Example does. With rng it is varied by
@@ -168,8 +167,8 @@ func (b *broken) add(path string, err error) {
 	b.errs[path] = err
 }
 
-// Skipped returns the errors of the pictures that were skipped until now, each once, in the order of their paths. Parts made of
-// Pictures count together.
+// Skipped returns the errors of the pictures that were skipped until now, each once, in the order of their paths. Parts
+// made from one Pictures share this list.
 func (p *Pictures) Skipped() []error {
 	if p.broken == nil {
 		return nil
@@ -211,7 +210,7 @@ func (p *Pictures) Holdout(n int, seed uint64) (rest, held *Pictures, err error)
 }
 
 // Split returns parts of the given shares of the pictures, which sum to at most 1, each with the same share of each class to within one
-// picture, and none with a picture of another. Which pictures they are depends on the seed alone.
+// picture, and no picture in two of them. Which pictures they are depends on the seed alone.
 func (p *Pictures) Split(seed uint64, shares ...float64) ([]*Pictures, error) {
 	sum := 0.0
 	for _, s := range shares {
@@ -220,7 +219,7 @@ func (p *Pictures) Split(seed uint64, shares ...float64) ([]*Pictures, error) {
 		}
 		sum += s
 	}
-	const rounding = 1e-9 // of thirds, for example
+	const rounding = 1e-9 // for example of thirds
 	if sum > 1+rounding {
 		return nil, fmt.Errorf("images: %s: want shares that sum to at most 1, got %v", p.dir, shares)
 	}

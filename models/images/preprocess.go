@@ -19,11 +19,11 @@ type Preprocessing struct {
 	// Grey makes one channel (ITU-R 601) in place of red, green and blue.
 	Grey bool
 	// Mean and Std normalise each channel: (pixel/255 - Mean)/Std. By default they are those of ImageNet, 0.485, 0.456, 0.406 and
-	// 0.229, 0.224, 0.225, and of their means, 0.449 and 0.226, for grey pictures.
+	// 0.229, 0.224, 0.225, and for grey pictures their means, 0.449 and 0.226.
 	Mean, Std []float32
 }
 
-// Channels is 1 for grey pictures, and 3.
+// Channels is 1 for grey pictures and 3 for others.
 func (p Preprocessing) Channels() int {
 	if p.Grey {
 		return 1
@@ -34,7 +34,7 @@ func (p Preprocessing) Channels() int {
 // Shape returns channels, height and width.
 func (p Preprocessing) Shape() [3]int { return [3]int{p.Channels(), p.Size, p.Size} }
 
-// Largest sides.
+// maxSize is the largest Size and Resize.
 const maxSize = 4096
 
 // withDefaults returns p with the default in each field that is zero, or an error.
@@ -100,7 +100,7 @@ func (p Preprocessing) of(read func() (*decoded, error)) ([]float32, error) {
 	return x, nil
 }
 
-// size returns that of the upright picture.
+// size returns the size of the upright picture.
 func (d *decoded) size() (width, height int) {
 	b := d.Bounds()
 	if d.turn.swaps() {
@@ -124,7 +124,7 @@ func (d *decoded) middle(resize, side, channels int) *planes {
 	return d.scaled(image.Rect(0, 0, w, h), width, height, window, channels)
 }
 
-// scaled is resample of the upright picture.
+// scaled applies resample to the upright picture.
 func (d *decoded) scaled(crop image.Rectangle, width, height int, window image.Rectangle, channels int) *planes {
 	w, h := d.size()
 	stored := d.turn.stored(crop, w, h)
@@ -142,7 +142,7 @@ func (o orientation) stored(r image.Rectangle, w, h int) image.Rectangle {
 	return image.Rect(min(x0, x1), min(y0, y1), max(x0, x1)+1, max(y0, y1)+1)
 }
 
-// turned returns the scene that p shows.
+// turned returns p as an upright picture.
 func (p *planes) turned(o orientation) *planes {
 	if o <= 1 {
 		return p

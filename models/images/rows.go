@@ -89,7 +89,7 @@ func rgbRowsOf(m image.Image) func(row []byte, x, y int) {
 	}
 }
 
-// ycbcrRows reads the pixels of m, some of which have their chroma in common.
+// ycbcrRows reads the pixels of m, several of which may share their chroma.
 func ycbcrRows(m *image.YCbCr, rgb func(y, cb, cr byte) (r, g, b byte)) func(row []byte, x, y int) {
 	at := m.Rect.Min
 	return func(row []byte, x, y int) {
@@ -103,7 +103,7 @@ func ycbcrRows(m *image.YCbCr, rgb func(y, cb, cr byte) (r, g, b byte)) func(row
 	}
 }
 
-// video is a picture whose colours are in the range of video (ITU-R 601), as those of lossy WebP: black is 16 and white 235.
+// video is a picture whose colours are in the video range (ITU-R 601), like those of lossy WebP: black is 16 and white 235.
 type video struct {
 	*image.YCbCr
 	alpha *image.NYCbCrA // the same picture with its alpha, or nil if all of it is opaque
@@ -129,7 +129,7 @@ func (v video) At(x, y int) color.Color {
 	return color.NRGBA{r, g, b, a}
 }
 
-// RGBA64At implements image.RGBA64Image, which package draw prefers to At: that of the embedded picture has other colours.
+// RGBA64At implements image.RGBA64Image, which package draw prefers to At. The method of the embedded picture would give other colours.
 func (v video) RGBA64At(x, y int) color.RGBA64 {
 	r, g, b, a := v.At(x, y).RGBA()
 	return color.RGBA64{R: uint16(r), G: uint16(g), B: uint16(b), A: uint16(a)}

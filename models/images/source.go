@@ -21,7 +21,7 @@ type source struct {
 	file   io.Closer
 	r      *bufio.Reader
 	packed bool
-	begun  bool   // something was unpacked
+	begun  bool   // some bytes have been unpacked
 	kind   string // what the file is, as far as its beginning shows
 	// bound is the number of bytes that can come at most: the size of a plain file, and
 	// what the file may unpack to otherwise.
@@ -31,11 +31,11 @@ type source struct {
 // headBytes is the number of bytes from which the format of a file is recognised.
 const headBytes = 512
 
-// What is read of a file at most. Images pack to a tenth or so; a gzip stream can hold a thousand times its size in zeros.
+// Limits of what is read of a file. Images can be packed to about a tenth of their size; a gzip stream can hold a thousand times its size in zeros.
 const (
 	maxBytes   = 1 << 30
-	packing    = 100     // to which part of its size a file is packed at most
-	freeToPack = 1 << 20 // bytes for which that does not matter
+	packing    = 100     // the largest ratio of the size of a file to its packed size
+	freeToPack = 1 << 20 // bytes up to which the ratio does not matter
 )
 
 // open opens a file, plain or gzipped, regardless of its name.
@@ -61,7 +61,7 @@ func (e entry) open() (*source, error) {
 		}
 		s.r = bufio.NewReaderSize(z, 1<<16)
 	}
-	head, _ := s.r.Peek(headBytes) // an error comes again
+	head, _ := s.r.Peek(headBytes) // the next read returns the error again
 	s.kind = files.Kind(head)
 	if s.bound > maxBytes {
 		s.close()

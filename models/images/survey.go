@@ -40,7 +40,7 @@ func each(ctx context.Context, n int, do func(i int) error) error {
 }
 
 // Check decodes every picture, on all cores, and returns those that can be read. The others are counted as skipped or, unless broken
-// pictures are skipped, the first of them is the error. An evaluation of what is left counts no picture in the place of another.
+// pictures are skipped, the first of them is the error. So in an evaluation of the result no picture takes the place of a broken one.
 func (p *Pictures) Check(ctx context.Context) (*Pictures, error) {
 	bad := make([]bool, p.Len())
 	err := each(ctx, p.Len(), func(i int) error {
@@ -72,7 +72,7 @@ func (p *Pictures) Check(ctx context.Context) (*Pictures, error) {
 }
 
 // Statistics returns the mean and the standard deviation of each channel, for the fields Mean and Std, over n pictures evenly
-// spread, or all if there are fewer or n is 0, as they are in evaluation. Take those of the training part, for all parts.
+// spread, or all if there are fewer or n is 0, as they are in evaluation. Use those of the training part for all parts.
 func (p *Pictures) Statistics(ctx context.Context, n int) (mean, std []float32, err error) {
 	if p.Len() == 0 || n < 0 {
 		return nil, nil, fmt.Errorf("images: %s: want pictures to measure, got %d of %d", p.dir, n, p.Len())
@@ -81,7 +81,7 @@ func (p *Pictures) Statistics(ctx context.Context, n int) (mean, std []float32, 
 		n = p.Len()
 	}
 	pre := p.Preprocessing
-	pre.Mean, pre.Std = nil, nil // which are to be found
+	pre.Mean, pre.Std = nil, nil // which are to be measured
 	if pre, err = pre.withDefaults(); err != nil {
 		return nil, nil, err
 	}

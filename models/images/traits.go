@@ -14,14 +14,14 @@ type traits struct {
 	width, height int         // as stored
 	bytes         float64     // of memory that a pixel takes while it is decoded
 	turn          orientation // 0 if the file says nothing
-	inverted      bool        // black and white change places after decoding
+	inverted      bool        // black and white are exchanged after decoding
 	plainCMYK     bool        // a JPEG file of four components without the segment of Adobe
 }
 
-// maxSegments is how many segments of a file are looked at.
+// maxSegments is the largest number of segments of a file that are read.
 const maxSegments = 10_000
 
-// traitsOf reads the segments of a file. What is damaged there is found when the picture is decoded.
+// traitsOf reads the segments of a file. Damage in them is found when the picture is decoded.
 func traitsOf(file []byte, format string, c image.Config) traits {
 	t := traits{width: c.Width, height: c.Height, bytes: 4}
 	switch format {
@@ -41,7 +41,7 @@ func traitsOf(file []byte, format string, c image.Config) traits {
 		}
 		t.png(file, c.ColorModel == color.GrayModel || c.ColorModel == color.Gray16Model)
 	case "webp":
-		t.bytes = 8 // lossless, and lossy with alpha, go by way of another picture of 4 bytes a pixel
+		t.bytes = 8 // lossless pictures, and lossy ones with alpha, are decoded through another picture of 4 bytes per pixel
 		t.webp(file)
 	case "gif":
 		t.bytes = 6 // a frame of one byte a pixel, and the screen if it is larger
@@ -100,7 +100,7 @@ func (t *traits) jpeg(file []byte) {
 }
 
 // scans counts the scans of a JPEG file. It takes markers as image/jpeg does, anywhere behind a segment, and ends where the picture does:
-// telephones put a video there.
+// telephones append a video.
 func scans(file []byte) (n int) {
 	const (
 		rst0 = 0xd0
@@ -232,7 +232,7 @@ func (o orientation) from(x, y, w, h int) (int, int) {
 	return x, y
 }
 
-// maxExif is how much of an Exif segment is read, as much as a JPEG file can have.
+// maxExif is the number of bytes of an Exif segment that are read, as many as a JPEG file can have.
 const maxExif = 1 << 16
 
 // orientationOf finds the orientation in the first directory of an Exif segment, which is a TIFF file
@@ -280,7 +280,7 @@ func (t *traits) tiff(file []byte, c image.Config) {
 	t.inverted = fax >= 2 && fax <= 4 && tiffValue(file, photometric) == blackIsZero
 }
 
-// tiffValue returns the value of a tag of the first directory, or 0 if it is not there or not one short or long integer.
+// tiffValue returns the value of a tag of the first directory, or 0 if it is missing or not a single short or long integer.
 func tiffValue(file []byte, tag uint16) uint32 {
 	var order binary.ByteOrder
 	switch {

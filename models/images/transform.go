@@ -11,7 +11,7 @@ import (
 
 // Transform varies the pictures of a training part at random, differently each time, in this order: a random part of the picture is scaled
 // to the size of the net's input, as torchvision's RandomResizedCrop does; it is mirrored; and its colours are changed, as torchvision's
-// ColorJitter does. The zero value varies nothing: a picture is then as in evaluation.
+// ColorJitter does. The zero value changes nothing: pictures are then as in evaluation.
 type Transform struct {
 	// Scale is the smallest and the largest share of the area of the picture that a crop has, and Ratio the least and the greatest
 	// proportion of its width to its height. Without Scale, crops are in the middle, as in evaluation. Ratio is by default

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// reference is what torchvision makes of pictures: testdata/transforms.py.
+// reference holds the results of torchvision: testdata/transforms.py.
 type reference struct {
 	Middle []struct {
 		Picture      string
@@ -93,7 +93,7 @@ func TestColours(t *testing.T) {
 	}
 }
 
-// Crops have the share of the area and the proportion that they are to have, and where none fits, the one of torchvision.
+// Crops have the required share of the area and proportion; where none fits, the crop is that of torchvision.
 func TestCrops(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	tr := StandardTransform()
