@@ -16,9 +16,9 @@ import (
 	"github.com/kernelfold/kernelfold/models/train"
 )
 
-// dataset is images to train and to evaluate on: those of a set in memory, or pictures in files.
+// dataset holds the images to train and to evaluate on: those of a set in memory, or pictures in files.
 type dataset struct {
-	*imageSet                     // what is known of it without the images; of a set in memory, the images too
+	*imageSet                     // the description of the set; for a set in memory, the images too
 	train, test  *images.Pictures // nil for a set in memory; test may be nil
 	preprocessed *images.Preprocessing
 }
@@ -66,7 +66,7 @@ func (d *dataset) nameOf(i int) string {
 	return d.test.Name(i)
 }
 
-// load reads or draws the images: those of pictures by the function that is given.
+// load reads or draws the images. Pictures in files are loaded by the given function.
 func (c *command) load(pictures func() (*dataset, error)) (*dataset, error) {
 	if c.Data == "" {
 		n := c.Limit
@@ -93,7 +93,7 @@ func (c *command) load(pictures func() (*dataset, error)) (*dataset, error) {
 	case wrong != nil:
 		return nil, wrong
 	}
-	if d, e := pictures(); e == nil { // they lie behind links, which HasPictures does not follow
+	if d, e := pictures(); e == nil { // the pictures lie behind links, which HasPictures does not follow
 		return d, nil
 	}
 	return nil, err
@@ -120,7 +120,8 @@ func isFolder(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// folder makes a set of the pictures in a folder: the parts train and test, or val, if there are folders of these names, else parts that the seed decides.
+// folder makes a set of the pictures in a folder: the parts train and test, or val, if there are folders of these
+// names, else parts that the seed decides.
 func (s *settings) folder() (*dataset, error) {
 	o := images.FolderOptions{
 		Preprocessing: images.Preprocessing{Size: s.size(), Grey: s.Grey}, Transform: s.transform(), Skip: s.Skip,
@@ -162,7 +163,7 @@ func (s *settings) folder() (*dataset, error) {
 	return d, d.describe(s.Data)
 }
 
-// limited returns as many test images as belong to a limit.
+// limited returns limit/5 of the test images, at least one, or all of them if limit is 0.
 func limited(test *images.Pictures, limit int, seed uint64) (*images.Pictures, error) {
 	n := max(1, limit/5)
 	if limit == 0 || n >= test.Len() {
@@ -172,7 +173,7 @@ func limited(test *images.Pictures, limit int, seed uint64) (*images.Pictures, e
 	return held, err
 }
 
-// testPart returns the folder of the test images of one that has the parts train and test, or val, or "".
+// testPart returns the folder of the test images if dir has the parts train and test, or train and val, and "" otherwise.
 func testPart(dir string) string {
 	if isFolder(filepath.Join(dir, "train")) {
 		for _, name := range []string{"test", "val"} {
@@ -184,7 +185,7 @@ func testPart(dir string) string {
 	return ""
 }
 
-// others makes a set of the pictures in another folder to evaluate a net on, prepared as the net takes them. All of them are evaluated, unless the
+// others makes a set of the pictures in another folder to evaluate a net on, prepared as the net expects them. All of them are evaluated, unless the
 // folder has parts or there is a limit.
 func (s *settings) others(r *record, limit int) (*dataset, error) {
 	o := images.FolderOptions{Classes: r.Classes, Skip: s.Skip}
@@ -204,7 +205,7 @@ func (s *settings) others(r *record, limit int) (*dataset, error) {
 	return d, d.describe(s.Data)
 }
 
-// describe fills in what is known of a folder without its pictures.
+// describe fills in what is known of a folder without reading its pictures.
 func (d *dataset) describe(dir string) error {
 	p := d.train.Preprocessing
 	shape := p.Shape()
@@ -253,7 +254,7 @@ func (d *dataset) skipped(stderr io.Writer) {
 	if d.train == nil {
 		return
 	}
-	errs := d.train.Skipped() // parts count together
+	errs := d.train.Skipped() // parts share the list
 	if d.test != nil && d.test != d.train {
 		for _, e := range d.test.Skipped() {
 			if !slices.ContainsFunc(errs, func(o error) bool { return o.Error() == e.Error() }) {

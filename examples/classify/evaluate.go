@@ -52,7 +52,7 @@ func (c *command) test(ctx context.Context, stdout, stderr io.Writer) error {
 	return c.evaluation(ctx, stdout, stderr, p, set)
 }
 
-// evaluation evaluates a net on the test images, prints what came of it and draws it.
+// evaluation evaluates a net on the test images, prints the results and draws them.
 func (c *command) evaluation(ctx context.Context, stdout, stderr io.Writer, p *models.Predictor, set *dataset) error {
 	confusion, err := models.NewConfusion(set.Classes)
 	if err != nil {
@@ -157,7 +157,7 @@ func (w *worstPictures) add(e lossy) {
 	}
 }
 
-// sheet is those pictures, each with its class and what it was taken for.
+// sheet shows those pictures, each with its class and the predicted class.
 func (w *worstPictures) sheet(set *dataset) (figure.Sheet, error) {
 	s := figure.Sheet{Title: "Pictures with the highest loss, " + set.Name}
 	for _, e := range w.all {
@@ -185,7 +185,7 @@ func pictured(x []float32, set *imageSet) image.Image {
 	for i := range plane {
 		var rgb [3]uint8
 		for c := range rgb {
-			from := c % set.Channels // one of grey is all three
+			from := c % set.Channels // a grey channel serves as all three
 			v := x[from*plane+i]*set.Std[from] + set.Mean[from]
 			rgb[c] = uint8(255*min(1, max(0, v)) + 0.5)
 		}
@@ -194,8 +194,8 @@ func pictured(x []float32, set *imageSet) image.Image {
 	return im
 }
 
-// renormalise makes the images of another set, or of another number of images, as the net is
-// used to see them.
+// renormalise normalises the images of another set, or of another number of images, by the mean and standard deviation
+// of the images that the net was trained on.
 func renormalise(pixels []float32, set *imageSet, r *record) {
 	if slices.Equal(set.Mean, r.Mean) && slices.Equal(set.Std, r.Std) {
 		return

@@ -31,8 +31,8 @@ type command struct {
 	figures  string
 	pictures []string        // to predict: files and folders
 	given    map[string]bool // flags on the command line
-	note     string          // what is to be said when the run begins
-	planned  int             // the epochs of the run that is resumed, if they are others now
+	note     string          // a message for the beginning of the run
+	planned  int             // the earlier number of epochs of a resumed run, if it has changed
 }
 
 // settings holds everything that determines a run. run.json keeps it.
@@ -59,7 +59,7 @@ type settings struct {
 
 	SyncBatchNorm bool `json:"sync_batch_norm"`
 
-	// Of folders of pictures.
+	// For folders of pictures.
 	Size         int     `json:"size,omitempty"`
 	Grey         bool    `json:"grey,omitempty"`
 	Labels       string  `json:"labels,omitempty"`
@@ -165,7 +165,7 @@ func (c *command) check() error {
 			modes++
 		}
 	}
-	var allowed []string // flags, the first of which says what to do
+	var allowed []string // flags, of which the first says what to do
 	switch {
 	case modes > 1:
 		return cli.Usage("want one of -resume, -evaluate, -predict, -serve, -export and -draw, got several")

@@ -100,7 +100,7 @@ func (c *command) onManifold(stdout io.Writer, j *job, data train.Data) error {
 	return nil
 }
 
-// unwrapped returns the first solver that can prepare weights, of one and those that it wraps.
+// unwrapped returns the first solver that can prepare weights, among s and those that it wraps.
 func unwrapped(s gorgonia.Solver) gorgonia.Solver {
 	for {
 		if _, ok := s.(train.Initialiser); ok {

@@ -15,7 +15,7 @@ import (
 	"github.com/kernelfold/kernelfold/models/checkpoint"
 )
 
-// Weights are evaluated and trained on by a net with the shortcuts of the one that they are from.
+// Imported weights are evaluated and trained further by a net with the same shortcuts as the net they come from.
 func TestImport(t *testing.T) {
 	m, err := models.ResNet(1, 8, models.Options{Shape: [3]int{1, 20, 20}, Classes: 10, Zeros: models.ZerosAround, Seed: 7})
 	require.NoError(t, err)
@@ -40,7 +40,7 @@ func TestImport(t *testing.T) {
 	for i, n := range m.Learnables {
 		assert.InDeltaSlice(t, n.Value().Data(), again.Learnables[i].Value().Data(), 1e-5, n.Name())
 	}
-	require.NoError(t, os.Remove(file)) // which a run needs no more
+	require.NoError(t, os.Remove(file)) // which the run no longer needs
 	status, _, stderr = program(context.Background(), "-out", dir, "-resume", "-epochs", "3")
 	assert.Zero(t, status, stderr)
 	status, _, stderr = program(context.Background(), "-out", dir, "-evaluate")

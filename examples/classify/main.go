@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Classify trains a residual net, or another one, on your own pictures, CIFAR-10 or another set of images with any solver, and classifies pictures
-// by it.
+// Classify trains a residual net, or another one, with any solver on your own pictures, CIFAR-10 or another data set,
+// and classifies pictures with it.
 //
 //	go run ./examples/classify -data DIR -out RUN
 //	go run ./examples/classify -out RUN -resume
@@ -15,11 +15,12 @@
 // DIR holds pictures, in a sub-folder for each class, or CIFAR-10 or CIFAR-100 (binary), MNIST or Fashion-MNIST (idx files) as distributed,
 // plain or gzipped. Without -data it draws its own images, digits in the Go typefaces.
 //
-// RUN is made and filled with run.json (what was trained, on what), last.safetensors and
-// best.safetensors (checkpoints), log.csv and log.json (a line for each epoch), loss.png and
-// accuracy.png, and with -tensorboard the folder events, for tensorboard --logdir RUN. The run is saved before its first step, after each epoch and every ten minutes, or as -save-steps and -save-minutes
-// say, and the last -keep checkpoints are kept. Ctrl-C saves it too; a second Ctrl-C ends the program at once. After that, or after a kill, -resume
-// continues from the newest whole checkpoint as if the run had never stopped.
+// RUN is created and filled with run.json (what was trained, on what), last.safetensors and best.safetensors
+// (checkpoints), log.csv and log.json (a line for each epoch), loss.png and accuracy.png, and with -tensorboard the
+// folder events, for tensorboard --logdir RUN. The run is saved before its first step, after each epoch and every ten
+// minutes, or as -save-steps and -save-minutes say, and the last -keep checkpoints are kept. Ctrl-C saves it too; a
+// second Ctrl-C ends the program at once. After that, or after a kill, -resume continues from the newest intact
+// checkpoint as if the run had never stopped.
 //
 // Built with -tags mpi and started by mpirun or srun it trains on several ranks, which divide each batch among
 // themselves, with -sync-batch-norm the batch normalisations too:
@@ -27,10 +28,10 @@
 //	go build -tags mpi -o classify ./examples/classify
 //	mpirun -np 4 ./classify -data DIR -out RUN
 //
-// -serve answers requests for the classes of pictures: see package models/serve. Ctrl-C ends it when the requests under way are answered, and
-// then the exit status is 0.
+// -serve answers requests for the classes of pictures: see package models/serve. Ctrl-C ends it after the requests in
+// progress have been answered, with exit status 0.
 //
-// Rank 0 alone prints and writes RUN; DIR is read by all. A run may be resumed on another number of ranks.
+// Rank 0 alone prints and writes RUN; all ranks read DIR. A run may be resumed on another number of ranks.
 //
 // The exit status is 2 for a wrong command line and 1 for a failure or an
 // interruption, with one line on standard error that says why.
@@ -54,7 +55,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return cli.Status("classify", err, stderr)
 	}
 	status := runRank(ctx, group, args, stdout, stderr)
-	first, err := group.Broadcast([]byte{byte(status)}) // a launcher takes any
+	first, err := group.Broadcast([]byte{byte(status)}) // a launcher may report the status of any rank
 	if err == nil {
 		err = group.Close()
 	}

@@ -29,7 +29,7 @@ import (
 	"github.com/kernelfold/kernelfold/models/serve"
 )
 
-// tiny makes a run of a moment.
+// tiny returns the arguments of a very short run.
 func tiny(more ...string) []string {
 	return append([]string{"-model", "resnet8", "-limit", "80", "-batch", "12", "-epochs", "2", "-validation", "0.2"}, more...)
 }
@@ -49,7 +49,7 @@ func read(t *testing.T, elem ...string) string {
 	return string(b)
 }
 
-// A run writes event files, and a resumed one a file more without the flag.
+// A run writes event files, and a resumed run writes another one without the flag.
 func TestTensorBoard(t *testing.T) {
 	dir := t.TempDir()
 	for i, args := range [][]string{tiny("-epochs", "1", "-tensorboard", "-out", dir), {"-resume", "-epochs", "2", "-out", dir}} {
@@ -87,7 +87,7 @@ func TestRun(t *testing.T) {
 		assert.Equal(t, 936, im.Bounds().Dx())
 	}
 
-	// What is evaluated is what was measured in the best epoch.
+	// The evaluation agrees with the measurements of the best epoch.
 	status, stdout, stderr = program(context.Background(), "-out", dir, "-evaluate")
 	require.Zero(t, status, stderr)
 	assert.Contains(t, stdout, "digits: 16 test images, loss ")
@@ -180,7 +180,7 @@ func TestResume(t *testing.T) {
 	assert.Len(t, withoutTime(t, dir), 6)
 }
 
-// tensors is a checkpoint without its header, which tells the time that the epochs took.
+// tensors is a checkpoint without its header, which contains the time that the epochs took.
 func tensors(t *testing.T, dir string) string {
 	b := read(t, dir, "last.safetensors")
 	n := 0
@@ -190,7 +190,7 @@ func tensors(t *testing.T, dir string) string {
 	return b[8+n:]
 }
 
-// A stock solver trains, on a manifold or not, and its net is kept, but no run of it is resumed.
+// A stock solver trains, with or without a manifold, and its net is saved, but its run cannot be resumed.
 func TestStock(t *testing.T) {
 	for _, args := range [][]string{{"-solver", "stock-adam", "-manifold", "none"}, {"-solver", "stock-momentum", "-manifold", "sphere", "-grouping", "slice", "-schedule", "cosine"}} {
 		dir := filepath.Join(t.TempDir(), "run")
@@ -270,7 +270,7 @@ func TestPredict(t *testing.T) {
 	oneLine(t, stderr, "best.safetensors")
 }
 
-// predictMany classifies files and folders, some of which are no pictures.
+// predictMany classifies files and folders, some of which are not pictures.
 func predictMany(t *testing.T, dir, picture string) {
 	b, err := os.ReadFile(picture)
 	require.NoError(t, err)
@@ -315,7 +315,7 @@ func predictMany(t *testing.T, dir, picture string) {
 	assert.Equal(t, 1, status)
 	assert.Equal(t, "[]\n", stdout)
 
-	// What is written before an interruption is whole.
+	// The output before an interruption is complete.
 	for format, want := range map[string]string{"csv": "\n", "json": "}\n]\n"} {
 		var written bytes.Buffer
 		c := command{out: dir, top: 1, format: format, pictures: slices.Repeat([]string{picture}, 40)}
@@ -520,7 +520,7 @@ func TestCIFAR10(t *testing.T) {
 	assert.Contains(t, stdout, "truck")
 }
 
-// Two passes a step are a run like any other.
+// A run with two passes per step is like any other.
 func TestSAM(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run")
 	status, stdout, stderr := program(context.Background(), tiny("-epochs", "1", "-sam", "0.05", "-out", dir)...)
@@ -533,7 +533,7 @@ func TestSAM(t *testing.T) {
 	assert.Equal(t, 0.05, run.Settings.SAM)
 }
 
-// The best file holds the average, which is what -evaluate finds, and a run goes on with its average.
+// The best file holds the average, which -evaluate uses, and a resumed run continues with its average.
 func TestEMA(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run")
 	status, stdout, stderr := program(context.Background(), tiny("-epochs", "1", "-ema", "0.9", "-sam", "0.05", "-out", dir)...)

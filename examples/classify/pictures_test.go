@@ -24,7 +24,7 @@ func draw(t *testing.T, classes string, n int) string {
 	return dir
 }
 
-// does runs the program, which must succeed, and returns what it prints.
+// does runs the program, which must succeed, and returns its output.
 func does(t *testing.T, args ...string) (stdout, stderr string) {
 	t.Helper()
 	status, stdout, stderr := program(context.Background(), args...)
@@ -45,8 +45,8 @@ func weights(t *testing.T, run string) map[string]any {
 	return all
 }
 
-// A folder of pictures is trained on, a broken one is skipped and named; the run is resumed, evaluated, exported, and is what a net for other classes begins
-// with.
+// A folder of pictures is trained on, a broken one is skipped and named; the run is resumed, evaluated and exported,
+// and a net for other classes starts from it.
 func TestFolder(t *testing.T) {
 	data, dir := draw(t, "ABC", 16), t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(data, "A", "0001.jpg"), []byte("text"), 0o666))
@@ -80,7 +80,7 @@ func TestFolder(t *testing.T) {
 		assert.FileExists(t, filepath.Join(dir, name))
 	}
 
-	// Fine-tuning: frozen parts stay as they are in the source, others do not, and the last layer is another one.
+	// Fine-tuning: frozen parts stay as they are in the source, others change, and the last layer is replaced.
 	fine, five := filepath.Join(dir, "fine"), draw(t, "DEFGH", 8)
 	stdout, _ = does(t, "-data", five, "-size", "16", "-model", "resnet8", "-batch", "8", "-epochs", "1", "-import", run, "-new-head", "-freeze", "conv1,layer1", "-out", fine)
 	assert.Contains(t, stdout, "kernels are put on stiefel at the size that they have: logits of 16 images change by ")

@@ -37,7 +37,7 @@ func (c *command) predictor(batch int) (*models.Predictor, *record, error) {
 	return p, r, err
 }
 
-// formats are how predictions are written.
+// formats are the output formats of predictions.
 var formats = []named[func(io.Writer, int) output]{
 	{"text", func(w io.Writer, pictures int) output { return &textOutput{w, pictures == 1} }},
 	{"csv", func(w io.Writer, _ int) output { return &csvOutput{w: csv.NewWriter(w)} }},
@@ -105,7 +105,7 @@ func (c *command) classifyPictures(ctx context.Context, stdout, stderr io.Writer
 			break
 		}
 	}
-	if e := out.end(); err == nil { // what is written has its end, also if the rest fails
+	if e := out.end(); err == nil { // the output is completed even if the rest fails
 		err = e
 	}
 	switch {
@@ -119,13 +119,13 @@ func (c *command) classifyPictures(ctx context.Context, stdout, stderr io.Writer
 	return fmt.Errorf("%d of %d pictures could not be read", broken, len(paths))
 }
 
-// loaded is a picture, or why there is none.
+// loaded is a picture, or the error of reading it.
 type loaded struct {
 	pixels []float32
 	err    error
 }
 
-// loadAll reads pictures at the same time.
+// loadAll reads pictures in parallel.
 func loadAll(paths []string, load func(string) ([]float32, error)) []loaded {
 	all := make([]loaded, len(paths))
 	var wg sync.WaitGroup

@@ -50,8 +50,7 @@ func column(t *testing.T, dir, name string) (numbers []float64) {
 	return numbers
 }
 
-// Ranks train as one does if batch normalisations are those of the whole batch, and leave the same files; a run goes on with
-// another number of ranks.
+// Ranks train as one does if batch normalisations are those of the whole batch, and leave the same files; a run continues on another number of ranks.
 func TestRanks(t *testing.T) {
 	root := t.TempDir()
 	args := tiny("-sync-batch-norm", "-augment", "crop", "-lr", "0.01", "-epochs", "3", "-out")
@@ -91,7 +90,7 @@ func TestRanks(t *testing.T) {
 	require.Zero(t, status, stderr)
 	assert.Contains(t, stdout, "digits: 16 test images, loss ")
 
-	// Statistics of each rank's own, and a stock solver, are other runs.
+	// Runs with separate statistics for each rank, and with a stock solver, differ.
 	own := filepath.Join(root, "own")
 	status, _, stderr = onRanks(t, context.Background(), 2, append(tiny("-lr", "0.01", "-solver", "stock-momentum", "-out"), own)...)
 	require.Zero(t, status, stderr)

@@ -44,7 +44,7 @@ func (r *record) set() *imageSet {
 	return &imageSet{Name: r.Name, Classes: r.Classes, Channels: r.Shape[0], Height: r.Shape[1], Width: r.Shape[2], Mean: r.Mean, Std: r.Std}
 }
 
-// load reads a picture as the net takes it.
+// load reads a picture as the net expects it.
 func (r *record) load(path string) ([]float32, error) {
 	if r.Preprocessing != nil {
 		return r.Preprocessing.Load(path)
@@ -52,7 +52,7 @@ func (r *record) load(path string) ([]float32, error) {
 	return r.set().LoadImage(path)
 }
 
-// read is load for a picture from memory.
+// read is load for a picture from a reader.
 func (r *record) read(from io.Reader, name string) ([]float32, error) {
 	if r.Preprocessing != nil {
 		return r.Preprocessing.Read(from, name)

@@ -42,7 +42,7 @@ func TestReport(t *testing.T) {
 	assert.NotContains(t, out, "graph is gone")
 }
 
-// contents is the files below a directory.
+// contents returns the files below a directory.
 func contents(t *testing.T, dir string) map[string]string {
 	files := map[string]string{}
 	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -57,7 +57,7 @@ func contents(t *testing.T, dir string) map[string]string {
 	return files
 }
 
-// A run that is refused leaves its directory as it was, to the byte.
+// A run that is refused leaves its directory unchanged, byte for byte.
 func TestRefusedChangesNothing(t *testing.T) {
 	whole := filepath.Join(t.TempDir(), "run")
 	ctx, cancel := context.WithCancel(context.Background())
@@ -131,7 +131,7 @@ func TestRefusedChangesNothing(t *testing.T) {
 		})
 	}
 
-	// A damaged checkpoint beside a whole one is said, and the run continues.
+	// A damaged checkpoint beside an intact one is reported, and the run continues.
 	dir := filepath.Join(t.TempDir(), "run")
 	require.NoError(t, os.CopyFS(dir, os.DirFS(whole)))
 	flip(t, filepath.Join(dir, train.LastFile))
@@ -166,7 +166,7 @@ func exists(pattern string) func() bool {
 	}
 }
 
-// Programs are killed at several moments, and each run goes on to the end of the one that was not.
+// Programs are killed at several moments, and each run, once resumed, ends like one that was not.
 func TestKilled(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("the file system may hold on to files of a process that was killed")
@@ -215,7 +215,7 @@ func long(dir string) *exec.Cmd {
 	return clitest.Command(tiny("-epochs", "100000", "-patience", "100000", "-out", dir)...)
 }
 
-// One directory is for one program at a time.
+// Only one program at a time may use a directory.
 func TestTwoPrograms(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run")
 	c := long(dir)
@@ -230,7 +230,7 @@ func TestTwoPrograms(t *testing.T) {
 	oneLine(t, stderr, "want a directory that no run is using, got "+dir+", where one is under way")
 }
 
-// Ctrl-C is heard at once in every phase, and the run continues afterwards; a second one ends the program.
+// Ctrl-C takes effect at once in every phase, and the run continues afterwards; a second one ends the program.
 func TestInterrupted(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("a process cannot be sent an interrupt")
@@ -253,7 +253,7 @@ func TestInterrupted(t *testing.T) {
 	base := t.TempDir()
 	dir := filepath.Join(base, "run")
 
-	// The net takes much longer to make than the program may take to end.
+	// Building the net takes much longer than the program may take to end.
 	for _, d := range []time.Duration{time.Second, 3 * time.Second} {
 		stderr, took := interrupt(after(d), "-model", "wrn-40-10", "-limit", "80", "-out", dir)
 		oneLine(t, stderr, "interrupted before the first step; nothing is written")

@@ -75,9 +75,8 @@ func solverNames() []string   { return append(namesOf(ours), namesOf(stock)...) 
 func manifoldNames() []string { return namesOf(kinds) }
 func groupingNames() []string { return namesOf(groupings) }
 
-// rates are the default learning rates: that of a solver holds for every manifold which has
-// none of its own. Adam divides by one second moment a point, so it takes the longer
-// steps the larger the points are.
+// rates are the default learning rates: that of a solver applies to every manifold without a rate of its own. Adam
+// divides by one second moment per point, so its steps are longer for larger points.
 var rates = map[string]float64{
 	"sgd": 0.1, "adam": 0.01, "adam-none": 0.003, "adam-stiefel": 0.03, "adamw": 0.01, "adamw-none": 0.003, "adamw-stiefel": 0.03,
 	"adagrad": 0.1, "adagrad-none": 0.02, "adagrad-oblique": 0.05, "adagrad-stiefel": 0.2,
@@ -114,7 +113,7 @@ func (s *settings) schedule(steps int) solvers.Schedule {
 	return solvers.Constant()
 }
 
-// solver makes the solver of a run with the given number of steps, with the average of the weights if that is wanted.
+// solver makes the solver of a run with the given number of steps, with the average of the weights if the settings ask for it.
 func (s *settings) solver(steps int) (gorgonia.Solver, error) {
 	if !(s.EMA >= 0 && s.EMA < 1) {
 		return nil, cli.Usage("-ema: want a number above 0 and below 1, got %g", s.EMA)
@@ -213,7 +212,7 @@ func (s *settings) frozen() []string { return strings.Split(s.Freeze, ",") }
 // ours reports whether the solver is one of package solvers, whose state can be saved.
 func (s *settings) ours() bool { return slices.Contains(namesOf(ours), s.Solver) }
 
-// rate is the learning rate of a stock solver at a step; nil for others, which know their schedule.
+// rate is the learning rate of a stock solver at a step; it is nil for other solvers, which have their own schedule.
 func (s *settings) rate(steps int) func(step int) float64 {
 	if s.ours() {
 		return nil

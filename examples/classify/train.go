@@ -31,10 +31,10 @@ import (
 	"github.com/kernelfold/kernelfold/solvers/distributed"
 )
 
-// What is drawn without -data.
+// The number of images that are drawn without -data.
 const drawn = 4000 // training images; a fifth as many test images
 
-// augmentation is how the images of a shape are varied.
+// augmentation returns how training images are varied.
 func (s *settings) augmentation(of *dataset) images.Augmentation {
 	const pad = 4 // as He, Zhang, Ren and Sun 2015 do
 	switch {
@@ -118,7 +118,7 @@ func (c *command) train(ctx context.Context, g *distributed.Group, stdout, stder
 		return interrupted(err)
 	case err != nil:
 		if r, ok := j.solver.(reporter); ok && g.Root() && (errors.As(err, new(*train.DivergedError)) || r.Report().Err != nil) {
-			fmt.Fprintf(stdout, "\n%v", r.Report()) // says at which parameter, and what else is wrong
+			fmt.Fprintf(stdout, "\n%v", r.Report()) // says at which parameter the run failed, and what else is wrong
 		}
 		return err
 	case !g.Root():
@@ -131,7 +131,7 @@ func (c *command) train(ctx context.Context, g *distributed.Group, stdout, stder
 // fit is train.Fit, and also reports whether the run has begun. If the context ends before that, which takes
 // seconds on a large net, fit returns after a moment, and the remaining work ends with the process.
 func fit(ctx context.Context, m *models.Model, solver gorgonia.Solver, data train.Data, o train.Options) ([]train.Epoch, bool, error) {
-	const moment = 200 * time.Millisecond // in which the directory of the run is left
+	const moment = 200 * time.Millisecond // the time to leave the directory of the run
 	begin, end := make(chan struct{}), make(chan struct{})
 	o.Hooks = append([]train.Hook{{Begin: func(train.Run) error {
 		close(begin)
@@ -282,7 +282,7 @@ func (c *command) restore(g *distributed.Group) error {
 	return nil
 }
 
-// vacant returns an error on rank 0 if a new run would take the place of another.
+// vacant returns an error on rank 0 if a new run would replace another.
 func (c *command) vacant(g *distributed.Group) error {
 	if c.out == "" || c.resume || !g.Root() {
 		return nil

@@ -16,7 +16,7 @@ func (g *graph) translate(n *gorgonia.Node, in []*gorgonia.Node) (string, error)
 	if !ok {
 		return g.stock(n, in)
 	}
-	switch o.Name { // what needs its inputs in another way
+	switch o.Name { // operations that need their inputs in another form
 	case "Dropout":
 		return g.add(in[0])
 	case "Conv2d", "Conv2dGroups", "Conv2dWith", "OrthogonalConv", "ConvTranspose2d", "OrthogonalConvTranspose":
@@ -179,7 +179,7 @@ func (g *graph) groupNorm(o nodes.Operation, n *gorgonia.Node, in []*gorgonia.No
 	return g.op(layer(in[1]), "Add", []string{y, x[2]}), nil
 }
 
-// adaptive is a pooling of equal windows where sizes divide each other, and otherwise a product with a matrix of means on either side.
+// adaptive adds a pooling of equal windows where the sizes divide each other, and otherwise products with a matrix of means on either side.
 func (g *graph) adaptive(n, of *gorgonia.Node, x string) string {
 	in, out := of.Shape()[2:], n.Shape()[2:]
 	if in[0]%out[0] == 0 && in[1]%out[1] == 0 {

@@ -13,9 +13,9 @@
 // a matrix and a matrix, element-wise functions, SoftMax, Concat, Transpose and Reshape. Any other operation
 // is an error that names it.
 //
-// Inputs have the names that they have in the net, and outputs are called output, or output0, output1 and so on if there are several. Their first size is
-// the batch, which is free, unless the net has constants of other shapes than a scalar. Weights and numbers have the precision of the
-// net; runtimes compute few operations in float64.
+// Inputs have the names that they have in the net, and outputs are called output, or output0, output1 and so on if
+// there are several. Their first size is that of the batch, which may be any number unless the net has constants other
+// than scalars. Weights and numbers have the precision of the net; runtimes compute few operations in float64.
 package onnx
 
 import (
@@ -220,7 +220,7 @@ func (g *graph) add(n *gorgonia.Node) (string, error) {
 		err = fmt.Errorf("%s of shape %v: want a value, got none", n.Name(), n.Shape())
 	default:
 		if !g.learnt[n] && len(n.Shape()) > 0 {
-			g.free = false // it may have the shape of the batch
+			g.free = false // the constant may have the shape of the batch
 		}
 		name, err = g.leaf(n, n.Shape())
 	}

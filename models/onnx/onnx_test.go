@@ -367,7 +367,7 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// What cannot be written is named.
+// Operations that cannot be written are named.
 func TestWriteRefuses(t *testing.T) {
 	build := func(f func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node) *models.Model {
 		m, err := models.Build(models.Spec{Batch: 2, Shape: [3]int{2, 6, 6}, Classes: 2}, func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node {
@@ -413,7 +413,7 @@ func TestWriteRefuses(t *testing.T) {
 	require.NoError(t, err)
 	refuse("onnx: want a net with outputs, got none", cost)
 
-	// A file is as it was if there is an error.
+	// After an error the file is unchanged.
 	path := filepath.Join(t.TempDir(), "net.onnx")
 	require.NoError(t, os.WriteFile(path, []byte("before"), 0o666))
 	assert.ErrorContains(t, Export(path, normalised), "onnx: export "+path+": onnx: want an operation")

@@ -16,12 +16,12 @@ var functions = map[string]string{
 	"inv": "Reciprocal", "tanh": "Tanh", "sigmoid": "Sigmoid", "softplus": "Softplus",
 }
 
-// operators are those of two nodes. Comparisons give numbers, 0 and 1.
+// operators are the element-wise operators of two nodes. Comparisons give the numbers 0 and 1.
 var operators = map[string]string{
 	"+": "Add", "-": "Sub", "⊙": "Mul", "÷": "Div", "^": "Pow", "<": "Less", ">": "Greater", "<=": "LessOrEqual", ">=": "GreaterOrEqual",
 }
 
-// stock adds an operation of Gorgonia. Its types are not exported, so it is known by its name and its text.
+// stock adds an operation of Gorgonia. Its types are not exported, so it is recognised by its name and its text.
 func (g *graph) stock(n *gorgonia.Node, in []*gorgonia.Node) (string, error) {
 	kind, text := strings.TrimPrefix(strings.TrimPrefix(fmt.Sprintf("%T", n.Op()), "*"), "gorgonia."), n.Op().(fmt.Stringer).String()
 	known := map[string]func(x []string) string{
@@ -125,7 +125,7 @@ func (g *graph) stock(n *gorgonia.Node, in []*gorgonia.Node) (string, error) {
 	return name, nil
 }
 
-// alike reports whether two nodes have one shape, or one of them is a scalar.
+// alike reports whether two nodes have the same shape, or one of them is a scalar.
 func alike(in []*gorgonia.Node) bool {
 	return len(in) == 2 && (in[0].Dims() == 0 || in[1].Dims() == 0 || slices.Equal(in[0].Shape(), in[1].Shape()))
 }

@@ -15,7 +15,7 @@ type batches struct {
 	p       *models.Predictor
 	queue   chan *item
 	ending  chan struct{} // closed when no more examples are taken
-	ended   chan struct{} // closed when none is computed any more
+	ended   chan struct{} // closed when the last one has been computed
 	once    sync.Once
 	observe func(examples int) // unless nil, is called before each evaluation
 }
@@ -24,7 +24,7 @@ type batches struct {
 type item struct {
 	ctx    context.Context
 	x      []float32
-	result chan result // of one element, so that the answer waits for no one
+	result chan result // buffered for one element, so that sending does not wait
 }
 
 type result struct {
@@ -94,11 +94,12 @@ func (b *batches) run() {
 	}
 }
 
-// compute answers a batch. If a batch fails, each example is computed alone, so that one with a result that is not finite leaves others theirs.
+// compute answers a batch. If a batch fails, each example is computed alone, so that an example whose result is not
+// finite does not affect the others.
 func (b *batches) compute(batch []*item) {
 	live := batch[:0]
 	for _, it := range batch {
-		if it.ctx.Err() == nil { // or no one waits for it
+		if it.ctx.Err() == nil { // otherwise no one waits for it
 			live = append(live, it)
 		}
 	}
@@ -135,7 +136,7 @@ func (b *batches) probabilities(x []float32) ([]float64, error) {
 	})
 }
 
-// recovered makes a panic of a function an error: a server answers the next request.
+// recovered turns a panic of a function into an error, so that the server can answer the next request.
 func recovered[T any](what string, f func() (T, error)) (v T, err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -16,7 +16,8 @@ import (
 	"github.com/kernelfold/kernelfold/models/serve"
 )
 
-// A net, its server, and a client that sends a picture. serve.Serve in the place of httptest.NewServer answers on an address of your own.
+// A net, its server, and a client that sends a picture. A program calls serve.Serve instead of httptest.NewServer, with
+// a listener on its own address.
 func Example() {
 	m, err := models.CNN(8, models.Options{Shape: [3]int{3, 32, 32}, Classes: 3, Seed: 1})
 	if err != nil {

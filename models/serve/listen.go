@@ -14,7 +14,7 @@ import (
 // maxConnections is how many connections are open at the same time; others wait to be accepted.
 const maxConnections = 1024
 
-// Serve answers requests to a listener, which it closes, until ctx ends. Then it takes no more connections, answers the requests under way, closes
+// Serve answers requests to a listener, which it closes, until ctx ends. Then it accepts no more connections, answers the requests under way, closes
 // the handler and returns nil, or an error if that took more than twice the time of Options.Timeout. Clients that are slow to send a request, or to
 // read its answer, lose their connection.
 func Serve(ctx context.Context, l net.Listener, h *Handler) error {

@@ -6,15 +6,17 @@
 //	l, err := net.Listen("tcp", "127.0.0.1:8080")
 //	err = serve.Serve(ctx, l, h) // until ctx ends, and then until the requests under way are answered
 //
-// A picture is the body of a POST to /, or a file of a form (multipart/form-data) in it, and the answer is the most probable classes:
+// A picture is sent in a POST request to /, as its body or as a file in a form (multipart/form-data), and the answer
+// contains the most probable classes:
 //
 //	$ curl --data-binary @cat.jpg http://127.0.0.1:8080/
 //	{"predictions":[{"class":"cat","probability":0.97},{"class":"dog","probability":0.02}]}
 //
-// An error is an object with the key "error", and a status that says whose it is: 400 for a request without a picture, 408 for a picture that is not
-// there within the time of Options.Timeout, 413 for one that is too large, 415 for what is no picture, 422 for a damaged one, 429 with Retry-After
-// where more requests are under way than Options.Queue, 503 where the answer takes longer than Options.Timeout or the server
-// ends. A GET of / is a page with a field for pictures, which needs nothing from elsewhere, and /healthz answers "ok" as long as pictures are taken.
+// An error is an object with the key "error". Its status is 400 for a request without a picture, 408 for a picture that
+// does not arrive within Options.Timeout, 413 for one that is too large, 415 for a file that is not a picture, 422 for
+// a damaged picture, 429 with Retry-After if more requests are in progress than Options.Queue, and 503 if the answer
+// takes longer than Options.Timeout or the server ends. A GET of / returns a page with a field for pictures, which
+// loads nothing from other servers, and /healthz answers "ok" as long as pictures are accepted.
 //
 // Pictures that arrive while the net computes are evaluated together, in one batch of the predictor, so a server under load computes as
 // efficiently as a program that has all pictures at once, and one without load answers at once. The memory for requests is at most about
@@ -46,7 +48,7 @@ import (
 type Options struct {
 	// Classes are the names of the logits of the net.
 	Classes []string
-	// Read turns a picture into an example of the net, such as Preprocessing.Read and Set.ReadImage of package images do. It is called from
+	// Read turns a picture into an example of the net, as Preprocessing.Read and Set.ReadImage of package images do. It is called from
 	// several goroutines.
 	Read func(r io.Reader, name string) ([]float32, error)
 	// Top is how many classes an answer has: 5 by default.
@@ -60,7 +62,7 @@ type Options struct {
 	// Queue is the number of requests with pictures that are under way at the same time: 64, or twice the batch of the predictor if that is more, by
 	// default.
 	Queue int
-	// Timeout is the time in which a picture must arrive, and again that in which it is answered: 15 seconds by default.
+	// Timeout is the time within which a picture must arrive, and again the time within which it is answered: 15 seconds by default.
 	Timeout time.Duration
 
 	observe func(examples int) // for tests: is called before each evaluation
@@ -108,7 +110,8 @@ func New(p *models.Predictor, o Options) (*Handler, error) {
 	}, nil
 }
 
-// Close waits for the pictures that are evaluated and answers those that wait, and requests to come, with status 503. It can be called more than once.
+// Close waits for the pictures that are being evaluated. Pictures that still wait, and later requests, are answered
+// with status 503. It can be called more than once.
 func (h *Handler) Close() error {
 	h.batches.close()
 	return nil
@@ -155,7 +158,7 @@ func Predictions(probabilities []float64, classes []string, top int) []Predictio
 	return all
 }
 
-// Answer is what a picture is answered with: the most probable classes, the most probable first.
+// Answer is the answer to a picture: the most probable classes, the most probable first.
 type Answer struct {
 	Predictions []Prediction `json:"predictions"`
 }
@@ -170,7 +173,7 @@ func answer(w http.ResponseWriter, status int, v any) {
 	_ = json.NewEncoder(w).Encode(v) // there is no one left to tell
 }
 
-// What a request may fail by, beside the errors of a picture.
+// Errors of a request, besides those of a picture.
 var (
 	errBusy   = errors.New("too many requests; try again later")
 	errClosed = errors.New("the server ends")
@@ -250,7 +253,7 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request) (b []byte, err er
 	}
 }
 
-// wrapBody makes the error of a form that is none errBody, and keeps others.
+// wrapBody wraps the error of a malformed form in errBody, and returns other errors unchanged.
 func wrapBody(err error) error {
 	if errors.As(err, new(*http.MaxBytesError)) || isTimeout(err) {
 		return err
@@ -263,7 +266,7 @@ func isTimeout(err error) bool {
 	return errors.As(err, &t) && t.Timeout()
 }
 
-// example unpacks a picture, one for each core at the same time.
+// example unpacks a picture. At most as many pictures as there are cores are unpacked at the same time.
 func (h *Handler) example(ctx context.Context, body []byte) ([]float32, error) {
 	select {
 	case h.decoders <- struct{}{}:
@@ -285,7 +288,7 @@ func (h *Handler) example(ctx context.Context, body []byte) ([]float32, error) {
 	return x, nil
 }
 
-// size returns that of a picture, or zeros for what is none.
+// size returns the size of a picture, or zeros if body is not a picture.
 func size(body []byte) (width, height int64) {
 	defer func() { _ = recover() }() // a decoder that panics has met a damaged picture, which is found when it is read
 	head, _, err := image.DecodeConfig(bytes.NewReader(body))

@@ -192,7 +192,7 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// Pictures that arrive while the net computes are evaluated together, and each has the answer of its own.
+// Pictures that arrive while the net computes are evaluated together, and each gets its own answer.
 func TestBatches(t *testing.T) {
 	begun, proceed := make(chan int, 100), make(chan struct{})
 	h, m := handler(t, Options{observe: func(n int) {
@@ -230,7 +230,7 @@ func TestBatches(t *testing.T) {
 	assert.Equal(t, []int{8, 5}, sizes)
 }
 
-// More requests than the queue holds are told to come back, and those who wait too long are let go.
+// Requests beyond the queue are told to come back, and those that wait too long are given up.
 func TestBusy(t *testing.T) {
 	begun, proceed := make(chan int, 100), make(chan struct{})
 	h, _ := handler(t, Options{Queue: 2, Timeout: 50 * time.Millisecond, observe: func(n int) {
