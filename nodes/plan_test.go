@@ -129,7 +129,7 @@ func TestPlanChangesNothing(t *testing.T) {
 
 // Memory is shared: what the values of a graph take, and what a step allocates.
 func TestPlanSharesMemory(t *testing.T) {
-	measure := func(finish func(*planned)) (memory, step uint64) {
+	measure := func(finish func(*planned)) (memory int64, step uint64) {
 		p := newPlanned(t, tensor.Float64, false, finish)
 		var before, after runtime.MemStats
 		for range 3 { // what has a finalizer is freed later
@@ -139,14 +139,16 @@ func TestPlanSharesMemory(t *testing.T) {
 		p.run(t)
 		runtime.GC()
 		runtime.ReadMemStats(&after)
-		memory = after.HeapAlloc - before.HeapAlloc
-		require.NoError(t, p.vm.RunAll())
-		p.vm.Reset()
-		runtime.ReadMemStats(&before)
-		require.NoError(t, p.vm.RunAll())
-		runtime.ReadMemStats(&after)
-		p.vm.Reset()
-		return memory, after.TotalAlloc - before.TotalAlloc
+		memory = int64(after.HeapAlloc) - int64(before.HeapAlloc)
+		step = math.MaxUint64
+		for range 8 { // pools of package sync lose a part of what they are given, under the race detector at random
+			runtime.ReadMemStats(&before)
+			require.NoError(t, p.vm.RunAll())
+			runtime.ReadMemStats(&after)
+			p.vm.Reset()
+			step = min(step, after.TotalAlloc-before.TotalAlloc)
+		}
+		return memory, step
 	}
 	memory, _ := measure(plain)
 	less, step := measure(shares)
