@@ -44,7 +44,7 @@ func (n net) macs() float64 {
 }
 
 // flops is the number of floating-point operations of one core in a second: ResNet-20 trains on 448 images a
-// second (430 to 460: docs/experiments.md), and forward and backward take three times the forward pass.
+// second (docs/benchmarks.md has times of several machines), and forward and backward take three times the forward pass.
 var flops = 448 * 3 * 2 * resNet20().macs()
 
 // nets returns nets for CIFAR-10 and ImageNet (He, Zhang, Ren, Sun, CVPR 2016).
