@@ -7,6 +7,7 @@ package images_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"image"
 	"image/color"
@@ -15,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -136,7 +138,12 @@ func TestPictureBombs(t *testing.T) {
 		runtime.ReadMemStats(&before)
 		_, err := images.Preprocessing{Size: 8}.Read(bytes.NewReader(c.file), name)
 		runtime.ReadMemStats(&after)
-		assert.ErrorIs(t, err, c.want, "%s: %v", name, err)
+		if strconv.IntSize == 32 && c.want == images.ErrTooLarge && !errors.Is(err, c.want) { // the decoder has refused a size that is no int
+			var of *images.PictureError
+			assert.ErrorAs(t, err, &of, name)
+		} else {
+			assert.ErrorIs(t, err, c.want, "%s: %v", name, err)
+		}
 		assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(8<<20), name)
 	}
 }
