@@ -185,7 +185,7 @@ model, err := models.CNN(25, models.Options{Shape: digits.Shape(), Classes: 10, 
 solver := gorgonia.NewMomentum(gorgonia.WithLearnRate(0.01), gorgonia.WithMomentum(0.9))
 options := train.Options{Epochs: 4, Seed: 1, Test: digits.Test, Hooks: []train.Hook{figures.Training("digits")}}
 history, err := train.Fit(context.Background(), model, solver, digits.Train, options)
-err""", "options.Epochs = 40\n_, err = train.Fit(context.Background(), model, solver, digits.Train, options)\nerr", "len(history)")
+err""", "options.Epochs = 400\n_, err = train.Fit(context.Background(), model, solver, digits.Train, options)\nerr", "len(history)")
     page.start(0)
     bar = lambda i: page.script("const p = Jupyter.notebook.get_cell(arguments[0]).element[0].querySelector('progress'); return p ? p.value : 0", i)
     page.wait()
