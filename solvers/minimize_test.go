@@ -53,6 +53,9 @@ func constrained(t *testing.T, m []*param, of tensor.Dtype, opts ...solvers.Opti
 // Stiefel, Kabsch's on rotations. In float64 the gradient is less than 1e-9, and the curvature is 0.1 at least; in float32 the
 // cost is as good as its rounding lets it be.
 func TestMinimizeKnownSolutions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs for long under the race detector")
+	}
 	t.Parallel()
 	for _, of := range precisions {
 		for _, a := range arenas() {
