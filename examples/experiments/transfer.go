@@ -115,7 +115,14 @@ func (c *campaign) bestOfOmega() (map[string]float64, error) {
 	for _, o := range r.Runs {
 		seeds = max(seeds, int(o.Seed))
 	}
-	list := c.transferred(varied)
+	var list []arm
+	for _, kase := range transferCases {
+		for _, a := range c.transferred(kase) {
+			if !slices.ContainsFunc(list, func(b arm) bool { return b.name == a.name }) {
+				list = append(list, a)
+			}
+		}
+	}
 	all := r.measured(list, omegas, seeds)
 	y, _, peaks, err := fitAll(all, omegas, seeds)
 	if err != nil {

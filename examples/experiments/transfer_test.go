@@ -32,6 +32,11 @@ func TestBestOfOmega(t *testing.T) {
 	got, err := c.bestOfOmega()
 	require.NoError(t, err)
 	assert.Equal(t, want, got)
+
+	c.cases = bare // a flag that leaves the other case out
+	got, err = c.bestOfOmega()
+	require.NoError(t, err)
+	assert.Equal(t, map[string]float64{freeArm: 0.015, "Stiefel bank": 0.015}, got)
 }
 
 func TestFromRefused(t *testing.T) {
