@@ -71,7 +71,7 @@ func (h Heat) PNG() ([]byte, error) {
 	for i, row := range h.Values {
 		y := origin.Y - square*(vg.Length(i)+0.5)
 		if i%every == 0 {
-			c.FillText(right, vg.Point{X: origin.X - 4, Y: y}, rows[i])
+			c.FillText(right, vg.Point{X: origin.X - 4, Y: y}, spaced(rows[i]))
 		}
 		for k, v := range row {
 			x := origin.X + square*(vg.Length(k)+0.5)
@@ -92,15 +92,15 @@ func (h Heat) PNG() ([]byte, error) {
 	}
 	bottom := origin.Y - square*vg.Length(len(rows))
 	for k := 0; k < len(columns); k += every {
-		c.FillText(turned, vg.Point{X: origin.X + square*(vg.Length(k)+0.5), Y: bottom - 4}, columns[k])
+		c.FillText(turned, vg.Point{X: origin.X + square*(vg.Length(k)+0.5), Y: bottom - 4}, spaced(columns[k]))
 	}
 	end := origin.X + square*vg.Length(len(columns))
 	c.StrokeLines(draw.LineStyle{Color: color.Gray{0x80}, Width: 0.5}, []vg.Point{
 		{X: origin.X, Y: bottom}, {X: end, Y: bottom}, origin.Add(vg.Point{X: end - origin.X}), origin, {X: origin.X, Y: bottom},
 	})
-	c.FillText(label, vg.Point{X: (origin.X + end) / 2, Y: bottom - below - line/2 + gap/2}, h.X)
+	c.FillText(label, vg.Point{X: (origin.X + end) / 2, Y: bottom - below - line/2 + gap/2}, spaced(h.X))
 	label.Rotation = math.Pi / 2
-	c.FillText(label, vg.Point{X: c.Min.X + line/2, Y: (origin.Y + bottom) / 2}, h.Y)
+	c.FillText(label, vg.Point{X: c.Min.X + line/2, Y: (origin.Y + bottom) / 2}, spaced(h.Y))
 	return to.png()
 }
 
@@ -118,7 +118,7 @@ func squareAt(x, y, side vg.Length) vg.Path {
 // widest returns the width of the widest text.
 func widest(style draw.TextStyle, texts []string) (w vg.Length) {
 	for _, t := range texts {
-		w = max(w, style.Width(t))
+		w = max(w, style.Width(spaced(t)))
 	}
 	return w
 }

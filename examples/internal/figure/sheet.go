@@ -65,7 +65,7 @@ func (s Sheet) PNG() ([]byte, error) {
 			Max: vg.Point{X: middle.X + w*scale/2, Y: middle.Y + h*scale/2},
 		}, enlarged(p.Image))
 		for k, text := range fitting(p.Lines, letters) {
-			c.FillText(style, vg.Point{X: middle.X, Y: at.Y - pitch + between/2 - line*vg.Length(k)}, text)
+			c.FillText(style, vg.Point{X: middle.X, Y: at.Y - pitch + between/2 - line*vg.Length(k)}, spaced(text))
 		}
 	}
 	return to.png()
