@@ -74,7 +74,7 @@ func (m Images) PNG() ([]byte, error) {
 	names := vg.Length(0)
 	for _, r := range m.Rows {
 		if r.Name != "" {
-			names = max(names, style.Width(r.Name)+gap)
+			names = max(names, style.Width(spaced(r.Name))+gap)
 		}
 	}
 	const pitch, narrow, between = 0.42, 3, vg.Length(2)
@@ -90,7 +90,7 @@ func (m Images) PNG() ([]byte, error) {
 	tile := min((size.X-names)/vg.Length(longest), size.Y/vg.Length(max(1, len(m.Rows))))
 	for i, r := range m.Rows {
 		top := c.Max.Y - vg.Length(i)*(size.Y/vg.Length(len(m.Rows)))
-		c.FillText(style, vg.Point{X: c.Min.X, Y: top - tile/2}, r.Name)
+		c.FillText(style, vg.Point{X: c.Min.X, Y: top - tile/2}, spaced(r.Name))
 		for k, im := range r.Images {
 			left := c.Min.X + names + vg.Length(k)*tile
 			frame := vg.Rectangle{

@@ -150,7 +150,7 @@ func entitled(c draw.Canvas, title string) draw.Canvas {
 	style := newPlot("", Axis{}, Axis{}).Title.TextStyle
 	setFont(&style.Font, 12)
 	style.XAlign, style.YAlign = draw.XCenter, draw.YTop
-	c.FillText(style, vg.Point{X: (c.Min.X + c.Max.X) / 2, Y: c.Max.Y}, title)
+	c.FillText(style, vg.Point{X: (c.Min.X + c.Max.X) / 2, Y: c.Max.Y}, spaced(title))
 	return draw.Crop(c, 0, 0, 0, -heading+margin)
 }
 
