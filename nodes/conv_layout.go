@@ -24,6 +24,14 @@ func gather[T vec.Float](l *lattice, dst []T, step int, src []T) {
 	if l.rows.circular {
 		top, bottom = 0, l.rows.n
 	}
+	if top == bottom || left == right && !l.cols.circular {
+		return
+	}
+	if step == 1 && !l.rows.circular && !l.cols.circular {
+		from := src[l.rows.element(top)*l.cols.size+l.cols.element(left):]
+		vec.Pick(dst[top*l.cols.n+left:], l.cols.n, from, l.rows.step*l.cols.size, l.cols.step, bottom-top, right-left)
+		return
+	}
 	for u := top; u < bottom; u++ {
 		row := src[l.rows.element(u)*l.cols.size:][:l.cols.size]
 		if l.cols.circular {
@@ -60,6 +68,10 @@ func gather[T vec.Float](l *lattice, dst []T, step int, src []T) {
 // scatter copies every step-th element of src to the pixels of a lattice in dst. All pixels must lie
 // inside the image.
 func scatter[T vec.Float](l *lattice, dst, src []T, step int) {
+	if step == 1 {
+		vec.Place(dst[l.rows.at*l.cols.size+l.cols.at:], l.rows.step*l.cols.size, src, l.cols.n, l.cols.step, l.rows.n, l.cols.n)
+		return
+	}
 	for u := range l.rows.n {
 		to := dst[(l.rows.at+u*l.rows.step)*l.cols.size:][:l.cols.size]
 		e := l.cols.at

@@ -403,6 +403,7 @@ func BenchmarkConv2dParts(b *testing.B) {
 		{"3x32x32 to 32", convolution{[]int{32, 3, 32, 32}, []int{32, 3, 3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}, 1}},
 		{"32x16x16 to 64", convolution{[]int{32, 32, 16, 16}, []int{64, 32, 3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}, 1}},
 		{"64x8x8 to 128", convolution{[]int{32, 64, 8, 8}, []int{128, 64, 3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}, 1}},
+		{"16x32x32 to 32, strided", convolution{[]int{32, 16, 32, 32}, []int{32, 16, 3, 3}, []int{1, 1}, []int{2, 2}, []int{1, 1}, 1}},
 		{"64x16x16 to 128, strided", convolution{[]int{32, 64, 16, 16}, []int{128, 64, 3, 3}, []int{1, 1}, []int{2, 2}, []int{1, 1}, 1}},
 		{"64x16x16 to 64, 1x1", convolution{[]int{32, 64, 16, 16}, []int{64, 64, 1, 1}, []int{0, 0}, []int{1, 1}, []int{1, 1}, 1}},
 		{"256x4x4 to 256", convolution{[]int{32, 256, 4, 4}, []int{256, 256, 3, 3}, []int{1, 1}, []int{1, 1}, []int{1, 1}, 1}},

@@ -79,18 +79,15 @@ type shortcutLayer struct {
 
 type shortcut[T vec.Float] struct{ shortcutLayer }
 
-// each clears dst, which is the result or has the shape of x, and calls f for each row of the result that
-// is copied from x, with the index o of its first element and the index i of the first element of the
-// row in x. The cores divide the images.
+// each clears dst, which is the result or has the shape of x, and calls f for each channel that is copied from x, with the
+// index o of its first element in the result and the index i of its first element in x. The cores divide the images.
 func (s shortcut[T]) each(dst []T, f func(o, i int)) {
 	size := len(dst) / s.images
 	parallel(s.images, len(dst), func(from, to int) {
 		clear(dst[from*size : to*size])
 		for b := from; b < to; b++ {
 			for c := range s.from {
-				for r := range s.rows {
-					f(((b*s.to+s.before+c)*s.rows+r)*s.columns, ((b*s.from+c)*s.height+r*s.stride)*s.width)
-				}
+				f((b*s.to+s.before+c)*s.rows*s.columns, (b*s.from+c)*s.height*s.width)
 			}
 		}
 	})
@@ -98,18 +95,14 @@ func (s shortcut[T]) each(dst []T, f func(o, i int)) {
 
 func (s shortcut[T]) Forward(out []T, in [][]T) error {
 	s.each(out, func(o, i int) {
-		for j := range s.columns {
-			out[o+j] = in[0][i+j*s.stride]
-		}
+		vec.Pick(out[o:], s.columns, in[0][i:], s.stride*s.width, s.stride, s.rows, s.columns)
 	})
 	return nil
 }
 
 func (s shortcut[T]) Backward(dst []T, _ int, _ [][]T, _, grad []T) error {
 	s.each(dst, func(o, i int) {
-		for j := range s.columns {
-			dst[i+j*s.stride] = grad[o+j]
-		}
+		vec.Place(dst[i:], s.stride*s.width, grad[o:], s.columns, s.stride, s.rows, s.columns)
 	})
 	return nil
 }

@@ -220,3 +220,35 @@ func maxPairsBackKernel[T Float](d0, d1, r0, r1, y, grad []T, n int) (done bool)
 	}
 	return true
 }
+
+func evensKernel[T Float](dst, src []T, dstPitch, srcPitch, rows, n int) (done bool) {
+	switch {
+	case cpu.Use == cpu.AVX2 && !Double[T]():
+		evens32AVX2(Pointer32(dst), Pointer32(src), dstPitch, srcPitch, rows, n)
+	case cpu.Use == cpu.AVX512 && !Double[T]():
+		evens32AVX512(Pointer32(dst), Pointer32(src), dstPitch, srcPitch, rows, n)
+	case cpu.Use == cpu.AVX2 && Double[T]():
+		evens64AVX2(Pointer64(dst), Pointer64(src), dstPitch, srcPitch, rows, n)
+	case cpu.Use == cpu.AVX512 && Double[T]():
+		evens64AVX512(Pointer64(dst), Pointer64(src), dstPitch, srcPitch, rows, n)
+	default:
+		return false
+	}
+	return true
+}
+
+func spreadKernel[T Float](dst, src []T, dstPitch, srcPitch, rows, n int) (done bool) {
+	switch {
+	case cpu.Use == cpu.AVX2 && !Double[T]():
+		spread32AVX2(Pointer32(dst), Pointer32(src), dstPitch, srcPitch, rows, n)
+	case cpu.Use == cpu.AVX512 && !Double[T]():
+		spread32AVX512(Pointer32(dst), Pointer32(src), dstPitch, srcPitch, rows, n)
+	case cpu.Use == cpu.AVX2 && Double[T]():
+		spread64AVX2(Pointer64(dst), Pointer64(src), dstPitch, srcPitch, rows, n)
+	case cpu.Use == cpu.AVX512 && Double[T]():
+		spread64AVX512(Pointer64(dst), Pointer64(src), dstPitch, srcPitch, rows, n)
+	default:
+		return false
+	}
+	return true
+}

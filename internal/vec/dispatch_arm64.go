@@ -168,3 +168,27 @@ func maxPairsBackKernel[T Float](d0, d1, r0, r1, y, grad []T, n int) (done bool)
 	}
 	return true
 }
+
+func evensKernel[T Float](dst, src []T, dstPitch, srcPitch, rows, n int) (done bool) {
+	switch {
+	case cpu.Use == cpu.NEON && !Double[T]():
+		evens32NEON(Pointer32(dst), Pointer32(src), dstPitch, srcPitch, rows, n)
+	case cpu.Use == cpu.NEON && Double[T]():
+		evens64NEON(Pointer64(dst), Pointer64(src), dstPitch, srcPitch, rows, n)
+	default:
+		return false
+	}
+	return true
+}
+
+func spreadKernel[T Float](dst, src []T, dstPitch, srcPitch, rows, n int) (done bool) {
+	switch {
+	case cpu.Use == cpu.NEON && !Double[T]():
+		spread32NEON(Pointer32(dst), Pointer32(src), dstPitch, srcPitch, rows, n)
+	case cpu.Use == cpu.NEON && Double[T]():
+		spread64NEON(Pointer64(dst), Pointer64(src), dstPitch, srcPitch, rows, n)
+	default:
+		return false
+	}
+	return true
+}

@@ -62,3 +62,11 @@ func maxPairsKernel[T Float](dst, r0, r1 []T, n int) (done bool) {
 func maxPairsBackKernel[T Float](d0, d1, r0, r1, y, grad []T, n int) (done bool) {
 	return
 }
+
+func evensKernel[T Float](dst, src []T, dstPitch, srcPitch, rows, n int) (done bool) {
+	return
+}
+
+func spreadKernel[T Float](dst, src []T, dstPitch, srcPitch, rows, n int) (done bool) {
+	return
+}

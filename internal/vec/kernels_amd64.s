@@ -569,6 +569,89 @@ rest:
 	VZEROUPPER
 	RET
 
+// func evens32AVX2(dst *float32, src *float32, dstPitch int, srcPitch int, rows int, n int)
+// Requires: AVX, AVX2
+TEXT ·evens32AVX2(SB), NOSPLIT, $0-48
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ dstPitch+16(FP), DX
+	MOVQ srcPitch+24(FP), BX
+	MOVQ rows+32(FP), SI
+	MOVQ n+40(FP), DI
+	SHLQ $0x02, DX
+	SHLQ $0x02, BX
+	SHRQ $0x03, DI
+
+row:
+	XORQ  R9, R9
+	XORQ  R10, R10
+	MOVQ  DI, R8
+	TESTQ R8, R8
+	JZ    rest
+
+loop:
+	VMOVUPS (CX)(R10*1), Y0
+	VMOVUPS 32(CX)(R10*1), Y1
+	VSHUFPS $0x88, Y1, Y0, Y0
+	VPERMPD $0xd8, Y0, Y0
+	VMOVUPS Y0, (AX)(R9*1)
+	ADDQ    $0x00000020, R9
+	ADDQ    $0x00000040, R10
+	DECQ    R8
+	JNZ     loop
+
+rest:
+	ADDQ DX, AX
+	ADDQ BX, CX
+	DECQ SI
+	JNZ  row
+	VZEROUPPER
+	RET
+
+// func spread32AVX2(dst *float32, src *float32, dstPitch int, srcPitch int, rows int, n int)
+// Requires: AVX, AVX2
+TEXT ·spread32AVX2(SB), NOSPLIT, $0-48
+	MOVQ src+8(FP), AX
+	MOVQ dst+0(FP), CX
+	MOVQ srcPitch+24(FP), DX
+	MOVQ dstPitch+16(FP), BX
+	MOVQ rows+32(FP), SI
+	MOVQ n+40(FP), DI
+	SHLQ $0x02, DX
+	SHLQ $0x02, BX
+	SHRQ $0x03, DI
+
+row:
+	XORQ  R9, R9
+	XORQ  R10, R10
+	MOVQ  DI, R8
+	TESTQ R8, R8
+	JZ    rest
+
+loop:
+	VMOVUPS   (AX)(R9*1), Y0
+	VPERMPD   $0xd8, Y0, Y0
+	VUNPCKHPS Y0, Y0, Y1
+	VUNPCKLPS Y0, Y0, Y0
+	VMOVUPS   (CX)(R10*1), Y2
+	VBLENDPS  $0x55, Y0, Y2, Y2
+	VMOVUPS   Y2, (CX)(R10*1)
+	VMOVUPS   32(CX)(R10*1), Y2
+	VBLENDPS  $0x55, Y1, Y2, Y2
+	VMOVUPS   Y2, 32(CX)(R10*1)
+	ADDQ      $0x00000020, R9
+	ADDQ      $0x00000040, R10
+	DECQ      R8
+	JNZ       loop
+
+rest:
+	ADDQ DX, AX
+	ADDQ BX, CX
+	DECQ SI
+	JNZ  row
+	VZEROUPPER
+	RET
+
 // func dot32AVX512(x *float32, y *float32, n int) float64
 // Requires: AVX, AVX512DQ, AVX512F, BMI2, SSE2
 TEXT ·dot32AVX512(SB), NOSPLIT, $0-32
@@ -1398,6 +1481,140 @@ done:
 	VZEROUPPER
 	RET
 
+// func evens32AVX512(dst *float32, src *float32, dstPitch int, srcPitch int, rows int, n int)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·evens32AVX512(SB), NOSPLIT, $0-48
+	VMOVDQU64 sortHalves<>+0(SB), Z0
+	VMOVDQU64 mixHalves<>+0(SB), Z1
+	MOVQ      dst+0(FP), AX
+	MOVQ      src+8(FP), CX
+	MOVQ      dstPitch+16(FP), DX
+	MOVQ      srcPitch+24(FP), BX
+	MOVQ      rows+32(FP), SI
+	MOVQ      n+40(FP), DI
+	SHLQ      $0x02, DX
+	SHLQ      $0x02, BX
+	LEAQ      -1(DI), R8
+	ANDQ      $0x0f, R8
+	INCQ      R8
+	MOVQ      $-1, R9
+	BZHIQ     R8, R9, R9
+	KMOVW     R9, K1
+	SUBQ      R8, DI
+	SHLQ      $0x01, R8
+	DECQ      R8
+	MOVQ      $-1, R9
+	BZHIQ     R8, R9, R9
+	KMOVW     R9, K2
+	XORQ      R9, R9
+	SUBQ      $0x10, R8
+	CMOVQLT   R9, R8
+	MOVQ      $-1, R9
+	BZHIQ     R8, R9, R9
+	KMOVW     R9, K3
+	SHRQ      $0x04, DI
+
+row:
+	XORQ  R9, R9
+	XORQ  R10, R10
+	MOVQ  DI, R8
+	TESTQ R8, R8
+	JZ    rest
+
+loop:
+	VMOVUPS (CX)(R10*1), Z1
+	VMOVUPS 64(CX)(R10*1), Z2
+	VSHUFPS $0x88, Z2, Z1, Z1
+	VPERMPD Z1, Z0, Z1
+	VMOVUPS Z1, (AX)(R9*1)
+	ADDQ    $0x00000040, R9
+	ADDQ    $0x00000080, R10
+	DECQ    R8
+	JNZ     loop
+
+rest:
+	VMOVUPS.Z (CX)(R10*1), K2, Z1
+	VMOVUPS.Z 64(CX)(R10*1), K3, Z2
+	VSHUFPS   $0x88, Z2, Z1, Z1
+	VPERMPD   Z1, Z0, Z1
+	VMOVUPS   Z1, K1, (AX)(R9*1)
+	ADDQ      DX, AX
+	ADDQ      BX, CX
+	DECQ      SI
+	JNZ       row
+	VZEROUPPER
+	RET
+
+// func spread32AVX512(dst *float32, src *float32, dstPitch int, srcPitch int, rows int, n int)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·spread32AVX512(SB), NOSPLIT, $0-48
+	VMOVDQU64 sortHalves<>+0(SB), Z0
+	VMOVDQU64 mixHalves<>+0(SB), Z0
+	MOVL      $0x00005555, AX
+	KMOVW     AX, K1
+	MOVQ      src+8(FP), AX
+	MOVQ      dst+0(FP), CX
+	MOVQ      srcPitch+24(FP), DX
+	MOVQ      dstPitch+16(FP), BX
+	MOVQ      rows+32(FP), SI
+	MOVQ      n+40(FP), DI
+	SHLQ      $0x02, DX
+	SHLQ      $0x02, BX
+	LEAQ      -1(DI), R8
+	ANDQ      $0x0f, R8
+	INCQ      R8
+	MOVQ      $-1, R9
+	BZHIQ     R8, R9, R9
+	KMOVW     R9, K2
+	SUBQ      R8, DI
+	SHLQ      $0x01, R8
+	DECQ      R8
+	MOVQ      $-1, R9
+	BZHIQ     R8, R9, R9
+	KMOVW     R9, K3
+	XORQ      R9, R9
+	SUBQ      $0x10, R8
+	CMOVQLT   R9, R8
+	MOVQ      $-1, R9
+	BZHIQ     R8, R9, R9
+	KMOVW     R9, K4
+	SHRQ      $0x04, DI
+
+row:
+	XORQ  R9, R9
+	XORQ  R10, R10
+	MOVQ  DI, R8
+	TESTQ R8, R8
+	JZ    rest
+
+loop:
+	VMOVUPS   (AX)(R9*1), Z1
+	VPERMPD   Z1, Z0, Z1
+	VUNPCKHPS Z1, Z1, Z2
+	VUNPCKLPS Z1, Z1, Z1
+	VMOVUPS   Z1, K1, (CX)(R10*1)
+	VMOVUPS   Z2, K1, 64(CX)(R10*1)
+	ADDQ      $0x00000040, R9
+	ADDQ      $0x00000080, R10
+	DECQ      R8
+	JNZ       loop
+
+rest:
+	VMOVUPS.Z (AX)(R9*1), K2, Z1
+	VPERMPD   Z1, Z0, Z1
+	VUNPCKHPS Z1, Z1, Z2
+	VUNPCKLPS Z1, Z1, Z1
+	KANDW     K1, K3, K5
+	VMOVUPS   Z1, K5, (CX)(R10*1)
+	KANDW     K1, K4, K5
+	VMOVUPS   Z2, K5, 64(CX)(R10*1)
+	ADDQ      DX, AX
+	ADDQ      BX, CX
+	DECQ      SI
+	JNZ       row
+	VZEROUPPER
+	RET
+
 // func dot64AVX2(x *float64, y *float64, n int) float64
 // Requires: AVX, FMA3, SSE2
 TEXT ·dot64AVX2(SB), NOSPLIT, $0-32
@@ -1959,6 +2176,89 @@ loop:
 	JGE       loop
 
 rest:
+	VZEROUPPER
+	RET
+
+// func evens64AVX2(dst *float64, src *float64, dstPitch int, srcPitch int, rows int, n int)
+// Requires: AVX, AVX2
+TEXT ·evens64AVX2(SB), NOSPLIT, $0-48
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ dstPitch+16(FP), DX
+	MOVQ srcPitch+24(FP), BX
+	MOVQ rows+32(FP), SI
+	MOVQ n+40(FP), DI
+	SHLQ $0x03, DX
+	SHLQ $0x03, BX
+	SHRQ $0x02, DI
+
+row:
+	XORQ  R9, R9
+	XORQ  R10, R10
+	MOVQ  DI, R8
+	TESTQ R8, R8
+	JZ    rest
+
+loop:
+	VMOVUPD   (CX)(R10*1), Y0
+	VMOVUPD   32(CX)(R10*1), Y1
+	VUNPCKLPD Y1, Y0, Y0
+	VPERMPD   $0xd8, Y0, Y0
+	VMOVUPD   Y0, (AX)(R9*1)
+	ADDQ      $0x00000020, R9
+	ADDQ      $0x00000040, R10
+	DECQ      R8
+	JNZ       loop
+
+rest:
+	ADDQ DX, AX
+	ADDQ BX, CX
+	DECQ SI
+	JNZ  row
+	VZEROUPPER
+	RET
+
+// func spread64AVX2(dst *float64, src *float64, dstPitch int, srcPitch int, rows int, n int)
+// Requires: AVX, AVX2
+TEXT ·spread64AVX2(SB), NOSPLIT, $0-48
+	MOVQ src+8(FP), AX
+	MOVQ dst+0(FP), CX
+	MOVQ srcPitch+24(FP), DX
+	MOVQ dstPitch+16(FP), BX
+	MOVQ rows+32(FP), SI
+	MOVQ n+40(FP), DI
+	SHLQ $0x03, DX
+	SHLQ $0x03, BX
+	SHRQ $0x02, DI
+
+row:
+	XORQ  R9, R9
+	XORQ  R10, R10
+	MOVQ  DI, R8
+	TESTQ R8, R8
+	JZ    rest
+
+loop:
+	VMOVUPD   (AX)(R9*1), Y0
+	VPERMPD   $0xd8, Y0, Y0
+	VUNPCKHPD Y0, Y0, Y1
+	VUNPCKLPD Y0, Y0, Y0
+	VMOVUPD   (CX)(R10*1), Y2
+	VBLENDPD  $0x05, Y0, Y2, Y2
+	VMOVUPD   Y2, (CX)(R10*1)
+	VMOVUPD   32(CX)(R10*1), Y2
+	VBLENDPD  $0x05, Y1, Y2, Y2
+	VMOVUPD   Y2, 32(CX)(R10*1)
+	ADDQ      $0x00000020, R9
+	ADDQ      $0x00000040, R10
+	DECQ      R8
+	JNZ       loop
+
+rest:
+	ADDQ DX, AX
+	ADDQ BX, CX
+	DECQ SI
+	JNZ  row
 	VZEROUPPER
 	RET
 
@@ -2766,5 +3066,139 @@ rest:
 	ADDQ      $0x80, R9
 
 done:
+	VZEROUPPER
+	RET
+
+// func evens64AVX512(dst *float64, src *float64, dstPitch int, srcPitch int, rows int, n int)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·evens64AVX512(SB), NOSPLIT, $0-48
+	VMOVDQU64 sortHalves<>+0(SB), Z0
+	VMOVDQU64 mixHalves<>+0(SB), Z1
+	MOVQ      dst+0(FP), AX
+	MOVQ      src+8(FP), CX
+	MOVQ      dstPitch+16(FP), DX
+	MOVQ      srcPitch+24(FP), BX
+	MOVQ      rows+32(FP), SI
+	MOVQ      n+40(FP), DI
+	SHLQ      $0x03, DX
+	SHLQ      $0x03, BX
+	LEAQ      -1(DI), R8
+	ANDQ      $0x07, R8
+	INCQ      R8
+	MOVQ      $-1, R9
+	BZHIQ     R8, R9, R9
+	KMOVW     R9, K1
+	SUBQ      R8, DI
+	SHLQ      $0x01, R8
+	DECQ      R8
+	MOVQ      $-1, R9
+	BZHIQ     R8, R9, R9
+	KMOVW     R9, K2
+	XORQ      R9, R9
+	SUBQ      $0x08, R8
+	CMOVQLT   R9, R8
+	MOVQ      $-1, R9
+	BZHIQ     R8, R9, R9
+	KMOVW     R9, K3
+	SHRQ      $0x03, DI
+
+row:
+	XORQ  R9, R9
+	XORQ  R10, R10
+	MOVQ  DI, R8
+	TESTQ R8, R8
+	JZ    rest
+
+loop:
+	VMOVUPD   (CX)(R10*1), Z1
+	VMOVUPD   64(CX)(R10*1), Z2
+	VUNPCKLPD Z2, Z1, Z1
+	VPERMPD   Z1, Z0, Z1
+	VMOVUPD   Z1, (AX)(R9*1)
+	ADDQ      $0x00000040, R9
+	ADDQ      $0x00000080, R10
+	DECQ      R8
+	JNZ       loop
+
+rest:
+	VMOVUPD.Z (CX)(R10*1), K2, Z1
+	VMOVUPD.Z 64(CX)(R10*1), K3, Z2
+	VUNPCKLPD Z2, Z1, Z1
+	VPERMPD   Z1, Z0, Z1
+	VMOVUPD   Z1, K1, (AX)(R9*1)
+	ADDQ      DX, AX
+	ADDQ      BX, CX
+	DECQ      SI
+	JNZ       row
+	VZEROUPPER
+	RET
+
+// func spread64AVX512(dst *float64, src *float64, dstPitch int, srcPitch int, rows int, n int)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·spread64AVX512(SB), NOSPLIT, $0-48
+	VMOVDQU64 sortHalves<>+0(SB), Z0
+	VMOVDQU64 mixHalves<>+0(SB), Z0
+	MOVL      $0x00000055, AX
+	KMOVW     AX, K1
+	MOVQ      src+8(FP), AX
+	MOVQ      dst+0(FP), CX
+	MOVQ      srcPitch+24(FP), DX
+	MOVQ      dstPitch+16(FP), BX
+	MOVQ      rows+32(FP), SI
+	MOVQ      n+40(FP), DI
+	SHLQ      $0x03, DX
+	SHLQ      $0x03, BX
+	LEAQ      -1(DI), R8
+	ANDQ      $0x07, R8
+	INCQ      R8
+	MOVQ      $-1, R9
+	BZHIQ     R8, R9, R9
+	KMOVW     R9, K2
+	SUBQ      R8, DI
+	SHLQ      $0x01, R8
+	DECQ      R8
+	MOVQ      $-1, R9
+	BZHIQ     R8, R9, R9
+	KMOVW     R9, K3
+	XORQ      R9, R9
+	SUBQ      $0x08, R8
+	CMOVQLT   R9, R8
+	MOVQ      $-1, R9
+	BZHIQ     R8, R9, R9
+	KMOVW     R9, K4
+	SHRQ      $0x03, DI
+
+row:
+	XORQ  R9, R9
+	XORQ  R10, R10
+	MOVQ  DI, R8
+	TESTQ R8, R8
+	JZ    rest
+
+loop:
+	VMOVUPD   (AX)(R9*1), Z1
+	VPERMPD   Z1, Z0, Z1
+	VUNPCKHPD Z1, Z1, Z2
+	VUNPCKLPD Z1, Z1, Z1
+	VMOVUPD   Z1, K1, (CX)(R10*1)
+	VMOVUPD   Z2, K1, 64(CX)(R10*1)
+	ADDQ      $0x00000040, R9
+	ADDQ      $0x00000080, R10
+	DECQ      R8
+	JNZ       loop
+
+rest:
+	VMOVUPD.Z (AX)(R9*1), K2, Z1
+	VPERMPD   Z1, Z0, Z1
+	VUNPCKHPD Z1, Z1, Z2
+	VUNPCKLPD Z1, Z1, Z1
+	KANDW     K1, K3, K5
+	VMOVUPD   Z1, K5, (CX)(R10*1)
+	KANDW     K1, K4, K5
+	VMOVUPD   Z2, K5, 64(CX)(R10*1)
+	ADDQ      DX, AX
+	ADDQ      BX, CX
+	DECQ      SI
+	JNZ       row
 	VZEROUPPER
 	RET

@@ -792,6 +792,76 @@ oneDone:
 	ADD	$4, R6, R6
 	RET
 
+// func evens32NEON(dst, src *float32, dstPitch, srcPitch, rows, n int)
+TEXT ·evens32NEON(SB), NOSPLIT, $0-48
+	MOVD	rows+32(FP), R0
+	MOVD	n+40(FP), R1
+	MOVD	dst+0(FP), R2
+	MOVD	src+8(FP), R3
+	MOVD	dstPitch+16(FP), R4
+	MOVD	srcPitch+24(FP), R5
+	LSL	$2, R4, R4
+	LSL	$2, R5, R5
+	SUBS	$1, R0, R0
+	BLT	rowDone
+row:
+	MOVD	R1, R8
+	MOVD	R2, R6
+	ADD	R4, R2, R2
+	MOVD	R3, R7
+	ADD	R5, R3, R3
+	SUBS	$4, R8, R8
+	BLT	oneDone
+one:
+	VLD2.P	32(R7), [V0.S4, V1.S4]
+	FMOVQ	F0, (R6)
+	ADD	$16, R6, R6
+	SUBS	$4, R8, R8
+	BGE	one
+oneDone:
+	ADD	$4, R8, R8
+	SUBS	$1, R0, R0
+	BGE	row
+rowDone:
+	ADD	$1, R0, R0
+	RET
+
+// func spread32NEON(dst, src *float32, dstPitch, srcPitch, rows, n int)
+TEXT ·spread32NEON(SB), NOSPLIT, $0-48
+	MOVD	rows+32(FP), R1
+	MOVD	n+40(FP), R2
+	MOVD	src+8(FP), R3
+	MOVD	dst+0(FP), R4
+	MOVD	srcPitch+24(FP), R5
+	MOVD	dstPitch+16(FP), R6
+	LSL	$2, R5, R5
+	LSL	$2, R6, R6
+	SUBS	$1, R1, R1
+	BLT	rowDone
+row:
+	MOVD	R2, R9
+	MOVD	R3, R7
+	ADD	R5, R3, R3
+	MOVD	R4, R8
+	ADD	R6, R4, R4
+	SUBS	$4, R9, R9
+	BLT	oneDone
+one:
+	MOVD	R8, R0
+	VLD2.P	32(R0), [V0.S4, V1.S4]
+	FMOVQ	(R7), F0
+	ADD	$16, R7, R7
+	VST2.P	[V0.S4, V1.S4], 32(R8)
+	SUBS	$4, R9, R9
+	BGE	one
+oneDone:
+	ADD	$4, R9, R9
+	SUBS	$1, R1, R1
+	BGE	row
+rowDone:
+	ADD	$1, R1, R1
+	RET
+
 // func dot64NEON(x, y *float64, n int) float64
 TEXT ·dot64NEON(SB), NOSPLIT, $0-32
 	MOVD	x+0(FP), R0
@@ -1544,4 +1614,74 @@ one:
 	BGE	one
 oneDone:
 	ADD	$2, R6, R6
+	RET
+
+// func evens64NEON(dst, src *float64, dstPitch, srcPitch, rows, n int)
+TEXT ·evens64NEON(SB), NOSPLIT, $0-48
+	MOVD	rows+32(FP), R0
+	MOVD	n+40(FP), R1
+	MOVD	dst+0(FP), R2
+	MOVD	src+8(FP), R3
+	MOVD	dstPitch+16(FP), R4
+	MOVD	srcPitch+24(FP), R5
+	LSL	$3, R4, R4
+	LSL	$3, R5, R5
+	SUBS	$1, R0, R0
+	BLT	rowDone
+row:
+	MOVD	R1, R8
+	MOVD	R2, R6
+	ADD	R4, R2, R2
+	MOVD	R3, R7
+	ADD	R5, R3, R3
+	SUBS	$2, R8, R8
+	BLT	oneDone
+one:
+	VLD2.P	32(R7), [V0.D2, V1.D2]
+	FMOVQ	F0, (R6)
+	ADD	$16, R6, R6
+	SUBS	$2, R8, R8
+	BGE	one
+oneDone:
+	ADD	$2, R8, R8
+	SUBS	$1, R0, R0
+	BGE	row
+rowDone:
+	ADD	$1, R0, R0
+	RET
+
+// func spread64NEON(dst, src *float64, dstPitch, srcPitch, rows, n int)
+TEXT ·spread64NEON(SB), NOSPLIT, $0-48
+	MOVD	rows+32(FP), R1
+	MOVD	n+40(FP), R2
+	MOVD	src+8(FP), R3
+	MOVD	dst+0(FP), R4
+	MOVD	srcPitch+24(FP), R5
+	MOVD	dstPitch+16(FP), R6
+	LSL	$3, R5, R5
+	LSL	$3, R6, R6
+	SUBS	$1, R1, R1
+	BLT	rowDone
+row:
+	MOVD	R2, R9
+	MOVD	R3, R7
+	ADD	R5, R3, R3
+	MOVD	R4, R8
+	ADD	R6, R4, R4
+	SUBS	$2, R9, R9
+	BLT	oneDone
+one:
+	MOVD	R8, R0
+	VLD2.P	32(R0), [V0.D2, V1.D2]
+	FMOVQ	(R7), F0
+	ADD	$16, R7, R7
+	VST2.P	[V0.D2, V1.D2], 32(R8)
+	SUBS	$2, R9, R9
+	BGE	one
+oneDone:
+	ADD	$2, R9, R9
+	SUBS	$1, R1, R1
+	BGE	row
+rowDone:
+	ADD	$1, R1, R1
 	RET

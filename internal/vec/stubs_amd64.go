@@ -72,6 +72,16 @@ func maxPairs32AVX2(dst *float32, r0 *float32, r1 *float32, n int)
 //go:noescape
 func maxPairsBack32AVX2(d0 *float32, d1 *float32, r0 *float32, r1 *float32, y *float32, grad *float32, n int)
 
+// evens32AVX2 sets dst[u*dstPitch+j] to src[u*srcPitch+2j], for 1 row or more and 1 element or more.
+//
+//go:noescape
+func evens32AVX2(dst *float32, src *float32, dstPitch int, srcPitch int, rows int, n int)
+
+// spread32AVX2 sets dst[u*dstPitch+2j] to src[u*srcPitch+j], for 1 row or more and 1 element or more.
+//
+//go:noescape
+func spread32AVX2(dst *float32, src *float32, dstPitch int, srcPitch int, rows int, n int)
+
 // dot32AVX512 returns the sum of x[i]*y[i].
 //
 //go:noescape
@@ -137,6 +147,16 @@ func maxPairs32AVX512(dst *float32, r0 *float32, r1 *float32, n int)
 //
 //go:noescape
 func maxPairsBack32AVX512(d0 *float32, d1 *float32, r0 *float32, r1 *float32, y *float32, grad *float32, n int)
+
+// evens32AVX512 sets dst[u*dstPitch+j] to src[u*srcPitch+2j], for 1 row or more and 1 element or more.
+//
+//go:noescape
+func evens32AVX512(dst *float32, src *float32, dstPitch int, srcPitch int, rows int, n int)
+
+// spread32AVX512 sets dst[u*dstPitch+2j] to src[u*srcPitch+j], for 1 row or more and 1 element or more.
+//
+//go:noescape
+func spread32AVX512(dst *float32, src *float32, dstPitch int, srcPitch int, rows int, n int)
 
 // dot64AVX2 returns the sum of x[i]*y[i].
 //
@@ -204,6 +224,16 @@ func maxPairs64AVX2(dst *float64, r0 *float64, r1 *float64, n int)
 //go:noescape
 func maxPairsBack64AVX2(d0 *float64, d1 *float64, r0 *float64, r1 *float64, y *float64, grad *float64, n int)
 
+// evens64AVX2 sets dst[u*dstPitch+j] to src[u*srcPitch+2j], for 1 row or more and 1 element or more.
+//
+//go:noescape
+func evens64AVX2(dst *float64, src *float64, dstPitch int, srcPitch int, rows int, n int)
+
+// spread64AVX2 sets dst[u*dstPitch+2j] to src[u*srcPitch+j], for 1 row or more and 1 element or more.
+//
+//go:noescape
+func spread64AVX2(dst *float64, src *float64, dstPitch int, srcPitch int, rows int, n int)
+
 // dot64AVX512 returns the sum of x[i]*y[i].
 //
 //go:noescape
@@ -269,3 +299,13 @@ func maxPairs64AVX512(dst *float64, r0 *float64, r1 *float64, n int)
 //
 //go:noescape
 func maxPairsBack64AVX512(d0 *float64, d1 *float64, r0 *float64, r1 *float64, y *float64, grad *float64, n int)
+
+// evens64AVX512 sets dst[u*dstPitch+j] to src[u*srcPitch+2j], for 1 row or more and 1 element or more.
+//
+//go:noescape
+func evens64AVX512(dst *float64, src *float64, dstPitch int, srcPitch int, rows int, n int)
+
+// spread64AVX512 sets dst[u*dstPitch+2j] to src[u*srcPitch+j], for 1 row or more and 1 element or more.
+//
+//go:noescape
+func spread64AVX512(dst *float64, src *float64, dstPitch int, srcPitch int, rows int, n int)

@@ -72,6 +72,16 @@ func maxPairs32NEON(dst, r0, r1 *float32, n int)
 //go:noescape
 func maxPairsBack32NEON(d0, d1, r0, r1, y, grad *float32, n int)
 
+// evens32NEON sets dst[u*dstPitch+j] to src[u*srcPitch+2j].
+//
+//go:noescape
+func evens32NEON(dst, src *float32, dstPitch, srcPitch, rows, n int)
+
+// spread32NEON sets dst[u*dstPitch+2j] to src[u*srcPitch+j].
+//
+//go:noescape
+func spread32NEON(dst, src *float32, dstPitch, srcPitch, rows, n int)
+
 // dot64NEON returns the sum of x[i]*y[i].
 //
 //go:noescape
@@ -137,3 +147,13 @@ func maxPairs64NEON(dst, r0, r1 *float64, n int)
 //
 //go:noescape
 func maxPairsBack64NEON(d0, d1, r0, r1, y, grad *float64, n int)
+
+// evens64NEON sets dst[u*dstPitch+j] to src[u*srcPitch+2j].
+//
+//go:noescape
+func evens64NEON(dst, src *float64, dstPitch, srcPitch, rows, n int)
+
+// spread64NEON sets dst[u*dstPitch+2j] to src[u*srcPitch+j].
+//
+//go:noescape
+func spread64NEON(dst, src *float64, dstPitch, srcPitch, rows, n int)

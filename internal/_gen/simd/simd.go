@@ -146,6 +146,15 @@ func (m Machine) UnpackLow(b, a, v Op)        { m.pick(VUNPCKLPS, VUNPCKLPD)(b, 
 func (m Machine) UnpackHigh(b, a, v Op)       { m.pick(VUNPCKHPS, VUNPCKHPD)(b, a, v) }
 func (m Machine) Compare(how int, b, a, v Op) { m.pick(VCMPPS, VCMPPD)(Imm(uint64(how)), b, a, v) }
 
+// Blend sets v to the given lanes of b and the others of a. It is for AVX2.
+func (m Machine) Blend(lanes int, b, a, v Op) {
+	if m.Bits == 32 {
+		VBLENDPS(Imm(uint64(lanes)), b, a, v)
+	} else {
+		VBLENDPD(Imm(uint64(lanes)), b, a, v)
+	}
+}
+
 // How to compare.
 const (
 	Same      = 0

@@ -31,6 +31,8 @@ func main() {
 		taps(m)
 		maxPairs(m)
 		maxPairsBack(m)
+		evens(m)
+		spread(m)
 	}
 	simd.Write()
 	writeNEON()

@@ -21,6 +21,8 @@ func writeNEON() {
 		tapsNEON(f, bits)
 		maxPairsNEON(f, bits)
 		maxPairsBackNEON(f, bits)
+		evensNEON(f, bits)
+		spreadNEON(f, bits)
 	}
 	f.Write("../../vec/kernels_arm64.s", "../../vec/stubs_arm64.go")
 }
