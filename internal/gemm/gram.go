@@ -21,8 +21,18 @@ func Gram[T vec.Float](g Mat[T], alpha float64, a Mat[T]) {
 		g.scale(0)
 		return
 	}
-	product[T]{c: g, a: a.T(), b: a, alpha: 1, form: lowerC}.spread()
-	mirror(g, T(alpha))
+	p := product[T]{c: g, a: a.T(), b: a, alpha: 1, form: lowerC}
+	if g.R > tileWidth[T]() {
+		p.spread()
+		mirror(g, T(alpha))
+		return
+	}
+	p.form = general // every tile meets the diagonal, and equal sums have equal bits
+	p.spread()
+	for i := 0; alpha != 1 && i < g.R; i++ {
+		row := g.Data[i*g.RS:][:g.R]
+		vec.Scale(row, alpha, row)
+	}
 }
 
 // mirror multiplies the lower triangle by alpha and copies it to the upper one.

@@ -29,7 +29,7 @@ func sizeOf[T vec.Float]() int {
 	return int(unsafe.Sizeof(x))
 }
 
-// steps returns the offsets of the rows of a packed panel of B, maxDepth of them.
+// steps returns the offsets of the rows of a packed panel of B, maxDepth of them, or nil if no panel has that width.
 func steps(width int) []int {
 	switch width {
 	case 4:
@@ -38,9 +38,10 @@ func steps(width int) []int {
 		return steps8[:]
 	case 16:
 		return steps16[:]
-	default:
+	case 32:
 		return steps32[:]
 	}
+	return nil
 }
 
 var steps4, steps8, steps16, steps32 = multiples(4), multiples(8), multiples(16), multiples(32)
