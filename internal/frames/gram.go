@@ -24,6 +24,13 @@ func AddDiagonal[T vec.Float](a []T, q int, c float64) {
 	}
 }
 
+// addDiagonal adds c to the diagonal of a.
+func addDiagonal[T vec.Float](a gemm.Mat[T], c float64) {
+	for i := range a.R {
+		a.Data[i*(a.RS+a.CS)] += T(c)
+	}
+}
+
 // Symmetrize sets s to (s + s^T) / 2, in tiles that stay in the cache.
 func Symmetrize[T vec.Float](s []T, q int) {
 	const tile = 32

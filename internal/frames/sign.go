@@ -74,33 +74,60 @@ func QuinticSign[T vec.Float](x, work gemm.Mat[T], steps int) gemm.Mat[T] {
 		}
 		norm = vec.Norm(x.Data)
 	}
-	q := x.C
-	all := scratch.Get[T](3 * q * q)
+	// With y = c^(1/4) x and M = y^T y + b / (2 c^(1/2)) I the factor of x is M^2 + (a - b^2 / (4 c)) I.
+	root := math.Sqrt(math.Sqrt(c))
+	scale := root / norm // by which y is still to be multiplied
+	q, y, z, stride := x.C, x, work, x.C
+	slim := gemm.SlimStride[T](q)
+	if slim > 0 { // all products but the last read and write rows that need no packing
+		stride = slim
+		n := x.R*stride + gemm.Slack
+		whole := scratch.Get[T](2 * n)
+		defer scratch.Put(whole)
+		clear(whole)
+		y = gemm.Mat[T]{Data: whole[:n], R: x.R, C: q, RS: stride, CS: 1}
+		z = gemm.Mat[T]{Data: whole[n:], R: x.R, C: q, RS: stride, CS: 1}
+		gemm.CopySlim(y, scale, x)
+		scale = 1
+	}
+	all := scratch.Get[T](4 * q * stride)
 	defer scratch.Put(all)
-	square := func(i int) gemm.Mat[T] { return gemm.Of(all[i*q*q:(i+1)*q*q], q, q) }
-	g, h, k := square(0), square(1), square(2)
-	// polynomial sets to = a I + b g + c g^2 for a symmetric g.
-	polynomial := func(to gemm.Mat[T]) {
-		gemm.Gram(to, c, g)
-		vec.Combine(to.Data, b, g.Data, 1, to.Data)
-		AddDiagonal(to.Data, q, a)
+	clear(all)
+	square := func(i int) gemm.Mat[T] {
+		return gemm.Mat[T]{Data: all[i*q*stride : (i+1)*q*stride], R: q, C: q, RS: stride, CS: 1}
+	}
+	g, h, k, m := square(0), square(1), square(2), square(3)
+	factor := func(of, from gemm.Mat[T]) {
+		copy(m.Data, from.Data)
+		addDiagonal(m, b/(2*root*root))
+		gemm.Gram(of, 1, m)
+		addDiagonal(of, a-b*b/(4*c))
 	}
 	for steps > 0 {
-		gemm.Gram(g, 1/(norm*norm), x)
-		polynomial(h)
+		gemm.Gram(g, scale*scale, y)
+		factor(h, g)
 		by := h
 		if steps--; steps > 0 && x.R >= longSides*q { // a second step together with this one: its Gram matrix is h g h
 			gemm.Mul(k, 1, g, h, 0)
 			gemm.Mul(g, 1, k, h, 0)
-			polynomial(k)
+			factor(k, g)
 			gemm.Mul(g, 1, h, k, 0)
 			by = g
 			steps--
 		}
-		gemm.Mul(work, 1/norm, x, by, 0)
-		x, work, norm = work, x, 1
+		if steps == 0 {
+			scale /= root
+			if slim > 0 {
+				z = x
+			}
+		}
+		if scale != 1 {
+			vec.Scale(by.Data, scale, by.Data)
+		}
+		gemm.Mul(z, 1, y, by, 0)
+		y, z, scale = z, y, 1
 	}
-	return x
+	return y
 }
 
 // longSides is the ratio of the sides of a matrix from which on two steps of QuinticSign are made together. With n rows
