@@ -68,32 +68,40 @@ type sources[T vec.Float] struct {
 
 // run multiplies on this goroutine.
 func (p *product[T]) run() {
-	if p.runSlim() {
+	if p.b.slim() && p.alpha == 1 && (p.a.RS == 1 || p.a.RS*sizeOf[T]()%badDistance != 0) && !p.overruns() {
+		p.runSlim()
 		return
 	}
 	k, width, height, size := p.a.C, tileWidth[T](), tileHeight[T](), sizeOf[T]()
-	depth := evenly(k, min(maxDepth, bytesOfPanel/size/width))
-	rows := evenly(p.c.R, max(height, bytesOfBlock/size/depth/height*height))
-	cols := min(maxCols, ceil(p.c.C, width)*width)
+	depth := evenly(k, min(maxDepth, bytesOfPanel/(size*width)))
 	s := sources[T]{
 		readsA: p.alpha == 1 && p.c.C <= fewTiles*width && (p.a.RS == 1 || p.a.RS*size%badDistance != 0),
 		readsB: p.b.CS == 1 && (p.c.R <= 2*height || p.c.R <= fewTiles*height && p.b.RS*size%badDistance != 0),
 		shared: p.c.R <= maxCols && p.alpha == 1 && p.a.same(p.b.T()),
 	}
-	if s.shared {
-		rows, s.readsB = p.c.R, false
-	}
-	forA, forB, forAt := rows*depth+slack, cols*depth+slack, 0
-	if s.readsA || s.shared {
-		forA = 0
+	s.readsB = s.readsB && !s.shared
+	rows, cols := p.c.R, min(maxCols, ceil(p.c.C, width)*width)
+	forA, forB, forAt := 0, cols*depth+slack, 0
+	if !s.readsA && !s.shared {
+		rows = evenly(p.c.R, max(height, bytesOfBlock/size/depth/height*height))
+		forA = rows*depth + slack
 	}
 	if s.readsB {
-		forAt = depth * 8 / size
-		forB = width*depth + slack
+		forB = 0
+		if p.overruns() {
+			forB = width*depth + slack
+		}
+		if s.at = stepsOf(p.b.RS, depth); s.at == nil {
+			forAt = depth * 8 / size
+		}
 	}
-	work := scratch.Get[T](forAt + forA + forB)
+	var work []T
+	if n := forAt + forA + forB; n > 0 {
+		work = scratch.Get[T](n)
+		defer scratch.Put(work)
+	}
 	s.packedA, s.packedB = work[forAt:], work[forAt+forA:]
-	if s.readsB { // a slice of ints in the workspace, so that nothing is allocated
+	if forAt > 0 { // a slice of ints in the workspace, so that nothing is allocated
 		s.at = unsafe.Slice((*int)(unsafe.Pointer(unsafe.SliceData(work))), depth)
 		for i := range s.at {
 			s.at[i] = i * p.b.RS
@@ -121,7 +129,31 @@ func (p *product[T]) run() {
 			}
 		}
 	}
-	scratch.Put(work)
+}
+
+// runSlim multiplies without a workspace.
+func (p *product[T]) runSlim() {
+	s := sources[T]{readsA: true, readsB: true, at: steps(p.b.RS)}
+	for p0, k := 0, 0; p0 < p.a.C; p0 += k {
+		k = min(p.a.C-p0, maxDepth)
+		p.block(&s, 0, p.c.R, 0, p.c.C, p0, k)
+	}
+}
+
+// overruns reports whether a tile that reads B where it lies would read beyond the end of its data.
+func (p *product[T]) overruns() bool {
+	width := tileWidth[T]()
+	last := (p.c.C - 1) / width * width // the first column of the last tile
+	return (p.b.R-1)*p.b.RS+last+reach[T](p.c.C-last) > len(p.b.Data)
+}
+
+// reach is the number of elements that a tile of so many columns reads of each row of B.
+func reach[T vec.Float](cols int) int {
+	width := tileWidth[T]()
+	if cols > width/2 || width == portableWidth {
+		return width
+	}
+	return width / 2
 }
 
 // block multiplies rows i0.. of A with columns j0.. of B, at columns and rows p0..

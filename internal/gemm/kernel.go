@@ -44,6 +44,29 @@ func steps(width int) []int {
 	return nil
 }
 
+// stepsOf returns the offsets of k rows that are stride elements apart, or nil if they are not at hand.
+func stepsOf(stride, k int) []int {
+	if at := steps(stride); at != nil {
+		return at
+	}
+	if k <= maxNear && stride <= maxNear {
+		return near[stride][:k]
+	}
+	return nil
+}
+
+// near holds the offsets of a few rows at each small distance.
+var near = func() (m [maxNear + 1][maxNear]int) {
+	for stride := range m {
+		for i := range m[stride] {
+			m[stride][i] = i * stride
+		}
+	}
+	return m
+}()
+
+const maxNear = 64
+
 var steps4, steps8, steps16, steps32 = multiples(4), multiples(8), multiples(16), multiples(32)
 
 func multiples(n int) (m [maxDepth]int) {

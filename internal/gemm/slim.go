@@ -28,30 +28,5 @@ func CopySlim[T vec.Float](a Mat[T], alpha float64, b Mat[T]) {
 	}
 }
 
-// runSlim multiplies without a workspace, with both factors read where they lie, if the rows of B are as close to each
-// other as those of a packed panel. It returns false if they are not.
-func (p *product[T]) runSlim() bool {
-	if p.b.CS != 1 || p.alpha != 1 || p.a.RS != 1 && p.a.RS*sizeOf[T]()%badDistance == 0 {
-		return false
-	}
-	s := sources[T]{readsA: true, readsB: true, at: steps(p.b.RS)}
-	width := tileWidth[T]()
-	last := (p.c.C - 1) / width * width // the first column of the last tile
-	if s.at == nil || (p.b.R-1)*p.b.RS+last+reach[T](p.c.C-last) > len(p.b.Data) {
-		return false
-	}
-	for p0, k := 0, 0; p0 < p.a.C; p0 += k {
-		k = min(p.a.C-p0, maxDepth)
-		p.block(&s, 0, p.c.R, 0, p.c.C, p0, k)
-	}
-	return true
-}
-
-// reach is the number of elements that a tile of so many columns reads of each row of B.
-func reach[T vec.Float](cols int) int {
-	width := tileWidth[T]()
-	if cols > width/2 || width == portableWidth {
-		return width
-	}
-	return width / 2
-}
+// slim reports whether m is a slim matrix.
+func (m Mat[T]) slim() bool { return m.CS == 1 && steps(m.RS) != nil }
