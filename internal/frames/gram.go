@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/kernelfold/kernelfold/internal/gemm"
+	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
@@ -26,23 +27,28 @@ func AddDiagonal[T vec.Float](a []T, q int, c float64) {
 
 // addDiagonal adds c to the diagonal of a.
 func addDiagonal[T vec.Float](a gemm.Mat[T], c float64) {
-	for i := range a.R {
-		a.Data[i*(a.RS+a.CS)] += T(c)
+	for i, e, step := 0, 0, a.RS+a.CS; i < a.R; i, e = i+1, e+step {
+		a.Data[e] += T(c)
 	}
 }
 
-// Symmetrize sets s to (s + s^T) / 2, in tiles that stay in the cache.
+// Symmetrize sets s to (s + s^T) / 2, a few rows at a time.
 func Symmetrize[T vec.Float](s []T, q int) {
-	const tile = 32
-	for i0 := 0; i0 < q; i0 += tile {
-		for j0 := 0; j0 <= i0; j0 += tile {
-			for i := i0; i < min(i0+tile, q); i++ {
-				for j := j0; j < min(j0+tile, i); j++ {
-					v := (s[i*q+j] + s[j*q+i]) / 2
-					s[i*q+j], s[j*q+i] = v, v
-				}
-			}
+	const few = 32
+	mirrored := scratch.Get[T](min(few, q) * q)
+	defer scratch.Put(mirrored)
+	for from := 0; from < q; from += few {
+		to := min(from+few, q)
+		gemm.Transpose(mirrored, to, s[from:], q, to, to-from)
+		if to-from == q { // all of them
+			vec.Combine(s[:q*q], 0.5, s[:q*q], 0.5, mirrored)
+			break
 		}
+		for i := from; i < to; i++ {
+			row := s[i*q : i*q+to]
+			vec.Combine(row, 0.5, row, 0.5, mirrored[(i-from)*to:(i-from+1)*to])
+		}
+		gemm.Transpose(s[from:], q, s[from*q:], q, to-from, from)
 	}
 }
 

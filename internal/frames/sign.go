@@ -84,7 +84,6 @@ func QuinticSign[T vec.Float](x, work gemm.Mat[T], steps int) gemm.Mat[T] {
 		n := x.R*stride + gemm.Slack
 		whole := scratch.Get[T](2 * n)
 		defer scratch.Put(whole)
-		clear(whole)
 		y = gemm.Mat[T]{Data: whole[:n], R: x.R, C: q, RS: stride, CS: 1}
 		z = gemm.Mat[T]{Data: whole[n:], R: x.R, C: q, RS: stride, CS: 1}
 		gemm.CopySlim(y, scale, x)
@@ -92,7 +91,9 @@ func QuinticSign[T vec.Float](x, work gemm.Mat[T], steps int) gemm.Mat[T] {
 	}
 	all := scratch.Get[T](4 * q * stride)
 	defer scratch.Put(all)
-	clear(all)
+	if stride > q {
+		clear(all) // vec.Scale passes over what is between the rows
+	}
 	square := func(i int) gemm.Mat[T] {
 		return gemm.Mat[T]{Data: all[i*q*stride : (i+1)*q*stride], R: q, C: q, RS: stride, CS: 1}
 	}
@@ -136,18 +137,24 @@ func QuinticSign[T vec.Float](x, work gemm.Mat[T], steps int) gemm.Mat[T] {
 const longSides = 4
 
 // SpectralBound returns an upper bound of the largest singular value of x, at most q^(1/32) times as
-// large: a bound of the eigenvalues of x^T x and of its powers 2, 4 and 8.
+// large: the root of the bound of the largest eigenvalue of the eighth power of x^T x.
 func SpectralBound[T vec.Float](x gemm.Mat[T]) float64 {
 	q := x.C
 	g, h := scratch.Get[T](q*q), scratch.Get[T](q*q)
 	defer scratch.Put(g)
 	defer scratch.Put(h)
 	gemm.Gram(gemm.Of(g, q, q), 1, x)
-	bound := EigenvalueBound(g, q)
-	for power := 2.0; power <= 8; power *= 2 {
+	trace := 0.0
+	for i := range q {
+		trace += float64(g[i*q+i])
+	}
+	if !Invertible(trace) {
+		return math.Sqrt(EigenvalueBound(g, q))
+	}
+	vec.Scale(g, 1/trace, g) // so that no power overflows, nor vanishes
+	for range 3 {
 		gemm.Gram(gemm.Of(h, q, q), 1, gemm.Of(g, q, q))
 		g, h = h, g
-		bound = min(bound, math.Pow(EigenvalueBound(g, q), 1/power))
 	}
-	return math.Sqrt(bound)
+	return math.Sqrt(trace * math.Sqrt(math.Sqrt(math.Sqrt(EigenvalueBound(g, q)))))
 }

@@ -178,7 +178,10 @@ func (p *product[T]) block(s *sources[T], i0, mb, j0, nb, p0, kb int) {
 			pack(b, width, p.b.Sub(p0, j, kb, cols), 1)
 		}
 		for i, end := 0, 0; i < panels; i++ {
-			from, to := end, (i+1)*mb/panels
+			from, to := end, mb
+			if i < panels-1 {
+				to = (i + 1) * mb / panels
+			}
 			end = to
 			var a []T
 			rs, cs := 1, to-from

@@ -71,7 +71,8 @@ func multiply[T vec.Float](c Mat[T], alpha float64, a, b Mat[T], beta float64, f
 	case c.CS == 1:
 		p.spread()
 	case c.RS == 1:
-		p.transposed().spread()
+		t := p.transposed()
+		t.spread()
 	default:
 		t := Of(scratch.Get[T](c.R*c.C), c.R, c.C)
 		p.c, p.adding = t, false

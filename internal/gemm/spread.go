@@ -14,7 +14,7 @@ const grain = 1 << 20
 
 // spread multiplies on several cores if the product is large. It divides C, but not the sums for one
 // element, so the bits of the result do not depend on the number of cores.
-func (p product[T]) spread() {
+func (p *product[T]) spread() {
 	if parts := p.c.R * p.c.C * p.a.C / grain; parts > 1 && runtime.GOMAXPROCS(0) > 1 {
 		p.share(parts)
 	} else {
