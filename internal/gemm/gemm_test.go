@@ -48,7 +48,8 @@ func testMul[T vec.Float](t *testing.T) {
 				betas = betas[mask%3:][:1]
 			}
 			for _, beta := range betas {
-				checkMul[T](t, rng, s, mask, 3, beta)
+				checkMul[T](t, rng, s, mask, 3, 1.5, beta)
+				checkMul[T](t, rng, s, mask, 3, 1, beta)
 			}
 		}
 	}
@@ -56,7 +57,7 @@ func testMul[T vec.Float](t *testing.T) {
 
 // checkMul multiplies matrices that are transposed as the bits of mask say, with rows
 // that are longer in memory by pad.
-func checkMul[T vec.Float](t *testing.T, rng *rand.Rand, s [3]int, mask, pad int, beta float64) {
+func checkMul[T vec.Float](t *testing.T, rng *rand.Rand, s [3]int, mask, pad int, alpha, beta float64) {
 	r, c, k := s[0], s[1], s[2]
 	make2 := func(r, c int, transposed bool) Mat[T] {
 		if transposed {
@@ -73,12 +74,12 @@ func checkMul[T vec.Float](t *testing.T, rng *rand.Rand, s [3]int, mask, pad int
 			}
 		}
 	}
-	Mul(m, 1.5, a, b, beta)
+	Mul(m, alpha, a, b, beta)
 	inside := make([]bool, len(m.Data))
 	column := make([]float64, k)
 	for j := range c {
 		for p := range column {
-			column[p] = 1.5 * float64(b.At(p, j))
+			column[p] = alpha * float64(b.At(p, j))
 		}
 		for i := range r {
 			e := i*m.RS + j*m.CS
@@ -276,8 +277,8 @@ func FuzzMul(f *testing.F) {
 		rng := rand.New(rand.NewPCG(uint64(m)<<32+uint64(n)<<16+uint64(k), uint64(mask)<<8+uint64(pad)))
 		beta := []float64{0, 1, -0.5}[int(mask>>3)%3]
 		for _, cpu.Use = range cpu.Levels() {
-			checkMul[float32](t, rng, s, int(mask), int(pad%8), beta)
-			checkMul[float64](t, rng, s, int(mask), int(pad%8), beta)
+			checkMul[float32](t, rng, s, int(mask), int(pad%8), 1+float64(pad>>7), beta)
+			checkMul[float64](t, rng, s, int(mask), int(pad%8), 1+float64(pad>>7), beta)
 		}
 	})
 }
