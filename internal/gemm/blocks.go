@@ -195,10 +195,10 @@ func (p *product[T]) block(s *sources[T], i0, mb, j0, nb, p0, kb int) {
 				a = s.packedA[from*kb:]
 			}
 			from, to = i0+from, i0+to
-			n := kb
+			n, needed := kb, cols
 			switch p.form {
 			case lowerC:
-				if j >= to+p.diagonal {
+				if needed = min(cols, to+p.diagonal-j); needed <= 0 {
 					continue
 				}
 			case lowerA:
@@ -207,7 +207,7 @@ func (p *product[T]) block(s *sources[T], i0, mb, j0, nb, p0, kb int) {
 				n = min(kb, j+cols-p0)
 			}
 			if n > 0 && from < to {
-				tile(to-from, cols, a, rs, cs, b, at[:n], width/2, p.c.Data[from*p.c.RS+j:], p.c.RS, mode)
+				tile(to-from, needed, a, rs, cs, b, at[:n], width/2, p.c.Data[from*p.c.RS+j:], p.c.RS, mode)
 			}
 		}
 	}
