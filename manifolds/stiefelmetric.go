@@ -121,7 +121,8 @@ func (m stiefel[T]) subtractNormal(s []T, b block[T], x, v []T, part normal) err
 	if m.inRange() {
 		m.multiplier(s, b, x, v, part)
 		if m.moderate(s) {
-			gemm.Mul(b.tall(v), -1, b.tall(x), gemm.Of(s, b.q(), b.q()), 1)
+			vec.Scale(s, -1, s) // a product without a factor need not copy x
+			gemm.Mul(b.tall(v), 1, b.tall(x), gemm.Of(s, b.q(), b.q()), 1)
 			return nil
 		}
 	}

@@ -76,11 +76,17 @@ func ClearUpper[T vec.Float](l []T, q int) {
 func EigenvalueBound[T vec.Float](g []T, q int) float64 {
 	rows := 0.0
 	for i := range q {
-		sum := 0.0
-		for _, v := range g[i*q : (i+1)*q] {
-			sum += math.Abs(float64(v))
+		row, sum := g[i*q:(i+1)*q], [4]float64{} // independent sums, so that none waits for another
+		for ; len(row) >= 4; row = row[4:] {
+			sum[0] += math.Abs(float64(row[0]))
+			sum[1] += math.Abs(float64(row[1]))
+			sum[2] += math.Abs(float64(row[2]))
+			sum[3] += math.Abs(float64(row[3]))
 		}
-		rows = max(rows, sum)
+		for j, v := range row {
+			sum[j] += math.Abs(float64(v))
+		}
+		rows = max(rows, sum[0]+sum[1]+sum[2]+sum[3])
 	}
 	return min(rows, vec.Norm(g[:q*q]))
 }
