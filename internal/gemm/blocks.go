@@ -68,8 +68,7 @@ type sources[T vec.Float] struct {
 
 // run multiplies on this goroutine.
 func (p *product[T]) run() {
-	if p.b.slim() && p.alpha == 1 && (p.a.RS == 1 || p.a.RS*sizeOf[T]()%badDistance != 0) && !p.overruns() {
-		p.runSlim()
+	if p.runSlim() {
 		return
 	}
 	k, width, height, size := p.a.C, tileWidth[T](), tileHeight[T](), sizeOf[T]()
@@ -131,15 +130,6 @@ func (p *product[T]) run() {
 	}
 }
 
-// runSlim multiplies without a workspace.
-func (p *product[T]) runSlim() {
-	s := sources[T]{readsA: true, readsB: true, at: steps(p.b.RS)}
-	for p0, k := 0, 0; p0 < p.a.C; p0 += k {
-		k = min(p.a.C-p0, maxDepth)
-		p.block(&s, 0, p.c.R, 0, p.c.C, p0, k)
-	}
-}
-
 // overruns reports whether a tile that reads B where it lies would read beyond the end of its data.
 func (p *product[T]) overruns() bool {
 	width := tileWidth[T]()
@@ -195,22 +185,26 @@ func (p *product[T]) block(s *sources[T], i0, mb, j0, nb, p0, kb int) {
 				a = s.packedA[from*kb:]
 			}
 			from, to = i0+from, i0+to
-			n, needed := kb, cols
-			switch p.form {
-			case lowerC:
-				if needed = min(cols, to+p.diagonal-j); needed <= 0 {
-					continue
-				}
-			case lowerA:
-				n = min(kb, to-p0)
-			case upperB:
-				n = min(kb, j+cols-p0)
-			}
-			if n > 0 && from < to {
+			n, needed := p.needed(to, j, cols, p0, kb)
+			if n > 0 && needed > 0 && from < to {
 				tile(to-from, needed, a, rs, cs, b, at[:n], width/2, p.c.Data[from*p.c.RS+j:], p.c.RS, mode)
 			}
 		}
 	}
+}
+
+// needed returns how many columns of the tile that ends at row to and begins at column j are needed, and to how many rows of B from p0 on their
+// sums extend. If either is not positive the tile is left out.
+func (p *product[T]) needed(to, j, cols, p0, kb int) (n, needed int) {
+	switch p.form {
+	case lowerC:
+		return kb, min(cols, to+p.diagonal-j)
+	case lowerA:
+		return min(kb, to-p0), cols
+	case upperB:
+		return min(kb, j+cols-p0), cols
+	}
+	return kb, cols
 }
 
 // within returns the rows of panel i of A = B^T if A is read from the panels of B, which are as wide

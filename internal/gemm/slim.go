@@ -30,3 +30,31 @@ func CopySlim[T vec.Float](a Mat[T], alpha float64, b Mat[T]) {
 
 // slim reports whether m is a slim matrix.
 func (m Mat[T]) slim() bool { return m.CS == 1 && steps(m.RS) != nil }
+
+// runSlim multiplies without a workspace if B is slim, and reads A where it lies. It returns false if that is not possible.
+func (p *product[T]) runSlim() bool {
+	if !p.b.slim() || p.alpha != 1 || p.a.RS != 1 && p.a.RS*sizeOf[T]()%badDistance == 0 || p.overruns() {
+		return false
+	}
+	width, panels, rows := tileWidth[T](), panelsOf[T](p.c.R), steps(p.b.RS)
+	mode := 0
+	if p.adding {
+		mode = modeAdd
+	}
+	for p0 := 0; p0 < p.a.C; p0 += maxDepth {
+		k := min(p.a.C-p0, maxDepth)
+		for j := 0; j < p.c.C; j += width {
+			for i, from, to := 0, 0, 0; i < panels; i, from = i+1, to {
+				if to = p.c.R; i < panels-1 {
+					to = (i + 1) * p.c.R / panels
+				}
+				if n, cols := p.needed(to, j, min(width, p.c.C-j), p0, k); n > 0 && cols > 0 {
+					tile(to-from, cols, p.a.Data[from*p.a.RS+p0*p.a.CS:], p.a.RS, p.a.CS, p.b.Data[p0*p.b.RS+j:], rows[:n], width/2,
+						p.c.Data[from*p.c.RS+j:], p.c.RS, mode)
+				}
+			}
+		}
+		mode = modeAdd
+	}
+	return true
+}
