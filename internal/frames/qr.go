@@ -26,7 +26,8 @@ func rankTolerance(n int) float64 { return 4 * math.Sqrt(float64(n)) * 0x1p-52 }
 // condition number is at most 1 + excess, where excess = |v|^2 / r^2 is read off the trace of the
 // Gram matrix, and no pivot is below r^2. A second pass follows where the excess is at least 1, or
 // where a pivot is small relative to its diagonal element: v is then not tangent, because it
-// consists of rounding errors.
+// consists of rounding errors. Where y^T y / r^2 - I is so small that its square is lost in rounding, R^-1 is known
+// without factors.
 //
 // CholeskyQR returns false if the excess is not below maxExcess or y does not have full rank. y is
 // then unchanged or has been replaced by a matrix with the same Q. y is overwritten. dst and y must
@@ -46,6 +47,10 @@ func CholeskyQR[T vec.Float](dst, y gemm.Mat[T], r, maxExcess float64) bool {
 			diagonal[i] = g[i*q+i]
 			excess += float64(g[i*q+i]) - 1
 		}
+		if inverseOfShort(u, g, q, excess) {
+			gemm.MulUpper(dst, y, gemm.Of(u, q, q))
+			return true
+		}
 		if !(excess < maxExcess) || !gemm.CholeskyInverse(u, g, q) {
 			return false
 		}
@@ -63,6 +68,35 @@ func CholeskyQR[T vec.Float](dst, y gemm.Mat[T], r, maxExcess float64) bool {
 		}
 		copy(y.Data, dst.Data[:len(y.Data)])
 	}
+}
+
+// inverseOfShort sets u to R^-1, R^T R = g, by the first terms of its series in E = g - I,
+//
+//	R^-1 = I - T + O(E^2), where T is the upper triangle of E with half the diagonal,
+//
+// and returns true, if the other terms are an eighth of the rounding error of 1 or less. excess is the trace of E, which bounds its
+// norm where y = x + v as above, but for rounding.
+func inverseOfShort[T vec.Float](u, g []T, q int, excess float64) bool {
+	limit := math.Sqrt(vec.Eps[T]()) / 4
+	if !(math.Abs(excess) <= limit) {
+		return false
+	}
+	square := 0.0
+	for i := range q {
+		row := g[i*q : (i+1)*q]
+		d := float64(row[i] - 1)
+		square += d*d + 2*vec.Dot(row[i+1:], row[i+1:])
+	}
+	if !(square <= limit*limit) {
+		return false
+	}
+	for i := range q {
+		row, to := g[i*q:(i+1)*q], u[i*q:(i+1)*q]
+		clear(to[:i])
+		to[i] = 1 - (row[i]-1)/2
+		vec.Scale(to[i+1:], -1, row[i+1:])
+	}
+	return true
 }
 
 // ThinQR replaces the row-major n x p matrix a, n >= p, by Q and sets r to R, p x p, of a = Q R, by Householder
