@@ -98,23 +98,25 @@ func QuinticSign[T vec.Float](x, work gemm.Mat[T], steps int) gemm.Mat[T] {
 		return gemm.Mat[T]{Data: all[i*q*stride : (i+1)*q*stride], R: q, C: q, RS: stride, CS: 1}
 	}
 	g, h, k, m := square(0), square(1), square(2), square(3)
-	factor := func(of, from gemm.Mat[T]) {
-		copy(m.Data, from.Data)
-		addDiagonal(m, b/(2*root*root))
-		gemm.Gram(of, 1, m)
+	factor := func(of, from gemm.Mat[T]) { // overwrites from
+		addDiagonal(from, b/(2*root*root))
+		gemm.Gram(of, 1, from)
 		addDiagonal(of, a-b*b/(4*c))
 	}
 	for steps > 0 {
 		gemm.Gram(g, scale*scale, y)
-		factor(h, g)
 		by := h
 		if steps--; steps > 0 && x.R >= longSides*q { // a second step together with this one: its Gram matrix is h g h
+			copy(m.Data, g.Data)
+			factor(h, m)
 			gemm.Mul(k, 1, g, h, 0)
-			gemm.Mul(g, 1, k, h, 0)
-			factor(k, g)
+			gemm.Mul(m, 1, k, h, 0)
+			factor(k, m)
 			gemm.Mul(g, 1, h, k, 0)
 			by = g
 			steps--
+		} else {
+			factor(h, g)
 		}
 		if steps == 0 {
 			scale /= root
