@@ -77,8 +77,15 @@ func testQuinticSign[T vec.Float](t *testing.T) {
 	if vec.Double[T]() {
 		scales = []float64{0x1p-1055, 0x1p-1000, 1, 0x1p1000}
 	}
-	for _, n := range []int{5, 9, 40} {
-		for _, values := range [][]float64{{1}, {1, 1, 0.5}, {1, 0.1, 0.01}, {3, 2, 1, 0}} {
+	many := make([]float64, 35) // more columns than a slim matrix has
+	for i := range many {
+		many[i] = math.Pow(0.9, float64(i))
+	}
+	for _, n := range []int{5, 9, 40, 150} {
+		for _, values := range [][]float64{{1}, {1, 1, 0.5}, {1, 0.1, 0.01}, {3, 2, 1, 0}, many[:20], many} {
+			if len(values) > n {
+				continue
+			}
 			norm := vec.Norm(values)
 			for _, scale := range scales {
 				x := composed(n, each(values, func(s float64) float64 { return scale * s })...)
