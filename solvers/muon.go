@@ -131,24 +131,18 @@ func (r muon) Direction(p *Part) error {
 
 // ascend replaces v by the steepest of the directions of the rounds, each divided by a bound of its spectral norm.
 func (r muon) ascend(p *Part, a matrices, v manifolds.Points) error {
-	var d, steepest manifolds.Points
-	if r.rounds > 1 {
-		d, steepest = p.borrow(p.wide()), p.borrow(p.wide())
-		if err := d.CopyFrom(v); err != nil {
-			return err
-		}
+	if r.rounds == 1 {
+		return r.round(p, a, v)
+	}
+	d, steepest := p.borrow(p.wide()), p.borrow(p.wide())
+	if err := d.CopyFrom(v); err != nil {
+		return err
 	}
 	slopes := scratch.Get[float64](2 * a.k)
 	defer scratch.Put(slopes)
 	slope, best := slopes[:a.k], slopes[a.k:]
 	for round := range r.rounds {
-		if err := r.sign(p, a, v); err != nil {
-			return err
-		}
-		if err := p.Manifold.Tangent(v, p.X, v); err != nil {
-			return err
-		}
-		if err := a.divide(v); err != nil || r.rounds == 1 {
+		if err := r.round(p, a, v); err != nil {
 			return err
 		}
 		if err := manifolds.Inner(manifolds.Euclidean{}, slope, a.of(v), a.of(d), a.of(v)); err != nil {
@@ -165,6 +159,18 @@ func (r muon) ascend(p *Part, a matrices, v manifolds.Points) error {
 		}
 	}
 	return v.CopyFrom(steepest)
+}
+
+// round replaces v by the tangent projection of its sign, divided by a bound of its spectral norm.
+func (r muon) round(p *Part, a matrices, v manifolds.Points) error {
+	if err := r.sign(p, a, v); err != nil {
+		return err
+	}
+	if err := p.Manifold.Tangent(v, p.X, v); err != nil {
+		return err
+	}
+	a.divide(v)
+	return nil
 }
 
 // accumulate updates the momentum, and writes to v the matrix whose sign is the step.
@@ -299,21 +305,21 @@ func advanceMuon[T vec.Float](r muon, a matrices, p *Part, x, mu, g []T, slope f
 }
 
 // divide divides every matrix of v by a bound of its spectral norm, unless it is 0.
-func (a matrices) divide(v manifolds.Points) error {
-	f := scratch.Get[float64](a.k)
-	defer scratch.Put(f)
-	for i := range f {
-		var bound float64
-		if v.Data64() != nil {
-			bound = frames.SpectralBound(tall(a, v.Data64(), i))
-		} else {
-			bound = frames.SpectralBound(tall(a, v.Data32(), i))
-		}
-		if f[i] = 1; bound > 0 {
-			f[i] = 1 / bound
+func (a matrices) divide(v manifolds.Points) {
+	if v.Data64() != nil {
+		divideByBounds(a, v.Data64())
+	} else {
+		divideByBounds(a, v.Data32())
+	}
+}
+
+func divideByBounds[T vec.Float](a matrices, v []T) {
+	for i := range a.k {
+		x := tall(a, v, i)
+		if bound := frames.SpectralBound(x); bound > 0 {
+			vec.Scale(x.Data, 1/bound, x.Data)
 		}
 	}
-	return a.of(v).Scale(f, a.of(v))
 }
 
 // Rounds makes Muon compute k directions on a manifold, v_1 = P_x(msign(d)) and

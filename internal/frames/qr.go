@@ -34,10 +34,9 @@ func rankTolerance(n int) float64 { return 4 * math.Sqrt(float64(n)) * 0x1p-52 }
 // have the same layout.
 func CholeskyQR[T vec.Float](dst, y gemm.Mat[T], r, maxExcess float64) bool {
 	q := y.C
-	g, u, diagonal := scratch.Get[T](q*q), scratch.Get[T](q*q), scratch.Get[T](q)
-	defer scratch.Put(g)
-	defer scratch.Put(u)
-	defer scratch.Put(diagonal)
+	whole := scratch.Get[T](2*q*q + q)
+	defer scratch.Put(whole)
+	g, u, diagonal := whole[:q*q], whole[q*q:2*q*q], whole[2*q*q:]
 	// The second pass can correct an error of up to 0.01.
 	maxExcess, least := min(maxExcess, 0.01/vec.Eps[T]()), 100*vec.Eps[T]()
 	for {

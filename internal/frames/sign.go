@@ -142,9 +142,9 @@ const longSides = 4
 // large: the root of the bound of the largest eigenvalue of the eighth power of x^T x.
 func SpectralBound[T vec.Float](x gemm.Mat[T]) float64 {
 	q := x.C
-	g, h := scratch.Get[T](q*q), scratch.Get[T](q*q)
-	defer scratch.Put(g)
-	defer scratch.Put(h)
+	whole := scratch.Get[T](2 * q * q)
+	defer scratch.Put(whole)
+	g, h := whole[:q*q], whole[q*q:]
 	gemm.Gram(gemm.Of(g, q, q), 1, x)
 	trace := 0.0
 	for i := range q {
