@@ -270,12 +270,12 @@ func (s spheres[T]) descend(x block[T], m, g []T, d Descent) (Progress, error) {
 	}
 	switch s.axis {
 	case whole:
-		p, failed = fused.Spheres(x.data, m, g, x.n*x.p, o, d)
+		p, failed = fused.Spheres(x.data, m, g, nil, x.n*x.p, o, d)
 	case Rows:
 		lines = x.n
-		p, failed = fused.Spheres(x.data, m, g, x.p, o, d)
+		p, failed = fused.Spheres(x.data, m, g, nil, x.p, o, d)
 	default:
-		p, failed = fused.Columns(x.data, m, g, x.n, x.p, o, d)
+		p, failed = fused.Columns(x.data, m, g, nil, x.n, x.p, o, d)
 	}
 	if failed < 0 && p.Direction <= math.MaxFloat64 {
 		return p, nil

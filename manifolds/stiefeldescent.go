@@ -189,7 +189,7 @@ func (m stiefel[T]) descendSlices(x block[T], mu, g []T, d Descent, fail func(po
 		}
 		if frames {
 			rest := x.k - from
-			count, moved := lanes.Frames(part(x.data, rest), part(mu, rest), part(g, rest), x.n, m.r(), d)
+			count, moved := lanes.Frames(part(x.data, rest), part(mu, rest), part(g, rest), nil, x.n, m.r(), d)
 			total = total.Plus(moved)
 			if from += count; from == x.k {
 				break

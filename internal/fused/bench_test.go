@@ -102,31 +102,31 @@ var (
 )
 
 func BenchmarkFilters(b *testing.B) {
-	benchmark(b, func(x, m, g []float32, _, n int) { Spheres(x, m, g, n, round, sgd) })
+	benchmark(b, func(x, m, g []float32, _, n int) { Spheres(x, m, g, nil, n, round, sgd) })
 }
 
 func BenchmarkFiltersAmbient(b *testing.B) {
 	s := sgd
 	s.Tangent = false
-	benchmark(b, func(x, m, g []float32, _, n int) { Spheres(x, m, g, n, round, s) })
+	benchmark(b, func(x, m, g []float32, _, n int) { Spheres(x, m, g, nil, n, round, s) })
 }
 
 func BenchmarkSlices(b *testing.B) {
-	benchmark(b, func(x, m, g []float32, _, _ int) { Spheres(x, m, g, 9, round, sgd) })
+	benchmark(b, func(x, m, g []float32, _, _ int) { Spheres(x, m, g, nil, 9, round, sgd) })
 }
 
 func BenchmarkGeometricSlices(b *testing.B) {
 	s := sgd
 	s.Geometric = true
-	benchmark(b, func(x, m, g []float32, _, _ int) { Spheres(x, m, g, 9, Sphere{1.4, true}, s) })
+	benchmark(b, func(x, m, g []float32, _, _ int) { Spheres(x, m, g, nil, 9, Sphere{1.4, true}, s) })
 }
 
 func BenchmarkColumns(b *testing.B) {
-	benchmark(b, func(x, m, g []float32, _, n int) { Columns(x, m, g, n, len(x)/n, round, sgd) })
+	benchmark(b, func(x, m, g []float32, _, n int) { Columns(x, m, g, nil, n, len(x)/n, round, sgd) })
 }
 
 func BenchmarkSliceColumns(b *testing.B) {
-	benchmark(b, func(x, m, g []float32, _, _ int) { Columns(x, m, g, 3, 3, round, sgd) })
+	benchmark(b, func(x, m, g []float32, _, _ int) { Columns(x, m, g, nil, 3, 3, round, sgd) })
 }
 
 func BenchmarkFlat(b *testing.B) {

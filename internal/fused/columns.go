@@ -17,11 +17,23 @@ const rowBlock = 64
 
 // Columns makes the step for the columns of row-major r x c matrices that lie one after the other
 // in x. Each column lies on a sphere. failed is the index of the first matrix with a column that
-// could not move, or -1.
-func Columns[T vec.Float](x, m, g []T, r, c int, o Sphere, s descent.Step) (p descent.Progress, failed int) {
+// could not move, or -1. order is that of Spheres, for matrices.
+func Columns[T vec.Float](x, m, g []T, order []int32, r, c int, o Sphere, s descent.Step) (p descent.Progress, failed int) {
+	if r == 3 && c == 3 && isNines[T](nine, s) {
+		return stepOfNines(vec.Float32s(x), vec.Float32s(m), vec.Float32s(g), order, true, o, s)
+	}
 	var w work[T]
 	w.begin(o, s, r)
 	size := r * c
+	if order != nil {
+		all := scratch.Get[T](3 * size)
+		for i, k := range order {
+			from, to := int(k)*size, int(k+1)*size
+			w.sideBySide(x[from:to], part(m, i*size, (i+1)*size), g[from:to], r, c, i, o, s, all)
+		}
+		scratch.Put(all)
+		return w.results()
+	}
 	if c >= 16 {
 		for from := 0; from < len(x); from += size {
 			to := from + size

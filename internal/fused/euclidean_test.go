@@ -204,10 +204,10 @@ func testPartsOfABatch[T vec.Float](t *testing.T) {
 					require.InEpsilon(t, 1+a.Length, 1+b.Length, 1e-12, name)
 					require.Equal(t, a.Factor, b.Factor, name)
 				}
-				split(func(x, m, g []T) descent.Progress { p, _ := Spheres(x, m, g, n, s.Sphere, s.Step); return p }, at)
+				split(func(x, m, g []T) descent.Progress { p, _ := Spheres(x, m, g, nil, n, s.Sphere, s.Step); return p }, at)
 				if n == 9 || n == 144 {
 					c := map[int]int{9: 3, 144: 36}[n]
-					split(func(x, m, g []T) descent.Progress { p, _ := Columns(x, m, g, n/c, c, s.Sphere, s.Step); return p }, at)
+					split(func(x, m, g []T) descent.Progress { p, _ := Columns(x, m, g, nil, n/c, c, s.Sphere, s.Step); return p }, at)
 				}
 			}
 		}
@@ -236,7 +236,7 @@ func TestManySteps(t *testing.T) {
 					for i := range g {
 						g[i] = rng.Float32() - 0.5
 					}
-					Spheres(x, m, g, n, s.Sphere, s.Step)
+					Spheres(x, m, g, nil, n, s.Sphere, s.Step)
 				}
 				for i := range k {
 					p := x[i*n : (i+1)*n]
@@ -262,7 +262,7 @@ func TestPointsThatAreNone(t *testing.T) {
 				}
 				clear(x[n : 2*n])
 				x[2*n] = float32(math.NaN())
-				_, failed := Spheres(x, m, g, n, s.Sphere, s.Step)
+				_, failed := Spheres(x, m, g, nil, n, s.Sphere, s.Step)
 				assert.Equal(t, 1, failed, name)
 				assert.Zero(t, vec.MaxAbs(x[n:2*n]), name)
 				assert.True(t, math.IsNaN(vec.MaxAbs(x[2*n:])), name)
@@ -279,10 +279,10 @@ func TestNoAllocation(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
 		x, m, g := make([]float32, 900), make([]float32, 900), make([]float32, 900)
 		assert.Zero(t, testing.AllocsPerRun(10, func() {
-			Spheres(x, m, g, 9, round, sgd)
-			Spheres(x, nil, g, 90, round, sgd)
-			Columns(x, m, g, 3, 3, round, sgd)
-			Columns(x, m, g, 30, 30, round, sgd)
+			Spheres(x, m, g, nil, 9, round, sgd)
+			Spheres(x, nil, g, nil, 90, round, sgd)
+			Columns(x, m, g, nil, 3, 3, round, sgd)
+			Columns(x, m, g, nil, 30, 30, round, sgd)
 			Flat(x, m, g, sgd, 1)
 			Adam(x, m, m, nil, g, AdamStep{Eps: 1, Correct1: 1, Correct2: 1})
 		}))

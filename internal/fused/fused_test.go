@@ -193,7 +193,7 @@ func compare[T vec.Float](t *testing.T, rng *rand.Rand, name string, n, k int, s
 		m = nil
 	}
 	x0, m0, g0 := wide(x), wide(m), wide(g)
-	moved, failed := Spheres(x, m, g, n, s.Sphere, s.Step)
+	moved, failed := Spheres(x, m, g, nil, n, s.Sphere, s.Step)
 	if zero >= k {
 		zero = -1
 	}
@@ -312,7 +312,7 @@ func compareColumns[T vec.Float](t *testing.T, rng *rand.Rand, name string, r, c
 		x[i/(r*c)*r*c+i%r*c+i/r%c] = v
 	}
 	x0, m0, g0 := wide(cols), wide(transposed(m)), wide(transposed(g))
-	moved, failed := Columns(x, m, g, r, c, s.Sphere, s.Step)
+	moved, failed := Columns(x, m, g, nil, r, c, s.Sphere, s.Step)
 	require.Equal(t, -1, failed, name)
 	check(t, fmt.Sprintf("%s %d matrices of %d x %d", name, k, r, c), transposed(x), transposed(m), g, x0, m0, g0, r, s, moved)
 	guarded(t, allX, offset, n)
@@ -353,7 +353,7 @@ func testColumnsAreIndependent[T vec.Float](t *testing.T) {
 			for i, v := range [][]T{x, m, g} {
 				all[i], alone[i] = slices.Clone(v), slices.Clone(v)
 			}
-			_, failed := Columns(all[0], all[1], all[2], r, c, o, s)
+			_, failed := Columns(all[0], all[1], all[2], nil, r, c, o, s)
 			require.Equal(t, bad, failed)
 			for i := range k {
 				own := s
@@ -361,7 +361,7 @@ func testColumnsAreIndependent[T vec.Float](t *testing.T) {
 					own.Factors = s.Factors[i*c : (i+1)*c]
 				}
 				at, to := i*size, (i+1)*size
-				_, failed := Columns(alone[0][at:to], alone[1][at:to], alone[2][at:to], r, c, o, own)
+				_, failed := Columns(alone[0][at:to], alone[1][at:to], alone[2][at:to], nil, r, c, o, own)
 				require.Equal(t, i == bad, failed == 0)
 			}
 			require.Equal(t, alone, all, "%d x %d", r, c)
@@ -386,7 +386,7 @@ func TestLargeMean(t *testing.T) {
 				for i := range g {
 					g[i] = 1e4 + float32(rng.NormFloat64())
 				}
-				_, failed := Spheres(x, m, g, n, s.Sphere, s.Step)
+				_, failed := Spheres(x, m, g, nil, n, s.Sphere, s.Step)
 				require.Equal(t, -1, failed)
 			}
 			for i := range k {

@@ -3,7 +3,6 @@
 package fused
 
 import (
-	"github.com/kernelfold/kernelfold/internal/cpu"
 	"github.com/kernelfold/kernelfold/internal/descent"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
@@ -14,12 +13,22 @@ const block = 1 << 14
 
 // Spheres makes the step for vectors of n elements that lie one after the other in x, each on a
 // sphere. failed is the index of the first vector that could not move, or -1.
-func Spheres[T vec.Float](x, m, g []T, n int, o Sphere, s descent.Step) (p descent.Progress, failed int) {
-	if cpu.Use != cpu.Portable && !vec.Double[T]() && n == nine && s.Factors == nil {
-		return spheresOfNine(vec.Float32s(x), vec.Float32s(m), vec.Float32s(g), o, s)
+//
+// With an order, the step is for the vectors of x and g with these numbers only, and vector i of m belongs to
+// vector order[i] of x and g.
+func Spheres[T vec.Float](x, m, g []T, order []int32, n int, o Sphere, s descent.Step) (p descent.Progress, failed int) {
+	if isNines[T](n, s) {
+		return stepOfNines(vec.Float32s(x), vec.Float32s(m), vec.Float32s(g), order, false, o, s)
 	}
 	var w work[T]
 	w.begin(o, s, n)
+	if order != nil {
+		for i, k := range order {
+			from, to := int(k)*n, int(k+1)*n
+			w.step(x[from:to], part(m, i*n, (i+1)*n), g[from:to], n, i, o, s)
+		}
+		return w.results()
+	}
 	size := n * min(maxPoints, max(1, block/n))
 	for from := 0; from < len(x); from += size {
 		to := min(from+size, len(x))

@@ -88,8 +88,16 @@ func flat64NEON(x, m, grad *float64, n int, ahead, slope, keep, take, shrink, ra
 //go:noescape
 func adam64NEON(x, m, s, largest, grad *float64, n int, slope, beta1, rest1, beta2, rest2, scale1, scale2, eps, shrink, rate float64) float64
 
-// stepOfNine32NEON makes the step of k > 0 groups of 4 vectors of 9 elements. It stops after a group with a
-// |t d|^2 > r^2 and returns the number of groups that it has moved. It adds to the results in state.
+// stepOfNine32NEON makes the step of k > 0 groups of 4 vectors of 9 elements. It stops after a group
+// with a |t d|^2 > r^2 and returns the number of groups that it has moved. It adds to the results in state.
+// Point i of m is point order[i] of x and grad, or point i if order is nil. m may be nil.
 //
 //go:noescape
-func stepOfNine32NEON(x, m, grad *float32, k int, terms, state *float32, tangent bool) int
+func stepOfNine32NEON(x, m, grad *float32, order *int32, k int, terms, state *float32, tangent bool) int
+
+// stepOfThrees32NEON makes the step of k > 0 groups of 4 3 x 3 matrices, whose columns are the vectors. It stops after a group
+// with a |t d|^2 > r^2 and returns the number of groups that it has moved. It adds to the results in state.
+// Point i of m is point order[i] of x and grad, or point i if order is nil. m may be nil.
+//
+//go:noescape
+func stepOfThrees32NEON(x, m, grad *float32, order *int32, k int, terms, state *float32, tangent bool) int

@@ -27,19 +27,23 @@ type frameState struct {
 // too long for Cholesky-QR in one pass, and moves none if there is no kernel for n and T; there are
 // kernels for 3 x 3 in float32. m is nil without momentum. A step with tangent momentum must not
 // look ahead.
-func Frames[T vec.Float](x, m, g []T, n int, r float64, s descent.Step) (int, descent.Progress) {
-	if len(g) != len(x) || m != nil && len(m) != len(x) {
+//
+// With an order, frame i of m belongs to frame order[i] of x and g, and the step is for these frames only; g is not cleared.
+func Frames[T vec.Float](x, m, g []T, order []int32, n int, r float64, s descent.Step) (int, descent.Progress) {
+	k := len(x) / (n * n)
+	if order != nil {
+		k = len(order)
+	}
+	if len(g) != len(x) || m != nil && len(m) != k*n*n {
 		panic("lanes: shapes do not match")
 	}
 	total := descent.Progress{Factor: 1}
 	group := cpu.Use.Bytes() / 4
 	unseen := s.Rate == 0 && s.Geometric // g_t is computed from the step, which is 0
-	if group == 0 || n != 3 || Width[T]() != mostLanes || unseen || len(x) < group*9 {
+	if group == 0 || n != 3 || Width[T]() != mostLanes || unseen || k < group {
 		return 0, total
 	}
-	if m == nil { // pass g in its place, with coefficients of 0
-		m, s.Keep, s.Take, s.Ahead, s.Tangent = g, 0, 0, 0, false
-	}
+	s.Tangent = s.Tangent && m != nil
 	lines, whole := Borrow[float32](int(unsafe.Sizeof(frameState{})+lineBytes-1) / lineBytes)
 	state := (*frameState)(unsafe.Pointer(&lines[0]))
 	*state = frameState{coefficients: [16]float32{
@@ -50,7 +54,7 @@ func Frames[T vec.Float](x, m, g []T, n int, r float64, s descent.Step) (int, de
 	for l := range state.steps {
 		state.steps[l] = longest
 	}
-	moved, _ := framesKernel(vec.Float32s(x), vec.Float32s(m), vec.Float32s(g), len(x)/(group*9), lines, s.Geometric, s.Tangent, s.Tangent && !s.Late)
+	moved, _ := framesKernel(vec.Float32s(x), vec.Float32s(m), vec.Float32s(g), order, k/group, lines, s.Geometric, s.Tangent, s.Tangent && !s.Late)
 	for l := range group {
 		total.Direction += state.direction[l]
 		total.Length += state.length[l]

@@ -138,7 +138,7 @@ func testFrames(t *testing.T) {
 				momentum = nil
 				clear(m64)
 			}
-			moved, got := Frames(x, momentum, g, 3, s.Radius, s.Step)
+			moved, got := Frames(x, momentum, g, nil, 3, s.Radius, s.Step)
 			checkX(t)
 			checkM(t)
 			checkG(t)
@@ -177,8 +177,8 @@ func TestFramesRefuse(t *testing.T) { everywhere(t, testFramesRefuse, nil) }
 func testFramesRefuse(t *testing.T) {
 	x := make([]float32, 9*32)
 	for name, f := range map[string]func(){
-		"other gradients": func() { Frames(x, nil, x[1:], 3, 1, descent.Step{}) },
-		"other momentum":  func() { Frames(x, x[1:], x, 3, 1, descent.Step{}) },
+		"other gradients": func() { Frames(x, nil, x[1:], nil, 3, 1, descent.Step{}) },
+		"other momentum":  func() { Frames(x, x[1:], x, nil, 3, 1, descent.Step{}) },
 	} {
 		assert.Panics(t, f, name)
 	}
@@ -190,7 +190,7 @@ func testFramesRefuse(t *testing.T) {
 		}
 		x[9*20+4] = bad
 		before := slices.Clone(x)
-		moved, _ := Frames(x, nil, make([]float32, len(x)), 3, 1, descent.Step{})
+		moved, _ := Frames(x, nil, make([]float32, len(x)), nil, 3, 1, descent.Step{})
 		want := 0
 		if group := cpu.Use.Bytes() / 4; group > 0 {
 			want = 20 / group * group
@@ -199,10 +199,10 @@ func testFramesRefuse(t *testing.T) {
 		near(t, before, x, 2*0x1p-23, 1, "x")
 	}
 	y := make([]float64, 9*32)
-	moved, _ := Frames(y, nil, make([]float64, len(y)), 3, 1, descent.Step{})
+	moved, _ := Frames(y, nil, make([]float64, len(y)), nil, 3, 1, descent.Step{})
 	assert.Zero(t, moved, "float64")
-	moved, _ = Frames(x, nil, make([]float32, len(x)), 3, 1, descent.Step{Geometric: true})
+	moved, _ = Frames(x, nil, make([]float32, len(x)), nil, 3, 1, descent.Step{Geometric: true})
 	assert.Zero(t, moved, "no rate to see g_t by")
-	moved, _ = Frames(x[:16*16], nil, make([]float32, 16*16), 4, 1, descent.Step{})
+	moved, _ = Frames(x[:16*16], nil, make([]float32, 16*16), nil, 4, 1, descent.Step{})
 	assert.Zero(t, moved, "4 x 4")
 }

@@ -82,8 +82,9 @@ func transpose64NEON(dst, src *float64, rows, cols int)
 
 // frames32NEON makes the step for blocks > 0 blocks of 4 frames of 3 x 3. It returns the number
 // of blocks before the first that holds a frame whose pivots are too small or whose trace is too
-// large; that block and those after it do not change. m becomes v if tangent, its projection at
-// the next x if also transported.
+// large; that block and those after it do not change. m, which may be nil, becomes v if tangent, its projection at
+// the next x if also transported. Frame i of m is frame order[i] of x and slopes; then slopes stay. If order is nil,
+// it is frame i of all three, and slopes are cleared.
 //
 //go:noescape
-func frames32NEON(x, m, slopes *float32, blocks int, state *float32, geometric, tangent, transported bool) int
+func frames32NEON(x, m, slopes *float32, order *int32, blocks int, state *float32, geometric, tangent, transported bool) int

@@ -28,7 +28,9 @@ func main() {
 		flat(m)
 		adam(m)
 		if m.Bits == 32 {
-			stepOfNine(m)
+			for _, s := range sliceKernels {
+				sliceStep(m, s)
+			}
 		}
 	}
 	simd.Write()

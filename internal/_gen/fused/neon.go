@@ -20,7 +20,9 @@ func writeNEON() {
 		flatNEON(f, bits)
 		adamNEON(f, bits)
 	}
-	stepOfNineNEON(f)
+	for _, s := range sliceKernels {
+		stepOfNineNEON(f, s)
+	}
 	f.Write("../../fused/kernels_arm64.s", "../../fused/stubs_arm64.go")
 }
 

@@ -35,255 +35,483 @@ const (
 	_
 	lengths // of float64: two rows
 	_
-	elements // of d
-	mixed    = elements + nine
+	longs                          // |t d|^2/r^2 of the vectors of each point of the last group: three rows
+	elements     = longs + 3       // of d
+	points       = elements + nine // of x
+	coefficients = points          // or the coefficients
 )
 
-// group is the state of the kernel for such points.
-type group struct {
-	blender
-	layout *simd.Nine
-	spread Register // table of the lanes that hold the coefficients of each element's point
+// sliceKernel is a kernel for points of 9 elements.
+type sliceKernel struct {
+	name, of string
+	write    func(*slices)
+	vectors  int // of a point: element e belongs to vector e mod vectors
 }
 
-func newGroup(b blender) *group {
-	g := &group{b, simd.NewNine(b.Machine), GP64()}
-	spread := GLOBL("spread"+b.Suffix(), attr.RODATA|attr.NOPTR)
-	for i := range nine * b.Lanes() {
-		DATA(4*i, U32(g.layout.Place(i/nine)))
-	}
-	LEAQ(spread, g.spread)
-	return g
+var sliceKernels = []sliceKernel{
+	{"stepOfNine", "vectors of 9 elements", (*slices).nines, 1},
+	{"stepOfThrees", "3 x 3 matrices, whose columns are the vectors", (*slices).threes, 3},
 }
 
-// register loads o into a register unless it is one.
-func (g *group) register(o Op) VecVirtual {
-	if v, ok := o.(VecVirtual); ok {
-		return v
-	}
-	v := g.Vec()
-	g.Load(o, v)
-	return v
-}
+const stepOfNineSignature = "func(x, m, grad *%[1]s, order *int32, k int, terms, state *%[1]s, tangent bool) int"
 
-// kept returns v or, with AVX2, which has few registers, its copy in row i of the state.
-func (g *group) kept(v VecVirtual, i int) Op {
-	if g.Wide {
-		return v
-	}
-	g.Store(v, g.term(i))
-	return g.term(i)
-}
-
-// constant returns row i of the state, with AVX-512 in a register.
-func (g *group) constant(i int) Op {
-	if g.Wide {
-		return g.register(g.term(i))
-	}
-	return g.term(i)
-}
-
-const stepOfNineSignature = "func(x, m, grad *%[1]s, k int, terms, state *%[1]s, tangent bool) int"
-
-// stepOfNineDoc describes the function, for a number of points in a group.
-func stepOfNineDoc(points int) []string {
+// doc describes the function, for a number of points in a group.
+func (s sliceKernel) doc(points int) []string {
 	return []string{
-		fmt.Sprintf("makes the step of k > 0 groups of %d vectors of 9 elements. It stops after a group with a", points),
-		"|t d|^2 > r^2 and returns the number of groups that it has moved. It adds to the results in state.",
+		fmt.Sprintf("makes the step of k > 0 groups of %d %s. It stops after a group", points, s.of),
+		"with a |t d|^2 > r^2 and returns the number of groups that it has moved. It adds to the results in state.",
+		"Point i of m is point order[i] of x and grad, or point i if order is nil. m may be nil.",
 	}
 }
 
 // constantRow reports whether row i of a state holds a constant of the step and not a result.
 func constantRow(i int) bool { return i < direct || i > long && i <= take }
 
-// stepOfNine writes the whole step for points of 9 elements. The sums of a group are computed before
-// the update of the group before it, which hides the latency of the coefficients.
-func stepOfNine(m simd.Machine) {
-	m.Function("stepOfNine", stepOfNineSignature, stepOfNineDoc(m.Lanes())...)
-	x, mom, grad, left := simd.Pointer("x"), simd.Pointer("m"), simd.Pointer("grad"), simd.Pointer("k")
-	g := newGroup(blender{m, simd.Pointer("state")})
-	terms, v := simd.Pointer("terms"), g.Vec()
+// slices is the state of a kernel, and which of its loops is written.
+type slices struct {
+	blender
+	layout                   *simd.Nine
+	spread                   Register // table of the lanes that hold the coefficients of each element's point
+	x, m, grad, order        Register
+	at, left, done           GPVirtual // at is the distance of the group under way in bytes
+	far                      GPVirtual // the points of that group with a |t d|^2 > r^2, as bits
+	ahead, slope, keep, take Op
+	label                    string
+	scattered, centred       bool
+}
+
+// lanes prepares the table spread.
+func (l *slices) lanes() {
+	table := GLOBL("spread"+l.Suffix(), attr.RODATA|attr.NOPTR)
+	for i := range nine * l.Lanes() {
+		DATA(4*i, U32(l.layout.Place(i/nine)))
+	}
+	l.spread = GP64()
+	LEAQ(table, l.spread)
+}
+
+// constant returns row i of the state, with AVX-512 in a register.
+func (l *slices) constant(i int) Op {
+	if l.Wide {
+		return l.Register(l.term(i))
+	}
+	return l.term(i)
+}
+
+// kept returns v or, with AVX2, which has few registers, its copy in row i of the state.
+func (l *slices) kept(v VecVirtual, i int) Op {
+	if l.Wide {
+		return v
+	}
+	l.Store(v, l.term(i))
+	return l.term(i)
+}
+
+// change writes v to where an element is kept.
+func (l *slices) change(v VecVirtual, kept Op) {
+	switch {
+	case !l.Wide:
+		l.Store(v, kept)
+	case kept != Op(v):
+		l.Move(v, kept)
+	}
+}
+
+// sliceStep writes a kernel: a loop for each kind of step.
+func sliceStep(m simd.Machine, s sliceKernel) {
+	m.Function(s.name, stepOfNineSignature, s.doc(m.Lanes())...)
+	x, mom, grad, order, left := simd.Pointer("x"), simd.Pointer("m"), simd.Pointer("grad"), simd.Pointer("order"), simd.Pointer("k")
+	l := &slices{blender: blender{m, simd.Pointer("state")}, layout: simd.NewNine(m), x: x, m: mom, grad: grad, order: order, left: left}
+	if s.vectors == 1 {
+		l.lanes()
+	}
+	terms, v := simd.Pointer("terms"), m.Vec()
 	for i := range take + 1 {
 		if constantRow(i) {
-			g.Broadcast(Mem{Base: terms, Disp: 4 * i}, v)
-			g.Store(v, g.term(i))
+			m.Broadcast(Mem{Base: terms, Disp: 4 * i}, v)
+			m.Store(v, l.term(i))
 		}
 	}
-	size := nine * g.Bytes()
-	at, done, long, bits := GP64(), GP64(), GP64(), GP64()
-	MOVQ(I32(-size), at)
-	XORQ(done, done)
-	ahead, slope, keep, take := g.constant(ahead), g.constant(slope), g.constant(keep), g.constant(take)
-	// direction returns d, m and the gradient.
-	direction := func(disp int) (d, m, v VecVirtual) {
-		d, m, v = g.Vec(), g.Vec(), g.Vec()
-		g.Load(simd.At(grad, at, disp), v)
-		g.Mul(slope, v, d)
-		g.Load(simd.At(mom, at, disp), m)
-		g.FMA(ahead, m, d)
-		return d, m, v
+	l.at, l.done, l.far = GP64(), GP64(), GP64()
+	centred := GP64()
+	XORQ(l.at, l.at)
+	XORQ(l.done, l.done)
+	MOVQ(l.term(inverseN), centred)
+	// either writes both branches.
+	either := func(flag Register, on *bool, name string, write func(name string)) {
+		TESTQ(flag, flag)
+		JNZ(LabelRef(name + "With"))
+		*on = false
+		write(name + "Without")
+		Label(name + "With")
+		*on = true
+		write(name + "With")
 	}
-	// apply updates the group.
-	apply := func(centred, tangent bool) {
-		zero := g.Zeros(1)[0]
-		var blend [6]Op
-		for j := range blend {
-			if (centred || j != blendB && j != blendE) && (tangent || j < blendH) {
-				blend[j] = g.constant(mixed + j)
-			}
-		}
-		for disp := 0; disp < size; disp += g.Bytes() {
-			lanes := g.register(Mem{Base: g.spread, Disp: disp})
-			own := func(j int) VecVirtual {
-				c := g.Vec()
-				VPERMPS(blend[j], lanes, c)
-				return c
-			}
-			d, m, v := direction(disp)
-			old, y := g.register(simd.At(x, at, disp)), own(blendA)
-			g.Mul(old, y, y)
-			g.FMA(own(blendF), d, y)
-			if centred {
-				g.Add(own(blendB), y, y)
-			}
-			g.Store(y, simd.At(x, at, disp))
-			if tangent {
-				g.FMA(own(blendC), old, d)
-				g.FMA(own(blendH), y, d)
-				if centred {
-					g.Add(own(blendE), d, d)
-				}
-			} else {
-				g.Mul(take, v, d)
-				g.FMA(keep, m, d)
-			}
-			g.Store(d, simd.At(mom, at, disp))
-			g.Store(zero, simd.At(grad, at, disp)) // after m, which may be the same array
-		}
-	}
-	MOVQ(g.term(inverseN), bits)
-	TESTQ(bits, bits)
-	JNZ(LabelRef("centred"))
-	variant := func(label string, centred bool) {
-		Label(label)
-		TESTQ(left, left)
-		JZ(LabelRef(label + "Apply"))
-		CMPQ(left, U32(many))
-		JLE(LabelRef(label + "Near"))
-		for disp := 0; disp < size; disp += 64 {
-			for _, p := range []Register{x, mom, grad} {
-				PREFETCHT0(simd.At(p, at, (far+1)*size+disp))
-			}
-		}
-		Label(label + "Near")
-		s := g.sums(func(i int) VecVirtual { d, _, _ := direction(size + i*g.Bytes()); return d },
-			func(i int) VecVirtual { return g.register(simd.At(x, at, size+i*g.Bytes())) }, centred)
-		TESTQ(at, at)
-		JS(LabelRef(label + "Solve"))
-		Label(label + "Apply")
-		flag := GP8()
-		Load(Param("tangent"), flag)
-		TESTB(flag, flag)
-		JNZ(LabelRef(label + "Tangent"))
-		apply(centred, false)
-		JMP(LabelRef(label + "Next"))
-		Label(label + "Tangent")
-		apply(centred, true)
-		Label(label + "Next")
-		INCQ(done)
-		TESTQ(long, long)
-		JNZ(LabelRef("out"))
-		TESTQ(left, left)
-		JZ(LabelRef("out"))
-		Label(label + "Solve")
-		o := solved(g.blender, label+"Straight", s)
-		g.long(o, long)
-		g.total(o.direct, directs)
-		g.total(o.length, lengths)
-		for i, v := range o.blend {
-			if v != nil {
-				g.Store(v, g.term(mixed+i))
-			}
-		}
-		ADDQ(U32(size), at)
-		DECQ(left)
-		JMP(LabelRef(label))
-	}
-	variant("uncentred", false)
-	variant("centred", true)
+	either(l.order, &l.scattered, "order", func(name string) {
+		either(centred, &l.centred, name, func(name string) {
+			l.label = name
+			s.write(l)
+			JMP(LabelRef("out"))
+		})
+	})
 	Label("out")
-	Store(done, ReturnIndex(0))
+	Store(l.done, ReturnIndex(0))
 	simd.End()
 }
 
-// sums returns the sums of the points of a group. d and x return vector i of the group.
-func (g *group) sums(d, x func(i int) VecVirtual, centred bool) sums {
-	load := func(f func(i int) VecVirtual) (v [nine]VecVirtual) {
-		for i := range v {
-			v[i] = f(i)
-		}
-		return g.layout.Elements(v)
+// rows returns the scattered points of an array.
+func (l *slices) rows(p Register) simd.Rows { return simd.RowsOf(p, l.order) }
+
+// move moves the place by a number of groups.
+func (l *slices) move(by int) {
+	ADDQ(I32(int32(by*nine*l.Bytes())), l.at)
+	if l.scattered {
+		ADDQ(I32(int32(by*4*l.Lanes())), l.order)
 	}
+}
+
+// load returns the vector of an array at a distance from the group under way.
+func (l *slices) load(p Register, disp int) VecVirtual {
+	v := l.Vec()
+	l.Load(simd.At(p, l.at, disp), v)
+	return v
+}
+
+// group returns the vectors of an array at a distance from the group under way.
+func (l *slices) group(p Register, disp int) (v [nine]VecVirtual) {
+	for i := range v {
+		v[i] = l.load(p, disp+i*l.Bytes())
+	}
+	return v
+}
+
+// elements returns the elements of d, which are kept, and of x, at a distance from the group under way.
+func (l *slices) elements(disp int) (d [nine]Op, x [nine]VecVirtual) {
+	d = l.mixed(l.label, disp, l.slope, l.ahead)
+	if l.scattered {
+		return d, l.layout.LoadRows(l.rows(l.x))
+	}
+	return d, l.layout.Elements(l.group(l.x, disp))
+}
+
+// mixed returns the elements of a g + b m, which are kept.
+func (l *slices) mixed(label string, disp int, a, b Op) (d [nine]Op) {
+	scaled := func(v [nine]VecVirtual) [nine]VecVirtual {
+		for _, v := range v {
+			l.Mul(a, v, v)
+		}
+		return v
+	}
+	if l.scattered {
+		d = l.keep9(scaled(l.layout.LoadRows(l.rows(l.grad))), elements)
+		l.withMomentum(label, func() {
+			for e, m := range l.layout.Elements(l.group(l.m, disp)) {
+				v := l.Register(d[e])
+				l.FMA(b, m, v)
+				l.change(v, d[e])
+			}
+		})
+		return d
+	}
+	v := scaled(l.group(l.grad, disp))
+	l.withMomentum(label, func() {
+		for i, v := range v {
+			l.FMA(b, l.load(l.m, disp+i*l.Bytes()), v)
+		}
+	})
+	return l.keep9(l.layout.Elements(v), elements)
+}
+
+// keep9 keeps elements in the rows of the state from i on.
+func (l *slices) keep9(v [nine]VecVirtual, i int) (kept [nine]Op) {
+	for e, v := range v {
+		kept[e] = l.kept(v, i+e)
+	}
+	return kept
+}
+
+// store stores the vectors of an array of points that lie together.
+func (l *slices) store(v [nine]VecVirtual, p Register) {
+	for i, v := range v {
+		l.Store(v, simd.At(p, l.at, i*l.Bytes()))
+	}
+}
+
+// registers returns elements in registers.
+func (l *slices) registers(kept [nine]Op) (v [nine]VecVirtual) {
+	for e, o := range kept {
+		v[e] = l.Register(o)
+	}
+	return v
+}
+
+// tangents writes two bodies, for tangent momentum and for ambient.
+func (l *slices) tangents(label string, write func(tangent bool)) {
+	flag := GP8()
+	Load(Param("tangent"), flag)
+	TESTB(flag, flag)
+	JZ(LabelRef(label + "Ambient"))
+	write(true)
+	JMP(LabelRef(label + "Written"))
+	Label(label + "Ambient")
+	write(false)
+	Label(label + "Written")
+}
+
+// withMomentum writes a body for steps with momentum.
+func (l *slices) withMomentum(label string, write func()) {
+	TESTQ(l.m, l.m)
+	JZ(LabelRef(label + "Without"))
+	write()
+	Label(label + "Without")
+}
+
+// nines writes the loop for points that are one vector.
+func (l *slices) nines() {
+	if l.scattered {
+		l.separate(1)
+	} else {
+		l.overlapped()
+	}
+}
+
+// threes writes the loop for points of three vectors.
+func (l *slices) threes() { l.separate(3) }
+
+// separate writes the loop for points of a number of vectors, which makes the whole step of a group before the next.
+func (l *slices) separate(vectors int) {
+	l.ahead, l.slope, l.keep, l.take = l.term(ahead), l.term(slope), l.term(keep), l.term(take)
+	Label(l.label + "Loop")
+	if !l.scattered {
+		l.prefetch()
+	}
+	d, old := l.elements(0)
+	x := l.keep9(old, points)
+	XORQ(l.far, l.far)
+	for j := range vectors {
+		label := fmt.Sprint(l.label, j)
+		var own [2][]Op
+		for e := j; e < nine; e += vectors {
+			own[0], own[1] = append(own[0], d[e]), append(own[1], x[e])
+		}
+		blend := l.solved(label, l.sums(own[0], own[1]), j)
+		l.tangents(label, func(tangent bool) { l.update(own[1], own[0], blend, tangent) })
+	}
+	if l.scattered {
+		l.layout.StoreRows(x, l.rows(l.x))
+	} else {
+		l.store(l.layout.Points(l.registers(x)), l.x)
+	}
+	l.withMomentum(l.label+"Next", func() {
+		l.tangents(l.label, func(tangent bool) {
+			next := d
+			if !tangent {
+				next = l.mixed(l.label+"Ambient", 0, l.take, l.keep)
+			}
+			l.store(l.layout.Points(l.registers(next)), l.m)
+		})
+	})
+	if !l.scattered {
+		var zeros [nine]VecVirtual
+		zero := l.Zeros(1)[0]
+		for i := range zeros {
+			zeros[i] = zero
+		}
+		l.store(zeros, l.grad)
+	}
+	l.move(1)
+	INCQ(l.done)
+	TESTQ(l.far, l.far)
+	JNZ(LabelRef("out"))
+	DECQ(l.left)
+	JNZ(LabelRef(l.label + "Loop"))
+}
+
+// update replaces elements of x by y and, if tangent, those of d by the momentum.
+func (l *slices) update(x, d []Op, blend [6]VecVirtual, tangent bool) {
+	for e := range x {
+		old, v, y := l.Register(x[e]), l.Register(d[e]), l.Vec()
+		l.Mul(blend[blendA], old, y)
+		l.FMA(blend[blendF], v, y)
+		if l.centred {
+			l.Add(blend[blendB], y, y)
+		}
+		if tangent {
+			l.FMA(blend[blendC], old, v)
+			l.FMA(blend[blendH], y, v)
+			if l.centred {
+				l.Add(blend[blendE], v, v)
+			}
+			l.change(v, d[e])
+		}
+		l.change(y, x[e])
+	}
+}
+
+// overlapped writes the loop for points that are one vector and lie together. The sums of a group are computed before
+// the update of the group before it, which hides the latency of the coefficients.
+func (l *slices) overlapped() {
+	l.ahead, l.slope, l.keep, l.take = l.constant(ahead), l.constant(slope), l.constant(keep), l.constant(take)
+	l.move(-1)
+	Label(l.label + "Loop")
+	TESTQ(l.left, l.left)
+	JZ(LabelRef(l.label + "Apply"))
+	l.prefetch()
+	d, x := l.elements(nine * l.Bytes())
+	var xs []Op
+	for _, v := range x {
+		xs = append(xs, v)
+	}
+	s := l.sums(d[:], xs)
+	TESTQ(l.at, l.at)
+	JS(LabelRef(l.label + "Solve"))
+	Label(l.label + "Apply")
+	TESTQ(l.m, l.m)
+	JNZ(LabelRef(l.label + "Momentum"))
+	l.apply(false, false)
+	JMP(LabelRef(l.label + "Applied"))
+	Label(l.label + "Momentum")
+	l.tangents(l.label, func(tangent bool) { l.apply(true, tangent) })
+	Label(l.label + "Applied")
+	INCQ(l.done)
+	TESTQ(l.far, l.far)
+	JNZ(LabelRef("out"))
+	TESTQ(l.left, l.left)
+	JZ(LabelRef("out"))
+	Label(l.label + "Solve")
+	XORQ(l.far, l.far)
+	for i, v := range l.solved(l.label, s, 0) {
+		if v != nil {
+			l.Store(v, l.term(coefficients+i))
+		}
+	}
+	l.move(1)
+	DECQ(l.left)
+	JMP(LabelRef(l.label + "Loop"))
+}
+
+// prefetch fetches a group that is far ahead.
+func (l *slices) prefetch() {
+	CMPQ(l.left, U32(many))
+	JLE(LabelRef(l.label + "Near"))
+	size := nine * l.Bytes()
+	for disp := 0; disp < size; disp += 64 {
+		for _, p := range []Register{l.x, l.grad, l.m} {
+			PREFETCHT0(simd.At(p, l.at, (far+1)*size+disp)) // of nothing without m
+		}
+	}
+	Label(l.label + "Near")
+}
+
+// apply updates the group, vector by vector of memory.
+func (l *slices) apply(momentum, tangent bool) {
+	zero := l.Zeros(1)[0]
+	var blend [6]Op
+	for j := range blend {
+		if (l.centred || j != blendB && j != blendE) && (tangent || j < blendH) {
+			blend[j] = l.constant(coefficients + j)
+		}
+	}
+	for disp := 0; disp < nine*l.Bytes(); disp += l.Bytes() {
+		lanes := l.Register(Mem{Base: l.spread, Disp: disp})
+		own := func(j int) VecVirtual {
+			c := l.Vec()
+			VPERMPS(blend[j], lanes, c)
+			return c
+		}
+		v, d, m := l.load(l.grad, disp), l.Vec(), VecVirtual(nil)
+		l.Mul(l.slope, v, d)
+		if momentum {
+			m = l.load(l.m, disp)
+			l.FMA(l.ahead, m, d)
+		}
+		old, y := l.load(l.x, disp), own(blendA)
+		l.Mul(old, y, y)
+		l.FMA(own(blendF), d, y)
+		if l.centred {
+			l.Add(own(blendB), y, y)
+		}
+		l.Store(y, simd.At(l.x, l.at, disp))
+		switch {
+		case tangent:
+			l.FMA(own(blendC), old, d)
+			l.FMA(own(blendH), y, d)
+			if l.centred {
+				l.Add(own(blendE), d, d)
+			}
+			l.Store(d, simd.At(l.m, l.at, disp))
+		case momentum:
+			l.Mul(l.take, v, d)
+			l.FMA(l.keep, m, d)
+			l.Store(d, simd.At(l.m, l.at, disp))
+		}
+		l.Store(zero, simd.At(l.grad, l.at, disp))
+	}
+}
+
+// sums returns the sums over the elements of a vector.
+func (l *slices) sums(d, x []Op) sums {
 	// add adds a b to a sum, or sets it if e = 0.
-	add := func(e int, a VecVirtual, b Op, sum VecVirtual) {
+	add := func(e int, a, b, sum VecVirtual) {
 		if e == 0 {
-			g.Mul(b, a, sum)
+			l.Mul(b, a, sum)
 		} else {
-			g.FMA(b, a, sum)
+			l.FMA(b, a, sum)
 		}
 	}
 	plus := func(e int, a, sum VecVirtual) {
 		if e == 0 {
-			g.Move(a, sum)
+			l.Move(a, sum)
 		} else {
-			g.Add(a, sum, sum)
+			l.Add(a, sum, sum)
 		}
 	}
-	s := sums{xx: g.Vec(), xd: g.Vec(), dd: g.Vec()}
-	if centred {
-		s.x, s.d = g.Vec(), g.Vec()
+	s := sums{xx: l.Vec(), xd: l.Vec(), dd: l.Vec()}
+	if l.centred {
+		s.x, s.d = l.Vec(), l.Vec()
 	}
-	var ds [nine]Op
-	for e, a := range load(d) {
-		add(e, a, a, s.dd)
-		if centred {
-			plus(e, a, s.d)
-		}
-		ds[e] = g.kept(a, elements+e)
-	}
-	for e, a := range load(x) {
+	for e := range x {
+		a, b := l.Register(x[e]), l.Register(d[e])
 		add(e, a, a, s.xx)
-		add(e, a, ds[e], s.xd)
-		if centred {
+		add(e, a, b, s.xd)
+		add(e, b, b, s.dd)
+		if l.centred {
 			plus(e, a, s.x)
+			plus(e, b, s.d)
 		}
 	}
 	return s
 }
 
-// long stores |t d|^2/r^2 in its row, and sets bits for the points where it is above 1.
-func (g *group) long(o solution, bits GPVirtual) {
-	g.Mul(g.term(inverseSquare), o.long, o.long)
-	g.Store(o.long, g.term(long))
-	if g.Wide {
+// solved returns the coefficients of vector j of each point. It adds to the results, and the bits of those with a |t d|^2 > r^2 to far.
+func (l *slices) solved(label string, s sums, j int) [6]VecVirtual {
+	o := solved(l.blender, label+"Straight", s)
+	l.Mul(l.term(inverseSquare), o.long, o.long)
+	l.Store(o.long, l.term(longs+j))
+	bits := GP64()
+	if l.Wide {
 		above := K()
-		g.Compare(simd.Above, g.term(one), o.long, above)
+		l.Compare(simd.Above, l.term(one), o.long, above)
 		KMOVW(above, bits.As32())
 	} else {
-		g.Compare(simd.Above, g.term(one), o.long, o.long)
+		l.Compare(simd.Above, l.term(one), o.long, o.long)
 		VMOVMSKPS(o.long, bits.As32())
 	}
+	ORQ(bits, l.far)
+	l.total(o.direct, directs)
+	l.total(o.length, lengths)
+	return o.blend
 }
 
 // total adds v to the float64 numbers that begin in row i.
-func (g *group) total(v VecVirtual, i int) {
-	d := g.Double()
+func (l *slices) total(v VecVirtual, i int) {
+	d := l.Double()
 	low, high := d.Vec(), d.Vec()
-	g.Upper(v, high)
+	l.Upper(v, high)
 	VCVTPS2PD(d.Lower(v), low)
 	VCVTPS2PD(d.Lower(high), high)
 	for j, v := range []VecVirtual{low, high} {
-		to := g.term(i).Offset(j * g.Bytes())
+		to := l.term(i).Offset(j * l.Bytes())
 		d.Add(to, v, v)
 		d.Store(v, to)
 	}

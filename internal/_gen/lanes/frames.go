@@ -49,8 +49,9 @@ const (
 // framer holds the registers of the kernel for 3 x 3 frames.
 type framer struct {
 	simd.Machine
-	x, m, g, state Register
-	layout         *simd.Nine
+	x, m, g, order, state Register
+	layout                *simd.Nine
+	scattered             bool
 }
 
 func (f framer) row(i int) Mem         { return Mem{Base: f.state, Disp: 64 * i} }
@@ -65,19 +66,9 @@ func (f framer) spread(i int) VecVirtual {
 // place is vector i of a block.
 func (f framer) place(p Register, i int) Mem { return Mem{Base: p, Disp: f.Bytes() * i} }
 
-// register loads o into a register unless it is one.
-func (f framer) register(o Op) VecVirtual {
-	if v, ok := o.(VecVirtual); ok {
-		return v
-	}
-	v := f.Vec()
-	f.Load(o, v)
-	return v
-}
-
 func (f framer) registers(a nine) (v [9]VecVirtual) {
 	for i, o := range a {
-		v[i] = f.register(o)
+		v[i] = f.Register(o)
 	}
 	return v
 }
@@ -110,52 +101,104 @@ func (f framer) scale(v VecVirtual, by int) {
 	}
 }
 
-// mixed returns the vectors of a m + b g for coefficients a and b.
-func (f framer) mixed(a, b int) (all [9]VecVirtual) {
-	p, q := f.spread(a), f.spread(b)
-	for i := range all {
-		v := f.Vec()
-		f.Mul(f.place(f.m, i), p, v)
-		f.FMA(f.place(f.g, i), q, v)
-		all[i] = v
+// group returns the vectors of a block.
+func (f framer) group(p Register) (v [9]VecVirtual) {
+	for i := range v {
+		v[i] = f.Vec()
+		f.Load(f.place(p, i), v[i])
 	}
-	return all
+	return v
 }
 
-const framesSignature = "func(x, m, slopes *%[1]s, blocks int, state *%[1]s, geometric, tangent, transported bool) int"
+// rows returns the scattered frames of an array.
+func (f framer) rows(p Register) simd.Rows { return simd.RowsOf(p, f.order) }
+
+// mixed returns the elements of a m + b g for coefficients a and b.
+func (f framer) mixed(label string, a, b int) [9]VecVirtual {
+	scaled := func(v [9]VecVirtual) [9]VecVirtual {
+		q := f.spread(b)
+		for _, v := range v {
+			f.Mul(q, v, v)
+		}
+		return v
+	}
+	if f.scattered {
+		sum := f.kept(scaled(f.layout.LoadRows(f.rows(f.g))), vectors)
+		f.withMomentum(label, func() {
+			p := f.spread(a)
+			for e, m := range f.layout.Elements(f.group(f.m)) {
+				v := f.Register(sum[e])
+				f.FMA(p, m, v)
+				f.changed(v, sum[e])
+			}
+		})
+		return f.registers(sum)
+	}
+	v := scaled(f.group(f.g))
+	f.withMomentum(label, func() {
+		p := f.spread(a)
+		for i, v := range v {
+			f.FMA(f.place(f.m, i), p, v)
+		}
+	})
+	return f.layout.Elements(v)
+}
+
+// store stores the frames of a block.
+func (f framer) store(p Register, elements nine) {
+	for i, v := range f.layout.Points(f.registers(elements)) {
+		f.Store(v, f.place(p, i))
+	}
+}
+
+const framesSignature = "func(x, m, slopes *%[1]s, order *int32, blocks int, state *%[1]s, geometric, tangent, transported bool) int"
 
 // framesDoc describes the function, for a number of frames in a block.
 func framesDoc(frames int) []string {
 	return []string{
 		fmt.Sprintf("makes the step for blocks > 0 blocks of %d frames of 3 x 3. It returns the number", frames),
 		"of blocks before the first that holds a frame whose pivots are too small or whose trace is too",
-		"large; that block and those after it do not change. m becomes v if tangent, its projection at",
-		"the next x if also transported.",
+		"large; that block and those after it do not change. m, which may be nil, becomes v if tangent, its projection at",
+		"the next x if also transported. Frame i of m is frame order[i] of x and slopes; then slopes stay. If order is nil,",
+		"it is frame i of all three, and slopes are cleared.",
 	}
 }
 
 // frames writes a whole step for as many 3 x 3 matrices at a time as a vector has lanes.
 func frames(m simd.Machine) {
 	m.Function("frames", framesSignature, framesDoc(m.Lanes())...)
-	f := framer{Machine: m, x: load("x"), m: load("m"), g: load("slopes"), state: load("state"), layout: simd.NewNine(m)}
+	f := framer{Machine: m, x: load("x"), m: load("m"), g: load("slopes"), order: load("order"), state: load("state"), layout: simd.NewNine(m)}
 	blocks, done := load("blocks"), GP64()
 	XORQ(done, done)
-	Label("block")
+	TESTQ(f.order, f.order)
+	JNZ(LabelRef("scattered"))
+	f.loop("together", blocks, done)
+	Label("scattered")
+	f.scattered = true
+	f.loop("apart", blocks, done)
+	Label("out")
+	Store(done, ReturnIndex(0))
+	simd.End()
+}
 
+// loop writes the loop over blocks, for frames that lie together or are scattered.
+func (f framer) loop(label string, blocks, done GPVirtual) {
+	Label(label)
 	var own [9]VecVirtual
-	for i := range own {
-		own[i] = f.Vec()
-		f.Load(f.place(f.x, i), own[i])
+	if f.scattered {
+		own = f.layout.LoadRows(f.rows(f.x))
+	} else {
+		own = f.layout.Elements(f.group(f.x))
 	}
-	y := f.kept(f.layout.Elements(own), points)
-	d := f.layout.Elements(f.mixed(ahead, slope))
+	y := f.kept(own, points)
+	d := f.mixed(label+"Direction", ahead, slope)
 	f.tangentProject(y, d)
 	low, high := f.squares(d)
 	v := f.kept(d, vectors)
 	t := f.spread(back)
 	f.when("geometric", func() { f.shorten(t, low, high) })
 	for i := range y {
-		e := f.register(y[i])
+		e := f.Register(y[i])
 		f.FMA(v[i], t, e)
 		f.changed(e, y[i])
 	}
@@ -170,35 +213,46 @@ func frames(m simd.Machine) {
 			f.changed(d[i], v[i])
 		}
 	})
-	for i, r := range f.layout.Points(f.registers(y)) {
-		f.Store(r, f.place(f.x, i))
+	if f.scattered {
+		f.layout.StoreRows(y, f.rows(f.x))
+	} else {
+		f.store(f.x, y)
 	}
-	flag := GP8()
-	Load(Param("tangent"), flag)
-	TESTB(flag, flag)
-	JZ(LabelRef("ambient"))
-	for i, r := range f.layout.Points(f.registers(v)) {
-		f.Store(r, f.place(f.m, i))
-	}
-	JMP(LabelRef("next"))
-	Label("ambient")
-	for i, r := range f.mixed(keep, take) {
-		f.Store(r, f.place(f.m, i))
-	}
-	Label("next")
-	zero := f.Zeros(1)[0]
-	for i := range y {
-		f.Store(zero, f.place(f.g, i)) // after m, which may be g
-	}
-	for _, p := range []Register{f.x, f.m, f.g} {
-		ADDQ(U32(9*f.Bytes()), p)
+	f.withMomentum(label+"Next", func() {
+		flag := GP8()
+		Load(Param("tangent"), flag)
+		TESTB(flag, flag)
+		JZ(LabelRef(label + "Ambient"))
+		f.store(f.m, v)
+		JMP(LabelRef(label + "Stored"))
+		Label(label + "Ambient")
+		next := f.mixed(label+"Momentum", keep, take)
+		f.store(f.m, f.kept(next, vectors))
+		Label(label + "Stored")
+		ADDQ(U32(9*f.Bytes()), f.m)
+	})
+	if f.scattered {
+		ADDQ(U32(4*f.Lanes()), f.order)
+	} else {
+		zero := f.Zeros(1)[0]
+		for i := range y {
+			f.Store(zero, f.place(f.g, i))
+		}
+		ADDQ(U32(9*f.Bytes()), f.x)
+		ADDQ(U32(9*f.Bytes()), f.g)
 	}
 	INCQ(done)
 	DECQ(blocks)
-	JNZ(LabelRef("block"))
-	Label("out")
-	Store(done, ReturnIndex(0))
-	simd.End()
+	JNZ(LabelRef(label))
+	JMP(LabelRef("out"))
+}
+
+// withMomentum writes a body for steps with momentum.
+func (f framer) withMomentum(label string, body func()) {
+	TESTQ(f.m, f.m)
+	JZ(LabelRef(label + "Without"))
+	body()
+	Label(label + "Without")
 }
 
 // when writes body so that it runs if a parameter is true.
@@ -317,7 +371,7 @@ func (f framer) sum(t, low, high VecVirtual) {
 // is too small or a trace too large in any lane.
 func (f framer) factor(y nine, out string) (l [3][3]VecVirtual) {
 	for i := range 3 {
-		row := [3]VecVirtual{f.register(y[at(i, 0)]), f.register(y[at(i, 1)]), f.register(y[at(i, 2)])}
+		row := [3]VecVirtual{f.Register(y[at(i, 0)]), f.Register(y[at(i, 1)]), f.Register(y[at(i, 2)])}
 		for j := range 3 {
 			for k := range j + 1 {
 				if i == 0 {
@@ -378,7 +432,7 @@ func (f framer) solve(y nine, l [3][3]VecVirtual) {
 	for i := range 3 {
 		var row [3]VecVirtual
 		for j := range row {
-			row[j] = f.register(y[at(i, j)])
+			row[j] = f.Register(y[at(i, j)])
 			for k := range j {
 				f.FNMA(row[k], l[j][k], row[j])
 			}

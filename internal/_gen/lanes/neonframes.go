@@ -2,7 +2,11 @@
 
 package main
 
-import "github.com/kernelfold/kernelfold/internal/_gen/neon"
+import (
+	"fmt"
+
+	"github.com/kernelfold/kernelfold/internal/_gen/neon"
+)
 
 // framerNEON holds the registers of the kernel for 3 x 3 frames, which has room for all matrices of a
 // step.
@@ -31,15 +35,20 @@ func (f framerNEON) spread(i int) neon.Vec {
 	return v
 }
 
-// mixed sets v to a m + b g for coefficients a and b, at a distance.
-func (f framerNEON) mixed(p neon.Part, disp, a, b int, v neon.Vec) {
-	f.Scope(func() {
-		w := f.Vec()
-		p.Load(neon.At(f.m, disp), v)
-		f.scale(v, a)
-		p.Load(neon.At(f.g, disp), w)
-		c, lane := f.coefficient(b)
-		f.FMALane(c, lane, w, v)
+// mixed returns the elements of a m + b g for coefficients a and b; m may be nil.
+func (f framerNEON) mixed(label string, a, b int, ofM, ofG neon.Rows) []neon.Vec {
+	c, lane := f.coefficient(a)
+	return f.Elements(func(p neon.Piece, l int, v neon.Vec) {
+		without := fmt.Sprint(label, p.First, l)
+		p.Load(ofG[l].At(p.First), v)
+		f.scale(v, b)
+		f.Emit("CBZ", f.m, without)
+		f.Scope(func() {
+			w := f.Vec()
+			p.Load(ofM[l].At(p.First), w)
+			f.FMALane(c, lane, w, v)
+		})
+		f.Label(without)
 	})
 }
 
@@ -48,15 +57,16 @@ func framesNEON(file *neon.File) {
 	m := file.Function(32, "frames", framesSignature, framesDoc(4)...)
 	f := framerNEON{Machine: m, x: m.Argument("x"), m: m.Argument("m"), g: m.Argument("slopes"), state: m.Argument("state")}
 	blocks, geometric, tangent, transported := m.Argument("blocks"), m.Argument("geometric"), m.Argument("tangent"), m.Argument("transported")
-	done := m.Int()
+	order, done := m.Argument("order"), m.Int()
 	m.Emit("MOVD", 0, done)
 	f.c = m.Vecs(4)
 	for i, v := range f.c {
 		m.Load(f.row(coefficients, i*neon.Bytes), v)
 	}
 	m.Label("block")
-	y := m.Elements(func(p neon.Part, disp int, v neon.Vec) { p.Load(neon.At(f.x, disp), v) })
-	v := m.Elements(func(p neon.Part, disp int, v neon.Vec) { f.mixed(p, disp, ahead, slope, v) })
+	ofX, ofM, ofG := m.Rows("x", f.x, order), neon.RowsAt(f.m), m.Rows("g", f.g, order)
+	y := m.Elements(func(p neon.Piece, l int, v neon.Vec) { p.Load(ofX[l].At(p.First), v) })
+	v := f.mixed("direction", ahead, slope, ofM, ofG)
 	f.tangentProject(y, v)
 	m.Scope(func() {
 		t, squares := m.Vec(), m.Vecs(2)
@@ -80,24 +90,37 @@ func framesNEON(file *neon.File) {
 	m.Emit("CBZ", transported, "moved")
 	f.tangentProject(y, v)
 	m.Label("moved")
-	m.Points(y, f.x)
+	m.Points(y, ofX)
+	m.Emit("CBZ", f.m, "clear")
 	m.Emit("CBZ", tangent, "ambient")
-	m.Points(v, f.m)
-	m.Emit("B", "next")
+	m.Points(v, ofM)
+	m.Emit("B", "stored")
 	m.Label("ambient")
-	for i := range y {
-		m.Scope(func() {
-			w := m.Vec()
-			f.mixed(neon.Part{Machine: m}, i*neon.Bytes, keep, take, w)
-			m.Store(w, neon.At(f.m, i*neon.Bytes))
-		})
-	}
-	m.Label("next")
+	m.Scope(func() {
+		old, w := m.Vec(), m.Vec()
+		for l := range ofM {
+			for _, p := range m.Pieces() {
+				p.Load(ofG[l].At(p.First), w)
+				f.scale(w, take)
+				p.Load(ofM[l].At(p.First), old)
+				c, lane := f.coefficient(keep)
+				f.FMALane(c, lane, old, w)
+				p.Store(w, ofM[l].At(p.First))
+			}
+		}
+	})
+	m.Label("stored")
+	m.Advance(9*neon.Bytes, f.m)
+	m.Label("clear")
+	m.Emit("CBNZ", order, "stay")
 	zero := m.Zeros(1)[0]
 	for i := range y {
-		m.Store(zero, neon.At(f.g, i*neon.Bytes)) // after m, which may be g
+		m.Store(zero, neon.At(f.g, (i-9)*neon.Bytes))
 	}
-	m.Advance(9*neon.Bytes, f.x, f.m, f.g)
+	m.Emit("B", "next")
+	m.Label("stay")
+	m.Advance(neon.Bytes, order)
+	m.Label("next")
 	m.Emit("ADD", 1, done, done)
 	m.Emit("SUB", 1, blocks, blocks)
 	m.Emit("CBNZ", blocks, "block")

@@ -48,13 +48,23 @@ func NewNine(m Machine) *Nine {
 	}
 	if !m.Wide {
 		g.rotations = GP64()
-		table := GLOBL("rotations", attr.RODATA|attr.NOPTR)
+		LEAQ(rotations(lanes), g.rotations)
+	}
+	return g
+}
+
+var rotationTable *Mem
+
+// rotations is a table of 0, 1 ... lanes-1, twice.
+func rotations(lanes int) Mem {
+	if rotationTable == nil {
+		t := GLOBL("rotations", attr.RODATA|attr.NOPTR)
 		for i := range 2 * lanes {
 			DATA(4*i, U32(i%lanes))
 		}
-		LEAQ(table, g.rotations)
+		rotationTable = &t
 	}
-	return g
+	return *rotationTable
 }
 
 // Place is the lane of point l in the vector of an element.

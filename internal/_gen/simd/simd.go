@@ -89,6 +89,16 @@ func (m Machine) Constant(name string) VecVirtual {
 	return v
 }
 
+// Register loads o into a register unless it is one.
+func (m Machine) Register(o Op) VecVirtual {
+	if v, ok := o.(VecVirtual); ok {
+		return v
+	}
+	v := m.Vec()
+	m.Load(o, v)
+	return v
+}
+
 // Argument returns the address of the argument of the given name.
 func Argument(name string) Mem {
 	p, err := Param(name).Resolve()
