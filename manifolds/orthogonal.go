@@ -339,9 +339,9 @@ func (m rotations) descends(x Points, d Descent, b Bounds) bool {
 
 func (m rotations) descend(x, mu, g Points, d Descent) (Progress, error) {
 	if x.f64 != nil {
-		return m.s64().descend(x.b64(), mu.f64, g.f64, d)
+		return m.s64().descend(x.b64(), Layout{}, mu.f64, g.f64, d)
 	}
-	return m.s32().descend(x.b32(), mu.f32, g.f32, d)
+	return m.s32().descend(x.b32(), Layout{}, mu.f32, g.f32, d)
 }
 
 func (m rotations) gradientSquares(shape error, out []float64, x, g Points) error {

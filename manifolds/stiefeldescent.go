@@ -32,9 +32,9 @@ func framesDescend(radius float64, x Points, d Descent, b Bounds) bool {
 // after the other.
 func (m Stiefel) Descend(x, mu, g Points, d Descent) (Progress, error) {
 	if x.f64 != nil {
-		return m.s64().descend(x.b64(), mu.f64, g.f64, d)
+		return m.s64().descend(x.b64(), Layout{}, mu.f64, g.f64, d)
 	}
-	return m.s32().descend(x.b32(), mu.f32, g.f32, d)
+	return m.s32().descend(x.b32(), Layout{}, mu.f32, g.f32, d)
 }
 
 // GradientSquares writes |g - x sym(x^T g) / r^2|^2 of each point in the Euclidean metric, and <grad, grad>
@@ -98,7 +98,8 @@ func (m stiefel[T]) gradientSquaresLanes(out []float64, x, g block[T]) {
 	}
 }
 
-func (m stiefel[T]) descend(x block[T], mu, g []T, d Descent) (p Progress, err error) {
+// descend makes the step. The points of x and g lie one after the other or, if the layout has an Order, where it says, as small points.
+func (m stiefel[T]) descend(x block[T], l Layout, mu, g []T, d Descent) (p Progress, err error) {
 	fail := func(point int, reason error) {
 		if mu != nil {
 			clear(mu[point*x.n*x.p : (point+1)*x.n*x.p])
@@ -108,7 +109,7 @@ func (m stiefel[T]) descend(x block[T], mu, g []T, d Descent) (p Progress, err e
 		}
 	}
 	if x.small() {
-		p = m.descendSlices(x, mu, g, d, fail)
+		p = m.descendSlices(x, l, mu, g, d, fail)
 	} else {
 		p = m.descendPoints(x, mu, g, d, fail)
 	}
@@ -174,12 +175,21 @@ func (m stiefel[T]) descendPoints(x block[T], mu, g []T, d Descent, fail func(po
 	return total
 }
 
+// framed reports whether package lanes may have a kernel for the whole step of n x p points. The kernel has the geometric factor of Stiefel.
+func (m stiefel[T]) framed(n, p int, d Descent) bool {
+	return n == p && m.Retraction == CholeskyQR && !(d.Tangent && d.LooksAhead()) && !(d.Geometric && m.kind != plainFrames) && d.Factors == nil
+}
+
 // descendSlices makes the step in lanes and calls fail for each point without a step.
-func (m stiefel[T]) descendSlices(x block[T], mu, g []T, d Descent, fail func(point int, reason error)) Progress {
+func (m stiefel[T]) descendSlices(x block[T], l Layout, mu, g []T, d Descent, fail func(point int, reason error)) Progress {
 	f, total := laneBatchOf(x), Progress{Factor: 1}
 	defer f.free()
-	// The kernel for square points has the geometric factor of Stiefel.
-	frames := x.n == x.p && m.Retraction == CholeskyQR && !(d.Tangent && d.LooksAhead()) && !(d.Geometric && m.kind != plainFrames) && d.Factors == nil
+	framed, scattered := m.framed(x.n, x.p, d), l.Order != nil
+	var copied []T
+	if scattered {
+		copied = scratch.Get[T](2 * lanes.Width[T]() * f.np)
+		defer scratch.Put(copied)
+	}
 	for from := 0; from < x.k; {
 		part := func(a []T, points int) []T {
 			if a == nil {
@@ -187,22 +197,37 @@ func (m stiefel[T]) descendSlices(x block[T], mu, g []T, d Descent, fail func(po
 			}
 			return a[from*f.np : (from+points)*f.np]
 		}
-		if frames {
-			rest := x.k - from
-			count, moved := lanes.Frames(part(x.data, rest), part(mu, rest), part(g, rest), nil, x.n, m.r(), d)
+		if framed {
+			rest, xs, gs, order := x.k-from, x.data, g, []int32(nil)
+			if scattered {
+				order = l.Order[from:]
+			} else {
+				xs, gs = part(x.data, rest), part(g, rest)
+			}
+			count, moved := lanes.Frames(xs, part(mu, rest), gs, order, x.n, m.r(), d)
 			total = total.Plus(moved)
 			if from += count; from == x.k {
 				break
 			}
 		}
 		count := min(lanes.Width[T](), x.k-from)
-		at := from
-		group := d
+		at, group := from, d
 		if d.Factors != nil {
 			group.Factors = d.Factors[from : from+count]
 		}
-		total = total.Plus(m.descendLanes(&f, part(x.data, count), part(mu, count), part(g, count), group,
-			func(lane int, reason error) { fail(at+lane, reason) }))
+		xs, gs := copied[:len(copied)/2], copied[len(copied)/2:]
+		if scattered {
+			some := l.Slice(from, from+count)
+			xs, gs = xs[:count*f.np], gs[:count*f.np]
+			gather(some, xs, x.data)
+			gather(some, gs, g)
+		} else {
+			xs, gs = part(x.data, count), part(g, count)
+		}
+		total = total.Plus(m.descendLanes(&f, xs, part(mu, count), gs, group, func(lane int, reason error) { fail(at+lane, reason) }))
+		if scattered {
+			scatter(l.Slice(from, from+count), x.data, xs)
+		}
 		from += count
 	}
 	return total

@@ -286,7 +286,7 @@ func testDescent[T vec.Float](t *testing.T) {
 			if without {
 				momentum = nil
 			}
-			got, err := m.descend(x, momentum, g.data, d)
+			got, err := m.descend(x, Layout{}, momentum, g.data, d)
 			require.NoError(t, err, what)
 			checkX(t)
 			checkM(t)
@@ -333,7 +333,7 @@ func testLostPoints[T vec.Float](t *testing.T) {
 		before, step := x.clone(), x.clone()
 		vec.Combine(step.data, 0.09, mu.data, 0.1, g.data)
 		require.NoError(t, m.tangent(step, x, step))
-		_, err := m.descend(x, mu.data, g.data, Descent{Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 0.1})
+		_, err := m.descend(x, Layout{}, mu.data, g.data, Descent{Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 0.1})
 		var lost *PointError
 		require.ErrorAs(t, err, &lost)
 		assert.Equal(t, bad, lost.Point)

@@ -245,25 +245,48 @@ func (p *Part) ahead() int {
 	return int(l.Order[p.step.next]) * l.StrideK
 }
 
+// moveIn moves the points of a layout where they lie. done is false where they have to be copied.
+func (p *Part) moveIn(l manifolds.Layout, c chunk) (progress manifolds.Progress, done bool, err error) {
+	of := p.bound.of
+	in, ok := p.bound.descender.(manifolds.Scattered)
+	if _, adapts := of.settings.rule.(Adaptive); !ok || adapts || p.step.itself || p.step.ambient > 0 {
+		return progress, false, nil
+	}
+	mu := manifolds.Points{}
+	if p.bound.carries {
+		mu = c.state[0]
+	}
+	return in.DescendIn(p.Manifold, l, all(of.weights), mu, all(of.grad), p.step.descent)
+}
+
+// moveCopies moves the points of a layout in a copy.
+func (p *Part) moveCopies(l manifolds.Layout, c chunk) (manifolds.Progress, error) {
+	of, none := p.bound.of, manifolds.Progress{Factor: 1}
+	if err := l.Gather(c.x, all(of.weights)); err != nil {
+		return none, err
+	}
+	if err := l.Gather(c.g, all(of.grad)); err != nil {
+		return none, err
+	}
+	progress, err := p.move(c)
+	if failed := l.Scatter(all(of.weights), c.x); err == nil {
+		err = failed
+	}
+	return progress, err
+}
+
 // advanceChunk moves the next chunk. x and g are its workspace.
 func (p *Part) advanceChunk(x, g manifolds.Points) {
-	of, l, from := p.bound.of, p.bound.layout, p.step.next
+	l, from := p.bound.layout, p.step.next
 	to := min(from+p.chunkPoints(), l.K)
 	p.step.next = to
 	some := l.Slice(from, to)
 	c := p.chunk(cut(x, some), cut(g, some), from, to)
-	err := some.Gather(c.x, all(of.weights))
-	if err == nil {
-		err = some.Gather(c.g, all(of.grad))
+	progress, done, err := p.moveIn(some, c)
+	if !done {
+		progress, err = p.moveCopies(some, c)
 	}
-	if err == nil {
-		var progress manifolds.Progress
-		progress, err = p.move(c)
-		p.memory.progress = p.memory.progress.Plus(progress)
-		if failed := some.Scatter(all(of.weights), c.x); err == nil {
-			err = failed
-		}
-	}
+	p.memory.progress = p.memory.progress.Plus(progress)
 	if err != nil && p.step.err == nil {
 		p.step.err = at(err, from)
 	}

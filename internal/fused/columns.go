@@ -19,7 +19,7 @@ const rowBlock = 64
 // in x. Each column lies on a sphere. failed is the index of the first matrix with a column that
 // could not move, or -1. order is that of Spheres, for matrices.
 func Columns[T vec.Float](x, m, g []T, order []int32, r, c int, o Sphere, s descent.Step) (p descent.Progress, failed int) {
-	if r == 3 && c == 3 && isNines[T](nine, s) {
+	if r == 3 && c == 3 && Scatters[T](nine, s) {
 		return stepOfNines(vec.Float32s(x), vec.Float32s(m), vec.Float32s(g), order, true, o, s)
 	}
 	var w work[T]

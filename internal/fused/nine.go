@@ -49,7 +49,7 @@ type nines struct {
 }
 
 // isNines reports whether there are kernels for the step s of points of n elements.
-func isNines[T vec.Float](n int, s descent.Step) bool {
+func Scatters[T vec.Float](n int, s descent.Step) bool {
 	return cpu.Use != cpu.Portable && !vec.Double[T]() && n == nine && s.Factors == nil
 }
 

@@ -17,7 +17,7 @@ const block = 1 << 14
 // With an order, the step is for the vectors of x and g with these numbers only, and vector i of m belongs to
 // vector order[i] of x and g.
 func Spheres[T vec.Float](x, m, g []T, order []int32, n int, o Sphere, s descent.Step) (p descent.Progress, failed int) {
-	if isNines[T](n, s) {
+	if Scatters[T](n, s) {
 		return stepOfNines(vec.Float32s(x), vec.Float32s(m), vec.Float32s(g), order, false, o, s)
 	}
 	var w work[T]
