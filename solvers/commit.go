@@ -159,7 +159,7 @@ func (p *Part) move(c chunk) (manifolds.Progress, error) {
 
 // chunkWeights is about the number of weights of a part that are moved at a time if its points are scattered
 // over the layer. They stay in the cache of a core while they are copied, moved and copied back.
-const chunkWeights = 1 << 13
+const chunkWeights = 1 << 14
 
 // scattered reports whether the points, each of them contiguous, are scattered over the layer.
 func (p *Part) scattered() bool { return p.bound.layout.Order != nil && p.bound.layout.Solid() }
@@ -281,6 +281,7 @@ func (p *Part) advanceChunk(x, g manifolds.Points) {
 	to := min(from+p.chunkPoints(), l.K)
 	p.step.next = to
 	some := l.Slice(from, to)
+	some.Order = l.Order[from:to] // whose capacity shows which points follow
 	c := p.chunk(cut(x, some), cut(g, some), from, to)
 	progress, done, err := p.moveIn(some, c)
 	if !done {

@@ -2066,18 +2066,18 @@ plainWhole:
 	VZEROUPPER
 	RET
 
-// func stepOfNine32AVX2(x *float32, m *float32, grad *float32, order *int32, k int, terms *float32, state *float32, tangent bool) int
+// func stepOfNine32AVX2(x *float32, m *float32, grad *float32, order *int32, listed int, k int, terms *float32, state *float32, tangent bool) int
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·stepOfNine32AVX2(SB), NOSPLIT, $0-72
+TEXT ·stepOfNine32AVX2(SB), NOSPLIT, $0-80
 	MOVQ         x+0(FP), AX
 	MOVQ         m+8(FP), CX
 	MOVQ         grad+16(FP), DX
 	MOVQ         order+24(FP), BX
-	MOVQ         k+32(FP), SI
-	MOVQ         state+48(FP), DI
+	MOVQ         k+40(FP), SI
+	MOVQ         state+56(FP), DI
 	LEAQ         rotations<>+0(SB), R8
 	LEAQ         spread32AVX2<>+0(SB), R9
-	MOVQ         terms+40(FP), R10
+	MOVQ         terms+48(FP), R10
 	VBROADCASTSS (R10), Y0
 	VMOVUPS      Y0, (DI)
 	VBROADCASTSS 4(R10), Y0
@@ -2415,7 +2415,7 @@ orderWithoutWithoutApply:
 	JMP         orderWithoutWithoutApplied
 
 orderWithoutWithoutMomentum:
-	MOVB        tangent+56(FP), BL
+	MOVB        tangent+64(FP), BL
 	TESTB       BL, BL
 	JZ          orderWithoutWithoutAmbient
 	VXORPS      Y0, Y0, Y0
@@ -3137,7 +3137,7 @@ orderWithoutWithApply:
 	JMP         orderWithoutWithApplied
 
 orderWithoutWithMomentum:
-	MOVB        tangent+56(FP), BL
+	MOVB        tangent+64(FP), BL
 	TESTB       BL, BL
 	JZ          orderWithoutWithAmbient
 	VXORPS      Y0, Y0, Y0
@@ -3588,6 +3588,61 @@ orderWith:
 	JNZ   orderWithWith
 
 orderWithWithoutLoop:
+	MOVQ       listed+32(FP), R9
+	SUBQ       $0x00000008, R9
+	MOVQ       R9, listed+32(FP)
+	CMPQ       R9, $0x00000200
+	JL         orderWithWithoutNear
+	MOVLQSX    2048(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2052(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2056(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2060(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2064(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2068(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2072(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2076(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+
+orderWithWithoutNear:
 	MOVLQSX      (BX), R9
 	LEAQ         (R9)(R9*8), R9
 	VMOVUPS      (DX)(R9*4), Y0
@@ -3922,7 +3977,7 @@ orderWithWithout0Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+56(FP), R9
+	MOVB         tangent+64(FP), R9
 	TESTB        R9, R9
 	JZ           orderWithWithout0Ambient
 	VMOVUPS      2048(DI), Y2
@@ -4116,7 +4171,7 @@ orderWithWithout0Written:
 	VEXTRACTPS   $0x03, X5, 32(AX)(R9*4)
 	TESTQ        CX, CX
 	JZ           orderWithWithoutNextWithout
-	MOVB         tangent+56(FP), R9
+	MOVB         tangent+64(FP), R9
 	TESTB        R9, R9
 	JZ           orderWithWithoutAmbient
 	VMOVUPS      1472(DI), Y0
@@ -4419,6 +4474,61 @@ orderWithWithoutNextWithout:
 
 orderWithWith:
 orderWithWithLoop:
+	MOVQ       listed+32(FP), R9
+	SUBQ       $0x00000008, R9
+	MOVQ       R9, listed+32(FP)
+	CMPQ       R9, $0x00000200
+	JL         orderWithWithNear
+	MOVLQSX    2048(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2052(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2056(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2060(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2064(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2068(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2072(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2076(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+
+orderWithWithNear:
 	MOVLQSX      (BX), R9
 	LEAQ         (R9)(R9*8), R9
 	VMOVUPS      (DX)(R9*4), Y0
@@ -4782,7 +4892,7 @@ orderWithWith0Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+56(FP), R9
+	MOVB         tangent+64(FP), R9
 	TESTB        R9, R9
 	JZ           orderWithWith0Ambient
 	VMOVUPS      2048(DI), Y2
@@ -5003,7 +5113,7 @@ orderWithWith0Written:
 	VEXTRACTPS   $0x03, X5, 32(AX)(R9*4)
 	TESTQ        CX, CX
 	JZ           orderWithWithNextWithout
-	MOVB         tangent+56(FP), R9
+	MOVB         tangent+64(FP), R9
 	TESTB        R9, R9
 	JZ           orderWithWithAmbient
 	VMOVUPS      1472(DI), Y0
@@ -5304,7 +5414,7 @@ orderWithWithNextWithout:
 	JNZ   orderWithWithLoop
 
 out:
-	MOVQ R12, ret+64(FP)
+	MOVQ R12, ret+72(FP)
 	VZEROUPPER
 	RET
 
@@ -5400,17 +5510,17 @@ DATA spread32AVX2<>+280(SB)/4, $0x00000007
 DATA spread32AVX2<>+284(SB)/4, $0x00000007
 GLOBL spread32AVX2<>(SB), RODATA|NOPTR, $288
 
-// func stepOfThrees32AVX2(x *float32, m *float32, grad *float32, order *int32, k int, terms *float32, state *float32, tangent bool) int
+// func stepOfThrees32AVX2(x *float32, m *float32, grad *float32, order *int32, listed int, k int, terms *float32, state *float32, tangent bool) int
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·stepOfThrees32AVX2(SB), NOSPLIT, $0-72
+TEXT ·stepOfThrees32AVX2(SB), NOSPLIT, $0-80
 	MOVQ         x+0(FP), AX
 	MOVQ         m+8(FP), CX
 	MOVQ         grad+16(FP), DX
 	MOVQ         order+24(FP), BX
-	MOVQ         k+32(FP), SI
-	MOVQ         state+48(FP), DI
+	MOVQ         k+40(FP), SI
+	MOVQ         state+56(FP), DI
 	LEAQ         rotations<>+0(SB), R8
-	MOVQ         terms+40(FP), R9
+	MOVQ         terms+48(FP), R9
 	VBROADCASTSS (R9), Y0
 	VMOVUPS      Y0, (DI)
 	VBROADCASTSS 4(R9), Y0
@@ -5697,7 +5807,7 @@ orderWithoutWithout0Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+56(FP), BL
+	MOVB         tangent+64(FP), BL
 	TESTB        BL, BL
 	JZ           orderWithoutWithout0Ambient
 	VMOVUPS      2048(DI), Y2
@@ -5822,7 +5932,7 @@ orderWithoutWithout1Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+56(FP), BL
+	MOVB         tangent+64(FP), BL
 	TESTB        BL, BL
 	JZ           orderWithoutWithout1Ambient
 	VMOVUPS      2112(DI), Y2
@@ -5947,7 +6057,7 @@ orderWithoutWithout2Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+56(FP), BL
+	MOVB         tangent+64(FP), BL
 	TESTB        BL, BL
 	JZ           orderWithoutWithout2Ambient
 	VMOVUPS      2176(DI), Y2
@@ -6058,7 +6168,7 @@ orderWithoutWithout2Written:
 	VMOVUPS  Y9, 256(AX)(R9*1)
 	TESTQ    CX, CX
 	JZ       orderWithoutWithoutNextWithout
-	MOVB     tangent+56(FP), BL
+	MOVB     tangent+64(FP), BL
 	TESTB    BL, BL
 	JZ       orderWithoutWithoutAmbient
 	VMOVUPS  1472(DI), Y0
@@ -6574,7 +6684,7 @@ orderWithoutWith0Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+56(FP), BL
+	MOVB         tangent+64(FP), BL
 	TESTB        BL, BL
 	JZ           orderWithoutWith0Ambient
 	VMOVUPS      2048(DI), Y2
@@ -6725,7 +6835,7 @@ orderWithoutWith1Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+56(FP), BL
+	MOVB         tangent+64(FP), BL
 	TESTB        BL, BL
 	JZ           orderWithoutWith1Ambient
 	VMOVUPS      2112(DI), Y2
@@ -6876,7 +6986,7 @@ orderWithoutWith2Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+56(FP), BL
+	MOVB         tangent+64(FP), BL
 	TESTB        BL, BL
 	JZ           orderWithoutWith2Ambient
 	VMOVUPS      2176(DI), Y2
@@ -6996,7 +7106,7 @@ orderWithoutWith2Written:
 	VMOVUPS  Y9, 256(AX)(R9*1)
 	TESTQ    CX, CX
 	JZ       orderWithoutWithNextWithout
-	MOVB     tangent+56(FP), BL
+	MOVB     tangent+64(FP), BL
 	TESTB    BL, BL
 	JZ       orderWithoutWithAmbient
 	VMOVUPS  1472(DI), Y0
@@ -7245,6 +7355,61 @@ orderWith:
 	JNZ   orderWithWith
 
 orderWithWithoutLoop:
+	MOVQ       listed+32(FP), R11
+	SUBQ       $0x00000008, R11
+	MOVQ       R11, listed+32(FP)
+	CMPQ       R11, $0x00000200
+	JL         orderWithWithoutNear
+	MOVLQSX    2048(BX), R11
+	LEAQ       (R11)(R11*8), R11
+	PREFETCHT1 (AX)(R11*4)
+	PREFETCHT1 32(AX)(R11*4)
+	PREFETCHT1 (DX)(R11*4)
+	PREFETCHT1 32(DX)(R11*4)
+	MOVLQSX    2052(BX), R11
+	LEAQ       (R11)(R11*8), R11
+	PREFETCHT1 (AX)(R11*4)
+	PREFETCHT1 32(AX)(R11*4)
+	PREFETCHT1 (DX)(R11*4)
+	PREFETCHT1 32(DX)(R11*4)
+	MOVLQSX    2056(BX), R11
+	LEAQ       (R11)(R11*8), R11
+	PREFETCHT1 (AX)(R11*4)
+	PREFETCHT1 32(AX)(R11*4)
+	PREFETCHT1 (DX)(R11*4)
+	PREFETCHT1 32(DX)(R11*4)
+	MOVLQSX    2060(BX), R11
+	LEAQ       (R11)(R11*8), R11
+	PREFETCHT1 (AX)(R11*4)
+	PREFETCHT1 32(AX)(R11*4)
+	PREFETCHT1 (DX)(R11*4)
+	PREFETCHT1 32(DX)(R11*4)
+	MOVLQSX    2064(BX), R11
+	LEAQ       (R11)(R11*8), R11
+	PREFETCHT1 (AX)(R11*4)
+	PREFETCHT1 32(AX)(R11*4)
+	PREFETCHT1 (DX)(R11*4)
+	PREFETCHT1 32(DX)(R11*4)
+	MOVLQSX    2068(BX), R11
+	LEAQ       (R11)(R11*8), R11
+	PREFETCHT1 (AX)(R11*4)
+	PREFETCHT1 32(AX)(R11*4)
+	PREFETCHT1 (DX)(R11*4)
+	PREFETCHT1 32(DX)(R11*4)
+	MOVLQSX    2072(BX), R11
+	LEAQ       (R11)(R11*8), R11
+	PREFETCHT1 (AX)(R11*4)
+	PREFETCHT1 32(AX)(R11*4)
+	PREFETCHT1 (DX)(R11*4)
+	PREFETCHT1 32(DX)(R11*4)
+	MOVLQSX    2076(BX), R11
+	LEAQ       (R11)(R11*8), R11
+	PREFETCHT1 (AX)(R11*4)
+	PREFETCHT1 32(AX)(R11*4)
+	PREFETCHT1 (DX)(R11*4)
+	PREFETCHT1 32(DX)(R11*4)
+
+orderWithWithoutNear:
 	MOVLQSX      (BX), R11
 	LEAQ         (R11)(R11*8), R11
 	VMOVUPS      (DX)(R11*4), Y0
@@ -7549,7 +7714,7 @@ orderWithWithout0Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+56(FP), R12
+	MOVB         tangent+64(FP), R12
 	TESTB        R12, R12
 	JZ           orderWithWithout0Ambient
 	VMOVUPS      2048(DI), Y2
@@ -7674,7 +7839,7 @@ orderWithWithout1Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+56(FP), R12
+	MOVB         tangent+64(FP), R12
 	TESTB        R12, R12
 	JZ           orderWithWithout1Ambient
 	VMOVUPS      2112(DI), Y2
@@ -7799,7 +7964,7 @@ orderWithWithout2Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+56(FP), R12
+	MOVB         tangent+64(FP), R12
 	TESTB        R12, R12
 	JZ           orderWithWithout2Ambient
 	VMOVUPS      2176(DI), Y2
@@ -7915,7 +8080,7 @@ orderWithWithout2Written:
 	VEXTRACTPS   $0x03, X5, 32(AX)(R12*4)
 	TESTQ        CX, CX
 	JZ           orderWithWithoutNextWithout
-	MOVB         tangent+56(FP), R12
+	MOVB         tangent+64(FP), R12
 	TESTB        R12, R12
 	JZ           orderWithWithoutAmbient
 	VMOVUPS      1472(DI), Y0
@@ -8218,6 +8383,61 @@ orderWithWithoutNextWithout:
 
 orderWithWith:
 orderWithWithLoop:
+	MOVQ       listed+32(FP), R11
+	SUBQ       $0x00000008, R11
+	MOVQ       R11, listed+32(FP)
+	CMPQ       R11, $0x00000200
+	JL         orderWithWithNear
+	MOVLQSX    2048(BX), R11
+	LEAQ       (R11)(R11*8), R11
+	PREFETCHT1 (AX)(R11*4)
+	PREFETCHT1 32(AX)(R11*4)
+	PREFETCHT1 (DX)(R11*4)
+	PREFETCHT1 32(DX)(R11*4)
+	MOVLQSX    2052(BX), R11
+	LEAQ       (R11)(R11*8), R11
+	PREFETCHT1 (AX)(R11*4)
+	PREFETCHT1 32(AX)(R11*4)
+	PREFETCHT1 (DX)(R11*4)
+	PREFETCHT1 32(DX)(R11*4)
+	MOVLQSX    2056(BX), R11
+	LEAQ       (R11)(R11*8), R11
+	PREFETCHT1 (AX)(R11*4)
+	PREFETCHT1 32(AX)(R11*4)
+	PREFETCHT1 (DX)(R11*4)
+	PREFETCHT1 32(DX)(R11*4)
+	MOVLQSX    2060(BX), R11
+	LEAQ       (R11)(R11*8), R11
+	PREFETCHT1 (AX)(R11*4)
+	PREFETCHT1 32(AX)(R11*4)
+	PREFETCHT1 (DX)(R11*4)
+	PREFETCHT1 32(DX)(R11*4)
+	MOVLQSX    2064(BX), R11
+	LEAQ       (R11)(R11*8), R11
+	PREFETCHT1 (AX)(R11*4)
+	PREFETCHT1 32(AX)(R11*4)
+	PREFETCHT1 (DX)(R11*4)
+	PREFETCHT1 32(DX)(R11*4)
+	MOVLQSX    2068(BX), R11
+	LEAQ       (R11)(R11*8), R11
+	PREFETCHT1 (AX)(R11*4)
+	PREFETCHT1 32(AX)(R11*4)
+	PREFETCHT1 (DX)(R11*4)
+	PREFETCHT1 32(DX)(R11*4)
+	MOVLQSX    2072(BX), R11
+	LEAQ       (R11)(R11*8), R11
+	PREFETCHT1 (AX)(R11*4)
+	PREFETCHT1 32(AX)(R11*4)
+	PREFETCHT1 (DX)(R11*4)
+	PREFETCHT1 32(DX)(R11*4)
+	MOVLQSX    2076(BX), R11
+	LEAQ       (R11)(R11*8), R11
+	PREFETCHT1 (AX)(R11*4)
+	PREFETCHT1 32(AX)(R11*4)
+	PREFETCHT1 (DX)(R11*4)
+	PREFETCHT1 32(DX)(R11*4)
+
+orderWithWithNear:
 	MOVLQSX      (BX), R11
 	LEAQ         (R11)(R11*8), R11
 	VMOVUPS      (DX)(R11*4), Y0
@@ -8539,7 +8759,7 @@ orderWithWith0Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+56(FP), R12
+	MOVB         tangent+64(FP), R12
 	TESTB        R12, R12
 	JZ           orderWithWith0Ambient
 	VMOVUPS      2048(DI), Y2
@@ -8690,7 +8910,7 @@ orderWithWith1Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+56(FP), R12
+	MOVB         tangent+64(FP), R12
 	TESTB        R12, R12
 	JZ           orderWithWith1Ambient
 	VMOVUPS      2112(DI), Y2
@@ -8841,7 +9061,7 @@ orderWithWith2Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+56(FP), R12
+	MOVB         tangent+64(FP), R12
 	TESTB        R12, R12
 	JZ           orderWithWith2Ambient
 	VMOVUPS      2176(DI), Y2
@@ -8966,7 +9186,7 @@ orderWithWith2Written:
 	VEXTRACTPS   $0x03, X5, 32(AX)(R12*4)
 	TESTQ        CX, CX
 	JZ           orderWithWithNextWithout
-	MOVB         tangent+56(FP), R12
+	MOVB         tangent+64(FP), R12
 	TESTB        R12, R12
 	JZ           orderWithWithAmbient
 	VMOVUPS      1472(DI), Y0
@@ -9267,7 +9487,7 @@ orderWithWithNextWithout:
 	JNZ   orderWithWithLoop
 
 out:
-	MOVQ R10, ret+64(FP)
+	MOVQ R10, ret+72(FP)
 	VZEROUPPER
 	RET
 
@@ -11972,15 +12192,15 @@ plainWhole:
 	VZEROUPPER
 	RET
 
-// func stepOfNine32AVX512(x *float32, m *float32, grad *float32, order *int32, k int, terms *float32, state *float32, tangent bool) int
+// func stepOfNine32AVX512(x *float32, m *float32, grad *float32, order *int32, listed int, k int, terms *float32, state *float32, tangent bool) int
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VL, MMX+
-TEXT ·stepOfNine32AVX512(SB), NOSPLIT, $0-72
+TEXT ·stepOfNine32AVX512(SB), NOSPLIT, $0-80
 	MOVQ         x+0(FP), AX
 	MOVQ         m+8(FP), CX
 	MOVQ         grad+16(FP), DX
 	MOVQ         order+24(FP), BX
-	MOVQ         k+32(FP), SI
-	MOVQ         state+48(FP), DI
+	MOVQ         k+40(FP), SI
+	MOVQ         state+56(FP), DI
 	MOVL         $0x0000cc66, R8
 	KMOVW        R8, K1
 	MOVL         $0x0000f078, R8
@@ -11990,7 +12210,7 @@ TEXT ·stepOfNine32AVX512(SB), NOSPLIT, $0-72
 	MOVL         $0x00000080, R8
 	KMOVW        R8, K4
 	LEAQ         spread32AVX512<>+0(SB), R8
-	MOVQ         terms+40(FP), R10
+	MOVQ         terms+48(FP), R10
 	VBROADCASTSS (R10), Z0
 	VMOVUPS      Z0, (DI)
 	VBROADCASTSS 4(R10), Z0
@@ -12336,7 +12556,7 @@ orderWithoutWithoutApply:
 	JMP         orderWithoutWithoutApplied
 
 orderWithoutWithoutMomentum:
-	MOVB        tangent+56(FP), BL
+	MOVB        tangent+64(FP), BL
 	TESTB       BL, BL
 	JZ          orderWithoutWithoutAmbient
 	VXORPS      Z7, Z7, Z7
@@ -13073,7 +13293,7 @@ orderWithoutWithApply:
 	JMP         orderWithoutWithApplied
 
 orderWithoutWithMomentum:
-	MOVB        tangent+56(FP), BL
+	MOVB        tangent+64(FP), BL
 	TESTB       BL, BL
 	JZ          orderWithoutWithAmbient
 	VXORPS      Z9, Z9, Z9
@@ -13533,6 +13753,109 @@ orderWith:
 	JNZ   orderWithWith
 
 orderWithWithoutLoop:
+	MOVQ       listed+32(FP), R8
+	SUBQ       $0x00000010, R8
+	MOVQ       R8, listed+32(FP)
+	CMPQ       R8, $0x00000200
+	JL         orderWithWithoutNear
+	MOVLQSX    2048(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2052(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2056(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2060(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2064(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2068(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2072(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2076(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2080(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2084(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2088(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2092(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2096(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2100(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2104(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2108(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+
+orderWithWithoutNear:
 	MOVLQSX         (BX), R8
 	LEAQ            (R8)(R8*8), R8
 	VBROADCASTF64X4 (DX)(R8*4), Z0
@@ -13885,7 +14208,7 @@ orderWithWithout0Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+56(FP), R8
+	MOVB          tangent+64(FP), R8
 	TESTB         R8, R8
 	JZ            orderWithWithout0Ambient
 	VMULPS        Z14, Z15, Z20
@@ -14065,7 +14388,7 @@ orderWithWithout0Written:
 	VEXTRACTPS    $0x03, X17, 32(AX)(R8*4)
 	TESTQ         CX, CX
 	JZ            orderWithWithoutNextWithout
-	MOVB          tangent+56(FP), R8
+	MOVB          tangent+64(FP), R8
 	TESTB         R8, R8
 	JZ            orderWithWithoutAmbient
 	VALIGND       $0x0f, Z7, Z7, Z5
@@ -14369,6 +14692,109 @@ orderWithWithoutNextWithout:
 
 orderWithWith:
 orderWithWithLoop:
+	MOVQ       listed+32(FP), R8
+	SUBQ       $0x00000010, R8
+	MOVQ       R8, listed+32(FP)
+	CMPQ       R8, $0x00000200
+	JL         orderWithWithNear
+	MOVLQSX    2048(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2052(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2056(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2060(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2064(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2068(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2072(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2076(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2080(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2084(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2088(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2092(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2096(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2100(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2104(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+	MOVLQSX    2108(BX), R8
+	LEAQ       (R8)(R8*8), R8
+	PREFETCHT1 (AX)(R8*4)
+	PREFETCHT1 32(AX)(R8*4)
+	PREFETCHT1 (DX)(R8*4)
+	PREFETCHT1 32(DX)(R8*4)
+
+orderWithWithNear:
 	MOVLQSX         (BX), R8
 	LEAQ            (R8)(R8*8), R8
 	VBROADCASTF64X4 (DX)(R8*4), Z0
@@ -14750,7 +15176,7 @@ orderWithWith0Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+56(FP), R8
+	MOVB          tangent+64(FP), R8
 	TESTB         R8, R8
 	JZ            orderWithWith0Ambient
 	VMULPS        Z14, Z15, Z20
@@ -14957,7 +15383,7 @@ orderWithWith0Written:
 	VEXTRACTPS    $0x03, X17, 32(AX)(R8*4)
 	TESTQ         CX, CX
 	JZ            orderWithWithNextWithout
-	MOVB          tangent+56(FP), R8
+	MOVB          tangent+64(FP), R8
 	TESTB         R8, R8
 	JZ            orderWithWithAmbient
 	VALIGND       $0x0f, Z7, Z7, Z5
@@ -15259,7 +15685,7 @@ orderWithWithNextWithout:
 	JNZ   orderWithWithLoop
 
 out:
-	MOVQ R11, ret+64(FP)
+	MOVQ R11, ret+72(FP)
 	VZEROUPPER
 	RET
 
@@ -15427,15 +15853,15 @@ DATA turns<>+112(SB)/8, $0x000000000000000e
 DATA turns<>+120(SB)/8, $0x000000000000000f
 GLOBL turns<>(SB), RODATA|NOPTR, $128
 
-// func stepOfThrees32AVX512(x *float32, m *float32, grad *float32, order *int32, k int, terms *float32, state *float32, tangent bool) int
+// func stepOfThrees32AVX512(x *float32, m *float32, grad *float32, order *int32, listed int, k int, terms *float32, state *float32, tangent bool) int
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VL, MMX+
-TEXT ·stepOfThrees32AVX512(SB), NOSPLIT, $0-72
+TEXT ·stepOfThrees32AVX512(SB), NOSPLIT, $0-80
 	MOVQ         x+0(FP), AX
 	MOVQ         m+8(FP), CX
 	MOVQ         grad+16(FP), DX
 	MOVQ         order+24(FP), BX
-	MOVQ         k+32(FP), SI
-	MOVQ         state+48(FP), DI
+	MOVQ         k+40(FP), SI
+	MOVQ         state+56(FP), DI
 	MOVL         $0x0000cc66, R8
 	KMOVW        R8, K1
 	MOVL         $0x0000f078, R8
@@ -15444,7 +15870,7 @@ TEXT ·stepOfThrees32AVX512(SB), NOSPLIT, $0-72
 	KMOVW        R8, K3
 	MOVL         $0x00000080, R8
 	KMOVW        R8, K4
-	MOVQ         terms+40(FP), R8
+	MOVQ         terms+48(FP), R8
 	VBROADCASTSS (R8), Z0
 	VMOVUPS      Z0, (DI)
 	VBROADCASTSS 4(R8), Z0
@@ -15727,7 +16153,7 @@ orderWithoutWithout0Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+56(FP), BL
+	MOVB          tangent+64(FP), BL
 	TESTB         BL, BL
 	JZ            orderWithoutWithout0Ambient
 	VMULPS        Z18, Z9, Z20
@@ -15831,7 +16257,7 @@ orderWithoutWithout1Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+56(FP), BL
+	MOVB          tangent+64(FP), BL
 	TESTB         BL, BL
 	JZ            orderWithoutWithout1Ambient
 	VMULPS        Z18, Z13, Z20
@@ -15935,7 +16361,7 @@ orderWithoutWithout2Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+56(FP), BL
+	MOVB          tangent+64(FP), BL
 	TESTB         BL, BL
 	JZ            orderWithoutWithout2Ambient
 	VMULPS        Z18, Z17, Z20
@@ -16026,7 +16452,7 @@ orderWithoutWithout2Written:
 	VMOVUPS Z17, 512(AX)(R8*1)
 	TESTQ   CX, CX
 	JZ      orderWithoutWithoutNextWithout
-	MOVB    tangent+56(FP), BL
+	MOVB    tangent+64(FP), BL
 	TESTB   BL, BL
 	JZ      orderWithoutWithoutAmbient
 	VALIGND $0x0f, Z4, Z4, Z4
@@ -16523,7 +16949,7 @@ orderWithoutWith0Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+56(FP), BL
+	MOVB          tangent+64(FP), BL
 	TESTB         BL, BL
 	JZ            orderWithoutWith0Ambient
 	VMULPS        Z18, Z9, Z20
@@ -16653,7 +17079,7 @@ orderWithoutWith1Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+56(FP), BL
+	MOVB          tangent+64(FP), BL
 	TESTB         BL, BL
 	JZ            orderWithoutWith1Ambient
 	VMULPS        Z18, Z13, Z20
@@ -16783,7 +17209,7 @@ orderWithoutWith2Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+56(FP), BL
+	MOVB          tangent+64(FP), BL
 	TESTB         BL, BL
 	JZ            orderWithoutWith2Ambient
 	VMULPS        Z18, Z17, Z20
@@ -16883,7 +17309,7 @@ orderWithoutWith2Written:
 	VMOVUPS Z17, 512(AX)(R8*1)
 	TESTQ   CX, CX
 	JZ      orderWithoutWithNextWithout
-	MOVB    tangent+56(FP), BL
+	MOVB    tangent+64(FP), BL
 	TESTB   BL, BL
 	JZ      orderWithoutWithAmbient
 	VALIGND $0x0f, Z4, Z4, Z4
@@ -17117,6 +17543,109 @@ orderWith:
 	JNZ   orderWithWith
 
 orderWithWithoutLoop:
+	MOVQ       listed+32(FP), R10
+	SUBQ       $0x00000010, R10
+	MOVQ       R10, listed+32(FP)
+	CMPQ       R10, $0x00000200
+	JL         orderWithWithoutNear
+	MOVLQSX    2048(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2052(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2056(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2060(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2064(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2068(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2072(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2076(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2080(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2084(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2088(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2092(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2096(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2100(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2104(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2108(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+
+orderWithWithoutNear:
 	MOVLQSX         (BX), R10
 	LEAQ            (R10)(R10*8), R10
 	VBROADCASTF64X4 (DX)(R10*4), Z0
@@ -17451,7 +17980,7 @@ orderWithWithout0Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+56(FP), R11
+	MOVB          tangent+64(FP), R11
 	TESTB         R11, R11
 	JZ            orderWithWithout0Ambient
 	VMULPS        Z14, Z15, Z20
@@ -17555,7 +18084,7 @@ orderWithWithout1Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+56(FP), R11
+	MOVB          tangent+64(FP), R11
 	TESTB         R11, R11
 	JZ            orderWithWithout1Ambient
 	VMULPS        Z14, Z16, Z20
@@ -17659,7 +18188,7 @@ orderWithWithout2Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+56(FP), R11
+	MOVB          tangent+64(FP), R11
 	TESTB         R11, R11
 	JZ            orderWithWithout2Ambient
 	VMULPS        Z14, Z11, Z20
@@ -17791,7 +18320,7 @@ orderWithWithout2Written:
 	VEXTRACTPS    $0x03, X17, 32(AX)(R11*4)
 	TESTQ         CX, CX
 	JZ            orderWithWithoutNextWithout
-	MOVB          tangent+56(FP), R11
+	MOVB          tangent+64(FP), R11
 	TESTB         R11, R11
 	JZ            orderWithWithoutAmbient
 	VALIGND       $0x0f, Z7, Z7, Z5
@@ -18095,6 +18624,109 @@ orderWithWithoutNextWithout:
 
 orderWithWith:
 orderWithWithLoop:
+	MOVQ       listed+32(FP), R10
+	SUBQ       $0x00000010, R10
+	MOVQ       R10, listed+32(FP)
+	CMPQ       R10, $0x00000200
+	JL         orderWithWithNear
+	MOVLQSX    2048(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2052(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2056(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2060(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2064(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2068(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2072(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2076(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2080(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2084(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2088(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2092(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2096(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2100(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2104(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2108(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+
+orderWithWithNear:
 	MOVLQSX         (BX), R10
 	LEAQ            (R10)(R10*8), R10
 	VBROADCASTF64X4 (DX)(R10*4), Z0
@@ -18446,7 +19078,7 @@ orderWithWith0Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+56(FP), R11
+	MOVB          tangent+64(FP), R11
 	TESTB         R11, R11
 	JZ            orderWithWith0Ambient
 	VMULPS        Z14, Z15, Z20
@@ -18576,7 +19208,7 @@ orderWithWith1Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+56(FP), R11
+	MOVB          tangent+64(FP), R11
 	TESTB         R11, R11
 	JZ            orderWithWith1Ambient
 	VMULPS        Z14, Z16, Z20
@@ -18706,7 +19338,7 @@ orderWithWith2Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+56(FP), R11
+	MOVB          tangent+64(FP), R11
 	TESTB         R11, R11
 	JZ            orderWithWith2Ambient
 	VMULPS        Z14, Z11, Z20
@@ -18847,7 +19479,7 @@ orderWithWith2Written:
 	VEXTRACTPS    $0x03, X17, 32(AX)(R11*4)
 	TESTQ         CX, CX
 	JZ            orderWithWithNextWithout
-	MOVB          tangent+56(FP), R11
+	MOVB          tangent+64(FP), R11
 	TESTB         R11, R11
 	JZ            orderWithWithAmbient
 	VALIGND       $0x0f, Z7, Z7, Z5
@@ -19149,7 +19781,7 @@ orderWithWithNextWithout:
 	JNZ   orderWithWithLoop
 
 out:
-	MOVQ R9, ret+64(FP)
+	MOVQ R9, ret+72(FP)
 	VZEROUPPER
 	RET
 

@@ -5678,16 +5678,16 @@ plainElementDone:
 	FMOVD	F11, ret+128(FP)
 	RET
 
-// func stepOfNine32NEON(x, m, grad *float32, order *int32, k int, terms, state *float32, tangent bool) int
-TEXT ·stepOfNine32NEON(SB), NOSPLIT, $0-72
+// func stepOfNine32NEON(x, m, grad *float32, order *int32, listed, k int, terms, state *float32, tangent bool) int
+TEXT ·stepOfNine32NEON(SB), NOSPLIT, $0-80
 	MOVD	x+0(FP), R0
 	MOVD	m+8(FP), R1
 	MOVD	grad+16(FP), R2
 	MOVD	order+24(FP), R3
-	MOVD	k+32(FP), R4
-	MOVD	terms+40(FP), R5
-	MOVD	state+48(FP), R6
-	MOVBU	tangent+56(FP), R7
+	MOVD	k+40(FP), R4
+	MOVD	terms+48(FP), R5
+	MOVD	state+56(FP), R6
+	MOVBU	tangent+64(FP), R7
 	FMOVS	(R5), F0
 	VDUP	V0.S[0], V0.S4
 	FMOVQ	F0, (R6)
@@ -6942,19 +6942,19 @@ centredNext:
 	CBNZ	R4, centred
 	B	out
 out:
-	MOVD	R8, ret+64(FP)
+	MOVD	R8, ret+72(FP)
 	RET
 
-// func stepOfThrees32NEON(x, m, grad *float32, order *int32, k int, terms, state *float32, tangent bool) int
-TEXT ·stepOfThrees32NEON(SB), NOSPLIT, $0-72
+// func stepOfThrees32NEON(x, m, grad *float32, order *int32, listed, k int, terms, state *float32, tangent bool) int
+TEXT ·stepOfThrees32NEON(SB), NOSPLIT, $0-80
 	MOVD	x+0(FP), R0
 	MOVD	m+8(FP), R1
 	MOVD	grad+16(FP), R2
 	MOVD	order+24(FP), R3
-	MOVD	k+32(FP), R4
-	MOVD	terms+40(FP), R5
-	MOVD	state+48(FP), R6
-	MOVBU	tangent+56(FP), R7
+	MOVD	k+40(FP), R4
+	MOVD	terms+48(FP), R5
+	MOVD	state+56(FP), R6
+	MOVBU	tangent+64(FP), R7
 	FMOVS	(R5), F0
 	VDUP	V0.S[0], V0.S4
 	FMOVQ	F0, (R6)
@@ -8551,5 +8551,5 @@ centredNext:
 	CBNZ	R4, centred
 	B	out
 out:
-	MOVD	R8, ret+64(FP)
+	MOVD	R8, ret+72(FP)
 	RET

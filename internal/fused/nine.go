@@ -56,56 +56,51 @@ func Scatters[T vec.Float](n int, s descent.Step) bool {
 // stepOfNines makes the step of all points. order is that of Spheres.
 func stepOfNines(x, m, g []float32, order []int32, columns bool, o Sphere, s descent.Step) (p descent.Progress, failed int) {
 	s.Tangent = s.Tangent && m != nil
-	n := nines{Sphere: o, Step: s, columns: columns, failed: -1}
+	var n nines
+	n.Sphere, n.Step, n.columns, n.failed = o, s, columns, -1
 	n.constants = nineStep{ahead: float32(s.Ahead), slope: float32(s.Slope), keep: float32(s.Keep), take: float32(s.Take)}
-	elements, k := nine, len(x)/nine
-	if columns {
-		elements = 3
-	}
-	for i, v := range o.terms(s, elements) {
+	for i, v := range o.terms(s, nine/n.vectors()) {
 		n.constants.terms[i] = float32(v)
 	}
+	k := len(x) / nine
 	if order != nil {
 		k = len(order)
 	}
 	n.step(x, m, g, order, k, 0)
-	p.Factor = 1
+	factor := float32(1)
 	for i := range cpu.Use.Bytes() / 4 {
-		p = p.Plus(descent.Progress{Direction: n.state.direction[i], Length: n.state.length[i], Factor: float64(n.state.factor[i])})
+		p.Direction += n.state.direction[i]
+		p.Length += n.state.length[i]
+		factor = max(factor, n.state.factor[i])
 	}
+	p.Factor = float64(factor)
 	return p, n.failed
 }
 
 // step makes the step of k points. at is the index of the first. After a long step a vector is normalised again, because of rounding.
 func (n *nines) step(x, m, g []float32, order []int32, k, at int) {
 	lanes := cpu.Use.Bytes() / 4
-	{
-		for k >= lanes {
-			groups := 0
-			if n.columns {
-				groups, _ = stepOfThreesKernel(x, m, g, order, k/lanes, n.constants.terms[:], n.state.floats(), n.Tangent)
-			} else {
-				groups, _ = stepOfNineKernel(x, m, g, order, k/lanes, n.constants.terms[:], n.state.floats(), n.Tangent)
-			}
-			done := groups * lanes
-			for i := range lanes {
-				l := done - lanes + i*nine%lanes // the point that lane i belongs to
-				n.settle(i, x[nine*number(order, l):][:nine], at+l)
-			}
-			if order == nil {
-				x, g = x[nine*done:], g[nine*done:]
-			} else {
-				order = order[done:]
-			}
-			if m != nil {
-				m = m[nine*done:]
-			}
-			k, at = k-done, at+done
+	for k >= lanes {
+		groups := 0
+		if n.columns {
+			groups, _ = stepOfThreesKernel(x, m, g, order, cap(order), k/lanes, n.constants.terms[:], n.state.floats(), n.Tangent)
+		} else {
+			groups, _ = stepOfNineKernel(x, m, g, order, cap(order), k/lanes, n.constants.terms[:], n.state.floats(), n.Tangent)
 		}
+		done := groups * lanes
+		n.settle(x, order, done-lanes, at, lanes)
+		if order == nil {
+			x, g = x[nine*done:], g[nine*done:]
+		} else {
+			order = order[done:]
+		}
+		if m != nil {
+			m = m[nine*done:]
+		}
+		k, at = k-done, at+done
 	}
-	for from := 0; from < k; from += maxPoints {
-		to := min(from+maxPoints, k)
-		n.copied(x, part(m, nine*from, nine*to), g, order, from, to, at+from)
+	if k > 0 {
+		n.copied(x, m, g, order, k, at)
 	}
 }
 
@@ -117,32 +112,43 @@ func number(order []int32, i int) int {
 	return int(order[i])
 }
 
-// settle deals with the vectors of the point x of the last group, which has moved in the given lane, whose steps were long.
-func (n *nines) settle(lane int, x []float32, at int) {
-	for j := range n.state.long {
-		switch long := n.state.long[j][lane]; {
-		case !(long > 1):
-		case math.IsInf(float64(long), 1):
-			if n.failed < 0 || at < n.failed {
-				n.failed = at
+// settle deals with the vectors of the last group, which begins with the given point, whose steps were long. at is the index of point 0.
+func (n *nines) settle(x []float32, order []int32, first, at, lanes int) {
+	for j := range n.vectors() {
+		for i, l := range n.state.long[j][:lanes] {
+			if !(l > 1) {
+				continue
 			}
-		case n.columns:
-			normalise(x[j:], 3, 3, n.Radius)
-		default:
-			renormalise(x, n.Sphere)
+			k := first + i*nine%lanes // the point that lane i belongs to
+			switch p := x[nine*number(order, k):][:nine]; {
+			case math.IsInf(float64(l), 1):
+				if n.failed < 0 || at+k < n.failed {
+					n.failed = at + k
+				}
+			case n.columns:
+				normalise(p[j:], 3, 3, n.Radius)
+			default:
+				renormalise(p, n.Sphere)
+			}
 		}
 	}
 }
 
-// copied makes the step of points from to to-1 in a copy of whole vectors. The lanes that are left have some of them again, with gradient 0.
-func (n *nines) copied(x, m, g []float32, order []int32, from, to, at int) {
-	var all [3][maxPoints * nine]float32
+// vectors is the number of vectors of a point.
+func (n *nines) vectors() int {
+	if n.columns {
+		return 3
+	}
+	return 1
+}
+
+// copied makes the step of fewer points than a vector has lanes in a copy. The lanes that are left have some of them again, with gradient 0.
+func (n *nines) copied(x, m, g []float32, order []int32, k, at int) {
+	var all [3][16 * nine]float32
 	lanes := cpu.Use.Bytes() / 4
-	k := to - from
-	whole := (k + lanes - 1) / lanes * lanes
-	xs, ms, gs := all[0][:nine*whole], all[1][:nine*whole], all[2][:nine*whole]
-	for i := range whole {
-		p := nine * number(order, from+i%k)
+	xs, ms, gs := all[0][:nine*lanes], all[1][:nine*lanes], all[2][:nine*lanes]
+	for i := range lanes {
+		p := nine * number(order, i%k)
 		copy(xs[nine*i:], x[p:p+nine])
 		if i < k {
 			copy(gs[nine*i:], g[p:p+nine])
@@ -151,11 +157,12 @@ func (n *nines) copied(x, m, g []float32, order []int32, from, to, at int) {
 	if copy(ms, m); m == nil {
 		ms = nil
 	}
-	n.step(xs, ms, gs, nil, whole, at)
+	n.step(xs, ms, gs, nil, lanes, at)
 	for i := range k {
-		p := nine * number(order, from+i)
-		copy(x[p:p+nine], xs[nine*i:])
-		clear(g[p : p+nine])
+		copy(x[nine*number(order, i):][:nine], xs[nine*i:])
 	}
 	copy(m, ms)
+	if order == nil {
+		clear(g)
+	}
 }

@@ -54,7 +54,7 @@ func Frames[T vec.Float](x, m, g []T, order []int32, n int, r float64, s descent
 	for l := range state.steps {
 		state.steps[l] = longest
 	}
-	moved, _ := framesKernel(vec.Float32s(x), vec.Float32s(m), vec.Float32s(g), order, k/group, lines, s.Geometric, s.Tangent, s.Tangent && !s.Late)
+	moved, _ := framesKernel(vec.Float32s(x), vec.Float32s(m), vec.Float32s(g), order, cap(order), k/group, lines, s.Geometric, s.Tangent, s.Tangent && !s.Late)
 	for l := range group {
 		total.Direction += state.direction[l]
 		total.Length += state.length[l]

@@ -4828,16 +4828,16 @@ l322:
 	VZEROUPPER
 	RET
 
-// func frames32AVX2(x *float32, m *float32, slopes *float32, order *int32, blocks int, state *float32, geometric bool, tangent bool, transported bool) int
-// Requires: AVX, AVX2, FMA3
-TEXT ·frames32AVX2(SB), NOSPLIT, $0-64
+// func frames32AVX2(x *float32, m *float32, slopes *float32, order *int32, listed int, blocks int, state *float32, geometric bool, tangent bool, transported bool) int
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·frames32AVX2(SB), NOSPLIT, $0-72
 	MOVQ  x+0(FP), AX
 	MOVQ  m+8(FP), CX
 	MOVQ  slopes+16(FP), DX
 	MOVQ  order+24(FP), BX
-	MOVQ  state+40(FP), SI
+	MOVQ  state+48(FP), SI
 	LEAQ  rotations<>+0(SB), DI
-	MOVQ  blocks+32(FP), R8
+	MOVQ  blocks+40(FP), R8
 	XORQ  R9, R9
 	TESTQ BX, BX
 	JNZ   scattered
@@ -5103,7 +5103,7 @@ togetherDirectionWithout:
 	VMOVUPS      Y3, 1408(SI)
 	VMOVUPS      Y1, 1472(SI)
 	VBROADCASTSS 16(SI), Y0
-	MOVB         geometric+48(FP), BL
+	MOVB         geometric+56(FP), BL
 	TESTB        BL, BL
 	JZ           l323
 	VCVTPD2PSY   Y2, X10
@@ -5303,7 +5303,7 @@ l323:
 	VFNMADD231PS Y2, Y3, Y4
 	VMULPS       Y7, Y4, Y4
 	VMOVUPS      Y4, 896(SI)
-	MOVB         transported+50(FP), BL
+	MOVB         transported+58(FP), BL
 	TESTB        BL, BL
 	JZ           l324
 	VMOVUPS      960(SI), Y0
@@ -5456,7 +5456,7 @@ l324:
 	VMOVUPS  Y9, 256(AX)
 	TESTQ    CX, CX
 	JZ       togetherNextWithout
-	MOVB     tangent+49(FP), BL
+	MOVB     tangent+57(FP), BL
 	TESTB    BL, BL
 	JZ       togetherAmbient
 	VMOVUPS  960(SI), Y0
@@ -5696,6 +5696,61 @@ togetherNextWithout:
 
 scattered:
 apart:
+	MOVQ       listed+32(FP), R10
+	SUBQ       $0x00000008, R10
+	MOVQ       R10, listed+32(FP)
+	CMPQ       R10, $0x00000200
+	JL         apartNear
+	MOVLQSX    2048(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2052(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2056(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2060(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2064(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2068(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2072(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+	MOVLQSX    2076(BX), R10
+	LEAQ       (R10)(R10*8), R10
+	PREFETCHT1 (AX)(R10*4)
+	PREFETCHT1 32(AX)(R10*4)
+	PREFETCHT1 (DX)(R10*4)
+	PREFETCHT1 32(DX)(R10*4)
+
+apartNear:
 	MOVLQSX      (BX), R10
 	LEAQ         (R10)(R10*8), R10
 	VMOVUPS      (AX)(R10*4), Y0
@@ -6053,7 +6108,7 @@ apartDirectionWithout:
 	VMOVUPS      Y7, 1408(SI)
 	VMOVUPS      Y8, 1472(SI)
 	VBROADCASTSS 16(SI), Y0
-	MOVB         geometric+48(FP), R10
+	MOVB         geometric+56(FP), R10
 	TESTB        R10, R10
 	JZ           l325
 	VCVTPD2PSY   Y9, X10
@@ -6253,7 +6308,7 @@ l325:
 	VFNMADD231PS Y3, Y2, Y4
 	VMULPS       Y6, Y4, Y4
 	VMOVUPS      Y4, 896(SI)
-	MOVB         transported+50(FP), R10
+	MOVB         transported+58(FP), R10
 	TESTB        R10, R10
 	JZ           l326
 	VMOVUPS      960(SI), Y0
@@ -6411,7 +6466,7 @@ l326:
 	VEXTRACTPS   $0x03, X5, 32(AX)(R10*4)
 	TESTQ        CX, CX
 	JZ           apartNextWithout
-	MOVB         tangent+49(FP), R10
+	MOVB         tangent+57(FP), R10
 	TESTB        R10, R10
 	JZ           apartAmbient
 	VMOVUPS      960(SI), Y0
@@ -6731,7 +6786,7 @@ apartNextWithout:
 	JNZ  apart
 
 out:
-	MOVQ R9, ret+56(FP)
+	MOVQ R9, ret+64(FP)
 	VZEROUPPER
 	RET
 
@@ -6753,14 +6808,14 @@ DATA rotations<>+56(SB)/4, $0x00000006
 DATA rotations<>+60(SB)/4, $0x00000007
 GLOBL rotations<>(SB), RODATA|NOPTR, $64
 
-// func frames32AVX512(x *float32, m *float32, slopes *float32, order *int32, blocks int, state *float32, geometric bool, tangent bool, transported bool) int
-// Requires: AVX, AVX512DQ, AVX512F, AVX512VL
-TEXT ·frames32AVX512(SB), NOSPLIT, $0-64
+// func frames32AVX512(x *float32, m *float32, slopes *float32, order *int32, listed int, blocks int, state *float32, geometric bool, tangent bool, transported bool) int
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, MMX+
+TEXT ·frames32AVX512(SB), NOSPLIT, $0-72
 	MOVQ  x+0(FP), AX
 	MOVQ  m+8(FP), CX
 	MOVQ  slopes+16(FP), DX
 	MOVQ  order+24(FP), BX
-	MOVQ  state+40(FP), SI
+	MOVQ  state+48(FP), SI
 	MOVL  $0x0000cc66, DI
 	KMOVW DI, K1
 	MOVL  $0x0000f078, DI
@@ -6769,7 +6824,7 @@ TEXT ·frames32AVX512(SB), NOSPLIT, $0-64
 	KMOVW DI, K3
 	MOVL  $0x00000080, DI
 	KMOVW DI, K4
-	MOVQ  blocks+32(FP), DI
+	MOVQ  blocks+40(FP), DI
 	XORQ  R8, R8
 	TESTQ BX, BX
 	JNZ   scattered
@@ -7019,7 +7074,7 @@ togetherDirectionWithout:
 	VFMADD231PD   Z21, Z21, Z19
 	VFMADD231PD   Z22, Z22, Z20
 	VBROADCASTSS  16(SI), Z21
-	MOVB          geometric+48(FP), BL
+	MOVB          geometric+56(FP), BL
 	TESTB         BL, BL
 	JZ            l327
 	VCVTPD2PS     Z19, Y10
@@ -7155,7 +7210,7 @@ l327:
 	VFNMADD231PS  Z6, Z25, Z5
 	VFNMADD231PS  Z1, Z26, Z5
 	VMULPS        Z24, Z5, Z5
-	MOVB          transported+50(FP), BL
+	MOVB          transported+58(FP), BL
 	TESTB         BL, BL
 	JZ            l328
 	VMULPS        Z0, Z9, Z19
@@ -7279,7 +7334,7 @@ l328:
 	VMOVUPS Z8, 512(AX)
 	TESTQ   CX, CX
 	JZ      togetherNextWithout
-	MOVB    tangent+49(FP), BL
+	MOVB    tangent+57(FP), BL
 	TESTB   BL, BL
 	JZ      togetherAmbient
 	VALIGND $0x0f, Z14, Z14, Z0
@@ -7504,6 +7559,109 @@ togetherNextWithout:
 
 scattered:
 apart:
+	MOVQ       listed+32(FP), R9
+	SUBQ       $0x00000010, R9
+	MOVQ       R9, listed+32(FP)
+	CMPQ       R9, $0x00000200
+	JL         apartNear
+	MOVLQSX    2048(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2052(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2056(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2060(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2064(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2068(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2072(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2076(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2080(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2084(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2088(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2092(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2096(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2100(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2104(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+	MOVLQSX    2108(BX), R9
+	LEAQ       (R9)(R9*8), R9
+	PREFETCHT1 (AX)(R9*4)
+	PREFETCHT1 32(AX)(R9*4)
+	PREFETCHT1 (DX)(R9*4)
+	PREFETCHT1 32(DX)(R9*4)
+
+apartNear:
 	MOVLQSX         (BX), R9
 	LEAQ            (R9)(R9*8), R9
 	VBROADCASTF64X4 (AX)(R9*4), Z0
@@ -7873,7 +8031,7 @@ apartDirectionWithout:
 	VFMADD231PD   Z21, Z21, Z15
 	VFMADD231PD   Z22, Z22, Z20
 	VBROADCASTSS  16(SI), Z21
-	MOVB          geometric+48(FP), R9
+	MOVB          geometric+56(FP), R9
 	TESTB         R9, R9
 	JZ            l329
 	VCVTPD2PS     Z15, Y12
@@ -8009,7 +8167,7 @@ l329:
 	VFNMADD231PS  Z4, Z25, Z8
 	VFNMADD231PS  Z1, Z26, Z8
 	VMULPS        Z24, Z8, Z8
-	MOVB          transported+50(FP), R9
+	MOVB          transported+58(FP), R9
 	TESTB         R9, R9
 	JZ            l330
 	VMULPS        Z6, Z16, Z15
@@ -8174,7 +8332,7 @@ l330:
 	VEXTRACTPS    $0x03, X8, 32(AX)(R9*4)
 	TESTQ         CX, CX
 	JZ            apartNextWithout
-	MOVB          tangent+49(FP), R9
+	MOVB          tangent+57(FP), R9
 	TESTB         R9, R9
 	JZ            apartAmbient
 	VALIGND       $0x0f, Z17, Z17, Z0
@@ -8477,7 +8635,7 @@ apartNextWithout:
 	JNZ  apart
 
 out:
-	MOVQ R8, ret+56(FP)
+	MOVQ R8, ret+64(FP)
 	VZEROUPPER
 	RET
 

@@ -3531,16 +3531,16 @@ element:
 	CBNZ	R2, narrow
 	RET
 
-// func frames32NEON(x, m, slopes *float32, order *int32, blocks int, state *float32, geometric, tangent, transported bool) int
-TEXT ·frames32NEON(SB), NOSPLIT, $0-64
+// func frames32NEON(x, m, slopes *float32, order *int32, listed, blocks int, state *float32, geometric, tangent, transported bool) int
+TEXT ·frames32NEON(SB), NOSPLIT, $0-72
 	MOVD	x+0(FP), R0
 	MOVD	m+8(FP), R1
 	MOVD	slopes+16(FP), R2
-	MOVD	state+40(FP), R3
-	MOVD	blocks+32(FP), R4
-	MOVBU	geometric+48(FP), R5
-	MOVBU	tangent+49(FP), R6
-	MOVBU	transported+50(FP), R7
+	MOVD	state+48(FP), R3
+	MOVD	blocks+40(FP), R4
+	MOVBU	geometric+56(FP), R5
+	MOVBU	tangent+57(FP), R6
+	MOVBU	transported+58(FP), R7
 	MOVD	order+24(FP), R8
 	MOVD	$0, R9
 	FMOVQ	(R3), F0
@@ -4183,5 +4183,5 @@ next:
 	SUB	$1, R4, R4
 	CBNZ	R4, block
 out:
-	MOVD	R9, ret+56(FP)
+	MOVD	R9, ret+64(FP)
 	RET

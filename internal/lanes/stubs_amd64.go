@@ -177,7 +177,7 @@ func transpose64AVX512(dst *float64, src *float64, rows int, cols int)
 // it is frame i of all three, and slopes are cleared.
 //
 //go:noescape
-func frames32AVX2(x *float32, m *float32, slopes *float32, order *int32, blocks int, state *float32, geometric bool, tangent bool, transported bool) int
+func frames32AVX2(x *float32, m *float32, slopes *float32, order *int32, listed int, blocks int, state *float32, geometric bool, tangent bool, transported bool) int
 
 // frames32AVX512 makes the step for blocks > 0 blocks of 16 frames of 3 x 3. It returns the number
 // of blocks before the first that holds a frame whose pivots are too small or whose trace is too
@@ -186,4 +186,4 @@ func frames32AVX2(x *float32, m *float32, slopes *float32, order *int32, blocks 
 // it is frame i of all three, and slopes are cleared.
 //
 //go:noescape
-func frames32AVX512(x *float32, m *float32, slopes *float32, order *int32, blocks int, state *float32, geometric bool, tangent bool, transported bool) int
+func frames32AVX512(x *float32, m *float32, slopes *float32, order *int32, listed int, blocks int, state *float32, geometric bool, tangent bool, transported bool) int

@@ -87,4 +87,4 @@ func transpose64NEON(dst, src *float64, rows, cols int)
 // it is frame i of all three, and slopes are cleared.
 //
 //go:noescape
-func frames32NEON(x, m, slopes *float32, order *int32, blocks int, state *float32, geometric, tangent, transported bool) int
+func frames32NEON(x, m, slopes *float32, order *int32, listed, blocks int, state *float32, geometric, tangent, transported bool) int

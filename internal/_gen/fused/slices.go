@@ -53,14 +53,15 @@ var sliceKernels = []sliceKernel{
 	{"stepOfThrees", "3 x 3 matrices, whose columns are the vectors", (*slices).threes, 3},
 }
 
-const stepOfNineSignature = "func(x, m, grad *%[1]s, order *int32, k int, terms, state *%[1]s, tangent bool) int"
+const stepOfNineSignature = "func(x, m, grad *%[1]s, order *int32, listed, k int, terms, state *%[1]s, tangent bool) int"
 
 // doc describes the function, for a number of points in a group.
 func (s sliceKernel) doc(points int) []string {
 	return []string{
 		fmt.Sprintf("makes the step of k > 0 groups of %d %s. It stops after a group", points, s.of),
 		"with a |t d|^2 > r^2 and returns the number of groups that it has moved. It adds to the results in state.",
-		"Point i of m is point order[i] of x and grad, or point i if order is nil. m may be nil.",
+		"Point i of m is point order[i] of x and grad, or point i if order is nil. More than the points that move may be listed in order.",
+		"m may be nil.",
 	}
 }
 
@@ -282,9 +283,7 @@ func (l *slices) threes() { l.separate(3) }
 func (l *slices) separate(vectors int) {
 	l.ahead, l.slope, l.keep, l.take = l.term(ahead), l.term(slope), l.term(keep), l.term(take)
 	Label(l.label + "Loop")
-	if !l.scattered {
-		l.prefetch()
-	}
+	l.prefetch()
 	d, old := l.elements(0)
 	x := l.keep9(old, points)
 	XORQ(l.far, l.far)
@@ -392,6 +391,10 @@ func (l *slices) overlapped() {
 
 // prefetch fetches a group that is far ahead.
 func (l *slices) prefetch() {
+	if l.scattered {
+		l.layout.Prefetch(l.label, l.order, l.x, l.grad)
+		return
+	}
 	CMPQ(l.left, U32(many))
 	JLE(LabelRef(l.label + "Near"))
 	size := nine * l.Bytes()

@@ -151,7 +151,7 @@ func (f framer) store(p Register, elements nine) {
 	}
 }
 
-const framesSignature = "func(x, m, slopes *%[1]s, order *int32, blocks int, state *%[1]s, geometric, tangent, transported bool) int"
+const framesSignature = "func(x, m, slopes *%[1]s, order *int32, listed, blocks int, state *%[1]s, geometric, tangent, transported bool) int"
 
 // framesDoc describes the function, for a number of frames in a block.
 func framesDoc(frames int) []string {
@@ -186,6 +186,7 @@ func (f framer) loop(label string, blocks, done GPVirtual) {
 	Label(label)
 	var own [9]VecVirtual
 	if f.scattered {
+		f.layout.Prefetch(label, f.order, f.x, f.g)
 		own = f.layout.LoadRows(f.rows(f.x))
 	} else {
 		own = f.layout.Elements(f.group(f.x))

@@ -24,6 +24,30 @@ func (r Rows) at(l int) Mem {
 	return Mem{Base: r.base, Index: number, Scale: 4}
 }
 
+// far is the distance of the points that are prefetched.
+const far = 512
+
+// Prefetch fetches the points of arrays whose numbers are far behind order, if these are in the list. It counts the argument listed,
+// the length of the list, down.
+func (g *Nine) Prefetch(label string, order Register, arrays ...Register) {
+	left := Argument("listed")
+	n := GP64()
+	MOVQ(left, n)
+	SUBQ(U32(g.Lanes()), n)
+	MOVQ(n, left)
+	CMPQ(n, U32(far))
+	JL(LabelRef(label + "Near"))
+	for l := range g.Lanes() {
+		at := Rows{nil, order}.at(far + l)
+		for _, p := range arrays {
+			at.Base = p
+			PREFETCHT1(at)
+			PREFETCHT1(at.Offset(8 * 4))
+		}
+	}
+	Label(label + "Near")
+}
+
 // The eight elements of a point fill half a vector of AVX-512. A vector then holds two points.
 
 // slots calls use for the point of each lane, with the vector and the half of it that hold the point.
