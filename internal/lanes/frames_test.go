@@ -172,6 +172,61 @@ func testFrames(t *testing.T) {
 	}
 }
 
+func TestScatteredFrames(t *testing.T) { everywhere(t, testScatteredFrames, nil) }
+
+// Scattered frames move as frames that lie together do, to the bit. All other frames are NaN, so that reading them shows.
+func testScatteredFrames(t *testing.T) {
+	rng := source(12)
+	for _, k := range []int{1, 5, 16, 37, 64, 700} {
+		for mask := range 16 {
+			s := descent.Step{Keep: 0.9, Take: 0.8, Ahead: 0.7, Slope: 1.1, Rate: 0.1, Geometric: mask&2 != 0, Tangent: mask&4 != 0, Late: mask&4 != 0 && mask&8 != 0}
+			x, checkX := guarded[float32](rng, 18*k)
+			g, checkG := guarded[float32](rng, 18*k)
+			m, checkM := guarded[float32](rng, 9*k)
+			if mask&1 != 0 {
+				m = nil
+			}
+			order, nan := make([]int32, 2*k), float32(math.NaN())
+			for i, p := range rng.Perm(2 * k) {
+				order[i] = int32(p)
+				for e := 9 * p; e < 9*p+9; e++ {
+					if i >= k {
+						x[e], g[e] = nan, nan
+					} else if s.Geometric && mask&8 != 0 && i == k/2 {
+						g[e] = nan // its group and those after it do not move
+					}
+				}
+			}
+			var copyX, copyG []float32
+			for _, p := range order[:k] {
+				own := widened(x[9*p : 9*p+9])
+				frame(own, 1)
+				for e, v := range own {
+					x[9*int(p)+e] = float32(v)
+				}
+				copyX, copyG = append(copyX, x[9*p:9*p+9]...), append(copyG, g[9*p:9*p+9]...)
+			}
+			copyM := slices.Clone(m)
+			want, whole := Frames(copyX, copyM, copyG, nil, 3, 1, s)
+			got, progress := Frames(x, m, g, order[:k], 3, 1, s)
+			require.Equal(t, want, got)
+			assert.Equal(t, whole, progress)
+			for i, p := range order[:k] {
+				require.Equal(t, copyX[9*i:9*i+9], x[9*p:9*p+9])
+			}
+			require.Equal(t, copyM, m)
+			for _, p := range order[k:] {
+				for e := 9 * p; e < 9*p+9; e++ {
+					require.True(t, x[e] != x[e] && g[e] != g[e])
+				}
+			}
+			checkX(t)
+			checkG(t)
+			checkM(t)
+		}
+	}
+}
+
 func TestFramesRefuse(t *testing.T) { everywhere(t, testFramesRefuse, nil) }
 
 func testFramesRefuse(t *testing.T) {
