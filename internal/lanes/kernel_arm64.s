@@ -3631,28 +3631,28 @@ gFound:
 	VZIP1	V18.S4, V17.S4, V12.S4
 	FMOVQ	(R14), F22
 	WORD	$0x4FA09AD6 // FMUL V22.4S, V22.4S, V0.S[3]
-	CBZ	R1, direction0 0
+	CBZ	R1, directionOf0At0
 	FMOVQ	(R1), F30
 	WORD	$0x4F801BD6 // FMLA V22.4S, V30.4S, V0.S[2]
-direction0 0:
+directionOf0At0:
 	FMOVQ	(R15), F23
 	WORD	$0x4FA09AF7 // FMUL V23.4S, V23.4S, V0.S[3]
-	CBZ	R1, direction0 1
+	CBZ	R1, directionOf1At0
 	FMOVQ	36(R1), F30
 	WORD	$0x4F801BD7 // FMLA V23.4S, V30.4S, V0.S[2]
-direction0 1:
+directionOf1At0:
 	FMOVQ	(R16), F24
 	WORD	$0x4FA09B18 // FMUL V24.4S, V24.4S, V0.S[3]
-	CBZ	R1, direction0 2
+	CBZ	R1, directionOf2At0
 	FMOVQ	72(R1), F30
 	WORD	$0x4F801BD8 // FMLA V24.4S, V30.4S, V0.S[2]
-direction0 2:
+directionOf2At0:
 	FMOVQ	(R17), F25
 	WORD	$0x4FA09B39 // FMUL V25.4S, V25.4S, V0.S[3]
-	CBZ	R1, direction0 3
+	CBZ	R1, directionOf3At0
 	FMOVQ	108(R1), F30
 	WORD	$0x4F801BD9 // FMLA V25.4S, V30.4S, V0.S[2]
-direction0 3:
+directionOf3At0:
 	VZIP1	V24.S4, V22.S4, V26.S4
 	VZIP2	V24.S4, V22.S4, V27.S4
 	VZIP1	V25.S4, V23.S4, V28.S4
@@ -3667,28 +3667,28 @@ direction0 3:
 	VMOV	V25.B16, V16.B16
 	FMOVQ	16(R14), F22
 	WORD	$0x4FA09AD6 // FMUL V22.4S, V22.4S, V0.S[3]
-	CBZ	R1, direction4 0
+	CBZ	R1, directionOf0At4
 	FMOVQ	16(R1), F30
 	WORD	$0x4F801BD6 // FMLA V22.4S, V30.4S, V0.S[2]
-direction4 0:
+directionOf0At4:
 	FMOVQ	16(R15), F23
 	WORD	$0x4FA09AF7 // FMUL V23.4S, V23.4S, V0.S[3]
-	CBZ	R1, direction4 1
+	CBZ	R1, directionOf1At4
 	FMOVQ	52(R1), F30
 	WORD	$0x4F801BD7 // FMLA V23.4S, V30.4S, V0.S[2]
-direction4 1:
+directionOf1At4:
 	FMOVQ	16(R16), F24
 	WORD	$0x4FA09B18 // FMUL V24.4S, V24.4S, V0.S[3]
-	CBZ	R1, direction4 2
+	CBZ	R1, directionOf2At4
 	FMOVQ	88(R1), F30
 	WORD	$0x4F801BD8 // FMLA V24.4S, V30.4S, V0.S[2]
-direction4 2:
+directionOf2At4:
 	FMOVQ	16(R17), F25
 	WORD	$0x4FA09B39 // FMUL V25.4S, V25.4S, V0.S[3]
-	CBZ	R1, direction4 3
+	CBZ	R1, directionOf3At4
 	FMOVQ	124(R1), F30
 	WORD	$0x4F801BD9 // FMLA V25.4S, V30.4S, V0.S[2]
-direction4 3:
+directionOf3At4:
 	VZIP1	V24.S4, V22.S4, V26.S4
 	VZIP2	V24.S4, V22.S4, V27.S4
 	VZIP1	V25.S4, V23.S4, V28.S4
@@ -3703,28 +3703,28 @@ direction4 3:
 	VMOV	V25.B16, V20.B16
 	FMOVS	32(R14), F22
 	WORD	$0x4FA09AD6 // FMUL V22.4S, V22.4S, V0.S[3]
-	CBZ	R1, direction8 0
+	CBZ	R1, directionOf0At8
 	FMOVS	32(R1), F30
 	WORD	$0x4F801BD6 // FMLA V22.4S, V30.4S, V0.S[2]
-direction8 0:
+directionOf0At8:
 	FMOVS	32(R15), F23
 	WORD	$0x4FA09AF7 // FMUL V23.4S, V23.4S, V0.S[3]
-	CBZ	R1, direction8 1
+	CBZ	R1, directionOf1At8
 	FMOVS	68(R1), F30
 	WORD	$0x4F801BD7 // FMLA V23.4S, V30.4S, V0.S[2]
-direction8 1:
+directionOf1At8:
 	FMOVS	32(R16), F24
 	WORD	$0x4FA09B18 // FMUL V24.4S, V24.4S, V0.S[3]
-	CBZ	R1, direction8 2
+	CBZ	R1, directionOf2At8
 	FMOVS	104(R1), F30
 	WORD	$0x4F801BD8 // FMLA V24.4S, V30.4S, V0.S[2]
-direction8 2:
+directionOf2At8:
 	FMOVS	32(R17), F25
 	WORD	$0x4FA09B39 // FMUL V25.4S, V25.4S, V0.S[3]
-	CBZ	R1, direction8 3
+	CBZ	R1, directionOf3At8
 	FMOVS	140(R1), F30
 	WORD	$0x4F801BD9 // FMLA V25.4S, V30.4S, V0.S[2]
-direction8 3:
+directionOf3At8:
 	VZIP1	V24.S4, V22.S4, V26.S4
 	VZIP1	V25.S4, V23.S4, V27.S4
 	VZIP1	V27.S4, V26.S4, V21.S4

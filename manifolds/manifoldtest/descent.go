@@ -91,7 +91,10 @@ func (t *trial) descend(m manifolds.Descender, d manifolds.Descent) {
 	}
 	want, err := manifolds.Descend(t.m, y, nu, h, d)
 	t.done("manifolds.Descend"+of, err)
-	before := clone(x)
+	before, beforeMu, beforeG := clone(x), mu, clone(g)
+	if mu.K > 0 {
+		beforeMu = clone(mu)
+	}
 	got, err := m.Descend(x, mu, g, d)
 	t.done("Descend"+of, err)
 	scale := make([]float64, x.K) // size of a point plus the longest step
@@ -108,7 +111,60 @@ func (t *trial) descend(m manifolds.Descender, d manifolds.Descent) {
 	t.atMost("Descend reports |Rate/g_t v|^2, difference"+of, math.Abs(got.Length-want.Length), tol*d.Rate*d.Rate)
 	t.atMost("Descend reports the largest g_t, difference"+of, math.Abs(got.Factor-want.Factor), tol*want.Factor)
 
+	if m, ok := m.(manifolds.Scattered); ok {
+		t.scattered(m, before, beforeMu, beforeG, x, mu, d, of, scale)
+	}
 	t.offManifold(m, before, d)
+}
+
+// scattered makes the step of points that lie in reverse order in every other place of a layer, if DescendIn makes it, and compares it with y and nu, which
+// Descend has made. Other places are NaN and must stay as they are.
+func (t *trial) scattered(m manifolds.Scattered, x, mu, g, y, nu manifolds.Points, d manifolds.Descent, of string, scale []float64) {
+	w, slopes := manifolds.Points{}, manifolds.Points{}
+	for _, layer := range []*manifolds.Points{&w, &slopes} {
+		var err error
+		if x.Data64() != nil {
+			*layer, err = manifolds.Points64(make([]float64, 2*x.Len()), 2*x.K, x.N, x.P)
+		} else {
+			*layer, err = manifolds.Points32(make([]float32, 2*x.Len()), 2*x.K, x.N, x.P)
+		}
+		t.done("Points", err)
+		for k := range layer.K {
+			for i := range layer.N {
+				for j := range layer.P {
+					layer.Set(k, i, j, math.NaN())
+				}
+			}
+		}
+	}
+	l := manifolds.Layout{K: 2 * x.K, N: x.N, P: x.P, StrideK: x.N * x.P, StrideN: x.P, StrideP: 1}
+	var order []int32
+	for k := range x.K {
+		order = append(order, int32(2*(x.K-k)-1))
+	}
+	l, err := l.Pick(order...)
+	t.done("Pick", err)
+	t.done("Scatter", l.Scatter(w, x))
+	t.done("Scatter", l.Scatter(slopes, g))
+	_, done, err := m.DescendIn(t.m, l, w, mu, slopes, d)
+	if t.done("DescendIn"+of, err); !done {
+		return
+	}
+	t.done("Gather", l.Gather(x, w))
+	t.equal("DescendIn makes the step of Descend"+of, x, y, scale)
+	if mu.K > 0 {
+		t.equal("DescendIn leaves the momentum of Descend"+of, mu, nu, scale)
+	}
+	for k := 0; k < w.K; k += 2 {
+		for i := range w.N {
+			for j := range w.P {
+				if v := w.At(k, i, j); v == v {
+					t.fail("DescendIn changes only the points of the layout", "NaN elsewhere", fmt.Sprint(v))
+					return
+				}
+			}
+		}
+	}
 }
 
 // offManifold sets one point to zero and makes the step. Unless zero is a point of the manifold, the

@@ -115,15 +115,12 @@ func (f framer) rows(p Register) simd.Rows { return simd.RowsOf(p, f.order) }
 
 // mixed returns the elements of a m + b g for coefficients a and b.
 func (f framer) mixed(label string, a, b int) [9]VecVirtual {
-	scaled := func(v [9]VecVirtual) [9]VecVirtual {
-		q := f.spread(b)
+	if f.scattered {
+		v, q := f.layout.LoadRows(f.rows(f.g)), f.spread(b)
 		for _, v := range v {
 			f.Mul(q, v, v)
 		}
-		return v
-	}
-	if f.scattered {
-		sum := f.kept(scaled(f.layout.LoadRows(f.rows(f.g))), vectors)
+		sum := f.kept(v, vectors)
 		f.withMomentum(label, func() {
 			p := f.spread(a)
 			for e, m := range f.layout.Elements(f.group(f.m)) {
@@ -134,19 +131,27 @@ func (f framer) mixed(label string, a, b int) [9]VecVirtual {
 		})
 		return f.registers(sum)
 	}
-	v := scaled(f.group(f.g))
+	return f.layout.Elements(f.blended(label, a, b))
+}
+
+// blended returns the vectors of a m + b g of frames that lie together.
+func (f framer) blended(label string, a, b int) [9]VecVirtual {
+	v, q := f.group(f.g), f.spread(b)
+	for _, v := range v {
+		f.Mul(q, v, v)
+	}
 	f.withMomentum(label, func() {
 		p := f.spread(a)
 		for i, v := range v {
 			f.FMA(f.place(f.m, i), p, v)
 		}
 	})
-	return f.layout.Elements(v)
+	return v
 }
 
-// store stores the frames of a block.
-func (f framer) store(p Register, elements nine) {
-	for i, v := range f.layout.Points(f.registers(elements)) {
+// store stores the vectors of a block.
+func (f framer) store(p Register, v [9]VecVirtual) {
+	for i, v := range v {
 		f.Store(v, f.place(p, i))
 	}
 }
@@ -217,18 +222,21 @@ func (f framer) loop(label string, blocks, done GPVirtual) {
 	if f.scattered {
 		f.layout.StoreRows(y, f.rows(f.x))
 	} else {
-		f.store(f.x, y)
+		f.store(f.x, f.layout.Points(f.registers(y)))
 	}
 	f.withMomentum(label+"Next", func() {
 		flag := GP8()
 		Load(Param("tangent"), flag)
 		TESTB(flag, flag)
 		JZ(LabelRef(label + "Ambient"))
-		f.store(f.m, v)
+		f.store(f.m, f.layout.Points(f.registers(v)))
 		JMP(LabelRef(label + "Stored"))
 		Label(label + "Ambient")
-		next := f.mixed(label+"Momentum", keep, take)
-		f.store(f.m, f.kept(next, vectors))
+		if f.scattered {
+			f.store(f.m, f.layout.Points(f.mixed(label+"Momentum", keep, take)))
+		} else {
+			f.store(f.m, f.blended(label+"Momentum", keep, take))
+		}
 		Label(label + "Stored")
 		ADDQ(U32(9*f.Bytes()), f.m)
 	})

@@ -39,7 +39,7 @@ func (f framerNEON) spread(i int) neon.Vec {
 func (f framerNEON) mixed(label string, a, b int, ofM, ofG neon.Rows) []neon.Vec {
 	c, lane := f.coefficient(a)
 	return f.Elements(func(p neon.Piece, l int, v neon.Vec) {
-		without := fmt.Sprint(label, p.First, l)
+		without := fmt.Sprintf("%sOf%dAt%d", label, l, p.First)
 		p.Load(ofG[l].At(p.First), v)
 		f.scale(v, b)
 		f.Emit("CBZ", f.m, without)
