@@ -5,11 +5,13 @@ package fused
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/kernelfold/kernelfold/internal/cpu"
 	"github.com/kernelfold/kernelfold/internal/descent"
+	"github.com/kernelfold/kernelfold/internal/lanes"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
@@ -140,4 +142,52 @@ func BenchmarkAdam(b *testing.B) {
 	}
 	a := AdamStep{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Slope: 1, Shrink: 1, Rate: 1e-3, Correct1: 0.1, Correct2: 0.001}
 	benchmark(b, func(x, m, g []float32, at, _ int) { Adam(x, m, second[at:at+len(x)], nil, g, a) })
+}
+
+// BenchmarkScattered is the smallest time for each of 912 slices that lie together, and that lie in order among twice as many others. All of them
+// are in the cache.
+//
+//	go test -run '^$' -bench Scattered ./internal/fused
+func BenchmarkScattered(b *testing.B) {
+	const k = 912
+	rng := rand.New(rand.NewPCG(1, 2))
+	var among []int32
+	for _, p := range rng.Perm(3 * k)[:k] {
+		among = append(among, int32(p))
+	}
+	slices.Sort(among)
+	for _, step := range []struct {
+		name string
+		make func(x, m, g []float32, order []int32)
+	}{
+		{"spheres", func(x, m, g []float32, order []int32) { Spheres(x, m, g, order, 9, Sphere{Radius: 1}, sgd) }},
+		{"columns", func(x, m, g []float32, order []int32) { Columns(x, m, g, order, 3, 3, Sphere{Radius: 1}, sgd) }},
+		{"frames", func(x, m, g []float32, order []int32) { lanes.Frames(x, m, g, order, 3, 1, sgd) }},
+	} {
+		for _, order := range [][]int32{nil, among} {
+			for _, momentum := range []bool{false, true} {
+				name := step.name + map[bool]string{true: " together", false: " scattered"}[order == nil] + map[bool]string{true: " momentum", false: ""}[momentum]
+				b.Run(name, func(b *testing.B) {
+					count := k
+					if order != nil {
+						count = 3 * k
+					}
+					x, m, g := make([]float32, 9*count), make([]float32, 9*k), make([]float32, 9*count)
+					for i := range count {
+						x[9*i], x[9*i+4], x[9*i+8] = 1, 1, 1
+					}
+					if !momentum {
+						m = nil
+					}
+					best := time.Duration(1 << 62)
+					for b.Loop() {
+						start := time.Now()
+						step.make(x, m, g, order)
+						best = min(best, time.Since(start))
+					}
+					b.ReportMetric(float64(best.Nanoseconds())/k, "ns/slice")
+				})
+			}
+		}
+	}
 }
