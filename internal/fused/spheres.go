@@ -15,7 +15,8 @@ const block = 1 << 14
 // sphere. failed is the index of the first vector that could not move, or -1.
 //
 // With an order, the step is for the vectors of x and g with these numbers only, and vector i of m belongs to
-// vector order[i] of x and g.
+// vector order[i] of x and g. The gradient of these vectors is then left to the caller, who clears all of it at once. Beyond its
+// length, up to its capacity, the order may hold the numbers of vectors that are moved next; they are prefetched.
 func Spheres[T vec.Float](x, m, g []T, order []int32, n int, o Sphere, s descent.Step) (p descent.Progress, failed int) {
 	if Scatters[T](n, s) {
 		return stepOfNines(vec.Float32s(x), vec.Float32s(m), vec.Float32s(g), order, false, o, s)

@@ -28,7 +28,8 @@ type frameState struct {
 // kernels for 3 x 3 in float32. m is nil without momentum. A step with tangent momentum must not
 // look ahead.
 //
-// With an order, frame i of m belongs to frame order[i] of x and g, and the step is for these frames only; g is not cleared.
+// With an order, frame i of m belongs to frame order[i] of x and g, and the step is for these frames only; g is not cleared. Up to
+// its capacity, the order may hold the numbers of frames that are moved next.
 func Frames[T vec.Float](x, m, g []T, order []int32, n int, r float64, s descent.Step) (int, descent.Progress) {
 	k := len(x) / (n * n)
 	if order != nil {
