@@ -15,7 +15,7 @@ import (
 
 // cifar trains ResNet-20 with the augmentation and the weight decay of He, Zhang, Ren and
 // Sun (2016), and a cosine schedule instead of steps, since there are fewer epochs. The rate is chosen by
-// short runs on some of the images, with the same schedule. A run is saved after each epoch and when it is interrupted.
+// short runs on some of the images, with the same schedule. The momentum is the paper's, through which the decay acts. A run is saved after each epoch and when it is interrupted.
 var cifar = experiment{
 	"cifar",
 	size{Train: 28000, Validation: 2000, Test: 10000, Epochs: 10, Batch: 64, SearchTrain: 5120, SearchEpoch: 3, seeds: 3},
@@ -33,7 +33,7 @@ var cifar = experiment{
 			data, epochs := c.material(s.Search)
 			steps := data.Len() / c.Batch * epochs
 			solver := func(rate float64) gorgonia.Solver {
-				return m.solver(solvers.Anneal(solvers.Cosine(steps, 0)), solvers.AmbientDecay(5e-4))(rate)
+				return m.solver(solvers.AmbientMomentum(), solvers.Anneal(solvers.Cosine(steps, 0)), solvers.AmbientDecay(5e-4))(rate)
 			}
 			return job{spec: s, net: net, solver: solver, options: o, resumable: true}
 		}

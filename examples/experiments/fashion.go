@@ -36,15 +36,15 @@ var fashion = experiment{
 	},
 }
 
-// fashionMethods are the stock solvers, Euclidean SGD, and each constraint with either momentum,
-// with and without the geometric step of the paper.
+// fashionMethods are the stock solvers, Euclidean SGD, and each constraint with tangent momentum and with the ambient momentum of
+// the paper, with and without its geometric step.
 func fashionMethods() []method {
 	list := []method{stockMomentum, stockAdam, euclidean}
 	for _, k := range constraints {
-		transported := k.method(", transported", solvers.TangentMomentum())
-		both := k.method(", transported, g_t", solvers.TangentMomentum(), solvers.SampledGeometricStep())
-		transported.minor, both.minor = true, true
-		list = append(list, k.method(""), k.method(", g_t", solvers.SampledGeometricStep()), transported, both)
+		ambient := k.method(", ambient", solvers.AmbientMomentum())
+		both := k.method(", ambient, g_t", solvers.AmbientMomentum(), solvers.SampledGeometricStep())
+		ambient.minor, both.minor = true, true
+		list = append(list, k.method(""), k.method(", g_t", solvers.SampledGeometricStep()), ambient, both)
 	}
 	return list
 }

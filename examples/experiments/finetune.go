@@ -19,7 +19,7 @@ import (
 )
 
 // finetune trains ResNet-8 without a constraint on drawn pictures of 20 classes, and then, with a new last layer, on few pictures of 5 others: free, and
-// on manifolds at the size that the kernels have. The second case begins with random weights, which says what the first one gains.
+// on manifolds at the size that the kernels have, with the momentum of the paper. The second case begins with random weights, which says what the first one gains.
 var finetune = experiment{
 	"finetune",
 	size{Train: 200, Validation: 50, Test: 500, Epochs: 15, Batch: 25, SearchTrain: 200, SearchEpoch: 15, seeds: 3, again: 2},
@@ -50,7 +50,7 @@ var finetune = experiment{
 						}
 						return net, b.into(ctx, net, seed)
 					},
-					solver: m.solver(solvers.Anneal(solvers.Cosine(steps, 0))),
+					solver: m.solver(solvers.AmbientMomentum(), solvers.Anneal(solvers.Cosine(steps, 0))),
 				}
 			}
 		}
@@ -136,7 +136,7 @@ func (b *base) train(ctx context.Context, seed uint64) (string, error) {
 		return "", err
 	}
 	steps := set.Train.Len() / b.batch * b.epochs
-	solver := euclidean.solver(solvers.Anneal(solvers.Cosine(steps, 0)))(0.03)
+	solver := euclidean.solver(solvers.AmbientMomentum(), solvers.Anneal(solvers.Cosine(steps, 0)))(0.03)
 	if _, err := train.Fit(ctx, net, solver, set.Train, train.Options{Epochs: b.epochs, Seed: seed}); err != nil {
 		return "", err
 	}

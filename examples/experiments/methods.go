@@ -30,14 +30,13 @@ func (m method) rate(common float64) float64 {
 	return common / (1 / m.times)
 }
 
-// solver makes the solver; more options are for SGD only. Its momentum is the paper's, in the ambient space, unless the
-// options of the method say TangentMomentum.
+// solver makes the solver; more options are for SGD only.
 func (m method) solver(more ...solvers.Option) func(rate float64) gorgonia.Solver {
 	if m.stock != nil {
 		return m.stock
 	}
 	return func(rate float64) gorgonia.Solver {
-		o := append([]solvers.Option{solvers.LearnRate(rate), solvers.Momentum(theta), solvers.AmbientMomentum()}, m.options...)
+		o := append([]solvers.Option{solvers.LearnRate(rate), solvers.Momentum(theta)}, m.options...)
 		return solvers.NewSGD(append(o, more...)...)
 	}
 }

@@ -79,7 +79,7 @@ func (p *progress) line(s spec, result string) string {
 		name = s.Case + ": " + name
 	}
 	head, middle := []rune(p.state()+"  "), []rune(name)
-	tail := []rune(fmt.Sprintf(", rate %g, seed %d: %s", s.Rate, s.Seed, result))
+	tail := []rune(fmt.Sprintf(", rate %.3g, seed %d: %s", s.Rate, s.Seed, result))
 	if room := p.columns - len(head) - len(tail); len(middle) > room {
 		kept := max(room-1, 0)
 		middle = slices.Concat(middle[:kept-kept/2], []rune("…"), middle[len(middle)-kept/2:])

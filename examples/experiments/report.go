@@ -43,7 +43,7 @@ func (c *campaign) tunedTable(kase string, all []tuned) {
 	fmt.Fprintln(t, "method\tlearning rate\tvalidation\ttest\ttest minus Euclidean SGD\tfailed")
 	for i := range all {
 		m := &all[i]
-		rate := fmt.Sprintf("%g", m.best)
+		rate := fmt.Sprintf("%.3g", m.best)
 		if m.edge {
 			rate += " (end of the grid)"
 		}

@@ -55,7 +55,7 @@ type spec struct {
 
 // String names the run.
 func (s spec) String() string {
-	text := fmt.Sprintf("%s, learning rate %g, seed %d", s.Method, s.Rate, s.Seed)
+	text := fmt.Sprintf("%s, learning rate %.3g, seed %d", s.Method, s.Rate, s.Seed)
 	if s.Case != "" {
 		return s.Case + ": " + text
 	}

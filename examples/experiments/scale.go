@@ -12,7 +12,7 @@ import (
 )
 
 // scale trains one CNN, with and without batch normalisation, at four learning rates under every
-// manifold, grouping and scale: a constraint is good where the row is flat. docs/choosing.md has
+// manifold, grouping and scale, with the momentum of the paper: a constraint is good where the row is flat. docs/choosing.md has
 // the results.
 var scale = experiment{
 	"scale",
@@ -36,7 +36,7 @@ func scaleMethods() []method {
 		add := func(s manifolds.Scale, suffix string, more ...solvers.Option) {
 			list = append(list, method{
 				name:    fmt.Sprintf("%s, %v%s", k.name, s, suffix),
-				options: append([]solvers.Option{solvers.Kernels(k.manifold, k.grouping, s)}, more...),
+				options: append([]solvers.Option{solvers.Kernels(k.manifold, k.grouping, s), solvers.AmbientMomentum()}, more...),
 				minor:   s != manifolds.UnitFilters,
 			})
 		}
