@@ -63,7 +63,7 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 	f.IntVar(&s.epochs, "epochs", 12, "passes over the training images")
 	f.IntVar(&s.tuning, "tune", 0, "first choose learning rates and the temperature by runs of `N` epochs, on a tenth of the training images that these runs do not see (default: those that \"-tune 12\" finds for drawn digits)")
 	variants := f.String("variant", string(models.OrthogonalVariant), "1-Lipschitz `layers`: orthogonal, aol, sll or cpl, or several of them for a net of each: orthogonal,sll")
-	f.Float64Var(&s.temperature, "temperature", 0, "norm of the columns of the last layer of the 1-Lipschitz net; less favours large radii, more accuracy (default: 1 for orthogonal and aol, 2 for cpl, 128 for sll)")
+	f.Float64Var(&s.temperature, "temperature", 0, fmt.Sprintf("norm of the columns of the last layer of the 1-Lipschitz net; less favours large radii, more accuracy (default: %s)", temperatures()))
 	f.Uint64Var(&s.seed, "seed", 1, "seed of the images, the initial weights and the order of the images")
 	f.StringVar(&s.out, "out", "", "write results, plots and weights to `DIR` (default: nothing is written)")
 	if err := cli.Parse(f, args, stdout, "certified trains a 1-Lipschitz net, and shows what it and others can promise."); err != nil {

@@ -177,3 +177,13 @@ func TestRefuses(t *testing.T) {
 	assert.Contains(t, stderr, "interrupted")
 	assert.NoDirExists(t, out)
 }
+
+// The help names the temperatures that are used.
+func TestHelp(t *testing.T) {
+	status, stdout, _ := program(context.Background(), "-h")
+	require.Zero(t, status)
+	text := strings.Join(strings.Fields(stdout), " ")
+	for v, c := range choices {
+		assert.Contains(t, text, fmt.Sprintf("%s %g", v, c.Temperature))
+	}
+}

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"gorgonia.org/gorgonia"
@@ -40,6 +42,15 @@ const batch = 50
 // choices are those of the variants. Large steps make free kernels of noise, which the rescaling shrinks.
 var choices = map[models.Variant]choice{
 	models.OrthogonalVariant: {0.1, 1}, models.AOLVariant: {0.001, 0.5}, models.SLLVariant: {0.016, 0.5}, models.CPLVariant: {0.016, 1},
+}
+
+// temperatures names those of all variants.
+func temperatures() string {
+	var all []string
+	for _, v := range slices.Sorted(maps.Keys(choices)) {
+		all = append(all, fmt.Sprintf("%s %g", v, choices[v].Temperature))
+	}
+	return strings.Join(all, ", ")
 }
 
 // contestants are the 1-Lipschitz nets, and two of the same shape.
