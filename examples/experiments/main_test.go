@@ -107,7 +107,7 @@ func TestResume(t *testing.T) {
 	dir := t.TempDir()
 	whole, parts := filepath.Join(dir, "whole.json"), filepath.Join(dir, "parts.json")
 	args := func(file string) []string {
-		return []string{"-quick", "-cores", "2", "-only", "Stiefel bank, t", "-case", "no batch", "-out", file, "fashion"}
+		return []string{"-quick", "-cores", "2", "-only", "Stiefel bank, a", "-case", "no batch", "-out", file, "fashion"}
 	}
 	require.NoError(t, run(context.Background(), args(whole), io.Discard, io.Discard))
 	times := 0

@@ -28,7 +28,7 @@ import (
 // the analysis, which were fixed before the runs.
 //
 // In the first round every arm has every omega with the seeds 1 and 2. In the second, the two omegas of each arm that were best on the
-// validation images have the other seeds.
+// validation images have the other seeds. The arms of the first question have both rounds before the others begin.
 var omega = experiment{
 	"omega",
 	size{Train: 28000, Validation: 2000, Test: 10000, Epochs: 10, Batch: 64, seeds: firstSeeds + 4},
@@ -43,30 +43,37 @@ var omega = experiment{
 		first := min(c.seeds, firstSeeds)
 		c.progress.expect(len(list) * (len(rates)*first + min(2, len(rates))*(c.seeds-first)))
 
-		var jobs []job
-		for seed := range first {
-			for _, o := range rates {
-				for _, a := range list {
-					jobs = append(jobs, c.omegaJob(8, a, a.spec(o, seed+1)))
+		for _, later := range []bool{false, true} {
+			var jobs []job
+			now := slices.DeleteFunc(slices.Clone(list), func(a arm) bool { return a.later != later })
+			for seed := range first {
+				for _, o := range rates {
+					for _, a := range now {
+						jobs = append(jobs, c.omegaJob(8, a, a.spec(o, seed+1)))
+					}
 				}
 			}
-		}
-		if err := c.do(ctx, jobs); err != nil {
-			return err
-		}
-		jobs = nil
-		for seed := first; seed < c.seeds; seed++ {
-			for _, a := range list {
-				for _, o := range c.bestOmegas(a, rates, first) {
-					jobs = append(jobs, c.omegaJob(8, a, a.spec(o, seed+1)))
+			if err := c.do(ctx, jobs); err != nil {
+				return err
+			}
+			jobs = nil
+			for seed := first; seed < c.seeds; seed++ {
+				for _, a := range now {
+					for _, o := range c.bestOmegas(a, rates, first) {
+						jobs = append(jobs, c.omegaJob(8, a, a.spec(o, seed+1)))
+					}
 				}
 			}
+			if err := c.do(ctx, jobs); err != nil {
+				return err
+			}
+			c.table.Reset()
+			done := slices.DeleteFunc(slices.Clone(list), func(a arm) bool { return a.later && !later })
+			if err := c.settle(c.results.measured(done, rates, c.seeds), rates); err != nil {
+				return err
+			}
 		}
-		if err := c.do(ctx, jobs); err != nil {
-			return err
-		}
-
-		return c.settle(c.results.measured(list, rates, c.seeds), rates)
+		return nil
 	},
 }
 
@@ -82,6 +89,7 @@ type arm struct {
 	method // its times is r0^2, so that omega times it is the learning rate of the kernels
 	init   models.Init
 	muon   bool
+	later  bool // not in the first question
 }
 
 // arms returns all arms. Kernels without a constraint start with filters of norm sqrt(2), the initialisation of He, Zhang, Ren and Sun
@@ -110,10 +118,12 @@ func arms() []arm {
 	ensemble := func(parts ...manifolds.Manifold) manifolds.Ensemble {
 		return manifolds.Ensemble{Strategy: manifolds.PIO, Parts: manifolds.Equal(parts...), Seed: 1}
 	}
-	return []arm{
+	first := []arm{
 		freeHe, with(freeHe, ", decay", decay), free, with(free, ", decay", decay),
 		sphere, sphere2, on("centred sphere", manifolds.CentredSphere{}, manifolds.PerFilter), stiefel,
 		on("slices on the sphere", manifolds.Sphere{}, manifolds.PerSlice),
+	}
+	others := []arm{
 		on("slices on oblique", manifolds.Oblique{}, manifolds.PerSlice),
 		on("slices on Stiefel", manifolds.Stiefel{}, manifolds.PerSlice),
 		on("PIO", ensemble(manifolds.Sphere{}, manifolds.Oblique{}, manifolds.Stiefel{})),
@@ -121,6 +131,10 @@ func arms() []arm {
 		with(sphere, ", sampled g_t", solvers.SampledGeometricStep()), with(sphere, ", predictable g_t", solvers.GeometricStep()),
 		muon(free), muon(sphere), muon(stiefel),
 	}
+	for i := range others {
+		others[i].later = true
+	}
+	return append(first, others...)
 }
 
 // freeArm is the name of the control: free kernels whose filters start with norm 1.

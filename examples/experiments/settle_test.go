@@ -150,3 +150,17 @@ func TestJudge(t *testing.T) {
 	best := judge([]comparison{{name: "best", of: []string{"b", "d"}, against: []string{"zero", "d"}}}, mean, drawn)
 	assert.InDelta(t, 0.0021, best[0].mean, 1e-12)
 }
+
+// The arms of the first question are run first, and every comparison is of arms that are run.
+func TestArms(t *testing.T) {
+	later := map[string]bool{}
+	for _, a := range arms() {
+		later[a.name] = a.later
+	}
+	for _, q := range comparisons() {
+		for _, name := range append(slices.Clone(q.of), q.against...) {
+			require.Contains(t, later, name)
+			assert.False(t, q.question == "1" && later[name], name)
+		}
+	}
+}

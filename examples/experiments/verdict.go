@@ -77,7 +77,7 @@ func (v verdict) String() string {
 	return strings.Join(words, ", but ")
 }
 
-// judge compares arms, given their mean maxima and those of the replicates.
+// judge compares arms, given their mean maxima and those of the replicates. Comparisons whose arms are not there yet count for the correction too.
 func judge(list []comparison, mean map[string]float64, drawn map[string][]float64) []verdict {
 	var all []verdict
 	var differences [][]float64 // of all, in each replicate
@@ -120,7 +120,7 @@ func judge(list []comparison, mean map[string]float64, drawn map[string][]float6
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(all[a].p, all[b].p) })
 	held := true
 	for k, i := range order {
-		at := level / float64(len(order)-k)
+		at := level / float64(len(list)-k)
 		held = held && all[i].p <= at
 		all[i].held = held
 		all[i].from, all[i].to = quantiles(differences[i], at/2)
