@@ -8,27 +8,25 @@
 //	go run ./examples/certified -data DIR -out results
 //	go run ./examples/certified -variant orthogonal,sll
 //	go run ./examples/certified -tune 12         # chooses learning rates and the temperature on validation images first
+//	go run ./examples/certified -draw FILE       # the table of results.json of an earlier run
 //
 // Radii are Euclidean, in pixel values from 0 to 1 over all pixels of an image. DIR holds MNIST, Fashion-MNIST (idx files) or CIFAR-10
-// (binary) as distributed. With -out it writes results.json, accuracy.png (certified accuracy over the radius), spectra.png (singular values of the convolutions, layer by
-// layer), net.safetensors (the weights of the first net) and released.safetensors (the same net with plain kernels, for PyTorch).
+// (binary) as distributed. With -out it writes results.json, accuracy.png (certified accuracy over the radius), spectra.json and spectra.png (singular values of the
+// convolutions, layer by layer), net.safetensors (the weights of the first net) and released.safetensors (the same net with plain kernels, for PyTorch).
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/kernelfold/kernelfold/examples/internal/cli"
 	"github.com/kernelfold/kernelfold/internal/disk"
 	"github.com/kernelfold/kernelfold/models"
-	"github.com/kernelfold/kernelfold/models/checkpoint"
 	"github.com/kernelfold/kernelfold/models/images"
 )
 
@@ -49,6 +47,7 @@ type settings struct {
 	temperature float64
 	seed        uint64
 	out         string
+	draw        string // a file with results
 }
 
 // The number and the size of images without -data.
@@ -66,10 +65,19 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 	f.Float64Var(&s.temperature, "temperature", 0, fmt.Sprintf("norm of the columns of the last layer of the 1-Lipschitz net; less favours large radii, more accuracy (default: %s)", temperatures()))
 	f.Uint64Var(&s.seed, "seed", 1, "seed of the images, the initial weights and the order of the images")
 	f.StringVar(&s.out, "out", "", "write results, plots and weights to `DIR` (default: nothing is written)")
+	f.StringVar(&s.draw, "draw", "", "train nothing: print the table of `FILE`, the results.json of a run, and draw its accuracy.png in -out")
 	if err := cli.Parse(f, args, stdout, "certified trains a 1-Lipschitz net, and shows what it and others can promise."); err != nil {
 		return nil, err
 	}
+	var others []string
+	f.Visit(func(g *flag.Flag) {
+		if g.Name != "draw" && g.Name != "out" {
+			others = append(others, "-"+g.Name)
+		}
+	})
 	switch {
+	case s.draw != "" && others != nil:
+		return nil, cli.Usage("-draw: want no other flag than -out with it, got %s", strings.Join(others, " "))
 	case f.NArg() > 0:
 		return nil, cli.Usage("want flags only, got %q", f.Arg(0))
 	case s.limit < 0:
@@ -104,21 +112,13 @@ func (s *settings) load() (*images.Set, error) {
 	return images.Digits(s.seed, n, s.certified, images.DigitOptions{Side: side, Noise: 0.05, Clutter: 0.3})
 }
 
-// result holds the accuracies of a net.
-type result struct {
-	Net string `json:"net"`
-	choice
-	Seconds   float64     `json:"seconds"` // of training
-	Bound     float64     `json:"lipschitz_bound"`
-	Radii     []float64   `json:"radii"`
-	Certified []float64   `json:"certified_accuracy"` // at each radius
-	Spectra   []*spectrum `json:"spectra"`
-}
-
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	s, err := parse(args, stdout)
 	if err != nil {
 		return err
+	}
+	if s.draw != "" {
+		return s.redraw(stdout)
 	}
 	set, err := cli.Await(ctx, s.load)
 	if err != nil {
@@ -131,7 +131,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 		defer undo() // if nothing was written
 	}
-	var results []result
+	all := report{Data: set.Name, Images: set.Train.Len(), Epochs: s.epochs, Tuning: s.tuning, Certified: min(s.certified, set.Test.Len()), Seed: s.seed}
 	var first *models.Model
 	for _, c := range s.contestants(set) {
 		m, r, err := s.train(ctx, c, set, stderr)
@@ -141,16 +141,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		if first == nil {
 			first = m
 		}
-		results = append(results, *r)
+		all.Nets = append(all.Nets, *r)
 	}
 	if s.out != "" {
-		if err := s.write(first, results); err != nil {
+		if err := s.write(first, all); err != nil {
 			return fmt.Errorf("-out: %w", err)
 		}
 	}
-	table(stdout, results)
+	table(stdout, all.Nets)
 	if s.out != "" {
-		fmt.Fprintf(stdout, "\nwrote results.json, accuracy.png, spectra.png, net.safetensors and released.safetensors to %s\n", s.out)
+		fmt.Fprintf(stdout, "\nwrote results.json, accuracy.png, spectra.json, spectra.png, net.safetensors and released.safetensors to %s\n", s.out)
 	}
 	return nil
 }
@@ -160,52 +160,4 @@ func ended(err error) error {
 		return errors.New("interrupted")
 	}
 	return err
-}
-
-// shown are the radii of the table.
-var shown = []float64{0, 36. / 255, 72. / 255, 108. / 255}
-
-func table(w io.Writer, results []result) {
-	fmt.Fprintf(w, "%-28s %12s %8s %28s\n", "", "bound of the", "clean", "certified accuracy (%)")
-	fmt.Fprintf(w, "%-28s %12s %8s %9s %9s %9s\n", "net", "constant", "(%)", "36/255", "72/255", "108/255")
-	for _, r := range results {
-		fmt.Fprintf(w, "%-28s %12.4g", r.Net, r.Bound)
-		for i, radius := range shown {
-			width := 9
-			if i == 0 {
-				width = 8
-			}
-			fmt.Fprintf(w, " %*.1f", width, 100*r.Certified[slices.Index(r.Radii, radius)])
-		}
-		fmt.Fprintln(w)
-	}
-}
-
-// write writes the files of -out.
-func (s *settings) write(m *models.Model, results []result) error {
-	data, err := json.MarshalIndent(results, "", "\t")
-	if err != nil {
-		return err
-	}
-	accuracy, err := accuracyPlot(results)
-	if err != nil {
-		return err
-	}
-	spectra, err := spectraPlot(results)
-	if err != nil {
-		return err
-	}
-	released, err := models.Release(m)
-	if err != nil {
-		return err
-	}
-	for name, content := range map[string][]byte{"results.json": append(data, '\n'), "accuracy.png": accuracy, "spectra.png": spectra} {
-		if err := disk.WriteFile(filepath.Join(s.out, name), content); err != nil {
-			return err
-		}
-	}
-	if err := checkpoint.Export(filepath.Join(s.out, "net.safetensors"), m); err != nil {
-		return err
-	}
-	return checkpoint.Export(filepath.Join(s.out, "released.safetensors"), released)
 }

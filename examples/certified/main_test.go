@@ -42,22 +42,41 @@ func TestCertified(t *testing.T) {
 
 	data, err := os.ReadFile(filepath.Join(out, "results.json"))
 	require.NoError(t, err)
-	var results []result
-	require.NoError(t, json.Unmarshal(data, &results))
+	var all report
+	require.NoError(t, json.Unmarshal(data, &all))
+	assert.Equal(t, []any{300, 40, 2}, []any{all.Images, all.Certified, all.Epochs})
+	results := all.Nets
 	require.Len(t, results, 3)
+	data, err = os.ReadFile(filepath.Join(out, "spectra.json"))
+	require.NoError(t, err)
+	var spectra map[string][]*spectrum
+	require.NoError(t, json.Unmarshal(data, &spectra))
 	for _, r := range results {
 		require.Len(t, r.Certified, len(r.Radii))
 		for i := 1; i < len(r.Radii); i++ {
 			assert.LessOrEqual(t, r.Certified[i], r.Certified[i-1], r.Net)
 		}
-		assert.Len(t, r.Spectra, 6, r.Net)
+		assert.Len(t, spectra[r.Net], 6, r.Net)
 	}
 	assert.Less(t, results[0].Bound, results[2].Bound)
-	for _, s := range results[0].Spectra {
+	for _, s := range spectra[results[0].Net] {
 		assert.InDelta(t, 1, s.Values[0], 1e-5, s.Layer)
 		assert.InDelta(t, 1, s.Values[len(s.Values)-1], 1e-5, s.Layer)
 	}
-	assert.Greater(t, results[1].Spectra[1].Values[0], 1.2, "orthonormal filters are no orthogonal convolution")
+	assert.Greater(t, spectra[results[1].Net][1].Values[0], 1.2, "orthonormal filters are no orthogonal convolution")
+
+	// The same table and the same plot, of the results alone.
+	redrawn := filepath.Join(t.TempDir(), "redrawn")
+	status, again, stderr := program(context.Background(), "-draw", filepath.Join(out, "results.json"), "-out", redrawn)
+	require.Zero(t, status, stderr)
+	require.NotEmpty(t, again)
+	assert.True(t, strings.HasPrefix(stdout, again))
+	plots := [2][]byte{}
+	for i, dir := range []string{out, redrawn} {
+		plots[i], err = os.ReadFile(filepath.Join(dir, "accuracy.png"))
+		require.NoError(t, err)
+	}
+	assert.Equal(t, plots[0], plots[1])
 
 	for _, name := range []string{"accuracy.png", "spectra.png"} {
 		f, err := os.Open(filepath.Join(out, name))
@@ -163,6 +182,7 @@ func TestRefuses(t *testing.T) {
 		"-limit: want a positive number, got -1":                                {"-limit", "-1"},
 		"-temperature: want a positive number":                                  {"-temperature", "-1"},
 		`want flags only, got "x"`:                                              {"x"},
+		"-draw: want no other flag than -out with it, got -epochs -seed":        {"-draw", "x", "-seed", "2", "-epochs", "3"},
 	} {
 		status, stdout, stderr := program(context.Background(), args...)
 		assert.Equal(t, 2, status, want)
@@ -176,6 +196,25 @@ func TestRefuses(t *testing.T) {
 	assert.Equal(t, 1, status)
 	assert.Contains(t, stderr, "interrupted")
 	assert.NoDirExists(t, out)
+}
+
+// Damaged results are refused, and nothing is written.
+func TestDrawRefuses(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "results.json")
+	for content, want := range map[string]string{
+		"[]":                        "want results.json of certified",
+		`{"epochs": 3}`:             "want results of at least one net, got none",
+		`{"nets": [{"radii":[0]}]}`: "want an accuracy for each of the 1 radii, got 0",
+		`{"nets": [{"radii":[0], "certified_accuracy":[1]}]}`: "want the accuracy at the radius 0.14",
+	} {
+		require.NoError(t, os.WriteFile(file, []byte(content), 0o644))
+		out := filepath.Join(t.TempDir(), "out")
+		status, stdout, stderr := program(context.Background(), "-draw", file, "-out", out)
+		assert.Equal(t, 1, status)
+		assert.Empty(t, stdout)
+		assert.Contains(t, stderr, want)
+		assert.NoDirExists(t, out)
+	}
 }
 
 // The help names the temperatures that are used.
