@@ -68,7 +68,9 @@ assembly:
 drawings:
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && go run ./docs/draw -out "$$dir" && \
 	go run ./examples/ranks -out "$$dir" >/dev/null && go run ./examples/benchmark -scaling -draw docs/img/scaling.json -out "$$dir" >/dev/null && \
-	for f in "$$dir"/*.png; do cmp "$$f" docs/img/$$(basename "$$f") || { echo "run make generate"; exit 1; }; done
+	for f in "$$dir"/*.png; do cmp "$$f" docs/img/$$(basename "$$f") || { echo "run make generate"; exit 1; }; done && \
+	for set in cifar fashion; do of=docs/experiments/certified-$$set && \
+	go run ./examples/certified -draw $$of.json -out "$$dir/$$set" >"$$dir/$$set.txt" && cmp "$$dir/$$set.txt" $$of.txt && cmp "$$dir/$$set/accuracy.png" $$of.png || exit 1; done
 
 # Training on several processes: the tests of one process, then those of 2 and 4. Needs
 # Open MPI (Debian: libopenmpi-dev openmpi-bin), pkg-config and a C compiler.
