@@ -210,7 +210,7 @@ func checkBoth(t *testing.T, c definition, times int) {
 // nothing is written around them.
 func TestConv2dDefinition(t *testing.T) {
 	defer func(l cpu.Level) { cpu.Use = l }(cpu.Use)
-	for _, l := range cpu.Levels() {
+	for _, l := range levels() {
 		cpu.Use = l
 		t.Run(l.String(), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(3, 4))

@@ -53,10 +53,13 @@ func (c convolution) byWinogradOf(t testing.TB, d definition, circular bool) (*o
 	return o, tilings(direct, along(0), along(1)), direct
 }
 
+// levels returns the instruction sets that are tested.
+var levels = cpu.Levels
+
 func eachLevel(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
 	defer func(l cpu.Level) { cpu.Use = l }(cpu.Use)
-	for _, l := range cpu.Levels() {
+	for _, l := range levels() {
 		cpu.Use = l
 		t.Run(l.String(), test)
 	}
@@ -340,7 +343,7 @@ func TestWinogradAllocates(t *testing.T) {
 func TestWinogradSwitch(t *testing.T) {
 	defer func(l cpu.Level) { cpu.Use = l }(cpu.Use)
 	c := square(8, 64, 64, 8, 8, 1, 1)
-	for _, l := range cpu.Levels() {
+	for _, l := range levels() {
 		cpu.Use = l
 		before, err := c.body(tensor.Float32)
 		require.NoError(t, err)
