@@ -112,7 +112,7 @@ type chunk struct {
 // are moved while they are in the cache, unless the rule moves them itself.
 func (p *Part) moveAll(x, g manifolds.Points) (manifolds.Progress, error) {
 	l := p.bound.layout
-	each := max(1, 4*chunkWeights/(l.N*l.P))
+	each := max(1, 2*chunkWeights/(l.N*l.P))
 	if p.step.ambient == 0 || p.step.itself || each >= l.K {
 		return p.move(chunk{x, g, p.memory.state, p.memory.factors})
 	}
