@@ -19,11 +19,7 @@ func Defect[T vec.Float](e []T, x gemm.Mat[T], r float64) float64 {
 }
 
 // AddDiagonal adds c to the diagonal of a, q x q.
-func AddDiagonal[T vec.Float](a []T, q int, c float64) {
-	for i := range q {
-		a[i*q+i] += T(c)
-	}
-}
+func AddDiagonal[T vec.Float](a []T, q int, c float64) { addDiagonal(gemm.Of(a, q, q), c) }
 
 // addDiagonal adds c to the diagonal of a.
 func addDiagonal[T vec.Float](a gemm.Mat[T], c float64) {

@@ -48,7 +48,7 @@ type nines struct {
 	failed    int // index of the first point with a vector that could not move, or -1
 }
 
-// isNines reports whether there are kernels for the step s of points of n elements.
+// Scatters reports whether there are kernels for the step s of points of n elements. They also move points that are scattered over an array.
 func Scatters[T vec.Float](n int, s descent.Step) bool {
 	return cpu.Use != cpu.Portable && !vec.Double[T]() && n == nine && s.Factors == nil
 }
