@@ -37,6 +37,7 @@ func BenchmarkStiefel(b *testing.B) {
 			{"Tangent", func() error { return m.Tangent(y, x, g) }},
 			{"Retract", func() error { return m.Retract(y, x, v) }},
 			{"Retract polar", func() error { return manifolds.Stiefel{Retraction: manifolds.Polar}.Retract(y, x, v) }},
+			{"Exp", func() error { return m.Exp(y, x, v) }},
 			{"Membership", func() error { m.Membership(x); return nil }},
 			{"Descend", func() error {
 				d := manifolds.Descent{Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 0.01}

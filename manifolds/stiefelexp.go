@@ -122,7 +122,7 @@ func (m stiefel[T]) expNative(dst, x, v []T, b block[T]) error {
 		for i, c := range a {
 			minus[i] = -float64(c)
 		}
-		frames.Exp(e, minus, q)
+		gemm.Exp(e, minus, q)
 		gemm.Mul(gemm.Of(f, 2*q, q), 1, gemm.Of(columns, 2*q, q), gemm.Of(e, q, q), 0)
 		columns = f
 	}

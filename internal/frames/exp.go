@@ -61,7 +61,7 @@ func Geodesic(y, x, v []float64, c float64, n, q int) {
 		for i := range a {
 			a[i] *= 1 - c
 		}
-		Exp(e, a, q)
+		gemm.Exp(e, a, q)
 		g := m[:2*q*q]
 		gemm.Mul(of(g, 2*q, q), 1, of(f, 2*q, q), of(e, q, q), 0)
 		f = g
@@ -70,19 +70,12 @@ func Geodesic(y, x, v []float64, c float64, n, q int) {
 	gemm.Mul(of(y, n, q), 1, of(w, n, q), of(f[q*q:], q, q), 1)
 }
 
-// Exp sets e to exp(a), both p x p. a is overwritten.
-func Exp(e, a []float64, p int) {
-	work := scratch.Get[float64](2 * p * p)
-	gemm.Exp(e, a, work, p)
-	scratch.Put(work)
-}
-
 // ExpColumns sets f, 2q x q, to exp(N) [I; 0].
 func ExpColumns(f, n []float64, q int) {
 	p := 2 * q
 	e, a := scratch.Get[float64](p*p), scratch.Get[float64](p*p)
 	copy(a, n[:p*p])
-	Exp(e, a, p)
+	gemm.Exp(e, a, p)
 	for i := range p {
 		copy(f[i*q:(i+1)*q], e[i*p:])
 	}
@@ -104,7 +97,7 @@ func ExpColumnsAdjoint(dn, n, df []float64, q int) {
 		}
 		copy(a[i*2*p+p:i*2*p+p+q], df[i*q:(i+1)*q])
 	}
-	Exp(e, a, 2*p)
+	gemm.Exp(e, a, 2*p)
 	for i := range p {
 		copy(dn[i*p:(i+1)*p], e[i*2*p+p:])
 	}

@@ -111,19 +111,6 @@ func TestColumnsAndTheirAdjoints(t *testing.T) {
 	assert.ErrorContains(t, CayleyColumns(make([]float64, 2), n, 1), "want a matrix whose Cayley transform can be computed")
 }
 
-func TestExp(t *testing.T) {
-	rng := rand.New(rand.NewPCG(15, 1))
-	for _, p := range []int{1, 2, 7, 20} {
-		a := random[float64](rng, p, p).Data
-		Skew(a, p)
-		var want mat.Dense
-		want.Exp(mat.NewDense(p, p, append([]float64(nil), a...)))
-		e := make([]float64, p*p)
-		Exp(e, a, p)
-		near(t, &want, gemm.Of(e, p, p), 1e-12, "")
-	}
-}
-
 func TestWidenAndNarrow(t *testing.T) {
 	rng := rand.New(rand.NewPCG(16, 1))
 	for _, s := range sides {
@@ -186,7 +173,7 @@ func generated(x, v []float64, metric float64, n, q int) []float64 {
 	if metric == 2 {
 		e, minus, h := make([]float64, q*q), make([]float64, q*q), make([]float64, 2*q*q)
 		vec.Scale(minus, -1, a)
-		Exp(e, minus, q)
+		gemm.Exp(e, minus, q)
 		gemm.Mul(gemm.Of(h, 2*q, q), 1, gemm.Of(f, 2*q, q), gemm.Of(e, q, q), 0)
 		f = h
 	}

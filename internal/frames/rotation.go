@@ -127,7 +127,7 @@ func RotationExp(e, a []float64, n int) {
 			e[i*3+i] += cos
 		}
 	default:
-		Exp(e, a, n)
+		gemm.Exp(e, a, n)
 	}
 }
 

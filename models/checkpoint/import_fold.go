@@ -11,7 +11,7 @@ import (
 
 	"gonum.org/v1/gonum/mat"
 
-	"github.com/kernelfold/kernelfold/internal/frames"
+	"github.com/kernelfold/kernelfold/internal/gemm"
 	"github.com/kernelfold/kernelfold/models/safetensors"
 )
 
@@ -266,7 +266,7 @@ func (m OrthogonalMap) of(x *mat.Dense, n, k int) (*mat.Dense, error) {
 	}
 	q := mat.NewDense(n, n, nil)
 	if m == MapMatrixExp {
-		frames.Exp(q.RawMatrix().Data, a.RawMatrix().Data, n)
+		gemm.Exp(q.RawMatrix().Data, a.RawMatrix().Data, n)
 	} else {
 		var plus, minus mat.Dense
 		a.Scale(0.5, a)
