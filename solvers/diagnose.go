@@ -136,9 +136,7 @@ func (p *Part) watch() error {
 			return err
 		}
 		x = p.X
-		if g, err = p.lentBatch(of.grad); err == nil {
-			p.tilt(g)
-		}
+		g, err = p.lentBatch(of.grad)
 	case of.role.Role == roles.Kernel && len(of.parts) == 1:
 		l := of.filters
 		buf := [2]manifolds.Points{lend(l.K, l.N, l.P, !p.single()), lend(l.K, l.N, l.P, !p.single())}
@@ -153,24 +151,9 @@ func (p *Part) watch() error {
 	if err != nil {
 		return p.fail(ErrParameter, err.Error(), err)
 	}
-	f := scratch.Get[float64](2 * g.K)
-	defer scratch.Put(f)
-	along, squares := f[:g.K], f[g.K:]
-	if err := manifolds.Inner(manifolds.Euclidean{}, along, x, x, g); err != nil {
+	low, high, err := p.survey(x, g)
+	if err != nil {
 		return p.fail(ErrParameter, err.Error(), err)
-	}
-	if err := manifolds.Inner(manifolds.Euclidean{}, squares, x, x, x); err != nil {
-		return p.fail(ErrParameter, err.Error(), err)
-	}
-	low, high := math.Inf(1), math.Inf(-1)
-	for i, sq := range squares {
-		if sq > 0 {
-			along[i] *= p.step.slope / sq
-			low, high = min(low, along[i]), max(high, along[i])
-		}
-	}
-	if low > high { // all filters are 0
-		low, high = 0, 0
 	}
 	p.memory.outwardness = [2]float64{low, high}
 	p.memory.outward = 0
@@ -185,34 +168,105 @@ func (p *Part) watch() error {
 	return nil
 }
 
-// tilt measures the cosine of the angle between the Euclidean and the Riemannian gradient of the points,
-// which in the Euclidean metric is the ratio of their norms. It uses the squared norms that a manifold
-// computes for adaptive rules, and does nothing for manifolds without them and for other metrics.
-func (p *Part) tilt(g manifolds.Points) {
-	p.memory.cosine = 0
-	m, ok := p.Manifold.(manifolds.Adaptable)
-	if s, frames := p.Manifold.(manifolds.Stiefel); !ok || frames && s.Metric != manifolds.EuclideanMetric {
-		return
-	}
-	n := g.Norm()
-	if !(n > 0 && n <= math.MaxFloat64) {
-		return
-	}
-	size := max(n, p.vanishing()*p.vanishing()) // its inverse is finite
-	unit := p.borrow(false)                     // squares must not overflow or vanish
-	if unit.Combine(1/size, g, 0, g) != nil {
-		return
-	}
-	f := scratch.Get[float64](g.K)
+// survey returns the smallest and the largest <x, g>/|x|^2 of the points, with the gradient times the slope, and measures the cosine.
+// It goes through the memory once, in blocks that stay in a cache.
+func (p *Part) survey(x, g manifolds.Points) (low, high float64, err error) {
+	const block = 1 << 13 // weights
+	each := min(max(1, block/(x.N*x.P)), x.K)
+	f := scratch.Get[float64](2 * each)
 	defer scratch.Put(f)
-	if m.GradientSquares(f, p.X, unit) != nil { // the step says what is wrong
+	t := p.tilt(g, each)
+	defer t.end()
+	low, high = math.Inf(1), math.Inf(-1)
+	for from := 0; from < x.K; from += each {
+		to := min(from+each, x.K)
+		y, h := x.Slice(from, to), g.Slice(from, to)
+		along, squares := f[:to-from], f[each:each+to-from]
+		if err := manifolds.Inner(manifolds.Euclidean{}, along, y, y, h); err != nil {
+			return 0, 0, err
+		}
+		if err := manifolds.Inner(manifolds.Euclidean{}, squares, y, y, y); err != nil {
+			return 0, 0, err
+		}
+		for i, sq := range squares {
+			if sq > 0 {
+				along[i] *= p.step.slope / sq
+				low, high = min(low, along[i]), max(high, along[i])
+			}
+		}
+		t.add(y, h)
+	}
+	if low > high { // all filters are 0
+		low, high = 0, 0
+	}
+	if !p.bound.euclidean {
+		p.memory.cosine = t.cosine()
+	}
+	return low, high, nil
+}
+
+// tilt measures the cosine of the angle between the Euclidean and the Riemannian gradient of points,
+// which in the Euclidean metric is the ratio of their norms. It uses the squared norms that a manifold
+// computes for adaptive rules.
+type tilt struct {
+	manifold  manifolds.Adaptable // nil where there is no cosine
+	size      float64             // gradients are divided by it, so that squares do not overflow or vanish
+	unit      manifolds.Points    // such a gradient
+	squares   []float64           // of the points of a block
+	norm, sum float64             // |g| and the sum of |grad|^2, both of such a gradient
+}
+
+// tilt begins to measure the gradient g in blocks of at most each points. The cosine is unknown for manifolds that are not Adaptable and for other metrics.
+func (p *Part) tilt(g manifolds.Points, each int) (t tilt) {
+	m, ok := p.Manifold.(manifolds.Adaptable)
+	if s, frames := p.Manifold.(manifolds.Stiefel); !ok || p.bound.euclidean || frames && s.Metric != manifolds.EuclideanMetric {
+		return t
+	}
+	n := p.bound.of.gradient
+	if len(p.bound.of.parts) > 1 {
+		n = g.Norm()
+	}
+	if !(n > 0 && n <= math.MaxFloat64) {
+		return t
+	}
+	t.manifold, t.size = m, max(n, p.vanishing()*p.vanishing()) // its inverse is finite
+	t.norm = n / t.size
+	t.unit = lend(each, g.N, g.P, !p.single())
+	t.squares = scratch.Get[float64](each)
+	return t
+}
+
+// add measures a block.
+func (t *tilt) add(x, g manifolds.Points) {
+	if t.manifold == nil {
 		return
 	}
-	sum := 0.0
-	for _, sq := range f {
-		sum += sq
+	unit, squares := t.unit.Slice(0, g.K), t.squares[:g.K]
+	if unit.Combine(1/t.size, g, 0, g) != nil || t.manifold.GradientSquares(squares, x, unit) != nil { // the step says what is wrong
+		t.end()
+		return
 	}
-	p.memory.cosine = min(1, math.Sqrt(sum)/unit.Norm())
+	for _, sq := range squares {
+		t.sum += sq
+	}
+}
+
+// cosine returns the cosine, or 0 if it is unknown.
+func (t *tilt) cosine() float64 {
+	if t.manifold == nil {
+		return 0
+	}
+	return min(1, math.Sqrt(t.sum)/t.norm)
+}
+
+// end returns the workspace. Without it nothing is measured.
+func (t *tilt) end() {
+	if t.manifold == nil {
+		return
+	}
+	giveBack(t.unit)
+	scratch.Put(t.squares)
+	t.manifold = nil
 }
 
 // equilibrium returns the angle of a step at which weight decay at the given rate and gradients orthogonal to the weights keep

@@ -103,3 +103,27 @@ func TestReportCosine(t *testing.T) {
 		}
 	}
 }
+
+// A layer that is measured in several blocks, the last of them smaller, is measured as a whole.
+func TestReportOfManyBlocks(t *testing.T) {
+	for _, of := range precisions {
+		p := newParam("w", of, 70, 30, 3, 3) // blocks of 30, 30 and 10 filters
+		rng := source(7)
+		gaussian(p.w, rng, 1)
+		gaussian(p.g, rng, 1)
+		s := solvers.NewSGD(solvers.Kernels(manifolds.Sphere{}))
+		require.NoError(t, s.Init(valueGrads([]*param{p})))
+		w, g := get(p.w), get(p.g)
+		var least, largest, whole float64
+		for f := range 70 {
+			x, h := w[f*270:(f+1)*270], g[f*270:(f+1)*270]
+			along := dot(x, h) / dot(x, x)
+			least, largest, whole = min(least, along), max(largest, along), whole+dot(h, h)
+		}
+		require.NoError(t, s.Step(valueGrads([]*param{p})))
+		r := s.Report().Parameters[0]
+		assert.InDelta(t, least, r.Outwardness[0], 64*eps(of))
+		assert.InDelta(t, largest, r.Outwardness[1], 64*eps(of))
+		assert.InDelta(t, r.Direction/math.Sqrt(whole), r.Cosine, 64*eps(of))
+	}
+}

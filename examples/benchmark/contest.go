@@ -143,11 +143,22 @@ func (c contest) needed(absent map[string]missing) map[string]bool {
 // its data fit no cache, and there is time for few steps only.
 const slow = 100
 
+// settled is how many steps warm up what is fast. Our solvers measure gradients for their report in steps 1, 2, 4, 8 and 16, and then so seldom
+// that it does not show in the median of the rounds.
+const settled = 16
+
+// patience is how long an entrant warms up at most, after its second step.
+const patience = time.Second
+
 // warmUp lets solvers allocate their state and project the weights, and sets the number of steps in a block.
 func (c contest) warmUp(ctx context.Context, s *stage, all []starter) (err error) {
 	for i := range all {
 		var ms float64
-		for range 2 {
+		from := time.Now()
+		for step := range settled {
+			if step > 1 && time.Since(from) > patience {
+				break
+			}
 			if ms, err = c.run(ctx, all[i], 1); err != nil {
 				return err
 			}
