@@ -7,7 +7,7 @@
 #include "textflag.h"
 
 // func dot32AVX2(x *float32, y *float32, n int) float64
-// Requires: AVX, FMA3, SSE2
+// Requires: AVX, FMA3, MMX+, SSE2
 TEXT ·dot32AVX2(SB), NOSPLIT, $0-32
 	MOVQ   x+0(FP), AX
 	MOVQ   y+8(FP), CX
@@ -17,8 +17,32 @@ TEXT ·dot32AVX2(SB), NOSPLIT, $0-32
 	VXORPD Y4, Y4, Y4
 	VXORPD Y5, Y5, Y5
 	XORQ   BX, BX
-	SUBQ   $0x10, DX
-	JL     loopDone
+	SUBQ   $0x00000410, DX
+	JL     farDone
+
+far:
+	PREFETCHT0  4096(AX)(BX*1)
+	PREFETCHT0  4096(CX)(BX*1)
+	VCVTPS2PD   (AX)(BX*1), Y0
+	VCVTPS2PD   (CX)(BX*1), Y1
+	VFMADD231PD Y0, Y1, Y2
+	VCVTPS2PD   16(AX)(BX*1), Y0
+	VCVTPS2PD   16(CX)(BX*1), Y1
+	VFMADD231PD Y0, Y1, Y3
+	VCVTPS2PD   32(AX)(BX*1), Y0
+	VCVTPS2PD   32(CX)(BX*1), Y1
+	VFMADD231PD Y0, Y1, Y4
+	VCVTPS2PD   48(AX)(BX*1), Y0
+	VCVTPS2PD   48(CX)(BX*1), Y1
+	VFMADD231PD Y0, Y1, Y5
+	ADDQ        $0x00000040, BX
+	SUBQ        $0x10, DX
+	JGE         far
+
+farDone:
+	ADDQ $0x00000410, DX
+	SUBQ $0x10, DX
+	JL   loopDone
 
 loop:
 	VCVTPS2PD   (AX)(BX*1), Y0
@@ -653,7 +677,7 @@ rest:
 	RET
 
 // func dot32AVX512(x *float32, y *float32, n int) float64
-// Requires: AVX, AVX512DQ, AVX512F, BMI2, SSE2
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, MMX+, SSE2
 TEXT ·dot32AVX512(SB), NOSPLIT, $0-32
 	MOVQ   x+0(FP), AX
 	MOVQ   y+8(FP), CX
@@ -663,8 +687,34 @@ TEXT ·dot32AVX512(SB), NOSPLIT, $0-32
 	VXORPD Z4, Z4, Z4
 	VXORPD Z5, Z5, Z5
 	XORQ   BX, BX
-	SUBQ   $0x20, DX
-	JL     loopDone
+	SUBQ   $0x00000420, DX
+	JL     farDone
+
+far:
+	PREFETCHT0  4096(AX)(BX*1)
+	PREFETCHT0  4096(CX)(BX*1)
+	PREFETCHT0  4160(AX)(BX*1)
+	PREFETCHT0  4160(CX)(BX*1)
+	VCVTPS2PD   (AX)(BX*1), Z0
+	VCVTPS2PD   (CX)(BX*1), Z1
+	VFMADD231PD Z0, Z1, Z2
+	VCVTPS2PD   32(AX)(BX*1), Z0
+	VCVTPS2PD   32(CX)(BX*1), Z1
+	VFMADD231PD Z0, Z1, Z3
+	VCVTPS2PD   64(AX)(BX*1), Z0
+	VCVTPS2PD   64(CX)(BX*1), Z1
+	VFMADD231PD Z0, Z1, Z4
+	VCVTPS2PD   96(AX)(BX*1), Z0
+	VCVTPS2PD   96(CX)(BX*1), Z1
+	VFMADD231PD Z0, Z1, Z5
+	ADDQ        $0x00000080, BX
+	SUBQ        $0x20, DX
+	JGE         far
+
+farDone:
+	ADDQ $0x00000420, DX
+	SUBQ $0x20, DX
+	JL   loopDone
 
 loop:
 	VCVTPS2PD   (AX)(BX*1), Z0
@@ -1616,7 +1666,7 @@ rest:
 	RET
 
 // func dot64AVX2(x *float64, y *float64, n int) float64
-// Requires: AVX, FMA3, SSE2
+// Requires: AVX, FMA3, MMX+, SSE2
 TEXT ·dot64AVX2(SB), NOSPLIT, $0-32
 	MOVQ   x+0(FP), AX
 	MOVQ   y+8(FP), CX
@@ -1626,8 +1676,34 @@ TEXT ·dot64AVX2(SB), NOSPLIT, $0-32
 	VXORPD Y4, Y4, Y4
 	VXORPD Y5, Y5, Y5
 	XORQ   BX, BX
-	SUBQ   $0x10, DX
-	JL     loopDone
+	SUBQ   $0x00000210, DX
+	JL     farDone
+
+far:
+	PREFETCHT0  4096(AX)(BX*1)
+	PREFETCHT0  4096(CX)(BX*1)
+	PREFETCHT0  4160(AX)(BX*1)
+	PREFETCHT0  4160(CX)(BX*1)
+	VMOVUPD     (AX)(BX*1), Y0
+	VMOVUPD     (CX)(BX*1), Y1
+	VFMADD231PD Y0, Y1, Y2
+	VMOVUPD     32(AX)(BX*1), Y0
+	VMOVUPD     32(CX)(BX*1), Y1
+	VFMADD231PD Y0, Y1, Y3
+	VMOVUPD     64(AX)(BX*1), Y0
+	VMOVUPD     64(CX)(BX*1), Y1
+	VFMADD231PD Y0, Y1, Y4
+	VMOVUPD     96(AX)(BX*1), Y0
+	VMOVUPD     96(CX)(BX*1), Y1
+	VFMADD231PD Y0, Y1, Y5
+	ADDQ        $0x00000080, BX
+	SUBQ        $0x10, DX
+	JGE         far
+
+farDone:
+	ADDQ $0x00000210, DX
+	SUBQ $0x10, DX
+	JL   loopDone
 
 loop:
 	VMOVUPD     (AX)(BX*1), Y0
@@ -2263,7 +2339,7 @@ rest:
 	RET
 
 // func dot64AVX512(x *float64, y *float64, n int) float64
-// Requires: AVX, AVX512DQ, AVX512F, BMI2, SSE2
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, MMX+, SSE2
 TEXT ·dot64AVX512(SB), NOSPLIT, $0-32
 	MOVQ   x+0(FP), AX
 	MOVQ   y+8(FP), CX
@@ -2273,8 +2349,38 @@ TEXT ·dot64AVX512(SB), NOSPLIT, $0-32
 	VXORPD Z4, Z4, Z4
 	VXORPD Z5, Z5, Z5
 	XORQ   BX, BX
-	SUBQ   $0x20, DX
-	JL     loopDone
+	SUBQ   $0x00000220, DX
+	JL     farDone
+
+far:
+	PREFETCHT0  4096(AX)(BX*1)
+	PREFETCHT0  4096(CX)(BX*1)
+	PREFETCHT0  4160(AX)(BX*1)
+	PREFETCHT0  4160(CX)(BX*1)
+	PREFETCHT0  4224(AX)(BX*1)
+	PREFETCHT0  4224(CX)(BX*1)
+	PREFETCHT0  4288(AX)(BX*1)
+	PREFETCHT0  4288(CX)(BX*1)
+	VMOVUPD     (AX)(BX*1), Z0
+	VMOVUPD     (CX)(BX*1), Z1
+	VFMADD231PD Z0, Z1, Z2
+	VMOVUPD     64(AX)(BX*1), Z0
+	VMOVUPD     64(CX)(BX*1), Z1
+	VFMADD231PD Z0, Z1, Z3
+	VMOVUPD     128(AX)(BX*1), Z0
+	VMOVUPD     128(CX)(BX*1), Z1
+	VFMADD231PD Z0, Z1, Z4
+	VMOVUPD     192(AX)(BX*1), Z0
+	VMOVUPD     192(CX)(BX*1), Z1
+	VFMADD231PD Z0, Z1, Z5
+	ADDQ        $0x00000100, BX
+	SUBQ        $0x20, DX
+	JGE         far
+
+farDone:
+	ADDQ $0x00000220, DX
+	SUBQ $0x20, DX
+	JL   loopDone
 
 loop:
 	VMOVUPD     (AX)(BX*1), Z0

@@ -22,10 +22,13 @@ func load64(p simd.Part, from Mem, v VecVirtual) {
 	}
 }
 
+// page is how many bytes ahead long arrays are prefetched. Processors do not prefetch beyond the end of a page of memory by themselves.
+const page = 1 << 12
+
 // sums runs the body, which adds to sums at 64 bits, for four vectors at a time, then for single
-// vectors, then for the remaining elements. It leaves the sums in the first elements of the vectors
-// it returns.
-func sums(m simd.Machine, count int, body func(p simd.Part, at GPVirtual, disp int, sum []VecVirtual)) []VecVirtual {
+// vectors, then for the remaining elements. While more than a page of elements is left, it prefetches the arrays in far. It leaves the
+// sums in the first elements of the vectors it returns.
+func sums(m simd.Machine, count int, far []GPVirtual, body func(p simd.Part, at GPVirtual, disp int, sum []VecVirtual)) []VecVirtual {
 	const unrolled = 4
 	n := simd.Pointer("n")
 	d := m.Double()
@@ -36,6 +39,25 @@ func sums(m simd.Machine, count int, body func(p simd.Part, at GPVirtual, disp i
 	}
 	at := GP64()
 	XORQ(at, at)
+	if len(far) > 0 {
+		lanes, ahead := unrolled*d.Lanes(), page/m.Size()
+		SUBQ(U32(ahead+lanes), n)
+		JL(LabelRef("farDone"))
+		Label("far")
+		for disp := 0; disp < unrolled*step; disp += 64 {
+			for _, x := range far {
+				PREFETCHT0(simd.At(x, at, page+disp))
+			}
+		}
+		for i := range unrolled {
+			body(simd.Part{Machine: m}, at, i*step, all[i])
+		}
+		ADDQ(U32(unrolled*step), at)
+		SUBQ(Imm(uint64(lanes)), n)
+		JGE(LabelRef("far"))
+		Label("farDone")
+		ADDQ(U32(ahead+lanes), n)
+	}
 	for _, u := range []int{unrolled, 1} {
 		label := map[int]string{unrolled: "loop", 1: "single"}[u]
 		lanes := Imm(uint64(u * d.Lanes()))
@@ -69,7 +91,7 @@ func sums(m simd.Machine, count int, body func(p simd.Part, at GPVirtual, disp i
 func dot(m simd.Machine) {
 	m.Function("dot", "func(x, y *%[1]s, n int) float64", "returns the sum of x[i]*y[i].")
 	x, y, a, b := simd.Pointer("x"), simd.Pointer("y"), m.Double().Vec(), m.Double().Vec()
-	s := sums(m, 1, func(p simd.Part, at GPVirtual, disp int, sum []VecVirtual) {
+	s := sums(m, 1, []GPVirtual{x, y}, func(p simd.Part, at GPVirtual, disp int, sum []VecVirtual) {
 		load64(p, simd.At(x, at, disp), a)
 		load64(p, simd.At(y, at, disp), b)
 		m.Double().FMA(a, b, sum[0])
@@ -81,7 +103,7 @@ func dot(m simd.Machine) {
 func sum(m simd.Machine) {
 	m.Function("sum", "func(x *%[1]s, n int) float64", "returns the sum of x[i].")
 	x, a := simd.Pointer("x"), m.Double().Vec()
-	s := sums(m, 1, func(p simd.Part, at GPVirtual, disp int, sum []VecVirtual) {
+	s := sums(m, 1, nil, func(p simd.Part, at GPVirtual, disp int, sum []VecVirtual) {
 		load64(p, simd.At(x, at, disp), a)
 		m.Double().Add(a, sum[0], sum[0])
 	})
@@ -94,7 +116,7 @@ func dotShift(m simd.Machine) {
 		"returns the sums of y[i] and of y[i]*(x[i]-mean).")
 	d := m.Double()
 	x, y, a, b, mean := simd.Pointer("x"), simd.Pointer("y"), d.Vec(), d.Vec(), d.Constant("mean")
-	s := sums(m, 2, func(p simd.Part, at GPVirtual, disp int, sum []VecVirtual) {
+	s := sums(m, 2, nil, func(p simd.Part, at GPVirtual, disp int, sum []VecVirtual) {
 		load64(p, simd.At(x, at, disp), a)
 		load64(p, simd.At(y, at, disp), b)
 		d.Sub(mean, a, a)
@@ -110,7 +132,7 @@ func squareShift(m simd.Machine) {
 	m.Function("squareShift", "func(x *%[1]s, n int, mean float64) float64", "returns the sum of (x[i]-mean)^2.")
 	d := m.Double()
 	x, a, mean := simd.Pointer("x"), d.Vec(), d.Constant("mean")
-	s := sums(m, 1, func(p simd.Part, at GPVirtual, disp int, sum []VecVirtual) {
+	s := sums(m, 1, nil, func(p simd.Part, at GPVirtual, disp int, sum []VecVirtual) {
 		load64(p, simd.At(x, at, disp), a)
 		if p.Mask == nil {
 			d.Sub(mean, a, a)
