@@ -46,7 +46,7 @@ var (
 	ErrFormat = errors.New("images: not a picture that can be read")
 	// ErrDamaged means that a picture is truncated or damaged.
 	ErrDamaged = errors.New("images: damaged picture")
-	// ErrTooLarge means that a picture would take too much memory.
+	// ErrTooLarge means that a picture would take too much memory, or too much time.
 	ErrTooLarge = errors.New("images: picture too large")
 )
 
@@ -137,41 +137,74 @@ func decodeFrom(r io.Reader, name string) (*decoded, error) {
 	return p, nil
 }
 
-// decode unpacks a picture after checking its size. The contents determine the format.
-func decode(b []byte) (p *decoded, err error) {
+// header is what the head of a file says about a picture.
+type header struct {
+	traits
+	format pictureFormat
+	config image.Config
+	large  bool // is decoded alone
+}
+
+// readHeader reads the head of a file, and refuses a picture that is too large. The contents determine the format.
+func readHeader(b []byte) (h header, err error) {
 	kind := files.Kind(b[:min(headBytes, len(b))])
-	var format *pictureFormat
-	for i, f := range pictureFormats {
-		if f.kind == kind {
-			format = &pictureFormats[i]
-		}
-	}
-	if format == nil {
+	i := slices.IndexFunc(pictureFormats, func(f pictureFormat) bool { return f.kind == kind })
+	if i < 0 {
 		if kind == "" {
 			kind = "something else"
 		}
-		return nil, faultf(ErrFormat, "want a JPEG, PNG, GIF, WebP, BMP or TIFF picture, got %s", kind)
+		return h, faultf(ErrFormat, "want a JPEG, PNG, GIF, WebP, BMP or TIFF picture, got %s", kind)
 	}
-	defer func() { // a decoder that panics has met a damaged file
-		if v := recover(); v != nil {
-			p, err = nil, faultf(ErrDamaged, "want %s, got a damaged one (%v)", kind, v)
-		}
-	}()
-	head, err := format.config(bytes.NewReader(b))
-	if err != nil {
-		return nil, failed(kind, err)
+	defer recovered(kind, &err)
+	h.format = pictureFormats[i]
+	if h.config, err = h.format.config(bytes.NewReader(b)); err != nil {
+		return h, failed(kind, err)
 	}
-	t := traitsOf(b, format.name, head)
-	if t.width < 1 || t.height < 1 {
-		return nil, faultf(ErrDamaged, "want a picture of at least one pixel, got %dx%d", t.width, t.height)
+	h.traits = traitsOf(b, h.format.name, h.config)
+	if h.width < 1 || h.height < 1 {
+		return h, faultf(ErrDamaged, "want a picture of at least one pixel, got %dx%d", h.width, h.height)
 	}
-	need := float64(t.width) * float64(t.height) * t.bytes
+	pixels := float64(h.width) * float64(h.height)
+	need := pixels * h.bytes
 	if need > pictureBytes {
-		return nil, faultf(ErrTooLarge, "want a picture that takes at most %d MiB of memory, got one of %dx%d pixels that takes %.0f",
-			pictureBytes>>20, t.width, t.height, need/(1<<20))
+		return h, faultf(ErrTooLarge, "want a picture that takes at most %d MiB of memory, got one of %dx%d pixels that takes %.0f",
+			pictureBytes>>20, h.width, h.height, need/(1<<20))
 	}
+	h.large = need+float64(len(b)) > largeBytes
+	if h.format.name == "jpeg" {
+		switch n := scans(b); {
+		case n > maxScans:
+			return h, faultf(ErrDamaged, "want a JPEG picture of at most %d scans, got %d", maxScans, n)
+		case float64(n)*pixels > maxScanned:
+			return h, faultf(ErrTooLarge, "want a JPEG picture whose scans have at most %d pixels together, got %d scans of %dx%d pixels", maxScanned, n, h.width, h.height)
+		}
+	}
+	return h, nil
+}
+
+// Large reports whether the bytes of a file are a picture that would take more than 64 MiB of memory. Such pictures are decoded one at a time in
+// a process, so a program that decodes several pictures at once can keep these from taking the place of others. It reads the head of the file only.
+func Large(file []byte) bool {
+	h, err := readHeader(file)
+	return err == nil && h.large
+}
+
+// recovered turns the panic of a decoder, which has met a damaged file, into an error.
+func recovered(kind string, err *error) {
+	if v := recover(); v != nil {
+		*err = faultf(ErrDamaged, "want %s, got a damaged one (%v)", kind, v)
+	}
+}
+
+// decode unpacks a picture.
+func decode(b []byte) (p *decoded, err error) {
+	h, err := readHeader(b)
+	if err != nil {
+		return nil, err
+	}
+	defer recovered(h.format.kind, &err)
 	free := func() {}
-	if need+float64(len(b)) > largeBytes {
+	if h.large {
 		large.Lock()
 		free = large.Unlock
 	}
@@ -180,39 +213,34 @@ func decode(b []byte) (p *decoded, err error) {
 			free()
 		}
 	}()
-	if t.plainCMYK {
+	if h.plainCMYK {
 		b = slices.Concat(b[:2], adobe, b[2:])
 	}
-	if format.name == "jpeg" {
-		if n := scans(b); n > maxScans {
-			return nil, faultf(ErrDamaged, "want a JPEG picture of at most %d scans, got %d", maxScans, n)
-		}
-	}
-	m, err := format.decode(bytes.NewReader(b))
+	m, err := h.format.decode(bytes.NewReader(b))
 	if err != nil {
-		return nil, failed(kind, err)
+		return nil, failed(h.format.kind, err)
 	}
 	switch n := m.(type) {
 	case *image.Paletted:
-		if format.name == "gif" {
-			m = onScreen(n, head, b)
+		if h.format.name == "gif" {
+			m = onScreen(n, h.config, b)
 		}
 	case *image.Gray:
-		if t.inverted {
+		if h.inverted {
 			for i := range n.Pix {
 				n.Pix[i] = ^n.Pix[i]
 			}
 		}
 	case *image.YCbCr:
-		if format.name == "webp" {
+		if h.format.name == "webp" {
 			m = video{n, nil}
 		}
 	case *image.NYCbCrA:
-		if format.name == "webp" {
+		if h.format.name == "webp" {
 			m = video{&n.YCbCr, n}
 		}
 	}
-	return &decoded{m, t.turn, free}, nil
+	return &decoded{m, h.turn, free}, nil
 }
 
 // failed describes an error of a decoder.
@@ -232,9 +260,12 @@ func failed(kind string, err error) error {
 // all files have them.
 var adobe = []byte("\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00")
 
-// maxScans is the largest number of scans in a JPEG file, more than programs write: each scan takes as much time as a
-// whole picture, but only a few bytes of the file.
-const maxScans = 500
+// maxScans is the largest number of scans in a JPEG file, and maxScanned that of the pixels of all its scans, both more than programs write: each scan
+// takes as much time as a whole picture, but only a few bytes of the file. A progressive picture has about 10 scans.
+const (
+	maxScans   = 500
+	maxScanned = 1 << 30
+)
 
 // onScreen puts the first frame of a GIF picture in its place on the screen, which has the background colour elsewhere.
 func onScreen(frame *image.Paletted, head image.Config, file []byte) image.Image {

@@ -105,3 +105,39 @@ func TestJPEGScans(t *testing.T) {
 		assert.LessOrEqual(t, scans(b.Bytes()[:n]), 1)
 	}
 }
+
+// The work of the scans of a picture has a limit: 33 scans of 5700 x 5700 pixels are within it. Of the large pictures, one is decoded at a time.
+func TestJPEGWork(t *testing.T) {
+	var b bytes.Buffer
+	require.NoError(t, jpeg.Encode(&b, image.NewGray(image.Rect(0, 0, 16, 16)), nil))
+	file := b.Bytes()
+	scan := bytes.Index(file, []byte{0xff, 0xda})
+	of := func(side, scans int) []byte {
+		f := append(bytes.Clone(file[:scan]), bytes.Repeat(file[scan:len(file)-2], scans)...)
+		size := f[bytes.Index(f, []byte{0xff, 0xc0})+5:]
+		binary.BigEndian.PutUint16(size, uint16(side))
+		binary.BigEndian.PutUint16(size[2:], uint16(side))
+		return f
+	}
+	for _, c := range []struct {
+		side, scans int
+		want        string
+	}{
+		{16, 500, ""},
+		{16, 501, "want a JPEG picture of at most 500 scans, got 501"},
+		{5700, 33, ""},
+		{5700, 34, "want a JPEG picture whose scans have at most 1073741824 pixels together, got 34 scans of 5700x5700 pixels"},
+	} {
+		_, err := readHeader(of(c.side, c.scans))
+		if c.want == "" {
+			assert.NoError(t, err)
+		} else {
+			assert.EqualError(t, err, c.want)
+		}
+	}
+	for side, large := range map[int]bool{16: false, 5700: false, 8300: true} { // of a byte a pixel
+		assert.Equal(t, large, Large(of(side, 1)), side)
+	}
+	assert.False(t, Large([]byte("text")))
+	assert.False(t, Large(of(65000, 1)), "is refused")
+}

@@ -113,6 +113,9 @@ func TestPictureBombs(t *testing.T) {
 	require.NoError(t, jpeg.Encode(&scans, image.NewGray(image.Rect(0, 0, 16, 16)), nil))
 	at := bytes.Index(scans.Bytes(), []byte{0xff, 0xda})
 	many := append(bytes.Clone(scans.Bytes()[:at]), bytes.Repeat(scans.Bytes()[at:scans.Len()-2], 600)...)
+	wide := bytes.Clone(many[:at+40*(scans.Len()-2-at)]) // 40 scans
+	sof := bytes.Index(wide, []byte{0xff, 0xc0})
+	copy(wide[sof+5:], []byte{5700 >> 8, 5700 & 255, 5700 >> 8, 5700 & 255})
 	bmp := append([]byte("BM"), make([]byte, 52)...)
 	copy(bmp[10:], []byte{54, 0, 0, 0, 40, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 1, 0, 24, 0}) // 65536 x 65536
 	grey := func(width, height uint32, more ...[2]uint32) []byte {
@@ -126,6 +129,7 @@ func TestPictureBombs(t *testing.T) {
 	}{
 		"GIF screen": {screen.Bytes(), images.ErrTooLarge},
 		"JPEG scans": {many, images.ErrDamaged},
+		"JPEG work":  {wide, images.ErrTooLarge},
 		"BMP":        {bmp, images.ErrTooLarge},
 		"TIFF":       {grey(60000, 60000, [2]uint32{273, 8}, [2]uint32{278, 1}, [2]uint32{279, 3}), images.ErrTooLarge},
 		"TIFF strip": {grey(6000, 6000, [2]uint32{273, 8}, [2]uint32{278, 1 << 31}, [2]uint32{279, 3}), images.ErrTooLarge},

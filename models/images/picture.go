@@ -17,8 +17,8 @@ import (
 // set's Mean and Std. Transparent parts become black. The set needs no images of its own.
 //
 // A picture that would take more than 256 MiB of memory is an error. The limit is reached by 64 megapixels with 8 bits
-// per channel, and by fewer if a JPEG file is progressive or CMYK, or a PNG file interlaced or of 16 bits. An error of
-// the file is a *PictureError.
+// per channel, and by fewer if a JPEG file is progressive or CMYK, or a PNG file interlaced or of 16 bits. So is a JPEG file of more than 500 scans,
+// or whose scans have more than 2^30 pixels together: a progressive picture usually has 10 scans. An error of the file is a *PictureError.
 //
 // The result has channels x height x width numbers, as an image of a Split has.
 func (s *Set) LoadImage(path string) ([]float32, error) {

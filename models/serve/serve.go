@@ -15,12 +15,15 @@
 // An error is an object with the key "error". Its status is 400 for a request without a picture, 408 for a picture that
 // does not arrive within Options.Timeout, 413 for one that is too large, 415 for a file that is not a picture, 422 for
 // a damaged picture, 429 with Retry-After if more requests are in progress than Options.Queue, and 503 if the answer
-// takes longer than Options.Timeout or the server ends. A GET of / returns a page with a field for pictures, which
+// takes longer than Options.Timeout, whether in a queue, in the decoder or in the net, or the server ends. A GET of / returns a page with a field for pictures, which
 // loads nothing from other servers, and /healthz answers "ok" as long as pictures are accepted.
 //
 // Pictures that arrive while the net computes are evaluated together, in one batch of the predictor, so a server under load computes as
-// efficiently as a program that has all pictures at once, and one without load answers at once. The memory for requests is at most about
-// Queue x MaxBody, and that of the pictures that are unpacked at the same time, one for each core.
+// efficiently as a program that has all pictures at once, and one without load answers at once.
+//
+// As many pictures are unpacked at the same time as there are cores, two at least, and of those that take more than 64 MiB (images.Large) only one, so
+// that they leave room for the others. A decoder cannot be stopped: one that takes longer than Options.Timeout keeps its place until it is done. Its work
+// is limited by MaxPixels and by package images. The memory for requests is at most about (Queue + cores) x MaxBody, and that of the unpacked pictures.
 package serve
 
 import (
@@ -75,6 +78,7 @@ type Handler struct {
 	batches  *batches
 	slots    chan struct{} // one for each request under way
 	decoders chan struct{} // one for each picture that is unpacked
+	large    chan struct{} // one for the large picture that is unpacked
 }
 
 var _ http.Handler = (*Handler)(nil)
@@ -106,7 +110,7 @@ func New(p *models.Predictor, o Options) (*Handler, error) {
 	}
 	return &Handler{
 		o: o, page: page.Bytes(), batches: newBatches(p, o.observe),
-		slots: make(chan struct{}, o.Queue), decoders: make(chan struct{}, runtime.GOMAXPROCS(0)),
+		slots: make(chan struct{}, o.Queue), decoders: make(chan struct{}, max(2, runtime.GOMAXPROCS(0))), large: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -266,26 +270,63 @@ func isTimeout(err error) bool {
 	return errors.As(err, &t) && t.Timeout()
 }
 
-// example unpacks a picture. At most as many pictures as there are cores are unpacked at the same time.
+// example unpacks a picture. If ctx ends before that, the decoder goes on, and has its place until it is done.
 func (h *Handler) example(ctx context.Context, body []byte) ([]float32, error) {
-	select {
-	case h.decoders <- struct{}{}:
-		defer func() { <-h.decoders }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 	if width, height := size(body); width*height > h.o.MaxPixels {
 		return nil, fmt.Errorf("%w: want at most %d pixels, got %d x %d", images.ErrTooLarge, h.o.MaxPixels, width, height)
 	}
-	x, err := recovered("the function that reads pictures", func() ([]float32, error) { return h.o.Read(bytes.NewReader(body), "picture") })
+	free, err := h.place(ctx, images.Large(body))
 	if err != nil {
 		return nil, err
 	}
-	shape := h.batches.p.Net().Inputs[0].Shape()
-	if want := shape.TotalSize() / shape[0]; len(x) != want {
-		return nil, fmt.Errorf("serve: want pictures of %v, %d numbers, got %d", []int(shape[1:]), want, len(x))
+	type picture struct {
+		x   []float32
+		err error
 	}
-	return x, nil
+	done := make(chan picture, 1)
+	go func() {
+		defer free()
+		x, err := recovered("the function that reads pictures", func() ([]float32, error) { return h.o.Read(bytes.NewReader(body), "picture") })
+		done <- picture{x, err}
+	}()
+	var p picture
+	select {
+	case p = <-done:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if p.err != nil {
+		return nil, p.err
+	}
+	shape := h.batches.p.Net().Inputs[0].Shape()
+	if want := shape.TotalSize() / shape[0]; len(p.x) != want {
+		return nil, fmt.Errorf("serve: want pictures of %v, %d numbers, got %d", []int(shape[1:]), want, len(p.x))
+	}
+	return p.x, nil
+}
+
+// place waits for a place among the pictures that are unpacked. A large one that waits for another keeps no place.
+func (h *Handler) place(ctx context.Context, large bool) (free func(), err error) {
+	queues := []chan struct{}{h.decoders}
+	if large {
+		queues = []chan struct{}{h.large, h.decoders}
+	}
+	taken := 0
+	free = func() {
+		for _, q := range queues[:taken] {
+			<-q
+		}
+	}
+	for _, q := range queues {
+		select {
+		case q <- struct{}{}:
+			taken++
+		case <-ctx.Done():
+			free()
+			return nil, ctx.Err()
+		}
+	}
+	return free, nil
 }
 
 // size returns the size of a picture, or zeros if body is not a picture.

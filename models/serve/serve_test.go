@@ -5,9 +5,11 @@ package serve
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"image"
 	"image/color"
 	"image/png"
@@ -275,6 +277,61 @@ func TestPanic(t *testing.T) {
 	w := post(h, "", bytes.NewReader(picture))
 	assert.Equal(t, 500, w.Code)
 	assert.Contains(t, w.Body.String(), "serve: the function that reads pictures has panicked: decoder")
+}
+
+// A request whose time passes in the decoder, or while it waits for one, is answered, and the decoder keeps its place until it is done.
+func TestDecoderTimeout(t *testing.T) {
+	proceed := make(chan struct{})
+	h, _ := handler(t, Options{Timeout: 50 * time.Millisecond, Read: func(r io.Reader, name string) ([]float32, error) {
+		<-proceed
+		return preprocessing.Read(r, name)
+	}})
+	picture := noise(t, 1, 20, 20)
+	var wg sync.WaitGroup
+	for range cap(h.decoders) + 1 {
+		wg.Go(func() {
+			w := post(h, "", bytes.NewReader(picture))
+			assert.Equal(t, 503, w.Code)
+			assert.Equal(t, "1", w.Header().Get("Retry-After"))
+		})
+	}
+	wg.Wait()
+	assert.Empty(t, h.slots)
+	assert.Len(t, h.decoders, cap(h.decoders))
+	close(proceed)
+	require.Eventually(t, func() bool { return len(h.decoders) == 0 }, 5*time.Second, time.Millisecond)
+	assert.Equal(t, 200, post(h, "", bytes.NewReader(picture)).Code)
+	assert.Empty(t, h.large)
+}
+
+// Large pictures are unpacked one at a time, and others are answered meanwhile.
+func TestLargePictures(t *testing.T) {
+	begun, proceed := make(chan int, 100), make(chan struct{})
+	h, _ := handler(t, Options{Read: func(r io.Reader, name string) ([]float32, error) {
+		if b, err := io.ReadAll(r); err != nil || images.Large(b) {
+			begun <- len(b)
+			<-proceed
+			return nil, images.ErrDamaged
+		}
+		return make([]float32, 16*16), nil
+	}})
+	const ihdr = "IHDR\x00\x00\x13\x88\x00\x00\x13\x88\x08\x02\x00\x00\x00" // 5000 x 5000 pixels of 4 bytes
+	large := binary.BigEndian.AppendUint32([]byte("\x89PNG\r\n\x1a\n\x00\x00\x00\x0d"+ihdr), crc32.ChecksumIEEE([]byte(ihdr)))
+	require.True(t, images.Large(large))
+	var wg sync.WaitGroup
+	for range cap(h.decoders) + 1 {
+		wg.Go(func() { assert.Equal(t, 422, post(h, "", bytes.NewReader(large)).Code) })
+	}
+	<-begun
+	for len(h.slots) < cap(h.decoders)+1 {
+		time.Sleep(time.Millisecond)
+	}
+	assert.Equal(t, 200, post(h, "", bytes.NewReader(noise(t, 1, 20, 20))).Code)
+	assert.Empty(t, begun)
+	close(proceed)
+	wg.Wait()
+	assert.Len(t, begun, cap(h.decoders))
+	require.Eventually(t, func() bool { return len(h.large)+len(h.decoders) == 0 }, 5*time.Second, time.Millisecond)
 }
 
 // brokenListener fails after its first connection.
