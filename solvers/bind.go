@@ -141,6 +141,10 @@ func (p *parameter) allows(q *Part) error {
 		return q.fail(ErrConstraint, fmt.Sprintf("want no weight decay on %s, whose points have a fixed scale, got WeightDecay(%g): say EuclideanDecay for the other parameters, or AmbientDecay for the paper's",
 			manifolds.Name(q.Manifold), s.decay), nil)
 	}
+	if _, other := p.settings.rule.(*wrapped); other && p.settings.decayOf == decayAmbient && p.settings.decay > 0 {
+		return q.fail(ErrConstraint, fmt.Sprintf("want no ambient decay on %s under Constrain, whose solver sees only the tangent part of a gradient, got AmbientDecay(%g)",
+			manifolds.Name(q.Manifold), p.settings.decay), nil)
+	}
 	return nil
 }
 

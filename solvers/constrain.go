@@ -52,21 +52,23 @@ func Constrain(s gorgonia.Solver, m manifolds.Manifold, opts ...manifolds.Option
 }
 
 // ConstrainWith is Constrain with the options Kernels, Natural, Param, Where and
-// Tolerance.
+// Tolerance. With of the first four takes Tolerance, Frozen, and what changes the Euclidean gradient of a
+// parameter before the wrapped solver sees it: ClipValue, ClipNorm and, without a constraint, AmbientDecay.
+// Everything else (rates, decay, momentum) is an option of the wrapped solver.
 func ConstrainWith(s gorgonia.Solver, opts ...Option) *Constrained {
 	c := &Constrained{&Solver{}, s}
 	e := &c.Solver.engine
 	w := &wrapped{inner: s, shadows: map[*parameter]*shadow{}}
 	e.rule = w
-	for _, o := range opts {
-		switch o.name {
-		case "Kernels", "Natural", "Param", "Where", "Tolerance":
-		default:
-			e.err = optionError("Constrain has no option %s: want Kernels, Natural, Param, Where or Tolerance", o.name)
-			return c
-		}
+	if e.err = only("Constrain", opts, []string{"Kernels", "Natural", "Param", "Where", "Tolerance"}); e.err != nil {
+		return c
 	}
 	e.config, e.err = configure(w, settings{}, opts)
+	for _, s := range e.config.selections {
+		if e.err == nil {
+			e.err = only("Constrain, in With", s.options, []string{"Tolerance", "Frozen", "ClipValue", "ClipNorm", "AmbientDecay"})
+		}
+	}
 	if s == nil && e.err == nil {
 		e.err = optionError("Constrain: want a solver, got nil")
 	}

@@ -187,7 +187,7 @@ func checkRest(name string, s *Solver) error {
 // With sets options for the parameters that Kernels, Natural, Param or Where select, in place of those of the
 // solver: LearnRate, WeightDecay, EuclideanDecay, AmbientDecay, ClipValue, ClipNorm (for the gradient of each
 // such parameter), Tolerance, GeometricStep and its variants, Frozen, and the options of the rule, such as
-// Momentum and Betas.
+// Momentum and Betas. ConstrainWith, Minimize and CheckGradient take fewer.
 //
 //	solvers.Param("head", nil).With(solvers.LearnRate(0.01), solvers.Momentum(0.5))
 func (o Option) With(opts ...Option) Option {

@@ -254,6 +254,63 @@ func TestWithRefuses(t *testing.T) {
 	}, m, solvers.ErrOption, "Momentum")
 }
 
+// A wrapped solver has the rate, the decay and the rule: With takes only what changes the gradient that it is shown, or
+// whether it is shown at all.
+func TestWithUnderConstrain(t *testing.T) {
+	m := model(tensor.Float64, 1)
+	kernels := solvers.Kernels(manifolds.Sphere{})
+	others := func(opts ...solvers.Option) solvers.Option {
+		return solvers.Where(func(_ string, s tensor.Shape) bool { return len(s) < 4 }, nil).With(opts...)
+	}
+	vanilla := func(opts ...solvers.Option) stepper {
+		return solvers.ConstrainWith(gorgonia.NewVanillaSolver(gorgonia.WithLearnRate(0.1)), opts...)
+	}
+	for name, o := range map[string]solvers.Option{
+		"LearnRate": solvers.LearnRate(1e9), "WeightDecay": solvers.WeightDecay(1e9), "EuclideanDecay": solvers.EuclideanDecay(1e9),
+		"GeometricStep": solvers.GeometricStep(), "SampledGeometricStep": solvers.SampledGeometricStep(),
+	} {
+		for where, opts := range map[string][]solvers.Option{"Kernels": {kernels.With(o)}, "Where": {kernels, others(o)}, "after Frozen": {kernels.With(solvers.Frozen(), o)}} {
+			t.Run(name+"/"+where, func(t *testing.T) {
+				refuses(t, func() stepper { return vanilla(opts...) }, m, solvers.ErrOption, "Constrain, in With has no option "+name, "want Tolerance, Frozen, ClipValue, ClipNorm, AmbientDecay")
+			})
+		}
+	}
+	refuses(t, func() stepper {
+		return vanilla(kernels.With(solvers.SampledGeometricStep(), solvers.FactorFor(solvers.EachLayer)))
+	}, m, solvers.ErrOption, "in With")
+	refuses(t, func() stepper { return vanilla(kernels.With(solvers.AmbientDecay(0.1))) }, m, solvers.ErrConstraint, "conv1", "AmbientDecay(0.1)", "tangent part")
+
+	// What it takes acts: the step of the offset, from g with the rate 0.1.
+	offset := func(opts ...solvers.Option) (x, g, y []float64) {
+		m := model(tensor.Float64, 1)
+		gradients(m, 3)
+		x, g = get(m[5].w), get(m[5].g)
+		require.NoError(t, vanilla(opts...).Step(valueGrads(m)))
+		return x, g, get(m[5].w)
+	}
+	norm := func(v []float64) (n float64) {
+		for _, e := range v {
+			n = math.Hypot(n, e)
+		}
+		return n
+	}
+	for name, c := range map[string]struct {
+		opt  solvers.Option
+		step func(x, g, all float64) float64
+	}{
+		"Tolerance":    {solvers.Tolerance(1), func(x, g, all float64) float64 { return g }},
+		"Frozen":       {solvers.Frozen(), func(x, g, all float64) float64 { return 0 }},
+		"ClipValue":    {solvers.ClipValue(0.2), func(x, g, all float64) float64 { return max(-0.2, min(0.2, g)) }},
+		"ClipNorm":     {solvers.ClipNorm(0.2), func(x, g, all float64) float64 { return 0.2 * g / all }},
+		"AmbientDecay": {solvers.AmbientDecay(3), func(x, g, all float64) float64 { return g + 3*x }},
+	} {
+		x, g, y := offset(kernels, others(c.opt))
+		for i := range x {
+			assert.InDelta(t, x[i]-0.1*c.step(x[i], g[i], norm(g)), y[i], 1e-15, name)
+		}
+	}
+}
+
 // Options with on ...bool.
 func TestFlags(t *testing.T) {
 	m := model(tensor.Float64, 1)
