@@ -16,7 +16,8 @@ import (
 // bias in place of the batch normalisation, so checkpoint.Export writes them under the names of a module of PyTorch, or of a Model, without batch
 // normalisation.
 //
-// A net that cannot be folded is an error that names the node, for example a batch normalisation before the convolution.
+// A net that cannot be folded, for example one with a batch normalisation before the convolution, is an error that names the weights of the layer and
+// wraps nodes.ErrUnfoldable. checkpoint.Export and onnx.Export take such a net as it is.
 func Release(t Trainable) (*Net, error) {
 	n := t.Base()
 	if n.define == nil {

@@ -166,7 +166,9 @@ func TestReleaseRefuses(t *testing.T) {
 	_, err = models.Release(m)
 	require.ErrorContains(t, err, "models: release: nodes.Fold: ")
 	require.ErrorContains(t, err, "nodes.BatchNorm[")
-	require.ErrorContains(t, err, "want a convolution or a linear layer")
+	require.ErrorContains(t, err, " with bn1.weight, bn1.bias: want a convolution or a linear layer")
+	require.ErrorIs(t, err, nodes.ErrUnfoldable)
+	assert.NotContains(t, err.Error(), "(%", "numbers of nodes say nothing")
 	assert.Equal(t, 1, strings.Count(err.Error(), "want"), err)
 
 	_, err = models.Release(&models.Net{})
@@ -191,4 +193,5 @@ func TestReleaseRefuses(t *testing.T) {
 	require.NoError(t, err)
 	_, err = models.Release(m)
 	require.ErrorContains(t, err, "got a second use of conv.weight")
+	require.ErrorIs(t, err, nodes.ErrUnfoldable)
 }

@@ -3,6 +3,7 @@
 package nodes
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +13,9 @@ import (
 
 	"github.com/kernelfold/kernelfold/internal/dense"
 )
+
+// ErrUnfoldable is wrapped by the error of Fold for a net that has no plain form, though there may be nothing wrong with it.
+var ErrUnfoldable = errors.New("cannot be folded")
 
 // Fold returns copies of roots, in a graph of their own, that compute the same in evaluation, to rounding, and have plain weights:
 //
@@ -26,7 +30,8 @@ import (
 // "weight". All other leaves have the names and values of those of the roots. There are no gradients.
 //
 // A batch normalisation that does not directly follow a convolution or a linear layer cannot be folded, nor can gorgonia.BatchNorm; they are
-// errors, as are nodes that cannot be copied. As with Fuse, use no machine for the graph of the roots afterwards.
+// errors that wrap ErrUnfoldable and name the weights of the layer. Nodes that cannot be copied are errors too. As with Fuse, use no
+// machine for the graph of the roots afterwards.
 func Fold(weights gorgonia.Nodes, roots ...*gorgonia.Node) (copies, plain gorgonia.Nodes, err error) {
 	f := folder{fuser: newFuser(), fixed: map[*gorgonia.Node]bool{}, made: map[string]*gorgonia.Node{}}
 	for _, w := range weights {
@@ -98,7 +103,7 @@ func (f *folder) value(n *gorgonia.Node) (gorgonia.Value, error) {
 // numbers returns the value of a node that is fixed, in float64.
 func (f *folder) numbers(n *gorgonia.Node) ([]float64, error) {
 	if !f.isFixed(n) {
-		return nil, fmt.Errorf("want the input %v of a folded node to depend on weights alone, got one that does not", n)
+		return nil, fmt.Errorf("want the input %s of a folded node to depend on weights alone, got one that does not", f.called(n))
 	}
 	v, err := f.value(n)
 	if err != nil {
@@ -137,7 +142,7 @@ func (f *folder) origin(n *gorgonia.Node) *gorgonia.Node {
 // weight adds a weight.
 func (f *folder) weight(name string, of tensor.Dtype, shape tensor.Shape, numbers []float64) (*gorgonia.Node, error) {
 	if f.made[name] != nil {
-		return nil, fmt.Errorf("want weights that one layer uses, got a second use of %s, or two weights that have this name after folding", name)
+		return nil, fmt.Errorf("want weights that one layer uses, got a second use of %s, or two weights that have this name after folding (%w)", name, ErrUnfoldable)
 	}
 	var backing any = numbers
 	if of == tensor.Float32 {
@@ -170,7 +175,7 @@ func (f *folder) copy(n *gorgonia.Node) (c *gorgonia.Node, err error) {
 		return f.weight(f.origin(n).Name(), n.Dtype(), n.Shape(), numbers)
 	}
 	if _, ok := n.Op().(*gorgonia.BatchNormOp); ok {
-		return nil, fmt.Errorf("want a batch normalisation of nodes.BatchNormWith, got %v", n)
+		return nil, fmt.Errorf("want a batch normalisation of nodes.BatchNormWith, got %s (%w)", f.called(n), ErrUnfoldable)
 	}
 	in := inputs(n)
 	if o := operation(n); o != nil {
@@ -193,7 +198,7 @@ func (f *folder) copy(n *gorgonia.Node) (c *gorgonia.Node, err error) {
 		case stochasticDepth[float32]:
 			u, err := f.branch(in[0])
 			if err != nil {
-				return nil, fmt.Errorf("%v: %w", n, err)
+				return nil, fmt.Errorf("%s: %w", f.called(n), err)
 			}
 			u.scale(l.survival)
 			y, err := f.layer(u)
@@ -245,12 +250,12 @@ func (p *plainLayer) scale(by float64) {
 func (f *folder) affine(n *gorgonia.Node) (*plainLayer, error) {
 	o, in := operation(n), inputs(n)
 	if o == nil {
-		return nil, unfoldable(n)
+		return nil, f.unfoldable(n)
 	}
 	inner := func() (*plainLayer, error) {
 		p, err := f.branch(in[0])
 		if err != nil {
-			return nil, fmt.Errorf("%v: %w", n, err)
+			return nil, fmt.Errorf("%s: %w", f.called(n), err)
 		}
 		return p, nil
 	}
@@ -308,7 +313,7 @@ func (f *folder) affine(n *gorgonia.Node) (*plainLayer, error) {
 		}
 		a, b := make([]float64, len(p.bias)), make([]float64, len(p.bias))
 		if err := normaliser(l.batchNormLayer, a, b, γ, β); err != nil {
-			return nil, fmt.Errorf("%v: %w", n, err)
+			return nil, fmt.Errorf("%s: %w", f.called(n), err)
 		}
 		for i := range p.w {
 			p.w[i] *= a[p.filter(i)]
@@ -318,25 +323,42 @@ func (f *folder) affine(n *gorgonia.Node) (*plainLayer, error) {
 		}
 		return p, nil
 	}
-	return nil, unfoldable(n)
+	return nil, f.unfoldable(n)
 }
 
-func unfoldable(n *gorgonia.Node) error {
-	return fmt.Errorf("want a convolution or a linear layer to fold into, used by nothing else, got %v", n)
+func (f *folder) unfoldable(n *gorgonia.Node) error {
+	return fmt.Errorf("want a convolution or a linear layer to fold into, used by nothing else, got %s (%w)", f.called(n), ErrUnfoldable)
+}
+
+// called is what an error calls a node: its name if it is a leaf, else its operation and the weights of that.
+func (f *folder) called(n *gorgonia.Node) string {
+	if n.Op() == nil {
+		return n.Name()
+	}
+	var of []string
+	for _, c := range inputs(n) {
+		if f.isFixed(c) {
+			of = append(of, f.origin(c).Name())
+		}
+	}
+	if len(of) == 0 {
+		return fmt.Sprint(n.Op())
+	}
+	return fmt.Sprintf("%v with %s", n.Op(), strings.Join(of, ", "))
 }
 
 // branch is affine of a node that is an input of another: nothing else may use it, and nothing but dropout may come between.
 func (f *folder) branch(n *gorgonia.Node) (*plainLayer, error) {
 	o := operation(n)
 	if o == nil || f.uses[n] > 1 {
-		return nil, unfoldable(n)
+		return nil, f.unfoldable(n)
 	}
 	switch l := o.f32.(type) {
 	case dropout[float32]:
 		return f.branch(inputs(n)[0])
 	case batchNorm[float32]:
 		if l.rectified || len(inputs(n)) > 3 {
-			return nil, unfoldable(n)
+			return nil, f.unfoldable(n)
 		}
 	}
 	return f.affine(n)

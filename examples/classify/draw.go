@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 
@@ -10,8 +11,8 @@ import (
 )
 
 // drawPictures makes a folder of pictures, to try the program with.
-func (c *command) drawPictures(stdout io.Writer) error {
-	if err := images.Draw(c.draw, images.DrawOptions{Classes: c.letters, PerClass: c.Limit, Seed: c.Seed}); err != nil {
+func (c *command) drawPictures(ctx context.Context, stdout io.Writer) error {
+	if err := images.Draw(ctx, c.draw, images.DrawOptions{Classes: c.letters, PerClass: c.Limit, Seed: c.Seed}); err != nil {
 		return fmt.Errorf("-draw: %w", err)
 	}
 	paths, err := images.Find(c.draw)

@@ -20,14 +20,14 @@ import (
 	"github.com/kernelfold/kernelfold/models/train"
 )
 
-// test evaluates the net that was saved.
-func (c *command) test(ctx context.Context, stdout, stderr io.Writer) error {
+// test evaluates the net that was saved. The function that it returns draws the figures.
+func (c *command) test(ctx context.Context, stdout, stderr io.Writer) (draw func() error, err error) {
 	if c.Import != "" {
 		return c.testImport(ctx, stdout, stderr)
 	}
 	p, r, err := c.predictor(16)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer p.Close()
 	of := command{settings: r.Settings}
@@ -42,25 +42,25 @@ func (c *command) test(ctx context.Context, stdout, stderr io.Writer) error {
 		set, err = of.load(others)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if set.Shape() != r.Shape || len(set.Classes) != len(r.Classes) {
-		return cli.Usage("-data: want images of %v and %d classes, as the net was trained on, got %v and %d", r.Shape, len(r.Classes), set.Shape(), len(set.Classes))
+		return nil, cli.Usage("-data: want images of %v and %d classes, as the net was trained on, got %v and %d", r.Shape, len(r.Classes), set.Shape(), len(set.Classes))
 	}
 	renormalise(set.Test.Images, set.imageSet, r)
 	set.Mean, set.Std = r.Mean, r.Std
 	return c.evaluation(ctx, stdout, stderr, p, set)
 }
 
-// evaluation evaluates a net on the test images, prints the results and draws them.
-func (c *command) evaluation(ctx context.Context, stdout, stderr io.Writer, p *models.Predictor, set *dataset) error {
+// evaluation evaluates a net on the test images and prints the results. The function that it returns draws them.
+func (c *command) evaluation(ctx context.Context, stdout, stderr io.Writer, p *models.Predictor, set *dataset) (draw func() error, err error) {
 	confusion, err := models.NewConfusion(set.Classes)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	test := set.testing()
 	if test.Len() == 0 {
-		return fmt.Errorf("want test images, got a run with -test 0; -data DIR names others")
+		return nil, fmt.Errorf("want test images, got a run with -test 0; -data DIR names others")
 	}
 	loss := 0.0
 	worst := worstPictures{most: 24}
@@ -71,7 +71,7 @@ func (c *command) evaluation(ctx context.Context, stdout, stderr io.Writer, p *m
 		return confusion.Add(e.Label, e.Class())
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	set.skipped(stderr)
 	fmt.Fprintf(stdout, "%s: %d test images, loss %.4f, accuracy %.2f %%\n", set.Name, test.Len(), loss/float64(test.Len()), 100*confusion.Accuracy())
@@ -81,17 +81,23 @@ func (c *command) evaluation(ctx context.Context, stdout, stderr io.Writer, p *m
 	}
 	dir := c.figuresDir()
 	if dir == "" {
-		return nil
+		return func() error { return nil }, nil
 	}
 	sheet, err := worst.sheet(set)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	matrix := heat(confusion, set.Name)
+	return func() error { return drawEvaluation(stdout, dir, matrix, sheet) }, nil
+}
+
+// drawEvaluation writes the figures of an evaluation.
+func drawEvaluation(stdout io.Writer, dir string, matrix figure.Heat, sheet figure.Sheet) error {
 	for _, f := range []struct {
 		name string
 		of   interface{ PNG() ([]byte, error) }
 	}{
-		{"confusion.png", heat(confusion, set.Name)},
+		{"confusion.png", matrix},
 		{"worst.png", sheet},
 	} {
 		b, err := f.of.PNG()

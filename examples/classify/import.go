@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"github.com/kernelfold/kernelfold/models/checkpoint"
 	"github.com/kernelfold/kernelfold/models/onnx"
 	"github.com/kernelfold/kernelfold/models/train"
+	"github.com/kernelfold/kernelfold/nodes"
 )
 
 var shortcutNames = []string{"zeros", "zeros-around", "projection"}
@@ -39,29 +41,38 @@ func (s *settings) setShortcut(o *models.Options) error {
 
 // importWeights reads the weights of -import into the net: those of a run of this program, if it is a folder, or of a file.
 func (s *settings) importWeights(m *models.Model) error {
-	path, o := s.Import, checkpoint.ImportOptions{Zeros: m.Zeros()}
-	if isFolder(path) {
+	into := checkpoint.Stateful(m)
+	if s.NewHead {
+		body, err := m.Without(head(m))
+		if err != nil {
+			return err
+		}
+		into = body
+	}
+	o := checkpoint.ImportOptions{Surplus: s.NewHead}
+	if isFolder(s.Import) {
 		dir, err := os.MkdirTemp("", "classify")
 		if err != nil {
 			return err
 		}
 		defer os.RemoveAll(dir)
-		path = filepath.Join(dir, "weights.safetensors")
+		path := filepath.Join(dir, "weights.safetensors")
 		if err := exportRun(s.Import, path); err != nil {
 			return fmt.Errorf("-import: %w", err)
 		}
-	} else if m.Zeros() != "" && s.Shortcut == "" {
+		if err := checkpoint.Import(path, into, o); err != nil {
+			return fmt.Errorf("-import: the net of the run in %s: %w", s.Import, errors.Unwrap(err)) // which names the file otherwise
+		}
+		return nil
+	}
+	if s.Shortcut != "" {
+		o.Zeros = m.Zeros()
+	}
+	err := checkpoint.Import(s.Import, into, o)
+	if errors.Is(err, checkpoint.ErrAmbiguous) && strings.Contains(err.Error(), "ImportOptions.Zeros") {
 		return cli.Usage("-import: want -shortcut zeros or zeros-around beside it, whichever the net had: the file does not say")
 	}
-	if !s.NewHead {
-		return checkpoint.Import(path, m, o)
-	}
-	body, err := m.Without(head(m))
-	if err != nil {
-		return err
-	}
-	o.Surplus = true
-	return checkpoint.Import(path, body, o)
+	return err
 }
 
 // exportRun writes the weights of the net in a run.
@@ -115,50 +126,83 @@ func unwrapped(s gorgonia.Solver) gorgonia.Solver {
 }
 
 // testImport evaluates the weights of -import.
-func (c *command) testImport(ctx context.Context, stdout, stderr io.Writer) error {
+func (c *command) testImport(ctx context.Context, stdout, stderr io.Writer) (draw func() error, err error) {
 	set, err := c.load(c.folder)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	m, err := c.model(16, set.imageSet, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := c.importWeights(m); err != nil {
-		return err
+		return nil, err
 	}
 	p, err := m.Predictor()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer p.Close()
 	return c.evaluation(ctx, stdout, stderr, p, set)
 }
 
-// exportNet writes the net of a run for other programs: with plain kernels, as ONNX or as a file of weights.
-func (c *command) exportNet(stdout io.Writer) error {
-	write := checkpoint.Export
+// exportNet makes the net of a run for other programs, with plain kernels. The function that it returns writes it, as ONNX or as a file of weights.
+func (c *command) exportNet(stdout io.Writer) (write func() error, err error) {
+	to := checkpoint.Export
 	kind := "weights, under the names of a net without batch normalisation"
 	switch filepath.Ext(c.export) {
 	case ".onnx":
-		write = func(path string, m checkpoint.Stateful) error { return onnx.Export(path, m.(models.Trainable)) }
+		to = func(path string, m checkpoint.Stateful) error { return onnx.Export(path, m.(models.Trainable)) }
 		kind = "ONNX"
 	case ".safetensors":
 	default:
-		return cli.Usage("-export: want the name of a file that ends in .onnx or .safetensors, got %q", c.export)
+		return nil, cli.Usage("-export: want the name of a file that ends in .onnx or .safetensors, got %q", c.export)
+	}
+	if err := c.keepsRuns(); err != nil {
+		return nil, err
 	}
 	p, r, err := c.predictor(1)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer p.Close()
-	released, err := models.Release(p.Net())
+	net, err := models.Release(p.Net())
+	if errors.Is(err, nodes.ErrUnfoldable) { // it has batch normalisations before convolutions
+		net, err = p.Net(), nil
+		if kind = "ONNX, with the batch normalisations"; filepath.Ext(c.export) == ".safetensors" {
+			kind = "weights and statistics, under the names of the net with its batch normalisations, which cannot be folded"
+		}
+	}
 	if err != nil {
-		return fmt.Errorf("-export: %w", err)
+		return nil, fmt.Errorf("-export: %w", err)
 	}
-	if err := write(c.export, released); err != nil {
-		return fmt.Errorf("-export: %w", err)
+	return func() error {
+		if err := to(c.export, net); err != nil {
+			return fmt.Errorf("-export: %w", err)
+		}
+		fmt.Fprintf(stdout, "%s: %s; images are %dx%dx%d, (pixel/255 - mean)/std with mean %v and std %v\n", c.export, kind, r.Shape[0], r.Shape[1], r.Shape[2], r.Mean, r.Std)
+		return nil
+	}, nil
+}
+
+// keepsRuns returns an error if -export would replace a checkpoint of a run, whether it exists already or not.
+func (c *command) keepsRuns() error {
+	dir, name := filepath.Split(c.export)
+	dir = filepath.Clean(dir)
+	refuse := func() error {
+		return cli.Usage("-export: want a file other than the checkpoints of a run, got %s", c.export)
 	}
-	fmt.Fprintf(stdout, "%s: %s; images are %dx%dx%d, (pixel/255 - mean)/std with mean %v and std %v\n", c.export, kind, r.Shape[0], r.Shape[1], r.Shape[2], r.Mean, r.Std)
+	from, errFrom := os.Stat(c.file)
+	to, errTo := os.Stat(c.export)
+	if errFrom == nil && errTo == nil && os.SameFile(from, to) {
+		return refuse()
+	}
+	if _, err := os.Stat(filepath.Join(dir, recordFile)); err != nil {
+		return nil // is not the folder of a run
+	}
+	name = strings.ToLower(name) // as some file systems do
+	if name == train.LastFile || name == train.BestFile || strings.HasPrefix(name, "checkpoint-") && strings.HasSuffix(name, ".safetensors") {
+		return refuse()
+	}
 	return nil
 }

@@ -86,17 +86,23 @@ func start(ctx context.Context, g *distributed.Group, args []string, stdout, std
 	case c.serve != "":
 		return c.serveHTTP(ctx, stdout)
 	}
-	_, err = cli.Await(ctx, func() (any, error) {
-		switch {
-		case c.evaluate:
-			return nil, c.test(ctx, stdout, stderr)
-		case c.draw != "":
-			return nil, c.drawPictures(stdout)
-		case c.export != "":
-			return nil, c.exportNet(stdout)
+	if c.draw != "" {
+		err = c.drawPictures(ctx, stdout)
+	} else {
+		var write func() error
+		write, err = cli.Await(ctx, func() (func() error, error) {
+			switch {
+			case c.evaluate:
+				return c.test(ctx, stdout, stderr)
+			case c.export != "":
+				return c.exportNet(stdout)
+			}
+			return func() error { return nil }, c.classifyPictures(ctx, stdout, stderr)
+		})
+		if err == nil {
+			err = write()
 		}
-		return nil, c.classifyPictures(ctx, stdout, stderr)
-	})
+	}
 	if errors.Is(err, context.Canceled) {
 		return errors.New("interrupted")
 	}

@@ -20,7 +20,7 @@ import (
 // draw makes a folder of drawn letters.
 func draw(t *testing.T, classes string, n int) string {
 	dir := filepath.Join(t.TempDir(), "letters")
-	require.NoError(t, images.Draw(dir, images.DrawOptions{Classes: classes, PerClass: n, Side: 24, Seed: 1}))
+	require.NoError(t, images.Draw(t.Context(), dir, images.DrawOptions{Classes: classes, PerClass: n, Side: 24, Seed: 1}))
 	return dir
 }
 

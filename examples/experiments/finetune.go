@@ -151,7 +151,7 @@ func letters(classes string, perClass int, seed uint64) (*images.Set, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	if err := images.Draw(dir, images.DrawOptions{Classes: classes, PerClass: perClass, Side: 48, Seed: seed}); err != nil {
+	if err := images.Draw(context.Background(), dir, images.DrawOptions{Classes: classes, PerClass: perClass, Side: 48, Seed: seed}); err != nil {
 		return nil, err
 	}
 	p, err := images.Folder(dir, images.FolderOptions{Preprocessing: images.Preprocessing{Size: 32, Resize: 32, Grey: true}})

@@ -3,13 +3,15 @@
 package images
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"image"
 	"image/color"
 	"image/jpeg"
 	"image/png"
-	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -71,8 +73,8 @@ func (o DrawOptions) withDefaults() (DrawOptions, error) {
 // with clutter and noise, of several proportions, in a sub-folder for each class, dir/A/0001.jpg and so on. A picture
 // depends on the seed, its class and its number alone, so a larger folder has the pictures of the smaller one.
 //
-// Draw creates missing folders. A file that already exists is an error, and is left unchanged.
-func Draw(dir string, o DrawOptions) error {
+// dir must be new or empty. If ctx ends, the pictures under way are finished, and the error is that of ctx.
+func Draw(ctx context.Context, dir string, o DrawOptions) error {
 	o, err := o.withDefaults()
 	if err != nil {
 		return err
@@ -86,7 +88,13 @@ func Draw(dir string, o DrawOptions) error {
 	if err != nil {
 		return fmt.Errorf("images: draw: %w", err)
 	}
-	err = each(context.Background(), len(classes), func(c int) error { return o.class(dir, classes[c], c, own, clutter) })
+	switch there, err := os.ReadDir(dir); {
+	case len(there) > 0:
+		return fmt.Errorf("images: draw: want a new or an empty folder, got %s with %s in it (%w)", dir, there[0].Name(), fs.ErrExist)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("images: draw: %w", err)
+	}
+	err = each(ctx, len(classes), func(c int) error { return o.class(ctx, dir, classes[c], c, own, clutter) })
 	if err != nil {
 		return fmt.Errorf("images: draw: %w", err)
 	}
@@ -94,7 +102,7 @@ func Draw(dir string, o DrawOptions) error {
 }
 
 // class draws the pictures of a class, number c in own.
-func (o DrawOptions) class(dir string, class rune, c int, own, clutter [][]glyph) error {
+func (o DrawOptions) class(ctx context.Context, dir string, class rune, c int, own, clutter [][]glyph) error {
 	dir = filepath.Join(dir, string(class))
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
@@ -111,19 +119,16 @@ func (o DrawOptions) class(dir string, class rune, c int, own, clutter [][]glyph
 	d.Noise /= 2
 	grey := make([]byte, o.Side*o.Side)
 	for i := range o.PerClass {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		d.rng = rand.New(rand.NewPCG(o.Seed, uint64(class)<<32|uint64(i)))
 		d.draw(grey, len(glyphs[0])-1)
 		name := fmt.Sprintf("%04d.jpg", i+1)
 		if o.PNG {
 			name = strings.Replace(name, ".jpg", ".png", 1)
 		}
-		if err := writeNew(filepath.Join(dir, name), func(w io.Writer) error {
-			m := d.coloured(grey)
-			if o.PNG {
-				return png.Encode(w, m)
-			}
-			return jpeg.Encode(w, m, &jpeg.Options{Quality: 90})
-		}); err != nil {
+		if err := o.write(filepath.Join(dir, name), d.coloured(grey)); err != nil {
 			return err
 		}
 	}
@@ -148,16 +153,17 @@ func (d *drawing) coloured(grey []byte) image.Image {
 	return m.SubImage(image.Rect(0, cut, d.Side, d.Side-cut))
 }
 
-// writeNew writes a file that must not exist yet. After an error there is no file.
-func writeNew(path string, write func(io.Writer) error) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
-	if err != nil {
+// write writes a picture. Its file is made once the picture is encoded.
+func (o DrawOptions) write(path string, m image.Image) error {
+	var b bytes.Buffer
+	encode := func() error { return jpeg.Encode(&b, m, &jpeg.Options{Quality: 90}) }
+	if o.PNG {
+		encode = func() error { return png.Encode(&b, m) }
+	}
+	if err := encode(); err != nil {
 		return err
 	}
-	err = write(f)
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
+	err := os.WriteFile(path, b.Bytes(), 0o666)
 	if err != nil {
 		os.Remove(path)
 	}

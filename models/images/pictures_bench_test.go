@@ -34,7 +34,7 @@ func BenchmarkFolder(b *testing.B) {
 // BenchmarkExample decodes a JPEG picture of about 500 pixels a side and makes an image of 224 pixels a side, as in evaluation and in training.
 func BenchmarkExample(b *testing.B) {
 	dir := b.TempDir()
-	require.NoError(b, images.Draw(dir, images.DrawOptions{Classes: "A", PerClass: 8, Side: 480}))
+	require.NoError(b, images.Draw(b.Context(), dir, images.DrawOptions{Classes: "A", PerClass: 8, Side: 480}))
 	standard, colours := images.StandardTransform(), images.StandardTransform()
 	colours.Brightness, colours.Contrast, colours.Saturation, colours.Hue = 0.4, 0.4, 0.4, 0.1
 	for name, t := range map[string]*images.Transform{"evaluation": nil, "training": &standard, "colours": &colours} {

@@ -155,7 +155,7 @@ func TestExamplesAtOnce(t *testing.T) {
 // Ranks that were given different pictures, or others of their options, are told apart.
 func TestDescribePictures(t *testing.T) {
 	dir := t.TempDir()
-	require.NoError(t, images.Draw(dir, images.DrawOptions{Classes: "AB", PerClass: 2, Side: 16}))
+	require.NoError(t, images.Draw(t.Context(), dir, images.DrawOptions{Classes: "AB", PerClass: 2, Side: 16}))
 	p, err := images.Folder(dir, images.FolderOptions{})
 	require.NoError(t, err)
 	rest, held, err := p.Holdout(2, 1)

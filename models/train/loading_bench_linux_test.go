@@ -25,7 +25,7 @@ func BenchmarkLoading(b *testing.B) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	const batch = 8
 	dir := b.TempDir()
-	require.NoError(b, images.Draw(dir, images.DrawOptions{Classes: "AB", PerClass: 40, Side: 480}))
+	require.NoError(b, images.Draw(b.Context(), dir, images.DrawOptions{Classes: "AB", PerClass: 40, Side: 480}))
 	pictures, err := images.Folder(dir, images.FolderOptions{Transform: images.StandardTransform()})
 	require.NoError(b, err)
 	memory := train.Tensors{

@@ -21,7 +21,7 @@ import (
 // A net learns from a folder, which it reads in the same way on any number of cores; a picture that is lost meanwhile ends the run by name.
 func TestPictures(t *testing.T) {
 	dir := t.TempDir()
-	require.NoError(t, images.Draw(dir, images.DrawOptions{Classes: "LOX", PerClass: 40, Side: 24}))
+	require.NoError(t, images.Draw(t.Context(), dir, images.DrawOptions{Classes: "LOX", PerClass: 40, Side: 24}))
 	tr := images.StandardTransform()
 	tr.Scale, tr.Flip, tr.Brightness, tr.Hue = [2]float64{0.7, 1}, false, 0.2, 0.1
 	all, err := images.Folder(dir, images.FolderOptions{Preprocessing: images.Preprocessing{Size: 16, Resize: 18}, Transform: tr})
