@@ -177,7 +177,7 @@ func (m stiefel[T]) descendPoints(x block[T], mu, g []T, d Descent, fail func(po
 
 // framed reports whether package lanes may have a kernel for the whole step of n x p points. The kernel has the geometric factor of Stiefel.
 func (m stiefel[T]) framed(n, p int, d Descent) bool {
-	return n == p && m.Retraction == CholeskyQR && !(d.Tangent && d.LooksAhead()) && !(d.Geometric && m.kind != plainFrames) && d.Factors == nil
+	return n == p && m.Retraction == CholeskyQR && !(d.Tangent && d.LooksAhead()) && !(d.Geometric && m.kind != plainFrames)
 }
 
 // descendSlices makes the step in lanes and calls fail for each point without a step.
@@ -204,7 +204,11 @@ func (m stiefel[T]) descendSlices(x block[T], l Layout, mu, g []T, d Descent, fa
 			} else {
 				xs, gs = part(x.data, rest), part(g, rest)
 			}
-			count, moved := lanes.Frames(xs, part(mu, rest), gs, order, x.n, m.r(), d)
+			some := d
+			if d.Factors != nil {
+				some.Factors = d.Factors[from:]
+			}
+			count, moved := lanes.Frames(xs, part(mu, rest), gs, order, x.n, m.r(), some)
 			total = total.Plus(moved)
 			if from += count; from == x.k {
 				break

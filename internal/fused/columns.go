@@ -17,9 +17,9 @@ const rowBlock = 64
 
 // Columns makes the step for the columns of row-major r x c matrices that lie one after the other
 // in x. Each column lies on a sphere. failed is the index of the first matrix with a column that
-// could not move, or -1. order is that of Spheres, for matrices.
+// could not move, or -1. order is that of Spheres, for matrices. Factors are those of the columns, the same for all columns of a matrix.
 func Columns[T vec.Float](x, m, g []T, order []int32, r, c int, o Sphere, s descent.Step) (p descent.Progress, failed int) {
-	if r == 3 && c == 3 && Scatters[T](nine, s) {
+	if r == 3 && c == 3 && together[T](nine, s) && (order == nil || s.Factors == nil) {
 		return stepOfNines(vec.Float32s(x), vec.Float32s(m), vec.Float32s(g), order, true, o, s)
 	}
 	var w work[T]

@@ -128,24 +128,24 @@ func adamKernel[T vec.Float](x, m, s, largest, grad []T, n int, slope, beta1, re
 	return result, true
 }
 
-func stepOfNineKernel(x, m, grad []float32, order []int32, listed, k int, terms, state []float32, tangent bool) (result int, done bool) {
+func stepOfNineKernel(x, m, grad, rates []float32, order []int32, listed, k int, terms, state []float32, tangent bool) (result int, done bool) {
 	switch {
 	case cpu.Use == cpu.AVX2:
-		result = stepOfNine32AVX2(unsafe.SliceData(x), unsafe.SliceData(m), unsafe.SliceData(grad), unsafe.SliceData(order), listed, k, unsafe.SliceData(terms), unsafe.SliceData(state), tangent)
+		result = stepOfNine32AVX2(unsafe.SliceData(x), unsafe.SliceData(m), unsafe.SliceData(grad), unsafe.SliceData(rates), unsafe.SliceData(order), listed, k, unsafe.SliceData(terms), unsafe.SliceData(state), tangent)
 	case cpu.Use == cpu.AVX512:
-		result = stepOfNine32AVX512(unsafe.SliceData(x), unsafe.SliceData(m), unsafe.SliceData(grad), unsafe.SliceData(order), listed, k, unsafe.SliceData(terms), unsafe.SliceData(state), tangent)
+		result = stepOfNine32AVX512(unsafe.SliceData(x), unsafe.SliceData(m), unsafe.SliceData(grad), unsafe.SliceData(rates), unsafe.SliceData(order), listed, k, unsafe.SliceData(terms), unsafe.SliceData(state), tangent)
 	default:
 		return result, false
 	}
 	return result, true
 }
 
-func stepOfThreesKernel(x, m, grad []float32, order []int32, listed, k int, terms, state []float32, tangent bool) (result int, done bool) {
+func stepOfThreesKernel(x, m, grad, rates []float32, order []int32, listed, k int, terms, state []float32, tangent bool) (result int, done bool) {
 	switch {
 	case cpu.Use == cpu.AVX2:
-		result = stepOfThrees32AVX2(unsafe.SliceData(x), unsafe.SliceData(m), unsafe.SliceData(grad), unsafe.SliceData(order), listed, k, unsafe.SliceData(terms), unsafe.SliceData(state), tangent)
+		result = stepOfThrees32AVX2(unsafe.SliceData(x), unsafe.SliceData(m), unsafe.SliceData(grad), unsafe.SliceData(rates), unsafe.SliceData(order), listed, k, unsafe.SliceData(terms), unsafe.SliceData(state), tangent)
 	case cpu.Use == cpu.AVX512:
-		result = stepOfThrees32AVX512(unsafe.SliceData(x), unsafe.SliceData(m), unsafe.SliceData(grad), unsafe.SliceData(order), listed, k, unsafe.SliceData(terms), unsafe.SliceData(state), tangent)
+		result = stepOfThrees32AVX512(unsafe.SliceData(x), unsafe.SliceData(m), unsafe.SliceData(grad), unsafe.SliceData(rates), unsafe.SliceData(order), listed, k, unsafe.SliceData(terms), unsafe.SliceData(state), tangent)
 	default:
 		return result, false
 	}

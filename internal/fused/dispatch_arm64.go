@@ -100,20 +100,20 @@ func adamKernel[T vec.Float](x, m, s, largest, grad []T, n int, slope, beta1, re
 	return result, true
 }
 
-func stepOfNineKernel(x, m, grad []float32, order []int32, listed, k int, terms, state []float32, tangent bool) (result int, done bool) {
+func stepOfNineKernel(x, m, grad, rates []float32, order []int32, listed, k int, terms, state []float32, tangent bool) (result int, done bool) {
 	switch {
 	case cpu.Use == cpu.NEON:
-		result = stepOfNine32NEON(unsafe.SliceData(x), unsafe.SliceData(m), unsafe.SliceData(grad), unsafe.SliceData(order), listed, k, unsafe.SliceData(terms), unsafe.SliceData(state), tangent)
+		result = stepOfNine32NEON(unsafe.SliceData(x), unsafe.SliceData(m), unsafe.SliceData(grad), unsafe.SliceData(rates), unsafe.SliceData(order), listed, k, unsafe.SliceData(terms), unsafe.SliceData(state), tangent)
 	default:
 		return result, false
 	}
 	return result, true
 }
 
-func stepOfThreesKernel(x, m, grad []float32, order []int32, listed, k int, terms, state []float32, tangent bool) (result int, done bool) {
+func stepOfThreesKernel(x, m, grad, rates []float32, order []int32, listed, k int, terms, state []float32, tangent bool) (result int, done bool) {
 	switch {
 	case cpu.Use == cpu.NEON:
-		result = stepOfThrees32NEON(unsafe.SliceData(x), unsafe.SliceData(m), unsafe.SliceData(grad), unsafe.SliceData(order), listed, k, unsafe.SliceData(terms), unsafe.SliceData(state), tangent)
+		result = stepOfThrees32NEON(unsafe.SliceData(x), unsafe.SliceData(m), unsafe.SliceData(grad), unsafe.SliceData(rates), unsafe.SliceData(order), listed, k, unsafe.SliceData(terms), unsafe.SliceData(state), tangent)
 	default:
 		return result, false
 	}

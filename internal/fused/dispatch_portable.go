@@ -41,10 +41,10 @@ func adamKernel[T vec.Float](x, m, s, largest, grad []T, n int, slope, beta1, re
 	return
 }
 
-func stepOfNineKernel(x, m, grad []float32, order []int32, listed, k int, terms, state []float32, tangent bool) (result int, done bool) {
+func stepOfNineKernel(x, m, grad, rates []float32, order []int32, listed, k int, terms, state []float32, tangent bool) (result int, done bool) {
 	return
 }
 
-func stepOfThreesKernel(x, m, grad []float32, order []int32, listed, k int, terms, state []float32, tangent bool) (result int, done bool) {
+func stepOfThreesKernel(x, m, grad, rates []float32, order []int32, listed, k int, terms, state []float32, tangent bool) (result int, done bool) {
 	return
 }

@@ -2066,18 +2066,18 @@ plainWhole:
 	VZEROUPPER
 	RET
 
-// func stepOfNine32AVX2(x *float32, m *float32, grad *float32, order *int32, listed int, k int, terms *float32, state *float32, tangent bool) int
+// func stepOfNine32AVX2(x *float32, m *float32, grad *float32, rates *float32, order *int32, listed int, k int, terms *float32, state *float32, tangent bool) int
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·stepOfNine32AVX2(SB), NOSPLIT, $0-80
+TEXT ·stepOfNine32AVX2(SB), NOSPLIT, $0-88
 	MOVQ         x+0(FP), AX
 	MOVQ         m+8(FP), CX
 	MOVQ         grad+16(FP), DX
-	MOVQ         order+24(FP), BX
-	MOVQ         k+40(FP), SI
-	MOVQ         state+56(FP), DI
+	MOVQ         order+32(FP), BX
+	MOVQ         k+48(FP), SI
+	MOVQ         state+64(FP), DI
 	LEAQ         rotations<>+0(SB), R8
 	LEAQ         spread32AVX2<>+0(SB), R9
-	MOVQ         terms+48(FP), R10
+	MOVQ         terms+56(FP), R10
 	VBROADCASTSS (R10), Y0
 	VMOVUPS      Y0, (DI)
 	VBROADCASTSS 4(R10), Y0
@@ -2415,7 +2415,7 @@ orderWithoutWithoutApply:
 	JMP         orderWithoutWithoutApplied
 
 orderWithoutWithoutMomentum:
-	MOVB        tangent+64(FP), BL
+	MOVB        tangent+72(FP), BL
 	TESTB       BL, BL
 	JZ          orderWithoutWithoutAmbient
 	VXORPS      Y0, Y0, Y0
@@ -2721,6 +2721,14 @@ orderWithoutWithoutApplied:
 	JZ    out
 
 orderWithoutWithoutSolve:
+	MOVQ    rates+24(FP), BX
+	TESTQ   BX, BX
+	JZ      orderWithoutWithoutOneRate
+	VMOVUPS (BX), Y0
+	VMOVUPS Y0, 64(DI)
+	ADDQ    $0x00000020, rates+24(FP)
+
+orderWithoutWithoutOneRate:
 	XORQ         R11, R11
 	VMOVAPS      Y3, Y0
 	VCMPPS       $0x1e, 384(DI), Y1, Y4
@@ -3137,7 +3145,7 @@ orderWithoutWithApply:
 	JMP         orderWithoutWithApplied
 
 orderWithoutWithMomentum:
-	MOVB        tangent+64(FP), BL
+	MOVB        tangent+72(FP), BL
 	TESTB       BL, BL
 	JZ          orderWithoutWithAmbient
 	VXORPS      Y0, Y0, Y0
@@ -3497,6 +3505,14 @@ orderWithoutWithApplied:
 	JZ    out
 
 orderWithoutWithSolve:
+	MOVQ    rates+24(FP), BX
+	TESTQ   BX, BX
+	JZ      orderWithoutWithOneRate
+	VMOVUPS (BX), Y0
+	VMOVUPS Y0, 64(DI)
+	ADDQ    $0x00000020, rates+24(FP)
+
+orderWithoutWithOneRate:
 	XORQ         R11, R11
 	VMOVAPS      Y3, Y0
 	VMULPS       (DI), Y4, Y6
@@ -3588,9 +3604,9 @@ orderWith:
 	JNZ   orderWithWith
 
 orderWithWithoutLoop:
-	MOVQ       listed+32(FP), R9
+	MOVQ       listed+40(FP), R9
 	SUBQ       $0x00000008, R9
-	MOVQ       R9, listed+32(FP)
+	MOVQ       R9, listed+40(FP)
 	CMPQ       R9, $0x00000200
 	JL         orderWithWithoutNear
 	MOVLQSX    2048(BX), R9
@@ -3868,6 +3884,14 @@ orderWithWithoutWithout:
 	VMOVUPS      Y4, 2432(DI)
 	VMOVUPS      Y1, 2496(DI)
 	VMOVUPS      Y8, 2560(DI)
+	MOVQ         rates+24(FP), R9
+	TESTQ        R9, R9
+	JZ           orderWithWithoutOneRate
+	VMOVUPS      (R9), Y0
+	VMOVUPS      Y0, 64(DI)
+	ADDQ         $0x00000020, rates+24(FP)
+
+orderWithWithoutOneRate:
 	XORQ         R11, R11
 	VMOVUPS      2048(DI), Y1
 	VMOVUPS      1472(DI), Y2
@@ -3977,7 +4001,7 @@ orderWithWithout0Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+64(FP), R9
+	MOVB         tangent+72(FP), R9
 	TESTB        R9, R9
 	JZ           orderWithWithout0Ambient
 	VMOVUPS      2048(DI), Y2
@@ -4171,7 +4195,7 @@ orderWithWithout0Written:
 	VEXTRACTPS   $0x03, X5, 32(AX)(R9*4)
 	TESTQ        CX, CX
 	JZ           orderWithWithoutNextWithout
-	MOVB         tangent+64(FP), R9
+	MOVB         tangent+72(FP), R9
 	TESTB        R9, R9
 	JZ           orderWithWithoutAmbient
 	VMOVUPS      1472(DI), Y0
@@ -4474,9 +4498,9 @@ orderWithWithoutNextWithout:
 
 orderWithWith:
 orderWithWithLoop:
-	MOVQ       listed+32(FP), R9
+	MOVQ       listed+40(FP), R9
 	SUBQ       $0x00000008, R9
-	MOVQ       R9, listed+32(FP)
+	MOVQ       R9, listed+40(FP)
 	CMPQ       R9, $0x00000200
 	JL         orderWithWithNear
 	MOVLQSX    2048(BX), R9
@@ -4754,6 +4778,14 @@ orderWithWithWithout:
 	VMOVUPS      Y4, 2432(DI)
 	VMOVUPS      Y1, 2496(DI)
 	VMOVUPS      Y8, 2560(DI)
+	MOVQ         rates+24(FP), R9
+	TESTQ        R9, R9
+	JZ           orderWithWithOneRate
+	VMOVUPS      (R9), Y0
+	VMOVUPS      Y0, 64(DI)
+	ADDQ         $0x00000020, rates+24(FP)
+
+orderWithWithOneRate:
 	XORQ         R11, R11
 	VMOVUPS      2048(DI), Y3
 	VMOVUPS      1472(DI), Y4
@@ -4892,7 +4924,7 @@ orderWithWith0Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+64(FP), R9
+	MOVB         tangent+72(FP), R9
 	TESTB        R9, R9
 	JZ           orderWithWith0Ambient
 	VMOVUPS      2048(DI), Y2
@@ -5113,7 +5145,7 @@ orderWithWith0Written:
 	VEXTRACTPS   $0x03, X5, 32(AX)(R9*4)
 	TESTQ        CX, CX
 	JZ           orderWithWithNextWithout
-	MOVB         tangent+64(FP), R9
+	MOVB         tangent+72(FP), R9
 	TESTB        R9, R9
 	JZ           orderWithWithAmbient
 	VMOVUPS      1472(DI), Y0
@@ -5414,7 +5446,7 @@ orderWithWithNextWithout:
 	JNZ   orderWithWithLoop
 
 out:
-	MOVQ R12, ret+72(FP)
+	MOVQ R12, ret+80(FP)
 	VZEROUPPER
 	RET
 
@@ -5510,17 +5542,17 @@ DATA spread32AVX2<>+280(SB)/4, $0x00000007
 DATA spread32AVX2<>+284(SB)/4, $0x00000007
 GLOBL spread32AVX2<>(SB), RODATA|NOPTR, $288
 
-// func stepOfThrees32AVX2(x *float32, m *float32, grad *float32, order *int32, listed int, k int, terms *float32, state *float32, tangent bool) int
+// func stepOfThrees32AVX2(x *float32, m *float32, grad *float32, rates *float32, order *int32, listed int, k int, terms *float32, state *float32, tangent bool) int
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·stepOfThrees32AVX2(SB), NOSPLIT, $0-80
+TEXT ·stepOfThrees32AVX2(SB), NOSPLIT, $0-88
 	MOVQ         x+0(FP), AX
 	MOVQ         m+8(FP), CX
 	MOVQ         grad+16(FP), DX
-	MOVQ         order+24(FP), BX
-	MOVQ         k+40(FP), SI
-	MOVQ         state+56(FP), DI
+	MOVQ         order+32(FP), BX
+	MOVQ         k+48(FP), SI
+	MOVQ         state+64(FP), DI
 	LEAQ         rotations<>+0(SB), R8
-	MOVQ         terms+48(FP), R9
+	MOVQ         terms+56(FP), R9
 	VBROADCASTSS (R9), Y0
 	VMOVUPS      Y0, (DI)
 	VBROADCASTSS 4(R9), Y0
@@ -5613,121 +5645,129 @@ orderWithoutWithoutNear:
 	VFMADD231PS 768(DI), Y9, Y8
 
 orderWithoutWithoutWithout:
-	VMOVAPS      Y0, Y9
-	VBLENDPS     $0xaa, Y1, Y0, Y0
-	VBLENDPS     $0xaa, Y2, Y1, Y1
-	VBLENDPS     $0xaa, Y3, Y2, Y2
-	VBLENDPS     $0xaa, Y4, Y3, Y3
-	VBLENDPS     $0xaa, Y5, Y4, Y4
-	VBLENDPS     $0xaa, Y6, Y5, Y5
-	VBLENDPS     $0xaa, Y7, Y6, Y6
-	VBLENDPS     $0xaa, Y8, Y7, Y7
-	VBLENDPS     $0xaa, Y9, Y8, Y8
-	VMOVAPS      Y0, Y9
-	VBLENDPS     $0xcc, Y2, Y0, Y0
-	VBLENDPS     $0xcc, Y4, Y2, Y2
-	VBLENDPS     $0xcc, Y6, Y4, Y4
-	VBLENDPS     $0xcc, Y8, Y6, Y6
-	VBLENDPS     $0xcc, Y1, Y8, Y8
-	VBLENDPS     $0xcc, Y3, Y1, Y1
-	VBLENDPS     $0xcc, Y5, Y3, Y3
-	VBLENDPS     $0xcc, Y7, Y5, Y5
-	VBLENDPS     $0xcc, Y9, Y7, Y7
-	VMOVAPS      Y0, Y9
-	VBLENDPS     $0xf0, Y4, Y0, Y0
-	VBLENDPS     $0xf0, Y8, Y4, Y4
-	VBLENDPS     $0xf0, Y3, Y8, Y8
-	VBLENDPS     $0xf0, Y7, Y3, Y3
-	VBLENDPS     $0xf0, Y2, Y7, Y7
-	VBLENDPS     $0xf0, Y6, Y2, Y2
-	VBLENDPS     $0xf0, Y1, Y6, Y6
-	VBLENDPS     $0xf0, Y5, Y1, Y1
-	VBLENDPS     $0xf0, Y9, Y5, Y5
-	VMOVUPS      4(R8), Y9
-	VPERMPS      Y8, Y9, Y9
-	VMOVUPS      8(R8), Y8
-	VPERMPS      Y7, Y8, Y8
-	VMOVUPS      12(R8), Y7
-	VPERMPS      Y6, Y7, Y7
-	VMOVUPS      16(R8), Y6
-	VPERMPS      Y5, Y6, Y6
-	VMOVUPS      20(R8), Y5
-	VPERMPS      Y4, Y5, Y5
-	VMOVUPS      24(R8), Y4
-	VPERMPS      Y3, Y4, Y4
-	VMOVUPS      28(R8), Y3
-	VPERMPS      Y2, Y3, Y3
-	VMOVUPS      Y0, 1472(DI)
-	VMOVUPS      Y9, 1536(DI)
-	VMOVUPS      Y8, 1600(DI)
-	VMOVUPS      Y7, 1664(DI)
-	VMOVUPS      Y6, 1728(DI)
-	VMOVUPS      Y5, 1792(DI)
-	VMOVUPS      Y4, 1856(DI)
-	VMOVUPS      Y3, 1920(DI)
-	VMOVUPS      Y1, 1984(DI)
-	VMOVUPS      (AX)(R9*1), Y0
-	VMOVUPS      32(AX)(R9*1), Y1
-	VMOVUPS      64(AX)(R9*1), Y2
-	VMOVUPS      96(AX)(R9*1), Y3
-	VMOVUPS      128(AX)(R9*1), Y4
-	VMOVUPS      160(AX)(R9*1), Y5
-	VMOVUPS      192(AX)(R9*1), Y6
-	VMOVUPS      224(AX)(R9*1), Y7
-	VMOVUPS      256(AX)(R9*1), Y8
-	VMOVAPS      Y0, Y9
-	VBLENDPS     $0xaa, Y1, Y0, Y0
-	VBLENDPS     $0xaa, Y2, Y1, Y1
-	VBLENDPS     $0xaa, Y3, Y2, Y2
-	VBLENDPS     $0xaa, Y4, Y3, Y3
-	VBLENDPS     $0xaa, Y5, Y4, Y4
-	VBLENDPS     $0xaa, Y6, Y5, Y5
-	VBLENDPS     $0xaa, Y7, Y6, Y6
-	VBLENDPS     $0xaa, Y8, Y7, Y7
-	VBLENDPS     $0xaa, Y9, Y8, Y8
-	VMOVAPS      Y0, Y9
-	VBLENDPS     $0xcc, Y2, Y0, Y0
-	VBLENDPS     $0xcc, Y4, Y2, Y2
-	VBLENDPS     $0xcc, Y6, Y4, Y4
-	VBLENDPS     $0xcc, Y8, Y6, Y6
-	VBLENDPS     $0xcc, Y1, Y8, Y8
-	VBLENDPS     $0xcc, Y3, Y1, Y1
-	VBLENDPS     $0xcc, Y5, Y3, Y3
-	VBLENDPS     $0xcc, Y7, Y5, Y5
-	VBLENDPS     $0xcc, Y9, Y7, Y7
-	VMOVAPS      Y0, Y9
-	VBLENDPS     $0xf0, Y4, Y0, Y0
-	VBLENDPS     $0xf0, Y8, Y4, Y4
-	VBLENDPS     $0xf0, Y3, Y8, Y8
-	VBLENDPS     $0xf0, Y7, Y3, Y3
-	VBLENDPS     $0xf0, Y2, Y7, Y7
-	VBLENDPS     $0xf0, Y6, Y2, Y2
-	VBLENDPS     $0xf0, Y1, Y6, Y6
-	VBLENDPS     $0xf0, Y5, Y1, Y1
-	VBLENDPS     $0xf0, Y9, Y5, Y5
-	VMOVUPS      4(R8), Y9
-	VPERMPS      Y8, Y9, Y9
-	VMOVUPS      8(R8), Y8
-	VPERMPS      Y7, Y8, Y8
-	VMOVUPS      12(R8), Y7
-	VPERMPS      Y6, Y7, Y7
-	VMOVUPS      16(R8), Y6
-	VPERMPS      Y5, Y6, Y6
-	VMOVUPS      20(R8), Y5
-	VPERMPS      Y4, Y5, Y5
-	VMOVUPS      24(R8), Y4
-	VPERMPS      Y3, Y4, Y4
-	VMOVUPS      28(R8), Y3
-	VPERMPS      Y2, Y3, Y3
-	VMOVUPS      Y0, 2048(DI)
-	VMOVUPS      Y9, 2112(DI)
-	VMOVUPS      Y8, 2176(DI)
-	VMOVUPS      Y7, 2240(DI)
-	VMOVUPS      Y6, 2304(DI)
-	VMOVUPS      Y5, 2368(DI)
-	VMOVUPS      Y4, 2432(DI)
-	VMOVUPS      Y3, 2496(DI)
-	VMOVUPS      Y1, 2560(DI)
+	VMOVAPS  Y0, Y9
+	VBLENDPS $0xaa, Y1, Y0, Y0
+	VBLENDPS $0xaa, Y2, Y1, Y1
+	VBLENDPS $0xaa, Y3, Y2, Y2
+	VBLENDPS $0xaa, Y4, Y3, Y3
+	VBLENDPS $0xaa, Y5, Y4, Y4
+	VBLENDPS $0xaa, Y6, Y5, Y5
+	VBLENDPS $0xaa, Y7, Y6, Y6
+	VBLENDPS $0xaa, Y8, Y7, Y7
+	VBLENDPS $0xaa, Y9, Y8, Y8
+	VMOVAPS  Y0, Y9
+	VBLENDPS $0xcc, Y2, Y0, Y0
+	VBLENDPS $0xcc, Y4, Y2, Y2
+	VBLENDPS $0xcc, Y6, Y4, Y4
+	VBLENDPS $0xcc, Y8, Y6, Y6
+	VBLENDPS $0xcc, Y1, Y8, Y8
+	VBLENDPS $0xcc, Y3, Y1, Y1
+	VBLENDPS $0xcc, Y5, Y3, Y3
+	VBLENDPS $0xcc, Y7, Y5, Y5
+	VBLENDPS $0xcc, Y9, Y7, Y7
+	VMOVAPS  Y0, Y9
+	VBLENDPS $0xf0, Y4, Y0, Y0
+	VBLENDPS $0xf0, Y8, Y4, Y4
+	VBLENDPS $0xf0, Y3, Y8, Y8
+	VBLENDPS $0xf0, Y7, Y3, Y3
+	VBLENDPS $0xf0, Y2, Y7, Y7
+	VBLENDPS $0xf0, Y6, Y2, Y2
+	VBLENDPS $0xf0, Y1, Y6, Y6
+	VBLENDPS $0xf0, Y5, Y1, Y1
+	VBLENDPS $0xf0, Y9, Y5, Y5
+	VMOVUPS  4(R8), Y9
+	VPERMPS  Y8, Y9, Y9
+	VMOVUPS  8(R8), Y8
+	VPERMPS  Y7, Y8, Y8
+	VMOVUPS  12(R8), Y7
+	VPERMPS  Y6, Y7, Y7
+	VMOVUPS  16(R8), Y6
+	VPERMPS  Y5, Y6, Y6
+	VMOVUPS  20(R8), Y5
+	VPERMPS  Y4, Y5, Y5
+	VMOVUPS  24(R8), Y4
+	VPERMPS  Y3, Y4, Y4
+	VMOVUPS  28(R8), Y3
+	VPERMPS  Y2, Y3, Y3
+	VMOVUPS  Y0, 1472(DI)
+	VMOVUPS  Y9, 1536(DI)
+	VMOVUPS  Y8, 1600(DI)
+	VMOVUPS  Y7, 1664(DI)
+	VMOVUPS  Y6, 1728(DI)
+	VMOVUPS  Y5, 1792(DI)
+	VMOVUPS  Y4, 1856(DI)
+	VMOVUPS  Y3, 1920(DI)
+	VMOVUPS  Y1, 1984(DI)
+	VMOVUPS  (AX)(R9*1), Y0
+	VMOVUPS  32(AX)(R9*1), Y1
+	VMOVUPS  64(AX)(R9*1), Y2
+	VMOVUPS  96(AX)(R9*1), Y3
+	VMOVUPS  128(AX)(R9*1), Y4
+	VMOVUPS  160(AX)(R9*1), Y5
+	VMOVUPS  192(AX)(R9*1), Y6
+	VMOVUPS  224(AX)(R9*1), Y7
+	VMOVUPS  256(AX)(R9*1), Y8
+	VMOVAPS  Y0, Y9
+	VBLENDPS $0xaa, Y1, Y0, Y0
+	VBLENDPS $0xaa, Y2, Y1, Y1
+	VBLENDPS $0xaa, Y3, Y2, Y2
+	VBLENDPS $0xaa, Y4, Y3, Y3
+	VBLENDPS $0xaa, Y5, Y4, Y4
+	VBLENDPS $0xaa, Y6, Y5, Y5
+	VBLENDPS $0xaa, Y7, Y6, Y6
+	VBLENDPS $0xaa, Y8, Y7, Y7
+	VBLENDPS $0xaa, Y9, Y8, Y8
+	VMOVAPS  Y0, Y9
+	VBLENDPS $0xcc, Y2, Y0, Y0
+	VBLENDPS $0xcc, Y4, Y2, Y2
+	VBLENDPS $0xcc, Y6, Y4, Y4
+	VBLENDPS $0xcc, Y8, Y6, Y6
+	VBLENDPS $0xcc, Y1, Y8, Y8
+	VBLENDPS $0xcc, Y3, Y1, Y1
+	VBLENDPS $0xcc, Y5, Y3, Y3
+	VBLENDPS $0xcc, Y7, Y5, Y5
+	VBLENDPS $0xcc, Y9, Y7, Y7
+	VMOVAPS  Y0, Y9
+	VBLENDPS $0xf0, Y4, Y0, Y0
+	VBLENDPS $0xf0, Y8, Y4, Y4
+	VBLENDPS $0xf0, Y3, Y8, Y8
+	VBLENDPS $0xf0, Y7, Y3, Y3
+	VBLENDPS $0xf0, Y2, Y7, Y7
+	VBLENDPS $0xf0, Y6, Y2, Y2
+	VBLENDPS $0xf0, Y1, Y6, Y6
+	VBLENDPS $0xf0, Y5, Y1, Y1
+	VBLENDPS $0xf0, Y9, Y5, Y5
+	VMOVUPS  4(R8), Y9
+	VPERMPS  Y8, Y9, Y9
+	VMOVUPS  8(R8), Y8
+	VPERMPS  Y7, Y8, Y8
+	VMOVUPS  12(R8), Y7
+	VPERMPS  Y6, Y7, Y7
+	VMOVUPS  16(R8), Y6
+	VPERMPS  Y5, Y6, Y6
+	VMOVUPS  20(R8), Y5
+	VPERMPS  Y4, Y5, Y5
+	VMOVUPS  24(R8), Y4
+	VPERMPS  Y3, Y4, Y4
+	VMOVUPS  28(R8), Y3
+	VPERMPS  Y2, Y3, Y3
+	VMOVUPS  Y0, 2048(DI)
+	VMOVUPS  Y9, 2112(DI)
+	VMOVUPS  Y8, 2176(DI)
+	VMOVUPS  Y7, 2240(DI)
+	VMOVUPS  Y6, 2304(DI)
+	VMOVUPS  Y5, 2368(DI)
+	VMOVUPS  Y4, 2432(DI)
+	VMOVUPS  Y3, 2496(DI)
+	VMOVUPS  Y1, 2560(DI)
+	MOVQ     rates+24(FP), BX
+	TESTQ    BX, BX
+	JZ       orderWithoutWithoutOneRate
+	VMOVUPS  (BX), Y0
+	VMOVUPS  Y0, 64(DI)
+	ADDQ     $0x00000020, rates+24(FP)
+
+orderWithoutWithoutOneRate:
 	XORQ         R11, R11
 	VMOVUPS      2048(DI), Y1
 	VMOVUPS      1472(DI), Y2
@@ -5807,7 +5847,7 @@ orderWithoutWithout0Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+64(FP), BL
+	MOVB         tangent+72(FP), BL
 	TESTB        BL, BL
 	JZ           orderWithoutWithout0Ambient
 	VMOVUPS      2048(DI), Y2
@@ -5932,7 +5972,7 @@ orderWithoutWithout1Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+64(FP), BL
+	MOVB         tangent+72(FP), BL
 	TESTB        BL, BL
 	JZ           orderWithoutWithout1Ambient
 	VMOVUPS      2112(DI), Y2
@@ -6057,7 +6097,7 @@ orderWithoutWithout2Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+64(FP), BL
+	MOVB         tangent+72(FP), BL
 	TESTB        BL, BL
 	JZ           orderWithoutWithout2Ambient
 	VMOVUPS      2176(DI), Y2
@@ -6168,7 +6208,7 @@ orderWithoutWithout2Written:
 	VMOVUPS  Y9, 256(AX)(R9*1)
 	TESTQ    CX, CX
 	JZ       orderWithoutWithoutNextWithout
-	MOVB     tangent+64(FP), BL
+	MOVB     tangent+72(FP), BL
 	TESTB    BL, BL
 	JZ       orderWithoutWithoutAmbient
 	VMOVUPS  1472(DI), Y0
@@ -6473,121 +6513,129 @@ orderWithoutWithNear:
 	VFMADD231PS 768(DI), Y9, Y8
 
 orderWithoutWithWithout:
-	VMOVAPS      Y0, Y9
-	VBLENDPS     $0xaa, Y1, Y0, Y0
-	VBLENDPS     $0xaa, Y2, Y1, Y1
-	VBLENDPS     $0xaa, Y3, Y2, Y2
-	VBLENDPS     $0xaa, Y4, Y3, Y3
-	VBLENDPS     $0xaa, Y5, Y4, Y4
-	VBLENDPS     $0xaa, Y6, Y5, Y5
-	VBLENDPS     $0xaa, Y7, Y6, Y6
-	VBLENDPS     $0xaa, Y8, Y7, Y7
-	VBLENDPS     $0xaa, Y9, Y8, Y8
-	VMOVAPS      Y0, Y9
-	VBLENDPS     $0xcc, Y2, Y0, Y0
-	VBLENDPS     $0xcc, Y4, Y2, Y2
-	VBLENDPS     $0xcc, Y6, Y4, Y4
-	VBLENDPS     $0xcc, Y8, Y6, Y6
-	VBLENDPS     $0xcc, Y1, Y8, Y8
-	VBLENDPS     $0xcc, Y3, Y1, Y1
-	VBLENDPS     $0xcc, Y5, Y3, Y3
-	VBLENDPS     $0xcc, Y7, Y5, Y5
-	VBLENDPS     $0xcc, Y9, Y7, Y7
-	VMOVAPS      Y0, Y9
-	VBLENDPS     $0xf0, Y4, Y0, Y0
-	VBLENDPS     $0xf0, Y8, Y4, Y4
-	VBLENDPS     $0xf0, Y3, Y8, Y8
-	VBLENDPS     $0xf0, Y7, Y3, Y3
-	VBLENDPS     $0xf0, Y2, Y7, Y7
-	VBLENDPS     $0xf0, Y6, Y2, Y2
-	VBLENDPS     $0xf0, Y1, Y6, Y6
-	VBLENDPS     $0xf0, Y5, Y1, Y1
-	VBLENDPS     $0xf0, Y9, Y5, Y5
-	VMOVUPS      4(R8), Y9
-	VPERMPS      Y8, Y9, Y9
-	VMOVUPS      8(R8), Y8
-	VPERMPS      Y7, Y8, Y8
-	VMOVUPS      12(R8), Y7
-	VPERMPS      Y6, Y7, Y7
-	VMOVUPS      16(R8), Y6
-	VPERMPS      Y5, Y6, Y6
-	VMOVUPS      20(R8), Y5
-	VPERMPS      Y4, Y5, Y5
-	VMOVUPS      24(R8), Y4
-	VPERMPS      Y3, Y4, Y4
-	VMOVUPS      28(R8), Y3
-	VPERMPS      Y2, Y3, Y3
-	VMOVUPS      Y0, 1472(DI)
-	VMOVUPS      Y9, 1536(DI)
-	VMOVUPS      Y8, 1600(DI)
-	VMOVUPS      Y7, 1664(DI)
-	VMOVUPS      Y6, 1728(DI)
-	VMOVUPS      Y5, 1792(DI)
-	VMOVUPS      Y4, 1856(DI)
-	VMOVUPS      Y3, 1920(DI)
-	VMOVUPS      Y1, 1984(DI)
-	VMOVUPS      (AX)(R9*1), Y0
-	VMOVUPS      32(AX)(R9*1), Y1
-	VMOVUPS      64(AX)(R9*1), Y2
-	VMOVUPS      96(AX)(R9*1), Y3
-	VMOVUPS      128(AX)(R9*1), Y4
-	VMOVUPS      160(AX)(R9*1), Y5
-	VMOVUPS      192(AX)(R9*1), Y6
-	VMOVUPS      224(AX)(R9*1), Y7
-	VMOVUPS      256(AX)(R9*1), Y8
-	VMOVAPS      Y0, Y9
-	VBLENDPS     $0xaa, Y1, Y0, Y0
-	VBLENDPS     $0xaa, Y2, Y1, Y1
-	VBLENDPS     $0xaa, Y3, Y2, Y2
-	VBLENDPS     $0xaa, Y4, Y3, Y3
-	VBLENDPS     $0xaa, Y5, Y4, Y4
-	VBLENDPS     $0xaa, Y6, Y5, Y5
-	VBLENDPS     $0xaa, Y7, Y6, Y6
-	VBLENDPS     $0xaa, Y8, Y7, Y7
-	VBLENDPS     $0xaa, Y9, Y8, Y8
-	VMOVAPS      Y0, Y9
-	VBLENDPS     $0xcc, Y2, Y0, Y0
-	VBLENDPS     $0xcc, Y4, Y2, Y2
-	VBLENDPS     $0xcc, Y6, Y4, Y4
-	VBLENDPS     $0xcc, Y8, Y6, Y6
-	VBLENDPS     $0xcc, Y1, Y8, Y8
-	VBLENDPS     $0xcc, Y3, Y1, Y1
-	VBLENDPS     $0xcc, Y5, Y3, Y3
-	VBLENDPS     $0xcc, Y7, Y5, Y5
-	VBLENDPS     $0xcc, Y9, Y7, Y7
-	VMOVAPS      Y0, Y9
-	VBLENDPS     $0xf0, Y4, Y0, Y0
-	VBLENDPS     $0xf0, Y8, Y4, Y4
-	VBLENDPS     $0xf0, Y3, Y8, Y8
-	VBLENDPS     $0xf0, Y7, Y3, Y3
-	VBLENDPS     $0xf0, Y2, Y7, Y7
-	VBLENDPS     $0xf0, Y6, Y2, Y2
-	VBLENDPS     $0xf0, Y1, Y6, Y6
-	VBLENDPS     $0xf0, Y5, Y1, Y1
-	VBLENDPS     $0xf0, Y9, Y5, Y5
-	VMOVUPS      4(R8), Y9
-	VPERMPS      Y8, Y9, Y9
-	VMOVUPS      8(R8), Y8
-	VPERMPS      Y7, Y8, Y8
-	VMOVUPS      12(R8), Y7
-	VPERMPS      Y6, Y7, Y7
-	VMOVUPS      16(R8), Y6
-	VPERMPS      Y5, Y6, Y6
-	VMOVUPS      20(R8), Y5
-	VPERMPS      Y4, Y5, Y5
-	VMOVUPS      24(R8), Y4
-	VPERMPS      Y3, Y4, Y4
-	VMOVUPS      28(R8), Y3
-	VPERMPS      Y2, Y3, Y3
-	VMOVUPS      Y0, 2048(DI)
-	VMOVUPS      Y9, 2112(DI)
-	VMOVUPS      Y8, 2176(DI)
-	VMOVUPS      Y7, 2240(DI)
-	VMOVUPS      Y6, 2304(DI)
-	VMOVUPS      Y5, 2368(DI)
-	VMOVUPS      Y4, 2432(DI)
-	VMOVUPS      Y3, 2496(DI)
-	VMOVUPS      Y1, 2560(DI)
+	VMOVAPS  Y0, Y9
+	VBLENDPS $0xaa, Y1, Y0, Y0
+	VBLENDPS $0xaa, Y2, Y1, Y1
+	VBLENDPS $0xaa, Y3, Y2, Y2
+	VBLENDPS $0xaa, Y4, Y3, Y3
+	VBLENDPS $0xaa, Y5, Y4, Y4
+	VBLENDPS $0xaa, Y6, Y5, Y5
+	VBLENDPS $0xaa, Y7, Y6, Y6
+	VBLENDPS $0xaa, Y8, Y7, Y7
+	VBLENDPS $0xaa, Y9, Y8, Y8
+	VMOVAPS  Y0, Y9
+	VBLENDPS $0xcc, Y2, Y0, Y0
+	VBLENDPS $0xcc, Y4, Y2, Y2
+	VBLENDPS $0xcc, Y6, Y4, Y4
+	VBLENDPS $0xcc, Y8, Y6, Y6
+	VBLENDPS $0xcc, Y1, Y8, Y8
+	VBLENDPS $0xcc, Y3, Y1, Y1
+	VBLENDPS $0xcc, Y5, Y3, Y3
+	VBLENDPS $0xcc, Y7, Y5, Y5
+	VBLENDPS $0xcc, Y9, Y7, Y7
+	VMOVAPS  Y0, Y9
+	VBLENDPS $0xf0, Y4, Y0, Y0
+	VBLENDPS $0xf0, Y8, Y4, Y4
+	VBLENDPS $0xf0, Y3, Y8, Y8
+	VBLENDPS $0xf0, Y7, Y3, Y3
+	VBLENDPS $0xf0, Y2, Y7, Y7
+	VBLENDPS $0xf0, Y6, Y2, Y2
+	VBLENDPS $0xf0, Y1, Y6, Y6
+	VBLENDPS $0xf0, Y5, Y1, Y1
+	VBLENDPS $0xf0, Y9, Y5, Y5
+	VMOVUPS  4(R8), Y9
+	VPERMPS  Y8, Y9, Y9
+	VMOVUPS  8(R8), Y8
+	VPERMPS  Y7, Y8, Y8
+	VMOVUPS  12(R8), Y7
+	VPERMPS  Y6, Y7, Y7
+	VMOVUPS  16(R8), Y6
+	VPERMPS  Y5, Y6, Y6
+	VMOVUPS  20(R8), Y5
+	VPERMPS  Y4, Y5, Y5
+	VMOVUPS  24(R8), Y4
+	VPERMPS  Y3, Y4, Y4
+	VMOVUPS  28(R8), Y3
+	VPERMPS  Y2, Y3, Y3
+	VMOVUPS  Y0, 1472(DI)
+	VMOVUPS  Y9, 1536(DI)
+	VMOVUPS  Y8, 1600(DI)
+	VMOVUPS  Y7, 1664(DI)
+	VMOVUPS  Y6, 1728(DI)
+	VMOVUPS  Y5, 1792(DI)
+	VMOVUPS  Y4, 1856(DI)
+	VMOVUPS  Y3, 1920(DI)
+	VMOVUPS  Y1, 1984(DI)
+	VMOVUPS  (AX)(R9*1), Y0
+	VMOVUPS  32(AX)(R9*1), Y1
+	VMOVUPS  64(AX)(R9*1), Y2
+	VMOVUPS  96(AX)(R9*1), Y3
+	VMOVUPS  128(AX)(R9*1), Y4
+	VMOVUPS  160(AX)(R9*1), Y5
+	VMOVUPS  192(AX)(R9*1), Y6
+	VMOVUPS  224(AX)(R9*1), Y7
+	VMOVUPS  256(AX)(R9*1), Y8
+	VMOVAPS  Y0, Y9
+	VBLENDPS $0xaa, Y1, Y0, Y0
+	VBLENDPS $0xaa, Y2, Y1, Y1
+	VBLENDPS $0xaa, Y3, Y2, Y2
+	VBLENDPS $0xaa, Y4, Y3, Y3
+	VBLENDPS $0xaa, Y5, Y4, Y4
+	VBLENDPS $0xaa, Y6, Y5, Y5
+	VBLENDPS $0xaa, Y7, Y6, Y6
+	VBLENDPS $0xaa, Y8, Y7, Y7
+	VBLENDPS $0xaa, Y9, Y8, Y8
+	VMOVAPS  Y0, Y9
+	VBLENDPS $0xcc, Y2, Y0, Y0
+	VBLENDPS $0xcc, Y4, Y2, Y2
+	VBLENDPS $0xcc, Y6, Y4, Y4
+	VBLENDPS $0xcc, Y8, Y6, Y6
+	VBLENDPS $0xcc, Y1, Y8, Y8
+	VBLENDPS $0xcc, Y3, Y1, Y1
+	VBLENDPS $0xcc, Y5, Y3, Y3
+	VBLENDPS $0xcc, Y7, Y5, Y5
+	VBLENDPS $0xcc, Y9, Y7, Y7
+	VMOVAPS  Y0, Y9
+	VBLENDPS $0xf0, Y4, Y0, Y0
+	VBLENDPS $0xf0, Y8, Y4, Y4
+	VBLENDPS $0xf0, Y3, Y8, Y8
+	VBLENDPS $0xf0, Y7, Y3, Y3
+	VBLENDPS $0xf0, Y2, Y7, Y7
+	VBLENDPS $0xf0, Y6, Y2, Y2
+	VBLENDPS $0xf0, Y1, Y6, Y6
+	VBLENDPS $0xf0, Y5, Y1, Y1
+	VBLENDPS $0xf0, Y9, Y5, Y5
+	VMOVUPS  4(R8), Y9
+	VPERMPS  Y8, Y9, Y9
+	VMOVUPS  8(R8), Y8
+	VPERMPS  Y7, Y8, Y8
+	VMOVUPS  12(R8), Y7
+	VPERMPS  Y6, Y7, Y7
+	VMOVUPS  16(R8), Y6
+	VPERMPS  Y5, Y6, Y6
+	VMOVUPS  20(R8), Y5
+	VPERMPS  Y4, Y5, Y5
+	VMOVUPS  24(R8), Y4
+	VPERMPS  Y3, Y4, Y4
+	VMOVUPS  28(R8), Y3
+	VPERMPS  Y2, Y3, Y3
+	VMOVUPS  Y0, 2048(DI)
+	VMOVUPS  Y9, 2112(DI)
+	VMOVUPS  Y8, 2176(DI)
+	VMOVUPS  Y7, 2240(DI)
+	VMOVUPS  Y6, 2304(DI)
+	VMOVUPS  Y5, 2368(DI)
+	VMOVUPS  Y4, 2432(DI)
+	VMOVUPS  Y3, 2496(DI)
+	VMOVUPS  Y1, 2560(DI)
+	MOVQ     rates+24(FP), BX
+	TESTQ    BX, BX
+	JZ       orderWithoutWithOneRate
+	VMOVUPS  (BX), Y0
+	VMOVUPS  Y0, 64(DI)
+	ADDQ     $0x00000020, rates+24(FP)
+
+orderWithoutWithOneRate:
 	XORQ         R11, R11
 	VMOVUPS      2048(DI), Y3
 	VMOVUPS      1472(DI), Y4
@@ -6684,7 +6732,7 @@ orderWithoutWith0Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+64(FP), BL
+	MOVB         tangent+72(FP), BL
 	TESTB        BL, BL
 	JZ           orderWithoutWith0Ambient
 	VMOVUPS      2048(DI), Y2
@@ -6835,7 +6883,7 @@ orderWithoutWith1Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+64(FP), BL
+	MOVB         tangent+72(FP), BL
 	TESTB        BL, BL
 	JZ           orderWithoutWith1Ambient
 	VMOVUPS      2112(DI), Y2
@@ -6986,7 +7034,7 @@ orderWithoutWith2Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+64(FP), BL
+	MOVB         tangent+72(FP), BL
 	TESTB        BL, BL
 	JZ           orderWithoutWith2Ambient
 	VMOVUPS      2176(DI), Y2
@@ -7106,7 +7154,7 @@ orderWithoutWith2Written:
 	VMOVUPS  Y9, 256(AX)(R9*1)
 	TESTQ    CX, CX
 	JZ       orderWithoutWithNextWithout
-	MOVB     tangent+64(FP), BL
+	MOVB     tangent+72(FP), BL
 	TESTB    BL, BL
 	JZ       orderWithoutWithAmbient
 	VMOVUPS  1472(DI), Y0
@@ -7355,9 +7403,9 @@ orderWith:
 	JNZ   orderWithWith
 
 orderWithWithoutLoop:
-	MOVQ       listed+32(FP), R11
+	MOVQ       listed+40(FP), R11
 	SUBQ       $0x00000008, R11
-	MOVQ       R11, listed+32(FP)
+	MOVQ       R11, listed+40(FP)
 	CMPQ       R11, $0x00000200
 	JL         orderWithWithoutNear
 	MOVLQSX    2048(BX), R11
@@ -7635,6 +7683,14 @@ orderWithWithoutWithout:
 	VMOVUPS      Y4, 2432(DI)
 	VMOVUPS      Y1, 2496(DI)
 	VMOVUPS      Y8, 2560(DI)
+	MOVQ         rates+24(FP), R11
+	TESTQ        R11, R11
+	JZ           orderWithWithoutOneRate
+	VMOVUPS      (R11), Y0
+	VMOVUPS      Y0, 64(DI)
+	ADDQ         $0x00000020, rates+24(FP)
+
+orderWithWithoutOneRate:
 	XORQ         R11, R11
 	VMOVUPS      2048(DI), Y1
 	VMOVUPS      1472(DI), Y2
@@ -7714,7 +7770,7 @@ orderWithWithout0Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+64(FP), R12
+	MOVB         tangent+72(FP), R12
 	TESTB        R12, R12
 	JZ           orderWithWithout0Ambient
 	VMOVUPS      2048(DI), Y2
@@ -7839,7 +7895,7 @@ orderWithWithout1Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+64(FP), R12
+	MOVB         tangent+72(FP), R12
 	TESTB        R12, R12
 	JZ           orderWithWithout1Ambient
 	VMOVUPS      2112(DI), Y2
@@ -7964,7 +8020,7 @@ orderWithWithout2Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+64(FP), R12
+	MOVB         tangent+72(FP), R12
 	TESTB        R12, R12
 	JZ           orderWithWithout2Ambient
 	VMOVUPS      2176(DI), Y2
@@ -8080,7 +8136,7 @@ orderWithWithout2Written:
 	VEXTRACTPS   $0x03, X5, 32(AX)(R12*4)
 	TESTQ        CX, CX
 	JZ           orderWithWithoutNextWithout
-	MOVB         tangent+64(FP), R12
+	MOVB         tangent+72(FP), R12
 	TESTB        R12, R12
 	JZ           orderWithWithoutAmbient
 	VMOVUPS      1472(DI), Y0
@@ -8383,9 +8439,9 @@ orderWithWithoutNextWithout:
 
 orderWithWith:
 orderWithWithLoop:
-	MOVQ       listed+32(FP), R11
+	MOVQ       listed+40(FP), R11
 	SUBQ       $0x00000008, R11
-	MOVQ       R11, listed+32(FP)
+	MOVQ       R11, listed+40(FP)
 	CMPQ       R11, $0x00000200
 	JL         orderWithWithNear
 	MOVLQSX    2048(BX), R11
@@ -8663,6 +8719,14 @@ orderWithWithWithout:
 	VMOVUPS      Y4, 2432(DI)
 	VMOVUPS      Y1, 2496(DI)
 	VMOVUPS      Y8, 2560(DI)
+	MOVQ         rates+24(FP), R11
+	TESTQ        R11, R11
+	JZ           orderWithWithOneRate
+	VMOVUPS      (R11), Y0
+	VMOVUPS      Y0, 64(DI)
+	ADDQ         $0x00000020, rates+24(FP)
+
+orderWithWithOneRate:
 	XORQ         R11, R11
 	VMOVUPS      2048(DI), Y3
 	VMOVUPS      1472(DI), Y4
@@ -8759,7 +8823,7 @@ orderWithWith0Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+64(FP), R12
+	MOVB         tangent+72(FP), R12
 	TESTB        R12, R12
 	JZ           orderWithWith0Ambient
 	VMOVUPS      2048(DI), Y2
@@ -8910,7 +8974,7 @@ orderWithWith1Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+64(FP), R12
+	MOVB         tangent+72(FP), R12
 	TESTB        R12, R12
 	JZ           orderWithWith1Ambient
 	VMOVUPS      2112(DI), Y2
@@ -9061,7 +9125,7 @@ orderWithWith2Straight:
 	VMOVUPD      Y3, 1152(DI)
 	VADDPD       1184(DI), Y2, Y2
 	VMOVUPD      Y2, 1184(DI)
-	MOVB         tangent+64(FP), R12
+	MOVB         tangent+72(FP), R12
 	TESTB        R12, R12
 	JZ           orderWithWith2Ambient
 	VMOVUPS      2176(DI), Y2
@@ -9186,7 +9250,7 @@ orderWithWith2Written:
 	VEXTRACTPS   $0x03, X5, 32(AX)(R12*4)
 	TESTQ        CX, CX
 	JZ           orderWithWithNextWithout
-	MOVB         tangent+64(FP), R12
+	MOVB         tangent+72(FP), R12
 	TESTB        R12, R12
 	JZ           orderWithWithAmbient
 	VMOVUPS      1472(DI), Y0
@@ -9487,7 +9551,7 @@ orderWithWithNextWithout:
 	JNZ   orderWithWithLoop
 
 out:
-	MOVQ R10, ret+72(FP)
+	MOVQ R10, ret+80(FP)
 	VZEROUPPER
 	RET
 
@@ -12192,15 +12256,15 @@ plainWhole:
 	VZEROUPPER
 	RET
 
-// func stepOfNine32AVX512(x *float32, m *float32, grad *float32, order *int32, listed int, k int, terms *float32, state *float32, tangent bool) int
+// func stepOfNine32AVX512(x *float32, m *float32, grad *float32, rates *float32, order *int32, listed int, k int, terms *float32, state *float32, tangent bool) int
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VL, MMX+
-TEXT ·stepOfNine32AVX512(SB), NOSPLIT, $0-80
+TEXT ·stepOfNine32AVX512(SB), NOSPLIT, $0-88
 	MOVQ         x+0(FP), AX
 	MOVQ         m+8(FP), CX
 	MOVQ         grad+16(FP), DX
-	MOVQ         order+24(FP), BX
-	MOVQ         k+40(FP), SI
-	MOVQ         state+56(FP), DI
+	MOVQ         order+32(FP), BX
+	MOVQ         k+48(FP), SI
+	MOVQ         state+64(FP), DI
 	MOVL         $0x0000cc66, R8
 	KMOVW        R8, K1
 	MOVL         $0x0000f078, R8
@@ -12210,7 +12274,7 @@ TEXT ·stepOfNine32AVX512(SB), NOSPLIT, $0-80
 	MOVL         $0x00000080, R8
 	KMOVW        R8, K4
 	LEAQ         spread32AVX512<>+0(SB), R8
-	MOVQ         terms+48(FP), R10
+	MOVQ         terms+56(FP), R10
 	VBROADCASTSS (R10), Z0
 	VMOVUPS      Z0, (DI)
 	VBROADCASTSS 4(R10), Z0
@@ -12556,7 +12620,7 @@ orderWithoutWithoutApply:
 	JMP         orderWithoutWithoutApplied
 
 orderWithoutWithoutMomentum:
-	MOVB        tangent+64(FP), BL
+	MOVB        tangent+72(FP), BL
 	TESTB       BL, BL
 	JZ          orderWithoutWithoutAmbient
 	VXORPS      Z7, Z7, Z7
@@ -12868,6 +12932,14 @@ orderWithoutWithoutApplied:
 	JZ    out
 
 orderWithoutWithoutSolve:
+	MOVQ    rates+24(FP), BX
+	TESTQ   BX, BX
+	JZ      orderWithoutWithoutOneRate
+	VMOVUPS (BX), Z7
+	VMOVUPS Z7, 64(DI)
+	ADDQ    $0x00000040, rates+24(FP)
+
+orderWithoutWithoutOneRate:
 	XORQ         R9, R9
 	VMOVAPS      Z3, Z7
 	VCMPPS       $0x1e, 384(DI), Z1, K5
@@ -13293,7 +13365,7 @@ orderWithoutWithApply:
 	JMP         orderWithoutWithApplied
 
 orderWithoutWithMomentum:
-	MOVB        tangent+64(FP), BL
+	MOVB        tangent+72(FP), BL
 	TESTB       BL, BL
 	JZ          orderWithoutWithAmbient
 	VXORPS      Z9, Z9, Z9
@@ -13662,6 +13734,14 @@ orderWithoutWithApplied:
 	JZ    out
 
 orderWithoutWithSolve:
+	MOVQ    rates+24(FP), BX
+	TESTQ   BX, BX
+	JZ      orderWithoutWithOneRate
+	VMOVUPS (BX), Z9
+	VMOVUPS Z9, 64(DI)
+	ADDQ    $0x00000040, rates+24(FP)
+
+orderWithoutWithOneRate:
 	XORQ         R9, R9
 	VMOVAPS      Z3, Z9
 	VMULPS       (DI), Z4, Z10
@@ -13753,9 +13833,9 @@ orderWith:
 	JNZ   orderWithWith
 
 orderWithWithoutLoop:
-	MOVQ       listed+32(FP), R8
+	MOVQ       listed+40(FP), R8
 	SUBQ       $0x00000010, R8
-	MOVQ       R8, listed+32(FP)
+	MOVQ       R8, listed+40(FP)
 	CMPQ       R8, $0x00000200
 	JL         orderWithWithoutNear
 	MOVLQSX    2048(BX), R8
@@ -14117,55 +14197,63 @@ orderWithWithoutWithout:
 	VSHUFF64X2      $0xdd, Z13, Z18, Z13
 	VSHUFF64X2      $0x88, Z14, Z10, Z18
 	VSHUFF64X2      $0xdd, Z14, Z10, Z10
-	XORQ            R9, R9
-	VMULPS          Z15, Z15, Z14
-	VMULPS          Z6, Z15, Z19
-	VMULPS          Z6, Z6, Z20
-	VFMADD231PS     Z16, Z16, Z14
-	VFMADD231PS     Z7, Z16, Z19
-	VFMADD231PS     Z7, Z7, Z20
-	VFMADD231PS     Z11, Z11, Z14
-	VFMADD231PS     Z2, Z11, Z19
-	VFMADD231PS     Z2, Z2, Z20
-	VFMADD231PS     Z18, Z18, Z14
-	VFMADD231PS     Z9, Z18, Z19
-	VFMADD231PS     Z9, Z9, Z20
-	VFMADD231PS     Z12, Z12, Z14
-	VFMADD231PS     Z3, Z12, Z19
-	VFMADD231PS     Z3, Z3, Z20
-	VFMADD231PS     Z5, Z5, Z14
-	VFMADD231PS     Z0, Z5, Z19
-	VFMADD231PS     Z0, Z0, Z20
-	VFMADD231PS     Z13, Z13, Z14
-	VFMADD231PS     Z4, Z13, Z19
-	VFMADD231PS     Z4, Z4, Z20
-	VFMADD231PS     Z10, Z10, Z14
-	VFMADD231PS     Z1, Z10, Z19
-	VFMADD231PS     Z1, Z1, Z20
-	VFMADD231PS     Z17, Z17, Z14
-	VFMADD231PS     Z8, Z17, Z19
-	VFMADD231PS     Z8, Z8, Z20
-	VMOVAPS         Z20, Z21
-	VCMPPS          $0x1e, 384(DI), Z14, K5
-	VDIVPS          Z14, Z19, Z22
-	VMOVAPS         Z21, Z21
-	VFNMADD231PS    Z19, Z22, Z21
-	VXORPS          Z23, Z23, Z23
-	VMAXPS          Z21, Z23, Z21
-	VMOVAPS.Z       Z21, K5, Z21
-	VMOVUPS         64(DI), Z19
-	MOVQ            192(DI), R8
+	MOVQ            rates+24(FP), R8
 	TESTQ           R8, R8
-	JZ              orderWithWithout0Straight
-	VSQRTPS         Z21, Z23
-	VMULPS          192(DI), Z23, Z23
-	VADDPS          320(DI), Z23, Z24
-	VADDPS          320(DI), Z24, Z24
-	VMULPS          Z23, Z24, Z24
-	VMAXPS          320(DI), Z24, Z24
-	VDIVPS          Z24, Z19, Z19
-	VMAXPS          640(DI), Z24, Z24
-	VMOVUPS         Z24, 640(DI)
+	JZ              orderWithWithoutOneRate
+	VMOVUPS         (R8), Z14
+	VMOVUPS         Z14, 64(DI)
+	ADDQ            $0x00000040, rates+24(FP)
+
+orderWithWithoutOneRate:
+	XORQ         R9, R9
+	VMULPS       Z15, Z15, Z14
+	VMULPS       Z6, Z15, Z19
+	VMULPS       Z6, Z6, Z20
+	VFMADD231PS  Z16, Z16, Z14
+	VFMADD231PS  Z7, Z16, Z19
+	VFMADD231PS  Z7, Z7, Z20
+	VFMADD231PS  Z11, Z11, Z14
+	VFMADD231PS  Z2, Z11, Z19
+	VFMADD231PS  Z2, Z2, Z20
+	VFMADD231PS  Z18, Z18, Z14
+	VFMADD231PS  Z9, Z18, Z19
+	VFMADD231PS  Z9, Z9, Z20
+	VFMADD231PS  Z12, Z12, Z14
+	VFMADD231PS  Z3, Z12, Z19
+	VFMADD231PS  Z3, Z3, Z20
+	VFMADD231PS  Z5, Z5, Z14
+	VFMADD231PS  Z0, Z5, Z19
+	VFMADD231PS  Z0, Z0, Z20
+	VFMADD231PS  Z13, Z13, Z14
+	VFMADD231PS  Z4, Z13, Z19
+	VFMADD231PS  Z4, Z4, Z20
+	VFMADD231PS  Z10, Z10, Z14
+	VFMADD231PS  Z1, Z10, Z19
+	VFMADD231PS  Z1, Z1, Z20
+	VFMADD231PS  Z17, Z17, Z14
+	VFMADD231PS  Z8, Z17, Z19
+	VFMADD231PS  Z8, Z8, Z20
+	VMOVAPS      Z20, Z21
+	VCMPPS       $0x1e, 384(DI), Z14, K5
+	VDIVPS       Z14, Z19, Z22
+	VMOVAPS      Z21, Z21
+	VFNMADD231PS Z19, Z22, Z21
+	VXORPS       Z23, Z23, Z23
+	VMAXPS       Z21, Z23, Z21
+	VMOVAPS.Z    Z21, K5, Z21
+	VMOVUPS      64(DI), Z19
+	MOVQ         192(DI), R8
+	TESTQ        R8, R8
+	JZ           orderWithWithout0Straight
+	VSQRTPS      Z21, Z23
+	VMULPS       192(DI), Z23, Z23
+	VADDPS       320(DI), Z23, Z24
+	VADDPS       320(DI), Z24, Z24
+	VMULPS       Z23, Z24, Z24
+	VMAXPS       320(DI), Z24, Z24
+	VDIVPS       Z24, Z19, Z19
+	VMAXPS       640(DI), Z24, Z24
+	VMOVUPS      Z24, 640(DI)
 
 orderWithWithout0Straight:
 	VMULPS        Z19, Z19, Z23
@@ -14208,7 +14296,7 @@ orderWithWithout0Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+64(FP), R8
+	MOVB          tangent+72(FP), R8
 	TESTB         R8, R8
 	JZ            orderWithWithout0Ambient
 	VMULPS        Z14, Z15, Z20
@@ -14388,7 +14476,7 @@ orderWithWithout0Written:
 	VEXTRACTPS    $0x03, X17, 32(AX)(R8*4)
 	TESTQ         CX, CX
 	JZ            orderWithWithoutNextWithout
-	MOVB          tangent+64(FP), R8
+	MOVB          tangent+72(FP), R8
 	TESTB         R8, R8
 	JZ            orderWithWithoutAmbient
 	VALIGND       $0x0f, Z7, Z7, Z5
@@ -14692,9 +14780,9 @@ orderWithWithoutNextWithout:
 
 orderWithWith:
 orderWithWithLoop:
-	MOVQ       listed+32(FP), R8
+	MOVQ       listed+40(FP), R8
 	SUBQ       $0x00000010, R8
-	MOVQ       R8, listed+32(FP)
+	MOVQ       R8, listed+40(FP)
 	CMPQ       R8, $0x00000200
 	JL         orderWithWithNear
 	MOVLQSX    2048(BX), R8
@@ -15056,78 +15144,86 @@ orderWithWithWithout:
 	VSHUFF64X2      $0xdd, Z13, Z18, Z13
 	VSHUFF64X2      $0x88, Z14, Z10, Z18
 	VSHUFF64X2      $0xdd, Z14, Z10, Z10
-	XORQ            R9, R9
-	VMULPS          Z15, Z15, Z14
-	VMULPS          Z6, Z15, Z19
-	VMULPS          Z6, Z6, Z20
-	VMOVAPS         Z15, Z21
-	VMOVAPS         Z6, Z22
-	VFMADD231PS     Z16, Z16, Z14
-	VFMADD231PS     Z7, Z16, Z19
-	VFMADD231PS     Z7, Z7, Z20
-	VADDPS          Z16, Z21, Z21
-	VADDPS          Z7, Z22, Z22
-	VFMADD231PS     Z11, Z11, Z14
-	VFMADD231PS     Z2, Z11, Z19
-	VFMADD231PS     Z2, Z2, Z20
-	VADDPS          Z11, Z21, Z21
-	VADDPS          Z2, Z22, Z22
-	VFMADD231PS     Z18, Z18, Z14
-	VFMADD231PS     Z9, Z18, Z19
-	VFMADD231PS     Z9, Z9, Z20
-	VADDPS          Z18, Z21, Z21
-	VADDPS          Z9, Z22, Z22
-	VFMADD231PS     Z12, Z12, Z14
-	VFMADD231PS     Z3, Z12, Z19
-	VFMADD231PS     Z3, Z3, Z20
-	VADDPS          Z12, Z21, Z21
-	VADDPS          Z3, Z22, Z22
-	VFMADD231PS     Z5, Z5, Z14
-	VFMADD231PS     Z0, Z5, Z19
-	VFMADD231PS     Z0, Z0, Z20
-	VADDPS          Z5, Z21, Z21
-	VADDPS          Z0, Z22, Z22
-	VFMADD231PS     Z13, Z13, Z14
-	VFMADD231PS     Z4, Z13, Z19
-	VFMADD231PS     Z4, Z4, Z20
-	VADDPS          Z13, Z21, Z21
-	VADDPS          Z4, Z22, Z22
-	VFMADD231PS     Z10, Z10, Z14
-	VFMADD231PS     Z1, Z10, Z19
-	VFMADD231PS     Z1, Z1, Z20
-	VADDPS          Z10, Z21, Z21
-	VADDPS          Z1, Z22, Z22
-	VFMADD231PS     Z17, Z17, Z14
-	VFMADD231PS     Z8, Z17, Z19
-	VFMADD231PS     Z8, Z8, Z20
-	VADDPS          Z17, Z21, Z21
-	VADDPS          Z8, Z22, Z22
-	VMOVAPS         Z20, Z23
-	VMULPS          (DI), Z21, Z24
-	VFNMADD231PS    Z21, Z24, Z14
-	VFNMADD231PS    Z22, Z24, Z19
-	VMULPS          (DI), Z22, Z21
-	VFNMADD231PS    Z22, Z21, Z23
-	VCMPPS          $0x1e, 384(DI), Z14, K5
-	VDIVPS          Z14, Z19, Z22
-	VMOVAPS         Z23, Z23
-	VFNMADD231PS    Z19, Z22, Z23
-	VXORPS          Z25, Z25, Z25
-	VMAXPS          Z23, Z25, Z23
-	VMOVAPS.Z       Z23, K5, Z23
-	VMOVUPS         64(DI), Z19
-	MOVQ            192(DI), R8
+	MOVQ            rates+24(FP), R8
 	TESTQ           R8, R8
-	JZ              orderWithWith0Straight
-	VSQRTPS         Z23, Z25
-	VMULPS          192(DI), Z25, Z25
-	VADDPS          320(DI), Z25, Z26
-	VADDPS          320(DI), Z26, Z26
-	VMULPS          Z25, Z26, Z26
-	VMAXPS          320(DI), Z26, Z26
-	VDIVPS          Z26, Z19, Z19
-	VMAXPS          640(DI), Z26, Z26
-	VMOVUPS         Z26, 640(DI)
+	JZ              orderWithWithOneRate
+	VMOVUPS         (R8), Z14
+	VMOVUPS         Z14, 64(DI)
+	ADDQ            $0x00000040, rates+24(FP)
+
+orderWithWithOneRate:
+	XORQ         R9, R9
+	VMULPS       Z15, Z15, Z14
+	VMULPS       Z6, Z15, Z19
+	VMULPS       Z6, Z6, Z20
+	VMOVAPS      Z15, Z21
+	VMOVAPS      Z6, Z22
+	VFMADD231PS  Z16, Z16, Z14
+	VFMADD231PS  Z7, Z16, Z19
+	VFMADD231PS  Z7, Z7, Z20
+	VADDPS       Z16, Z21, Z21
+	VADDPS       Z7, Z22, Z22
+	VFMADD231PS  Z11, Z11, Z14
+	VFMADD231PS  Z2, Z11, Z19
+	VFMADD231PS  Z2, Z2, Z20
+	VADDPS       Z11, Z21, Z21
+	VADDPS       Z2, Z22, Z22
+	VFMADD231PS  Z18, Z18, Z14
+	VFMADD231PS  Z9, Z18, Z19
+	VFMADD231PS  Z9, Z9, Z20
+	VADDPS       Z18, Z21, Z21
+	VADDPS       Z9, Z22, Z22
+	VFMADD231PS  Z12, Z12, Z14
+	VFMADD231PS  Z3, Z12, Z19
+	VFMADD231PS  Z3, Z3, Z20
+	VADDPS       Z12, Z21, Z21
+	VADDPS       Z3, Z22, Z22
+	VFMADD231PS  Z5, Z5, Z14
+	VFMADD231PS  Z0, Z5, Z19
+	VFMADD231PS  Z0, Z0, Z20
+	VADDPS       Z5, Z21, Z21
+	VADDPS       Z0, Z22, Z22
+	VFMADD231PS  Z13, Z13, Z14
+	VFMADD231PS  Z4, Z13, Z19
+	VFMADD231PS  Z4, Z4, Z20
+	VADDPS       Z13, Z21, Z21
+	VADDPS       Z4, Z22, Z22
+	VFMADD231PS  Z10, Z10, Z14
+	VFMADD231PS  Z1, Z10, Z19
+	VFMADD231PS  Z1, Z1, Z20
+	VADDPS       Z10, Z21, Z21
+	VADDPS       Z1, Z22, Z22
+	VFMADD231PS  Z17, Z17, Z14
+	VFMADD231PS  Z8, Z17, Z19
+	VFMADD231PS  Z8, Z8, Z20
+	VADDPS       Z17, Z21, Z21
+	VADDPS       Z8, Z22, Z22
+	VMOVAPS      Z20, Z23
+	VMULPS       (DI), Z21, Z24
+	VFNMADD231PS Z21, Z24, Z14
+	VFNMADD231PS Z22, Z24, Z19
+	VMULPS       (DI), Z22, Z21
+	VFNMADD231PS Z22, Z21, Z23
+	VCMPPS       $0x1e, 384(DI), Z14, K5
+	VDIVPS       Z14, Z19, Z22
+	VMOVAPS      Z23, Z23
+	VFNMADD231PS Z19, Z22, Z23
+	VXORPS       Z25, Z25, Z25
+	VMAXPS       Z23, Z25, Z23
+	VMOVAPS.Z    Z23, K5, Z23
+	VMOVUPS      64(DI), Z19
+	MOVQ         192(DI), R8
+	TESTQ        R8, R8
+	JZ           orderWithWith0Straight
+	VSQRTPS      Z23, Z25
+	VMULPS       192(DI), Z25, Z25
+	VADDPS       320(DI), Z25, Z26
+	VADDPS       320(DI), Z26, Z26
+	VMULPS       Z25, Z26, Z26
+	VMAXPS       320(DI), Z26, Z26
+	VDIVPS       Z26, Z19, Z19
+	VMAXPS       640(DI), Z26, Z26
+	VMOVUPS      Z26, 640(DI)
 
 orderWithWith0Straight:
 	VMULPS        Z19, Z19, Z25
@@ -15176,7 +15272,7 @@ orderWithWith0Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+64(FP), R8
+	MOVB          tangent+72(FP), R8
 	TESTB         R8, R8
 	JZ            orderWithWith0Ambient
 	VMULPS        Z14, Z15, Z20
@@ -15383,7 +15479,7 @@ orderWithWith0Written:
 	VEXTRACTPS    $0x03, X17, 32(AX)(R8*4)
 	TESTQ         CX, CX
 	JZ            orderWithWithNextWithout
-	MOVB          tangent+64(FP), R8
+	MOVB          tangent+72(FP), R8
 	TESTB         R8, R8
 	JZ            orderWithWithAmbient
 	VALIGND       $0x0f, Z7, Z7, Z5
@@ -15685,7 +15781,7 @@ orderWithWithNextWithout:
 	JNZ   orderWithWithLoop
 
 out:
-	MOVQ R11, ret+72(FP)
+	MOVQ R11, ret+80(FP)
 	VZEROUPPER
 	RET
 
@@ -15853,15 +15949,15 @@ DATA turns<>+112(SB)/8, $0x000000000000000e
 DATA turns<>+120(SB)/8, $0x000000000000000f
 GLOBL turns<>(SB), RODATA|NOPTR, $128
 
-// func stepOfThrees32AVX512(x *float32, m *float32, grad *float32, order *int32, listed int, k int, terms *float32, state *float32, tangent bool) int
+// func stepOfThrees32AVX512(x *float32, m *float32, grad *float32, rates *float32, order *int32, listed int, k int, terms *float32, state *float32, tangent bool) int
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VL, MMX+
-TEXT ·stepOfThrees32AVX512(SB), NOSPLIT, $0-80
+TEXT ·stepOfThrees32AVX512(SB), NOSPLIT, $0-88
 	MOVQ         x+0(FP), AX
 	MOVQ         m+8(FP), CX
 	MOVQ         grad+16(FP), DX
-	MOVQ         order+24(FP), BX
-	MOVQ         k+40(FP), SI
-	MOVQ         state+56(FP), DI
+	MOVQ         order+32(FP), BX
+	MOVQ         k+48(FP), SI
+	MOVQ         state+64(FP), DI
 	MOVL         $0x0000cc66, R8
 	KMOVW        R8, K1
 	MOVL         $0x0000f078, R8
@@ -15870,7 +15966,7 @@ TEXT ·stepOfThrees32AVX512(SB), NOSPLIT, $0-80
 	KMOVW        R8, K3
 	MOVL         $0x00000080, R8
 	KMOVW        R8, K4
-	MOVQ         terms+48(FP), R8
+	MOVQ         terms+56(FP), R8
 	VBROADCASTSS (R8), Z0
 	VMOVUPS      Z0, (DI)
 	VBROADCASTSS 4(R8), Z0
@@ -15975,111 +16071,119 @@ orderWithoutWithoutNear:
 	VFMADD231PS 768(DI), Z9, Z8
 
 orderWithoutWithoutWithout:
-	VMOVAPS      Z0, Z9
-	VMOVAPS      Z1, K1, Z0
-	VMOVAPS      Z2, K1, Z1
-	VMOVAPS      Z3, K1, Z2
-	VMOVAPS      Z4, K1, Z3
-	VMOVAPS      Z5, K1, Z4
-	VMOVAPS      Z6, K1, Z5
-	VMOVAPS      Z7, K1, Z6
-	VMOVAPS      Z8, K1, Z7
-	VMOVAPS      Z9, K1, Z8
-	VMOVAPS      Z0, Z9
-	VMOVAPS      Z2, K2, Z0
-	VMOVAPS      Z4, K2, Z2
-	VMOVAPS      Z6, K2, Z4
-	VMOVAPS      Z8, K2, Z6
-	VMOVAPS      Z1, K2, Z8
-	VMOVAPS      Z3, K2, Z1
-	VMOVAPS      Z5, K2, Z3
-	VMOVAPS      Z7, K2, Z5
-	VMOVAPS      Z9, K2, Z7
-	VMOVAPS      Z0, Z9
-	VMOVAPS      Z4, K3, Z0
-	VMOVAPS      Z8, K3, Z4
-	VMOVAPS      Z3, K3, Z8
-	VMOVAPS      Z7, K3, Z3
-	VMOVAPS      Z2, K3, Z7
-	VMOVAPS      Z6, K3, Z2
-	VMOVAPS      Z1, K3, Z6
-	VMOVAPS      Z5, K3, Z1
-	VMOVAPS      Z9, K3, Z5
-	VMOVAPS      Z0, Z9
-	VMOVAPS      Z8, K4, Z0
-	VMOVAPS      Z7, K4, Z8
-	VMOVAPS      Z6, K4, Z7
-	VMOVAPS      Z5, K4, Z6
-	VMOVAPS      Z4, K4, Z5
-	VMOVAPS      Z3, K4, Z4
-	VMOVAPS      Z2, K4, Z3
-	VMOVAPS      Z1, K4, Z2
-	VMOVAPS      Z9, K4, Z1
-	VALIGND      $0x01, Z4, Z4, Z4
-	VALIGND      $0x02, Z8, Z8, Z8
-	VALIGND      $0x03, Z3, Z3, Z3
-	VALIGND      $0x04, Z7, Z7, Z7
-	VALIGND      $0x05, Z2, Z2, Z2
-	VALIGND      $0x06, Z6, Z6, Z6
-	VALIGND      $0x07, Z1, Z1, Z1
-	VALIGND      $0x08, Z5, Z5, Z5
-	VMOVUPS      (AX)(R8*1), Z9
-	VMOVUPS      64(AX)(R8*1), Z10
-	VMOVUPS      128(AX)(R8*1), Z11
-	VMOVUPS      192(AX)(R8*1), Z12
-	VMOVUPS      256(AX)(R8*1), Z13
-	VMOVUPS      320(AX)(R8*1), Z14
-	VMOVUPS      384(AX)(R8*1), Z15
-	VMOVUPS      448(AX)(R8*1), Z16
-	VMOVUPS      512(AX)(R8*1), Z17
-	VMOVAPS      Z9, Z18
-	VMOVAPS      Z10, K1, Z9
-	VMOVAPS      Z11, K1, Z10
-	VMOVAPS      Z12, K1, Z11
-	VMOVAPS      Z13, K1, Z12
-	VMOVAPS      Z14, K1, Z13
-	VMOVAPS      Z15, K1, Z14
-	VMOVAPS      Z16, K1, Z15
-	VMOVAPS      Z17, K1, Z16
-	VMOVAPS      Z18, K1, Z17
-	VMOVAPS      Z9, Z18
-	VMOVAPS      Z11, K2, Z9
-	VMOVAPS      Z13, K2, Z11
-	VMOVAPS      Z15, K2, Z13
-	VMOVAPS      Z17, K2, Z15
-	VMOVAPS      Z10, K2, Z17
-	VMOVAPS      Z12, K2, Z10
-	VMOVAPS      Z14, K2, Z12
-	VMOVAPS      Z16, K2, Z14
-	VMOVAPS      Z18, K2, Z16
-	VMOVAPS      Z9, Z18
-	VMOVAPS      Z13, K3, Z9
-	VMOVAPS      Z17, K3, Z13
-	VMOVAPS      Z12, K3, Z17
-	VMOVAPS      Z16, K3, Z12
-	VMOVAPS      Z11, K3, Z16
-	VMOVAPS      Z15, K3, Z11
-	VMOVAPS      Z10, K3, Z15
-	VMOVAPS      Z14, K3, Z10
-	VMOVAPS      Z18, K3, Z14
-	VMOVAPS      Z9, Z18
-	VMOVAPS      Z17, K4, Z9
-	VMOVAPS      Z16, K4, Z17
-	VMOVAPS      Z15, K4, Z16
-	VMOVAPS      Z14, K4, Z15
-	VMOVAPS      Z13, K4, Z14
-	VMOVAPS      Z12, K4, Z13
-	VMOVAPS      Z11, K4, Z12
-	VMOVAPS      Z10, K4, Z11
-	VMOVAPS      Z18, K4, Z10
-	VALIGND      $0x01, Z13, Z13, Z13
-	VALIGND      $0x02, Z17, Z17, Z17
-	VALIGND      $0x03, Z12, Z12, Z12
-	VALIGND      $0x04, Z16, Z16, Z16
-	VALIGND      $0x05, Z11, Z11, Z11
-	VALIGND      $0x06, Z15, Z15, Z15
-	VALIGND      $0x07, Z10, Z10, Z10
-	VALIGND      $0x08, Z14, Z14, Z14
+	VMOVAPS Z0, Z9
+	VMOVAPS Z1, K1, Z0
+	VMOVAPS Z2, K1, Z1
+	VMOVAPS Z3, K1, Z2
+	VMOVAPS Z4, K1, Z3
+	VMOVAPS Z5, K1, Z4
+	VMOVAPS Z6, K1, Z5
+	VMOVAPS Z7, K1, Z6
+	VMOVAPS Z8, K1, Z7
+	VMOVAPS Z9, K1, Z8
+	VMOVAPS Z0, Z9
+	VMOVAPS Z2, K2, Z0
+	VMOVAPS Z4, K2, Z2
+	VMOVAPS Z6, K2, Z4
+	VMOVAPS Z8, K2, Z6
+	VMOVAPS Z1, K2, Z8
+	VMOVAPS Z3, K2, Z1
+	VMOVAPS Z5, K2, Z3
+	VMOVAPS Z7, K2, Z5
+	VMOVAPS Z9, K2, Z7
+	VMOVAPS Z0, Z9
+	VMOVAPS Z4, K3, Z0
+	VMOVAPS Z8, K3, Z4
+	VMOVAPS Z3, K3, Z8
+	VMOVAPS Z7, K3, Z3
+	VMOVAPS Z2, K3, Z7
+	VMOVAPS Z6, K3, Z2
+	VMOVAPS Z1, K3, Z6
+	VMOVAPS Z5, K3, Z1
+	VMOVAPS Z9, K3, Z5
+	VMOVAPS Z0, Z9
+	VMOVAPS Z8, K4, Z0
+	VMOVAPS Z7, K4, Z8
+	VMOVAPS Z6, K4, Z7
+	VMOVAPS Z5, K4, Z6
+	VMOVAPS Z4, K4, Z5
+	VMOVAPS Z3, K4, Z4
+	VMOVAPS Z2, K4, Z3
+	VMOVAPS Z1, K4, Z2
+	VMOVAPS Z9, K4, Z1
+	VALIGND $0x01, Z4, Z4, Z4
+	VALIGND $0x02, Z8, Z8, Z8
+	VALIGND $0x03, Z3, Z3, Z3
+	VALIGND $0x04, Z7, Z7, Z7
+	VALIGND $0x05, Z2, Z2, Z2
+	VALIGND $0x06, Z6, Z6, Z6
+	VALIGND $0x07, Z1, Z1, Z1
+	VALIGND $0x08, Z5, Z5, Z5
+	VMOVUPS (AX)(R8*1), Z9
+	VMOVUPS 64(AX)(R8*1), Z10
+	VMOVUPS 128(AX)(R8*1), Z11
+	VMOVUPS 192(AX)(R8*1), Z12
+	VMOVUPS 256(AX)(R8*1), Z13
+	VMOVUPS 320(AX)(R8*1), Z14
+	VMOVUPS 384(AX)(R8*1), Z15
+	VMOVUPS 448(AX)(R8*1), Z16
+	VMOVUPS 512(AX)(R8*1), Z17
+	VMOVAPS Z9, Z18
+	VMOVAPS Z10, K1, Z9
+	VMOVAPS Z11, K1, Z10
+	VMOVAPS Z12, K1, Z11
+	VMOVAPS Z13, K1, Z12
+	VMOVAPS Z14, K1, Z13
+	VMOVAPS Z15, K1, Z14
+	VMOVAPS Z16, K1, Z15
+	VMOVAPS Z17, K1, Z16
+	VMOVAPS Z18, K1, Z17
+	VMOVAPS Z9, Z18
+	VMOVAPS Z11, K2, Z9
+	VMOVAPS Z13, K2, Z11
+	VMOVAPS Z15, K2, Z13
+	VMOVAPS Z17, K2, Z15
+	VMOVAPS Z10, K2, Z17
+	VMOVAPS Z12, K2, Z10
+	VMOVAPS Z14, K2, Z12
+	VMOVAPS Z16, K2, Z14
+	VMOVAPS Z18, K2, Z16
+	VMOVAPS Z9, Z18
+	VMOVAPS Z13, K3, Z9
+	VMOVAPS Z17, K3, Z13
+	VMOVAPS Z12, K3, Z17
+	VMOVAPS Z16, K3, Z12
+	VMOVAPS Z11, K3, Z16
+	VMOVAPS Z15, K3, Z11
+	VMOVAPS Z10, K3, Z15
+	VMOVAPS Z14, K3, Z10
+	VMOVAPS Z18, K3, Z14
+	VMOVAPS Z9, Z18
+	VMOVAPS Z17, K4, Z9
+	VMOVAPS Z16, K4, Z17
+	VMOVAPS Z15, K4, Z16
+	VMOVAPS Z14, K4, Z15
+	VMOVAPS Z13, K4, Z14
+	VMOVAPS Z12, K4, Z13
+	VMOVAPS Z11, K4, Z12
+	VMOVAPS Z10, K4, Z11
+	VMOVAPS Z18, K4, Z10
+	VALIGND $0x01, Z13, Z13, Z13
+	VALIGND $0x02, Z17, Z17, Z17
+	VALIGND $0x03, Z12, Z12, Z12
+	VALIGND $0x04, Z16, Z16, Z16
+	VALIGND $0x05, Z11, Z11, Z11
+	VALIGND $0x06, Z15, Z15, Z15
+	VALIGND $0x07, Z10, Z10, Z10
+	VALIGND $0x08, Z14, Z14, Z14
+	MOVQ    rates+24(FP), BX
+	TESTQ   BX, BX
+	JZ      orderWithoutWithoutOneRate
+	VMOVUPS (BX), Z18
+	VMOVUPS Z18, 64(DI)
+	ADDQ    $0x00000040, rates+24(FP)
+
+orderWithoutWithoutOneRate:
 	XORQ         R10, R10
 	VMULPS       Z9, Z9, Z18
 	VMULPS       Z0, Z9, Z19
@@ -16153,7 +16257,7 @@ orderWithoutWithout0Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+64(FP), BL
+	MOVB          tangent+72(FP), BL
 	TESTB         BL, BL
 	JZ            orderWithoutWithout0Ambient
 	VMULPS        Z18, Z9, Z20
@@ -16257,7 +16361,7 @@ orderWithoutWithout1Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+64(FP), BL
+	MOVB          tangent+72(FP), BL
 	TESTB         BL, BL
 	JZ            orderWithoutWithout1Ambient
 	VMULPS        Z18, Z13, Z20
@@ -16361,7 +16465,7 @@ orderWithoutWithout2Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+64(FP), BL
+	MOVB          tangent+72(FP), BL
 	TESTB         BL, BL
 	JZ            orderWithoutWithout2Ambient
 	VMULPS        Z18, Z17, Z20
@@ -16452,7 +16556,7 @@ orderWithoutWithout2Written:
 	VMOVUPS Z17, 512(AX)(R8*1)
 	TESTQ   CX, CX
 	JZ      orderWithoutWithoutNextWithout
-	MOVB    tangent+64(FP), BL
+	MOVB    tangent+72(FP), BL
 	TESTB   BL, BL
 	JZ      orderWithoutWithoutAmbient
 	VALIGND $0x0f, Z4, Z4, Z4
@@ -16754,111 +16858,119 @@ orderWithoutWithNear:
 	VFMADD231PS 768(DI), Z9, Z8
 
 orderWithoutWithWithout:
-	VMOVAPS      Z0, Z9
-	VMOVAPS      Z1, K1, Z0
-	VMOVAPS      Z2, K1, Z1
-	VMOVAPS      Z3, K1, Z2
-	VMOVAPS      Z4, K1, Z3
-	VMOVAPS      Z5, K1, Z4
-	VMOVAPS      Z6, K1, Z5
-	VMOVAPS      Z7, K1, Z6
-	VMOVAPS      Z8, K1, Z7
-	VMOVAPS      Z9, K1, Z8
-	VMOVAPS      Z0, Z9
-	VMOVAPS      Z2, K2, Z0
-	VMOVAPS      Z4, K2, Z2
-	VMOVAPS      Z6, K2, Z4
-	VMOVAPS      Z8, K2, Z6
-	VMOVAPS      Z1, K2, Z8
-	VMOVAPS      Z3, K2, Z1
-	VMOVAPS      Z5, K2, Z3
-	VMOVAPS      Z7, K2, Z5
-	VMOVAPS      Z9, K2, Z7
-	VMOVAPS      Z0, Z9
-	VMOVAPS      Z4, K3, Z0
-	VMOVAPS      Z8, K3, Z4
-	VMOVAPS      Z3, K3, Z8
-	VMOVAPS      Z7, K3, Z3
-	VMOVAPS      Z2, K3, Z7
-	VMOVAPS      Z6, K3, Z2
-	VMOVAPS      Z1, K3, Z6
-	VMOVAPS      Z5, K3, Z1
-	VMOVAPS      Z9, K3, Z5
-	VMOVAPS      Z0, Z9
-	VMOVAPS      Z8, K4, Z0
-	VMOVAPS      Z7, K4, Z8
-	VMOVAPS      Z6, K4, Z7
-	VMOVAPS      Z5, K4, Z6
-	VMOVAPS      Z4, K4, Z5
-	VMOVAPS      Z3, K4, Z4
-	VMOVAPS      Z2, K4, Z3
-	VMOVAPS      Z1, K4, Z2
-	VMOVAPS      Z9, K4, Z1
-	VALIGND      $0x01, Z4, Z4, Z4
-	VALIGND      $0x02, Z8, Z8, Z8
-	VALIGND      $0x03, Z3, Z3, Z3
-	VALIGND      $0x04, Z7, Z7, Z7
-	VALIGND      $0x05, Z2, Z2, Z2
-	VALIGND      $0x06, Z6, Z6, Z6
-	VALIGND      $0x07, Z1, Z1, Z1
-	VALIGND      $0x08, Z5, Z5, Z5
-	VMOVUPS      (AX)(R8*1), Z9
-	VMOVUPS      64(AX)(R8*1), Z10
-	VMOVUPS      128(AX)(R8*1), Z11
-	VMOVUPS      192(AX)(R8*1), Z12
-	VMOVUPS      256(AX)(R8*1), Z13
-	VMOVUPS      320(AX)(R8*1), Z14
-	VMOVUPS      384(AX)(R8*1), Z15
-	VMOVUPS      448(AX)(R8*1), Z16
-	VMOVUPS      512(AX)(R8*1), Z17
-	VMOVAPS      Z9, Z18
-	VMOVAPS      Z10, K1, Z9
-	VMOVAPS      Z11, K1, Z10
-	VMOVAPS      Z12, K1, Z11
-	VMOVAPS      Z13, K1, Z12
-	VMOVAPS      Z14, K1, Z13
-	VMOVAPS      Z15, K1, Z14
-	VMOVAPS      Z16, K1, Z15
-	VMOVAPS      Z17, K1, Z16
-	VMOVAPS      Z18, K1, Z17
-	VMOVAPS      Z9, Z18
-	VMOVAPS      Z11, K2, Z9
-	VMOVAPS      Z13, K2, Z11
-	VMOVAPS      Z15, K2, Z13
-	VMOVAPS      Z17, K2, Z15
-	VMOVAPS      Z10, K2, Z17
-	VMOVAPS      Z12, K2, Z10
-	VMOVAPS      Z14, K2, Z12
-	VMOVAPS      Z16, K2, Z14
-	VMOVAPS      Z18, K2, Z16
-	VMOVAPS      Z9, Z18
-	VMOVAPS      Z13, K3, Z9
-	VMOVAPS      Z17, K3, Z13
-	VMOVAPS      Z12, K3, Z17
-	VMOVAPS      Z16, K3, Z12
-	VMOVAPS      Z11, K3, Z16
-	VMOVAPS      Z15, K3, Z11
-	VMOVAPS      Z10, K3, Z15
-	VMOVAPS      Z14, K3, Z10
-	VMOVAPS      Z18, K3, Z14
-	VMOVAPS      Z9, Z18
-	VMOVAPS      Z17, K4, Z9
-	VMOVAPS      Z16, K4, Z17
-	VMOVAPS      Z15, K4, Z16
-	VMOVAPS      Z14, K4, Z15
-	VMOVAPS      Z13, K4, Z14
-	VMOVAPS      Z12, K4, Z13
-	VMOVAPS      Z11, K4, Z12
-	VMOVAPS      Z10, K4, Z11
-	VMOVAPS      Z18, K4, Z10
-	VALIGND      $0x01, Z13, Z13, Z13
-	VALIGND      $0x02, Z17, Z17, Z17
-	VALIGND      $0x03, Z12, Z12, Z12
-	VALIGND      $0x04, Z16, Z16, Z16
-	VALIGND      $0x05, Z11, Z11, Z11
-	VALIGND      $0x06, Z15, Z15, Z15
-	VALIGND      $0x07, Z10, Z10, Z10
-	VALIGND      $0x08, Z14, Z14, Z14
+	VMOVAPS Z0, Z9
+	VMOVAPS Z1, K1, Z0
+	VMOVAPS Z2, K1, Z1
+	VMOVAPS Z3, K1, Z2
+	VMOVAPS Z4, K1, Z3
+	VMOVAPS Z5, K1, Z4
+	VMOVAPS Z6, K1, Z5
+	VMOVAPS Z7, K1, Z6
+	VMOVAPS Z8, K1, Z7
+	VMOVAPS Z9, K1, Z8
+	VMOVAPS Z0, Z9
+	VMOVAPS Z2, K2, Z0
+	VMOVAPS Z4, K2, Z2
+	VMOVAPS Z6, K2, Z4
+	VMOVAPS Z8, K2, Z6
+	VMOVAPS Z1, K2, Z8
+	VMOVAPS Z3, K2, Z1
+	VMOVAPS Z5, K2, Z3
+	VMOVAPS Z7, K2, Z5
+	VMOVAPS Z9, K2, Z7
+	VMOVAPS Z0, Z9
+	VMOVAPS Z4, K3, Z0
+	VMOVAPS Z8, K3, Z4
+	VMOVAPS Z3, K3, Z8
+	VMOVAPS Z7, K3, Z3
+	VMOVAPS Z2, K3, Z7
+	VMOVAPS Z6, K3, Z2
+	VMOVAPS Z1, K3, Z6
+	VMOVAPS Z5, K3, Z1
+	VMOVAPS Z9, K3, Z5
+	VMOVAPS Z0, Z9
+	VMOVAPS Z8, K4, Z0
+	VMOVAPS Z7, K4, Z8
+	VMOVAPS Z6, K4, Z7
+	VMOVAPS Z5, K4, Z6
+	VMOVAPS Z4, K4, Z5
+	VMOVAPS Z3, K4, Z4
+	VMOVAPS Z2, K4, Z3
+	VMOVAPS Z1, K4, Z2
+	VMOVAPS Z9, K4, Z1
+	VALIGND $0x01, Z4, Z4, Z4
+	VALIGND $0x02, Z8, Z8, Z8
+	VALIGND $0x03, Z3, Z3, Z3
+	VALIGND $0x04, Z7, Z7, Z7
+	VALIGND $0x05, Z2, Z2, Z2
+	VALIGND $0x06, Z6, Z6, Z6
+	VALIGND $0x07, Z1, Z1, Z1
+	VALIGND $0x08, Z5, Z5, Z5
+	VMOVUPS (AX)(R8*1), Z9
+	VMOVUPS 64(AX)(R8*1), Z10
+	VMOVUPS 128(AX)(R8*1), Z11
+	VMOVUPS 192(AX)(R8*1), Z12
+	VMOVUPS 256(AX)(R8*1), Z13
+	VMOVUPS 320(AX)(R8*1), Z14
+	VMOVUPS 384(AX)(R8*1), Z15
+	VMOVUPS 448(AX)(R8*1), Z16
+	VMOVUPS 512(AX)(R8*1), Z17
+	VMOVAPS Z9, Z18
+	VMOVAPS Z10, K1, Z9
+	VMOVAPS Z11, K1, Z10
+	VMOVAPS Z12, K1, Z11
+	VMOVAPS Z13, K1, Z12
+	VMOVAPS Z14, K1, Z13
+	VMOVAPS Z15, K1, Z14
+	VMOVAPS Z16, K1, Z15
+	VMOVAPS Z17, K1, Z16
+	VMOVAPS Z18, K1, Z17
+	VMOVAPS Z9, Z18
+	VMOVAPS Z11, K2, Z9
+	VMOVAPS Z13, K2, Z11
+	VMOVAPS Z15, K2, Z13
+	VMOVAPS Z17, K2, Z15
+	VMOVAPS Z10, K2, Z17
+	VMOVAPS Z12, K2, Z10
+	VMOVAPS Z14, K2, Z12
+	VMOVAPS Z16, K2, Z14
+	VMOVAPS Z18, K2, Z16
+	VMOVAPS Z9, Z18
+	VMOVAPS Z13, K3, Z9
+	VMOVAPS Z17, K3, Z13
+	VMOVAPS Z12, K3, Z17
+	VMOVAPS Z16, K3, Z12
+	VMOVAPS Z11, K3, Z16
+	VMOVAPS Z15, K3, Z11
+	VMOVAPS Z10, K3, Z15
+	VMOVAPS Z14, K3, Z10
+	VMOVAPS Z18, K3, Z14
+	VMOVAPS Z9, Z18
+	VMOVAPS Z17, K4, Z9
+	VMOVAPS Z16, K4, Z17
+	VMOVAPS Z15, K4, Z16
+	VMOVAPS Z14, K4, Z15
+	VMOVAPS Z13, K4, Z14
+	VMOVAPS Z12, K4, Z13
+	VMOVAPS Z11, K4, Z12
+	VMOVAPS Z10, K4, Z11
+	VMOVAPS Z18, K4, Z10
+	VALIGND $0x01, Z13, Z13, Z13
+	VALIGND $0x02, Z17, Z17, Z17
+	VALIGND $0x03, Z12, Z12, Z12
+	VALIGND $0x04, Z16, Z16, Z16
+	VALIGND $0x05, Z11, Z11, Z11
+	VALIGND $0x06, Z15, Z15, Z15
+	VALIGND $0x07, Z10, Z10, Z10
+	VALIGND $0x08, Z14, Z14, Z14
+	MOVQ    rates+24(FP), BX
+	TESTQ   BX, BX
+	JZ      orderWithoutWithOneRate
+	VMOVUPS (BX), Z18
+	VMOVUPS Z18, 64(DI)
+	ADDQ    $0x00000040, rates+24(FP)
+
+orderWithoutWithOneRate:
 	XORQ         R10, R10
 	VMULPS       Z9, Z9, Z18
 	VMULPS       Z0, Z9, Z19
@@ -16949,7 +17061,7 @@ orderWithoutWith0Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+64(FP), BL
+	MOVB          tangent+72(FP), BL
 	TESTB         BL, BL
 	JZ            orderWithoutWith0Ambient
 	VMULPS        Z18, Z9, Z20
@@ -17079,7 +17191,7 @@ orderWithoutWith1Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+64(FP), BL
+	MOVB          tangent+72(FP), BL
 	TESTB         BL, BL
 	JZ            orderWithoutWith1Ambient
 	VMULPS        Z18, Z13, Z20
@@ -17209,7 +17321,7 @@ orderWithoutWith2Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+64(FP), BL
+	MOVB          tangent+72(FP), BL
 	TESTB         BL, BL
 	JZ            orderWithoutWith2Ambient
 	VMULPS        Z18, Z17, Z20
@@ -17309,7 +17421,7 @@ orderWithoutWith2Written:
 	VMOVUPS Z17, 512(AX)(R8*1)
 	TESTQ   CX, CX
 	JZ      orderWithoutWithNextWithout
-	MOVB    tangent+64(FP), BL
+	MOVB    tangent+72(FP), BL
 	TESTB   BL, BL
 	JZ      orderWithoutWithAmbient
 	VALIGND $0x0f, Z4, Z4, Z4
@@ -17543,9 +17655,9 @@ orderWith:
 	JNZ   orderWithWith
 
 orderWithWithoutLoop:
-	MOVQ       listed+32(FP), R10
+	MOVQ       listed+40(FP), R10
 	SUBQ       $0x00000010, R10
-	MOVQ       R10, listed+32(FP)
+	MOVQ       R10, listed+40(FP)
 	CMPQ       R10, $0x00000200
 	JL         orderWithWithoutNear
 	MOVLQSX    2048(BX), R10
@@ -17907,37 +18019,45 @@ orderWithWithoutWithout:
 	VSHUFF64X2      $0xdd, Z13, Z18, Z13
 	VSHUFF64X2      $0x88, Z14, Z10, Z18
 	VSHUFF64X2      $0xdd, Z14, Z10, Z10
-	XORQ            R10, R10
-	VMULPS          Z15, Z15, Z14
-	VMULPS          Z6, Z15, Z19
-	VMULPS          Z6, Z6, Z20
-	VFMADD231PS     Z18, Z18, Z14
-	VFMADD231PS     Z9, Z18, Z19
-	VFMADD231PS     Z9, Z9, Z20
-	VFMADD231PS     Z13, Z13, Z14
-	VFMADD231PS     Z4, Z13, Z19
-	VFMADD231PS     Z4, Z4, Z20
-	VMOVAPS         Z20, Z21
-	VCMPPS          $0x1e, 384(DI), Z14, K5
-	VDIVPS          Z14, Z19, Z22
-	VMOVAPS         Z21, Z21
-	VFNMADD231PS    Z19, Z22, Z21
-	VXORPS          Z23, Z23, Z23
-	VMAXPS          Z21, Z23, Z21
-	VMOVAPS.Z       Z21, K5, Z21
-	VMOVUPS         64(DI), Z19
-	MOVQ            192(DI), R11
-	TESTQ           R11, R11
-	JZ              orderWithWithout0Straight
-	VSQRTPS         Z21, Z23
-	VMULPS          192(DI), Z23, Z23
-	VADDPS          320(DI), Z23, Z24
-	VADDPS          320(DI), Z24, Z24
-	VMULPS          Z23, Z24, Z24
-	VMAXPS          320(DI), Z24, Z24
-	VDIVPS          Z24, Z19, Z19
-	VMAXPS          640(DI), Z24, Z24
-	VMOVUPS         Z24, 640(DI)
+	MOVQ            rates+24(FP), R10
+	TESTQ           R10, R10
+	JZ              orderWithWithoutOneRate
+	VMOVUPS         (R10), Z14
+	VMOVUPS         Z14, 64(DI)
+	ADDQ            $0x00000040, rates+24(FP)
+
+orderWithWithoutOneRate:
+	XORQ         R10, R10
+	VMULPS       Z15, Z15, Z14
+	VMULPS       Z6, Z15, Z19
+	VMULPS       Z6, Z6, Z20
+	VFMADD231PS  Z18, Z18, Z14
+	VFMADD231PS  Z9, Z18, Z19
+	VFMADD231PS  Z9, Z9, Z20
+	VFMADD231PS  Z13, Z13, Z14
+	VFMADD231PS  Z4, Z13, Z19
+	VFMADD231PS  Z4, Z4, Z20
+	VMOVAPS      Z20, Z21
+	VCMPPS       $0x1e, 384(DI), Z14, K5
+	VDIVPS       Z14, Z19, Z22
+	VMOVAPS      Z21, Z21
+	VFNMADD231PS Z19, Z22, Z21
+	VXORPS       Z23, Z23, Z23
+	VMAXPS       Z21, Z23, Z21
+	VMOVAPS.Z    Z21, K5, Z21
+	VMOVUPS      64(DI), Z19
+	MOVQ         192(DI), R11
+	TESTQ        R11, R11
+	JZ           orderWithWithout0Straight
+	VSQRTPS      Z21, Z23
+	VMULPS       192(DI), Z23, Z23
+	VADDPS       320(DI), Z23, Z24
+	VADDPS       320(DI), Z24, Z24
+	VMULPS       Z23, Z24, Z24
+	VMAXPS       320(DI), Z24, Z24
+	VDIVPS       Z24, Z19, Z19
+	VMAXPS       640(DI), Z24, Z24
+	VMOVUPS      Z24, 640(DI)
 
 orderWithWithout0Straight:
 	VMULPS        Z19, Z19, Z23
@@ -17980,7 +18100,7 @@ orderWithWithout0Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+64(FP), R11
+	MOVB          tangent+72(FP), R11
 	TESTB         R11, R11
 	JZ            orderWithWithout0Ambient
 	VMULPS        Z14, Z15, Z20
@@ -18084,7 +18204,7 @@ orderWithWithout1Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+64(FP), R11
+	MOVB          tangent+72(FP), R11
 	TESTB         R11, R11
 	JZ            orderWithWithout1Ambient
 	VMULPS        Z14, Z16, Z20
@@ -18188,7 +18308,7 @@ orderWithWithout2Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+64(FP), R11
+	MOVB          tangent+72(FP), R11
 	TESTB         R11, R11
 	JZ            orderWithWithout2Ambient
 	VMULPS        Z14, Z11, Z20
@@ -18320,7 +18440,7 @@ orderWithWithout2Written:
 	VEXTRACTPS    $0x03, X17, 32(AX)(R11*4)
 	TESTQ         CX, CX
 	JZ            orderWithWithoutNextWithout
-	MOVB          tangent+64(FP), R11
+	MOVB          tangent+72(FP), R11
 	TESTB         R11, R11
 	JZ            orderWithWithoutAmbient
 	VALIGND       $0x0f, Z7, Z7, Z5
@@ -18624,9 +18744,9 @@ orderWithWithoutNextWithout:
 
 orderWithWith:
 orderWithWithLoop:
-	MOVQ       listed+32(FP), R10
+	MOVQ       listed+40(FP), R10
 	SUBQ       $0x00000010, R10
-	MOVQ       R10, listed+32(FP)
+	MOVQ       R10, listed+40(FP)
 	CMPQ       R10, $0x00000200
 	JL         orderWithWithNear
 	MOVLQSX    2048(BX), R10
@@ -18988,48 +19108,56 @@ orderWithWithWithout:
 	VSHUFF64X2      $0xdd, Z13, Z18, Z13
 	VSHUFF64X2      $0x88, Z14, Z10, Z18
 	VSHUFF64X2      $0xdd, Z14, Z10, Z10
-	XORQ            R10, R10
-	VMULPS          Z15, Z15, Z14
-	VMULPS          Z6, Z15, Z19
-	VMULPS          Z6, Z6, Z20
-	VMOVAPS         Z15, Z21
-	VMOVAPS         Z6, Z22
-	VFMADD231PS     Z18, Z18, Z14
-	VFMADD231PS     Z9, Z18, Z19
-	VFMADD231PS     Z9, Z9, Z20
-	VADDPS          Z18, Z21, Z21
-	VADDPS          Z9, Z22, Z22
-	VFMADD231PS     Z13, Z13, Z14
-	VFMADD231PS     Z4, Z13, Z19
-	VFMADD231PS     Z4, Z4, Z20
-	VADDPS          Z13, Z21, Z21
-	VADDPS          Z4, Z22, Z22
-	VMOVAPS         Z20, Z23
-	VMULPS          (DI), Z21, Z24
-	VFNMADD231PS    Z21, Z24, Z14
-	VFNMADD231PS    Z22, Z24, Z19
-	VMULPS          (DI), Z22, Z21
-	VFNMADD231PS    Z22, Z21, Z23
-	VCMPPS          $0x1e, 384(DI), Z14, K5
-	VDIVPS          Z14, Z19, Z22
-	VMOVAPS         Z23, Z23
-	VFNMADD231PS    Z19, Z22, Z23
-	VXORPS          Z25, Z25, Z25
-	VMAXPS          Z23, Z25, Z23
-	VMOVAPS.Z       Z23, K5, Z23
-	VMOVUPS         64(DI), Z19
-	MOVQ            192(DI), R11
-	TESTQ           R11, R11
-	JZ              orderWithWith0Straight
-	VSQRTPS         Z23, Z25
-	VMULPS          192(DI), Z25, Z25
-	VADDPS          320(DI), Z25, Z26
-	VADDPS          320(DI), Z26, Z26
-	VMULPS          Z25, Z26, Z26
-	VMAXPS          320(DI), Z26, Z26
-	VDIVPS          Z26, Z19, Z19
-	VMAXPS          640(DI), Z26, Z26
-	VMOVUPS         Z26, 640(DI)
+	MOVQ            rates+24(FP), R10
+	TESTQ           R10, R10
+	JZ              orderWithWithOneRate
+	VMOVUPS         (R10), Z14
+	VMOVUPS         Z14, 64(DI)
+	ADDQ            $0x00000040, rates+24(FP)
+
+orderWithWithOneRate:
+	XORQ         R10, R10
+	VMULPS       Z15, Z15, Z14
+	VMULPS       Z6, Z15, Z19
+	VMULPS       Z6, Z6, Z20
+	VMOVAPS      Z15, Z21
+	VMOVAPS      Z6, Z22
+	VFMADD231PS  Z18, Z18, Z14
+	VFMADD231PS  Z9, Z18, Z19
+	VFMADD231PS  Z9, Z9, Z20
+	VADDPS       Z18, Z21, Z21
+	VADDPS       Z9, Z22, Z22
+	VFMADD231PS  Z13, Z13, Z14
+	VFMADD231PS  Z4, Z13, Z19
+	VFMADD231PS  Z4, Z4, Z20
+	VADDPS       Z13, Z21, Z21
+	VADDPS       Z4, Z22, Z22
+	VMOVAPS      Z20, Z23
+	VMULPS       (DI), Z21, Z24
+	VFNMADD231PS Z21, Z24, Z14
+	VFNMADD231PS Z22, Z24, Z19
+	VMULPS       (DI), Z22, Z21
+	VFNMADD231PS Z22, Z21, Z23
+	VCMPPS       $0x1e, 384(DI), Z14, K5
+	VDIVPS       Z14, Z19, Z22
+	VMOVAPS      Z23, Z23
+	VFNMADD231PS Z19, Z22, Z23
+	VXORPS       Z25, Z25, Z25
+	VMAXPS       Z23, Z25, Z23
+	VMOVAPS.Z    Z23, K5, Z23
+	VMOVUPS      64(DI), Z19
+	MOVQ         192(DI), R11
+	TESTQ        R11, R11
+	JZ           orderWithWith0Straight
+	VSQRTPS      Z23, Z25
+	VMULPS       192(DI), Z25, Z25
+	VADDPS       320(DI), Z25, Z26
+	VADDPS       320(DI), Z26, Z26
+	VMULPS       Z25, Z26, Z26
+	VMAXPS       320(DI), Z26, Z26
+	VDIVPS       Z26, Z19, Z19
+	VMAXPS       640(DI), Z26, Z26
+	VMOVUPS      Z26, 640(DI)
 
 orderWithWith0Straight:
 	VMULPS        Z19, Z19, Z25
@@ -19078,7 +19206,7 @@ orderWithWith0Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+64(FP), R11
+	MOVB          tangent+72(FP), R11
 	TESTB         R11, R11
 	JZ            orderWithWith0Ambient
 	VMULPS        Z14, Z15, Z20
@@ -19208,7 +19336,7 @@ orderWithWith1Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+64(FP), R11
+	MOVB          tangent+72(FP), R11
 	TESTB         R11, R11
 	JZ            orderWithWith1Ambient
 	VMULPS        Z14, Z16, Z20
@@ -19338,7 +19466,7 @@ orderWithWith2Straight:
 	VMOVUPD       Z21, 1152(DI)
 	VADDPD        1216(DI), Z20, Z20
 	VMOVUPD       Z20, 1216(DI)
-	MOVB          tangent+64(FP), R11
+	MOVB          tangent+72(FP), R11
 	TESTB         R11, R11
 	JZ            orderWithWith2Ambient
 	VMULPS        Z14, Z11, Z20
@@ -19479,7 +19607,7 @@ orderWithWith2Written:
 	VEXTRACTPS    $0x03, X17, 32(AX)(R11*4)
 	TESTQ         CX, CX
 	JZ            orderWithWithNextWithout
-	MOVB          tangent+64(FP), R11
+	MOVB          tangent+72(FP), R11
 	TESTB         R11, R11
 	JZ            orderWithWithAmbient
 	VALIGND       $0x0f, Z7, Z7, Z5
@@ -19781,7 +19909,7 @@ orderWithWithNextWithout:
 	JNZ   orderWithWithLoop
 
 out:
-	MOVQ R9, ret+72(FP)
+	MOVQ R9, ret+80(FP)
 	VZEROUPPER
 	RET
 

@@ -8,6 +8,8 @@ import (
 
 	"github.com/kernelfold/kernelfold/internal/cpu"
 	"github.com/kernelfold/kernelfold/internal/descent"
+	"github.com/kernelfold/kernelfold/internal/lanes"
+	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
@@ -43,14 +45,21 @@ type nines struct {
 	Sphere
 	descent.Step
 	columns   bool
+	rates     []float32 // of the points with factors, by lanes.Rates
 	constants nineStep
 	state     nineState
 	failed    int // index of the first point with a vector that could not move, or -1
 }
 
-// Scatters reports whether there are kernels for the step s of points of n elements. They also move points that are scattered over an array.
+// Scatters reports whether there are kernels for the step s of points of n elements that are scattered over an array.
 func Scatters[T vec.Float](n int, s descent.Step) bool {
-	return cpu.Use != cpu.Portable && !vec.Double[T]() && n == nine && s.Factors == nil
+	return s.Factors == nil && together[T](n, s)
+}
+
+// together reports whether there are kernels for the step s of points of n elements that lie one after the other. With factors, they know
+// |v|^2 only from the length of the step.
+func together[T vec.Float](n int, s descent.Step) bool {
+	return cpu.Use != cpu.Portable && !vec.Double[T]() && n == nine && (s.Factors == nil || !s.Geometric && s.Rate >= lanes.LeastRate)
 }
 
 // stepOfNines makes the step of all points. order is that of Spheres.
@@ -66,6 +75,11 @@ func stepOfNines(x, m, g []float32, order []int32, columns bool, o Sphere, s des
 	if order != nil {
 		k = len(order)
 	}
+	if s.Factors != nil {
+		n.rates = scratch.Get[float32](k)
+		defer scratch.Put(n.rates)
+		lanes.Rates(n.rates, s.Rate, s.Factors, n.vectors())
+	}
 	n.step(x, m, g, order, k, 0)
 	factor := float32(1)
 	for i := range cpu.Use.Bytes() / 4 {
@@ -74,6 +88,9 @@ func stepOfNines(x, m, g []float32, order []int32, columns bool, o Sphere, s des
 		factor = max(factor, n.state.factor[i])
 	}
 	p.Factor = float64(factor)
+	if s.Factors != nil {
+		p.Direction = p.Length / (s.Rate * s.Rate)
+	}
 	return p, n.failed
 }
 
@@ -83,9 +100,9 @@ func (n *nines) step(x, m, g []float32, order []int32, k, at int) {
 	for k >= lanes {
 		groups := 0
 		if n.columns {
-			groups, _ = stepOfThreesKernel(x, m, g, order, cap(order), k/lanes, n.constants.terms[:], n.state.floats(), n.Tangent)
+			groups, _ = stepOfThreesKernel(x, m, g, n.rates, order, cap(order), k/lanes, n.constants.terms[:], n.state.floats(), n.Tangent)
 		} else {
-			groups, _ = stepOfNineKernel(x, m, g, order, cap(order), k/lanes, n.constants.terms[:], n.state.floats(), n.Tangent)
+			groups, _ = stepOfNineKernel(x, m, g, n.rates, order, cap(order), k/lanes, n.constants.terms[:], n.state.floats(), n.Tangent)
 		}
 		done := groups * lanes
 		n.settle(x, order, done-lanes, at, lanes)
@@ -96,6 +113,9 @@ func (n *nines) step(x, m, g []float32, order []int32, k, at int) {
 		}
 		if m != nil {
 			m = m[nine*done:]
+		}
+		if n.rates != nil {
+			n.rates = n.rates[done:]
 		}
 		k, at = k-done, at+done
 	}
@@ -156,6 +176,15 @@ func (n *nines) copied(x, m, g []float32, order []int32, k, at int) {
 	}
 	if copy(ms, m); m == nil {
 		ms = nil
+	}
+	if n.rates != nil {
+		var own [16]float32
+		for i := range lanes {
+			if p := i * nine % lanes; p < k {
+				own[i] = n.rates[p]
+			}
+		}
+		n.rates = own[:lanes]
 	}
 	n.step(xs, ms, gs, nil, lanes, at)
 	for i := range k {

@@ -50,18 +50,20 @@ func adam32AVX2(x *float32, m *float32, s *float32, largest *float32, grad *floa
 // stepOfNine32AVX2 makes the step of k > 0 groups of 8 vectors of 9 elements. It stops after a group
 // with a |t d|^2 > r^2 and returns the number of groups that it has moved. It adds to the results in state.
 // Point i of m is point order[i] of x and grad, or point i if order is nil. More than the points that move may be listed in order.
-// m may be nil.
+// m may be nil. rates has the rates of the points of each group, in the order of the lanes, or is nil for that of the terms. With rates,
+// the sum of |v|^2 is not that of the directions.
 //
 //go:noescape
-func stepOfNine32AVX2(x *float32, m *float32, grad *float32, order *int32, listed int, k int, terms *float32, state *float32, tangent bool) int
+func stepOfNine32AVX2(x *float32, m *float32, grad *float32, rates *float32, order *int32, listed int, k int, terms *float32, state *float32, tangent bool) int
 
 // stepOfThrees32AVX2 makes the step of k > 0 groups of 8 3 x 3 matrices, whose columns are the vectors. It stops after a group
 // with a |t d|^2 > r^2 and returns the number of groups that it has moved. It adds to the results in state.
 // Point i of m is point order[i] of x and grad, or point i if order is nil. More than the points that move may be listed in order.
-// m may be nil.
+// m may be nil. rates has the rates of the points of each group, in the order of the lanes, or is nil for that of the terms. With rates,
+// the sum of |v|^2 is not that of the directions.
 //
 //go:noescape
-func stepOfThrees32AVX2(x *float32, m *float32, grad *float32, order *int32, listed int, k int, terms *float32, state *float32, tangent bool) int
+func stepOfThrees32AVX2(x *float32, m *float32, grad *float32, rates *float32, order *int32, listed int, k int, terms *float32, state *float32, tangent bool) int
 
 // moments32AVX512 computes the sums of x x, x d and d d, and of x and d if centred, for k vectors of n elements,
 // where d = ahead m + slope grad. Each sum has 64 places. m may be nil.
@@ -107,18 +109,20 @@ func adam32AVX512(x *float32, m *float32, s *float32, largest *float32, grad *fl
 // stepOfNine32AVX512 makes the step of k > 0 groups of 16 vectors of 9 elements. It stops after a group
 // with a |t d|^2 > r^2 and returns the number of groups that it has moved. It adds to the results in state.
 // Point i of m is point order[i] of x and grad, or point i if order is nil. More than the points that move may be listed in order.
-// m may be nil.
+// m may be nil. rates has the rates of the points of each group, in the order of the lanes, or is nil for that of the terms. With rates,
+// the sum of |v|^2 is not that of the directions.
 //
 //go:noescape
-func stepOfNine32AVX512(x *float32, m *float32, grad *float32, order *int32, listed int, k int, terms *float32, state *float32, tangent bool) int
+func stepOfNine32AVX512(x *float32, m *float32, grad *float32, rates *float32, order *int32, listed int, k int, terms *float32, state *float32, tangent bool) int
 
 // stepOfThrees32AVX512 makes the step of k > 0 groups of 16 3 x 3 matrices, whose columns are the vectors. It stops after a group
 // with a |t d|^2 > r^2 and returns the number of groups that it has moved. It adds to the results in state.
 // Point i of m is point order[i] of x and grad, or point i if order is nil. More than the points that move may be listed in order.
-// m may be nil.
+// m may be nil. rates has the rates of the points of each group, in the order of the lanes, or is nil for that of the terms. With rates,
+// the sum of |v|^2 is not that of the directions.
 //
 //go:noescape
-func stepOfThrees32AVX512(x *float32, m *float32, grad *float32, order *int32, listed int, k int, terms *float32, state *float32, tangent bool) int
+func stepOfThrees32AVX512(x *float32, m *float32, grad *float32, rates *float32, order *int32, listed int, k int, terms *float32, state *float32, tangent bool) int
 
 // moments64AVX2 computes the sums of x x, x d and d d, and of x and d if centred, for k vectors of n elements,
 // where d = ahead m + slope grad. Each sum has 64 places. m may be nil.

@@ -91,15 +91,17 @@ func adam64NEON(x, m, s, largest, grad *float64, n int, slope, beta1, rest1, bet
 // stepOfNine32NEON makes the step of k > 0 groups of 4 vectors of 9 elements. It stops after a group
 // with a |t d|^2 > r^2 and returns the number of groups that it has moved. It adds to the results in state.
 // Point i of m is point order[i] of x and grad, or point i if order is nil. More than the points that move may be listed in order.
-// m may be nil.
+// m may be nil. rates has the rates of the points of each group, in the order of the lanes, or is nil for that of the terms. With rates,
+// the sum of |v|^2 is not that of the directions.
 //
 //go:noescape
-func stepOfNine32NEON(x, m, grad *float32, order *int32, listed, k int, terms, state *float32, tangent bool) int
+func stepOfNine32NEON(x, m, grad, rates *float32, order *int32, listed, k int, terms, state *float32, tangent bool) int
 
 // stepOfThrees32NEON makes the step of k > 0 groups of 4 3 x 3 matrices, whose columns are the vectors. It stops after a group
 // with a |t d|^2 > r^2 and returns the number of groups that it has moved. It adds to the results in state.
 // Point i of m is point order[i] of x and grad, or point i if order is nil. More than the points that move may be listed in order.
-// m may be nil.
+// m may be nil. rates has the rates of the points of each group, in the order of the lanes, or is nil for that of the terms. With rates,
+// the sum of |v|^2 is not that of the directions.
 //
 //go:noescape
-func stepOfThrees32NEON(x, m, grad *float32, order *int32, listed, k int, terms, state *float32, tangent bool) int
+func stepOfThrees32NEON(x, m, grad, rates *float32, order *int32, listed, k int, terms, state *float32, tangent bool) int

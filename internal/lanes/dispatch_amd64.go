@@ -128,12 +128,12 @@ func transposeKernel[T vec.Float](dst, src []T, rows, cols int) (done bool) {
 	return true
 }
 
-func framesKernel(x, m, slopes []float32, order []int32, listed, blocks int, state []float32, geometric, tangent, transported bool) (result int, done bool) {
+func framesKernel(x, m, slopes, steps []float32, order []int32, listed, blocks int, state []float32, geometric, tangent, transported bool) (result int, done bool) {
 	switch {
 	case cpu.Use == cpu.AVX2:
-		result = frames32AVX2(unsafe.SliceData(x), unsafe.SliceData(m), unsafe.SliceData(slopes), unsafe.SliceData(order), listed, blocks, unsafe.SliceData(state), geometric, tangent, transported)
+		result = frames32AVX2(unsafe.SliceData(x), unsafe.SliceData(m), unsafe.SliceData(slopes), unsafe.SliceData(steps), unsafe.SliceData(order), listed, blocks, unsafe.SliceData(state), geometric, tangent, transported)
 	case cpu.Use == cpu.AVX512:
-		result = frames32AVX512(unsafe.SliceData(x), unsafe.SliceData(m), unsafe.SliceData(slopes), unsafe.SliceData(order), listed, blocks, unsafe.SliceData(state), geometric, tangent, transported)
+		result = frames32AVX512(unsafe.SliceData(x), unsafe.SliceData(m), unsafe.SliceData(slopes), unsafe.SliceData(steps), unsafe.SliceData(order), listed, blocks, unsafe.SliceData(state), geometric, tangent, transported)
 	default:
 		return result, false
 	}

@@ -100,10 +100,10 @@ func transposeKernel[T vec.Float](dst, src []T, rows, cols int) (done bool) {
 	return true
 }
 
-func framesKernel(x, m, slopes []float32, order []int32, listed, blocks int, state []float32, geometric, tangent, transported bool) (result int, done bool) {
+func framesKernel(x, m, slopes, steps []float32, order []int32, listed, blocks int, state []float32, geometric, tangent, transported bool) (result int, done bool) {
 	switch {
 	case cpu.Use == cpu.NEON:
-		result = frames32NEON(unsafe.SliceData(x), unsafe.SliceData(m), unsafe.SliceData(slopes), unsafe.SliceData(order), listed, blocks, unsafe.SliceData(state), geometric, tangent, transported)
+		result = frames32NEON(unsafe.SliceData(x), unsafe.SliceData(m), unsafe.SliceData(slopes), unsafe.SliceData(steps), unsafe.SliceData(order), listed, blocks, unsafe.SliceData(state), geometric, tangent, transported)
 	default:
 		return result, false
 	}

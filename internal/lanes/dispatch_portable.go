@@ -41,6 +41,6 @@ func transposeKernel[T vec.Float](dst, src []T, rows, cols int) (done bool) {
 	return
 }
 
-func framesKernel(x, m, slopes []float32, order []int32, listed, blocks int, state []float32, geometric, tangent, transported bool) (result int, done bool) {
+func framesKernel(x, m, slopes, steps []float32, order []int32, listed, blocks int, state []float32, geometric, tangent, transported bool) (result int, done bool) {
 	return
 }

@@ -101,7 +101,7 @@ func TestFrames(t *testing.T) { everywhere(t, testFrames, nil) }
 func testFrames(t *testing.T) {
 	rng, group := source(11), cpu.Use.Bytes()/4
 	for k := range 71 {
-		for mask := range 16 {
+		for mask := range 32 {
 			with := mask&1 == 0
 			s := trial{descent.Step{Keep: 0.9, Take: 0.8, Ahead: 0.7, Slope: 1.1, Rate: 0.1}, []float64{1, 3, 0.05}[k%3]}
 			if mask&2 != 0 {
@@ -112,6 +112,12 @@ func testFrames(t *testing.T) {
 			}
 			if mask&8 != 0 {
 				s.Late = s.Tangent
+			}
+			if mask&16 != 0 {
+				s.Geometric, s.Factors = false, make([]float64, k)
+				for i := range s.Factors {
+					s.Factors[i] = rng.Float64()
+				}
 			}
 			x, checkX := guarded[float32](rng, 9*k)
 			m, checkM := guarded[float32](rng, 9*k)
@@ -130,6 +136,9 @@ func testFrames(t *testing.T) {
 				bad = rng.IntN(k)
 				for e := range 9 { // too long for one pass
 					g[9*bad+e] *= 300
+				}
+				if s.Factors != nil {
+					s.Factors[bad] = 1
 				}
 			}
 			wantX, wantM, wantG := slices.Clone(x), slices.Clone(m), slices.Clone(g)
@@ -153,7 +162,13 @@ func testFrames(t *testing.T) {
 			sum := descent.Progress{Factor: 1}
 			for i := range moved {
 				e := 9 * i
-				one := stepped(x64[e:e+9], m64[e:e+9], g64[e:e+9], s)
+				own, factor := s, 1.0
+				if s.Factors != nil {
+					factor = s.Factors[i]
+					own.Rate *= factor
+				}
+				one := stepped(x64[e:e+9], m64[e:e+9], g64[e:e+9], own)
+				one.Direction *= factor * factor
 				sum = sum.Plus(one)
 				for j := e; j < e+9; j++ {
 					wantX[j], wantG[j] = float32(x64[j]), 0

@@ -4828,16 +4828,16 @@ l322:
 	VZEROUPPER
 	RET
 
-// func frames32AVX2(x *float32, m *float32, slopes *float32, order *int32, listed int, blocks int, state *float32, geometric bool, tangent bool, transported bool) int
+// func frames32AVX2(x *float32, m *float32, slopes *float32, steps *float32, order *int32, listed int, blocks int, state *float32, geometric bool, tangent bool, transported bool) int
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·frames32AVX2(SB), NOSPLIT, $0-72
+TEXT ·frames32AVX2(SB), NOSPLIT, $0-80
 	MOVQ  x+0(FP), AX
 	MOVQ  m+8(FP), CX
 	MOVQ  slopes+16(FP), DX
-	MOVQ  order+24(FP), BX
-	MOVQ  state+48(FP), SI
+	MOVQ  order+32(FP), BX
+	MOVQ  state+56(FP), SI
 	LEAQ  rotations<>+0(SB), DI
-	MOVQ  blocks+40(FP), R8
+	MOVQ  blocks+48(FP), R8
 	XORQ  R9, R9
 	TESTQ BX, BX
 	JNZ   scattered
@@ -5103,7 +5103,14 @@ togetherDirectionWithout:
 	VMOVUPS      Y3, 1408(SI)
 	VMOVUPS      Y1, 1472(SI)
 	VBROADCASTSS 16(SI), Y0
-	MOVB         geometric+56(FP), BL
+	MOVQ         steps+24(FP), BX
+	TESTQ        BX, BX
+	JZ           togetherOneStep
+	VMOVUPS      (BX), Y0
+	ADDQ         $0x00000020, steps+24(FP)
+
+togetherOneStep:
+	MOVB         geometric+64(FP), BL
 	TESTB        BL, BL
 	JZ           l323
 	VCVTPD2PSY   Y2, X10
@@ -5303,7 +5310,7 @@ l323:
 	VFNMADD231PS Y2, Y3, Y4
 	VMULPS       Y7, Y4, Y4
 	VMOVUPS      Y4, 896(SI)
-	MOVB         transported+58(FP), BL
+	MOVB         transported+66(FP), BL
 	TESTB        BL, BL
 	JZ           l324
 	VMOVUPS      960(SI), Y0
@@ -5456,7 +5463,7 @@ l324:
 	VMOVUPS  Y9, 256(AX)
 	TESTQ    CX, CX
 	JZ       togetherNextWithout
-	MOVB     tangent+57(FP), BL
+	MOVB     tangent+65(FP), BL
 	TESTB    BL, BL
 	JZ       togetherAmbient
 	VMOVUPS  960(SI), Y0
@@ -5590,9 +5597,9 @@ togetherNextWithout:
 
 scattered:
 apart:
-	MOVQ       listed+32(FP), R10
+	MOVQ       listed+40(FP), R10
 	SUBQ       $0x00000008, R10
-	MOVQ       R10, listed+32(FP)
+	MOVQ       R10, listed+40(FP)
 	CMPQ       R10, $0x00000200
 	JL         apartNear
 	MOVLQSX    2048(BX), R10
@@ -6002,7 +6009,14 @@ apartDirectionWithout:
 	VMOVUPS      Y7, 1408(SI)
 	VMOVUPS      Y8, 1472(SI)
 	VBROADCASTSS 16(SI), Y0
-	MOVB         geometric+56(FP), R10
+	MOVQ         steps+24(FP), R10
+	TESTQ        R10, R10
+	JZ           apartOneStep
+	VMOVUPS      (R10), Y0
+	ADDQ         $0x00000020, steps+24(FP)
+
+apartOneStep:
+	MOVB         geometric+64(FP), R10
 	TESTB        R10, R10
 	JZ           l325
 	VCVTPD2PSY   Y9, X10
@@ -6202,7 +6216,7 @@ l325:
 	VFNMADD231PS Y3, Y2, Y4
 	VMULPS       Y6, Y4, Y4
 	VMOVUPS      Y4, 896(SI)
-	MOVB         transported+58(FP), R10
+	MOVB         transported+66(FP), R10
 	TESTB        R10, R10
 	JZ           l326
 	VMOVUPS      960(SI), Y0
@@ -6360,7 +6374,7 @@ l326:
 	VEXTRACTPS   $0x03, X5, 32(AX)(R10*4)
 	TESTQ        CX, CX
 	JZ           apartNextWithout
-	MOVB         tangent+57(FP), R10
+	MOVB         tangent+65(FP), R10
 	TESTB        R10, R10
 	JZ           apartAmbient
 	VMOVUPS      960(SI), Y0
@@ -6662,7 +6676,7 @@ apartNextWithout:
 	JNZ  apart
 
 out:
-	MOVQ R9, ret+64(FP)
+	MOVQ R9, ret+72(FP)
 	VZEROUPPER
 	RET
 
@@ -6684,14 +6698,14 @@ DATA rotations<>+56(SB)/4, $0x00000006
 DATA rotations<>+60(SB)/4, $0x00000007
 GLOBL rotations<>(SB), RODATA|NOPTR, $64
 
-// func frames32AVX512(x *float32, m *float32, slopes *float32, order *int32, listed int, blocks int, state *float32, geometric bool, tangent bool, transported bool) int
+// func frames32AVX512(x *float32, m *float32, slopes *float32, steps *float32, order *int32, listed int, blocks int, state *float32, geometric bool, tangent bool, transported bool) int
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VL, MMX+
-TEXT ·frames32AVX512(SB), NOSPLIT, $0-72
+TEXT ·frames32AVX512(SB), NOSPLIT, $0-80
 	MOVQ  x+0(FP), AX
 	MOVQ  m+8(FP), CX
 	MOVQ  slopes+16(FP), DX
-	MOVQ  order+24(FP), BX
-	MOVQ  state+48(FP), SI
+	MOVQ  order+32(FP), BX
+	MOVQ  state+56(FP), SI
 	MOVL  $0x0000cc66, DI
 	KMOVW DI, K1
 	MOVL  $0x0000f078, DI
@@ -6700,7 +6714,7 @@ TEXT ·frames32AVX512(SB), NOSPLIT, $0-72
 	KMOVW DI, K3
 	MOVL  $0x00000080, DI
 	KMOVW DI, K4
-	MOVQ  blocks+40(FP), DI
+	MOVQ  blocks+48(FP), DI
 	XORQ  R8, R8
 	TESTQ BX, BX
 	JNZ   scattered
@@ -6950,20 +6964,27 @@ togetherDirectionWithout:
 	VFMADD231PD   Z21, Z21, Z19
 	VFMADD231PD   Z22, Z22, Z20
 	VBROADCASTSS  16(SI), Z21
-	MOVB          geometric+56(FP), BL
-	TESTB         BL, BL
-	JZ            l327
-	VCVTPD2PS     Z19, Y10
-	VCVTPD2PS     Z20, Y22
-	VINSERTF64X4  $0x01, Y22, Z10, Z10
-	VSQRTPS       Z10, Z10
-	VMULPS.BCST   48(SI), Z10, Z10
-	VBROADCASTSS  52(SI), Z22
-	VADDPS        Z22, Z10, Z22
-	VMULPS        Z10, Z22, Z22
-	VBROADCASTSS  44(SI), Z23
-	VMAXPS        Z23, Z22, Z22
-	VDIVPS        Z22, Z21, Z21
+	MOVQ          steps+24(FP), BX
+	TESTQ         BX, BX
+	JZ            togetherOneStep
+	VMOVUPS       (BX), Z21
+	ADDQ          $0x00000040, steps+24(FP)
+
+togetherOneStep:
+	MOVB         geometric+64(FP), BL
+	TESTB        BL, BL
+	JZ           l327
+	VCVTPD2PS    Z19, Y10
+	VCVTPD2PS    Z20, Y22
+	VINSERTF64X4 $0x01, Y22, Z10, Z10
+	VSQRTPS      Z10, Z10
+	VMULPS.BCST  48(SI), Z10, Z10
+	VBROADCASTSS 52(SI), Z22
+	VADDPS       Z22, Z10, Z22
+	VMULPS       Z10, Z22, Z22
+	VBROADCASTSS 44(SI), Z23
+	VMAXPS       Z23, Z22, Z22
+	VDIVPS       Z22, Z21, Z21
 
 l327:
 	VFMADD231PS   Z9, Z21, Z0
@@ -7086,7 +7107,7 @@ l327:
 	VFNMADD231PS  Z6, Z25, Z5
 	VFNMADD231PS  Z1, Z26, Z5
 	VMULPS        Z24, Z5, Z5
-	MOVB          transported+58(FP), BL
+	MOVB          transported+66(FP), BL
 	TESTB         BL, BL
 	JZ            l328
 	VMULPS        Z0, Z9, Z19
@@ -7210,7 +7231,7 @@ l328:
 	VMOVUPS Z8, 512(AX)
 	TESTQ   CX, CX
 	JZ      togetherNextWithout
-	MOVB    tangent+57(FP), BL
+	MOVB    tangent+65(FP), BL
 	TESTB   BL, BL
 	JZ      togetherAmbient
 	VALIGND $0x0f, Z14, Z14, Z0
@@ -7339,9 +7360,9 @@ togetherNextWithout:
 
 scattered:
 apart:
-	MOVQ       listed+32(FP), R9
+	MOVQ       listed+40(FP), R9
 	SUBQ       $0x00000010, R9
-	MOVQ       R9, listed+32(FP)
+	MOVQ       R9, listed+40(FP)
 	CMPQ       R9, $0x00000200
 	JL         apartNear
 	MOVLQSX    2048(BX), R9
@@ -7811,20 +7832,27 @@ apartDirectionWithout:
 	VFMADD231PD   Z21, Z21, Z15
 	VFMADD231PD   Z22, Z22, Z20
 	VBROADCASTSS  16(SI), Z21
-	MOVB          geometric+56(FP), R9
-	TESTB         R9, R9
-	JZ            l329
-	VCVTPD2PS     Z15, Y12
-	VCVTPD2PS     Z20, Y22
-	VINSERTF64X4  $0x01, Y22, Z12, Z12
-	VSQRTPS       Z12, Z12
-	VMULPS.BCST   48(SI), Z12, Z12
-	VBROADCASTSS  52(SI), Z22
-	VADDPS        Z22, Z12, Z22
-	VMULPS        Z12, Z22, Z22
-	VBROADCASTSS  44(SI), Z23
-	VMAXPS        Z23, Z22, Z22
-	VDIVPS        Z22, Z21, Z21
+	MOVQ          steps+24(FP), R9
+	TESTQ         R9, R9
+	JZ            apartOneStep
+	VMOVUPS       (R9), Z21
+	ADDQ          $0x00000040, steps+24(FP)
+
+apartOneStep:
+	MOVB         geometric+64(FP), R9
+	TESTB        R9, R9
+	JZ           l329
+	VCVTPD2PS    Z15, Y12
+	VCVTPD2PS    Z20, Y22
+	VINSERTF64X4 $0x01, Y22, Z12, Z12
+	VSQRTPS      Z12, Z12
+	VMULPS.BCST  48(SI), Z12, Z12
+	VBROADCASTSS 52(SI), Z22
+	VADDPS       Z22, Z12, Z22
+	VMULPS       Z12, Z22, Z22
+	VBROADCASTSS 44(SI), Z23
+	VMAXPS       Z23, Z22, Z22
+	VDIVPS       Z22, Z21, Z21
 
 l329:
 	VFMADD231PS   Z16, Z21, Z6
@@ -7947,7 +7975,7 @@ l329:
 	VFNMADD231PS  Z4, Z25, Z8
 	VFNMADD231PS  Z1, Z26, Z8
 	VMULPS        Z24, Z8, Z8
-	MOVB          transported+58(FP), R9
+	MOVB          transported+66(FP), R9
 	TESTB         R9, R9
 	JZ            l330
 	VMULPS        Z6, Z16, Z15
@@ -8112,7 +8140,7 @@ l330:
 	VEXTRACTPS    $0x03, X8, 32(AX)(R9*4)
 	TESTQ         CX, CX
 	JZ            apartNextWithout
-	MOVB          tangent+57(FP), R9
+	MOVB          tangent+65(FP), R9
 	TESTB         R9, R9
 	JZ            apartAmbient
 	VALIGND       $0x0f, Z17, Z17, Z0
@@ -8415,7 +8443,7 @@ apartNextWithout:
 	JNZ  apart
 
 out:
-	MOVQ R8, ret+64(FP)
+	MOVQ R8, ret+72(FP)
 	VZEROUPPER
 	RET
 

@@ -174,16 +174,18 @@ func transpose64AVX512(dst *float64, src *float64, rows int, cols int)
 // of blocks before the first that holds a frame whose pivots are too small or whose trace is too
 // large; that block and those after it do not change. m, which may be nil, becomes v if tangent, its projection at
 // the next x if also transported. Frame i of m is frame order[i] of x and slopes; then slopes stay. If order is nil,
-// it is frame i of all three, and slopes are cleared.
+// it is frame i of all three, and slopes are cleared. steps has -Rate times a factor for the frames of each block, in the order of the
+// lanes, or is nil for -Rate alone; with it the sum of |v|^2 is not that of the directions.
 //
 //go:noescape
-func frames32AVX2(x *float32, m *float32, slopes *float32, order *int32, listed int, blocks int, state *float32, geometric bool, tangent bool, transported bool) int
+func frames32AVX2(x *float32, m *float32, slopes *float32, steps *float32, order *int32, listed int, blocks int, state *float32, geometric bool, tangent bool, transported bool) int
 
 // frames32AVX512 makes the step for blocks > 0 blocks of 16 frames of 3 x 3. It returns the number
 // of blocks before the first that holds a frame whose pivots are too small or whose trace is too
 // large; that block and those after it do not change. m, which may be nil, becomes v if tangent, its projection at
 // the next x if also transported. Frame i of m is frame order[i] of x and slopes; then slopes stay. If order is nil,
-// it is frame i of all three, and slopes are cleared.
+// it is frame i of all three, and slopes are cleared. steps has -Rate times a factor for the frames of each block, in the order of the
+// lanes, or is nil for -Rate alone; with it the sum of |v|^2 is not that of the directions.
 //
 //go:noescape
-func frames32AVX512(x *float32, m *float32, slopes *float32, order *int32, listed int, blocks int, state *float32, geometric bool, tangent bool, transported bool) int
+func frames32AVX512(x *float32, m *float32, slopes *float32, steps *float32, order *int32, listed int, blocks int, state *float32, geometric bool, tangent bool, transported bool) int

@@ -84,7 +84,8 @@ func transpose64NEON(dst, src *float64, rows, cols int)
 // of blocks before the first that holds a frame whose pivots are too small or whose trace is too
 // large; that block and those after it do not change. m, which may be nil, becomes v if tangent, its projection at
 // the next x if also transported. Frame i of m is frame order[i] of x and slopes; then slopes stay. If order is nil,
-// it is frame i of all three, and slopes are cleared.
+// it is frame i of all three, and slopes are cleared. steps has -Rate times a factor for the frames of each block, in the order of the
+// lanes, or is nil for -Rate alone; with it the sum of |v|^2 is not that of the directions.
 //
 //go:noescape
-func frames32NEON(x, m, slopes *float32, order *int32, listed, blocks int, state *float32, geometric, tangent, transported bool) int
+func frames32NEON(x, m, slopes, steps *float32, order *int32, listed, blocks int, state *float32, geometric, tangent, transported bool) int

@@ -19,7 +19,7 @@ func stepOfNineNEON(f *neon.File, s sliceKernel) {
 	m := f.Function(32, s.name, stepOfNineSignature, s.doc(4)...)
 	x, mom, grad, order, left, terms := m.Argument("x"), m.Argument("m"), m.Argument("grad"), m.Argument("order"), m.Argument("k"), m.Argument("terms")
 	g := groupNEON{blenderNEON: blenderNEON{m, m.Argument("state")}}
-	tangent, done, far, tmp := m.Argument("tangent"), m.Int(), m.Int(), m.Int()
+	rates, tangent, done, far, tmp := m.Argument("rates"), m.Argument("tangent"), m.Int(), m.Int(), m.Int()
 	m.Scope(func() {
 		v := m.Vec()
 		for i := range take + 1 {
@@ -54,6 +54,14 @@ func stepOfNineNEON(f *neon.File, s sliceKernel) {
 				}
 			})
 			points := m.Elements(func(p neon.Piece, l int, v neon.Vec) { p.Load(g.ofX[l].At(p.First), v) })
+			m.Emit("CBZ", rates, label+"OneRate")
+			m.Scope(func() {
+				v := m.Vec()
+				m.Load(neon.At(rates, 0), v)
+				m.Store(v, g.at(rate))
+			})
+			m.Advance(neon.Bytes, rates)
+			m.Label(label + "OneRate")
 			m.Emit("MOVD", 0, far)
 			for j := range s.vectors {
 				m.Scope(func() { g.move(fmt.Sprint(label, j), points, j, s.vectors, label == "centred", tangent, far, tmp) })

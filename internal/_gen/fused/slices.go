@@ -53,7 +53,7 @@ var sliceKernels = []sliceKernel{
 	{"stepOfThrees", "3 x 3 matrices, whose columns are the vectors", (*slices).threes, 3},
 }
 
-const stepOfNineSignature = "func(x, m, grad *%[1]s, order *int32, listed, k int, terms, state *%[1]s, tangent bool) int"
+const stepOfNineSignature = "func(x, m, grad, rates *%[1]s, order *int32, listed, k int, terms, state *%[1]s, tangent bool) int"
 
 // doc describes the function, for a number of points in a group.
 func (s sliceKernel) doc(points int) []string {
@@ -61,7 +61,8 @@ func (s sliceKernel) doc(points int) []string {
 		fmt.Sprintf("makes the step of k > 0 groups of %d %s. It stops after a group", points, s.of),
 		"with a |t d|^2 > r^2 and returns the number of groups that it has moved. It adds to the results in state.",
 		"Point i of m is point order[i] of x and grad, or point i if order is nil. More than the points that move may be listed in order.",
-		"m may be nil.",
+		"m may be nil. rates has the rates of the points of each group, in the order of the lanes, or is nil for that of the terms. With rates,",
+		"the sum of |v|^2 is not that of the directions.",
 	}
 }
 
@@ -286,6 +287,7 @@ func (l *slices) separate(vectors int) {
 	l.prefetch()
 	d, old := l.elements(0)
 	x := l.keep9(old, points)
+	l.ownRates(l.label)
 	XORQ(l.far, l.far)
 	for j := range vectors {
 		label := fmt.Sprint(l.label, j)
@@ -378,6 +380,7 @@ func (l *slices) overlapped() {
 	TESTQ(l.left, l.left)
 	JZ(LabelRef("out"))
 	Label(l.label + "Solve")
+	l.ownRates(l.label)
 	XORQ(l.far, l.far)
 	for i, v := range l.solved(l.label, s, 0) {
 		if v != nil {
@@ -484,6 +487,18 @@ func (l *slices) sums(d, x []Op) sums {
 		}
 	}
 	return s
+}
+
+// ownRates replaces the rate by those of the points of the next group, if they have some.
+func (l *slices) ownRates(label string) {
+	rates, v := GP64(), l.Vec()
+	MOVQ(simd.Argument("rates"), rates)
+	TESTQ(rates, rates)
+	JZ(LabelRef(label + "OneRate"))
+	l.Load(Mem{Base: rates}, v)
+	l.Store(v, l.term(rate))
+	ADDQ(U32(l.Bytes()), simd.Argument("rates"))
+	Label(label + "OneRate")
 }
 
 // solved returns the coefficients of vector j of each point. It adds to the results, and the bits of those with a |t d|^2 > r^2 to far.

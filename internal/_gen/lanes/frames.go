@@ -156,7 +156,7 @@ func (f framer) store(p Register, v [9]VecVirtual) {
 	}
 }
 
-const framesSignature = "func(x, m, slopes *%[1]s, order *int32, listed, blocks int, state *%[1]s, geometric, tangent, transported bool) int"
+const framesSignature = "func(x, m, slopes, steps *%[1]s, order *int32, listed, blocks int, state *%[1]s, geometric, tangent, transported bool) int"
 
 // framesDoc describes the function, for a number of frames in a block.
 func framesDoc(frames int) []string {
@@ -165,7 +165,8 @@ func framesDoc(frames int) []string {
 		"of blocks before the first that holds a frame whose pivots are too small or whose trace is too",
 		"large; that block and those after it do not change. m, which may be nil, becomes v if tangent, its projection at",
 		"the next x if also transported. Frame i of m is frame order[i] of x and slopes; then slopes stay. If order is nil,",
-		"it is frame i of all three, and slopes are cleared.",
+		"it is frame i of all three, and slopes are cleared. steps has -Rate times a factor for the frames of each block, in the order of the",
+		"lanes, or is nil for -Rate alone; with it the sum of |v|^2 is not that of the directions.",
 	}
 }
 
@@ -202,6 +203,7 @@ func (f framer) loop(label string, blocks, done GPVirtual) {
 	low, high := f.squares(d)
 	v := f.kept(d, vectors)
 	t := f.spread(back)
+	f.ownSteps(label, t)
 	f.when("geometric", func() { f.shorten(t, low, high) })
 	for i := range y {
 		e := f.Register(y[i])
@@ -254,6 +256,17 @@ func (f framer) loop(label string, blocks, done GPVirtual) {
 	DECQ(blocks)
 	JNZ(LabelRef(label))
 	JMP(LabelRef("out"))
+}
+
+// ownSteps sets t to the steps of the frames of the next block, if they have some.
+func (f framer) ownSteps(label string, t VecVirtual) {
+	steps := GP64()
+	MOVQ(simd.Argument("steps"), steps)
+	TESTQ(steps, steps)
+	JZ(LabelRef(label + "OneStep"))
+	f.Load(Mem{Base: steps}, t)
+	ADDQ(U32(f.Bytes()), simd.Argument("steps"))
+	Label(label + "OneStep")
 }
 
 // withMomentum writes a body for steps with momentum.

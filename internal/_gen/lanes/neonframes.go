@@ -57,7 +57,7 @@ func framesNEON(file *neon.File) {
 	m := file.Function(32, "frames", framesSignature, framesDoc(4)...)
 	f := framerNEON{Machine: m, x: m.Argument("x"), m: m.Argument("m"), g: m.Argument("slopes"), state: m.Argument("state")}
 	blocks, geometric, tangent, transported := m.Argument("blocks"), m.Argument("geometric"), m.Argument("tangent"), m.Argument("transported")
-	order, done := m.Argument("order"), m.Int()
+	order, own, done := m.Argument("order"), m.Argument("steps"), m.Int()
 	m.Emit("MOVD", 0, done)
 	f.c = m.Vecs(4)
 	for i, v := range f.c {
@@ -72,6 +72,10 @@ func framesNEON(file *neon.File) {
 		t, squares := m.Vec(), m.Vecs(2)
 		f.squares(v, squares)
 		m.Scope(func() { m.Move(f.spread(back), t) })
+		m.Emit("CBZ", own, "oneStep")
+		m.Load(neon.At(own, 0), t)
+		m.Advance(neon.Bytes, own)
+		m.Label("oneStep")
 		m.Emit("CBZ", geometric, "straight")
 		f.shorten(t, squares)
 		m.Label("straight")
