@@ -31,7 +31,8 @@ import (
 // Grassmann do not rotate the basis within its subspace.
 //
 // Its default grouping is FilterBank: the subspace that the filters of a layer span. Membership is |x^T x /
-// r^2 - I| in the Frobenius norm, as on Stiefel. On single vectors it is Sphere up to sign.
+// r^2 - I| in the Frobenius norm, as on Stiefel. On single vectors it is Sphere up to sign, with the same
+// steps. With PerFilter a point is the subspace that the slices of one filter span.
 //
 // Edelman, Arias, Smith, The geometry of algorithms with orthogonality constraints, SIAM J. Matrix
 // Anal. Appl. 20 (1998); Bendokat, Zimmermann, Absil, A Grassmann manifold handbook: basic geometry
