@@ -47,9 +47,9 @@ type Progress = descent.Progress
 //	g(R, c) = max(1, R' (2 + R')),  R' = R c^(-1/2),
 //
 // by which the learning rate is divided for a direction of norm R on a manifold of sectional
-// curvature at most c. On the unit sphere it is the factor of Ozay and Okatani (arXiv 1610.07008,
-// theorem 2); with c it does not depend on the scale of the manifold. docs/geometry.md derives
-// it.
+// curvature at most c > 0. On the unit sphere it is the factor of Ozay and Okatani (arXiv 1610.07008,
+// theorem 2); with c it does not depend on the scale of the manifold. Where c is 0 or negative there is
+// no length c^(-1/2) that limits a step, and g is 1. docs/geometry.md derives it.
 func GeometricFactor(r, c float64) float64 { return descent.Factor(r, c) }
 
 // Direction writes the direction of the step d at x to v, and the momentum after the step, not

@@ -127,8 +127,8 @@ type Differentiable interface {
 type Properties struct {
 	// Dim is the dimension, or a negative number if it is unknown.
 	Dim int
-	// Curvature is an upper bound of the sectional curvature. It is 0 if the manifold is flat
-	// or no bound is known.
+	// Curvature is an upper bound of the sectional curvature, such as -1 for hyperbolic space. It is 0
+	// if the manifold is flat or no bound is known.
 	Curvature float64
 	// LowestCurvature is a lower bound of the sectional curvature, at most 0. It is 0 if the curvature
 	// is nowhere negative or no bound is known.

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"
 
+	"github.com/kernelfold/kernelfold/internal/hyperbolic"
 	"github.com/kernelfold/kernelfold/manifolds"
 	"github.com/kernelfold/kernelfold/solvers"
 )
@@ -59,5 +60,29 @@ func TestFactorAndRareLongGradients(t *testing.T) {
 	for _, r := range []float64{0.25, 8} { // powers of 2 change no rounding
 		assert.InDelta(t, past, rareAndLong(t, r, steps, solvers.GeometricStep()), 1e-9, "r = %g", r)
 		assert.InDelta(t, same, rareAndLong(t, r, steps, solvers.SampledGeometricStep()), 1e-9, "r = %g", r)
+	}
+}
+
+// Where the curvature is negative, no factor shortens the step: SGD goes to the point that is nearest to the target.
+func TestGeometricStepOnHyperbolicSpace(t *testing.T) {
+	for _, of := range precisions {
+		for _, option := range []solvers.Option{solvers.GeometricStep(), solvers.SampledGeometricStep()} {
+			for _, scope := range []solvers.Scope{solvers.EachPoint, solvers.EachGroup, solvers.EachLayer} {
+				p := newParam("kernel", of, 2, 1, 1, 2)
+				put(p.w, []float64{2, -1, 0.5, 3})
+				target := []float64{-1, 1, 4, 0}
+				s := solvers.NewSGD(solvers.LearnRate(0.05), option, solvers.FactorFor(scope), solvers.Param("kernel", hyperbolic.Space{}, manifolds.PerFilter))
+				for range 1500 {
+					g := get(p.w)
+					for i := range g {
+						g[i] -= target[i]
+					}
+					put(p.g, g)
+					require.NoError(t, s.Step(valueGrads([]*param{p})))
+					require.Equal(t, 1.0, s.Report().Parameters[0].GeometricFactor)
+				}
+				require.InDeltaSlice(t, target, get(p.w), 1e-4)
+			}
+		}
 	}
 }

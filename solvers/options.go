@@ -314,8 +314,8 @@ func Frozen(on ...bool) Option {
 //
 // manifolds.GeometricFactor, where c is the manifold's curvature bound and R the root of the mean of the
 // squared norms of the point's past directions, weighted by 0.9^k for the k-th last step; in the first step
-// the factor is 1. On a sphere of radius r, R' is r R: the norm of the gradient of the same cost as a
-// function of x/r, so that the factor does not depend on the scale.
+// the factor is 1, and it is always 1 where c is 0 or negative. On a sphere of radius r, R' is r R: the norm
+// of the gradient of the same cost as a function of x/r, so that the factor does not depend on the scale.
 //
 // The factor is known before the gradient of a step is drawn. A step is therefore unbiased, and for learning
 // rates with infinite sum and finite sum of squares (RobbinsMonro) the theorem of Robbins and Monro applies

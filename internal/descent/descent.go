@@ -56,12 +56,12 @@ func (a Progress) Plus(b Progress) Progress {
 //
 //	g(R, c) = max(1, R' (2 + R')),  R' = R c^(-1/2),
 //
-// for a direction of norm R where the sectional curvature is at most c, and 1 where c is 0.
-// On the unit sphere it is the factor of Ozay and Okatani (arXiv 1610.07008, theorem 2). On a
+// for a direction of norm R where the sectional curvature is at most c > 0, and 1 where c is 0 or
+// negative. On the unit sphere it is the factor of Ozay and Okatani (arXiv 1610.07008, theorem 2). On a
 // sphere of radius r it is the factor for the same loss as a function of x/r, whose gradient is r
 // times as long.
 func Factor(r, c float64) float64 {
-	if c == 0 {
+	if !(c > 0) {
 		return 1
 	}
 	r /= math.Sqrt(c)

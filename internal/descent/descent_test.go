@@ -18,7 +18,9 @@ func TestFactorIsThePapersOnTheUnitSphere(t *testing.T) {
 		want := math.Sqrt(max(1, r*r*max((2*rho+r)*(2*rho+r), 1+(rho+r))))
 		assert.InEpsilon(t, want, descent.Factor(r, 1), 1e-14, "R = %g", r)
 	}
-	assert.Equal(t, 1.0, descent.Factor(1e9, 0))
+	for _, c := range []float64{0, math.Copysign(0, -1), -1e-300, -1, math.Inf(-1)} {
+		assert.Equal(t, 1.0, descent.Factor(1e9, c), "c = %g", c)
+	}
 }
 
 // On a manifold s times as large, gradients are 1/s times as long and the curvature is 1/s^2 times as
