@@ -51,7 +51,7 @@ func (o ImportOptions) check() error {
 // convolution whose result has one pixel, which timm uses in place of the linear layers of VGG, are read as the
 // weight of a linear layer.
 //
-// A tensor that is missing, that the model does not have, or that has another shape is an error that names it and
+// A tensor that is missing, that the model does not have, that has another shape, or NaN or Inf in it, is an error that names it and
 // wraps ErrMismatch. After any error the model is as before.
 func Import(path string, m Stateful, o ImportOptions) error {
 	if err := importFrom(path, m, o); err != nil {

@@ -157,7 +157,8 @@ func (f *reading) iterations(m models.State, all changes) (changes, error) {
 	return all, nil
 }
 
-// weights reads learnables and statistics and adds their names to known. If widen is set, numbers may have a lower precision than the memory.
+// weights reads learnables and statistics and adds their names to known. If widen is set, numbers may have a lower precision than the
+// memory, and must be finite.
 func (f *reading) weights(m models.State, prefix string, widen bool, known map[string]bool) (changes, error) {
 	var all changes
 	for i, p := range places(m) {
@@ -175,6 +176,13 @@ func (f *reading) weights(m models.State, prefix string, widen bool, known map[s
 		}
 		if (t.F64 != nil) != (memory.F64 != nil) || (t.F32 != nil) != (memory.F32 != nil) {
 			return nil, fmt.Errorf("tensor %q: want %s, got %s (%w)", t.Name, memory.Precision(), t.DType(), ErrMismatch)
+		}
+		if widen { // a checkpoint is as the run was
+			for _, backing := range []any{t.F32, t.F64} {
+				if k, v := dense.NotFinite(backing); k >= 0 {
+					return nil, fmt.Errorf("tensor %q: want finite numbers, got %v at element %d (%w)", t.Name, v, k, ErrMismatch)
+				}
+			}
 		}
 		if p.transposed {
 			t.F32, t.F64 = transpose(t.F32, p.shape[1]), transpose(t.F64, p.shape[1])

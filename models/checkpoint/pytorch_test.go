@@ -214,6 +214,10 @@ func TestImportRefuses(t *testing.T) {
 		all["fc1.bias"] = safetensors.Tensor{Name: "fc1.bias", Shape: []int{5}, I64: make([]int64, 5)}
 	})
 	refuse(`tensor "fc1.bias": want float32, got I64`)
+	write(func(all map[string]safetensors.Tensor) { all["conv1.weight"].F32[4] = float32(math.Inf(-1)) })
+	refuse(`tensor "conv1.weight": want finite numbers, got -Inf at element 4`)
+	write(func(all map[string]safetensors.Tensor) { all["fc1.bias"].F32[0] = float32(math.NaN()) })
+	refuse(`tensor "fc1.bias": want finite numbers, got NaN at element 0`)
 	write(func(all map[string]safetensors.Tensor) { all["bn1.running_mean"].F32[1] = float32(math.NaN()) })
 	refuse(`got NaN at element 1`)
 	write(func(all map[string]safetensors.Tensor) {

@@ -68,7 +68,7 @@ func (t Tensors) Example(i int, row []any, _ *rand.Rand) error {
 }
 
 // isEmpty reports whether there are no examples.
-func isEmpty(d Data) bool { return d == nil || d.Len() < 1 }
+func isEmpty(d Data) bool { return isNil(d) || d.Len() < 1 }
 
 // augmented holds images that are varied in training.
 type augmented struct {

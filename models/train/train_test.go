@@ -16,6 +16,7 @@ import (
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/images"
 	"github.com/kernelfold/kernelfold/models/train"
+	"github.com/kernelfold/kernelfold/solvers"
 )
 
 // easy is a set of clean digits that a tiny net learns at once.
@@ -231,6 +232,14 @@ func TestBadInput(t *testing.T) {
 	assert.EqualError(t, err, "train: want at least one batch of 20 examples, got 19 examples")
 	_, err = train.Fit(context.Background(), m, nil, set.Train, train.Options{})
 	assert.EqualError(t, err, "train: want a solver, got nil")
+	_, err = train.Fit(context.Background(), m, (*solvers.Solver)(nil), set.Train, train.Options{})
+	assert.EqualError(t, err, "train: want a solver, got nil")
+	_, err = train.Fit(context.Background(), (*models.Model)(nil), s, set.Train, train.Options{})
+	assert.EqualError(t, err, "train: want a net, got nil")
+	_, err = train.Fit(context.Background(), m, s, (*images.Pictures)(nil), train.Options{})
+	assert.EqualError(t, err, "train: want data, got nil")
+	_, err = train.Fit(context.Background(), m, s, set.Train, train.Options{Test: (*images.Pictures)(nil)})
+	assert.NoError(t, err, "is no data to test on")
 	_, err = train.Fit(context.Background(), m, s, set.Train, train.Options{Epochs: -1})
 	assert.ErrorContains(t, err, "positive number of epochs")
 	bad := set.Train
