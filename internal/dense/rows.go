@@ -5,6 +5,7 @@ package dense
 import (
 	"fmt"
 	"reflect"
+	"unsafe"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -40,6 +41,11 @@ func RowsOf(v gorgonia.Value) (Rows, error) {
 
 // Element returns the type of the elements.
 func (r Rows) Element() reflect.Type { return r.all.Type().Elem() }
+
+// Bytes returns the memory of all rows.
+func (r Rows) Bytes() []byte {
+	return unsafe.Slice((*byte)(r.all.UnsafePointer()), r.Len*r.Size*int(r.Element().Size()))
+}
 
 // Row returns row i, a slice such as []float32 that shares memory with the tensor.
 func (r Rows) Row(i int) any { return r.slice(i, i+1).Interface() }

@@ -151,20 +151,3 @@ func TestExamplesAtOnce(t *testing.T) {
 	_, more := <-f.ready
 	assert.False(t, more, "batches after the last epoch")
 }
-
-// Ranks that were given different pictures, or others of their options, are told apart.
-func TestDescribePictures(t *testing.T) {
-	dir := t.TempDir()
-	require.NoError(t, images.Draw(t.Context(), dir, images.DrawOptions{Classes: "AB", PerClass: 2, Side: 16}))
-	p, err := images.Folder(dir, images.FolderOptions{})
-	require.NoError(t, err)
-	rest, held, err := p.Holdout(2, 1)
-	require.NoError(t, err)
-	flipped, err := images.Folder(dir, images.FolderOptions{Transform: images.Transform{Flip: true}})
-	require.NoError(t, err)
-	again, err := images.Folder(dir, images.FolderOptions{})
-	require.NoError(t, err)
-	assert.Equal(t, describe(p), describe(again))
-	assert.NotEqual(t, describe(rest), describe(held))
-	assert.NotEqual(t, describe(p), describe(flipped))
-}

@@ -28,7 +28,7 @@ import (
 //	err := checkpoint.Load(filepath.Join(dir, train.BestFile), model, nil, nil)
 //
 // A run is saved before its first step, when one of Every, EverySteps and EveryTime says so, and when it ends, also
-// by ErrStop or because ctx was cancelled. A run that is killed can continue from its last save. While Fit runs no
+// by ErrStop, because ctx was cancelled, or by an error of a hook or an evaluation. A step that fails or diverges is not saved. A run that is killed can continue from its last save. While Fit runs no
 // other run can use Dir, in this process or another on the same machine.
 //
 // The zero value saves nothing.
@@ -47,7 +47,9 @@ type Checkpoint struct {
 	Keep int
 	// Resume continues from LastFile or, if that is damaged, from the newest whole checkpoint before it; hooks find which one it was,
 	// and the errors of the newer ones, in Run. There must be a checkpoint. The model and the solver must be made as in the first run,
-	// and data, batch, seed and augmentation must be the same. Epochs may differ, but not be fewer than the completed ones.
+	// and data, Test, Validation, batch, seed and augmentation must be the same. An images.Split and Tensors are recognised by their
+	// numbers; images.Pictures by the names and labels of the pictures, the classes, their weights, Preprocessing and Transform, not by the
+	// content of the files; Data of your own by type and length. Epochs may differ, but not be fewer than the completed ones.
 	Resume bool
 	// Replace begins a new run in a Dir that holds another run, and deletes that run. Without Replace this is an error.
 	Replace bool
@@ -227,7 +229,9 @@ func (r *run) saveBest(e Epoch) error {
 		if r.root() {
 			err = named(checkpoint.Save(path, r.model, nil, &r.state))
 		}
-		return r.agree(err)
+		err = r.agree(err)
+		r.torn = r.torn || err != nil
+		return err
 	}
 	return r.write(func(s checkpoint.Solver) error { return checkpoint.Save(path, r.model, s, &r.state) })
 }
@@ -267,9 +271,9 @@ func (r *run) save() error {
 }
 
 // write writes a file on rank 0. A snapshot of the solver is taken by all ranks.
-func (r *run) write(to func(checkpoint.Solver) error) error {
+func (r *run) write(to func(checkpoint.Solver) error) (err error) {
+	defer func() { r.torn = r.torn || err != nil }()
 	var s checkpoint.Solver
-	var err error
 	if !r.Checkpoint.WeightsOnly {
 		if s, err = checkpoint.Keeper(r.solver); err != nil {
 			return fmt.Errorf("train: %w", err)
@@ -292,7 +296,7 @@ func (r *run) write(to func(checkpoint.Solver) error) error {
 
 // resume takes the state from the checkpoint, that of the solver on all ranks.
 func (r *run) resume() error {
-	s := state{Plan: r.Plan, Rescaling: r.Rescale, epochs: r.Epochs}
+	s := state{Plan: r.Plan, Data: r.Data, Rescaling: r.Rescale, epochs: r.Epochs}
 	keeper, err := checkpoint.Keeper(r.solver)
 	if err != nil {
 		return fmt.Errorf("train: %w", err)
@@ -306,6 +310,7 @@ func (r *run) resume() error {
 		if r.kept.resumed, r.kept.damaged, err = r.Checkpoint.series().Load(r.model, solver, &s); err != nil {
 			return r.agree(fmt.Errorf("train: %w", err))
 		}
+		s.Data = r.Data // which a run of an earlier version does not have
 		r.state = s
 	}
 	if !r.several() {
@@ -320,12 +325,15 @@ func (r *run) resume() error {
 	return nil
 }
 
-// Accept rejects a state of other batches or of more epochs than are wanted, and one that no run can reach, because the file may have been tampered
+// Accept rejects a state of other batches, of other data or of more epochs than are wanted, and one that no run can reach, because the file may have been tampered
 // with.
 func (s *state) Accept(saved any) error {
 	is := saved.(*state)
 	if is.Plan != s.Plan {
 		return fmt.Errorf("want the batches of the run that was saved, %+v, got %+v", is.Plan, s.Plan)
+	}
+	if err := s.Data.check(is.Data); err != nil {
+		return err
 	}
 	steps, done := s.Plan.steps(), len(is.Done)
 	switch {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/kernelfold/kernelfold/internal/dense"
 	"github.com/kernelfold/kernelfold/internal/wrap"
-	"github.com/kernelfold/kernelfold/models/images"
 	"github.com/kernelfold/kernelfold/nodes"
 )
 
@@ -28,8 +27,8 @@ func (r *run) compare() error {
 	for _, b := range r.model.Buffers {
 		fmt.Fprintln(model, b.Name, b.Running() != nil, b.Noise != nil)
 	}
-	own := fmt.Sprintf("solver %s, model %08x, batches %+v of %s, %d epochs, test %s, validation %s, best %d, patience %d, rescaled by %d, checkpoint %v every %d, resumed %v, weights only %v",
-		wrap.Describe(r.solver), model.Sum32(), r.Plan, describe(r.data), r.Epochs, describe(r.Test), describe(r.Validation), r.Best, r.Patience, r.Rescale,
+	own := fmt.Sprintf("solver %s, model %08x, batches %+v of %v, %d epochs, best %d, patience %d, rescaled by %d, checkpoint %v every %d, resumed %v, weights only %v",
+		wrap.Describe(r.solver), model.Sum32(), r.Plan, r.Data, r.Epochs, r.Best, r.Patience, r.Rescale,
 		c.Dir != "", c.Every, c.Resume, c.WeightsOnly)
 	first, err := r.Broadcast([]byte(own))
 	if err != nil {
@@ -39,24 +38,6 @@ func (r *run) compare() error {
 		err = fmt.Errorf("train: want the data and the options of rank 0, %s, got %s", first, own)
 	}
 	return r.agree(err)
-}
-
-// describe returns properties of the data that are quick to compute.
-func describe(d Data) string {
-	if isEmpty(d) {
-		return "nothing"
-	}
-	if s, ok := d.(images.Split); ok {
-		return fmt.Sprintf("%d images of labels %08x", d.Len(), crc32.ChecksumIEEE(fmt.Append(nil, s.Labels)))
-	}
-	if p, ok := d.(*images.Pictures); ok {
-		names := crc32.NewIEEE()
-		for i := range p.Len() {
-			fmt.Fprintln(names, p.Label(i), p.Name(i))
-		}
-		return fmt.Sprintf("%d pictures of names and labels %08x, %+v, %+v, weights %v", d.Len(), names.Sum32(), p.Preprocessing, p.Transform, p.Weights)
-	}
-	return fmt.Sprintf("%d examples of %T", d.Len(), d)
 }
 
 // common is what all ranks receive from rank 0.

@@ -19,14 +19,14 @@ func Evaluate(ctx context.Context, p *models.Predictor, data Data) (loss, accura
 		return 0, 0, fmt.Errorf("train: want examples to evaluate, got none")
 	}
 	n := data.Len()
-	loss, score, err := total(ctx, p, data, 0, n)
+	loss, score, err := total(ctx, p, "", data, 0, n)
 	return loss / float64(n), score / float64(n), err
 }
 
-// measure is Evaluate on all ranks, each of which evaluates its part.
-func (r *run) measure(data Data) (loss, accuracy float64, err error) {
+// measure is Evaluate on all ranks, each of which evaluates its part. An error of the data names them.
+func (r *run) measure(name string, data Data) (loss, accuracy float64, err error) {
 	n, np, k := data.Len(), r.Size(), r.Rank()
-	loss, score, err := total(r.ctx, r.predictor, data, n*k/np, n*(k+1)/np)
+	loss, score, err := total(r.ctx, r.predictor, name+": ", data, n*k/np, n*(k+1)/np)
 	switch cause := notFinite(err); {
 	case err == nil:
 	case cause != nil:
@@ -44,9 +44,9 @@ func (r *run) measure(data Data) (loss, accuracy float64, err error) {
 	return sums[0] / float64(n), sums[1] / float64(n), nil
 }
 
-// total returns the sums of the costs and of the scores of the examples first..last.
-func total(ctx context.Context, p *models.Predictor, data Data, first, last int) (loss, score float64, err error) {
-	err = eachBatch(ctx, p.Net(), data, first, last, func(b *batch) error {
+// total returns the sums of the costs and of the scores of the examples first..last. The error of an example begins with the prefix.
+func total(ctx context.Context, p *models.Predictor, prefix string, data Data, first, last int) (loss, score float64, err error) {
+	err = eachBatch(ctx, p.Net(), prefix, data, first, last, func(b *batch) error {
 		l, s, err := p.Evaluate(b.values...)
 		loss, score = loss+l, score+s
 		return err
@@ -57,8 +57,9 @@ func total(ctx context.Context, p *models.Predictor, data Data, first, last int)
 	return loss, score, nil
 }
 
-// eachBatch calls do with batches of the examples first..last, in their order. It gathers the next ones meanwhile.
-func eachBatch(ctx context.Context, n *models.Net, data Data, first, last int, do func(*batch) error) error {
+// eachBatch calls do with batches of the examples first..last, in their order. It gathers the next ones meanwhile. The error of an
+// example begins with the prefix.
+func eachBatch(ctx context.Context, n *models.Net, prefix string, data Data, first, last int, do func(*batch) error) error {
 	if first == last {
 		return nil
 	}
@@ -73,7 +74,7 @@ func eachBatch(ctx context.Context, n *models.Net, data Data, first, last int, d
 			return err
 		}
 		if b.err != nil {
-			return named(b.err)
+			return fmt.Errorf("train: %s%w", prefix, b.err)
 		}
 		if err := do(b); err != nil {
 			return err

@@ -5,7 +5,8 @@ package train
 import "errors"
 
 // Hook observes a run. Each of its functions may be nil. An error ends the run and is returned by Fit, except
-// ErrStop, which ends the run without an error. With several ranks, only rank 0 calls hooks.
+// ErrStop, which ends the run without an error. All hooks see each step and each epoch, also after one of them has returned an
+// error for it; Fit returns the first one. With several ranks, only rank 0 calls hooks.
 type Hook struct {
 	// Begin is called once, before the first step.
 	Begin func(Run) error
@@ -60,23 +61,31 @@ func (r *run) callBegin(b Run) error {
 }
 
 func (r *run) callStep(s Step) error {
-	for _, h := range r.hooks {
-		if h.AfterStep != nil {
-			if err := h.AfterStep(s); err != nil {
-				return err
-			}
+	return r.call(func(h Hook) error {
+		if h.AfterStep == nil {
+			return nil
 		}
-	}
-	return nil
+		return h.AfterStep(s)
+	})
 }
 
 func (r *run) callEpoch(e Epoch) error {
+	return r.call(func(h Hook) error {
+		if h.AfterEpoch == nil {
+			return nil
+		}
+		return h.AfterEpoch(e)
+	})
+}
+
+// call calls all hooks, so that a log has the epoch after which another hook ends the run. It returns the first error, or ErrStop if
+// there is no other.
+func (r *run) call(of func(Hook) error) error {
+	var first error
 	for _, h := range r.hooks {
-		if h.AfterEpoch != nil {
-			if err := h.AfterEpoch(e); err != nil {
-				return err
-			}
+		if err := of(h); err != nil && (first == nil || errors.Is(first, ErrStop) && !errors.Is(err, ErrStop)) {
+			first = err
 		}
 	}
-	return nil
+	return first
 }

@@ -54,7 +54,7 @@ func Predict(ctx context.Context, p *models.Predictor, data Data, do func(Predic
 	}
 	classes := n.Outputs[0].Shape()[1]
 	from := 0
-	return eachBatch(ctx, n, data, 0, data.Len(), func(b *batch) error {
+	return eachBatch(ctx, n, "", data, 0, data.Len(), func(b *batch) error {
 		outputs, err := p.Predict(b.values[:len(n.Inputs)]...)
 		if err != nil {
 			return err

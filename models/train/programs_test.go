@@ -435,14 +435,18 @@ func (u unreadable) Example(i int, row []any, rng *rand.Rand) error {
 
 // An example that cannot be had is named, in training and in evaluation.
 func TestUnreadableExample(t *testing.T) {
-	for _, c := range []struct{ data, test train.Data }{
-		{unreadable{squaresData(20)}, nil},
-		{squaresData(20), unreadable{squaresData(20)}},
+	for _, c := range []struct {
+		data, test, validation train.Data
+		want                   string
+	}{
+		{unreadable{squaresData(20)}, nil, nil, "train: example 11: lost"},
+		{squaresData(20), unreadable{squaresData(20)}, nil, "train: Test: example 11: lost"},
+		{squaresData(20), nil, unreadable{squaresData(20)}, "train: Validation: example 11: lost"},
 	} {
 		n, err := models.New(10, unet())
 		require.NoError(t, err)
-		_, err = train.Fit(context.Background(), n, adam(), c.data, train.Options{Test: c.test})
-		assert.EqualError(t, err, "train: example 11: lost")
+		_, err = train.Fit(context.Background(), n, adam(), c.data, train.Options{Test: c.test, Validation: c.validation})
+		assert.EqualError(t, err, c.want)
 	}
 }
 

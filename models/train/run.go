@@ -38,12 +38,14 @@ type run struct {
 	ends      []func() error
 	kept      kept
 
+	torn         bool // a step or a save has failed, so weights, state and files may not belong together
 	synchronised bool // batch normalisations sum over all ranks
 }
 
 // state is the state of the loop between two steps, apart from the weights and the solver. Checkpoints hold it.
 type state struct {
 	Plan      plan
+	Data      fingerprint `json:",omitempty"` // none in runs of earlier versions, and in those that are not saved
 	Done      []Epoch
 	Current   Epoch   // under way, its sums over its steps
 	Step      int     // made in it
@@ -62,6 +64,9 @@ func newRun(ctx context.Context, of models.Trainable, solver gorgonia.Solver, da
 	m := of.Base()
 	r := &run{Options: o, ranks: ranksOf(o.Group), ctx: ctx, model: m, solver: solver, ascender: ascender(solver), data: data, weights: gorgonia.NodesToValueGrads(m.Learnables)}
 	r.Plan = plan{o.Seed, data.Len(), m.Batch() * r.Size(), imagesOf(m), o.Augment}
+	if o.Checkpoint.Dir != "" || r.several() {
+		r.Data = r.fingerprint()
+	}
 	r.Rescaling = o.Rescale
 	part := r.Plan.part(r.ranks)
 	if r.root() {
@@ -150,7 +155,7 @@ func (r *run) close() error {
 	return errors.Join(all...)
 }
 
-// all makes the remaining epochs, and saves the run at its end, unless it failed.
+// all makes the remaining epochs, and saves the run at its end if it is whole.
 func (r *run) all() error {
 	var left error
 	if !r.kept.stays() {
@@ -170,16 +175,37 @@ func (r *run) all() error {
 	for err == nil && len(r.Done) < r.Epochs && !r.outOfPatience() {
 		err = r.epoch()
 	}
-	if err != nil && !errors.Is(err, ErrStop) && !errors.As(err, new(cancelled)) {
+	if !r.whole(err) {
 		return err
 	}
-	if e := r.share(false); e != nil {
+	e := r.share(false)
+	if e == nil {
+		e = r.save()
+	}
+	if e == nil {
+		return err
+	}
+	if asked(err) {
 		return e
 	}
-	if e := r.save(); e != nil {
-		return e
+	return fmt.Errorf("%w; the run could not be saved: %w", err, e)
+}
+
+// asked reports whether a run ends because it is complete, or as somebody wanted.
+func asked(err error) bool {
+	return err == nil || errors.Is(err, ErrStop) || errors.As(err, new(cancelled))
+}
+
+// whole reports whether a run that ends with err can be saved: after a failed evaluation or an error of a hook it can, after a step
+// that failed or diverged it cannot. Of several ranks all must know the error, since all take part.
+func (r *run) whole(err error) bool {
+	switch {
+	case asked(err):
+		return true
+	case r.torn || r.Steps == 0 || errors.As(err, new(*DivergedError)):
+		return false
 	}
-	return err
+	return !r.several() || errors.As(err, new(*distributed.RankError))
 }
 
 // outOfPatience reports whether too many epochs have passed without a better one.
@@ -203,6 +229,7 @@ func (r *run) epoch() error {
 		}
 		at, err := r.step(number)
 		if err != nil {
+			r.torn = true
 			return err
 		}
 		hook = r.callStep(at)
@@ -235,8 +262,8 @@ func (r *run) complete(number int) (e Epoch, err error) {
 		return e, err
 	}
 	defer func() {
-		if b := back(); err == nil {
-			err = b
+		if b := back(); b != nil {
+			r.torn, err = true, errors.Join(err, b)
 		}
 	}()
 	if e, err = r.evaluate(); err != nil {
@@ -271,18 +298,19 @@ func (r *run) evaluate() (Epoch, error) {
 		e.TrainAccuracy = r.Right / float64(e.Images)
 	}
 	for _, part := range []struct {
+		name           string
 		data           Data
 		loss, accuracy *float64
 	}{
-		{r.Test, &e.TestLoss, &e.TestAccuracy},
-		{r.Validation, &e.ValidationLoss, &e.ValidationAccuracy},
+		{"Test", r.Test, &e.TestLoss, &e.TestAccuracy},
+		{"Validation", r.Validation, &e.ValidationLoss, &e.ValidationAccuracy},
 	} {
 		*part.loss, *part.accuracy = math.NaN(), math.NaN()
 		if isEmpty(part.data) {
 			continue
 		}
 		var err error
-		if *part.loss, *part.accuracy, err = r.measure(part.data); err != nil {
+		if *part.loss, *part.accuracy, err = r.measure(part.name, part.data); err != nil {
 			return e, err
 		}
 	}

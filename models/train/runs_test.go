@@ -11,11 +11,13 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -324,4 +326,94 @@ func TestLogFileFails(t *testing.T) {
 	b := &bytes.Buffer{}
 	require.NoError(t, train.JSON(b).Begin(train.Run{}))
 	assert.Empty(t, b.String())
+}
+
+// Hooks after one that ends the run see the step and the epoch with which it ends, and an error of theirs is not lost behind ErrStop.
+func TestHooksAfterTheEnd(t *testing.T) {
+	first, second := errors.New("first"), errors.New("second")
+	for name, test := range map[string]struct{ errs, want []error }{
+		"stop":               {[]error{train.ErrStop, nil}, nil},
+		"an error":           {[]error{first, second}, []error{first}},
+		"a stop, then error": {[]error{train.ErrStop, second}, []error{second}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, steps := t.TempDir(), 0
+			_, err := kept(t, dir, train.Checkpoint{},
+				train.Hook{AfterEpoch: func(train.Epoch) error { return test.errs[0] }},
+				train.Hook{AfterEpoch: func(train.Epoch) error { return test.errs[1] }})
+			assert.Len(t, logged(t, dir), 1)
+			_, stepped := kept(t, filepath.Join(dir, "other"), train.Checkpoint{},
+				train.Hook{AfterStep: func(train.Step) error { return test.errs[0] }},
+				train.Hook{AfterStep: func(train.Step) error {
+					steps++
+					return test.errs[1]
+				}})
+			assert.Equal(t, 1, steps)
+			for _, err := range []error{err, stepped} {
+				if test.want == nil {
+					assert.NoError(t, err)
+				} else {
+					assert.ErrorIs(t, err, test.want[0])
+				}
+			}
+		})
+	}
+}
+
+// A run whose evaluation or hook fails is saved with the steps that it has made, and ends, once resumed, as one that did not fail.
+func TestSavedAfterErrors(t *testing.T) {
+	fit := func(dir string, resume bool, test train.Data, hooks ...train.Hook) (outcome, error) {
+		m, s := stateful(t), solvers.NewSGD(solvers.LearnRate(0.05), solvers.Momentum(0.9), solvers.Kernels(manifolds.Stiefel{}))
+		done, err := train.Fit(context.Background(), m, s, easy(t).Train, train.Options{
+			Epochs: 2, Test: test, Hooks: hooks, Checkpoint: train.Checkpoint{Dir: dir, Resume: resume, Every: 5},
+		})
+		return after(t, m, s, done), err
+	}
+	mine := errors.New("mine")
+	want, err := fit(filepath.Join(t.TempDir(), "whole"), false, fragile{easy(t).Test, new(atomic.Bool)})
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		hook       train.Hook
+		want       string
+		steps, all int // made, and in completed epochs
+	}{
+		"evaluation": {train.Hook{}, "train: Test: example 20: broken", 11, 0},
+		"step": {train.Hook{AfterStep: func(s train.Step) error {
+			if s.Number == 11 {
+				return mine
+			}
+			return nil
+		}}, "mine", 11, 0},
+		"epoch": {train.Hook{AfterEpoch: func(train.Epoch) error { return mine }}, "mine", 11, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, test := t.TempDir(), fragile{easy(t).Test, new(atomic.Bool)}
+			test.broken.Store(name == "evaluation")
+			_, err := fit(dir, false, test, c.hook)
+			require.EqualError(t, err, c.want)
+			test.broken.Store(false)
+			var begun train.Run
+			got, err := fit(dir, true, test, train.Hook{Begin: func(r train.Run) error {
+				begun = r
+				return nil
+			}})
+			require.NoError(t, err)
+			assert.Equal(t, c.steps, begun.DoneSteps)
+			assert.Len(t, begun.Done, c.all)
+			assert.Equal(t, want, got)
+		})
+	}
+}
+
+// fragile are images of which one may be broken.
+type fragile struct {
+	images.Split
+	broken *atomic.Bool
+}
+
+func (f fragile) Example(i int, row []any, rng *rand.Rand) error {
+	if i == 20 && f.broken.Load() {
+		return errors.New("broken")
+	}
+	return f.Split.Example(i, row, rng)
 }

@@ -100,7 +100,7 @@ func TestSAMResumes(t *testing.T) {
 			assert.Equal(t, want, got)
 		}
 	}
-	_, err = train.Fit(context.Background(), stateful(t), descent(), set.Train, train.Options{Epochs: 4, Checkpoint: train.Checkpoint{Dir: dir, Resume: true}})
+	_, err = train.Fit(context.Background(), stateful(t), descent(), set.Train, train.Options{Epochs: 4, Test: set.Test, Checkpoint: train.Checkpoint{Dir: dir, Resume: true}})
 	assert.ErrorContains(t, err, "want the snapshot of SGD, got that of SAM(SGD)")
 }
 

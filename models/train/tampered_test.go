@@ -91,7 +91,7 @@ func TestResumeRefusesWhatNoRunHas(t *testing.T) {
 //	go test -fuzz FuzzResume -fuzztime 10m ./models/train
 func FuzzResume(f *testing.F) {
 	s := newStopped(f)
-	for n := range uint16(54) {
+	for n := range uint16(70) {
 		f.Add(uint8(2), n, "-1")
 		f.Add(uint8(2), n, fmt.Sprint(math.MaxInt))
 	}

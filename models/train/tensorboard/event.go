@@ -5,6 +5,7 @@ package tensorboard
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"io"
 	"math"
 	"slices"
 
@@ -32,6 +33,41 @@ func record(data []byte) []byte {
 	b = binary.LittleEndian.AppendUint32(b, masked(b))
 	b = append(b, data...)
 	return binary.LittleEndian.AppendUint32(b, masked(data))
+}
+
+// eachEvent calls do with the step of each event of a file, whether a session starts with it, and its bytes, up to the first record that
+// is cut or too large to be one of ours.
+func eachEvent(r io.Reader, do func(step int, start bool, event []byte)) {
+	const most = 1 << 26
+	for {
+		var head [12]byte
+		if _, err := io.ReadFull(r, head[:]); err != nil {
+			return
+		}
+		n := binary.LittleEndian.Uint64(head[:])
+		if n > most {
+			return
+		}
+		b := make([]byte, n+4)
+		if _, err := io.ReadFull(r, b); err != nil {
+			return
+		}
+		event, step, start := b[:n], 0, false
+		for rest := event; len(rest) > 0; {
+			number, kind, size := protowire.ConsumeField(rest)
+			if size < 0 {
+				return
+			}
+			if number == 2 && kind == protowire.VarintType {
+				_, _, tag := protowire.ConsumeTag(rest)
+				v, _ := protowire.ConsumeVarint(rest[tag:])
+				step = int(v)
+			}
+			start = start || number == 7
+			rest = rest[size:]
+		}
+		do(step, start, event)
+	}
 }
 
 // Fields of messages.

@@ -19,6 +19,7 @@
 package tensorboard
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -46,7 +47,8 @@ import (
 //
 // Each run writes its own file. The file of a resumed run tells TensorBoard to discard the steps after the
 // checkpoint in earlier files; that of a new run in a directory with earlier files tells it to discard all of
-// them. If a resumed run finds no files, its file begins with the epochs before the resumption.
+// them. If a resumed run finds no files, its file begins with the epochs before the resumption. If the files lack the last of these,
+// because the run was killed between its checkpoint and its events, its file begins with that one.
 //
 // If an event cannot be written, for example because the disk is full, no further events are written, and Fit
 // returns the error after the epoch and its checkpoint, or at the end of a run that ends earlier. The run can
@@ -106,18 +108,48 @@ func (l *log) begin(r train.Run) error {
 	if err != nil {
 		return fmt.Errorf("tensorboard: %w", err)
 	}
-	before := slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return strings.Contains(e.Name(), "tfevents") })
+	before := slices.ContainsFunc(entries, isEvents)
 	if l.to, err = l.open(); err != nil {
 		return fmt.Errorf("tensorboard: %w", err)
 	}
 	l.write(l.version())
 	l.write(l.sessionStart(r.DoneSteps))
-	if !before {
-		for _, e := range r.Done {
-			l.scalars(e)
+	done := r.Done
+	if n := len(done); before && n > 0 {
+		if done = done[n-1:]; l.has(entries, done[0].Number*l.steps) {
+			done = nil
 		}
 	}
+	for _, e := range done {
+		l.scalars(e)
+	}
 	return l.untold()
+}
+
+func isEvents(e fs.DirEntry) bool { return strings.Contains(e.Name(), "tfevents") }
+
+// has reports whether the earlier files have the numbers of the epoch that ended with the given step. A file is read up to where it is
+// cut; what a later session has discarded does not count.
+func (l *log) has(entries []fs.DirEntry, step int) (found bool) {
+	for _, e := range entries {
+		if !isEvents(e) {
+			continue
+		}
+		f, err := os.Open(filepath.Join(l.dir, e.Name()))
+		if err != nil {
+			continue // then the epoch is written twice, which is harmless
+		}
+		eachEvent(bufio.NewReader(f), func(at int, start bool, text []byte) {
+			switch {
+			case start && at <= step:
+				found = false
+			case at == step && bytes.Contains(text, []byte("loss/train")):
+				found = true
+			}
+		})
+		_ = f.Close()
+	}
+	return found
 }
 
 // open makes a file whose name sorts after those of earlier files.

@@ -309,6 +309,40 @@ func TestResume(t *testing.T) {
 	assert.Zero(t, files(t, dir)[2][1].step)
 }
 
+// A run that was killed between the checkpoint and the events of an epoch writes them when it is resumed, once.
+func TestResumeAfterKill(t *testing.T) {
+	root := t.TempDir()
+	dir := filepath.Join(root, "events")
+	run := func(epochs int, resume, killed bool) {
+		t.Helper()
+		set, m, s := digits(t)
+		h := New(dir, m, s)
+		if killed {
+			h.AfterEpoch = nil
+		}
+		_, err := train.Fit(context.Background(), m, s, set.Train, train.Options{Epochs: epochs, Seed: 1, Hooks: []train.Hook{h},
+			Checkpoint: train.Checkpoint{Dir: filepath.Join(root, "run"), Resume: resume}})
+		require.NoError(t, err)
+	}
+	run(1, false, true)
+	require.NoError(t, os.Truncate(paths(t, dir)[0], 700), "in the middle of an event")
+	run(2, true, false)
+	run(3, true, false)
+	epochs := map[int]int{}
+	for i, path := range paths(t, dir) {
+		b, err := os.ReadFile(path)
+		require.NoError(t, err)
+		events, err := records(t, b)
+		assert.Equal(t, i == 0, err != nil, "the first file is cut")
+		for _, e := range events {
+			if _, ok := e.values["loss/train"]; ok {
+				epochs[e.step]++
+			}
+		}
+	}
+	assert.Equal(t, map[int]int{10: 1, 20: 1, 30: 1}, epochs)
+}
+
 // full is a disk that takes so many bytes.
 type full struct {
 	*os.File
