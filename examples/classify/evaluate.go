@@ -47,6 +47,9 @@ func (c *command) test(ctx context.Context, stdout, stderr io.Writer) (draw func
 	if set.Shape() != r.Shape || len(set.Classes) != len(r.Classes) {
 		return nil, cli.Usage("-data: want images of %v and %d classes, as the net was trained on, got %v and %d", r.Shape, len(r.Classes), set.Shape(), len(set.Classes))
 	}
+	if err := sameClasses(r.Classes, set.Classes); err != nil {
+		return nil, fmt.Errorf("-evaluate: %w", err)
+	}
 	renormalise(set.Test.Images, set.imageSet, r)
 	set.Mean, set.Std = r.Mean, r.Std
 	return c.evaluation(ctx, stdout, stderr, p, set)

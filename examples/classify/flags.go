@@ -32,6 +32,7 @@ type command struct {
 	pictures []string        // to predict: files and folders
 	given    map[string]bool // flags on the command line
 	note     string          // a message for the beginning of the run
+	classes  []string        // of a resumed run
 	planned  int             // the earlier number of epochs of a resumed run, if it has changed
 }
 
@@ -90,7 +91,7 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	f.StringVar(&c.Labels, "labels", "", "CSV `FILE` of names and labels of the pictures in -data (default: sub-folders are classes)")
 	f.Float64Var(&c.Test, "test", 0.1, "`share` of the pictures of a folder that are test images, unless it has its own")
 	f.BoolVar(&c.ClassWeights, "class-weights", false, "weight pictures of a folder by the inverse frequency of their class")
-	f.BoolVar(&c.Skip, "skip", false, "leave out broken pictures of a folder, and name them, instead of ending")
+	f.BoolVar(&c.Skip, "skip", false, "put the next picture of the class in place of a broken one in a folder, and name it, instead of ending")
 	f.IntVar(&c.Limit, "limit", 0, "training images used, and a fifth as many test images (default: all; of drawn digits 4000 and 800)")
 	f.Float64Var(&c.Validation, "validation", 0.1, "`share` of the training images held out, by which the best epoch is chosen")
 	f.StringVar(&c.Model, "model", "resnet20", "`net`: "+modelNames)
@@ -172,7 +173,7 @@ func (c *command) check() error {
 	case modes == 0:
 		return c.checkNew()
 	case c.resume:
-		allowed = append([]string{"resume", "out", "epochs"}, savingFlags...)
+		allowed = append([]string{"resume", "out", "epochs", "skip"}, savingFlags...)
 	case c.evaluate && c.Import != "":
 		allowed = []string{"evaluate", "import", "model", "width", "shortcut", "data", "size", "grey", "labels", "test", "skip", "limit", "seed", "figures"}
 	case c.evaluate:

@@ -160,3 +160,32 @@ func TestNetsForImageNet(t *testing.T) {
 		does(t, "-out", dir, "-evaluate")
 	}
 }
+
+// Data whose classes have been renamed are refused before anything is written: their labels no longer mean what the net has learnt.
+func TestRenamedClass(t *testing.T) {
+	data, run := draw(t, "ABC", 8), filepath.Join(t.TempDir(), "run")
+	does(t, "-data", data, "-grey", "-model", "lenet", "-batch", "8", "-epochs", "1", "-out", run)
+	require.NoError(t, os.Rename(filepath.Join(data, "A"), filepath.Join(data, "Z")))
+	before := contents(t, run)
+	for mode, args := range map[string][]string{"resume": {"-resume", "-epochs", "2"}, "evaluate": {"-evaluate"}} {
+		status, _, stderr := program(context.Background(), append(args, "-out", run)...)
+		assert.Equal(t, 1, status)
+		oneLine(t, stderr, "-"+mode+`: want the classes of the run in their order, got "B" as class 1 instead of "A"`)
+		assert.Equal(t, before, contents(t, run))
+	}
+	stdout, _ := does(t, "-out", run, "-predict", filepath.Join(data, "B", "0001.jpg"))
+	assert.Contains(t, stdout, "A", "the names that the net was trained with")
+	assert.NotContains(t, stdout, "Z")
+}
+
+// A run whose pictures are found to be broken goes on without them by -skip.
+func TestResumeSkips(t *testing.T) {
+	data, run := draw(t, "AB", 10), filepath.Join(t.TempDir(), "run")
+	does(t, "-data", data, "-grey", "-model", "lenet", "-batch", "8", "-epochs", "1", "-out", run)
+	require.NoError(t, os.WriteFile(filepath.Join(data, "A", "0001.jpg"), []byte("text"), 0o666)) // one of the training part
+	status, _, stderr := program(context.Background(), "-out", run, "-resume", "-epochs", "2")
+	assert.Equal(t, 1, status)
+	assert.Contains(t, stderr, "want a JPEG, PNG")
+	_, stderr = does(t, "-out", run, "-resume", "-epochs", "2", "-skip")
+	assert.Contains(t, stderr, "classify: skipped: images: ")
+}

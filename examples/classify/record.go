@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/kernelfold/kernelfold/internal/disk"
 	"github.com/kernelfold/kernelfold/internal/files"
@@ -42,6 +43,19 @@ func newRecord(s settings, set *dataset) *record {
 // set is the set without its images.
 func (r *record) set() *imageSet {
 	return &imageSet{Name: r.Name, Classes: r.Classes, Channels: r.Shape[0], Height: r.Shape[1], Width: r.Shape[2], Mean: r.Mean, Std: r.Std}
+}
+
+// sameClasses returns an error unless the classes of the data are those of a run, in the order of its labels.
+func sameClasses(want, got []string) error {
+	if slices.Equal(want, got) {
+		return nil
+	}
+	for i, class := range want {
+		if i < len(got) && got[i] != class {
+			return fmt.Errorf("want the classes of the run in their order, got %q as class %d instead of %q", got[i], i+1, class)
+		}
+	}
+	return fmt.Errorf("want the %d classes of the run, got %d", len(want), len(got))
 }
 
 // load reads a picture as the net expects it.

@@ -191,6 +191,11 @@ func (c *command) prepare(g *distributed.Group) (*job, error) {
 	if j.set, err = c.load(c.folder); err != nil {
 		return nil, err
 	}
+	if c.resume {
+		if err := sameClasses(c.classes, j.set.Classes); err != nil {
+			return nil, fmt.Errorf("-resume: %w", err)
+		}
+	}
 	all := j.set.training()
 	held := int(math.Round(c.Validation * float64(all)))
 	if held == 0 && c.Validation > 0 {
@@ -227,6 +232,7 @@ func (c *command) prepare(g *distributed.Group) (*job, error) {
 // restored holds what rank 0 has found in the directory of a run.
 type restored struct {
 	Settings settings
+	Classes  []string
 	Begun    bool // there is a checkpoint
 }
 
@@ -239,7 +245,7 @@ func (c *command) restore(g *distributed.Group) error {
 		var r *record
 		var is restored
 		if r, err = readRecord(c.out); err == nil {
-			is.Settings = r.Settings
+			is.Settings, is.Classes = r.Settings, r.Classes
 			is.Begun, err = train.Saved(c.out)
 		}
 		if err == nil {
@@ -276,6 +282,10 @@ func (c *command) restore(g *distributed.Group) error {
 	if c.given["tensorboard"] {
 		c.TensorBoard = own.TensorBoard
 	}
+	if c.given["skip"] {
+		c.Skip = own.Skip
+	}
+	c.classes = is.Classes
 	if c.resume = is.Begun; !c.resume {
 		c.note = "the run was not saved yet, so it begins with its first step"
 	}
