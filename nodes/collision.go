@@ -21,6 +21,9 @@ var ErrCollision = errors.New("two nodes have one hash")
 // hashes of gorgonia.Read and of nodes with state contain an address, so the same program may have a
 // collision in one run and none in the next. After a collision, build the graph again.
 func CheckGraph(g *gorgonia.ExprGraph) error {
+	if g == nil {
+		return errors.New("nodes.CheckGraph: want a graph, got nil")
+	}
 	seen := make(map[uint32]*gorgonia.Node, len(g.AllNodes()))
 	for _, n := range g.AllNodes() {
 		h := n.Hashcode()

@@ -91,6 +91,9 @@ func conv2d(name string, x, w *gorgonia.Node, kernel tensor.Shape, pad, stride, 
 	return apply(s, newTiled(p, along[0], along[1]), newConv[float64](p), x, w)
 }
 
+// maxPadding is the largest padding of one side: beyond it the sizes of a result could overflow.
+const maxPadding = 1 << 20
+
 // axes checks the arguments of a convolution that concern rows and columns, and returns them without the
 // sizes of the images.
 func axes(name string, in, filter, kernel tensor.Shape, pad, stride, dilation []int, o convOptions) (along [2]axis, err error) {
@@ -109,6 +112,8 @@ func axes(name string, in, filter, kernel tensor.Shape, pad, stride, dilation []
 		err = fmt.Errorf("%s: want padding of rows and columns or top, bottom, left and right, got %v", name, pad)
 	case slices.Min(pad) < 0:
 		err = fmt.Errorf("%s: want padding that is not negative, got %v", name, pad)
+	case slices.Max(pad) > maxPadding:
+		err = fmt.Errorf("%s: want padding of at most %d, got %v", name, maxPadding, pad)
 	case len(stride) != 2 || stride[0] < 1 || stride[1] < 1:
 		err = fmt.Errorf("%s: want two positive strides, got %v", name, stride)
 	case len(dilation) != 2 || dilation[0] < 1 || dilation[1] < 1:

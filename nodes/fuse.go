@@ -126,6 +126,9 @@ func (f *fuser) apply(n *gorgonia.Node, of gorgonia.Op, in []*gorgonia.Node, cop
 
 // operation returns the operation of a node of this package, and otherwise nil.
 func operation(n *gorgonia.Node) *op {
+	if n == nil {
+		return nil
+	}
 	switch o := n.Op().(type) {
 	case *op:
 		return o

@@ -29,6 +29,9 @@ import (
 //
 // Results are the same bit for bit. Nodes may be added to the graph later; the next run takes them into account.
 func Plan(g *gorgonia.ExprGraph, keep ...*gorgonia.Node) {
+	if g == nil {
+		return
+	}
 	for _, n := range g.AllNodes() {
 		addsOwn(n)
 	}

@@ -5,6 +5,7 @@ package solvers
 import (
 	"fmt"
 	"math"
+	"reflect"
 
 	"gorgonia.org/gorgonia"
 
@@ -15,6 +16,9 @@ import (
 // admit checks all parameters, and with gradients their gradients too, and returns them as the solver knows
 // them. It binds new parameters; if anything fails, takeBack removes them again.
 func (e *engine) admit(model []gorgonia.ValueGrad, gradients bool) ([]*parameter, error) {
+	if e.err == nil && e.rule == nil {
+		e.err = optionError("want a solver made by NewSGD, NewAdam or another function of this package, got the zero Solver")
+	}
 	if e.err != nil {
 		return nil, e.err
 	}
@@ -52,7 +56,7 @@ func (e *engine) admit(model []gorgonia.ValueGrad, gradients bool) ([]*parameter
 // recognise fills active with the known parameters, leaves nil in the other places, and returns how many these are.
 func (e *engine) recognise(model []gorgonia.ValueGrad) (fresh int, err error) {
 	for i, v := range model {
-		if v == nil {
+		if isNil(v) {
 			return 0, &ParameterError{Name: fmt.Sprintf("number %d", i), Kind: ErrParameter, Cause: "want a gorgonia.ValueGrad, got nil"}
 		}
 		w, err := dense.Of(v.Value())
@@ -72,6 +76,15 @@ func (e *engine) recognise(model []gorgonia.ValueGrad) (fresh int, err error) {
 		e.active = append(e.active, p)
 	}
 	return fresh, nil
+}
+
+// isNil reports whether v is nil or a nil pointer, such as a nil *gorgonia.Node.
+func isNil(v gorgonia.ValueGrad) bool {
+	if v == nil {
+		return true
+	}
+	p := reflect.ValueOf(v)
+	return p.Kind() == reflect.Pointer && p.IsNil()
 }
 
 // once marks a parameter as seen, and returns an error if it was already marked.

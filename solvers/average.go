@@ -234,6 +234,8 @@ func (a *Average) between(call string) error {
 	switch {
 	case a.err != nil:
 		return a.err
+	case a.inner == nil:
+		return optionError("%s: want an Average made by NewEMA or NewSWA, got the zero Average", call)
 	case a.swapped != nil:
 		return fmt.Errorf("solvers: %s: want SwapBack of %s before it, got the averages in place of the weights (%w)", call, a, ErrAverage)
 	}
@@ -252,7 +254,7 @@ func (a *Average) known(model []gorgonia.ValueGrad, f func(p *parameter, w dense
 	}
 	seen := map[*parameter]bool{}
 	for i, v := range model {
-		if v == nil {
+		if isNil(v) {
 			return &ParameterError{Name: fmt.Sprintf("number %d", i), Kind: ErrParameter, Cause: "want a gorgonia.ValueGrad, got nil"}
 		}
 		w, err := dense.Of(v.Value())

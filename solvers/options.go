@@ -472,6 +472,9 @@ func Where(pred func(name string, shape tensor.Shape) bool, m manifolds.Manifold
 func selects(option, args string, matches func(*parameter) bool, m manifolds.Manifold, opts []manifolds.Option) Option {
 	return Option{name: option, whole: func(c *config) error {
 		s := selection{name: fmt.Sprintf("%s(%snil)", option, args), matches: matches}
+		if slices.Contains(opts, manifolds.Option(nil)) {
+			return optionError("%s: want a manifolds.Grouping or a manifolds.Scale, got nil", option)
+		}
 		if m == nil && len(opts) > 0 {
 			return optionError("%s: want a manifold for the options %v, got nil", option, opts)
 		}

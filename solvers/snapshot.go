@@ -238,7 +238,7 @@ func (s *Solver) Restore(model []gorgonia.ValueGrad, snap *Snapshot) error {
 	}
 	byName := map[string]gorgonia.ValueGrad{}
 	for i, v := range model {
-		if v != nil {
+		if !isNil(v) {
 			byName[nameOf(v, i)] = v
 		}
 	}
