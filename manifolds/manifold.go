@@ -55,7 +55,8 @@ type Metric interface {
 
 // Ambient is implemented by a manifold that is a subset of a space with another inner product than the
 // Frobenius product: Project writes the nearest point in its norm, and Tangent the orthogonal
-// projection in it.
+// projection in it. A Euclidean gradient is no vector of this space: a tangent vector is made of it by
+// Gradient, not by Tangent, so the manifold is a Metric too.
 type Ambient interface {
 	// AmbientInner writes the inner product of each pair of matrices to out, of length K.
 	AmbientInner(out []float64, u, v Points) error
@@ -68,7 +69,7 @@ type Exponential interface {
 	Exp(dst, x, v Points) error
 }
 
-// Logarithm is implemented by a manifold with a closed-form logarithm.
+// Logarithm is implemented by a manifold with a logarithm, in closed form or by an iteration (see Properties.IterativeLog).
 type Logarithm interface {
 	// Log writes the shortest v with Exp_x(v) = y. It fails at the cut locus,
 	// where there is more than one.
@@ -142,6 +143,9 @@ type Properties struct {
 	// Drift bounds the membership error that one retraction from a point of the manifold leaves. It
 	// is 0 for a retraction that ends on the manifold, up to rounding.
 	Drift float64
+	// IterativeLog reports that the logarithm and the distance are found by an iteration, which takes much longer
+	// than a step. A solver that needs a distance in every step then takes the chord.
+	IterativeLog bool
 	// Convex reports that the points are a convex body around 0 and not a surface: all matrices are
 	// tangent, and a step that leaves the body ends at its nearest point.
 	Convex bool
@@ -192,6 +196,15 @@ func Inner(m Manifold, out []float64, x, u, v Points) error {
 		return t.Inner(out, x, u, v)
 	}
 	return frobenius(out, x, u, v)
+}
+
+// AmbientInner writes the inner product of each pair of matrices in the space around m to out: that of m if it is an Ambient, and
+// otherwise the Frobenius product. Lengths of points, and of chords between them, are measured by it.
+func AmbientInner(m Manifold, out []float64, u, v Points) error {
+	if t, ok := m.(Ambient); ok {
+		return t.AmbientInner(out, u, v)
+	}
+	return frobenius(out, u, u, v)
 }
 
 // TransportAlong carries u, tangent at x, to y = R_x(v): along the curve of the retraction if m

@@ -15,10 +15,14 @@ import (
 // checks much more.
 
 // probe returns an error if Gradient, Inner or TransportAlong do not belong to the Tangent,
-// Retract and Transport of m. The point is n x p, or smaller if m admits that. If a method of m
+// Retract and Transport of m. An Ambient that is no Metric has the Gradient and Inner of the Frobenius product, to which its
+// Tangent does not belong. The point is n x p, or smaller if m admits that. If a method of m
 // fails at the point, probe returns nil: the failure will show in use.
 func probe(m Manifold, n, p int) error {
-	metric, hasMetric := m.(Metric)
+	_, hasMetric := m.(Metric)
+	if _, other := m.(Ambient); other {
+		hasMetric = true
+	}
 	path, hasPath := m.(PathTransporter)
 	if !hasMetric && !hasPath || ours(m) {
 		return nil
@@ -45,7 +49,7 @@ func probe(m Manifold, n, p int) error {
 	const tolerance = 1e-6 // far above rounding, far below the difference to another geometry
 	if hasMetric {
 		grad, again, inner := x.Like(), x.Like(), []float64{0}
-		if metric.Gradient(grad, x, g) != nil || m.Tangent(again, x, grad) != nil || metric.Inner(inner, x, grad, u) != nil {
+		if Gradient(m, grad, x, g) != nil || m.Tangent(again, x, grad) != nil || Inner(m, inner, x, grad, u) != nil {
 			return nil
 		}
 		if off := distance(again, grad); !(off <= tolerance*g.Norm()) {

@@ -113,3 +113,18 @@ func TestBindProbesOtherTypes(t *testing.T) {
 		}
 	}
 }
+
+// unmeasured hides the metric of a manifold in another inner product, so that Gradient would be its Tangent.
+type unmeasured struct {
+	manifolds.Manifold
+	manifolds.Ambient
+}
+
+func TestBindProbesAmbientWithoutMetric(t *testing.T) {
+	m, err := manifolds.NewGeneralizedStiefel(6, []float64{1, 2, 3, 4, 5, 6})
+	require.NoError(t, err)
+	_, err = manifolds.On(m, manifolds.PerTap, manifolds.Unit).Bind([]int{6, 2, 3, 3}, 1)
+	require.NoError(t, err)
+	_, err = manifolds.On(unmeasured{m, m}, manifolds.PerTap, manifolds.Unit).Bind([]int{6, 2, 3, 3}, 1)
+	assert.ErrorContains(t, err, "want Inner and Gradient to fulfil <grad, u>_x = <g, u> for tangent u")
+}

@@ -88,6 +88,7 @@ func (m Stiefel) Properties(n, p int) Properties {
 		LowestCurvature:   lowest / (r * r),
 		InjectivityRadius: math.Pi * r / math.Sqrt(bound),
 		Cost:              q,
+		IterativeLog:      true,
 	}
 }
 

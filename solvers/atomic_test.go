@@ -148,7 +148,7 @@ func TestFailedStepChangesNothing(t *testing.T) {
 	for _, of := range precisions {
 		for _, s := range everySolver(0.01) {
 			for i, f := range faults() {
-				at := beyond[i%len(beyond)]
+				at := s.beyond()[i%len(s.beyond())]
 				for _, good := range []int{0, 3} {
 					t.Run(fmt.Sprintf("%v/%s/%s/after %d", of, s.name, f.name, good), func(t *testing.T) {
 						survives(t, of, func() stepper { return s.of(at.kernels()) }, good, func(s stepper, m []*param) error {

@@ -137,6 +137,16 @@ func (p *parameter) allows(q *Part) error {
 		return q.fail(ErrConstraint, fmt.Sprintf("want a manifold to move on, got %s of dimension 0 for points of %dx%d (%v): choose another grouping, or free it by Param(%q, manifolds.Euclidean{})",
 			manifolds.Name(q.Manifold), l.N, l.P, p.constraint.Grouping, p.name), nil)
 	}
+	if r, ok := p.settings.rule.(Restricted); ok {
+		if err := r.Admits(q.Manifold); err != nil {
+			return q.fail(ErrConstraint, err.Error(), err)
+		}
+	}
+	if s := p.settings; s.decay > 0 && s.decayOf == decayAmbient {
+		if err := inFrobenius(q.Manifold, fmt.Sprintf("AmbientDecay(%g)", s.decay)); err != nil {
+			return q.fail(ErrConstraint, err.Error()+": say EuclideanDecay for the other parameters", err)
+		}
+	}
 	if s := p.settings; s.decay > 0 && s.decayOf == decayEverything {
 		return q.fail(ErrConstraint, fmt.Sprintf("want no weight decay on %s, whose points have a fixed scale, got WeightDecay(%g): say EuclideanDecay for the other parameters, or AmbientDecay for the paper's",
 			manifolds.Name(q.Manifold), s.decay), nil)

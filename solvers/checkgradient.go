@@ -230,7 +230,15 @@ func (l *linear) direct(of *parameter) error {
 		if err := l.parts[i].Manifold.Tangent(l.v[i], l.x[i], l.v[i]); err != nil {
 			return l.parts[i].fail(ErrConstraint, err.Error(), err)
 		}
-		size, length = math.Hypot(size, l.x[i].Norm()), math.Hypot(length, l.v[i].Norm())
+		at, err := l.parts[i].norm(l.x[i])
+		if err != nil {
+			return err
+		}
+		along, err := l.parts[i].norm(l.v[i])
+		if err != nil {
+			return err
+		}
+		size, length = math.Hypot(size, at), math.Hypot(length, along)
 	}
 	if size == 0 {
 		size = 1

@@ -20,7 +20,7 @@ import (
 func TestStepMovesEveryWeightAndZeroesGradients(t *testing.T) {
 	for _, of := range precisions {
 		for _, s := range everySolver(0.01) {
-			for _, at := range beyond {
+			for _, at := range s.beyond() {
 				t.Run(of.String()+"/"+s.name+"/"+at.name, func(t *testing.T) {
 					m := model(of, 1)
 					solver := s.of(at.kernels())

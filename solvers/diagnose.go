@@ -185,7 +185,7 @@ func (p *Part) survey(x, g manifolds.Points) (low, high float64, err error) {
 		if err := manifolds.Inner(manifolds.Euclidean{}, along, y, y, h); err != nil {
 			return 0, 0, err
 		}
-		if err := manifolds.Inner(manifolds.Euclidean{}, squares, y, y, y); err != nil {
+		if err := manifolds.AmbientInner(p.Manifold, squares, y, y); err != nil {
 			return 0, 0, err
 		}
 		for i, sq := range squares {
@@ -313,7 +313,7 @@ func (p *parameter) now() (v dense.View, ok bool) {
 	return v, err == nil && v.Precision() == p.precision && v.Len() == p.shape.TotalSize()
 }
 
-// membership measures the current weights of the part, and returns their norm too.
+// membership measures the current weights of the part, and returns their norm, in the space around the manifold, too.
 func (p *Part) membership(v dense.View) (off, norm float64) {
 	l := p.bound.layout
 	buf := lend(l.K, l.N, l.P, !p.single())
@@ -325,7 +325,10 @@ func (p *Part) membership(v dense.View) (off, norm float64) {
 	if p.bound.euclidean {
 		return 0, x.Norm()
 	}
-	return p.Manifold.Membership(x), x.Norm()
+	if norm, err = p.norm(x); err != nil {
+		norm = math.NaN()
+	}
+	return p.Manifold.Membership(x), norm
 }
 
 // dead counts the filters of a kernel that cannot move: those whose gradient was 0 in every step and, without a constraint, those whose weights are

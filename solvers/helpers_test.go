@@ -174,6 +174,8 @@ type maker struct {
 	layers bool
 	// plans tells that the rate is a distance over gradients: first steps are short, and the length of gradients makes no difference.
 	plans bool
+	// frobenius tells that it refuses manifolds with another inner product.
+	frobenius bool
 	// bare makes the wrapped solver without the wrapper; nil for a native one.
 	bare func() gorgonia.Solver
 }
@@ -193,7 +195,7 @@ func native(lr float64) []maker {
 	}
 	muon := func(name string, own ...solvers.Option) maker {
 		m := adam(name, solvers.NewMuon, own...)
-		m.layers = true
+		m.layers, m.frobenius = true, true
 		return m
 	}
 	dog := func(name string, make func(...solvers.Option) *solvers.Solver, own ...solvers.Option) maker {
@@ -270,6 +272,14 @@ var everywhere = append(slices.Clone(places),
 
 // beyond are those and one where the inner product is not that of the ambient space.
 var beyond = append(slices.Clone(everywhere), place{"generalised Stiefel per tap", weightedFrames(6), []manifolds.Option{manifolds.PerTap}})
+
+// beyond are the places where solvers of the kind work.
+func (s maker) beyond() []place {
+	if s.frobenius {
+		return everywhere
+	}
+	return beyond
+}
 
 // weightedFrames is the generalised Stiefel manifold of a dense matrix of order n, such as the covariance of channels that depend on their neighbours.
 func weightedFrames(n int) manifolds.Manifold {

@@ -301,7 +301,11 @@ func (m *descent) iterate() error {
 	}
 	g := m.result.Gradient
 	m.length2 = g * g
-	first := 0.1 * norm(m.at.y)
+	size, err := m.norm(m.at.y)
+	if err != nil {
+		return err
+	}
+	first := 0.1 * size
 	if first == 0 {
 		first = 1
 	}
@@ -345,10 +349,14 @@ func (m *descent) follow(slope, first float64) error {
 	return nil
 }
 
-// norm is that of all points.
-func norm(x vector) (n float64) {
-	for _, b := range x {
-		n = math.Hypot(n, b.Norm())
+// norm is that of all points, in the spaces around their manifolds.
+func (o *objective) norm(x vector) (n float64, err error) {
+	for i, p := range o.parts {
+		part, err := p.norm(x[i])
+		if err != nil {
+			return 0, err
+		}
+		n = math.Hypot(n, part)
 	}
-	return n
+	return n, nil
 }

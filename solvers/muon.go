@@ -44,6 +44,9 @@ import (
 // matrices with orthonormal columns or rows lr bounds the angle, in radians, by which a step turns any of
 // them.
 //
+// A kernel on a manifolds.Ambient, whose inner product is not the Frobenius product, is an error, because there P_x is not self-adjoint
+// in the Frobenius product, and a step would not descend.
+//
 // Points that are vectors, as those on a Sphere, are the rows of one matrix: with PerFilter it is
 // again D x CAB. Their step is -lr c v / b.
 //
@@ -70,10 +73,11 @@ type muon struct {
 }
 
 var (
-	_ Cutting = muon{}
-	_ Costly  = muon{}
-	_ InPlace = muon{}
-	_ Partial = muon{}
+	_ Cutting    = muon{}
+	_ Costly     = muon{}
+	_ InPlace    = muon{}
+	_ Partial    = muon{}
+	_ Restricted = muon{}
 )
 
 func (muon) Name() string { return "Muon" }
@@ -89,6 +93,14 @@ func (r muon) State() []State {
 func (muon) Moves(shape tensor.Shape) bool {
 	l, err := manifolds.FilterBank.Layout(shape)
 	return err == nil && min(l.N, l.P) > 1
+}
+
+// Admits: P_x must be self-adjoint in the Frobenius product, in which msign is the steepest direction.
+func (muon) Admits(m manifolds.Manifold) error {
+	if err := inFrobenius(m, "Muon"); err != nil {
+		return fmt.Errorf("%w: leave the parameter to the solver for the rest, by Rest", err)
+	}
+	return nil
 }
 
 func (r muon) Rest() *Solver { return r.rest }

@@ -373,8 +373,8 @@ func ClipValue(limit float64) Option {
 }
 
 // ClipNorm scales the Euclidean gradients of all parameters of a step by one
-// factor so that their joint norm is at most limit (Pascanu, Mikolov, Bengio,
-// ICML 2013). It comes after ClipValue. In With it bounds the gradient of each parameter, before
+// factor so that their joint Frobenius norm is at most limit, whatever the manifolds (Pascanu,
+// Mikolov, Bengio, ICML 2013). It comes after ClipValue. In With it bounds the gradient of each parameter, before
 // the joint norm is taken.
 func ClipNorm(limit float64) Option {
 	o := setting("ClipNorm", positive(limit), func(s *settings) { s.clipOwn = limit })
@@ -403,7 +403,8 @@ func EuclideanDecay(lambda float64) Option { return decay("EuclideanDecay", lamb
 
 // AmbientDecay adds lambda*x to the Euclidean gradient of every parameter x
 // before the momentum, as the paper does. On a manifold of fixed scale the term is normal to the manifold. It
-// acts only through AmbientMomentum, whose older terms are no longer normal, and makes that less stable.
+// acts only through AmbientMomentum, whose older terms are no longer normal, and makes that less stable. A
+// parameter on a manifolds.Ambient, where lambda*x is not normal, makes the first step fail.
 func AmbientDecay(lambda float64) Option { return decay("AmbientDecay", lambda, decayAmbient) }
 
 func decay(name string, lambda float64, of decayKind) Option {

@@ -338,6 +338,26 @@ func TestCostlyRule(t *testing.T) {
 	assert.Equal(t, 1, shared(toilsome{}))
 }
 
+// flatMinded is a rule that does not move points in a metric other than that of the ambient space.
+type flatMinded struct{ normalised }
+
+func (flatMinded) Admits(m manifolds.Manifold) error {
+	if _, other := m.(manifolds.Metric); other {
+		return fmt.Errorf("want the metric of the ambient space, got %s", manifolds.Name(m))
+	}
+	return nil
+}
+
+// A rule may refuse manifolds. It is not asked about parameters that it does not move.
+func TestRestrictedRule(t *testing.T) {
+	for _, of := range precisions {
+		refuses(t, func() stepper { return solvers.New(flatMinded{}, solvers.Kernels(manifolds.Stiefel{})) }, model(of, 1),
+			solvers.ErrConstraint, `"conv1"`, "want the metric of the ambient space, got Stiefel")
+		run(t, solvers.New(flatMinded{}, solvers.Kernels(manifolds.Sphere{})), model(of, 1), 1)
+		run(t, solvers.New(flatMinded{}, solvers.Kernels(manifolds.Stiefel{}).With(solvers.Frozen())), model(of, 1), 1)
+	}
+}
+
 // Rules of one's own have names, and take no snapshots of each other.
 func TestSnapshotsOfOtherRules(t *testing.T) {
 	m := model(tensor.Float64, 1)

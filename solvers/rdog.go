@@ -24,10 +24,11 @@ import (
 //
 //	zeta(r) = r sqrt(-k) / tanh(r sqrt(-k)),    k the lower bound of the sectional curvature.
 //
-// zeta is 1 where k = 0, on all manifolds of this library but Stiefel in the Euclidean metric. d is the chord
-// |x - x_0| on Stiefel, where the geodesic distance would need an iteration, and on manifolds that are not a
-// manifolds.Logarithm. In the Euclidean metric a chord is no longer than the geodesic, so the steps can only
-// be shorter.
+// zeta is 1 where k = 0, on all manifolds of this library but Stiefel and GeneralizedStiefel in the Euclidean
+// metric. d is the chord |x - x_0| on these two, where the geodesic distance would need an iteration, and on
+// manifolds that are not a manifolds.Logarithm. In the Euclidean metric a chord is no longer than the
+// geodesic, so the steps can only be shorter. On a manifolds.Ambient, chords and |x_0| are measured in its
+// inner product.
 //
 // Steps do not depend on the scale of the cost, nor, since eps is relative, on that of the manifold. If other
 // code writes weights that are farther from x_0 than a step could lead, distances are measured from these
@@ -141,14 +142,17 @@ func plan(parts []*Part) error {
 		seen.distance = max(seen.distance, p.Old[dogDistance].At(0, 0, 0))
 		seen.length = max(seen.length, p.Old[dogLength].At(0, 0, 0))
 		lowest = min(lowest, p.bound.properties.LowestCurvature)
-		sizes[i], moved[i] = p.X.Norm(), 0
+		moved[i] = 0
+		var err error
+		if sizes[i], err = p.norm(p.X); err != nil {
+			return err
+		}
 		if p.Unconstrained() {
 			free = 1
 		}
 		if err := p.Riemannian(p.Gradient, p.Gradient); err != nil {
 			return p.fail(ErrDiverged, err.Error(), err)
 		}
-		var err error
 		if lengths[i], err = p.length(p.Gradient); err != nil {
 			return err
 		}
@@ -261,7 +265,7 @@ func (r dog) each(p *Part) error {
 	if err := manifolds.Inner(p.Manifold, f, p.X, p.Direction, p.Direction); err != nil {
 		return err
 	}
-	if err := manifolds.Inner(manifolds.Euclidean{}, size, p.X, p.X, p.X); err != nil {
+	if err := manifolds.AmbientInner(p.Manifold, size, p.X, p.X); err != nil {
 		return err
 	}
 	if p.Step > 1 {
@@ -327,10 +331,10 @@ func (p *Part) distance() (float64, error) {
 	return math.Sqrt(sum), nil
 }
 
-// distances writes the distance of each point from its start to out, or the chord.
+// distances writes the distance of each point from its start to out, or the chord where the distance is not known or needs an
+// iteration.
 func (p *Part) distances(out []float64) error {
-	_, frames := p.Manifold.(manifolds.Stiefel)
-	if m, ok := p.Manifold.(manifolds.Logarithm); ok && !frames && m.Dist(out, p.X, p.Old[dogStart]) == nil {
+	if m, ok := p.Manifold.(manifolds.Logarithm); ok && !p.bound.properties.IterativeLog && m.Dist(out, p.X, p.Old[dogStart]) == nil {
 		return nil
 	}
 	chord, err := p.chord()
@@ -338,7 +342,7 @@ func (p *Part) distances(out []float64) error {
 	if err != nil {
 		return err
 	}
-	if err := manifolds.Inner(manifolds.Euclidean{}, out, p.X, chord, chord); err != nil {
+	if err := manifolds.AmbientInner(p.Manifold, out, chord, chord); err != nil {
 		return p.fail(ErrDiverged, err.Error(), err)
 	}
 	for k, sq := range out {

@@ -58,7 +58,7 @@ type ParameterReport struct {
 	Gradient   float64 // norm of the Euclidean gradient of the parameter, as it came
 	Direction  float64 // norm of the direction, a tangent vector: the paper's R_t
 	StepLength float64 // norm of the step before the retraction
-	// Angle is StepLength divided by the norm of the weights: on a manifold whose points have norm r, the
+	// Angle is StepLength divided by the norm of the weights, on a manifolds.Ambient in its inner product: on a manifold whose points have norm r, the
 	// root mean square over the points of |step|/r, in radians. To compare solvers, use rates that give equal
 	// angles.
 	Angle float64
@@ -80,7 +80,8 @@ type ParameterReport struct {
 	// GeometricFactor is the largest g_t of a point; 1 without GeometricStep.
 	GeometricFactor float64
 	// Outwardness is the smallest and the largest <x, g>/|x|^2 over the points x, where g is the Euclidean
-	// gradient after BatchSize and ClipNorm. In an unconstrained kernel a point is a filter. It is 0 if a
+	// gradient after BatchSize and ClipNorm. On a manifolds.Ambient the norm is that of its inner product, in
+	// which <x, g> is the product with the gradient. In an unconstrained kernel a point is a filter. It is 0 if a
 	// batch norm follows. If it is positive, g points outward: a step against g would shorten the point. It
 	// is measured at steps 1, 2, 4, 8 ..., and every hundredth.
 	Outwardness [2]float64

@@ -103,6 +103,14 @@ type Partial interface {
 	Rest() *Solver
 }
 
+// Restricted is implemented by a Rule that does not work on every manifold, such as one that needs more of a tangent projection
+// than that it is one.
+type Restricted interface {
+	Rule
+	// Admits returns an error that says what the rule wants if it cannot move points on m. It is asked when a parameter is bound.
+	Admits(m manifolds.Manifold) error
+}
+
 // Checked is implemented by a Rule some of whose options exclude each other. Check is called when all options
 // are set, and returns an error if they do not fit.
 type Checked interface {
@@ -156,8 +164,8 @@ type Part struct {
 	step   underway
 }
 
-// Riemannian writes the Riemannian gradient of the Euclidean gradient g to dst,
-// which may be g.
+// Riemannian writes the Riemannian gradient of the Euclidean gradient g to dst, which may be g. It is the tangent projection of g
+// only in the metric of the ambient space, and if that is the Frobenius product.
 func (p *Part) Riemannian(dst, g manifolds.Points) error {
 	return manifolds.Gradient(p.Manifold, dst, p.X, g)
 }

@@ -190,7 +190,7 @@ func total(norms []float64) (sum float64) {
 func (p *parameter) quickSquare(scale float64) bool {
 	q := p.parts[0]
 	m, ok := q.bound.descender.(manifolds.Adaptable)
-	if _, other := q.Manifold.(manifolds.Ambient); other || !ok || q.bound.properties.Cost > 0 || !q.whole() || p.shared || q.extreme(scale) || q.points() != nil || q.step.dirty ||
+	if !ok || inFrobenius(q.Manifold, "SAM") != nil || q.bound.properties.Cost > 0 || !q.whole() || p.shared || q.extreme(scale) || q.points() != nil || q.step.dirty ||
 		!m.Descends(q.Manifold, q.X, manifolds.Descent{Slope: -1}, manifolds.Bounds{Gradient: p.gradient}) {
 		return false
 	}
@@ -242,8 +242,8 @@ func (p *parameter) gradients(scale float64) error {
 	a := &p.ascent
 	a.square = 0
 	for _, q := range p.parts {
-		if _, other := q.Manifold.(manifolds.Ambient); other {
-			return q.fail(ErrConstraint, fmt.Sprintf("want a manifold with the inner product of the ambient space for SAM, got %s", manifolds.Name(q.Manifold)), nil)
+		if err := inFrobenius(q.Manifold, "SAM"); err != nil {
+			return q.fail(ErrConstraint, err.Error(), nil)
 		}
 		if err := q.points(); err != nil {
 			return err

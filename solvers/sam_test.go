@@ -488,7 +488,7 @@ func TestSAMRefusesOtherInnerProducts(t *testing.T) {
 		gradients(m, 1)
 		err := s.Ascend(valueGrads(m))
 		require.ErrorIs(t, err, solvers.ErrConstraint)
-		require.ErrorContains(t, err, "want a manifold with the inner product of the ambient space for SAM, got GeneralizedStiefel")
+		require.ErrorContains(t, err, "want a manifold with the Frobenius inner product for SAM, got GeneralizedStiefel")
 		same(t, weights(twin), weights(m))
 	}
 }

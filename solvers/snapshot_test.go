@@ -33,7 +33,7 @@ func copied(m []*param, of tensor.Dtype) []*param {
 func TestSnapshotGoesOnToTheBit(t *testing.T) {
 	for _, of := range precisions {
 		for _, s := range native(0.05) {
-			for _, at := range beyond {
+			for _, at := range s.beyond() {
 				t.Run(of.String()+"/"+s.name+"/"+at.name, func(t *testing.T) {
 					m := model(of, 1)
 					options := []solvers.Option{at.kernels(), solvers.Param("linear", manifolds.Stiefel{}, manifolds.Initial)}

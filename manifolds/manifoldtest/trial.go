@@ -194,12 +194,11 @@ func (t *trial) inner(x, u, v manifolds.Points) []float64 {
 
 // ambient returns the inner products in the ambient space.
 func (t *trial) ambient(u, v manifolds.Points) []float64 {
-	m, ok := t.m.(manifolds.Ambient)
-	if !ok {
+	if !has[manifolds.Ambient](t.m) {
 		return dots(u, v)
 	}
 	out := make([]float64, u.K)
-	t.done("AmbientInner(u, v)", m.AmbientInner(out, u, v))
+	t.done("AmbientInner(u, v)", manifolds.AmbientInner(t.m, out, u, v))
 	return out
 }
 
