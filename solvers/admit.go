@@ -5,11 +5,11 @@ package solvers
 import (
 	"fmt"
 	"math"
-	"reflect"
 
 	"gorgonia.org/gorgonia"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/isnil"
 	"github.com/kernelfold/kernelfold/internal/roles"
 )
 
@@ -56,7 +56,7 @@ func (e *engine) admit(model []gorgonia.ValueGrad, gradients bool) ([]*parameter
 // recognise fills active with the known parameters, leaves nil in the other places, and returns how many these are.
 func (e *engine) recognise(model []gorgonia.ValueGrad) (fresh int, err error) {
 	for i, v := range model {
-		if isNil(v) {
+		if isnil.Of(v) {
 			return 0, &ParameterError{Name: fmt.Sprintf("number %d", i), Kind: ErrParameter, Cause: "want a gorgonia.ValueGrad, got nil"}
 		}
 		w, err := dense.Of(v.Value())
@@ -76,15 +76,6 @@ func (e *engine) recognise(model []gorgonia.ValueGrad) (fresh int, err error) {
 		e.active = append(e.active, p)
 	}
 	return fresh, nil
-}
-
-// isNil reports whether v is nil or a nil pointer, such as a nil *gorgonia.Node.
-func isNil(v gorgonia.ValueGrad) bool {
-	if v == nil {
-		return true
-	}
-	p := reflect.ValueOf(v)
-	return p.Kind() == reflect.Pointer && p.IsNil()
 }
 
 // once marks a parameter as seen, and returns an error if it was already marked.

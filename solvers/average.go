@@ -10,6 +10,7 @@ import (
 	"gorgonia.org/gorgonia"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/isnil"
 	"github.com/kernelfold/kernelfold/internal/par"
 	"github.com/kernelfold/kernelfold/internal/wrap"
 	"github.com/kernelfold/kernelfold/manifolds"
@@ -254,7 +255,7 @@ func (a *Average) known(model []gorgonia.ValueGrad, f func(p *parameter, w dense
 	}
 	seen := map[*parameter]bool{}
 	for i, v := range model {
-		if isNil(v) {
+		if isnil.Of(v) {
 			return &ParameterError{Name: fmt.Sprintf("number %d", i), Kind: ErrParameter, Cause: "want a gorgonia.ValueGrad, got nil"}
 		}
 		w, err := dense.Of(v.Value())

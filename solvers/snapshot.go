@@ -15,6 +15,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/isnil"
 	"github.com/kernelfold/kernelfold/internal/roles"
 	"github.com/kernelfold/kernelfold/manifolds"
 )
@@ -238,7 +239,7 @@ func (s *Solver) Restore(model []gorgonia.ValueGrad, snap *Snapshot) error {
 	}
 	byName := map[string]gorgonia.ValueGrad{}
 	for i, v := range model {
-		if !isNil(v) {
+		if !isnil.Of(v) {
 			byName[nameOf(v, i)] = v
 		}
 	}

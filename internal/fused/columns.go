@@ -19,7 +19,7 @@ const rowBlock = 64
 // in x. Each column lies on a sphere. failed is the index of the first matrix with a column that
 // could not move, or -1. order is that of Spheres, for matrices. Factors are those of the columns, the same for all columns of a matrix.
 func Columns[T vec.Float](x, m, g []T, order []int32, r, c int, o Sphere, s descent.Step) (p descent.Progress, failed int) {
-	if r == 3 && c == 3 && together[T](nine, s) && (order == nil || s.Factors == nil) {
+	if r == 3 && c == 3 && hasKernel[T](nine, order != nil, s) {
 		return stepOfNines(vec.Float32s(x), vec.Float32s(m), vec.Float32s(g), order, true, o, s)
 	}
 	var w work[T]

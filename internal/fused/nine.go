@@ -52,14 +52,12 @@ type nines struct {
 }
 
 // Scatters reports whether there are kernels for the step s of points of n elements that are scattered over an array.
-func Scatters[T vec.Float](n int, s descent.Step) bool {
-	return s.Factors == nil && together[T](n, s)
-}
+func Scatters[T vec.Float](n int, s descent.Step) bool { return hasKernel[T](n, true, s) }
 
-// together reports whether there are kernels for the step s of points of n elements that lie one after the other. With factors, they know
-// |v|^2 only from the length of the step.
-func together[T vec.Float](n int, s descent.Step) bool {
-	return cpu.Use != cpu.Portable && !vec.Double[T]() && n == nine && (s.Factors == nil || !s.Geometric && s.Rate >= lanes.LeastRate)
+// hasKernel reports whether there are kernels for the step s of points of n elements, which are scattered or lie one after the other. Only those
+// for the latter know factors, and |v|^2 then follows from the length of the step.
+func hasKernel[T vec.Float](n int, scattered bool, s descent.Step) bool {
+	return cpu.Use != cpu.Portable && !vec.Double[T]() && n == nine && (s.Factors == nil || !scattered && !s.Geometric && s.Rate >= lanes.LeastRate)
 }
 
 // stepOfNines makes the step of all points. order is that of Spheres.

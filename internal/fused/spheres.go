@@ -18,7 +18,7 @@ const block = 1 << 14
 // vector order[i] of x and g. The gradient of these vectors is then left to the caller, who clears all of it at once. Beyond its
 // length, up to its capacity, the order may hold the numbers of vectors that are moved next; they are prefetched.
 func Spheres[T vec.Float](x, m, g []T, order []int32, n int, o Sphere, s descent.Step) (p descent.Progress, failed int) {
-	if together[T](n, s) && (order == nil || s.Factors == nil) {
+	if hasKernel[T](n, order != nil, s) {
 		return stepOfNines(vec.Float32s(x), vec.Float32s(m), vec.Float32s(g), order, false, o, s)
 	}
 	var w work[T]

@@ -25,6 +25,7 @@ import (
 
 	"github.com/kernelfold/kernelfold/internal/disk"
 	"github.com/kernelfold/kernelfold/internal/files"
+	"github.com/kernelfold/kernelfold/internal/isnil"
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/safetensors"
 )
@@ -46,17 +47,11 @@ type Stateful interface{ State() models.State }
 
 // stateOf returns the state, after checking its names.
 func stateOf(m Stateful) (models.State, error) {
-	if isNil(m) {
+	if isnil.Of(m) {
 		return models.State{}, errors.New("want a model, got nil")
 	}
 	s := m.State()
 	return s, s.Check()
-}
-
-// isNil reports whether v is nil, or a nil pointer.
-func isNil(v any) bool {
-	p := reflect.ValueOf(v)
-	return v == nil || p.Kind() == reflect.Pointer && p.IsNil()
 }
 
 // Save writes a checkpoint of a model, of the solver that trains it, which may be nil, and of the state of
@@ -134,7 +129,7 @@ func (f *reading) restore(of Stateful, s Solver, loop any) error {
 	if err := f.sameZeros(m, models.ZerosAfter); err != nil { // all that there was before files said it
 		return err
 	}
-	snapshot, err := f.solver(!isNil(s), known)
+	snapshot, err := f.solver(!isnil.Of(s), known)
 	if err != nil {
 		return err
 	}
@@ -148,7 +143,7 @@ func (f *reading) restore(of Stateful, s Solver, loop any) error {
 		return err
 	}
 	all.exchange()
-	if !isNil(s) {
+	if !isnil.Of(s) {
 		if err := resume(s, m, snapshot); err != nil {
 			all.exchange()
 			return err
@@ -214,7 +209,7 @@ func contentOf(of Stateful, s Solver, loop any) (*content, error) {
 			return nil, err
 		}
 	}
-	if !isNil(s) {
+	if !isnil.Of(s) {
 		if err := c.addSolver(m, s); err != nil {
 			return nil, err
 		}

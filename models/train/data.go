@@ -14,6 +14,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/isnil"
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/images"
 )
@@ -68,7 +69,7 @@ func (t Tensors) Example(i int, row []any, _ *rand.Rand) error {
 }
 
 // isEmpty reports whether there are no examples.
-func isEmpty(d Data) bool { return isNil(d) || d.Len() < 1 }
+func isEmpty(d Data) bool { return isnil.Of(d) || d.Len() < 1 }
 
 // augmented holds images that are varied in training.
 type augmented struct {

@@ -26,10 +26,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"reflect"
 
 	"gorgonia.org/gorgonia"
 
+	"github.com/kernelfold/kernelfold/internal/isnil"
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/images"
 	"github.com/kernelfold/kernelfold/solvers/distributed"
@@ -148,15 +148,9 @@ func plain(err error) error {
 	return err
 }
 
-// isNil reports whether v is nil, or a pointer that is.
-func isNil(v any) bool {
-	p := reflect.ValueOf(v)
-	return v == nil || p.Kind() == reflect.Pointer && p.IsNil()
-}
-
 // check returns an error if no run can be made from the arguments.
 func (o *Options) check(of models.Trainable, solver gorgonia.Solver, data Data) error {
-	if isNil(of) || of.Base() == nil {
+	if isnil.Of(of) || of.Base() == nil {
 		return errors.New("train: want a net, got nil")
 	}
 	m, all := of.Base(), ranksOf(o.Group)
@@ -166,9 +160,9 @@ func (o *Options) check(of models.Trainable, solver gorgonia.Solver, data Data) 
 		return errors.New("train: want a net made by models.New, got one that was not")
 	case m.Cost == nil:
 		return errors.New("train: want a net with a cost, got none")
-	case isNil(solver):
+	case isnil.Of(solver):
 		return errors.New("train: want a solver, got nil")
-	case isNil(data):
+	case isnil.Of(data):
 		return errors.New("train: want data, got nil")
 	case o.Epochs < 0:
 		return fmt.Errorf("train: want a positive number of epochs, got %d", o.Epochs)
