@@ -49,7 +49,8 @@ type Metric interface {
 	// Gradient converts the Euclidean gradient g at x to the Riemannian one:
 	// the tangent vector with <grad, u>_x = <g, u> for every tangent u.
 	Gradient(dst, x, g Points) error
-	// Inner writes the inner product <u, v>_x of each point to out, of length K.
+	// Inner writes the inner product <u, v>_x of each point to out, of length K. The function Inner
+	// takes care of a <v, v>_x that is negative by rounding.
 	Inner(out []float64, x, u, v Points) error
 }
 
@@ -190,21 +191,49 @@ func Gradient(m Manifold, dst, x, g Points) error {
 	return m.Tangent(dst, x, g)
 }
 
-// Inner writes the inner product <u, v>_x of each point, in the metric of m, to out.
+// Inner writes the inner product <u, v>_x of each point, in the metric of m, to out. If u and v are the same batch, these are squares
+// of lengths, whose roots are taken: one that m returns as negative by rounding is 0, and any other negative one is a *PointError.
 func Inner(m Manifold, out []float64, x, u, v Points) error {
 	if t, ok := m.(Metric); ok {
-		return t.Inner(out, x, u, v)
+		if err := t.Inner(out, x, u, v); err != nil || !u.same(v) {
+			return err
+		}
+		return squares(m, out, x, u)
 	}
 	return frobenius(out, x, u, v)
 }
 
 // AmbientInner writes the inner product of each pair of matrices in the space around m to out: that of m if it is an Ambient, and
-// otherwise the Frobenius product. Lengths of points, and of chords between them, are measured by it.
+// otherwise the Frobenius product. Lengths of points, and of chords between them, are measured by it. If u and v are the same batch, it
+// treats negative results as Inner does.
 func AmbientInner(m Manifold, out []float64, u, v Points) error {
 	if t, ok := m.(Ambient); ok {
-		return t.AmbientInner(out, u, v)
+		if err := t.AmbientInner(out, u, v); err != nil || !u.same(v) {
+			return err
+		}
+		return squares(m, out, u, u)
 	}
 	return frobenius(out, u, u, v)
+}
+
+// squares sets squares of lengths that are negative by rounding to 0, and returns an error for others that are negative. Rounding may be that
+// of the elements of u, amplified by the difference of two forms such as |u|^2 - u_0^2, or that of x.
+func squares(m Manifold, out []float64, x, u Points) error {
+	eps := 0x1p-52
+	if u.f32 != nil {
+		eps = 0x1p-23
+	}
+	for k, sq := range out {
+		if !(sq < 0) {
+			continue
+		}
+		at, along := x.Slice(k, k+1).Norm(), u.Slice(k, k+1).Norm()
+		if -sq > 1e3*eps*along*along+eps*at*at {
+			return &PointError{Name(m), "inner product", k, fmt.Sprintf("want <v, v> of at least 0, got %.3g for |v| = %.3g", sq, along)}
+		}
+		out[k] = 0
+	}
+	return nil
 }
 
 // TransportAlong carries u, tangent at x, to y = R_x(v): along the curve of the retraction if m

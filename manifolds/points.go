@@ -4,6 +4,7 @@ package manifolds
 
 import (
 	"fmt"
+	"unsafe"
 
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
@@ -42,6 +43,11 @@ func (x Points) Data32() []float32 { return x.f32 }
 
 // Data64 returns the values of a float64 batch, and nil for a float32 one.
 func (x Points) Data64() []float64 { return x.f64 }
+
+// same reports whether two batches of one shape are views of the same values.
+func (x Points) same(y Points) bool {
+	return unsafe.SliceData(x.f64) == unsafe.SliceData(y.f64) && unsafe.SliceData(x.f32) == unsafe.SliceData(y.f32)
+}
 
 // Len returns the number of values, K*N*P.
 func (x Points) Len() int { return x.K * x.N * x.P }
