@@ -28,8 +28,8 @@ import (
 //	err := checkpoint.Load(filepath.Join(dir, train.BestFile), model, nil, nil)
 //
 // A run is saved before its first step, when one of Every, EverySteps and EveryTime says so, and when it ends, also
-// by ErrStop, because ctx was cancelled, or by an error of a hook or an evaluation. A step that fails or diverges is not saved. A run that is killed can continue from its last save. While Fit runs no
-// other run can use Dir, in this process or another on the same machine.
+// by ErrStop, because ctx was cancelled, or by an error of the data, a hook or an evaluation. A step that fails or diverges is not saved. A run that
+// is killed can continue from its last save. While Fit runs no other run can use Dir, in this process or another on the same machine.
 //
 // The zero value saves nothing.
 type Checkpoint struct {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -256,6 +257,39 @@ func TestRanksResume(t *testing.T) {
 			assert.Equal(t, numbers(m), numbers(other))
 			alike(t, g, numbers(other))
 		}
+	})
+}
+
+// An example that one rank cannot read ends the run on all before they have begun the step: it is saved, and ends, once resumed, as one whose
+// examples can be read.
+func TestRanksBrokenExample(t *testing.T) {
+	dir := t.TempDir()
+	together(t, 2, func(t *testing.T, g *distributed.Group) {
+		folder, err := g.Broadcast([]byte(dir))
+		require.NoError(t, err)
+		broken := new(atomic.Bool)
+		fit := func(o train.Options) (*models.Model, error) {
+			m := stateful(t)
+			o.Epochs, o.Seed, o.Group = 3, 3, g
+			_, err := train.Fit(context.Background(), m, onStiefel(g, 0.02), fragile{easy(t).Train, broken}, o)
+			return m, err
+		}
+		want, err := fit(train.Options{})
+		require.NoError(t, err)
+		c := train.Checkpoint{Dir: string(folder)}
+		broken.Store(true)
+		_, err = fit(train.Options{Checkpoint: c})
+		require.ErrorContains(t, err, ": train: example 20: broken")
+		broken.Store(false)
+		c.Resume = true
+		steps := 0 // before the resumption, on rank 0
+		got, err := fit(train.Options{Checkpoint: c, Hooks: []train.Hook{{Begin: func(r train.Run) error {
+			steps = r.DoneSteps
+			return nil
+		}}}})
+		require.NoError(t, err)
+		assert.Equal(t, g.Root(), steps > 0)
+		assert.Equal(t, numbers(want), numbers(got))
 	})
 }
 

@@ -196,8 +196,8 @@ func asked(err error) bool {
 	return err == nil || errors.Is(err, ErrStop) || errors.As(err, new(cancelled))
 }
 
-// whole reports whether a run that ends with err can be saved: after a failed evaluation or an error of a hook it can, after a step
-// that failed or diverged it cannot. Of several ranks all must know the error, since all take part.
+// whole reports whether a run that ends with err can be saved: after an error of an example, of an evaluation or of a hook it can, after a
+// step that failed or diverged it cannot. Of several ranks all must know the error, since all take part.
 func (r *run) whole(err error) bool {
 	switch {
 	case asked(err):
@@ -224,10 +224,11 @@ func (r *run) epoch() error {
 	}
 	var hook error // of the step before, so that each step agrees once
 	for r.Step < r.Plan.steps() {
-		if err := r.agree(r.goOn(hook)); err != nil {
+		b, err := r.next(hook)
+		if err := r.agree(err); err != nil {
 			return err
 		}
-		at, err := r.step(number)
+		at, err := r.step(number, b)
 		if err != nil {
 			r.torn = true
 			return err
@@ -317,11 +318,27 @@ func (r *run) evaluate() (Epoch, error) {
 	return e, nil
 }
 
-// step makes one step and adds it to the epoch under way.
-func (r *run) step(epoch int) (Step, error) {
+// next waits for the batch of the next step. The error of an example, like that of a hook or of the context, ends the run before any rank has begun
+// the step, so that the run can be saved.
+func (r *run) next(hook error) (*batch, error) {
+	if err := r.goOn(hook); err != nil {
+		return nil, err
+	}
 	start := time.Now()
-	b := <-r.feed.ready
-	r.Current.Waited += time.Since(start)
+	select {
+	case b := <-r.feed.ready:
+		waited := time.Since(start)
+		r.Current.Waited += waited
+		r.Current.Elapsed += waited
+		return b, named(b.err)
+	case <-r.ctx.Done():
+		return nil, cancelled{r.ctx.Err()}
+	}
+}
+
+// step makes one step with a batch and adds it to the epoch under way.
+func (r *run) step(epoch int, b *batch) (Step, error) {
+	start := time.Now()
 	at := Step{Number: r.Steps + 1, Of: r.Epochs * r.Plan.steps(), Epoch: epoch}
 	score, err := r.move(b, &at)
 	r.feed.empty <- b
@@ -381,9 +398,6 @@ func (r *run) failed(err error, at *Step) error {
 
 // compute runs the graph on the part of a batch that is this rank's.
 func (r *run) compute(b *batch, at *Step) (loss, score float64, err error) {
-	if b.err != nil {
-		return 0, 0, named(b.err)
-	}
 	if err := r.model.Feed(b.values...); err != nil {
 		return 0, 0, err
 	}

@@ -360,23 +360,25 @@ func TestHooksAfterTheEnd(t *testing.T) {
 	}
 }
 
-// A run whose evaluation or hook fails is saved with the steps that it has made, and ends, once resumed, as one that did not fail.
+// A run that an example, its evaluation or a hook ends is saved with the steps that it has made, and ends, once resumed, as one that did not fail.
 func TestSavedAfterErrors(t *testing.T) {
-	fit := func(dir string, resume bool, test train.Data, hooks ...train.Hook) (outcome, error) {
+	var example, evaluation atomic.Bool // is broken
+	fit := func(dir string, resume bool, hooks ...train.Hook) (outcome, error) {
 		m, s := stateful(t), solvers.NewSGD(solvers.LearnRate(0.05), solvers.Momentum(0.9), solvers.Kernels(manifolds.Stiefel{}))
-		done, err := train.Fit(context.Background(), m, s, easy(t).Train, train.Options{
-			Epochs: 2, Test: test, Hooks: hooks, Checkpoint: train.Checkpoint{Dir: dir, Resume: resume, Every: 5},
+		done, err := train.Fit(context.Background(), m, s, fragile{easy(t).Train, &example}, train.Options{
+			Epochs: 2, Test: fragile{easy(t).Test, &evaluation}, Hooks: hooks, Checkpoint: train.Checkpoint{Dir: dir, Resume: resume, Every: 5},
 		})
 		return after(t, m, s, done), err
 	}
 	mine := errors.New("mine")
-	want, err := fit(filepath.Join(t.TempDir(), "whole"), false, fragile{easy(t).Test, new(atomic.Bool)})
+	want, err := fit(filepath.Join(t.TempDir(), "whole"), false)
 	require.NoError(t, err)
 	for name, c := range map[string]struct {
 		hook       train.Hook
 		want       string
 		steps, all int // made, and in completed epochs
 	}{
+		"example":    {train.Hook{}, "train: example 20: broken", 1, 0},
 		"evaluation": {train.Hook{}, "train: Test: example 20: broken", 11, 0},
 		"step": {train.Hook{AfterStep: func(s train.Step) error {
 			if s.Number == 11 {
@@ -387,13 +389,15 @@ func TestSavedAfterErrors(t *testing.T) {
 		"epoch": {train.Hook{AfterEpoch: func(train.Epoch) error { return mine }}, "mine", 11, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir, test := t.TempDir(), fragile{easy(t).Test, new(atomic.Bool)}
-			test.broken.Store(name == "evaluation")
-			_, err := fit(dir, false, test, c.hook)
+			dir := t.TempDir()
+			example.Store(name == "example")
+			evaluation.Store(name == "evaluation")
+			_, err := fit(dir, false, c.hook)
 			require.EqualError(t, err, c.want)
-			test.broken.Store(false)
+			example.Store(false)
+			evaluation.Store(false)
 			var begun train.Run
-			got, err := fit(dir, true, test, train.Hook{Begin: func(r train.Run) error {
+			got, err := fit(dir, true, train.Hook{Begin: func(r train.Run) error {
 				begun = r
 				return nil
 			}})
