@@ -38,6 +38,8 @@ type building struct {
 	of         *Net // the net whose weights and buffers are used, or nil to make new ones
 	graph      *gorgonia.ExprGraph
 	learnables gorgonia.Nodes
+	undrawn    []Init // of the learnables, unless of has their values
+	weights    int    // numbers in the learnables
 	buffers    []Buffer
 	names      map[string]bool
 	err        error
@@ -393,8 +395,8 @@ func (b *Builder) StochasticDepth(layer string, branch, shortcut *gorgonia.Node,
 	})
 }
 
-// Weight adds a learnable with values drawn by init. Its seed depends on the seed of the net and
-// on the name.
+// Weight adds a learnable. Its values are drawn by init once the net is complete, unless it has some by then; until then it has none. The seed depends
+// on the seed of the net and on the name. If the net has become too large, the error is a *SizeError.
 func (b *Builder) Weight(name string, init Init, shape ...int) (*gorgonia.Node, error) {
 	for _, s := range shape {
 		if s < 1 {
@@ -405,27 +407,46 @@ func (b *Builder) Weight(name string, init Init, shape ...int) (*gorgonia.Node, 
 	if err := b.claim(name); err != nil {
 		return nil, err
 	}
-	value, err := b.initial(name, init, shape)
-	if err != nil {
+	var err error
+	if b.weights, err = tally(b.weights, "the weights of a net", b.spec.Dtype, name, shape); err != nil {
 		return nil, err
 	}
-	n := gorgonia.NewTensor(b.graph, b.spec.Dtype, len(shape), gorgonia.WithName(name), gorgonia.WithValue(value))
+	n := gorgonia.NewTensor(b.graph, b.spec.Dtype, len(shape), gorgonia.WithName(name), gorgonia.WithShape(shape...))
+	if b.of == nil {
+		b.undrawn = append(b.undrawn, init)
+	} else if err := b.share(n); err != nil {
+		return nil, err
+	}
 	b.learnables = append(b.learnables, n)
 	return n, nil
 }
 
-// initial returns the value for a learnable: the value it has in the net b.of if there is one,
-// and otherwise one drawn by init.
-func (b *Builder) initial(name string, init Init, shape tensor.Shape) (gorgonia.Value, error) {
-	if b.of == nil {
-		return init.draw(b.spec.Dtype, seedOf(b.spec.Seed, name), shape)
-	}
+// share gives the next learnable the value that it has in the net b.of.
+func (b *Builder) share(n *gorgonia.Node) error {
 	if i := len(b.learnables); i < len(b.of.Learnables) {
-		if n := b.of.Learnables[i]; n.Name() == name && n.Shape().Eq(shape) {
-			return n.Value(), nil
+		if l := b.of.Learnables[i]; l.Name() == n.Name() && l.Shape().Eq(n.Shape()) {
+			return gorgonia.Let(n, l.Value())
 		}
 	}
-	return nil, fmt.Errorf("want the learnables that the net had before, got %s of shape %v", name, shape)
+	return fmt.Errorf("want the learnables that the net had before, got %s of shape %v", n.Name(), n.Shape())
+}
+
+// draw draws the values of the learnables that have none.
+func (b *building) draw() error {
+	for i, init := range b.undrawn {
+		n := b.learnables[i]
+		if n.Value() != nil {
+			continue
+		}
+		value, err := init.draw(b.spec.Dtype, seedOf(b.spec.Seed, n.Name()), n.Shape())
+		if err == nil {
+			err = gorgonia.Let(n, value)
+		}
+		if err != nil {
+			return fmt.Errorf("models: %s: %w", n.Name(), err)
+		}
+	}
+	return nil
 }
 
 // perChannel adds a learnable with one number per channel of x.

@@ -49,8 +49,11 @@ func TestBuilderErrors(t *testing.T) {
 		`models: bn: want a name other than those of`: func(b *models.Builder, x node) node {
 			return b.Apply("bn", x, func(x node) (node, error) { return b.Weight("target", nil, 3, 3) })
 		},
-		"models: fc: initial weights: nodes.HeNormal: want weights of rank 1, 2 or 4": func(b *models.Builder, x node) node {
-			return b.Apply("fc", x, func(x node) (node, error) { return b.Weight("fc.weight", nil, 3, 3, 3) })
+		"models: fc.gain: initial weights: nodes.HeNormal: want weights of rank 1, 2 or 4": func(b *models.Builder, x node) node {
+			return b.Linear("fc", b.Apply("fc", x, func(x node) (node, error) {
+				_, err := b.Weight("fc.gain", nil, 3, 3, 3)
+				return x, err
+			}), 5)
 		},
 	} {
 		t.Run(want, func(t *testing.T) {
@@ -135,7 +138,7 @@ func TestOnManifold(t *testing.T) {
 	}
 	_, err := models.CNN(1, models.Options{Shape: [3]int{1, 8, 8}, Classes: 3, Widths: []int{2},
 		Kernels: models.OnManifold(manifolds.Stiefel{}, manifolds.PerWeight, manifolds.Times(-1))})
-	assert.ErrorContains(t, err, "models: conv1: initial weights: nodes.ManifoldInit: ")
+	assert.ErrorContains(t, err, "models: conv1.weight: initial weights: nodes.ManifoldInit: ")
 }
 
 // An initialiser of package nodes draws what it draws from a seed of the layer's own.

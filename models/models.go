@@ -92,7 +92,15 @@ func (s *Spec) check() error {
 	case s.Classes < 2:
 		return fmt.Errorf("models: want at least 2 classes, got %d", s.Classes)
 	}
+	if _, err := tally(0, "a batch", s.Dtype, "input", s.shape()); err != nil {
+		return fmt.Errorf("models: %w", err)
+	}
 	return s.Zeros.check()
+}
+
+// shape returns that of a batch of images.
+func (s *Spec) shape() tensor.Shape {
+	return tensor.Shape{s.Batch, s.Shape[0], s.Shape[1], s.Shape[2]}
 }
 
 // Layers adds the layers of a classifier to a graph: it takes the images, of shape
@@ -102,7 +110,7 @@ func (s *Spec) check() error {
 // is the first size of images, and Batch in the specification that the builder returns. The builder records errors.
 type Layers func(b *Builder, images *gorgonia.Node) (logits *gorgonia.Node)
 
-// Build makes a Model of the layers of a classifier: it adds the cost and the gradients.
+// Build makes a Model of the layers of a classifier: it adds the cost and the gradients. If it would be too large, the error is a *SizeError.
 func Build(s Spec, layers Layers) (*Model, error) {
 	if err := s.check(); err != nil {
 		return nil, err
@@ -130,14 +138,16 @@ func Build(s Spec, layers Layers) (*Model, error) {
 // net.
 func (s Spec) net(layers Layers, of *Net) (*Net, error) {
 	b := newBuilder(s, of)
-	shape := tensor.Shape{s.Batch, s.Shape[0], s.Shape[1], s.Shape[2]}
-	input := gorgonia.NewTensor(b.graph, s.Dtype, 4, gorgonia.WithName("input"), gorgonia.WithShape(shape...))
+	input := gorgonia.NewTensor(b.graph, s.Dtype, 4, gorgonia.WithName("input"), gorgonia.WithShape(s.shape()...))
 	logits := layers(b, input)
 	if b.err != nil {
 		return nil, b.err
 	}
 	if want := (tensor.Shape{s.Batch, s.Classes}); logits == nil || !logits.Shape().Eq(want) {
 		return nil, fmt.Errorf("models: want logits of shape %v, got %v", want, shapeOf(logits))
+	}
+	if err := b.draw(); err != nil {
+		return nil, err
 	}
 	target := gorgonia.NewMatrix(b.graph, s.Dtype, gorgonia.WithName("target"), gorgonia.WithShape(s.Batch, s.Classes))
 	cost, err := s.cost(logits, target)

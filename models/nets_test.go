@@ -275,11 +275,11 @@ func TestNetsReject(t *testing.T) {
 		build func() (*models.Model, error)
 	}{
 		{"models: VGG: want a depth of 11, 13, 16 or 19, got 12", func() (*models.Model, error) { return models.VGG(1, 12, colour) }},
-		{"models: ResNet: want a depth of 6n+2, got 21", func() (*models.Model, error) { return models.ResNet(1, 21, colour) }},
-		{"models: ResNet: want a depth of 6n+2, got 2", func() (*models.Model, error) { return models.ResNet(1, 2, colour) }},
-		{"models: StochasticDepth: want a depth of 6n+2, got -4", func() (*models.Model, error) { return models.StochasticDepth(1, -4, colour) }},
-		{"models: WideResNet: want a depth of 6n+4, got 20", func() (*models.Model, error) { return models.WideResNet(1, 20, 2, colour) }},
-		{"models: WideResNet: want a positive widening factor, got 0", func() (*models.Model, error) { return models.WideResNet(1, 10, 0, colour) }},
+		{"models: ResNet: want a depth of 6n+2, at most 10000, got 21", func() (*models.Model, error) { return models.ResNet(1, 21, colour) }},
+		{"models: ResNet: want a depth of 6n+2, at most 10000, got 2", func() (*models.Model, error) { return models.ResNet(1, 2, colour) }},
+		{"models: StochasticDepth: want a depth of 6n+2, at most 10000, got -4", func() (*models.Model, error) { return models.StochasticDepth(1, -4, colour) }},
+		{"models: WideResNet: want a depth of 6n+4, at most 10000, got 20", func() (*models.Model, error) { return models.WideResNet(1, 20, 2, colour) }},
+		{"models: WideResNet: want a widening factor of 1 to 65536, got 0", func() (*models.Model, error) { return models.WideResNet(1, 10, 0, colour) }},
 		{"models: WideResNet: want a probability of dropout from 0 to less than 1, got 1", func() (*models.Model, error) {
 			return models.WideResNet(1, 10, 1, with(colour, func(o *models.Options) { o.Dropout = 1 }))
 		}},
@@ -318,7 +318,7 @@ func TestNetsReject(t *testing.T) {
 		{"models: SqueezeNet: want a probability of dropout from 0 to less than 1, or NoDropout, got -0.5", func() (*models.Model, error) {
 			return models.SqueezeNet(1, with(colour, func(o *models.Options) { o.Dropout = -0.5 }))
 		}},
-		{"models: MobileNetV2: want a positive and finite width, got -1", func() (*models.Model, error) {
+		{"models: MobileNetV2: want a width above 0 and up to 65536, got -1", func() (*models.Model, error) {
 			return models.MobileNetV2(1, with(colour, func(o *models.Options) { o.Width = -1 }))
 		}},
 		{"models: VGG has no option Width", func() (*models.Model, error) {

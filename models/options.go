@@ -55,7 +55,7 @@ type Options struct {
 	// 0, these three use the probability of their paper; NoDropout leaves dropout out.
 	Dropout float64
 	// Width multiplies the number of channels of each layer of ImageNetResNet, ImageNetVGG, SqueezeNet and MobileNetV2, for
-	// smaller nets. It is the width multiplier of MobileNets. The default is 1.
+	// smaller nets. It is the width multiplier of MobileNets, at most 65536. The default is 1.
 	Width float64
 	// Survival is the probability that the last block of StochasticDepth is kept. The default
 	// is 0.5.
@@ -79,6 +79,9 @@ func (o Options) dropout(net string, byDefault float64) (float64, error) {
 	}
 	return o.Dropout, nil
 }
+
+// maxWidth is the largest factor of a number of channels. Beyond it products of such numbers could overflow.
+const maxWidth = 1 << 16
 
 // wide returns a number of channels times Width.
 func (o Options) wide(channels int) int {
@@ -109,8 +112,8 @@ func (o Options) build(name string, batch int, layers Layers, has ...string) (*M
 			return nil, fmt.Errorf("models: %s has no option %s", name, option.name)
 		}
 	}
-	if o.Width < 0 || math.IsNaN(o.Width) || math.IsInf(o.Width, 0) {
-		return nil, fmt.Errorf("models: %s: want a positive and finite width, got %v", name, o.Width)
+	if !(o.Width >= 0 && o.Width <= maxWidth) {
+		return nil, fmt.Errorf("models: %s: want a width above 0 and up to %d, got %v", name, maxWidth, o.Width)
 	}
 	return Build(Spec{
 		Batch: batch, Shape: o.Shape, Classes: o.Classes, Dtype: o.Dtype, Seed: o.Seed, Kernels: o.Kernels, Zeros: o.Zeros,

@@ -49,10 +49,13 @@ func (o Options) resnet(name string, batch, depth int, survival []float64, has .
 	return o.build(name, batch, r.net, append(has, "PreActivation", "Projections", "Zeros")...)
 }
 
+// maxDepth is the largest depth of a residual net. Those of the papers have up to 1202 layers.
+const maxDepth = 10_000
+
 // blocks returns the n for which depth = each*n + rest.
 func blocks(name string, depth, each, rest int) (int, error) {
-	if depth <= rest || (depth-rest)%each != 0 {
-		return 0, fmt.Errorf("models: %s: want a depth of %dn+%d, got %d", name, each, rest, depth)
+	if depth <= rest || depth > maxDepth || (depth-rest)%each != 0 {
+		return 0, fmt.Errorf("models: %s: want a depth of %dn+%d, at most %d, got %d", name, each, rest, maxDepth, depth)
 	}
 	return (depth - rest) / each, nil
 }

@@ -22,8 +22,8 @@ func WideResNet(batch, depth, widen int, o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	if widen < 1 {
-		return nil, fmt.Errorf("models: WideResNet: want a positive widening factor, got %d", widen)
+	if widen < 1 || widen > maxWidth {
+		return nil, fmt.Errorf("models: WideResNet: want a widening factor of 1 to %d, got %d", maxWidth, widen)
 	}
 	if !(o.Dropout >= 0 && o.Dropout < 1) {
 		return nil, fmt.Errorf("models: WideResNet: want a probability of dropout from 0 to less than 1, got %v", o.Dropout)
