@@ -52,6 +52,20 @@ type Progress = descent.Progress
 // no length c^(-1/2) that limits a step, and g is 1. docs/geometry.md derives it.
 func GeometricFactor(r, c float64) float64 { return descent.Factor(r, c) }
 
+// Distortion returns
+//
+//	zeta(k, d) = d sqrt(-k) / tanh(d sqrt(-k)),
+//
+// or 1 if k is 0, for a lower bound k <= 0 of the sectional curvature: a bound of the Hessian of half the squared distance from a
+// point d away, and of the distortion of triangles with a side d (Zhang, Sra 2016, lemma 5).
+func Distortion(k, d float64) float64 {
+	a := d * math.Sqrt(-k)
+	if a < 1e-8 {
+		return 1
+	}
+	return a / math.Tanh(a)
+}
+
 // Direction writes the direction of the step d at x to v, and the momentum after the step, not
 // yet transported, to nu. mu is the momentum before the step, and may be the same batch as nu.
 // Without momentum, mu and nu have no points (K = 0). g is overwritten.

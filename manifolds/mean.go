@@ -3,6 +3,7 @@
 package manifolds
 
 import (
+	"errors"
 	"fmt"
 	"math"
 )
@@ -31,19 +32,27 @@ func Mean(m Manifold, dst Points, w []float64, x ...Points) error {
 
 // KarcherMean writes to dst the Riemannian centre of mass of x_1, x_2, ... with the weights w_i (Karcher 1977), for each point of the batches:
 //
-//	argmin over y on m of  sum_i w_i d(y, x_i)^2,
+//	argmin over y on m of  f(y) = sum_i w_i d(y, x_i)^2 / 2,    sum_i w_i = 1,
 //
-// by the iteration y <- Exp_y(v), v = sum_i w_i Log_y(x_i) / sum_i w_i, in float64, until |v| is at most
-// 1e-10 times the norm of the longest x_i. It begins with Mean, or on a Quotient
-// with x_1. In a ball of a radius below min(r, pi / (2 sqrt c)) / 2, where r is the injectivity radius and c > 0 a bound of
-// the curvature, the mean is unique and found (Afsari, Tron, Vidal 2013, for small steps). For points close to each
-// other it agrees with the extrinsic mean to third order in their distances, if the metric is that of the ambient
-// space.
+// by gradient descent in float64,
 //
-// M must be an Exponential with a Logarithm. KarcherMean fails, with a *PointError, if Log does, or if 200 iterations are not enough.
+//	v = sum_i w_i Log_y(x_i),    y <- Exp_y(t v),    t = 1 / sum_i w_i zeta(d(y, x_i)),
+//
+// until |v| is at most 1e-10 times the norm of y or of the longest Log_y(x_i). zeta is the Distortion for
+// Properties.LowestCurvature, 1 where that is 0. A step after which |v| is not smaller, or after which Exp or
+// Log fails, is undone, and all further ones are half as long, so that the iteration also converges where the curvature is negative and its
+// bound is not known.
+//
+// It begins with Mean, or on a Quotient with x_1. In a ball of a radius below min(r, pi / (2 sqrt c)) / 2, where r is the injectivity radius
+// and c > 0 a bound of the curvature, the mean is unique and found (Afsari, Tron, Vidal 2013); where no curvature is positive and r is
+// infinite, as on hyperbolic space, it is so for any points. For points close to each other it agrees with the extrinsic mean to third order in
+// their distances, if the metric is that of the ambient space.
+//
+// M must be an Exponential with a Logarithm. KarcherMean fails, with a *PointError, if Log does at the beginning, or if 1000 iterations are not
+// enough.
 func KarcherMean(m Manifold, dst Points, w []float64, x ...Points) error {
-	e, moves := m.(Exponential)
-	l, looks := m.(Logarithm)
+	_, moves := m.(Exponential)
+	_, looks := m.(Logarithm)
 	if !moves || !looks {
 		return fmt.Errorf("manifolds: %s: Karcher mean: want a manifold with an exponential map and a logarithm", Name(m))
 	}
@@ -52,18 +61,15 @@ func KarcherMean(m Manifold, dst Points, w []float64, x ...Points) error {
 		return err
 	}
 	w, x = counted(w, x)
-	all, size := make([]Points, len(x)), make([]float64, dst.K)
+	all := make([]Points, len(x))
 	for i := range x { // float32 leaves points within rounding
 		all[i] = wide(dst)
 		blend(all[i], []float64{1}, x[i:i+1])
 		if err := m.Project(all[i], all[i]); err != nil {
 			return err
 		}
-		for k := range size {
-			size[k] = math.Max(size[k], all[i].Slice(k, k+1).Norm())
-		}
 	}
-	y, v, u := wide(dst), wide(dst), wide(dst)
+	y := wide(dst)
 	if _, quotient := m.(Quotient); quotient {
 		err = y.CopyFrom(all[0])
 	} else {
@@ -73,34 +79,113 @@ func KarcherMean(m Manifold, dst Points, w []float64, x ...Points) error {
 	if err != nil {
 		return err
 	}
-	const most, tolerance = 200, 1e-10
+	now, trial := newPull(y), newPull(y)
+	if err := now.look(m, y, w, all); err != nil {
+		return err
+	}
+	const most = 1000
+	longest, steps, next, step := make([]float64, dst.K), make([]float64, dst.K), wide(dst), wide(dst)
+	for k := range longest {
+		longest[k] = 1
+	}
 	for range most {
-		clear(v.f64)
-		for i, xi := range all {
-			if err := l.Log(u, y, xi); err != nil {
-				return err
-			}
-			if err := v.Combine(1, v, w[i], u); err != nil {
-				return err
-			}
-		}
-		if farthest(v, size, tolerance) < 0 {
+		if now.farthest() < 0 {
 			rounded(dst, y)
 			return nil
 		}
-		if err := e.Exp(y, y, v); err != nil {
+		for k := range steps {
+			if steps[k] = min(longest[k], 1/now.bound[k]); now.near(k) {
+				steps[k] = 0
+			}
+		}
+		if err := step.Scale(steps, now.v); err != nil {
 			return err
 		}
+		err := m.(Exponential).Exp(next, y, step)
+		if err == nil {
+			err = trial.look(m, next, w, all)
+		}
+		if at := (*PointError)(nil); errors.As(err, &at) && steps[at.Point] > 0 {
+			longest[at.Point] = steps[at.Point] / 2
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for k := range steps {
+			switch {
+			case steps[k] == 0:
+			case trial.length[k] < now.length[k]:
+				if err := y.Slice(k, k+1).CopyFrom(next.Slice(k, k+1)); err != nil {
+					return err
+				}
+				now.take(k, trial)
+			default:
+				longest[k] = steps[k] / 2
+			}
+		}
 	}
-	k := farthest(v, size, tolerance)
-	return &PointError{Name(m), "Karcher mean", k, fmt.Sprintf("want points close to each other, got ones whose mean is not found in %d iterations", most)}
+	return &PointError{Name(m), "Karcher mean", now.farthest(), fmt.Sprintf("want points close to each other, got ones whose mean is not found in %d iterations", most)}
 }
 
-// farthest returns the point whose v is longest relative to its size, or -1 if all are within the tolerance.
-func farthest(v Points, size []float64, tolerance float64) int {
-	at, most := -1, tolerance
-	for k, s := range size {
-		if n := v.Slice(k, k+1).Norm(); n > 0 && !(n/s <= most) {
+// pull is where points of which the mean is sought pull those of a batch.
+type pull struct {
+	v, u   Points    // v = sum_i w_i Log_y(x_i)
+	length []float64 // |v|
+	bound  []float64 // of the Hessian of f
+	size   []float64 // the longest of |y| and |Log_y(x_i)|, in the Frobenius norm, to which the rounding of v is relative
+}
+
+func newPull(y Points) pull {
+	return pull{y.Like(), y.Like(), make([]float64, y.K), make([]float64, y.K), make([]float64, y.K)}
+}
+
+// look computes the pull at y.
+func (p pull) look(m Manifold, y Points, w []float64, x []Points) error {
+	lowest := PropertiesOf(m, y.N, y.P).LowestCurvature
+	clear(p.v.f64)
+	clear(p.bound)
+	for k := range p.size {
+		p.size[k] = y.Slice(k, k+1).Norm()
+	}
+	for i, xi := range x {
+		if err := m.(Logarithm).Log(p.u, y, xi); err != nil {
+			return err
+		}
+		if err := p.v.Combine(1, p.v, w[i], p.u); err != nil {
+			return err
+		}
+		if err := Inner(m, p.length, y, p.u, p.u); err != nil {
+			return err
+		}
+		for k, square := range p.length {
+			p.bound[k] += w[i] * Distortion(lowest, math.Sqrt(square))
+			p.size[k] = max(p.size[k], p.u.Slice(k, k+1).Norm())
+		}
+	}
+	if err := Inner(m, p.length, y, p.v, p.v); err != nil {
+		return err
+	}
+	for k, square := range p.length {
+		p.length[k] = math.Sqrt(square)
+	}
+	return nil
+}
+
+// take takes point k over.
+func (p pull) take(k int, from pull) {
+	copy(p.v.Slice(k, k+1).f64, from.v.Slice(k, k+1).f64)
+	p.length[k], p.bound[k], p.size[k] = from.length[k], from.bound[k], from.size[k]
+}
+
+// near reports whether point k is at the mean.
+func (p pull) near(k int) bool { return p.v.Slice(k, k+1).Norm() <= 1e-10*p.size[k] }
+
+// farthest returns the point that is farthest from the mean, relative to the size, or -1 if all are near it.
+func (p pull) farthest() int {
+	at, most := -1, 0.0
+	for k, s := range p.size {
+		if n := p.v.Slice(k, k+1).Norm(); !p.near(k) && !(n/s <= most) {
 			at, most = k, n/s
 		}
 	}

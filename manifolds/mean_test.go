@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/kernelfold/kernelfold/internal/hyperbolic"
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
@@ -90,6 +91,76 @@ func TestKarcherMean(t *testing.T) {
 			}
 			same(t, m, sum, back, 1e-6)
 		})
+	}
+}
+
+// undeclared is hyperbolic space without a word about its curvature.
+type undeclared struct{ space }
+
+type space = hyperbolic.Space
+
+func (undeclared) Properties(n, p int) manifolds.Properties { return manifolds.Properties{Dim: n * p} }
+
+// brief makes only steps that are no longer than 2.
+type brief struct{ undeclared }
+
+func (m brief) Exp(dst, x, v manifolds.Points) error {
+	square := make([]float64, x.K)
+	if err := m.Inner(square, x, v, v); err != nil {
+		return err
+	}
+	for k := range square {
+		if square[k] > 4 {
+			return &manifolds.PointError{Manifold: "brief", Op: "exp", Point: k, Reason: "too long"}
+		}
+	}
+	return m.undeclared.Exp(dst, x, v)
+}
+
+// The bound of the Hessian is a coth a with a = d sqrt(-k), and 1 where nothing is curved.
+func TestDistortion(t *testing.T) {
+	for _, c := range []struct{ k, d, want float64 }{
+		{0, 3, 1}, {-1, 0, 1}, {-1, 1e-9, 1}, {-1, 1, 1.3130352854993312}, {-4, 0.5, 1.3130352854993312}, {-1, 30, 30}, {-0.25, 60, 30},
+	} {
+		assert.InDelta(t, c.want, manifolds.Distortion(c.k, c.d), 1e-14*c.want)
+	}
+}
+
+// Where the curvature is negative the mean of points far apart is found, whether the curvature is known or not: on hyperbolic space, of two
+// points, and of three at the corners of an equilateral triangle around each of several centres.
+func TestKarcherMeanOfPointsFarApart(t *testing.T) {
+	for _, m := range []manifolds.Manifold{space{}, undeclared{}, brief{}} {
+		exp := func(x manifolds.Points, v ...float64) manifolds.Points {
+			y, w := x.Like(), x.Like()
+			copy(w.Data64(), v)
+			require.NoError(t, space{}.Exp(y, x, w))
+			return y
+		}
+		for _, d := range []float64{0.1, 1, 2.5, 5, 8, 15} {
+			t.Run(fmt.Sprintf("%T/%g", m, d), func(t *testing.T) {
+				zero := points64(t, make([]float64, 6), 3, 2, 1)
+				x := make([]manifolds.Points, 3)
+				for i := range x { // of the first and the last point of the batch; the second has all in one place
+					c, s := d*math.Cos(2*math.Pi/3*float64(i)), d*math.Sin(2*math.Pi/3*float64(i))
+					x[i] = exp(zero, c, s, 1, 2, c/2, -s/2)
+				}
+				y, v := zero.Like(), zero.Like()
+				require.NoError(t, manifolds.KarcherMean(m, y, nil, x...))
+				require.NoError(t, space{}.Log(v, exp(zero, 0, 0, 1, 2, 0, 0), y))
+				assert.Less(t, v.Norm(), 1e-8*d)
+
+				// Of two points it divides their geodesic by the weights.
+				require.NoError(t, manifolds.KarcherMean(m, y, []float64{3, 1}, x[0], x[1]))
+				require.NoError(t, space{}.Log(v, x[0], x[1]))
+				want := v.Like()
+				require.NoError(t, v.Combine(0.25, v, 0, v))
+				require.NoError(t, space{}.Exp(want, x[0], v))
+				off := make([]float64, 3)
+				require.NoError(t, space{}.Dist(off, want, y))
+				// At the end of a side the direction has the rounding of the points, which is e^d times as long halfway.
+				assert.InDeltaSlice(t, []float64{0, 0, 0}, off, 1e-8+64*0x1p-52*math.Exp(d))
+			})
+		}
 	}
 }
 

@@ -209,7 +209,7 @@ func (t *travel) first(distance float64) {
 // next adds the distance from the start and the norm of the gradient, and returns the rate.
 func (t *travel) next(r dog, moved, length, lowest float64) (rate float64) {
 	t.distance = max(t.distance, moved)
-	root := t.distance / math.Sqrt(distortion(lowest, t.distance))
+	root := t.distance / math.Sqrt(manifolds.Distortion(lowest, t.distance))
 	rate = root
 	if r.weighted {
 		length *= root
@@ -221,15 +221,6 @@ func (t *travel) next(r dog, moved, length, lowest float64) (rate float64) {
 		return 0
 	}
 	return rate / t.length
-}
-
-// distortion returns zeta(d), the distortion of triangles with a side d where the curvature is at least k.
-func distortion(k, d float64) float64 {
-	a := d * math.Sqrt(-k)
-	if a < 1e-8 {
-		return 1
-	}
-	return a / math.Tanh(a)
 }
 
 func (r dog) Direction(p *Part) error {
