@@ -40,12 +40,12 @@ func blendsKernel[T vec.Float](terms, sums []float64, k int, blend []T) (done bo
 	return true
 }
 
-func applyKernel[T vec.Float](x, m, grad []T, n, k int, ahead, slope, keep, take T, tangent bool, blend []T) (done bool) {
+func applyKernel[T vec.Float](x, m, grad []T, n, k, next int, ahead, slope, keep, take T, tangent bool, blend []T) (done bool) {
 	switch {
 	case cpu.Use == cpu.NEON && !vec.Double[T]():
-		apply32NEON(vec.Pointer32(x), vec.Pointer32(m), vec.Pointer32(grad), n, k, float32(ahead), float32(slope), float32(keep), float32(take), tangent, vec.Pointer32(blend))
+		apply32NEON(vec.Pointer32(x), vec.Pointer32(m), vec.Pointer32(grad), n, k, next, float32(ahead), float32(slope), float32(keep), float32(take), tangent, vec.Pointer32(blend))
 	case cpu.Use == cpu.NEON && vec.Double[T]():
-		apply64NEON(vec.Pointer64(x), vec.Pointer64(m), vec.Pointer64(grad), n, k, float64(ahead), float64(slope), float64(keep), float64(take), tangent, vec.Pointer64(blend))
+		apply64NEON(vec.Pointer64(x), vec.Pointer64(m), vec.Pointer64(grad), n, k, next, float64(ahead), float64(slope), float64(keep), float64(take), tangent, vec.Pointer64(blend))
 	default:
 		return false
 	}

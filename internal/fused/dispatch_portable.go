@@ -21,7 +21,7 @@ func blendsKernel[T vec.Float](terms, sums []float64, k int, blend []T) (done bo
 	return
 }
 
-func applyKernel[T vec.Float](x, m, grad []T, n, k int, ahead, slope, keep, take T, tangent bool, blend []T) (done bool) {
+func applyKernel[T vec.Float](x, m, grad []T, n, k, next int, ahead, slope, keep, take T, tangent bool, blend []T) (done bool) {
 	return
 }
 

@@ -524,20 +524,20 @@ straight:
 	VZEROUPPER
 	RET
 
-// func apply32AVX2(x *float32, m *float32, grad *float32, n int, k int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
-// Requires: AVX, CMOV, FMA3
-TEXT ·apply32AVX2(SB), NOSPLIT, $0-72
+// func apply32AVX2(x *float32, m *float32, grad *float32, n int, k int, next int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·apply32AVX2(SB), NOSPLIT, $0-80
 	MOVQ         x+0(FP), AX
 	MOVQ         n+24(FP), CX
 	MOVQ         k+32(FP), DX
-	MOVQ         blend+64(FP), BX
+	MOVQ         blend+72(FP), BX
 	MOVQ         m+8(FP), DI
 	MOVQ         grad+16(FP), R8
-	VBROADCASTSS ahead+40(FP), Y0
-	VBROADCASTSS slope+44(FP), Y1
-	VBROADCASTSS keep+48(FP), Y2
-	VBROADCASTSS take+52(FP), Y3
-	MOVB         tangent+56(FP), SI
+	VBROADCASTSS ahead+48(FP), Y0
+	VBROADCASTSS slope+52(FP), Y1
+	VBROADCASTSS keep+56(FP), Y2
+	VBROADCASTSS take+60(FP), Y3
+	MOVB         tangent+64(FP), SI
 	MOVQ         CX, R9
 	ANDQ         $0x00000007, R9
 	LEAQ         onesThenZeros<>+0(SB), R10
@@ -549,6 +549,8 @@ TEXT ·apply32AVX2(SB), NOSPLIT, $0-72
 	MOVQ         CX, R9
 	IMUL3Q       $0x00000004, R9, R9
 	VXORPS       Y5, Y5, Y5
+	MOVQ         next+40(FP), R10
+	IMUL3Q       $0x00000004, R10, R10
 	TESTQ        DI, DI
 	JZ           plain
 	TESTB        SI, SI
@@ -559,8 +561,8 @@ ambient:
 	VBROADCASTSS 256(BX), Y7
 	VBROADCASTSS 512(BX), Y8
 	XORQ         SI, SI
-	MOVQ         CX, R10
-	SUBQ         $0x00000010, R10
+	MOVQ         CX, R11
+	SUBQ         $0x00000010, R11
 	JL           ambientManyDone
 
 ambientMany:
@@ -569,6 +571,8 @@ ambientMany:
 	VMOVUPS     (DI)(SI*1), Y11
 	VFMADD231PS Y0, Y11, Y9
 	VMOVUPS     (AX)(SI*1), Y12
+	LEAQ        (R10)(SI*1), R12
+	PREFETCHT1  (AX)(R12*1)
 	VMOVAPS     Y8, Y13
 	VFMADD231PS Y7, Y9, Y13
 	VFMADD231PS Y6, Y12, Y13
@@ -591,12 +595,12 @@ ambientMany:
 	VMOVUPS     Y10, 32(DI)(SI*1)
 	VMOVUPS     Y5, 32(R8)(SI*1)
 	ADDQ        $0x00000040, SI
-	SUBQ        $0x00000010, R10
+	SUBQ        $0x00000010, R11
 	JGE         ambientMany
 
 ambientManyDone:
-	ADDQ $0x00000010, R10
-	SUBQ $0x00000008, R10
+	ADDQ $0x00000010, R11
+	SUBQ $0x00000008, R11
 	JL   ambientOneDone
 
 ambientOne:
@@ -605,6 +609,8 @@ ambientOne:
 	VMOVUPS     (DI)(SI*1), Y11
 	VFMADD231PS Y0, Y11, Y9
 	VMOVUPS     (AX)(SI*1), Y12
+	LEAQ        (R10)(SI*1), R12
+	PREFETCHT1  (AX)(R12*1)
 	VMOVAPS     Y8, Y13
 	VFMADD231PS Y7, Y9, Y13
 	VFMADD231PS Y6, Y12, Y13
@@ -614,17 +620,19 @@ ambientOne:
 	VMOVUPS     Y10, (DI)(SI*1)
 	VMOVUPS     Y5, (R8)(SI*1)
 	ADDQ        $0x00000020, SI
-	SUBQ        $0x00000008, R10
+	SUBQ        $0x00000008, R11
 	JGE         ambientOne
 
 ambientOneDone:
-	ADDQ        $0x00000008, R10
+	ADDQ        $0x00000008, R11
 	JZ          ambientWhole
 	VMASKMOVPS  (R8)(SI*1), Y4, Y10
 	VMULPS      Y1, Y10, Y9
 	VMASKMOVPS  (DI)(SI*1), Y4, Y11
 	VFMADD231PS Y0, Y11, Y9
 	VMASKMOVPS  (AX)(SI*1), Y4, Y12
+	LEAQ        (R10)(SI*1), R11
+	PREFETCHT1  (AX)(R11*1)
 	VMOVAPS     Y8, Y8
 	VFMADD231PS Y7, Y9, Y8
 	VFMADD231PS Y6, Y12, Y8
@@ -652,8 +660,8 @@ tangent:
 	VBROADCASTSS 1024(BX), Y8
 	VBROADCASTSS 1280(BX), Y9
 	XORQ         SI, SI
-	MOVQ         CX, R10
-	SUBQ         $0x00000010, R10
+	MOVQ         CX, R11
+	SUBQ         $0x00000010, R11
 	JL           tangentManyDone
 
 tangentMany:
@@ -662,6 +670,8 @@ tangentMany:
 	VMOVUPS     (DI)(SI*1), Y11
 	VFMADD231PS Y0, Y11, Y10
 	VMOVUPS     (AX)(SI*1), Y11
+	LEAQ        (R10)(SI*1), R12
+	PREFETCHT1  (AX)(R12*1)
 	VMOVAPS     Y6, Y12
 	VFMADD231PS Y3, Y10, Y12
 	VFMADD231PS Y2, Y11, Y12
@@ -686,12 +696,12 @@ tangentMany:
 	VMOVUPS     Y10, 32(DI)(SI*1)
 	VMOVUPS     Y5, 32(R8)(SI*1)
 	ADDQ        $0x00000040, SI
-	SUBQ        $0x00000010, R10
+	SUBQ        $0x00000010, R11
 	JGE         tangentMany
 
 tangentManyDone:
-	ADDQ $0x00000010, R10
-	SUBQ $0x00000008, R10
+	ADDQ $0x00000010, R11
+	SUBQ $0x00000008, R11
 	JL   tangentOneDone
 
 tangentOne:
@@ -700,6 +710,8 @@ tangentOne:
 	VMOVUPS     (DI)(SI*1), Y11
 	VFMADD231PS Y0, Y11, Y10
 	VMOVUPS     (AX)(SI*1), Y11
+	LEAQ        (R10)(SI*1), R12
+	PREFETCHT1  (AX)(R12*1)
 	VMOVAPS     Y6, Y12
 	VFMADD231PS Y3, Y10, Y12
 	VFMADD231PS Y2, Y11, Y12
@@ -710,17 +722,19 @@ tangentOne:
 	VMOVUPS     Y10, (DI)(SI*1)
 	VMOVUPS     Y5, (R8)(SI*1)
 	ADDQ        $0x00000020, SI
-	SUBQ        $0x00000008, R10
+	SUBQ        $0x00000008, R11
 	JGE         tangentOne
 
 tangentOneDone:
-	ADDQ        $0x00000008, R10
+	ADDQ        $0x00000008, R11
 	JZ          tangentWhole
 	VMASKMOVPS  (R8)(SI*1), Y4, Y10
 	VMULPS      Y1, Y10, Y10
 	VMASKMOVPS  (DI)(SI*1), Y4, Y11
 	VFMADD231PS Y0, Y11, Y10
 	VMASKMOVPS  (AX)(SI*1), Y4, Y11
+	LEAQ        (R10)(SI*1), R11
+	PREFETCHT1  (AX)(R11*1)
 	VMOVAPS     Y6, Y6
 	VFMADD231PS Y3, Y10, Y6
 	VFMADD231PS Y2, Y11, Y6
@@ -754,6 +768,8 @@ plainMany:
 	VMOVUPS     (R8)(SI*1), Y6
 	VMULPS      Y1, Y6, Y6
 	VMOVUPS     (AX)(SI*1), Y7
+	LEAQ        (R10)(SI*1), R11
+	PREFETCHT1  (AX)(R11*1)
 	VMOVAPS     Y3, Y8
 	VFMADD231PS Y2, Y6, Y8
 	VFMADD231PS Y0, Y7, Y8
@@ -780,6 +796,8 @@ plainOne:
 	VMOVUPS     (R8)(SI*1), Y6
 	VMULPS      Y1, Y6, Y6
 	VMOVUPS     (AX)(SI*1), Y7
+	LEAQ        (R10)(SI*1), R11
+	PREFETCHT1  (AX)(R11*1)
 	VMOVAPS     Y3, Y8
 	VFMADD231PS Y2, Y6, Y8
 	VFMADD231PS Y0, Y7, Y8
@@ -795,6 +813,8 @@ plainOneDone:
 	VMASKMOVPS  (R8)(SI*1), Y4, Y6
 	VMULPS      Y1, Y6, Y6
 	VMASKMOVPS  (AX)(SI*1), Y4, Y7
+	LEAQ        (R10)(SI*1), DI
+	PREFETCHT1  (AX)(DI*1)
 	VMOVAPS     Y3, Y3
 	VFMADD231PS Y2, Y6, Y3
 	VFMADD231PS Y0, Y7, Y3
@@ -10220,20 +10240,20 @@ straight:
 	VZEROUPPER
 	RET
 
-// func apply32AVX512(x *float32, m *float32, grad *float32, n int, k int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
-TEXT ·apply32AVX512(SB), NOSPLIT, $0-72
+// func apply32AVX512(x *float32, m *float32, grad *float32, n int, k int, next int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, MMX+
+TEXT ·apply32AVX512(SB), NOSPLIT, $0-80
 	MOVQ         x+0(FP), AX
 	MOVQ         n+24(FP), CX
 	MOVQ         k+32(FP), DX
-	MOVQ         blend+64(FP), BX
+	MOVQ         blend+72(FP), BX
 	MOVQ         m+8(FP), DI
 	MOVQ         grad+16(FP), R8
-	VBROADCASTSS ahead+40(FP), Z0
-	VBROADCASTSS slope+44(FP), Z1
-	VBROADCASTSS keep+48(FP), Z2
-	VBROADCASTSS take+52(FP), Z3
-	MOVB         tangent+56(FP), SI
+	VBROADCASTSS ahead+48(FP), Z0
+	VBROADCASTSS slope+52(FP), Z1
+	VBROADCASTSS keep+56(FP), Z2
+	VBROADCASTSS take+60(FP), Z3
+	MOVB         tangent+64(FP), SI
 	MOVQ         CX, R9
 	ANDQ         $0x0000000f, R9
 	MOVQ         $-1, R10
@@ -10242,6 +10262,8 @@ TEXT ·apply32AVX512(SB), NOSPLIT, $0-72
 	MOVQ         CX, R9
 	IMUL3Q       $0x00000004, R9, R9
 	VXORPS       Z4, Z4, Z4
+	MOVQ         next+40(FP), R10
+	IMUL3Q       $0x00000004, R10, R10
 	TESTQ        DI, DI
 	JZ           plain
 	TESTB        SI, SI
@@ -10252,8 +10274,8 @@ ambient:
 	VBROADCASTSS 256(BX), Z6
 	VBROADCASTSS 512(BX), Z7
 	XORQ         SI, SI
-	MOVQ         CX, R10
-	SUBQ         $0x00000020, R10
+	MOVQ         CX, R11
+	SUBQ         $0x00000020, R11
 	JL           ambientManyDone
 
 ambientMany:
@@ -10262,6 +10284,8 @@ ambientMany:
 	VMOVUPS     (DI)(SI*1), Z10
 	VFMADD231PS Z0, Z10, Z8
 	VMOVUPS     (AX)(SI*1), Z11
+	LEAQ        (R10)(SI*1), R12
+	PREFETCHT1  (AX)(R12*1)
 	VMOVAPS     Z7, Z12
 	VFMADD231PS Z6, Z8, Z12
 	VFMADD231PS Z5, Z11, Z12
@@ -10275,6 +10299,8 @@ ambientMany:
 	VMOVUPS     64(DI)(SI*1), Z10
 	VFMADD231PS Z0, Z10, Z8
 	VMOVUPS     64(AX)(SI*1), Z11
+	LEAQ        64(R10)(SI*1), R12
+	PREFETCHT1  (AX)(R12*1)
 	VMOVAPS     Z7, Z12
 	VFMADD231PS Z6, Z8, Z12
 	VFMADD231PS Z5, Z11, Z12
@@ -10284,12 +10310,12 @@ ambientMany:
 	VMOVUPS     Z9, 64(DI)(SI*1)
 	VMOVUPS     Z4, 64(R8)(SI*1)
 	ADDQ        $0x00000080, SI
-	SUBQ        $0x00000020, R10
+	SUBQ        $0x00000020, R11
 	JGE         ambientMany
 
 ambientManyDone:
-	ADDQ $0x00000020, R10
-	SUBQ $0x00000010, R10
+	ADDQ $0x00000020, R11
+	SUBQ $0x00000010, R11
 	JL   ambientOneDone
 
 ambientOne:
@@ -10298,6 +10324,8 @@ ambientOne:
 	VMOVUPS     (DI)(SI*1), Z10
 	VFMADD231PS Z0, Z10, Z8
 	VMOVUPS     (AX)(SI*1), Z11
+	LEAQ        (R10)(SI*1), R12
+	PREFETCHT1  (AX)(R12*1)
 	VMOVAPS     Z7, Z12
 	VFMADD231PS Z6, Z8, Z12
 	VFMADD231PS Z5, Z11, Z12
@@ -10307,17 +10335,19 @@ ambientOne:
 	VMOVUPS     Z9, (DI)(SI*1)
 	VMOVUPS     Z4, (R8)(SI*1)
 	ADDQ        $0x00000040, SI
-	SUBQ        $0x00000010, R10
+	SUBQ        $0x00000010, R11
 	JGE         ambientOne
 
 ambientOneDone:
-	ADDQ        $0x00000010, R10
+	ADDQ        $0x00000010, R11
 	JZ          ambientWhole
 	VMOVUPS.Z   (R8)(SI*1), K1, Z9
 	VMULPS      Z1, Z9, Z8
 	VMOVUPS.Z   (DI)(SI*1), K1, Z10
 	VFMADD231PS Z0, Z10, Z8
 	VMOVUPS.Z   (AX)(SI*1), K1, Z11
+	LEAQ        (R10)(SI*1), R11
+	PREFETCHT1  (AX)(R11*1)
 	VMOVAPS     Z7, Z7
 	VFMADD231PS Z6, Z8, Z7
 	VFMADD231PS Z5, Z11, Z7
@@ -10345,8 +10375,8 @@ tangent:
 	VBROADCASTSS 1024(BX), Z7
 	VBROADCASTSS 1280(BX), Z8
 	XORQ         SI, SI
-	MOVQ         CX, R10
-	SUBQ         $0x00000020, R10
+	MOVQ         CX, R11
+	SUBQ         $0x00000020, R11
 	JL           tangentManyDone
 
 tangentMany:
@@ -10355,6 +10385,8 @@ tangentMany:
 	VMOVUPS     (DI)(SI*1), Z10
 	VFMADD231PS Z0, Z10, Z9
 	VMOVUPS     (AX)(SI*1), Z10
+	LEAQ        (R10)(SI*1), R12
+	PREFETCHT1  (AX)(R12*1)
 	VMOVAPS     Z5, Z11
 	VFMADD231PS Z3, Z9, Z11
 	VFMADD231PS Z2, Z10, Z11
@@ -10369,6 +10401,8 @@ tangentMany:
 	VMOVUPS     64(DI)(SI*1), Z10
 	VFMADD231PS Z0, Z10, Z9
 	VMOVUPS     64(AX)(SI*1), Z10
+	LEAQ        64(R10)(SI*1), R12
+	PREFETCHT1  (AX)(R12*1)
 	VMOVAPS     Z5, Z11
 	VFMADD231PS Z3, Z9, Z11
 	VFMADD231PS Z2, Z10, Z11
@@ -10379,12 +10413,12 @@ tangentMany:
 	VMOVUPS     Z9, 64(DI)(SI*1)
 	VMOVUPS     Z4, 64(R8)(SI*1)
 	ADDQ        $0x00000080, SI
-	SUBQ        $0x00000020, R10
+	SUBQ        $0x00000020, R11
 	JGE         tangentMany
 
 tangentManyDone:
-	ADDQ $0x00000020, R10
-	SUBQ $0x00000010, R10
+	ADDQ $0x00000020, R11
+	SUBQ $0x00000010, R11
 	JL   tangentOneDone
 
 tangentOne:
@@ -10393,6 +10427,8 @@ tangentOne:
 	VMOVUPS     (DI)(SI*1), Z10
 	VFMADD231PS Z0, Z10, Z9
 	VMOVUPS     (AX)(SI*1), Z10
+	LEAQ        (R10)(SI*1), R12
+	PREFETCHT1  (AX)(R12*1)
 	VMOVAPS     Z5, Z11
 	VFMADD231PS Z3, Z9, Z11
 	VFMADD231PS Z2, Z10, Z11
@@ -10403,17 +10439,19 @@ tangentOne:
 	VMOVUPS     Z9, (DI)(SI*1)
 	VMOVUPS     Z4, (R8)(SI*1)
 	ADDQ        $0x00000040, SI
-	SUBQ        $0x00000010, R10
+	SUBQ        $0x00000010, R11
 	JGE         tangentOne
 
 tangentOneDone:
-	ADDQ        $0x00000010, R10
+	ADDQ        $0x00000010, R11
 	JZ          tangentWhole
 	VMOVUPS.Z   (R8)(SI*1), K1, Z9
 	VMULPS      Z1, Z9, Z9
 	VMOVUPS.Z   (DI)(SI*1), K1, Z10
 	VFMADD231PS Z0, Z10, Z9
 	VMOVUPS.Z   (AX)(SI*1), K1, Z10
+	LEAQ        (R10)(SI*1), R11
+	PREFETCHT1  (AX)(R11*1)
 	VMOVAPS     Z5, Z5
 	VFMADD231PS Z3, Z9, Z5
 	VFMADD231PS Z2, Z10, Z5
@@ -10447,6 +10485,8 @@ plainMany:
 	VMOVUPS     (R8)(SI*1), Z5
 	VMULPS      Z1, Z5, Z5
 	VMOVUPS     (AX)(SI*1), Z6
+	LEAQ        (R10)(SI*1), R11
+	PREFETCHT1  (AX)(R11*1)
 	VMOVAPS     Z3, Z7
 	VFMADD231PS Z2, Z5, Z7
 	VFMADD231PS Z0, Z6, Z7
@@ -10455,6 +10495,8 @@ plainMany:
 	VMOVUPS     64(R8)(SI*1), Z5
 	VMULPS      Z1, Z5, Z5
 	VMOVUPS     64(AX)(SI*1), Z6
+	LEAQ        64(R10)(SI*1), R11
+	PREFETCHT1  (AX)(R11*1)
 	VMOVAPS     Z3, Z7
 	VFMADD231PS Z2, Z5, Z7
 	VFMADD231PS Z0, Z6, Z7
@@ -10473,6 +10515,8 @@ plainOne:
 	VMOVUPS     (R8)(SI*1), Z5
 	VMULPS      Z1, Z5, Z5
 	VMOVUPS     (AX)(SI*1), Z6
+	LEAQ        (R10)(SI*1), R11
+	PREFETCHT1  (AX)(R11*1)
 	VMOVAPS     Z3, Z7
 	VFMADD231PS Z2, Z5, Z7
 	VFMADD231PS Z0, Z6, Z7
@@ -10488,6 +10532,8 @@ plainOneDone:
 	VMOVUPS.Z   (R8)(SI*1), K1, Z5
 	VMULPS      Z1, Z5, Z5
 	VMOVUPS.Z   (AX)(SI*1), K1, Z6
+	LEAQ        (R10)(SI*1), DI
+	PREFETCHT1  (AX)(DI*1)
 	VMOVAPS     Z3, Z3
 	VFMADD231PS Z2, Z5, Z3
 	VFMADD231PS Z0, Z6, Z3
@@ -20351,20 +20397,20 @@ straight:
 	VZEROUPPER
 	RET
 
-// func apply64AVX2(x *float64, m *float64, grad *float64, n int, k int, ahead float64, slope float64, keep float64, take float64, tangent bool, blend *float64)
-// Requires: AVX, CMOV, FMA3
-TEXT ·apply64AVX2(SB), NOSPLIT, $0-88
+// func apply64AVX2(x *float64, m *float64, grad *float64, n int, k int, next int, ahead float64, slope float64, keep float64, take float64, tangent bool, blend *float64)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·apply64AVX2(SB), NOSPLIT, $0-96
 	MOVQ         x+0(FP), AX
 	MOVQ         n+24(FP), CX
 	MOVQ         k+32(FP), DX
-	MOVQ         blend+80(FP), BX
+	MOVQ         blend+88(FP), BX
 	MOVQ         m+8(FP), DI
 	MOVQ         grad+16(FP), R8
-	VBROADCASTSD ahead+40(FP), Y0
-	VBROADCASTSD slope+48(FP), Y1
-	VBROADCASTSD keep+56(FP), Y2
-	VBROADCASTSD take+64(FP), Y3
-	MOVB         tangent+72(FP), SI
+	VBROADCASTSD ahead+48(FP), Y0
+	VBROADCASTSD slope+56(FP), Y1
+	VBROADCASTSD keep+64(FP), Y2
+	VBROADCASTSD take+72(FP), Y3
+	MOVB         tangent+80(FP), SI
 	MOVQ         CX, R9
 	ANDQ         $0x00000003, R9
 	LEAQ         onesThenZeros<>+0(SB), R10
@@ -20376,6 +20422,8 @@ TEXT ·apply64AVX2(SB), NOSPLIT, $0-88
 	MOVQ         CX, R9
 	IMUL3Q       $0x00000008, R9, R9
 	VXORPD       Y5, Y5, Y5
+	MOVQ         next+40(FP), R10
+	IMUL3Q       $0x00000008, R10, R10
 	TESTQ        DI, DI
 	JZ           plain
 	TESTB        SI, SI
@@ -20386,8 +20434,8 @@ ambient:
 	VBROADCASTSD 512(BX), Y7
 	VBROADCASTSD 1024(BX), Y8
 	XORQ         SI, SI
-	MOVQ         CX, R10
-	SUBQ         $0x00000008, R10
+	MOVQ         CX, R11
+	SUBQ         $0x00000008, R11
 	JL           ambientManyDone
 
 ambientMany:
@@ -20396,6 +20444,8 @@ ambientMany:
 	VMOVUPD     (DI)(SI*1), Y11
 	VFMADD231PD Y0, Y11, Y9
 	VMOVUPD     (AX)(SI*1), Y12
+	LEAQ        (R10)(SI*1), R12
+	PREFETCHT1  (AX)(R12*1)
 	VMOVAPD     Y8, Y13
 	VFMADD231PD Y7, Y9, Y13
 	VFMADD231PD Y6, Y12, Y13
@@ -20418,12 +20468,12 @@ ambientMany:
 	VMOVUPD     Y10, 32(DI)(SI*1)
 	VMOVUPD     Y5, 32(R8)(SI*1)
 	ADDQ        $0x00000040, SI
-	SUBQ        $0x00000008, R10
+	SUBQ        $0x00000008, R11
 	JGE         ambientMany
 
 ambientManyDone:
-	ADDQ $0x00000008, R10
-	SUBQ $0x00000004, R10
+	ADDQ $0x00000008, R11
+	SUBQ $0x00000004, R11
 	JL   ambientOneDone
 
 ambientOne:
@@ -20432,6 +20482,8 @@ ambientOne:
 	VMOVUPD     (DI)(SI*1), Y11
 	VFMADD231PD Y0, Y11, Y9
 	VMOVUPD     (AX)(SI*1), Y12
+	LEAQ        (R10)(SI*1), R12
+	PREFETCHT1  (AX)(R12*1)
 	VMOVAPD     Y8, Y13
 	VFMADD231PD Y7, Y9, Y13
 	VFMADD231PD Y6, Y12, Y13
@@ -20441,17 +20493,19 @@ ambientOne:
 	VMOVUPD     Y10, (DI)(SI*1)
 	VMOVUPD     Y5, (R8)(SI*1)
 	ADDQ        $0x00000020, SI
-	SUBQ        $0x00000004, R10
+	SUBQ        $0x00000004, R11
 	JGE         ambientOne
 
 ambientOneDone:
-	ADDQ        $0x00000004, R10
+	ADDQ        $0x00000004, R11
 	JZ          ambientWhole
 	VMASKMOVPD  (R8)(SI*1), Y4, Y10
 	VMULPD      Y1, Y10, Y9
 	VMASKMOVPD  (DI)(SI*1), Y4, Y11
 	VFMADD231PD Y0, Y11, Y9
 	VMASKMOVPD  (AX)(SI*1), Y4, Y12
+	LEAQ        (R10)(SI*1), R11
+	PREFETCHT1  (AX)(R11*1)
 	VMOVAPD     Y8, Y8
 	VFMADD231PD Y7, Y9, Y8
 	VFMADD231PD Y6, Y12, Y8
@@ -20479,8 +20533,8 @@ tangent:
 	VBROADCASTSD 2048(BX), Y8
 	VBROADCASTSD 2560(BX), Y9
 	XORQ         SI, SI
-	MOVQ         CX, R10
-	SUBQ         $0x00000008, R10
+	MOVQ         CX, R11
+	SUBQ         $0x00000008, R11
 	JL           tangentManyDone
 
 tangentMany:
@@ -20489,6 +20543,8 @@ tangentMany:
 	VMOVUPD     (DI)(SI*1), Y11
 	VFMADD231PD Y0, Y11, Y10
 	VMOVUPD     (AX)(SI*1), Y11
+	LEAQ        (R10)(SI*1), R12
+	PREFETCHT1  (AX)(R12*1)
 	VMOVAPD     Y6, Y12
 	VFMADD231PD Y3, Y10, Y12
 	VFMADD231PD Y2, Y11, Y12
@@ -20513,12 +20569,12 @@ tangentMany:
 	VMOVUPD     Y10, 32(DI)(SI*1)
 	VMOVUPD     Y5, 32(R8)(SI*1)
 	ADDQ        $0x00000040, SI
-	SUBQ        $0x00000008, R10
+	SUBQ        $0x00000008, R11
 	JGE         tangentMany
 
 tangentManyDone:
-	ADDQ $0x00000008, R10
-	SUBQ $0x00000004, R10
+	ADDQ $0x00000008, R11
+	SUBQ $0x00000004, R11
 	JL   tangentOneDone
 
 tangentOne:
@@ -20527,6 +20583,8 @@ tangentOne:
 	VMOVUPD     (DI)(SI*1), Y11
 	VFMADD231PD Y0, Y11, Y10
 	VMOVUPD     (AX)(SI*1), Y11
+	LEAQ        (R10)(SI*1), R12
+	PREFETCHT1  (AX)(R12*1)
 	VMOVAPD     Y6, Y12
 	VFMADD231PD Y3, Y10, Y12
 	VFMADD231PD Y2, Y11, Y12
@@ -20537,17 +20595,19 @@ tangentOne:
 	VMOVUPD     Y10, (DI)(SI*1)
 	VMOVUPD     Y5, (R8)(SI*1)
 	ADDQ        $0x00000020, SI
-	SUBQ        $0x00000004, R10
+	SUBQ        $0x00000004, R11
 	JGE         tangentOne
 
 tangentOneDone:
-	ADDQ        $0x00000004, R10
+	ADDQ        $0x00000004, R11
 	JZ          tangentWhole
 	VMASKMOVPD  (R8)(SI*1), Y4, Y10
 	VMULPD      Y1, Y10, Y10
 	VMASKMOVPD  (DI)(SI*1), Y4, Y11
 	VFMADD231PD Y0, Y11, Y10
 	VMASKMOVPD  (AX)(SI*1), Y4, Y11
+	LEAQ        (R10)(SI*1), R11
+	PREFETCHT1  (AX)(R11*1)
 	VMOVAPD     Y6, Y6
 	VFMADD231PD Y3, Y10, Y6
 	VFMADD231PD Y2, Y11, Y6
@@ -20581,6 +20641,8 @@ plainMany:
 	VMOVUPD     (R8)(SI*1), Y6
 	VMULPD      Y1, Y6, Y6
 	VMOVUPD     (AX)(SI*1), Y7
+	LEAQ        (R10)(SI*1), R11
+	PREFETCHT1  (AX)(R11*1)
 	VMOVAPD     Y3, Y8
 	VFMADD231PD Y2, Y6, Y8
 	VFMADD231PD Y0, Y7, Y8
@@ -20607,6 +20669,8 @@ plainOne:
 	VMOVUPD     (R8)(SI*1), Y6
 	VMULPD      Y1, Y6, Y6
 	VMOVUPD     (AX)(SI*1), Y7
+	LEAQ        (R10)(SI*1), R11
+	PREFETCHT1  (AX)(R11*1)
 	VMOVAPD     Y3, Y8
 	VFMADD231PD Y2, Y6, Y8
 	VFMADD231PD Y0, Y7, Y8
@@ -20622,6 +20686,8 @@ plainOneDone:
 	VMASKMOVPD  (R8)(SI*1), Y4, Y6
 	VMULPD      Y1, Y6, Y6
 	VMASKMOVPD  (AX)(SI*1), Y4, Y7
+	LEAQ        (R10)(SI*1), DI
+	PREFETCHT1  (AX)(DI*1)
 	VMOVAPD     Y3, Y3
 	VFMADD231PD Y2, Y6, Y3
 	VFMADD231PD Y0, Y7, Y3
@@ -22252,20 +22318,20 @@ straight:
 	VZEROUPPER
 	RET
 
-// func apply64AVX512(x *float64, m *float64, grad *float64, n int, k int, ahead float64, slope float64, keep float64, take float64, tangent bool, blend *float64)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
-TEXT ·apply64AVX512(SB), NOSPLIT, $0-88
+// func apply64AVX512(x *float64, m *float64, grad *float64, n int, k int, next int, ahead float64, slope float64, keep float64, take float64, tangent bool, blend *float64)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, MMX+
+TEXT ·apply64AVX512(SB), NOSPLIT, $0-96
 	MOVQ         x+0(FP), AX
 	MOVQ         n+24(FP), CX
 	MOVQ         k+32(FP), DX
-	MOVQ         blend+80(FP), BX
+	MOVQ         blend+88(FP), BX
 	MOVQ         m+8(FP), DI
 	MOVQ         grad+16(FP), R8
-	VBROADCASTSD ahead+40(FP), Z0
-	VBROADCASTSD slope+48(FP), Z1
-	VBROADCASTSD keep+56(FP), Z2
-	VBROADCASTSD take+64(FP), Z3
-	MOVB         tangent+72(FP), SI
+	VBROADCASTSD ahead+48(FP), Z0
+	VBROADCASTSD slope+56(FP), Z1
+	VBROADCASTSD keep+64(FP), Z2
+	VBROADCASTSD take+72(FP), Z3
+	MOVB         tangent+80(FP), SI
 	MOVQ         CX, R9
 	ANDQ         $0x00000007, R9
 	MOVQ         $-1, R10
@@ -22274,6 +22340,8 @@ TEXT ·apply64AVX512(SB), NOSPLIT, $0-88
 	MOVQ         CX, R9
 	IMUL3Q       $0x00000008, R9, R9
 	VXORPD       Z4, Z4, Z4
+	MOVQ         next+40(FP), R10
+	IMUL3Q       $0x00000008, R10, R10
 	TESTQ        DI, DI
 	JZ           plain
 	TESTB        SI, SI
@@ -22284,8 +22352,8 @@ ambient:
 	VBROADCASTSD 512(BX), Z6
 	VBROADCASTSD 1024(BX), Z7
 	XORQ         SI, SI
-	MOVQ         CX, R10
-	SUBQ         $0x00000010, R10
+	MOVQ         CX, R11
+	SUBQ         $0x00000010, R11
 	JL           ambientManyDone
 
 ambientMany:
@@ -22294,6 +22362,8 @@ ambientMany:
 	VMOVUPD     (DI)(SI*1), Z10
 	VFMADD231PD Z0, Z10, Z8
 	VMOVUPD     (AX)(SI*1), Z11
+	LEAQ        (R10)(SI*1), R12
+	PREFETCHT1  (AX)(R12*1)
 	VMOVAPD     Z7, Z12
 	VFMADD231PD Z6, Z8, Z12
 	VFMADD231PD Z5, Z11, Z12
@@ -22307,6 +22377,8 @@ ambientMany:
 	VMOVUPD     64(DI)(SI*1), Z10
 	VFMADD231PD Z0, Z10, Z8
 	VMOVUPD     64(AX)(SI*1), Z11
+	LEAQ        64(R10)(SI*1), R12
+	PREFETCHT1  (AX)(R12*1)
 	VMOVAPD     Z7, Z12
 	VFMADD231PD Z6, Z8, Z12
 	VFMADD231PD Z5, Z11, Z12
@@ -22316,12 +22388,12 @@ ambientMany:
 	VMOVUPD     Z9, 64(DI)(SI*1)
 	VMOVUPD     Z4, 64(R8)(SI*1)
 	ADDQ        $0x00000080, SI
-	SUBQ        $0x00000010, R10
+	SUBQ        $0x00000010, R11
 	JGE         ambientMany
 
 ambientManyDone:
-	ADDQ $0x00000010, R10
-	SUBQ $0x00000008, R10
+	ADDQ $0x00000010, R11
+	SUBQ $0x00000008, R11
 	JL   ambientOneDone
 
 ambientOne:
@@ -22330,6 +22402,8 @@ ambientOne:
 	VMOVUPD     (DI)(SI*1), Z10
 	VFMADD231PD Z0, Z10, Z8
 	VMOVUPD     (AX)(SI*1), Z11
+	LEAQ        (R10)(SI*1), R12
+	PREFETCHT1  (AX)(R12*1)
 	VMOVAPD     Z7, Z12
 	VFMADD231PD Z6, Z8, Z12
 	VFMADD231PD Z5, Z11, Z12
@@ -22339,17 +22413,19 @@ ambientOne:
 	VMOVUPD     Z9, (DI)(SI*1)
 	VMOVUPD     Z4, (R8)(SI*1)
 	ADDQ        $0x00000040, SI
-	SUBQ        $0x00000008, R10
+	SUBQ        $0x00000008, R11
 	JGE         ambientOne
 
 ambientOneDone:
-	ADDQ        $0x00000008, R10
+	ADDQ        $0x00000008, R11
 	JZ          ambientWhole
 	VMOVUPD.Z   (R8)(SI*1), K1, Z9
 	VMULPD      Z1, Z9, Z8
 	VMOVUPD.Z   (DI)(SI*1), K1, Z10
 	VFMADD231PD Z0, Z10, Z8
 	VMOVUPD.Z   (AX)(SI*1), K1, Z11
+	LEAQ        (R10)(SI*1), R11
+	PREFETCHT1  (AX)(R11*1)
 	VMOVAPD     Z7, Z7
 	VFMADD231PD Z6, Z8, Z7
 	VFMADD231PD Z5, Z11, Z7
@@ -22377,8 +22453,8 @@ tangent:
 	VBROADCASTSD 2048(BX), Z7
 	VBROADCASTSD 2560(BX), Z8
 	XORQ         SI, SI
-	MOVQ         CX, R10
-	SUBQ         $0x00000010, R10
+	MOVQ         CX, R11
+	SUBQ         $0x00000010, R11
 	JL           tangentManyDone
 
 tangentMany:
@@ -22387,6 +22463,8 @@ tangentMany:
 	VMOVUPD     (DI)(SI*1), Z10
 	VFMADD231PD Z0, Z10, Z9
 	VMOVUPD     (AX)(SI*1), Z10
+	LEAQ        (R10)(SI*1), R12
+	PREFETCHT1  (AX)(R12*1)
 	VMOVAPD     Z5, Z11
 	VFMADD231PD Z3, Z9, Z11
 	VFMADD231PD Z2, Z10, Z11
@@ -22401,6 +22479,8 @@ tangentMany:
 	VMOVUPD     64(DI)(SI*1), Z10
 	VFMADD231PD Z0, Z10, Z9
 	VMOVUPD     64(AX)(SI*1), Z10
+	LEAQ        64(R10)(SI*1), R12
+	PREFETCHT1  (AX)(R12*1)
 	VMOVAPD     Z5, Z11
 	VFMADD231PD Z3, Z9, Z11
 	VFMADD231PD Z2, Z10, Z11
@@ -22411,12 +22491,12 @@ tangentMany:
 	VMOVUPD     Z9, 64(DI)(SI*1)
 	VMOVUPD     Z4, 64(R8)(SI*1)
 	ADDQ        $0x00000080, SI
-	SUBQ        $0x00000010, R10
+	SUBQ        $0x00000010, R11
 	JGE         tangentMany
 
 tangentManyDone:
-	ADDQ $0x00000010, R10
-	SUBQ $0x00000008, R10
+	ADDQ $0x00000010, R11
+	SUBQ $0x00000008, R11
 	JL   tangentOneDone
 
 tangentOne:
@@ -22425,6 +22505,8 @@ tangentOne:
 	VMOVUPD     (DI)(SI*1), Z10
 	VFMADD231PD Z0, Z10, Z9
 	VMOVUPD     (AX)(SI*1), Z10
+	LEAQ        (R10)(SI*1), R12
+	PREFETCHT1  (AX)(R12*1)
 	VMOVAPD     Z5, Z11
 	VFMADD231PD Z3, Z9, Z11
 	VFMADD231PD Z2, Z10, Z11
@@ -22435,17 +22517,19 @@ tangentOne:
 	VMOVUPD     Z9, (DI)(SI*1)
 	VMOVUPD     Z4, (R8)(SI*1)
 	ADDQ        $0x00000040, SI
-	SUBQ        $0x00000008, R10
+	SUBQ        $0x00000008, R11
 	JGE         tangentOne
 
 tangentOneDone:
-	ADDQ        $0x00000008, R10
+	ADDQ        $0x00000008, R11
 	JZ          tangentWhole
 	VMOVUPD.Z   (R8)(SI*1), K1, Z9
 	VMULPD      Z1, Z9, Z9
 	VMOVUPD.Z   (DI)(SI*1), K1, Z10
 	VFMADD231PD Z0, Z10, Z9
 	VMOVUPD.Z   (AX)(SI*1), K1, Z10
+	LEAQ        (R10)(SI*1), R11
+	PREFETCHT1  (AX)(R11*1)
 	VMOVAPD     Z5, Z5
 	VFMADD231PD Z3, Z9, Z5
 	VFMADD231PD Z2, Z10, Z5
@@ -22479,6 +22563,8 @@ plainMany:
 	VMOVUPD     (R8)(SI*1), Z5
 	VMULPD      Z1, Z5, Z5
 	VMOVUPD     (AX)(SI*1), Z6
+	LEAQ        (R10)(SI*1), R11
+	PREFETCHT1  (AX)(R11*1)
 	VMOVAPD     Z3, Z7
 	VFMADD231PD Z2, Z5, Z7
 	VFMADD231PD Z0, Z6, Z7
@@ -22487,6 +22573,8 @@ plainMany:
 	VMOVUPD     64(R8)(SI*1), Z5
 	VMULPD      Z1, Z5, Z5
 	VMOVUPD     64(AX)(SI*1), Z6
+	LEAQ        64(R10)(SI*1), R11
+	PREFETCHT1  (AX)(R11*1)
 	VMOVAPD     Z3, Z7
 	VFMADD231PD Z2, Z5, Z7
 	VFMADD231PD Z0, Z6, Z7
@@ -22505,6 +22593,8 @@ plainOne:
 	VMOVUPD     (R8)(SI*1), Z5
 	VMULPD      Z1, Z5, Z5
 	VMOVUPD     (AX)(SI*1), Z6
+	LEAQ        (R10)(SI*1), R11
+	PREFETCHT1  (AX)(R11*1)
 	VMOVAPD     Z3, Z7
 	VFMADD231PD Z2, Z5, Z7
 	VFMADD231PD Z0, Z6, Z7
@@ -22520,6 +22610,8 @@ plainOneDone:
 	VMOVUPD.Z   (R8)(SI*1), K1, Z5
 	VMULPD      Z1, Z5, Z5
 	VMOVUPD.Z   (AX)(SI*1), K1, Z6
+	LEAQ        (R10)(SI*1), DI
+	PREFETCHT1  (AX)(DI*1)
 	VMOVAPD     Z3, Z3
 	VFMADD231PD Z2, Z5, Z3
 	VFMADD231PD Z0, Z6, Z3

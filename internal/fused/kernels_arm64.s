@@ -647,24 +647,24 @@ straight:
 	BGT	points
 	RET
 
-// func apply32NEON(x, m, grad *float32, n, k int, ahead, slope, keep, take float32, tangent bool, blend *float32)
-TEXT ·apply32NEON(SB), NOSPLIT, $0-72
+// func apply32NEON(x, m, grad *float32, n, k, next int, ahead, slope, keep, take float32, tangent bool, blend *float32)
+TEXT ·apply32NEON(SB), NOSPLIT, $0-80
 	MOVD	x+0(FP), R0
 	MOVD	m+8(FP), R1
 	MOVD	grad+16(FP), R2
-	FMOVS	ahead+40(FP), F0
+	FMOVS	ahead+48(FP), F0
 	VDUP	V0.S[0], V0.S4
-	FMOVS	slope+44(FP), F1
+	FMOVS	slope+52(FP), F1
 	VDUP	V1.S[0], V1.S4
-	FMOVS	keep+48(FP), F2
+	FMOVS	keep+56(FP), F2
 	VDUP	V2.S[0], V2.S4
-	FMOVS	take+52(FP), F3
+	FMOVS	take+60(FP), F3
 	VDUP	V3.S[0], V3.S4
 	VEOR	V4.B16, V4.B16, V4.B16
-	MOVBU	tangent+56(FP), R3
+	MOVBU	tangent+64(FP), R3
 	MOVD	n+24(FP), R4
 	MOVD	k+32(FP), R5
-	MOVD	blend+64(FP), R6
+	MOVD	blend+72(FP), R6
 	CBZ	R1, plain
 	CBNZ	R3, tangent
 ambientPoint:
@@ -3606,24 +3606,24 @@ straight:
 	BGT	points
 	RET
 
-// func apply64NEON(x, m, grad *float64, n, k int, ahead, slope, keep, take float64, tangent bool, blend *float64)
-TEXT ·apply64NEON(SB), NOSPLIT, $0-88
+// func apply64NEON(x, m, grad *float64, n, k, next int, ahead, slope, keep, take float64, tangent bool, blend *float64)
+TEXT ·apply64NEON(SB), NOSPLIT, $0-96
 	MOVD	x+0(FP), R0
 	MOVD	m+8(FP), R1
 	MOVD	grad+16(FP), R2
-	FMOVD	ahead+40(FP), F0
+	FMOVD	ahead+48(FP), F0
 	VDUP	V0.D[0], V0.D2
-	FMOVD	slope+48(FP), F1
+	FMOVD	slope+56(FP), F1
 	VDUP	V1.D[0], V1.D2
-	FMOVD	keep+56(FP), F2
+	FMOVD	keep+64(FP), F2
 	VDUP	V2.D[0], V2.D2
-	FMOVD	take+64(FP), F3
+	FMOVD	take+72(FP), F3
 	VDUP	V3.D[0], V3.D2
 	VEOR	V4.B16, V4.B16, V4.B16
-	MOVBU	tangent+72(FP), R3
+	MOVBU	tangent+80(FP), R3
 	MOVD	n+24(FP), R4
 	MOVD	k+32(FP), R5
-	MOVD	blend+80(FP), R6
+	MOVD	blend+88(FP), R6
 	CBZ	R1, plain
 	CBNZ	R3, tangent
 ambientPoint:

@@ -8,8 +8,9 @@ import (
 )
 
 // block is the number of elements that the two passes process at a time, so that the second pass
-// finds x, m and g in the cache.
-const block = 1 << 14
+// finds x, m and g in the cache. The second pass reads no memory of its own, so meanwhile it prefetches the next block of x: only x,
+// because the first pass, which reads memory and computes little, has the time to fetch the rest.
+const block = 1 << 12
 
 // Spheres makes the step for vectors of n elements that lie one after the other in x, each on a
 // sphere. failed is the index of the first vector that could not move, or -1.
@@ -25,25 +26,32 @@ func Spheres[T vec.Float](x, m, g []T, order []int32, n int, o Sphere, s descent
 	w.begin(o, s, n)
 	if order != nil {
 		for i, k := range order {
-			from, to := int(k)*n, int(k+1)*n
-			w.step(x[from:to], part(m, i*n, (i+1)*n), g[from:to], n, i, o, s)
+			from, to, next := int(k)*n, int(k+1)*n, 0
+			if i+1 < len(order) {
+				next = int(order[i+1]-k) * n
+			}
+			w.step(x[from:to], part(m, i*n, (i+1)*n), g[from:to], n, i, next, o, s)
 		}
 		return w.results()
 	}
 	size := n * min(maxPoints, max(1, block/n))
 	for from := 0; from < len(x); from += size {
-		to := min(from+size, len(x))
-		w.step(x[from:to:to], part(m, from, to), g[from:to:to], n, from/n, o, s)
+		to, next := min(from+size, len(x)), size
+		if to == len(x) {
+			next = 0
+		}
+		w.step(x[from:to:to], part(m, from, to), g[from:to:to], n, from/n, next, o, s)
 	}
 	return w.results()
 }
 
-// step makes the step for at most 64 vectors. at is the index of the first vector.
-func (w *work[T]) step(x, m, g []T, n, at int, o Sphere, s descent.Step) {
+// step makes the step for at most 64 vectors. at is the index of the first vector, and the vectors that are moved next
+// lie next elements further on.
+func (w *work[T]) step(x, m, g []T, n, at, next int, o Sphere, s descent.Step) {
 	k := len(x) / n
 	w.moments(x, m, g, n, k, o, s)
 	long := w.blends(k, factors(s, at, k))
-	w.apply(x, m, g, n, k, s)
+	w.apply(x, m, g, n, k, next, s)
 	for i := 0; long && i < k; i++ {
 		if w.isLong(i, at+i) {
 			renormalise(x[i*n:(i+1)*n], o)

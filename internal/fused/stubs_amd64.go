@@ -20,10 +20,11 @@ func blends32AVX2(terms *float64, sums *float64, k int, blend *float32)
 
 // apply32AVX2 updates k vectors of n elements. With d = ahead m + slope grad, x' = a x + f d + b replaces x;
 // keep m + take grad replaces m or, if tangent, d + h x' + c x + e; and 0 replaces grad.
-// blend holds a, f, b, h, c and e, 64 places each. m may be nil.
+// blend holds a, f, b, h, c and e, 64 places each. m may be nil. Meanwhile it prefetches the
+// elements of x that lie next elements further on.
 //
 //go:noescape
-func apply32AVX2(x *float32, m *float32, grad *float32, n int, k int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
+func apply32AVX2(x *float32, m *float32, grad *float32, n int, k int, next int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
 
 // momentsOfColumns32AVX2 adds the sums over some rows, stride elements apart, to the sums of cols columns, at most 64.
 // There is at least one row.
@@ -79,10 +80,11 @@ func blends32AVX512(terms *float64, sums *float64, k int, blend *float32)
 
 // apply32AVX512 updates k vectors of n elements. With d = ahead m + slope grad, x' = a x + f d + b replaces x;
 // keep m + take grad replaces m or, if tangent, d + h x' + c x + e; and 0 replaces grad.
-// blend holds a, f, b, h, c and e, 64 places each. m may be nil.
+// blend holds a, f, b, h, c and e, 64 places each. m may be nil. Meanwhile it prefetches the
+// elements of x that lie next elements further on.
 //
 //go:noescape
-func apply32AVX512(x *float32, m *float32, grad *float32, n int, k int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
+func apply32AVX512(x *float32, m *float32, grad *float32, n int, k int, next int, ahead float32, slope float32, keep float32, take float32, tangent bool, blend *float32)
 
 // momentsOfColumns32AVX512 adds the sums over some rows, stride elements apart, to the sums of cols columns, at most 64.
 // There is at least one row.
@@ -138,10 +140,11 @@ func blends64AVX2(terms *float64, sums *float64, k int, blend *float64)
 
 // apply64AVX2 updates k vectors of n elements. With d = ahead m + slope grad, x' = a x + f d + b replaces x;
 // keep m + take grad replaces m or, if tangent, d + h x' + c x + e; and 0 replaces grad.
-// blend holds a, f, b, h, c and e, 64 places each. m may be nil.
+// blend holds a, f, b, h, c and e, 64 places each. m may be nil. Meanwhile it prefetches the
+// elements of x that lie next elements further on.
 //
 //go:noescape
-func apply64AVX2(x *float64, m *float64, grad *float64, n int, k int, ahead float64, slope float64, keep float64, take float64, tangent bool, blend *float64)
+func apply64AVX2(x *float64, m *float64, grad *float64, n int, k int, next int, ahead float64, slope float64, keep float64, take float64, tangent bool, blend *float64)
 
 // momentsOfColumns64AVX2 adds the sums over some rows, stride elements apart, to the sums of cols columns, at most 64.
 // There is at least one row.
@@ -179,10 +182,11 @@ func blends64AVX512(terms *float64, sums *float64, k int, blend *float64)
 
 // apply64AVX512 updates k vectors of n elements. With d = ahead m + slope grad, x' = a x + f d + b replaces x;
 // keep m + take grad replaces m or, if tangent, d + h x' + c x + e; and 0 replaces grad.
-// blend holds a, f, b, h, c and e, 64 places each. m may be nil.
+// blend holds a, f, b, h, c and e, 64 places each. m may be nil. Meanwhile it prefetches the
+// elements of x that lie next elements further on.
 //
 //go:noescape
-func apply64AVX512(x *float64, m *float64, grad *float64, n int, k int, ahead float64, slope float64, keep float64, take float64, tangent bool, blend *float64)
+func apply64AVX512(x *float64, m *float64, grad *float64, n int, k int, next int, ahead float64, slope float64, keep float64, take float64, tangent bool, blend *float64)
 
 // momentsOfColumns64AVX512 adds the sums over some rows, stride elements apart, to the sums of cols columns, at most 64.
 // There is at least one row.

@@ -20,10 +20,10 @@ func blends32NEON(terms, sums *float64, k int, blend *float32)
 
 // apply32NEON updates k vectors of n elements. With d = ahead m + slope grad, x' = a x + f d + b replaces x;
 // keep m + take grad replaces m or, if tangent, d + h x' + c x + e; and 0 replaces grad.
-// blend holds a, f, b, h, c and e, 64 places each. m may be nil.
+// blend holds a, f, b, h, c and e, 64 places each. m may be nil. It prefetches nothing.
 //
 //go:noescape
-func apply32NEON(x, m, grad *float32, n, k int, ahead, slope, keep, take float32, tangent bool, blend *float32)
+func apply32NEON(x, m, grad *float32, n, k, next int, ahead, slope, keep, take float32, tangent bool, blend *float32)
 
 // momentsOfColumns32NEON adds the sums over some rows, stride elements apart, to the sums of cols columns, at most 64.
 // There is at least one row.
@@ -61,10 +61,10 @@ func blends64NEON(terms, sums *float64, k int, blend *float64)
 
 // apply64NEON updates k vectors of n elements. With d = ahead m + slope grad, x' = a x + f d + b replaces x;
 // keep m + take grad replaces m or, if tangent, d + h x' + c x + e; and 0 replaces grad.
-// blend holds a, f, b, h, c and e, 64 places each. m may be nil.
+// blend holds a, f, b, h, c and e, 64 places each. m may be nil. It prefetches nothing.
 //
 //go:noescape
-func apply64NEON(x, m, grad *float64, n, k int, ahead, slope, keep, take float64, tangent bool, blend *float64)
+func apply64NEON(x, m, grad *float64, n, k, next int, ahead, slope, keep, take float64, tangent bool, blend *float64)
 
 // momentsOfColumns64NEON adds the sums over some rows, stride elements apart, to the sums of cols columns, at most 64.
 // There is at least one row.

@@ -247,9 +247,10 @@ func (w *work[T]) gradientSquare(i int, x, g []T, stride int) float64 {
 // enough is the smallest ratio |v|^2/|g|^2 at which |v|^2, computed as a difference of sums, has enough digits.
 const enough = 1e-2
 
-// apply computes the next x and m of k points and clears g.
-func (w *work[T]) apply(x, m, g []T, n, k int, s descent.Step) {
-	if applyKernel(x, m, g, n, k, T(s.Ahead), T(s.Slope), T(s.Keep), T(s.Take), s.Tangent, w.blend[0][:]) {
+// apply computes the next x and m of k points and clears g. Meanwhile the elements of x that lie next elements further on are
+// prefetched.
+func (w *work[T]) apply(x, m, g []T, n, k, next int, s descent.Step) {
+	if applyKernel(x, m, g, n, k, next, T(s.Ahead), T(s.Slope), T(s.Keep), T(s.Take), s.Tangent, w.blend[0][:]) {
 		return
 	}
 	for i := range k {

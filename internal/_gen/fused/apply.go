@@ -14,10 +14,11 @@ import (
 
 // apply writes the second pass.
 func apply(m simd.Machine) {
-	m.Function("apply", "func(x, m, grad *%[1]s, n, k int, ahead, slope, keep, take %[1]s, tangent bool, blend *%[1]s)",
+	m.Function("apply", "func(x, m, grad *%[1]s, n, k, next int, ahead, slope, keep, take %[1]s, tangent bool, blend *%[1]s)",
 		"updates k vectors of n elements. With d = ahead m + slope grad, x' = a x + f d + b replaces x;",
 		"keep m + take grad replaces m or, if tangent, d + h x' + c x + e; and 0 replaces grad.",
-		fmt.Sprintf("blend holds a, f, b, h, c and e, %d places each. m may be nil.", maxPoints))
+		fmt.Sprintf("blend holds a, f, b, h, c and e, %d places each. m may be nil. Meanwhile it prefetches the", maxPoints),
+		"elements of x that lie next elements further on.")
 	x, n, k, blend, tangent := simd.Pointer("x"), simd.Pointer("n"), simd.Pointer("k"), simd.Pointer("blend"), GP8()
 	d := newDirection(m)
 	keep, take := m.Constant("keep"), m.Constant("take")
@@ -27,6 +28,8 @@ func apply(m simd.Machine) {
 	MOVQ(n, size)
 	IMUL3Q(U32(m.Size()), size, size)
 	zero := m.Zeros(1)[0]
+	next := simd.Pointer("next")
+	IMUL3Q(U32(m.Size()), next, next)
 	TESTQ(d.m, d.m)
 	JZ(LabelRef("plain"))
 	TESTB(tangent, tangent)
@@ -47,6 +50,11 @@ func apply(m simd.Machine) {
 			d.at(p, at, disp, v, g, w)
 			old, y := m.Vec(), m.Vec()
 			p.Load(simd.At(x, at, disp), old)
+			if disp%line == 0 {
+				far := GP64()
+				LEAQ(simd.At(next, at, disp), far)
+				PREFETCHT1(simd.At(x, far, 0))
+			}
 			blendPoint(p, c, old, v, y)
 			p.Store(y, simd.At(x, at, disp))
 			if momentum {
@@ -72,6 +80,9 @@ func apply(m simd.Machine) {
 	variant("tangent", true, true)
 	variant("plain", false, false)
 }
+
+// line is the size of a line of the cache, in bytes.
+const line = 64
 
 // blendPoint sets y to a x + f d + b.
 func blendPoint(p simd.Part, c []VecVirtual, x, d, y VecVirtual) {

@@ -170,10 +170,10 @@ func momentsNEON(f *neon.File, bits int) {
 
 // applyNEON writes the second pass.
 func applyNEON(f *neon.File, bits int) {
-	m := f.Function(bits, "apply", "func(x, m, grad *%[1]s, n, k int, ahead, slope, keep, take %[1]s, tangent bool, blend *%[1]s)",
+	m := f.Function(bits, "apply", "func(x, m, grad *%[1]s, n, k, next int, ahead, slope, keep, take %[1]s, tangent bool, blend *%[1]s)",
 		"updates k vectors of n elements. With d = ahead m + slope grad, x' = a x + f d + b replaces x;",
 		"keep m + take grad replaces m or, if tangent, d + h x' + c x + e; and 0 replaces grad.",
-		fmt.Sprintf("blend holds a, f, b, h, c and e, %d places each. m may be nil.", maxPoints))
+		fmt.Sprintf("blend holds a, f, b, h, c and e, %d places each. m may be nil. It prefetches nothing.", maxPoints))
 	u := newUpdateNEON(m)
 	n, k, blend := m.Argument("n"), m.Argument("k"), m.Argument("blend")
 	u.variants(func(label string) {
