@@ -5,6 +5,7 @@ package solvers
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"gorgonia.org/gorgonia"
 
@@ -22,14 +23,7 @@ func (e *engine) admit(model []gorgonia.ValueGrad, gradients bool) ([]*parameter
 	if e.err != nil {
 		return nil, e.err
 	}
-	e.known, e.undo = len(e.list), e.undo[:0]
-	e.calls++
-	e.active = e.active[:0]
-	fresh, err := e.recognise(model)
-	if err == nil && fresh > 0 {
-		err = e.welcome(model)
-	}
-	if err != nil {
+	if err := e.meet(model); err != nil {
 		return nil, err
 	}
 	for i, v := range model {
@@ -51,6 +45,20 @@ func (e *engine) admit(model []gorgonia.ValueGrad, gradients bool) ([]*parameter
 		}
 	}
 	return e.active, nil
+}
+
+// meet fills active with the parameters as the solver knows them, binds new ones, and looks at the values of none.
+func (e *engine) meet(model []gorgonia.ValueGrad) error {
+	clear(e.undo)
+	e.known, e.undo = len(e.list), e.undo[:0]
+	e.replaced.drop((*parameter).gone)
+	e.calls++
+	e.active = e.active[:0]
+	fresh, err := e.recognise(model)
+	if err == nil && fresh > 0 {
+		err = e.welcome(model)
+	}
+	return err
 }
 
 // recognise fills active with the known parameters, leaves nil in the other places, and returns how many these are.
@@ -95,9 +103,9 @@ func (p *parameter) twice(name string) error {
 	return p.fail(ErrParameter, "want every parameter once, got it twice", nil)
 }
 
-// welcome adopts or binds the parameters that are not known yet.
+// welcome finds what the parameters that are not known yet inherit, or binds them.
 func (e *engine) welcome(model []gorgonia.ValueGrad) error {
-	graphs, collected := &roles.Reader{}, false
+	graphs, resumed, collected := &roles.Reader{}, e.resumes(model), false
 	for i, v := range model {
 		if e.active[i] != nil {
 			continue
@@ -109,19 +117,15 @@ func (e *engine) welcome(model []gorgonia.ValueGrad) error {
 		}
 		p := e.find(v, w) // one over the memory of another that is new as well
 		if p == nil {
-			if p, err = e.rebuilt(name, w, e.calls, &collected); err != nil {
+			if p, err = e.inherit(v, name, w, resumed, &collected); err != nil {
 				return err
-			}
-			if p != nil {
-				e.undo = append(e.undo, e.adopt(v, p))
 			}
 		}
 		if p == nil {
 			if p, err = e.bind(v, name, w, graphs); err != nil {
 				return err
 			}
-			e.list = append(e.list, p)
-			e.know(v, p)
+			e.add(p)
 		}
 		p.weights = w
 		if err := e.once(p, v, i); err != nil {
@@ -287,19 +291,17 @@ func (e *engine) findShared() {
 	}
 }
 
-// takeBack undoes the bindings and adoptions of the step under way.
+// takeBack undoes what welcome did in the step under way.
 func (e *engine) takeBack() {
-	for _, u := range e.undo {
-		u()
+	for _, undo := range slices.Backward(e.undo) {
+		undo()
 	}
+	clear(e.undo)
 	e.undo = e.undo[:0]
-	if len(e.list) > e.known {
-		fresh := map[*parameter]bool{}
-		for _, p := range e.list[e.known:] {
-			fresh[p] = true
-		}
-		e.drop(func(p *parameter) bool { return fresh[p] })
+	for _, p := range e.list[e.known:] {
+		e.leave(p)
 	}
+	e.list = slices.Delete(e.list, e.known, len(e.list))
 }
 
 // finish releases what belongs to the step under way.

@@ -29,7 +29,6 @@ type Average struct {
 
 	own     *Solver // knows the parameters of a solver of another package
 	steps   int
-	means   map[*parameter]*mean
 	swapped []exchanged
 }
 
@@ -133,7 +132,7 @@ func AverageByDistance() AverageOption {
 }
 
 func newAverage(kind string, s gorgonia.Solver, opts []AverageOption) *Average {
-	a := &Average{inner: s, kind: kind, first: 1, every: 1, means: map[*parameter]*mean{}}
+	a := &Average{inner: s, kind: kind, first: 1, every: 1}
 	if s == nil {
 		a.err = optionError("New%s: want a solver, got nil", kind)
 	}
@@ -218,7 +217,7 @@ func (a *Average) StepShare(model []gorgonia.ValueGrad, share Share) error {
 	}); ok {
 		err = s.StepShare(model, share)
 	} else {
-		err = share.Agree(a.inner.Step(model), 0)
+		err = share.Agree(a.stepOther(model), 0)
 	}
 	if err != nil {
 		return err
@@ -228,6 +227,28 @@ func (a *Average) StepShare(model []gorgonia.ValueGrad, share Share) error {
 		return nil
 	}
 	return a.add(model)
+}
+
+// stepOther makes the step of a solver without the method StepShare. If it is of another package, own looks at the parameters before
+// the step, because it recognises those that were rebuilt by the weights that the last step left.
+func (a *Average) stepOther(model []gorgonia.ValueGrad) error {
+	if a.own == nil {
+		return a.inner.Step(model)
+	}
+	e := &a.own.engine
+	defer e.finish()
+	err := e.meet(model)
+	if err == nil {
+		err = a.inner.Step(model)
+	}
+	if err != nil {
+		e.takeBack()
+		return err
+	}
+	for _, p := range e.active {
+		p.witness = witnessOf(p.weights)
+	}
+	return nil
 }
 
 // between returns an error if the averages are in place of the weights.
@@ -270,9 +291,6 @@ func (a *Average) known(model []gorgonia.ValueGrad, f func(p *parameter, w dense
 			return p.twice(nameOf(v, i))
 		}
 		seen[p] = true
-		if a.own != nil {
-			p.witness = witnessOf(w)
-		}
 		if err := f(p, w); err != nil {
 			return err
 		}
@@ -282,11 +300,11 @@ func (a *Average) known(model []gorgonia.ValueGrad, f func(p *parameter, w dense
 
 // add adds the weights to the averages.
 func (a *Average) add(model []gorgonia.ValueGrad) error {
-	err := a.known(model, func(p *parameter, w dense.View) error {
-		m := a.means[p]
+	return a.known(model, func(p *parameter, w dense.View) error {
+		m := p.means[a]
 		if m == nil {
 			m = &mean{at: make([]float64, w.Len())}
-			a.means[p] = m
+			p.keepMean(a, m)
 		}
 		m.count++
 		c := 1 / float64(m.count)
@@ -300,14 +318,14 @@ func (a *Average) add(model []gorgonia.ValueGrad) error {
 		}
 		return a.towards(p, m.at, c, w)
 	})
-	if list := a.base().engine.list; len(a.means) > len(list) { // Forget has dropped some
-		for p := range a.means {
-			if !slices.Contains(list, p) {
-				delete(a.means, p)
-			}
-		}
+}
+
+// keepMean makes m the average of the parameter in a.
+func (p *parameter) keepMean(a *Average, m *mean) {
+	if p.means == nil {
+		p.means = map[*Average]*mean{}
 	}
-	return err
+	p.means[a] = m
 }
 
 // distanceWeight returns the weight of the last step in an average by distance.
@@ -424,7 +442,7 @@ func (a *Average) Swap(model []gorgonia.ValueGrad) error {
 	}
 	var all []exchanged
 	err := a.known(model, func(p *parameter, w dense.View) error {
-		m := a.means[p]
+		m := p.means[a]
 		if m == nil {
 			return p.fail(ErrAverage, "Swap: want an average, got none: no step has been averaged", nil)
 		}
@@ -536,7 +554,7 @@ func (a *Average) Snapshot() (*Snapshot, error) {
 	snap.Solver = a.name(snap.Solver)
 	own := AverageSnapshot{Steps: a.steps}
 	for _, p := range a.base().engine.list {
-		if m := a.means[p]; m != nil {
+		if m := p.means[a]; m != nil {
 			own.Parameters = append(own.Parameters, AveragedParameter{p.name, m.count, m.total, Block{"average", []int{len(m.at), 1, 1}, nil, slices.Clone(m.at)}})
 		}
 	}
@@ -593,10 +611,10 @@ func (a *Average) Restore(model []gorgonia.ValueGrad, snap *Snapshot) error {
 	if err := s.Restore(model, &inner); err != nil {
 		return err
 	}
-	a.steps, a.means = own.Steps, map[*parameter]*mean{}
+	a.steps = own.Steps
 	for _, p := range a.base().engine.list {
 		if m := means[p.name]; m != nil {
-			a.means[p] = m
+			p.keepMean(a, m)
 		}
 	}
 	return nil

@@ -112,6 +112,12 @@ func (w *wrapped) Name() string                  { return fmt.Sprintf("Constrain
 func (w *wrapped) State() []State                { return nil }
 func (w *wrapped) SetLearnRate(lr float64) error { return SetLearnRate(w.inner, lr) }
 
+// remembers reports whether the wrapped solver has state.
+func (w *wrapped) remembers() bool {
+	_, plain := w.inner.(*gorgonia.VanillaSolver)
+	return !plain
+}
+
 // MarshalBinary saves the state of the wrapped solver.
 func (w *wrapped) MarshalBinary() ([]byte, error) {
 	switch s := w.inner.(type) {
@@ -137,6 +143,9 @@ func (w *wrapped) Plan(parts []*Part) error {
 	for _, p := range parts {
 		of := p.bound.of
 		if !slices.Contains(order, of) {
+			if len(w.order) > 0 && w.remembers() && isStock(w.inner) {
+				return p.fail(ErrStock, fmt.Sprintf("want the parameters of the first step of %T, which keeps its state by their positions, got another", w.inner), nil)
+			}
 			order = append(order[:len(order):len(order)], of)
 			w.shadows[of] = newShadow(of)
 		}

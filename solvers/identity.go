@@ -60,8 +60,11 @@ func (b *book) find(v gorgonia.ValueGrad, w dense.View) *parameter {
 		return nil
 	}
 	if owner := p.who.value(); owner != nil { // is the memory still that of its parameter?
-		if at, err := dense.Of(owner.Value()); err == nil && at.Storage() == w.Storage() {
-			return p
+		if at, err := dense.Of(owner.Value()); err == nil {
+			if at.Storage() == w.Storage() {
+				return p
+			}
+			return nil
 		}
 	}
 	if p.witness == witnessOf(w) {
@@ -75,17 +78,35 @@ func hashable(v gorgonia.ValueGrad) bool {
 	return reflect.TypeOf(v).Kind() == reflect.Pointer || reflect.ValueOf(v).Comparable()
 }
 
-// know adds v to the values under which p is known.
-func (b *book) know(v gorgonia.ValueGrad, p *parameter) {
+// add puts p into the list.
+func (b *book) add(p *parameter) {
+	b.list = append(b.list, p)
+	b.know(p)
+}
+
+// know enters p under its identity and its memory.
+func (b *book) know(p *parameter) {
 	if b.byNode == nil {
 		b.byNode, b.byValue, b.byStorage = map[weak.Pointer[gorgonia.Node]]*parameter{}, map[gorgonia.ValueGrad]*parameter{}, map[uintptr]*parameter{}
 	}
-	if n, ok := v.(*gorgonia.Node); ok {
-		b.byNode[weak.Make(n)] = p
+	if v := p.who.other; v == nil {
+		b.byNode[p.who.node] = p
 	} else if hashable(v) {
 		b.byValue[v] = p
 	}
 	b.byStorage[p.storage] = p
+}
+
+// leave removes p from under its identity and its memory.
+func (b *book) leave(p *parameter) {
+	if v := p.who.other; v == nil {
+		delete(b.byNode, p.who.node)
+	} else if hashable(v) {
+		delete(b.byValue, v)
+	}
+	if b.byStorage[p.storage] == p {
+		delete(b.byStorage, p.storage)
+	}
 }
 
 // moved notes that a parameter has different memory than at its last step, as after gorgonia.Let. Its former memory may belong to another parameter
@@ -100,95 +121,154 @@ func (b *book) moved(p *parameter, to uintptr) {
 
 // drop removes the parameters for which which returns true, and returns their names.
 func (b *book) drop(which func(*parameter) bool) (names []string) {
-	gone := map[*parameter]bool{}
 	b.list = slices.DeleteFunc(b.list, func(p *parameter) bool {
-		if which(p) {
-			gone[p] = true
-			names = append(names, p.name)
+		if !which(p) {
+			return false
 		}
-		return gone[p]
+		b.leave(p)
+		names = append(names, p.name)
+		return true
 	})
-	if len(gone) == 0 {
-		return nil
-	}
-	for k, p := range b.byNode {
-		if gone[p] {
-			delete(b.byNode, k)
-		}
-	}
-	for k, p := range b.byValue {
-		if gone[p] {
-			delete(b.byValue, k)
-		}
-	}
-	for k, p := range b.byStorage {
-		if gone[p] {
-			delete(b.byStorage, k)
-		}
-	}
 	return names
 }
 
-// rebuilt finds the known parameter that v, with the weights w, replaces. It has the same name, shape and
-// precision, was not seen in this admission, and either has the weights that its last step left or no longer
-// exists. It returns nil if there is none, and an error if there are several.
-func (b *book) rebuilt(name string, w dense.View, admission int, collected *bool) (*parameter, error) {
-	var candidates, equal []*parameter
+// named returns the parameters of a name, and of the shape and precision of w, that the admission under way has not seen.
+func (b *book) named(name string, w dense.View, admission int) (list []*parameter) {
 	for _, p := range b.list {
 		if p.name == name && p.seen != admission && p.shape.Eq(w.Shape) && p.precision == w.Precision() {
-			candidates = append(candidates, p)
-			if p.witness == witnessOf(w) {
-				equal = append(equal, p)
-			}
+			list = append(list, p)
 		}
 	}
-	if len(candidates) == 0 {
-		return nil, nil
-	}
-	if len(equal) == 0 {
-		if !*collected { // a graph without references counts as gone now, and not at some later time
-			runtime.GC()
-			*collected = true
-		}
-		for _, p := range candidates {
-			if p.who.value() == nil {
-				equal = append(equal, p)
-			}
-		}
-	}
-	switch len(equal) {
-	case 0:
-		return nil, nil
-	case 1:
-		return equal[0], nil
-	}
-	return nil, &ParameterError{Name: name, Shape: w.Shape, Kind: ErrParameter,
-		Cause: fmt.Sprintf("want to know which earlier parameter this is, got %d of its name and shape: give parameters unique names, or call Forget", len(equal))}
+	return list
 }
 
-// adopt makes p the parameter for v, and returns a function that undoes this.
-func (b *book) adopt(v gorgonia.ValueGrad, p *parameter) (undo func()) {
-	old := p.who
-	if n := old.node; n != (weak.Pointer[gorgonia.Node]{}) {
-		delete(b.byNode, n)
-	} else if old.other != nil && hashable(old.other) {
-		delete(b.byValue, old.other)
+// holds reports whether w are the weights that the last step of the parameter left.
+func (p *parameter) holds(w dense.View) bool { return p.witness == witnessOf(w) }
+
+// gone reports whether the graph of the parameter no longer exists.
+func (p *parameter) gone() bool { return p.who.value() == nil }
+
+// last returns the parameter that was stepped last among those for which which returns true, or nil if there is none.
+// It fails if several were in the same step.
+func last(list []*parameter, which func(*parameter) bool) (found *parameter, err error) {
+	same := 0
+	for _, p := range list {
+		switch {
+		case !which(p) || found != nil && p.seen < found.seen:
+		case found != nil && p.seen == found.seen:
+			same++
+		default:
+			found, same = p, 1
+		}
 	}
+	if same > 1 {
+		return nil, found.fail(ErrParameter, fmt.Sprintf("want to know which earlier parameter this is, got %d of its name and shape: give parameters unique names, or call Forget", same), nil)
+	}
+	return found, nil
+}
+
+// inherit finds the parameter whose state v inherits, and makes it that of v: the one of its name whose last step left its weights, else the
+// copy that v itself kept, else the copy of another graph whose last step left its weights, else the one whose graph is gone. It returns nil if there
+// is none. Resumed is the answer of resumes for the model.
+func (e *engine) inherit(v gorgonia.ValueGrad, name string, w dense.View, resumed bool, collected *bool) (*parameter, error) {
+	holds := func(p *parameter) bool { return p.holds(w) }
+	known := e.named(name, w, e.calls)
+	left, err := last(known, holds)
+	own := e.replaced.find(v, w)
+	switch {
+	case own != nil && (left == nil || resumed && left.steps != own.steps):
+		// If nothing has written to the model, weights are equal to those of left because they do not move, as frozen ones.
+		e.resume(own)
+		return own, nil
+	case left != nil:
+		e.replace(left, v, w)
+		return left, nil
+	case err != nil || len(known) == 0 && len(e.replaced.named(name, w, e.calls)) == 0:
+		return nil, err
+	}
+	if !*collected { // a graph without references counts as gone now, and not at some later time
+		runtime.GC()
+		*collected = true
+	}
+	e.replaced.drop((*parameter).gone)
+	kept, err := last(e.replaced.named(name, w, e.calls), holds)
+	if kept != nil {
+		return e.branch(kept, v), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	gone, err := last(known, (*parameter).gone)
+	if gone != nil {
+		e.replace(gone, v, w)
+	}
+	return gone, err
+}
+
+// resumes reports whether those parameters of the model whose graph another has replaced have the weights that their own last step left.
+func (e *engine) resumes(model []gorgonia.ValueGrad) bool {
+	for i, v := range model {
+		if e.active[i] != nil || len(e.replaced.list) == 0 {
+			continue
+		}
+		if w, err := dense.Of(v.Value()); err == nil {
+			if own := e.replaced.find(v, w); own != nil && !own.holds(w) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// resume puts a parameter whose graph was replaced back into the list.
+func (e *engine) resume(p *parameter) {
+	e.discard(func(q *parameter) bool { return q == p })
+	e.add(p)
+}
+
+// branch adds a copy of p, whose graph was replaced, as the parameter of v.
+func (e *engine) branch(p *parameter, v gorgonia.ValueGrad) *parameter {
+	c := p.copy()
+	c.who = identify(v)
+	c.adopted++
+	e.add(c)
+	return c
+}
+
+// replace makes p, which is in the list, the parameter of v. Its former graph, if it still exists, keeps a copy.
+func (e *engine) replace(p *parameter, v gorgonia.ValueGrad, w dense.View) {
+	if own := e.replaced.find(v, w); own != nil {
+		e.discard(func(q *parameter) bool { return q == own })
+	}
+	if other, ok := p.settings.rule.(*wrapped); !p.gone() && !(ok && other.remembers()) {
+		if p.who.other != nil { // it never counts as gone, so only the last copy is kept
+			e.discard(func(q *parameter) bool { return q.name == p.name && q.who.other != nil })
+		}
+		c := p.copy()
+		e.replaced.add(c)
+		e.undo = append(e.undo, func() { e.replaced.drop(func(q *parameter) bool { return q == c }) })
+	}
+	who, storage := p.who, p.storage
+	e.leave(p)
 	p.who = identify(v)
 	p.adopted++
-	b.know(v, p)
-	return func() {
-		if n, ok := v.(*gorgonia.Node); ok {
-			delete(b.byNode, weak.Make(n))
-		} else if hashable(v) {
-			delete(b.byValue, v)
-		}
-		p.who = old
+	e.know(p)
+	e.undo = append(e.undo, func() {
+		e.leave(p)
+		p.who, p.storage = who, storage
 		p.adopted--
-		if before := old.value(); before != nil {
-			b.know(before, p)
+		e.know(p)
+	})
+}
+
+// discard drops copies that were kept for graphs.
+func (e *engine) discard(which func(*parameter) bool) {
+	for _, p := range e.replaced.list {
+		if which(p) {
+			e.undo = append(e.undo, func() { e.replaced.add(p) })
 		}
 	}
+	e.replaced.drop(which)
 }
 
 func nameOf(v gorgonia.ValueGrad, position int) string {

@@ -5,6 +5,7 @@ package solvers
 import (
 	"fmt"
 	"math"
+	"slices"
 	"unsafe"
 
 	"gorgonia.org/tensor"
@@ -45,7 +46,9 @@ type parameter struct {
 	adopted     int     // how often it was rebuilt under its name
 	seen        int     // the admission that saw it last
 	owner       int     // the process that moves it, or everyone
+	assigned    bool    // to its owner
 	ascent      ascent  // of SAM
+	means       map[*Average]*mean
 
 	// Of the step under way.
 	weights   dense.View
@@ -135,6 +138,30 @@ func (w way) buffered() bool { return w == inBuffers || w == inFloat64 }
 
 // wide reports whether the step of the part is made in float64 copies.
 func (p *Part) wide() bool { return p.step.way == inFloat64 }
+
+// copy returns a parameter that goes on as p would, with memory of its own.
+func (p *parameter) copy() *parameter {
+	c := *p
+	c.ascent, c.asleep, c.parts, c.means = ascent{}, slices.Clone(p.asleep), nil, nil
+	for a, m := range p.means {
+		c.keepMean(a, &mean{m.count, m.total, slices.Clone(m.at)})
+	}
+	for _, q := range p.parts {
+		d := &Part{Manifold: q.Manifold, bound: q.bound, memory: q.memory}
+		d.bound.of = &c
+		m := &d.memory
+		m.state = slices.Clone(m.state)
+		for i, x := range m.state {
+			m.state[i] = x.Like()
+			copy(m.state[i].Data32(), x.Data32())
+			copy(m.state[i].Data64(), x.Data64())
+		}
+		m.square, m.nextSquare = slices.Clone(m.square), slices.Clone(m.nextSquare)
+		m.spare, m.own, m.next, m.some, m.factors = nil, manifolds.Points{}, manifolds.Points{}, nil, nil // work space
+		c.parts = append(c.parts, d)
+	}
+	return &c
+}
 
 func (p *parameter) fail(kind error, cause string, err error) error {
 	return &ParameterError{Name: p.name, Shape: p.shape, Kind: kind, Cause: cause, Err: err}

@@ -224,7 +224,7 @@ func (a *Average) Rescale(model []gorgonia.ValueGrad, scale func(p *Part) (float
 		return err
 	}
 	for p, was := range before {
-		if m := a.means[p.bound.of]; m != nil && p.Scale() != was {
+		if m := p.bound.of.means[a]; m != nil && p.Scale() != was {
 			if err := p.enlarge(m.at, p.Scale()/was); err != nil {
 				return err
 			}

@@ -89,9 +89,7 @@ func (e *engine) agreeOn(model []gorgonia.ValueGrad, share Share, ready func([]*
 	}
 	if err = share.Agree(err, e.fingerprint()); err != nil {
 		if e.ranks != before.ranks {
-			for _, p := range e.list {
-				p.owner, p.theirs = everyone, false
-			}
+			e.unassign()
 		}
 		e.sharing = before
 		e.takeBack()
@@ -112,17 +110,23 @@ func (e *engine) assign(share Share) error {
 	}
 	if e.ranks == share.Size {
 		fresh = e.list[e.known:]
+	} else {
+		e.unassign()
 	}
 	if e.rank, e.ranks = share.Rank, share.Size; len(fresh) == 0 {
 		return nil
 	}
 	loads := make([]int64, e.ranks)
-	for _, p := range e.list[:len(e.list)-len(fresh)] {
-		if p.owner != everyone {
+	for _, p := range e.list {
+		if p.assigned && p.owner != everyone {
 			loads[p.owner] += p.cost()
 		}
 	}
 	for _, p := range slices.SortedStableFunc(slices.Values(fresh), func(a, b *parameter) int { return cmp.Compare(b.cost(), a.cost()) }) {
+		if p.assigned { // its process has the state that it inherits
+			continue
+		}
+		p.assigned = true
 		if p.owner, p.theirs = everyone, false; p.heaviest() >= share.Heavy && e.ranks > 1 && p.divisible() {
 			p.owner = slices.Index(loads, slices.Min(loads))
 			loads[p.owner] += p.cost()
@@ -131,6 +135,15 @@ func (e *engine) assign(share Share) error {
 	}
 	e.identify()
 	return nil
+}
+
+// unassign lets this process move all parameters, until they are assigned again.
+func (e *engine) unassign() {
+	for _, b := range [][]*parameter{e.list, e.replaced.list} {
+		for _, p := range b {
+			p.owner, p.theirs, p.assigned = everyone, false, false
+		}
+	}
 }
 
 // divisible reports whether one process may move the parameter for all.

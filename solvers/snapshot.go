@@ -82,7 +82,7 @@ func (s *Solver) Snapshot() (*Snapshot, error) {
 	names := map[string]bool{}
 	for _, p := range e.list {
 		if names[p.name] {
-			return nil, p.fail(ErrParameter, "want parameters of unique names, to find them again", nil)
+			return nil, p.fail(ErrParameter, "want parameters of unique names, to find them again, got two of this name: give them other names, or call Forget if one of them is no longer stepped", nil)
 		}
 		names[p.name] = true
 		ps := p.snapshot()
@@ -263,8 +263,7 @@ func (s *Solver) Restore(model []gorgonia.ValueGrad, snap *Snapshot) error {
 		if err := p.restore(ps, w); err != nil {
 			return err
 		}
-		restored.list = append(restored.list, p)
-		restored.know(v, p)
+		restored.add(p)
 	}
 	if len(restored.list) > 0 {
 		if err := e.unmatched(restored.list); err != nil {
@@ -276,7 +275,7 @@ func (s *Solver) Restore(model []gorgonia.ValueGrad, snap *Snapshot) error {
 			return fmt.Errorf("solvers: restore: %s: %w (%w)", s, err, ErrParameter)
 		}
 	}
-	e.book, e.steps, e.turn, e.learnRate = restored, snap.Steps, snap.Turn, snap.LearnRate
+	e.book, e.replaced, e.steps, e.turn, e.learnRate = restored, book{}, snap.Steps, snap.Turn, snap.LearnRate
 	e.lookUp(model)
 	return nil
 }

@@ -53,14 +53,17 @@ func (s *Solver) Init(model []gorgonia.ValueGrad) error { return s.engine.init(m
 // parameters move. Parameters may be given in any order, some may be left out, and new ones may join later.
 //
 // A parameter is recognised by its *gorgonia.Node or other gorgonia.ValueGrad, or by its memory. If a graph
-// is built again, for example for another batch size, its nodes are new. A new node with the name and shape
-// of a known parameter takes over its state if it holds the weights that the last step left, or if the
-// earlier graph is gone. Report says so.
+// is built again, for example for another batch size, its nodes are new. A new node with the name, shape and
+// precision of a known parameter inherits its state if it holds the weights that the last step left, or if the
+// earlier graph is gone. Report says so. An earlier graph that still exists keeps a copy of the state, from which
+// it goes on if it is stepped again, unless it now holds the weights of the later graph: then it inherits in turn.
 func (s *Solver) Step(model []gorgonia.ValueGrad) error { return s.StepShare(model, alone) }
 
-// Forget removes the parameters that were not in the last Step or Init, with their state, and returns their names.
+// Forget removes the parameters that were not in the last Step or Init, with their state, and returns their
+// names. It also removes the copies of state that graphs keep which others have replaced.
 func (s *Solver) Forget() []string {
 	e := &s.engine
+	e.replaced = book{}
 	names := e.drop(func(p *parameter) bool { return p.seen != e.calls })
 	if len(names) > 0 {
 		e.identify()

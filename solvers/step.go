@@ -33,9 +33,13 @@ type engine struct {
 	turns  []int        // their indices, most work first
 	parts  []*Part      // the same, for a rule that plans
 	known  int          // parameters there were before it
-	undo   []func()     // of the adoptions in it
-	decay  float64      // factor of the schedule
-	shrink float64      // of its gradients
+	undo   []func()     // of what parameters inherit in it
+
+	// What graphs keep that others have replaced: a copy of each of their parameters.
+	replaced book
+
+	decay  float64 // factor of the schedule
+	shrink float64 // of its gradients
 	trouble
 }
 
