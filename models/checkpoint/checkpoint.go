@@ -126,7 +126,7 @@ func (f *reading) restore(of Stateful, s Solver, loop any) error {
 	if err != nil {
 		return err
 	}
-	if err := f.sameZeros(m, models.ZerosAfter); err != nil { // all that there was before files said it
+	if err := f.sameZeros(m, unsaidZeros); err != nil {
 		return err
 	}
 	snapshot, err := f.solver(!isnil.Of(s), known)

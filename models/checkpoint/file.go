@@ -78,6 +78,12 @@ type reading struct {
 
 func (f *reading) Close() error { return f.file.Close() }
 
+// isCheckpoint reports whether Save has written the file.
+func (f *reading) isCheckpoint() bool {
+	_, is := f.MetadataValue(versionKey)
+	return is
+}
+
 // verify checks version and checksum.
 func (f *reading) verify() error {
 	v, ok := f.MetadataValue(versionKey)

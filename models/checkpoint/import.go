@@ -40,8 +40,8 @@ func (o ImportOptions) check() error {
 }
 
 // Import reads weights and statistics from a safetensors file that was written from the
-// state_dict of a PyTorch module, or by Export, into a model of the same layers. F16, BF16
-// and F32 are read into float32 and float64, F64 only into float64.
+// state_dict of a PyTorch module, or by Export or Save, into a model of the same layers. F16, BF16
+// and F32 are read into float32 and float64, F64 only into float64. Of a checkpoint it reads the net alone.
 //
 // The prefixes "module.", "_orig_mod." and "model.", which PyTorch's wrappers put before all names, are
 // left out; other names of layers are translated by ImportOptions.Names. Parametrized weights are computed from the
@@ -73,8 +73,10 @@ func importFrom(path string, of Stateful, o ImportOptions) error {
 		return err
 	}
 	defer f.Close()
-	if _, ok := f.MetadataValue(versionKey); ok {
-		return fmt.Errorf("want weights alone, got a checkpoint: see Load (%w)", ErrMismatch)
+	if f.isCheckpoint() {
+		if err := f.verify(); err != nil {
+			return err
+		}
 	}
 	if err := f.translate(m, o); err != nil {
 		return err

@@ -179,9 +179,16 @@ type translation struct {
 
 // translate gives the tensors of f the names of the model.
 func (f *reading) translate(m models.State, o ImportOptions) error {
-	all := map[string]source{}
+	all, net := map[string]source{}, "" // the beginning of the names of the net
+	if f.isCheckpoint() {
+		net = modelPrefix
+	}
 	for _, i := range f.Tensors() {
-		name := strings.ReplaceAll(i.Name, "_orig_mod.", "") // of compiled modules, at any place
+		name, ok := strings.CutPrefix(i.Name, net)
+		if !ok {
+			continue
+		}
+		name = strings.ReplaceAll(name, "_orig_mod.", "") // of compiled modules, at any place
 		if s, ok := all[name]; ok {
 			return fmt.Errorf("want one tensor %q, got %q and %q (%w)", name, s.name, i.Name, ErrMismatch)
 		}

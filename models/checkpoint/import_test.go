@@ -237,10 +237,28 @@ func TestImportNames(t *testing.T) {
 	refusesImport(t, path, m, ImportOptions{Names: Names{"module": "", "linear": "fc"}}, ErrMismatch, `want no tensors "model.`, "43 more, which the model does not have: see ImportOptions.Surplus")
 	require.NoError(t, Import(path, m, ImportOptions{Names: Names{"module": "", "linear": "fc"}, Surplus: true}))
 	refusesImport(t, path, m, ImportOptions{Names: Names{"module": "", "model": "", "linear": "fc"}}, ErrAmbiguous, `want one tensor "bn1.bias", got "model.bn1.bias" and "module.bn1.bias"`)
+}
 
-	checkpoint := filepath.Join(t.TempDir(), "checkpoint")
-	require.NoError(t, Save(checkpoint, m, nil, nil))
-	refusesImport(t, checkpoint, m, ImportOptions{}, ErrMismatch, "got a checkpoint: see Load")
+// Of a checkpoint the net alone is imported, as it would be of a file of weights; a damaged one is refused.
+func TestImportCheckpoint(t *testing.T) {
+	from := runOf(t, tensor.Float32, 1, onStiefel())
+	from.steps(t, 2)
+	path, plain := filepath.Join(t.TempDir(), "run"), filepath.Join(t.TempDir(), "weights")
+	from.save(t, path)
+	require.NoError(t, Export(plain, from.model))
+	for _, of := range precisions {
+		want, got := runOf(t, of, 2, nil), runOf(t, of, 2, nil)
+		require.NoError(t, Import(plain, want.model, ImportOptions{}))
+		require.NoError(t, Import(path, got.model, ImportOptions{}))
+		assert.Equal(t, want.memory(t), got.memory(t))
+	}
+	other := modelOf(t, spec(tensor.Float32, 2), tiny)
+	refusesImport(t, path, other, ImportOptions{}, ErrMismatch, `the model does not have the tensors "model/bn1.bias", `)
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	b[len(b)-1] ^= 1
+	require.NoError(t, os.WriteFile(path, b, 0o666))
+	refusesImport(t, path, from.model, ImportOptions{}, ErrDamaged, "want the checksum")
 }
 
 // A net takes all but the last layer from a net of other classes.

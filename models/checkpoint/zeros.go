@@ -31,10 +31,16 @@ func (f *reading) sameZeros(m models.State, unsaid models.Zeros) error {
 		want, got, ErrMismatch)
 }
 
+// unsaidZeros is where the shortcuts in a checkpoint put channels of zeros that does not state it: all that there was before checkpoints did.
+const unsaidZeros = models.ZerosAfter
+
 // agreedZeros is sameZeros for a file that another program may have written: told is what the user states about it, or "".
 func (f *reading) agreedZeros(m models.State, told models.Zeros) error {
 	text, _ := f.MetadataValue(zerosKey)
 	said := models.Zeros(text)
+	if said == "" && f.isCheckpoint() {
+		said = unsaidZeros
+	}
 	switch {
 	case m.Zeros() == "":
 		return nil
@@ -44,5 +50,5 @@ func (f *reading) agreedZeros(m models.State, told models.Zeros) error {
 	case said != "" && told != "" && said != told:
 		return fmt.Errorf("shortcuts: want channels of zeros %q those of the input, as ImportOptions.Zeros says, got them %q in the file (%w)", told, said, ErrMismatch)
 	}
-	return f.sameZeros(m, told)
+	return f.sameZeros(m, cmp.Or(said, told))
 }

@@ -22,8 +22,8 @@ func resnet(t testing.TB, zeros models.Zeros) *models.Model {
 }
 
 // A checkpoint of a net whose shortcuts put zeros elsewhere is refused, and so is one from before checkpoints
-// said it by a net that puts them around.
-func TestLoadKnowsZeros(t *testing.T) {
+// said it by a net that puts them around. Import knows the same.
+func TestCheckpointsKnowZeros(t *testing.T) {
 	dir := t.TempDir()
 	path := map[models.Zeros]string{}
 	for zeros, version := range map[models.Zeros]string{models.ZerosAfter: version1, models.ZerosAround: version2} {
@@ -55,4 +55,13 @@ func TestLoadKnowsZeros(t *testing.T) {
 	require.NoError(t, disk.Replace(disk.OS{}, old, c.write))
 	require.NoError(t, Load(old, after.model, nil, nil))
 	refuse(around, old, `got them "after"`)
+
+	for _, o := range []ImportOptions{{}, {Zeros: models.ZerosAfter}} {
+		for _, from := range []string{path[models.ZerosAfter], old} {
+			require.NoError(t, Import(from, after.model, o))
+			refusesImport(t, from, around.model, o, ErrMismatch, `got them "after"`)
+		}
+	}
+	refusesImport(t, old, around.model, ImportOptions{Zeros: models.ZerosAround}, ErrMismatch, `got them "after" in the file`)
+	require.NoError(t, Import(path[models.ZerosAround], around.model, ImportOptions{}))
 }
