@@ -58,6 +58,9 @@ type Checkpoint struct {
 	WeightsOnly bool
 }
 
+// ErrUnsaved is wrapped by the error of Fit if the run, which an error has ended, could not be saved for a second reason.
+var ErrUnsaved = errors.New("the run could not be saved")
+
 // The files in Checkpoint.Dir.
 const (
 	LastFile = "last.safetensors" // the run at its last save
@@ -329,6 +332,9 @@ func (r *run) resume() error {
 // with.
 func (s *state) Accept(saved any) error {
 	is := saved.(*state)
+	if is.Plan.Images != s.Plan.Images {
+		return fmt.Errorf("want the %d examples of the run that was saved, got %d", is.Plan.Images, s.Plan.Images)
+	}
 	if is.Plan != s.Plan {
 		return fmt.Errorf("want the batches of the run that was saved, %+v, got %+v", is.Plan, s.Plan)
 	}

@@ -30,8 +30,13 @@ type Epoch struct {
 	Best                               bool          // better than all before
 }
 
-// Rate returns the number of training examples per second.
-func (e Epoch) Rate() float64 { return float64(e.Images) / e.Elapsed.Seconds() }
+// Rate returns the number of training examples per second, NaN if no time was measured.
+func (e Epoch) Rate() float64 {
+	if e.Elapsed <= 0 {
+		return math.NaN()
+	}
+	return float64(e.Images) / e.Elapsed.Seconds()
+}
 
 // Measure is a number by which epochs are compared.
 type Measure int

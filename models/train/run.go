@@ -188,7 +188,7 @@ func (r *run) all() error {
 	if asked(err) {
 		return e
 	}
-	return fmt.Errorf("%w; the run could not be saved: %w", err, e)
+	return fmt.Errorf("%w; %w: %w", err, ErrUnsaved, e)
 }
 
 // asked reports whether a run ends because it is complete, or as somebody wanted.

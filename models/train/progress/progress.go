@@ -156,7 +156,9 @@ func (m *meter) epoch(e train.Epoch) error {
 			parts = append(parts, fmt.Sprintf("%s loss %.3f", part.name, part.loss), accuracy(part.name+" accuracy", part.accuracy))
 		}
 	}
-	parts = append(parts, fmt.Sprintf("%.0f img/s", e.Rate()))
+	if rate := e.Rate(); !math.IsNaN(rate) {
+		parts = append(parts, fmt.Sprintf("%.0f img/s", rate))
+	}
 	if left := m.left(e.Number * m.run.Steps); left > 0 {
 		parts = append(parts, fmt.Sprintf("%s left", left))
 	}
