@@ -146,6 +146,8 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 		return nil, cli.Usage("-peak-net: want one of %s, got %q", nets, s.peakNet)
 	case s.draw != "" && (!s.scaling || s.out == ""):
 		return nil, cli.Usage("-draw: want -scaling and -out DIR with it")
+	case cli.SameFile(s.json, s.draw) || cli.SameFile(s.json, s.before):
+		return nil, cli.Usage("-json: want another file than those that are read, got %s", s.json)
 	case s.out != "" && !s.scaling:
 		return nil, cli.Usage("-out: want -scaling with it")
 	case len(passes(s.threads, s.rows)) == 0:

@@ -104,6 +104,17 @@ func TestBadCommandLines(t *testing.T) {
 	status, _, stderr := program(t.Context(), "-json", filepath.Join(t.TempDir(), "none", "results.json"))
 	assert.Equal(t, 1, status)
 	assert.Equal(t, 1, strings.Count(stderr, "\n"), stderr)
+	dir := t.TempDir()
+	status, _, stderr = program(t.Context(), "-json", dir)
+	assert.Equal(t, 1, status)
+	assert.Equal(t, "benchmark: -json: want the name of a file, got the folder "+dir+"\n", stderr)
+	read := filepath.Join(dir, "read")
+	require.NoError(t, os.WriteFile(read, []byte("[]"), 0o777))
+	for _, args := range [][]string{{"-before", read}, {"-scaling", "-out", dir, "-draw", read}} {
+		status, _, stderr = program(t.Context(), append(args, "-json", filepath.Join(dir, ".", "read"))...)
+		assert.Equal(t, 2, status)
+		assert.Contains(t, stderr, "-json: want another file than those that are read, got "+read)
+	}
 
 	status, stdout, stderr := program(t.Context(), "-h")
 	assert.Zero(t, status)

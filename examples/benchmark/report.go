@@ -147,6 +147,9 @@ func create(name string) (file, error) {
 	if name == "" {
 		return file{}, nil
 	}
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		return file{}, fmt.Errorf("-json: want the name of a file, got the folder %s", name)
+	}
 	temp, err := os.CreateTemp(filepath.Dir(name), ".benchmark-*")
 	return file{name, temp}, err
 }

@@ -91,6 +91,9 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 	case !(s.temperature >= 0 && s.temperature <= 1e6):
 		return nil, cli.Usage("-temperature: want a positive number up to 1e6, or 0, got %g", s.temperature)
 	}
+	if err := cli.Outside("out", s.out, "-data", s.data); err != nil {
+		return nil, err
+	}
 	for v := range strings.SplitSeq(*variants, ",") {
 		v := models.Variant(v)
 		if _, ok := choices[v]; !ok || slices.Contains(s.variants, v) {

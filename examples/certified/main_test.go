@@ -173,7 +173,9 @@ func TestTune(t *testing.T) {
 }
 
 func TestRefuses(t *testing.T) {
+	dir := t.TempDir()
 	for want, args := range map[string][]string{
+		"-out: want a place outside of -data, " + dir:                           {"-data", dir, "-out", filepath.Join(dir, "x")},
 		`want different ones among orthogonal, aol, sll and cpl, got "free"`:    {"-variant", "free"},
 		`want different ones among orthogonal, aol, sll and cpl, got "sll,sll"`: {"-variant", "sll,sll"},
 		"-tune: want a number of epochs, or 0, got -1":                          {"-tune", "-1"},

@@ -115,6 +115,23 @@ func (c *command) noPictures() error {
 	return nil
 }
 
+// apart returns an error for a flag that names a place of output among the pictures that are read.
+func (s *settings) apart(flag, path string) error {
+	if s.Labels != "" || s.Data == "" { // names what is read
+		return nil
+	}
+	folders := []string{s.Data}
+	if test := testPart(s.Data); test != "" {
+		folders = []string{filepath.Join(s.Data, "train"), test}
+	}
+	for _, folder := range folders {
+		if err := cli.Outside(flag, path, "the pictures of -data", folder); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func isFolder(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.IsDir()

@@ -32,6 +32,12 @@ func (c *command) test(ctx context.Context, stdout, stderr io.Writer) (draw func
 	defer p.Close()
 	of := command{settings: r.Settings}
 	of.Data, of.Limit, of.Skip = cmp.Or(c.Data, of.Data), cmp.Or(c.Limit, of.Limit), of.Skip || c.Skip
+	if c.Data != "" { // whose labels are its sub-folders
+		of.Labels = ""
+	}
+	if err := of.apart("figures", c.figuresDir()); err != nil {
+		return nil, err
+	}
 	var set *dataset
 	switch others := func() (*dataset, error) { return of.others(r, c.Limit) }; {
 	case c.Data == "":

@@ -49,41 +49,22 @@ func (s *settings) importWeights(m *models.Model) error {
 		}
 		into = body
 	}
-	o := checkpoint.ImportOptions{Surplus: s.NewHead}
-	if isFolder(s.Import) {
-		dir, err := os.MkdirTemp("", "classify")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(dir)
-		path := filepath.Join(dir, "weights.safetensors")
-		if err := exportRun(s.Import, path); err != nil {
+	o, path := checkpoint.ImportOptions{Surplus: s.NewHead}, s.Import
+	if isFolder(path) {
+		run := command{out: path}
+		var err error
+		if _, path, err = run.saved(); err != nil {
 			return fmt.Errorf("-import: %w", err)
 		}
-		if err := checkpoint.Import(path, into, o); err != nil {
-			return fmt.Errorf("-import: the net of the run in %s: %w", s.Import, errors.Unwrap(err)) // which names the file otherwise
-		}
-		return nil
 	}
 	if s.Shortcut != "" {
 		o.Zeros = m.Zeros()
 	}
-	err := checkpoint.Import(s.Import, into, o)
+	err := checkpoint.Import(path, into, o)
 	if errors.Is(err, checkpoint.ErrAmbiguous) && strings.Contains(err.Error(), "ImportOptions.Zeros") {
 		return cli.Usage("-import: want -shortcut zeros or zeros-around beside it, whichever the net had: the file does not say")
 	}
 	return err
-}
-
-// exportRun writes the weights of the net in a run.
-func exportRun(run, path string) error {
-	c := command{out: run}
-	p, _, err := c.predictor(1)
-	if err != nil {
-		return err
-	}
-	defer p.Close()
-	return checkpoint.Export(path, p.Net())
 }
 
 // onManifold puts the kernels of imported weights on their manifold, and says by how much that changes the logits of some images.
@@ -127,6 +108,9 @@ func unwrapped(s gorgonia.Solver) gorgonia.Solver {
 
 // testImport evaluates the weights of -import.
 func (c *command) testImport(ctx context.Context, stdout, stderr io.Writer) (draw func() error, err error) {
+	if err := c.apart("figures", c.figures); err != nil {
+		return nil, err
+	}
 	set, err := c.load(c.folder)
 	if err != nil {
 		return nil, err
@@ -192,9 +176,7 @@ func (c *command) keepsRuns() error {
 	refuse := func() error {
 		return cli.Usage("-export: want a file other than the checkpoints of a run, got %s", c.export)
 	}
-	from, errFrom := os.Stat(c.file)
-	to, errTo := os.Stat(c.export)
-	if errFrom == nil && errTo == nil && os.SameFile(from, to) {
+	if cli.SameFile(c.file, c.export) {
 		return refuse()
 	}
 	if _, err := os.Stat(filepath.Join(dir, recordFile)); err != nil {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -113,10 +114,32 @@ func TestExport(t *testing.T) {
 		assert.Contains(t, stdout, name+": "+kind+"; images are 1x20x20")
 	}
 
-	// What does not fit the net of a run says which run it is.
-	status, _, stderr = program(context.Background(), "-evaluate", "-import", dir, "-model", "resnet14", "-limit", "80")
+}
+
+// The net of a run is read where it lies, from a folder or from a checkpoint of it: there is no file that an interruption could leave.
+func TestImportRun(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	does(t, tiny("-out", dir)...)
+	before := contents(t, dir)
+	t.Setenv("TMPDIR", filepath.Join(dir, "none"))
+	best := filepath.Join(dir, "best.safetensors")
+	var lines []string
+	for _, args := range [][]string{{"-out", dir, "-figures", t.TempDir()}, {"-model", "resnet8", "-limit", "80", "-import", dir}, {"-model", "resnet8", "-limit", "80", "-import", best}} {
+		stdout, _ := does(t, append(args, "-evaluate")...)
+		line, _, _ := strings.Cut(stdout, "\n")
+		lines = append(lines, line)
+	}
+	assert.Contains(t, lines[0], "digits: 16 test images, loss ")
+	assert.Equal(t, []string{lines[0], lines[0]}, lines[1:])
+	for _, from := range []string{dir, best} { // what does not fit says which file it is
+		status, _, stderr := program(context.Background(), "-evaluate", "-import", from, "-model", "resnet14", "-limit", "80")
+		assert.Equal(t, 1, status)
+		oneLine(t, stderr, "classify: checkpoint: import "+best+": want the tensors ")
+	}
+	assert.Equal(t, before, contents(t, dir))
+	status, _, stderr := program(context.Background(), "-evaluate", "-import", t.TempDir(), "-model", "resnet8", "-limit", "80")
 	assert.Equal(t, 1, status)
-	oneLine(t, stderr, "classify: -import: the net of the run in "+dir+": want the tensors ")
+	oneLine(t, stderr, "classify: -import: want a run in ")
 }
 
 // Batch normalisations that come before their convolutions cannot be folded: such a net is exported with them.

@@ -5,6 +5,8 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,8 +15,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/checkpoint"
 	"github.com/kernelfold/kernelfold/models/images"
+	"github.com/kernelfold/kernelfold/models/train"
 )
 
 // draw makes a folder of drawn letters.
@@ -178,14 +182,82 @@ func TestRenamedClass(t *testing.T) {
 	assert.NotContains(t, stdout, "Z")
 }
 
-// A run whose pictures are found to be broken goes on without them by -skip.
+// A run whose pictures are found to be broken goes on without them by -skip, with all the steps before.
 func TestResumeSkips(t *testing.T) {
 	data, run := draw(t, "AB", 10), filepath.Join(t.TempDir(), "run")
-	does(t, "-data", data, "-grey", "-model", "lenet", "-batch", "8", "-epochs", "1", "-out", run)
-	require.NoError(t, os.WriteFile(filepath.Join(data, "A", "0001.jpg"), []byte("text"), 0o666)) // one of the training part
-	status, _, stderr := program(context.Background(), "-out", run, "-resume", "-epochs", "2")
+	args := []string{"-data", data, "-grey", "-model", "lenet", "-batch", "4", "-epochs", "2", "-out", run}
+	broken := filepath.Join(data, "B", "0005.jpg") // one of the last batch of an epoch
+	require.NoError(t, os.WriteFile(broken, []byte("text"), 0o666))
+	status, _, stderr := program(context.Background(), args...)
 	assert.Equal(t, 1, status)
-	assert.Contains(t, stderr, "want a JPEG, PNG")
+	oneLine(t, stderr, broken+": want a JPEG, PNG", "; the steps before it are saved; to continue without it: classify -out "+run+" -resume -skip")
+	m, err := models.LeNet(1, models.Options{Shape: [3]int{1, 32, 32}, Classes: 2})
+	require.NoError(t, err)
+	var loop json.RawMessage
+	require.NoError(t, checkpoint.Load(filepath.Join(run, "last.safetensors"), m, nil, &loop))
+	assert.Contains(t, string(loop), `"Steps":3,`)
 	_, stderr = does(t, "-out", run, "-resume", "-epochs", "2", "-skip")
-	assert.Contains(t, stderr, "classify: skipped: images: ")
+	assert.Contains(t, stderr, "classify: skipped: images: "+broken)
+
+	gone := &images.PictureError{Path: broken, Err: fs.ErrNotExist} // without it the data would be others
+	c := command{out: "run", settings: settings{Solver: "sgd"}}
+	assert.ErrorContains(t, c.brokenPicture(gone), "; the steps before it are saved; to continue, put a picture there and: classify -out run -resume")
+	for _, other := range []error{errors.Join(gone, train.ErrUnsaved), errors.New("other")} {
+		assert.Equal(t, other, c.brokenPicture(other))
+	}
+	assert.Equal(t, error(gone), (&command{settings: settings{Solver: "sgd"}}).brokenPicture(gone), "nothing is kept")
+}
+
+// Without images to evaluate on, no accuracy is printed.
+func TestNothingHeldOut(t *testing.T) {
+	data := draw(t, "AB", 10)
+	args := []string{"-data", data, "-grey", "-model", "lenet", "-batch", "4", "-epochs", "1"}
+	for want, more := range map[string]string{
+		"epoch 1, the last: there are neither test nor validation images, so its accuracy on other images than those of training is unknown\n": "-test 0 -validation 0",
+		"epoch 1, the best by validation accuracy: validation accuracy ":                                                                       "-test 0",
+		"epoch 1, the best by test accuracy: test accuracy ":                                                                                   "-validation 0",
+		"epoch 1, the best by validation accuracy: test accuracy ":                                                                             "",
+	} {
+		run := filepath.Join(t.TempDir(), "run")
+		stdout, stderr := does(t, append(append(args, "-out", run), strings.Fields(more)...)...)
+		assert.Contains(t, stdout, want)
+		for _, text := range []string{stdout, stderr, read(t, run, "log.csv"), read(t, run, "log.json")} {
+			assert.NotContains(t, text, "NaN")
+			assert.NotContains(t, text, "Inf")
+		}
+	}
+}
+
+// Nothing is written among the pictures that are read, where it would be taken for some, nor over the file of their labels.
+func TestOutputAmongData(t *testing.T) {
+	data, run := draw(t, "AB", 10), filepath.Join(t.TempDir(), "run")
+	args := []string{"-data", data, "-grey", "-model", "lenet", "-batch", "4", "-epochs", "1"}
+	does(t, append(args, "-out", run)...)
+	labels := filepath.Join(t.TempDir(), "log.csv")
+	require.NoError(t, os.WriteFile(labels, []byte("A/0001.jpg,one\nB/0001.jpg,two\n"), 0o666))
+	before := contents(t, filepath.Dir(data))
+	for want, args := range map[string][]string{
+		"-out: want a place outside of the pictures of -data, " + data + ", got " + filepath.Join(data, "run"): append(args, "-out", filepath.Join(data, "run")),
+		"-out: want a place outside of the pictures of -data, " + data + ", got " + data:                       append(args, "-out", data),
+		"-figures: want a place outside of the pictures of -data, ":                                            {"-out", run, "-evaluate", "-data", data, "-figures", filepath.Join(data, "A")},
+		"-figures: want a place outside of the pictures of -data, " + data:                                     {"-out", run, "-evaluate", "-figures", data},
+		"-labels: want another file than the log of the run in -out, got " + labels:                            append(args, "-labels", labels, "-out", filepath.Dir(labels)),
+	} {
+		status, stdout, stderr := program(context.Background(), args...)
+		assert.Equal(t, 2, status)
+		assert.Empty(t, stdout)
+		oneLine(t, stderr, want)
+	}
+	assert.Equal(t, before, contents(t, filepath.Dir(data)))
+	assert.Contains(t, read(t, labels), "one")
+
+	// Beside the parts of a folder there is room for a run.
+	parts := filepath.Join(t.TempDir(), "parts")
+	require.NoError(t, os.CopyFS(filepath.Join(parts, "train"), os.DirFS(data)))
+	require.NoError(t, os.CopyFS(filepath.Join(parts, "test"), os.DirFS(data)))
+	args[1] = parts
+	does(t, append(args, "-out", filepath.Join(parts, "run"))...)
+	status, _, stderr := program(context.Background(), append(args, "-out", filepath.Join(parts, "test", "run"))...)
+	assert.Equal(t, 2, status)
+	oneLine(t, stderr, "-out: want a place outside of the pictures of -data, "+filepath.Join(parts, "test"))
 }

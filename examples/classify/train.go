@@ -120,6 +120,9 @@ func (c *command) train(ctx context.Context, g *distributed.Group, stdout, stder
 		if r, ok := j.solver.(reporter); ok && g.Root() && (errors.As(err, new(*train.DivergedError)) || r.Report().Err != nil) {
 			fmt.Fprintf(stdout, "\n%v", r.Report()) // says at which parameter the run failed, and what else is wrong
 		}
+		if begun {
+			err = c.brokenPicture(err)
+		}
 		return err
 	case !g.Root():
 		return nil
@@ -292,10 +295,19 @@ func (c *command) restore(g *distributed.Group) error {
 	return nil
 }
 
-// vacant returns an error on rank 0 if a new run would replace another.
+// logFile is the table of the epochs.
+const logFile = "log.csv"
+
+// vacant returns an error on rank 0 if a new run would replace another, or what it reads.
 func (c *command) vacant(g *distributed.Group) error {
 	if c.out == "" || c.resume || !g.Root() {
 		return nil
+	}
+	if err := c.apart("out", c.out); err != nil {
+		return err
+	}
+	if cli.SameFile(c.Labels, filepath.Join(c.out, logFile)) {
+		return cli.Usage("-labels: want another file than the log of the run in -out, got %s", c.Labels)
 	}
 	there, err := train.Saved(c.out)
 	if err != nil {
@@ -327,7 +339,7 @@ func (c *command) keeps(set *dataset, stderr io.Writer) []train.Hook {
 			}
 			return nil
 		}},
-		train.CSVFile(filepath.Join(c.out, "log.csv")),
+		train.CSVFile(filepath.Join(c.out, logFile)),
 		train.JSONFile(filepath.Join(c.out, "log.json")),
 		{Begin: func(train.Run) error { return newRecord(c.settings, set).write(c.out) }},
 	}
@@ -342,6 +354,17 @@ func (c *command) interrupted(epochs int) error {
 		return fmt.Errorf("interrupted after %d of %d epochs; the net is kept in %s, but a run of %s cannot be resumed", epochs, c.Epochs, c.out, c.Solver)
 	}
 	return fmt.Errorf("interrupted after %d of %d epochs and saved; to continue: classify -out %s -resume", epochs, c.Epochs, c.out)
+}
+
+// brokenPicture adds to the error of a picture how the run, which is saved, can be continued.
+func (c *command) brokenPicture(err error) error {
+	switch {
+	case c.out == "" || !c.ours() || errors.Is(err, train.ErrUnsaved) || !errors.As(err, new(*images.PictureError)):
+		return err
+	case errors.Is(err, fs.ErrNotExist): // without it the data would be others
+		return fmt.Errorf("%w; the steps before it are saved; to continue, put a picture there and: classify -out %s -resume", err, c.out)
+	}
+	return fmt.Errorf("%w; the steps before it are saved; to continue without it: classify -out %s -resume -skip", err, c.out)
 }
 
 // finish draws the plots and prints the results of the run.
@@ -362,27 +385,33 @@ func (c *command) finish(stdout io.Writer, set *dataset, epochs []train.Epoch, s
 			fmt.Fprintf(stdout, "\n%v", report)
 		}
 	}
-	last := epochs[len(epochs)-1]
-	if set.testing().Len() == 0 {
-		fmt.Fprintf(stdout, "\nepoch %d, the last: validation accuracy %.2f %%\n", last.Number, 100*last.ValidationAccuracy)
-		epochs = nil
-	} else {
-		fmt.Fprintf(stdout, "\nepoch %d, the last: test accuracy %.2f %%\n", last.Number, 100*last.TestAccuracy)
-	}
-	for _, e := range slices.Backward(epochs) {
-		if e.Best {
-			by := "validation"
-			if c.Validation == 0 {
-				by = "test"
-			}
-			fmt.Fprintf(stdout, "epoch %d, the best by %s accuracy: test accuracy %.2f %%\n", e.Number, by, 100*e.TestAccuracy)
-			break
-		}
-	}
+	accuracies(stdout, epochs)
 	if c.out == "" {
 		fmt.Fprintln(stdout, "nothing is kept; -out DIR keeps the net, logs and plots")
 	} else {
 		fmt.Fprintf(stdout, "the run is in %s; to classify a picture: classify -out %s -predict FILE\n", c.out, c.out)
 	}
 	return nil
+}
+
+// accuracies prints those of the last epoch and of the best, as far as there are images that the net was not trained on.
+func accuracies(stdout io.Writer, epochs []train.Epoch) {
+	last := epochs[len(epochs)-1]
+	by, what, of := "validation", "test", func(e train.Epoch) float64 { return e.TestAccuracy }
+	switch validated := !math.IsNaN(last.ValidationAccuracy); {
+	case math.IsNaN(last.TestAccuracy) && !validated:
+		fmt.Fprintf(stdout, "\nepoch %d, the last: there are neither test nor validation images, so its accuracy on other images than those of training is unknown\n", last.Number)
+		return
+	case math.IsNaN(last.TestAccuracy):
+		what, of = by, func(e train.Epoch) float64 { return e.ValidationAccuracy }
+	case !validated:
+		by = what
+	}
+	fmt.Fprintf(stdout, "\nepoch %d, the last: %s accuracy %.2f %%\n", last.Number, what, 100*of(last))
+	for _, e := range slices.Backward(epochs) {
+		if e.Best {
+			fmt.Fprintf(stdout, "epoch %d, the best by %s accuracy: %s accuracy %.2f %%\n", e.Number, by, what, 100*of(e))
+			return
+		}
+	}
 }

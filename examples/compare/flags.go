@@ -83,6 +83,9 @@ func parse(args []string, stdout io.Writer) (*settings, error) {
 	case s.limit < 0:
 		return nil, cli.Usage("-limit: want 0 (all) or a number of images, got %d", s.limit)
 	}
+	if err := cli.Outside("out", s.out, "-data", s.data); err != nil {
+		return nil, err
+	}
 	for _, w := range strings.Split(widths, ",") {
 		n, err := strconv.Atoi(strings.TrimSpace(w))
 		if err != nil || n < 1 || n > 4096 {

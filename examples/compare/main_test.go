@@ -191,6 +191,7 @@ func TestSameStart(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
+	data := t.TempDir()
 	for name, test := range map[string]struct {
 		args []string
 		want []string
@@ -223,6 +224,7 @@ func TestUsage(t *testing.T) {
 		"list and more":        {[]string{"-solvers", "list", "-epochs", "2"}, []string{"-solvers list: want no other flags"}},
 		"empty data directory": {[]string{"-data", ""}, []string{"-data", "empty"}},
 		"empty out directory":  {[]string{"-out", ""}, []string{"-out", "empty"}},
+		"results among data":   {[]string{"-data", data, "-out", filepath.Join(data, "x")}, []string{"-out: want a place outside of -data, " + data}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "out")

@@ -124,6 +124,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if *out != "" && !strings.HasSuffix(*out, ".json") {
 		return cli.Usage("want an -out that ends in .json, got %q", *out)
 	}
+	if err := cli.Outside("out", *out, "-data", *data); err != nil {
+		return err
+	}
+	if cli.SameFile(*out, *from) {
+		return cli.Usage("want another -out than -from, got %s", *out)
+	}
 	set, err := cli.Await(ctx, func() (*images.Set, error) { return load(*data, e.name, &s) })
 	if err != nil {
 		return err

@@ -302,6 +302,9 @@ func TestMethodsDiffer(t *testing.T) {
 }
 
 func TestBadInput(t *testing.T) {
+	dir := t.TempDir()
+	omega := filepath.Join(dir, "omega.json")
+	require.NoError(t, os.WriteFile(omega, nil, 0o666))
 	for want, args := range map[string][]string{
 		"want the name of an experiment":              {"scales"},
 		"one of scale, fashion":                       {},
@@ -326,6 +329,8 @@ func TestBadInput(t *testing.T) {
 		"ends in .json":                               {"-out", "results", "scale"},
 		"no such file":                                {"-data", filepath.Join(t.TempDir(), "none"), "scale"},
 		"leave some":                                  {"-quick", "-only", "torus", "robust"},
+		"-out: want a place outside of -data, " + dir: {"-data", dir, "-out", filepath.Join(dir, "x.json"), "scale"},
+		"want another -out than -from, got " + omega:  {"-quick", "-out", omega, "-from", omega, "transfer"},
 	} {
 		assert.ErrorContains(t, run(context.Background(), args, io.Discard, io.Discard), want)
 	}
