@@ -93,8 +93,12 @@ func (c *command) load(pictures func() (*dataset, error)) (*dataset, error) {
 	case wrong != nil:
 		return nil, wrong
 	}
-	if d, e := pictures(); e == nil { // the pictures lie behind links, which HasPictures does not follow
+	d, wrong := pictures()
+	if wrong == nil { // the pictures lie behind links, which HasPictures does not follow
 		return d, nil
+	}
+	if isFolder(c.Data) {
+		err = fmt.Errorf("%w; nor pictures: %w", err, wrong)
 	}
 	return nil, err
 }

@@ -5,10 +5,12 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"image"
 	"image/color"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,6 +48,9 @@ func (c *command) test(ctx context.Context, stdout, stderr io.Writer) (draw func
 		set, err = others()
 	default:
 		set, err = of.load(others)
+	}
+	if c.Data == "" && errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w; -data DIR names images that are there", err)
 	}
 	if err != nil {
 		return nil, err

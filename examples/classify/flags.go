@@ -121,7 +121,7 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	f.IntVar(&c.SaveSteps, "save-steps", 0, "save the run after so many `steps` too (default: after each epoch)")
 	f.Float64Var(&c.SaveMinutes, "save-minutes", 10, "save the run after so many `minutes` too")
 	f.BoolVar(&c.TensorBoard, "tensorboard", false, "write event files for TensorBoard to OUT/events: losses, rates, kernels, their singular values")
-	f.BoolVar(&c.resume, "resume", false, "continue the run in -out, with its settings; -epochs may differ, but not be fewer than are complete")
+	f.BoolVar(&c.resume, "resume", false, "continue the run in -out, with its settings; -epochs may differ, but not be fewer than are complete, and -data and -labels say where the data are now")
 	f.BoolVar(&c.evaluate, "evaluate", false, "evaluate the net in -out on the test images of its run, or of -data: accuracy, measures of each class, and which class is taken for which")
 	f.StringVar(&c.figures, "figures", "", "`DIR` for confusion.png and worst.png of -evaluate (default: that of the run; with -import none)")
 	f.StringVar(&c.predict, "predict", "", "classify the picture `FILE`, or those in a folder, by the net in -out; others may follow")
@@ -173,7 +173,7 @@ func (c *command) check() error {
 	case modes == 0:
 		return c.checkNew()
 	case c.resume:
-		allowed = append([]string{"resume", "out", "epochs", "skip"}, savingFlags...)
+		allowed = append([]string{"resume", "out", "epochs", "skip", "data", "labels"}, savingFlags...)
 	case c.evaluate && c.Import != "":
 		allowed = []string{"evaluate", "import", "model", "width", "shortcut", "data", "size", "grey", "labels", "test", "skip", "limit", "seed", "figures"}
 	case c.evaluate:

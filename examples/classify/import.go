@@ -142,6 +142,9 @@ func (c *command) exportNet(stdout io.Writer) (write func() error, err error) {
 	default:
 		return nil, cli.Usage("-export: want the name of a file that ends in .onnx or .safetensors, got %q", c.export)
 	}
+	if isFolder(c.export) {
+		return nil, cli.Usage("-export: want the name of a file, got the folder %s", c.export)
+	}
 	if err := c.keepsRuns(); err != nil {
 		return nil, err
 	}

@@ -109,6 +109,11 @@ func TestExport(t *testing.T) {
 	assert.Equal(t, 2, status)
 	oneLine(t, stderr, "got "+mine)
 	assert.Equal(t, before, contents(t, dir))
+	folder := filepath.Join(t.TempDir(), "net.onnx")
+	require.NoError(t, os.Mkdir(folder, 0o777))
+	status, _, stderr = program(context.Background(), "-out", dir, "-export", folder)
+	assert.Equal(t, 2, status)
+	oneLine(t, stderr, "-export: want the name of a file, got the folder "+folder)
 	for name, kind := range map[string]string{"net.onnx": "ONNX", "net.safetensors": "weights, under the names of a net without batch normalisation"} {
 		stdout, _ := does(t, "-out", dir, "-export", filepath.Join(dir, name))
 		assert.Contains(t, stdout, name+": "+kind+"; images are 1x20x20")

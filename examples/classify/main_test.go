@@ -397,7 +397,7 @@ func TestUsage(t *testing.T) {
 		{"-resume", "want -out DIR"},
 		{"-predict a.png", "want -out DIR"},
 		{"-resume -evaluate -out x", "want one of"},
-		{"-resume -out x -lr 1", "-lr: want no flags beside -resume but -out, -epochs, -skip, -keep, -save-steps, -save-minutes, -tensorboard"},
+		{"-resume -out x -lr 1", "-lr: want no flags beside -resume but -out, -epochs, -skip, -data, -labels, -keep, -save-steps, -save-minutes, -tensorboard"},
 		{"-checkpoint x", "-checkpoint"},
 		{"-predict a.png -out x -top 0", "-top"},
 		{"-data ''", `-data: want a value, got an empty one`},

@@ -261,3 +261,39 @@ func TestOutputAmongData(t *testing.T) {
 	assert.Equal(t, 2, status)
 	oneLine(t, stderr, "-out: want a place outside of the pictures of -data, "+filepath.Join(parts, "test"))
 }
+
+// Data that have moved are found by -data, and recorded where they are; others are refused, and nothing changes.
+func TestMovedData(t *testing.T) {
+	base := t.TempDir()
+	data, moved, run, whole := draw(t, "AB", 10), filepath.Join(base, "moved"), filepath.Join(base, "my run"), filepath.Join(base, "whole")
+	args := []string{"-data", data, "-grey", "-model", "lenet", "-batch", "4", "-schedule", "constant", "-out"}
+	does(t, append(args, whole, "-epochs", "2")...)
+	stdout, _ := does(t, append(args, run, "-epochs", "1")...)
+	assert.Contains(t, stdout, "to classify a picture: classify -out '"+run+"' -predict FILE\n")
+	require.NoError(t, os.CopyFS(moved, os.DirFS(data)))
+	require.NoError(t, os.RemoveAll(data))
+	before := contents(t, run)
+	status, _, stderr := program(context.Background(), "-out", run, "-resume", "-epochs", "2")
+	assert.Equal(t, 1, status)
+	oneLine(t, stderr, data, "; if the data of the run have moved, -data DIR says where they are")
+	status, _, stderr = program(context.Background(), "-out", run, "-evaluate")
+	assert.Equal(t, 1, status)
+	oneLine(t, stderr, data, "; -data DIR names images that are there")
+	status, _, stderr = program(context.Background(), "-out", run, "-resume", "-epochs", "2", "-data", draw(t, "AB", 11))
+	assert.Equal(t, 1, status)
+	assert.Contains(t, stderr, "want the 16 examples of the run that was saved, got 18")
+	assert.Equal(t, before, contents(t, run))
+	does(t, "-out", run, "-resume", "-epochs", "2", "-data", moved)
+	assert.Equal(t, tensors(t, whole), tensors(t, run))
+	assert.Contains(t, read(t, run, recordFile), `"data": "`+moved+`"`)
+}
+
+// A folder that is neither a set nor has pictures is refused for both reasons.
+func TestNoPictures(t *testing.T) {
+	data := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(data, "cat"), 0o777))
+	require.NoError(t, os.WriteFile(filepath.Join(data, "cat", "1.heic"), nil, 0o666))
+	status, _, stderr := program(context.Background(), "-data", data)
+	assert.Equal(t, 1, status)
+	oneLine(t, stderr, "got none of them; nor pictures: images: "+filepath.Join(data, "cat")+": want pictures (.jpg, ")
+}

@@ -95,7 +95,7 @@ func (c *command) train(ctx context.Context, g *distributed.Group, stdout, stder
 		o.Hooks = c.keeps(set, stderr)
 		o.Checkpoint = train.Checkpoint{
 			Dir: c.out, Resume: c.resume, WeightsOnly: !c.ours(),
-			Keep: c.Keep, EverySteps: c.SaveSteps, EveryTime: time.Duration(c.SaveMinutes * float64(time.Minute)),
+			Keep: c.Keep, EverySteps: c.SaveSteps, EveryTime: time.Duration(math.Ceil(c.SaveMinutes * float64(time.Minute))),
 		}
 	}
 	if c.TensorBoard {
@@ -192,6 +192,9 @@ func (c *command) prepare(g *distributed.Group) (*job, error) {
 	var j job
 	var err error
 	if j.set, err = c.load(c.folder); err != nil {
+		if c.resume && errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%w; if the data of the run have moved, -data DIR says where they are", err)
+		}
 		return nil, err
 	}
 	if c.resume {
@@ -288,6 +291,12 @@ func (c *command) restore(g *distributed.Group) error {
 	if c.given["skip"] {
 		c.Skip = own.Skip
 	}
+	if c.given["data"] {
+		c.Data = own.Data
+	}
+	if c.given["labels"] {
+		c.Labels = own.Labels
+	}
 	c.classes = is.Classes
 	if c.resume = is.Begun; !c.resume {
 		c.note = "the run was not saved yet, so it begins with its first step"
@@ -353,7 +362,7 @@ func (c *command) interrupted(epochs int) error {
 	case !c.ours():
 		return fmt.Errorf("interrupted after %d of %d epochs; the net is kept in %s, but a run of %s cannot be resumed", epochs, c.Epochs, c.out, c.Solver)
 	}
-	return fmt.Errorf("interrupted after %d of %d epochs and saved; to continue: classify -out %s -resume", epochs, c.Epochs, c.out)
+	return fmt.Errorf("interrupted after %d of %d epochs and saved; to continue: classify -out %s -resume", epochs, c.Epochs, cli.Quote(c.out))
 }
 
 // brokenPicture adds to the error of a picture how the run, which is saved, can be continued.
@@ -362,9 +371,9 @@ func (c *command) brokenPicture(err error) error {
 	case c.out == "" || !c.ours() || errors.Is(err, train.ErrUnsaved) || !errors.As(err, new(*images.PictureError)):
 		return err
 	case errors.Is(err, fs.ErrNotExist): // without it the data would be others
-		return fmt.Errorf("%w; the steps before it are saved; to continue, put a picture there and: classify -out %s -resume", err, c.out)
+		return fmt.Errorf("%w; the steps before it are saved; to continue, put a picture there and: classify -out %s -resume", err, cli.Quote(c.out))
 	}
-	return fmt.Errorf("%w; the steps before it are saved; to continue without it: classify -out %s -resume -skip", err, c.out)
+	return fmt.Errorf("%w; the steps before it are saved; to continue without it: classify -out %s -resume -skip", err, cli.Quote(c.out))
 }
 
 // finish draws the plots and prints the results of the run.
@@ -389,7 +398,7 @@ func (c *command) finish(stdout io.Writer, set *dataset, epochs []train.Epoch, s
 	if c.out == "" {
 		fmt.Fprintln(stdout, "nothing is kept; -out DIR keeps the net, logs and plots")
 	} else {
-		fmt.Fprintf(stdout, "the run is in %s; to classify a picture: classify -out %s -predict FILE\n", c.out, c.out)
+		fmt.Fprintf(stdout, "the run is in %s; to classify a picture: classify -out %s -predict FILE\n", c.out, cli.Quote(c.out))
 	}
 	return nil
 }

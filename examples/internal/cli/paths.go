@@ -5,6 +5,8 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"strings"
+	"unicode"
 )
 
 // Outside returns an error of Usage for a flag that names a place of output in a folder that the program reads. What it wrote there would be
@@ -52,4 +54,15 @@ func SameFile(a, b string) bool {
 	first, errA := os.Stat(a)
 	second, errB := os.Stat(b)
 	return errA == nil && errB == nil && os.SameFile(first, second)
+}
+
+// Quote returns a path as it is written in a command: in single quotes if it has a character that a shell might not take as it is.
+func Quote(path string) string {
+	plain := func(r rune) bool {
+		return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("/\\:._-+,@", r)
+	}
+	if path != "" && strings.IndexFunc(path, func(r rune) bool { return !plain(r) }) < 0 {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }

@@ -38,3 +38,12 @@ func TestOutside(t *testing.T) {
 	assert.NoError(t, Outside("out", "new", "-data", ""))
 	assert.NoError(t, Outside("out", filepath.Join(data, "none", "run"), "-data", filepath.Join(data, "none")), "where nothing is read")
 }
+
+func TestQuote(t *testing.T) {
+	for path, want := range map[string]string{
+		"run": "run", "../a-b/c_1.png": "../a-b/c_1.png", `C:\run`: `C:\run`, "über": "über",
+		"": "''", "my run": "'my run'", "a'b": `'a'\''b'`, "$HOME": "'$HOME'", "a;b": "'a;b'", "~": "'~'",
+	} {
+		assert.Equal(t, want, Quote(path))
+	}
+}
