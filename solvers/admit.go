@@ -17,9 +17,6 @@ import (
 // admit checks all parameters, and with gradients their gradients too, and returns them as the solver knows
 // them. It binds new parameters; if anything fails, takeBack removes them again.
 func (e *engine) admit(model []gorgonia.ValueGrad, gradients bool) ([]*parameter, error) {
-	if e.err == nil && e.rule == nil {
-		e.err = optionError("want a solver made by NewSGD, NewAdam or another function of this package, got the zero Solver")
-	}
 	if e.err != nil {
 		return nil, e.err
 	}
@@ -161,13 +158,13 @@ func (e *engine) view(p *parameter, v gorgonia.ValueGrad, gradients bool) error 
 // takeGradient views the gradient and checks its shape. A frozen parameter may have no gradient.
 func (p *parameter) takeGradient(v gorgonia.ValueGrad) error {
 	value, err := v.Grad()
-	if p.settings.frozen && (err != nil || value == nil) {
+	if p.settings.frozen && (err != nil || isnil.Of(value)) {
 		return nil
 	}
 	if err != nil {
 		return p.fail(ErrNoGradient, "want a gradient: differentiate the cost by gorgonia.Grad and run the machine before the step: "+err.Error(), err)
 	}
-	if value == nil {
+	if isnil.Of(value) {
 		return p.fail(ErrNoGradient, "want a gradient, got nil: run the machine before the step", nil)
 	}
 	g, err := dense.Of(value)

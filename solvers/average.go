@@ -133,8 +133,9 @@ func AverageByDistance() AverageOption {
 
 func newAverage(kind string, s gorgonia.Solver, opts []AverageOption) *Average {
 	a := &Average{inner: s, kind: kind, first: 1, every: 1}
-	if s == nil {
+	if isnil.Of(s) {
 		a.err = optionError("New%s: want a solver, got nil", kind)
+		return a
 	}
 	for _, o := range opts {
 		if o == nil {
@@ -144,7 +145,7 @@ func newAverage(kind string, s gorgonia.Solver, opts []AverageOption) *Average {
 			a.err = err
 		}
 	}
-	if s != nil && a.base() == nil {
+	if a.base() == nil {
 		a.own = NewSGD()
 	}
 	if a.byDistance && a.err == nil {
@@ -160,7 +161,7 @@ func newAverage(kind string, s gorgonia.Solver, opts []AverageOption) *Average {
 func (s *Solver) base() *Solver { return s }
 
 func (a *Average) base() *Solver {
-	if b, ok := wrap.Find[interface{ base() *Solver }](a.inner); ok {
+	if b, ok := wrap.Find[interface{ base() *Solver }](a.inner); ok && b.base() != nil {
 		return b.base()
 	}
 	return a.own
@@ -187,6 +188,9 @@ func (a *Average) Report() Report {
 	if r.Err == nil {
 		r.Err = a.err
 	}
+	if r.Err == nil && a.inner == nil {
+		r.Err = a.unmade("Report")
+	}
 	return r
 }
 
@@ -195,7 +199,7 @@ func (a *Average) Count() int { return a.due(a.steps) }
 
 // due returns how many times the weights are averaged in the given number of steps.
 func (a *Average) due(steps int) int {
-	if steps < a.first {
+	if steps < a.first || a.every == 0 { // the zero Average
 		return 0
 	}
 	return 1 + (steps-a.first)/a.every
@@ -208,6 +212,9 @@ func (a *Average) Step(model []gorgonia.ValueGrad) error { return a.StepShare(mo
 // StepShare is Step for one of several processes, all of which hold the same average. The work of the step is divided if the solver has the method
 // StepShare.
 func (a *Average) StepShare(model []gorgonia.ValueGrad, share Share) error {
+	if err := share.check(true); err != nil {
+		return err
+	}
 	if err := a.between("Step"); err != nil {
 		return share.Agree(err, 0)
 	}
@@ -257,11 +264,15 @@ func (a *Average) between(call string) error {
 	case a.err != nil:
 		return a.err
 	case a.inner == nil:
-		return optionError("%s: want an Average made by NewEMA or NewSWA, got the zero Average", call)
+		return a.unmade(call)
 	case a.swapped != nil:
 		return fmt.Errorf("solvers: %s: want SwapBack of %s before it, got the averages in place of the weights (%w)", call, a, ErrAverage)
 	}
 	return nil
+}
+
+func (a *Average) unmade(call string) error {
+	return optionError("%s: want an Average made by NewEMA or NewSWA, got the zero Average", call)
 }
 
 // known calls f for each parameter of the model, with its weights.

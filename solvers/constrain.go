@@ -13,6 +13,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/isnil"
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/manifolds"
 )
@@ -69,7 +70,7 @@ func ConstrainWith(s gorgonia.Solver, opts ...Option) *Constrained {
 			e.err = only("Constrain, in With", s.options, []string{"Tolerance", "Frozen", "ClipValue", "ClipNorm", "AmbientDecay"})
 		}
 	}
-	if s == nil && e.err == nil {
+	if isnil.Of(s) && e.err == nil {
 		e.err = optionError("Constrain: want a solver, got nil")
 	}
 	return c
@@ -84,6 +85,9 @@ func (c *Constrained) Unwrap() gorgonia.Solver { return c.inner }
 // of one that wraps such a solver and has the method Unwrap. Any other solver is an error, whereas
 // gorgonia.WithLearnRate ignores solvers that it does not know.
 func SetLearnRate(s gorgonia.Solver, lr float64) error {
+	if isnil.Of(s) {
+		return optionError("SetLearnRate: want a solver, got nil")
+	}
 	switch s := s.(type) {
 	case interface{ SetLearnRate(float64) error }:
 		return s.SetLearnRate(lr)

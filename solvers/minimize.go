@@ -149,7 +149,11 @@ func MaxEvaluations(n int) Option {
 // AfterIteration makes Minimize call f before the first iteration and after each iteration, with the weights
 // after it in place. If f returns an error, Minimize ends and returns it.
 func AfterIteration(f func(Iteration) error) Option {
-	return ofMinimize("AfterIteration", nil, func(to *minimizing) { to.after = f })
+	var err error
+	if f == nil {
+		err = errors.New("want a function, got nil")
+	}
+	return ofMinimize("AfterIteration", err, func(to *minimizing) { to.after = f })
 }
 
 func atLeast(low, n int) error {

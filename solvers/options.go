@@ -12,6 +12,7 @@ import (
 
 	"gorgonia.org/tensor"
 
+	"github.com/kernelfold/kernelfold/internal/isnil"
 	"github.com/kernelfold/kernelfold/internal/roles"
 	"github.com/kernelfold/kernelfold/manifolds"
 )
@@ -79,7 +80,7 @@ type selection struct {
 
 // configure applies the options to the defaults of a rule.
 func configure(r Rule, defaults settings, opts []Option) (config, error) {
-	if r == nil {
+	if isnil.Of(r) {
 		return config{}, optionError("New: want a rule, got nil")
 	}
 	c := config{settings: defaults}
@@ -126,7 +127,10 @@ func (s settings) with(opts []Option) (settings, error) {
 		opts = append([]Option{Rest()}, slices.DeleteFunc(slices.Clone(opts), rest)...)
 	}
 	for _, o := range opts {
-		if o.part == nil {
+		switch {
+		case o.part == nil && o.whole == nil:
+			return s, optionError("With: want an option, got the zero Option")
+		case o.part == nil:
 			return s, optionError("%s is an option of the whole solver", o.name)
 		}
 		if err := o.part(&s); err != nil {
@@ -168,7 +172,7 @@ func checkRest(name string, s *Solver) error {
 	if s == nil {
 		return optionError("%s: want a solver for the rest, got nil", name)
 	}
-	e := &s.engine
+	e := s.made()
 	if e.err != nil {
 		return e.err
 	}
@@ -223,8 +227,11 @@ func tune(name string, bad error, change func(Rule) (Rule, bool)) Option {
 			return optionError("%s: %v", name, bad)
 		}
 		r, ok := change(s.rule)
-		if !ok || r == nil {
+		switch {
+		case !ok:
 			return optionError("%s has no option %s", s.rule.Name(), name)
+		case isnil.Of(r):
+			return optionError("%s: want a rule, got nil", name)
 		}
 		s.rule = r
 		return nil
@@ -473,13 +480,16 @@ func Where(pred func(name string, shape tensor.Shape) bool, m manifolds.Manifold
 func selects(option, args string, matches func(*parameter) bool, m manifolds.Manifold, opts []manifolds.Option) Option {
 	return Option{name: option, whole: func(c *config) error {
 		s := selection{name: fmt.Sprintf("%s(%snil)", option, args), matches: matches}
-		if slices.Contains(opts, manifolds.Option(nil)) {
+		if slices.ContainsFunc(opts, func(o manifolds.Option) bool { return isnil.Of(o) }) {
 			return optionError("%s: want a manifolds.Grouping or a manifolds.Scale, got nil", option)
 		}
 		if m == nil && len(opts) > 0 {
 			return optionError("%s: want a manifold for the options %v, got nil", option, opts)
 		}
 		if m != nil {
+			if isnil.Of(m) {
+				return optionError("%s: want a manifold, got a nil %T", option, m)
+			}
 			on := manifolds.On(m, opts...)
 			s.name, s.constraint = fmt.Sprintf("%s(%s%s)", option, args, manifolds.Name(m)), &on
 		}

@@ -112,7 +112,7 @@ type ParameterReport struct {
 // Report describes every parameter the solver has seen. It computes the eigenvalues of an n x n matrix for
 // each kernel of n filters, which for hundreds of filters takes as long as a step.
 func (s *Solver) Report() Report {
-	e := &s.engine
+	e := s.made()
 	r := Report{Solver: s.String(), Steps: e.steps, LearnRate: s.LearnRate(), Refused: e.refused, Err: e.last}
 	if r.Err == nil {
 		r.Err = e.err

@@ -28,7 +28,7 @@ import (
 // fails for a scale that is not positive and finite, for points that overflow their precision, and for a
 // manifold that is not a manifolds.Scalable if its scale would change.
 func (s *Solver) Rescale(model []gorgonia.ValueGrad, scale func(p *Part) (float64, error)) error {
-	return s.engine.rescale(model, scale)
+	return s.made().rescale(model, scale)
 }
 
 // Rescaler is implemented by the solvers that have Rescale: those of this package, and a SAM or an Average around one.
@@ -60,7 +60,12 @@ type resized struct {
 	ratio float64          // of scale to that before
 }
 
+var errNoScale = optionError("Rescale: want a function, got nil")
+
 func (e *engine) rescale(model []gorgonia.ValueGrad, scale func(p *Part) (float64, error)) error {
+	if scale == nil {
+		return e.refuse(errNoScale)
+	}
 	defer e.finish()
 	active, err := e.admit(model, false)
 	var all []resized
@@ -210,6 +215,9 @@ func (s *SAM) Rescale(model []gorgonia.ValueGrad, scale func(p *Part) (float64, 
 func (a *Average) Rescale(model []gorgonia.ValueGrad, scale func(p *Part) (float64, error)) error {
 	if err := a.between("Rescale"); err != nil {
 		return err
+	}
+	if scale == nil {
+		return errNoScale
 	}
 	s, ok := wrap.Find[Rescaler](a.inner)
 	if !ok {

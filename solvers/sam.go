@@ -10,6 +10,7 @@ import (
 	"gorgonia.org/gorgonia"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/isnil"
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/internal/vec"
 	"github.com/kernelfold/kernelfold/manifolds"
@@ -100,7 +101,10 @@ func (s *SAM) Ascend(model []gorgonia.ValueGrad) error { return s.AscendShare(mo
 
 // AscendShare is Ascend for one of several processes, each of which moves all weights. Exchange is not called.
 func (s *SAM) AscendShare(model []gorgonia.ValueGrad, share Share) error {
-	e := &s.engine
+	e := s.made()
+	if err := share.check(false); err != nil {
+		return e.refuse(err)
+	}
 	if err := s.between("Ascend"); err != nil {
 		return share.Agree(e.refuse(err), 0)
 	}
@@ -141,10 +145,16 @@ func (s *SAM) between(call string) error {
 	switch {
 	case s.err != nil:
 		return s.err
+	case s.Solver == nil:
+		return s.unmade(call)
 	case s.above:
 		return fmt.Errorf("solvers: %s: want %s between a Step of %s and the next Ascend, got it after Ascend (%w)", call, call, s, ErrAscent)
 	}
 	return nil
+}
+
+func (s *SAM) unmade(call string) error {
+	return optionError("%s: want a SAM made by NewSAM, got the zero SAM", call)
 }
 
 // climb moves the weights, except those that rise moves. If it fails, descend undoes this.
@@ -410,7 +420,10 @@ func (s *SAM) Step(model []gorgonia.ValueGrad) error { return s.StepShare(model,
 
 // StepShare is Step for one of several processes, as for a Solver. All of them must have called AscendShare.
 func (s *SAM) StepShare(model []gorgonia.ValueGrad, share Share) error {
-	e := &s.engine
+	e := s.made()
+	if err := share.check(true); err != nil {
+		return e.refuse(err)
+	}
 	shown, err := s.back(model)
 	defer func() {
 		for i, v := range shown { // so that nothing keeps a graph alive
@@ -439,6 +452,8 @@ func (s *SAM) back(model []gorgonia.ValueGrad) ([]gorgonia.ValueGrad, error) {
 	switch {
 	case s.err != nil:
 		return nil, s.err
+	case s.Solver == nil:
+		return nil, s.unmade("Step")
 	case !s.above:
 		return nil, fmt.Errorf("solvers: Step: want a call of Ascend, and a run of the machine, before each Step of %s, got none (%w)", s, ErrAscent)
 	}
@@ -471,7 +486,7 @@ func (s *SAM) back(model []gorgonia.ValueGrad) ([]gorgonia.ValueGrad, error) {
 
 // climbed returns the parameter for v that Ascend has moved, with its weights.
 func (s *SAM) climbed(v gorgonia.ValueGrad, i int) (*parameter, dense.View, error) {
-	if v == nil {
+	if isnil.Of(v) {
 		return nil, dense.View{}, &ParameterError{Name: fmt.Sprintf("number %d", i), Kind: ErrParameter, Cause: "want a gorgonia.ValueGrad, got nil"}
 	}
 	w, err := dense.Of(v.Value())

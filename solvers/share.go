@@ -42,6 +42,17 @@ type Share struct {
 // alone is the Share of a single process.
 var alone = Share{Size: 1, Agree: func(err error, _ uint64) error { return err }}
 
+// check returns an error if a function is missing.
+func (s Share) check(exchanges bool) error {
+	switch {
+	case s.Agree == nil:
+		return optionError("Share: want the function Agree, got nil")
+	case s.Exchange == nil && s.Size > 1 && exchanges:
+		return optionError("Share: want the function Exchange for %d processes, got nil", s.Size)
+	}
+	return nil
+}
+
 // sharing is what an engine knows about the processes that share its work.
 type sharing struct {
 	rank, ranks int    // 0 ranks before the first step
@@ -59,7 +70,10 @@ type sharing struct {
 // assigned in descending order of work, each to the process that has the least work so far. A Planner with
 // state needs the state of all parts, so its work is not divided unless it is Separate.
 func (s *Solver) StepShare(model []gorgonia.ValueGrad, share Share) error {
-	e := &s.engine
+	e := s.made()
+	if err := share.check(true); err != nil {
+		return e.refuse(err)
+	}
 	defer e.finish()
 	active, err := e.agreeOn(model, share, e.ready)
 	if err != nil {

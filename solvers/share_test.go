@@ -367,7 +367,7 @@ func TestShareIsForGood(t *testing.T) {
 	s := solvers.NewSGD()
 	agree := func(err error, _ uint64) error { return err }
 	for _, bad := range []solvers.Share{{}, {Rank: 2, Size: 2}, {Rank: -1, Size: 2}} {
-		bad.Agree = agree
+		bad.Agree, bad.Exchange = agree, silence
 		require.ErrorContains(t, s.StepShare(valueGrads(m), bad), "want a process")
 	}
 	share := solvers.Share{Rank: 1, Size: 2, Agree: agree, Exchange: silence}

@@ -68,7 +68,7 @@ type Block struct {
 // state. It fails if the options of the solver are invalid, if two parameters have the same name, and if the
 // rule has state that cannot be saved.
 func (s *Solver) Snapshot() (*Snapshot, error) {
-	e := &s.engine
+	e := s.made()
 	if e.err != nil {
 		return nil, e.err
 	}
@@ -213,7 +213,7 @@ func (b Block) clone() Block {
 // Snapshots from before tangent momentum became the default do not say which kind of momentum they hold. They
 // are restored if it is tangent, or if AmbientMomentum is set.
 func (s *Solver) Restore(model []gorgonia.ValueGrad, snap *Snapshot) error {
-	e := &s.engine
+	e := s.made()
 	switch {
 	case e.err != nil:
 		return e.err

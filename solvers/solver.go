@@ -18,32 +18,50 @@ func newSolver(r Rule, defaults settings, opts []Option) *Solver {
 	return s
 }
 
+// made returns the engine of the solver. That of a nil Solver, as in the zero SAM and the zero Constrained, and of the zero Solver has the error that
+// nothing has made it.
+func (s *Solver) made() *engine {
+	got := "the zero Solver"
+	if s == nil {
+		s, got = &Solver{}, "nil"
+	}
+	if e := &s.engine; e.err == nil && e.rule == nil {
+		e.err = optionError("want a solver made by NewSGD, NewAdam or another function of this package, got %s", got)
+	}
+	return &s.engine
+}
+
 // String names the solver: its rule.
 func (s *Solver) String() string {
-	if s.engine.rule == nil {
-		return "solver without a rule"
+	if e := s.made(); e.rule != nil {
+		return e.rule.Name()
 	}
-	return s.engine.rule.Name()
+	return "solver without a rule"
 }
 
 // SetLearnRate changes the learning rate from the next step on. Parameters with their own rate keep its ratio to the rate of the solver.
 func (s *Solver) SetLearnRate(lr float64) error {
-	if r, ok := s.engine.rule.(interface{ SetLearnRate(float64) error }); ok {
+	e := s.made()
+	if e.rule == nil {
+		return e.err
+	}
+	if r, ok := e.rule.(interface{ SetLearnRate(float64) error }); ok {
 		return r.SetLearnRate(lr)
 	}
-	return LearnRate(lr).part(&s.engine.settings)
+	return LearnRate(lr).part(&e.settings)
 }
 
 // LearnRate returns the learning rate of the next step, including the schedule. Report has it too, but
 // measures much more. It is 0 for Constrain, whose rate is that of the wrapped solver.
 func (s *Solver) LearnRate() float64 {
-	return s.engine.learnRate * s.engine.schedule.At(s.engine.steps)
+	e := s.made()
+	return e.learnRate * e.schedule.At(e.steps)
 }
 
 // Init binds the parameters to their constraints and projects the weights that
 // are not on their manifold, so that the first gradient is already taken there.
 // It is optional: the first Step does the same with the gradient it is given.
-func (s *Solver) Init(model []gorgonia.ValueGrad) error { return s.engine.init(model) }
+func (s *Solver) Init(model []gorgonia.ValueGrad) error { return s.made().init(model) }
 
 // Step moves every parameter against its gradient and zeroes the gradient.
 //
@@ -62,7 +80,7 @@ func (s *Solver) Step(model []gorgonia.ValueGrad) error { return s.StepShare(mod
 // Forget removes the parameters that were not in the last Step or Init, with their state, and returns their
 // names. It also removes the copies of state that graphs keep which others have replaced.
 func (s *Solver) Forget() []string {
-	e := &s.engine
+	e := s.made()
 	e.replaced = book{}
 	names := e.drop(func(p *parameter) bool { return p.seen != e.calls })
 	if len(names) > 0 {

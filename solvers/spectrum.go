@@ -14,6 +14,7 @@ import (
 	"github.com/kernelfold/kernelfold/internal/dense"
 	"github.com/kernelfold/kernelfold/internal/frames"
 	"github.com/kernelfold/kernelfold/internal/gemm"
+	"github.com/kernelfold/kernelfold/internal/isnil"
 	"github.com/kernelfold/kernelfold/internal/roles"
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/manifolds"
@@ -23,8 +24,8 @@ import (
 // group of its convolution. They are the roots of the eigenvalues of the Gram matrix, so values below 1e-8 of the largest are not accurate.
 // It returns an error for a parameter that is not a kernel, and for weights that are not finite.
 func SingularValues(kernel gorgonia.ValueGrad) ([][]float64, error) {
-	if kernel == nil {
-		return nil, errors.New("solvers: SingularValues: want a kernel, got nil")
+	if isnil.Of(kernel) {
+		return nil, fmt.Errorf("solvers: SingularValues: want a kernel, got nil (%w)", ErrParameter)
 	}
 	v, err := dense.Of(kernel.Value())
 	if err != nil {

@@ -11,6 +11,8 @@ import (
 	"fmt"
 
 	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/internal/isnil"
 )
 
 // depth is how many solvers are looked at: a wrapper that wraps itself ends there.
@@ -19,6 +21,9 @@ const depth = 100
 // Find returns the outermost solver that is a T: s, what s wraps, what that wraps, and so on.
 func Find[T any](s gorgonia.Solver) (found T, ok bool) {
 	for range depth {
+		if isnil.Of(s) {
+			break
+		}
 		if found, ok = s.(T); ok {
 			return found, true
 		}
@@ -36,7 +41,7 @@ func Describe(s gorgonia.Solver) string {
 	text := fmt.Sprintf("%T", s)
 	for range depth {
 		w, wraps := s.(interface{ Unwrap() gorgonia.Solver })
-		if !wraps {
+		if !wraps || isnil.Of(s) {
 			return text
 		}
 		s = w.Unwrap()

@@ -9,6 +9,7 @@ import (
 
 	"gorgonia.org/gorgonia"
 
+	"github.com/kernelfold/kernelfold/internal/isnil"
 	"github.com/kernelfold/kernelfold/internal/wrap"
 	"github.com/kernelfold/kernelfold/solvers"
 )
@@ -100,10 +101,17 @@ type (
 // are looked for in the solvers that it wraps too.
 func Average(g *Group, s gorgonia.Solver, opts ...Option) *Solver {
 	d := &Solver{group: g, inner: s, every: 100, divide: true, heavy: 16}
-	if g == nil || s == nil {
-		d.err = fmt.Errorf("distributed: Average: want a group and a solver, got %v and %v (%w)", g, s, solvers.ErrOption)
+	if g == nil || g.comm == nil {
+		d.group, d.err = nil, fmt.Errorf("distributed: Average: want a group made by Join, got nil or the zero Group (%w)", solvers.ErrOption)
+	} else if isnil.Of(s) {
+		d.inner, d.err = nil, fmt.Errorf("distributed: Average: want a solver, got nil (%w)", solvers.ErrOption)
 	}
 	for _, o := range opts {
+		if o == nil {
+			o = func(*Solver) error {
+				return fmt.Errorf("distributed: Average: want an option, got nil (%w)", solvers.ErrOption)
+			}
+		}
 		if err := o(d); err != nil && d.err == nil {
 			d.err = err
 		}
@@ -118,12 +126,20 @@ func Average(g *Group, s gorgonia.Solver, opts ...Option) *Solver {
 	return d
 }
 
+// alone returns the error of a solver without a group.
+func (s *Solver) alone() error {
+	if s.err != nil {
+		return s.err
+	}
+	return fmt.Errorf("distributed: want a Solver made by Average, got the zero Solver (%w)", solvers.ErrOption)
+}
+
 // Init compares the parameters of all ranks, gives all the weights of rank 0, and calls the Init of
 // the solver, if it has one. Call it before the first gradients are computed: the first Step does the same,
 // but its gradients are then those of the earlier weights.
 func (s *Solver) Init(model []gorgonia.ValueGrad) error {
 	if s.group == nil {
-		return s.err
+		return s.alone()
 	}
 	_, err := s.look(model)
 	if err := s.group.Agree(err); err != nil {
@@ -150,7 +166,7 @@ func (s *Solver) Init(model []gorgonia.ValueGrad) error {
 // others.
 func (s *Solver) Step(model []gorgonia.ValueGrad) error {
 	if s.group == nil {
-		return s.err
+		return s.alone()
 	}
 	if s.group.Size() == 1 && s.err == nil {
 		return s.inner.Step(model)
@@ -176,7 +192,7 @@ func (s *Solver) Step(model []gorgonia.ValueGrad) error {
 // it, before a Step. All ranks call it, with the same parameters in the same order, and all return nil or all an error.
 func (s *Solver) Ascend(model []gorgonia.ValueGrad) error {
 	if s.group == nil {
-		return s.err
+		return s.alone()
 	}
 	a, ok := wrap.Find[ascender](s.inner)
 	if !ok {

@@ -12,6 +12,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/isnil"
 	"github.com/kernelfold/kernelfold/internal/wrap"
 	"github.com/kernelfold/kernelfold/solvers"
 )
@@ -45,7 +46,7 @@ func (s *Solver) look(model []gorgonia.ValueGrad) (known bool, err error) {
 	known = len(model) == len(p.list)
 	p.weights = p.weights[:0]
 	for i, v := range model {
-		if v == nil {
+		if isnil.Of(v) {
 			return false, fmt.Errorf("distributed: want a gorgonia.ValueGrad as parameter %d, got nil (%w)", i, solvers.ErrParameter)
 		}
 		w, err := dense.Of(v.Value())
@@ -89,7 +90,7 @@ func (p *parameters) takeGradients(model []gorgonia.ValueGrad) error {
 		switch {
 		case err != nil:
 			return a.fail(solvers.ErrNoGradient, "want a gradient: "+err.Error(), err)
-		case value == nil:
+		case isnil.Of(value):
 			return a.fail(solvers.ErrNoGradient, "want a gradient, got nil: run the machine before the step", nil)
 		}
 		g, err := dense.Of(value)

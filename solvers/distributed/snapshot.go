@@ -77,8 +77,8 @@ func (s *Solver) Restore(model []gorgonia.ValueGrad, snap *solvers.Snapshot) err
 
 // keeper returns the solver, the wrapped one or one that it wraps, whose state can be saved.
 func (s *Solver) keeper() (keeper, error) {
-	if s.err != nil {
-		return nil, s.err
+	if s.err != nil || s.group == nil {
+		return nil, s.alone()
 	}
 	inner, ok := wrap.Find[keeper](s.inner)
 	if !ok {
