@@ -8,6 +8,7 @@ QEMU        = qemu-aarch64
 NEON        = ./internal/vec ./internal/gemm ./internal/fused ./internal/lanes ./internal/winograd
 NARROW      = ./internal/... ./manifolds ./models/images ./models/safetensors
 CONCURRENT  = ./solvers/... ./nodes/... ./models/... ./internal/par ./internal/gemm ./internal/blas ./internal/scratch ./internal/mpi/... ./internal/disk
+NUMERICAL   = Definition$$|IsStock$$|Reference$$|IsTheMean$$|IsThatOfConv2d$$|Winograd$$|^Test(BatchNormFusedIsSeparate|ConstrainStaysOnTheManifold|DirectionsAreTangent|DriftOfSeveralParameters|GroupingsAreGatheredPoints|NaturalKeepsConvolutionsOrthogonal|Normalize|StepsDoNotAllocate)$$
 ASSEMBLY    = ./manifolds/... ./solvers ./nodes/... ./internal/...
 PARTS       = . ./docs ./interp ./jupyter
 LIBRARY     = ./manifolds/... ./solvers/... ./nodes/... ./models/... ./internal/...
@@ -36,9 +37,9 @@ workflows:
 	go run $(ACTIONLINT)
 
 # The packages in which goroutines share memory. -short leaves out the tests that run for minutes under
-# the race detector.
+# the race detector, and NUMERICAL those that compare many values, in code whose goroutines other tests use as well.
 race:
-	go test -race -short -timeout 15m $(CONCURRENT)
+	go test -race -short -skip '$(NUMERICAL)' -timeout 15m $(CONCURRENT)
 
 # The portable Go alone, the assembly for older machines, and 32 bits.
 levels:
