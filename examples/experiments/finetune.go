@@ -35,7 +35,7 @@ var finetune = experiment{
 			return err
 		}
 		defer os.RemoveAll(b.dir)
-		b.set = sync.OnceValues(func() (*images.Set, error) { return letters(b.classes, b.perClass, 1) })
+		b.set = sync.OnceValues(func() (*images.Set, error) { return letters(ctx, b.classes, b.perClass, 1) })
 
 		make := func(kase string) func(m method, s spec) job {
 			return func(m method, s spec) job {
@@ -144,14 +144,14 @@ func (b *base) train(ctx context.Context, seed uint64) (string, error) {
 	return path, checkpoint.Export(path, net)
 }
 
-// letters returns drawn pictures, of 32x32 grey pixels, in random order.
-func letters(classes string, perClass int, seed uint64) (*images.Set, error) {
+// letters returns drawn pictures, of 32x32 grey pixels, in random order. They are in a temporary folder meanwhile.
+func letters(ctx context.Context, classes string, perClass int, seed uint64) (*images.Set, error) {
 	dir, err := os.MkdirTemp("", "letters")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	if err := images.Draw(context.Background(), dir, images.DrawOptions{Classes: classes, PerClass: perClass, Side: 48, Seed: seed}); err != nil {
+	if err := images.Draw(ctx, dir, images.DrawOptions{Classes: classes, PerClass: perClass, Side: 48, Seed: seed}); err != nil {
 		return nil, err
 	}
 	p, err := images.Folder(dir, images.FolderOptions{Preprocessing: images.Preprocessing{Size: 32, Resize: 32, Grey: true}})
@@ -162,6 +162,9 @@ func letters(classes string, perClass int, seed uint64) (*images.Set, error) {
 	set.Train.Name = "train"
 	x := make([]float32, p.Size*p.Size)
 	for _, i := range rand.New(rand.NewPCG(seed, 0)).Perm(p.Len()) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		if err := p.Example(i, []any{x}, nil); err != nil {
 			return nil, err
 		}
@@ -171,9 +174,9 @@ func letters(classes string, perClass int, seed uint64) (*images.Set, error) {
 }
 
 // newLetters returns the pictures of the second training.
-func newLetters(s *size) (*images.Set, error) {
+func newLetters(ctx context.Context, s *size) (*images.Set, error) {
 	perClass := (s.Train + s.Validation + s.Test + len(newClasses) - 1) / len(newClasses)
-	set, err := letters(newClasses, perClass, 2)
+	set, err := letters(ctx, newClasses, perClass, 2)
 	if err != nil {
 		return nil, err
 	}

@@ -130,7 +130,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if cli.SameFile(*out, *from) {
 		return cli.Usage("want another -out than -from, got %s", *out)
 	}
-	set, err := cli.Await(ctx, func() (*images.Set, error) { return load(*data, e.name, &s) })
+	set, err := load(ctx, *data, e.name, &s)
 	if err != nil {
 		return err
 	}
@@ -165,13 +165,18 @@ func names() string {
 }
 
 // load returns the images, of the size that is wanted or that there is.
-func load(dir, experiment string, s *size) (*images.Set, error) {
-	if experiment == finetune.name {
-		if dir != "" {
-			return nil, cli.Usage("-data: want none with %s, which draws its pictures, got %q", experiment, dir)
-		}
-		return newLetters(s)
+func load(ctx context.Context, dir, experiment string, s *size) (*images.Set, error) {
+	if experiment != finetune.name {
+		return cli.Await(ctx, func() (*images.Set, error) { return loadSet(dir, s) })
 	}
+	if dir != "" {
+		return nil, cli.Usage("-data: want none with %s, which draws its pictures, got %q", experiment, dir)
+	}
+	return newLetters(ctx, s)
+}
+
+// loadSet returns the images of a folder, or drawn digits.
+func loadSet(dir string, s *size) (*images.Set, error) {
 	if dir == "" {
 		set, err := images.Digits(1, s.Train+s.Validation, s.Test, images.DigitOptions{})
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -149,7 +150,7 @@ func TestResume(t *testing.T) {
 // A long run that is cut off goes on in the middle.
 func TestResumeRun(t *testing.T) {
 	size := size{Train: 96, Test: 16, Epochs: 3, Batch: 32, seeds: 1}
-	set, err := load("", "cifar", &size)
+	set, err := load(t.Context(), "", "cifar", &size)
 	require.NoError(t, err)
 	file := filepath.Join(t.TempDir(), "cifar.json")
 	trial := func(file string, afterEpoch func(train.Epoch) error) (*campaign, error) {
@@ -252,7 +253,7 @@ func TestRates(t *testing.T) {
 
 // The scaled net is the same function, and its kernels are what the case says.
 func TestScaled(t *testing.T) {
-	set, err := load("", "robust", &size{Train: 64, Test: 32, Batch: 32})
+	set, err := load(t.Context(), "", "robust", &size{Train: 64, Test: 32, Batch: 32})
 	require.NoError(t, err)
 	c, err := newCampaign("robust", size{Train: 64, Test: 32, Batch: 32}, 1, set, "")
 	require.NoError(t, err)
@@ -278,7 +279,7 @@ func TestScaled(t *testing.T) {
 
 // Depths are those of the cases.
 func TestDepths(t *testing.T) {
-	set, err := load("", "robust", &size{Train: 64, Test: 32, Batch: 32})
+	set, err := load(t.Context(), "", "robust", &size{Train: 64, Test: 32, Batch: 32})
 	require.NoError(t, err)
 	c, err := newCampaign("robust", size{Train: 64, Test: 32, Batch: 32}, 1, set, "")
 	require.NoError(t, err)
@@ -337,11 +338,31 @@ func TestBadInput(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	assert.ErrorIs(t, run(ctx, []string{"-limit", "64", "scale"}, io.Discard, io.Discard), context.Canceled)
+
+	if runtime.GOOS == "windows" {
+		return // where the folder of temporary files has another variable
+	}
+	// An interruption leaves none of the pictures that finetune draws.
+	temporary := t.TempDir()
+	t.Setenv("TMPDIR", temporary)
+	ctx, cancel = context.WithCancel(context.Background())
+	there := func() []string {
+		paths, _ := filepath.Glob(filepath.Join(temporary, "*", "*", "*"))
+		return paths
+	}
+	go func() {
+		for there() == nil {
+			runtime.Gosched()
+		}
+		cancel()
+	}()
+	assert.ErrorIs(t, run(ctx, []string{"finetune"}, io.Discard, io.Discard), context.Canceled)
+	assert.Empty(t, there())
 }
 
 // A run that cannot be made is an error that names it, not an outcome.
 func TestFailure(t *testing.T) {
-	set, err := load("", "scale", &size{Train: 64, Test: 8, Batch: 32})
+	set, err := load(t.Context(), "", "scale", &size{Train: 64, Test: 8, Batch: 32})
 	require.NoError(t, err)
 	c, err := newCampaign("scale", size{Train: 64, Test: 8, Epochs: 1, Batch: 32, seeds: 1}, 2, set, "")
 	require.NoError(t, err)

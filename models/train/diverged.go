@@ -5,6 +5,7 @@ package train
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"gorgonia.org/gorgonia"
@@ -17,13 +18,16 @@ import (
 type DivergedError struct {
 	Step  int     // of the run, from 1
 	Epoch int     // from 1
-	Loss  float64 // the loss that is not finite, or the last one before weights or gradients were not
+	Loss  float64 // the loss that is not finite, or the last one before weights or gradients were not, NaN if there was none
 	Cause error   // what was detected, if it was not the loss
 }
 
 // Error describes the failure in one line.
 func (e *DivergedError) Error() string {
-	if e.Cause != nil {
+	switch {
+	case e.Cause != nil && math.IsNaN(e.Loss):
+		return fmt.Sprintf("train: diverged at step %d (epoch %d): %v", e.Step, e.Epoch, e.Cause)
+	case e.Cause != nil:
 		return fmt.Sprintf("train: diverged at step %d (epoch %d): %v; last loss %.4g", e.Step, e.Epoch, e.Cause, e.Loss)
 	}
 	return fmt.Sprintf("train: diverged at step %d (epoch %d): want a finite loss, got %v", e.Step, e.Epoch, e.Loss)

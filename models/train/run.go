@@ -426,7 +426,11 @@ func (r *run) runGraph(at *Step) error {
 		return nil
 	}
 	if cause := notFinite(err); cause != nil {
-		return &DivergedError{at.Number, at.Epoch, r.Loss, cause}
+		last := r.Loss
+		if r.Steps == 0 {
+			last = math.NaN()
+		}
+		return &DivergedError{at.Number, at.Epoch, last, cause}
 	}
 	if cause := nodes.Cause(err); errors.Is(cause, nodes.ErrSums) {
 		err = cause

@@ -204,6 +204,19 @@ func TestDivergedAtTheEnd(t *testing.T) {
 	assert.Equal(t, 11, d.Step)
 }
 
+// A run that diverges before its first loss says nothing of a last one.
+func TestDivergedAtTheBeginning(t *testing.T) {
+	m := net(t, false)
+	m.Learnables[0].Value().Data().([]float32)[0] = float32(math.NaN())
+	_, err := train.Fit(context.Background(), m, gorgonia.NewVanillaSolver(), easy(t).Train, train.Options{})
+	var d *train.DivergedError
+	require.ErrorAs(t, err, &d)
+	assert.Equal(t, 1, d.Step)
+	require.Error(t, d.Cause)
+	assert.True(t, math.IsNaN(d.Loss))
+	assert.EqualError(t, err, "train: diverged at step 1 (epoch 1): "+d.Cause.Error())
+}
+
 // refuse is a solver that fails, with or without a gradient to blame.
 type refuse struct{ spoil bool }
 

@@ -85,3 +85,14 @@ func TestFull(t *testing.T) {
 		drive(t, newMeter(full{}, draw), 0)
 	}
 }
+
+// What was not measured is not shown: without a time there is no rate, without images to evaluate on no accuracy of theirs.
+func TestNotMeasured(t *testing.T) {
+	var b strings.Builder
+	m := newMeter(&b, false)
+	require.NoError(t, m.begin(train.Run{Epochs: 1, Steps: 1, Batch: 5}))
+	nan := math.NaN()
+	e := train.Epoch{Number: 1, Images: 5, TrainLoss: 0.5, TrainAccuracy: nan, TestLoss: nan, TestAccuracy: nan, ValidationLoss: nan, ValidationAccuracy: nan}
+	require.NoError(t, m.epoch(e))
+	assert.Equal(t, "epoch 1/1: loss 0.500\n", b.String())
+}
