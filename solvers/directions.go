@@ -31,8 +31,8 @@ type step struct {
 }
 
 // next returns the step length to the minimum of a quadratic with the given slope along a direction and the
-// curvature that the cost had along this step. Along -grad it is the step length of Barzilai and Borwein (IMA
-// J. Numer. Anal. 1988). If the curvature was negative, it is the step length with the same product with the
+// curvature that the cost had along this step. Along -grad it is the first step length of Barzilai and
+// Borwein. If the curvature was negative, it is the step length with the same product with the
 // slope.
 func (s step) next(slope, length2 float64) float64 {
 	longest := 100 * s.t * math.Sqrt(s.length2/length2)
@@ -43,20 +43,34 @@ func (s step) next(slope, length2 float64) float64 {
 	return min(t, longest)
 }
 
-// GradientDescent makes Minimize use the direction d = -grad of steepest descent.
+// GradientDescent makes Minimize use the direction d = -grad of steepest descent. The step lengths to try first are in turn the two of
+// Barzilai and Borwein (IMA J. Numer. Anal. 1988; on Stiefel Wen and Yin, Math. Programming 2013; on manifolds Iannazzo and
+// Porcelli, IMA J. Numer. Anal. 2018). With the last step s, from the gradient g to h, the transport T along it and y = h - T(g),
+//
+//	|s|^2/<s, y>  and  <s, y>/|y|^2
+//
+// Such steps raise the cost now and then and are fast nevertheless. So the cost after a step need not be lower than before: it has to be
+// below an average of the costs so far, in which the cost k steps ago has the weight 0.85^k (Zhang and Hager, SIAM J. Optim. 2004).
 func GradientDescent() Option {
-	return ofMinimize("GradientDescent", nil, func(f *minimizing) { f.method = steepest{} })
+	return ofMinimize("GradientDescent", nil, func(f *minimizing) { f.method = &steepest{} })
 }
 
-type steepest struct{}
+type steepest struct{ second bool }
 
-func (steepest) forget() {}
+func (*steepest) forget() {}
 
-func (steepest) search() search { return search{decrease: 1e-4, curvature: 0.9} }
+func (*steepest) search() search { return search{decrease: 1e-4, curvature: math.Inf(1), memory: 0.85} }
 
-func (steepest) first(s step, slope, length2 float64) float64 { return s.next(slope, length2) }
+func (m *steepest) first(s step, slope, length2 float64) float64 {
+	t := s.next(slope, length2)
+	if sy, yy := s.end-s.slope, length2+2*s.end+s.length2; m.second && sy > 0 { // both over t, with |T(g)| = |g|
+		t = min(t, s.t*sy/yy)
+	}
+	m.second = !m.second
+	return t
+}
 
-func (steepest) direct(o *objective, d vector, s step) error {
+func (*steepest) direct(o *objective, d vector, s step) error {
 	return o.combine(d, -1, s.after, 0, s.after)
 }
 

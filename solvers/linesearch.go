@@ -12,21 +12,22 @@ type trial struct{ t, cost, slope float64 }
 
 // search finds a step length along a curve, for a cost phi(t) with phi'(0) < 0. It accepts a trial if
 //
-//	|phi'(t)| <= curvature |phi'(0)|
+//	phi(t) <= reference + decrease t phi'(0)    and    |phi'(t)| <= curvature |phi'(0)|
 //
-// and either of
-//
-//	phi(t) <= phi(0) + decrease t phi'(0)                                        strong Wolfe
-//	|phi(t) - phi(0)| <= noise  and  phi'(t) <= (2 decrease - 1) phi'(0)         approximate Wolfe
-//
-// The second (Hager, Zhang, SIAM J. Optim. 2005, equation 4.1) is equivalent to the first if phi is
-// quadratic. It is decided by the slopes, for steps so short that rounding errors of the cost, which noise bounds, hide its decrease.
+// With the reference phi(0) these are the strong Wolfe conditions. With an average of the last costs the search is
+// nonmonotone (Zhang, Hager, SIAM J. Optim. 2004). Where -t phi'(0) < noise, rounding errors hide the decrease, and phi(t) <= hidden
+// is enough in place of the first: the slopes decide, as in the approximate Wolfe conditions of Hager and Zhang (SIAM J. Optim. 2005,
+// equation 4.1).
 //
 // A trial within a bracket is the minimum of the cubic with the costs and slopes of its ends, or, where the
-// costs differ by rounding errors, the zero of the line through the slopes.
+// costs differ by no more than noise, the zero of the line through the slopes.
 type search struct {
-	decrease, curvature, noise float64
-	trials                     int // at most
+	decrease, curvature float64
+	memory              float64 // of the average of costs, in which the cost k steps ago has the weight memory^k
+	reference           float64 // phi(0) at least
+	noise, hidden       float64 // a bound of the rounding errors of the cost, and the highest cost that they may make of the lowest
+	shortest            float64 // a bracket narrower than this ends the search
+	trials              int     // at most
 }
 
 // errNoStep is returned by a search that found no lower cost.
@@ -46,10 +47,13 @@ func (s search) along(phi func(t float64) (trial, error), from trial, t float64)
 		if err != nil {
 			return p, err
 		}
-		if s.accepts(from, p) {
+		armijo := s.reference + s.decrease*t*from.slope
+		if -t*from.slope < s.noise && !(hi.slope < 0) { // with hi.slope < 0 the gradient is wrong: the cost rose where it says that it falls
+			armijo = max(armijo, s.hidden)
+		}
+		if p.cost <= armijo && math.Abs(p.slope) <= -s.curvature*from.slope {
 			return p, nil
 		}
-		armijo := from.cost + s.decrease*t*from.slope
 		if p.cost <= armijo && p.cost < best.cost {
 			best = p
 		}
@@ -64,7 +68,7 @@ func (s search) along(phi func(t float64) (trial, error), from trial, t float64)
 		} else {
 			t = s.between(lo, hi)
 		}
-		if !(t > lo.t && t < hi.t) {
+		if !(t > lo.t && t < hi.t) || hi.t-lo.t < s.shortest {
 			break
 		}
 	}
@@ -72,14 +76,6 @@ func (s search) along(phi func(t float64) (trial, error), from trial, t float64)
 		return from, errNoStep
 	}
 	return phi(best.t)
-}
-
-func (s search) accepts(from, p trial) bool {
-	if !(math.Abs(p.slope) <= -s.curvature*from.slope) {
-		return false
-	}
-	return p.cost <= from.cost+s.decrease*p.t*from.slope ||
-		math.Abs(p.cost-from.cost) <= s.noise && p.slope <= (2*s.decrease-1)*from.slope
 }
 
 // beyond returns the next trial if the cost still falls at b: the zero of the slope, extrapolated from a and b, within limits.

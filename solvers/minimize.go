@@ -24,23 +24,27 @@ import (
 // Each iteration searches along the curve t -> R_x(t d), where R is the retraction and d a direction: -grad
 // (GradientDescent), a conjugate direction (ConjugateGradient), or -H grad with an approximation H of the inverse of the
 // Hessian (LBFGS, the default). Inner products and norms are those of the product of the manifolds of all parameters;
-// the slope of the cost along a curve is <grad, T(d)>, where T is the transport. The step length fulfils the strong
-// Wolfe conditions, or the approximate ones of Hager and Zhang (SIAM J. Optim. 2005), which can be decided even where
-// rounding errors hide the decrease of the cost. If a search finds no such step, it takes the best step that fulfils the
-// condition of Armijo. The first step length to try is 1 for L-BFGS. For the others it leads to the minimum of a
-// quadratic with the curvature that the cost had along the last step.
+// the slope of the cost along a curve is <grad, T(d)>, where T is the transport. For L-BFGS and conjugate gradients the step length
+// fulfils the strong Wolfe conditions, or the approximate ones of Hager and Zhang (SIAM J. Optim. 2005), which can be decided even
+// where rounding errors hide the decrease of the cost. If a search finds no such step, it takes the best step that fulfils the
+// condition of Armijo. The first step length to try is 1 for L-BFGS. For conjugate gradients it leads to the minimum of a
+// quadratic with the curvature that the cost had along the last step. The steps of GradientDescent are those of Barzilai and
+// Borwein. No first step to try is longer than the injectivity radius.
 //
 // The function cost returns the cost at the current weights, and computes the gradients of the model as for Step; CostOf makes
 // such a function from a machine. It may run a machine on several batches and return the sum of their costs: the gradients of
 // nodes that are bound by gorgonia.BindDualValues add up over runs. Minimize clears the gradients before each call and at the
 // end.
 //
+// The weights and the Result at the end are those of the best iteration: where the cost is lowest, or, where costs differ by no more
+// than rounding errors, where the gradient is smallest. They are those of the last iteration if its gradient is small enough, and
+// after an error of AfterIteration.
+//
 // The options are Kernels, Natural, Param and Where, whose With takes Frozen and Tolerance; Tolerance; GradientDescent,
 // ConjugateGradient, LBFGS; GradientTolerance, MaxIterations, MaxEvaluations, AfterIteration.
 //
 // It is an error if the first cost or gradient is not finite; later, a cost or gradient that is not finite makes the step
-// shorter. After an error before the first cost is known, the weights are as before. After any other error, of cost, ctx or
-// AfterIteration, the weights and the Result are those of the last iteration. ErrUnrepeatable says that the graph has
+// shorter. After an error before the first cost is known, the weights are as before. ErrUnrepeatable says that the graph has
 // operations in training mode on which the cost depends, such as dropout and batch normalisation, or random nodes. A set with
 // a boundary, such as manifolds.SpectralBall, is ErrConstraint.
 func Minimize(ctx context.Context, model []gorgonia.ValueGrad, cost func() (float64, error), opts ...Option) (Result, error) {
@@ -67,8 +71,8 @@ func Minimize(ctx context.Context, model []gorgonia.ValueGrad, cost func() (floa
 type Result struct {
 	Cost        float64 // at the final weights
 	Gradient    float64 // norm of the Riemannian gradient there, over all parameters
-	Iterations  int
-	Evaluations int // of the cost with its gradient
+	Iterations  int     // that were made
+	Evaluations int     // of the cost with its gradient
 	Reason      Reason
 }
 
@@ -81,7 +85,7 @@ const (
 	// SmallGradient: the norm of the gradient is at most that of GradientTolerance.
 	SmallGradient
 	// Stalled: neither the cost nor the gradient decreases any more, in the precision in which they are
-	// computed.
+	// computed: no step lowers the cost, or the best iteration was 20 and a fifth of all iterations ago.
 	Stalled
 	// IterationLimit: MaxIterations were made.
 	IterationLimit
@@ -194,17 +198,23 @@ func only(who string, opts []Option, allowed []string) error {
 // descent is a run of Minimize.
 type descent struct {
 	*objective
-	set              *minimizing
-	at               step    // the last
-	along            vector  // the direction where a trial ends
-	length2          float64 // |d|^2
-	result           Result
-	lowest, smallest float64 // cost and norm of the gradient, so far
-	idle             int     // iterations since one of them became smaller
+	set             *minimizing
+	at              step    // the last
+	along           vector  // the direction where a trial ends
+	length2         float64 // |d|^2
+	size            float64 // of the weights that move
+	result          Result
+	average, weight float64  // of the costs, by the memory of the search
+	lowest          float64  // of the costs
+	best            standing // where Minimize ends
 }
 
-// patience is the number of iterations that Minimize makes without a lower cost or a smaller gradient.
-const patience = 10
+// standing is a point, with the cost and the norm of the gradient there, and how many iterations led to it.
+type standing struct {
+	x              vector
+	cost, gradient float64
+	iterations     int
+}
 
 func (f *minimizing) minimize(o *objective) (Result, error) {
 	for _, p := range o.parts {
@@ -217,18 +227,22 @@ func (f *minimizing) minimize(o *objective) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	m := &descent{objective: o, set: f, along: o.blank(), lowest: math.Inf(1), smallest: math.Inf(1)}
+	m := &descent{objective: o, set: f, along: o.blank(), weight: 1, best: standing{x: o.blank(), gradient: math.Inf(1)}}
 	m.at = step{x: o.blank(), y: x, d: o.blank(), v: o.blank(), before: o.blank(), after: o.blank()}
 	if m.result.Cost, err = o.evaluate(m.at.after, x); err != nil {
 		o.restore()
 		return Result{Evaluations: o.evaluations}, plain(err)
 	}
+	m.average, m.lowest, m.best.cost = m.result.Cost, m.result.Cost, m.result.Cost
+	if err := o.combine(m.best.x, 1, x, 0, x); err != nil {
+		return Result{}, err
+	}
 	m.result.Reason, err = m.all()
-	m.result.Evaluations = o.evaluations
+	m.result.Evaluations, m.result.Cost, m.result.Gradient = o.evaluations, m.best.cost, m.best.gradient
 	if errors.Is(err, errEvaluations) {
 		m.result.Reason, err = EvaluationLimit, nil
 	}
-	if lost := o.place(m.at.y); err == nil {
+	if lost := o.place(m.best.x); err == nil {
 		err = lost
 	}
 	return m.result, err
@@ -243,13 +257,24 @@ func (m *descent) all() (Reason, error) {
 			return Interrupted, err
 		}
 		r.Gradient = math.Sqrt(square)
+		if m.size, err = m.norm(m.at.y); err != nil {
+			return Interrupted, err
+		}
+		var stop error
 		if m.set.after != nil {
-			if err := m.set.after(Iteration{r.Iterations, r.Cost, r.Gradient, m.at.t * math.Sqrt(m.length2), m.evaluations}); err != nil {
+			stop = m.set.after(Iteration{r.Iterations, r.Cost, r.Gradient, m.at.t * math.Sqrt(m.length2), m.evaluations})
+		}
+		small := r.Gradient <= m.set.tolerance
+		if small || stop != nil || m.improves() {
+			if err := m.combine(m.best.x, 1, m.at.y, 0, m.at.y); err != nil {
 				return Interrupted, err
 			}
+			m.best.cost, m.best.gradient, m.best.iterations = r.Cost, r.Gradient, r.Iterations
 		}
 		switch {
-		case r.Gradient <= m.set.tolerance:
+		case stop != nil:
+			return Interrupted, stop
+		case small:
 			return SmallGradient, nil
 		case m.stalls():
 			return Stalled, nil
@@ -268,16 +293,20 @@ func (m *descent) all() (Reason, error) {
 // noise bounds the rounding error of the cost.
 func (m *descent) noise() float64 { return 100 * m.eps * math.Abs(m.result.Cost) }
 
-// stalls reports whether neither the cost nor the gradient has decreased in the last patience iterations.
+// improves reports whether the present point is the best so far: its cost is lower, or its gradient is smaller where rounding errors
+// hide whether the cost is.
+func (m *descent) improves() bool {
+	r, noise := m.result, m.noise()
+	m.lowest = min(m.lowest, r.Cost)
+	return r.Cost < m.best.cost-noise || r.Cost <= m.lowest+noise && r.Gradient < m.best.gradient
+}
+
+// stalls reports whether the best point is older than 20 iterations and a fifth of all. Each of n gradients that are only rounding errors may
+// be the smallest, so a smaller one becomes ever rarer; while a method converges, however slowly, it finds smaller gradients
+// again and again.
 func (m *descent) stalls() bool {
-	m.idle++
-	if m.result.Cost < m.lowest-m.noise() {
-		m.lowest, m.idle = m.result.Cost, 0
-	}
-	if m.result.Gradient < 0.9*m.smallest {
-		m.smallest, m.idle = m.result.Gradient, 0
-	}
-	return m.idle >= patience
+	n := m.result.Iterations
+	return n-m.best.iterations >= 20+n/5
 }
 
 // iterate makes a step. If the search along the direction of the method finds none, it searches along the direction of steepest descent.
@@ -305,11 +334,7 @@ func (m *descent) iterate() error {
 	}
 	g := m.result.Gradient
 	m.length2 = g * g
-	size, err := m.norm(m.at.y)
-	if err != nil {
-		return err
-	}
-	first := 0.1 * size
+	first := 0.1 * m.size
 	if first == 0 {
 		first = 1
 	}
@@ -318,8 +343,14 @@ func (m *descent) iterate() error {
 
 // follow searches along the direction, beginning with the step length first, and makes the step that is found.
 func (m *descent) follow(slope, first float64) error {
+	longest, err := m.longest()
+	if err != nil {
+		return err
+	}
+	first = min(first, longest)
 	s := m.set.method.search()
-	s.noise, s.trials = m.noise(), 30
+	s.reference, s.noise, s.shortest, s.trials = m.average, m.noise(), m.eps*m.size/math.Sqrt(m.length2), 30
+	s.hidden = m.lowest + s.noise
 	if -slope*first < s.noise { // the cost says little
 		s.trials = 4
 	}
@@ -350,7 +381,25 @@ func (m *descent) follow(slope, first float64) error {
 	}
 	at.x, at.y, at.before, at.after = x, y, at.after, grad
 	at.t, at.slope, at.end, at.length2, m.result.Cost = p.t, slope, p.slope, m.length2, p.cost
+	w := s.memory * m.weight
+	m.average, m.weight = (w*m.average+p.cost)/(w+1), w+1
 	return nil
+}
+
+// longest returns the step length along the direction that is as long as the injectivity radius, for points that all move as far. A longer
+// step may lead to where a shorter one leads, and the slopes at its ends say nothing about the curvature between.
+func (m *descent) longest() (float64, error) {
+	t := math.Inf(1)
+	for i, p := range m.parts {
+		square, err := p.inner(m.at.y[i], m.at.d[i], m.at.d[i])
+		if err != nil {
+			return 0, err
+		}
+		if radius := p.bound.properties.InjectivityRadius; radius > 0 && square > 0 {
+			t = min(t, radius*math.Sqrt(float64(m.at.y[i].K)/square))
+		}
+	}
+	return t, nil
 }
 
 // norm is that of all points, in the spaces around their manifolds.
