@@ -22,8 +22,8 @@ type Manifold interface {
 	Check(n, p int) error
 
 	// Project writes to dst the point nearest to x in the Frobenius norm.
-	// It fails, with a *PointError, where the nearest point is not unique:
-	// a zero vector on a sphere, a rank-deficient matrix on Stiefel.
+	// It fails, with a *PointError, where the nearest point is not unique or does not exist:
+	// a zero vector on a sphere, a rank-deficient matrix on Stiefel, a matrix outside of an open set.
 	Project(dst, x Points) error
 
 	// Tangent writes the orthogonal projection of the ambient g onto the
@@ -31,7 +31,8 @@ type Manifold interface {
 	Tangent(dst, x, g Points) error
 
 	// Retract writes R_x(v) for v tangent at x. A retraction R fulfils R_x(0) = x and
-	// |R_x(tv) - (x + tv)| = O(t^2).
+	// |R_x(tv) - (x + tv)| = O(t^2). It fails, with a *PointError, where a step is too long: where it leaves an open set, or
+	// ends where numbers are not finite. On a Scalable manifold, whose points have one norm, no step is too long.
 	Retract(dst, x, v Points) error
 
 	// Transport carries u, tangent at x, to the tangent space at y.
@@ -66,7 +67,8 @@ type Ambient interface {
 // Exponential is implemented by a manifold with a closed-form exponential map.
 type Exponential interface {
 	// Exp writes the point that the geodesic from x with velocity v reaches
-	// at time 1.
+	// at time 1. It fails, with a *PointError, where Retract may: on hyperbolic space
+	// the numbers grow exponentially with the length of v.
 	Exp(dst, x, v Points) error
 }
 
@@ -133,9 +135,9 @@ type Properties struct {
 	// if the manifold is flat or no bound is known.
 	Curvature float64
 	// LowestCurvature is a lower bound of the sectional curvature, at most 0. It is 0 if the curvature
-	// is nowhere negative or no bound is known.
+	// is nowhere negative or no bound is known. NewRDoG and KarcherMean shorten their steps by it.
 	LowestCurvature float64
-	// InjectivityRadius is the injectivity radius or a lower bound of it. It is 0 if none is
+	// InjectivityRadius is the injectivity radius or a lower bound of it, as a length in the metric. It is 0 if none is
 	// known.
 	InjectivityRadius float64
 	// Cost estimates the multiplications per weight in one step, beyond a few passes over
@@ -176,9 +178,10 @@ type Scalable interface {
 }
 
 // Sampler is implemented by a manifold with a uniform (invariant)
-// distribution.
+// distribution, or, where there is none, with another one from which weights may begin. On an open set, where Project cannot make
+// points of any matrix, manifoldtest needs it.
 type Sampler interface {
-	// Random fills dst with independent uniform points.
+	// Random fills dst with independent points, uniform if the manifold is Scalable.
 	Random(dst Points, rng *rand.Rand) error
 }
 

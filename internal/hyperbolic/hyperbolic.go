@@ -18,7 +18,7 @@ import (
 //	inner product    <u, v> - <x, u><x, v> / (1 + |x|^2)
 //	gradient         g + x <x, g>
 //	retraction       x + v
-//	exponential      cosh(|v|) x + sinh(|v|)/|v| v
+//	exponential      cosh(|v|) x + sinh(|v|)/|v| v; an error where these numbers are not finite
 //	distance         2 arsinh(|Y - X| / 2)
 //	logarithm        d / sinh(d) (y - cosh(d) x)
 //	transport        u + <Y - X, U> / (2 + |Y - X|^2/2) (x + y)
@@ -84,11 +84,10 @@ func (m Space) Exp(dst, x, v manifolds.Points) error {
 	}
 	for k := range x.K {
 		n := math.Sqrt(inner(k, x, v, v))
-		c := math.Cosh(n)
-		if math.IsNaN(c) || math.IsInf(c, 0) {
-			return &manifolds.PointError{Manifold: m.String(), Op: "exp", Point: k, Reason: fmt.Sprintf("want a step of finite length, got %g", n)}
+		write(dst, k, math.Cosh(n), x, ratio(math.Sinh(n), n), v)
+		if y := dst.Slice(k, k+1); math.IsNaN(m.Membership(y)) {
+			return &manifolds.PointError{Manifold: m.String(), Op: "exp", Point: k, Reason: fmt.Sprintf("want a step to numbers that are finite, got one of length %g", n)}
 		}
-		write(dst, k, c, x, ratio(math.Sinh(n), n), v)
 	}
 	return nil
 }

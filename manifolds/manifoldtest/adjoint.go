@@ -18,6 +18,9 @@ func adjoint(t *trial) {
 	}
 	for _, s := range []float64{1. / 3, 1, 3} {
 		v := scaled(s, a)
+		if t.refuses(v) {
+			continue
+		}
 		y := t.project(v)
 		p, q := t.adjoint(v, y, g), t.adjoint(v, y, h)
 		size := add(times(2, norms(g)), times(3, norms(h)))
@@ -31,7 +34,7 @@ func adjoint(t *trial) {
 		var us []manifolds.Points
 		noise := make([]float64, v.K)
 		for range 3 {
-			us = append(us, resize(t.gauss(), lengths(v)))
+			us = append(us, t.offset(v, 1))
 			noise = add(noise, times(4*t.tol, mul(lengths(y), norms(g))))
 		}
 		t.order("<P(v + tu) - P(v), g> - t <u, P'(v)* g> = O(t^2)", 2, noise, func(s float64) []float64 {

@@ -25,6 +25,7 @@ type measure struct {
 	name string
 	args []manifolds.Points
 	call func(out []float64, args []manifolds.Points) error
+	size []float64 // to which rounding errors are relative
 }
 
 // batches is short for the arguments of an op.
@@ -81,16 +82,17 @@ func (t *trial) measures() []measure {
 	u, v := t.vector(x, 1), t.vector(x, 0.7)
 	var measures []measure
 	if m, ok := t.m.(manifolds.Metric); ok {
-		measures = append(measures, measure{"Inner", batches{x, u, v}, func(out []float64, a batches) error { return m.Inner(out, a[0], a[1], a[2]) }})
+		measures = append(measures, measure{"Inner", batches{x, u, v}, func(out []float64, a batches) error { return m.Inner(out, a[0], a[1], a[2]) },
+			mul(t.sizes(x, u), t.sizes(x, v))})
 	}
 	if m, ok := t.m.(manifolds.Ambient); ok {
 		measures = append(measures, measure{"AmbientInner", batches{u, v}, func(out []float64, a batches) error {
 			return m.AmbientInner(out, a[0], a[1])
-		}})
+		}, mul(t.sizes(x, u), t.sizes(x, v))})
 	}
 	if m, ok := t.m.(manifolds.Logarithm); ok {
 		y := t.retract(x, scaled(0.3, u))
-		measures = append(measures, measure{"Dist", batches{x, y}, func(out []float64, a batches) error { return m.Dist(out, a[0], a[1]) }})
+		measures = append(measures, measure{"Dist", batches{x, y}, func(out []float64, a batches) error { return m.Dist(out, a[0], a[1]) }, t.spans(x, u)})
 	}
 	return measures
 }
@@ -273,7 +275,7 @@ func batch(t *trial) {
 			for i := range alone {
 				alone[i] = alone[i].Slice(k, k+1)
 			}
-			t.equalNumbers("each number of "+g.name+" is what it is alone", all[k:k+1], t.read(g, alone), all[k:k+1])
+			t.equalNumbers("each number of "+g.name+" is what it is alone", all[k:k+1], t.read(g, alone), g.size[k:k+1])
 		}
 	}
 }
@@ -290,7 +292,8 @@ func precise(t *trial) {
 			size = add(size, norms(args[i]))
 			args[i] = wide(args[i])
 		}
-		t.equal(o.name+" in float32 is that in float64", t.do(o, o.args), t.do(o, args), times(4, size))
+		want := t.do(o, args)
+		t.equal(o.name+" in float32 is that in float64", t.do(o, o.args), want, times(4, add(size, norms(want))))
 	}
 	for _, g := range t.measures() {
 		args := slices.Clone(g.args)
@@ -298,8 +301,7 @@ func precise(t *trial) {
 			args[i] = wide(args[i])
 		}
 		want := t.read(g, args)
-		size := mul(norms(args[0]), norms(args[0])) // of an inner product of vectors of x's size
-		t.equalNumbers(g.name+" in float32 is that in float64", t.read(g, g.args), want, add(size, lengths(args[0])))
+		t.equalNumbers(g.name+" in float32 is that in float64", t.read(g, g.args), want, g.size)
 	}
 }
 

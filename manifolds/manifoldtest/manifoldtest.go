@@ -12,7 +12,7 @@
 // Each group of equations is an oracle, and a subtest of Run, for float32 and
 // for float64:
 //
-//	project        P(a) is on the manifold, P(P(a)) = P(a), no point is nearer to a
+//	project        P(a) is on the manifold, P(P(a)) = P(a), no point is nearer to a, what P refuses is no point
 //	membership     zero on the manifold, proportional to the distance from it, NaN for NaN
 //	degenerate     if there is no result, an error and never NaN
 //	tangent        T is linear, T T = T, <T u, w> = <u, T w>, and T is the derivative of P
@@ -30,11 +30,11 @@
 //	descent        the method Descend makes the step of manifolds.Descend: points, momentum, progress
 //	adaptable      GradientSquares gives |grad|^2
 //	adjoint        <P'(v) u, g> = <u, P'(v)* g>
-//	curvature      the bound holds, the injectivity radius is not negative
+//	curvature      the bounds hold, the injectivity radius is not negative
 //	dimension      the rank of T
 //	scale          Scaled(s) has the right points, norm, radius and curvature, and keeps the type
 //	grouping       For keeps the type and the grouping, and chooses a grouping in place of Default
-//	random         on the manifold, seeded, independent, uniform
+//	random         on the manifold, seeded, independent; on a Scalable manifold uniform
 //	aliasing       dst may be an argument, and no other argument is written
 //	mismatch       batches of different shape or precision are an error, and dst is unchanged
 //	batch          the result for a point does not depend on other points of the batch
@@ -51,6 +51,18 @@
 // On a manifolds.Quotient, the tangent projection is not the derivative of the projection. The
 // oracles check instead that P(x + tg) and R_x(t T g) are the same class to first order, and that
 // exp_x(log_x y) is in the class of y.
+//
+// Points are projections of Gaussian matrices. On an open set, such as that of positive numbers, Project may refuse a matrix with a *PointError;
+// points then come from the method Random of manifolds.Sampler, and matrices to project are near to points.
+//
+// Steps are measured in norms of points. Retract and Exp must have an answer for steps of up to 100 of them on a Scalable manifold, whose points
+// have one norm. On others they may refuse a long step with a *PointError, and equations are then tried for shorter ones: half as long, or a
+// quarter, and so on, to a millionth. If the manifold is a Metric, the equations are also tried for such shorter steps where a step ends more
+// than four times as far away as it is long, in the Frobenius norm, or changes its length in the metric by more than a factor of four, as long
+// steps on hyperbolic space do. What Retract and Exp return for long steps must be a point all the same.
+//
+// Lengths, such as the injectivity radius and the distance, are those of the metric, in any unit. Rounding errors are relative to them where
+// they are longer than Frobenius norms.
 //
 // A retraction with Properties.Drift may leave the manifold by that much; where the oracles need a point, they project. A convex body,
 // Properties.Convex, is tried at points inside it.

@@ -104,6 +104,7 @@ func scale(t *trial) {
 		}
 		before, after := t.known(), st.known()
 		t.nearly("the Curvature of Scaled(s) is Curvature/s^2"+of, after.Curvature, before.Curvature/(s*s))
+		t.nearly("the LowestCurvature of Scaled(s) is LowestCurvature/s^2"+of, after.LowestCurvature, before.LowestCurvature/(s*s))
 		t.nearly("the InjectivityRadius of Scaled(s) is s InjectivityRadius"+of, after.InjectivityRadius, s*before.InjectivityRadius)
 		t.nearly("the Dim of Scaled(s) is Dim"+of, float64(after.Dim), float64(before.Dim))
 		t.nearly("the Cost of Scaled(s) is Cost"+of, float64(after.Cost), float64(before.Cost))

@@ -143,6 +143,18 @@ func add(xs ...[]float64) []float64 {
 	return s
 }
 
+// largest returns the larger numbers of two lists, element by element.
+func largest(x, y []float64) []float64 {
+	z := make([]float64, len(x))
+	for k := range x {
+		z[k] = max(x[k], y[k])
+	}
+	return z
+}
+
+// smallest returns the smaller ones.
+func smallest(x, y []float64) []float64 { return times(-1, largest(times(-1, x), times(-1, y))) }
+
 func times(a float64, x []float64) []float64 {
 	s := make([]float64, len(x))
 	for k := range x {

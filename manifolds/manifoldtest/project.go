@@ -12,7 +12,7 @@ import (
 
 // project: P(a) is the point of the manifold nearest to a.
 func project(t *trial) {
-	a := t.gauss()
+	a := t.matrix()
 	x := t.project(a)
 	t.member("P(a)", x)
 	t.equal("P(P(a)) = P(a)", t.project(x), x, lengths(x))
@@ -137,7 +137,7 @@ func degenerate(t *trial) {
 		}
 		return b
 	}
-	a, row, col := t.gauss(), t.gauss(), t.gauss()
+	a, row, col := t.matrix(), t.gauss(), t.gauss()
 	rank1 := func(i, j int, _ float64) float64 { return row.At(0, i, 0) * col.At(0, 0, j) }
 	type input struct {
 		name string

@@ -3,6 +3,7 @@
 package manifoldtest
 
 import (
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"math"
@@ -261,9 +262,51 @@ func (t *trial) gauss() manifolds.Points {
 	return a
 }
 
-// point returns points of the manifold: the projection of a Gaussian batch. Those of a convex body are halfway to 0, inside it.
+// refusal reports whether an operation says that it has no answer, for one of the points.
+func refusal(err error) bool {
+	var pe *manifolds.PointError
+	return errors.As(err, &pe) && errors.Is(err, manifolds.ErrDegenerate)
+}
+
+// bounded reports whether the points all have one norm. Nothing is far away then, so every step has an answer, and nearly every matrix a
+// nearest point.
+func (t *trial) bounded() bool { return has[manifolds.Scalable](t.m) }
+
+// refuses reports whether Project has no answer for one of the matrices because the manifold is an open set, such as that of positive numbers.
+// A set whose points Project cannot make must have a method Random. It asserts that the refused matrices are not points.
+func (t *trial) refuses(a manifolds.Points) (some bool) {
+	if t.bounded() || !has[manifolds.Sampler](t.m) {
+		return false
+	}
+	for k := range a.K {
+		at := a.Slice(k, k+1)
+		if err := t.m.Project(at.Like(), at); refusal(err) {
+			some = true
+			t.atLeast("Membership of a matrix that Project refuses", t.m.Membership(at), t.tol)
+		}
+	}
+	return some
+}
+
+// matrix returns a Gaussian batch, or one near the manifold if Project refuses that.
+func (t *trial) matrix() manifolds.Points {
+	a := t.gauss()
+	if t.refuses(a) {
+		return t.near()
+	}
+	return a
+}
+
+// point returns points of the manifold: the projection of a Gaussian batch, or random ones if Project refuses that. Those of a convex body are
+// halfway to 0, inside it.
 func (t *trial) point() manifolds.Points {
-	x := t.project(t.gauss())
+	a := t.gauss()
+	if t.refuses(a) {
+		x := t.dst()
+		t.done("Random", t.m.(manifolds.Sampler).Random(x, t.rng))
+		return x
+	}
+	x := t.project(a)
 	if t.known().Convex {
 		x = scaled(0.5, x)
 	}
@@ -273,13 +316,71 @@ func (t *trial) point() manifolds.Points {
 // near returns points off the manifold, but so close to it that their projection is well conditioned.
 func (t *trial) near() manifolds.Points {
 	x := t.point()
-	return plus(x, resize(t.gauss(), times(0.2, lengths(x))))
+	return plus(x, t.offset(x, 0.2))
 }
 
-// vector returns tangent vectors at x of norm f |x|. Every other one is the projection of a matrix
+// offset returns matrices of norm f |x|, or shorter ones if P(x + g) has no answer.
+func (t *trial) offset(x manifolds.Points, f float64) manifolds.Points {
+	g := resize(t.gauss(), times(f, lengths(x)))
+	t.shorten("Project(x + g)", x, g, func(x, g manifolds.Points) error { return t.m.Project(x.Like(), plus(x, g)) })
+	return g
+}
+
+// errFar is the error of a step that has an answer, but one that is so far away that equations are not well conditioned.
+var errFar = fmt.Errorf("too far away (%w)", manifolds.ErrDegenerate)
+
+// shorten halves the vectors for which call has no answer, until it has one. It has one for all vectors of a bounded manifold.
+func (t *trial) shorten(name string, x, v manifolds.Points, call func(x, v manifolds.Points) error) {
+	if t.bounded() {
+		return
+	}
+	const halvings = 20
+	for k := range v.K {
+		at, along := x.Slice(k, k+1), v.Slice(k, k+1)
+		for i := 0; ; i++ {
+			err := call(at, along)
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, manifolds.ErrDegenerate) || i == halvings {
+				t.done(fmt.Sprintf("%s of length %.2g|x|", name, norms(along)[0]/lengths(at)[0]), err)
+			}
+			for e := range along.Len() {
+				put(along, e, value(along, e)/2)
+			}
+		}
+	}
+}
+
+// vector returns tangent vectors at x of norm f |x|, or shorter ones if a step along them has no answer or leads far away.
+func (t *trial) vector(x manifolds.Points, f float64) manifolds.Points {
+	v := t.direction(x, f)
+	t.shorten("Retract(x, v) with v", x, v, func(x, v manifolds.Points) error { return t.leads(t.m.Retract, x, v) })
+	if m, ok := t.m.(manifolds.Exponential); ok {
+		t.shorten("Exp(x, v) with v", x, v, func(x, v manifolds.Points) error { return t.leads(m.Exp, x, v) })
+	}
+	return v
+}
+
+// leads makes a step and returns its error, or errFar. In the metric of the ambient space no geodesic ends farther away than it is long. In
+// another metric its end may be exponentially far away, as on hyperbolic space, or where the metric is much longer or shorter.
+func (t *trial) leads(move func(dst, x, v manifolds.Points) error, x, v manifolds.Points) error {
+	y, long := x.Like(), norms(v)[0]
+	if err := move(y, x, v); err != nil || !has[manifolds.Metric](t.m) || long <= t.tol*lengths(x)[0] {
+		return err
+	}
+	w := t.tangent(y, v)
+	before, after := t.inner(x, v, v)[0], t.inner(y, w, w)[0]
+	if norms(minus(y, x))[0] > 4*long || after > 16*before || after < before/16 {
+		return errFar
+	}
+	return nil
+}
+
+// direction returns tangent vectors at x of norm f |x|. Every other one is the projection of a matrix
 // with a single non-zero element, to test tangent vectors that are concentrated in one row and
 // column. If the tangent space is {0}, the vector is 0.
-func (t *trial) vector(x manifolds.Points, f float64) manifolds.Points {
+func (t *trial) direction(x manifolds.Points, f float64) manifolds.Points {
 	g := t.gauss()
 	np := g.N * g.P
 	for k := 1; k < g.K; k += 2 {
@@ -300,6 +401,27 @@ func (t *trial) vector(x manifolds.Points, f float64) manifolds.Points {
 	}
 	// Once more: where most of g is normal, rounding leaves a normal part that is not small beside v.
 	return t.tangent(x, resize(v, size))
+}
+
+// sizes returns the norms of vectors at x, or their lengths in the metric where these are longer. Rounding errors of inner products are relative
+// to them.
+func (t *trial) sizes(x, u manifolds.Points) []float64 {
+	if !has[manifolds.Metric](t.m) {
+		return norms(u)
+	}
+	return largest(norms(u), roots(t.inner(x, u, u)))
+}
+
+// spans returns the lengths in the metric of vectors as long as x in the direction of v, but at least the norms of x. Rounding errors of distances
+// are relative to them.
+func (t *trial) spans(x, v manifolds.Points) []float64 {
+	size, long, norm := lengths(x), t.sizes(x, v), norms(v)
+	for k := range size {
+		if norm[k] > 0 {
+			size[k] *= long[k] / norm[k]
+		}
+	}
+	return size
 }
 
 // lengths returns the norms of the points, or 1 for the point 0. Steps at x are measured in these
