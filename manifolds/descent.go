@@ -197,7 +197,7 @@ type Descender interface {
 type Adaptable interface {
 	Descender
 	// GradientSquares writes |grad|^2 of each point, of the Riemannian gradient of the Euclidean
-	// gradient g at x, to out, of length K.
+	// gradient g at x, to out, of length K. It is at least 0, also with rounding.
 	GradientSquares(out []float64, x, g Points) error
 }
 

@@ -107,13 +107,7 @@ func TestIsometricInnerProducts(t *testing.T) {
 			return solvers.NewSGD(append(o, solvers.LearnRate(0.05), solvers.Momentum(0.9), solvers.AmbientMomentum())...)
 		}},
 	}
-	for _, d := range dogs {
-		for name, scope := range dogScopes {
-			list = append(list, maker{name: d.name + " " + name, of: func(o ...solvers.Option) stepper {
-				return d.make(append(o, solvers.DistanceFor(scope), solvers.InitialDistance(0.1))...)
-			}})
-		}
-	}
+	list = append(list, everyDog(solvers.InitialDistance(0.1))...)
 	for _, of := range precisions {
 		for _, kind := range list {
 			t.Run(of.String()+"/"+kind.name, func(t *testing.T) {

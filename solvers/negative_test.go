@@ -43,14 +43,7 @@ func (m around) AmbientInner(out []float64, u, v manifolds.Points) error {
 
 // measuring are the solvers that take a length of a vector or of a chord.
 func measuring() []maker {
-	list := everySolver(0.1)
-	for _, d := range dogs {
-		for name, scope := range dogScopes {
-			list = append(list, maker{name: d.name + " " + name, of: func(o ...solvers.Option) stepper {
-				return d.make(append(o, solvers.DistanceFor(scope))...)
-			}})
-		}
-	}
+	list := append(everySolver(0.1), everyDog()...)
 	for _, scope := range []solvers.Scope{solvers.EachPoint, solvers.EachGroup, solvers.EachLayer} {
 		list = append(list, maker{name: fmt.Sprint("SGD geometric step of scope ", scope), of: func(o ...solvers.Option) stepper {
 			return solvers.NewSGD(append(o, solvers.GeometricStep(), solvers.FactorFor(scope))...)

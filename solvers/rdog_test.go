@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,6 +32,18 @@ type dogKind struct {
 var dogs = []dogKind{{"RDoG", solvers.NewRDoG}, {"RDoWG", solvers.NewRDoWG}}
 
 var dogScopes = map[string]solvers.Scope{"point": solvers.EachPoint, "layer": solvers.EachLayer, "all": solvers.AllLayers}
+
+// everyDog makes each of them with each scope and the given options.
+func everyDog(own ...solvers.Option) (all []maker) {
+	for _, d := range dogs {
+		for name, scope := range dogScopes {
+			all = append(all, maker{name: d.name + " " + name, of: func(opts ...solvers.Option) stepper {
+				return d.make(append(append(slices.Clone(own), solvers.DistanceFor(scope)), opts...)...)
+			}})
+		}
+	}
+	return all
+}
 
 // Runs of 100 steps are those of testdata/rdog.py.
 func TestRDoGAgainstNumPy(t *testing.T) {

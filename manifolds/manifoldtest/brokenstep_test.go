@@ -112,6 +112,17 @@ func (m whole) GradientSquares(out []float64, x, g points) error {
 	return manifolds.Inner(manifolds.Euclidean{}, out, x, g, g)
 }
 
+// The squared norm less that of the normal part, which leaves rounding of any sign.
+type remaining struct{ sphere }
+
+func (m remaining) GradientSquares(out []float64, x, g points) error {
+	err := m.sphere.GradientSquares(out, x, g)
+	for k := range out {
+		out[k] -= 0x1p-60
+	}
+	return err
+}
+
 // The ambient inner product of another metric.
 type otherAmbient struct{ manifolds.GeneralizedStiefel }
 
@@ -147,6 +158,7 @@ func TestBrokenSteps(t *testing.T) {
 		{spilling{}, "descent: DescendIn changes only the points of the layout"},
 		{swapped{}, "descent: DescendIn makes the step"},
 		{whole{}, "adaptable: GradientSquares"},
+		{remaining{}, "adaptable: GradientSquares gives |grad|^2, with 0 of the tangent part"},
 		{otherAmbient{weighted}, "tangent: <T g, h>"},
 		{reversed{weighted}, "ambient: AmbientInner(u, v)"},
 	} {

@@ -519,6 +519,13 @@ func (m timid) Exp(dst, x, v points) error {
 	return m.sphere.Exp(dst, x, v)
 }
 
+// The distance by the inverse hyperbolic cosine, which loses half of the digits near 0.
+type arcCosh struct{ Lorentz }
+
+func (m arcCosh) Dist(out []float64, x, y points) error {
+	return m.numbers("distance", out, func(a [][]float64) float64 { return math.Acosh(max(1, -lorentz(a[0], a[1]))) }, x, y)
+}
+
 // Bounds of the curvature that are none.
 type gentle struct{ Lorentz }
 
@@ -533,6 +540,19 @@ type steep struct{ Lorentz }
 func (m steep) Properties(n, p int) manifolds.Properties {
 	known := m.Lorentz.Properties(n, p)
 	known.Curvature, known.LowestCurvature = -2, -2
+	return known
+}
+
+// A bound that stays where the manifold becomes larger.
+type rigid struct{ manifolds.Stiefel }
+
+func (m rigid) Scaled(s float64) manifolds.Manifold {
+	return rigid{m.Stiefel.Scaled(s).(manifolds.Stiefel)}
+}
+
+func (m rigid) Properties(n, p int) manifolds.Properties {
+	known := m.Stiefel.Properties(n, p)
+	known.LowestCurvature = -0.5
 	return known
 }
 
@@ -567,7 +587,9 @@ func TestBrokenMetrics(t *testing.T) {
 		{mute{}, "exponential"},
 		{straightened{}, "exponential"},
 		{timid{}, "exponential"},
+		{arcCosh{}, "logarithm"},
 		{gentle{}, "curvature"},
+		{rigid{}, "scale"},
 		{steep{}, "curvature"},
 	} {
 		t.Run(fmt.Sprintf("%T/%s", c.m, c.oracle), func(t *testing.T) {

@@ -150,7 +150,12 @@ func (t *trial) dst() manifolds.Points { return filled(t.prec, t.shape, math.NaN
 
 func (t *trial) project(a manifolds.Points) manifolds.Points {
 	dst := filledLike(a, math.NaN())
-	t.done("Project(a)", t.m.Project(dst, a))
+	err := t.m.Project(dst, a)
+	if refusal(err) && !t.bounded() && !has[manifolds.Sampler](t.m) {
+		t.fail("Project(a)", "no error, or a method Random (manifolds.Sampler) that makes points of an open set", err.Error())
+		panic(abandon{})
+	}
+	t.done("Project(a)", err)
 	return dst
 }
 
