@@ -384,6 +384,9 @@ func TestUsage(t *testing.T) {
 		{"-model resnet21", "depth of 6n+2"},
 		{"-model resnet20x", "-model: want one of lenet"},
 		{"-model wrn-16", "-model"},
+		{"-model wrn-16-300 -limit 80", "-model wrn-16-300: models: layer2.0.conv2: want at most "},
+		{"-model wrn-16-99999999 -limit 80", "want a widening factor of 1 to 65536, got 99999999"},
+		{"-model imagenet-resnet18 -width 1e9 -limit 80", "want a width above 0 and up to 65536, got 1e+09"},
 		{"-model vgg16", "-model vgg16: models:"},
 		{"-solver sgdm", "stock-adam"},
 		{"-manifold circle", "-manifold: want one of none, sphere, centred, oblique, stiefel, got \"circle\""},
@@ -484,7 +487,7 @@ func TestFailures(t *testing.T) {
 		want string
 	}{
 		{[]string{"-data", "nowhere"}, "nowhere"},
-		{[]string{"-out", file}, "-out"},
+		{[]string{"-out", file}, "-out: want a folder, got the file " + file},
 		{[]string{"-resume", "-out", "nowhere"}, "want a run in nowhere: "},
 		{[]string{"-evaluate", "-out", "nowhere"}, "want a run in nowhere: "},
 		{[]string{"-limit", "80", "-epochs", "1", "-lr", "1e30"}, "diverged"},

@@ -312,6 +312,9 @@ func (c *command) vacant(g *distributed.Group) error {
 	if c.out == "" || c.resume || !g.Root() {
 		return nil
 	}
+	if info, err := os.Stat(c.out); err == nil && !info.IsDir() {
+		return fmt.Errorf("-out: want a folder, got the file %s", c.out)
+	}
 	if err := c.apart("out", c.out); err != nil {
 		return err
 	}
