@@ -70,7 +70,7 @@ func TestRebuiltGraphs(t *testing.T) {
 		}
 	}
 	same(t, weights(twin), map[string][]float64{"kernel": get(w[0]), "bias": get(w[1])})
-	assert.Less(t, sizes[1]-sizes[0], 1e6)
+	assert.Less(t, sizes[1]-sizes[0], 4e6, "that is 444 bytes a graph, far less than a graph takes")
 	assert.Nil(t, first.Value(), "the first graph is alive")
 	r := solver.Report()
 	require.Len(t, r.Parameters, 2)
