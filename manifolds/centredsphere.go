@@ -116,7 +116,9 @@ func (m CentredSphere) Membership(x Points) float64 {
 
 // Random fills dst with independent uniform points.
 func (m CentredSphere) Random(dst Points, rng *rand.Rand) error {
-	gaussian(dst, rng)
+	if err := gaussian(dst, rng); err != nil {
+		return err
+	}
 	return m.Project(dst, dst)
 }
 

@@ -3,9 +3,12 @@
 package manifolds
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
+
+	"github.com/kernelfold/kernelfold/internal/isnil"
 )
 
 // Constraint puts the weights of a layer on a manifold. Grouping says which weights form one
@@ -18,6 +21,8 @@ type Constraint struct {
 	// Layer is the name of the layer. A solver sets it when it binds the weights. An Ensemble deals
 	// layers of different names differently.
 	Layer string
+
+	missing bool // an option of On was nil
 }
 
 // Option is a Grouping or a Scale, an argument of On.
@@ -36,7 +41,14 @@ type Option interface {
 func On(m Manifold, opts ...Option) Constraint {
 	c := Constraint{Manifold: m}
 	for _, o := range opts {
-		o.set(&c)
+		if isnil.Of(o) {
+			c.missing = true
+		} else {
+			o.set(&c)
+		}
+	}
+	if isnil.Of(m) {
+		return c
 	}
 	if g, ok := m.(Grouper); ok {
 		oriented, grouping := g.For(c.Grouping.kind())
@@ -132,8 +144,11 @@ func (s Scale) String() string {
 // returns a type other than its own, or if its Gradient, Inner or TransportAlong do not belong
 // to its Tangent and Transport.
 func (c Constraint) Bind(shape []int, norm float64) ([]Piece, error) {
-	if c.Manifold == nil {
-		return nil, fmt.Errorf("manifolds: want a manifold, got nil")
+	if err := given(c.Manifold); err != nil {
+		return nil, err
+	}
+	if c.missing {
+		return nil, errors.New("manifolds: want a Grouping or a Scale as an option, got nil")
 	}
 	if g, ok := c.Manifold.(Grouper); ok {
 		if oriented, _ := g.For(c.Grouping.kind()); !same(oriented, c.Manifold) {

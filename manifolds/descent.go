@@ -70,6 +70,9 @@ func Distortion(k, d float64) float64 {
 // yet transported, to nu. mu is the momentum before the step, and may be the same batch as nu.
 // Without momentum, mu and nu have no points (K = 0). g is overwritten.
 func Direction(m Manifold, v, nu, x, mu, g Points, d Descent) error {
+	if err := given(m); err != nil {
+		return err
+	}
 	if err := direction(m, v, nu, x, mu, g, d); err != nil || d.Factors == nil {
 		return err
 	}
@@ -106,6 +109,9 @@ func direction(m Manifold, v, nu, x, mu, g Points, d Descent) error {
 // Move writes the retraction of v at x to y, and transports each batch of tangent vectors in u
 // from x to y, in place.
 func Move(m Manifold, y, x, v Points, u ...Points) error {
+	if err := given(m); err != nil {
+		return err
+	}
 	if err := m.Retract(y, x, v); err != nil {
 		return err
 	}
@@ -121,6 +127,9 @@ func Move(m Manifold, y, x, v Points, u ...Points) error {
 // Descender makes the same step up to rounding. If Descend fails, x, mu and g are unchanged.
 func Descend(m Manifold, x, mu, g Points, d Descent) (Progress, error) {
 	p := Progress{Factor: 1}
+	if err := given(m); err != nil {
+		return p, err
+	}
 	if err := Agree("descend", x, g); err != nil {
 		return p, err
 	}

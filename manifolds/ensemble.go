@@ -10,6 +10,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+
+	"github.com/kernelfold/kernelfold/internal/isnil"
 )
 
 // Ensemble deals the slices of a layer to several manifolds, its parts: some slices lie on spheres,
@@ -133,7 +135,7 @@ func (e Ensemble) valid() error {
 	}
 	sum := 0.0
 	for i, p := range e.Parts {
-		if p.Manifold == nil {
+		if isnil.Of(p.Manifold) {
 			return fail("a manifold in every part, got nil in part %d", i)
 		}
 		if _, ok := p.Manifold.(Composite); ok {

@@ -107,8 +107,7 @@ func (m Euclidean) Dist(out []float64, x, y Points) error {
 // Random fills dst with independent standard normal values, because there is no uniform
 // distribution on R^{n x p}.
 func (m Euclidean) Random(dst Points, rng *rand.Rand) error {
-	gaussian(dst, rng)
-	return nil
+	return gaussian(dst, rng)
 }
 
 // Membership returns 0, or NaN for a non-finite batch.

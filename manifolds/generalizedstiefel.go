@@ -368,7 +368,9 @@ func (m GeneralizedStiefel) Random(dst Points, rng *rand.Rand) error {
 	if err := m.Check(dst.N, dst.P); err != nil {
 		return err
 	}
-	gaussian(dst, rng)
+	if err := gaussian(dst, rng); err != nil {
+		return err
+	}
 	return m.through("random", dst, fromFrames, func(z []Points) error { return m.stiefel().Project(z[0], z[0]) }, argument{dst, plain})
 }
 

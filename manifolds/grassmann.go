@@ -191,7 +191,9 @@ func (m Grassmann) Membership(x Points) float64 {
 
 // Random fills dst with independent uniform subspaces, the polar factors of Gaussian matrices.
 func (m Grassmann) Random(dst Points, rng *rand.Rand) error {
-	gaussian(dst, rng)
+	if err := gaussian(dst, rng); err != nil {
+		return err
+	}
 	return m.Project(dst, dst)
 }
 

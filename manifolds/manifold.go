@@ -3,8 +3,11 @@
 package manifolds
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
+
+	"github.com/kernelfold/kernelfold/internal/isnil"
 )
 
 // Manifold is a set of n x p matrices with the operations that a first-order solver needs. Every
@@ -188,6 +191,9 @@ type Sampler interface {
 // Gradient converts the Euclidean gradient g at x to the Riemannian gradient
 // in the metric of m.
 func Gradient(m Manifold, dst, x, g Points) error {
+	if err := given(m); err != nil {
+		return err
+	}
 	if t, ok := m.(Metric); ok {
 		return t.Gradient(dst, x, g)
 	}
@@ -197,6 +203,9 @@ func Gradient(m Manifold, dst, x, g Points) error {
 // Inner writes the inner product <u, v>_x of each point, in the metric of m, to out. If u and v are the same batch, these are squares
 // of lengths, whose roots are taken: one that m returns as negative by rounding is 0, and any other negative one is a *PointError.
 func Inner(m Manifold, out []float64, x, u, v Points) error {
+	if err := given(m); err != nil {
+		return err
+	}
 	if t, ok := m.(Metric); ok {
 		if err := t.Inner(out, x, u, v); err != nil || !u.same(v) {
 			return err
@@ -210,6 +219,9 @@ func Inner(m Manifold, out []float64, x, u, v Points) error {
 // otherwise the Frobenius product. Lengths of points, and of chords between them, are measured by it. If u and v are the same batch, it
 // treats negative results as Inner does.
 func AmbientInner(m Manifold, out []float64, u, v Points) error {
+	if err := given(m); err != nil {
+		return err
+	}
 	if t, ok := m.(Ambient); ok {
 		if err := t.AmbientInner(out, u, v); err != nil || !u.same(v) {
 			return err
@@ -242,6 +254,9 @@ func squares(m Manifold, out []float64, x, u Points) error {
 // TransportAlong carries u, tangent at x, to y = R_x(v): along the curve of the retraction if m
 // is a PathTransporter, and otherwise by Transport.
 func TransportAlong(m Manifold, dst, x, v, y, u Points) error {
+	if err := given(m); err != nil {
+		return err
+	}
 	if t, ok := m.(PathTransporter); ok {
 		return t.TransportAlong(dst, x, v, y, u)
 	}
@@ -254,7 +269,7 @@ func TransportAlong(m Manifold, dst, x, v, y, u Points) error {
 // PropertiesOf returns the properties that m declares for n x p matrices. If m is not Described,
 // Dim is -1 for unknown, and all other fields are 0.
 func PropertiesOf(m Manifold, n, p int) Properties {
-	if d, ok := m.(Described); ok {
+	if d, ok := m.(Described); ok && !isnil.Of(m) {
 		return d.Properties(n, p)
 	}
 	return Properties{Dim: -1}
@@ -262,8 +277,16 @@ func PropertiesOf(m Manifold, n, p int) Properties {
 
 // Name returns the result of m's String method if it has one, and otherwise its type.
 func Name(m Manifold) string {
-	if s, ok := m.(fmt.Stringer); ok {
+	if s, ok := m.(fmt.Stringer); ok && !isnil.Of(m) {
 		return s.String()
 	}
 	return fmt.Sprintf("%T", m)
+}
+
+// given returns an error if the manifold is missing.
+func given(m Manifold) error {
+	if isnil.Of(m) {
+		return errors.New("manifolds: want a manifold, got nil")
+	}
+	return nil
 }

@@ -16,6 +16,9 @@ import (
 // result depends on the matrices that represent the points, so use KarcherMean there. Mean fails, with a *PointError,
 // where Project does, as for opposite points of a sphere.
 func Mean(m Manifold, dst Points, w []float64, x ...Points) error {
+	if err := given(m); err != nil {
+		return err
+	}
 	w, err := shares("mean", dst, w, x)
 	if err != nil {
 		return err
@@ -51,6 +54,9 @@ func Mean(m Manifold, dst Points, w []float64, x ...Points) error {
 // M must be an Exponential with a Logarithm. KarcherMean fails, with a *PointError, if Log does at the beginning, or if 1000 iterations are not
 // enough.
 func KarcherMean(m Manifold, dst Points, w []float64, x ...Points) error {
+	if err := given(m); err != nil {
+		return err
+	}
 	_, moves := m.(Exponential)
 	_, looks := m.(Logarithm)
 	if !moves || !looks {

@@ -156,7 +156,9 @@ func (m Oblique) Membership(x Points) float64 {
 
 // Random fills dst with independent uniform points.
 func (m Oblique) Random(dst Points, rng *rand.Rand) error {
-	gaussian(dst, rng)
+	if err := gaussian(dst, rng); err != nil {
+		return err
+	}
 	return m.Project(dst, dst)
 }
 

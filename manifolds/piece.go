@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/kernelfold/kernelfold/internal/isnil"
 )
 
 // Piece is a batch of points of a layer and the manifold, at its final scale, that they lie on.
@@ -82,7 +84,7 @@ func cover(pieces []Piece, shape []int) error {
 		if p.Groups != nil && (together != l.K || slices.Min(p.Groups) < 1) {
 			return fmt.Errorf("%s: want groups that hold its %d points, got groups of %v", called, l.K, p.Groups)
 		}
-		if p.Manifold == nil {
+		if isnil.Of(p.Manifold) {
 			return fmt.Errorf("%s: want a manifold, got nil", called)
 		}
 		if err := p.Manifold.Check(l.N, l.P); err != nil {

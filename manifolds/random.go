@@ -2,14 +2,21 @@
 
 package manifolds
 
-import "math/rand/v2"
+import (
+	"errors"
+	"math/rand/v2"
+)
 
 // gaussian fills dst with independent standard normal numbers.
-func gaussian(dst Points, rng *rand.Rand) {
+func gaussian(dst Points, rng *rand.Rand) error {
+	if rng == nil {
+		return errors.New("manifolds: random: want a source of random numbers, got nil")
+	}
 	for i := range dst.f64 {
 		dst.f64[i] = rng.NormFloat64()
 	}
 	for i := range dst.f32 {
 		dst.f32[i] = float32(rng.NormFloat64())
 	}
+	return nil
 }

@@ -108,7 +108,9 @@ func (m Sphere) Membership(x Points) float64 {
 
 // Random fills dst with independent uniform points.
 func (m Sphere) Random(dst Points, rng *rand.Rand) error {
-	gaussian(dst, rng)
+	if err := gaussian(dst, rng); err != nil {
+		return err
+	}
 	return m.Project(dst, dst)
 }
 
