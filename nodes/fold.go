@@ -34,7 +34,10 @@ var ErrUnfoldable = errors.New("cannot be folded")
 // machine for the graph of the roots afterwards.
 func Fold(weights gorgonia.Nodes, roots ...*gorgonia.Node) (copies, plain gorgonia.Nodes, err error) {
 	f := folder{fuser: newFuser(), fixed: map[*gorgonia.Node]bool{}, made: map[string]*gorgonia.Node{}}
-	for _, w := range weights {
+	for i, w := range weights {
+		if w == nil {
+			return nil, nil, fmt.Errorf("nodes.Fold: want a node as weight %d, got nil", i)
+		}
 		f.fixed[w] = true
 	}
 	if err := f.countAll("nodes.Fold", roots); err != nil {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+
+	"github.com/kernelfold/kernelfold/internal/isnil"
 )
 
 // Sums adds up numbers over processes that train one net together, each on a part of every batch. The
@@ -31,7 +33,7 @@ type allReduce struct {
 
 // newAllReduce returns the sum at a place in a graph, or nil if there is only one process.
 func newAllReduce(over Sums, place ...any) *allReduce {
-	if over == nil {
+	if isnil.Of(over) {
 		return nil
 	}
 	h := fnv.New32a()
