@@ -72,6 +72,9 @@ func (b *Builder) Apply(layer string, x *gorgonia.Node, f func(*gorgonia.Node) (
 	if b.err == nil && x == nil {
 		b.Fail(layer, errNil)
 	}
+	if b.err == nil && f == nil {
+		b.Fail(layer, errors.New("want a function, got nil"))
+	}
 	if b.err != nil {
 		return x
 	}
@@ -241,7 +244,10 @@ func (b *Builder) BatchNormAdd(layer string, x, shortcut *gorgonia.Node) *gorgon
 // of the shortcut, or returns the input of the block.
 func (b *Builder) BatchNormAddRectify(layer string, x *gorgonia.Node, shortcut func() *gorgonia.Node) *gorgonia.Node {
 	return b.batchNorm(layer, x, func() []nodes.BatchNormOption {
-		x := shortcut()
+		var x *gorgonia.Node
+		if shortcut != nil {
+			x = shortcut()
+		}
 		if x == nil {
 			b.Fail(layer, errNil)
 		}

@@ -3,6 +3,7 @@
 package models
 
 import (
+	"errors"
 	"fmt"
 	"math"
 )
@@ -24,6 +25,12 @@ type Change struct {
 //
 // images are channels x height x width numbers each, as for Predictor.Logits. An error of do is returned.
 func (m *Model) Change(images []float32, do func() error) (Change, error) {
+	if m.Net == nil {
+		return Change{}, errNotMade
+	}
+	if do == nil {
+		return Change{}, errors.New("models: Change: want a function, got nil")
+	}
 	p, err := m.Predictor()
 	if err != nil {
 		return Change{}, err

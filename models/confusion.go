@@ -159,7 +159,7 @@ const MatrixClasses = 20
 // A dot is no example at all. It returns "" for more than MatrixClasses classes.
 func (c *Confusion) Matrix() string {
 	n := len(c.classes)
-	if n > MatrixClasses {
+	if n == 0 || n > MatrixClasses {
 		return ""
 	}
 	label := len("predicted")

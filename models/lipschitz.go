@@ -20,7 +20,11 @@ import (
 //
 // A node without a known bound is an error that wraps nodes.ErrNoBound and names the node.
 func Lipschitz(t Trainable, opts ...nodes.BoundOption) (*nodes.Bounds, error) {
-	w, err := t.Base().widened(1)
+	n, err := made(t)
+	if err != nil {
+		return nil, err
+	}
+	w, err := n.widened(1)
 	if err != nil {
 		return nil, err
 	}
@@ -35,9 +39,6 @@ type wide struct {
 
 // widened makes a graph in float64 for a batch, or for that of the net if the definition makes none of the given size.
 func (n *Net) widened(batch int) (*wide, error) {
-	if n.define == nil {
-		return nil, errNotMade
-	}
 	if len(n.Outputs) != 1 || len(n.Inputs) == 0 {
 		return nil, fmt.Errorf("models: want a net with inputs and one output, got the inputs %v and the outputs %v", namesOf(n.Inputs), namesOf(n.Outputs))
 	}

@@ -201,6 +201,9 @@ func (m *Model) Spec() Spec { return m.spec }
 // SetBatch copies a batch of images, of batch x channels x height x width values in row-major
 // order, to Input, and sets Target for their labels.
 func (m *Model) SetBatch(images []float32, labels []int) error {
+	if m.Net == nil {
+		return errNotMade
+	}
 	if len(labels) != m.spec.Batch {
 		return fmt.Errorf("models: want %d labels, got %d", m.spec.Batch, len(labels))
 	}

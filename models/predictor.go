@@ -12,6 +12,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/isnil"
 	"github.com/kernelfold/kernelfold/nodes"
 )
 
@@ -36,7 +37,7 @@ type graphKey struct {
 
 // Predictor returns a predictor for the net. Close it after use.
 func (n *Net) Predictor() (*Predictor, error) {
-	if n.define == nil {
+	if n == nil || n.define == nil {
 		return nil, errNotMade
 	}
 	p := &Predictor{net: n, sizes: sizes(n.batch), graphs: map[graphKey]*evaluation{}}
@@ -47,6 +48,17 @@ func (n *Net) Predictor() (*Predictor, error) {
 }
 
 var errClosed = errors.New("models: want an open predictor, got a closed one")
+
+// made returns the net that New has made.
+func made(t Trainable) (*Net, error) {
+	if isnil.Of(t) || t.Base() == nil {
+		return nil, errors.New("models: want a net, got nil")
+	}
+	if t.Base().define == nil {
+		return nil, errNotMade
+	}
+	return t.Base(), nil
+}
 
 var errNotMade = errors.New("models: want a net made by New, got one without a definition")
 

@@ -19,9 +19,9 @@ import (
 // A net that cannot be folded, for example one with a batch normalisation before the convolution, is an error that names the weights of the layer and
 // wraps nodes.ErrUnfoldable. checkpoint.Export and onnx.Export take such a net as it is.
 func Release(t Trainable) (*Net, error) {
-	n := t.Base()
-	if n.define == nil {
-		return nil, errNotMade
+	n, err := made(t)
+	if err != nil {
+		return nil, err
 	}
 	if len(n.Outputs) == 0 {
 		return nil, fmt.Errorf("models: release: want a net with outputs, got none")

@@ -111,6 +111,9 @@ func (b Buffer) Running() *nodes.Statistics {
 // SetRunning copies the numbers of s to the running statistics of a batch normalisation.
 func (b Buffer) SetRunning(s *nodes.Statistics) error {
 	own := b.Running()
+	if s == nil {
+		return fmt.Errorf("models: buffer %s: want statistics, got nil", b.Name)
+	}
 	if own == nil || len(s.Mean) != len(own.Mean) || len(s.Variance) != len(own.Variance) {
 		return fmt.Errorf("models: buffer %s: want statistics of its batch normalisation, got %d means and %d variances", b.Name, len(s.Mean), len(s.Variance))
 	}

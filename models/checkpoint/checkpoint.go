@@ -50,8 +50,19 @@ func stateOf(m Stateful) (models.State, error) {
 	if isnil.Of(m) {
 		return models.State{}, errors.New("want a model, got nil")
 	}
+	if t, ok := m.(models.Trainable); ok && t.Base() == nil {
+		return models.State{}, fmt.Errorf("want a model with a net, got the zero %T", m)
+	}
 	s := m.State()
 	return s, s.Check()
+}
+
+// present returns an error for a nil pointer in place of a solver; no solver at all is nil.
+func present(s Solver) error {
+	if s != nil && isnil.Of(s) {
+		return fmt.Errorf("want a solver, or nil without a type for none, got a nil %T", s)
+	}
+	return nil
 }
 
 // Save writes a checkpoint of a model, of the solver that trains it, which may be nil, and of the state of
@@ -129,7 +140,10 @@ func (f *reading) restore(of Stateful, s Solver, loop any) error {
 	if err := f.sameZeros(m, unsaidZeros); err != nil {
 		return err
 	}
-	snapshot, err := f.solver(!isnil.Of(s), known)
+	if err := present(s); err != nil {
+		return fmt.Errorf("%w (%w)", err, ErrMismatch)
+	}
+	snapshot, err := f.solver(s != nil, known)
 	if err != nil {
 		return err
 	}
@@ -143,7 +157,7 @@ func (f *reading) restore(of Stateful, s Solver, loop any) error {
 		return err
 	}
 	all.exchange()
-	if !isnil.Of(s) {
+	if s != nil {
 		if err := resume(s, m, snapshot); err != nil {
 			all.exchange()
 			return err
@@ -209,7 +223,10 @@ func contentOf(of Stateful, s Solver, loop any) (*content, error) {
 			return nil, err
 		}
 	}
-	if !isnil.Of(s) {
+	if err := present(s); err != nil {
+		return nil, err
+	}
+	if s != nil {
 		if err := c.addSolver(m, s); err != nil {
 			return nil, err
 		}

@@ -45,7 +45,4 @@ func TestHeldSnapshot(t *testing.T) {
 	assert.Equal(t, r.memory(t), other.memory(t))
 
 	assert.ErrorContains(t, Save(path, r.model, &HeldSnapshot{}, nil), "want a snapshot of the solver, got nil")
-	var none *solvers.Solver
-	assert.NoError(t, Save(path, r.model, none, nil), "no solver")
-	assert.NoError(t, Load(path, r.model, none, nil))
 }

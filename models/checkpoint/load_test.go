@@ -237,8 +237,6 @@ func TestLoadWithoutSolverAndLoop(t *testing.T) {
 
 	require.NoError(t, Save(path, r.model, nil, nil))
 	require.NoError(t, Load(path, fresh(t).model, nil, nil))
-	require.NoError(t, Save(path, r.model, (*HeldSnapshot)(nil), nil), "a nil pointer is no solver, whatever its type")
-	require.NoError(t, Load(path, fresh(t).model, (*HeldSnapshot)(nil), nil))
 	refuses(t, fresh(t), path, ErrMismatch, "want the state of a solver, got none")
 }
 

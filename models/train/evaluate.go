@@ -15,12 +15,23 @@ import (
 // models.Model the cross-entropy and the share, 0..1, of images whose largest logit is that of the
 // label. The score is NaN for a net without one.
 func Evaluate(ctx context.Context, p *models.Predictor, data Data) (loss, accuracy float64, err error) {
+	if err := given(p); err != nil {
+		return 0, 0, err
+	}
 	if isEmpty(data) {
 		return 0, 0, fmt.Errorf("train: want examples to evaluate, got none")
 	}
 	n := data.Len()
 	loss, score, err := total(ctx, p, "", data, 0, n)
 	return loss / float64(n), score / float64(n), err
+}
+
+// given returns an error for a predictor that no net has made.
+func given(p *models.Predictor) error {
+	if p == nil || p.Net() == nil {
+		return errors.New("train: want a predictor made by the method Predictor of a net, got nil or the zero Predictor")
+	}
+	return nil
 }
 
 // measure is Evaluate on all ranks, each of which evaluates its part. An error of the data names them.

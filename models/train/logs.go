@@ -12,12 +12,16 @@ import (
 	"strconv"
 
 	"github.com/kernelfold/kernelfold/internal/disk"
+	"github.com/kernelfold/kernelfold/internal/isnil"
 )
 
 // CSV returns a hook that writes a table to w: a line of names, those of Epoch in JSON, and a line for each
 // epoch. A value that was not measured is empty. A resumed run first writes the epochs before the resumption,
 // so an initially empty w receives the whole run. CSVFile writes the table to a file.
 func CSV(w io.Writer) Hook {
+	if isnil.Of(w) {
+		return nowhere("CSV")
+	}
 	c := csv.NewWriter(w)
 	return lines(func() error {
 		return c.Write([]string{"epoch", "images", "loss", "train_accuracy", "test_loss", "test_accuracy",
@@ -42,8 +46,16 @@ func CSV(w io.Writer) Hook {
 // JSON returns a hook that writes to w each Epoch in JSON, on a line of its own. It treats a
 // resumed run as CSV does.
 func JSON(w io.Writer) Hook {
+	if isnil.Of(w) {
+		return nowhere("JSON")
+	}
 	e := json.NewEncoder(w)
 	return lines(func() error { return nil }, func(at Epoch) error { return e.Encode(at) }, func() error { return nil })
+}
+
+// nowhere is the hook of a log without a writer, whose run does not begin.
+func nowhere(log string) Hook {
+	return Hook{Begin: func(Run) error { return fmt.Errorf("train: %s: want a writer, got nil", log) }}
 }
 
 // CSVFile returns a hook that writes the table of CSV to a file. The file is first written when the run

@@ -4,6 +4,7 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -45,8 +46,13 @@ func (p Prediction) Loss() float64 {
 //
 // It returns the first error, also of do. A logit that is not finite is an error that wraps nodes.ErrNotFinite.
 func Predict(ctx context.Context, p *models.Predictor, data Data, do func(Prediction) error) error {
+	if err := given(p); err != nil {
+		return err
+	}
 	n := p.Net()
 	switch {
+	case do == nil:
+		return errors.New("train: want a function for the predictions, got nil")
 	case isEmpty(data):
 		return fmt.Errorf("train: want examples to predict, got none")
 	case len(n.Outputs) == 0 || len(n.Targets) == 0 || n.Outputs[0].Dims() != 2:
