@@ -142,18 +142,26 @@ func (p *parameter) allows(q *Part) error {
 			return q.fail(ErrConstraint, err.Error(), err)
 		}
 	}
-	if s := p.settings; s.decay > 0 && s.decayOf == decayAmbient {
+	return p.allowsDecay(q)
+}
+
+// allowsDecay returns an error if weight decay does not fit the manifold of a part.
+func (p *parameter) allowsDecay(q *Part) error {
+	s := &p.settings
+	_, other := s.rule.(*wrapped)
+	switch {
+	case s.decay == 0:
+		return nil
+	case s.decayOf == decayEverything:
+		return q.fail(ErrConstraint, fmt.Sprintf("want no weight decay on %s, whose points have a fixed scale, got WeightDecay(%g): say EuclideanDecay for the other parameters, or AmbientDecay for the paper's",
+			manifolds.Name(q.Manifold), s.decay), nil)
+	case s.decayOf == decayAmbient && other:
+		return q.fail(ErrConstraint, fmt.Sprintf("want no ambient decay on %s under Constrain, whose solver sees only the tangent part of a gradient, got AmbientDecay(%g)",
+			manifolds.Name(q.Manifold), s.decay), nil)
+	case s.decayOf == decayAmbient:
 		if err := inFrobenius(q.Manifold, fmt.Sprintf("AmbientDecay(%g)", s.decay)); err != nil {
 			return q.fail(ErrConstraint, err.Error()+": say EuclideanDecay for the other parameters", err)
 		}
-	}
-	if s := p.settings; s.decay > 0 && s.decayOf == decayEverything {
-		return q.fail(ErrConstraint, fmt.Sprintf("want no weight decay on %s, whose points have a fixed scale, got WeightDecay(%g): say EuclideanDecay for the other parameters, or AmbientDecay for the paper's",
-			manifolds.Name(q.Manifold), s.decay), nil)
-	}
-	if _, other := p.settings.rule.(*wrapped); other && p.settings.decayOf == decayAmbient && p.settings.decay > 0 {
-		return q.fail(ErrConstraint, fmt.Sprintf("want no ambient decay on %s under Constrain, whose solver sees only the tangent part of a gradient, got AmbientDecay(%g)",
-			manifolds.Name(q.Manifold), p.settings.decay), nil)
 	}
 	return nil
 }
