@@ -224,7 +224,7 @@ func (a *Average) StepShare(model []gorgonia.ValueGrad, share Share) error {
 	}); ok {
 		err = s.StepShare(model, share)
 	} else {
-		err = share.Agree(a.stepOther(model), 0)
+		err = share.Agree(a.through(model, func() error { return a.inner.Step(model) }), 0)
 	}
 	if err != nil {
 		return err
@@ -236,17 +236,17 @@ func (a *Average) StepShare(model []gorgonia.ValueGrad, share Share) error {
 	return a.add(model)
 }
 
-// stepOther makes the step of a solver without the method StepShare. If it is of another package, own looks at the parameters before
-// the step, because it recognises those that were rebuilt by the weights that the last step left.
-func (a *Average) stepOther(model []gorgonia.ValueGrad) error {
+// through calls f, which is a step or the restoration of the solver. If that is of another package, own looks at the parameters before
+// f, because it recognises those that were rebuilt by the weights that the last step left.
+func (a *Average) through(model []gorgonia.ValueGrad, f func() error) error {
 	if a.own == nil {
-		return a.inner.Step(model)
+		return f()
 	}
 	e := &a.own.engine
 	defer e.finish()
 	err := e.meet(model)
 	if err == nil {
-		err = a.inner.Step(model)
+		err = f()
 	}
 	if err != nil {
 		e.takeBack()
@@ -619,7 +619,17 @@ func (a *Average) Restore(model []gorgonia.ValueGrad, snap *Snapshot) error {
 	if err != nil {
 		return err
 	}
-	if err := s.Restore(model, &inner); err != nil {
+	err = a.through(model, func() error {
+		if a.own != nil {
+			for _, p := range own.Parameters {
+				if !slices.ContainsFunc(a.own.engine.active, func(q *parameter) bool { return q.name == p.Name }) {
+					return &ParameterError{Name: p.Name, Kind: ErrParameter, Cause: "want a parameter of this name, whose average is in the snapshot, got none"}
+				}
+			}
+		}
+		return s.Restore(model, &inner)
+	})
+	if err != nil {
 		return err
 	}
 	a.steps = own.Steps

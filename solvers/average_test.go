@@ -243,6 +243,43 @@ func TestAverageIntrinsicAgrees(t *testing.T) {
 }
 
 // A run that is restored from a snapshot, as text, goes on with its averages to the bit, nested ones and those around SAM too.
+// opaque is a solver that could be of another package: it has snapshots, and shows nothing else of what it wraps.
+type opaque struct{ of *solvers.Solver }
+
+func (o opaque) Step(model []gorgonia.ValueGrad) error                     { return o.of.Step(model) }
+func (o opaque) Snapshot() (*solvers.Snapshot, error)                      { return o.of.Snapshot() }
+func (o opaque) Restore(m []gorgonia.ValueGrad, s *solvers.Snapshot) error { return o.of.Restore(m, s) }
+
+// The averages around a solver of another package are restored with it, into a solver that has seen no parameters yet.
+func TestAverageSnapshotOfAnotherSolver(t *testing.T) {
+	for _, of := range precisions {
+		average := func() *solvers.Average { return solvers.NewEMA(opaque{solvers.NewAdam()}, 0.9) }
+		m, a := model(of, 1), average()
+		for step := range uint64(5) {
+			run(t, a, m, step)
+		}
+		snap, err := a.Snapshot()
+		require.NoError(t, err)
+		require.Len(t, snap.Averages[0].Parameters, len(m))
+
+		twin, b := copied(m, of), average()
+		err = b.Restore(valueGrads(twin[1:]), snap)
+		require.ErrorIs(t, err, solvers.ErrParameter)
+		require.NoError(t, b.Restore(valueGrads(twin), snap))
+		again, err := b.Snapshot()
+		require.NoError(t, err)
+		assert.Equal(t, snap.Averages[0].Steps, again.Averages[0].Steps)
+		assert.ElementsMatch(t, snap.Averages[0].Parameters, again.Averages[0].Parameters)
+		for step := range uint64(3) {
+			run(t, a, m, 5+step)
+			run(t, b, twin, 5+step)
+		}
+		require.NoError(t, a.Swap(valueGrads(m)))
+		require.NoError(t, b.Swap(valueGrads(twin)))
+		same(t, weights(m), weights(twin))
+	}
+}
+
 func TestAverageSnapshot(t *testing.T) {
 	for _, of := range precisions {
 		for _, at := range everywhere {
