@@ -75,64 +75,63 @@ func shareOf(c mpi.Comm) solvers.Share {
 // of a parameter is with one of them.
 func TestShareIsStep(t *testing.T) {
 	const steps = 7
-	ranks := []int{1, 2, 3, 8}
+	ranks := []int{1, 2, 3, 8} // by turns, over solvers and manifolds
 	if testing.Short() {
 		ranks = []int{3}
 	}
 	for _, of := range precisions {
-		for _, s := range native(0.05) {
-			for _, at := range everywhere {
-				for _, n := range ranks {
-					t.Run(fmt.Sprintf("%v/%s/%s/%d", of, s.name, at.name, n), func(t *testing.T) {
-						options := []solvers.Option{at.kernels(), solvers.Param("linear", manifolds.Stiefel{}, manifolds.Initial)}
-						twin := model(of, 1)
-						reference := s.of(options...).(*solvers.Solver)
-						var want []map[string][]float64
-						for step := range uint64(steps) {
-							run(t, reference, twin, step)
-							want = append(want, weights(twin))
-						}
-						snap, err := reference.Snapshot()
-						require.NoError(t, err)
+		for i, s := range native(0.05) {
+			for j, at := range everywhere {
+				n := ranks[(i+j)%len(ranks)]
+				t.Run(fmt.Sprintf("%v/%s/%s/%d", of, s.name, at.name, n), func(t *testing.T) {
+					options := []solvers.Option{at.kernels(), solvers.Param("linear", manifolds.Stiefel{}, manifolds.Initial)}
+					twin := model(of, 1)
+					reference := s.of(options...).(*solvers.Solver)
+					var want []map[string][]float64
+					for step := range uint64(steps) {
+						run(t, reference, twin, step)
+						want = append(want, weights(twin))
+					}
+					snap, err := reference.Snapshot()
+					require.NoError(t, err)
 
-						var lock sync.Mutex
-						owners := map[string]int{}
-						mpitest.Run(t, n, func(t *testing.T, c mpi.Comm) {
-							m := model(of, 1)
-							solver := s.of(options...).(*solvers.Solver)
-							for step := range uint64(steps) {
-								gradients(m, step)
-								require.NoError(t, solver.StepShare(valueGrads(m), shareOf(c)))
-								same(t, want[step], weights(m), "step ", step)
-								for name, g := range slopes(m) {
-									for _, v := range g {
-										require.Zero(t, v, name)
-									}
+					var lock sync.Mutex
+					owners := map[string]int{}
+					mpitest.Run(t, n, func(t *testing.T, c mpi.Comm) {
+						m := model(of, 1)
+						solver := s.of(options...).(*solvers.Solver)
+						for step := range uint64(steps) {
+							gradients(m, step)
+							require.NoError(t, solver.StepShare(valueGrads(m), shareOf(c)))
+							same(t, want[step], weights(m), "step ", step)
+							for name, g := range slopes(m) {
+								for _, v := range g {
+									require.Zero(t, v, name)
 								}
 							}
-							lock.Lock()
-							defer lock.Unlock()
-							assert.Equal(t, reference.Report(), solver.Report())
-							own, err := solver.Snapshot()
-							require.NoError(t, err)
-							for i, p := range own.Parameters {
-								whole := snap.Parameters[i]
-								if p.State != nil {
-									assert.Equal(t, whole, p)
-									owners[p.Name]++
-									continue
-								}
-								whole.State = nil
-								assert.Equal(t, whole, p)
-							}
-						})
-						for _, p := range snap.Parameters {
+						}
+						lock.Lock()
+						defer lock.Unlock()
+						assert.Equal(t, reference.Report(), solver.Report())
+						own, err := solver.Snapshot()
+						require.NoError(t, err)
+						for i, p := range own.Parameters {
+							whole := snap.Parameters[i]
 							if p.State != nil {
-								assert.Equal(t, 1, owners[p.Name], p.Name)
+								assert.Equal(t, whole, p)
+								owners[p.Name]++
+								continue
 							}
+							whole.State = nil
+							assert.Equal(t, whole, p)
 						}
 					})
-				}
+					for _, p := range snap.Parameters {
+						if p.State != nil {
+							assert.Equal(t, 1, owners[p.Name], p.Name)
+						}
+					}
+				})
 			}
 		}
 	}
