@@ -634,6 +634,7 @@ func (a *Average) Restore(model []gorgonia.ValueGrad, snap *Snapshot) error {
 	}
 	a.steps = own.Steps
 	for _, p := range a.base().engine.list {
+		delete(p.means, a)
 		if m := means[p.name]; m != nil {
 			p.keepMean(a, m)
 		}

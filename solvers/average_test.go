@@ -243,17 +243,22 @@ func TestAverageIntrinsicAgrees(t *testing.T) {
 }
 
 // A run that is restored from a snapshot, as text, goes on with its averages to the bit, nested ones and those around SAM too.
-// opaque is a solver that could be of another package: it has snapshots, and shows nothing else of what it wraps.
+// opaque is a solver that could be of another package: it has snapshots, which it also restores after steps, and shows nothing else of what it wraps.
 type opaque struct{ of *solvers.Solver }
 
-func (o opaque) Step(model []gorgonia.ValueGrad) error                     { return o.of.Step(model) }
-func (o opaque) Snapshot() (*solvers.Snapshot, error)                      { return o.of.Snapshot() }
-func (o opaque) Restore(m []gorgonia.ValueGrad, s *solvers.Snapshot) error { return o.of.Restore(m, s) }
+func (o *opaque) Step(model []gorgonia.ValueGrad) error { return o.of.Step(model) }
+
+func (o *opaque) Snapshot() (*solvers.Snapshot, error) { return o.of.Snapshot() }
+
+func (o *opaque) Restore(model []gorgonia.ValueGrad, snap *solvers.Snapshot) error {
+	o.of = solvers.NewAdam()
+	return o.of.Restore(model, snap)
+}
 
 // The averages around a solver of another package are restored with it, into a solver that has seen no parameters yet.
 func TestAverageSnapshotOfAnotherSolver(t *testing.T) {
 	for _, of := range precisions {
-		average := func() *solvers.Average { return solvers.NewEMA(opaque{solvers.NewAdam()}, 0.9) }
+		average := func() *solvers.Average { return solvers.NewEMA(&opaque{solvers.NewAdam()}, 0.9) }
 		m, a := model(of, 1), average()
 		for step := range uint64(5) {
 			run(t, a, m, step)
@@ -277,6 +282,12 @@ func TestAverageSnapshotOfAnotherSolver(t *testing.T) {
 		require.NoError(t, a.Swap(valueGrads(m)))
 		require.NoError(t, b.Swap(valueGrads(twin)))
 		same(t, weights(m), weights(twin))
+		b.SwapBack()
+
+		before := *snap // from before the first average
+		before.Averages = []solvers.AverageSnapshot{{Steps: 0}}
+		require.NoError(t, b.Restore(valueGrads(twin), &before))
+		require.ErrorIs(t, b.Swap(valueGrads(twin)), solvers.ErrAverage, "its averages are gone")
 	}
 }
 
