@@ -116,10 +116,7 @@ func (m CentredSphere) Membership(x Points) float64 {
 
 // Random fills dst with independent uniform points.
 func (m CentredSphere) Random(dst Points, rng *rand.Rand) error {
-	if err := gaussian(dst, rng); err != nil {
-		return err
-	}
-	return m.Project(dst, dst)
+	return projected(m, dst, rng)
 }
 
 // Properties returns the dimension n p - 2, the curvature 1/r^2 and the injectivity radius pi r.

@@ -191,10 +191,7 @@ func (m Grassmann) Membership(x Points) float64 {
 
 // Random fills dst with independent uniform subspaces, the polar factors of Gaussian matrices.
 func (m Grassmann) Random(dst Points, rng *rand.Rand) error {
-	if err := gaussian(dst, rng); err != nil {
-		return err
-	}
-	return m.Project(dst, dst)
+	return projected(m, dst, rng)
 }
 
 // Descends returns true for the polar retraction, where Stiefel.Descends does.

@@ -156,10 +156,7 @@ func (m Oblique) Membership(x Points) float64 {
 
 // Random fills dst with independent uniform points.
 func (m Oblique) Random(dst Points, rng *rand.Rand) error {
-	if err := gaussian(dst, rng); err != nil {
-		return err
-	}
-	return m.Project(dst, dst)
+	return projected(m, dst, rng)
 }
 
 // Properties returns the dimension (n - 1) p, or n (p - 1) for rows; the curvature 1/r^2, which

@@ -321,19 +321,13 @@ func (m SpecialOrthogonal) Membership(x Points) float64 {
 // Random fills dst with independent points of the uniform (Haar) distribution, the polar factors of
 // Gaussian matrices.
 func (m Orthogonal) Random(dst Points, rng *rand.Rand) error {
-	if err := gaussian(dst, rng); err != nil {
-		return err
-	}
-	return m.Project(dst, dst)
+	return projected(m, dst, rng)
 }
 
 // Random fills dst with independent points of the uniform (Haar) distribution, the projections of
 // Gaussian matrices.
 func (m SpecialOrthogonal) Random(dst Points, rng *rand.Rand) error {
-	if err := gaussian(dst, rng); err != nil {
-		return err
-	}
-	return m.Project(dst, dst)
+	return projected(m, dst, rng)
 }
 
 // descends reports whether Descend of Stiefel makes the step.

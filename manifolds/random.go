@@ -20,3 +20,11 @@ func gaussian(dst Points, rng *rand.Rand) error {
 	}
 	return nil
 }
+
+// projected fills dst with the projections of independent Gaussian matrices.
+func projected(m Manifold, dst Points, rng *rand.Rand) error {
+	if err := gaussian(dst, rng); err != nil {
+		return err
+	}
+	return m.Project(dst, dst)
+}

@@ -108,10 +108,7 @@ func (m Sphere) Membership(x Points) float64 {
 
 // Random fills dst with independent uniform points.
 func (m Sphere) Random(dst Points, rng *rand.Rand) error {
-	if err := gaussian(dst, rng); err != nil {
-		return err
-	}
-	return m.Project(dst, dst)
+	return projected(m, dst, rng)
 }
 
 // Properties returns the dimension n p - 1, the curvature 1/r^2 and the injectivity radius pi r.

@@ -130,10 +130,7 @@ func (m Stiefel) Membership(x Points) float64 {
 // Random fills dst with independent points of the uniform (Haar)
 // distribution, the polar factors of Gaussian matrices.
 func (m Stiefel) Random(dst Points, rng *rand.Rand) error {
-	if err := gaussian(dst, rng); err != nil {
-		return err
-	}
-	return m.Project(dst, dst)
+	return projected(m, dst, rng)
 }
 
 var (
