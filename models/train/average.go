@@ -141,11 +141,7 @@ func (c calibrator) runBatch(g *gatherer, b *batch, k int) error {
 	}
 	c.vm.Reset()
 	err := c.vm.RunAll()
-	for _, l := range c.model.Learnables { // bound gradients add up over runs
-		if g, e := l.Grad(); e == nil && g != nil {
-			gorgonia.ZeroValue(g)
-		}
-	}
+	clearGradients(c.model)
 	if cause := nodes.Cause(err); errors.Is(cause, nodes.ErrSums) {
 		err = cause
 	}
@@ -153,6 +149,15 @@ func (c calibrator) runBatch(g *gatherer, b *batch, k int) error {
 		return fmt.Errorf("train: batch %d of those for the running statistics: %w", k+1, err)
 	}
 	return nil
+}
+
+// clearGradients sets the gradients of a net to 0. Those of several runs of a machine add up until a solver makes a step.
+func clearGradients(m *models.Net) {
+	for _, l := range m.Learnables {
+		if g, err := l.Grad(); err == nil && g != nil {
+			gorgonia.ZeroValue(g)
+		}
+	}
 }
 
 // averageOf returns the average of weights of a solver, or nil.

@@ -102,6 +102,7 @@ func newRun(ctx context.Context, of models.Trainable, solver gorgonia.Solver, da
 	if err := r.agree(err); err != nil {
 		return nil, named(err)
 	}
+	clearGradients(m) // a run that failed may have left some, or the caller
 	if o.Rescale > 0 {
 		r.rescaler, err = newRescaler(r.ranks, m, solver, o.Group)
 		if err := r.agree(named(err)); err != nil {

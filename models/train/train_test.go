@@ -238,6 +238,41 @@ func TestSolverError(t *testing.T) {
 	assert.True(t, strings.HasPrefix(err.Error(), "train: diverged at step 1 (epoch 1): refused"), err.Error())
 }
 
+// TestFitAfterFailure trains a net whose last run has failed, or that the caller has run, as one that nobody has touched: gradients that are left do
+// not count, although those of several runs add up.
+func TestFitAfterFailure(t *testing.T) {
+	set := easy(t)
+	fit := func(m *models.Model) (train.Epoch, []float32) {
+		e, err := train.Fit(context.Background(), m, gorgonia.NewVanillaSolver(gorgonia.WithLearnRate(0.01)), set.Train, train.Options{})
+		require.NoError(t, err)
+		return comparable(t, e[0]), m.Learnables[0].Value().Data().([]float32)
+	}
+	epoch, weights := fit(net(t, false))
+	for name, before := range map[string]func(m *models.Model) error{
+		"error": func(m *models.Model) error {
+			_, err := train.Fit(context.Background(), m, refuse{}, set.Train, train.Options{})
+			return err
+		},
+		"diverged": func(m *models.Model) error {
+			_, err := train.Fit(context.Background(), m, refuse{true}, set.Train, train.Options{})
+			return err
+		},
+		"machine": func(m *models.Model) error {
+			vm, err := m.Machine()
+			require.NoError(t, err)
+			defer vm.Close()
+			require.NoError(t, m.SetBatch(set.Train.Images[:20*144], set.Train.Labels[:20]))
+			return errors.Join(vm.RunAll(), errors.New("no step"))
+		},
+	} {
+		m := net(t, false)
+		require.Error(t, before(m), name)
+		e, w := fit(m)
+		assert.Equal(t, epoch, e, name)
+		assert.Equal(t, weights, w, name)
+	}
+}
+
 func TestBadInput(t *testing.T) {
 	set, m := easy(t), net(t, false)
 	s := gorgonia.NewVanillaSolver()
