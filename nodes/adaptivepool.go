@@ -19,8 +19,7 @@ import (
 // Windows overlap where the sizes do not divide each other, and repeat pixels where the result is larger than the
 // image. x has shape (B, C, H, W), the result (B, C, rows, columns).
 //
-// AdaptiveAveragePool2D returns an error for another rank, for an image without pixels, and for rows or columns that
-// are not positive.
+// AdaptiveAveragePool2D returns an error for another rank, and for rows or columns that are not positive.
 func AdaptiveAveragePool2D(x *gorgonia.Node, rows, columns int) (*gorgonia.Node, error) {
 	const name = "nodes.AdaptiveAveragePool2D"
 	shapes, err := admit(name, []int{4}, x)
@@ -28,9 +27,6 @@ func AdaptiveAveragePool2D(x *gorgonia.Node, rows, columns int) (*gorgonia.Node,
 		return nil, err
 	}
 	in := shapes[0]
-	if in.TotalSize() < 1 {
-		return nil, fmt.Errorf("%s: want images that are not empty, got shape %v", name, in)
-	}
 	if rows < 1 || columns < 1 {
 		return nil, fmt.Errorf("%s: want a result of a positive number of rows and columns, got %dx%d", name, rows, columns)
 	}

@@ -53,9 +53,6 @@ func rescaled(name string, filters bool, groups int, in ...*gorgonia.Node) (*gor
 	if groups < 1 || b.d%groups != 0 || groups > 1 && shapes[0].Dims() != 4 {
 		return nil, fmt.Errorf("%s: want groups that divide the filters of a convolution, got %d for %v", name, groups, shapes[0])
 	}
-	if shapes[0].TotalSize() < 1 {
-		return nil, fmt.Errorf("%s: want a kernel that is not empty, got shape %v", name, shapes[0])
-	}
 	l := rescaling{filters: b.d / groups, channels: b.f, rows: 1, cols: 1, groups: groups, byFilter: filters}
 	if s := shapes[0]; s.Dims() == 4 {
 		l.channels, l.rows, l.cols = s[1], s[2], s[3]

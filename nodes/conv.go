@@ -64,7 +64,7 @@ func conv2d(name string, x, w *gorgonia.Node, kernel tensor.Shape, pad, stride, 
 	if err != nil {
 		return nil, err
 	}
-	along, err := axes(name, in, filter, kernel, pad, stride, dilation, o)
+	along, err := axes(name, filter, kernel, pad, stride, dilation, o)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ const maxPadding = 1 << 20
 
 // axes checks the arguments of a convolution that concern rows and columns, and returns them without the
 // sizes of the images.
-func axes(name string, in, filter, kernel tensor.Shape, pad, stride, dilation []int, o convOptions) (along [2]axis, err error) {
+func axes(name string, filter, kernel tensor.Shape, pad, stride, dilation []int, o convOptions) (along [2]axis, err error) {
 	if pad == nil {
 		pad = []int{0, 0}
 	}
@@ -104,8 +104,6 @@ func axes(name string, in, filter, kernel tensor.Shape, pad, stride, dilation []
 		dilation = []int{1, 1}
 	}
 	switch {
-	case in.TotalSize() < 1 || filter.TotalSize() < 1:
-		err = fmt.Errorf("%s: want images and filters that are not empty, got shapes %v and %v", name, in, filter)
 	case len(kernel) != 2 || kernel[0] != filter[2] || kernel[1] != filter[3]:
 		err = fmt.Errorf("%s: want the kernel shape %v of the filters, got %v", name, filter[2:], kernel)
 	case len(pad) != 2 && len(pad) != 4:

@@ -34,9 +34,6 @@ func ConvSpectralNorm(v *gorgonia.Node, slack float64) (*gorgonia.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if shapes[0].TotalSize() < 1 {
-		return nil, fmt.Errorf("%s: want a kernel that is not empty, got shape %v", name, shapes[0])
-	}
 	if !(slack > 0) || !finite(slack) {
 		return nil, fmt.Errorf("%s: want a positive slack, got %v", name, slack)
 	}

@@ -44,7 +44,7 @@ func convTranspose2d(name string, x, w *gorgonia.Node, kernelShape tensor.Shape,
 	if err != nil {
 		return nil, err
 	}
-	along, err := axes(name, in, filter, kernelShape, pad, stride, dilation, o)
+	along, err := axes(name, filter, kernelShape, pad, stride, dilation, o)
 	if err != nil {
 		return nil, err
 	}

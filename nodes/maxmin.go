@@ -44,7 +44,7 @@ type halves struct {
 
 // halvesOf returns the halves of a node of shape x.
 func halvesOf(name string, x tensor.Shape) (halves, error) {
-	if len(x) < 2 || x.TotalSize() < 1 || x[1]%2 != 0 {
+	if len(x) < 2 || x[1]%2 != 0 {
 		return halves{}, fmt.Errorf("%s: want rank 2 or more and an even number of channels, got shape %v", name, x)
 	}
 	return halves{x[0], x[1] / 2, x.TotalSize() / (x[0] * x[1])}, nil

@@ -4,6 +4,7 @@ package nodes_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -165,6 +166,27 @@ func TestMissing(t *testing.T) {
 		"Bounds":         func() { b := &nodes.Bounds{}; _, _ = b.String(), b.Rounding(1) },
 	} {
 		t.Run(name, func(t *testing.T) { assert.NotPanics(t, f) })
+	}
+}
+
+// An input without elements is an error when the graph is built, whatever axis has the size 0.
+func TestEmpty(t *testing.T) {
+	for name, c := range constructors(t) {
+		for i, shape := range c.shapes {
+			for axis := range shape {
+				g := gorgonia.NewGraph()
+				var in []*gorgonia.Node
+				for k, s := range c.shapes {
+					if s = slices.Clone(s); k == i {
+						s[axis] = 0
+					}
+					in = append(in, zeros(g, fmt.Sprint("input ", k), tensor.Float64, s...))
+				}
+				err := attempt(func() error { _, err := c.build(in); return err })
+				require.ErrorContains(t, err, "want", "%s, input %d, axis %d", name, i, axis)
+				assert.NotContains(t, err.Error(), "panic", "%s, input %d, axis %d", name, i, axis)
+			}
+		}
 	}
 }
 

@@ -59,7 +59,7 @@ func apply(s signature, f32 body[float32], f64 body[float64], in ...*gorgonia.No
 }
 
 // admit checks the inputs of a node and returns their shapes. The inputs must be nodes of one graph
-// and one precision, and must have the given ranks, where 0 means any rank.
+// and one precision that are not empty, and must have the given ranks, where 0 means any rank.
 func admit(name string, ranks []int, in ...*gorgonia.Node) ([]tensor.Shape, error) {
 	shapes := make([]tensor.Shape, len(in))
 	var graph *gorgonia.ExprGraph
@@ -82,7 +82,9 @@ func admit(name string, ranks []int, in ...*gorgonia.Node) ([]tensor.Shape, erro
 		if ranks[i] != 0 && n.Dims() != ranks[i] {
 			return nil, fmt.Errorf("%s: input %d, %s: want rank %d, got shape %v", name, i, n.Name(), ranks[i], n.Shape())
 		}
-		shapes[i] = n.Shape().Clone()
+		if shapes[i] = n.Shape().Clone(); shapes[i].TotalSize() < 1 {
+			return nil, fmt.Errorf("%s: input %d, %s: want a node that is not empty, got shape %v", name, i, n.Name(), n.Shape())
+		}
 	}
 	return shapes, nil
 }

@@ -257,9 +257,6 @@ func ConvOrthogonality(w *gorgonia.Node, stride []int) (*gorgonia.Node, error) {
 		return nil, fmt.Errorf("%s: want a stride of two numbers of at least 1, got %v", name, stride)
 	}
 	k := shapes[0]
-	if k.TotalSize() < 1 {
-		return nil, fmt.Errorf("%s: input 0, %s: want positive sizes, got shape %v", name, w.Name(), k)
-	}
 	s := signature{name: name, in: shapes, out: tensor.ScalarShape()}
 	f32 := overlaps[float32]{k[0], k[1], k[2], k[3], stride[0], stride[1]}
 	f64 := overlaps[float64]{k[0], k[1], k[2], k[3], stride[0], stride[1]}
