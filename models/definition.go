@@ -9,6 +9,8 @@ import (
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/internal/roles"
 )
 
 // Definition makes the graph of a net for a batch of the given size. It is called once for each graph: that
@@ -155,9 +157,7 @@ func reach(roots ...*gorgonia.Node) map[*gorgonia.Node]bool {
 			continue
 		}
 		reached[x] = true
-		for it := x.Graph().From(x.ID()); it != nil && it.Next(); {
-			todo = append(todo, it.Node().(*gorgonia.Node))
-		}
+		todo = append(todo, roles.Inputs(x)...)
 	}
 	return reached
 }

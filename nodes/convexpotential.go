@@ -10,6 +10,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/internal/par"
+	"github.com/kernelfold/kernelfold/internal/roles"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
@@ -74,22 +75,22 @@ func (lessTwice[T]) Backward(dst []T, i int, _ [][]T, _, grad []T) error {
 
 // potential returns the convolution of x and its kernel if x - 2 y, which n computes, is a ConvexPotential whose inner nodes are not among those given.
 func potential(n *gorgonia.Node, given gorgonia.Nodes) (c *convPlan, kernel, bias *gorgonia.Node) {
-	x, y := inputs(n)[0], inputs(n)[1]
+	x, y := roles.Inputs(n)[0], roles.Inputs(n)[1]
 	var back *convPlan
-	for ; !slices.Contains(given, y); y = inputs(y)[0] {
+	for ; !slices.Contains(given, y); y = roles.Inputs(y)[0] {
 		o := operation(y)
 		if o == nil {
 			return nil, nil, nil
 		}
 		switch l := o.f64.(type) {
 		case transposed[float64]:
-			back, kernel = l.of.(conv[float64]).convPlan, inputs(y)[1]
+			back, kernel = l.of.(conv[float64]).convPlan, roles.Inputs(y)[1]
 		case rectify[float64]:
 		case addBias[float64]:
-			bias = inputs(y)[1]
+			bias = roles.Inputs(y)[1]
 		case conv[float64]:
 			same := back != nil && l.rows == back.rows && l.cols == back.cols && l.groups == back.groups
-			if from := inputs(y); same && from[0] == x && from[1] == kernel {
+			if from := roles.Inputs(y); same && from[0] == x && from[1] == kernel {
 				return l.convPlan, kernel, bias
 			}
 			return nil, nil, nil

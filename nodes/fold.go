@@ -12,6 +12,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/roles"
 )
 
 // ErrUnfoldable is wrapped by the error of Fold for a net that has no plain form, though there may be nothing wrong with it.
@@ -67,12 +68,12 @@ func (f *folder) isFixed(n *gorgonia.Node) bool {
 	if ok {
 		return is
 	}
-	in := inputs(n)
+	in := roles.Inputs(n)
 	for _, c := range in {
 		is = is || f.isFixed(c)
 	}
 	for _, c := range in {
-		is = is && (f.isFixed(c) || c.Op() != nil && len(inputs(c)) == 0)
+		is = is && (f.isFixed(c) || c.Op() != nil && len(roles.Inputs(c)) == 0)
 	}
 	f.fixed[n] = is
 	return is
@@ -80,7 +81,7 @@ func (f *folder) isFixed(n *gorgonia.Node) bool {
 
 // value returns that of a node which is fixed, or a constant.
 func (f *folder) value(n *gorgonia.Node) (gorgonia.Value, error) {
-	in := inputs(n)
+	in := roles.Inputs(n)
 	if len(in) == 0 {
 		if v := n.Value(); v != nil {
 			return v, nil
@@ -125,7 +126,7 @@ func (f *folder) numbers(n *gorgonia.Node) ([]float64, error) {
 
 // origin returns the weight that a fixed node is named after: the kernel of maps of kernels, else the first weight.
 func (f *folder) origin(n *gorgonia.Node) *gorgonia.Node {
-	in := inputs(n)
+	in := roles.Inputs(n)
 	if len(in) == 0 {
 		return n
 	}
@@ -180,7 +181,7 @@ func (f *folder) copy(n *gorgonia.Node) (c *gorgonia.Node, err error) {
 	if _, ok := n.Op().(*gorgonia.BatchNormOp); ok {
 		return nil, fmt.Errorf("want a batch normalisation of nodes.BatchNormWith, got %s (%w)", f.called(n), ErrUnfoldable)
 	}
-	in := inputs(n)
+	in := roles.Inputs(n)
 	if o := operation(n); o != nil {
 		switch l := o.f32.(type) {
 		case dropout[float32]:
@@ -251,7 +252,7 @@ func (p *plainLayer) scale(by float64) {
 // affine returns a layer that ends in n: a convolution or a linear layer, a bias, and a batch normalisation, each but the first of
 // which may be missing. Anything else in n, such as its ReLU, is left to the caller.
 func (f *folder) affine(n *gorgonia.Node) (*plainLayer, error) {
-	o, in := operation(n), inputs(n)
+	o, in := operation(n), roles.Inputs(n)
 	if o == nil {
 		return nil, f.unfoldable(n)
 	}
@@ -339,7 +340,7 @@ func (f *folder) called(n *gorgonia.Node) string {
 		return n.Name()
 	}
 	var of []string
-	for _, c := range inputs(n) {
+	for _, c := range roles.Inputs(n) {
 		if f.isFixed(c) {
 			of = append(of, f.origin(c).Name())
 		}
@@ -358,9 +359,9 @@ func (f *folder) branch(n *gorgonia.Node) (*plainLayer, error) {
 	}
 	switch l := o.f32.(type) {
 	case dropout[float32]:
-		return f.branch(inputs(n)[0])
+		return f.branch(roles.Inputs(n)[0])
 	case batchNorm[float32]:
-		if l.rectified || len(inputs(n)) > 3 {
+		if l.rectified || len(roles.Inputs(n)) > 3 {
 			return nil, f.unfoldable(n)
 		}
 	}
@@ -369,7 +370,7 @@ func (f *folder) branch(n *gorgonia.Node) (*plainLayer, error) {
 
 // layer adds a layer with its weights.
 func (f *folder) layer(p *plainLayer) (*gorgonia.Node, error) {
-	in := inputs(p.node)
+	in := roles.Inputs(p.node)
 	x, err := f.copy(in[0])
 	if err != nil {
 		return nil, err
@@ -394,7 +395,7 @@ func (f *folder) layer(p *plainLayer) (*gorgonia.Node, error) {
 	if isLinear {
 		return Linear(x, w, β)
 	}
-	y, err := gorgonia.ApplyOp(p.node.Op(), x, w)
+	y, err := gorgonia.ApplyOp(again(p.node.Op()), x, w)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,8 @@ import (
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/internal/roles"
 )
 
 // Fuse returns copies of roots, which lie in one graph, in a graph of their own that computes the same
@@ -24,7 +26,7 @@ import (
 //
 // The inputs of the copies have the names and the values of those of the roots; values are shared, not
 // copied. Use a machine with gorgonia.EvalMode for them, and none for the graph of the roots, with which
-// they share operations. There are no gradients. Fuse returns an error if it cannot copy a node.
+// they share the state of operations. There are no gradients. Fuse returns an error if it cannot copy a node.
 func Fuse(roots ...*gorgonia.Node) (gorgonia.Nodes, error) {
 	f := newFuser()
 	if err := f.countAll("nodes.Fuse", roots); err != nil {
@@ -66,19 +68,11 @@ func (f *fuser) countAll(name string, roots gorgonia.Nodes) error {
 
 // count counts the uses of all nodes that n needs.
 func (f *fuser) count(n *gorgonia.Node) {
-	for _, c := range inputs(n) {
+	for _, c := range roles.Inputs(n) {
 		if f.uses[c]++; f.uses[c] == 1 {
 			f.count(c)
 		}
 	}
-}
-
-// inputs returns the inputs of a node in order.
-func inputs(n *gorgonia.Node) (in []*gorgonia.Node) {
-	for c := n.Graph().From(n.ID()); c != nil && c.Next(); {
-		in = append(in, c.Node().(*gorgonia.Node))
-	}
-	return in
 }
 
 // copy returns the copy of a node.
@@ -86,7 +80,7 @@ func (f *fuser) copy(n *gorgonia.Node) (*gorgonia.Node, error) {
 	if c := f.copies[n]; c != nil {
 		return c, nil
 	}
-	in, of := inputs(n), n.Op()
+	in, of := roles.Inputs(n), n.Op()
 	if o := operation(n); o != nil {
 		if _, ok := o.f32.(dropout[float32]); ok {
 			return f.copy(in[0])
@@ -121,7 +115,7 @@ func (f *fuser) apply(n *gorgonia.Node, of gorgonia.Op, in []*gorgonia.Node, cop
 			return nil, err
 		}
 	}
-	return gorgonia.ApplyOp(of, copies...)
+	return gorgonia.ApplyOp(again(of), copies...)
 }
 
 // operation returns the operation of a node of this package, and otherwise nil.
@@ -144,7 +138,7 @@ func (f *fuser) match(n *gorgonia.Node) *chain {
 	if o == nil {
 		return nil
 	}
-	in := inputs(n)
+	in := roles.Inputs(n)
 	switch l := o.f32.(type) {
 	case convolver[float32]:
 		return &chain{conv: o, in: in}

@@ -306,6 +306,30 @@ func TestFuseOnCores(t *testing.T) {
 	}
 }
 
+// A copy of a planned graph keeps the values of all roots, also of one that another root uses.
+func TestFuseOfPlanned(t *testing.T) {
+	l := &layers{g: gorgonia.NewGraph(), of: tensor.Float32, statistics: map[int]*nodes.Statistics{}, extreme: 1}
+	features := l.conv(l.input(4, 8, 8, 8), 8, 3, 1, 1, 1)
+	y := gorgonia.Must(nodes.GlobalAveragePool2D(rectified(features)))
+	nodes.Plan(l.g)
+	copies, err := nodes.Fuse(features, y)
+	require.NoError(t, err)
+	evaluate(t, copies[1])
+	assert.Equal(t, features.Shape(), copies[0].Value().Shape())
+}
+
+// gorgonia.BinaryXent removes a node from the graph, after which ExprGraph.From returns inputs of others.
+func TestCopiesOfBinaryXent(t *testing.T) {
+	l := &layers{g: gorgonia.NewGraph(), of: tensor.Float32, statistics: map[int]*nodes.Statistics{}, extreme: 1}
+	p := gorgonia.Must(gorgonia.Sigmoid(l.conv(l.input(2, 4, 8, 8), 4, 3, 1, 1, 1)))
+	loss := gorgonia.Must(gorgonia.BinaryXent(p, gorgonia.Must(gorgonia.Sigmoid(l.input(2, 4, 8, 8)))))
+	want := evaluate(t, loss)
+	assert.Equal(t, want, evaluate(t, fuse(t, loss)))
+	folded, _, err := nodes.Fold(gorgonia.Nodes{l.g.ByName("n2")[0]}, loss)
+	require.NoError(t, err)
+	assert.Equal(t, want, evaluate(t, folded[0]))
+}
+
 func TestFuseErrors(t *testing.T) {
 	_, err := nodes.Fuse(nil)
 	assert.ErrorContains(t, err, "nodes.Fuse: want a node of a graph, got ")

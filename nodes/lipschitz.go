@@ -14,6 +14,7 @@ import (
 
 	"github.com/kernelfold/kernelfold/internal/dense"
 	"github.com/kernelfold/kernelfold/internal/gemm"
+	"github.com/kernelfold/kernelfold/internal/roles"
 	"github.com/kernelfold/kernelfold/internal/spectra"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
@@ -157,7 +158,7 @@ func (b *bounder) sort(n *gorgonia.Node) bool {
 		return is
 	}
 	is := true
-	for _, c := range inputs(n) {
+	for _, c := range roles.Inputs(n) {
 		is = b.sort(c) && is
 	}
 	is = is || n.Op() != nil && nameOf(n) == "gorgonia.sizeOp" // of a shape
@@ -213,7 +214,7 @@ func (b *bounder) visit(n *gorgonia.Node) (r reach, err error) {
 		}
 		return reach{zero: more(vec.Norm(v) * math.Sqrt(times))}, nil
 	}
-	in := inputs(n)
+	in := roles.Inputs(n)
 	if name, x, g, err := b.layer(n); err != nil {
 		return reach{}, err
 	} else if x != nil {
@@ -532,7 +533,7 @@ func (adaptive) weight(n, size int) float64 {
 // head finds the last linear layer.
 func (b *bounder) head(n *gorgonia.Node) error {
 	for n.Op() != nil && !slices.Contains(b.inputs, n) {
-		in, o := inputs(n), operation(n)
+		in, o := roles.Inputs(n), operation(n)
 		switch {
 		case o != nil:
 		case operator(n) == "+" && b.fixed[in[1]] && n.Shape().Eq(in[0].Shape()):

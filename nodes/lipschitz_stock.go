@@ -11,6 +11,7 @@ import (
 	"gorgonia.org/gorgonia"
 
 	"github.com/kernelfold/kernelfold/internal/gemm"
+	"github.com/kernelfold/kernelfold/internal/roles"
 	"github.com/kernelfold/kernelfold/internal/spectra"
 )
 
@@ -177,7 +178,7 @@ func (b *bounder) spread(n *gorgonia.Node) (v []float64, times float64, err erro
 			}
 			return []float64{size}, times, nil
 		case "gorgonia.repeatOp", "gorgonia.reshapeOp":
-			from := inputs(n)[0]
+			from := roles.Inputs(n)[0]
 			times *= float64(n.Shape().TotalSize()) / float64(from.Shape().TotalSize())
 			n = from
 			continue
@@ -201,11 +202,11 @@ func (b *bounder) layer(n *gorgonia.Node) (name string, x *gorgonia.Node, g gain
 	if n.Op() == nil || nameOf(n) != "gorgonia.linAlgBinOp" || n.Op().String() != "A × Bᵀ" {
 		return "", nil, gain{}, nil
 	}
-	in := inputs(n)
+	in := roles.Inputs(n)
 	if !b.fixed[in[1]] || !b.inside(in[0]) || nameOf(in[0]) != "gorgonia.reshapeOp" {
 		return "", nil, gain{}, nil
 	}
-	columns := inputs(in[0])[0]
+	columns := roles.Inputs(in[0])[0]
 	if !b.inside(columns) || nameOf(columns) != "gorgonia.im2colOp" {
 		return "", nil, gain{}, nil
 	}
@@ -214,7 +215,7 @@ func (b *bounder) layer(n *gorgonia.Node) (name string, x *gorgonia.Node, g gain
 		&rows.Stride, &cols.Stride, &rows.Dilation, &cols.Dilation); err != nil {
 		return "", nil, gain{}, nil
 	}
-	x = inputs(columns)[0]
+	x = roles.Inputs(columns)[0]
 	rows.Size, cols.Size, rows.Out, cols.Out = x.Shape()[2], x.Shape()[3], columns.Shape()[1], columns.Shape()[2]
 	w, err := b.finite(in[1])
 	if err != nil {
@@ -235,7 +236,7 @@ func (b *bounder) slopes(n *gorgonia.Node) (x *gorgonia.Node, plus, minus float6
 	if sign == "" || !b.inside(n) {
 		return nil, 0, 0
 	}
-	in := inputs(n)
+	in := roles.Inputs(n)
 	switch {
 	case sign == "+" && operator(in[0]) == "⊙" && operator(in[1]) == "⊙":
 		x, p, m := b.slopes(in[0])
@@ -250,7 +251,7 @@ func (b *bounder) slopes(n *gorgonia.Node) (x *gorgonia.Node, plus, minus float6
 			}
 		}
 	case sign == "⊙" && b.inside(in[1]):
-		c := inputs(in[1])
+		c := roles.Inputs(in[1])
 		if len(c) != 2 || c[0] != in[0] || !b.fixed[c[1]] || !c[1].IsScalar() {
 			return nil, 0, 0
 		}

@@ -58,6 +58,18 @@ func apply(s signature, f32 body[float32], f64 body[float64], in ...*gorgonia.No
 	return n, nil
 }
 
+// again returns an operation for another node that computes the same, with the same bodies and mode. If it is one of
+// this package, it writes its value to memory of its own.
+func again(of gorgonia.Op) gorgonia.Op {
+	switch o := of.(type) {
+	case *op:
+		return &op{signature: o.signature, f32: o.f32, f64: o.f64}
+	case *modal:
+		return &modal{again(o.op).(*op)}
+	}
+	return of
+}
+
 // admit checks the inputs of a node and returns their shapes. The inputs must be nodes of one graph
 // and one precision that are not empty, and must have the given ranks, where 0 means any rank.
 func admit(name string, ranks []int, in ...*gorgonia.Node) ([]tensor.Shape, error) {

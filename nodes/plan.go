@@ -13,6 +13,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/roles"
 )
 
 // Plan makes the runs of a graph take less memory and time. Call it when the graph is complete, after
@@ -51,7 +52,7 @@ func addsOwn(n *gorgonia.Node) {
 		return
 	}
 	field := reflect.ValueOf(n).Elem().FieldByName("op")
-	o, err := addition(inputs(n))
+	o, err := addition(roles.Inputs(n))
 	if err != nil || field.Kind() != reflect.Interface {
 		return
 	}

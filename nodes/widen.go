@@ -8,6 +8,8 @@ import (
 	"github.com/chewxy/hm"
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/internal/roles"
 )
 
 // Widen returns copies of roots, in a graph of their own, that compute the same in float64. Leaves have the names of those of the roots, and copies of their
@@ -40,7 +42,7 @@ func (w *widener) copy(n *gorgonia.Node) (*gorgonia.Node, error) {
 	}
 	c, err := w.leaf(n)
 	if c == nil && err == nil {
-		c, err = w.apply(n, n.Op(), inputs(n), w.copy)
+		c, err = w.apply(n, n.Op(), roles.Inputs(n), w.copy)
 	}
 	w.copies[n] = c
 	return c, err
@@ -48,7 +50,7 @@ func (w *widener) copy(n *gorgonia.Node) (*gorgonia.Node, error) {
 
 // leaf returns the copy of a leaf or a constant of float32, and nil for any other node.
 func (w *widener) leaf(n *gorgonia.Node) (*gorgonia.Node, error) {
-	if n.Dtype() != tensor.Float32 || n.Op() != nil && len(inputs(n)) > 0 {
+	if n.Dtype() != tensor.Float32 || n.Op() != nil && len(roles.Inputs(n)) > 0 {
 		return nil, nil
 	}
 	var value gorgonia.Value

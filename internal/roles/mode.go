@@ -137,7 +137,7 @@ func Unrepeatable(parameters ...*gorgonia.Node) (names []string) {
 // random reports whether random nodes are combined with what depends on the parameters.
 func (g *Graph) random(parameters []*gorgonia.Node) bool {
 	depends := g.below(parameters...)
-	for _, n := range g.byAddress {
+	for n := range g.nodes {
 		if typeName(n.Op()) == "gorgonia.randomOp" {
 			for c := range g.below(n) {
 				if depends[c] {

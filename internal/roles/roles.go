@@ -163,7 +163,7 @@ func (r *Reader) Graph(g *gorgonia.ExprGraph) *Graph {
 // A Graph is a snapshot of a graph with its edges. It does not contain nodes that are added later.
 type Graph struct {
 	consumers map[*gorgonia.Node][]*gorgonia.Node // in the order in which they were made
-	byAddress map[uintptr]*gorgonia.Node
+	nodes     map[*gorgonia.Node]bool
 }
 
 // Read reads the edges of g, in time linear in their number. It does not change g, but no other
@@ -173,13 +173,13 @@ type Graph struct {
 // after Gorgonia has removed a node (gorgonia.BinaryXent, for example, replaces log(1-x)), and To
 // sorts a slice of the graph.
 func Read(g *gorgonia.ExprGraph) *Graph {
-	r := &Graph{map[*gorgonia.Node][]*gorgonia.Node{}, map[uintptr]*gorgonia.Node{}}
+	r := &Graph{map[*gorgonia.Node][]*gorgonia.Node{}, map[*gorgonia.Node]bool{}}
 	for _, n := range g.AllNodes() {
-		r.byAddress[reflect.ValueOf(n).Pointer()] = n
+		r.nodes[n] = true
 	}
 	for e := g.Edges(); e.Next(); {
 		from, to := e.Edge().From().(*gorgonia.Node), e.Edge().To().(*gorgonia.Node)
-		if r.byAddress[reflect.ValueOf(to).Pointer()] == to && to.Op() != nil {
+		if r.nodes[to] && to.Op() != nil {
 			r.consumers[from] = append(r.consumers[from], to)
 		}
 	}
@@ -190,16 +190,27 @@ func Read(g *gorgonia.ExprGraph) *Graph {
 	return r
 }
 
-// inputs returns the inputs of a node in the order of its operation's arguments. Gorgonia keeps
-// them in an unexported field. An input that is not in the graph is nil.
-func (g *Graph) inputs(n *gorgonia.Node) []*gorgonia.Node {
+// Inputs returns the inputs of a node in the order of its operation's arguments. Gorgonia keeps
+// them in an unexported field, and ExprGraph.From may return those of another node: see Read.
+func Inputs(n *gorgonia.Node) []*gorgonia.Node {
 	children := reflect.ValueOf(n).Elem().FieldByName("children")
 	if !children.IsValid() {
 		return nil
 	}
 	in := make([]*gorgonia.Node, children.Len())
 	for i := range in {
-		in[i] = g.byAddress[children.Index(i).Pointer()]
+		in[i] = (*gorgonia.Node)(children.Index(i).UnsafePointer())
+	}
+	return in
+}
+
+// inputs returns the inputs of a node, where an input that is not in the graph is nil.
+func (g *Graph) inputs(n *gorgonia.Node) []*gorgonia.Node {
+	in := Inputs(n)
+	for i, c := range in {
+		if !g.nodes[c] {
+			in[i] = nil
+		}
 	}
 	return in
 }

@@ -7,6 +7,7 @@ import (
 
 	"gorgonia.org/gorgonia"
 
+	"github.com/kernelfold/kernelfold/internal/roles"
 	"github.com/kernelfold/kernelfold/nodes"
 )
 
@@ -23,7 +24,7 @@ func (g *graph) translate(n *gorgonia.Node, in []*gorgonia.Node) (string, error)
 		return g.convolution(o, in, nil)
 	case "Bias":
 		if c, ok := nodes.OperationOf(in[0]); ok && len(in[0].Shape()) == 4 && g.uses[in[0]] == 1 && g.learnt[in[1]] && c.Kernel != [2]int{} && c.Groups > 0 {
-			return g.convolution(c, inputs(in[0]), in[1])
+			return g.convolution(c, roles.Inputs(in[0]), in[1])
 		}
 	case "BatchNorm":
 		return g.batchNorm(o, n, in)

@@ -29,6 +29,7 @@ import (
 
 	"github.com/kernelfold/kernelfold/internal/dense"
 	"github.com/kernelfold/kernelfold/internal/disk"
+	"github.com/kernelfold/kernelfold/internal/roles"
 	"github.com/kernelfold/kernelfold/models"
 )
 
@@ -132,19 +133,11 @@ func (g *graph) name(want string) string {
 }
 
 func (g *graph) count(n *gorgonia.Node) {
-	for _, c := range inputs(n) {
+	for _, c := range roles.Inputs(n) {
 		if g.uses[c]++; g.uses[c] == 1 {
 			g.count(c)
 		}
 	}
-}
-
-// inputs returns the inputs of a node in order.
-func inputs(n *gorgonia.Node) (in []*gorgonia.Node) {
-	for c := n.Graph().From(n.ID()); c != nil && c.Next(); {
-		in = append(in, c.Node().(*gorgonia.Node))
-	}
-	return in
 }
 
 // shape returns a shape whose first size is that of the batch.
@@ -212,7 +205,7 @@ func (g *graph) add(n *gorgonia.Node) (string, error) {
 	}
 	var name string
 	var err error
-	in := inputs(n)
+	in := roles.Inputs(n)
 	switch {
 	case len(in) > 0:
 		name, err = g.translate(n, in)
