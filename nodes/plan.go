@@ -24,8 +24,9 @@ import (
 //     that use it have run; the node is then bound to a tensor of shape (1). The values of nodes that no other node
 //     uses are kept, and those that a stock operation uses, such as gorgonia.Read. The gradients of leaves, and the
 //     values and gradients of the nodes in keep, are kept too. A machine with gorgonia.BindDualValues adds the gradient of a leaf
-//     to a value of the leaf, which Node.Grad returns; then only that is kept. To get the value of any other node after a run, use
-//     gorgonia.Read.
+//     to a value of the leaf, which Node.Grad returns; then only that is kept. Pass the leaves to gorgonia.BindDualValues: without
+//     arguments it binds derivatives to all nodes, and a run fails because of those whose values are gone. To get the value of any
+//     other node after a run, use gorgonia.Read.
 //   - Sums that gorgonia.Grad inserts for values that are used more than once are computed like Add, on all cores and without allocations.
 //
 // Results are the same bit for bit. Nodes may be added to the graph later; the next run takes them into account.
@@ -130,6 +131,7 @@ func (p *plan) kept(n *gorgonia.Node) bool { return n.Op() == nil || slices.Cont
 func (p *plan) used(b *buffer) {
 	p.settle()
 	if l := p.leases[b]; l != nil && l.leaves != nil {
+		l.note()
 		p.last = l
 	}
 	for _, l := range p.uses[b] {
@@ -186,6 +188,8 @@ type lease struct {
 	plan        *plan
 	users, left int
 	leaves      gorgonia.Nodes // of which it is the gradient; nothing else uses it
+	at          int            // the first element of the gradient that is not 0, or -1
+	before      []float64      // what the derivatives of the leaves were there before the machine adds the gradient
 	held        storage        // its size is 0 between leases
 	value       *tensor.Dense
 	filled      []*tensor.Dense // with each memory that the value has had
@@ -211,19 +215,45 @@ func (l *lease) begin(of tensor.Dtype, shape tensor.Shape) (gorgonia.Value, dens
 	return l.value, v
 }
 
-// added reports whether all leaves have gradients of their own, which are not in the memory that is held.
-func (l *lease) added() bool {
-	held := dense.View{F32: l.held.f32, F64: l.held.f64}.Storage()
+// note remembers the derivatives of the leaves when the gradient has been computed.
+func (l *lease) note() {
+	g, _ := dense.Of(l.value)
+	l.at = max(slices.IndexFunc(g.F32, func(x float32) bool { return x != 0 }), slices.IndexFunc(g.F64, func(x float64) bool { return x != 0 }))
+	l.before = l.before[:0]
 	for _, n := range l.leaves {
-		d, err := n.Grad()
-		if err != nil || d == nil {
-			return false
-		}
-		if v, err := dense.Of(d); err != nil || v.Storage() == held {
+		d, _ := l.derivative(n)
+		l.before = append(l.before, d)
+	}
+}
+
+// added reports whether the machine has added the gradient to the derivatives of all leaves. It does not if it was made without
+// gorgonia.BindDualValues, though the leaves may have derivatives of another machine.
+func (l *lease) added() bool {
+	for i, n := range l.leaves {
+		if d, ok := l.derivative(n); !ok || d == l.before[i] {
 			return false
 		}
 	}
 	return true
+}
+
+// derivative returns the derivative of a leaf at the element, if it has one that is not in the memory that is held.
+func (l *lease) derivative(n *gorgonia.Node) (d float64, ok bool) {
+	if l.at < 0 || !hasDerivative(n) {
+		return 0, false
+	}
+	g, err := n.Grad()
+	if err != nil {
+		return 0, false
+	}
+	v, err := dense.Of(g)
+	switch held := (dense.View{F32: l.held.f32, F64: l.held.f64}); {
+	case err != nil || v.Len() <= l.at || v.Storage() == held.Storage():
+		return 0, false
+	case v.F64 != nil:
+		return v.F64[l.at], true
+	}
+	return float64(v.F32[l.at]), true
 }
 
 // with returns a tensor with the memory that is held.

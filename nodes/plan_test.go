@@ -127,6 +127,18 @@ func TestPlanChangesNothing(t *testing.T) {
 	}
 }
 
+// The gradients of leaves stay in their nodes if the machine does not add them to the leaves, also if another machine has done so before.
+func TestPlanKeepsGradientsThatAreNotAdded(t *testing.T) {
+	p := newPlanned(t, tensor.Float32, false, shares)
+	want := p.run(t)[1:]
+	vm := gorgonia.NewTapeMachine(p.g)
+	defer vm.Close()
+	require.NoError(t, vm.RunAll())
+	for i, n := range p.leaves {
+		assert.Equal(t, want[i], n.Deriv().Value().Data(), n.Name())
+	}
+}
+
 // Memory is shared: what the values of a graph take, and what a step allocates.
 func TestPlanSharesMemory(t *testing.T) {
 	measure := func(finish func(*planned)) (memory int64, step uint64) {
