@@ -554,6 +554,29 @@ func TestWiden(t *testing.T) {
 	defer again.Close()
 	require.NoError(t, again.RunAll())
 	assert.InDeltaSlice(t, want, floats(y.Value()), 1e-6)
+
+	for i, f := range []func(*gorgonia.Node) (*gorgonia.Node, error){
+		gorgonia.Abs, gorgonia.Sign, gorgonia.Ceil, gorgonia.Floor, gorgonia.Sin, gorgonia.Cos, gorgonia.Exp, gorgonia.Log, gorgonia.Log2, gorgonia.Neg,
+		gorgonia.Square, gorgonia.Sqrt, gorgonia.Inverse, gorgonia.InverseSqrt, gorgonia.Cube, gorgonia.Tanh, gorgonia.Sigmoid, gorgonia.Log1p,
+		gorgonia.Expm1, gorgonia.Softplus,
+	} {
+		g := gorgonia.NewGraph()
+		x := zeros(g, "x", tensor.Float32, 1, 3)
+		for i, v := range []float64{0.25, 0.5, 1.5} {
+			set(x, i, v)
+		}
+		y, err := f(x)
+		require.NoError(t, err)
+		wide, err := nodes.Widen(y)
+		require.NoError(t, err)
+		of := func(y *gorgonia.Node) []float64 {
+			vm := gorgonia.NewTapeMachine(y.Graph())
+			defer vm.Close()
+			require.NoError(t, vm.RunAll(), "function %d", i)
+			return floats(y.Value())
+		}
+		assert.InDeltaSlice(t, of(wide[0]), of(y), 1e-5, "function %d", i)
+	}
 	_, err = nodes.Widen(nil)
 	assert.ErrorContains(t, err, "nodes.Widen: want a node of a graph")
 }

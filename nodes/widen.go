@@ -42,10 +42,29 @@ func (w *widener) copy(n *gorgonia.Node) (*gorgonia.Node, error) {
 	}
 	c, err := w.leaf(n)
 	if c == nil && err == nil {
-		c, err = w.apply(n, n.Op(), roles.Inputs(n), w.copy)
+		if f := elementwise(n); f != nil {
+			if c, err = w.copy(roles.Inputs(n)[0]); err == nil {
+				c, err = f(c)
+			}
+		} else {
+			c, err = w.apply(n, n.Op(), roles.Inputs(n), w.copy)
+		}
 	}
 	w.copies[n] = c
 	return c, err
+}
+
+// elementwise returns the function that makes a stock operation on elements, and nil for any other node. The operation has a function of one precision.
+func elementwise(n *gorgonia.Node) func(*gorgonia.Node) (*gorgonia.Node, error) {
+	if n.Op() == nil || nameOf(n) != "gorgonia.elemUnaryOp" {
+		return nil
+	}
+	return map[string]func(*gorgonia.Node) (*gorgonia.Node, error){
+		"abs": gorgonia.Abs, "sign": gorgonia.Sign, "ceil": gorgonia.Ceil, "floor": gorgonia.Floor, "sin": gorgonia.Sin, "cos": gorgonia.Cos,
+		"exp": gorgonia.Exp, "ln": gorgonia.Log, "log2": gorgonia.Log2, "neg": gorgonia.Neg, "square": gorgonia.Square, "sqrt": gorgonia.Sqrt,
+		"inv": gorgonia.Inverse, "invSqrt": gorgonia.InverseSqrt, "cube": gorgonia.Cube, "tanh": gorgonia.Tanh, "sigmoid": gorgonia.Sigmoid,
+		"log1p": gorgonia.Log1p, "expm1": gorgonia.Expm1, "softplus": gorgonia.Softplus,
+	}[n.Op().String()]
 }
 
 // leaf returns the copy of a leaf or a constant of float32, and nil for any other node.
