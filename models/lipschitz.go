@@ -104,8 +104,8 @@ type Certificate struct {
 //
 // Each call computes the bounds of the net again, so pass all images at once. Errors are those of Lipschitz and of Logits.
 func (p *Predictor) Certify(images []float32, opts ...nodes.BoundOption) ([]Certificate, error) {
-	if p.graphs == nil {
-		return nil, errClosed
+	if err := p.usable(); err != nil {
+		return nil, err
 	}
 	if len(p.net.Inputs) != 1 {
 		return nil, fmt.Errorf("models: want a net with one input, got %v", namesOf(p.net.Inputs))

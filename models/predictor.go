@@ -49,6 +49,17 @@ func (n *Net) Predictor() (*Predictor, error) {
 
 var errClosed = errors.New("models: want an open predictor, got a closed one")
 
+// usable returns an error for a predictor that no net has made, and for one that is closed.
+func (p *Predictor) usable() error {
+	switch {
+	case p == nil || p.net == nil:
+		return errors.New("models: want a predictor made by the method Predictor of a net, got nil or the zero Predictor")
+	case p.graphs == nil:
+		return errClosed
+	}
+	return nil
+}
+
 // made returns the net that New has made.
 func made(t Trainable) (*Net, error) {
 	if isnil.Of(t) || t.Base() == nil {
@@ -97,9 +108,6 @@ func (p *Predictor) graph(examples int, cost bool) (*evaluation, error) {
 
 // each evaluates all examples, some at a time, and calls do after each run.
 func (p *Predictor) each(examples []dense.Rows, cost bool, do func(e *evaluation, from, to int) error) error {
-	if p.graphs == nil {
-		return errClosed
-	}
 	n := 0
 	for i, r := range examples {
 		if i == 0 {
@@ -153,6 +161,9 @@ func (p *Predictor) Predict(inputs ...*tensor.Dense) ([]*tensor.Dense, error) {
 }
 
 func (p *Predictor) predict(inputs []*tensor.Dense) ([]*tensor.Dense, error) {
+	if err := p.usable(); err != nil {
+		return nil, err
+	}
 	if len(p.net.Outputs) == 0 {
 		return nil, errors.New("models: want a net with outputs to predict, got none")
 	}
@@ -192,6 +203,9 @@ func (p *Predictor) predict(inputs []*tensor.Dense) ([]*tensor.Dense, error) {
 //
 // If the cost is not finite, Evaluate returns an error that wraps nodes.ErrNotFinite.
 func (p *Predictor) Evaluate(batch ...*tensor.Dense) (cost, score float64, err error) {
+	if err := p.usable(); err != nil {
+		return 0, 0, err
+	}
 	if p.net.Cost == nil {
 		return 0, 0, errors.New("models: want a net with a cost to evaluate, got none")
 	}
@@ -230,6 +244,9 @@ func (p *Predictor) Evaluate(batch ...*tensor.Dense) (cost, score float64, err e
 //
 // If a logit is not finite, Logits returns an error that wraps nodes.ErrNotFinite.
 func (p *Predictor) Logits(images []float32) ([]float64, error) {
+	if err := p.usable(); err != nil {
+		return nil, err
+	}
 	if len(p.net.Inputs) != 1 {
 		return nil, fmt.Errorf("models: want a net with one input, got %v: see Predict", namesOf(p.net.Inputs))
 	}

@@ -29,6 +29,7 @@ import (
 
 	"github.com/kernelfold/kernelfold/internal/dense"
 	"github.com/kernelfold/kernelfold/internal/disk"
+	"github.com/kernelfold/kernelfold/internal/isnil"
 	"github.com/kernelfold/kernelfold/internal/roles"
 	"github.com/kernelfold/kernelfold/models"
 )
@@ -50,6 +51,9 @@ func Export(path string, t models.Trainable) error {
 
 // Write writes a net. A net without outputs and a net of more than 2 GiB, which the format cannot hold, are errors.
 func Write(w io.Writer, t models.Trainable) error {
+	if isnil.Of(t) || t.Base() == nil {
+		return fmt.Errorf("onnx: want a net, got nil")
+	}
 	n := t.Base()
 	if len(n.Outputs) == 0 {
 		return fmt.Errorf("onnx: want a net with outputs, got none")

@@ -369,6 +369,9 @@ func TestWrite(t *testing.T) {
 
 // Operations that cannot be written are named.
 func TestWriteRefuses(t *testing.T) {
+	for _, none := range []models.Trainable{nil, (*models.Net)(nil), (*models.Model)(nil), &models.Model{}} {
+		assert.EqualError(t, Write(&bytes.Buffer{}, none), "onnx: want a net, got nil")
+	}
 	build := func(f func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node) *models.Model {
 		m, err := models.Build(models.Spec{Batch: 2, Shape: [3]int{2, 6, 6}, Classes: 2}, func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node {
 			return b.Linear("fc", f(b, x), 2)

@@ -12,7 +12,7 @@
 //	$ curl --data-binary @cat.jpg http://127.0.0.1:8080/
 //	{"predictions":[{"class":"cat","probability":0.97},{"class":"dog","probability":0.02}]}
 //
-// An error is an object with the key "error". Its status is 400 for a request without a picture, 408 for a picture that
+// An error is an object with the key "error". Its status is 400 for a malformed request or one without a picture, 408 for a picture that
 // does not arrive within Options.Timeout, 413 for one that is too large, 415 for a file that is not a picture, 422 for
 // a damaged picture, 429 with Retry-After if more requests are in progress than Options.Queue, and 503 if the answer
 // takes longer than Options.Timeout, whether in a queue, in the decoder or in the net, or the server ends. A GET of / returns a page with a field for pictures, which
@@ -90,6 +90,9 @@ var pageTemplate = template.Must(template.New("page").Parse(pageSource))
 
 // New returns a handler for a net with one input and logits. The predictor must not be used by others until the handler is closed.
 func New(p *models.Predictor, o Options) (*Handler, error) {
+	if p == nil || p.Net() == nil {
+		return nil, errors.New("serve: want a predictor made by the method Predictor of a net, got nil or the zero Predictor")
+	}
 	switch n := p.Net(); {
 	case len(n.Inputs) != 1 || len(n.Outputs) == 0 || n.Outputs[0].Dims() != 2:
 		return nil, errors.New("serve: want a net with one input and, as its first output, logits of shape (batch, classes)")
@@ -229,10 +232,13 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request) (b []byte, err er
 	kind, parameters, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // "" is a picture
 	if kind != "multipart/form-data" {
 		b, err = io.ReadAll(r.Body)
-		if err == nil && len(b) == 0 {
-			err = errBody
+		if err != nil {
+			return nil, wrapBody(err)
 		}
-		return b, err
+		if len(b) == 0 {
+			return nil, errBody
+		}
+		return b, nil
 	}
 	form := multipart.NewReader(r.Body, parameters["boundary"])
 	for {
@@ -257,7 +263,7 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request) (b []byte, err er
 	}
 }
 
-// wrapBody wraps the error of a malformed form in errBody, and returns other errors unchanged.
+// wrapBody wraps the error of a malformed body or form in errBody, and returns those of one that is too large or too late unchanged.
 func wrapBody(err error) error {
 	if errors.As(err, new(*http.MaxBytesError)) || isTimeout(err) {
 		return err

@@ -19,6 +19,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"os"
 	"runtime"
 	"strconv"
@@ -149,6 +150,8 @@ func TestStatus(t *testing.T) {
 		"no form":       {"multipart/form-data; boundary=x", strings.NewReader("text"), 400, "want a picture"},
 		"no boundary":   {"multipart/form-data", bytes.NewReader(picture), 400, "want a picture"},
 		"cut form":      {"multipart/form-data; boundary=x", strings.NewReader("--x\r\nContent-Disposition: form-data; name=a; filename=b\r\n\r\nab"), 400, "want a picture"},
+		"cut chunk":     {"", httputil.NewChunkedReader(strings.NewReader("5\r\nab")), 400, "want a picture"},
+		"no chunks":     {"", httputil.NewChunkedReader(strings.NewReader("text\r\n")), 400, "want a picture"},
 		"unknown kind":  {"no kind at all;;", bytes.NewReader(picture), 200, "predictions"},
 		"another kind":  {"text/html", bytes.NewReader(picture), 200, "predictions"},
 		"whole picture": {"", bytes.NewReader(picture), 200, "predictions"},
@@ -184,6 +187,10 @@ func TestNewRefuses(t *testing.T) {
 	p, err := m.Predictor()
 	require.NoError(t, err)
 	defer p.Close()
+	for _, none := range []*models.Predictor{nil, {}} {
+		_, err := New(none, Options{Classes: classes, Read: preprocessing.Read})
+		assert.ErrorContains(t, err, "serve: want a predictor")
+	}
 	for want, o := range map[string]Options{
 		"serve: want a name for each of the 3 classes of the net, got 1":                    {Classes: classes[:1], Read: preprocessing.Read},
 		"serve: want a function that reads pictures, got none":                              {Classes: classes},

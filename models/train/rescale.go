@@ -10,6 +10,7 @@ import (
 
 	"gorgonia.org/gorgonia"
 
+	"github.com/kernelfold/kernelfold/internal/isnil"
 	"github.com/kernelfold/kernelfold/internal/wrap"
 	"github.com/kernelfold/kernelfold/manifolds"
 	"github.com/kernelfold/kernelfold/models"
@@ -168,7 +169,7 @@ func (r rescaler) measure(ctx context.Context, p plan, data Data, batches int) e
 // checkBatches returns an error if no batches can be made from the arguments.
 func checkBatches(what string, of models.Trainable, data Data, batches int, all ranks) error {
 	switch {
-	case of == nil || of.Base() == nil || of.Base().Batch() < 1:
+	case isnil.Of(of) || of.Base() == nil || of.Base().Batch() < 1:
 		return fmt.Errorf("train: %s: want a net made by models.New, got none", what)
 	case of.Base().Cost == nil:
 		return fmt.Errorf("train: %s: want a net with a cost, got none", what)

@@ -13,6 +13,7 @@
 package progress
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -23,12 +24,16 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 
+	"github.com/kernelfold/kernelfold/internal/isnil"
 	"github.com/kernelfold/kernelfold/models/train"
 )
 
 // New returns a hook that draws a bar on w if that is a terminal, and writes lines to it
 // otherwise. On a terminal a line for each epoch appears above the bar as well. If w cannot be written to, the run continues without being shown.
 func New(w io.Writer) train.Hook {
+	if isnil.Of(w) {
+		return train.Hook{Begin: func(train.Run) error { return errors.New("progress: want a writer, got nil") }}
+	}
 	f, ok := w.(*os.File)
 	m := newMeter(w, ok && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd())))
 	if m.draw {

@@ -5,6 +5,7 @@ package progress
 import (
 	"bytes"
 	"errors"
+	"io"
 	"math"
 	"strings"
 	"testing"
@@ -83,6 +84,12 @@ func (full) Write([]byte) (int, error) { return 0, errors.New("full") }
 func TestFull(t *testing.T) {
 	for _, draw := range []bool{false, true} {
 		drive(t, newMeter(full{}, draw), 0)
+	}
+}
+
+func TestNoWriter(t *testing.T) {
+	for _, w := range []io.Writer{nil, (*bytes.Buffer)(nil)} {
+		assert.EqualError(t, New(w).Begin(train.Run{}), "progress: want a writer, got nil")
 	}
 }
 

@@ -34,6 +34,7 @@ import (
 	"gorgonia.org/gorgonia"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/isnil"
 	"github.com/kernelfold/kernelfold/internal/roles"
 	"github.com/kernelfold/kernelfold/internal/wrap"
 	"github.com/kernelfold/kernelfold/models"
@@ -92,7 +93,7 @@ func create(path string) (file, error) {
 
 func (l *log) begin(r train.Run) error {
 	l.steps, l.err, l.told, l.kernels = r.Steps, nil, false, nil
-	if l.net == nil || l.net.Base() == nil {
+	if isnil.Of(l.net) || l.net.Base() == nil {
 		return errors.New("tensorboard: want a net, got nil")
 	}
 	judge := roles.Reader{}

@@ -434,7 +434,9 @@ func TestFullDiskInMidEpoch(t *testing.T) {
 }
 
 func TestRefuses(t *testing.T) {
-	assert.EqualError(t, New(t.TempDir(), nil, nil).Begin(train.Run{}), "tensorboard: want a net, got nil")
+	for _, none := range []models.Trainable{nil, (*models.Net)(nil), (*models.Model)(nil), &models.Model{}} {
+		assert.EqualError(t, New(t.TempDir(), none, nil).Begin(train.Run{}), "tensorboard: want a net, got nil")
+	}
 	_, m, _ := digits(t)
 	path := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(path, nil, 0o666))
