@@ -118,11 +118,14 @@ func Build(s Spec, layers Layers) (*Model, error) {
 	if layers == nil {
 		return nil, errors.New("models: want layers, got nil")
 	}
+	graph := func(batch int, of *Net) (*Net, error) {
+		sized := s
+		sized.Batch = batch
+		return sized.net(layers, of)
+	}
 	var first *Net // of the graph for training
 	net, err := New(s.Batch, func(batch int) (*Net, error) {
-		of := s
-		of.Batch = batch
-		n, err := of.net(layers, first)
+		n, err := graph(batch, first)
 		if first == nil {
 			first = n
 		}
@@ -131,6 +134,7 @@ func Build(s Spec, layers Layers) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	net.graphOf = graph
 	return &Model{Net: net, Input: net.Inputs[0], Target: net.Targets[0], Logits: net.Outputs[0], spec: s}, nil
 }
 

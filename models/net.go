@@ -44,9 +44,10 @@ type Net struct {
 
 	batch     int
 	define    Definition
-	constants map[string]gorgonia.Value // of leaves that are none of the above
-	cost      gorgonia.Value            // the value of Cost after a run
-	outputs   []gorgonia.Value          // those of Outputs
+	graphOf   func(batch int, of *Net) (*Net, error) // define with the weights and the buffers of a given net, or nil if that cannot be
+	constants map[string]gorgonia.Value              // of leaves that are none of the above
+	cost      gorgonia.Value                         // the value of Cost after a run
+	outputs   []gorgonia.Value                       // those of Outputs
 }
 
 // attempts is how often a graph is made in which Gorgonia would mistake two nodes for one. Hashes contain addresses, so another graph has others.

@@ -4,6 +4,9 @@ package models
 
 import (
 	"fmt"
+	"slices"
+
+	"gorgonia.org/gorgonia"
 
 	"github.com/kernelfold/kernelfold/nodes"
 )
@@ -26,11 +29,42 @@ func Release(t Trainable) (*Net, error) {
 	if len(n.Outputs) == 0 {
 		return nil, fmt.Errorf("models: release: want a net with outputs, got none")
 	}
-	released, err := New(n.batch, n.released)
+	frozen, err := n.frozen()
+	if err != nil {
+		return nil, fmt.Errorf("models: release: %w", err)
+	}
+	released, err := New(n.batch, frozen.released)
 	if err != nil {
 		return nil, fmt.Errorf("models: release: %w", err)
 	}
 	return released, nil
+}
+
+// frozen returns a net that makes graphs with the weights that n has now, also when n has been trained on. Its statistics are copies too, unless the
+// definition holds them.
+func (n *Net) frozen() (*Net, error) {
+	f, g := *n, gorgonia.NewGraph()
+	f.Learnables = make(gorgonia.Nodes, len(n.Learnables))
+	for i, l := range n.Learnables {
+		v, err := gorgonia.CloneValue(l.Value())
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", l.Name(), err)
+		}
+		f.Learnables[i] = gorgonia.NodeFromAny(g, v, gorgonia.WithName(l.Name()))
+	}
+	if n.graphOf == nil {
+		return &f, nil
+	}
+	f.Buffers = slices.Clone(n.Buffers)
+	for i := range f.Buffers {
+		if s := f.Buffers[i].Statistics; s != nil { // noise has no effect on the outputs
+			own := *s
+			own.Mean, own.Variance = slices.Clone(s.Mean), slices.Clone(s.Variance)
+			f.Buffers[i].Statistics = &own
+		}
+	}
+	f.define = func(batch int) (*Net, error) { return n.graphOf(batch, &f) }
+	return &f, nil
 }
 
 // released makes the graph of the released net for a batch.

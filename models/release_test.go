@@ -41,6 +41,23 @@ func unsettle(n *models.Net, rng *rand.Rand) {
 	}
 }
 
+// spoil makes a number of each weight and each mean NaN.
+func spoil(n *models.Net) {
+	for _, l := range n.Learnables {
+		switch x := l.Value().Data().(type) {
+		case []float32:
+			x[0] = float32(math.NaN())
+		case []float64:
+			x[0] = math.NaN()
+		}
+	}
+	for _, b := range n.Buffers {
+		if s := b.Statistics; s != nil {
+			s.Mean[0] = math.NaN()
+		}
+	}
+}
+
 func noise(rng *rand.Rand, n int) []float32 {
 	x := make([]float32, n)
 	for i := range x {
@@ -152,6 +169,8 @@ func TestRelease(t *testing.T) {
 				assert.InDeltaSlice(t, want, got, tolerance*scale)
 
 				unsettle(m.Net, rng) // the net trains on
+				assert.Equal(t, got, logits(t, r, images))
+				spoil(m.Net) // and diverges
 				assert.Equal(t, got, logits(t, r, images))
 			})
 		}
