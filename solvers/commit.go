@@ -14,9 +14,8 @@ import (
 )
 
 // commit writes the results of the step. On one core it goes through the parameters backwards, because the
-// gradients that were measured last are still in the cache. After it has moved all parameters, it returns the
-// first error in their order.
-func (e *engine) commit(active []*parameter) error {
+// gradients that were measured last are still in the cache. It moves all parameters; those that could not be moved have an error.
+func (e *engine) commit(active []*parameter) {
 	if runtime.GOMAXPROCS(0) > 1 && costs(active) >= worth {
 		e.spread(active, (*parameter).keep)
 	} else {
@@ -26,7 +25,6 @@ func (e *engine) commit(active []*parameter) error {
 	}
 	e.steps++
 	e.turn++
-	return firstError(active)
 }
 
 // keep writes the result of the step of a parameter.

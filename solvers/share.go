@@ -75,15 +75,21 @@ func (s *Solver) StepShare(model []gorgonia.ValueGrad, share Share) error {
 		return e.refuse(err)
 	}
 	defer e.finish()
-	active, err := e.agreeOn(model, share, e.ready)
+	active, err := e.agreeOn(model, share, func(active []*parameter) error {
+		if err := e.assign(share); err != nil {
+			return err
+		}
+		return e.ready(active)
+	})
 	if err != nil {
 		return e.refuse(err)
 	}
-	err = e.commit(active)
+	e.commit(active)
 	if share.Size > 1 {
-		if lost := e.exchange(active, share); err == nil {
-			err = lost
-		}
+		err = e.exchange(active, share)
+	}
+	if first := firstError(active); first != nil {
+		err = first
 	}
 	e.last = err
 	e.look(active)
@@ -95,9 +101,6 @@ func (s *Solver) StepShare(model []gorgonia.ValueGrad, share Share) error {
 func (e *engine) agreeOn(model []gorgonia.ValueGrad, share Share, ready func([]*parameter) error) ([]*parameter, error) {
 	before := e.sharing
 	active, err := e.admit(model, true)
-	if err == nil {
-		err = e.assign(share)
-	}
 	if err == nil {
 		err = ready(active)
 	}
@@ -114,7 +117,6 @@ func (e *engine) agreeOn(model []gorgonia.ValueGrad, share Share, ready func([]*
 
 // assign assigns the parameters that have not been assigned yet.
 func (e *engine) assign(share Share) error {
-	fresh := e.list
 	if share.Rank < 0 || share.Rank >= share.Size {
 		return fmt.Errorf("solvers: want a process from 0 to below their number, got %d of %d (%w)", share.Rank, share.Size, ErrParameter)
 	}
@@ -122,12 +124,11 @@ func (e *engine) assign(share Share) error {
 		return fmt.Errorf("solvers: want the share of process %d of %d, as at the first step, got that of %d of %d (%w)",
 			e.rank, e.ranks, share.Rank, share.Size, ErrParameter)
 	}
-	if e.ranks == share.Size {
-		fresh = e.list[e.known:]
-	} else {
+	if e.ranks != share.Size {
 		e.unassign()
 	}
-	if e.rank, e.ranks = share.Rank, share.Size; len(fresh) == 0 {
+	e.rank, e.ranks = share.Rank, share.Size
+	if !slices.ContainsFunc(e.list, func(p *parameter) bool { return !p.assigned }) && len(e.list) == e.known {
 		return nil
 	}
 	loads := make([]int64, e.ranks)
@@ -136,11 +137,12 @@ func (e *engine) assign(share Share) error {
 			loads[p.owner] += p.cost()
 		}
 	}
-	for _, p := range slices.SortedStableFunc(slices.Values(fresh), func(a, b *parameter) int { return cmp.Compare(b.cost(), a.cost()) }) {
+	for _, p := range slices.SortedStableFunc(slices.Values(e.list), func(a, b *parameter) int { return cmp.Compare(b.cost(), a.cost()) }) {
 		if p.assigned { // its process has the state that it inherits
 			continue
 		}
 		p.assigned = true
+		e.undo = append(e.undo, func() { p.owner, p.theirs, p.assigned = everyone, false, false })
 		if p.owner, p.theirs = everyone, false; p.heaviest() >= share.Heavy && e.ranks > 1 && p.divisible() {
 			p.owner = slices.Index(loads, slices.Min(loads))
 			loads[p.owner] += p.cost()
@@ -232,14 +234,17 @@ func (e *engine) exchange(active []*parameter, share Share) error {
 }
 
 // figures is the number of values that are sent for a part in addition to its weights.
-const figures = 13
+const figures = 14
 
 func (p *Part) figures() [figures]float64 {
-	m, projected := &p.memory, 0.0
+	m, projected, failed := &p.memory, 0.0, 0.0
 	if p.bound.of.projected {
 		projected = 1
 	}
-	return [figures]float64{m.progress.Direction, m.progress.Length, m.progress.Factor, float64(m.reprojections), m.longest, m.size, m.momentum, m.outward, m.outwardness[0], m.outwardness[1], m.weight, m.cosine, projected}
+	if p.bound.of.err != nil {
+		failed = 1
+	}
+	return [figures]float64{m.progress.Direction, m.progress.Length, m.progress.Factor, float64(m.reprojections), m.longest, m.size, m.momentum, m.outward, m.outwardness[0], m.outwardness[1], m.weight, m.cosine, projected, failed}
 }
 
 // write writes what the step has changed to the beginning of b, and moves b behind it.
@@ -272,6 +277,9 @@ func (p *parameter) read(b *[]byte) {
 		m.weight = f[10]
 		m.cosine = f[11]
 		p.projected = f[12] == 1
+		if f[13] == 1 {
+			p.err = p.fail(ErrOverwritten, fmt.Sprintf("process %d, which moves it, could not: the weights were written to since the last step, and all others have moved", p.owner), nil)
+		}
 	}
 	*b = at
 }

@@ -66,6 +66,7 @@ type Solver struct {
 	steps int
 	sums  checksums
 	part  solvers.Share
+	made  bool // the ranks have agreed on the step under way
 }
 
 var _ gorgonia.Solver = (*Solver)(nil)
@@ -175,7 +176,8 @@ func (s *Solver) Step(model []gorgonia.ValueGrad) error {
 	err := s.replace(model, !ascends)
 	if err == nil {
 		if one, ok := s.inner.(sharer); ok {
-			if err = one.StepShare(model, s.part); err != nil {
+			s.made = false
+			if err = one.StepShare(model, s.part); err != nil && !s.made {
 				s.takeBack(s.grads)
 			}
 		} else {
@@ -305,6 +307,7 @@ func (s *Solver) agree(err error, plan uint64) error {
 	case failed:
 		return s.group.blame(err)
 	case same:
+		s.made = true
 		return nil
 	}
 	lines := []string{"the solver " + nameOf(s.inner)}

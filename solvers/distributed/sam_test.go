@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/manifolds"
@@ -70,6 +71,47 @@ func TestSAM(t *testing.T) {
 					})
 				})
 			}
+		}
+	}
+}
+
+// An average around SAM, and one around a wrapper of it, ascend and move on several ranks as on one, also a parameter that joins later.
+func TestAverageOfSAM(t *testing.T) {
+	for _, of := range precisions {
+		for depth := range 2 {
+			onRanks(t, func(t *testing.T, g *distributed.Group) {
+				make := func() (gorgonia.Solver, *solvers.SAM) {
+					s := solvers.NewSAM(solvers.NewSGD(solvers.LearnRate(0.02), solvers.Momentum(0.9), kernels(manifolds.Stiefel{})), 0.05)
+					return solvers.NewEMA(wrap(s, depth), 0.9), s
+				}
+				m, twin := net(of, 1, true), net(of, 1, true)
+				inner, _ := make()
+				solver := average(g, inner)
+				reference, sam := make()
+				for step := range 6 {
+					n := len(m)
+					if step < 3 {
+						n-- // the last joins
+					}
+					gradients(m, step, g.Rank())
+					meanGradients(twin, step, g.Size())
+					require.NoError(t, solver.Ascend(all(m[:n])))
+					require.NoError(t, sam.Ascend(all(twin[:n])))
+					if step == 4 {
+						solver.Cancel()
+						gradients(m, step, g.Rank())
+						require.NoError(t, solver.Ascend(all(m[:n])))
+					}
+					gradients(m, 100+step, g.Rank())
+					meanGradients(twin, 100+step, g.Size())
+					require.NoError(t, solver.Step(all(m[:n])))
+					require.NoError(t, reference.Step(all(twin[:n])))
+					alike(t, g, bits(m), "step", step)
+					near(t, twin, m, 2000*eps(tensor.Float32), "step", step)
+				}
+				require.NoError(t, inner.(*solvers.Average).Swap(all(m)))
+				alike(t, g, bits(m))
+			})
 		}
 	}
 }
