@@ -86,7 +86,7 @@ func (e *engine) recognise(model []gorgonia.ValueGrad) (fresh int, err error) {
 // once marks a parameter as seen, and returns an error if it was already marked.
 func (e *engine) once(p *parameter, v gorgonia.ValueGrad, i int) error {
 	if p.seen != e.calls {
-		p.seen = e.calls
+		p.before, p.seen = p.seen, e.calls
 		return nil
 	}
 	return p.twice(nameOf(v, i))
@@ -141,11 +141,11 @@ func (e *engine) view(p *parameter, v gorgonia.ValueGrad, gradients bool) error 
 		return p.fail(ErrParameter, fmt.Sprintf("want weights of shape %v, %s, as at the first step, got %v, %s",
 			p.shape, p.precision, w.Shape, w.Precision()), nil)
 	}
-	p.elsewhere = p.unsettled
 	if at := address(w); p.storage != at {
 		e.moved(p, at)
-		p.elsewhere = true
+		p.unsettled = true // until a step is made
 	}
+	p.elsewhere = p.unsettled
 	if p.witness != witnessOf(w) {
 		p.elsewhere, p.overwritten = true, true
 	}
@@ -295,10 +295,21 @@ func (e *engine) takeBack() {
 	}
 	clear(e.undo)
 	e.undo = e.undo[:0]
+	e.unsee()
 	for _, p := range e.list[e.known:] {
 		e.leave(p)
 	}
 	e.list = slices.Delete(e.list, e.known, len(e.list))
+}
+
+// unsee makes the last admission one that has seen no parameter, and that was none.
+func (e *engine) unsee() {
+	for _, p := range e.list {
+		if p.seen == e.calls {
+			p.seen = p.before
+		}
+	}
+	e.calls--
 }
 
 // finish releases what belongs to the step under way.

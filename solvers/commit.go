@@ -50,11 +50,7 @@ func (p *parameter) keep() error {
 			q.memory.longest = q.step.longest
 		}
 		if q.step.dirty {
-			if p.steps > 0 {
-				q.memory.reprojections++
-			} else {
-				p.projected = true
-			}
+			q.corrected()
 		}
 		if first == nil {
 			first = err
@@ -70,6 +66,15 @@ func (p *parameter) keep() error {
 	p.overwritten, p.unsettled = false, false
 	p.witness = witnessOf(p.weights)
 	return first
+}
+
+// corrected notes that the points were not on the manifold.
+func (p *Part) corrected() {
+	if p.bound.of.steps == 0 {
+		p.bound.of.projected = true
+	} else {
+		p.memory.reprojections++
+	}
 }
 
 // advance makes the step of a part in place.

@@ -231,6 +231,44 @@ func TestLetProjectsAfterAFailedStep(t *testing.T) {
 	}
 }
 
+// New memory is remembered until a step is made, also by the ascent of SAM, even if the few values that detect a change in place are as before.
+func TestNewMemoryIsRemembered(t *testing.T) {
+	for _, of := range precisions {
+		for _, ascends := range []bool{false, true} {
+			m := model(of, 1)
+			sam := solvers.NewSAM(solvers.NewSGD(solvers.Momentum(0.9), solvers.Kernels(manifolds.Sphere{})), 0.01)
+			var s stepper = sam
+			if !ascends {
+				s = sam.Solver
+			}
+			step := func(k uint64) {
+				if ascends {
+					gradients(m, k)
+					require.NoError(t, sam.Ascend(valueGrads(m)))
+				}
+				run(t, s, m, k)
+			}
+			for k := range uint64(3) {
+				step(k)
+			}
+			for _, i := range []int{0, 2} {
+				m[i].w = m[i].w.Clone().(*tensor.Dense)
+				w := get(m[i].w)
+				w[1], w[9] = w[1]+3, w[9]+3
+				put(m[i].w, w)
+			}
+			if !ascends {
+				gradients(m, 7)
+				require.ErrorIs(t, s.Step(instead("offset", with(0, nan))(m)), solvers.ErrNotFinite)
+			}
+			step(7)
+			for _, p := range s.Report().Parameters {
+				assert.Equal(t, p.Kernel, p.Reprojections == 1, "%v, %s", ascends, p.Name)
+			}
+		}
+	}
+}
+
 // Two nodes exchange their tensors; each keeps its state, found by the node or
 // by the memory.
 func TestExchangedMemory(t *testing.T) {

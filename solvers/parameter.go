@@ -37,7 +37,7 @@ type parameter struct {
 	shared      bool    // another parameter has the same gradient
 	witness     uint64  // of the values that the last step left
 	overwritten bool    // something else has written weights since the last step
-	unsettled   bool    // Rescale found weights that the last step did not leave: the next step inspects all parts and carries their state
+	unsettled   bool    // weights that the last step did not leave were found without a step: the next one inspects all parts and carries their state
 	steps       int
 	gradient    float64 // norm of the last Euclidean gradient, as it came
 	still       int     // steps in a row whose gradient was 0
@@ -45,6 +45,7 @@ type parameter struct {
 	projected   bool    // the weights were not on the manifold at first
 	adopted     int     // how often it was rebuilt under its name
 	seen        int     // the admission that saw it last
+	before      int     // the one that saw it before that
 	owner       int     // the process that moves it, or everyone
 	assigned    bool    // to its owner
 	ascent      ascent  // of SAM

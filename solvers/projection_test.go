@@ -196,3 +196,29 @@ func TestDriftOfSeveralParameters(t *testing.T) {
 		}
 	}
 }
+
+// Init of weights that something else has written since the last step hides nothing from the next step.
+func TestInitOfOverwrittenWeights(t *testing.T) {
+	for _, of := range precisions {
+		for _, s := range everySolver(0.05) {
+			t.Run(of.String()+"/"+s.name, func(t *testing.T) {
+				m, twin := model(of, 1), model(of, 1)
+				solver, reference := s.of(solvers.Kernels(manifolds.Sphere{})), s.of(solvers.Kernels(manifolds.Sphere{}))
+				for step := range uint64(3) {
+					run(t, solver, m, step)
+					run(t, reference, twin, step)
+				}
+				for _, i := range []int{0, 2} {
+					gaussian(m[i].w, source(9), 1)
+					put(twin[i].w, get(m[i].w))
+				}
+				require.NoError(t, solver.Init(valueGrads(m)))
+				onManifold(t, solver.Report(), of)
+				run(t, solver, m, 7)
+				run(t, reference, twin, 7)
+				same(t, weights(twin), weights(m))
+				assert.Equal(t, reference.Report(), solver.Report())
+			})
+		}
+	}
+}

@@ -234,6 +234,30 @@ func TestForget(t *testing.T) {
 	assert.Equal(t, 3, snap.Parameters[0].Steps)
 }
 
+// Only steps count: neither a step that failed nor Rescale nor Restore makes parameters absent, so that Forget would drop their state.
+func TestForgetAfterOtherCalls(t *testing.T) {
+	m := model(tensor.Float64, 1)
+	make := func() *solvers.Solver { return solvers.NewSGD(solvers.Momentum(0.9)) }
+	s := make()
+	run(t, s, m, 1)
+	before := s.Report().Parameters
+	require.Error(t, s.Step(append(valueGrads(m[:2]), nil)))
+	require.Error(t, s.Init([]gorgonia.ValueGrad{nil}))
+	require.NoError(t, s.Rescale(valueGrads(m[:2]), func(p *solvers.Part) (float64, error) { return p.Scale(), nil }))
+	assert.Equal(t, before, s.Report().Parameters)
+	assert.Empty(t, s.Forget())
+
+	snap, err := s.Snapshot()
+	require.NoError(t, err)
+	twin := make()
+	require.NoError(t, twin.Step(nil)) // a step of no parameters
+	require.NoError(t, twin.Restore(valueGrads(m), snap))
+	assert.Empty(t, twin.Forget())
+	run(t, s, m[:4], 2)
+	require.Error(t, s.Step(append(valueGrads(m), nil)))
+	assert.Equal(t, []string{"linear", "offset"}, s.Forget())
+}
+
 // Tied weights, two nodes over one tensor, are refused by both names.
 func TestTiedWeights(t *testing.T) {
 	p := newParam("", tensor.Float32, 3, 4)

@@ -92,6 +92,7 @@ func (e *engine) rescale(model []gorgonia.ValueGrad, scale func(p *Part) (float6
 	if len(all) > 0 && e.ranks > 0 {
 		e.identify() // the plan depends on the manifolds
 	}
+	e.unsee() // Forget and reports ask for the parameters of steps
 	return nil
 }
 
@@ -156,11 +157,8 @@ func (r resized) commit() error {
 	}
 	p.on(r.to, r.scale)
 	p.memory.size = r.at.Norm()
-	switch {
-	case p.step.dirty && of.steps == 0:
-		of.projected = true
-	case p.step.dirty:
-		p.memory.reprojections++
+	if p.step.dirty {
+		p.corrected()
 	}
 	of.witness, of.unsettled = witnessOf(of.weights), of.elsewhere
 	return nil

@@ -263,6 +263,7 @@ func (s *Solver) Restore(model []gorgonia.ValueGrad, snap *Snapshot) error {
 		if err := p.restore(ps, w); err != nil {
 			return err
 		}
+		p.seen = e.calls
 		restored.add(p)
 	}
 	if len(restored.list) > 0 {

@@ -152,10 +152,10 @@ func (e *engine) init(model []gorgonia.ValueGrad) error {
 				if err := q.put(p.weights, q.X); err != nil {
 					return q.fail(ErrParameter, err.Error(), err)
 				}
-				p.projected = p.projected || p.steps == 0
+				q.corrected()
 			}
 		}
-		p.witness = witnessOf(p.weights)
+		p.witness, p.unsettled = witnessOf(p.weights), p.elsewhere
 	}
 	return nil
 }
