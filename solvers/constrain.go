@@ -5,6 +5,7 @@ package solvers
 import (
 	"encoding"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"sync"
@@ -146,7 +147,15 @@ func (w *wrapped) Plan(parts []*Part) error {
 	order := w.order
 	for _, p := range parts {
 		of := p.bound.of
-		if !slices.Contains(order, of) {
+		if slices.Contains(order, of) {
+			continue
+		}
+		// One that was bound anew, after its first step failed or Forget dropped it, keeps its place.
+		if i := slices.IndexFunc(order, func(q *parameter) bool { return q.who.is(of.who) }); i >= 0 {
+			w.shadows[of] = w.shadows[order[i]]
+			order = slices.Clone(order)
+			order[i] = of
+		} else {
 			if len(w.order) > 0 && w.remembers() && isStock(w.inner) {
 				return p.fail(ErrStock, fmt.Sprintf("want the parameters of the first step of %T, which keeps its state by their positions, got another", w.inner), nil)
 			}
@@ -168,6 +177,9 @@ func (w *wrapped) Plan(parts []*Part) error {
 		return err
 	}
 	w.order = order
+	if len(w.shadows) > len(order) {
+		maps.DeleteFunc(w.shadows, func(p *parameter, _ *shadow) bool { return !slices.Contains(order, p) })
+	}
 	return nil
 }
 

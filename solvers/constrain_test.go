@@ -489,3 +489,20 @@ func TestShareOfConstrain(t *testing.T) {
 		}
 	}
 }
+
+// If the first step fails after the wrapped solver has made it, the parameters keep their positions, and the next step is made.
+func TestConstrainAfterAFailedFirstStep(t *testing.T) {
+	eachStock(t, func(t *testing.T, of tensor.Dtype, s stock) {
+		m := model(of, 1)
+		solver := solvers.Constrain(s.make(gorgonia.WithLearnRate(0.01)), manifolds.Stiefel{})
+		failing := solvers.Share{Size: 1, Agree: func(error, uint64) error { return errBreakage }}
+		for range 2 {
+			gradients(m, 1)
+			require.ErrorIs(t, solver.StepShare(valueGrads(m), failing), errBreakage)
+		}
+		for step := range uint64(3) {
+			run(t, solver, m, step)
+		}
+		onManifold(t, solver.Report(), of)
+	})
+}

@@ -36,6 +36,14 @@ func (i identity) value() gorgonia.ValueGrad {
 	return i.other
 }
 
+// is reports whether both are identities of one parameter.
+func (i identity) is(j identity) bool {
+	if i.other == nil || j.other == nil {
+		return i.other == j.other && i.node == j.node
+	}
+	return hashable(i.other) && hashable(j.other) && i.other == j.other
+}
+
 // book finds parameters by their identity, never by their position.
 type book struct {
 	list      []*parameter
