@@ -104,7 +104,7 @@ func (r adagrad) Factors(p *Part, f []float64, old, next []manifolds.Points) {
 	for k, sq := range f {
 		s := r.keep*old[last].At(k, 0, 0) + r.take*sq
 		next[last].Set(k, 0, 0, s)
-		f[k] = 1 / (math.Sqrt(s) + r.eps)
+		f[k] = min(1/(math.Sqrt(s)+r.eps), p.greatest())
 	}
 }
 

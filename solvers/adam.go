@@ -72,7 +72,7 @@ func (r adam) Factors(p *Part, f []float64, old, next []manifolds.Points) {
 			s = max(s, old[2].At(k, 0, 0))
 			next[2].Set(k, 0, 0, s)
 		}
-		f[k] = 1 / correct1 / (math.Sqrt(s/correct2) + r.eps)
+		f[k] = min(1/correct1/(math.Sqrt(s/correct2)+r.eps), p.greatest())
 	}
 }
 
@@ -119,6 +119,14 @@ func (p *Part) vanishing() float64 {
 		return 1e-150
 	}
 	return 1e-15
+}
+
+// greatest is the largest finite number in the precision of the part. A larger factor would make NaN of a direction of 0.
+func (p *Part) greatest() float64 {
+	if p.X.Data64() != nil {
+		return math.MaxFloat64
+	}
+	return math.MaxFloat32
 }
 
 func (r adam) Advance(p *Part, g manifolds.Points, slope float64) (manifolds.Progress, error) {

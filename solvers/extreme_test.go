@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/manifolds"
@@ -219,4 +220,27 @@ func TestSnapshotOfNearlyTheSameManifold(t *testing.T) {
 	require.NoError(t, at(2.00001).Restore(valueGrads(copied(m, tensor.Float64)), snap))
 	geodesic := solvers.NewSGD(solvers.Momentum(0.9), solvers.Kernels(manifolds.Sphere{Radius: 2.00001, Geodesic: true}))
 	require.ErrorIs(t, geodesic.Restore(valueGrads(copied(m, tensor.Float64)), snap), solvers.ErrConstraint)
+}
+
+// Weights without a gradient stay where they are, however small Eps is.
+func TestTinyEps(t *testing.T) {
+	for _, of := range precisions {
+		for _, eps := range []float64{1e-30, 1e-40, 1e-150, 5e-324} {
+			for _, s := range []*solvers.Solver{
+				solvers.NewAdam(solvers.Eps(eps)), solvers.NewAdam(solvers.Eps(eps), solvers.AMSGrad()), solvers.NewAdagrad(solvers.Eps(eps)),
+				solvers.NewRMSProp(solvers.Eps(eps)), solvers.NewRMSProp(solvers.Eps(eps), solvers.Momentum(0.9)),
+				solvers.NewAdam(solvers.Eps(eps), solvers.Param("w", manifolds.Sphere{}, manifolds.PerFilter)),
+			} {
+				p := newParam("w", of, 2, 2, 1, 2)
+				put(p.w, []float64{0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5})
+				for range 3 {
+					put(p.g, []float64{1, 2, 0, 3, 0, 0, 0, 0})
+					require.NoError(t, s.Step([]gorgonia.ValueGrad{p}), "%s, %v, %g", s, of, eps)
+				}
+				w := get(p.w)
+				assert.InDelta(t, 0.5, w[4], 1e-6, "%s, %v, %g", s, of, eps)
+				assert.NotEqual(t, 0.5, w[0])
+			}
+		}
+	}
 }

@@ -194,6 +194,7 @@ func (e *engine) prepare(p *parameter) error {
 	if err := p.putTogether(); err != nil {
 		return err
 	}
+	_, plans := e.rule.(Planner)
 	for _, q := range p.parts {
 		if !q.step.way.buffered() {
 			continue
@@ -210,7 +211,7 @@ func (e *engine) prepare(p *parameter) error {
 			if err := q.open(); err != nil {
 				return q.fail(ErrParameter, err.Error(), err)
 			}
-			if planned.K > 0 { // a rule that plans may have written to it
+			if plans { // and may have written to it; what Direction has written is made again
 				widen(q.Gradient, planned)
 			}
 			err = e.aim(q)

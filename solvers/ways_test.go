@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/manifolds"
@@ -195,5 +196,23 @@ func TestLongStepsAreMadeInFloat64(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A long step of float32 whose direction is known before its length, because the points of a layer share their factor, is made in float64 from the
+// gradient as it came: Adam has made a Riemannian one of it.
+func TestLongStepsOfLayers(t *testing.T) {
+	for _, metric := range []manifolds.StiefelMetric{manifolds.EuclideanMetric, manifolds.CanonicalMetric} {
+		var got [2][]float64
+		for i, of := range precisions {
+			s := solvers.NewAdam(solvers.LearnRate(1e3), solvers.SampledGeometricStep(), solvers.FactorFor(solvers.EachLayer), solvers.Kernels(manifolds.Stiefel{Metric: metric}))
+			p := newParam("w", of, 6, 4, 2, 3)
+			gaussian(p.w, source(1), 1)
+			require.NoError(t, s.Init([]gorgonia.ValueGrad{p}))
+			gaussian(p.g, source(2), 1)
+			require.NoError(t, s.Step([]gorgonia.ValueGrad{p}))
+			got[i] = get(p.w)
+		}
+		assert.InDeltaSlice(t, got[1], got[0], 1e-6, "metric %d", metric)
 	}
 }

@@ -163,7 +163,7 @@ func (s *Solver) Init(model []gorgonia.ValueGrad) error {
 // with the same parameters in the same order, and all return nil or all an error.
 //
 // A step that fails leaves weights, gradients and state as they were on all ranks, if the solver is
-// one of package solvers. A stock solver that fails on one rank may have moved the weights of
+// one of package solvers and the error is not solvers.ErrOverwritten. A stock solver that fails on one rank may have moved the weights of
 // others.
 func (s *Solver) Step(model []gorgonia.ValueGrad) error {
 	if s.group == nil {
