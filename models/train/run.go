@@ -72,9 +72,10 @@ func newRun(ctx context.Context, of models.Trainable, solver gorgonia.Solver, da
 	if r.root() {
 		r.hooks = append(append(r.hooks, o.Hooks...), Hook{AfterStep: o.AfterStep, AfterEpoch: o.AfterEpoch})
 	}
+	made := false
 	defer func() {
-		if err != nil {
-			r.kept.leave()
+		if !made { // there is an error, or the solver has panicked
+			r.release()
 		}
 	}()
 	if s, ok := of.(interface{ Spec() models.Spec }); ok {
@@ -113,7 +114,11 @@ func newRun(ctx context.Context, of models.Trainable, solver gorgonia.Solver, da
 		count := (o.Epochs-len(r.Done))*r.Plan.steps() - r.Step
 		r.feed, err = startFeed(m, part.examples, count, data, newGatherer(r.Plan, part, data).epochs(len(r.Done)+1, r.Step, o.Epochs))
 	}
-	return r, r.agree(err)
+	if err := r.agree(err); err != nil {
+		return nil, err
+	}
+	made = true
+	return r, nil
 }
 
 // begin takes the state from the checkpoint, or makes the initial state.
@@ -142,18 +147,29 @@ func (r *run) begin() error {
 	return nil
 }
 
-// close ends the hooks, whose errors it returns, the goroutine of the feed, and the machines, and releases the lock.
+// close ends the hooks, whose errors it returns, and releases everything else.
 func (r *run) close() error {
 	var all []error
 	for _, end := range r.ends {
 		all = append(all, end())
 	}
-	r.feed.close()
-	_ = r.predictor.Close()
-	r.rescaler.close()
-	_ = r.vm.Close()
-	r.kept.leave()
+	r.release()
 	return errors.Join(all...)
+}
+
+// release ends the goroutine of the feed, closes the machines, as far as the run has them yet, and releases the lock.
+func (r *run) release() {
+	if r.feed != nil {
+		r.feed.close()
+	}
+	if r.predictor != nil {
+		_ = r.predictor.Close()
+	}
+	r.rescaler.close()
+	if r.vm != nil {
+		_ = r.vm.Close()
+	}
+	r.kept.leave()
 }
 
 // all makes the remaining epochs, and saves the run at its end if it is whole.

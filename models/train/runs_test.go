@@ -23,6 +23,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"gorgonia.org/gorgonia"
 
 	"github.com/kernelfold/kernelfold/internal/rerun"
 	"github.com/kernelfold/kernelfold/manifolds"
@@ -286,6 +287,21 @@ func TestLocked(t *testing.T) {
 	assert.NoFileExists(t, filepath.Join(dir, train.LockFile))
 	_, err = kept(t, dir, train.Checkpoint{Resume: true})
 	require.NoError(t, err)
+}
+
+// panics is a solver whose Init panics.
+type panics struct{ *solvers.Solver }
+
+func (panics) Init([]gorgonia.ValueGrad) error { panic("init") }
+
+// A panic before the first step leaves the directory to the next run.
+func TestLockAfterPanic(t *testing.T) {
+	dir := t.TempDir()
+	m, set, o := stateful(t), easy(t), train.Options{Epochs: 1, Checkpoint: train.Checkpoint{Dir: dir}}
+	assert.PanicsWithValue(t, "init", func() { _, _ = train.Fit(context.Background(), m, panics{solvers.NewSGD()}, set.Train, o) })
+	assert.NoFileExists(t, filepath.Join(dir, train.LockFile))
+	_, err := train.Fit(context.Background(), m, solvers.NewSGD(), set.Train, o)
+	assert.NoError(t, err)
 }
 
 // A new run that replaces another leaves nothing of it, and until it is saved itself the other one is there.
