@@ -265,8 +265,9 @@ func (a *Average) between(call string) error {
 		return a.err
 	case a.inner == nil:
 		return a.unmade(call)
-	case a.swapped != nil:
-		return fmt.Errorf("solvers: %s: want SwapBack of %s before it, got the averages in place of the weights (%w)", call, a, ErrAverage)
+	}
+	if placed := a.base().engine.placed; placed != nil { // this one, or another of the same solver
+		return fmt.Errorf("solvers: %s: want SwapBack of %s before it, got the averages in place of the weights (%w)", call, placed, ErrAverage)
 	}
 	return nil
 }
@@ -446,7 +447,7 @@ func (p *Part) scatter(to []float64, x manifolds.Points) error {
 
 // Swap puts the averages in place of the weights, each on its manifold, until SwapBack. Running statistics of batch
 // normalisations belong to the weights: compute them again with train.Recalibrate. Swap is atomic. It returns
-// ErrAverage if the weights are swapped already, or if one of them has no average yet.
+// ErrAverage if the weights are swapped already, be it by another average of the same solver, or if one of them has no average yet.
 func (a *Average) Swap(model []gorgonia.ValueGrad) error {
 	if err := a.between("Swap"); err != nil {
 		return err
@@ -473,7 +474,7 @@ func (a *Average) Swap(model []gorgonia.ValueGrad) error {
 	if len(all) == 0 {
 		return fmt.Errorf("solvers: Swap: want at least one parameter, got none (%w)", ErrAverage)
 	}
-	a.swapped = all
+	a.swapped, a.base().engine.placed = all, a
 	a.exchange()
 	return nil
 }
@@ -526,8 +527,11 @@ func (a *Average) place(p *parameter, at []float64, to dense.View) error {
 
 // SwapBack restores the weights that Swap has replaced, bit for bit. It does nothing unless they are swapped.
 func (a *Average) SwapBack() {
+	if a.swapped == nil {
+		return
+	}
 	a.exchange()
-	a.swapped = nil
+	a.swapped, a.base().engine.placed = nil, nil
 }
 
 // Swapped reports whether the averages are in place of the weights.

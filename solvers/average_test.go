@@ -395,6 +395,32 @@ func TestAverageRestoreRefuses(t *testing.T) {
 	assert.ErrorContains(t, err, "*gorgonia.AdamSolver")
 }
 
+// Of several averages of a solver only one is in place of the weights at a time.
+func TestAverageOfAnAverage(t *testing.T) {
+	for _, of := range precisions {
+		for _, kind := range everySolver(0.01) {
+			m := model(of, 1)
+			inner := solvers.NewEMA(kind.of(places[0].kernels()), 0.9)
+			outer := solvers.NewSWA(inner)
+			run(t, outer, m, 3)
+			before := weights(m)
+			for _, of := range [][2]*solvers.Average{{inner, outer}, {outer, inner}} {
+				require.NoError(t, of[0].Swap(valueGrads(m)))
+				placed := weights(m)
+				gradients(m, 4)
+				for _, err := range []error{of[1].Swap(valueGrads(m)), of[1].Step(valueGrads(m))} {
+					require.ErrorIs(t, err, solvers.ErrAverage)
+					assert.ErrorContains(t, err, "want SwapBack of "+of[0].String())
+				}
+				of[1].SwapBack()
+				same(t, placed, weights(m))
+				of[0].SwapBack()
+				same(t, before, weights(m))
+			}
+		}
+	}
+}
+
 // Calls out of turn are ErrAverage and change nothing.
 func TestAverageOutOfTurn(t *testing.T) {
 	for _, of := range precisions {

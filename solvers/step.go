@@ -34,6 +34,7 @@ type engine struct {
 	parts  []*Part      // the same, for a rule that plans
 	known  int          // parameters there were before it
 	undo   []func()     // of what parameters inherit in it
+	placed *Average     // whose averages are in place of the weights, or nil
 
 	// What graphs keep that others have replaced: a copy of each of their parameters.
 	replaced book
