@@ -206,7 +206,8 @@ func (a *Average) due(steps int) int {
 }
 
 // Step makes the step of the solver and averages the weights after it. Between Swap and SwapBack it changes
-// nothing and returns ErrAverage. If the step fails, the average is unchanged.
+// nothing and returns ErrAverage. If the step fails, the average is unchanged; so it is if the step is made and the weights of a
+// parameter cannot be averaged, which is ErrAverage too.
 func (a *Average) Step(model []gorgonia.ValueGrad) error { return a.StepShare(model, alone) }
 
 // StepShare is Step for one of several processes, all of which hold the same average. The work of the step is divided if the solver has the method
@@ -310,13 +311,15 @@ func (a *Average) known(model []gorgonia.ValueGrad, f func(p *parameter, w dense
 	return nil
 }
 
-// add adds the weights to the averages.
+// add adds the weights to the averages, to all of them or, after an error, to none.
 func (a *Average) add(model []gorgonia.ValueGrad) error {
-	return a.known(model, func(p *parameter, w dense.View) error {
-		m := p.means[a]
-		if m == nil {
-			m = &mean{at: make([]float64, w.Len())}
-			p.keepMean(a, m)
+	var moves []func()
+	err := a.known(model, func(p *parameter, w dense.View) error {
+		m := &mean{}
+		if now := p.means[a]; now != nil {
+			*m = *now
+		} else {
+			m.at = make([]float64, w.Len())
 		}
 		m.count++
 		c := 1 / float64(m.count)
@@ -328,8 +331,28 @@ func (a *Average) add(model []gorgonia.ValueGrad) error {
 			m.total += weight
 			c = weight / m.total
 		}
-		return a.towards(p, m.at, c, w)
+		curved := slices.ContainsFunc(p.parts, a.curved)
+		if curved {
+			var err error
+			if m.at, err = a.along(p, m.at, c, w); err != nil {
+				return err
+			}
+		}
+		moves = append(moves, func() {
+			if !curved {
+				blend(m.at, c, w)
+			}
+			p.keepMean(a, m)
+		})
+		return nil
 	})
+	if err != nil {
+		return err
+	}
+	for _, move := range moves {
+		move()
+	}
+	return nil
 }
 
 // keepMean makes m the average of the parameter in a.
@@ -348,25 +371,21 @@ func (p *parameter) distanceWeight() (weight float64) {
 	return weight
 }
 
-// towards moves an average towards the weights, by the fraction c of the way.
-func (a *Average) towards(p *parameter, at []float64, c float64, w dense.View) error {
-	if !slices.ContainsFunc(p.parts, a.curved) {
-		blend(at, c, w)
-		return nil
-	}
-	before := slices.Clone(at)
+// along returns the average that lies at the fraction c of the way from the one given to the weights, some of whose parts move on their manifolds.
+func (a *Average) along(p *parameter, from []float64, c float64, w dense.View) ([]float64, error) {
+	at := slices.Clone(from)
 	blend(at, c, w)
 	for _, q := range p.parts {
 		if !a.curved(q) {
 			continue
 		}
-		err := q.geodesic(at, before, c, w)
+		err := q.geodesic(at, from, c, w)
 		q.release()
 		if err != nil {
-			return q.fail(ErrAverage, fmt.Sprintf("the average of the weights: %v", err), err)
+			return nil, q.fail(ErrAverage, fmt.Sprintf("the average of the weights: %v", err), err)
 		}
 	}
-	return nil
+	return at, nil
 }
 
 // curved reports whether the average of a part is a point of its manifold.

@@ -642,17 +642,25 @@ func projector(x []float64, rows int) []float64 {
 	return p
 }
 
-// An average that cannot be moved is an ErrAverage that names its parameter once.
+// An average that cannot be moved is an ErrAverage that names its parameter once, and all averages stay as they were.
 func TestAverageThatCannotMove(t *testing.T) {
 	armed := &breakage{}
-	m := model(tensor.Float64, 1)[:1]
+	m := model(tensor.Float64, 1)
 	a := solvers.NewEMA(solvers.NewSGD(solvers.Kernels(fragile{manifolds.Sphere{}, armed})), 0.9, solvers.AverageIntrinsic())
 	run(t, a, m, 1)
+	averages := func() map[string][]float64 {
+		require.NoError(t, a.Swap(valueGrads(m)))
+		defer a.SwapBack()
+		return weights(m)
+	}
+	before := averages()
 	gradients(m, 2)
-	*armed = breakage{"retract", 1} // the step goes well
+	*armed = breakage{"retract", 3} // the step goes well, and the first average
 	err := a.Step(valueGrads(m))
 	require.ErrorIs(t, err, solvers.ErrAverage)
 	assert.ErrorIs(t, err, errBreakage)
 	assert.NotErrorIs(t, err, solvers.ErrDiverged)
-	assert.Equal(t, 1, strings.Count(err.Error(), `"conv1"`), err.Error())
+	assert.Equal(t, 1, strings.Count(err.Error(), `"conv2"`), err.Error())
+	*armed = breakage{}
+	same(t, before, averages())
 }
