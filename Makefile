@@ -42,13 +42,13 @@ race:
 	go test -race -short -skip '$(NUMERICAL)' -timeout 15m $(CONCURRENT)
 
 # The portable Go alone, the assembly for older machines, and 32 bits: 386 or, on a kernel that runs no such
-# programs, arm on an emulator (Debian: qemu-user).
+# programs, arm on an emulator (Debian: qemu-user), there without the long tests of the manifolds.
 levels:
 	go test -short -tags noasm $(ASSEMBLY)
 	GODEBUG=cpu.avx512f=off go test -short $(ASSEMBLY)
 	@if CGO_ENABLED=0 GOARCH=386 go test ./internal/isnil >/dev/null 2>&1; \
 	then set -x; CGO_ENABLED=0 GOARCH=386 go test -short -timeout 20m $(NARROW); \
-	else set -x; CGO_ENABLED=0 GOARCH=arm KERNELFOLD_EXEC=qemu-arm go test -short -timeout 20m -exec qemu-arm $(NARROW); fi
+	else set -x; CGO_ENABLED=0 GOARCH=arm KERNELFOLD_EXEC=qemu-arm go test -short -timeout 20m -exec qemu-arm $(filter-out ./manifolds,$(NARROW)); fi
 
 # Every GOOS and GOARCH that Gorgonia compiles for.
 platforms:
