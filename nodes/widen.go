@@ -59,12 +59,15 @@ func elementwise(n *gorgonia.Node) func(*gorgonia.Node) (*gorgonia.Node, error) 
 	if n.Op() == nil || nameOf(n) != "gorgonia.elemUnaryOp" {
 		return nil
 	}
-	return map[string]func(*gorgonia.Node) (*gorgonia.Node, error){
-		"abs": gorgonia.Abs, "sign": gorgonia.Sign, "ceil": gorgonia.Ceil, "floor": gorgonia.Floor, "sin": gorgonia.Sin, "cos": gorgonia.Cos,
-		"exp": gorgonia.Exp, "ln": gorgonia.Log, "log2": gorgonia.Log2, "neg": gorgonia.Neg, "square": gorgonia.Square, "sqrt": gorgonia.Sqrt,
-		"inv": gorgonia.Inverse, "invSqrt": gorgonia.InverseSqrt, "cube": gorgonia.Cube, "tanh": gorgonia.Tanh, "sigmoid": gorgonia.Sigmoid,
-		"log1p": gorgonia.Log1p, "expm1": gorgonia.Expm1, "softplus": gorgonia.Softplus,
-	}[n.Op().String()]
+	return elementFunctions[n.Op().String()]
+}
+
+// elementFunctions are the constructors of stock operations on elements, by the names of the operations.
+var elementFunctions = map[string]func(*gorgonia.Node) (*gorgonia.Node, error){
+	"abs": gorgonia.Abs, "sign": gorgonia.Sign, "ceil": gorgonia.Ceil, "floor": gorgonia.Floor, "sin": gorgonia.Sin, "cos": gorgonia.Cos,
+	"exp": gorgonia.Exp, "ln": gorgonia.Log, "log2": gorgonia.Log2, "neg": gorgonia.Neg, "square": gorgonia.Square, "sqrt": gorgonia.Sqrt,
+	"inv": gorgonia.Inverse, "invSqrt": gorgonia.InverseSqrt, "cube": gorgonia.Cube, "tanh": gorgonia.Tanh, "sigmoid": gorgonia.Sigmoid,
+	"log1p": gorgonia.Log1p, "expm1": gorgonia.Expm1, "softplus": gorgonia.Softplus,
 }
 
 // leaf returns the copy of a leaf or a constant of float32, and nil for any other node.

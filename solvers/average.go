@@ -206,8 +206,8 @@ func (a *Average) due(steps int) int {
 }
 
 // Step makes the step of the solver and averages the weights after it. Between Swap and SwapBack it changes
-// nothing and returns ErrAverage. If the step fails, the average is unchanged; so it is if the step is made and the weights of a
-// parameter cannot be averaged, which is ErrAverage too.
+// nothing and returns ErrAverage. If the step fails, the average is unchanged. If the step is made and the weights of a parameter
+// cannot be averaged, the averages of all parameters are unchanged, and the error is ErrAverage.
 func (a *Average) Step(model []gorgonia.ValueGrad) error { return a.StepShare(model, alone) }
 
 // StepShare is Step for one of several processes, all of which hold the same average. The work of the step is divided if the solver has the method

@@ -8,6 +8,8 @@ import (
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
+
+	"github.com/kernelfold/kernelfold/internal/roles"
 )
 
 var precisions = []tensor.Dtype{tensor.Float32, tensor.Float64}
@@ -218,9 +220,8 @@ func (c *Case) tryout(of tensor.Dtype) (err error) {
 	if n.Dtype() != of {
 		return fmt.Errorf("want a node of %v, got %v", of, n.Dtype())
 	}
-	children := n.Graph().From(n.ID())
-	for children.Next() {
-		if !gorgonia.Nodes(leaves).Contains(children.Node().(*gorgonia.Node)) {
+	for _, c := range roles.Inputs(n) {
+		if !gorgonia.Nodes(leaves).Contains(c) {
 			return nil // composed of several ops
 		}
 	}
