@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/manifolds"
 	"github.com/kernelfold/kernelfold/solvers"
@@ -67,6 +68,18 @@ func TestClippingLeavesSmallGradients(t *testing.T) {
 			near(t, get(p.w), get(a[i].w), 1, of, p.name)
 		}
 	}
+}
+
+// So are gradients whose norms overflow together.
+func TestClippingNormsThatOverflow(t *testing.T) {
+	a, b := newParam("a", tensor.Float64, 1), newParam("b", tensor.Float64, 1)
+	for range 2 {
+		put(a.g, []float64{1.5e308})
+		put(b.g, []float64{-1.5e308})
+		require.NoError(t, solvers.NewSGD(solvers.LearnRate(1), solvers.ClipNorm(1)).Step(valueGrads([]*param{a, b})))
+	}
+	assert.InDelta(t, -math.Sqrt2, get(a.w)[0], 1e-15)
+	assert.InDelta(t, math.Sqrt2, get(b.w)[0], 1e-15)
 }
 
 // Gradients whose squares overflow are clipped like any others.

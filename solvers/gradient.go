@@ -48,22 +48,28 @@ func (e *engine) shrinkage(active []*parameter) float64 {
 	if e.clipNorm == 0 {
 		return 1
 	}
+	const unit = 0x1p32 // of the norms, so that finite ones have a finite sum
 	norms := scratch.Get[float64](len(active))
 	defer scratch.Put(norms)
 	for i, p := range active {
 		if norms[i] = 0; !p.settings.frozen {
-			norms[i] = p.clipped(e.scale()) * p.shrinkage(e.scale())
+			norms[i] = p.clipped(e.scale()) * p.shrinkage(e.scale()) / unit
 		}
 	}
-	slices.Sort(norms) // so that the sum does not depend on the order of the parameters
-	total := 0.0
-	for _, n := range norms {
-		total = math.Hypot(total, n)
-	}
-	if total > e.clipNorm {
-		return e.clipNorm / total
+	if total, limit := together(norms), e.clipNorm/unit; total > limit {
+		return limit / total
 	}
 	return 1
+}
+
+// together returns the root of the sum of the squares, or the largest float64 if that overflows. It sorts the norms, so that the result does not
+// depend on their order.
+func together(norms []float64) (sum float64) {
+	slices.Sort(norms)
+	for _, n := range norms {
+		sum = math.Hypot(sum, n)
+	}
+	return min(sum, math.MaxFloat64)
 }
 
 // clip sets dst, in the order of the weights, to the gradient scaled and

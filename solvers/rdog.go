@@ -5,7 +5,6 @@ package solvers
 import (
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/manifolds"
@@ -182,16 +181,6 @@ func plan(parts []*Part) error {
 	return nil
 }
 
-// together returns the root of the sum of the squares, which does not depend on their order. It sorts
-// them.
-func together(lengths []float64) (sum float64) {
-	slices.Sort(lengths)
-	for _, l := range lengths {
-		sum = math.Hypot(sum, l)
-	}
-	return sum
-}
-
 // travel holds the distance from the start and the sums that determine the rate.
 type travel struct {
 	distance float64 // r
@@ -216,7 +205,7 @@ func (t *travel) next(r dog, moved, length, lowest float64) (rate float64) {
 		rate *= root
 	}
 	t.weight = rate
-	t.length = math.Hypot(t.length, length)
+	t.length = min(math.Hypot(t.length, length), math.MaxFloat64)
 	if t.length == 0 {
 		return 0
 	}

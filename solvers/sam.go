@@ -5,7 +5,6 @@ package solvers
 import (
 	"fmt"
 	"math"
-	"slices"
 
 	"gorgonia.org/gorgonia"
 
@@ -166,7 +165,7 @@ func (s *SAM) climb(active []*parameter) error {
 		norms[i] = p.gradient
 		p.ascent.at, p.ascent.back, p.ascent.fused = p.weights, false, false
 	}
-	scale := total(norms) // so that squares neither overflow nor vanish
+	scale := together(norms) // so that squares neither overflow nor vanish
 	s.path, s.above = append(s.path[:0], active...), true
 	if s.flat = s.rho == 0 || scale == 0; s.flat {
 		return nil
@@ -178,21 +177,12 @@ func (s *SAM) climb(active []*parameter) error {
 	for i, p := range active {
 		norms[i] = math.Sqrt(p.ascent.square)
 	}
-	norm := total(norms)
+	norm := together(norms)
 	if norm == 0 {
 		s.flat = true
 		return nil
 	}
 	return e.each(active, work, func(_ *engine, p *parameter) error { return p.ascend(s.rho/norm, scale) })
-}
-
-// total returns the root of the sum of the squares. It sorts the norms, so that the result does not depend on their order.
-func total(norms []float64) (sum float64) {
-	slices.Sort(norms)
-	for _, n := range norms {
-		sum = math.Hypot(sum, n)
-	}
-	return sum
 }
 
 // quickSquare computes the square of the norm of the Riemannian gradients, over the scale, without writing them, and reports whether it did.
