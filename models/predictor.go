@@ -17,7 +17,7 @@ import (
 )
 
 // Predictor evaluates a Net, with its weights and buffers: batch normalisation uses the running
-// statistics, and nothing is dropped. It must not run at the same time as the net.
+// statistics, and nothing is dropped. It is not safe for concurrent use, and must not run at the same time as the net.
 //
 // A predictor has graphs of its own for several numbers of examples, from 1 to the batch of the net,
 // and divides examples among them, so that its time depends on the number of examples and not on the

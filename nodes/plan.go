@@ -4,6 +4,7 @@ package nodes
 
 import (
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -230,7 +231,7 @@ func (l *lease) note() {
 // gorgonia.BindDualValues, though the leaves may have derivatives of another machine.
 func (l *lease) added() bool {
 	for i, n := range l.leaves {
-		if d, ok := l.derivative(n); !ok || d == l.before[i] {
+		if d, ok := l.derivative(n); !ok || math.Float64bits(d) == math.Float64bits(l.before[i]) { // the bits, as NaN stays NaN
 			return false
 		}
 	}
