@@ -348,6 +348,7 @@ func (f framer) halves(v VecVirtual) (low, high VecVirtual) {
 // joined is the inverse of halves.
 func (f framer) joined(low, high VecVirtual) VecVirtual {
 	v, w := f.Vec(), f.Vec()
+	f.Zero(v) // or avo takes v, of which the conversion writes half, for alive from the start of the loop on
 	if f.Wide {
 		VCVTPD2PS(low, f.Lower(v))
 		VCVTPD2PS(high, f.Lower(w))
