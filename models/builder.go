@@ -87,29 +87,18 @@ func (b *Builder) Apply(layer string, x *gorgonia.Node, f func(*gorgonia.Node) (
 }
 
 // Conv adds a convolution without a bias. Its weights, "<layer>.weight", have shape
-// (filters, channels, size, size).
-func (b *Builder) Conv(layer string, x *gorgonia.Node, filters, size, stride, pad int) *gorgonia.Node {
-	return b.GroupedConv(layer, x, filters, size, stride, pad, 1)
-}
-
-// GroupedConv adds a convolution in groups without a bias: see nodes.Conv2dGroups. With as many groups as channels it is a
-// depthwise convolution. Its weights, "<layer>.weight", have shape (filters, channels/groups, size, size).
-func (b *Builder) GroupedConv(layer string, x *gorgonia.Node, filters, size, stride, pad, groups int) *gorgonia.Node {
+// (filters, channels/groups, size, size). Options are nodes.Groups and nodes.Circular.
+func (b *Builder) Conv(layer string, x *gorgonia.Node, filters, size, stride, pad int, opts ...nodes.ConvOption) *gorgonia.Node {
 	return b.Apply(layer, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
-		if x.Dims() != 4 {
-			return nil, fmt.Errorf("want images of rank 4, got shape %v", x.Shape())
-		}
-		if groups < 1 || x.Shape()[1]%groups != 0 {
-			return nil, fmt.Errorf("want groups that divide %d channels, got %d", x.Shape()[1], groups)
-		}
-		w, err := b.Weight(layer+".weight", b.spec.Kernels, filters, x.Shape()[1]/groups, size, size)
+		channels, groups, err := groupsOf(x, filters, opts)
 		if err != nil {
 			return nil, err
 		}
-		if groups == 1 {
-			return nodes.Conv2d(x, w, tensor.Shape{size, size}, []int{pad, pad}, []int{stride, stride}, []int{1, 1})
+		w, err := b.Weight(layer+".weight", b.spec.Kernels, filters, channels/groups, size, size)
+		if err != nil {
+			return nil, err
 		}
-		return nodes.Conv2dGroups(x, w, tensor.Shape{size, size}, []int{pad, pad}, []int{stride, stride}, []int{1, 1}, groups)
+		return nodes.Conv2dWith(x, w, tensor.Shape{size, size}, []int{pad, pad}, []int{stride, stride}, nil, opts...)
 	})
 }
 
@@ -141,7 +130,7 @@ func groupsOf(x *gorgonia.Node, filters int, opts []nodes.ConvOption) (channels,
 		return 0, 0, fmt.Errorf("want images of rank 4, got shape %v", x.Shape())
 	}
 	channels, groups = x.Shape()[1], nodes.GroupsOf(opts...)
-	if groups < 1 || channels%groups != 0 || filters < 1 || filters%groups != 0 {
+	if groups < 1 || channels%groups != 0 || filters%groups != 0 {
 		return 0, 0, fmt.Errorf("want groups that divide %d channels and %d filters, got %d", channels, filters, groups)
 	}
 	return channels, groups, nil

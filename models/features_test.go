@@ -24,7 +24,7 @@ func grouped(batch int) (*models.Net, error) {
 	b := leaf(g, "b", gorgonia.Zeroes(), 1, 3, 1, 1)
 	one := []int{1, 1}
 	a := gorgonia.Must(nodes.Conv2d(x, w, tensor.Shape{3, 3}, one, one, one))
-	c := gorgonia.Must(nodes.Conv2dGroups(a, v, tensor.Shape{3, 3}, one, one, one, 2))
+	c := gorgonia.Must(nodes.Conv2dWith(a, v, tensor.Shape{3, 3}, one, one, one, nodes.Groups(2)))
 	d := gorgonia.Must(nodes.ConvTranspose2d(c, u, tensor.Shape{3, 3}, one, one, one, nodes.Groups(2)))
 	e := gorgonia.Must(gorgonia.Conv2d(d, s, tensor.Shape{3, 3}, one, one, one))
 	e = gorgonia.Must(nodes.Bias(e, b))

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/nodes"
 )
 
 // mobileNetV2 is table 2 of the paper: expansion, channels, blocks and stride of each stage.
@@ -68,7 +70,7 @@ func invertedResidual(b *Builder, x *gorgonia.Node, expansion, channels, stride 
 		n++
 	}
 	depthwise := b.In(fmt.Sprint(n))
-	y = depthwise.BatchNormRectifyTo("1", depthwise.GroupedConv("0", y, inner, 3, stride, 1, inner), 6)
+	y = depthwise.BatchNormRectifyTo("1", depthwise.Conv("0", y, inner, 3, stride, 1, nodes.Groups(inner)), 6)
 	y = b.Conv(fmt.Sprint(n+1), y, channels, 1, 1, 0)
 	if stride == 1 && x.Shape()[1] == channels {
 		return b.BatchNormAdd(fmt.Sprint(n+2), y, x)

@@ -38,20 +38,12 @@ import (
 // match, a kernel larger than the padded image, strides or dilations that are not positive, and
 // negative padding.
 func Conv2d(x, w *gorgonia.Node, kernelShape tensor.Shape, pad, stride, dilation []int) (*gorgonia.Node, error) {
-	return conv2d("nodes.Conv2d", x, w, kernelShape, pad, stride, dilation, nil)
+	return Conv2dWith(x, w, kernelShape, pad, stride, dilation)
 }
 
-// Conv2dGroups is a grouped convolution: channels and filters are divided into groups of neighbours,
-// and the filters of a group see only the channels of the same group. w has shape
-// (O, C/groups, KH, KW), as in PyTorch. groups must divide C and O. With groups = C it is a depthwise
-// convolution.
-func Conv2dGroups(x, w *gorgonia.Node, kernelShape tensor.Shape, pad, stride, dilation []int, groups int) (*gorgonia.Node, error) {
-	return conv2d("nodes.Conv2dGroups", x, w, kernelShape, pad, stride, dilation, []ConvOption{Groups(groups)})
-}
-
-// Conv2dWith is Conv2d with options: Groups, which makes it Conv2dGroups, and Circular.
+// Conv2dWith is Conv2d with options: Groups and Circular. It has the errors of Conv2d and those of the options.
 func Conv2dWith(x, w *gorgonia.Node, kernelShape tensor.Shape, pad, stride, dilation []int, opts ...ConvOption) (*gorgonia.Node, error) {
-	return conv2d("nodes.Conv2dWith", x, w, kernelShape, pad, stride, dilation, opts)
+	return conv2d("nodes.Conv2d", x, w, kernelShape, pad, stride, dilation, opts)
 }
 
 func conv2d(name string, x, w *gorgonia.Node, kernel tensor.Shape, pad, stride, dilation []int, opts []ConvOption) (*gorgonia.Node, error) {

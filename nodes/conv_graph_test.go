@@ -43,7 +43,7 @@ func (c convolve) build(in []*gorgonia.Node) (*gorgonia.Node, error) {
 	if c.groups == 0 {
 		return nodes.Conv2d(in[0], in[1], c.kernel, c.pad, c.stride, c.dilation)
 	}
-	return nodes.Conv2dGroups(in[0], in[1], c.kernel, c.pad, c.stride, c.dilation, c.groups)
+	return nodes.Conv2dWith(in[0], in[1], c.kernel, c.pad, c.stride, c.dilation, nodes.Groups(c.groups))
 }
 
 // around is build with circular padding.
@@ -393,7 +393,7 @@ func TestConv2dRejects(t *testing.T) {
 	}
 	rejects(t, func(in []*gorgonia.Node) (*gorgonia.Node, error) {
 		return nodes.Conv2dWith(in[0], in[1], k, one, one, one, nodes.Circular(), nodes.OutputPadding(0, 1))
-	}, "nodes.Conv2dWith: want no output padding, which is for ConvTranspose2d, got [0 1]", x, w)
+	}, "nodes.Conv2d: want no output padding, which is for ConvTranspose2d, got [0 1]", x, w)
 	rejects(t, convolve{k, one, one, one, 3}.around, "want groups that divide 4 channels and 6 filters, got 3", x, w)
 	c := convolve{k, one, one, one, 0}
 	rejects(t, c.build, "want filters of 3 channels", zeros(g, "three", of, 2, 3, 5, 6), w)

@@ -20,7 +20,7 @@ func optionsOf(name string, opts []ConvOption) (convOptions, error) {
 }
 
 // Groups divides channels and filters into n groups of neighbours: the filters of a group see only the
-// channels of the same group. The shape of w is (O, C/n, KH, KW) for Conv2dWith and (C, O/n, KH, KW) for
+// channels of the same group. With n = C it is a depthwise convolution. The shape of w is (O, C/n, KH, KW) for Conv2dWith and (C, O/n, KH, KW) for
 // ConvTranspose2d, as in PyTorch. n must divide C and O.
 func Groups(n int) ConvOption {
 	return func(o *convOptions) { o.groups = n }

@@ -31,7 +31,7 @@ func (c convolution) String() string {
 }
 
 func (c convolution) node(x, w *gorgonia.Node) (*gorgonia.Node, error) {
-	return Conv2dGroups(x, w, c.w[2:], c.pad, c.stride, c.dilation, c.groups)
+	return Conv2dWith(x, w, c.w[2:], c.pad, c.stride, c.dilation, Groups(c.groups))
 }
 
 func leaf(g *gorgonia.ExprGraph, name string, of tensor.Dtype, shape ...int) *gorgonia.Node {

@@ -21,7 +21,7 @@
 //	            AOL, SLL, ConvSpectralNorm, OrthogonalConvKernel, of the factors of OrthogonalConvFactors
 //	penalties   SoftOrthogonality, DoubleSoftOrthogonality, MutualCoherence, SRIP,
 //	            ConvOrthogonality
-//	nets        Conv2d, Conv2dGroups, Conv2dWith, ConvTranspose2d, OrthogonalConv,
+//	nets        Conv2d, Conv2dWith, ConvTranspose2d, OrthogonalConv,
 //	            OrthogonalConvTranspose, ConvexPotential, Bias, Linear, Rectify,
 //	            RectifyTo, MaxPool2D, NormPool2D,
 //	            MaxPool2DCeil, AveragePool2D, AdaptiveAveragePool2D,

@@ -111,11 +111,11 @@ func ExampleLinear() {
 }
 
 // In two groups each filter sees one of two channels.
-func ExampleConv2dGroups() {
+func ExampleGroups() {
 	g := gorgonia.NewGraph()
 	x := constant(g, "x", []int{1, 2, 1, 2}, 1, 2, 3, 4)
 	w := constant(g, "w", []int{2, 1, 1, 1}, 10, 100)
-	value(nodes.Conv2dGroups(x, w, tensor.Shape{1, 1}, nil, []int{1, 1}, nil, 2))
+	value(nodes.Conv2dWith(x, w, tensor.Shape{1, 1}, nil, []int{1, 1}, nil, nodes.Groups(2)))
 	// Output: (1, 2, 1, 2) [10 20 300 400]
 }
 

@@ -37,7 +37,7 @@ func (l *layers) input(shape ...int) *gorgonia.Node {
 
 func (l *layers) conv(x *gorgonia.Node, filters, size, stride, pad, groups int) *gorgonia.Node {
 	w := l.input(filters, x.Shape()[1]/groups, size, size)
-	return gorgonia.Must(nodes.Conv2dGroups(x, w, tensor.Shape{size, size}, []int{pad, pad}, []int{stride, stride}, nil, groups))
+	return gorgonia.Must(nodes.Conv2dWith(x, w, tensor.Shape{size, size}, []int{pad, pad}, []int{stride, stride}, nil, nodes.Groups(groups)))
 }
 
 // transposed has as many channels as x.

@@ -17,7 +17,7 @@ import (
 	"github.com/kernelfold/kernelfold/nodes"
 )
 
-// turned returns the kernel of Conv2dGroups of the same filters as a kernel of ConvTranspose2d, or the other way round.
+// turned returns the kernel of Conv2dWith of the same filters as a kernel of ConvTranspose2d, or the other way round.
 func turned(w []float64, s tensor.Shape, groups int, back bool) []float64 {
 	channels, filters, area := s[0]/groups, s[1], s[2]*s[3]
 	out := make([]float64, len(w))
@@ -193,7 +193,7 @@ func TestNilOptions(t *testing.T) {
 	stats, err := nodes.NewStatistics(2, 0.1)
 	require.NoError(t, err)
 	for name, call := range map[string]func() (*gorgonia.Node, error){
-		"Conv2dWith": func() (*gorgonia.Node, error) { return nodes.Conv2dWith(x, w, tensor.Shape{3, 3}, one, one, one, nil) },
+		"Conv2d": func() (*gorgonia.Node, error) { return nodes.Conv2dWith(x, w, tensor.Shape{3, 3}, one, one, one, nil) },
 		"ConvTranspose2d": func() (*gorgonia.Node, error) {
 			return nodes.ConvTranspose2d(x, w, tensor.Shape{3, 3}, one, one, one, nil)
 		},

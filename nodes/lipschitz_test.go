@@ -45,7 +45,7 @@ func boundCases() []boundCase {
 		{"circular, repeated", []int{1, 2, 6, 6}, conv([]int{5, 5}, nodes.Circular()), 0, 0.4},
 		{"groups", []int{1, 4, 6, 6}, conv([]int{1, 1}, nodes.Groups(2)), 0, 0.3},
 		{"depthwise", []int{1, 4, 6, 6}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
-			return nodes.Conv2dGroups(x, leafOf(x, "w", 4, 1, 3, 3), tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, nil, 4)
+			return nodes.Conv2dWith(x, leafOf(x, "w", 4, 1, 3, 3), tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, nil, nodes.Groups(4))
 		}, 0, 0.3},
 		{"NormPool2D", []int{1, 1, 6, 6}, func(x *gorgonia.Node) (*gorgonia.Node, error) {
 			return nodes.NormPool2D(x, tensor.Shape{3, 3}, []int{0, 0}, []int{3, 3})

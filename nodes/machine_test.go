@@ -64,12 +64,9 @@ func constructors(t *testing.T) map[string]constructor {
 		"Conv2d": {func(v in) (node, error) {
 			return nodes.Conv2d(v[0], v[1], tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, nil)
 		}, [][]int{image, kernel}},
-		"Conv2dGroups": {func(v in) (node, error) {
-			return nodes.Conv2dGroups(v[0], v[1], tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, nil, 3)
-		}, [][]int{image, {3, 1, 3, 3}}},
 		"Conv2dWith": {func(v in) (node, error) {
-			return nodes.Conv2dWith(v[0], v[1], tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, nil, nodes.Circular())
-		}, [][]int{image, kernel}},
+			return nodes.Conv2dWith(v[0], v[1], tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, nil, nodes.Groups(3), nodes.Circular())
+		}, [][]int{image, {3, 1, 3, 3}}},
 		"ConvTranspose2d": {func(v in) (node, error) {
 			return nodes.ConvTranspose2d(v[0], v[1], tensor.Shape{3, 3}, []int{1, 1}, []int{2, 2}, nil)
 		}, [][]int{image, {3, 4, 3, 3}}},

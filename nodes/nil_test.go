@@ -88,7 +88,7 @@ func TestMissing(t *testing.T) {
 		"Conv2d":                      of(func() (result, error) { return nodes.Conv2d(none, w, k, pad, one, one) }),
 		"Conv2d, w":                   of(func() (result, error) { return nodes.Conv2d(x, none, k, pad, one, one) }),
 		"Conv2d, no shape":            of(func() (result, error) { return nodes.Conv2d(x, w, nil, nil, nil, nil) }),
-		"Conv2dGroups":                of(func() (result, error) { return nodes.Conv2dGroups(x, none, k, pad, one, one, 1) }),
+		"Conv2dWith, w":               of(func() (result, error) { return nodes.Conv2dWith(x, none, k, pad, one, one, nodes.Groups(1)) }),
 		"Conv2dWith, nil option":      of(func() (result, error) { return nodes.Conv2dWith(x, w, k, pad, one, one, nil) }),
 		"ConvOrthogonality":           of(func() (result, error) { return nodes.ConvOrthogonality(none, one) }),
 		"ConvOrthogonality, stride":   of(func() (result, error) { return nodes.ConvOrthogonality(w, nil) }),

@@ -29,8 +29,10 @@ func TestFilterAndKernelInputs(t *testing.T) {
 		make           node
 		filter, kernel int
 	}{
-		"Conv2d":       {func() (*gorgonia.Node, error) { return nodes.Conv2d(x, w, kernel, ones, ones, ones) }, 1, -1},
-		"Conv2dGroups": {func() (*gorgonia.Node, error) { return nodes.Conv2dGroups(x, depthwise, kernel, ones, ones, ones, 4) }, 1, -1},
+		"Conv2d": {func() (*gorgonia.Node, error) { return nodes.Conv2d(x, w, kernel, ones, ones, ones) }, 1, -1},
+		"Conv2dWith, groups": {func() (*gorgonia.Node, error) {
+			return nodes.Conv2dWith(x, depthwise, kernel, ones, ones, ones, nodes.Groups(4))
+		}, 1, -1},
 		"Conv2dWith": {func() (*gorgonia.Node, error) {
 			return nodes.Conv2dWith(x, w, kernel, ones, ones, ones, nodes.Circular())
 		}, 1, -1},
@@ -67,7 +69,7 @@ func TestFilterGroups(t *testing.T) {
 		groups, transposed := n.Op().(nodes.GroupedConvolution).FilterGroups()
 		return []any{groups, transposed}
 	}
-	assert.Equal(t, []any{2, false}, ask(nodes.Conv2dGroups(x, w, kernel, ones, ones, nil, 2)))
+	assert.Equal(t, []any{2, false}, ask(nodes.Conv2dWith(x, w, kernel, ones, ones, nil, nodes.Groups(2))))
 	assert.Equal(t, []any{1, true}, ask(nodes.ConvTranspose2d(x, w, kernel, ones, ones, nil)))
 	assert.Equal(t, []any{4, true}, ask(nodes.ConvTranspose2d(x, w, kernel, ones, ones, nil, nodes.Groups(4))))
 	assert.Equal(t, []any{1, false}, ask(nodes.Conv2d(x, zeros(g, "v", tensor.Float64, 3, 4, 3, 3), kernel, ones, ones, nil)))

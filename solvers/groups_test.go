@@ -89,7 +89,7 @@ func (n *convNet) leaf(name string, shape ...int) *gorgonia.Node {
 }
 
 func (n *convNet) conv(x, w *gorgonia.Node, groups int) *gorgonia.Node {
-	return gorgonia.Must(nodes.Conv2dGroups(x, w, w.Shape()[2:], nil, []int{1, 1}, nil, groups))
+	return gorgonia.Must(nodes.Conv2dWith(x, w, w.Shape()[2:], nil, []int{1, 1}, nil, nodes.Groups(groups)))
 }
 
 func (n *convNet) transposed(x, w *gorgonia.Node, groups int) *gorgonia.Node {
@@ -236,7 +236,7 @@ func TestGroupsThatAreUnclear(t *testing.T) {
 		return n.transposed(n.leaf("x", 2, 3, 5, 5), w, 1)
 	}
 	for why, build := range map[string]func(*convNet) *gorgonia.Node{
-		"filter of Conv2dGroups in one group, filter of ConvTranspose2d in one group, transposed":                            tied,
+		"filter of Conv2d in one group, filter of ConvTranspose2d in one group, transposed":                                  tied,
 		"filter of ConvTranspose2d through Transpose in one group, transposed, whose kernel has the weights in other places": moved,
 	} {
 		for _, option := range []solvers.Option{solvers.Kernels(manifolds.Stiefel{}), solvers.Kernels(manifolds.Sphere{}, manifolds.PerSlice)} {

@@ -43,7 +43,7 @@ func TestSingularValuesOfGroups(t *testing.T) {
 	g := gorgonia.NewGraph()
 	x := gorgonia.NewTensor(g, tensor.Float64, 4, gorgonia.WithShape(1, 2, 1, 2), gorgonia.WithName("x"))
 	w := gorgonia.NewTensor(g, tensor.Float64, 4, gorgonia.WithName("w"), gorgonia.WithValue(tensor.New(tensor.WithShape(4, 1, 1, 2), tensor.WithBacking([]float64{3, 4, 0, 0, 1, 0, 0, 2}))))
-	_, err := nodes.Conv2dGroups(x, w, tensor.Shape{1, 2}, []int{0, 0}, []int{1, 1}, []int{1, 1}, 2)
+	_, err := nodes.Conv2dWith(x, w, tensor.Shape{1, 2}, []int{0, 0}, []int{1, 1}, []int{1, 1}, nodes.Groups(2))
 	require.NoError(t, err)
 	got, err := solvers.SingularValues(w)
 	require.NoError(t, err)

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"gorgonia.org/gorgonia"
-	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/manifolds"
 	"github.com/kernelfold/kernelfold/models"
@@ -93,14 +92,7 @@ func (s *settings) contestants(set *images.Set) (all []contestant) {
 // plainNet has the layers of models.Certifiable, of ordinary convolutions.
 func plainNet(b *models.Builder, x *gorgonia.Node, widths []int) *gorgonia.Node {
 	layer := func(b *models.Builder, name string, x *gorgonia.Node, filters, size, stride int) *gorgonia.Node {
-		return b.MaxMin(b.Bias(name, b.Apply(name, x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
-			w, err := b.Weight(name+".weight", b.Spec().Kernels, filters, x.Shape()[1], size, size)
-			if err != nil {
-				return nil, err
-			}
-			pad := (size - 1) / 2
-			return nodes.Conv2dWith(x, w, tensor.Shape{size, size}, []int{pad, pad}, []int{stride, stride}, nil, nodes.Circular())
-		})))
+		return b.MaxMin(b.Bias(name, b.Conv(name, x, filters, size, stride, (size-1)/2, nodes.Circular())))
 	}
 	for i, width := range widths {
 		stage, size, stride := b.In(fmt.Sprintf("stage%d", i+1)), 3, 1

@@ -51,7 +51,7 @@ func TestWhy(t *testing.T) {
 			"divisor": "divisor of activations, not convolved with",
 		},
 		"nodes": {
-			"depthwise": "filter of Conv2dGroups",
+			"depthwise": "filter of Conv2d",
 			"pointwise": "filter of Conv2d",
 			"bn.scale":  "used by BatchNorm, not convolved with",
 			"fc":        "used by Linear, not convolved with",
@@ -308,7 +308,7 @@ func TestConvolution(t *testing.T) {
 	g := gorgonia.NewGraph()
 	x, depthwise, up, shared := leaf(g, "x", 2, 4, 5, 5), leaf(g, "depthwise", 8, 1, 3, 3), leaf(g, "up", 8, 2, 3, 3), leaf(g, "shared", 4, 4, 3, 3)
 	one := []int{1, 1}
-	y := gorgonia.Must(nodes.Conv2dGroups(x, gorgonia.Must(nodes.Normalize(depthwise, manifolds.Sphere{})), []int{3, 3}, one, one, nil, 4))
+	y := gorgonia.Must(nodes.Conv2dWith(x, gorgonia.Must(nodes.Normalize(depthwise, manifolds.Sphere{})), []int{3, 3}, one, one, nil, nodes.Groups(4)))
 	y = gorgonia.Must(nodes.ConvTranspose2d(y, gorgonia.Must(gorgonia.Tanh(up)), []int{3, 3}, one, one, nil, nodes.Groups(2)))
 	y = conv(y, shared)
 	r := roles.Read(g)
@@ -317,11 +317,11 @@ func TestConvolution(t *testing.T) {
 	assert.Equal(t, roles.Convolution{}, r.Of(shared).Convolution)
 	assert.Empty(t, r.Of(depthwise).Unclear+r.Of(up).Unclear+r.Of(shared).Unclear)
 
-	gorgonia.Must(nodes.Conv2dGroups(y, gorgonia.Must(gorgonia.Slice(shared, nil, gorgonia.S(0, 2))), []int{3, 3}, one, one, nil, 2))
+	gorgonia.Must(nodes.Conv2dWith(y, gorgonia.Must(gorgonia.Slice(shared, nil, gorgonia.S(0, 2))), []int{3, 3}, one, one, nil, nodes.Groups(2)))
 	a := roles.Of(shared)
 	assert.Equal(t, roles.Kernel, a.Role)
 	assert.Equal(t, roles.Convolution{}, a.Convolution)
-	assert.Equal(t, "filter of Conv2d in one group, filter of Conv2dGroups through Slice in 2 groups", a.Unclear)
+	assert.Equal(t, "filter of Conv2d in one group, filter of Conv2d through Slice in 2 groups", a.Unclear)
 }
 
 // testOp is an operation of another package, of shape-preserving first input.

@@ -20,7 +20,7 @@ func (g *graph) translate(n *gorgonia.Node, in []*gorgonia.Node) (string, error)
 	switch o.Name { // operations that need their inputs in another form
 	case "Dropout":
 		return g.add(in[0])
-	case "Conv2d", "Conv2dGroups", "Conv2dWith", "OrthogonalConv", "ConvTranspose2d", "OrthogonalConvTranspose":
+	case "Conv2d", "OrthogonalConv", "ConvTranspose2d", "OrthogonalConvTranspose":
 		return g.convolution(o, in, nil)
 	case "Bias":
 		if c, ok := nodes.OperationOf(in[0]); ok && len(in[0].Shape()) == 4 && g.uses[in[0]] == 1 && g.learnt[in[1]] && c.Kernel != [2]int{} && c.Groups > 0 {

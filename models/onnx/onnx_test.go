@@ -255,7 +255,7 @@ func operations() (*models.Model, error) {
 			return b.Apply(layer, x, f)
 		}
 		x = apply("dilated", x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
-			return nodes.Conv2dGroups(x, weight("dilated.weight", 6, 2, 3, 2), gtensor.Shape{3, 2}, []int{2, 1, 0, 3}, []int{2, 1}, []int{1, 2}, 2)
+			return nodes.Conv2dWith(x, weight("dilated.weight", 6, 2, 3, 2), gtensor.Shape{3, 2}, []int{2, 1, 0, 3}, []int{2, 1}, []int{1, 2}, nodes.Groups(2))
 		})
 		x = apply("maxmin", x, nodes.MaxMin)
 		x = apply("gn", x, func(x *gorgonia.Node) (*gorgonia.Node, error) {

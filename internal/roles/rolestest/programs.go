@@ -316,7 +316,7 @@ func own(b *builder) {
 	x = must(nodes.Bias(x, b.weight("bias", 1, 6, 1, 1)))
 	x, _, _, _, err := nodes.BatchNorm(x, b.weight("bn.scale", 1, 6, 1, 1), b.weight("bn.shift", 1, 6, 1, 1), 0.1, 1e-5)
 	x = must(nodes.Rectify(must(x, err)))
-	x = must(nodes.Conv2dGroups(x, b.kernel("depthwise", 6, 1, 3, 3), tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, nil, 6))
+	x = must(nodes.Conv2dWith(x, b.kernel("depthwise", 6, 1, 3, 3), tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, nil, nodes.Groups(6)))
 	x = must(nodes.GroupNorm(x, b.weight("gn.scale", 1, 6, 1, 1), b.weight("gn.shift", 1, 6, 1, 1), 2, 6, 1e-5))
 	w := b.kernel("pointwise", 8, 6, 1, 1)
 	x = must(nodes.Rectify(b.conv(x, w)))
