@@ -282,7 +282,7 @@ func (s spheres[T]) descends(lines int, d Descent, b Bounds) bool {
 func (s spheres[T]) descend(x block[T], m, g []T, d Descent) (Progress, error) {
 	o := fused.Sphere{Radius: s.r, Centred: s.centred}
 	var p Progress
-	failed, lines := -1, 1
+	failed := -1
 	if count := s.lines(x); d.Factors != nil && count > 1 {
 		each := scratch.Get[float64](x.k * count)
 		defer scratch.Put(each)
@@ -295,7 +295,6 @@ func (s spheres[T]) descend(x block[T], m, g []T, d Descent) (Progress, error) {
 	case whole:
 		p, failed = fused.Spheres(x.data, m, g, nil, x.n*x.p, o, d)
 	case Rows:
-		lines = x.n
 		p, failed = fused.Spheres(x.data, m, g, nil, x.p, o, d)
 	default:
 		p, failed = fused.Columns(x.data, m, g, nil, x.n, x.p, o, d)
@@ -303,7 +302,7 @@ func (s spheres[T]) descend(x block[T], m, g []T, d Descent) (Progress, error) {
 	if failed < 0 && p.Direction <= math.MaxFloat64 {
 		return p, nil
 	}
-	return p, s.offManifold(x, m, max(0, failed/lines)) // an Inf in x makes the direction NaN
+	return p, s.offManifold(x, m) // an Inf in x makes the direction NaN
 }
 
 // gradientSquares writes |grad|^2 of each point, the sum over its vectors.
@@ -331,29 +330,33 @@ func (s spheres[T]) gradientSquares(out []float64, x, _, g block[T]) error {
 }
 
 // offManifold returns the error for a batch with vectors that could not move because they are
-// not on the sphere, and sets their momentum to zero. None of them is before the given point.
-func (s spheres[T]) offManifold(x block[T], m []T, first int) error {
-	reason := ""
-	for i := first; i < x.k; i++ {
+// not on the sphere, and sets their momentum to zero. All others have the right norm now.
+func (s spheres[T]) offManifold(x block[T], m []T) error {
+	first, reason, of := -1, "want a finite direction", ""
+	if s.centred {
+		of = " once its mean is subtracted"
+	}
+	for i := range x.k {
 		for j := range s.lines(x) {
 			l := s.line(x, i, j)
-			size := norm(l, x.data)
+			size, _ := s.spread(l, x.data)
 			if math.Abs(size/s.r-1) < 0.5 {
 				continue
 			}
-			if reason == "" {
-				first, reason = i, fmt.Sprintf("want a vector of norm %g, got %g", s.r, size)
+			if first < 0 {
+				first, reason = i, fmt.Sprintf("want a vector of norm %g, got %g%s", s.r, size, of)
 			}
 			for e, end := l.at, l.at+l.n*l.stride; m != nil && e < end; e += l.stride {
 				m[e] = 0
 			}
 		}
 	}
-	return &PointError{s.name, "step", first, reason}
+	return &PointError{s.name, "step", max(0, first), reason}
 }
 
-// Descends returns false if Geodesic, for tangent momentum with a look ahead, and where squares
-// might overflow or vanish.
+// Descends returns false if Geodesic, for tangent momentum with a look ahead, where squares might
+// overflow or vanish, and for the geometric factor where it might be lost in rounding errors: with
+// Factors, or with a gradient or momentum of more than 90/r in float32.
 func (s Sphere) Descends(m Manifold, x Points, d Descent, b Bounds) bool {
 	if m, ok := m.(Sphere); ok && x.f64 != nil {
 		return m.s64().descends(1, d, b)

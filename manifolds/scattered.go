@@ -51,7 +51,7 @@ func descendIn(s spheres[float32], l Layout, w, mu, g Points, d Descent) (p Prog
 	}
 	x := block[float32]{l.K, 3, 3, make([]float32, 9*l.K)}
 	gather(l, x.data, w.f32)
-	return p, true, s.offManifold(x, mu.f32, max(0, failed))
+	return p, true, s.offManifold(x, mu.f32)
 }
 
 // DescendIn makes the step of 3 x 3 slices in float32, without Factors, where the processor has instructions for it.

@@ -4,9 +4,8 @@
 // tangent projection, update, retraction, transport and the clearing of the gradient together.
 //
 // The caller must make sure that no square overflows or vanishes and that no step is so long that
-// rounding errors become large. A point that is not on its sphere, because it is not finite or
-// shorter than a thousandth of the radius, does not move: it and its momentum stay as they are, and
-// the functions return the index of the first such point.
+// rounding errors become large. A point that is shorter than a thousandth of the radius does not move. The functions return the
+// index of the first such point; its tangent momentum is then undefined. An Inf in a point makes the sum of |v|^2 NaN.
 //
 // Points are independent: the bits of a result do not depend on how the points are divided among
 // calls.

@@ -96,7 +96,7 @@ func (w *work[T]) results() (p descent.Progress, failed int) {
 func (w *work[T]) isLong(i, at int) bool {
 	l, r := w.sums[sumDD][i], w.terms[radius][0]
 	if math.IsInf(l, 1) {
-		if w.failed < 0 {
+		if w.failed < 0 || at < w.failed { // columns are visited in another order
 			w.failed = at
 		}
 		return false
