@@ -275,8 +275,14 @@ func (Euclidean) Descend(x, m, g Points, d Descent) (Progress, error) {
 // neither exponential maps nor tangent momentum with a look ahead. It treats each vector alone,
 // whereas the geometric factor depends on all vectors of a point. Late transport would save nothing.
 func (s spheres[T]) descends(lines int, d Descent, b Bounds) bool {
-	return !s.geodesic && d.Decay == 0 && !d.Late && !(d.Tangent && d.LooksAhead()) && !(d.Geometric && lines > 1) &&
-		safe[T](d, b, s.r, maxSphereStep[T]())
+	return !s.geodesic && d.Decay == 0 && !d.Late && !(d.Tangent && d.LooksAhead()) &&
+		(!d.Geometric || lines == 1 && s.resolves(d, b)) && safe[T](d, b, s.r, maxSphereStep[T]())
+}
+
+// resolves reports whether the fused step has g_t to about a percent. It computes |v|^2 as |d|^2 - <x, d>^2/r^2, with an
+// error of about eps |d|^2, and g_t is above 1 where r |v| is above 0.41. Factors may multiply that error by any number.
+func (s spheres[T]) resolves(d Descent, b Bounds) bool {
+	return d.Factors == nil && math.Sqrt(vec.Eps[T]())*s.r*b.Direction(d) <= 1./32
 }
 
 func (s spheres[T]) descend(x block[T], m, g []T, d Descent) (Progress, error) {
@@ -379,8 +385,9 @@ func (s Sphere) GradientSquares(out []float64, x, g Points) error {
 	return liftOut(s.Check(x.N, x.P), "gradient squares", out, x, x, g, s.s32().gradientSquares, s.s64().gradientSquares)
 }
 
-// Descends returns false if Geodesic, for tangent momentum with a look ahead, and where squares
-// might overflow or vanish.
+// Descends returns false if Geodesic, for tangent momentum with a look ahead, where squares might
+// overflow or vanish, and for the geometric factor where it might be lost in rounding errors: with
+// Factors, or with a gradient or momentum of more than 90/r in float32.
 func (s CentredSphere) Descends(m Manifold, x Points, d Descent, b Bounds) bool {
 	if m, ok := m.(CentredSphere); ok && x.f64 != nil {
 		return m.s64().descends(1, d, b)
@@ -403,8 +410,8 @@ func (s CentredSphere) GradientSquares(out []float64, x, g Points) error {
 	return liftOut(s.Check(x.N, x.P), "gradient squares", out, x, x, g, s.s32().gradientSquares, s.s64().gradientSquares)
 }
 
-// Descends returns false if Geodesic, for tangent momentum with a look ahead, for the geometric
-// factor on points of several vectors, and where squares might overflow or vanish.
+// Descends returns false if Geodesic, for tangent momentum with a look ahead, where squares might
+// overflow or vanish, and for the geometric factor on points of several vectors or where Sphere does.
 func (s Oblique) Descends(m Manifold, x Points, d Descent, b Bounds) bool {
 	if m, ok := m.(Oblique); ok && x.f64 != nil {
 		return m.s64().descends(m.count(x.N, x.P), d, b)

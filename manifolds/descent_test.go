@@ -74,3 +74,43 @@ func TestDescendOffTheManifold(t *testing.T) {
 		}
 	})
 }
+
+// The geometric factor of a step in place is right, also where the gradient is mostly normal to the sphere, or constant on a centred one. The step is
+// not made in place where that would be a rounding error.
+func TestGeometricFactorOfNormalGradients(t *testing.T) {
+	d := manifolds.Descent{Slope: 1, Rate: 0.1, Geometric: true}
+	everyLevel(t, func(t *testing.T) {
+		rng := rand.New(rand.NewPCG(43, 44))
+		for _, bits := range []int{32, 64} {
+			for _, r := range []float64{0.25, 4} {
+				for _, w := range worlds(r, false)[:2] {
+					for _, side := range []int{3, 32} {
+						for _, normal := range []float64{0, 1, 30, 80, 1e3, 1e5} {
+							what := fmt.Sprintf("%v, float%d, side %d, normal part %g", w.m, bits, side, normal)
+							x := fresh(t, bits, 1, side, side)
+							v, n := x.Like(), x.Like()
+							require.NoError(t, w.m.Random(x, rng))
+							require.NoError(t, w.m.Tangent(v, x, draw(v, rng, 1, 0)))
+							require.NoError(t, n.CopyFrom(x))
+							if w.centred {
+								for i := range side {
+									for j := range side {
+										n.Set(0, i, j, 1)
+									}
+								}
+							}
+							require.NoError(t, v.Combine(0.5/r/v.Norm(), v, normal/r/n.Norm(), n))
+							m, b := w.m.(manifolds.Descender), manifolds.Bounds{Gradient: v.Norm()}
+							require.Equal(t, bits == 64 || normal < 90, m.Descends(w.m, x, d, b), what)
+							if m.Descends(w.m, x, d, b) {
+								p, err := m.Descend(x, manifolds.Points{}, v, d)
+								require.NoError(t, err)
+								assert.InEpsilon(t, manifolds.GeometricFactor(0.5, 1), p.Factor, 0.01, what)
+							}
+						}
+					}
+				}
+			}
+		}
+	})
+}
