@@ -192,7 +192,9 @@ type Descender interface {
 	// as x is on the manifold. The values of Factors may not be known yet.
 	Descends(m Manifold, x Points, d Descent, b Bounds) bool
 
-	// Descend makes the step. Without momentum, mu has no points (K = 0).
+	// Descend makes the step. Without momentum, mu has no points (K = 0). Unless the batches have
+	// the same K, N, P and precision, and Factors are nil or K numbers, Descend returns an error
+	// and changes nothing.
 	//
 	// If other code has moved a point off the manifold, the retraction brings it back where the
 	// retraction is defined. Otherwise the point stays where it is, its momentum is set to zero,
@@ -263,12 +265,12 @@ func (Euclidean) Descends(m Manifold, x Points, d Descent, b Bounds) bool {
 }
 
 // Descend sets x to x - Rate (Ahead m + Slope g + Decay x).
-func (Euclidean) Descend(x, m, g Points, d Descent) (Progress, error) {
-	shrink := 1 - d.Rate*d.Decay
-	if x.f64 != nil {
-		return fused.Flat(x.f64, m.f64, g.f64, d, shrink), nil
-	}
-	return fused.Flat(x.f32, m.f32, g.f32, d, shrink), nil
+func (s Euclidean) Descend(x, mu, g Points, d Descent) (Progress, error) {
+	return liftStep(s.Check(x.N, x.P), x, mu, g, d, flat[float32], flat[float64])
+}
+
+func flat[T vec.Float](x block[T], m, g []T, d Descent) (Progress, error) {
+	return fused.Flat(x.data, m, g, d, 1-d.Rate*d.Decay), nil
 }
 
 // descends reports whether the fused step applies to points of that many vectors. It computes
@@ -374,10 +376,7 @@ func (s Sphere) Descends(m Manifold, x Points, d Descent, b Bounds) bool {
 
 // Descend makes the step in two passes over each point.
 func (s Sphere) Descend(x, mu, g Points, d Descent) (Progress, error) {
-	if x.f64 != nil {
-		return s.s64().descend(x.b64(), mu.f64, g.f64, d)
-	}
-	return s.s32().descend(x.b32(), mu.f32, g.f32, d)
+	return liftStep(s.Check(x.N, x.P), x, mu, g, d, s.s32().descend, s.s64().descend)
 }
 
 // GradientSquares writes |g - x <x, g>/r^2|^2 of each point.
@@ -399,10 +398,7 @@ func (s CentredSphere) Descends(m Manifold, x Points, d Descent, b Bounds) bool 
 
 // Descend makes the step in two passes over each point.
 func (s CentredSphere) Descend(x, mu, g Points, d Descent) (Progress, error) {
-	if x.f64 != nil {
-		return s.s64().descend(x.b64(), mu.f64, g.f64, d)
-	}
-	return s.s32().descend(x.b32(), mu.f32, g.f32, d)
+	return liftStep(s.Check(x.N, x.P), x, mu, g, d, s.s32().descend, s.s64().descend)
 }
 
 // GradientSquares writes |g - x <x, g>/r^2|^2 of each point, with the mean of g subtracted first.
@@ -423,10 +419,7 @@ func (s Oblique) Descends(m Manifold, x Points, d Descent, b Bounds) bool {
 
 // Descend makes the step in two passes over each point.
 func (s Oblique) Descend(x, mu, g Points, d Descent) (Progress, error) {
-	if x.f64 != nil {
-		return s.s64().descend(x.b64(), mu.f64, g.f64, d)
-	}
-	return s.s32().descend(x.b32(), mu.f32, g.f32, d)
+	return liftStep(s.Check(x.N, x.P), x, mu, g, d, s.s32().descend, s.s64().descend)
 }
 
 // GradientSquares writes |g - x <x, g>/r^2|^2, summed over the vectors of each point.

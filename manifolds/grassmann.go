@@ -202,10 +202,7 @@ func (s Grassmann) Descends(m Manifold, x Points, d Descent, b Bounds) bool {
 
 // Descend makes the step as Stiefel.Descend does.
 func (m Grassmann) Descend(x, mu, g Points, d Descent) (Progress, error) {
-	if x.f64 != nil {
-		return m.s64().descend(x.b64(), Layout{}, mu.f64, g.f64, d)
-	}
-	return m.s32().descend(x.b32(), Layout{}, mu.f32, g.f32, d)
+	return liftStep(m.Check(x.N, x.P), x, mu, g, d, m.s32().step, m.s64().step)
 }
 
 // GradientSquares writes |g - x x^T g / r^2|^2 of each point.

@@ -336,10 +336,7 @@ func (m rotations) descends(x Points, d Descent, b Bounds) bool {
 }
 
 func (m rotations) descend(x, mu, g Points, d Descent) (Progress, error) {
-	if x.f64 != nil {
-		return m.s64().descend(x.b64(), Layout{}, mu.f64, g.f64, d)
-	}
-	return m.s32().descend(x.b32(), Layout{}, mu.f32, g.f32, d)
+	return liftStep(m.check(x.N, x.P), x, mu, g, d, m.s32().step, m.s64().step)
 }
 
 func (m rotations) gradientSquares(shape error, out []float64, x, g Points) error {
@@ -369,6 +366,9 @@ func (m Orthogonal) Descend(x, mu, g Points, d Descent) (Progress, error) {
 // where it is, because its step might end at a reflection.
 func (m SpecialOrthogonal) Descend(x, mu, g Points, d Descent) (Progress, error) {
 	total, from := Progress{Factor: 1}, 0
+	if err := admitStep(m.Check(x.N, x.P), x, mu, g, d); err != nil {
+		return total, err
+	}
 	var failed error
 	part := func(a Points, from, to int) Points {
 		if a.K == 0 {

@@ -237,6 +237,35 @@ func liftOut(shape error, op string, out []float64, x, u, v Points,
 	return f32(out, x.b32(), u.b32(), v.b32())
 }
 
+// liftStep is lift for a step in place. Without momentum, mu has no points.
+func liftStep(shape error, x, mu, g Points, d Descent,
+	f32 func(x block[float32], mu, g []float32, d Descent) (Progress, error),
+	f64 func(x block[float64], mu, g []float64, d Descent) (Progress, error)) (Progress, error) {
+	if err := admitStep(shape, x, mu, g, d); err != nil {
+		return Progress{Factor: 1}, err
+	}
+	if mu.K == 0 {
+		mu = Points{}
+	}
+	if x.f64 != nil {
+		return f64(x.b64(), mu.f64, g.f64, d)
+	}
+	return f32(x.b32(), mu.f32, g.f32, d)
+}
+
+func admitStep(shape error, x, mu, g Points, d Descent) error {
+	if mu.K == 0 {
+		mu = x
+	}
+	if err := admit(shape, "step", x, mu, g); err != nil {
+		return err
+	}
+	if d.Factors != nil && len(d.Factors) != x.K {
+		return fmt.Errorf("manifolds: step: want %d factors, one for each point, got %d", x.K, len(d.Factors))
+	}
+	return nil
+}
+
 func admit(shape error, op string, x Points, others ...Points) error {
 	if shape != nil {
 		return shape

@@ -31,10 +31,7 @@ func framesDescend(radius float64, x Points, d Descent, b Bounds) bool {
 // Descend makes the step for small points in lanes, many at once, and for larger points one
 // after the other.
 func (m Stiefel) Descend(x, mu, g Points, d Descent) (Progress, error) {
-	if x.f64 != nil {
-		return m.s64().descend(x.b64(), Layout{}, mu.f64, g.f64, d)
-	}
-	return m.s32().descend(x.b32(), Layout{}, mu.f32, g.f32, d)
+	return liftStep(m.Check(x.N, x.P), x, mu, g, d, m.s32().step, m.s64().step)
 }
 
 // GradientSquares writes |g - x sym(x^T g) / r^2|^2 of each point in the Euclidean metric, and <grad, grad>
@@ -100,6 +97,11 @@ func (m stiefel[T]) gradientSquaresLanes(out []float64, x, g block[T]) {
 
 // descend makes the step. The points of x and g lie one after the other or, if the layout has an Order, where it says, as small points.
 func (m stiefel[T]) descend(x block[T], l Layout, mu, g []T, d Descent) (p Progress, err error) {
+// step is descend for points that lie one after the other.
+func (m stiefel[T]) step(x block[T], mu, g []T, d Descent) (Progress, error) {
+	return m.descend(x, Layout{}, mu, g, d)
+}
+
 	fail := func(point int, reason error) {
 		if mu != nil {
 			clear(mu[point*x.n*x.p : (point+1)*x.n*x.p])

@@ -244,6 +244,31 @@ func mismatch(t *trial) {
 		}
 	}
 
+	if m, ok := t.m.(manifolds.Descender); ok {
+		d, x := manifolds.Descent{Keep: 0.9, Take: 1, Ahead: 0.9, Slope: 1, Rate: 0.1}, t.point()
+		fit := batches{x, t.vector(x, 0.3), t.gauss()}
+		refusedStep := func(call string, d manifolds.Descent, args batches) {
+			before := clones(args)
+			if _, err := m.Descend(args[0], args[1], args[2], d); err == nil {
+				t.fail(call, "an error", "none")
+			}
+			for i := range args {
+				t.sameBits(fmt.Sprintf("argument %d after %s", i+1, call), args[i], before[i])
+			}
+		}
+		for _, w := range wrong {
+			for i := range fit {
+				args := clones(fit)
+				args[i] = clone(w.Points)
+				refusedStep(fmt.Sprintf("Descend with %s in argument %d", w.what, i+1), d, args)
+			}
+		}
+		if _, ok := m.(manifolds.Adaptable); ok {
+			d.Factors = make([]float64, x.K+1)
+			refusedStep("Descend with one factor more", d, clones(fit))
+		}
+	}
+
 	for _, s := range []Shape{{2, 1, 1}, {2, 1, 2}, {2, 2, 1}, {1, 2, 3}, {1, 3, 2}} {
 		if t.m.Check(s.N, s.P) != nil {
 			dst := filled(t.prec, s, before)

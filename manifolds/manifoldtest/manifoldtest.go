@@ -36,7 +36,7 @@
 //	grouping       For keeps the type and the grouping, and chooses a grouping in place of Default
 //	random         on the manifold, seeded, independent; on a Scalable manifold uniform
 //	aliasing       dst may be an argument, and no other argument is written
-//	mismatch       batches of different shape or precision are an error, and dst is unchanged
+//	mismatch       batches of different shape or precision are an error, and nothing is written
 //	batch          the result for a point does not depend on other points of the batch
 //	precision      results in float32 are those in float64, rounded
 //	concurrency    calls on different batches do not affect each other
