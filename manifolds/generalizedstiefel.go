@@ -3,6 +3,7 @@
 package manifolds
 
 import (
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"math"
@@ -98,10 +99,12 @@ func NewGeneralizedStiefel(n int, b []float64) (GeneralizedStiefel, error) {
 	return GeneralizedStiefel{b: f}, nil
 }
 
+const generalizedStiefel = "GeneralizedStiefel"
+
 // String returns the name, the order of B with a hash of it, and the fields that are not at their defaults.
 func (m GeneralizedStiefel) String() string {
 	if m.b == nil {
-		return "GeneralizedStiefel"
+		return generalizedStiefel
 	}
 	s := m.stiefel()
 	metric, retraction, axis := "", "", ""
@@ -139,14 +142,13 @@ func (m GeneralizedStiefel) stiefel() Stiefel {
 
 // Check accepts shapes whose longer side is the order of B and along the axis.
 func (m GeneralizedStiefel) Check(n, p int) error {
-	const name = "GeneralizedStiefel"
 	if m.b == nil {
-		return fmt.Errorf("manifolds: %s: want a B, by NewGeneralizedStiefel, got none", name)
+		return fmt.Errorf("manifolds: %s: want a B, by NewGeneralizedStiefel, got none", generalizedStiefel)
 	}
 	if m.Axis > Rows {
-		return fmt.Errorf("manifolds: %s: want the axis Auto, Columns or Rows, got %d", name, m.Axis)
+		return fmt.Errorf("manifolds: %s: want the axis Auto, Columns or Rows, got %d", generalizedStiefel, m.Axis)
 	}
-	if err := m.stiefel().Check(n, p); err != nil {
+	if err := m.stiefel().check(generalizedStiefel, n, p); err != nil {
 		return err
 	}
 	long, short := n, p
@@ -154,7 +156,7 @@ func (m GeneralizedStiefel) Check(n, p int) error {
 		long, short = p, n
 	}
 	if long != m.b.n || short > long {
-		return shapeError(name, fmt.Sprintf("points whose longer side is %d, the order of B", m.b.n), n, p)
+		return shapeError(generalizedStiefel, fmt.Sprintf("points whose longer side is %d, the order of B", m.b.n), n, p)
 	}
 	return nil
 }
@@ -223,7 +225,8 @@ type argument struct {
 }
 
 // through converts the arguments to the coordinates of Stiefel, in float64, and calls f, which overwrites the
-// first of them with its result. The result is converted by back and written to dst.
+// first of them with its result. The result is converted by back and written to dst. It fails where the result is not finite, because
+// with a large or small B the coordinates or the result may overflow.
 func (m GeneralizedStiefel) through(op string, dst Points, back coordinates, f func(z []Points) error, args ...argument) error {
 	var points [4]Points
 	for i, a := range args {
@@ -235,11 +238,24 @@ func (m GeneralizedStiefel) through(op string, dst Points, back coordinates, f f
 	z, whole := m.lifted(args)
 	defer scratch.Put(whole)
 	if err := f(z); err != nil {
-		return err
+		return generalized(err)
 	}
 	m.change(z[0].f64, back, z[0].f64, dst.K, dst.N, dst.P)
 	rounded(dst, z[0])
+	for k := range dst.K {
+		if !(dst.Slice(k, k+1).Norm() <= math.MaxFloat64) {
+			return &PointError{generalizedStiefel, op, k, overflow}
+		}
+	}
 	return nil
+}
+
+// generalized names the manifold in an error of Stiefel.
+func generalized(err error) error {
+	if of := (*PointError)(nil); errors.As(err, &of) {
+		of.Manifold = generalizedStiefel
+	}
+	return err
 }
 
 // lifted returns the arguments in the coordinates of Stiefel, in float64, and the workspace that holds them.
@@ -276,7 +292,15 @@ func (m GeneralizedStiefel) measured(op string, out []float64, f func(z []Points
 	}
 	z, whole := m.lifted(args)
 	defer scratch.Put(whole)
-	return f(z)
+	if err := f(z); err != nil {
+		return generalized(err)
+	}
+	for k, v := range out {
+		if !(math.Abs(v) <= math.MaxFloat64) {
+			return &PointError{generalizedStiefel, op, k, overflow}
+		}
+	}
+	return nil
 }
 
 // Project writes L^-T times r times the polar factor of L^T x. It fails where x does not have full rank in float64.

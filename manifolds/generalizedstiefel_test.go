@@ -3,6 +3,7 @@
 package manifolds_test
 
 import (
+	"errors"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -133,4 +134,42 @@ func TestGeneralizedStiefelOfBanks(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What overflows is an error, in the name of the manifold.
+func TestGeneralizedStiefelOverflows(t *testing.T) {
+	of := func(b float64) manifolds.GeneralizedStiefel {
+		m, err := manifolds.NewGeneralizedStiefel(3, []float64{b, b, b})
+		require.NoError(t, err)
+		return m
+	}
+	rng := rand.New(rand.NewPCG(1, 7))
+	for _, bits := range []int{32, 64} {
+		far := map[int]float64{32: 1, 64: 1e250}[bits] // gradients that a factor of 1e80 makes too large
+		x, y, none := fresh(t, bits, 2, 3, 2), fresh(t, bits, 2, 3, 2), fresh(t, bits, 2, 3, 2)
+		g := draw(fresh(t, bits, 2, 3, 2), rng, far, 0)
+		unit := of(1)
+		require.NoError(t, unit.Random(x, rng))
+		errs := map[string]error{
+			"a matrix without rank": unit.Project(y, none),
+			"a gradient":            of(1e-80).Gradient(y, scaledBatch(t, x, map[int]float64{32: 0, 64: 1e40}[bits], bits == 32), g),
+		}
+		if bits == 32 {
+			errs["a projection"] = of(1e-80).Project(y, x)
+			errs["a random point"] = of(1e-80).Random(y, rng)
+		} else {
+			errs["coordinates of a vector"] = of(1e300).Tangent(y, scaledBatch(t, x, 1e-150, false), g)
+			errs["an inner product"] = unit.AmbientInner(make([]float64, 2), g, g)
+		}
+		for what, err := range errs {
+			var at *manifolds.PointError
+			if assert.True(t, errors.As(err, &at), "%s, float%d: %v", what, bits, err) {
+				assert.Equal(t, "GeneralizedStiefel", at.Manifold, what)
+			}
+		}
+	}
+	m := of(1)
+	assert.ErrorContains(t, m.Check(0, 3), "GeneralizedStiefel: want positive sizes")
+	m.Radius = -1
+	assert.ErrorContains(t, m.Check(3, 2), "GeneralizedStiefel: want a positive finite radius")
 }

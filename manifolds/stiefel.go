@@ -55,14 +55,17 @@ func (m Stiefel) String() string {
 func (m Stiefel) For(g Grouping) (Manifold, Grouping) { return m, g.or(FilterBank) }
 
 // Check accepts every positive shape.
-func (m Stiefel) Check(n, p int) error {
+func (m Stiefel) Check(n, p int) error { return m.check("Stiefel", n, p) }
+
+// check is Check for a manifold of that name.
+func (m Stiefel) check(name string, n, p int) error {
 	if m.Metric > CanonicalMetric || m.Retraction > Landing {
-		return fmt.Errorf("manifolds: Stiefel: want a known metric and retraction, got %d and %d", m.Metric, m.Retraction)
+		return fmt.Errorf("manifolds: %s: want a known metric and retraction, got %d and %d", name, m.Metric, m.Retraction)
 	}
-	if err := positive("Stiefel", n, p); err != nil {
+	if err := positive(name, n, p); err != nil {
 		return err
 	}
-	return checkRadius("Stiefel", m.Radius)
+	return checkRadius(name, m.Radius)
 }
 
 // Properties returns, with q the smaller of n and p, the dimension n p - q (q + 1) / 2; the
