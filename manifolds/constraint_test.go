@@ -100,6 +100,16 @@ func TestUnitFiltersOfSlices(t *testing.T) {
 	assert.InEpsilon(t, 0.25, m.(manifolds.Sphere).Radius, 1e-15)
 }
 
+// A single weight is one point and one filter.
+func TestSingleWeight(t *testing.T) {
+	for _, m := range []manifolds.Manifold{manifolds.Sphere{}, manifolds.Oblique{}, manifolds.Stiefel{}} {
+		bound, l, err := bind(manifolds.On(m, manifolds.PerWeight, manifolds.FilterNorm(2)), []int{}, 1)
+		require.NoError(t, err)
+		assert.Equal(t, 1, l.K)
+		assert.Equal(t, 2.0, bound.(manifolds.Scalable).Norm(1, 1))
+	}
+}
+
 func TestOnDefaults(t *testing.T) {
 	for _, c := range []struct {
 		m        manifolds.Manifold

@@ -163,6 +163,9 @@ func (e Ensemble) Pieces(shape []int, c Constraint, norm float64) ([]Piece, erro
 	if len(shape) != 4 {
 		return nil, fmt.Errorf("want weights of shape (out, in, height, width), got %v", shape)
 	}
+	if _, err := c.Grouping.Layout(shape); err != nil {
+		return nil, err
+	}
 	dealt, err := e.deal(shape, c.Grouping, c.Layer)
 	if err != nil {
 		return nil, err
@@ -228,10 +231,6 @@ func isWhole(order []int32, k int) bool {
 
 // deal returns, for each part and each of its groups, the numbers of the slices of a layer, in ascending order.
 func (e Ensemble) deal(shape []int, g Grouping, layer string) ([][][]int32, error) {
-	if g.groups() == badGroups || shape[0]%g.groups() != 0 {
-		_, err := g.Layout(shape)
-		return nil, err
-	}
 	t := table{rows: shape[0], cols: shape[1], groups: g.groups()}
 	cards, of := t.rows*t.cols, "slices"
 	byRows := e.Strategy == PO != g.isTransposed()

@@ -203,6 +203,7 @@ func TestEnsembleErrors(t *testing.T) {
 		"want at least one of the 3 output channels for each of the 1 groups of Stiefel, got 0": {manifolds.Ensemble{Strategy: manifolds.PO, Parts: []manifolds.Part{{manifolds.Sphere{}, 1}, {manifolds.Stiefel{}, 0.1}}}, nil, nil},
 		"want the grouping per slice, got per filter":                                           {manifolds.Ensemble{Parts: two}, []manifolds.Option{manifolds.PerFilter}, nil},
 		"want weights of shape (out, in, height, width), got [4 5]":                             {manifolds.Ensemble{Parts: two}, nil, []int{4, 5}},
+		"per slice: want positive sizes, got shape [-1 3 3 3]":                                  {manifolds.Ensemble{Parts: two}, nil, []int{-1, 3, 3, 3}},
 	} {
 		shape := c.shape
 		if shape == nil {

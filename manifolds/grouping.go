@@ -123,6 +123,8 @@ func (g Grouping) groups() int { return max(1, int(g>>groupsShift)) }
 // filters returns the number of output channels of a layer.
 func (g Grouping) filters(shape []int) int {
 	switch {
+	case len(shape) == 0: // a single weight
+		return 1
 	case len(shape) == 2:
 		return shape[1]
 	case g.isTransposed():
