@@ -52,6 +52,11 @@ func Clip[T vec.Float](dst, x gemm.Mat[T], s float64) error {
 	if vec.Norm(g) > most*most {
 		return clipLong(dst, x, s)
 	}
+	for i, v := range g {
+		if math.Abs(v) < 1e-60 { // Dsteqr scales a block that is all tiny up, and then the other blocks too
+			g[i] = 0
+		}
+	}
 	if !lapack64.Dsyev(lapack.EVCompute, blas.Lower, q, g, q, values, work, len(work)) {
 		return clipLong(dst, x, s)
 	}
