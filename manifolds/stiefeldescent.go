@@ -68,10 +68,12 @@ func (m stiefel[T]) gradientSquares(out []float64, x, _, g block[T]) error {
 	defer scratch.Put(s)
 	defer scratch.Put(v)
 	for i := range out {
-		m.multiplier(s, x, x.at(i), g.at(i), m.normal())
-		whole := vec.Dot(g.at(i), g.at(i))
-		if out[i] = whole - m.r()*m.r()*vec.Dot(s, s); out[i] >= 1e-2*whole {
-			continue
+		if m.inRange() {
+			m.multiplier(s, x, x.at(i), g.at(i), m.normal())
+			whole := vec.Dot(g.at(i), g.at(i))
+			if out[i] = whole - m.r()*m.r()*vec.Dot(s, s); out[i] >= 1e-2*whole {
+				continue
+			}
 		}
 		copy(v, g.at(i))
 		if err := m.tangentProject(s, x, x.at(i), v); err != nil {
@@ -95,13 +97,13 @@ func (m stiefel[T]) gradientSquaresLanes(out []float64, x, g block[T]) {
 	}
 }
 
-// descend makes the step. The points of x and g lie one after the other or, if the layout has an Order, where it says, as small points.
-func (m stiefel[T]) descend(x block[T], l Layout, mu, g []T, d Descent) (p Progress, err error) {
 // step is descend for points that lie one after the other.
 func (m stiefel[T]) step(x block[T], mu, g []T, d Descent) (Progress, error) {
 	return m.descend(x, Layout{}, mu, g, d)
 }
 
+// descend makes the step. The points of x and g lie one after the other or, if the layout has an Order, where it says, as small points.
+func (m stiefel[T]) descend(x block[T], l Layout, mu, g []T, d Descent) (p Progress, err error) {
 	fail := func(point int, reason error) {
 		if mu != nil {
 			clear(mu[point*x.n*x.p : (point+1)*x.n*x.p])

@@ -119,6 +119,12 @@ func TestStiefelTangentAtEveryScale(t *testing.T) {
 			for i := range got {
 				require.InDelta(t, expected[i], got[i]/size/size, tol, what)
 			}
+			require.NoError(t, m.Gradient(grad, x, v))
+			require.NoError(t, m.Inner(expected, x, grad, grad))
+			require.NoError(t, m.GradientSquares(got, x, v))
+			for i := range got {
+				require.InDelta(t, expected[i]/size/size, got[i]/size/size, tol, "squares of gradients, metric %d, %s", c, what)
+			}
 		}
 	})
 }
