@@ -153,7 +153,7 @@ func (m Grassmann) Log(dst, x, y Points) error {
 }
 
 // InverseRetract writes r^2 y (x^T y)^-1 - x, or Log if Geodesic, computed in float64. It fails where a direction
-// of one subspace is orthogonal to the other.
+// of one subspace is orthogonal to the other, and where the vector is longer than the steps that Retract makes.
 func (m Grassmann) InverseRetract(dst, x, y Points) error {
 	if m.Geodesic {
 		return m.Log(dst, x, y)

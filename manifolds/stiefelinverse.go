@@ -18,7 +18,8 @@ import (
 //	2 y (I + M)^-1 + 2 x (I + M^T)^-1 - 2 x              for Cayley (Zhu, Sato 2020),
 //
 // and Log for Geodesic. OneStep and Landing use the inverse of Polar, and IterativeCayley that of Cayley, which they approximate.
-// It fails where R has no positive diagonal, S is not positive definite, I + M is singular, or Log fails.
+// It fails where R has no positive diagonal, S is not positive definite, I + M is singular, Log fails, or the vector is longer than
+// the steps that Retract makes.
 func (m Stiefel) InverseRetract(dst, x, y Points) error {
 	return lift3(m.Check(x.N, x.P), "inverse retraction", dst, x, y, m.s32().inverse, m.s64().inverse)
 }
@@ -49,7 +50,9 @@ func (m stiefel[T]) inverse(dst, x, y block[T]) error {
 	case m.Retraction == Polar || m.Retraction == OneStep || m.Retraction == Landing:
 		return m.invert(op, dst, x, y, frames.InversePolar)
 	case m.Retraction == Cayley || m.Retraction == IterativeCayley:
-		return m.invert(op, dst, x, y, frames.InverseCayley)
+		return m.invert(op, dst, x, y, func(v, x, y []float64, n, q int) error {
+			return cmp.Or(frames.InverseCayley(v, x, y, n, q), admitGeodesic(vec.Norm(v), q))
+		})
 	}
 	return m.invert(op, dst, x, y, frames.InverseQR)
 }
@@ -82,7 +85,7 @@ func (m stiefel[T]) logarithm(v, x, y []float64, n, q int) error {
 	if m.Metric == CanonicalMetric {
 		c = 1
 	}
-	return frames.Log(v, x, y, c, n, q)
+	return cmp.Or(frames.Log(v, x, y, c, n, q), admitGeodesic(vec.Norm(v), q))
 }
 
 // invert writes the vector that f finds for every pair of points.
@@ -109,7 +112,7 @@ func (d desk[T]) invert(x, y block[T], i int, f func(v, x, y []float64, n, q int
 			return err
 		}
 	}
-	if err := cmp.Or(f(d.v, d.x, d.y, d.rows, d.q), admitGeodesic(vec.Norm(d.v), d.q)); err != nil {
+	if err := cmp.Or(f(d.v, d.x, d.y, d.rows, d.q), admitLength[T](vec.Norm(d.v))); err != nil {
 		return err
 	}
 	one, unit := block[float64]{1, d.rows, d.q, nil}, stiefel[float64]{kind: d.kind}

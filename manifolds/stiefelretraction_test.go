@@ -216,3 +216,17 @@ func TestDriftOrder(t *testing.T) {
 		}
 	}
 }
+
+// The inverse retraction is as long as the step, also where no geodesic is.
+func TestInverseOfLongSteps(t *testing.T) {
+	for _, m := range []interface {
+		manifolds.Manifold
+		manifolds.Inverse
+	}{manifolds.Stiefel{}, manifolds.Stiefel{Retraction: manifolds.QR}, manifolds.Stiefel{Retraction: manifolds.Polar}, manifolds.Grassmann{}} {
+		x, v := points64(t, []float64{1, 0}, 1, 2, 1), points64(t, []float64{0, 200}, 1, 2, 1)
+		y := x.Like()
+		require.NoError(t, m.Retract(y, x, v))
+		require.NoError(t, m.InverseRetract(y, x, y), "%v", m)
+		assert.InDeltaSlice(t, v.Data64(), y.Data64(), 1e-9, "%v", m)
+	}
+}
