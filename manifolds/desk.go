@@ -3,6 +3,7 @@
 package manifolds
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -50,7 +51,10 @@ func (d desk[T]) read(dst []float64, b block[T], i int) error {
 	for e, v := range dst {
 		dst[e] = v / d.r()
 	}
-	if !allFinite(dst) {
+	switch largest := vec.MaxAbs(dst); {
+	case largest != largest:
+		return errors.New("want a finite matrix, got NaN")
+	case math.IsInf(largest, 1):
 		return errRange[float64]("matrix in units of the radius")
 	}
 	return nil

@@ -34,8 +34,9 @@
 // is the first argument. It may be the same batch as another argument, but must not overlap one
 // in part. If an operation fails at a point, the contents of the destination are undefined; if
 // the shapes do not fit, the destination is unchanged. Operations do not check that x lies on
-// the manifold or that v is tangent. If a point has no result, they return a *PointError, and never NaN: for a zero
-// vector to be normalised, a rank-deficient matrix to be orthonormalised, or a value that is not finite.
+// the manifold or that v is tangent. If a point has no result, they return a *PointError: for a zero vector to be normalised, a
+// rank-deficient matrix to be orthonormalised, or a step or another point that is not finite. Operations that are linear in a vector,
+// such as Tangent, Transport and Inner, may instead pass on NaN and Inf of that vector, and any operation those of x, which is then no point.
 //
 // After the first call on a shape, operations allocate nothing, because workspaces are reused.
 // Only the methods that need a singular value decomposition allocate. On Stiefel, Grassmann and the

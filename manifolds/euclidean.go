@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 
+	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
@@ -93,13 +94,18 @@ func (m Euclidean) ParallelTransport(dst, x, y, u Points) error { return m.Trans
 // Exp writes x + v.
 func (m Euclidean) Exp(dst, x, v Points) error { return m.Retract(dst, x, v) }
 
-// Log writes y - x.
-func (m Euclidean) Log(dst, x, y Points) error { return dst.Combine(1, y, -1, x) }
+// Log writes y - x. It fails where that is not finite.
+func (m Euclidean) Log(dst, x, y Points) error {
+	if err := dst.Combine(1, y, -1, x); err != nil {
+		return err
+	}
+	return m.finite("log", dst)
+}
 
-// InverseRetract writes y - x.
+// InverseRetract writes y - x, as Log does.
 func (m Euclidean) InverseRetract(dst, x, y Points) error { return m.Log(dst, x, y) }
 
-// Dist writes |y - x|.
+// Dist writes |y - x|. It fails where that is not finite.
 func (m Euclidean) Dist(out []float64, x, y Points) error {
 	return liftOut(m.Check(x.N, x.P), "distance", out, x, x, y, distances[float32], distances[float64])
 }
@@ -119,13 +125,16 @@ func (m Euclidean) Membership(x Points) float64 {
 }
 
 func distances[T vec.Float](out []float64, x, _, y block[T]) error {
+	d := scratch.Get[float64](x.n * x.p)
+	defer scratch.Put(d)
 	for i := range out {
-		s := 0.0
-		for j, v := range x.at(i) {
-			d := float64(y.at(i)[j]) - float64(v)
-			s += d * d
+		from, to := x.at(i), y.at(i)
+		for j := range d {
+			d[j] = float64(to[j]) - float64(from[j])
 		}
-		out[i] = math.Sqrt(s)
+		if out[i] = vec.Norm(d); !(out[i] <= math.MaxFloat64) {
+			return &PointError{"Euclidean", "distance", i, fmt.Sprintf("want finite values, got norm %g", out[i])}
+		}
 	}
 	return nil
 }

@@ -595,16 +595,21 @@ func (s spheres[T]) towards(op string, dst, x, y block[T], angle float64, reason
 
 // dist: r theta, and the root of the sum of squares over the vectors of a point.
 func (s spheres[T]) dist(out []float64, x, _, y block[T]) error {
-	count := s.lines(x)
-	for i := range out {
-		t := 0.0
-		for j := range count {
-			theta := s.chord(s.line(x, i, j), x.data, y.data).theta
-			t += theta * theta
+	count, j := s.lines(x), 0
+	clear(out)
+	err := s.each(x, func(l line) string {
+		theta := s.chord(l, x.data, y.data).theta
+		out[j/count] += theta * theta
+		j++
+		if theta != theta {
+			return "want finite points"
 		}
+		return ""
+	}, "distance")
+	for i, t := range out {
 		out[i] = s.r * math.Sqrt(t)
 	}
-	return nil
+	return err
 }
 
 // membership: ||x|/r - 1|, and |sum x| / (sqrt(n) r) if centred.
@@ -636,6 +641,9 @@ func (s spheres[T]) membership(x block[T]) float64 {
 // roots of the smallest and the largest squared norm. ok is false if a square overflows or
 // vanishes; membership must then be computed vector by vector.
 func (s spheres[T]) membershipByRange(x block[T]) (worst float64, ok bool) {
+	if len(x.data) == 0 {
+		return 0, true
+	}
 	n := s.line(x, 0, 0).n
 	least, most := math.Inf(1), 0.0
 	for at := 0; at < len(x.data); at += n {

@@ -85,6 +85,9 @@ func (m stiefel[T]) tangents(op string, dst, x, g block[T], part normal) error {
 	if x.small() {
 		return m.tangentsLanes(op, dst, x, g, part)
 	}
+	if x.k == 0 {
+		return nil
+	}
 	s := scratch.Get[T](min(x.n, x.p) * min(x.n, x.p))
 	defer scratch.Put(s)
 	aliased := &dst.data[0] == &x.data[0]

@@ -105,6 +105,9 @@ func (m stiefel[T]) retract(dst, x, v block[T]) error {
 	if x.small() && m.Retraction != QR && m.inRange() {
 		return m.retractLanes(dst, x, v)
 	}
+	if x.k == 0 {
+		return nil
+	}
 	y, z := scratch.Get[T](x.n*x.p), scratch.Get[T](x.n*x.p)
 	defer scratch.Put(y)
 	defer scratch.Put(z)

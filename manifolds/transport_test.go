@@ -208,6 +208,7 @@ func TestSpheresRefuse(t *testing.T) {
 			"ParallelTransport": m.ParallelTransport,
 			"TransportAlong":    func(dst, x, y, u manifolds.Points) error { return m.TransportAlong(dst, x, u, y, u) },
 			"Exp":               func(dst, x, y, u manifolds.Points) error { return m.Exp(dst, x, u) },
+			"Dist":              func(dst, x, y, u manifolds.Points) error { return m.Dist(make([]float64, x.K), x, u) },
 		}
 	}
 	for _, bits := range []int{32, 64} {
