@@ -34,8 +34,9 @@ type Manifold interface {
 	Tangent(dst, x, g Points) error
 
 	// Retract writes R_x(v) for v tangent at x. A retraction R fulfils R_x(0) = x and
-	// |R_x(tv) - (x + tv)| = O(t^2). It fails, with a *PointError, where a step is too long: where it leaves an open set, or
-	// ends where numbers are not finite. On a Scalable manifold, whose points have one norm, no step is too long.
+	// |R_x(tv) - (x + tv)| = O(t^2). It fails, with a *PointError, where a step is too long: where it leaves an open set,
+	// ends where numbers are not finite, or is so long that the digits of x are lost. On a Scalable manifold, whose points have
+	// one norm, steps of up to 100 norms must have an answer.
 	Retract(dst, x, v Points) error
 
 	// Transport carries u, tangent at x, to the tangent space at y.
