@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/kernelfold/kernelfold/internal/dense"
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/manifolds"
 )
@@ -29,6 +30,28 @@ func (p *Part) norm(x manifolds.Points) (float64, error) {
 		sum += sq
 	}
 	return math.Sqrt(sum), nil
+}
+
+// inner returns <u, v>_x, the sum over the points of the part.
+func (p *Part) inner(x, u, v manifolds.Points) (sum float64, err error) {
+	if p.bound.euclidean { // not one number for each weight
+		x, u, v = asOne(x), asOne(u), asOne(v)
+	}
+	f := scratch.Get[float64](x.K)
+	defer scratch.Put(f)
+	if err := manifolds.Inner(p.Manifold, f, x, u, v); err != nil {
+		return 0, p.fail(ErrConstraint, err.Error(), err)
+	}
+	for _, s := range f {
+		sum += s
+	}
+	return sum, nil
+}
+
+// asOne views a batch as one point.
+func asOne(x manifolds.Points) manifolds.Points {
+	y, _ := points(dense.View{F32: x.Data32(), F64: x.Data64()}, 1, x.Len(), 1)
+	return y
 }
 
 // inFrobenius returns an error, which names the one who needs the Frobenius product, if m has another inner product. In another

@@ -419,7 +419,7 @@ func (p *Part) geodesic(at, before []float64, c float64, w dense.View) error {
 		return err
 	}
 	if c == 1 {
-		return p.scatter(at, y)
+		return p.put(dense.View{F64: at}, y)
 	}
 	x, err := p.gather(dense.View{F64: before}, 1, true)
 	if err != nil {
@@ -434,7 +434,7 @@ func (p *Part) geodesic(at, before []float64, c float64, w dense.View) error {
 			if err := e.Exp(x, x, v); err != nil {
 				return err
 			}
-			return p.scatter(at, x)
+			return p.put(dense.View{F64: at}, x)
 		}
 	}
 	if r, ok := p.Manifold.(manifolds.Inverse); !ok || r.InverseRetract(v, x, y) != nil { // to first order
@@ -448,20 +448,7 @@ func (p *Part) geodesic(at, before []float64, c float64, w dense.View) error {
 	if err := p.settle(x, x, v, c); err != nil {
 		return err
 	}
-	return p.scatter(at, x)
-}
-
-// scatter writes points in float64 to their places.
-func (p *Part) scatter(to []float64, x manifolds.Points) error {
-	if p.whole() {
-		copy(to, x.Data64())
-		return nil
-	}
-	flat, err := points(dense.View{F64: to}, len(to), 1, 1)
-	if err != nil {
-		return err
-	}
-	return p.bound.layout.Scatter(flat, x)
+	return p.put(dense.View{F64: at}, x)
 }
 
 // Swap puts the averages in place of the weights, each on its manifold, until SwapBack. Running statistics of batch
@@ -523,7 +510,7 @@ func (a *Average) place(p *parameter, at []float64, to dense.View) error {
 			err = q.Manifold.Project(x, x)
 		}
 		if err == nil {
-			err = q.scatter(on, x)
+			err = q.put(dense.View{F64: on}, x)
 		}
 		q.release()
 		if err != nil {

@@ -15,7 +15,6 @@ import (
 
 	"github.com/kernelfold/kernelfold/internal/dense"
 	"github.com/kernelfold/kernelfold/internal/isnil"
-	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
@@ -272,29 +271,19 @@ func (sh *shadow) show(p *Part) error {
 		n := p.Gradient.Norm()
 		p.step.shown = n * n
 	} else {
-		squares := scratch.Get[float64](p.Gradient.K)
-		defer scratch.Put(squares)
-		if err := manifolds.Inner(p.Manifold, squares, p.X, p.Gradient, p.Gradient); err != nil {
-			return p.fail(ErrConstraint, err.Error(), err)
+		square, err := p.inner(p.X, p.Gradient, p.Gradient)
+		if err != nil {
+			return err
 		}
-		for _, sq := range squares {
-			p.step.shown += sq
-		}
+		p.step.shown = square
 	}
 	for _, c := range []struct {
 		to   dense.View
 		from manifolds.Points
 		what string
 	}{{sh.grad, p.Gradient, "gradient: "}, {sh.weights, p.X, "weights: "}} {
-		x := c.from
-		if p.single() && x.Data64() != nil {
-			x = p.borrow(false)
-			if err := narrow(x, c.from); err != nil {
-				return p.fail(ErrDiverged, c.what+err.Error(), err)
-			}
-		}
-		if err := p.put(c.to, x); err != nil {
-			return p.fail(ErrParameter, err.Error(), err)
+		if err := p.write(c.to, c.from); err != nil {
+			return p.fail(ErrDiverged, c.what+err.Error(), err)
 		}
 	}
 	return nil

@@ -290,19 +290,6 @@ func (p *Part) equilibrium(rate float64) float64 {
 	return angle
 }
 
-// byFilter returns v as a batch of the filters of a kernel, gathered in buf if necessary.
-func (p *parameter) byFilter(v dense.View, buf manifolds.Points) (manifolds.Points, error) {
-	l := p.filters
-	if l.Contiguous() {
-		return points(v, l.K, l.N, l.P)
-	}
-	flat, err := points(v, v.Len(), 1, 1)
-	if err != nil {
-		return flat, err
-	}
-	return buf, l.Gather(buf, flat)
-}
-
 // now views the current weights; ok is false if the graph of the parameter is gone or its weights have another type or shape.
 func (p *parameter) now() (v dense.View, ok bool) {
 	of := p.who.value()

@@ -15,7 +15,6 @@ import (
 	"github.com/kernelfold/kernelfold/internal/dense"
 	"github.com/kernelfold/kernelfold/internal/par"
 	"github.com/kernelfold/kernelfold/internal/roles"
-	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
@@ -142,15 +141,6 @@ func (o *objective) start() (vector, error) {
 	})
 }
 
-// copyTo copies x, which may be float32 where dst is float64.
-func copyTo(dst, x manifolds.Points) error {
-	if dst.Data64() != nil && x.Data64() == nil {
-		widen(dst, x)
-		return nil
-	}
-	return dst.CopyFrom(x)
-}
-
 // restore writes back the weights from before.
 func (o *objective) restore() {
 	for i, p := range o.params {
@@ -186,16 +176,8 @@ func (o *objective) blank() vector {
 // place writes x to the weights.
 func (o *objective) place(x vector) error {
 	return o.each(func(i int, p *Part) error {
-		y := x[i]
-		if p.single() && y.Data64() != nil {
-			y = lend(y.K, y.N, y.P, false)
-			defer giveBack(y)
-			if err := narrow(y, x[i]); err != nil {
-				return undefined{p.fail(ErrDiverged, err.Error(), err)}
-			}
-		}
-		if err := p.put(p.bound.of.weights, y); err != nil {
-			return p.fail(ErrParameter, err.Error(), err)
+		if err := p.write(p.bound.of.weights, x[i]); err != nil {
+			return undefined{p.fail(ErrDiverged, err.Error(), err)}
 		}
 		return nil
 	})
@@ -296,28 +278,6 @@ func (o *objective) inner(x, u, v vector) (float64, error) {
 		total += s
 	}
 	return total, err
-}
-
-// inner returns <u, v>_x, the sum over the points of the part.
-func (p *Part) inner(x, u, v manifolds.Points) (sum float64, err error) {
-	if p.bound.euclidean { // not one number for each weight
-		x, u, v = asOne(x), asOne(u), asOne(v)
-	}
-	f := scratch.Get[float64](x.K)
-	defer scratch.Put(f)
-	if err := manifolds.Inner(p.Manifold, f, x, u, v); err != nil {
-		return 0, p.fail(ErrConstraint, err.Error(), err)
-	}
-	for _, s := range f {
-		sum += s
-	}
-	return sum, nil
-}
-
-// asOne views a batch as one point.
-func asOne(x manifolds.Points) manifolds.Points {
-	y, _ := points(dense.View{F32: x.Data32(), F64: x.Data64()}, 1, x.Len(), 1)
-	return y
 }
 
 // combine sets dst to a u + b v.

@@ -3,7 +3,6 @@
 package solvers
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"unsafe"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/kernelfold/kernelfold/internal/dense"
 	"github.com/kernelfold/kernelfold/internal/roles"
-	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
@@ -214,80 +212,6 @@ func witnessOf(v dense.View) uint64 {
 
 func address(v dense.View) uintptr { return uintptr(unsafe.Pointer(v.Storage())) }
 
-// points views a value as a batch.
-func points(v dense.View, k, n, p int) (manifolds.Points, error) {
-	if v.F64 != nil {
-		return manifolds.Points64(v.F64, k, n, p)
-	}
-	return manifolds.Points32(v.F32, k, n, p)
-}
-
-// whole reports whether a value of the parameter's shape serves as the points of the part, without a
-// copy.
-func (p *Part) whole() bool { return p.bound.layout.Contiguous() && len(p.bound.of.parts) == 1 }
-
-// batch returns the points of the part in a value of the parameter's shape: a view or, if the layout requires it, a copy in buf.
-func (p *Part) batch(v dense.View, buf *manifolds.Points) (manifolds.Points, error) {
-	l := p.bound.layout
-	if p.whole() {
-		return points(v, l.K, l.N, l.P)
-	}
-	flat, err := points(v, v.Len(), 1, 1)
-	if err != nil {
-		return flat, err
-	}
-	p.ensure(buf)
-	return *buf, l.Gather(*buf, flat)
-}
-
-// lentBatch is batch with a copy that is borrowed until the end of the step.
-func (p *Part) lentBatch(v dense.View) (manifolds.Points, error) {
-	var buf manifolds.Points
-	if !p.whole() {
-		buf = p.borrow(false)
-	}
-	return p.batch(v, &buf)
-}
-
-// put writes the points to their places in a value of the parameter's shape.
-func (p *Part) put(v dense.View, x manifolds.Points) error {
-	l := p.bound.layout
-	if p.whole() {
-		w, err := points(v, l.K, l.N, l.P)
-		if err != nil {
-			return err
-		}
-		return w.CopyFrom(x)
-	}
-	w, err := points(v, v.Len(), 1, 1)
-	if err != nil {
-		return err
-	}
-	return l.Scatter(w, x)
-}
-
-// single reports whether the weights are float32.
-func (p *Part) single() bool { return p.bound.of.precision == "float32" }
-
-// ensure gives buf the shape and precision of the part.
-func (p *Part) ensure(buf *manifolds.Points) {
-	if buf.K == 0 {
-		*buf = p.blank(p.bound.layout.K, p.bound.layout.N, p.bound.layout.P)
-	}
-}
-
-// blank is a batch of k matrices of n x q zeros.
-func (p *Part) blank(k, n, q int) manifolds.Points {
-	var v dense.View
-	if p.single() {
-		v.F32 = make([]float32, k*n*q)
-	} else {
-		v.F64 = make([]float64, k*n*q)
-	}
-	x, _ := points(v, k, n, q)
-	return x
-}
-
 // state makes one set of the blocks of state, all zeros.
 func (p *Part) state() []manifolds.Points {
 	all := make([]manifolds.Points, len(p.bound.kinds))
@@ -312,40 +236,6 @@ func (p *Part) allocate() {
 	}
 }
 
-// borrow lends a batch of the part's shape, with arbitrary contents, until the end of the step.
-func (p *Part) borrow(wide bool) manifolds.Points {
-	l := p.bound.layout
-	x := lend(l.K, l.N, l.P, wide || !p.single())
-	p.step.borrowed = append(p.step.borrowed, x)
-	return x
-}
-
-// borrowWide is borrow of any shape in float64.
-func (p *Part) borrowWide(k, n, q int) manifolds.Points {
-	x := lend(k, n, q, true)
-	p.step.borrowed = append(p.step.borrowed, x)
-	return x
-}
-
-func lend(k, n, p int, double bool) manifolds.Points {
-	var v dense.View
-	if double {
-		v.F64 = scratch.Get[float64](k * n * p)
-	} else {
-		v.F32 = scratch.Get[float32](k * n * p)
-	}
-	x, _ := points(v, k, n, p)
-	return x
-}
-
-func giveBack(x manifolds.Points) {
-	if d := x.Data64(); d != nil {
-		scratch.Put(d)
-	} else {
-		scratch.Put(x.Data32())
-	}
-}
-
 // release returns the memory that was borrowed for a step, and clears what belongs to the step.
 func (p *Part) release() {
 	for i, x := range p.step.borrowed {
@@ -365,43 +255,4 @@ func (p *parameter) finish() {
 	}
 	p.weights, p.grad = dense.View{}, dense.View{}
 	p.elsewhere = false
-}
-
-// widen copies x to float64.
-func widen(dst, x manifolds.Points) manifolds.Points {
-	d := dst.Data64()
-	for i, v := range x.Data32() {
-		d[i] = float64(v)
-	}
-	return dst
-}
-
-// narrow copies x to float32, and returns an error if a value overflows.
-func narrow(dst, x manifolds.Points) error {
-	d := dst.Data32()
-	for i, v := range x.Data64() {
-		if d[i] = float32(v); math.IsInf(float64(d[i]), 0) || d[i] != d[i] {
-			return fmt.Errorf("want values that float32 holds, got %g", v)
-		}
-	}
-	return nil
-}
-
-// finite returns the norm of a block, and an error that names the first value that is not finite.
-func finite(x manifolds.Points) (norm float64, err error) {
-	norm = x.Norm()
-	if norm <= math.MaxFloat64 {
-		return norm, nil
-	}
-	for i, v := range x.Data32() {
-		if f := float64(v); math.IsInf(f, 0) || f != f {
-			return norm, fmt.Errorf("want finite values, got %v at element %d", v, i)
-		}
-	}
-	for i, v := range x.Data64() {
-		if math.IsInf(v, 0) || v != v {
-			return norm, fmt.Errorf("want finite values, got %v at element %d", v, i)
-		}
-	}
-	return norm, nil // the norm alone overflows
 }

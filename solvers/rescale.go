@@ -246,5 +246,5 @@ func (p *Part) enlarge(weights []float64, factor float64) error {
 	if err != nil {
 		return p.fail(ErrParameter, err.Error(), err)
 	}
-	return p.scatter(weights, x)
+	return p.put(dense.View{F64: weights}, x)
 }

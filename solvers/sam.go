@@ -259,15 +259,11 @@ func (p *parameter) gradients(scale float64) error {
 		if err := manifolds.Gradient(q.Manifold, g, q.X, g); err != nil {
 			return q.fail(ErrConstraint, err.Error(), err)
 		}
-		squares := scratch.Get[float64](g.K)
-		err = manifolds.Inner(q.Manifold, squares, q.X, g, g)
-		for _, sq := range squares {
-			a.square += sq
-		}
-		scratch.Put(squares)
+		square, err := q.inner(q.X, g, g)
 		if err != nil {
-			return q.fail(ErrConstraint, err.Error(), err)
+			return err
 		}
+		a.square += square
 		q.Direction = g
 	}
 	return nil
@@ -279,19 +275,6 @@ func (p *Part) points() error {
 		return p.read()
 	}
 	return p.readIfUnread()
-}
-
-// gather copies c times a value of the parameter's shape, in the order of the points.
-func (p *Part) gather(v dense.View, c float64, wide bool) (manifolds.Points, error) {
-	x := p.borrow(wide)
-	if p.whole() {
-		clip(x, v, c, 0)
-		return x, nil
-	}
-	flat := lend(v.Len(), 1, 1, wide || !p.single())
-	defer giveBack(flat)
-	clip(flat, v, c, 0)
-	return x, p.bound.layout.Gather(x, flat)
 }
 
 // ascend moves the weights along c times the directions, or prepares that where they move in place.
@@ -348,21 +331,6 @@ func (p *parameter) straight(c float64) error {
 		return p.fail(ErrDiverged, "ascent: want finite weights, got "+w.FirstBad(), nil)
 	}
 	return nil
-}
-
-// place writes the points to a value of the parameter's shape. It fails if one is not finite.
-func (p *Part) place(v dense.View, x manifolds.Points) error {
-	if p.single() && x.Data64() != nil {
-		y := p.borrow(false)
-		if err := narrow(y, x); err != nil {
-			return err
-		}
-		x = y
-	}
-	if _, err := finite(x); err != nil {
-		return err
-	}
-	return p.put(v, x)
 }
 
 // keep copies the weights and allocates the memory that Step needs.

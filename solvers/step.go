@@ -292,14 +292,11 @@ func (p *parameter) putTogether() error {
 			if err := q.point(); err != nil {
 				return q.blame(err)
 			}
-			f := scratch.Get[float64](q.Direction.K)
-			defer scratch.Put(f)
-			if err := manifolds.Inner(q.Manifold, f, q.X, q.Direction, q.Direction); err != nil {
-				return q.fail(ErrConstraint, err.Error(), err)
+			square, err := q.inner(q.X, q.Direction, q.Direction)
+			if err != nil {
+				return err
 			}
-			for _, sq := range f {
-				p.together += sq
-			}
+			p.together += square
 		}
 	}
 	return nil
