@@ -8,7 +8,7 @@
 // solver from the same files. Sums, gathers and broadcasts on networks with other alpha and beta are those of the model of
 // Thakur, Rabenseifner and Gropp (IJHPCA 2005). The tables are of ResNet-20 and ResNet-18, on five networks or on yours,
 // -latency and -bandwidth; or of your net, -weights and -compute. With -out DIR it also writes ranks.png. What comes out is
-// explained in docs/distributed.md.
+// explained in docs/scaling.md.
 //
 // The exit status is 2 for a wrong command line and 1 for a failure, with one line on standard error that says why.
 package main

@@ -281,7 +281,7 @@ func TestShared(t *testing.T) {
 // The tables of the page, and the file beside the measurements, are what the program prints of them. A table of the page is known by
 // its title.
 func TestPage(t *testing.T) {
-	const file, page, pictures = "../../docs/experiments/ranks.txt", "../../docs/distributed.md", "../../docs/img"
+	const file, page, pictures = "../../docs/experiments/ranks.txt", "../../docs/scaling.md", "../../docs/img"
 	var out bytes.Buffer
 	args := []string{"-measured", recorded}
 	if *update {

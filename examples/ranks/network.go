@@ -12,7 +12,7 @@ type network struct {
 	alpha, beta, gamma float64 // s, s a byte, s a byte
 }
 
-// nominal lists networks with published figures: docs/distributed.md has the sources. Bandwidths are those of the standards, latencies those of MPI.
+// nominal lists networks with published figures: docs/scaling.md has the sources. Bandwidths are those of the standards, latencies those of MPI.
 var nominal = []network{
 	link("1 Gb/s Ethernet", 25, 1),
 	link("10 Gb/s Ethernet", 10, 10),
