@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package extremes tests the solvers with extreme numbers. It has a grid of cases (every solver,
-// manifold, grouping, retraction and precision, with weights from 1e-30 to 1e30, gradients from 0
-// to 1e30 and learning rates from 0 to 1e25); an oracle that predicts one step of a solver in
-// float64, written from the formulas and independent of the code that it judges; and a judge that
-// uses only the public API of the solvers.
+// Package extremes tests the solvers with extreme numbers. It has a grid of cases (SGD, Adam,
+// AMSGrad, Adagrad, RMSProp and Constrain on every manifold but ensembles, with most retractions,
+// in every grouping and precision, with weights from 1e-30 to 1e30, gradients from 0 to 1e30 and
+// learning rates from 0 to 1e25); an oracle that predicts one step of a solver in float64, written
+// from the formulas and independent of the code that it judges; and a judge that uses only the
+// public API of the solvers.
 //
 // Every step must end in one of two ways. Either it returns nil; then the weights and the state are
 // correct and the weights on the manifold within a multiple of eps times the conditioning of the
