@@ -87,7 +87,8 @@ func almostOrthogonalUnit(b *Builder, layer string, x *gorgonia.Node, filters, s
 // The second keeps the columns of the last layer at the norm t. The smaller t is, the more the loss rewards large margins: a small t favours large
 // certified radii, a large one accuracy.
 //
-// It takes the options Widths, 32, 64, 128 by default, and Variant.
+// It takes the options Widths, 32, 64, 128 by default, and Variant. Widths that are not even, and images that are too small to be halved that
+// often, are errors; other errors are those of Options.
 func Certifiable(batch int, o Options) (*Model, error) {
 	if o.Widths == nil {
 		o.Widths = []int{32, 64, 128}

@@ -18,7 +18,8 @@ import (
 // bn1.weight and bn1.bias of that shape), and so on for each block, then fc.weight of shape
 // (in, classes) and fc.bias of shape (1, classes).
 //
-// It takes the options Widths and BatchNorm.
+// It takes the options Widths and BatchNorm. Widths below 1 and images that are too small for the poolings are errors; other errors are those
+// of Options.
 func CNN(batch int, o Options) (*Model, error) {
 	if o.Widths == nil {
 		o.Widths = []int{16, 32, 64}
@@ -26,10 +27,10 @@ func CNN(batch int, o Options) (*Model, error) {
 	h, w := o.Shape[1], o.Shape[2]
 	for i, c := range o.Widths {
 		if c < 1 {
-			return nil, fmt.Errorf("models: want positive widths, got %v", o.Widths)
+			return nil, fmt.Errorf("models: CNN: want positive widths, got %v", o.Widths)
 		}
 		if h < 2 || w < 2 {
-			return nil, fmt.Errorf("models: want images large enough for %d poolings of 2x2, got %dx%d", i+1, o.Shape[1], o.Shape[2])
+			return nil, fmt.Errorf("models: CNN: want images large enough for %d poolings of 2x2, got %dx%d", i+1, o.Shape[1], o.Shape[2])
 		}
 		h, w = h/2, w/2
 	}

@@ -8,7 +8,7 @@ import "fmt"
 // Optimization on submanifolds of convolution kernels in CNNs) compare with StochasticDepth: a
 // ResNet, of depth 110 for CIFAR-10.
 //
-// It takes the options of ResNet.
+// It takes the options of ResNet and has its errors.
 func ConstantDepth(batch, depth int, o Options) (*Model, error) {
 	return o.resnet("ConstantDepth", batch, depth, nil)
 }
@@ -23,7 +23,7 @@ func ConstantDepth(batch, depth int, o Options) (*Model, error) {
 // depends on the seed, the name of the block and the number of the run, which the buffers
 // layer1.0.survival ... count.
 //
-// It takes the option Survival and those of ResNet.
+// It takes the option Survival, above 0 and up to 1, and those of ResNet, and has its errors.
 func StochasticDepth(batch, depth int, o Options) (*Model, error) {
 	n, err := blocks("StochasticDepth", depth, 6, 2)
 	if err != nil {

@@ -37,7 +37,7 @@ var deepResidual = map[int]struct {
 //
 // It takes images of any size. For 1000 classes it has 11,689,512, 21,797,672, 25,557,032 or 44,549,160 parameters.
 //
-// It takes the option Width.
+// It takes the option Width. Another depth is an error; other errors are those of Options.
 func ImageNetResNet(batch, depth int, o Options) (*Model, error) {
 	const name = "ImageNetResNet"
 	r, ok := deepResidual[depth]

@@ -16,7 +16,7 @@ import "gorgonia.org/gorgonia"
 // with ReLU instead of tanh, max pooling 2x2 after each convolution instead of a trained mean,
 // and cross-entropy instead of radial basis functions. The paper calls fc1 a convolution, which
 // for images of its size is the same. For 10 classes of 28x28 grey images the net has 61,706
-// parameters.
+// parameters. Errors are those of Options.
 func LeNet(batch int, o Options) (*Model, error) {
 	return o.build("LeNet", batch, func(b *Builder, x *gorgonia.Node) *gorgonia.Node {
 		x = b.MaxPool(b.Rectify(b.Bias("conv1", b.Conv("conv1", x, 6, 5, 1, 2))), 2)

@@ -28,7 +28,7 @@ var mobileNetV2 = [][4]int{{1, 16, 1, 1}, {6, 24, 2, 2}, {6, 32, 3, 2}, {6, 64, 
 // It takes images of any size. For 1000 classes it has 3,504,872 parameters. Numbers of channels times the option Width are rounded to
 // multiples of 8, as in the authors' code, and those of features.18 are at least 1280.
 //
-// It takes the options Dropout, which is 0.2 by default, and Width.
+// It takes the options Dropout, which is 0.2 by default, and Width. Errors are those of Options.
 func MobileNetV2(batch int, o Options) (*Model, error) {
 	const name = "MobileNetV2"
 	p, err := o.dropout(name, 0.2)

@@ -110,7 +110,9 @@ func (s *Spec) shape() tensor.Shape {
 // is the first size of images, and Batch in the specification that the builder returns. The builder records errors.
 type Layers func(b *Builder, images *gorgonia.Node) (logits *gorgonia.Node)
 
-// Build makes a Model of the layers of a classifier: it adds the cost and the gradients. If it would be too large, the error is a *SizeError.
+// Build makes a Model of the layers of a classifier: it adds the cost and the gradients. It returns an error if a field of the specification
+// is out of its range, the first error of the layers, such as an image that is too small for them, and an error if the logits do not have the
+// shape (batch, classes). If the net would be too large, the error is a *SizeError.
 func Build(s Spec, layers Layers) (*Model, error) {
 	if err := s.check(); err != nil {
 		return nil, err

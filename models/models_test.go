@@ -154,12 +154,12 @@ func TestParameters(t *testing.T) {
 func TestBadOptions(t *testing.T) {
 	ok := models.Options{Shape: [3]int{1, 8, 8}, Classes: 3, Widths: []int{2}}
 	for want, change := range map[string]func(*models.Options) int{
-		"batch of at least 1":     func(*models.Options) int { return 0 },
-		"at least 2 classes":      func(o *models.Options) int { o.Classes = 1; return 1 },
-		"positive number":         func(o *models.Options) int { o.Shape[0] = 0; return 1 },
-		"poolings":                func(o *models.Options) int { o.Widths = []int{1, 1, 1, 1}; return 1 },
-		"positive widths":         func(o *models.Options) int { o.Widths = []int{0}; return 1 },
-		"want float32 or float64": func(o *models.Options) int { o.Dtype = tensor.Int; return 1 },
+		"batch of at least 1":           func(*models.Options) int { return 0 },
+		"at least 2 classes":            func(o *models.Options) int { o.Classes = 1; return 1 },
+		"positive number":               func(o *models.Options) int { o.Shape[0] = 0; return 1 },
+		"CNN: want images large enough": func(o *models.Options) int { o.Widths = []int{1, 1, 1, 1}; return 1 },
+		"CNN: want positive widths":     func(o *models.Options) int { o.Widths = []int{0}; return 1 },
+		"want float32 or float64":       func(o *models.Options) int { o.Dtype = tensor.Int; return 1 },
 	} {
 		o := ok
 		b := change(&o)

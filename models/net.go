@@ -55,6 +55,10 @@ const attempts = 3
 
 // New makes a Net: it calls define, checks the graph, and adds the gradients of the cost. In the rare case that Gorgonia would mistake two
 // nodes of the graph for one, it makes the graph again: see nodes.CheckGraph.
+//
+// It returns an error for a batch below 1, the error of define, and an error that names the node if the result is not what the fields of Net
+// say: an output without the batch as its first size, learnables without a value or with equal names, a cost that does not depend on one of
+// them, an operation with state that is not among the buffers. So is a graph that Gorgonia cannot differentiate.
 func New(batch int, define Definition) (*Net, error) {
 	if batch < 1 {
 		return nil, fmt.Errorf("models: want a batch of at least 1, got %d", batch)

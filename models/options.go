@@ -13,7 +13,8 @@ import (
 )
 
 // Options are the arguments of the functions that build a net. The options of the second part
-// apply to some nets only; to set one for another net is an error.
+// apply to some nets only; to set one for another net is an error. So is a value out of its range.
+// Other errors of these functions are those of Build.
 type Options struct {
 	// Shape is channels, height and width of the images.
 	Shape [3]int

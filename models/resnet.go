@@ -27,7 +27,8 @@ import (
 // the last block instead of after conv1. As in the authors' code, shortcuts that change shape
 // start from ReLU(bn1(x)), and those of option B have no batch norm.
 //
-// It takes the options PreActivation, Projections and, without it, Zeros.
+// It takes the options PreActivation, Projections and, without it, Zeros. Another depth, or one above 10,000, is an error; other errors are
+// those of Options.
 func ResNet(batch, depth int, o Options) (*Model, error) {
 	return o.resnet("ResNet", batch, depth, nil)
 }

@@ -25,7 +25,7 @@ import (
 //
 // It takes images of 25x25 pixels or more. For 1000 classes it has 1,235,496 parameters.
 //
-// It takes the options Dropout, which is 0.5 by default, and Width.
+// It takes the options Dropout, which is 0.5 by default, and Width. Errors are those of Options.
 func SqueezeNet(batch int, o Options) (*Model, error) {
 	const name = "SqueezeNet"
 	p, err := o.dropout(name, 0.5)

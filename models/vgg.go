@@ -26,7 +26,7 @@ var vgg = map[int][]int{
 // torchvision have one, which the running mean of the batch normalisation contains, so that one cannot
 // be left out without the other; checkpoint.Import subtracts it from the mean.
 //
-// It takes the option BatchNorm.
+// It takes the option BatchNorm. Another depth is an error; other errors are those of Options.
 func VGG(batch, depth int, o Options) (*Model, error) {
 	layers, ok := vgg[depth]
 	if !ok {
@@ -71,7 +71,7 @@ func (o Options) vggFeatures(b *Builder, x *gorgonia.Node, layers []int) *gorgon
 // It takes images of 32x32 pixels or more. For 1000 classes VGG-16 has 138,357,544 parameters. With BatchNorm, convolutions have
 // no bias, unlike those of torchvision: see VGG.
 //
-// It takes the options BatchNorm, Dropout, which is 0.5 by default, and Width.
+// It takes the options BatchNorm, Dropout, which is 0.5 by default, and Width. Another depth is an error; other errors are those of Options.
 func ImageNetVGG(batch, depth int, o Options) (*Model, error) {
 	const name = "ImageNetVGG"
 	layers, ok := vgg[depth]

@@ -16,7 +16,8 @@ import "fmt"
 //
 // Shortcuts that change shape are convolutions of 1x1, shortcut.0. The paper counts them in d.
 //
-// It takes the option Dropout.
+// It takes the option Dropout. Another depth, or one above 10,000, is an error, and so is a widening factor below 1; other errors are those of
+// Options.
 func WideResNet(batch, depth, widen int, o Options) (*Model, error) {
 	n, err := blocks("WideResNet", depth, 6, 4)
 	if err != nil {

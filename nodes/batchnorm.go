@@ -27,7 +27,8 @@ type Statistics struct {
 	Batches uint64
 }
 
-// NewStatistics returns statistics with mean 0 and variance 1.
+// NewStatistics returns statistics with mean 0 and variance 1. A number of channels below 1 is an error, and so is a momentum
+// outside of [0, 1].
 func NewStatistics(channels int, momentum float64) (*Statistics, error) {
 	if channels < 1 {
 		return nil, fmt.Errorf("nodes.NewStatistics: want a positive number of channels, got %d", channels)
@@ -64,7 +65,7 @@ func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 // the given momentum, and returns the scale, the bias and the statistics together with the node.
 //
 // If scale or bias is nil, BatchNorm makes a learnable of shape (1, C, 1, 1), or (1, C), that starts
-// at 1 or 0. Its name is the name of x followed by _γ or _β.
+// at 1 or 0. Its name is the name of x followed by _γ or _β. BatchNorm returns the errors of NewStatistics and BatchNormWith.
 func BatchNorm(x, scale, bias *gorgonia.Node, momentum, epsilon float64) (y, γ, β *gorgonia.Node, s *Statistics, err error) {
 	const name = "nodes.BatchNorm"
 	shapes, err := admit(name, []int{0}, x)

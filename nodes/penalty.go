@@ -36,13 +36,16 @@ import (
 //
 // With X^T in place of X, the penalty would differ by a constant, the difference between rows and
 // columns.
+//
+// SoftOrthogonality returns an error for w of another rank, and for a TransposedKernel that does not fit its shape. A penalty that is not
+// finite is an error of the run, or of SoftOrthogonality if w already has a value.
 func SoftOrthogonality(w *gorgonia.Node, opts ...KernelOption) (*gorgonia.Node, error) {
 	return penalise("nodes.SoftOrthogonality", penalty{kind: soft}, w, opts)
 }
 
 // DoubleSoftOrthogonality returns |W W^T - I|_F^2 + |W^T W - I|_F^2 (Bansal et al. 2018, section
 // 3.2), where W is the filter bank. Because the two terms differ by a constant, it is twice
-// SoftOrthogonality plus the difference between the rows and columns of W. w has the shapes of
+// SoftOrthogonality plus the difference between the rows and columns of W. Shapes and errors are those of
 // SoftOrthogonality.
 func DoubleSoftOrthogonality(w *gorgonia.Node, opts ...KernelOption) (*gorgonia.Node, error) {
 	return penalise("nodes.DoubleSoftOrthogonality", penalty{kind: doubleSoft}, w, opts)
@@ -50,7 +53,7 @@ func DoubleSoftOrthogonality(w *gorgonia.Node, opts ...KernelOption) (*gorgonia.
 
 // MutualCoherence returns the largest |E_ij|, where E = X X^T - I and X is that of SoftOrthogonality
 // (Bansal et al. 2018, section 3.3, where X is not normalised either). The gradient is that of the
-// first largest element, and 0 where E is 0.
+// first largest element, and 0 where E is 0. Shapes and errors are those of SoftOrthogonality.
 func MutualCoherence(w *gorgonia.Node, opts ...KernelOption) (*gorgonia.Node, error) {
 	return penalise("nodes.MutualCoherence", penalty{kind: coherence}, w, opts)
 }
@@ -63,7 +66,8 @@ func MutualCoherence(w *gorgonia.Node, opts ...KernelOption) (*gorgonia.Node, er
 //
 // X is that of SoftOrthogonality. The gradient is exact, through all iterations. The estimate is at
 // most the norm, and approaches it with more iterations. The paper takes 2; further iterations are
-// cheap compared with X X^T. iterations below 1 is an error.
+// cheap compared with X X^T. Fewer than 1 iteration is an error; other errors, and the shapes, are those of
+// SoftOrthogonality.
 func SRIP(w *gorgonia.Node, iterations int, seed uint64, opts ...KernelOption) (*gorgonia.Node, error) {
 	const name = "nodes.SRIP"
 	if iterations < 1 {

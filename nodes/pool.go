@@ -76,7 +76,7 @@ func AveragePool2D(x *gorgonia.Node, kernel tensor.Shape, pad, stride []int) (*g
 //	y[b,c] = 1/(H W) sum_uv x[b,c,u,v].
 //
 // x has shape (B, C, H, W), the result (B, C, 1, 1). The gradient of
-// gorgonia.GlobalAveragePool2D panics.
+// gorgonia.GlobalAveragePool2D panics. An input of another rank is an error.
 func GlobalAveragePool2D(x *gorgonia.Node) (*gorgonia.Node, error) {
 	const name = "nodes.GlobalAveragePool2D"
 	shapes, err := admit(name, []int{4}, x)

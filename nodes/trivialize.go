@@ -33,8 +33,8 @@ import (
 // multiply-adds, in float64.
 //
 // A base with |x^T x / r^2 - I| above 1e-4, and a v that is not finite or longer than 10^4 r, are
-// errors of the run, or of ExpTrivialization if both inputs already have values. W is as close to
-// orthonormal as base is.
+// errors of the run, or of ExpTrivialization if both inputs already have values; other ranks, and two shapes, are errors of
+// ExpTrivialization. W is as close to orthonormal as base is.
 func ExpTrivialization(v, base *gorgonia.Node) (*gorgonia.Node, error) {
 	return trivialise("nodes.ExpTrivialization", false, v, base)
 }
@@ -47,7 +47,7 @@ func ExpTrivialization(v, base *gorgonia.Node) (*gorgonia.Node, error) {
 // (Helfrich, Willmott, Ye, Orthogonal recurrent neural networks with scaled Cayley
 // transform, ICML 2018; Li, Fuxin, Todorovic, ICLR 2020, for Stiefel). It agrees with the exponential
 // to second order in v and costs less. It reaches all points except those opposite to x in some
-// direction.
+// direction. Shapes and errors are those of ExpTrivialization.
 func CayleyTrivialization(v, base *gorgonia.Node) (*gorgonia.Node, error) {
 	return trivialise("nodes.CayleyTrivialization", true, v, base)
 }

@@ -26,6 +26,8 @@ import (
 //	gorgonia.Read(node, &cost)
 //	vm := gorgonia.NewTapeMachine(g, gorgonia.BindDualValues(learnables...))
 //	f := solvers.CostOf(vm, &cost)
+//
+// The function returns the error of a run. A nil argument, or a value that is not one float32 or float64, is its ErrParameter.
 func CostOf(vm gorgonia.VM, cost *gorgonia.Value) func() (float64, error) {
 	return func() (float64, error) {
 		if vm == nil || cost == nil {

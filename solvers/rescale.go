@@ -178,7 +178,8 @@ func (p *Part) on(m manifolds.Manifold, scale float64) {
 // Scale returns the size of the manifold relative to the size that the constraint of the parameter gave it: 1 unless Rescale was called.
 func (p *Part) Scale() float64 { return p.memory.scale }
 
-// Mean returns the mean of values over the weights of the part. Values has a number for each weight of the parameter, in their order.
+// Mean returns the mean of values over the weights of the part. Values has a number for each weight of the parameter, in their order;
+// another length is ErrParameter.
 func (p *Part) Mean(values []float64) (float64, error) {
 	if want := p.bound.of.shape.TotalSize(); len(values) != want {
 		return 0, p.fail(ErrParameter, fmt.Sprintf("want a value for each of %d weights, got %d", want, len(values)), nil)

@@ -59,7 +59,8 @@ func (g *Group) failed(what string, err error) error {
 	return fmt.Errorf("distributed: %s: %w", what, err)
 }
 
-// Sum returns the sum over the ranks of each value, added in the order of the ranks.
+// Sum returns the sum over the ranks of each value, added in the order of the ranks. Another number of values on another rank is an error, and
+// so is a failure of MPI.
 func (g *Group) Sum(values ...float64) ([]float64, error) {
 	own := make([]byte, 0, 8*len(values))
 	for _, v := range values {
@@ -82,7 +83,7 @@ func (g *Group) Sum(values ...float64) ([]float64, error) {
 	return sums, nil
 }
 
-// Mean returns the mean over the ranks of each value, as Sum does the sum.
+// Mean returns the mean over the ranks of each value, with the errors of Sum.
 func (g *Group) Mean(values ...float64) ([]float64, error) {
 	means, err := g.Sum(values...)
 	for i := range means {
@@ -91,7 +92,7 @@ func (g *Group) Mean(values ...float64) ([]float64, error) {
 	return means, err
 }
 
-// Broadcast returns the argument of rank 0, and ignores those of the other ranks.
+// Broadcast returns the argument of rank 0, and ignores those of the other ranks. It fails only if MPI does.
 func (g *Group) Broadcast(b []byte) ([]byte, error) {
 	size := binary.LittleEndian.AppendUint64(nil, uint64(len(b)))
 	if err := g.comm.Broadcast(0, size); err != nil {
@@ -103,7 +104,7 @@ func (g *Group) Broadcast(b []byte) ([]byte, error) {
 	return b, g.failed("broadcast", g.comm.Broadcast(0, b))
 }
 
-// Gather returns the arguments of all ranks, in their order. The lengths may differ.
+// Gather returns the arguments of all ranks, in their order. The lengths may differ. It fails only if MPI does.
 func (g *Group) Gather(b []byte) ([][]byte, error) {
 	sizes, err := g.gatherWord(uint64(len(b)))
 	if err != nil {
