@@ -17,8 +17,7 @@
 //	err = m.Retract(x, x, g)         // a step along g that ends on the manifold
 //	e := m.Membership(x)             // the distance from the manifold: only rounding
 //
-// The package example runs this step on a sphere. docs/choosing.md helps to choose among Sphere, CentredSphere,
-// Oblique, Stiefel, Grassmann, Orthogonal and SpecialOrthogonal.
+// The package example runs this step on a sphere. docs/choosing.md helps to choose a manifold.
 //
 // A Constraint, made by On, is a manifold with a grouping and a scale:
 //

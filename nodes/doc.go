@@ -25,12 +25,13 @@
 //	            OrthogonalConvTranspose, ConvexPotential, Bias, Linear, Rectify,
 //	            RectifyTo, MaxPool2D, NormPool2D,
 //	            MaxPool2DCeil, AveragePool2D, AdaptiveAveragePool2D,
-//	            GlobalAveragePool2D, BatchNorm, GroupNorm, Concat, Flatten, Dropout, Shortcut,
+//	            GlobalAveragePool2D, BatchNorm, BatchNormWith, GroupNorm, Add, Concat, Flatten, Dropout, Shortcut,
 //	            StochasticDepth, CrossEntropy, MarginCrossEntropy, MaxMin, Householder
 //	initial     HeNormal, HeUniform, GlorotNormal, GlorotUniform, Orthonormal,
 //	            UnitFilterInit, ManifoldInit
 //	evaluation  Fuse, Fold, Widen
 //	bounds      Lipschitz
+//	graphs      Plan, CheckGraph, Winograd
 //	products    BLAS, for the stock operations
 //
 // Every node checks its inputs when the graph is built; errors say what was wanted and what was given.

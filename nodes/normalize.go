@@ -25,7 +25,7 @@ import (
 // its value belongs to, so in groups, or in a transposed one, the Grouping must say it, as in
 // manifolds.FilterBank.Transposed(). The gradient with respect to v
 // is P'(v)* applied to the gradient with respect to w. The manifold must be
-// manifolds.Differentiable, as all manifolds of package manifolds are.
+// manifolds.Differentiable, as all manifolds of package manifolds are but SpectralBall and Ensemble.
 //
 //	manifolds.Sphere{}, manifolds.Unit         v/|v|, filter by filter
 //	manifolds.CentredSphere{}, manifolds.Unit  (v - mean v)/|v - mean v|
