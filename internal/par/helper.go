@@ -3,7 +3,9 @@
 package par
 
 import (
+	"fmt"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -68,12 +70,50 @@ func (h *helper) ask(c *call) bool {
 func (h *helper) joined(c *call) bool { return !h.task.CompareAndSwap(c, nil) }
 
 func (h *helper) run() {
+	defer func() { go h.run() }() // only runtime.Goexit ends the loop
 	for {
-		c := h.next()
-		c.run(h.share)
+		h.serve(h.next())
+	}
+}
+
+// serve does the part of the helper in a call that it has joined.
+func (h *helper) serve(c *call) {
+	returned := false
+	defer func() {
+		if !returned {
+			c.failed.CompareAndSwap(nil, &failure{recover(), debug.Stack()})
+			c.stop()
+		}
 		h.task.Store(nil)
 		c.finish()
+	}()
+	c.run(h.share)
+	returned = true
+}
+
+// failure is how work on a helper ended that did not return.
+type failure struct {
+	value any // of the panic, nil after runtime.Goexit
+	stack []byte
+}
+
+// repeat ends the work of the caller in the same way.
+func (f *failure) repeat() {
+	if f.value == nil {
+		runtime.Goexit()
 	}
+	panic(f)
+}
+
+// Error has more than one line, as a panic prints it.
+func (f *failure) Error() string {
+	return fmt.Sprintf("%v\n\nin work that another goroutine did for this one:\n%s", f.value, f.stack)
+}
+
+// Unwrap returns the value of the panic if it is an error.
+func (f *failure) Unwrap() error {
+	err, _ := f.value.(error)
+	return err
 }
 
 // next waits for a call that asks, and joins it.

@@ -14,6 +14,10 @@
 //
 // No matter how calls are nested, and how many goroutines call, at most GOMAXPROCS-1 helpers work. A
 // call never waits for a helper to join: where all are busy or slow to wake, it does the work itself.
+//
+// If the work panics, no more of it is begun, and the call panics when what has begun has ended. The
+// value of a panic on a helper becomes an error with the stack of that goroutine, which wraps the value
+// if it is an error. Work that calls runtime.Goexit likewise ends the goroutine that called.
 package par
 
 import (
@@ -74,8 +78,10 @@ func do(w work, shares, cores int) {
 			c.asked = append(c.asked, h)
 		}
 	}
-	c.run(0)
-	c.wait()
+	c.join()
+	if f := c.failed.Load(); f != nil {
+		f.repeat()
+	}
 	c.work = work{}
 	calls.Put(c)
 }
@@ -112,8 +118,9 @@ type call struct {
 	// open counts the helpers that have joined and not finished. It starts at 0 and is counted down
 	// as they finish, because how many have joined is known only at the end; a caller that goes to
 	// sleep adds their number and asleep.
-	open atomic.Int64
-	done chan struct{} // wakes the caller
+	open   atomic.Int64
+	done   chan struct{}           // wakes the caller
+	failed atomic.Pointer[failure] // of the first helper whose work failed
 }
 
 const asleep = 1 << 32
@@ -141,6 +148,14 @@ func (c *call) divide(w work, shares int) {
 	c.open.Store(0)
 }
 
+// join does the part of the caller, and returns when the helpers that have joined have finished. They
+// do not outlive the call even if the work of the caller panics.
+func (c *call) join() {
+	defer c.wait()
+	defer c.stop()
+	c.run(0)
+}
+
 // run takes indices until none are left, first those of the own share.
 func (c *call) run(own int) {
 	for i := range c.shares {
@@ -154,6 +169,15 @@ func (c *call) run(own int) {
 				next = s.first + s.end - 1 - next
 			}
 			c.do(int(next))
+		}
+	}
+}
+
+// stop takes the indices that are left, which are none if all of the work has succeeded.
+func (c *call) stop() {
+	for i := range c.shares {
+		if s := &c.shares[i]; s.next.Load() < s.end {
+			s.next.Store(s.end)
 		}
 	}
 }

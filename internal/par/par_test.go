@@ -3,6 +3,7 @@
 package par
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // cores runs a test with each of several GOMAXPROCS.
@@ -132,6 +134,88 @@ func TestBusyHelper(t *testing.T) {
 	Do(100, func(int) { count++ }) // here alone
 	assert.Equal(t, 100, count)
 	close(release)
+}
+
+// idle waits until the first helper, which may have joined a call of an earlier test, is free.
+func idle() {
+	for helpers(1)[0].task.Load() != nil {
+		runtime.Gosched()
+	}
+}
+
+// both calls Do with one index for the caller, 0, and one for a helper, 1. Neither returns before both have begun.
+func both(f func(i int)) {
+	idle()
+	var begun sync.WaitGroup
+	begun.Add(2)
+	Do(2, func(i int) {
+		begun.Done()
+		begun.Wait()
+		f(i)
+	})
+}
+
+// A panic on the goroutine of the caller reaches it as it is, but not before the helpers have finished.
+func TestPanicOfTheCaller(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	var finished atomic.Bool
+	assert.PanicsWithValue(t, "wrong", func() {
+		both(func(i int) {
+			if i == 0 {
+				panic("wrong")
+			}
+			time.Sleep(20 * time.Millisecond) // after the panic
+			finished.Store(true)
+		})
+	})
+	assert.True(t, finished.Load())
+	both(func(int) {})
+}
+
+// A panic on a helper reaches the caller with the stack of the helper, and no other work is begun.
+func TestPanicOfAHelper(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	cause := errors.New("wrong")
+	var count atomic.Int64
+	begun := make(chan struct{})
+	defer func() {
+		err, ok := recover().(error)
+		require.True(t, ok)
+		assert.ErrorIs(t, err, cause)
+		assert.ErrorContains(t, err, "wrong")
+		assert.ErrorContains(t, err, "TestPanicOfAHelper")
+		assert.EqualValues(t, 2, count.Load())
+		both(func(int) {})
+	}()
+	idle()
+	Do(100, func(i int) {
+		count.Add(1)
+		if i > 0 {
+			close(begun)
+			panic(cause)
+		}
+		<-begun
+		idle()
+	})
+	t.Error("want a panic")
+}
+
+// runtime.Goexit on a helper ends the goroutine that called, and the helper is replaced.
+func TestGoexitOfAHelper(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	returned, ended := false, make(chan struct{})
+	go func() {
+		defer close(ended)
+		both(func(i int) {
+			if i == 1 {
+				runtime.Goexit()
+			}
+		})
+		returned = true
+	}()
+	<-ended
+	assert.False(t, returned)
+	both(func(int) {})
 }
 
 // The core that an index falls to is the same in each call, as long as no core is late.
