@@ -79,30 +79,30 @@ type shortcutLayer struct {
 
 type shortcut[T vec.Float] struct{ shortcutLayer }
 
-// each clears dst, which is the result or has the shape of x, and calls f for each channel that is copied from x, with the
-// index o of its first element in the result and the index i of its first element in x. The cores divide the images.
-func (s shortcut[T]) each(dst []T, f func(o, i int)) {
-	size := len(dst) / s.images
+// each clears dst, which is x or y, and calls f for each channel that is copied, with its planes in x and in the result y. They end
+// with the channel, because another core may be at work on what follows. The cores divide the images.
+func (s shortcut[T]) each(dst, x, y []T, f func(x, y []T)) {
+	size, large, small := len(dst)/s.images, s.height*s.width, s.rows*s.columns
 	parallel(s.images, len(dst), func(from, to int) {
 		clear(dst[from*size : to*size])
 		for b := from; b < to; b++ {
 			for c := range s.from {
-				f((b*s.to+s.before+c)*s.rows*s.columns, (b*s.from+c)*s.height*s.width)
+				f(x[(b*s.from+c)*large:][:large], y[(b*s.to+s.before+c)*small:][:small])
 			}
 		}
 	})
 }
 
 func (s shortcut[T]) Forward(out []T, in [][]T) error {
-	s.each(out, func(o, i int) {
-		vec.Pick(out[o:], s.columns, in[0][i:], s.stride*s.width, s.stride, s.rows, s.columns)
+	s.each(out, in[0], out, func(x, y []T) {
+		vec.Pick(y, s.columns, x, s.stride*s.width, s.stride, s.rows, s.columns)
 	})
 	return nil
 }
 
 func (s shortcut[T]) Backward(dst []T, _ int, _ [][]T, _, grad []T) error {
-	s.each(dst, func(o, i int) {
-		vec.Place(dst[i:], s.stride*s.width, grad[o:], s.columns, s.stride, s.rows, s.columns)
+	s.each(dst, dst, grad, func(x, y []T) {
+		vec.Place(x, s.stride*s.width, y, s.columns, s.stride, s.rows, s.columns)
 	})
 	return nil
 }
