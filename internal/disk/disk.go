@@ -169,7 +169,8 @@ func (OS) SyncFolder(path string) error {
 func MakeFolder(path string) (undo func(), err error) {
 	var missing []string // the innermost first
 	for at := filepath.Clean(path); ; at = filepath.Dir(at) {
-		if _, err := os.Stat(at); !errors.Is(err, fs.ErrNotExist) {
+		// A link that leads nowhere is not missing, and on Windows a drive may be.
+		if _, err := os.Lstat(at); !errors.Is(err, fs.ErrNotExist) || at == filepath.Dir(at) {
 			break
 		}
 		missing = append(missing, at)

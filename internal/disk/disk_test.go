@@ -82,6 +82,32 @@ func TestMakeFolder(t *testing.T) {
 	assert.DirExists(t, filepath.Join(dir, "a"), "it was there before")
 	_, err = MakeFolder(filepath.Join(dir, "a", "file", "b"))
 	assert.Error(t, err)
+
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink("nowhere", link); err != nil {
+		t.Skip(err)
+	}
+	for _, path := range []string{link, filepath.Join(link, "b")} {
+		_, err = MakeFolder(path)
+		assert.Error(t, err)
+		_, err = os.Lstat(link)
+		assert.NoError(t, err, "a failure keeps the link")
+	}
+}
+
+// A path on a drive that is not there is an error.
+func TestMakeFolderWithoutDrive(t *testing.T) {
+	if runtime.GOOS != "windows" {
+		t.Skip("drives are of Windows")
+	}
+	for drive := 'Z'; drive > 'C'; drive-- {
+		root := string(drive) + `:\`
+		if _, err := os.Stat(root); errors.Is(err, os.ErrNotExist) {
+			_, err := MakeFolder(filepath.Join(root, "a", "b"))
+			assert.Error(t, err)
+			return
+		}
+	}
 }
 
 // A lock keeps others out until it is given back or its process dies.
