@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"github.com/kernelfold/kernelfold/internal/files"
 )
 
 // Disk has the operations on the file system that replacing a file needs.
@@ -28,12 +30,14 @@ type Disk interface {
 type File interface {
 	io.WriteCloser
 	Sync() error
+	Chmod(mode fs.FileMode) error
 }
 
 // temporary separates the name of a file and a random number in the name of its replacement.
 const temporary = ".tmp-"
 
-// Replace replaces the file at path by the output of write. Whenever the program or the machine stops, path holds the previous file or the new one.
+// Replace replaces the file at path, or where a link at path leads, by the output of write. Whenever the program or the machine stops, path
+// holds the previous file or the new one. A file that is replaced must be regular, and the new one has its permissions.
 func Replace(d Disk, path string, write func(io.Writer) error) error {
 	s, err := Stage(d, path, write)
 	if err != nil {
@@ -58,25 +62,47 @@ type Staged struct {
 
 // Stage writes the new content of the file at path to a temporary file. It first removes temporary files that a killed program has left there.
 func Stage(d Disk, path string, write func(io.Writer) error) (*Staged, error) {
+	path, before, err := follow(path)
+	if err != nil {
+		return nil, err
+	}
 	folder, base := split(path)
 	if err := Sweep(d, folder, base+temporary); err != nil { // of this file alone: others may be staged now
 		return nil, err
 	}
 	s := &Staged{d, filepath.Join(folder, fmt.Sprintf(".%s%s%016x", base, temporary, rand.Uint64())), path}
-	if err := put(d, s.temp, write); err != nil {
+	if err := put(d, s.temp, before, write); err != nil {
 		s.Discard()
 		return nil, err
 	}
 	return s, nil
 }
 
+// follow returns where path leads, and the file that is there, nil if there is none.
+func follow(path string) (to string, info fs.FileInfo, err error) {
+	info, err = os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return path, nil, nil
+	}
+	to = path
+	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		if to, err = filepath.EvalSymlinks(path); err == nil {
+			info, err = os.Lstat(to)
+		}
+	}
+	return to, info, files.Regular(path, info, err)
+}
+
 // Commit renames the file to its final name. The data are on disk before the file is renamed, and the name is on disk before Commit returns.
-func (s *Staged) Commit() error {
-	if err := s.disk.Rename(s.temp, s.path); err != nil {
+func (s *Staged) Commit() error { return s.CommitTo(s.path) }
+
+// CommitTo is Commit to another path in the folder. If there is a link, it replaces the link itself.
+func (s *Staged) CommitTo(path string) error {
+	if err := s.disk.Rename(s.temp, path); err != nil {
 		s.Discard()
 		return err
 	}
-	folder, _ := split(s.path)
+	folder, _ := split(path)
 	return s.disk.SyncFolder(folder)
 }
 
@@ -90,11 +116,17 @@ func split(path string) (folder, base string) {
 	return folder, base
 }
 
-// put writes a file and waits until it is on disk.
-func put(d Disk, path string, write func(io.Writer) error) error {
+// put writes a file, with the permissions of another if there is one, and waits until it is on disk.
+func put(d Disk, path string, like fs.FileInfo, write func(io.Writer) error) error {
 	f, err := d.Create(path)
 	if err != nil {
 		return err
+	}
+	if like != nil {
+		if err := f.Chmod(like.Mode().Perm()); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+			f.Close()
+			return err
+		}
 	}
 	if err := write(f); err != nil {
 		f.Close()

@@ -55,6 +55,41 @@ func TestReplace(t *testing.T) {
 	assert.Len(t, list(t, dir), 2)
 }
 
+// A link is followed, and the file that it leads to keeps its permissions.
+func TestReplaceFollowsLinks(t *testing.T) {
+	dir, away := t.TempDir(), t.TempDir()
+	path, link := filepath.Join(away, "file"), filepath.Join(dir, "link")
+	require.NoError(t, os.WriteFile(path, []byte("one"), 0o600))
+	if err := os.Symlink(path, link); err != nil {
+		t.Skip(err)
+	}
+	require.NoError(t, WriteFile(link, []byte("two")))
+	at, err := os.Readlink(link)
+	require.NoError(t, err)
+	assert.Equal(t, path, at)
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Equal(t, "two", string(b))
+	assert.Equal(t, []string{"file"}, list(t, away))
+	if runtime.GOOS != "windows" {
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		assert.EqualValues(t, 0o600, info.Mode())
+	}
+
+	require.NoError(t, os.Remove(path))
+	assert.ErrorIs(t, WriteFile(link, nil), os.ErrNotExist, "the link leads nowhere")
+	assert.Equal(t, []string{"link"}, list(t, dir))
+
+	none := func(io.Writer) error { return nil }
+	s, err := Stage(OS{}, filepath.Join(dir, "other"), none)
+	require.NoError(t, err)
+	require.NoError(t, s.CommitTo(link))
+	info, err := os.Lstat(link)
+	require.NoError(t, err)
+	assert.True(t, info.Mode().IsRegular())
+}
+
 // A file is staged while another is whose name begins with its name.
 func TestStageKeepsOthers(t *testing.T) {
 	dir := t.TempDir()

@@ -14,17 +14,18 @@ import (
 // Open opens a regular file for reading and returns its size. Anything else, such as a directory or a named pipe, is an error:
 // opening a pipe would wait for somebody to write to it.
 func Open(path string) (*os.File, int64, error) {
-	if err := regular(os.Stat(path)); err != nil {
-		return nil, 0, named(path, err)
+	info, err := os.Stat(path)
+	if err := Regular(path, info, err); err != nil {
+		return nil, 0, err
 	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, 0, err
 	}
-	info, err := f.Stat()
-	if err := regular(info, err); err != nil { // it may have been replaced
+	info, err = f.Stat()
+	if err := Regular(path, info, err); err != nil { // it may have been replaced
 		f.Close()
-		return nil, 0, named(path, err)
+		return nil, 0, err
 	}
 	return f, info.Size(), nil
 }
@@ -42,19 +43,18 @@ func Read(path string, limit int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, limit))
 }
 
-// named makes an error one that names the file, unless it does already.
-func named(path string, err error) error {
+// Regular returns an error that names the file, unless info, the result of a Stat that returned err, is that of a regular file.
+func Regular(path string, info fs.FileInfo, err error) error {
+	if err == nil && info.Mode().IsRegular() {
+		return nil
+	}
+	if err == nil {
+		err = errors.New("want a regular file, got a " + modeName(info.Mode()))
+	}
 	if p := (*fs.PathError)(nil); errors.As(err, &p) {
 		return err
 	}
 	return &fs.PathError{Op: "open", Path: path, Err: err}
-}
-
-func regular(info fs.FileInfo, err error) error {
-	if err != nil || info.Mode().IsRegular() {
-		return err
-	}
-	return errors.New("want a regular file, got a " + modeName(info.Mode()))
 }
 
 func modeName(m fs.FileMode) string {

@@ -69,8 +69,9 @@ func present(s Solver) error {
 // the loop, which is any value that encoding/json can encode, or nil.
 //
 // The file at path is replaced atomically once the checkpoint is on disk: whenever a save stops or fails,
-// path holds the previous checkpoint or this one. Temporary files of a save that was killed are removed by
-// the next save. Of two simultaneous saves to one path at least one fails.
+// path holds the previous checkpoint or this one. A link at path is followed, a file that is replaced must be
+// regular, and its permissions stay. Temporary files of a save that was killed are removed by the next save.
+// Of two simultaneous saves to one path at least one fails.
 func Save(path string, m Stateful, s Solver, loop any) error {
 	return save(disk.OS{}, path, m, s, loop)
 }

@@ -57,7 +57,7 @@ func (s Series) save(d disk.Disk, m Stateful, solver Solver, loop any) (string, 
 	if s.Last != "" {
 		path = filepath.Join(s.Dir, s.Last)
 	}
-	staged, err := stage(d, path, m, solver, loop)
+	staged, err := stage(d, s.path(next), m, solver, loop) // not at Last: what is there, perhaps a link, is to be renamed
 	if err != nil {
 		return "", err
 	}
@@ -68,7 +68,7 @@ func (s Series) save(d disk.Disk, m Stateful, solver Solver, loop any) (string, 
 		}
 		numbers = append([]uint64{next}, numbers...)
 	}
-	if err := staged.Commit(); err != nil {
+	if err := staged.CommitTo(path); err != nil {
 		return "", fmt.Errorf("checkpoint: save %s: %w", path, err)
 	}
 	return path, s.prune(d, numbers)

@@ -139,3 +139,24 @@ func TestSeriesNamesTheLast(t *testing.T) {
 		assert.Equal(t, want, names(), "after %d", i)
 	}
 }
+
+// A link named Last is renamed as it is, and what it leads to stays.
+func TestSeriesRenamesLinks(t *testing.T) {
+	r := fresh(t)
+	s := Series{Dir: t.TempDir(), Last: "last.safetensors"}
+	path, err := s.Save(r.model, nil, nil)
+	require.NoError(t, err)
+	away := filepath.Join(t.TempDir(), "away")
+	require.NoError(t, os.Rename(path, away))
+	if err := os.Symlink(away, path); err != nil {
+		t.Skip(err)
+	}
+	before, err := os.Stat(away)
+	require.NoError(t, err)
+	_, err = s.Save(r.model, nil, nil)
+	require.NoError(t, err)
+	after, err := os.Stat(s.path(1))
+	require.NoError(t, err)
+	assert.True(t, os.SameFile(before, after))
+	require.NoError(t, Check(path))
+}
