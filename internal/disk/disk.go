@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 
 	"github.com/kernelfold/kernelfold/internal/files"
 )
@@ -147,7 +148,7 @@ func Sweep(d Disk, folder, prefix string) error {
 	}
 	for _, name := range names {
 		if isTemporary(name, prefix) {
-			if err := d.Remove(filepath.Join(folder, name)); err != nil {
+			if err := d.Remove(filepath.Join(folder, name)); err != nil && !errors.Is(err, fs.ErrNotExist) { // another save may have removed it
 				return err
 			}
 		}
@@ -184,7 +185,8 @@ func (OS) List(folder string) ([]string, error) {
 	return f.Readdirnames(-1)
 }
 
-// SyncFolder makes renames durable. Windows has no such call and does not need one.
+// SyncFolder makes renames durable. Windows has no such call and does not need one; nor have some file systems, such as shared folders of
+// virtual machines.
 func (OS) SyncFolder(path string) error {
 	if runtime.GOOS == "windows" {
 		return nil
@@ -194,7 +196,10 @@ func (OS) SyncFolder(path string) error {
 		return err
 	}
 	defer f.Close()
-	return f.Sync()
+	if err := f.Sync(); !errors.Is(err, syscall.EINVAL) && !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	return nil
 }
 
 // MakeFolder makes a folder and its parents. Undo removes the folders that it made, if they are empty.

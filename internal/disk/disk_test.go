@@ -90,6 +90,25 @@ func TestReplaceFollowsLinks(t *testing.T) {
 	assert.True(t, info.Mode().IsRegular())
 }
 
+// stale lists a temporary file that another process has just removed.
+type stale struct{ OS }
+
+func (stale) List(string) ([]string, error) { return []string{".file.tmp-0123456789abcdef"}, nil }
+
+func TestSweepOfTwo(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, Replace(stale{}, path, func(io.Writer) error { return nil }))
+	assert.FileExists(t, path)
+}
+
+// A folder that cannot be synced, as those of /proc, is no error.
+func TestSyncFolder(t *testing.T) {
+	assert.NoError(t, OS{}.SyncFolder(t.TempDir()))
+	if _, err := os.Stat("/proc"); err == nil {
+		assert.NoError(t, OS{}.SyncFolder("/proc"))
+	}
+}
+
 // A file is staged while another is whose name begins with its name.
 func TestStageKeepsOthers(t *testing.T) {
 	dir := t.TempDir()

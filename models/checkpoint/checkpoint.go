@@ -71,7 +71,7 @@ func present(s Solver) error {
 // The file at path is replaced atomically once the checkpoint is on disk: whenever a save stops or fails,
 // path holds the previous checkpoint or this one. A link at path is followed, a file that is replaced must be
 // regular, and its permissions stay. Temporary files of a save that was killed are removed by the next save.
-// Of two simultaneous saves to one path at least one fails.
+// Of two simultaneous saves to one path at most one fails, and path holds one of the two.
 func Save(path string, m Stateful, s Solver, loop any) error {
 	return save(disk.OS{}, path, m, s, loop)
 }
