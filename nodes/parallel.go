@@ -15,7 +15,7 @@ func parallel(n, elements int, f func(from, to int)) {
 }
 
 // worth returns how many of n indices, which together stand for the given number of elements, make up a grain.
-func worth(n, elements int) int { return max(1, n*grain/max(elements, 1)) }
+func worth(n, elements int) int { return max(1, int(int64(n)*grain/int64(max(elements, 1)))) }
 
 // block is the number of elements that go through several steps at a time, so that intermediate results stay in the first-level cache.
 const block = 1 << 11

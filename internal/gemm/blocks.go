@@ -5,6 +5,7 @@ package gemm
 import (
 	"unsafe"
 
+	"github.com/kernelfold/kernelfold/internal/par"
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
@@ -170,7 +171,7 @@ func (p *product[T]) block(s *sources[T], i0, mb, j0, nb, p0, kb int) {
 		for i, end := 0, 0; i < panels; i++ {
 			from, to := end, mb
 			if i < panels-1 {
-				to = (i + 1) * mb / panels
+				to = par.Cut(i+1, mb, panels)
 			}
 			end = to
 			var a []T
@@ -218,7 +219,7 @@ func within[T vec.Float](rows, i int) (from, to int) {
 	if i %= most; i >= panels {
 		return 0, 0
 	}
-	return start + i*n/panels, start + (i+1)*n/panels
+	return start + par.Cut(i, n, panels), start + par.Cut(i+1, n, panels)
 }
 
 // evenly returns the length of equal parts of n, none longer than most.

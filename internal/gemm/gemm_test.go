@@ -41,7 +41,7 @@ func TestMul(t *testing.T) {
 func testMul[T vec.Float](t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for _, s := range [][3]int{{1, 1, 1}, {1, 7, 3}, {5, 1, 9}, {2, 4, 8}, {3, 5, 1}, {13, 11, 17}, {17, 33, 40},
-		{97, 5, 257}, {5, 97, 257}, {61, 35, maxDepth + 1}, {701, 3, 300}, {7, maxCols + 3, 19}, {29, 65, 130}, {64, 64, 100}} {
+		{97, 5, 257}, {5, 97, 257}, {61, 35, maxDepth + 1}, {701, 3, 300}, {7, maxCols + 3, 19}, {29, 65, 130}, {64, 64, 100}, {1<<17 + 1, 1, 1}} {
 		for mask := range 8 {
 			betas := []float64{0, 1, -0.5}
 			if testing.Short() || s[0]*s[1]*s[2] > 1<<17 {

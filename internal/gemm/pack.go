@@ -2,13 +2,15 @@
 
 package gemm
 
-import "github.com/kernelfold/kernelfold/internal/vec"
+import (
+	"github.com/kernelfold/kernelfold/internal/par"
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
 
 // slack is the number of elements that packing may write beyond a panel.
 const slack = 64
 
-// panelsOf returns the number of panels into which rows of A are cut. Panel i has the rows from
-// i*rows/panels to (i+1)*rows/panels, so the heights differ by at most one.
+// panelsOf returns the number of panels into which rows of A are cut, by par.Cut.
 func panelsOf[T vec.Float](rows int) int { return ceil(rows, tileHeight[T]()) }
 
 func ceil(n, by int) int { return (n + by - 1) / by }
@@ -18,7 +20,7 @@ func ceil(n, by int) int { return (n + by - 1) / by }
 func packRows[T vec.Float](dst []T, alpha T, a Mat[T]) {
 	panels := panelsOf[T](a.R)
 	for i := range panels {
-		from, to := i*a.R/panels, (i+1)*a.R/panels
+		from, to := par.Cut(i, a.R, panels), par.Cut(i+1, a.R, panels)
 		pack(dst[from*a.C:], to-from, a.Sub(from, 0, to-from, a.C).T(), alpha)
 	}
 }

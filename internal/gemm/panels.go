@@ -2,7 +2,10 @@
 
 package gemm
 
-import "github.com/kernelfold/kernelfold/internal/vec"
+import (
+	"github.com/kernelfold/kernelfold/internal/par"
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
 
 // PanelWidth is the number of columns of the panels that MulPanels reads, with the instructions in
 // use.
@@ -27,7 +30,7 @@ func MulPanels[T vec.Float](c, a Mat[T], b []T) {
 				mode = modeAdd
 			}
 			for i := range panels {
-				from, to := i*c.R/panels, (i+1)*c.R/panels
+				from, to := par.Cut(i, c.R, panels), par.Cut(i+1, c.R, panels)
 				tile(to-from, cols, a.Data[from*a.RS+p:], a.RS, 1, b[j*a.C+p*width:], at, width/2, c.Data[from*c.RS+j:], c.RS, mode)
 			}
 		}

@@ -3,6 +3,7 @@
 package gemm
 
 import (
+	"github.com/kernelfold/kernelfold/internal/par"
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
@@ -157,7 +158,7 @@ type patchwork[T vec.Float] struct {
 // tile multiplies panel i with tile t.
 func (m *patchwork[T]) tile(i, t int) {
 	b, width := m.b, tileWidth[T]()
-	from, to := i*m.c.R/m.panels, (i+1)*m.c.R/m.panels
+	from, to := par.Cut(i, m.c.R, m.panels), par.Cut(i+1, m.c.R, m.panels)
 	rows := to - from
 	a, rs, cs := m.a.panel(from, to)
 	switch {

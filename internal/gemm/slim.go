@@ -2,7 +2,10 @@
 
 package gemm
 
-import "github.com/kernelfold/kernelfold/internal/vec"
+import (
+	"github.com/kernelfold/kernelfold/internal/par"
+	"github.com/kernelfold/kernelfold/internal/vec"
+)
 
 // A slim matrix is row-major with rows as close to each other as those of a packed panel, at most maxWidth elements apart. Products read
 // it where it lies, so packing, which takes longer than the multiplications of tiny matrices, is left out.
@@ -46,7 +49,7 @@ func (p *product[T]) runSlim() bool {
 		for j := 0; j < p.c.C; j += width {
 			for i, from, to := 0, 0, 0; i < panels; i, from = i+1, to {
 				if to = p.c.R; i < panels-1 {
-					to = (i + 1) * p.c.R / panels
+					to = par.Cut(i+1, p.c.R, panels)
 				}
 				if n, cols := p.needed(to, j, min(width, p.c.C-j), p0, k); n > 0 && cols > 0 {
 					tile(to-from, cols, p.a.Data[from*p.a.RS+p0*p.a.CS:], p.a.RS, p.a.CS, p.b.Data[p0*p.b.RS+j:], rows[:n], width/2,

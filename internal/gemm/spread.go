@@ -15,8 +15,8 @@ const grain = 1 << 20
 // spread multiplies on several cores if the product is large. It divides C, but not the sums for one
 // element, so the bits of the result do not depend on the number of cores.
 func (p *product[T]) spread() {
-	if parts := p.c.R * p.c.C * p.a.C / grain; parts > 1 && runtime.GOMAXPROCS(0) > 1 {
-		p.share(parts)
+	if parts := int64(p.c.R) * int64(p.c.C) * int64(p.a.C) / grain; parts > 1 && runtime.GOMAXPROCS(0) > 1 {
+		p.share(int(min(parts, math.MaxInt32)))
 	} else {
 		p.run()
 	}
@@ -37,7 +37,7 @@ func (p product[T]) share(parts int) {
 	units := ceil(n, unit)
 	parts = min(parts, units, runtime.GOMAXPROCS(0)) // each part packs a whole factor
 	par.Do(parts, func(i int) {
-		from, to := min(n, i*units/parts*unit), min(n, (i+1)*units/parts*unit)
+		from, to := min(n, par.Cut(i, units, parts)*unit), min(n, par.Cut(i+1, units, parts)*unit)
 		q := p
 		switch {
 		case p.form == lowerC:

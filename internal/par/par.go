@@ -48,6 +48,9 @@ func Backwards(n, grain int, f func(from, to int)) {
 	ranges(work{n: n, span: f, backwards: true}, grain)
 }
 
+// Cut returns where part i begins if 0..n is cut into parts whose lengths differ by at most one. Part i ends at Cut(i+1, n, parts).
+func Cut(i, n, parts int) int { return int(int64(i) * int64(n) / int64(parts)) } // i*n may be too large for an int of 32 bits
+
 // each is the largest number of ranges in the share of a core.
 const each = 4
 
@@ -104,7 +107,7 @@ func (w *work) count() int {
 
 func (w *work) do(i int) {
 	if w.span != nil {
-		w.span(i*w.n/w.parts, (i+1)*w.n/w.parts)
+		w.span(Cut(i, w.n, w.parts), Cut(i+1, w.n, w.parts))
 		return
 	}
 	w.f(i)
@@ -142,7 +145,7 @@ func (c *call) divide(w work, shares int) {
 	c.shares = c.shares[:shares]
 	for i := range c.shares {
 		s, n := &c.shares[i], w.count()
-		s.first, s.end = int64(i*n/shares), int64((i+1)*n/shares)
+		s.first, s.end = int64(Cut(i, n, shares)), int64(Cut(i+1, n, shares))
 		s.next.Store(s.first)
 	}
 	c.open.Store(0)

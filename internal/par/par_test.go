@@ -136,6 +136,22 @@ func TestBusyHelper(t *testing.T) {
 	close(release)
 }
 
+// Parts cover everything and are of equal length, also where an index times the length needs more than 32 bits.
+func TestCut(t *testing.T) {
+	const n, parts = 1<<30 + 5, 64
+	w := work{n: n, parts: parts}
+	end := 0
+	w.span = func(from, to int) {
+		require.Equal(t, end, from)
+		require.InDelta(t, n/parts, to-from, 1)
+		end = to
+	}
+	for i := range parts {
+		w.do(i)
+	}
+	require.Equal(t, n, end)
+}
+
 // idle waits until the first helper, which may have joined a call of an earlier test, is free.
 func idle() {
 	for helpers(1)[0].task.Load() != nil {
