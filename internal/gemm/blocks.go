@@ -73,7 +73,7 @@ func (p *product[T]) run() {
 		return
 	}
 	k, width, height, size := p.a.C, tileWidth[T](), tileHeight[T](), sizeOf[T]()
-	depth := evenly(k, min(maxDepth, bytesOfPanel/(size*width)))
+	depth := p.depth()
 	s := sources[T]{
 		readsA: p.alpha == 1 && p.c.C <= fewTiles*width && (p.a.RS == 1 || p.a.RS*size%badDistance != 0),
 		readsB: p.b.CS == 1 && (p.c.R <= 2*height || p.c.R <= fewTiles*height && p.b.RS*size%badDistance != 0),
@@ -129,6 +129,12 @@ func (p *product[T]) run() {
 			}
 		}
 	}
+}
+
+// depth returns the number of rows of B that are multiplied at a time. It decides the order of additions, so it depends neither on how C is
+// divided nor on where B is read.
+func (p *product[T]) depth() int {
+	return evenly(p.a.C, min(maxDepth, bytesOfPanel/(sizeOf[T]()*tileWidth[T]())))
 }
 
 // overruns reports whether a tile that reads B where it lies would read beyond the end of its data.

@@ -39,13 +39,13 @@ func (p *product[T]) runSlim() bool {
 	if !p.b.slim() || p.alpha != 1 || p.a.RS != 1 && p.a.RS*sizeOf[T]()%badDistance == 0 || p.overruns() {
 		return false
 	}
-	width, panels, rows := tileWidth[T](), panelsOf[T](p.c.R), steps(p.b.RS)
+	width, panels, depth, rows := tileWidth[T](), panelsOf[T](p.c.R), p.depth(), steps(p.b.RS)
 	mode := 0
 	if p.adding {
 		mode = modeAdd
 	}
-	for p0 := 0; p0 < p.a.C; p0 += maxDepth {
-		k := min(p.a.C-p0, maxDepth)
+	for p0 := 0; p0 < p.a.C; p0 += depth {
+		k := min(p.a.C-p0, depth)
 		for j := 0; j < p.c.C; j += width {
 			for i, from, to := 0, 0, 0; i < panels; i, from = i+1, to {
 				if to = p.c.R; i < panels-1 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -65,6 +66,22 @@ func testSlim[T vec.Float](t *testing.T) {
 			})
 		}
 	}
+}
+
+// The bits of a product do not depend on how it is divided, also where only the last part cannot read B in place.
+func TestDividedSlim(t *testing.T) { everyLevel(t, testDividedSlim[float32], testDividedSlim[float64]) }
+
+func testDividedSlim[T vec.Float](t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
+	const m, n, k, stride = 5, 21, 700, 32
+	rng := rand.New(rand.NewPCG(43, 44))
+	a, b := Of(random[T](rng, m*k), m, k), Mat[T]{random[T](rng, (k-1)*stride+n), k, n, stride, 1}
+	whole, divided := Of(make([]T, m*n), m, n), Of(make([]T, m*n), m, n)
+	p := product[T]{c: whole, a: a, b: b, alpha: 1}
+	p.run()
+	p.c = divided
+	p.share(4)
+	assert.Equal(t, whole, divided)
 }
 
 // packed multiplies with a B whose rows are too far apart for a slim matrix.
