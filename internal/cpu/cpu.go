@@ -15,7 +15,7 @@ type Level int
 const (
 	Portable Level = iota
 	AVX2           // with FMA
-	AVX512         // F, BW, DQ and VL
+	AVX512         // F, BW, DQ and VL, with BMI2
 	NEON           // of arm64
 )
 
