@@ -6,7 +6,8 @@
 // vanish. All slices of a call have the same length; dst may be one of the arguments.
 //
 // Results that are not sums have the same bits at every [cpu.Level], because products are rounded
-// before anything is added to them. Sums may differ, because the order of addition does.
+// before anything is added to them. Sums may differ, because the order of addition does, and so may
+// the sign of a zero that is a maximum of zeros.
 package vec
 
 import (
