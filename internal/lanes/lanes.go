@@ -117,10 +117,10 @@ func SetLane[T vec.Float](dst, src []T, lane int) {
 	}
 }
 
-// Mul sets C = alpha A B + beta C. C must not overlap A or B. With beta = 0, C need not
-// be initialised.
+// Mul sets C = alpha A B + beta C, where C has at most Most columns. C must not overlap A or B. With
+// beta = 0, C need not be initialised.
 func Mul[T vec.Float](c Mat[T], alpha float64, a, b Mat[T], beta float64) {
-	if a.C != b.R || c.R != a.R || c.C != b.C {
+	if a.C != b.R || c.R != a.R || c.C != b.C || c.C > Most {
 		panic("lanes: shapes do not match")
 	}
 	a.check()

@@ -364,9 +364,10 @@ func testDots[T vec.Float](t *testing.T) {
 }
 
 func TestPanics(t *testing.T) {
-	x := make([]float32, 4*32)
+	x, wide := make([]float32, 4*32), make([]float32, (Most+1)*32)
 	for name, f := range map[string]func(){
 		"product of other shapes": func() { Mul(Of(x, 2, 2), 1, Of(x, 2, 1), Of(x, 2, 2), 0) },
+		"too many columns":        func() { Mul(Of(wide, 1, Most+1), 1, Of(x, 1, 1), Of(wide, 1, Most+1), 0) },
 		"short lines":             func() { Mul(Of(x, 2, 2), 1, Of(x[1:], 2, 2), Of(x, 2, 2), 0) },
 		"short square":            func() { Symmetrize(x, 3) },
 		"short Gram matrix":       func() { Cholesky(x, 3, 0, 1) },
