@@ -235,6 +235,7 @@ func unpack(path string) (*fileset, error) {
 		}
 		return s.explain(err)
 	}
+	room := s.bound // for the contents: the holes of a sparse file are zeros that are not in the archive
 	for r := tar.NewReader(limited); ; {
 		h, err := r.Next()
 		if err == io.EOF && limited.N > 0 {
@@ -248,8 +249,12 @@ func unpack(path string) (*fileset, error) {
 			continue
 		}
 		var b bytes.Buffer
-		if _, err := io.Copy(&b, r); err != nil {
+		n, err := io.Copy(&b, io.LimitReader(r, room+1))
+		if err != nil {
 			return nil, failed(err)
+		}
+		if room -= n; room < 0 {
+			return nil, s.tooLong()
 		}
 		if isPython(name) && files.Kind(b.Bytes()[:min(headBytes, b.Len())]) == pickle {
 			return nil, errPython(path)

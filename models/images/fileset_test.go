@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -55,6 +56,18 @@ func archive(t testing.TB, files map[string][]byte) []byte {
 	}
 	require.NoError(t, w.Close())
 	return b.Bytes()
+}
+
+// sparse makes a tar archive of a file of n bytes, of which it contains the first: the others are a hole.
+func sparse(t testing.TB, name string, n int) []byte {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	records := map[string]string{"NOT.sparse.numblocks": "1", "NOT.sparse.map": "0,1", "NOT.sparse.size": strconv.Itoa(n)}
+	require.NoError(t, w.WriteHeader(&tar.Header{Name: name, Mode: 0o666, Size: 1, Format: tar.FormatPAX, PAXRecords: records}))
+	_, err := w.Write([]byte{1})
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	return bytes.ReplaceAll(b.Bytes(), []byte("NOT.sparse"), []byte("GNU.sparse")) // which a tar.Writer leaves out
 }
 
 func join(all ...map[string][]byte) map[string][]byte {
@@ -157,6 +170,7 @@ func TestBombs(t *testing.T) {
 		"CIFAR":        {"data_batch_1.bin.gz": bomb, "test_batch.bin": records(1)},
 		"idx":          join(mnist(), files{trainImages: packed(idx(0x803, []uint32{32 << 10, 32, 32}, zeros))}),
 		"archive":      {"cifar-10-binary.tar.gz": packed(archive(t, files{"data_batch_1.bin": zeros}))},
+		"sparse":       {"cifar-10-binary.tar.gz": packed(sparse(t, "data_batch_1.bin", 256<<20))},
 		"archive, off": {"cifar-10-binary.tar.gz": packed(archive(t, files{"zeros": zeros}))},
 	} {
 		t.Run(name, func(t *testing.T) {
