@@ -56,9 +56,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if errors.As(err, &said) {
 		return int(said)
 	}
-	if errors.Is(err, context.Canceled) {
-		err = errors.New("interrupted")
-	}
 	return cli.Status("benchmark", err, stderr)
 }
 

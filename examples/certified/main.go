@@ -17,7 +17,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -25,7 +24,6 @@ import (
 	"strings"
 
 	"github.com/kernelfold/kernelfold/examples/internal/cli"
-	"github.com/kernelfold/kernelfold/internal/disk"
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/images"
 )
@@ -125,42 +123,31 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	set, err := cli.Await(ctx, s.load)
 	if err != nil {
-		return ended(err)
+		return err
 	}
-	if s.out != "" {
-		undo, err := disk.MakeFolder(s.out)
-		if err != nil {
-			return fmt.Errorf("-out: %w", err)
-		}
-		defer undo() // if nothing was written
+	undo, err := cli.Folder(s.out)
+	if err != nil {
+		return fmt.Errorf("-out: %w", err)
 	}
+	defer undo() // if nothing was written
 	all := report{Data: set.Name, Images: set.Train.Len(), Epochs: s.epochs, Tuning: s.tuning, Certified: min(s.certified, set.Test.Len()), Seed: s.seed}
 	var first *models.Model
 	for _, c := range s.contestants(set) {
 		m, r, err := s.train(ctx, c, set, stderr)
 		if err != nil {
-			return ended(fmt.Errorf("%s: %w", c.name, err))
+			return fmt.Errorf("%s: %w", c.name, err)
 		}
 		if first == nil {
 			first = m
 		}
 		all.Nets = append(all.Nets, *r)
 	}
+	table(stdout, all.Nets) // first: if the files cannot be written, the numbers are there
 	if s.out != "" {
 		if err := s.write(first, all); err != nil {
 			return fmt.Errorf("-out: %w", err)
 		}
-	}
-	table(stdout, all.Nets)
-	if s.out != "" {
 		fmt.Fprintf(stdout, "\nwrote results.json, accuracy.png, spectra.json, spectra.png, net.safetensors and released.safetensors to %s\n", s.out)
 	}
 	return nil
-}
-
-func ended(err error) error {
-	if errors.Is(err, context.Canceled) {
-		return errors.New("interrupted")
-	}
-	return err
 }

@@ -90,12 +90,12 @@ func singularValues(w []float32, shape []int, stride int) (all []float64, err er
 	return all, nil
 }
 
-// hue is that of net i of n in both plots: the last two are the ordinary ones.
+// hue is that of net i of n in both plots: the last two are the ordinary ones. Others share four.
 func hue(i, n int) figure.Hue {
 	if i >= n-2 {
 		return []figure.Hue{figure.Vermilion, figure.Black}[i-n+2]
 	}
-	return []figure.Hue{figure.Blue, figure.Green, figure.Sky, figure.Purple}[i]
+	return []figure.Hue{figure.Blue, figure.Green, figure.Sky, figure.Purple}[i%4]
 }
 
 // accuracyPlot shows certified accuracy over the radius.

@@ -19,7 +19,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -43,9 +42,6 @@ func compare(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return list(stdout)
 	}
 	set, err := cli.Await(ctx, s.load)
-	if errors.Is(err, context.Canceled) {
-		return errEarly
-	}
 	if err != nil {
 		return err
 	}
@@ -68,6 +64,7 @@ func compare(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		kept = "nothing is kept"
 	default:
 		if err := out.write(r); err != nil {
+			r.table(stdout) // the only place for the numbers
 			return err
 		}
 		wrote = "wrote " + out.String()

@@ -397,6 +397,17 @@ func TestInterrupt(t *testing.T) {
 	assert.Equal(t, before, after)
 }
 
+// The table is printed if the files cannot be written.
+func TestTableIsKept(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "results.json", "full"), 0o777))
+	status, stdout, stderr := program(context.Background(), append(tiny, "-solvers", "adam", "-epochs", "1", "-out", dir)...)
+	assert.Equal(t, 1, status)
+	oneLine(t, stderr, "-out: ", "results.json")
+	assert.Regexp(t, `(?m)^adam +0\.`, stdout)
+	assert.NotContains(t, stdout, "wrote")
+}
+
 // An event file that cannot be completed when the run is interrupted is reported beside the interruption, and so is one of a run that has
 // completed no epoch. Results are kept as without it.
 func TestInterruptFullDisk(t *testing.T) {

@@ -5,9 +5,9 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
 	"github.com/kernelfold/kernelfold/internal/disk"
 )
 
@@ -17,23 +17,13 @@ type output struct {
 	close func() // removes the directory if it was made and nothing was written to it
 }
 
-// openOutput makes the directory and checks that files can be made in it, so
-// that a long run does not end in an error.
+// openOutput makes the directory.
 func openOutput(dir string) (*output, error) {
-	if dir == "" {
-		return &output{close: func() {}}, nil
-	}
-	undo, err := disk.MakeFolder(dir)
+	undo, err := cli.Folder(dir)
 	if err != nil {
 		return nil, fmt.Errorf("-out: %w", err)
 	}
-	probe, err := os.CreateTemp(dir, ".compare-*")
-	if err != nil {
-		undo()
-		return nil, fmt.Errorf("-out: %w", err)
-	}
-	probe.Close()
-	return &output{dir, undo}, os.Remove(probe.Name())
+	return &output{dir, undo}, nil
 }
 
 // String names the files.

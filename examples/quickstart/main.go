@@ -8,7 +8,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -73,7 +72,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		perm := order.Perm(data.Train.Len())
 		for b := 0; b < len(perm); b += batch {
 			if ctx.Err() != nil {
-				return errors.New("interrupted")
+				return ctx.Err()
 			}
 			net.feed(data.Train, perm[b:b+batch])
 			if err := vm.RunAll(); err != nil {

@@ -49,8 +49,7 @@ func run(args []string, stdout io.Writer) error {
 		"go run ./examples/ranks -weights 25000000 -compute 0.2 -ranks 8,64,512"); err != nil {
 		return err
 	}
-	given := map[string]bool{}
-	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	given := cli.Given(f)
 	if f.NArg() > 0 {
 		return cli.Usage("want flags only, got %q", f.Args())
 	}

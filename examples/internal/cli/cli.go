@@ -86,12 +86,17 @@ func (e usageError) Unwrap() error { return e.error }
 // Usage is the error of a wrong command line.
 func Usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// Status returns the exit status for an error, and prints the error in one line that begins with the program's name.
+// Status returns the exit status for an error, and prints the error in one line that begins with the program's name. It calls a context that
+// was cancelled an interruption.
 func Status(name string, err error, stderr io.Writer) int {
 	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
-	fmt.Fprintln(stderr, name+": "+strings.Join(strings.Fields(err.Error()), " "))
+	text := err.Error()
+	if errors.Is(err, context.Canceled) {
+		text = strings.ReplaceAll(text, context.Canceled.Error(), "interrupted")
+	}
+	fmt.Fprintln(stderr, name+": "+strings.Join(strings.Fields(text), " "))
 	if errors.As(err, &usageError{}) {
 		return 2
 	}

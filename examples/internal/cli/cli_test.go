@@ -33,6 +33,9 @@ func TestStatus(t *testing.T) {
 		{errors.New("broken"), 1, "name: broken\n"},
 		{errors.Join(errors.New("one"), errors.New("two")), 1, "name: one two\n"},
 		{Usage("-n: want %d", 1), 2, "name: -n: want 1\n"},
+		{context.Canceled, 1, "name: interrupted\n"},
+		{fmt.Errorf("run: %w; the rest is kept", context.Canceled), 1, "name: run: interrupted; the rest is kept\n"},
+		{errors.New("a context canceled"), 1, "name: a context canceled\n"},
 		{fmt.Errorf("run: %w", Usage("-n: want %w", io.EOF)), 2, "name: run: -n: want EOF\n"},
 	} {
 		var stderr bytes.Buffer

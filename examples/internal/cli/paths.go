@@ -3,11 +3,34 @@
 package cli
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"unicode"
+
+	"github.com/kernelfold/kernelfold/internal/disk"
 )
+
+// Folder makes a folder for output, with its parents, and checks that files can be made in it, so that a long run does not end in an error.
+// Undo removes the folders that it made, if they are empty. An empty path is no folder.
+func Folder(path string) (undo func(), err error) {
+	if path == "" {
+		return func() {}, nil
+	}
+	if undo, err = disk.MakeFolder(path); err != nil {
+		return nil, err
+	}
+	probe, err := os.CreateTemp(path, ".probe-*")
+	if err == nil {
+		err = errors.Join(probe.Close(), os.Remove(probe.Name()))
+	}
+	if err != nil {
+		undo()
+		return nil, err
+	}
+	return undo, nil
+}
 
 // Outside returns an error of Usage for a flag that names a place of output in a folder that the program reads. What it wrote there would be
 // taken for data the next time. Neither path need exist; an empty one is nowhere.

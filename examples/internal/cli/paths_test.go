@@ -5,6 +5,7 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -37,6 +38,25 @@ func TestOutside(t *testing.T) {
 	}
 	assert.NoError(t, Outside("out", "new", "-data", ""))
 	assert.NoError(t, Outside("out", filepath.Join(data, "none", "run"), "-data", filepath.Join(data, "none")), "where nothing is read")
+}
+
+// A folder is made and left empty, and one in which no file can be made is refused.
+func TestFolder(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a", "b")
+	undo, err := Folder(path)
+	require.NoError(t, err)
+	files, err := os.ReadDir(path)
+	require.NoError(t, err)
+	assert.Empty(t, files)
+	undo()
+	assert.NoDirExists(t, filepath.Dir(path))
+	undo, err = Folder("")
+	require.NoError(t, err)
+	undo()
+	if runtime.GOOS == "linux" {
+		_, err = Folder("/proc")
+		assert.ErrorContains(t, err, "/proc/.probe-")
+	}
 }
 
 func TestQuote(t *testing.T) {
