@@ -150,8 +150,11 @@ func (c *campaign) checkpoint(j job) string {
 	if !j.resumable || c.results.file == "" || j.Search {
 		return ""
 	}
-	name := strings.NewReplacer(" ", "-", ",", "").Replace(fmt.Sprintf("%s-%g-%d", j.Method, j.Rate, j.Seed))
-	return strings.TrimSuffix(c.results.file, ".json") + "-under-way/" + name
+	name := fmt.Sprintf("%s-%g-%d", j.Method, j.Rate, j.Seed)
+	if j.Case != "" {
+		name = j.Case + "-" + name
+	}
+	return strings.TrimSuffix(c.results.file, ".json") + "-under-way/" + strings.NewReplacer(" ", "-", ",", "").Replace(name)
 }
 
 // failed reports whether a run diverged or is hardly better than chance.

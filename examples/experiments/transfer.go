@@ -32,23 +32,7 @@ var transfer = experiment{
 		if err != nil {
 			return err
 		}
-		var jobs []job
-		run := func(kase string, a arm, seed int) spec {
-			s := a.spec(best[a.name], seed+1)
-			s.Case = kase
-			return s
-		}
-		for seed := range c.seeds {
-			for _, kase := range transferCases {
-				for _, a := range c.transferred(kase) {
-					j := c.omegaJob(depth, a, run(kase, a, seed))
-					if kase == bare {
-						j.options.Augment = images.Augmentation{}
-					}
-					jobs = append(jobs, j)
-				}
-			}
-		}
+		jobs := c.transferJobs(depth, best)
 		c.progress.expect(len(jobs))
 		if err := c.do(ctx, jobs); err != nil {
 			return err
@@ -58,7 +42,7 @@ var transfer = experiment{
 			for _, a := range c.transferred(kase) {
 				m := measuredArm{arm: a}
 				for seed := range c.seeds {
-					m.runs = append(m.runs, measuredRun{omega: best[a.name], outcome: c.results.of(run(kase, a, seed))})
+					m.runs = append(m.runs, measuredRun{omega: best[a.name], outcome: c.results.of(a.in(kase, best, seed))})
 				}
 				all = append(all, m)
 			}
@@ -68,6 +52,29 @@ var transfer = experiment{
 		}
 		return nil
 	},
+}
+
+// transferJobs returns all runs, of nets of a depth, with the omega that is best for each arm.
+func (c *campaign) transferJobs(depth int, best map[string]float64) (jobs []job) {
+	for seed := range c.seeds {
+		for _, kase := range transferCases {
+			for _, a := range c.transferred(kase) {
+				j := c.omegaJob(depth, a, a.in(kase, best, seed))
+				if kase == bare {
+					j.options.Augment = images.Augmentation{}
+				}
+				jobs = append(jobs, j)
+			}
+		}
+	}
+	return jobs
+}
+
+// in is the run of an arm in a case, with its best omega.
+func (a arm) in(kase string, best map[string]float64, seed int) spec {
+	s := a.spec(best[a.name], seed+1)
+	s.Case = kase
+	return s
 }
 
 // Cases of transfer.

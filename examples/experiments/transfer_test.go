@@ -39,6 +39,26 @@ func TestBestOfOmega(t *testing.T) {
 	assert.Equal(t, map[string]float64{freeArm: 0.015, "Stiefel bank": 0.015}, got)
 }
 
+// Each run has a checkpoint of its own, so that all of them can be under way together. Those of omega keep their names.
+func TestCheckpoints(t *testing.T) {
+	c := &campaign{settings: settings{size: transfer.quick}, seeds: 2, quick: true, results: &results{file: "out/c.json"}}
+	best, err := c.bestOfOmega()
+	require.NoError(t, err)
+	jobs := c.transferJobs(8, best)
+	require.Len(t, jobs, 16)
+	for _, a := range arms() {
+		jobs = append(jobs, c.omegaJob(8, a, a.spec(0.03, 1)))
+	}
+	at := map[string]spec{}
+	for _, j := range jobs {
+		dir := c.checkpoint(j)
+		assert.NotContains(t, at, dir, "%v and %v", at[dir], j.spec)
+		at[dir] = j.spec
+	}
+	assert.Contains(t, at, "out/c-under-way/no-augmentation-Stiefel-bank-0.03-2")
+	assert.Contains(t, at, "out/c-under-way/Stiefel-bank-0.03-1")
+}
+
 func TestFromRefused(t *testing.T) {
 	dir := t.TempDir()
 	other := filepath.Join(dir, "cifar.json")
