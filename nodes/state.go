@@ -3,18 +3,17 @@
 package nodes
 
 import (
-	"bytes"
 	"encoding"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"slices"
 
 	"gorgonia.org/gorgonia"
 
+	"github.com/kernelfold/kernelfold/internal/files"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
@@ -80,7 +79,7 @@ func (s *Statistics) UnmarshalBinary(b []byte) error {
 // UnmarshalJSON restores a state that encoding/json has written. It returns an error where UnmarshalBinary does.
 func (s *Statistics) UnmarshalJSON(text []byte) error {
 	var j statisticsJSON
-	err := strict(text, &j)
+	err := files.JSON(text, &j)
 	if err == nil && (j.Momentum == nil || j.Batches == nil) {
 		err = errors.New("want Mean, Variance, Momentum and Batches, got less")
 	}
@@ -129,7 +128,7 @@ func (n *Noise) UnmarshalBinary(b []byte) error {
 // was.
 func (n *Noise) UnmarshalJSON(text []byte) error {
 	var j noiseJSON
-	err := strict(text, &j)
+	err := files.JSON(text, &j)
 	if err == nil && (j.Seed == nil || j.Run == nil) {
 		err = errors.New("want Seed and Run, got less")
 	}
@@ -157,7 +156,7 @@ func (p *PowerIteration) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON restores a state that MarshalJSON has returned. It returns an error where UnmarshalBinary does.
 func (p *PowerIteration) UnmarshalJSON(text []byte) error {
 	var j iterationJSON
-	return named("PowerIteration", strict(text, &j), func() error { return p.restore(j) })
+	return named("PowerIteration", files.JSON(text, &j), func() error { return p.restore(j) })
 }
 
 // MarshalBinary returns the whole state.
@@ -204,19 +203,6 @@ func named(name string, err error, set func() error) error {
 	}
 	if err != nil {
 		return fmt.Errorf("nodes.%s: %w", name, err)
-	}
-	return nil
-}
-
-// strict reads one JSON object that has no fields but those of the type.
-func strict(text []byte, to any) error {
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(to); err != nil {
-		return err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return errors.New("want one JSON value, got more")
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -200,13 +201,48 @@ func TestRefuses(t *testing.T) {
 	assert.NoDirExists(t, out)
 }
 
+// A folder in which no file can be made is refused before the first epoch. If the files cannot be written later, the table is printed.
+func TestUnwritable(t *testing.T) {
+	if runtime.GOOS == "linux" {
+		status, stdout, stderr := program(context.Background(), "-limit", "50", "-images", "2", "-out", "/proc")
+		assert.Equal(t, 1, status)
+		assert.Empty(t, stdout)
+		assert.Regexp(t, "^certified: -out: .*/proc/[^\n]*\n$", stderr)
+	}
+	out := t.TempDir()
+	for _, name := range []string{"results.json", "accuracy.png"} {
+		require.NoError(t, os.MkdirAll(filepath.Join(out, name, "full"), 0o777))
+	}
+	status, stdout, stderr := program(context.Background(), "-limit", "50", "-images", "2", "-epochs", "1", "-out", out)
+	assert.Equal(t, 1, status)
+	assert.Contains(t, stderr, "certified: -out: ")
+	assert.Contains(t, stdout, "1-Lipschitz, orthogonal")
+	assert.NotContains(t, stdout, "wrote")
+}
+
+// Results of more nets than one run can have are drawn: those of several runs, put together.
+func TestDrawMany(t *testing.T) {
+	var all report
+	for i := range 8 {
+		all.Nets = append(all.Nets, result{Net: fmt.Sprint("net ", i), Radii: shown, Certified: make([]float64, len(shown))})
+	}
+	data, err := json.Marshal(all)
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "results.json")
+	require.NoError(t, os.WriteFile(file, data, 0o644))
+	status, stdout, stderr := program(context.Background(), "-draw", file, "-out", t.TempDir())
+	require.Zero(t, status, stderr)
+	assert.Contains(t, stdout, "net 7")
+}
+
 // Damaged results are refused, and nothing is written.
 func TestDrawRefuses(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "results.json")
 	for content, want := range map[string]string{
-		"[]":                        "want results.json of certified",
-		`{"epochs": 3}`:             "want results of at least one net, got none",
-		`{"nets": [{"radii":[0]}]}`: "want an accuracy for each of the 1 radii, got 0",
+		"[]":                         "want results.json of certified",
+		`{"epochs": 3}{"epochs": 3}`: "want one JSON value, got more",
+		`{"epochs": 3}`:              "want results of at least one net, got none",
+		`{"nets": [{"radii":[0]}]}`:  "want an accuracy for each of the 1 radii, got 0",
 		`{"nets": [{"radii":[0], "certified_accuracy":[1]}]}`: "want the accuracy at the radius 0.14",
 	} {
 		require.NoError(t, os.WriteFile(file, []byte(content), 0o644))

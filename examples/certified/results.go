@@ -3,15 +3,14 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/kernelfold/kernelfold/internal/disk"
+	"github.com/kernelfold/kernelfold/internal/files"
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/checkpoint"
 )
@@ -75,15 +74,15 @@ func (s *settings) write(m *models.Model, all report) error {
 	for _, r := range all.Nets {
 		of[r.Net] = r.Spectra
 	}
-	files := map[string][]byte{"accuracy.png": accuracy, "spectra.png": spectra}
+	written := map[string][]byte{"accuracy.png": accuracy, "spectra.png": spectra}
 	for name, content := range map[string]any{"results.json": all, "spectra.json": of} {
 		data, err := json.MarshalIndent(content, "", "\t")
 		if err != nil {
 			return err
 		}
-		files[name] = append(data, '\n')
+		written[name] = append(data, '\n')
 	}
-	for name, content := range files {
+	for name, content := range written {
 		if err := disk.WriteFile(filepath.Join(s.out, name), content); err != nil {
 			return err
 		}
@@ -96,13 +95,11 @@ func (s *settings) write(m *models.Model, all report) error {
 
 // read reads results.json of a run.
 func read(file string) (all report, err error) {
-	data, err := os.ReadFile(file)
+	data, err := files.Read(file, 1<<24)
 	if err != nil {
 		return all, err
 	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&all); err != nil {
+	if err := files.JSON(data, &all); err != nil {
 		return all, fmt.Errorf("%s: want results.json of certified: %w", file, err)
 	}
 	if len(all.Nets) == 0 {

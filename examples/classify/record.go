@@ -97,19 +97,35 @@ func readRecord(dir string) (*record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("want a run in %s: %w", dir, err)
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
 	var r record
-	if err := d.Decode(&r); err != nil {
-		return nil, fmt.Errorf("%s: want what this program writes, got %w", path, err)
+	if err := files.JSON(b, &r); err != nil {
+		return nil, fmt.Errorf("%s: want what this program writes: %w", path, err)
 	}
 	if r.Settings.Grouping == "kernel" {
 		r.Settings.Grouping = "slice" // its name in older runs
 	}
-	if err := r.Settings.check(); err != nil {
+	if err := r.check(); err != nil {
 		return nil, fmt.Errorf("%s: %v", path, err)
 	}
 	return &r, nil
+}
+
+// check returns an error unless a net for its images can be made and used.
+func (r *record) check() error {
+	if err := r.Settings.check(); err != nil {
+		return err
+	}
+	switch {
+	case len(r.Classes) < 2:
+		return fmt.Errorf("want at least 2 classes, got %d", len(r.Classes))
+	case slices.Min(r.Shape[:]) < 1:
+		return fmt.Errorf("want images with positive sides, got %v", r.Shape)
+	case len(r.Mean) != r.Shape[0] || len(r.Std) != r.Shape[0] || slices.Min(r.Std) <= 0:
+		return fmt.Errorf("want a mean and a positive standard deviation for each of %d channels, got %v and %v", r.Shape[0], r.Mean, r.Std)
+	case r.Preprocessing != nil && r.Preprocessing.Shape() != r.Shape:
+		return fmt.Errorf("want pictures of the shape of the images, %v, got %v", r.Shape, r.Preprocessing.Shape())
+	}
+	return nil
 }
 
 // saved finds the record and the checkpoint to evaluate or predict with.

@@ -5,6 +5,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -19,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kernelfold/kernelfold/examples/internal/cli/clitest"
+	"github.com/kernelfold/kernelfold/models/images"
 	"github.com/kernelfold/kernelfold/models/train"
 )
 
@@ -55,6 +58,47 @@ func contents(t *testing.T, dir string) map[string]string {
 		return err
 	}))
 	return files
+}
+
+// A record that describes no net that can be used is an error of one line, whatever reads it.
+func TestBrokenRecord(t *testing.T) {
+	c, err := parse([]string{"-model", "lenet"}, io.Discard)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	write := func(edit func(*record), times int) {
+		r := record{
+			Settings: c.settings, Classes: []string{"a", "b"}, Shape: [3]int{3, 32, 32}, Mean: []float32{0, 0, 0}, Std: []float32{1, 1, 1},
+			Preprocessing: &images.Preprocessing{Size: 32},
+		}
+		edit(&r)
+		b, err := json.Marshal(r)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, recordFile), bytes.Repeat(b, times), 0o666))
+	}
+	write(func(*record) {}, 1)
+	_, err = readRecord(dir)
+	require.NoError(t, err)
+	const channels = "want a mean and a positive standard deviation for each of 3 channels, got "
+	for _, broken := range []struct {
+		want  string
+		edit  func(*record)
+		times int
+	}{
+		{channels + "[] and [1 1 1]", func(r *record) { r.Mean = nil }, 1},
+		{channels + "[0 0 0] and [1 1]", func(r *record) { r.Std = r.Std[:2] }, 1},
+		{channels + "[0 0 0] and [1 0 1]", func(r *record) { r.Std[1] = 0 }, 1},
+		{"want at least 2 classes, got 1", func(r *record) { r.Classes = r.Classes[:1] }, 1},
+		{"want images with positive sides, got [0 32 32]", func(r *record) { r.Shape[0] = 0 }, 1},
+		{"want pictures of the shape of the images, [3 32 32], got [3 31 31]", func(r *record) { r.Preprocessing.Size = 31 }, 1},
+		{"want one JSON value, got more", func(*record) {}, 2},
+	} {
+		write(broken.edit, broken.times)
+		for _, args := range [][]string{{"-evaluate"}, {"-resume"}, {"-predict", "a.png"}} {
+			status, _, stderr := program(context.Background(), append([]string{"-out", dir}, args...)...)
+			assert.Equal(t, 1, status)
+			oneLine(t, stderr, recordFile+": ", broken.want)
+		}
+	}
 }
 
 // A run that is refused leaves its directory unchanged, byte for byte.

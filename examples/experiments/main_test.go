@@ -143,8 +143,16 @@ func TestResume(t *testing.T) {
 
 	bad := append([]string{"-epochs", "2"}, args(parts)...)
 	assert.ErrorContains(t, run(context.Background(), bad, io.Discard, io.Discard), "choose another file or these settings")
-	require.NoError(t, os.WriteFile(parts, []byte("{"), 0o666))
-	assert.ErrorContains(t, run(context.Background(), args(parts), io.Discard, io.Discard), "want the results of a campaign")
+	text, err := os.ReadFile(parts)
+	require.NoError(t, err)
+	for want, damaged := range map[string][]byte{"unexpected EOF": []byte("{"), "want one JSON value, got more": append(text, text...)} {
+		require.NoError(t, os.WriteFile(parts, damaged, 0o666))
+		err := run(context.Background(), args(parts), io.Discard, io.Discard)
+		assert.ErrorContains(t, err, "want the results of a campaign: "+want)
+		after, err := os.ReadFile(parts)
+		require.NoError(t, err)
+		assert.Equal(t, damaged, after)
+	}
 }
 
 // A long run that is cut off goes on in the middle.

@@ -10,12 +10,12 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"sync"
 
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
 	"github.com/kernelfold/kernelfold/internal/cpu"
 	"github.com/kernelfold/kernelfold/internal/disk"
 	"github.com/kernelfold/kernelfold/internal/files"
@@ -143,7 +143,8 @@ func openResults(file string, s settings) (*results, error) {
 	r, err := readResults(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fresh, os.MkdirAll(filepath.Dir(file), 0o777)
+		_, err := cli.Folder(filepath.Dir(file))
+		return fresh, err
 	case err != nil:
 		return nil, err
 	case r.Settings != s:
@@ -159,9 +160,7 @@ func readResults(file string) (*results, error) {
 		return nil, err
 	}
 	r := &results{file: file, at: map[spec]int{}}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(r); err != nil {
+	if err := files.JSON(text, r); err != nil {
 		return nil, fmt.Errorf("%s: want the results of a campaign: %w", file, err)
 	}
 	for i, o := range r.Runs {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package files opens files that come from outside, and says what a file is that is not what was wanted.
+// Package files opens files that come from outside, reads their JSON strictly, and says what a file is that is not what was wanted.
 package files
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -41,6 +43,19 @@ func Read(path string, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("%s: want a file of at most %d bytes, got %d", path, limit, size)
 	}
 	return io.ReadAll(io.LimitReader(f, limit))
+}
+
+// JSON reads a text of one JSON value that has no fields but those of the type. Anything behind the value is an error.
+func JSON(text []byte, to any) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(to); err != nil {
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("want one JSON value, got more")
+	}
+	return nil
 }
 
 // Regular returns an error that names the file, unless info, the result of a Stat that returned err, is that of a regular file.

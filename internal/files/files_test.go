@@ -96,3 +96,20 @@ func TestRead(t *testing.T) {
 	_, err = files.Read(filepath.Dir(path), 3)
 	assert.ErrorContains(t, err, "got a directory")
 }
+
+func TestJSON(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"n": 3}`: "", " {\n} \n": "", `{"n": 3}{"n": 4}`: "want one JSON value, got more", `{"n": 3}]`: "want one JSON value, got more",
+		`{"m": 3}`: `unknown field "m"`, `{"n"`: "unexpected EOF", "": "EOF",
+	} {
+		var to struct {
+			N int `json:"n"`
+		}
+		err := files.JSON([]byte(text), &to)
+		if want == "" {
+			assert.NoError(t, err, text)
+			continue
+		}
+		assert.ErrorContains(t, err, want, text)
+	}
+}

@@ -182,7 +182,7 @@ func (f *reading) loop(loop any) (set func(), err error) {
 		return nil, fmt.Errorf("want the state of a loop, got none (%w)", ErrMismatch)
 	}
 	from := reflect.New(to.Type().Elem())
-	if err := decode(text, from.Interface()); err != nil {
+	if err := files.JSON([]byte(text), from.Interface()); err != nil {
 		return nil, fmt.Errorf("state of the loop: %w (%w)", err, ErrMismatch)
 	}
 	if p, ok := loop.(Accepter); ok {

@@ -6,8 +6,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -121,17 +119,4 @@ func (f *reading) sum(written string) (string, error) {
 		err = fmt.Errorf("want %d bytes, got %d (%w)", f.size, f.DataOffset()+n, ErrDamaged)
 	}
 	return hex.EncodeToString(sum.Sum(nil)), err
-}
-
-// decode reads one JSON value that has no fields but those of the type.
-func decode(text string, to any) error {
-	d := json.NewDecoder(strings.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(to); err != nil {
-		return err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return errors.New("want one JSON value, got more")
-	}
-	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/files"
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/safetensors"
 	"github.com/kernelfold/kernelfold/nodes"
@@ -90,7 +91,7 @@ func (f *reading) model(m models.State, known map[string]bool) (changes, error) 
 	}
 	var noise map[string]nodes.Noise
 	text, _ := f.MetadataValue(noiseKey)
-	if err := decode(text, &noise); err != nil {
+	if err := files.JSON([]byte(text), &noise); err != nil {
 		return nil, fmt.Errorf("noise: %w (%w)", err, ErrMismatch)
 	}
 	has := noiseOf(m)
@@ -127,7 +128,7 @@ func iterationsOf(m models.State) map[string]*nodes.PowerIteration {
 func (f *reading) iterations(m models.State, all changes) (changes, error) {
 	has, saved := iterationsOf(m), map[string]json.RawMessage{}
 	if text, ok := f.MetadataValue(iterationsKey); ok {
-		if err := decode(text, &saved); err != nil {
+		if err := files.JSON([]byte(text), &saved); err != nil {
 			return nil, fmt.Errorf("power iterations: %w (%w)", err, ErrMismatch)
 		}
 	}

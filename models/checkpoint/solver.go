@@ -11,6 +11,7 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/kernelfold/kernelfold/internal/files"
 	"github.com/kernelfold/kernelfold/internal/wrap"
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/safetensors"
@@ -124,7 +125,7 @@ func (f *reading) solver(wanted bool, known map[string]bool) (*solvers.Snapshot,
 		return nil, nil
 	}
 	snapshot := &solvers.Snapshot{}
-	if err := decode(text, snapshot); err != nil {
+	if err := files.JSON([]byte(text), snapshot); err != nil {
 		return nil, fmt.Errorf("state of the solver: %w (%w)", err, ErrMismatch)
 	}
 	for i := range snapshot.Parameters {
