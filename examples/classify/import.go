@@ -14,6 +14,7 @@ import (
 	"gorgonia.org/gorgonia"
 
 	"github.com/kernelfold/kernelfold/examples/internal/cli"
+	"github.com/kernelfold/kernelfold/internal/wrap"
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/checkpoint"
 	"github.com/kernelfold/kernelfold/models/onnx"
@@ -69,7 +70,7 @@ func (s *settings) importWeights(m *models.Model) error {
 
 // onManifold puts the kernels of imported weights on their manifold, and says by how much that changes the logits of some images.
 func (c *command) onManifold(stdout io.Writer, j *job, data train.Data) error {
-	solver, ok := unwrapped(j.solver).(train.Initialiser)
+	solver, ok := wrap.Find[train.Initialiser](j.solver)
 	if !ok || c.Manifold == "none" {
 		return nil
 	}
@@ -90,20 +91,6 @@ func (c *command) onManifold(stdout io.Writer, j *job, data train.Data) error {
 	}
 	fmt.Fprintf(stdout, "kernels are put on %s at the size that they have: %v\n", c.Manifold, change)
 	return nil
-}
-
-// unwrapped returns the first solver that can prepare weights, among s and those that it wraps.
-func unwrapped(s gorgonia.Solver) gorgonia.Solver {
-	for {
-		if _, ok := s.(train.Initialiser); ok {
-			return s
-		}
-		w, ok := s.(interface{ Unwrap() gorgonia.Solver })
-		if !ok {
-			return s
-		}
-		s = w.Unwrap()
-	}
 }
 
 // testImport evaluates the weights of -import.

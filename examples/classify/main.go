@@ -39,7 +39,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 
 	"github.com/kernelfold/kernelfold/examples/internal/cli"
@@ -85,26 +84,19 @@ func start(ctx context.Context, g *distributed.Group, args []string, stdout, std
 		return nil
 	case c.serve != "":
 		return c.serveHTTP(ctx, stdout)
+	case c.draw != "":
+		return c.drawPictures(ctx, stdout)
+	case c.predict != "":
+		return c.classifyPictures(ctx, stdout, stderr)
 	}
-	if c.draw != "" {
-		err = c.drawPictures(ctx, stdout)
-	} else {
-		var write func() error
-		write, err = cli.Await(ctx, func() (func() error, error) {
-			switch {
-			case c.evaluate:
-				return c.test(ctx, stdout, stderr)
-			case c.export != "":
-				return c.exportNet(stdout)
-			}
-			return func() error { return nil }, c.classifyPictures(ctx, stdout, stderr)
-		})
-		if err == nil {
-			err = write()
+	write, err := cli.Await(ctx, func() (func() error, error) {
+		if c.evaluate {
+			return c.test(ctx, stdout, stderr)
 		}
+		return c.exportNet(stdout)
+	})
+	if err != nil {
+		return err
 	}
-	if errors.Is(err, context.Canceled) {
-		return errors.New("interrupted")
-	}
-	return err
+	return write()
 }

@@ -315,27 +315,16 @@ func predictMany(t *testing.T, dir, picture string) {
 	assert.Equal(t, 1, status)
 	assert.Equal(t, "[]\n", stdout)
 
-	// The output before an interruption is complete.
-	for format, want := range map[string]string{"csv": "\n", "json": "}\n]\n"} {
-		var written bytes.Buffer
-		c := command{out: dir, top: 1, format: format, pictures: slices.Repeat([]string{picture}, 40)}
-		assert.ErrorIs(t, c.classifyPictures(&batches{context.Background(), 1}, &written, io.Discard), context.Canceled)
-		assert.Equal(t, 16, strings.Count(written.String(), picture))
+	// The output before an interruption is complete: here it comes with the message about the first picture.
+	for format, want := range map[string]string{"text": " %\n", "csv": "\n", "json": "}\n]\n"} {
+		ctx, cancel := context.WithCancel(context.Background())
+		var written, notes bytes.Buffer
+		args := append([]string{"-out", dir, "-top", "1", "-format", format, "-predict", filepath.Join(folder, "b.png")}, slices.Repeat([]string{picture}, 40)...)
+		assert.Equal(t, 1, run(ctx, args, &written, &interruption{&notes, cancel, 0}))
+		assert.True(t, strings.HasSuffix(notes.String(), "\nclassify: interrupted\n"), &notes)
+		assert.Equal(t, 15, strings.Count(written.String(), picture), "of a batch of 16")
 		assert.True(t, strings.HasSuffix(written.String(), want), &written)
 	}
-}
-
-// batches is a context that ends after so many batches.
-type batches struct {
-	context.Context
-	left int
-}
-
-func (b *batches) Err() error {
-	if b.left--; b.left < 0 {
-		return context.Canceled
-	}
-	return nil
 }
 
 // serves asks a server for the class of a picture, and ends it.

@@ -51,17 +51,21 @@ type output interface {
 }
 
 // classifyPictures writes the most probable classes of pictures. Those that cannot be read are named on stderr, and the others are classified.
+// If the context ends, the output is that of the pictures before, and complete.
 func (c *command) classifyPictures(ctx context.Context, stdout, stderr io.Writer) error {
 	make, err := find("format", c.format, formats)
 	if err != nil {
 		return err
 	}
-	paths, err := images.Find(c.pictures...)
-	if err != nil {
-		return err
-	}
 	const batch = 16
-	p, r, err := c.predictor(min(batch, len(paths)))
+	var paths []string
+	var r *record
+	p, err := cli.Await(ctx, func() (p *models.Predictor, err error) {
+		if paths, err = images.Find(c.pictures...); err == nil {
+			p, r, err = c.predictor(min(batch, len(paths)))
+		}
+		return p, err
+	})
 	if err != nil {
 		return err
 	}
