@@ -45,7 +45,8 @@ func (a Axis) finish(of *plot.Axis) {
 	case of.Min == of.Max && a.Zero:
 		of.Max++
 	case of.Min == of.Max:
-		of.Min, of.Max = of.Min-0.5, of.Max+0.5
+		half := Half(of.Min)
+		of.Min, of.Max = of.Min-half, of.Max+half
 	}
 	switch {
 	case a.Ticks != nil:
@@ -60,10 +61,14 @@ func (a Axis) finish(of *plot.Axis) {
 	}
 }
 
+// Half is half the length of an axis whose data are all v: 0.5, or more where that would be lost to rounding.
+func Half(v float64) float64 { return max(0.5, 1e-3*math.Abs(v)) }
+
 // slack, of a step, is for rounding at the ends of an axis.
 const slack = 1e-6
 
-// roundTicks marks about six multiples of 1, 2 or 5 times a power of ten, and whole numbers only if so wanted.
+// roundTicks marks about six multiples of 1, 2 or 5 times a power of ten, and whole numbers only if so wanted. A range that is empty, or longer than
+// all numbers, has no marks.
 type roundTicks struct{ whole bool }
 
 // Ticks implements plot.Ticker.
@@ -75,11 +80,14 @@ func (r roundTicks) Ticks(low, high float64) []plot.Tick {
 			break
 		}
 	}
+	if !(step > 0) || math.IsInf(step, 0) {
+		return nil
+	}
 	if r.whole {
 		step = math.Max(1, math.Round(step))
 	}
 	var t []plot.Tick
-	for k := int(math.Ceil(low/step - slack)); float64(k) <= high/step+slack; k++ {
+	for k := int64(math.Ceil(low/step - slack)); float64(k) <= high/step+slack; k++ {
 		v := float64(k) * step
 		t = append(t, plot.Tick{Value: v, Label: fmt.Sprintf("%.6g", v)})
 	}

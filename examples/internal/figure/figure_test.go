@@ -37,6 +37,11 @@ func TestTicks(t *testing.T) {
 	} {
 		assert.Equal(t, test.want, labels(roundTicks{test.whole}, test.low, test.high))
 	}
+	for _, empty := range [][2]float64{{1e17, 1e17}, {2, 1}, {0, 5e-324}, {-1.5e308, 1.5e308}} {
+		assert.Empty(t, labels(roundTicks{}, empty[0], empty[1]))
+		assert.Empty(t, labels(roundTicks{whole: true}, empty[0], empty[1]))
+	}
+	assert.NotEmpty(t, labels(roundTicks{}, 1e300, math.Nextafter(1e300, math.Inf(1))))
 	assert.Equal(t, []string{"1e-08", "1e-07", "1e-06", "1e-05", "1e-04", "1e-03", "1e-02", "1e-01", "1e+00", "1e+01"}, labels(decadeTicks{}, -8, 1))
 	assert.Equal(t, []string{"0.003", "0.01", "0.03", "0.1", "0.3"}, labels(thirdTicks{}, math.Log10(0.003), math.Log10(0.3)))
 }
@@ -50,6 +55,7 @@ func TestAxis(t *testing.T) {
 	}{
 		"plain":           {Axis{}, 1, 2, 1, 2, []string{"1", "1.2", "1.4", "1.6", "1.8", "2"}},
 		"zero":            {Axis{Zero: true}, 1, 2, 0, 2, []string{"0", "0.5", "1", "1.5", "2"}},
+		"a large number":  {Axis{}, 1e17, 1e17, 0.999e17, 1.001e17, []string{"9.99e+16", "9.995e+16", "1e+17", "1.0005e+17", "1.001e+17"}},
 		"one number":      {Axis{Whole: true}, 1, 1, 0.5, 1.5, []string{"1"}},
 		"nothing but 0":   {Axis{Zero: true, Whole: true}, 0, 0, 0, 1, []string{"0", "1"}},
 		"no data":         {Axis{Whole: true}, math.Inf(1), math.Inf(-1), 0, 1, []string{"0", "1"}},
@@ -138,7 +144,7 @@ func TestManyPoints(t *testing.T) {
 
 // What could upset an axis is drawn: nothing at all, one point, zeros, numbers without a logarithm.
 func TestExtremes(t *testing.T) {
-	for _, curves := range [][]Curve{nil, {{Name: "a"}}, {{X: []float64{1}, Y: []float64{0}}}, {{X: []float64{1, 2}, Y: []float64{-1, 1e-300}}}, {{X: []float64{1, 2}, Y: []float64{5, 5}}}} {
+	for _, curves := range [][]Curve{nil, {{Name: "a"}}, {{X: []float64{1}, Y: []float64{0}}}, {{X: []float64{1, 2}, Y: []float64{-1, 1e-300}}}, {{X: []float64{1, 2}, Y: []float64{5, 5}}}, {{X: []float64{1e17}, Y: []float64{1e17}}}} {
 		for _, a := range []Axis{{}, {Whole: true}, {Zero: true}, {Log: true}, {Log: true, Zero: true}} {
 			decode(t, Lines{X: a, Y: a, Curves: curves, Note: "note"})
 		}

@@ -118,18 +118,26 @@ func Histogram(name string, values []float64, low, high float64, bins int) Curve
 		case low > high: // no values
 			low, high = 0, 1
 		case low == high:
-			low, high = low-0.5, high+0.5
+			half := figure.Half(low)
+			low, high = low-half, high+half
 		}
 	}
 	share := make([]float64, max(bins, 1))
 	for _, v := range values {
 		if !math.IsNaN(v) {
-			k := math.Floor((v - low) / (high - low) * float64(len(share)))
-			share[int(min(max(k, 0), float64(len(share)-1)))] += 100 / float64(len(values))
+			// By halves, because high-low may overflow. Of a range so short that they vanish, k is NaN.
+			k := math.Floor((v/2 - low/2) / (high/2 - low/2) * float64(len(share)))
+			if !(k > 0) {
+				k = 0
+			}
+			share[int(min(k, float64(len(share)-1)))] += 100 / float64(len(values))
 		}
 	}
 	c := Curve{Name: name}
-	at := func(k int) float64 { return low + (high-low)*float64(k)/float64(len(share)) }
+	at := func(k int) float64 {
+		part := float64(k) / float64(len(share))
+		return low*(1-part) + high*part
+	}
 	c.Add(low, 0)
 	for k, s := range share {
 		c.Add(at(k), s)

@@ -128,7 +128,7 @@ func (r *run) progress() display.Data {
 	steps := max(r.plan.Epochs*r.plan.Steps, 1)
 	line := r.line()
 	if fresh := r.done - r.plan.DoneSteps; fresh > 0 {
-		left := r.now().Sub(r.began) * time.Duration(steps-r.done) / time.Duration(fresh)
+		left := r.now().Sub(r.began) / time.Duration(fresh) * time.Duration(steps-r.done)
 		line += fmt.Sprintf(", %v left", left.Round(time.Second))
 	}
 	var b strings.Builder

@@ -113,6 +113,16 @@ func TestTrainingAtTheEdges(t *testing.T) {
 	assert.Contains(t, r.line(), "epoch 2 of 2, step 3 of 4, loss 1")
 }
 
+// The time left of a run of weeks.
+func TestTimeLeft(t *testing.T) {
+	clock := time.Unix(0, 0)
+	r := &run{show: func(any) error { return nil }, interrupted: func() error { return nil }, now: func() time.Time { return clock }}
+	require.NoError(t, r.begin(train.Run{Epochs: 1000, Steps: 1000}))
+	clock = clock.Add(26 * time.Hour)
+	require.NoError(t, r.step(train.Step{Number: 1000, Loss: 1}))
+	assert.Contains(t, r.progress()["text/plain"], ", 25974h0m0s left")
+}
+
 // digits are a few images and a net for them.
 func digits(t *testing.T) (*images.Set, *models.Model) {
 	t.Helper()
