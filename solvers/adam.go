@@ -151,7 +151,7 @@ func Betas(beta1, beta2 float64) Option {
 	if !(beta1 >= 0 && beta1 < 1 && beta2 >= 0 && beta2 < 1) {
 		err = fmt.Errorf("want two numbers in [0, 1), got %g and %g", beta1, beta2)
 	}
-	return tuneAdam("Betas", err, func(r *adam) { r.beta1, r.beta2 = beta1, beta2 })
+	return tuneOf("Betas", err, func(r *adam) { r.beta1, r.beta2 = beta1, beta2 })
 }
 
 // Eps sets the number that Adam, Adagrad and RMSProp add to the square root by which they divide.
@@ -173,15 +173,5 @@ func Eps(eps float64) Option {
 // ICLR 2018).
 func AMSGrad(on ...bool) Option {
 	is, err := flag(on)
-	return tuneAdam("AMSGrad", err, func(r *adam) { r.amsgrad = is })
-}
-
-func tuneAdam(name string, err error, set func(*adam)) Option {
-	return tune(name, err, func(r Rule) (Rule, bool) {
-		a, ok := r.(adam)
-		if ok {
-			set(&a)
-		}
-		return a, ok
-	})
+	return tuneOf("AMSGrad", err, func(r *adam) { r.amsgrad = is })
 }

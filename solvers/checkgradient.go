@@ -37,7 +37,7 @@ import (
 // normalisations may be in training mode, but then update their running statistics in every run. In float32
 // rounding errors leave a short range of usable steps or none, so more verdicts are GradientUnclear.
 func CheckGradient(ctx context.Context, model []gorgonia.ValueGrad, cost func() (float64, error), opts ...Option) (GradientCheck, error) {
-	c, err := new(minimizing).configure("CheckGradient", opts)
+	c, err := new(minimizing).configure("CheckGradient", opts, 0)
 	if err != nil {
 		return GradientCheck{}, err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/kernelfold/kernelfold/internal/dense"
 	"github.com/kernelfold/kernelfold/internal/isnil"
+	"github.com/kernelfold/kernelfold/internal/wrap"
 	"github.com/kernelfold/kernelfold/manifolds"
 )
 
@@ -61,13 +62,13 @@ func ConstrainWith(s gorgonia.Solver, opts ...Option) *Constrained {
 	e := &c.Solver.engine
 	w := &wrapped{inner: s, shadows: map[*parameter]*shadow{}}
 	e.rule = w
-	if e.err = only("Constrain", opts, []string{"Kernels", "Natural", "Param", "Where", "Tolerance"}); e.err != nil {
+	if e.err = only("Constrain", opts, selects|tolerates); e.err != nil {
 		return c
 	}
 	e.config, e.err = configure(w, settings{}, opts)
 	for _, s := range e.config.selections {
 		if e.err == nil {
-			e.err = only("Constrain, in With", s.options, []string{"Tolerance", "Frozen", "ClipValue", "ClipNorm", "AmbientDecay"})
+			e.err = only("Constrain, in With", s.options, tolerates|freezes|clips|decaysAmbient)
 		}
 	}
 	if isnil.Of(s) && e.err == nil {
@@ -88,17 +89,17 @@ func SetLearnRate(s gorgonia.Solver, lr float64) error {
 	if isnil.Of(s) {
 		return optionError("SetLearnRate: want a solver, got nil")
 	}
-	switch s := s.(type) {
-	case interface{ SetLearnRate(float64) error }:
-		return s.SetLearnRate(lr)
-	case *gorgonia.VanillaSolver, *gorgonia.Momentum, *gorgonia.RMSPropSolver, *gorgonia.AdamSolver, *gorgonia.BarzilaiBorweinSolver:
-		if err := natural(lr); err != nil {
-			return optionError("SetLearnRate: %v", err)
+	for s = range wrap.All(s) {
+		switch s := s.(type) {
+		case interface{ SetLearnRate(float64) error }:
+			return s.SetLearnRate(lr)
+		case *gorgonia.VanillaSolver, *gorgonia.Momentum, *gorgonia.RMSPropSolver, *gorgonia.AdamSolver, *gorgonia.BarzilaiBorweinSolver:
+			if err := natural(lr); err != nil {
+				return optionError("SetLearnRate: %v", err)
+			}
+			gorgonia.WithLearnRate(lr)(s)
+			return nil
 		}
-		gorgonia.WithLearnRate(lr)(s)
-		return nil
-	case interface{ Unwrap() gorgonia.Solver }:
-		return SetLearnRate(s.Unwrap(), lr)
 	}
 	return optionError("SetLearnRate: want a solver whose learning rate can be set, got %T", s)
 }

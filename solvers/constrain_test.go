@@ -461,7 +461,12 @@ func TestSetLearnRateOfConstrain(t *testing.T) {
 	require.ErrorIs(t, err, solvers.ErrOption)
 	assert.Contains(t, err.Error(), "AdaGradSolver")
 	require.ErrorIs(t, solvers.SetLearnRate(gorgonia.NewVanillaSolver(), -1), solvers.ErrOption)
+	require.ErrorIs(t, solvers.SetLearnRate(&aroundItself{}, 0.1), solvers.ErrOption)
 }
+
+type aroundItself struct{ gorgonia.Solver }
+
+func (a *aroundItself) Unwrap() gorgonia.Solver { return a }
 
 // Processes divide the projections and retractions of a wrapped solver, which all of them run.
 func TestShareOfConstrain(t *testing.T) {

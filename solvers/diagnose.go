@@ -60,16 +60,7 @@ func (e *engine) look(active []*parameter) {
 
 // lookUp finds the operations in the graphs of the parameters that have a training mode.
 func (e *engine) lookUp(model []gorgonia.ValueGrad) {
-	e.modes = nil
-	in := map[*gorgonia.ExprGraph][]*gorgonia.Node{}
-	for _, v := range model {
-		if n, ok := v.(*gorgonia.Node); ok && n.Graph() != nil {
-			in[n.Graph()] = append(in[n.Graph()], n)
-		}
-	}
-	for g, of := range in {
-		e.modes = append(e.modes, roles.Read(g).Modes(of...)...)
-	}
+	e.modes = roles.Modes(nodesOf(model)...)
 }
 
 // wake notes which filters of a kernel have had a gradient. In a healthy net all of them have after the first steps, and no filters are left to
@@ -216,10 +207,15 @@ type tilt struct {
 	norm, sum float64             // |g| and the sum of |grad|^2, both of such a gradient
 }
 
-// tilt begins to measure the gradient g in blocks of at most each points. The cosine is unknown for manifolds that are not Adaptable and for other metrics.
+// tilt begins to measure the gradient g in blocks of at most each points. The cosine is unknown for manifolds that are not Adaptable and for other
+// metrics, of which one is known to be Euclidean.
 func (p *Part) tilt(g manifolds.Points, each int) (t tilt) {
 	m, ok := p.Manifold.(manifolds.Adaptable)
-	if s, frames := p.Manifold.(manifolds.Stiefel); !ok || p.bound.euclidean || frames && s.Metric != manifolds.EuclideanMetric {
+	_, metric := m.(manifolds.Metric)
+	if s, is := m.(manifolds.Stiefel); is && s.Metric == manifolds.EuclideanMetric {
+		metric = false
+	}
+	if !ok || metric || p.bound.euclidean {
 		return t
 	}
 	n := p.bound.of.gradient

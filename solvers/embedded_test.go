@@ -100,6 +100,7 @@ func TestEmbeddedManifold(t *testing.T) {
 					run(t, stiefel, plain, step)
 				}
 				assert.Equal(t, "Grassmann", solver.Report().Parameters[0].Manifold)
+				assert.Zero(t, solver.Report().Parameters[0].Cosine, "the metric is not known to be Euclidean")
 				onManifold(t, solver.Report(), of)
 				assert.GreaterOrEqual(t, count.gradient, 8)
 				assert.Equal(t, 8, count.retract, "two kernels, four steps")

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
-	"strings"
 
 	"gorgonia.org/gorgonia"
 
@@ -49,8 +47,7 @@ import (
 // a boundary, such as manifolds.SpectralBall, is ErrConstraint.
 func Minimize(ctx context.Context, model []gorgonia.ValueGrad, cost func() (float64, error), opts ...Option) (Result, error) {
 	f := minimizing{method: &lbfgs{memory: 10}, tolerance: 1e-6, iterations: 1000, evaluations: math.MaxInt}
-	c, err := f.configure("Minimize", opts, "GradientDescent", "ConjugateGradient", "LBFGS",
-		"GradientTolerance", "MaxIterations", "MaxEvaluations", "AfterIteration")
+	c, err := f.configure("Minimize", opts, minimizes)
 	if err != nil {
 		return Result{}, err
 	}
@@ -121,7 +118,7 @@ type minimizing struct {
 }
 
 func ofMinimize(name string, bad error, set func(*minimizing)) Option {
-	return Option{name: name, whole: func(c *config) error {
+	return Option{kind: minimizes, name: name, whole: func(c *config) error {
 		if bad != nil {
 			return optionError("%s: %v", name, bad)
 		}
@@ -168,9 +165,8 @@ func atLeast(low, n int) error {
 }
 
 // configure applies the options of who. The rule of the engine is not asked.
-func (f *minimizing) configure(who string, opts []Option, allowed ...string) (config, error) {
-	allowed = append(allowed, "Kernels", "Natural", "Param", "Where", "Tolerance", "Frozen")
-	if err := only(who, opts, allowed); err != nil {
+func (f *minimizing) configure(who string, opts []Option, more optionKind) (config, error) {
+	if err := only(who, opts, more|selects|tolerates|freezes); err != nil {
 		return config{}, err
 	}
 	c, err := configure(sgd{}, settings{}, append([]Option{{name: who, whole: func(c *config) error {
@@ -179,20 +175,10 @@ func (f *minimizing) configure(who string, opts []Option, allowed ...string) (co
 	}}}, opts...))
 	for _, s := range c.selections {
 		if err == nil {
-			err = only(who+", in With", s.options, []string{"Tolerance", "Frozen"})
+			err = only(who+", in With", s.options, tolerates|freezes)
 		}
 	}
 	return c, err
-}
-
-// only returns an error if there are options that are not among the allowed.
-func only(who string, opts []Option, allowed []string) error {
-	for _, o := range opts {
-		if !slices.Contains(allowed, o.name) {
-			return optionError("%s has no option %s: want %s", who, o.name, strings.Join(allowed, ", "))
-		}
-	}
-	return nil
 }
 
 // descent is a run of Minimize.

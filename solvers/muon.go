@@ -343,7 +343,7 @@ func Rounds(k int) Option {
 	if k < 1 {
 		err = fmt.Errorf("want a positive number, got %d", k)
 	}
-	return tuneMuon("Rounds", err, func(r *muon) { r.rounds = k })
+	return tuneOf("Rounds", err, func(r *muon) { r.rounds = k })
 }
 
 // ExactPolar makes Muon compute msign to rounding, in float64, instead of by five steps of Newton-Schulz
@@ -351,7 +351,7 @@ func Rounds(k int) Option {
 // several times as long.
 func ExactPolar(on ...bool) Option {
 	is, err := flag(on)
-	return tuneMuon("ExactPolar", err, func(r *muon) { r.exact = is })
+	return tuneOf("ExactPolar", err, func(r *muon) { r.exact = is })
 }
 
 // RestBy sets the solver whose rule, learning rate and decay move the parameters that Muon does not:
@@ -360,14 +360,4 @@ func ExactPolar(on ...bool) Option {
 //
 // The solver is used for these settings alone. Options of the whole solver, such as Anneal and Kernels, must be given to
 // NewMuon.
-func RestBy(s *Solver) Option { return tuneMuon("RestBy", nil, func(r *muon) { r.rest = s }) }
-
-func tuneMuon(name string, err error, set func(*muon)) Option {
-	return tune(name, err, func(r Rule) (Rule, bool) {
-		m, ok := r.(muon)
-		if ok {
-			set(&m)
-		}
-		return m, ok
-	})
-}
+func RestBy(s *Solver) Option { return tuneOf("RestBy", nil, func(r *muon) { r.rest = s }) }

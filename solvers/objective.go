@@ -116,17 +116,21 @@ func newObjective(ctx context.Context, c config, model []gorgonia.ValueGrad, cos
 // repeatable returns an error if the graph has operations whose results differ from run to run, or
 // that change in a run.
 func repeatable(model []gorgonia.ValueGrad) error {
-	var nodes []*gorgonia.Node
+	if names := roles.Unrepeatable(nodesOf(model)...); len(names) > 0 {
+		return fmt.Errorf("solvers: want a cost that is a function of the weights alone, got %s: make the machine with gorgonia.EvalMode(), or build the graph without (%w)",
+			strings.Join(names, ", "), ErrUnrepeatable)
+	}
+	return nil
+}
+
+// nodesOf returns the parameters that are nodes.
+func nodesOf(model []gorgonia.ValueGrad) (nodes []*gorgonia.Node) {
 	for _, v := range model {
 		if n, ok := v.(*gorgonia.Node); ok {
 			nodes = append(nodes, n)
 		}
 	}
-	if names := roles.Unrepeatable(nodes...); len(names) > 0 {
-		return fmt.Errorf("solvers: want a cost that is a function of the weights alone, got %s: make the machine with gorgonia.EvalMode(), or build the graph without (%w)",
-			strings.Join(names, ", "), ErrUnrepeatable)
-	}
-	return nil
+	return nodes
 }
 
 // start returns the current weights as points, on the manifold.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"gorgonia.org/tensor"
 
@@ -21,9 +22,51 @@ import (
 //
 // Options with a parameter on ...bool are on without an argument: Nesterov() is Nesterov(true).
 type Option struct {
-	name  string
+	kind  optionKind
+	name  string                // for errors: an option of Tune may have the name of another
 	whole func(*config) error   // sets it for the solver
 	part  func(*settings) error // sets it for parameters: of the solver, or by With of some
+}
+
+// optionKind is a set of options that some functions take and others do not. All other options are of kind 0.
+type optionKind uint8
+
+const ( // in the order of String
+	minimizes optionKind = 1 << iota
+	selects
+	tolerates
+	freezes
+	clips
+	decaysAmbient
+	rests
+)
+
+// String lists the options of the kinds.
+func (k optionKind) String() string {
+	var names []string
+	for i, n := range [...]string{"GradientDescent, ConjugateGradient, LBFGS, GradientTolerance, MaxIterations, MaxEvaluations, AfterIteration",
+		"Kernels, Natural, Param, Where", "Tolerance", "Frozen", "ClipValue, ClipNorm", "AmbientDecay", "Rest"} {
+		if k&(1<<i) != 0 {
+			names = append(names, n)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// of returns the option as one of a kind.
+func (o Option) of(k optionKind) Option {
+	o.kind = k
+	return o
+}
+
+// only returns an error if there are options that are not of the allowed kinds.
+func only(who string, opts []Option, allowed optionKind) error {
+	for _, o := range opts {
+		if o.kind&allowed == 0 {
+			return optionError("%s has no option %s: want %v", who, o.name, allowed)
+		}
+	}
+	return nil
 }
 
 // config holds the values of all options.
@@ -122,7 +165,7 @@ func configure(r Rule, defaults settings, opts []Option) (config, error) {
 
 // with returns the settings with more options. Rest is applied first, because the others then apply to its settings.
 func (s settings) with(opts []Option) (settings, error) {
-	rest := func(o Option) bool { return o.name == "Rest" }
+	rest := func(o Option) bool { return o.kind == rests }
 	if slices.ContainsFunc(opts, rest) {
 		opts = append([]Option{Rest()}, slices.DeleteFunc(slices.Clone(opts), rest)...)
 	}
@@ -196,12 +239,12 @@ func checkRest(name string, s *Solver) error {
 //	solvers.Param("head", nil).With(solvers.LearnRate(0.01), solvers.Momentum(0.5))
 func (o Option) With(opts ...Option) Option {
 	whole := o.whole
-	if !slices.Contains([]string{"Kernels", "Natural", "Param", "Where"}, o.name) {
+	if o.kind != selects {
 		return Option{name: o.name, whole: func(*config) error {
 			return optionError("%s.With: want Kernels, Natural, Param or Where, which select parameters", o.name)
 		}}
 	}
-	return Option{name: o.name, whole: func(c *config) error {
+	return Option{kind: selects, name: o.name, whole: func(c *config) error {
 		if err := whole(c); err != nil {
 			return err
 		}
@@ -236,6 +279,17 @@ func tune(name string, bad error, change func(Rule) (Rule, bool)) Option {
 		s.rule = r
 		return nil
 	}}
+}
+
+// tuneOf makes an option of the rules of a type.
+func tuneOf[R Rule](name string, bad error, set func(*R)) Option {
+	return tune(name, bad, func(r Rule) (Rule, bool) {
+		of, ok := r.(R)
+		if ok {
+			set(&of)
+		}
+		return of, ok
+	})
 }
 
 // setting makes an option of parameters.
@@ -291,6 +345,7 @@ func LearnRate(lr float64) Option {
 //	solvers.Param("head", nil).With(solvers.Rest())
 func Rest() Option {
 	return Option{
+		kind: rests,
 		name: "Rest",
 		whole: func(c *config) error {
 			return optionError("Rest: want it in With, for some parameters")
@@ -312,7 +367,7 @@ func Rest() Option {
 // Frozen excludes parameters from the step: they are not moved or projected, and their gradients are cleared without being checked.
 func Frozen(on ...bool) Option {
 	is, err := flag(on)
-	return setting("Frozen", err, func(s *settings) { s.frozen = is })
+	return setting("Frozen", err, func(s *settings) { s.frozen = is }).of(freezes)
 }
 
 // GeometricStep divides the step of every constrained point by a factor
@@ -376,7 +431,7 @@ func geometric(name string, kind factorKind, on []bool) Option {
 
 // ClipValue clamps every element of the Euclidean gradients to [-limit, limit].
 func ClipValue(limit float64) Option {
-	return setting("ClipValue", positive(limit), func(s *settings) { s.clipValue = limit })
+	return setting("ClipValue", positive(limit), func(s *settings) { s.clipValue = limit }).of(clips)
 }
 
 // ClipNorm scales the Euclidean gradients of all parameters of a step by one
@@ -384,7 +439,7 @@ func ClipValue(limit float64) Option {
 // Mikolov, Bengio, ICML 2013). It comes after ClipValue. In With it bounds the gradient of each parameter, before
 // the joint norm is taken.
 func ClipNorm(limit float64) Option {
-	o := setting("ClipNorm", positive(limit), func(s *settings) { s.clipOwn = limit })
+	o := setting("ClipNorm", positive(limit), func(s *settings) { s.clipOwn = limit }).of(clips)
 	o.whole = func(c *config) error {
 		c.clipNorm = limit
 		return o.part(&settings{}) // for its error
@@ -396,7 +451,7 @@ func ClipNorm(limit float64) Option {
 // back before its step. The default is 1e-5 for float32 and 1e-11 for float64,
 // times sqrt(q/64) where the shorter side q of a point exceeds 64.
 func Tolerance(t float64) Option {
-	return setting("Tolerance", positive(t), func(s *settings) { s.tolerance = t })
+	return setting("Tolerance", positive(t), func(s *settings) { s.tolerance = t }).of(tolerates)
 }
 
 // WeightDecay subtracts lr*lambda*x from every parameter x, decoupled from the
@@ -412,7 +467,9 @@ func EuclideanDecay(lambda float64) Option { return decay("EuclideanDecay", lamb
 // before the momentum, as the paper does. On a manifold of fixed scale the term is normal to the manifold. It
 // acts only through AmbientMomentum, whose older terms are no longer normal, and makes that less stable. A
 // parameter on a manifolds.Ambient, where lambda*x is not normal, makes the first step fail.
-func AmbientDecay(lambda float64) Option { return decay("AmbientDecay", lambda, decayAmbient) }
+func AmbientDecay(lambda float64) Option {
+	return decay("AmbientDecay", lambda, decayAmbient).of(decaysAmbient)
+}
 
 func decay(name string, lambda float64, of decayKind) Option {
 	return setting(name, natural(lambda), func(s *settings) { s.decay, s.decayOf = lambda, of })
@@ -446,7 +503,7 @@ func BatchSize(b int) Option {
 // If several of Kernels, Natural, Param and Where apply to a parameter, the last one is used. With a nil
 // manifold, the option leaves the constraint to the others and only sets the options of its With.
 func Kernels(m manifolds.Manifold, opts ...manifolds.Option) Option {
-	return selects("Kernels", "", func(p *parameter) bool { return p.role.Role == roles.Kernel }, m, opts)
+	return selecting("Kernels", "", func(p *parameter) bool { return p.role.Role == roles.Kernel }, m, opts)
 }
 
 // Natural constrains the parameters whose manifold is determined by the graph itself: the factors of
@@ -458,7 +515,7 @@ func Kernels(m manifolds.Manifold, opts ...manifolds.Option) Option {
 // trains a net of orthogonal convolutions. With Kernels beside it, the ordinary convolutions of the same net are constrained to another
 // manifold. Natural applies only to parameters that are a *gorgonia.Node, because others have no graph.
 func Natural() Option {
-	return Option{name: "Natural", whole: func(c *config) error {
+	return Option{kind: selects, name: "Natural", whole: func(c *config) error {
 		c.selections = append(c.selections, selection{name: "Natural()", natural: true, matches: func(p *parameter) bool { return p.claimed }})
 		return nil
 	}}
@@ -466,19 +523,19 @@ func Natural() Option {
 
 // Param constrains the parameter of the given name. With manifolds.Euclidean{} it leaves a kernel unconstrained that Kernels would constrain.
 func Param(name string, m manifolds.Manifold, opts ...manifolds.Option) Option {
-	return selects("Param", fmt.Sprintf("%q, ", name), func(p *parameter) bool { return p.name == name }, m, opts)
+	return selecting("Param", fmt.Sprintf("%q, ", name), func(p *parameter) bool { return p.name == name }, m, opts)
 }
 
 // Where constrains the parameters for which pred returns true.
 func Where(pred func(name string, shape tensor.Shape) bool, m manifolds.Manifold, opts ...manifolds.Option) Option {
 	if pred == nil {
-		return Option{name: "Where", whole: func(*config) error { return optionError("Where: want a predicate, got nil") }}
+		return Option{kind: selects, name: "Where", whole: func(*config) error { return optionError("Where: want a predicate, got nil") }}
 	}
-	return selects("Where", "", func(p *parameter) bool { return pred(p.name, p.shape) }, m, opts)
+	return selecting("Where", "", func(p *parameter) bool { return pred(p.name, p.shape) }, m, opts)
 }
 
-func selects(option, args string, matches func(*parameter) bool, m manifolds.Manifold, opts []manifolds.Option) Option {
-	return Option{name: option, whole: func(c *config) error {
+func selecting(option, args string, matches func(*parameter) bool, m manifolds.Manifold, opts []manifolds.Option) Option {
+	return Option{kind: selects, name: option, whole: func(c *config) error {
 		s := selection{name: fmt.Sprintf("%s(%snil)", option, args), matches: matches}
 		if slices.ContainsFunc(opts, func(o manifolds.Option) bool { return isnil.Of(o) }) {
 			return optionError("%s: want a manifolds.Grouping or a manifolds.Scale, got nil", option)

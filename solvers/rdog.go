@@ -343,7 +343,7 @@ func (p *Part) chord() (manifolds.Points, error) {
 // InitialDistance sets eps of NewRDoG and NewRDoWG. The length of the first step is eps times the norm of the
 // weights; it should be smaller than the distance to a minimum.
 func InitialDistance(eps float64) Option {
-	return tuneDog("InitialDistance", positive(eps), func(r *dog) { r.initial = eps })
+	return tuneOf("InitialDistance", positive(eps), func(r *dog) { r.initial = eps })
 }
 
 // DistanceFor chooses which points share a distance and a rate in NewRDoG and NewRDoWG. With EachPoint every
@@ -354,15 +354,5 @@ func DistanceFor(s Scope) Option {
 	if s != EachPoint && s != EachLayer && s != AllLayers {
 		err = fmt.Errorf("want EachPoint, EachLayer or AllLayers, got %d", s)
 	}
-	return tuneDog("DistanceFor", err, func(r *dog) { r.scope = s })
-}
-
-func tuneDog(name string, err error, set func(*dog)) Option {
-	return tune(name, err, func(r Rule) (Rule, bool) {
-		d, ok := r.(dog)
-		if ok {
-			set(&d)
-		}
-		return d, ok
-	})
+	return tuneOf("DistanceFor", err, func(r *dog) { r.scope = s })
 }

@@ -73,9 +73,9 @@ type ParameterReport struct {
 	Equilibrium float64
 	// Cosine is the cosine of the angle between the Euclidean and the Riemannian gradient, over all points of
 	// the part. If it is near 0, most of the gradient is normal to the manifold and has no effect. It is 1
-	// for unconstrained parameters. It is 0 before the first measurement, for gradients of 0, in metrics
-	// other than the Euclidean one, and on a manifold that is not a manifolds.Adaptable. It is measured in
-	// the same steps as Outwardness.
+	// for unconstrained parameters. It is 0 before the first measurement, for gradients of 0, on a
+	// manifolds.Metric other than manifolds.Stiefel in its Euclidean metric, and on a manifold that is not a
+	// manifolds.Adaptable. It is measured in the same steps as Outwardness.
 	Cosine float64
 	// GeometricFactor is the largest g_t of a point; 1 without GeometricStep.
 	GeometricFactor float64

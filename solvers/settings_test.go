@@ -254,6 +254,23 @@ func TestWithRefuses(t *testing.T) {
 	}, m, solvers.ErrOption, "Momentum")
 }
 
+// An option of a rule may have the name of another option, and is none of its kind.
+func TestNamesOfOptions(t *testing.T) {
+	m := model(tensor.Float64, 1)
+	tuned := 0
+	named := func(name string) solvers.Option {
+		return solvers.Tune(name, func(r solvers.Rule) (solvers.Rule, bool) { tuned++; return r, true })
+	}
+	s := solvers.NewMuon(solvers.Kernels(manifolds.Sphere{}).With(named("Rest")))
+	run(t, s, m, 1)
+	assert.Equal(t, "Muon", s.Report().Parameters[0].Rule)
+	assert.NotZero(t, tuned)
+	refuses(t, func() stepper { return solvers.NewSGD(named("Kernels").With(solvers.Frozen())) }, m, solvers.ErrOption, "Kernels.With: want Kernels, Natural")
+	for _, own := range [][]solvers.Option{{named("Tolerance")}, {solvers.Kernels(manifolds.Sphere{}).With(named("Tolerance"))}} {
+		refuses(t, func() stepper { return solvers.ConstrainWith(gorgonia.NewVanillaSolver(), own...) }, m, solvers.ErrOption, "has no option Tolerance")
+	}
+}
+
 // A wrapped solver has the rate, the decay and the rule: With takes only what changes the gradient that it is shown, or
 // whether it is shown at all.
 func TestWithUnderConstrain(t *testing.T) {

@@ -100,7 +100,7 @@ func Momentum(theta float64) Option {
 // Dampening sets tau in [0, 1), the fraction of a gradient that is not added to the momentum: mu <- theta mu
 // + (1 - tau) g. The first gradient is added undamped.
 func Dampening(tau float64) Option {
-	return tuneSGD("Dampening", unit(tau), func(r *sgd) { r.dampening = tau })
+	return tuneOf("Dampening", unit(tau), func(r *sgd) { r.dampening = tau })
 }
 
 // Nesterov moves along grad + theta mu instead of mu.
@@ -123,7 +123,7 @@ func Nesterov(on ...bool) Option {
 // along every step. This is the default.
 func TangentMomentum(on ...bool) Option {
 	is, err := flag(on)
-	return tuneSGD("TangentMomentum", err, func(r *sgd) { r.ambient, r.named = !is, true })
+	return tuneOf("TangentMomentum", err, func(r *sgd) { r.ambient, r.named = !is, true })
 }
 
 // AmbientMomentum keeps the momentum in the ambient space and projects it at every step, as in the paper. It
@@ -137,15 +137,5 @@ func TangentMomentum(on ...bool) Option {
 // is exceeded. docs/solvers.md derives both. TangentMomentum has no such bound.
 func AmbientMomentum(on ...bool) Option {
 	is, err := flag(on)
-	return tuneSGD("AmbientMomentum", err, func(r *sgd) { r.ambient, r.named = is, true })
-}
-
-func tuneSGD(name string, err error, set func(*sgd)) Option {
-	return tune(name, err, func(r Rule) (Rule, bool) {
-		s, ok := r.(sgd)
-		if ok {
-			set(&s)
-		}
-		return s, ok
-	})
+	return tuneOf("AmbientMomentum", err, func(r *sgd) { r.ambient, r.named = is, true })
 }

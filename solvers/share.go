@@ -11,8 +11,6 @@ import (
 	"slices"
 
 	"gorgonia.org/gorgonia"
-
-	"github.com/kernelfold/kernelfold/manifolds"
 )
 
 // Share describes to StepShare the several processes that make a step together. All of them hold the same
@@ -236,23 +234,27 @@ func (e *engine) exchange(active []*parameter, share Share) error {
 // figures is the number of values that are sent for a part in addition to its weights.
 const figures = 14
 
-func (p *Part) figures() [figures]float64 {
-	m, projected, failed := &p.memory, 0.0, 0.0
-	if p.bound.of.projected {
-		projected = 1
-	}
-	if p.bound.of.err != nil {
-		failed = 1
-	}
-	return [figures]float64{m.progress.Direction, m.progress.Length, m.progress.Factor, float64(m.reprojections), m.longest, m.size, m.momentum, m.outward, m.outwardness[0], m.outwardness[1], m.weight, m.cosine, projected, failed}
+// figures returns where these values are, for write and read: in the memory of the part, and in counts the number of its re-projections, and as 1 or
+// 0 whether the parameter was projected and whether it failed.
+func (p *Part) figures(counts *[3]float64) [figures]*float64 {
+	m := &p.memory
+	return [figures]*float64{&m.progress.Direction, &m.progress.Length, &m.progress.Factor, &m.longest, &m.size, &m.momentum, &m.outward,
+		&m.outwardness[0], &m.outwardness[1], &m.weight, &m.cosine, &counts[0], &counts[1], &counts[2]}
 }
 
 // write writes what the step has changed to the beginning of b, and moves b behind it.
 func (p *parameter) write(b *[]byte) {
 	at := (*b)[copy(*b, p.weights.Bytes()):]
 	for _, q := range p.parts {
-		for _, v := range q.figures() {
-			binary.LittleEndian.PutUint64(at, math.Float64bits(v))
+		counts := [3]float64{float64(q.memory.reprojections)}
+		if p.projected {
+			counts[1] = 1
+		}
+		if p.err != nil {
+			counts[2] = 1
+		}
+		for _, v := range q.figures(&counts) {
+			binary.LittleEndian.PutUint64(at, math.Float64bits(*v))
 			at = at[8:]
 		}
 	}
@@ -264,20 +266,14 @@ func (p *parameter) write(b *[]byte) {
 func (p *parameter) read(b *[]byte) {
 	at := (*b)[copy(p.weights.Bytes(), *b):]
 	for _, q := range p.parts {
-		var f [figures]float64
-		for i := range f {
-			f[i] = math.Float64frombits(binary.LittleEndian.Uint64(at))
+		var counts [3]float64
+		for _, v := range q.figures(&counts) {
+			*v = math.Float64frombits(binary.LittleEndian.Uint64(at))
 			at = at[8:]
 		}
-		m := &q.memory
-		m.progress = manifolds.Progress{Direction: f[0], Length: f[1], Factor: f[2]}
-		m.reprojections, m.longest, m.size, m.momentum, m.outward = int(f[3]), f[4], f[5], f[6], f[7]
-		m.outwardness = [2]float64{f[8], f[9]}
-		m.state, m.spare = nil, nil
-		m.weight = f[10]
-		m.cosine = f[11]
-		p.projected = f[12] == 1
-		if f[13] == 1 {
+		q.memory.state, q.memory.spare = nil, nil
+		q.memory.reprojections, p.projected = int(counts[0]), counts[1] == 1
+		if counts[2] == 1 {
 			p.err = p.fail(ErrOverwritten, fmt.Sprintf("process %d, which moves it, could not: the weights were written to since the last step, and all others have moved", p.owner), nil)
 		}
 	}

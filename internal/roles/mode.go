@@ -95,25 +95,15 @@ func (g *Graph) modeName(n *gorgonia.Node) string {
 	return name
 }
 
-// Evaluating returns the names of the operations that depend on the parameters and are in
-// evaluation mode now. If there are any, the gradients of the parameters do not come from a machine
-// for training, or a machine for evaluation was made after it for the same operations.
-// (gorgonia.ExprGraph.SubgraphRoots shares operations.)
-func Evaluating(parameters ...*gorgonia.Node) (names []string) {
+// Modes returns those operations in the graphs of all parameters. If they are in evaluation mode, the gradients of the parameters do not come from a
+// machine for training, or a machine for evaluation was made after it for the same operations. (gorgonia.ExprGraph.SubgraphRoots shares operations.)
+func Modes(parameters ...*gorgonia.Node) (modes []Mode) {
 	graphs, in := byGraph(parameters)
 	for _, g := range graphs {
-		for _, m := range Read(g).Modes(in[g]...) {
-			if !m.Training() {
-				names = append(names, m.Name)
-			}
-		}
+		modes = append(modes, Read(g).Modes(in[g]...)...)
 	}
-	return names
+	return modes
 }
-
-// Differentiated reports whether gorgonia.Grad has made a node for the gradient with respect to n,
-// which a tape machine needs. A LispMachine makes no such node.
-func Differentiated(n *gorgonia.Node) bool { return n != nil && n.Deriv() != nil }
 
 // Unrepeatable returns the names of the operations that make the costs of the parameters more than a
 // function of their values: those that depend on the parameters and are in training mode now, and

@@ -43,33 +43,40 @@ func normalisedNet(t *testing.T) normalised {
 	return n
 }
 
+// evaluating returns the names of the operations in evaluation mode.
+func evaluating(parameters ...*gorgonia.Node) (names []string) {
+	for _, m := range roles.Modes(parameters...) {
+		if !m.Training() {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
 // The mode is what the machine set that was made last, also one on a subgraph, which shares the
 // operations. Parameters above a normalisation do not depend on its mode.
-func TestEvaluating(t *testing.T) {
+func TestModes(t *testing.T) {
 	n := normalisedNet(t)
-	assert.False(t, roles.Differentiated(n.first))
-	assert.False(t, roles.Differentiated(nil))
 	_, err := gorgonia.Grad(n.cost, n.first, n.second, n.γ)
 	require.NoError(t, err)
-	assert.True(t, roles.Differentiated(n.first))
 
 	train := gorgonia.NewTapeMachine(n.g, gorgonia.BindDualValues(n.first, n.second, n.γ))
 	require.NoError(t, train.RunAll())
-	assert.Empty(t, roles.Evaluating(n.first, n.second, n.γ))
+	assert.Empty(t, evaluating(n.first, n.second, n.γ))
 	modes := roles.Read(n.g).Modes(n.first, n.γ)
 	require.Len(t, modes, 1)
 	assert.Equal(t, "BatchNorm with γ", modes[0].Name)
 	assert.True(t, modes[0].Training())
 
 	eval := gorgonia.NewTapeMachine(n.g.SubgraphRoots(n.output), gorgonia.EvalMode())
-	assert.Equal(t, []string{"BatchNorm with γ"}, roles.Evaluating(n.first, n.second, n.γ))
+	assert.Equal(t, []string{"BatchNorm with γ"}, evaluating(n.first, n.second, n.γ))
 	assert.False(t, modes[0].Training())
-	assert.Empty(t, roles.Evaluating(n.second), "it is above the normalisation")
-	assert.Empty(t, roles.Evaluating(n.γ), "it is multiplied with the normalised activations")
-	assert.Empty(t, roles.Evaluating(nil, gorgonia.NewConstant(1.0)))
+	assert.Empty(t, evaluating(n.second), "it is above the normalisation")
+	assert.Empty(t, evaluating(n.γ), "it is multiplied with the normalised activations")
+	assert.Empty(t, evaluating(nil, gorgonia.NewConstant(1.0)))
 
 	again := gorgonia.NewTapeMachine(n.g)
-	assert.Empty(t, roles.Evaluating(n.first))
+	assert.Empty(t, evaluating(n.first))
 	for _, m := range []gorgonia.VM{train, eval, again} {
 		assert.NoError(t, m.Close())
 	}
@@ -83,10 +90,10 @@ func TestModesOfOtherOperations(t *testing.T) {
 	y := testOp{name: "BatchNorm", filter: -1, kernel: -1, training: &training}.on(conv(x, w), γ)
 	other := leaf(g, "other", 3, 3, 3, 3)
 	conv(y, other)
-	assert.Empty(t, roles.Evaluating(w, γ, other))
+	assert.Empty(t, evaluating(w, γ, other))
 	training = false
-	assert.Equal(t, []string{"BatchNorm with γ"}, roles.Evaluating(w, γ, other))
-	assert.Empty(t, roles.Evaluating(other))
+	assert.Equal(t, []string{"BatchNorm with γ"}, evaluating(w, γ, other))
+	assert.Empty(t, evaluating(other))
 }
 
 // Operations in training mode and random nodes make a cost unrepeatable, if it depends on parameters below them.

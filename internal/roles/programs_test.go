@@ -49,7 +49,6 @@ func TestKernelsOfPrograms(t *testing.T) {
 					assert.Equal(t, net.FrozenKernels, kernels(t, net.Frozen), "net %d, after Grad", i)
 					for _, n := range net.Learnables {
 						assert.Equal(t, why[n.Name()], roles.Of(n).Why, "%s, after Grad", n.Name())
-						assert.True(t, roles.Differentiated(n), n.Name())
 					}
 					assert.NoError(t, vm.RunAll())
 					assert.NoError(t, vm.Close())

@@ -9,6 +9,7 @@ package wrap
 
 import (
 	"fmt"
+	"iter"
 
 	"gorgonia.org/gorgonia"
 
@@ -18,20 +19,28 @@ import (
 // depth is how many solvers are looked at: a wrapper that wraps itself ends there.
 const depth = 100
 
-// Find returns the outermost solver that is a T: s, what s wraps, what that wraps, and so on.
-func Find[T any](s gorgonia.Solver) (found T, ok bool) {
-	for range depth {
-		if isnil.Of(s) {
-			break
+// All yields s, what s wraps, what that wraps, and so on.
+func All(s gorgonia.Solver) iter.Seq[gorgonia.Solver] {
+	return func(yield func(gorgonia.Solver) bool) {
+		for range depth {
+			if isnil.Of(s) || !yield(s) {
+				return
+			}
+			w, wraps := s.(interface{ Unwrap() gorgonia.Solver })
+			if !wraps {
+				return
+			}
+			s = w.Unwrap()
 		}
+	}
+}
+
+// Find returns the first of All that is a T.
+func Find[T any](s gorgonia.Solver) (found T, ok bool) {
+	for s := range All(s) {
 		if found, ok = s.(T); ok {
 			return found, true
 		}
-		w, wraps := s.(interface{ Unwrap() gorgonia.Solver })
-		if !wraps {
-			break
-		}
-		s = w.Unwrap()
 	}
 	return found, false
 }
