@@ -61,14 +61,13 @@ type rotations struct {
 	name       string
 	radius     float64
 	retraction StiefelRetraction
-	proper     bool // det x > 0
 }
 
 func (m Orthogonal) group() rotations {
-	return rotations{"Orthogonal", m.Radius, m.Retraction, false}
+	return rotations{"Orthogonal", m.Radius, m.Retraction}
 }
 func (m SpecialOrthogonal) group() rotations {
-	return rotations{"SpecialOrthogonal", m.Radius, m.Retraction, true}
+	return rotations{"SpecialOrthogonal", m.Radius, m.Retraction}
 }
 
 func (m rotations) s32() stiefel[float32] {

@@ -45,7 +45,7 @@ func Clip[T vec.Float](dst, x gemm.Mat[T], s float64) error {
 	vec.Scale(a, 1/s, a)
 	square := gemm.Of(g, q, q)
 	gemm.Gram(square, 1, gemm.Of(a, n, q))
-	if EigenvalueBound(g, q) <= 1 {
+	if eigenvalueBound(g, q) <= 1 {
 		unchanged()
 		return nil
 	}
@@ -85,7 +85,7 @@ func Clip[T vec.Float](dst, x gemm.Mat[T], s float64) error {
 // clipLong is Clip by singular value decomposition.
 func clipLong[T vec.Float](dst, x gemm.Mat[T], s float64) error {
 	n, q := x.R, x.C
-	d, err := Decompose(x)
+	d, err := decompose(x)
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func clipLong[T vec.Float](dst, x gemm.Mat[T], s float64) error {
 
 // SpectralNorm returns the largest singular value of x in float64. It is NaN if x is not finite.
 func SpectralNorm[T vec.Float](x gemm.Mat[T]) float64 {
-	d, err := Decompose(x)
+	d, err := decompose(x)
 	if err != nil {
 		return math.NaN()
 	}

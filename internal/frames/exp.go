@@ -47,7 +47,7 @@ func Geodesic(y, x, v []float64, c float64, n, q int) {
 	Skew(a, q) // it is skew up to rounding
 	copy(w, v)
 	gemm.Mul(of(w, n, q), -1, of(x, n, q), of(a, q, q), 1)
-	ThinQR(w, r, n, q)
+	thinQR(w, r, n, q)
 	clear(m)
 	for i := range q {
 		for j := range q {

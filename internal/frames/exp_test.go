@@ -195,7 +195,7 @@ func TestThinQR(t *testing.T) {
 		a[i*p+p-1] = a[i*p] - 2*a[i*p+1]
 	}
 	q, r := slices.Clone(a), make([]float64, p*p)
-	ThinQR(q, r, n, p)
+	thinQR(q, r, n, p)
 	assert.LessOrEqual(t, Defect(make([]float64, p*p), gemm.Of(q, n, p), 1), 1e-14)
 	back := make([]float64, n*p)
 	gemm.Mul(gemm.Of(back, n, p), 1, gemm.Of(q, n, p), gemm.Of(r, p, p), 0)

@@ -65,11 +65,11 @@ func ClearUpper[T vec.Float](l []T, q int) {
 	}
 }
 
-// EigenvalueBound returns an upper bound of the largest eigenvalue of the symmetric positive
+// eigenvalueBound returns an upper bound of the largest eigenvalue of the symmetric positive
 // semidefinite g, q x q: the smaller of its Frobenius norm and its largest row sum of absolute
 // values. Unlike the result of a power iteration, it is never below the eigenvalue, except by
 // rounding.
-func EigenvalueBound[T vec.Float](g []T, q int) float64 {
+func eigenvalueBound[T vec.Float](g []T, q int) float64 {
 	rows := 0.0
 	for i := range q {
 		row, sum := g[i*q:(i+1)*q], [4]float64{} // independent sums, so that none waits for another

@@ -77,7 +77,7 @@ func TestEigenvalueBound(t *testing.T) {
 		g.Mul(x.T(), x)
 		var svd mat.SVD
 		assert.True(t, svd.Factorize(x, mat.SVDNone))
-		bound, largest := EigenvalueBound(of[float64](&g).Data, q), math.Pow(svd.Values(nil)[0], 2)
+		bound, largest := eigenvalueBound(of[float64](&g).Data, q), math.Pow(svd.Values(nil)[0], 2)
 		assert.GreaterOrEqual(t, bound, largest*(1-100*0x1p-52))
 		assert.LessOrEqual(t, bound, largest*math.Sqrt(float64(q))*(1+100*0x1p-52))
 	}

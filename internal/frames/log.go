@@ -34,7 +34,7 @@ func Log(v, x, y []float64, c float64, n, q int) error {
 		copy(basis[i*m:i*m+q], x[i*q:(i+1)*q])
 		copy(basis[i*m+q:(i+1)*m], y[i*q:i*q+k])
 	}
-	ThinQR(basis, r, n, m)
+	thinQR(basis, r, n, m)
 	for i := range n { // the first columns are x up to signs
 		copy(basis[i*m:i*m+q], x[i*q:(i+1)*q])
 	}
@@ -115,7 +115,7 @@ func complete(v, y []float64, m, q int) error {
 		return nil
 	}
 	lower := gemm.Mat[float64]{Data: v[q*m+q:], R: k, C: k, RS: m, CS: 1}
-	d, err := Decompose(lower)
+	d, err := decompose(lower)
 	if err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func gamma(g, b, c []float64, k, q int) error {
 	defer scratch.Put(whole)
 	s, t := whole[:k*k], whole[k*k:]
 	gemm.Mul(gemm.Of(s, k, k), 1./12, gemm.Of(b, k, q), gemm.Of(b, k, q).T(), 0)
-	d, err := Decompose(gemm.Of(s, k, k))
+	d, err := decompose(gemm.Of(s, k, k))
 	if err != nil {
 		return err
 	}

@@ -33,8 +33,8 @@ func NewtonSchulz[T vec.Float](dst, y gemm.Mat[T], r, limit float64, iterations 
 		if !(e <= limit) {
 			return false
 		}
-		degree := SeriesDegree(e, vec.Eps[T]()*math.Sqrt(float64(q)), 1+n/q)
-		InverseRoot(g, q, max(degree, 1))
+		degree := seriesDegree(e, vec.Eps[T]()*math.Sqrt(float64(q)), 1+n/q)
+		inverseRoot(g, q, max(degree, 1))
 		gemm.Mul(to, 1, from, gemm.Of(g, q, q), 0)
 		if degree > 0 {
 			if &to.Data[0] != &dst.Data[0] {

@@ -22,14 +22,14 @@ func TestInverseRoot(t *testing.T) {
 			e := random[float64](rng, q, q).Data
 			Symmetrize(e, q)
 			vec.Scale(e, size/vec.Norm(e), e)
-			degree := SeriesDegree(size, 0x1p-52, 6)
+			degree := seriesDegree(size, 0x1p-52, 6)
 			if degree == 0 {
 				assert.Greater(t, math.Pow(size, 7), 0x1p-52*(1-size), "it would have done")
 				degree = 6
 			}
 			var root, check mat.Dense
 			f := append([]float64(nil), e...)
-			InverseRoot(f, q, degree)
+			inverseRoot(f, q, degree)
 			root.CloneFrom(dense(gemm.Of(f, q, q)))
 			AddDiagonal(e, q, 1)
 			check.Mul(&root, dense(gemm.Of(e, q, q)))
@@ -39,8 +39,8 @@ func TestInverseRoot(t *testing.T) {
 			near(t, &check, gemm.Of(identity, q, q), 10*math.Sqrt(float64(q))*0x1p-52+math.Pow(size, float64(degree+1)), "")
 		}
 	}
-	assert.Equal(t, 1, SeriesDegree(0, 0x1p-52, 6))
-	assert.Zero(t, SeriesDegree(0.9, 0x1p-52, 100))
+	assert.Equal(t, 1, seriesDegree(0, 0x1p-52, 6))
+	assert.Zero(t, seriesDegree(0.9, 0x1p-52, 100))
 }
 
 func TestNewtonSchulz(t *testing.T) {

@@ -29,7 +29,7 @@ func Polar[T vec.Float](dst, x gemm.Mat[T], r, eps float64) error {
 		Narrow(dst, y, r)
 		return nil
 	}
-	d, err := decompose(x)
+	d, err := decomposeFull(x)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func squarePolar(y, a []float64, n, q, iterations int) bool {
 	g := scratch.Get[float64](q * q)
 	defer scratch.Put(g)
 	gemm.Gram(gemm.Of(g, q, q), 1, gemm.Of(a, n, q))
-	vec.Scale(a, math.Sqrt(2/EigenvalueBound(g, q)), a)
+	vec.Scale(a, math.Sqrt(2/eigenvalueBound(g, q)), a)
 	if !gemm.Cholesky(g, q) {
 		return false
 	}

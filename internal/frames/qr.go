@@ -98,9 +98,9 @@ func inverseOfShort[T vec.Float](u, g []T, q int, excess float64) bool {
 	return true
 }
 
-// ThinQR replaces the row-major n x p matrix a, n >= p, by Q and sets r to R, p x p, of a = Q R, by Householder
+// thinQR replaces the row-major n x p matrix a, n >= p, by Q and sets r to R, p x p, of a = Q R, by Householder
 // reflections. Where a does not have full rank, some columns of Q are chosen arbitrarily so that Q is orthonormal, and their rows of R vanish.
-func ThinQR(a, r []float64, n, p int) {
+func thinQR(a, r []float64, n, p int) {
 	whole := scratch.Get[float64](2 * p)
 	defer scratch.Put(whole)
 	tau, work := whole[:p], whole[p:]

@@ -48,7 +48,7 @@ func Reflects(a []float64, n int) bool {
 // decomposeProper returns the decomposition x = Scale U S W^T of a square matrix with det(U W^T) = 1. For that, the smallest singular
 // value may be negative. It fails where the sum of the two smallest is not positive, because U W^T is not unique there.
 func decomposeProper[T vec.Float](x gemm.Mat[T]) (SVD, error) {
-	d, err := Decompose(x)
+	d, err := decompose(x)
 	if err != nil {
 		return SVD{}, err
 	}
@@ -165,7 +165,7 @@ func RotationLog(a, x []float64, n int, eps float64) error {
 	}
 	copy(b, x)
 	AddDiagonal(b, n, 1)
-	d, err := Decompose(of(b)) // the singular values of I + x are 2 cos(t), those of I - x 2 sin(t)
+	d, err := decompose(of(b)) // the singular values of I + x are 2 cos(t), those of I - x 2 sin(t)
 	if err != nil {
 		return err
 	}
@@ -183,7 +183,7 @@ func RotationLog(a, x []float64, n int, eps float64) error {
 	}
 	vec.Scale(b, -1, h)
 	AddDiagonal(b, n, 1)
-	if d, err = Decompose(of(b)); err != nil {
+	if d, err = decompose(of(b)); err != nil {
 		return err
 	}
 	defer d.Free()
@@ -273,14 +273,14 @@ func RotationAngle(x []float64, n int) (float64, error) {
 	}
 	copy(b, x)
 	AddDiagonal(b, n, 1)
-	cos, err := Decompose(gemm.Of(b, n, n))
+	cos, err := decompose(gemm.Of(b, n, n))
 	if err != nil {
 		return 0, err
 	}
 	defer cos.Free()
 	vec.Scale(b, -1, x[:n*n])
 	AddDiagonal(b, n, 1)
-	sin, err := Decompose(gemm.Of(b, n, n))
+	sin, err := decompose(gemm.Of(b, n, n))
 	if err != nil {
 		return 0, err
 	}

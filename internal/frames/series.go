@@ -11,10 +11,10 @@ import (
 // maxDegree is the highest degree of the series.
 const maxDegree = 6
 
-// SeriesDegree returns the degree that the series of (I + E)^(-1/2) needs, where |E| = e, so that
+// seriesDegree returns the degree that the series of (I + E)^(-1/2) needs, where |E| = e, so that
 // the defect of y (I + E)^(-1/2) is below tol. It returns 0 if that degree is above most or above
 // 6.
-func SeriesDegree(e, tol float64, most int) int {
+func seriesDegree(e, tol float64, most int) int {
 	rest := e * e // after the first degree; each coefficient is below 1/2
 	for d := 1; d <= min(most, maxDegree); d++ {
 		if rest < tol*(1-e) {
@@ -25,10 +25,10 @@ func SeriesDegree(e, tol float64, most int) int {
 	return 0
 }
 
-// InverseRoot replaces the symmetric e, q x q, by the terms up to the given degree, from 1 to 6, of
+// inverseRoot replaces the symmetric e, q x q, by the terms up to the given degree, from 1 to 6, of
 //
 //	(I + E)^(-1/2) = I - E/2 + 3/8 E^2 - 5/16 E^3 + ...
-func InverseRoot[T vec.Float](e []T, q, degree int) {
+func inverseRoot[T vec.Float](e []T, q, degree int) {
 	c := [maxDegree + 1]float64{1}
 	for k := 1; k <= degree; k++ {
 		c[k] = -c[k-1] * float64(2*k-1) / float64(2*k)

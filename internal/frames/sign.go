@@ -39,7 +39,7 @@ func Sign[T vec.Float](x gemm.Mat[T], eps float64) error {
 		Narrow(x, y, 1)
 		return nil
 	}
-	d, err := Decompose(x)
+	d, err := decompose(x)
 	if err != nil {
 		return err
 	}
@@ -151,12 +151,12 @@ func SpectralBound[T vec.Float](x gemm.Mat[T]) float64 {
 		trace += float64(g[i*q+i])
 	}
 	if !Invertible(trace) {
-		return math.Sqrt(EigenvalueBound(g, q))
+		return math.Sqrt(eigenvalueBound(g, q))
 	}
 	vec.Scale(g, 1/trace, g) // so that no power overflows, nor vanishes
 	for range 3 {
 		gemm.Gram(gemm.Of(h, q, q), 1, gemm.Of(g, q, q))
 		g, h = h, g
 	}
-	return math.Sqrt(trace * math.Sqrt(math.Sqrt(math.Sqrt(EigenvalueBound(g, q)))))
+	return math.Sqrt(trace * math.Sqrt(math.Sqrt(math.Sqrt(eigenvalueBound(g, q)))))
 }

@@ -52,7 +52,7 @@ func SubspaceExp(y, x, v []float64, n, q int) error {
 }
 
 func subspaceExpLong(y, x, v []float64, n, q int) error {
-	d, err := Decompose(gemm.Of(v, n, q))
+	d, err := decompose(gemm.Of(v, n, q))
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func subspaceExpLong(y, x, v []float64, n, q int) error {
 //
 // (Edelman, Arias, Smith 1998, theorem 2.4), horizontal at the frame of SubspaceExp. It fails if v is not finite.
 func SubspaceTransport(u, x, v []float64, n, q int) error {
-	d, err := Decompose(gemm.Of(v, n, q))
+	d, err := decompose(gemm.Of(v, n, q))
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func SubspaceLog(v, turned, x, y []float64, n, q int, eps float64) error {
 	m := scratch.Get[float64](q * q)
 	defer scratch.Put(m)
 	gemm.Mul(gemm.Of(m, q, q), 1, gemm.Of(y, n, q).T(), gemm.Of(x, n, q), 0)
-	d, err := Decompose(gemm.Of(m, q, q))
+	d, err := decompose(gemm.Of(m, q, q))
 	if err != nil {
 		return err
 	}
@@ -158,7 +158,7 @@ func subspaceAngles(x, y []float64, n, q int) (d SVD, angles []float64, err erro
 		gemm.Mul(part, 1, tx.T(), gemm.Of(l, n, q), 0)
 		gemm.Mul(gemm.Of(l, n, q), -1, tx, part, 1)
 	}
-	if d, err = Decompose(gemm.Of(l, n, q)); err != nil {
+	if d, err = decompose(gemm.Of(l, n, q)); err != nil {
 		return d, nil, err
 	}
 	gemm.Mul(part, 1, tx.T(), gemm.Of(y, n, q), 0)

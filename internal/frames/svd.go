@@ -22,8 +22,8 @@ type SVD struct {
 	Values []float64 // the diagonal of S, descending
 }
 
-// Decompose returns the decomposition of x, which the caller must free. It fails if x is not finite.
-func Decompose[T vec.Float](x gemm.Mat[T]) (SVD, error) {
+// decompose returns the decomposition of x, which the caller must free. It fails if x is not finite.
+func decompose[T vec.Float](x gemm.Mat[T]) (SVD, error) {
 	n, q := x.R, x.C
 	a := scratch.Get[float64](n * q)
 	defer scratch.Put(a)
@@ -49,9 +49,9 @@ func Decompose[T vec.Float](x gemm.Mat[T]) (SVD, error) {
 	return d, nil
 }
 
-// decompose is Decompose for a matrix that must have full rank.
-func decompose[T vec.Float](x gemm.Mat[T]) (SVD, error) {
-	d, err := Decompose(x)
+// decomposeFull is decompose for a matrix that must have full rank.
+func decomposeFull[T vec.Float](x gemm.Mat[T]) (SVD, error) {
+	d, err := decompose(x)
 	if err != nil {
 		return SVD{}, err
 	}
@@ -77,7 +77,7 @@ func (d SVD) Free() {
 // which is r (U (K - M S^-1) + g W S^-1) W^T. It computes in float64, and fails if v does not have
 // full rank. dst may be g or v.
 func PolarAdjoint[T vec.Float](dst, v, g gemm.Mat[T], r float64) error {
-	d, err := decompose(v)
+	d, err := decomposeFull(v)
 	if err != nil {
 		return err
 	}

@@ -11,15 +11,15 @@ import (
 )
 
 func TestCommand(t *testing.T) {
-	const variable = "KERNELFOLD_RERUN_TEST"
-	if os.Getenv(variable) != "" {
+	const again = "KERNELFOLD_RERUN_TEST"
+	if os.Getenv(again) != "" {
 		os.Exit(7)
 	}
 	c := Command("-test.run=^TestCommand$")
-	c.Env = append(os.Environ(), variable+"=1")
+	c.Env = append(os.Environ(), again+"=1")
 	require.Error(t, c.Run())
 	assert.Equal(t, 7, c.ProcessState.ExitCode())
 
-	t.Setenv(Variable, " emulator -L  /there ")
+	t.Setenv(variable, " emulator -L  /there ")
 	assert.Equal(t, []string{"emulator", "-L", "/there", os.Args[0], "a", "b"}, Command("a", "b").Args)
 }

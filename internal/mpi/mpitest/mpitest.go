@@ -91,8 +91,8 @@ func Ranks(n int) []mpi.Comm {
 	return all
 }
 
-// ErrLeft is what a collective call returns when a rank does not come to it any more.
-var ErrLeft = errors.New("mpitest: a rank has left")
+// errLeft is what a collective call returns when a rank does not come to it any more.
+var errLeft = errors.New("mpitest: a rank has left")
 
 // shared is what the ranks of a process share: a place for the argument of each, and a barrier.
 type shared struct {
@@ -134,7 +134,7 @@ func (r *rank) wait() error {
 		r.moved.Wait()
 	}
 	if r.turn == turn {
-		return ErrLeft
+		return errLeft
 	}
 	return nil
 }
