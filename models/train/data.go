@@ -167,7 +167,7 @@ func (b *batch) fill(d Data, examples []int, draw draw) {
 				if draw != nil {
 					draw(&pcg, i)
 				}
-				if err := d.Example(i, b.rows[row], rng); err != nil {
+				if err := example(d, i, b.rows[row], rng); err != nil {
 					errs[row] = fmt.Errorf("example %d: %w", i, err)
 				}
 			}
@@ -180,6 +180,16 @@ func (b *batch) fill(d Data, examples []int, draw draw) {
 	}
 }
 
+// example copies an example to a row. A panic, which here would end the program, is an error.
+func example(d Data, i int, row []any, rng *rand.Rand) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%T panicked: %v", d, r)
+		}
+	}()
+	return d.Example(i, row, rng)
+}
+
 // probe returns an error if the first example does not fit the net.
 func probe(n *models.Net, d Data) error {
 	if isEmpty(d) {
@@ -189,7 +199,7 @@ func probe(n *models.Net, d Data) error {
 	if err != nil {
 		return err
 	}
-	return d.Example(0, b.rows[0], nil)
+	return example(d, 0, b.rows[0], nil)
 }
 
 // named returns an error that begins with the name of the package.

@@ -424,14 +424,20 @@ func TestGAN(t *testing.T) {
 }
 
 // unreadable is data of which one example cannot be had.
-type unreadable struct{ train.Data }
+type unreadable struct {
+	train.Data
+	why func() error
+}
 
 func (u unreadable) Example(i int, row []any, rng *rand.Rand) error {
 	if i == 11 {
-		return errors.New("lost")
+		return u.why()
 	}
 	return u.Data.Example(i, row, rng)
 }
+
+func lost() error  { return errors.New("lost") }
+func wrong() error { panic("wrong") }
 
 // An example that cannot be had is named, in training and in evaluation.
 func TestUnreadableExample(t *testing.T) {
@@ -439,9 +445,10 @@ func TestUnreadableExample(t *testing.T) {
 		data, test, validation train.Data
 		want                   string
 	}{
-		{unreadable{squaresData(20)}, nil, nil, "train: example 11: lost"},
-		{squaresData(20), unreadable{squaresData(20)}, nil, "train: Test: example 11: lost"},
-		{squaresData(20), nil, unreadable{squaresData(20)}, "train: Validation: example 11: lost"},
+		{unreadable{squaresData(20), lost}, nil, nil, "train: example 11: lost"},
+		{squaresData(20), unreadable{squaresData(20), lost}, nil, "train: Test: example 11: lost"},
+		{squaresData(20), nil, unreadable{squaresData(20), lost}, "train: Validation: example 11: lost"},
+		{unreadable{squaresData(20), wrong}, nil, nil, "train: example 11: train_test.unreadable panicked: wrong"},
 	} {
 		n, err := models.New(10, unet())
 		require.NoError(t, err)

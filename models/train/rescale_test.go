@@ -207,6 +207,6 @@ func TestRescaleRefuses(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	require.ErrorIs(t, train.Rescale(ctx, m, sphere(), set.Train, train.Options{}), context.Canceled)
-	require.ErrorContains(t, train.Rescale(context.Background(), m, sphere(), unreadable{set.Train}, train.Options{}), "lost")
+	require.ErrorContains(t, train.Rescale(context.Background(), m, sphere(), unreadable{set.Train, lost}, train.Options{}), "lost")
 	assert.Equal(t, before, numbers(m))
 }
