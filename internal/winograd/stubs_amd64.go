@@ -6,61 +6,61 @@
 
 package winograd
 
-// image32AVX2 sets V = B^T d B, from 6 x 6 to 6 x 6 vectors of n elements, a multiple of 16,
+// image32AVX2 sets V = B^T d B, from 6 x 6 to 6 x 6 vectors of n elements, a multiple of those of a register,
 // for at least one block. Element (i, j) of block b begins at b*next + i*row + j*col.
 //
 //go:noescape
 func image32AVX2(dst *float32, toNext int, toRow int, toCol int, src *float32, fromNext int, fromRow int, fromCol int, blocks int, n int)
 
-// filter32AVX2 sets U = G g G^T, from 3 x 3 to 6 x 6 vectors of n elements, a multiple of 16,
+// filter32AVX2 sets U = G g G^T, from 3 x 3 to 6 x 6 vectors of n elements, a multiple of those of a register,
 // for at least one block. Element (i, j) of block b begins at b*next + i*row + j*col.
 //
 //go:noescape
 func filter32AVX2(dst *float32, toNext int, toRow int, toCol int, src *float32, fromNext int, fromRow int, fromCol int, blocks int, n int)
 
-// result32AVX2 sets Y = A^T M A, from 6 x 6 to 4 x 4 vectors of n elements, a multiple of 16,
+// result32AVX2 sets Y = A^T M A, from 6 x 6 to 4 x 4 vectors of n elements, a multiple of those of a register,
 // for at least one block. Element (i, j) of block b begins at b*next + i*row + j*col.
 //
 //go:noescape
 func result32AVX2(dst *float32, toNext int, toRow int, toCol int, src *float32, fromNext int, fromRow int, fromCol int, blocks int, n int)
 
-// resultBack32AVX2 sets M = A Y A^T, from 4 x 4 to 6 x 6 vectors of n elements, a multiple of 16,
+// resultBack32AVX2 sets M = A Y A^T, from 4 x 4 to 6 x 6 vectors of n elements, a multiple of those of a register,
 // for at least one block. Element (i, j) of block b begins at b*next + i*row + j*col.
 //
 //go:noescape
 func resultBack32AVX2(dst *float32, toNext int, toRow int, toCol int, src *float32, fromNext int, fromRow int, fromCol int, blocks int, n int)
 
-// filterBack32AVX2 sets g = G^T U G, from 6 x 6 to 3 x 3 vectors of n elements, a multiple of 16,
+// filterBack32AVX2 sets g = G^T U G, from 6 x 6 to 3 x 3 vectors of n elements, a multiple of those of a register,
 // for at least one block. Element (i, j) of block b begins at b*next + i*row + j*col.
 //
 //go:noescape
 func filterBack32AVX2(dst *float32, toNext int, toRow int, toCol int, src *float32, fromNext int, fromRow int, fromCol int, blocks int, n int)
 
-// image32AVX512 sets V = B^T d B, from 6 x 6 to 6 x 6 vectors of n elements, a multiple of 16,
+// image32AVX512 sets V = B^T d B, from 6 x 6 to 6 x 6 vectors of n elements, a multiple of those of a register,
 // for at least one block. Element (i, j) of block b begins at b*next + i*row + j*col.
 //
 //go:noescape
 func image32AVX512(dst *float32, toNext int, toRow int, toCol int, src *float32, fromNext int, fromRow int, fromCol int, blocks int, n int)
 
-// filter32AVX512 sets U = G g G^T, from 3 x 3 to 6 x 6 vectors of n elements, a multiple of 16,
+// filter32AVX512 sets U = G g G^T, from 3 x 3 to 6 x 6 vectors of n elements, a multiple of those of a register,
 // for at least one block. Element (i, j) of block b begins at b*next + i*row + j*col.
 //
 //go:noescape
 func filter32AVX512(dst *float32, toNext int, toRow int, toCol int, src *float32, fromNext int, fromRow int, fromCol int, blocks int, n int)
 
-// result32AVX512 sets Y = A^T M A, from 6 x 6 to 4 x 4 vectors of n elements, a multiple of 16,
+// result32AVX512 sets Y = A^T M A, from 6 x 6 to 4 x 4 vectors of n elements, a multiple of those of a register,
 // for at least one block. Element (i, j) of block b begins at b*next + i*row + j*col.
 //
 //go:noescape
 func result32AVX512(dst *float32, toNext int, toRow int, toCol int, src *float32, fromNext int, fromRow int, fromCol int, blocks int, n int)
 
-// resultBack32AVX512 sets M = A Y A^T, from 4 x 4 to 6 x 6 vectors of n elements, a multiple of 16,
+// resultBack32AVX512 sets M = A Y A^T, from 4 x 4 to 6 x 6 vectors of n elements, a multiple of those of a register,
 // for at least one block. Element (i, j) of block b begins at b*next + i*row + j*col.
 //
 //go:noescape
 func resultBack32AVX512(dst *float32, toNext int, toRow int, toCol int, src *float32, fromNext int, fromRow int, fromCol int, blocks int, n int)
 
-// filterBack32AVX512 sets g = G^T U G, from 6 x 6 to 3 x 3 vectors of n elements, a multiple of 16,
+// filterBack32AVX512 sets g = G^T U G, from 6 x 6 to 3 x 3 vectors of n elements, a multiple of those of a register,
 // for at least one block. Element (i, j) of block b begins at b*next + i*row + j*col.
 //
 //go:noescape

@@ -6,31 +6,31 @@
 
 package winograd
 
-// image32NEON sets V = B^T d B, from 6 x 6 to 6 x 6 vectors of n elements, a multiple of 16,
+// image32NEON sets V = B^T d B, from 6 x 6 to 6 x 6 vectors of n elements, a multiple of those of a register,
 // for at least one block. Element (i, j) of block b begins at b*next + i*row + j*col.
 //
 //go:noescape
 func image32NEON(dst *float32, toNext, toRow, toCol int, src *float32, fromNext, fromRow, fromCol int, blocks, n int)
 
-// filter32NEON sets U = G g G^T, from 3 x 3 to 6 x 6 vectors of n elements, a multiple of 16,
+// filter32NEON sets U = G g G^T, from 3 x 3 to 6 x 6 vectors of n elements, a multiple of those of a register,
 // for at least one block. Element (i, j) of block b begins at b*next + i*row + j*col.
 //
 //go:noescape
 func filter32NEON(dst *float32, toNext, toRow, toCol int, src *float32, fromNext, fromRow, fromCol int, blocks, n int)
 
-// result32NEON sets Y = A^T M A, from 6 x 6 to 4 x 4 vectors of n elements, a multiple of 16,
+// result32NEON sets Y = A^T M A, from 6 x 6 to 4 x 4 vectors of n elements, a multiple of those of a register,
 // for at least one block. Element (i, j) of block b begins at b*next + i*row + j*col.
 //
 //go:noescape
 func result32NEON(dst *float32, toNext, toRow, toCol int, src *float32, fromNext, fromRow, fromCol int, blocks, n int)
 
-// resultBack32NEON sets M = A Y A^T, from 4 x 4 to 6 x 6 vectors of n elements, a multiple of 16,
+// resultBack32NEON sets M = A Y A^T, from 4 x 4 to 6 x 6 vectors of n elements, a multiple of those of a register,
 // for at least one block. Element (i, j) of block b begins at b*next + i*row + j*col.
 //
 //go:noescape
 func resultBack32NEON(dst *float32, toNext, toRow, toCol int, src *float32, fromNext, fromRow, fromCol int, blocks, n int)
 
-// filterBack32NEON sets g = G^T U G, from 6 x 6 to 3 x 3 vectors of n elements, a multiple of 16,
+// filterBack32NEON sets g = G^T U G, from 6 x 6 to 3 x 3 vectors of n elements, a multiple of those of a register,
 // for at least one block. Element (i, j) of block b begins at b*next + i*row + j*col.
 //
 //go:noescape

@@ -49,7 +49,7 @@ func (g Grid) span(blocks, size, n int) (first, last int) {
 	return first, last
 }
 
-// Lanes divides the number of elements of vectors that have assembly.
+// Lanes divides the number of elements of vectors that have assembly at every level.
 const Lanes = 16
 
 // Image sets V = B^T d B, from 6 x 6 to 6 x 6, for the given number of blocks of vectors of n
@@ -97,7 +97,7 @@ func apply(t *transform, dst []float32, to Grid, src []float32, from Grid, block
 	_, _ = src[first], src[last]
 	first, last = to.span(blocks, t.to, n)
 	_, _ = dst[first], dst[last]
-	if n%Lanes != 0 || !t.assembly(dst[to.At:], to.Next, to.Row, to.Col, src[from.At:], from.Next, from.Row, from.Col, blocks, n) {
+	if !Fast() || n%(cpu.Use.Bytes()/4) != 0 || !t.assembly(dst[to.At:], to.Next, to.Row, to.Col, src[from.At:], from.Next, from.Row, from.Col, blocks, n) {
 		t.portable(dst, to, src, from, blocks, n)
 	}
 }

@@ -8,7 +8,10 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/kernelfold/kernelfold/internal/cpu"
+	"github.com/kernelfold/kernelfold/internal/gemm"
 )
 
 func everyLevel(t *testing.T, test func(t *testing.T)) {
@@ -31,7 +34,7 @@ func TestTransforms(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(1, 2))
 		for name, f := range transforms {
-			for _, n := range []int{1, 3, 16, 17, 32, 48, 80} {
+			for _, n := range []int{1, 3, 4, 8, 12, 16, 17, 32, 48, 80} {
 				for _, blocks := range []int{1, 2, 5} {
 					from, to := placed(rng, blocks, f.from, n), placed(rng, blocks, f.to, n)
 					_, last := from.span(blocks, f.from, n)
@@ -59,6 +62,23 @@ func TestTransforms(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+// A filter's panel of a product is transformed by assembly at every level that has some.
+func TestPanelsAreFast(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		f, fast := *filter, false
+		f.assembly = func(dst []float32, toNext, toRow, toCol int, src []float32, fromNext, fromRow, fromCol int, blocks, n int) bool {
+			fast = filter.assembly(dst, toNext, toRow, toCol, src, fromNext, fromRow, fromCol, blocks, n)
+			return fast
+		}
+		n, rng := gemm.PanelWidth[float32](), rand.New(rand.NewPCG(1, 2))
+		from, to := placed(rng, 1, f.from, n), placed(rng, 1, f.to, n)
+		_, read := from.span(1, f.from, n)
+		_, written := to.span(1, f.to, n)
+		apply(&f, make([]float32, written+1), to, make([]float32, read+1), from, 1, n)
+		require.Equal(t, Fast(), fast, "%d elements", n)
 	})
 }
 

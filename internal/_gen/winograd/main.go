@@ -41,7 +41,7 @@ type line[V any] struct {
 // doc describes the function.
 func (l line[V]) doc() []string {
 	return []string{
-		fmt.Sprintf("sets %s, from %d x %[2]d to %d x %[3]d vectors of n elements, a multiple of 16,", l.formula, l.from, l.to),
+		fmt.Sprintf("sets %s, from %d x %[2]d to %d x %[3]d vectors of n elements, a multiple of those of a register,", l.formula, l.from, l.to),
 		"for at least one block. Element (i, j) of block b begins at b*next + i*row + j*col.",
 	}
 }
