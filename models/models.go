@@ -174,7 +174,7 @@ func (s Spec) cost(logits, target *gorgonia.Node) (*gorgonia.Node, error) {
 	return nodes.MarginCrossEntropy(logits, target, s.Margin, cmp.Or(s.Temperature, 1))
 }
 
-// hits counts the images whose largest logit is that of the target.
+// hits counts the images whose largest logit is that of the target. Images of a class of weight 0, whose target is 0, do not count.
 func hits(outputs, targets []*tensor.Dense) float64 {
 	switch logits := outputs[0].Data().(type) {
 	case []float32:
@@ -187,7 +187,7 @@ func hits(outputs, targets []*tensor.Dense) float64 {
 
 func agreements[T float32 | float64](logits, targets []T, classes int) (n float64) {
 	for i := 0; i < len(logits); i += classes {
-		if largest(logits[i:i+classes]) == largest(targets[i:i+classes]) {
+		if k := largest(targets[i : i+classes]); targets[i+k] > 0 && largest(logits[i:i+classes]) == k {
 			n++
 		}
 	}

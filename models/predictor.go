@@ -276,6 +276,12 @@ func (p *Predictor) Logits(images []float32) ([]float64, error) {
 	return out, nil
 }
 
+// count returns how many images the numbers are.
+func (p *Predictor) count(images []float32) int {
+	of := p.net.Inputs[0].Shape()
+	return len(images) / (of.TotalSize() / of[0])
+}
+
 // Classify returns the class with the largest logit for each of any number of images. It fails
 // where Logits fails.
 func (p *Predictor) Classify(images []float32) ([]int, error) {
@@ -283,8 +289,7 @@ func (p *Predictor) Classify(images []float32) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	of := p.net.Inputs[0].Shape()
-	classes := make([]int, len(images)*of[0]/of.TotalSize())
+	classes := make([]int, p.count(images))
 	n := len(logits) / len(classes)
 	for i := range classes {
 		classes[i] = largest(logits[i*n : (i+1)*n])

@@ -43,8 +43,7 @@ func (p *Predictor) Probabilities(images []float32) ([]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	of := p.net.Inputs[0].Shape()
-	n := len(logits) / (len(images) * of[0] / of.TotalSize())
+	n := len(logits) / p.count(images)
 	for i := 0; i < len(logits); i += n {
 		copy(logits[i:], Softmax(logits[i:i+n]))
 	}

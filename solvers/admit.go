@@ -221,18 +221,20 @@ func (p *Part) load(check bool) error {
 	if err := p.read(); err != nil || !check {
 		return err
 	}
-	x := p.X
+	x, size := p.X, p.memory.size
 	if p.bound.of.elsewhere || p.bound.of.steps == 0 || p.bound.euclidean {
-		p.memory.size = x.Norm()
+		size = x.Norm()
 	}
 	if p.bound.euclidean {
-		if !(p.memory.size <= math.MaxFloat64) {
+		if !(size <= math.MaxFloat64) {
 			return p.fail(ErrNotFinite, "want finite weights, got "+p.bound.of.weights.FirstBad(), nil)
 		}
+		p.memory.size = size
 		return nil
 	}
 	off := p.Manifold.Membership(x)
 	if off <= p.tolerance() {
+		p.memory.size = size
 		return nil
 	}
 	if off != off {

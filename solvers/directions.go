@@ -195,7 +195,8 @@ func (l *lbfgs) direct(o *objective, d vector, s step) error {
 func (l *lbfgs) update(o *objective, s step) error {
 	var p pair
 	if len(l.pairs) == l.memory { // the oldest makes room
-		p, l.pairs = l.pairs[0], append(l.pairs[:0], l.pairs[1:]...)
+		p = l.pairs[0]
+		l.pairs = append(l.pairs[:0], l.pairs[1:]...)
 	} else {
 		p = pair{s: o.blank(), y: o.blank()}
 	}

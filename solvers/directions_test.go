@@ -23,7 +23,7 @@ func (k kernel) Grad() (gorgonia.Value, error) { return k.g, nil }
 // Directions are tangent vectors where they begin, and descend, whatever the methods remember from other points.
 func TestDirectionsAreTangent(t *testing.T) {
 	for _, at := range []manifolds.Manifold{manifolds.Sphere{}, manifolds.Stiefel{}, manifolds.Stiefel{Metric: manifolds.CanonicalMetric},
-		manifolds.Grassmann{}, manifolds.Oblique{}} {
+		manifolds.Grassmann{}, manifolds.Oblique{}, manifolds.Sphere{Geodesic: true}, manifolds.Grassmann{Geodesic: true}} {
 		for _, by := range []method{&steepest{}, conjugate{}, &lbfgs{memory: 3}} {
 			k := kernel{tensor.New(tensor.Of(tensor.Float64), tensor.WithShape(4, 3, 2, 2)), tensor.New(tensor.Of(tensor.Float64), tensor.WithShape(4, 3, 2, 2))}
 			for i := range k.w.Float64s() {
@@ -64,6 +64,11 @@ func TestDirectionsAreTangent(t *testing.T) {
 			}
 			if l, ok := by.(*lbfgs); ok {
 				require.Len(t, l.pairs, 3)
+				own := map[*float64]bool{}
+				for _, p := range l.pairs {
+					own[&p.s[0].Data64()[0]], own[&p.y[0].Data64()[0]] = true, true
+				}
+				require.Len(t, own, 6, "each pair has vectors of its own")
 			}
 		}
 	}

@@ -138,6 +138,20 @@ func TestEnsembleInChunks(t *testing.T) {
 	}
 }
 
+// Muon moves the free part of an ensemble as one matrix, also where other rules would move it in chunks.
+func TestEnsembleOfMuon(t *testing.T) {
+	after := func(opts ...solvers.Option) []float64 {
+		p, solver := newParam("kernel", tensor.Float32, 128, 64, 3, 3), solvers.NewMuon(append(opts, solvers.Kernels(four(manifolds.PIO, 1, 3)))...)
+		gaussian(p.w, source(1), 0.1)
+		for step := range uint64(2) {
+			gaussian(p.g, source(2+step), 0.01)
+			require.NoError(t, solver.Step(valueGrads([]*param{p})))
+		}
+		return get(p.w)
+	}
+	assert.Equal(t, after(solvers.ClipValue(1e30)), after()) // which makes the step in buffers
+}
+
 // With noise, every part stays on its manifold, and has a row in the report.
 func TestEnsembleStaysOnItsManifolds(t *testing.T) {
 	steps := uint64(1000)

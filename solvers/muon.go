@@ -261,9 +261,9 @@ func signInPlace[T vec.Float](r muon, a matrices, p *Part, v []T) error {
 	return nil
 }
 
-// Fits: unconstrained matrices of moderate numbers.
+// Fits: unconstrained matrices of moderate numbers, which are not moved in pieces.
 func (r muon) Fits(p *Part, slope float64) bool {
-	if !p.Unconstrained() || r.exact {
+	if !p.Unconstrained() || r.exact || p.scattered() {
 		return false
 	}
 	least, limit := 1e-12, 1e12

@@ -46,6 +46,12 @@ func TestOneWeightOverwritten(t *testing.T) {
 			for poke, at := range map[string]func(w []float64){
 				"NaN": func(w []float64) { w[25] = math.NaN() },
 				"Inf": func(w []float64) { w[25] = math.Inf(1) },
+				"all NaN": func(w []float64) {
+					for i := range w {
+						w[i] = math.NaN()
+					}
+				},
+				"all zero": func(w []float64) { clear(w) },
 				"zero filter": func(w []float64) {
 					for i := 24; i < 47; i++ { // filter 1, and the first value is that of a witness
 						w[i] = 0
@@ -97,6 +103,9 @@ func TestOneWeightOverwritten(t *testing.T) {
 					snap, err := s.Snapshot()
 					require.NoError(t, err)
 					for _, p := range snap.Parameters {
+						for _, v := range p.Bounds {
+							require.True(t, v >= 0 && v <= math.MaxFloat64, "%s: %v", p.Name, p.Bounds)
+						}
 						for _, b := range p.State {
 							for _, v := range b.F64 {
 								require.False(t, math.IsNaN(v))

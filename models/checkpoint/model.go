@@ -108,6 +108,7 @@ func (f *reading) model(m models.State, known map[string]bool) (changes, error) 
 		if !ok {
 			return nil, fmt.Errorf("%s: want noise, got none (%w)", b.Name, ErrMismatch)
 		}
+		n.First = b.Noise.First // of this process, not of the file
 		all = append(all, func() { *b.Noise, n = n, *b.Noise })
 	}
 	return f.iterations(m, all)

@@ -72,11 +72,14 @@ func Write(w io.Writer, t models.Trainable) error {
 		g.values[x] = g.name(x.Name())
 	}
 	names, types := make([]string, len(n.Outputs)), make([]int64, len(n.Outputs))
-	for i, o := range n.Outputs {
+	for i := range names { // before those of layers
 		name := "output"
 		if len(n.Outputs) > 1 {
 			name = fmt.Sprint("output", i)
 		}
+		names[i] = g.name(name)
+	}
+	for i, o := range n.Outputs {
 		var err error
 		if types[i], err = elements(o); err != nil {
 			return fmt.Errorf("onnx: output %d: %w", i, err)
@@ -85,8 +88,10 @@ func Write(w io.Writer, t models.Trainable) error {
 		if err != nil {
 			return fmt.Errorf("onnx: %w", err)
 		}
-		names[i] = g.name(name)
 		g.emit(names[i], "Identity", []string{x}, []string{names[i]})
+	}
+	if g.bad != nil {
+		return g.bad
 	}
 	var all message
 	for _, x := range g.nodes {
@@ -124,6 +129,7 @@ type graph struct {
 	learnt map[*gorgonia.Node]bool
 
 	nodes, initial []message
+	bad            error // of a constant
 }
 
 // name returns a name that is not taken, and takes it.
@@ -183,6 +189,9 @@ func (g *graph) constant(name string, of *gorgonia.Node, shape []int, data any) 
 			narrow[i] = float32(v)
 		}
 		data = narrow
+	}
+	if _, v := dense.NotFinite(data); v != 0 && g.bad == nil {
+		g.bad = fmt.Errorf("onnx: %s: want finite numbers in %v, got %v", name, of.Dtype(), v)
 	}
 	name = g.name(name)
 	g.initial = append(g.initial, tensor(name, shape, data))

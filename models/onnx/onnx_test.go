@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -466,4 +467,18 @@ func TestWriteTypes(t *testing.T) {
 	for _, want := range []string{"weight w type 11 [2 3] sum 6.000", "input x type 11 2 3", "result output type 11 2 3"} {
 		assert.True(t, slices.Contains(lines, want), "%s in %v", want, lines)
 	}
+}
+
+// The output has its name even if a layer is called so, too.
+func TestWriteOutput(t *testing.T) {
+	m, err := models.Build(models.Spec{Batch: 2, Shape: [3]int{1, 4, 4}, Classes: 2}, func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node {
+		return b.Linear("output", b.BatchNorm("bn", x), 2)
+	})
+	require.NoError(t, err)
+	var b bytes.Buffer
+	require.NoError(t, Write(&b, m))
+	assert.Contains(t, outline(t, b.Bytes()), "result output ")
+
+	m.Buffers[0].Statistics.Variance[0] = 1e40
+	assert.EqualError(t, Write(io.Discard, m), "onnx: bn.running_var: want finite numbers in float32, got +Inf")
 }

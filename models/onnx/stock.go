@@ -70,6 +70,9 @@ func (g *graph) stock(n *gorgonia.Node, in []*gorgonia.Node) (string, error) {
 			}
 			if axis < 0 {
 				axis = in[0].Dims() - 1
+				if in[0].Shape().IsColVec() { // Gorgonia takes the softmax of the column
+					axis = 0
+				}
 			}
 			if log {
 				return g.op("logsoftmax", "LogSoftmax", x, integer("axis", axis))

@@ -28,7 +28,7 @@ func Serve(ctx context.Context, l net.Listener, h *Handler) error {
 		MaxHeaderBytes:    16 << 10,
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(&limited{Listener: l, slots: make(chan struct{}, maxConnections)}) }()
+	go func() { ended <- s.Serve(limit(l, maxConnections)) }()
 	var err error
 	select {
 	case err = <-ended: // the listener has failed
@@ -44,17 +44,33 @@ func Serve(ctx context.Context, l net.Listener, h *Handler) error {
 // limited accepts as many connections at the same time as there are slots.
 type limited struct {
 	net.Listener
-	slots chan struct{}
+	slots  chan struct{}
+	closed chan struct{}
+	once   sync.Once
 }
 
+func limit(l net.Listener, connections int) *limited {
+	return &limited{Listener: l, slots: make(chan struct{}, connections), closed: make(chan struct{})}
+}
+
+// Accept fails when the listener is closed, also while it waits for a slot: http.Server.Shutdown waits for it before anything else.
 func (l *limited) Accept() (net.Conn, error) {
-	l.slots <- struct{}{}
+	select {
+	case l.slots <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
 	c, err := l.Listener.Accept()
 	if err != nil {
 		<-l.slots
 		return nil, err
 	}
 	return &limitedConn{Conn: c, free: sync.OnceFunc(func() { <-l.slots })}, nil
+}
+
+func (l *limited) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
 }
 
 type limitedConn struct {

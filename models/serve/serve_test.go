@@ -530,3 +530,17 @@ func TestLoad(t *testing.T) {
 	// 16 requests under way with bodies of 1 MiB, as much again of buffers that grow and of what the client holds, and garbage.
 	assert.Less(t, peak.Load(), before+200<<20)
 }
+
+// A listener without a free slot can be closed.
+func TestLimitedCloses(t *testing.T) {
+	of, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	l := limit(of, 0)
+	ended := make(chan error)
+	go func() {
+		_, err := l.Accept()
+		ended <- err
+	}()
+	require.NoError(t, l.Close())
+	assert.ErrorIs(t, <-ended, net.ErrClosed)
+}

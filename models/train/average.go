@@ -102,6 +102,9 @@ func (c calibrator) calibrate(batches int) error {
 // run runs the graph on the batches; the k-th has the weight 1/k in the statistics.
 func (c calibrator) run(batches int) error {
 	part := c.plan.part(c.ranks)
+	if c.several() {
+		part.place(c.model)
+	}
 	b, err := newBatch(c.model, part.examples)
 	if err := c.agree(named(err)); err != nil {
 		return err

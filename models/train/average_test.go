@@ -252,3 +252,22 @@ func TestAverageRefuses(t *testing.T) {
 		assert.ErrorContains(t, train.Recalibrate(context.Background(), c.m, c.data, c.o), c.want, fmt.Sprint(c.o))
 	}
 }
+
+// All ranks keep an average, with the statistics of as many batches, or none does.
+func TestRanksWantOneAverage(t *testing.T) {
+	set := easy(t)
+	for name, o := range map[string]func(rank int) train.Options{
+		"on one rank":             func(rank int) train.Options { return train.Options{Average: rank == 0} },
+		"of other batches on one": func(rank int) train.Options { return train.Options{Average: true, Recalibrate: 1 + rank} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			together(t, 2, func(t *testing.T, g *distributed.Group) {
+				options := o(g.Rank())
+				options.Group = g
+				m := kind{of: tensor.Float32, norm: true}.model(t, g)
+				_, err := train.Fit(context.Background(), m, distributed.Average(g, solvers.NewEMA(descent(), 0.9)), set.Train.First(5*whole), options)
+				assert.ErrorContains(t, err, "distributed: rank 1: train: want the data and the options of rank 0, ")
+			})
+		})
+	}
+}

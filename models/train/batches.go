@@ -45,6 +45,15 @@ func (p plan) part(of ranks) part {
 	return part{of.Rank() * n, n}
 }
 
+// place gives the noise of a net the examples of the part.
+func (p part) place(m *models.Net) {
+	for _, b := range m.Buffers {
+		if b.Noise != nil {
+			b.Noise.First = p.first
+		}
+	}
+}
+
 // startFeed gathers the given batches, count in all. size is the number of examples of the first batch; later ones have at most as many.
 func startFeed(n *models.Net, size, count int, data Data, batches iter.Seq2[[]int, draw]) (*feed, error) {
 	f := &feed{make(chan *batch, ahead+1), make(chan *batch, ahead+1), make(chan struct{}), make(chan struct{})}

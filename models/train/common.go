@@ -27,8 +27,8 @@ func (r *run) compare() error {
 	for _, b := range r.model.Buffers {
 		fmt.Fprintln(model, b.Name, b.Running() != nil, b.Noise != nil)
 	}
-	own := fmt.Sprintf("solver %s, model %08x, batches %+v of %v, %d epochs, best %d, patience %d, rescaled by %d, checkpoint %v every %d, resumed %v, weights only %v",
-		wrap.Describe(r.solver), model.Sum32(), r.Plan, r.Data, r.Epochs, r.Best, r.Patience, r.Rescale,
+	own := fmt.Sprintf("solver %s, model %08x, batches %+v of %v, %d epochs, best %d, patience %d, rescaled by %d, average %v by %d, checkpoint %v every %d, resumed %v, weights only %v",
+		wrap.Describe(r.solver), model.Sum32(), r.Plan, r.Data, r.Epochs, r.Best, r.Patience, r.Rescale, r.Average, r.Recalibrate,
 		c.Dir != "", c.Every, c.Resume, c.WeightsOnly)
 	first, err := r.Broadcast([]byte(own))
 	if err != nil {

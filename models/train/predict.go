@@ -38,7 +38,7 @@ func (p Prediction) Loss() float64 {
 	for _, z := range p.Logits {
 		sum += math.Exp(z - largest)
 	}
-	return math.Log(sum) + largest - p.Logits[p.Label]
+	return math.Log(sum) + (largest - p.Logits[p.Label]) // the difference first: the logarithm may be lost beside a large logit
 }
 
 // Predict predicts the classes of any number of examples, in their order, and calls do with each prediction. Logits are the first output of the net;
@@ -73,9 +73,10 @@ func Predict(ctx context.Context, p *models.Predictor, data Data, do func(Predic
 		if err != nil {
 			return named(fmt.Errorf("labels: %w", err))
 		}
+		k := len(labels) / len(b.rows)
 		for i := range b.rows {
 			e := Prediction{Example: from + i, Logits: logits[i*classes : (i+1)*classes : (i+1)*classes]}
-			e.Label = labelOf(labels[i*len(labels)/len(b.rows) : (i+1)*len(labels)/len(b.rows)])
+			e.Label = labelOf(labels[i*k : (i+1)*k])
 			if e.Label < 0 || e.Label >= classes {
 				return fmt.Errorf("train: example %d: want a label of 0..%d, got %d", e.Example, classes-1, e.Label)
 			}

@@ -64,3 +64,8 @@ func TestPredictAgreesWithEvaluate(t *testing.T) {
 	wrong.Images = append([]float32{float32(math.NaN())}, wrong.Images[1:]...)
 	assert.ErrorIs(t, train.Predict(ctx, p, wrong, none), nodes.ErrNotFinite)
 }
+
+// The loss is what the net's cost would be, also for large logits.
+func TestLossOfLargeLogits(t *testing.T) {
+	assert.InDelta(t, math.Ln2, train.Prediction{Logits: []float64{1e16, 1e16}}.Loss(), 1e-15)
+}

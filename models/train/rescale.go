@@ -142,6 +142,9 @@ func (r rescaler) rescale(ctx context.Context, p plan, data Data, batches int) e
 // measure runs the graph of the features on the batches of an epoch before the first.
 func (r rescaler) measure(ctx context.Context, p plan, data Data, batches int) error {
 	part := p.part(r.ranks)
+	if r.several() {
+		part.place(r.model)
+	}
 	b, err := newBatch(r.model, part.examples)
 	if err := r.agree(named(err)); err != nil {
 		return err

@@ -84,11 +84,7 @@ func newRun(ctx context.Context, of models.Trainable, solver gorgonia.Solver, da
 	if err := r.begin(); err != nil {
 		return nil, err
 	}
-	for _, b := range m.Buffers {
-		if b.Noise != nil {
-			b.Noise.First = part.first
-		}
-	}
+	part.place(m)
 	if err := r.agree(r.goOn(nil)); err != nil {
 		return nil, err
 	}

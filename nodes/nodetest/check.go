@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -26,17 +27,20 @@ func (c *Case) rounding(eps float64, n int) float64 {
 }
 
 // compare returns an error for the first element of got that differs from want by more than tolerance
-// times the largest magnitude or, if that is less than 1, by more than tolerance.
+// times the largest finite magnitude or, if that is less than 1, by more than tolerance. Infinities must be the same, and NaN must be NaN.
 func compare(what string, got, want []float64, tolerance float64) error {
 	if len(got) != len(want) {
 		return fmt.Errorf("%s: want %d numbers, got %d", what, len(want), len(got))
 	}
 	scale := 1.0
-	for i := range want {
-		scale = max(scale, math.Abs(want[i]), math.Abs(got[i]))
+	for _, v := range slices.Concat(want, got) {
+		if a := math.Abs(v); a <= math.MaxFloat64 {
+			scale = max(scale, a)
+		}
 	}
 	for i := range want {
-		if d := math.Abs(got[i] - want[i]); !(d <= tolerance*scale) && math.Float64bits(got[i]) != math.Float64bits(want[i]) {
+		bothNaN := got[i] != got[i] && want[i] != want[i]
+		if d := math.Abs(got[i] - want[i]); !(d <= tolerance*scale) && got[i] != want[i] && !bothNaN {
 			return fmt.Errorf("%s: element %d: want %.9g, got %.9g, which differ by %.3g, more than %.3g", what, i, want[i], got[i], d, tolerance*scale)
 		}
 	}

@@ -73,13 +73,8 @@ func (in *Interp) report(name, value string, places []place, compiled []string) 
 // located is a message of gomacro that begins with its position.
 var located = regexp.MustCompile(`(?s)^(cell \[\d+\]):(\d+):\d+: (.*)$`)
 
-// text is what was recovered, as text.
-func text(r any) string {
-	if err, ok := r.(error); ok {
-		return err.Error()
-	}
-	return fmt.Sprint(r)
-}
+// text is what was recovered, as text. Errors whose method Error panics, such as nil pointers, have one too.
+func text(r any) string { return fmt.Sprint(r) }
 
 // syntaxError is the failure of a cell that is not valid Go.
 func (in *Interp) syntaxError(name, code string, r any) error {

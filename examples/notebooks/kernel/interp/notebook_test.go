@@ -321,13 +321,16 @@ func TestErrors(t *testing.T) {
 	assert.Equal(t, "here", o.reply["evalue"])
 	assert.Contains(t, o.error, "cell [6], line 1\n-->   1  panic(\"here\")")
 
+	o = f.run("import \"io/fs\"\nvar none *fs.PathError\npanic(none)")
+	assert.Equal(t, "<nil>", o.reply["evalue"])
+
 	o = f.run("import \"strings\"\nstrings.Repeat(\"a\", -1)")
 	assert.Contains(t, o.error, "in compiled code\n    strings.Repeat, strings.go:")
-	assert.Contains(t, o.error, "cell [7], line 2")
+	assert.Contains(t, o.error, "cell [8], line 2")
 
 	o = f.run("func broken() {\n\tx := \n}")
 	assert.Equal(t, "syntax error", o.reply["ename"])
-	assert.Contains(t, o.error, "cell [8], line 3")
+	assert.Contains(t, o.error, "cell [9], line 3")
 
 	o = f.run("func deep(n int) int { return deep(n+1) + 1 }\ndeep(0)")
 	assert.Equal(t, "stack overflow", o.reply["evalue"])
