@@ -65,7 +65,7 @@ func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 // the given momentum, and returns the scale, the bias and the statistics together with the node.
 //
 // If scale or bias is nil, BatchNorm makes a learnable of shape (1, C, 1, 1), or (1, C), that starts
-// at 1 or 0. Its name is the name of x followed by _γ or _β. BatchNorm returns the errors of NewStatistics and BatchNormWith.
+// at 1 or 0. Its name is the name of x followed by _γ or _β, which the graph must not have yet. BatchNorm returns the errors of NewStatistics and BatchNormWith.
 func BatchNorm(x, scale, bias *gorgonia.Node, momentum, epsilon float64) (y, γ, β *gorgonia.Node, s *Statistics, err error) {
 	const name = "nodes.BatchNorm"
 	shapes, err := admit(name, []int{0}, x)
@@ -79,13 +79,19 @@ func BatchNorm(x, scale, bias *gorgonia.Node, momentum, epsilon float64) (y, γ,
 	if s, err = NewStatistics(in[1], momentum); err != nil {
 		return nil, nil, nil, nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if scale == nil {
-		scale = gorgonia.NewTensor(x.Graph(), x.Dtype(), len(in), gorgonia.WithShape(perChannel(in)...),
-			gorgonia.WithName(x.Name()+"_γ"), gorgonia.WithInit(gorgonia.Ones()))
-	}
-	if bias == nil {
-		bias = gorgonia.NewTensor(x.Graph(), x.Dtype(), len(in), gorgonia.WithShape(perChannel(in)...),
-			gorgonia.WithName(x.Name()+"_β"), gorgonia.WithInit(gorgonia.Zeroes()))
+	for _, l := range []struct {
+		node **gorgonia.Node
+		what string
+		name string
+		init gorgonia.InitWFn
+	}{{&scale, "scale", x.Name() + "_γ", gorgonia.Ones()}, {&bias, "bias", x.Name() + "_β", gorgonia.Zeroes()}} {
+		switch {
+		case *l.node != nil:
+		case len(x.Graph().ByName(l.name)) > 0: // Gorgonia would return that node
+			return nil, nil, nil, nil, fmt.Errorf("%s: want a %s, because the graph has a node %q already, got nil", name, l.what, l.name)
+		default:
+			*l.node = gorgonia.NewTensor(x.Graph(), x.Dtype(), len(in), gorgonia.WithShape(perChannel(in)...), gorgonia.WithName(l.name), gorgonia.WithInit(l.init))
+		}
 	}
 	if y, err = BatchNormWith(x, scale, bias, s, epsilon); err != nil {
 		return nil, nil, nil, nil, err

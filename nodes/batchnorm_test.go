@@ -346,3 +346,13 @@ func TestStockBatchNormEvalGradient(t *testing.T) {
 	}
 	assert.Greater(t, worst, 0.1)
 }
+
+// Two batch normalisations of one node do not share a scale that neither was given.
+func TestBatchNormTwice(t *testing.T) {
+	g := gorgonia.NewGraph()
+	x := zeros(g, "x", tensor.Float32, 2, 3, 4, 4)
+	_, _, _, _, err := nodes.BatchNorm(x, nil, nil, 0.1, 1e-5)
+	require.NoError(t, err)
+	_, _, _, _, err = nodes.BatchNorm(x, nil, nil, 0.1, 1e-5)
+	assert.EqualError(t, err, `nodes.BatchNorm: want a scale, because the graph has a node "x_γ" already, got nil`)
+}

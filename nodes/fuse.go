@@ -26,7 +26,8 @@ import (
 //
 // The inputs of the copies have the names and the values of those of the roots; values are shared, not
 // copied. Use a machine with gorgonia.EvalMode for them, and none for the graph of the roots, with which
-// they share the state of operations. There are no gradients. Fuse returns an error if it cannot copy a node.
+// they, and other copies of the same roots, share the state of operations: run one of them at a time.
+// There are no gradients. Fuse returns an error if it cannot copy a node.
 func Fuse(roots ...*gorgonia.Node) (gorgonia.Nodes, error) {
 	f := newFuser()
 	if err := f.countAll("nodes.Fuse", roots); err != nil {

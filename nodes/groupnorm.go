@@ -54,13 +54,17 @@ type groupNormLayer struct {
 
 type groupNorm[T vec.Float] struct{ groupNormLayer }
 
-// moments returns the mean of group k and 1/sqrt(variance + epsilon). Groups are numbered over all
+// moments returns the mean of group k and 1/sqrt(variance + epsilon), NaN if the variance overflows. Groups are numbered over all
 // images.
 func (n groupNorm[T]) moments(x []T, k int) (mean, scale float64) {
 	size := n.channels * n.area
 	x = x[k*size : (k+1)*size]
 	mean = vec.Sum(x) / float64(size)
-	return mean, 1 / math.Sqrt(vec.SquareShift(x, mean)/float64(size)+n.epsilon)
+	variance := vec.SquareShift(x, mean) / float64(size)
+	if math.IsInf(variance, 1) { // the scale would be 0
+		return mean, math.NaN()
+	}
+	return mean, 1 / math.Sqrt(variance+n.epsilon)
 }
 
 // planes calls f with the index and the range of elements of each channel of group k.

@@ -123,3 +123,19 @@ func TestStockGroupNorm(t *testing.T) {
 		}
 	}
 }
+
+// Finite groups whose variance overflows have NaN for results, not numbers that look right.
+func TestGroupNormOfHugeNumbers(t *testing.T) {
+	g := gorgonia.NewGraph()
+	x := zeros(g, "x", tensor.Float64, 1, 1, 1, 2)
+	copy(x.Value().Data().([]float64), []float64{1e200, -1e200})
+	scale, bias := zeros(g, "scale", tensor.Float64, 1, 1, 1, 1), zeros(g, "bias", tensor.Float64, 1, 1, 1, 1)
+	y, err := nodes.GroupNorm(x, scale, bias, 1, 1, 1e-5)
+	require.NoError(t, err)
+	vm := gorgonia.NewTapeMachine(g)
+	defer vm.Close()
+	require.NoError(t, vm.RunAll())
+	for _, v := range y.Value().Data().([]float64) {
+		assert.True(t, math.IsNaN(v), v)
+	}
+}

@@ -110,7 +110,7 @@ func (p *Part) hasElements() bool { return p.Unconstrained() && p.X.N*p.X.P == 1
 // fitsElements reports whether the squares of gradients, of weights and of a direction no longer than longest do not overflow.
 func (p *Part) fitsElements(longest float64) bool {
 	limit := 1 / p.vanishing()
-	return p.Longest() < limit && p.Bound()+p.Rate*longest < limit
+	return p.Longest() < limit && (1+p.Rate*p.Decay)*p.Bound()+p.Rate*longest < limit
 }
 
 // vanishing is about the smallest number whose square does not underflow in the precision of the part.

@@ -51,6 +51,9 @@ func (e *engine) meet(model []gorgonia.ValueGrad) error {
 	e.replaced.drop((*parameter).gone)
 	e.calls++
 	e.active = e.active[:0]
+	if err := e.unswapped("a step"); err != nil {
+		return err
+	}
 	fresh, err := e.recognise(model)
 	if err == nil && fresh > 0 {
 		err = e.welcome(model)

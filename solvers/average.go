@@ -267,10 +267,15 @@ func (a *Average) between(call string) error {
 	case a.inner == nil:
 		return a.unmade(call)
 	}
-	if placed := a.base().engine.placed; placed != nil { // this one, or another of the same solver
-		return fmt.Errorf("solvers: %s: want SwapBack of %s before it, got the averages in place of the weights (%w)", call, placed, ErrAverage)
+	return a.base().engine.unswapped(call)
+}
+
+// unswapped returns an error if averages are in place of the weights.
+func (e *engine) unswapped(call string) error {
+	if e.placed == nil {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("solvers: %s: want SwapBack of %s before it, got the averages in place of the weights (%w)", call, e.placed, ErrAverage)
 }
 
 func (a *Average) unmade(call string) error {

@@ -421,6 +421,31 @@ func TestAverageOfAnAverage(t *testing.T) {
 	}
 }
 
+// While averages are in place of the weights, the solver inside refuses to move, and SAM to ascend.
+func TestAverageRefusesTheSolverInside(t *testing.T) {
+	for _, of := range precisions {
+		m := model(of, 1)
+		inner := solvers.NewSAM(solvers.NewSGD(solvers.LearnRate(0.1), places[0].kernels()), 0.05)
+		a := solvers.NewEMA(inner, 0.9)
+		for step := range uint64(2) {
+			gradients(m, step)
+			require.NoError(t, inner.Ascend(valueGrads(m)))
+			gradients(m, 10+step)
+			require.NoError(t, a.Step(valueGrads(m)))
+		}
+		before := weights(m)
+		require.NoError(t, a.Swap(valueGrads(m)))
+		gradients(m, 3)
+		require.ErrorIs(t, inner.Ascend(valueGrads(m)), solvers.ErrAverage)
+		require.ErrorIs(t, inner.Init(valueGrads(m)), solvers.ErrAverage)
+		a.SwapBack()
+		inner.Cancel()
+		same(t, before, weights(m))
+		gradients(m, 3)
+		require.NoError(t, inner.Ascend(valueGrads(m)))
+	}
+}
+
 // Calls out of turn are ErrAverage and change nothing.
 func TestAverageOutOfTurn(t *testing.T) {
 	for _, of := range precisions {

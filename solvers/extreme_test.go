@@ -244,3 +244,16 @@ func TestTinyEps(t *testing.T) {
 		}
 	}
 }
+
+// A decay that makes weights overflow is an error of every rule, also where a step is made in place.
+func TestHugeDecay(t *testing.T) {
+	for _, s := range native(1e-3) {
+		p := newParam("w", tensor.Float32, 3, 2)
+		put(p.w, []float64{100, 0, 1, 2, 3, 4})
+		put(p.g, []float64{1, 1, 1, 1, 1, 1})
+		before := get(p.w)
+		err := s.of(solvers.EuclideanDecay(1e40)).Step(valueGrads([]*param{p}))
+		require.ErrorIs(t, err, solvers.ErrDiverged, s.name)
+		assert.Equal(t, before, get(p.w), s.name)
+	}
+}

@@ -272,7 +272,7 @@ func (r muon) Fits(p *Part, slope float64) bool {
 	}
 	a := matricesOf(p.Manifold, p.bound.layout)
 	norm := 2 * math.Sqrt(float64(a.k*min(a.n, a.p))) // of the direction, at most
-	return p.bound.of.gradient*slope > least && p.Longest() < limit*(1-r.momentum) && p.Bound()+p.Rate*a.aspect()*norm < limit
+	return p.bound.of.gradient*slope > least && p.Longest() < limit*(1-r.momentum) && (1+p.Rate*p.Decay)*p.Bound()+p.Rate*a.aspect()*norm < limit
 }
 
 func (r muon) Advance(p *Part, g manifolds.Points, slope float64) (manifolds.Progress, error) {

@@ -109,7 +109,16 @@ func (s *SAM) AscendShare(model []gorgonia.ValueGrad, share Share) error {
 		return share.Agree(e.refuse(err), 0)
 	}
 	defer e.finish()
-	active, err := e.agreeOn(model, share, func(active []*parameter) error { return s.climb(active) })
+	active, err := e.agreeOn(model, share, func(active []*parameter) error {
+		// The processes agree on the plan and the rate of the Step, though an ascent, which one process may make for itself, needs neither.
+		if e.ranks <= 1 || e.ranks == share.Size {
+			if err := e.assign(share); err != nil {
+				return err
+			}
+		}
+		e.decay = e.schedule.At(e.steps)
+		return s.climb(active)
+	})
 	if err == nil {
 		err = e.each(active, 4*weights(active), func(_ *engine, p *parameter) error { return p.rise() })
 	}

@@ -386,7 +386,7 @@ func TestSAMShares(t *testing.T) {
 			for _, n := range []int{2, 3} {
 				t.Run(fmt.Sprintf("%v/%s/%d", of, kind.name, n), func(t *testing.T) {
 					make := func() *solvers.SAM {
-						return solvers.NewSAM(kind.of(solvers.Kernels(manifolds.Stiefel{})).(*solvers.Solver), 0.05)
+						return solvers.NewSAM(kind.of(solvers.Kernels(manifolds.Stiefel{}), solvers.Anneal(solvers.Cosine(10, 0))).(*solvers.Solver), 0.05)
 					}
 					twin, reference := model(of, 1), make()
 					var want []map[string][]float64

@@ -54,7 +54,9 @@ func (s *Solver) look(model []gorgonia.ValueGrad) (known bool, err error) {
 			return false, &solvers.ParameterError{Name: called(v, i), Kind: solvers.ErrParameter, Cause: "weights: " + err.Error(), Err: err}
 		}
 		p.weights = append(p.weights, w)
-		known = known && p.list[i].is(v, i, w)
+		if known = known && p.list[i].is(v, i, w); known {
+			p.list[i].value = v // an earlier graph can go
+		}
 	}
 	return known, nil
 }
