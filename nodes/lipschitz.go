@@ -484,8 +484,11 @@ func (b *bounder) batchNorm(l *batchNormLayer, in []*gorgonia.Node) (gain, error
 	if err := normaliser(l, scale, addend, γ, β); err != nil {
 		return gain{}, err
 	}
+	for c := range addend { // β - scale μ may cancel: what it is computed from is rounded
+		addend[c] = math.Abs(β[c]) + math.Abs(scale[c]*l.statistics.Mean[c])
+	}
 	most := more(vec.MaxAbs(scale))
-	return gain{most, most, more(vec.Norm(addend) * math.Sqrt(float64(l.area))), 4}, nil
+	return gain{most, most, more(vec.Norm(addend) * math.Sqrt(float64(l.area))), 8}, nil
 }
 
 // groupNorm uses that the derivative of (x - μ)/sqrt(σ² + ε) is a projection divided by sqrt(σ² + ε). Means and variances are rounded.

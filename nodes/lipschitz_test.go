@@ -4,6 +4,7 @@ package nodes_test
 
 import (
 	"math"
+	"math/big"
 	"math/rand/v2"
 	"testing"
 
@@ -365,6 +366,28 @@ func TestRoundingOfBounds(t *testing.T) {
 			}
 			assert.LessOrEqual(t, distance(values[0], values[1]), bound, c.name)
 		}
+	}
+}
+
+// The addend of a batch normalisation cancels where the mean is large, and its rounding errors with it.
+func TestRoundingOfABatchNormThatCancels(t *testing.T) {
+	for _, c := range []struct{ mean, bias float64 }{{1e6, 999995}, {1e12, 999995000000}, {0, 1}} {
+		x := zeros(gorgonia.NewGraph(), "x", tensor.Float64, 1, 1)
+		set(x, 0, 1)
+		s := &nodes.Statistics{Mean: []float64{c.mean}, Variance: []float64{1}}
+		y, err := nodes.BatchNormWith(x, given(x.Graph(), x.Dtype(), "γ", tensor.Shape{1, 1}, []float64{1}), given(x.Graph(), x.Dtype(), "β", tensor.Shape{1, 1}, []float64{c.bias}), s, 1e-5)
+		require.NoError(t, err)
+		got := evaluated(t, y)[0]
+		b, err := nodes.Lipschitz(y, gorgonia.Nodes{x})
+		require.NoError(t, err)
+
+		number := func(v float64) *big.Float { return new(big.Float).SetPrec(200).SetFloat64(v) }
+		root := number(1)
+		root.Sqrt(root.Add(root, number(1e-5)))
+		want := number(1)
+		want.Add(want.Quo(want.Sub(want, number(c.mean)), root), number(c.bias))
+		off, _ := want.Sub(want, number(got)).Float64()
+		assert.LessOrEqual(t, math.Abs(off), b.Rounding(1), "mean %g", c.mean)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"unsafe"
 
 	"gorgonia.org/gorgonia"
 
@@ -67,6 +68,9 @@ func (p *PowerIteration) SetVectors(u, v []float64) error {
 func (p *PowerIteration) Exchange(q *PowerIteration) {
 	if p == q {
 		return
+	}
+	if uintptr(unsafe.Pointer(p)) > uintptr(unsafe.Pointer(q)) { // one order for all who exchange
+		p, q = q, p
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

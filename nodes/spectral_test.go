@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -280,4 +281,23 @@ func ExampleSpectralNorm() {
 	// Output:
 	// <nil>
 	// 4.0000 [1.0000 0.0000 0.0000 0.2500]
+}
+
+// Two goroutines may exchange the same states at the same time, each in its own order.
+func TestExchangeCrossed(t *testing.T) {
+	p, q := nodes.NewPowerIteration(1), nodes.NewPowerIteration(2)
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 5000 {
+				p.Exchange(q)
+			}
+		})
+		all.Go(func() {
+			for range 5000 {
+				q.Exchange(p)
+			}
+		})
+	}
+	all.Wait()
 }

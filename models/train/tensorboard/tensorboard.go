@@ -110,7 +110,7 @@ func (l *log) begin(r train.Run) error {
 		return fmt.Errorf("tensorboard: %w", err)
 	}
 	before := slices.ContainsFunc(entries, isEvents)
-	if l.to, err = l.open(); err != nil {
+	if l.to, err = l.open(entries); err != nil {
 		return fmt.Errorf("tensorboard: %w", err)
 	}
 	l.write(l.version())
@@ -153,10 +153,19 @@ func (l *log) has(entries []fs.DirEntry, step int) (found bool) {
 	return found
 }
 
-// open makes a file whose name sorts after those of earlier files.
-func (l *log) open() (file, error) {
-	for second := l.now().Unix(); ; second++ {
-		f, err := l.create(filepath.Join(l.dir, fmt.Sprintf("events.out.tfevents.%010d.kernelfold", second)))
+const fileName = "events.out.tfevents.%010d.kernelfold"
+
+// open makes a file whose name sorts after those of earlier files, also if the clock was set back since.
+func (l *log) open(entries []fs.DirEntry) (file, error) {
+	second := l.now().Unix()
+	for _, e := range entries {
+		var at int64
+		if _, err := fmt.Sscanf(e.Name(), fileName, &at); err == nil {
+			second = max(second, at+1)
+		}
+	}
+	for ; ; second++ {
+		f, err := l.create(filepath.Join(l.dir, fmt.Sprintf(fileName, second)))
 		if !errors.Is(err, fs.ErrExist) {
 			return f, err
 		}

@@ -476,3 +476,16 @@ func TestHistogram(t *testing.T) {
 		assert.Nil(t, scalar("x", x))
 	}
 }
+
+// The file of a later run sorts after that of an earlier one, whose clock may have been ahead.
+func TestClockSetBack(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "events.out.tfevents.1800000000.kernelfold"), nil, 0o666))
+	l := &log{dir: dir, create: create, now: func() time.Time { return time.Unix(1_500_000_000, 0) }}
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	f, err := l.open(entries)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	assert.FileExists(t, filepath.Join(dir, "events.out.tfevents.1800000001.kernelfold"))
+}
