@@ -110,7 +110,8 @@ func (s *SAM) AscendShare(model []gorgonia.ValueGrad, share Share) error {
 	}
 	defer e.finish()
 	active, err := e.agreeOn(model, share, func(active []*parameter) error {
-		// The processes agree on the plan and the rate of the Step, though an ascent, which one process may make for itself, needs neither.
+		// Agree compares the plan and the rate of all processes, so both must be those of the Step that follows. Where only the Step is
+		// divided, this process ascends for itself and the plan stays.
 		if e.ranks <= 1 || e.ranks == share.Size {
 			if err := e.assign(share); err != nil {
 				return err

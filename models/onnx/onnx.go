@@ -190,7 +190,7 @@ func (g *graph) constant(name string, of *gorgonia.Node, shape []int, data any) 
 		}
 		data = narrow
 	}
-	if _, v := dense.NotFinite(data); v != 0 && g.bad == nil {
+	if i, v := dense.NotFinite(data); i >= 0 && g.bad == nil {
 		g.bad = fmt.Errorf("onnx: %s: want finite numbers in %v, got %v", name, of.Dtype(), v)
 	}
 	name = g.name(name)

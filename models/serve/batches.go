@@ -130,7 +130,7 @@ func (b *batches) probabilities(x []float32) ([]float64, error) {
 	return recovered("the net", func() ([]float64, error) {
 		if b.observe != nil {
 			shape := b.p.Net().Inputs[0].Shape()
-			b.observe(len(x) * shape[0] / shape.TotalSize())
+			b.observe(len(x) / (shape.TotalSize() / shape[0]))
 		}
 		return b.p.Probabilities(x)
 	})
