@@ -44,9 +44,7 @@ func (m CentredSphere) String() string {
 func (m CentredSphere) s32() spheres[float32] {
 	return spheres[float32]{"CentredSphere", size(m.Radius).value(), whole, true, m.Geodesic}
 }
-func (m CentredSphere) s64() spheres[float64] {
-	return spheres[float64]{"CentredSphere", size(m.Radius).value(), whole, true, m.Geodesic}
-}
+func (m CentredSphere) s64() spheres[float64] { return spheres[float64](m.s32()) }
 
 // Project writes r (x - mean x) / |x - mean x|.
 func (m CentredSphere) Project(dst, x Points) error {
@@ -138,6 +136,32 @@ func (m CentredSphere) Scaled(s float64) Manifold {
 	return m
 }
 
+// Descends returns false if Geodesic, for tangent momentum with a look ahead, where squares might
+// overflow or vanish, and for the geometric factor where it might be lost in rounding errors: with
+// Factors, or with a gradient or momentum of more than 90/r in float32.
+func (s CentredSphere) Descends(m Manifold, x Points, d Descent, b Bounds) bool {
+	of, ok := m.(CentredSphere)
+	return ok && spheresDescend(of.s32(), x, d, b)
+}
+
+// Descend makes the step in two passes over each point.
+func (m CentredSphere) Descend(x, mu, g Points, d Descent) (Progress, error) {
+	return liftStep(m.Check(x.N, x.P), x, mu, g, d, m.s32().descend, m.s64().descend)
+}
+
+// DescendIn makes the step of 3 x 3 slices in float32, without Factors, where the processor has instructions for it.
+func (s CentredSphere) DescendIn(m Manifold, l Layout, w, mu, g Points, d Descent) (p Progress, done bool, err error) {
+	if _, ok := m.(CentredSphere); !ok {
+		return p, false, nil
+	}
+	return descendIn(s.s32(), l, w, mu, g, d)
+}
+
+// GradientSquares writes |g - x <x, g>/r^2|^2 of each point, with the mean of g subtracted first.
+func (m CentredSphere) GradientSquares(out []float64, x, g Points) error {
+	return liftOut(m.Check(x.N, x.P), "gradient squares", out, x, x, g, m.s32().gradientSquares, m.s64().gradientSquares)
+}
+
 var (
 	_ Manifold            = CentredSphere{}
 	_ Exponential         = CentredSphere{}
@@ -149,4 +173,6 @@ var (
 	_ Described           = CentredSphere{}
 	_ Scalable            = CentredSphere{}
 	_ Sampler             = CentredSphere{}
+	_ Adaptable           = CentredSphere{}
+	_ Scattered           = CentredSphere{}
 )

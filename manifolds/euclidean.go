@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 
+	"github.com/kernelfold/kernelfold/internal/fused"
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
@@ -29,6 +30,7 @@ var (
 	_ Described           = Euclidean{}
 	_ Sampler             = Euclidean{}
 	_ Grouper             = Euclidean{}
+	_ Descender           = Euclidean{}
 )
 
 // String returns "Euclidean".
@@ -122,6 +124,27 @@ func (m Euclidean) Membership(x Points) float64 {
 		return math.NaN()
 	}
 	return 0
+}
+
+// Descends returns true if no square can overflow or vanish, and false for a Geometric step and
+// with Factors.
+func (Euclidean) Descends(m Manifold, x Points, d Descent, b Bounds) bool {
+	if _, ok := m.(Euclidean); !ok || d.Geometric || d.Factors != nil {
+		return false
+	}
+	if x.f64 != nil {
+		return safe[float64](d, b, 1, math.Inf(1))
+	}
+	return safe[float32](d, b, 1, math.Inf(1))
+}
+
+// Descend sets x to x - Rate (Ahead m + Slope g + Decay x).
+func (m Euclidean) Descend(x, mu, g Points, d Descent) (Progress, error) {
+	return liftStep(m.Check(x.N, x.P), x, mu, g, d, flat[float32], flat[float64])
+}
+
+func flat[T vec.Float](x block[T], m, g []T, d Descent) (Progress, error) {
+	return fused.Flat(x.data, m, g, d, 1-d.Rate*d.Decay), nil
 }
 
 func distances[T vec.Float](out []float64, x, _, y block[T]) error {

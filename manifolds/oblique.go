@@ -82,9 +82,7 @@ func (m Oblique) String() string {
 func (m Oblique) s32() spheres[float32] {
 	return spheres[float32]{"Oblique", size(m.Radius).value(), m.vectors(), false, m.Geodesic}
 }
-func (m Oblique) s64() spheres[float64] {
-	return spheres[float64]{"Oblique", size(m.Radius).value(), m.vectors(), false, m.Geodesic}
-}
+func (m Oblique) s64() spheres[float64] { return spheres[float64](m.s32()) }
 
 // Project writes r x_j / |x_j|.
 func (m Oblique) Project(dst, x Points) error {
@@ -183,6 +181,31 @@ func (m Oblique) Scaled(s float64) Manifold {
 	return m
 }
 
+// Descends returns false if Geodesic, for tangent momentum with a look ahead, where squares might
+// overflow or vanish, and for the geometric factor on points of several vectors or where Sphere does.
+func (s Oblique) Descends(m Manifold, x Points, d Descent, b Bounds) bool {
+	of, ok := m.(Oblique)
+	return ok && spheresDescend(of.s32(), x, d, b)
+}
+
+// Descend makes the step in two passes over each point.
+func (m Oblique) Descend(x, mu, g Points, d Descent) (Progress, error) {
+	return liftStep(m.Check(x.N, x.P), x, mu, g, d, m.s32().descend, m.s64().descend)
+}
+
+// DescendIn makes the step of the columns of 3 x 3 slices in float32, without Factors, where the processor has instructions for it.
+func (s Oblique) DescendIn(m Manifold, l Layout, w, mu, g Points, d Descent) (p Progress, done bool, err error) {
+	if _, ok := m.(Oblique); !ok {
+		return p, false, nil
+	}
+	return descendIn(s.s32(), l, w, mu, g, d)
+}
+
+// GradientSquares writes |g - x <x, g>/r^2|^2, summed over the vectors of each point.
+func (m Oblique) GradientSquares(out []float64, x, g Points) error {
+	return liftOut(m.Check(x.N, x.P), "gradient squares", out, x, x, g, m.s32().gradientSquares, m.s64().gradientSquares)
+}
+
 var (
 	_ Manifold            = Oblique{}
 	_ Exponential         = Oblique{}
@@ -195,4 +218,6 @@ var (
 	_ Scalable            = Oblique{}
 	_ Sampler             = Oblique{}
 	_ Grouper             = Oblique{}
+	_ Adaptable           = Oblique{}
+	_ Scattered           = Oblique{}
 )

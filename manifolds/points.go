@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"unsafe"
 
+	"github.com/kernelfold/kernelfold/internal/gemm"
 	"github.com/kernelfold/kernelfold/internal/vec"
 )
 
@@ -165,6 +166,18 @@ func (b block[T]) at(i int) []T {
 	np := b.n * b.p
 	return b.data[i*np : (i+1)*np : (i+1)*np]
 }
+
+// tall views point i, or any matrix of its shape, as n x p with n >= p.
+func (b block[T]) tall(data []T) gemm.Mat[T] {
+	x := gemm.Of(data, b.n, b.p)
+	if b.n < b.p {
+		return x.T()
+	}
+	return x
+}
+
+// q is the smaller of n and p.
+func (b block[T]) q() int { return min(b.n, b.p) }
 
 func (x Points) b32() block[float32] { return block[float32]{x.K, x.N, x.P, x.f32} }
 func (x Points) b64() block[float64] { return block[float64]{x.K, x.N, x.P, x.f64} }

@@ -36,9 +36,7 @@ func (m Sphere) String() string { return label("Sphere", m.Radius, geodesicLabel
 func (m Sphere) s32() spheres[float32] {
 	return spheres[float32]{"Sphere", size(m.Radius).value(), whole, false, m.Geodesic}
 }
-func (m Sphere) s64() spheres[float64] {
-	return spheres[float64]{"Sphere", size(m.Radius).value(), whole, false, m.Geodesic}
-}
+func (m Sphere) s64() spheres[float64] { return spheres[float64](m.s32()) }
 
 // Project writes r x / |x|.
 func (m Sphere) Project(dst, x Points) error {
@@ -130,6 +128,32 @@ func (m Sphere) Scaled(s float64) Manifold {
 	return m
 }
 
+// Descends returns false if Geodesic, for tangent momentum with a look ahead, where squares might
+// overflow or vanish, and for the geometric factor where it might be lost in rounding errors: with
+// Factors, or with a gradient or momentum of more than 90/r in float32.
+func (s Sphere) Descends(m Manifold, x Points, d Descent, b Bounds) bool {
+	of, ok := m.(Sphere)
+	return ok && spheresDescend(of.s32(), x, d, b)
+}
+
+// Descend makes the step in two passes over each point.
+func (m Sphere) Descend(x, mu, g Points, d Descent) (Progress, error) {
+	return liftStep(m.Check(x.N, x.P), x, mu, g, d, m.s32().descend, m.s64().descend)
+}
+
+// DescendIn makes the step of 3 x 3 slices in float32, without Factors, where the processor has instructions for it.
+func (s Sphere) DescendIn(m Manifold, l Layout, w, mu, g Points, d Descent) (p Progress, done bool, err error) {
+	if _, ok := m.(Sphere); !ok {
+		return p, false, nil
+	}
+	return descendIn(s.s32(), l, w, mu, g, d)
+}
+
+// GradientSquares writes |g - x <x, g>/r^2|^2 of each point.
+func (m Sphere) GradientSquares(out []float64, x, g Points) error {
+	return liftOut(m.Check(x.N, x.P), "gradient squares", out, x, x, g, m.s32().gradientSquares, m.s64().gradientSquares)
+}
+
 var (
 	_ Manifold            = Sphere{}
 	_ Exponential         = Sphere{}
@@ -141,4 +165,6 @@ var (
 	_ Described           = Sphere{}
 	_ Scalable            = Sphere{}
 	_ Sampler             = Sphere{}
+	_ Adaptable           = Sphere{}
+	_ Scattered           = Sphere{}
 )

@@ -175,18 +175,6 @@ func (m Stiefel) s64() stiefel[float64] { return stiefel[float64](m.s32()) }
 
 func (m stiefel[T]) r() float64 { return size(m.Radius).value() }
 
-// tall views point i, or any matrix of its shape, as n x p with n >= p.
-func (b block[T]) tall(data []T) gemm.Mat[T] {
-	x := gemm.Of(data, b.n, b.p)
-	if b.n < b.p {
-		return x.T()
-	}
-	return x
-}
-
-// q is the smaller of n and p.
-func (b block[T]) q() int { return min(b.n, b.p) }
-
 // project: the polar factor, in float64.
 func (m stiefel[T]) project(dst, x block[T]) error {
 	if err := m.holds("project"); err != nil {
@@ -209,9 +197,14 @@ func (m stiefel[T]) projectPoint(dst, x []T, b block[T]) error {
 
 // adjoint: the adjoint of the derivative of the polar factor.
 func (m stiefel[T]) adjoint(dst, v, _, g block[T]) error {
+	return m.adjoints(frames.PolarAdjoint[T], dst, v, g)
+}
+
+// adjoints: the adjoint f of the derivative of a projection, for each point.
+func (m stiefel[T]) adjoints(f func(dst, v, g gemm.Mat[T], r float64) error, dst, v, g block[T]) error {
 	for i := range v.k {
 		known := allFinite(g.at(i))
-		err := frames.PolarAdjoint(v.tall(dst.at(i)), v.tall(v.at(i)), v.tall(g.at(i)), m.r())
+		err := f(v.tall(dst.at(i)), v.tall(v.at(i)), v.tall(g.at(i)), m.r())
 		if err == nil && known && !allFinite(dst.at(i)) {
 			err = errRange[T]("gradient")
 		}

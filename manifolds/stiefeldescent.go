@@ -5,6 +5,7 @@ package manifolds
 import (
 	"math"
 
+	"github.com/kernelfold/kernelfold/internal/fused"
 	"github.com/kernelfold/kernelfold/internal/lanes"
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/internal/vec"
@@ -40,7 +41,20 @@ func (m Stiefel) GradientSquares(out []float64, x, g Points) error {
 	return liftOut(m.Check(x.N, x.P), "gradient squares", out, x, x, g, m.s32().gradientSquares, m.s64().gradientSquares)
 }
 
-var _ Adaptable = Stiefel{}
+// DescendIn makes the step of 3 x 3 slices in float32 by Cholesky-QR, without Factors, where the processor has instructions for it.
+func (s Stiefel) DescendIn(m Manifold, l Layout, w, mu, g Points, d Descent) (p Progress, done bool, err error) {
+	_, ok := m.(Stiefel)
+	if _, slices := l.slices(w, mu, g); !ok || !slices || !fused.Scatters[float32](9, d) || !s.s32().framed(3, 3, d) {
+		return p, false, nil
+	}
+	p, err = s.s32().descend(block[float32]{l.K, 3, 3, w.f32}, l, mu.f32, g.f32, d)
+	return p, true, err
+}
+
+var (
+	_ Adaptable = Stiefel{}
+	_ Scattered = Stiefel{}
+)
 
 // factorOf returns the factor of the direction of point i.
 func factorOf(d Descent, i int) float64 {

@@ -69,11 +69,10 @@ func (m stiefel[T]) expLong(dst, x, v []T, b block[T]) error {
 	whole := scratch.Get[float64](3 * n * q)
 	defer scratch.Put(whole)
 	xs, vs, y := whole[:n*q], whole[n*q:2*n*q], whole[2*n*q:]
-	tx, tv := b.tall(x), b.tall(v)
-	for i := range n {
-		for j := range q {
-			xs[i*q+j], vs[i*q+j] = float64(tx.At(i, j))/m.r(), float64(tv.At(i, j))/m.r()
-		}
+	frames.Widen(xs, b.tall(x), 1)
+	frames.Widen(vs, b.tall(v), 1)
+	for e := range xs {
+		xs[e], vs[e] = xs[e]/m.r(), vs[e]/m.r()
 	}
 	c := 2.0
 	if m.Metric == CanonicalMetric {
@@ -83,12 +82,7 @@ func (m stiefel[T]) expLong(dst, x, v []T, b block[T]) error {
 	if err := frames.Polar(gemm.Of(xs, n, q), gemm.Of(y, n, q), m.r(), vec.Eps[T]()); err != nil {
 		return err
 	}
-	to := b.tall(dst)
-	for i := range n {
-		for j := range q {
-			to.Data[i*to.RS+j*to.CS] = T(xs[i*q+j])
-		}
-	}
+	frames.Narrow(b.tall(dst), xs, 1)
 	return nil
 }
 
