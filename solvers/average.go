@@ -211,7 +211,7 @@ func (a *Average) due(steps int) int {
 func (a *Average) Step(model []gorgonia.ValueGrad) error { return a.StepShare(model, alone) }
 
 // StepShare is Step for one of several processes, all of which hold the same average. The work of the step is divided if the solver has the method
-// StepShare.
+// StepShare. Agree is also called before the average changes.
 func (a *Average) StepShare(model []gorgonia.ValueGrad, share Share) error {
 	if err := share.check(true); err != nil {
 		return err
@@ -234,7 +234,7 @@ func (a *Average) StepShare(model []gorgonia.ValueGrad, share Share) error {
 	if a.due(a.steps) == a.due(a.steps-1) {
 		return nil
 	}
-	return a.add(model)
+	return a.add(model, share)
 }
 
 // through calls f, which is a step or the restoration of the solver. If that is of another package, own looks at the parameters before
@@ -316,8 +316,8 @@ func (a *Average) known(model []gorgonia.ValueGrad, f func(p *parameter, w dense
 	return nil
 }
 
-// add adds the weights to the averages, to all of them or, after an error, to none.
-func (a *Average) add(model []gorgonia.ValueGrad) error {
+// add adds the weights to the averages, to all of them or, after an error on one of the processes, to none.
+func (a *Average) add(model []gorgonia.ValueGrad, share Share) error {
 	var moves []func()
 	err := a.known(model, func(p *parameter, w dense.View) error {
 		m := &mean{}
@@ -351,7 +351,7 @@ func (a *Average) add(model []gorgonia.ValueGrad) error {
 		})
 		return nil
 	})
-	if err != nil {
+	if err := share.Agree(err, 0); err != nil {
 		return err
 	}
 	for _, move := range moves {

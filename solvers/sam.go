@@ -98,8 +98,8 @@ func (s *SAM) Rho() float64 { return s.rho }
 // the weights are back, and gradients may be zero. A second Ascend before the Step is ErrAscent.
 func (s *SAM) Ascend(model []gorgonia.ValueGrad) error { return s.AscendShare(model, alone) }
 
-// AscendShare is Ascend for one of several processes, each of which moves all weights. Exchange is not called. It returns the errors of Ascend,
-// and ErrOption if share has no Agree.
+// AscendShare is Ascend for one of several processes, each of which moves all weights. Agree is called as in StepShare, and Exchange is not. It
+// returns the errors of Ascend, and ErrOption if share has no Agree.
 func (s *SAM) AscendShare(model []gorgonia.ValueGrad, share Share) error {
 	e := s.made()
 	if err := share.check(false); err != nil {
@@ -121,7 +121,7 @@ func (s *SAM) AscendShare(model []gorgonia.ValueGrad, share Share) error {
 		return s.climb(active)
 	})
 	if err == nil {
-		err = e.each(active, 4*weights(active), func(_ *engine, p *parameter) error { return p.rise() })
+		err = share.Agree(e.each(active, 4*weights(active), func(_ *engine, p *parameter) error { return p.rise() }), e.fingerprint())
 	}
 	if err != nil {
 		s.descend()

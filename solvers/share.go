@@ -24,13 +24,14 @@ type Share struct {
 	// process.
 	Heavy int
 
-	// Agree is called once in every step, after everything that can fail and before a weight moves,
-	// with the error of this process or nil. The step is made if it returns nil. It should return an error on
-	// all processes if one of them failed, or if their plans differ. The plans are equal if the processes
-	// have the same parameters, constraints, shares and learning rate.
+	// Agree is called in every step after everything that can fail and before a weight moves, with the error
+	// of this process or nil. The step is made if it returns nil. Agree is then called again when the weights
+	// have moved, with ErrOverwritten, the error of Exchange or nil; what it returns is the error of the step. It should
+	// return an error on all processes if one of them failed, or if their plans differ. The plans are equal if
+	// the processes have the same parameters, constraints, shares and learning rate.
 	Agree func(err error, plan uint64) error
 
-	// Exchange is called once after that, unless nothing is divided. Own holds the new weights of this
+	// Exchange is called once between these calls, unless nothing is divided. Own holds the new weights of this
 	// process and has the capacity of the longest part; sizes holds the lengths of the parts of all
 	// processes. Exchange returns the parts by rank, of which those of the other processes are read, before the next call. If
 	// it fails, the weights of this process may differ from those of the others.
@@ -89,6 +90,7 @@ func (s *Solver) StepShare(model []gorgonia.ValueGrad, share Share) error {
 	if first := firstError(active); first != nil {
 		err = first
 	}
+	err = share.Agree(err, e.fingerprint())
 	e.last = err
 	e.look(active)
 	return err
@@ -232,26 +234,23 @@ func (e *engine) exchange(active []*parameter, share Share) error {
 }
 
 // figures is the number of values that are sent for a part in addition to its weights.
-const figures = 14
+const figures = 13
 
 // figures returns where these values are, for write and read: in the memory of the part, and in counts the number of its re-projections, and as 1 or
-// 0 whether the parameter was projected and whether it failed.
-func (p *Part) figures(counts *[3]float64) [figures]*float64 {
+// 0 whether the parameter was projected.
+func (p *Part) figures(counts *[2]float64) [figures]*float64 {
 	m := &p.memory
 	return [figures]*float64{&m.progress.Direction, &m.progress.Length, &m.progress.Factor, &m.longest, &m.size, &m.momentum, &m.outward,
-		&m.outwardness[0], &m.outwardness[1], &m.weight, &m.cosine, &counts[0], &counts[1], &counts[2]}
+		&m.outwardness[0], &m.outwardness[1], &m.weight, &m.cosine, &counts[0], &counts[1]}
 }
 
 // write writes what the step has changed to the beginning of b, and moves b behind it.
 func (p *parameter) write(b *[]byte) {
 	at := (*b)[copy(*b, p.weights.Bytes()):]
 	for _, q := range p.parts {
-		counts := [3]float64{float64(q.memory.reprojections)}
+		counts := [2]float64{float64(q.memory.reprojections)}
 		if p.projected {
 			counts[1] = 1
-		}
-		if p.err != nil {
-			counts[2] = 1
 		}
 		for _, v := range q.figures(&counts) {
 			binary.LittleEndian.PutUint64(at, math.Float64bits(*v))
@@ -266,16 +265,13 @@ func (p *parameter) write(b *[]byte) {
 func (p *parameter) read(b *[]byte) {
 	at := (*b)[copy(p.weights.Bytes(), *b):]
 	for _, q := range p.parts {
-		var counts [3]float64
+		var counts [2]float64
 		for _, v := range q.figures(&counts) {
 			*v = math.Float64frombits(binary.LittleEndian.Uint64(at))
 			at = at[8:]
 		}
 		q.memory.state, q.memory.spare = nil, nil
 		q.memory.reprojections, p.projected = int(counts[0]), counts[1] == 1
-		if counts[2] == 1 {
-			p.err = p.fail(ErrOverwritten, fmt.Sprintf("process %d, which moves it, could not: the weights were written to since the last step, and all others have moved", p.owner), nil)
-		}
 	}
 	*b = at
 }

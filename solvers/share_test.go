@@ -326,7 +326,7 @@ func TestShareOfTheHeavy(t *testing.T) {
 			run(t, reference, twin, step)
 			same(t, weights(twin), weights(m))
 		}
-		assert.Equal(t, 5*(8*(6*4*2*3+6*5)+2*8*14), exchanged)
+		assert.Equal(t, 5*(8*(6*4*2*3+6*5)+2*8*13), exchanged)
 		snap, err := solver.Snapshot()
 		require.NoError(t, err)
 		for _, p := range snap.Parameters {

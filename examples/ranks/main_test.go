@@ -168,7 +168,7 @@ func TestNets(t *testing.T) {
 	for _, n := range all {
 		busiest, bytes := n.deal(1)
 		assert.Equal(t, 1.0, busiest)
-		assert.Equal(t, 4*(n.weights()-n.rest)+14*8*len(n.layers), bytes[0])
+		assert.Equal(t, 4*(n.weights()-n.rest)+13*8*len(n.layers), bytes[0])
 		largest, total := int64(0), int64(0)
 		for _, l := range n.layers {
 			largest, total = max(largest, l.work()), total+l.work()

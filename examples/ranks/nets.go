@@ -91,7 +91,7 @@ func resNet18() net {
 // rank with the least work so far. It returns the share of all work on the busiest rank, and the bytes that
 // each rank sends.
 func (n net) deal(p int) (busiest float64, bytes []int) {
-	const figures = 14 * 8 // bytes told of a layer beside its weights
+	const figures = 13 * 8 // bytes told of a layer beside its weights
 	loads, total := make([]int64, p), int64(0)
 	bytes = make([]int, p)
 	for _, l := range slices.SortedStableFunc(slices.Values(n.layers), func(a, b layer) int { return cmp.Compare(b.work(), a.work()) }) {

@@ -288,7 +288,8 @@ func (s *Solver) notFinite() error {
 		&s.list[i], s.group.Size(), sum.FirstBad(), ErrOverflow)
 }
 
-// agree decides, after everything in a step that can fail and before a weight moves, whether the ranks make the step.
+// agree decides, after everything in a step that can fail and before a weight moves, whether the ranks make the step, and afterwards whether all have
+// made it.
 func (s *Solver) agree(err error, plan uint64) error {
 	word := plan | 1
 	if err != nil {

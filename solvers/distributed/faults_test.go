@@ -136,31 +136,37 @@ func survives(t *testing.T, g *distributed.Group, of tensor.Dtype, mixed bool, s
 	}
 }
 
-// Weights that something else has overwritten are an error on all ranks, whichever moves them. The others have moved, and no gradient comes back.
+// Weights that something else has overwritten are an error on all ranks, whichever moves them, also where each moves its own and only one of them
+// was overwritten. The others have moved, no gradient comes back, and no rank averages.
 func TestOverwritten(t *testing.T) {
 	for _, of := range precisions {
-		onRanks(t, func(t *testing.T, g *distributed.Group) {
-			m := net(of, 1, false)
-			ema := solvers.NewEMA(solvers.NewSGD(solvers.LearnRate(0.02), kernels(manifolds.Sphere{})), 0.9)
-			s := average(g, ema)
-			for step := range 3 {
-				gradients(m, step, g.Rank())
+		for _, divide := range []bool{true, false} {
+			onRanks(t, func(t *testing.T, g *distributed.Group) {
+				m := net(of, 1, false)
+				ema := solvers.NewEMA(solvers.NewSGD(solvers.LearnRate(0.02), kernels(manifolds.Sphere{})), 0.9)
+				s := average(g, ema, distributed.Divide(divide))
+				for step := range 3 {
+					gradients(m, step, g.Rank())
+					require.NoError(t, s.Step(all(m)))
+				}
+				if divide || g.Rank() == g.Size()-1 {
+					set(m[0].w, 1, math.NaN())
+				}
+				gradients(m, 3, g.Rank())
+				err := s.Step(all(m))
+				require.ErrorIs(t, err, solvers.ErrOverwritten)
+				assert.ErrorContains(t, err, `"conv1"`)
+				alike(t, g, []byte(err.Error()))
+				require.ErrorIs(t, s.Report().Err, solvers.ErrOverwritten)
+				assert.Equal(t, 3, ema.Count())
+				zero(t, m)
+				alike(t, g, bits(m[1:]))
+				fill(m[0].w, 1, 0.3, m[0].name)
+				gradients(m, 4, g.Rank())
 				require.NoError(t, s.Step(all(m)))
-			}
-			set(m[0].w, 1, math.NaN())
-			gradients(m, 3, g.Rank())
-			err := s.Step(all(m))
-			require.ErrorIs(t, err, solvers.ErrOverwritten)
-			assert.ErrorContains(t, err, `"conv1"`)
-			require.ErrorIs(t, s.Report().Err, solvers.ErrOverwritten)
-			assert.Equal(t, 3, ema.Count())
-			zero(t, m)
-			alike(t, g, bits(m))
-			fill(m[0].w, 1, 0.3, m[0].name)
-			gradients(m, 4, g.Rank())
-			require.NoError(t, s.Step(all(m)))
-			alike(t, g, bits(m))
-		})
+				alike(t, g, bits(m))
+			})
+		}
 	}
 }
 

@@ -116,6 +116,45 @@ func TestAverageOfSAM(t *testing.T) {
 	}
 }
 
+// Where something else has written points of one rank that are not on the sphere, and the ascent in place finds out, all ranks go back.
+func TestSAMOverwritten(t *testing.T) {
+	for _, of := range precisions {
+		onRanks(t, func(t *testing.T, g *distributed.Group) {
+			m := net(of, 1, false)
+			s := average(g, solvers.NewSAM(solvers.NewSGD(solvers.LearnRate(0.02), kernels(manifolds.Sphere{})), 0.05))
+			step := func(seed int) {
+				t.Helper()
+				gradients(m, seed, g.Rank())
+				require.NoError(t, s.Ascend(all(m)))
+				gradients(m, 100+seed, g.Rank())
+				require.NoError(t, s.Step(all(m)))
+				alike(t, g, bits(m))
+			}
+			require.NoError(t, s.Init(all(m)))
+			step(1)
+			good := m[3].w.Clone().(*tensor.Dense)
+			if g.Rank() == g.Size()-1 {
+				for i := range 54 {
+					set(m[3].w, 2*54+i, 0) // none of these values vouches for the others
+				}
+				set(m[3].w, 2*54, 1e-9)
+			}
+			gradients(m, 2, g.Rank())
+			w, slope := bits(m), slopes(m)
+			err := s.Ascend(all(m))
+			require.ErrorIs(t, err, solvers.ErrOverwritten)
+			assert.ErrorContains(t, err, `"conv3"`)
+			alike(t, g, []byte(err.Error()))
+			require.Equal(t, w, bits(m))
+			if g.Size() > 1 {
+				require.Equal(t, slope, slopes(m))
+			}
+			require.NoError(t, tensor.Copy(m[3].w, good))
+			step(3)
+		})
+	}
+}
+
 // A solver that does not ascend says so.
 func TestAscendWantsSAM(t *testing.T) {
 	onRanks(t, func(t *testing.T, g *distributed.Group) {
