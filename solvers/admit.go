@@ -64,18 +64,18 @@ func (e *engine) meet(model []gorgonia.ValueGrad) error {
 // recognise fills active with the known parameters, leaves nil in the other places, and returns how many these are.
 func (e *engine) recognise(model []gorgonia.ValueGrad) (fresh int, err error) {
 	for i, v := range model {
-		if isnil.Of(v) {
-			return 0, &ParameterError{Name: fmt.Sprintf("number %d", i), Kind: ErrParameter, Cause: "want a gorgonia.ValueGrad, got nil"}
-		}
-		w, err := dense.Of(v.Value())
+		w, err := weightsOf(v, i)
 		if err != nil {
-			return 0, &ParameterError{Name: nameOf(v, i), Kind: ErrParameter, Cause: "weights: " + err.Error(), Err: err}
+			return 0, err
 		}
 		p := e.find(v, w)
 		if p == nil {
 			fresh++
 			e.active = append(e.active, nil)
 			continue
+		}
+		if _, node := v.(*gorgonia.Node); node && p.gone() { // a later graph over the same memory
+			e.own(p, v)
 		}
 		p.weights = w
 		if err := e.once(p, v, i); err != nil {
@@ -111,9 +111,9 @@ func (e *engine) welcome(model []gorgonia.ValueGrad) error {
 			continue
 		}
 		name := nameOf(v, i)
-		w, err := dense.Of(v.Value())
+		w, err := weightsOf(v, i)
 		if err != nil {
-			return &ParameterError{Name: name, Kind: ErrParameter, Cause: "weights: " + err.Error(), Err: err}
+			return err
 		}
 		p := e.find(v, w) // one over the memory of another that is new as well
 		if p == nil {

@@ -294,12 +294,9 @@ func (a *Average) known(model []gorgonia.ValueGrad, f func(p *parameter, w dense
 	}
 	seen := map[*parameter]bool{}
 	for i, v := range model {
-		if isnil.Of(v) {
-			return &ParameterError{Name: fmt.Sprintf("number %d", i), Kind: ErrParameter, Cause: "want a gorgonia.ValueGrad, got nil"}
-		}
-		w, err := dense.Of(v.Value())
+		w, err := weightsOf(v, i)
 		if err != nil {
-			return &ParameterError{Name: nameOf(v, i), Kind: ErrParameter, Cause: "weights: " + err.Error(), Err: err}
+			return err
 		}
 		p := e.find(v, w)
 		switch {

@@ -12,6 +12,7 @@ import (
 	"gorgonia.org/gorgonia"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
+	"github.com/kernelfold/kernelfold/internal/isnil"
 )
 
 // identity identifies a parameter. A node is held by a weak pointer, so that a solver keeps no graph alive;
@@ -256,15 +257,20 @@ func (e *engine) replace(p *parameter, v gorgonia.ValueGrad, w dense.View) {
 		e.replaced.add(c)
 		e.undo = append(e.undo, func() { e.replaced.drop(func(q *parameter) bool { return q == c }) })
 	}
+	e.own(p, v)
+	p.adopted++
+	e.undo = append(e.undo, func() { p.adopted-- })
+}
+
+// own makes p, which is in the list, the parameter of v.
+func (e *engine) own(p *parameter, v gorgonia.ValueGrad) {
 	who, storage := p.who, p.storage
 	e.leave(p)
 	p.who = identify(v)
-	p.adopted++
 	e.know(p)
 	e.undo = append(e.undo, func() {
 		e.leave(p)
 		p.who, p.storage = who, storage
-		p.adopted--
 		e.know(p)
 	})
 }
@@ -277,6 +283,18 @@ func (e *engine) discard(which func(*parameter) bool) {
 		}
 	}
 	e.replaced.drop(which)
+}
+
+// weightsOf views the weights of the parameter at a position of a model.
+func weightsOf(v gorgonia.ValueGrad, position int) (dense.View, error) {
+	if isnil.Of(v) {
+		return dense.View{}, &ParameterError{Name: fmt.Sprintf("number %d", position), Kind: ErrParameter, Cause: "want a gorgonia.ValueGrad, got nil"}
+	}
+	w, err := dense.Of(v.Value())
+	if err != nil {
+		return w, &ParameterError{Name: nameOf(v, position), Kind: ErrParameter, Cause: "weights: " + err.Error(), Err: err}
+	}
+	return w, nil
 }
 
 func nameOf(v gorgonia.ValueGrad, position int) string {

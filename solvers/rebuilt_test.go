@@ -110,6 +110,47 @@ func TestRebuiltWithOtherWeights(t *testing.T) {
 	assert.Equal(t, 1, r.Parameters[0].Rebuilt)
 }
 
+// A graph over the tensors of one that is gone has its state, also where that one is collected between the passes of SAM, and the report
+// measures its weights.
+func TestGraphOverTheSameTensors(t *testing.T) {
+	make := func() *solvers.SAM {
+		return solvers.NewSAM(solvers.NewSGD(solvers.LearnRate(0.01), solvers.Momentum(0.9), solvers.Where(isRank4, manifolds.Sphere{})), 0.05)
+	}
+	m, twin := []*param{newParam("kernel", tensor.Float64, 2, 2, 2, 2)}, []*param{newParam("kernel", tensor.Float64, 2, 2, 2, 2)}
+	gaussian(m[0].w, source(3), 1)
+	gaussian(twin[0].w, source(3), 1)
+	s, reference := make(), make()
+	over := func() []gorgonia.ValueGrad {
+		n := gorgonia.NodeFromAny(gorgonia.NewGraph(), m[0].w, gorgonia.WithName("kernel"))
+		gorgonia.WithGrad(m[0].g)(n)
+		return []gorgonia.ValueGrad{n}
+	}
+	seed := uint64(0)
+	pass := func(own, reference func([]gorgonia.ValueGrad) error, n []gorgonia.ValueGrad) {
+		t.Helper()
+		seed++
+		gradients(m, seed)
+		gradients(twin, seed)
+		require.NoError(t, own(n))
+		require.NoError(t, reference(valueGrads(twin)))
+		same(t, weights(twin), weights(m))
+	}
+	a := over()
+	pass(s.Ascend, reference.Ascend, a)
+	pass(s.Step, reference.Step, a)
+	b := over()
+	pass(s.Ascend, reference.Ascend, b)
+	runtime.KeepAlive(a)
+	runtime.GC()
+	pass(s.Step, reference.Step, b)
+	pass(s.Ascend, reference.Ascend, b)
+	pass(s.Step, reference.Step, b)
+	r := s.Report()
+	require.Len(t, r.Parameters, 1)
+	assert.Less(t, r.Parameters[0].Membership, 1e-14)
+	runtime.KeepAlive(b)
+}
+
 // Two graphs that are alive at the same time keep their states apart, though their parameters have equal names. The
 // report warns of the names, and a snapshot refuses them.
 func TestGraphsWithEqualNames(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 	"gorgonia.org/gorgonia"
 
 	"github.com/kernelfold/kernelfold/internal/dense"
-	"github.com/kernelfold/kernelfold/internal/isnil"
 	"github.com/kernelfold/kernelfold/internal/scratch"
 	"github.com/kernelfold/kernelfold/internal/vec"
 	"github.com/kernelfold/kernelfold/manifolds"
@@ -455,14 +454,14 @@ func (s *SAM) back(model []gorgonia.ValueGrad) ([]gorgonia.ValueGrad, error) {
 
 // climbed returns the parameter for v that Ascend has moved, with its weights.
 func (s *SAM) climbed(v gorgonia.ValueGrad, i int) (*parameter, dense.View, error) {
-	if isnil.Of(v) {
-		return nil, dense.View{}, &ParameterError{Name: fmt.Sprintf("number %d", i), Kind: ErrParameter, Cause: "want a gorgonia.ValueGrad, got nil"}
-	}
-	w, err := dense.Of(v.Value())
+	w, err := weightsOf(v, i)
 	if err != nil {
-		return nil, w, &ParameterError{Name: nameOf(v, i), Kind: ErrParameter, Cause: "weights: " + err.Error(), Err: err}
+		return nil, w, err
 	}
 	p := s.engine.find(v, w)
+	if p == nil { // the graph that it was bound in is gone, and the weights are the ascended ones
+		p = s.engine.byStorage[address(w)]
+	}
 	switch {
 	case p == nil || p.ascent.at.Len() != w.Len() || p.ascent.at.Storage() != w.Storage():
 		return nil, w, &ParameterError{Name: nameOf(v, i), Shape: w.Shape, Kind: ErrAscent, Cause: "want the parameters of Ascend, with their memory, got another"}
