@@ -419,7 +419,9 @@ func (p *parameter) restore(ps ParameterSnapshot, w dense.View) error {
 					return p.fail(ErrParameter, fmt.Sprintf("state %q: want numbers that are not negative, got %g at %d", squares, v, i), nil)
 				}
 			}
-			q.memory.square, q.memory.nextSquare = slices.Clone(got.F64), make([]float64, len(got.F64))
+			if p.settings.factor == ofPast {
+				q.memory.square = slices.Clone(got.F64)
+			}
 		}
 	}
 	if len(blocks) > 0 {

@@ -317,3 +317,30 @@ func TestSnapshotOfTheGeometricStep(t *testing.T) {
 		assert.Greater(t, s.Report().Parameters[0].GeometricFactor, 1.0)
 	}
 }
+
+// A solver with the predictable factor goes on from a snapshot without past directions: the first one that it sees is that of all steps.
+func TestGeometricStepFromAnotherSnapshot(t *testing.T) {
+	make := func(opts ...solvers.Option) *solvers.Solver {
+		return solvers.NewSGD(append(opts, solvers.LearnRate(0.5), solvers.Param("kernel", manifolds.Sphere{}, manifolds.Unit))...)
+	}
+	for _, of := range precisions {
+		m := []*param{newParam("kernel", of, 1, 3, 2, 2)}
+		gaussian(m[0].w, source(1), 1)
+		s := make()
+		for step := range uint64(20) {
+			run(t, s, m, step)
+		}
+		snap, err := s.Snapshot()
+		require.NoError(t, err)
+		s = make(solvers.GeometricStep())
+		require.NoError(t, s.Restore(valueGrads(m), snap))
+		gradients(m, 20)
+		put(m[0].g, []float64{0: math.NaN(), 11: 0})
+		require.Error(t, s.Step(valueGrads(m)))
+		run(t, s, m, 20)
+		first := s.Report().Parameters[0]
+		assert.Equal(t, 1.0, first.GeometricFactor)
+		run(t, s, m, 21)
+		assert.InEpsilon(t, manifolds.GeometricFactor(first.Direction, 1), s.Report().Parameters[0].GeometricFactor, 1e-12)
+	}
+}

@@ -307,10 +307,13 @@ func (p *Part) factors(out, sampled []float64) {
 	of := p.bound.of
 	past := of.settings.factor == ofPast
 	square := func(i int) float64 {
-		if past {
-			return p.memory.square[i] / p.grown()
+		switch {
+		case !past:
+			return sampled[i]
+		case p.memory.square == nil:
+			return 0
 		}
-		return sampled[i]
+		return p.memory.square[i] / p.grown()
 	}
 	c := p.bound.properties.Curvature
 	switch of.settings.scope {
@@ -368,8 +371,8 @@ func (p *Part) measure() error {
 	if err := manifolds.Inner(p.Manifold, f, p.X, v, v); err != nil {
 		return p.fail(ErrConstraint, err.Error(), err)
 	}
-	if s.factor == ofPast && p.memory.square == nil {
-		p.memory.square, p.memory.nextSquare = make([]float64, v.K), make([]float64, v.K)
+	if s.factor == ofPast && p.memory.nextSquare == nil {
+		p.memory.nextSquare = make([]float64, v.K)
 	}
 	for _, sq := range f {
 		if !(sq <= math.MaxFloat64) {
@@ -389,7 +392,7 @@ func (p *Part) measure() error {
 			factor = factors[i]
 		}
 		if s.factor == ofPast {
-			p.memory.nextSquare[i] = memoryOfPast*p.memory.square[i] + (1-memoryOfPast)*sq
+			p.memory.nextSquare[i] = p.remember(i, sq)
 		}
 		f[i] = -lr / factor
 		length := f[i] * f[i] * sq
@@ -411,6 +414,18 @@ func (p *Part) measure() error {
 
 // memoryOfPast is the decay factor of the mean of squared norms of directions.
 const memoryOfPast = 0.9
+
+// remember returns the mean with the square of this step for point i. A parameter whose earlier squares are unknown, because a snapshot lacks them,
+// is taken to have had this one in all steps.
+func (p *Part) remember(i int, square float64) float64 {
+	switch {
+	case p.memory.square != nil:
+		return memoryOfPast*p.memory.square[i] + (1-memoryOfPast)*square
+	case p.Step > 1:
+		return (1 - math.Pow(memoryOfPast, float64(p.Step))) * square
+	}
+	return (1 - memoryOfPast) * square
+}
 
 // grown returns the sum of the weights in that mean, or 1 before the first step.
 func (p *Part) grown() float64 {
