@@ -165,6 +165,7 @@ func configure(r Rule, defaults settings, opts []Option) (config, error) {
 
 // with returns the settings with more options. Rest is applied first, because the others then apply to its settings.
 func (s settings) with(opts []Option) (settings, error) {
+	scope := s.scope
 	rest := func(o Option) bool { return o.kind == rests }
 	if slices.ContainsFunc(opts, rest) {
 		opts = append([]Option{Rest()}, slices.DeleteFunc(slices.Clone(opts), rest)...)
@@ -179,6 +180,9 @@ func (s settings) with(opts []Option) (settings, error) {
 		if err := o.part(&s); err != nil {
 			return s, err
 		}
+	}
+	if s.factor == noFactor && s.scope == scope { // that of a factor which these parameters do not have
+		s.scope = EachPoint
 	}
 	return s, s.check()
 }

@@ -34,6 +34,7 @@ func TestWith(t *testing.T) {
 			{"no rate", solvers.NewSGD, options{solvers.LearnRate(0.1)}, options{solvers.LearnRate(0)}, 0},
 			{"momentum", solvers.NewSGD, options{solvers.Momentum(0.9)}, options{solvers.Momentum(0.5), solvers.Nesterov()}, 0.01},
 			{"no momentum", solvers.NewSGD, options{solvers.Momentum(0.9)}, options{solvers.Momentum(0)}, 0.01},
+			{"no ambient momentum", solvers.NewSGD, options{solvers.Momentum(0.9), solvers.AmbientMomentum()}, options{solvers.Momentum(0)}, 0.01},
 			{"ambient momentum", solvers.NewSGD, options{solvers.Momentum(0.9)}, options{solvers.AmbientMomentum(), solvers.Dampening(0.3)}, 0.01},
 			{"tangent momentum", solvers.NewSGD, options{solvers.Momentum(0.9), solvers.AmbientMomentum(), solvers.Nesterov()}, options{solvers.TangentMomentum(), solvers.Nesterov(false)}, 0.01},
 			{"decay", solvers.NewSGD, options{solvers.EuclideanDecay(0.1)}, options{solvers.EuclideanDecay(0.5)}, 0.01},
@@ -94,6 +95,25 @@ func TestWith(t *testing.T) {
 			})
 		}
 	}
+}
+
+// GeometricStep(false) in With needs no other option where FactorFor is one of the solver.
+func TestWithoutFactor(t *testing.T) {
+	type options = []solvers.Option
+	factor := options{solvers.GeometricStep(), solvers.FactorFor(solvers.EachLayer)}
+	moved := func(opts ...solvers.Option) map[string][]float64 {
+		m := model(tensor.Float64, 1)
+		s := solvers.NewSGD(append(opts, solvers.LearnRate(0.5), solvers.Kernels(manifolds.Sphere{}))...)
+		for step := range uint64(3) {
+			run(t, s, m, step)
+		}
+		return weights(m)
+	}
+	with, without := moved(factor...), moved()
+	mixed := moved(append(factor, solvers.Param("conv2", nil).With(solvers.GeometricStep(false)))...)
+	assert.NotEqual(t, with["conv2"], without["conv2"])
+	assert.Equal(t, without["conv2"], mixed["conv2"])
+	assert.Equal(t, with["conv1"], mixed["conv1"])
 }
 
 // ClipNorm in With bounds each such parameter by itself, before the joint norm of all is taken.
@@ -237,6 +257,7 @@ func TestWithRefuses(t *testing.T) {
 		{"another rule's", solvers.Param("conv1", nil).With(solvers.Betas(0.1, 0.2)), []string{"SGD has no option Betas", `Param("conv1", nil)`}},
 		{"unselected", solvers.Param("nonesuch", nil).With(solvers.Eps(1)), []string{"SGD has no option Eps"}},
 		{"incomplete", kernels.With(solvers.Nesterov()), []string{"Nesterov", "Momentum greater than 0"}},
+		{"factor", kernels.With(solvers.FactorFor(solvers.EachLayer)), []string{"FactorFor: want GeometricStep", "Kernels(Sphere)"}},
 		{"twice", solvers.Kernels(manifolds.Sphere{}).With(solvers.Frozen(true, false)), []string{"Frozen: want at most one argument, got 2"}},
 		{"of a rate", solvers.LearnRate(0.1).With(solvers.Momentum(0.9)), []string{"LearnRate.With: want Kernels, Natural, Param or Where"}},
 		{"of nothing", solvers.Option{}.With(solvers.Momentum(0.9)), []string{"want Kernels, Natural, Param or Where"}},

@@ -31,6 +31,7 @@ type sgd struct {
 	momentum, dampening float64
 	nesterov            bool
 	ambient, named      bool // named: one of the two kinds of momentum was requested
+	none                bool // Momentum(0) was requested
 }
 
 var (
@@ -41,7 +42,7 @@ var (
 func (sgd) Name() string { return "SGD" }
 
 func (r sgd) Check() error {
-	if (r.nesterov || r.named || r.dampening > 0) && r.momentum == 0 {
+	if r.momentum == 0 && (!r.none && (r.nesterov || r.named) || r.dampening > 0) {
 		return optionError("SGD: Nesterov, Dampening, TangentMomentum and AmbientMomentum need a Momentum greater than 0")
 	}
 	return nil
@@ -79,12 +80,12 @@ func (r sgd) Descent(p *Part) manifolds.Descent {
 	return d
 }
 
-// Momentum sets the factor theta of the momentum, in [0, 1).
+// Momentum sets the factor theta of the momentum, in [0, 1). In With, Momentum(0) turns it off for some parameters, of whatever kind it is.
 func Momentum(theta float64) Option {
 	return tune("Momentum", unit(theta), func(r Rule) (Rule, bool) {
 		switch r := r.(type) {
 		case sgd:
-			r.momentum = theta
+			r.momentum, r.none = theta, theta == 0
 			return r, true
 		case muon:
 			r.momentum = theta
