@@ -42,7 +42,7 @@ import (
 // ConjugateGradient, LBFGS; GradientTolerance, MaxIterations, MaxEvaluations, AfterIteration.
 //
 // It is an error if the first cost or gradient is not finite; later, a cost or gradient that is not finite makes the step
-// shorter. After an error before the first cost is known, the weights are as before. ErrUnrepeatable says that the graph has
+// shorter. A gradient whose square overflows, which begins at 1e154, is ErrNotFinite. After an error before the first cost is known, the weights are as before. ErrUnrepeatable says that the graph has
 // operations in training mode on which the cost depends, such as dropout and batch normalisation, or random nodes. A set with
 // a boundary, such as manifolds.SpectralBall, is ErrConstraint.
 func Minimize(ctx context.Context, model []gorgonia.ValueGrad, cost func() (float64, error), opts ...Option) (Result, error) {
@@ -241,6 +241,9 @@ func (m *descent) all() (Reason, error) {
 		square, err := m.inner(m.at.y, m.at.after, m.at.after)
 		if err != nil {
 			return Interrupted, err
+		}
+		if !(square <= math.MaxFloat64) {
+			return Interrupted, fmt.Errorf("solvers: want a gradient whose square is finite, got %g in iteration %d: divide the cost by a constant (%w)", square, r.Iterations, ErrNotFinite)
 		}
 		r.Gradient = math.Sqrt(square)
 		if m.size, err = m.norm(m.at.y); err != nil {

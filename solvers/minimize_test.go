@@ -544,6 +544,19 @@ func TestMinimizeEnds(t *testing.T) {
 			require.Zero(t, r.Iterations)
 		})
 	}
+	steep := newParam("steep", tensor.Float64, 3)
+	put(steep.w, []float64{1, 2, 3})
+	_, err := minimize([]*param{steep}, func() (float64, error) {
+		sum := 0.0
+		for i, x := range steep.w.Float64s() {
+			steep.g.Float64s()[i] = 1e160 * x
+			sum += 1e160 * x * x / 2
+		}
+		return sum, nil
+	})
+	require.ErrorIs(t, err, solvers.ErrNotFinite)
+	require.ErrorContains(t, err, "want a gradient whose square is finite")
+	require.Equal(t, []float64{1, 2, 3}, get(steep.w))
 	require.Equal(t, "stalled", solvers.Stalled.String())
 	require.Equal(t, "Reason(9)", solvers.Reason(9).String())
 }
