@@ -160,7 +160,7 @@ func (s *Solver) Init(model []gorgonia.ValueGrad) error {
 }
 
 // Step averages the gradients over the ranks and makes the step of the solver. All ranks call it,
-// with the same parameters in the same order, and all return nil or all an error.
+// with the same parameters in the same order, and all return nil or all an error. On several ranks a frozen parameter needs a gradient, too.
 //
 // A step that fails leaves weights, gradients and state as they were on all ranks, if the solver is
 // one of package solvers and the error is not solvers.ErrOverwritten. A stock solver that fails on one rank may have moved the weights of

@@ -7,6 +7,7 @@ import (
 	"math"
 	"runtime"
 	"testing"
+	"weak"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -123,6 +124,26 @@ func TestParametersJoin(t *testing.T) {
 			alike(t, g, bits(m[:part[1]]), "part", part)
 			near(t, twin[:part[1]], m[:part[1]], 1e-5, "part", part)
 		}
+	})
+}
+
+// No graph is kept alive, so a net that is built again with other weights is the one before, as on one rank.
+func TestRebuilt(t *testing.T) {
+	onRanks(t, func(t *testing.T, g *distributed.Group) {
+		s := average(g, solvers.NewSGD(solvers.Momentum(0.9)))
+		step := func(seed uint64) weak.Pointer[gorgonia.Node] {
+			p := newParam("kernel", tensor.Float64, seed, 2, 3)
+			fill(p.g, seed, 1, "gradient")
+			n := gorgonia.NodeFromAny(gorgonia.NewGraph(), p.w, gorgonia.WithName(p.name))
+			gorgonia.WithGrad(p.g)(n)
+			require.NoError(t, s.Step([]gorgonia.ValueGrad{n}))
+			return weak.Make(n)
+		}
+		first := step(1)
+		runtime.GC()
+		assert.Nil(t, first.Value())
+		step(2)
+		assert.Len(t, s.Report().Parameters, 1)
 	})
 }
 

@@ -5,7 +5,6 @@ package distributed
 import (
 	"fmt"
 	"hash/fnv"
-	"reflect"
 	"strings"
 
 	"gorgonia.org/gorgonia"
@@ -23,8 +22,7 @@ type parameters struct {
 	weights, grads []dense.View // of the step under way
 }
 
-type parameter struct {
-	value     gorgonia.ValueGrad
+type parameter struct { // without its node, so that no graph is kept alive
 	name      string
 	shape     tensor.Shape
 	precision string
@@ -54,17 +52,14 @@ func (s *Solver) look(model []gorgonia.ValueGrad) (known bool, err error) {
 			return false, &solvers.ParameterError{Name: called(v, i), Kind: solvers.ErrParameter, Cause: "weights: " + err.Error(), Err: err}
 		}
 		p.weights = append(p.weights, w)
-		if known = known && p.list[i].is(v, i, w); known {
-			p.list[i].value = v // an earlier graph can go
-		}
+		known = known && p.list[i].is(v, i, w)
 	}
 	return known, nil
 }
 
 // is reports whether the parameter at position i, with the weights w, is p.
 func (p *parameter) is(v gorgonia.ValueGrad, i int, w dense.View) bool {
-	same := reflect.TypeOf(v).Kind() == reflect.Pointer && v == p.value
-	return (same || called(v, i) == p.name) && w.Shape.Eq(p.shape) && w.Precision() == p.precision
+	return called(v, i) == p.name && w.Shape.Eq(p.shape) && w.Precision() == p.precision
 }
 
 func called(v gorgonia.ValueGrad, position int) string {
@@ -79,7 +74,7 @@ func (p *parameters) note(model []gorgonia.ValueGrad) {
 	p.list = p.list[:0]
 	for i, v := range model {
 		w := p.weights[i]
-		p.list = append(p.list, parameter{v, called(v, i), w.Shape.Clone(), w.Precision()})
+		p.list = append(p.list, parameter{called(v, i), w.Shape.Clone(), w.Precision()})
 	}
 }
 
