@@ -280,16 +280,8 @@ func (p *Part) length(v manifolds.Points) (float64, error) {
 	if p.Unconstrained() {
 		return v.Norm(), nil
 	}
-	f := scratch.Get[float64](v.K)
-	defer scratch.Put(f)
-	if err := manifolds.Inner(p.Manifold, f, p.X, v, v); err != nil {
-		return 0, p.fail(ErrDiverged, err.Error(), err)
-	}
-	sum := 0.0
-	for _, sq := range f {
-		sum += sq
-	}
-	return math.Sqrt(sum), nil
+	square, err := p.inner(p.X, v, v)
+	return math.Sqrt(square), err
 }
 
 // distance returns the distance of all points together from their start.
