@@ -18,7 +18,7 @@ import (
 type Option func(*Solver) error
 
 // CheckEvery compares the weights of all ranks, by a checksum, before every n-th step: 100 by
-// default, 0 is never. If they differ, the step fails on every rank with ErrDiverged, and the error
+// default, 0 is never. If they differ, the step fails on every rank with ErrOutOfSync, and the error
 // names the first parameter.
 func CheckEvery(n int) Option {
 	return func(s *Solver) error {

@@ -31,7 +31,7 @@ func (s *Solver) check() error {
 		for r := range s.group.Size() {
 			if sum := binary.LittleEndian.Uint32(c.all[r*n+4*i:]); sum != first {
 				return fmt.Errorf("distributed: parameter %v before step %d: want the same weights on every rank, got checksum %08x on rank 0 and %08x on rank %d (%w)",
-					&s.list[i], s.steps, first, sum, r, ErrDiverged)
+					&s.list[i], s.steps, first, sum, r, ErrOutOfSync)
 			}
 		}
 	}

@@ -14,8 +14,8 @@ import (
 var (
 	// ErrDifferent: the ranks have different parameters, constraints, states or learning rates.
 	ErrDifferent = errors.New("ranks differ")
-	// ErrDiverged: the weights of the ranks are no longer the same.
-	ErrDiverged = errors.New("ranks diverged")
+	// ErrOutOfSync: the weights of the ranks are no longer the same.
+	ErrOutOfSync = errors.New("ranks out of sync")
 	// ErrOverflow: the sum of the gradients of all ranks overflows, though each is finite.
 	ErrOverflow = errors.New("sum overflows")
 )
@@ -36,7 +36,7 @@ func (e *RankError) Unwrap() error { return e.Err }
 
 // kinds are the errors that errors.Is finds on every rank.
 var kinds = []error{
-	ErrDifferent, ErrDiverged, ErrOverflow,
+	ErrDifferent, ErrOutOfSync, ErrOverflow,
 	solvers.ErrNoGradient, solvers.ErrNotFinite, solvers.ErrDiverged, solvers.ErrParameter, solvers.ErrConstraint, solvers.ErrOption,
 	solvers.ErrOverwritten, solvers.ErrUnrepeatable, solvers.ErrAscent, solvers.ErrGradient, solvers.ErrAverage, solvers.ErrStock,
 	context.Canceled, context.DeadlineExceeded,

@@ -290,7 +290,7 @@ func TestFlippedBit(t *testing.T) {
 				gradients(m, 6, g.Rank())
 				w, slope := bits(m), slopes(m)
 				err := solver.Step(all(m))
-				require.ErrorIs(t, err, distributed.ErrDiverged)
+				require.ErrorIs(t, err, distributed.ErrOutOfSync)
 				assert.Contains(t, err.Error(), fmt.Sprintf(`parameter %q`, m[k].name))
 				assert.Contains(t, err.Error(), fmt.Sprintf("on rank %d", g.Size()-1))
 				assert.Contains(t, err.Error(), "before step 6")
