@@ -104,18 +104,11 @@ type Certificate struct {
 //
 // Each call computes the bounds of the net again, so pass all images at once. Errors are those of Lipschitz and of Logits.
 func (p *Predictor) Certify(images []float32, opts ...nodes.BoundOption) ([]Certificate, error) {
-	if err := p.usable(); err != nil {
+	count, size, err := p.count(images)
+	if err != nil {
 		return nil, err
 	}
-	if len(p.net.Inputs) != 1 {
-		return nil, fmt.Errorf("models: want a net with one input, got %v", namesOf(p.net.Inputs))
-	}
-	of := p.net.Inputs[0].Shape()
-	size := of.TotalSize() / of[0]
-	if len(images) == 0 || len(images)%size != 0 {
-		return nil, fmt.Errorf("models: want images of %v, %d numbers each, got %d numbers", []int(of[1:]), size, len(images))
-	}
-	w, err := p.net.widened(min(len(images)/size, p.net.batch))
+	w, err := p.net.widened(min(count, p.net.batch))
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +125,7 @@ func (p *Predictor) Certify(images []float32, opts ...nodes.BoundOption) ([]Cert
 	}
 	classes := w.output.Shape()[1]
 	pairs := make([][]float64, classes) // of the classes that images have
-	certificates := make([]Certificate, len(images)/size)
+	certificates := make([]Certificate, count)
 	for k := range certificates {
 		z := logits[k*classes : (k+1)*classes]
 		if j, v := dense.NotFinite(z); j >= 0 {

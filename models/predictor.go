@@ -244,55 +244,63 @@ func (p *Predictor) Evaluate(batch ...*tensor.Dense) (cost, score float64, err e
 //
 // If a logit is not finite, Logits returns an error that wraps nodes.ErrNotFinite.
 func (p *Predictor) Logits(images []float32) ([]float64, error) {
-	if err := p.usable(); err != nil {
-		return nil, err
-	}
-	if len(p.net.Inputs) != 1 {
-		return nil, fmt.Errorf("models: want a net with one input, got %v: see Predict", namesOf(p.net.Inputs))
+	out, _, err := p.logits(images)
+	return out, err
+}
+
+// logits is Logits, which also returns how many images the numbers are.
+func (p *Predictor) logits(images []float32) (out []float64, n int, err error) {
+	n, _, err = p.count(images)
+	if err != nil {
+		return nil, 0, err
 	}
 	of := p.net.Inputs[0]
 	shape := of.Shape().Clone()
-	size := shape.TotalSize() / shape[0]
-	if len(images) == 0 || len(images)%size != 0 {
-		return nil, fmt.Errorf("models: want images of %v, %d numbers each, got %d numbers", []int(shape[1:]), size, len(images))
-	}
-	shape[0] = len(images) / size
+	shape[0] = n
 	var backing any = images
 	if of.Dtype() == tensor.Float64 {
 		backing = widened(images)
 	}
 	outputs, err := p.predict([]*tensor.Dense{tensor.New(tensor.WithShape(shape...), tensor.WithBacking(backing))})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	out := widened(outputs[0].Data())
-	if out == nil {
-		return nil, fmt.Errorf("models: want an output of float32 or float64, got %v: see Predict", outputs[0].Dtype())
+	if out = widened(outputs[0].Data()); out == nil {
+		return nil, 0, fmt.Errorf("models: want an output of float32 or float64, got %v: see Predict", outputs[0].Dtype())
 	}
 	if i, v := dense.NotFinite(out); i >= 0 {
-		n := len(out) / shape[0]
-		return nil, fmt.Errorf("models: logit of class %d of image %d: want a finite number, got %v: %w", i%n, i/n, v, nodes.ErrNotFinite)
+		k := len(out) / n
+		return nil, 0, fmt.Errorf("models: logit of class %d of image %d: want a finite number, got %v: %w", i%k, i/k, v, nodes.ErrNotFinite)
 	}
-	return out, nil
+	return out, n, nil
 }
 
-// count returns how many images the numbers are.
-func (p *Predictor) count(images []float32) int {
+// count returns how many images the numbers are, for a net with one input, and how many numbers each has.
+func (p *Predictor) count(images []float32) (n, size int, err error) {
+	if err := p.usable(); err != nil {
+		return 0, 0, err
+	}
+	if len(p.net.Inputs) != 1 {
+		return 0, 0, fmt.Errorf("models: want a net with one input, got %v: see Predict", namesOf(p.net.Inputs))
+	}
 	of := p.net.Inputs[0].Shape()
-	return len(images) / (of.TotalSize() / of[0])
+	size = of.TotalSize() / of[0]
+	if len(images) == 0 || len(images)%size != 0 {
+		return 0, 0, fmt.Errorf("models: want images of %v, %d numbers each, got %d numbers", []int(of[1:]), size, len(images))
+	}
+	return len(images) / size, size, nil
 }
 
 // Classify returns the class with the largest logit for each of any number of images. It fails
 // where Logits fails.
 func (p *Predictor) Classify(images []float32) ([]int, error) {
-	logits, err := p.Logits(images)
+	logits, n, err := p.logits(images)
 	if err != nil {
 		return nil, err
 	}
-	classes := make([]int, p.count(images))
-	n := len(logits) / len(classes)
+	classes, k := make([]int, n), len(logits)/n
 	for i := range classes {
-		classes[i] = largest(logits[i*n : (i+1)*n])
+		classes[i] = largest(logits[i*k : (i+1)*k])
 	}
 	return classes, nil
 }

@@ -39,13 +39,13 @@ func Top(of []float64, n int) []int {
 // Probabilities returns the probabilities of the classes, by Softmax, for each of any number of images: images x classes
 // numbers. It fails where Logits fails.
 func (p *Predictor) Probabilities(images []float32) ([]float64, error) {
-	logits, err := p.Logits(images)
+	logits, n, err := p.logits(images)
 	if err != nil {
 		return nil, err
 	}
-	n := len(logits) / p.count(images)
-	for i := 0; i < len(logits); i += n {
-		copy(logits[i:], Softmax(logits[i:i+n]))
+	k := len(logits) / n
+	for i := 0; i < len(logits); i += k {
+		copy(logits[i:], Softmax(logits[i:i+k]))
 	}
 	return logits, nil
 }
