@@ -18,7 +18,7 @@ import (
 // net it uses the same weights again:
 //
 //	x = b.Conv("conv1", x, 16, 3, 1, 1)
-//	x = b.BatchNormRectify("bn1", x)
+//	x = b.BatchNorm("bn1", x, nodes.Rectified())
 //	return b.Linear("fc", b.GlobalAveragePool(x), 10)
 //
 // A net need not check for errors, because Build returns the first one. After it, the methods
@@ -201,46 +201,22 @@ func (b *Builder) Bias(layer string, x *gorgonia.Node) *gorgonia.Node {
 // BatchNorm adds a batch normalisation with epsilon 1e-5. "<layer>.weight" starts at 1 and
 // "<layer>.bias" at 0. Its running statistics, with momentum 0.1, are the buffer "<layer>". With
 // Spec.BatchNormOver, it normalises over the batches of several processes.
-func (b *Builder) BatchNorm(layer string, x *gorgonia.Node) *gorgonia.Node {
-	return b.batchNorm(layer, x, func() []nodes.BatchNormOption { return nil })
+//
+// Options add what follows it, faster than layers of their own: nodes.Rectified a rectified linear unit, nodes.RectifiedTo(6) a ReLU6, and
+// nodes.Plus(shortcut) a sum, before the rectifier.
+func (b *Builder) BatchNorm(layer string, x *gorgonia.Node, opts ...nodes.BatchNormOption) *gorgonia.Node {
+	return b.batchNorm(layer, x, func() []nodes.BatchNormOption { return opts })
 }
 
-// BatchNormRectify adds a batch normalisation and a rectified linear unit. It computes
-// b.Rectify(b.BatchNorm(layer, x)), faster.
-func (b *Builder) BatchNormRectify(layer string, x *gorgonia.Node) *gorgonia.Node {
-	return b.batchNorm(layer, x, func() []nodes.BatchNormOption { return []nodes.BatchNormOption{nodes.Rectified()} })
-}
-
-// BatchNormRectifyTo adds a batch normalisation and a rectified linear unit with the bound top, 6 for ReLU6: see
-// nodes.RectifyTo.
-func (b *Builder) BatchNormRectifyTo(layer string, x *gorgonia.Node, top float64) *gorgonia.Node {
-	return b.batchNorm(layer, x, func() []nodes.BatchNormOption { return []nodes.BatchNormOption{nodes.RectifiedTo(top)} })
-}
-
-// BatchNormAdd adds a batch normalisation and the sum with a shortcut. It computes b.Add(b.BatchNorm(layer, x), shortcut), faster.
-func (b *Builder) BatchNormAdd(layer string, x, shortcut *gorgonia.Node) *gorgonia.Node {
+// BatchNormShortcut adds the end of a residual block: BatchNorm with the sum of x and a shortcut, whose layers the function adds. Their weights come
+// after those of the normalisation. The function may also return the input of the block.
+func (b *Builder) BatchNormShortcut(layer string, x *gorgonia.Node, shortcut func() *gorgonia.Node, opts ...nodes.BatchNormOption) *gorgonia.Node {
 	return b.batchNorm(layer, x, func() []nodes.BatchNormOption {
 		if shortcut == nil {
-			b.Fail(layer, errNil)
+			b.Fail(layer, errors.New("want a function, got nil"))
+			return nil
 		}
-		return []nodes.BatchNormOption{nodes.Plus(shortcut)}
-	})
-}
-
-// BatchNormAddRectify adds the end of a residual block: a batch normalisation, the sum with the
-// shortcut, and a rectified linear unit. It computes
-// b.Rectify(b.Add(b.BatchNorm(layer, x), shortcut())), faster. The function shortcut adds the layers
-// of the shortcut, or returns the input of the block.
-func (b *Builder) BatchNormAddRectify(layer string, x *gorgonia.Node, shortcut func() *gorgonia.Node) *gorgonia.Node {
-	return b.batchNorm(layer, x, func() []nodes.BatchNormOption {
-		var x *gorgonia.Node
-		if shortcut != nil {
-			x = shortcut()
-		}
-		if x == nil {
-			b.Fail(layer, errNil)
-		}
-		return []nodes.BatchNormOption{nodes.Plus(x), nodes.Rectified()}
+		return append([]nodes.BatchNormOption{nodes.Plus(shortcut())}, opts...)
 	})
 }
 
@@ -262,7 +238,7 @@ func (b *Builder) batchNorm(layer string, x *gorgonia.Node, options func() []nod
 		if err != nil {
 			return nil, err
 		}
-		opts := append(options(), nodes.Synchronised(b.spec.BatchNormOver))
+		opts := append([]nodes.BatchNormOption{nodes.Synchronised(b.spec.BatchNormOver)}, options()...)
 		if b.err != nil {
 			return nil, b.err
 		}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/nodes"
 )
 
 // CNN returns a small convolutional net. It has one block for each of Widths,
@@ -38,7 +40,7 @@ func CNN(batch int, o Options) (*Model, error) {
 		for i, width := range o.Widths {
 			x = b.Conv(fmt.Sprintf("conv%d", i+1), x, width, 3, 1, 1)
 			if o.BatchNorm {
-				x = b.BatchNormRectify(fmt.Sprintf("bn%d", i+1), x)
+				x = b.BatchNorm(fmt.Sprintf("bn%d", i+1), x, nodes.Rectified())
 			} else {
 				x = b.Rectify(b.Bias(fmt.Sprintf("conv%d", i+1), x))
 			}

@@ -49,7 +49,7 @@ func ImageNetResNet(batch, depth int, o Options) (*Model, error) {
 		block = bottleneck
 	}
 	return o.build(name, batch, func(b *Builder, x *gorgonia.Node) *gorgonia.Node {
-		x = b.BatchNormRectify("bn1", b.Conv("conv1", x, o.wide(64), 7, 2, 3))
+		x = b.BatchNorm("bn1", b.Conv("conv1", x, o.wide(64), 7, 2, 3), nodes.Rectified())
 		x = b.Apply("maxpool", x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
 			return nodes.MaxPool2D(x, tensor.Shape{3, 3}, []int{1, 1}, []int{2, 2})
 		})
@@ -67,14 +67,14 @@ func ImageNetResNet(batch, depth int, o Options) (*Model, error) {
 }
 
 func plainBlock(b *Builder, x *gorgonia.Node, width, stride int) *gorgonia.Node {
-	y := b.BatchNormRectify("bn1", b.Conv("conv1", x, width, 3, stride, 1))
-	return b.BatchNormAddRectify("bn2", b.Conv("conv2", y, width, 3, 1, 1), downsample(b, x, width, stride))
+	y := b.BatchNorm("bn1", b.Conv("conv1", x, width, 3, stride, 1), nodes.Rectified())
+	return b.BatchNormShortcut("bn2", b.Conv("conv2", y, width, 3, 1, 1), downsample(b, x, width, stride), nodes.Rectified())
 }
 
 func bottleneck(b *Builder, x *gorgonia.Node, width, stride int) *gorgonia.Node {
-	y := b.BatchNormRectify("bn1", b.Conv("conv1", x, width, 1, 1, 0))
-	y = b.BatchNormRectify("bn2", b.Conv("conv2", y, width, 3, stride, 1))
-	return b.BatchNormAddRectify("bn3", b.Conv("conv3", y, 4*width, 1, 1, 0), downsample(b, x, 4*width, stride))
+	y := b.BatchNorm("bn1", b.Conv("conv1", x, width, 1, 1, 0), nodes.Rectified())
+	y = b.BatchNorm("bn2", b.Conv("conv2", y, width, 3, stride, 1), nodes.Rectified())
+	return b.BatchNormShortcut("bn3", b.Conv("conv3", y, 4*width, 1, 1, 0), downsample(b, x, 4*width, stride), nodes.Rectified())
 }
 
 // downsample returns the shortcut of a block.

@@ -41,7 +41,7 @@ func MobileNetV2(batch int, o Options) (*Model, error) {
 	}
 	return o.build(name, batch, func(b *Builder, x *gorgonia.Node) *gorgonia.Node {
 		f := b.In("features")
-		x = f.BatchNormRectifyTo("0.1", f.Conv("0.0", x, eights(32*width), 3, 2, 1), 6)
+		x = f.BatchNorm("0.1", f.Conv("0.0", x, eights(32*width), 3, 2, 1), nodes.RectifiedTo(6))
 		n := 1
 		for _, stage := range mobileNetV2 {
 			for i := range stage[2] {
@@ -53,7 +53,7 @@ func MobileNetV2(batch int, o Options) (*Model, error) {
 				n++
 			}
 		}
-		x = f.BatchNormRectifyTo(fmt.Sprint(n, ".1"), f.Conv(fmt.Sprint(n, ".0"), x, eights(1280*max(1, width)), 1, 1, 0), 6)
+		x = f.BatchNorm(fmt.Sprint(n, ".1"), f.Conv(fmt.Sprint(n, ".0"), x, eights(1280*max(1, width)), 1, 1, 0), nodes.RectifiedTo(6))
 		return b.Linear("classifier.1", b.dropout("classifier.0", b.GlobalAveragePool(x), p), o.Classes)
 	}, "Dropout", "Width")
 }
@@ -66,14 +66,14 @@ func invertedResidual(b *Builder, x *gorgonia.Node, expansion, channels, stride 
 	y, n := x, 0
 	inner := expansion * x.Shape()[1]
 	if expansion != 1 {
-		y = b.BatchNormRectifyTo("0.1", b.Conv("0.0", y, inner, 1, 1, 0), 6)
+		y = b.BatchNorm("0.1", b.Conv("0.0", y, inner, 1, 1, 0), nodes.RectifiedTo(6))
 		n++
 	}
 	depthwise := b.In(fmt.Sprint(n))
-	y = depthwise.BatchNormRectifyTo("1", depthwise.Conv("0", y, inner, 3, stride, 1, nodes.Groups(inner)), 6)
+	y = depthwise.BatchNorm("1", depthwise.Conv("0", y, inner, 3, stride, 1, nodes.Groups(inner)), nodes.RectifiedTo(6))
 	y = b.Conv(fmt.Sprint(n+1), y, channels, 1, 1, 0)
 	if stride == 1 && x.Shape()[1] == channels {
-		return b.BatchNormAdd(fmt.Sprint(n+2), y, x)
+		return b.BatchNorm(fmt.Sprint(n+2), y, nodes.Plus(x))
 	}
 	return b.BatchNorm(fmt.Sprint(n+2), y)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/kernelfold/kernelfold/manifolds"
 	"github.com/kernelfold/kernelfold/models"
+	"github.com/kernelfold/kernelfold/nodes"
 )
 
 // What is missing (nil, a nil pointer in an interface, a value that no function of the package has made) is an error that says so.
@@ -48,10 +49,12 @@ func TestMissing(t *testing.T) {
 		"Build, Add of nil":    build(func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node { return b.Add(x, nil) }),
 		"Build, Concat of nil": build(func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node { return b.Concat(x, nil) }),
 		"Build, BatchNorm":     build(func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node { return b.BatchNorm("norm", nil) }),
-		"Build, BatchNormAdd":  build(func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node { return b.BatchNormAdd("norm", x, nil) }),
-		"Build, no shortcut":   build(func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node { return b.BatchNormAddRectify("norm", x, nil) }),
+		"Build, nodes.Plus nil": build(func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node {
+			return b.BatchNorm("norm", x, nodes.Plus(nil))
+		}),
+		"Build, no shortcut": build(func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node { return b.BatchNormShortcut("norm", x, nil) }),
 		"Build, shortcut nil": build(func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node {
-			return b.BatchNormAddRectify("norm", x, func() *gorgonia.Node { return nil })
+			return b.BatchNormShortcut("norm", x, func() *gorgonia.Node { return nil })
 		}),
 		"Build, weight by nil": build(func(b *models.Builder, x *gorgonia.Node) *gorgonia.Node {
 			_, err := b.Weight("w", nil, 2, 2)

@@ -103,18 +103,18 @@ func constrained(b *models.Builder, x *gorgonia.Node) *gorgonia.Node {
 		}
 		return nodes.WeightNorm(v, g)
 	}))
-	x = b.MaxPool(b.BatchNormRectify("bn1", x), 2)
+	x = b.MaxPool(b.BatchNorm("bn1", x, nodes.Rectified()), 2)
 	y := b.BatchNorm("bn2", conv("conv2", x, 4, func(v *gorgonia.Node) (*gorgonia.Node, error) { return nodes.Normalize(v, manifolds.Stiefel{}) }))
 	x = b.Rectify(b.StochasticDepth("depth", y, x, 0.7))
 	y = conv("conv3", x, 4, func(v *gorgonia.Node) (*gorgonia.Node, error) { return v, nil })
-	x = b.BatchNormAddRectify("bn3", y, func() *gorgonia.Node { return x })
-	x = b.BatchNormRectify("bn5", b.Apply("up", x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
+	x = b.BatchNormShortcut("bn3", y, func() *gorgonia.Node { return x }, nodes.Rectified())
+	x = b.BatchNorm("bn5", b.Apply("up", x, func(x *gorgonia.Node) (*gorgonia.Node, error) {
 		w, err := b.Weight("up.weight", b.Spec().Kernels, 4, 3, 2, 2)
 		if err != nil {
 			return nil, err
 		}
 		return nodes.ConvTranspose2d(x, w, tensor.Shape{2, 2}, nil, []int{2, 2}, nil, nodes.Groups(2))
-	}))
+	}), nodes.Rectified())
 	x = b.Dropout("dropout", b.Rectify(b.BatchNorm("bn4", b.Linear("fc1", x, 6))), 0.5)
 	return b.Linear("fc", x, 3)
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/nodes"
 )
 
 // ResNet returns the residual net for small images of depth 6n+2 (He, Zhang, Ren and Sun
@@ -75,7 +77,7 @@ type residual struct {
 func (r residual) net(b *Builder, x *gorgonia.Node) *gorgonia.Node {
 	x = b.Conv("conv1", x, 16, 3, 1, 1)
 	if !r.preActivation {
-		x = b.BatchNormRectify("bn1", x)
+		x = b.BatchNorm("bn1", x, nodes.Rectified())
 	}
 	for stage, width := range r.widths {
 		for i := range r.blocks {
@@ -87,7 +89,7 @@ func (r residual) net(b *Builder, x *gorgonia.Node) *gorgonia.Node {
 		}
 	}
 	if r.preActivation {
-		x = b.BatchNormRectify("bn1", x)
+		x = b.BatchNorm("bn1", x, nodes.Rectified())
 	}
 	return b.Linear("fc", b.GlobalAveragePool(x), b.Spec().Classes)
 }
@@ -96,25 +98,25 @@ func (r residual) net(b *Builder, x *gorgonia.Node) *gorgonia.Node {
 func (r residual) block(b *Builder, x *gorgonia.Node, width, stride, l int) *gorgonia.Node {
 	reshapes := stride != 1 || x.Shape()[1] != width
 	if r.preActivation {
-		y := b.BatchNormRectify("bn1", x)
+		y := b.BatchNorm("bn1", x, nodes.Rectified())
 		if reshapes {
 			x = y
 		}
 		y = b.Conv("conv1", y, width, 3, stride, 1)
-		y = b.BatchNormRectify("bn2", y)
+		y = b.BatchNorm("bn2", y, nodes.Rectified())
 		if r.dropout > 0 {
 			y = b.Dropout("dropout", y, r.dropout)
 		}
 		y = b.Conv("conv2", y, width, 3, 1, 1)
 		return r.add(b, y, r.shortcut(b, x, width, stride, reshapes), l)
 	}
-	y := b.BatchNormRectify("bn1", b.Conv("conv1", x, width, 3, stride, 1))
+	y := b.BatchNorm("bn1", b.Conv("conv1", x, width, 3, stride, 1), nodes.Rectified())
 	y = b.Conv("conv2", y, width, 3, 1, 1)
 	shortcut := func() *gorgonia.Node { return r.shortcut(b, x, width, stride, reshapes) }
 	if r.survival != nil {
 		return b.Rectify(r.add(b, b.BatchNorm("bn2", y), shortcut(), l))
 	}
-	return b.BatchNormAddRectify("bn2", y, shortcut)
+	return b.BatchNormShortcut("bn2", y, shortcut, nodes.Rectified())
 }
 
 func (r residual) shortcut(b *Builder, x *gorgonia.Node, width, stride int, reshapes bool) *gorgonia.Node {

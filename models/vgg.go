@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"gorgonia.org/gorgonia"
+
+	"github.com/kernelfold/kernelfold/nodes"
 )
 
 // vgg holds columns A, B, D and E of table 1 of the paper: the number of filters of each 3x3
@@ -50,7 +52,7 @@ func (o Options) vggFeatures(b *Builder, x *gorgonia.Node, layers []int) *gorgon
 		layer := next()
 		x = b.Conv(layer, x, o.wide(filters), 3, 1, 1)
 		if o.BatchNorm {
-			x = b.BatchNormRectify(next(), x)
+			x = b.BatchNorm(next(), x, nodes.Rectified())
 		} else {
 			x = b.Rectify(b.Bias(layer, x))
 		}

@@ -143,7 +143,7 @@ func BatchNormWith(x, scale, bias *gorgonia.Node, s *Statistics, epsilon float64
 		}
 	}
 	inputs := []*gorgonia.Node{x, scale, bias}
-	if o.plus != nil {
+	if o.sum {
 		inputs = append(inputs, o.plus)
 		if shapes, err = admit(name, []int{0, 0, 0, 0}, inputs...); err != nil {
 			return nil, err
@@ -171,6 +171,7 @@ type batchNormOptions struct {
 	rectified bool
 	bounded   bool
 	top       float64 // of the rectifier, if it is bounded
+	sum       bool
 	plus      *gorgonia.Node
 }
 
@@ -192,9 +193,9 @@ func RectifiedTo(top float64) BatchNormOption {
 //	y = γ (x - μ)/sqrt(σ² + ε) + β + shortcut,   with Rectified: y = max(γ (x - μ)/sqrt(σ² + ε) + β + shortcut, 0).
 //
 // The node is the sum of the batch normalisation and shortcut, to the bit, with fewer passes over
-// memory. A nil shortcut means none.
+// memory. A nil shortcut is an error of BatchNormWith.
 func Plus(shortcut *gorgonia.Node) BatchNormOption {
-	return func(o *batchNormOptions) { o.plus = shortcut }
+	return func(o *batchNormOptions) { o.sum, o.plus = true, shortcut }
 }
 
 // Synchronised computes n, μ and σ² of training from the batches of all processes of over. The

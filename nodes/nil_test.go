@@ -199,12 +199,14 @@ func TestSynchronisedOverNothing(t *testing.T) {
 			return gorgonia.NewTensor(g, tensor.Float64, 4, gorgonia.WithShape(shape...), gorgonia.WithName(name), gorgonia.WithInit(gorgonia.Ones()))
 		}
 		x, scale, bias := node("x", 2, 4, 6, 6), node("scale", 1, 4, 1, 1), node("bias", 1, 4, 1, 1)
-		y, err := nodes.BatchNormWith(x, scale, bias, must(nodes.NewStatistics(4, 0.1)), 1e-5, nodes.Synchronised(over), nodes.Plus(nil))
+		y, err := nodes.BatchNormWith(x, scale, bias, must(nodes.NewStatistics(4, 0.1)), 1e-5, nodes.Synchronised(over))
 		require.NoError(t, err)
 		vm := gorgonia.NewTapeMachine(g)
 		require.NoError(t, attempt(vm.RunAll))
 		assert.Equal(t, 1.0, y.Value().Data().([]float64)[0])
 		require.NoError(t, vm.Close())
+		_, err = nodes.BatchNormWith(x, scale, bias, must(nodes.NewStatistics(4, 0.1)), 1e-5, nodes.Synchronised(over), nodes.Plus(nil))
+		assert.EqualError(t, err, "nodes.BatchNorm: input 3: want a node, got nil")
 	}
 }
 

@@ -29,7 +29,7 @@ func Example() {
 			}
 			return nodes.Conv2d(x, w, tensor.Shape{3, 3}, []int{1, 1}, []int{1, 1}, nil)
 		})
-		return b.Linear("fc", b.BatchNormRectify("bn", x), 3)
+		return b.Linear("fc", b.BatchNorm("bn", x, nodes.Rectified()), 3)
 	})
 	if err != nil {
 		fmt.Println(err)
