@@ -101,8 +101,8 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	f.BoolVar(&c.NewHead, "new-head", false, "leave out the last layer of -import, which is for other classes")
 	f.StringVar(&c.Freeze, "freeze", "", "`parts` of the net whose weights stay as they are, such as conv1,bn1,layer1")
 	f.StringVar(&c.Solver, "solver", "sgd", "`name`: "+strings.Join(solverNames(), ", "))
-	f.StringVar(&c.Manifold, "manifold", "stiefel", "manifold of the convolution kernels: "+strings.Join(manifoldNames(), ", ")+", or an ensemble such as "+cli.EnsembleSyntax)
-	f.StringVar(&c.Grouping, "grouping", "default", "how a kernel is cut into points: "+strings.Join(groupingNames(), ", "))
+	f.StringVar(&c.Manifold, "manifold", "stiefel", "manifold of the convolution kernels: "+strings.Join(cli.Names(kinds), ", ")+", or an ensemble such as "+cli.EnsembleSyntax)
+	f.StringVar(&c.Grouping, "grouping", "default", "how a kernel is cut into points: "+strings.Join(cli.Names(groupings), ", "))
 	f.Float64Var(&c.LearnRate, "lr", 0, "learning `rate` (default: each solver its own)")
 	f.Float64Var(&c.Momentum, "momentum", 0.9, "momentum of sgd and stock-momentum")
 	f.BoolVar(&c.Ambient, "ambient", false, "keep the momentum of sgd in the ambient space, as in the paper, instead of the tangent spaces")
@@ -131,7 +131,7 @@ func parse(args []string, stdout io.Writer) (*command, error) {
 	f.StringVar(&c.letters, "letters", "", "those that -draw draws, such as ABC (default: 34)")
 	f.StringVar(&c.file, "checkpoint", "", "the `FILE` to evaluate, predict, serve or export (default: best.safetensors in -out); run.json lies beside it")
 	f.IntVar(&c.top, "top", 3, "classes that -predict and -serve tell for each picture")
-	f.StringVar(&c.format, "format", "text", "how -predict writes them: "+strings.Join(namesOf(formats), ", "))
+	f.StringVar(&c.format, "format", "text", "how -predict writes them: "+strings.Join(cli.Names(formats), ", "))
 	if err := cli.Parse(f, args, stdout, "classify trains a net on images, evaluates it, and classifies pictures by it.",
 		"go run ./examples/classify -out run                     # digits that it draws",
 		"go run ./examples/classify -data DIR -out run -tensorboard",

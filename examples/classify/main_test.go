@@ -25,6 +25,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
+	"github.com/kernelfold/kernelfold/manifolds"
 	"github.com/kernelfold/kernelfold/models/images"
 	"github.com/kernelfold/kernelfold/models/serve"
 )
@@ -188,6 +190,15 @@ func tensors(t *testing.T, dir string) string {
 		n = n<<8 | int(b[i])
 	}
 	return b[8+n:]
+}
+
+// Each constraint that other programs have trains, at a rate of its own.
+func TestManifolds(t *testing.T) {
+	for _, m := range cli.Manifolds[1:] {
+		status, stdout, stderr := program(context.Background(), tiny("-epochs", "1", "-manifold", m.Name)...)
+		require.Zero(t, status, stderr)
+		assert.Contains(t, stdout, manifolds.Name(m.Value))
+	}
 }
 
 // A stock solver trains, with or without a manifold, and its net is saved, but its run cannot be resumed.
@@ -378,7 +389,7 @@ func TestUsage(t *testing.T) {
 		{"-model imagenet-resnet18 -width 1e9 -limit 80", "want a width above 0 and up to 65536, got 1e+09"},
 		{"-model vgg16", "-model vgg16: models:"},
 		{"-solver sgdm", "stock-adam"},
-		{"-manifold circle", "-manifold: want one of none, sphere, centred, oblique, stiefel, got \"circle\""},
+		{"-manifold circle", "-manifold: want one of none, sphere, centred, oblique, stiefel, grassmann, orthogonal, got \"circle\""},
 		{"-grouping all", "-grouping: want one of default, slice, filter, channel, tap, bank, got \"all\""},
 		{"-manifold none -grouping tap", "-grouping: want a manifold"},
 		{"-lr -1", "-lr"},

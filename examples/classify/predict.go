@@ -38,10 +38,10 @@ func (c *command) predictor(batch int) (*models.Predictor, *record, error) {
 }
 
 // formats are the output formats of predictions.
-var formats = []named[func(io.Writer, int) output]{
-	{"text", func(w io.Writer, pictures int) output { return &textOutput{w, pictures == 1} }},
-	{"csv", func(w io.Writer, _ int) output { return &csvOutput{w: csv.NewWriter(w)} }},
-	{"json", func(w io.Writer, _ int) output { return &jsonOutput{w: w} }},
+var formats = []cli.Named[func(io.Writer, int) output]{
+	{Name: "text", Value: func(w io.Writer, pictures int) output { return &textOutput{w, pictures == 1} }},
+	{Name: "csv", Value: func(w io.Writer, _ int) output { return &csvOutput{w: csv.NewWriter(w)} }},
+	{Name: "json", Value: func(w io.Writer, _ int) output { return &jsonOutput{w: w} }},
 }
 
 // output writes the predictions of pictures, one after the other, and then the end.
@@ -53,7 +53,7 @@ type output interface {
 // classifyPictures writes the most probable classes of pictures. Those that cannot be read are named on stderr, and the others are classified.
 // If the context ends, the output is that of the pictures before, and complete.
 func (c *command) classifyPictures(ctx context.Context, stdout, stderr io.Writer) error {
-	make, err := find("format", c.format, formats)
+	make, err := cli.Find("format", c.format, formats)
 	if err != nil {
 		return err
 	}

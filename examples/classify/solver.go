@@ -15,72 +15,35 @@ import (
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
-type named[T any] struct {
-	name  string
-	value T
+// ours are the solvers of package solvers.
+var ours = []cli.Named[func(...solvers.Option) *solvers.Solver]{
+	{Name: "sgd", Value: solvers.NewSGD}, {Name: "adam", Value: solvers.NewAdam}, {Name: "adamw", Value: solvers.NewAdamW},
+	{Name: "adagrad", Value: solvers.NewAdagrad}, {Name: "rmsprop", Value: solvers.NewRMSProp}, {Name: "muon", Value: solvers.NewMuon},
+	{Name: "rdog", Value: solvers.NewRDoG}, {Name: "rdowg", Value: solvers.NewRDoWG},
 }
 
-func namesOf[T any](list []named[T]) (names []string) {
-	for _, n := range list {
-		names = append(names, n.name)
+var (
+	kinds         = append([]cli.Named[manifolds.Manifold]{{Name: "none"}}, cli.Manifolds[1:]...)
+	groupings     = append([]cli.Named[manifolds.Option]{{Name: "default"}}, cli.Groupings...)
+	scheduleNames = []string{"constant", "step", "cosine"}
+)
+
+// solverNames returns the names of our solvers, and of those of Gorgonia.
+func solverNames() []string {
+	names := cli.Names(ours)
+	for _, s := range cli.Stock {
+		names = append(names, "stock-"+s.Name)
 	}
 	return names
 }
 
-func find[T any](flag, name string, list []named[T]) (T, error) {
-	for _, n := range list {
-		if n.name == name {
-			return n.value, nil
-		}
-	}
-	var none T
-	return none, cli.Usage("-%s: want one of %s, got %q", flag, strings.Join(namesOf(list), ", "), name)
-}
-
-// ours are the solvers of package solvers, stock the solvers of Gorgonia that work.
-var (
-	ours = []named[func(...solvers.Option) *solvers.Solver]{
-		{"sgd", solvers.NewSGD}, {"adam", solvers.NewAdam}, {"adamw", solvers.NewAdamW},
-		{"adagrad", solvers.NewAdagrad}, {"rmsprop", solvers.NewRMSProp}, {"muon", solvers.NewMuon},
-		{"rdog", solvers.NewRDoG}, {"rdowg", solvers.NewRDoWG},
-	}
-	stock = []named[func(*settings) gorgonia.Solver]{
-		{"stock-vanilla", func(s *settings) gorgonia.Solver {
-			return gorgonia.NewVanillaSolver(gorgonia.WithLearnRate(s.LearnRate))
-		}},
-		{"stock-momentum", func(s *settings) gorgonia.Solver {
-			return gorgonia.NewMomentum(gorgonia.WithLearnRate(s.LearnRate), gorgonia.WithMomentum(s.Momentum))
-		}},
-		{"stock-rmsprop", func(s *settings) gorgonia.Solver {
-			return gorgonia.NewRMSPropSolver(gorgonia.WithLearnRate(s.LearnRate))
-		}},
-		{"stock-adam", func(s *settings) gorgonia.Solver { return gorgonia.NewAdamSolver(gorgonia.WithLearnRate(s.LearnRate)) }},
-	}
-	kinds = []named[manifolds.Manifold]{
-		{"none", nil}, {"sphere", manifolds.Sphere{}}, {"centred", manifolds.CentredSphere{}},
-		{"oblique", manifolds.Oblique{}}, {"stiefel", manifolds.Stiefel{}},
-	}
-	groupings = []named[[]manifolds.Option]{
-		{"default", nil},
-		{"slice", []manifolds.Option{manifolds.PerSlice}},
-		{"filter", []manifolds.Option{manifolds.PerFilter}},
-		{"channel", []manifolds.Option{manifolds.PerInputChannel}},
-		{"tap", []manifolds.Option{manifolds.PerTap}},
-		{"bank", []manifolds.Option{manifolds.FilterBank}},
-	}
-	scheduleNames = []string{"constant", "step", "cosine"}
-)
-
-func solverNames() []string   { return append(namesOf(ours), namesOf(stock)...) }
-func manifoldNames() []string { return namesOf(kinds) }
-func groupingNames() []string { return namesOf(groupings) }
-
 // rates are the default learning rates: that of a solver applies to every manifold without a rate of its own. Adam
 // divides by one second moment per point, so its steps are longer for larger points.
 var rates = map[string]float64{
-	"sgd": 0.1, "adam": 0.01, "adam-none": 0.003, "adam-stiefel": 0.03, "adamw": 0.01, "adamw-none": 0.003, "adamw-stiefel": 0.03,
-	"adagrad": 0.1, "adagrad-none": 0.02, "adagrad-oblique": 0.05, "adagrad-stiefel": 0.2,
-	"rmsprop": 0.01, "rmsprop-none": 0.003, "rmsprop-stiefel": 0.02,
+	"sgd": 0.1, "adam": 0.01, "adam-none": 0.003, "adam-stiefel": 0.03, "adam-grassmann": 0.03,
+	"adamw": 0.01, "adamw-none": 0.003, "adamw-stiefel": 0.03, "adamw-grassmann": 0.03,
+	"adagrad": 0.1, "adagrad-none": 0.02, "adagrad-oblique": 0.05, "adagrad-stiefel": 0.2, "adagrad-grassmann": 0.2,
+	"rmsprop": 0.01, "rmsprop-none": 0.003, "rmsprop-stiefel": 0.02, "rmsprop-grassmann": 0.02,
 	"muon": 0.02,
 	"rdog": 1, "rdowg": 1,
 	"stock-vanilla": 0.1, "stock-momentum": 0.05, "stock-rmsprop": 0.001, "stock-adam": 0.003,
@@ -132,12 +95,16 @@ func (s *settings) stepper(steps int) (gorgonia.Solver, error) {
 	if err != nil {
 		return nil, err
 	}
-	grouping, err := find("grouping", s.Grouping, groupings)
+	grouping, err := cli.Find("grouping", s.Grouping, groupings)
 	if err != nil {
 		return nil, err
 	}
-	if s.Import != "" && m != nil { // imported kernels keep their size
-		grouping = append(slices.Clone(grouping), manifolds.Initial)
+	var of []manifolds.Option // of the manifold
+	if grouping != nil {
+		of = append(of, grouping)
+	}
+	if s.Import != "" { // imported kernels keep their size
+		of = append(of, manifolds.Initial)
 	}
 	switch {
 	case m == nil && s.Grouping != "default":
@@ -156,14 +123,15 @@ func (s *settings) stepper(steps int) (gorgonia.Solver, error) {
 		return nil, cli.Usage("-schedule: want one of %s, got %q", strings.Join(scheduleNames, ", "), s.Schedule)
 	}
 	if !s.ours() {
-		make, err := find("solver", s.Solver, stock)
-		if err != nil {
+		i := slices.IndexFunc(cli.Stock, func(o cli.StockSolver) bool { return s.Solver == "stock-"+o.Name })
+		if i < 0 {
 			return nil, cli.Usage("-solver: want one of %s, got %q", strings.Join(solverNames(), ", "), s.Solver)
 		}
+		stock := cli.Stock[i].Make(s.LearnRate, s.Momentum)
 		if m == nil {
-			return make(s), nil
+			return stock, nil
 		}
-		return solvers.Constrain(make(s), m, grouping...), nil
+		return solvers.Constrain(stock, m, of...), nil
 	}
 	options := []solvers.Option{solvers.LearnRate(s.LearnRate), solvers.Anneal(s.schedule(steps)), solvers.EuclideanDecay(s.Decay)}
 	if s.Solver == "sgd" {
@@ -173,7 +141,7 @@ func (s *settings) stepper(steps int) (gorgonia.Solver, error) {
 		}
 	}
 	if m != nil {
-		options = append(options, solvers.Kernels(m, grouping...))
+		options = append(options, solvers.Kernels(m, of...))
 	}
 	if s.Freeze != "" {
 		parts := s.frozen()
@@ -181,7 +149,7 @@ func (s *settings) stepper(steps int) (gorgonia.Solver, error) {
 			return slices.ContainsFunc(parts, func(p string) bool { return name == p || strings.HasPrefix(name, p+".") })
 		}, nil).With(solvers.Frozen()))
 	}
-	make, err := find("solver", s.Solver, ours)
+	make, err := cli.Find("solver", s.Solver, ours)
 	if err == nil && s.SAM > 0 {
 		return solvers.NewSAM(make(options...), s.SAM), nil
 	}
@@ -190,16 +158,10 @@ func (s *settings) stepper(steps int) (gorgonia.Solver, error) {
 
 // manifold finds the manifold, or the ensemble of several.
 func (s *settings) manifold() (manifolds.Manifold, error) {
-	e, is, err := cli.Ensemble(s.Manifold, s.Seed, func(name string) (manifolds.Manifold, bool) {
-		if name == "euclidean" {
-			return manifolds.Euclidean{}, true
-		}
-		m, err := find("manifold", name, kinds)
-		return m, err == nil && m != nil
-	})
+	e, is, err := cli.Ensemble(s.Manifold, s.Seed)
 	switch {
 	case !is:
-		return find("manifold", s.Manifold, kinds)
+		return cli.Find("manifold", s.Manifold, kinds)
 	case err != nil:
 		return nil, cli.Usage("-manifold: %v", err)
 	}
@@ -210,7 +172,7 @@ func (s *settings) manifold() (manifolds.Manifold, error) {
 func (s *settings) frozen() []string { return strings.Split(s.Freeze, ",") }
 
 // ours reports whether the solver is one of package solvers, whose state can be saved.
-func (s *settings) ours() bool { return slices.Contains(namesOf(ours), s.Solver) }
+func (s *settings) ours() bool { return slices.Contains(cli.Names(ours), s.Solver) }
 
 // rate is the learning rate of a stock solver at a step; it is nil for other solvers, which have their own schedule.
 func (s *settings) rate(steps int) func(step int) float64 {

@@ -271,7 +271,7 @@ func (c *command) restore(g *distributed.Group) error {
 	own := c.settings
 	c.settings = is.Settings
 	if !c.ours() {
-		return fmt.Errorf("-resume: want a run of %s, whose state can be saved, got one of %s", strings.Join(namesOf(ours), ", "), c.Solver)
+		return fmt.Errorf("-resume: want a run of %s, whose state can be saved, got one of %s", strings.Join(cli.Names(ours), ", "), c.Solver)
 	}
 	if c.given["epochs"] && own.Epochs != c.Epochs {
 		c.planned, c.Epochs = c.Epochs, own.Epochs

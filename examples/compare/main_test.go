@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/gorgonia"
 
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
 	"github.com/kernelfold/kernelfold/examples/internal/cli/clitest"
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/train"
@@ -464,26 +465,26 @@ func TestListAndHelp(t *testing.T) {
 // TestEverySolver runs each name of the list, and each grouping, for an epoch.
 func TestEverySolver(t *testing.T) {
 	var all []string
-	for _, s := range stock {
-		all = append(all, s.name)
+	for _, s := range cli.Stock {
+		all = append(all, s.Name)
 	}
 	for _, f := range families() {
-		for _, k := range kinds {
-			all = append(all, f.name+"-"+k.name)
-			if f.name != "sgd" || k.name == "euclidean" {
+		for _, k := range cli.Manifolds {
+			all = append(all, f.name+"-"+k.Name)
+			if f.name != "sgd" || k.Name == "euclidean" {
 				continue
 			}
-			for _, g := range groupings {
-				if k.name == "oblique" && g.name == "tap" {
+			for _, g := range cli.Groupings {
+				if k.Name == "oblique" && g.Name == "tap" {
 					continue // of one input channel: points of dimension 0
 				}
-				if k.name == "orthogonal" && g.name != "slice" {
+				if k.Name == "orthogonal" && g.Name != "slice" {
 					continue // not square
 				}
-				if k.name == "grassmann" && (g.name == "tap" || g.name == "slice") {
+				if k.Name == "grassmann" && (g.Name == "tap" || g.Name == "slice") {
 					continue // square points, of dimension 0
 				}
-				all = append(all, f.name+"-"+k.name+"-"+g.name)
+				all = append(all, f.name+"-"+k.Name+"-"+g.Name)
 			}
 		}
 	}

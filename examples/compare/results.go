@@ -8,12 +8,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"text/tabwriter"
 
+	"github.com/kernelfold/kernelfold/examples/internal/cli"
 	"github.com/kernelfold/kernelfold/models"
 	"github.com/kernelfold/kernelfold/models/images"
 )
@@ -104,22 +103,10 @@ func (s *settings) newResults(set *images.Set, m *models.Model) *results {
 	return r
 }
 
-// versions returns the versions that the numbers depend on.
+// versions returns the versions that the numbers depend on, and the number of cores.
 func versions() map[string]string {
-	v := map[string]string{"go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH, "cpus": fmt.Sprint(runtime.NumCPU())}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		v["kernelfold"] = info.Main.Version
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				v["kernelfold revision"] = s.Value
-			}
-		}
-		for _, d := range info.Deps {
-			if d.Path == "gorgonia.org/gorgonia" || d.Path == "gorgonia.org/tensor" || d.Path == "gonum.org/v1/gonum" {
-				v[filepath.Base(d.Path)] = d.Version
-			}
-		}
-	}
+	v := cli.Versions("gorgonia.org/gorgonia", "gorgonia.org/tensor", "gonum.org/v1/gonum")
+	v["cpus"] = fmt.Sprint(runtime.NumCPU())
 	return v
 }
 

@@ -14,6 +14,9 @@ import (
 	"github.com/kernelfold/kernelfold/solvers"
 )
 
+// momentum is that of every solver that has one, except Muon.
+const momentum = 0.9
+
 // entry is a solver that can be named on the command line.
 type entry struct {
 	name               string
@@ -21,25 +24,6 @@ type entry struct {
 	stock              bool   // of Gorgonia, as it is
 	rate               float64
 	make               func(rate float64) gorgonia.Solver
-}
-
-// stock are the solvers of Gorgonia that work: AdamW never moves a weight, AdaGrad ignores its options, and Barzilai-Borwein supports float64 only.
-var stock = []struct {
-	name, about string
-	make        func(rate float64) gorgonia.Solver
-}{
-	{"vanilla", "gorgonia.NewVanillaSolver", func(lr float64) gorgonia.Solver {
-		return gorgonia.NewVanillaSolver(gorgonia.WithLearnRate(lr))
-	}},
-	{"momentum", "gorgonia.NewMomentum, momentum 0.9", func(lr float64) gorgonia.Solver {
-		return gorgonia.NewMomentum(gorgonia.WithLearnRate(lr), gorgonia.WithMomentum(0.9))
-	}},
-	{"rmsprop", "gorgonia.NewRMSPropSolver", func(lr float64) gorgonia.Solver {
-		return gorgonia.NewRMSPropSolver(gorgonia.WithLearnRate(lr))
-	}},
-	{"adam", "gorgonia.NewAdamSolver", func(lr float64) gorgonia.Solver {
-		return gorgonia.NewAdamSolver(gorgonia.WithLearnRate(lr))
-	}},
 }
 
 // family is a solver that constrains the kernels to a manifold.
@@ -52,7 +36,7 @@ type family struct {
 func families() []family {
 	all := []family{
 		{"sgd", "solvers.NewSGD, momentum 0.9", func(lr float64, m manifolds.Manifold, o []manifolds.Option) gorgonia.Solver {
-			return solvers.NewSGD(solvers.LearnRate(lr), solvers.Momentum(0.9), solvers.Kernels(m, o...))
+			return solvers.NewSGD(solvers.LearnRate(lr), solvers.Momentum(momentum), solvers.Kernels(m, o...))
 		}},
 		{"adam", "solvers.NewAdam", func(lr float64, m manifolds.Manifold, o []manifolds.Option) gorgonia.Solver {
 			return solvers.NewAdam(solvers.LearnRate(lr), solvers.Kernels(m, o...))
@@ -74,46 +58,14 @@ func families() []family {
 		}},
 	}
 	all = append(all, family{"sam", "solvers.NewSAM around solvers.NewSGD, momentum 0.9; rho 0.05, two passes a step", func(lr float64, m manifolds.Manifold, o []manifolds.Option) gorgonia.Solver {
-		return solvers.NewSAM(solvers.NewSGD(solvers.LearnRate(lr), solvers.Momentum(0.9), solvers.Kernels(m, o...)), 0.05)
+		return solvers.NewSAM(solvers.NewSGD(solvers.LearnRate(lr), solvers.Momentum(momentum), solvers.Kernels(m, o...)), 0.05)
 	}})
-	for _, s := range stock {
-		all = append(all, family{"constrain-" + s.name, "solvers.Constrain(" + s.about + ")", func(lr float64, m manifolds.Manifold, o []manifolds.Option) gorgonia.Solver {
-			return solvers.Constrain(s.make(lr), m, o...)
+	for _, s := range cli.Stock {
+		all = append(all, family{"constrain-" + s.Name, "solvers.Constrain(" + s.About + ")", func(lr float64, m manifolds.Manifold, o []manifolds.Option) gorgonia.Solver {
+			return solvers.Constrain(s.Make(lr, momentum), m, o...)
 		}})
 	}
 	return all
-}
-
-type named[T any] struct {
-	name  string
-	value T
-}
-
-var kinds = []named[manifolds.Manifold]{
-	{"euclidean", manifolds.Euclidean{}},
-	{"sphere", manifolds.Sphere{}},
-	{"centred", manifolds.CentredSphere{}},
-	{"oblique", manifolds.Oblique{}},
-	{"stiefel", manifolds.Stiefel{}},
-	{"grassmann", manifolds.Grassmann{}},
-	{"orthogonal", manifolds.Orthogonal{}},
-}
-
-func kindOf(name string) (manifolds.Manifold, bool) {
-	for _, k := range kinds {
-		if k.name == name {
-			return k.value, true
-		}
-	}
-	return nil, false
-}
-
-var groupings = []named[manifolds.Grouping]{
-	{"slice", manifolds.PerSlice},
-	{"filter", manifolds.PerFilter},
-	{"channel", manifolds.PerInputChannel},
-	{"tap", manifolds.PerTap},
-	{"bank", manifolds.FilterBank},
 }
 
 // rates are the default learning rates, found by a search in factors of two to
@@ -135,20 +87,20 @@ var rates = map[string]float64{
 // lookup finds the solver of a name: that of a stock solver, or
 // family-manifold, family-manifold-grouping, or family-ensemble.
 func lookup(name string) (entry, error) {
-	for _, s := range stock {
-		if s.name == name {
-			return entry{name: name, manifold: manifolds.Name(manifolds.Euclidean{}), stock: true, rate: rates[name], make: s.make}, nil
+	for _, s := range cli.Stock {
+		if s.Name == name {
+			return entry{name: name, manifold: manifolds.Name(manifolds.Euclidean{}), stock: true, rate: rates[name], make: func(lr float64) gorgonia.Solver { return s.Make(lr, momentum) }}, nil
 		}
 	}
 	for _, f := range families() {
-		for _, k := range kinds {
-			full := f.name + "-" + k.name
+		for _, k := range cli.Manifolds {
+			full := f.name + "-" + k.Name
 			if name == full {
-				return f.entry(full, k.name, k.value, nil), nil
+				return f.entry(full, k.Name, k.Value, nil), nil
 			}
-			for _, g := range groupings {
-				if k.name != "euclidean" && name == full+"-"+g.name {
-					return f.entry(name, k.name, k.value, []manifolds.Option{g.value}), nil
+			for _, g := range cli.Groupings {
+				if k.Name != "euclidean" && name == full+"-"+g.Name {
+					return f.entry(name, k.Name, k.Value, []manifolds.Option{g.Value}), nil
 				}
 			}
 		}
@@ -158,7 +110,7 @@ func lookup(name string) (entry, error) {
 		if !is {
 			continue
 		}
-		e, is, err := cli.Ensemble(of, 1, kindOf)
+		e, is, err := cli.Ensemble(of, 1)
 		if is && err == nil {
 			return f.entry(name, "ensemble", e, nil), nil
 		}
@@ -196,19 +148,19 @@ func list(w io.Writer) error {
 	}
 	line("name", "rate", "manifold", "grouping")
 	b.WriteString("\nStock solvers, which constrain nothing\n")
-	for _, s := range stock {
-		line(s.name, fmt.Sprint(rates[s.name]), "-", "")
+	for _, s := range cli.Stock {
+		line(s.Name, fmt.Sprint(rates[s.Name]), "-", "")
 	}
 	for _, f := range families() {
 		fmt.Fprintf(&b, "\n%s\n", f.about)
-		for _, k := range kinds {
-			e, _ := lookup(f.name + "-" + k.name)
+		for _, k := range cli.Manifolds {
+			e, _ := lookup(f.name + "-" + k.Name)
 			line(e.name, fmt.Sprint(e.rate), e.manifold, e.grouping)
 		}
 	}
 	var names []string
-	for _, g := range groupings {
-		names = append(names, "-"+g.name)
+	for _, g := range cli.Groupings {
+		names = append(names, "-"+g.Name)
 	}
 	fmt.Fprintf(&b, `
 A constrained solver takes a suffix to cut the kernels otherwise, such as

@@ -11,8 +11,6 @@ import (
 	"io/fs"
 	"maps"
 	"path/filepath"
-	"runtime"
-	"runtime/debug"
 	"sync"
 
 	"github.com/kernelfold/kernelfold/examples/internal/cli"
@@ -226,16 +224,7 @@ func (r *results) text() ([]byte, error) {
 
 // versions returns what the numbers may depend on in addition to the settings.
 func versions() map[string]string {
-	v := map[string]string{"go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH, "instructions": cpu.Use.String()}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return v
-	}
-	v["kernelfold"] = info.Main.Version
-	for _, d := range info.Deps {
-		if d.Path == "gorgonia.org/gorgonia" || d.Path == "gorgonia.org/tensor" {
-			v[filepath.Base(d.Path)] = d.Version
-		}
-	}
+	v := cli.Versions("gorgonia.org/gorgonia", "gorgonia.org/tensor")
+	v["instructions"] = cpu.Use.String()
 	return v
 }

@@ -12,9 +12,9 @@ import (
 // EnsembleSyntax is how an ensemble is named on a command line.
 const EnsembleSyntax = "pio:sphere+oblique+stiefel (or pi:, po:; sphere*2 for twice the share)"
 
-// Ensemble reads the name of an ensemble: a strategy, pio, pi or po, and the parts, whose manifolds kind finds. It returns false
-// if the name is not that of an ensemble.
-func Ensemble(name string, seed uint64, kind func(name string) (manifolds.Manifold, bool)) (e manifolds.Ensemble, is bool, err error) {
+// Ensemble reads the name of an ensemble: a strategy, pio, pi or po, and the parts, of Manifolds. It returns false if
+// the name is not that of an ensemble.
+func Ensemble(name string, seed uint64) (e manifolds.Ensemble, is bool, err error) {
 	strategy, list, is := strings.Cut(name, ":")
 	if !is {
 		return e, false, nil
@@ -32,14 +32,14 @@ func Ensemble(name string, seed uint64, kind func(name string) (manifolds.Manifo
 	}
 	for _, part := range strings.Split(list, "+") {
 		of, times, weighted := strings.Cut(part, "*")
-		m, known := kind(of)
+		m, unknown := Find("", of, Manifolds)
 		share := 1.0
 		if weighted {
 			if share, err = strconv.ParseFloat(times, 64); err != nil || !(share > 0) {
 				return e, true, Usage("want an ensemble such as %s, got the share %q in %q", EnsembleSyntax, times, name)
 			}
 		}
-		if !known {
+		if unknown != nil {
 			return e, true, Usage("want an ensemble such as %s, got the part %q in %q", EnsembleSyntax, of, name)
 		}
 		e.Parts = append(e.Parts, manifolds.Part{Manifold: m, Share: share})

@@ -13,15 +13,11 @@ import (
 )
 
 func TestEnsemble(t *testing.T) {
-	kind := func(name string) (manifolds.Manifold, bool) {
-		m := map[string]manifolds.Manifold{"sphere": manifolds.Sphere{}, "stiefel": manifolds.Stiefel{}}[name]
-		return m, m != nil
-	}
-	e, is, err := cli.Ensemble("po:sphere*2+stiefel", 7, kind)
+	e, is, err := cli.Ensemble("po:sphere*2+stiefel", 7)
 	require.NoError(t, err)
 	assert.True(t, is)
 	assert.Equal(t, manifolds.Ensemble{Strategy: manifolds.PO, Parts: []manifolds.Part{{Manifold: manifolds.Sphere{}, Share: 2}, {Manifold: manifolds.Stiefel{}, Share: 1}}, Seed: 7}, e)
-	_, is, err = cli.Ensemble("sphere", 7, kind)
+	_, is, err = cli.Ensemble("sphere", 7)
 	assert.False(t, is)
 	assert.NoError(t, err)
 	for name, want := range map[string]string{
@@ -31,7 +27,7 @@ func TestEnsemble(t *testing.T) {
 		"pio:sphere*-1":   `got the share "-1"`,
 		"pio:sphere*NaN":  `got the share "NaN"`,
 	} {
-		_, is, err = cli.Ensemble(name, 7, kind)
+		_, is, err = cli.Ensemble(name, 7)
 		assert.True(t, is)
 		assert.ErrorContains(t, err, want)
 	}
